@@ -23,7 +23,7 @@ import click
 import httpx
 import yaml
 
-from ops.core.run_record import RecordRow, RunRecord, sealed
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from sandbox import Sandbox
 from sandbox.switches import Switches
 
@@ -162,7 +162,7 @@ def a_large_report(folder: Path) -> tuple[float, float, int]:
             block = RunRecord(
                 f"{run.id}.1-abcd", environment="production", service="api", decision="recovered", rows=rows
             )
-            hub.comment(number, sealed("A run.", block), "github-actions[bot]")
+            hub.comment(number, embed_record("A run.", block), "github-actions[bot]")
         for index in range(EVENTS - RUNS):
             hub.comment(number, f"comment {index} " + "x" * 100, "alice")
         hub.requests.clear()

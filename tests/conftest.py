@@ -78,8 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") == "not slow" and _can_hold_tests(MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     for path in config.getoption("--runbook"):
-        name = registry.add(path)
-        cli.cli.add_runbook(name, registry.file_of(name))
+        name = registry.add_runbook_file(path)
+        cli.cli.add_runbook(name, registry.find_runbook_file(name))
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
 

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 
-from ops.app.registry import scheduled
+from ops.app.registry import scheduled_files
 from tests.conftest import World
 from tests.support.claims import WELL, a_world, assert_claims_hold, run
 from tests.support.properties import holds_for
@@ -113,7 +113,7 @@ def try_out(case: Case, random: Random) -> None:
 
 
 CASES = list(all_cases())
-SCHEDULED = [case for case in CASES if case.runbook.name in scheduled()]
+SCHEDULED = [case for case in CASES if case.runbook.name in scheduled_files()]
 QUICK = [case for case in CASES if not case.scenario.is_slow and case not in SCHEDULED]
 SLOW = [case for case in CASES if case.scenario.is_slow]
 

@@ -17,7 +17,7 @@ from typing import Any
 import click
 import pytest
 
-from ops.app.registry import runbook
+from ops.app.registry import load_runbook
 from ops.app.run import read_config
 from ops.cli import cli
 from ops.cloudflare.deployment_mark import parse_mark
@@ -324,7 +324,7 @@ def every_other_end(bakery: Bakery) -> None:
 def pressed(bakery: Bakery, name: str) -> list[str]:
     """Return the options with which people of the bakery press the button: for the shop, or else for the site."""
     environment = read_config(bakery.world.config)[0].environment("live")
-    made = runbook(name)
+    made = load_runbook(name)
     service = "site" if made.kind == "pages" else "shop"
     given = {"service": service, **next(iter(made.fits(environment, service)), {})}
     known = options_of(name)

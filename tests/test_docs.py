@@ -14,7 +14,7 @@ import click
 import pytest
 
 from ops.app import registry
-from ops.app.registry import scheduled
+from ops.app.registry import scheduled_files
 from ops.app.run import read_config
 from ops.cli import cli
 from ops.config import Config, RecoveryLabel
@@ -49,7 +49,7 @@ def row(name: str, config: Config) -> tuple[str, str]:
     """Return the problem, and the label with the link to the page, whose name is that of button and command."""
     texts = ", ".join(f"`{text}`" for text in labels_of(name, config))
     link = f"[{name}](docs/how-to/{name}.md)"
-    return registry.runbook(name).when, f"{link}<br>{texts}" if texts else link
+    return registry.load_runbook(name).when, f"{link}<br>{texts}" if texts else link
 
 
 def runbook_table() -> str:
@@ -59,7 +59,7 @@ def runbook_table() -> str:
 
 def ways(name: str, config: Config) -> str:
     """Return each way to start a runbook: every label, the button, and a command that can be pasted."""
-    runbook = registry.runbook(name)
+    runbook = registry.load_runbook(name)
     labels = labels_of(name, config)
     example = next(iter(labels.values()), None)
     given = example.params if example else {}
@@ -74,8 +74,8 @@ def ways(name: str, config: Config) -> str:
 
 def permissions_table() -> str:
     rows = []
-    for name in (*shipped(), *scheduled()):
-        runbook = registry.runbook(name)
+    for name in (*shipped(), *scheduled_files()):
+        runbook = registry.load_runbook(name)
         needs = [", ".join(f"*{each}*" for each in some) or "none" for some in astuple(runbook.permissions)]
         place = f"`{runbook.github_environment}`" if runbook.github_environment else "none"
         rows.append((name, place, *needs))
@@ -100,7 +100,7 @@ def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
 
 @pytest.mark.parametrize("name", runbooks())
 def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
-    runbook = registry.runbook(name)
+    runbook = registry.load_runbook(name)
     help_line, *_ = (runbook.__doc__ or "").splitlines()
 
     assert runbook.name == name
@@ -124,7 +124,7 @@ def test_the_reference_explains_every_exit_code(code: int) -> None:
 
 def environments_table() -> str:
     config, _ = read_config(REFERENCE / "ops.yml")
-    return "\n".join(["", *table(config, {name: registry.runbook(name) for name in shipped()}), "", ""])
+    return "\n".join(["", *table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""])
 
 
 GENERATED = {

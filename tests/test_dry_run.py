@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.app import registry, run
-from ops.app.registry import scheduled
+from ops.app.registry import scheduled_files
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.plan import Change, Plan
@@ -113,7 +113,7 @@ def job(world: World) -> dict[str, str]:
 
 def seeds(name: str) -> int:
     """Return how many histories a runbook is tried with: those of a schedule read none."""
-    return 4 if name in scheduled() else SEEDS
+    return 4 if name in scheduled_files() else SEEDS
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def seeds(name: str) -> int:
     [pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow) for name in runbooks() for n in range(seeds(name))],
 )
 def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
-    runbook = registry.runbook(name)
+    runbook = registry.load_runbook(name)
     versions, sites = history(world, seed), site_history(world, seed)
     around(world)
     before = world.sandbox.deployments(WORKER), world.served

@@ -205,7 +205,7 @@ def met_above() -> tuple[type[Runbook[Any, Any]], ...]:
         for first in runs:
             with TemporaryDirectory() as folder, scene(name, first, Path(folder)) as met:
                 found |= {asked.name for asked in met.commands.values() if changes(asked, met.world) > 1}
-    return tuple(type(registry.runbook(name)) for name in found)
+    return tuple(type(registry.load_runbook(name)) for name in found)
 
 
 def changes(asked: Asked, world: World) -> int:

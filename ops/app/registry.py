@@ -87,83 +87,83 @@ class LazyMapping(Mapping[str, V]):
 
 
 @functools.cache
-def names() -> tuple[str, ...]:
+def runbook_names() -> tuple[str, ...]:
     """Names of the runbooks that have a button, in alphabetical order."""
     files = (path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
     return tuple(sorted({stem.replace("_", "-") for stem in (*files, *_outside)}))
 
 
-def add(path: Path) -> str:
+def add_runbook_file(path: Path) -> str:
     """Add the runbook of a file outside this package, for tests of a runbook that is not installed; return its name."""
     importlib.import_module("ops.runbooks").__path__.append(str(path.parent))
     _outside[path.stem] = path
-    names.cache_clear()
+    runbook_names.cache_clear()
     return path.stem.replace("_", "-")
 
 
-def outside() -> tuple[str, ...]:
+def added_runbook_names() -> tuple[str, ...]:
     """Names of the runbooks that `add` added."""
     return tuple(stem.replace("_", "-") for stem in _outside)
 
 
 @functools.cache
-def scheduled() -> Mapping[str, RunbookFile]:
+def scheduled_files() -> Mapping[str, RunbookFile]:
     """Name → file of the runbooks that a schedule, a merge or a quiet day starts: they have no button and no label."""
     files = (RunbookFile("scheduled", path.stem) for path in (OPS / "scheduled").glob("*.py"))
     return dict(sorted((name, file) for file in files if (name := file.name)))
 
 
-def file_of(name: str) -> RunbookFile:
+def find_runbook_file(name: str) -> RunbookFile:
     """Return the file of a runbook, or where that of a name with a button would be."""
-    return RunbookFile("runbooks", name.replace("-", "_")) if name not in scheduled() else scheduled()[name]
+    return RunbookFile("runbooks", name.replace("-", "_")) if name not in scheduled_files() else scheduled_files()[name]
 
 
 @functools.cache
-def runbook(name: str) -> Runbook[Any, Any]:
+def load_runbook(name: str) -> Runbook[Any, Any]:
     """Import and return a runbook, also a scheduled one."""
-    return file_of(name).load()
+    return find_runbook_file(name).load()
 
 
-def discover() -> Mapping[str, Runbook[Any, Any]]:
+def discover_runbooks() -> Mapping[str, Runbook[Any, Any]]:
     """Return name → runbook of those with a button. Reading a value imports that runbook."""
-    return LazyMapping(names(), runbook)
+    return LazyMapping(runbook_names(), load_runbook)
 
 
-def parameters() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
+def parameter_types() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
     """Name of a runbook → name of a parameter → str, bool or tuple (of texts), and whether nothing runs without it."""
-    return LazyMapping(names(), _parameters)
+    return LazyMapping(runbook_names(), _parameters)
 
 
 def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     return {
         field.name: (str, True) if field.default is MISSING else (type(field.default), False)
-        for field in fields(runbook(name).params)
+        for field in fields(load_runbook(name).params)
     }
 
 
-def kinds() -> Mapping[str, str]:
+def service_kinds() -> Mapping[str, str]:
     """Name of a runbook → what its services are: worker or pages."""
-    return LazyMapping(names(), lambda name: runbook(name).kind)
+    return LazyMapping(runbook_names(), lambda name: load_runbook(name).kind)
 
 
 def github_environment(name: str) -> str:
     """The environment of GitHub whose secrets it needs."""
-    return discover()[name].github_environment
+    return discover_runbooks()[name].github_environment
 
 
-def by_label() -> Mapping[str, bool]:
+def may_start_by_label() -> Mapping[str, bool]:
     """Name of a runbook → whether a label may start it."""
-    return LazyMapping(names(), lambda name: runbook(name).by_label)
+    return LazyMapping(runbook_names(), lambda name: load_runbook(name).by_label)
 
 
-def on_closed(name: str) -> bool:
+def allows_closed_incident(name: str) -> bool:
     """Whether people may request it on an incident that is closed."""
-    return discover()[name].on_closed
+    return discover_runbooks()[name].allows_closed_incident
 
 
-def recoveries() -> "list[RunbookFacts]":
+def list_runbook_facts() -> "list[RunbookFacts]":
     """Return the runbooks that have a button."""
     from ops.config.labels import RunbookFacts
 
-    found = [(name, made) for name, made in discover().items() if name not in outside()]
+    found = [(name, made) for name, made in discover_runbooks().items() if name not in added_runbook_names()]
     return [RunbookFacts(name, made.kind, made.when, made.fits) for name, made in found]

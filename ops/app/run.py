@@ -25,7 +25,7 @@ from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult, describe_state_after_bug
-from ops.core.run_record import workflow_run
+from ops.core.run_record import parse_job_run
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
 from ops.engine.engine import Engine, RunOptions
@@ -89,7 +89,7 @@ def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Co
         hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     needed = None if labels is None else frozenset(name.casefold() for name in labels)
-    return _checked(text, needed).accepted(str(path))
+    return _checked(text, needed).require_valid(str(path))
 
 
 @functools.lru_cache(maxsize=4)
@@ -99,9 +99,9 @@ def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
 
     return config.check(
         text,
-        runbooks=registry.parameters(),
-        kinds=registry.kinds(),
-        by_label=registry.by_label(),
+        runbooks=registry.parameter_types(),
+        kinds=registry.service_kinds(),
+        by_label=registry.may_start_by_label(),
         labels=labels,
     )
 
@@ -118,23 +118,23 @@ def run(
     """One run, from the request to the result. Raises ConfigError before anything was sent."""
     config, _ = read_config(request.config)
     seen = _probe_environ(environ, register_secrets(environ, config, redactor))
-    environment = config.environment(request.environment)
+    runbook, environment = request.runbook, config.environment(request.environment)
     with ExitStack() as ending:
-        ending.callback(process.end_all)
-        session = Session(environment, environ, ending, config, needs_token=bool(request.runbook.github_environment))
-        clock = session.clock
-        run_id, folder = _run_id(environ, clock), request.config.resolve().parent
-        session.client  # noqa: B018  a token that is missing ends the run here, before its first event
-        telling = Telling(
-            environ, config, redactor, clock, run=run_id, incident=request.incident, comment=request.comment
-        )
+        ending.callback(process.kill_all)
+        session = Session(environment, environ, ending, config, needs_token=bool(runbook.github_environment))
+        clock, folder = session.clock, request.config.resolve().parent
+        run_id = _run_id(environ, clock)
         record = folder / RUNS / run_id
-        sinks = (_appending(record), sink, *telling.sinks(is_everyday=request.runbook.everyday, is_dry=options.dry_run))
-        timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.held)
-        _record_request(timeline, request, environ, run_id, request.runbook.service(request.params, environment))
+        session.client  # noqa: B018  a token that is missing ends the run here, before its first event
+        incident, comment = request.incident, request.comment
+        telling = Telling(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
+        published = telling.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run)
+        sinks = (_appending(record), sink, *published)
+        timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
+        _record_request(timeline, request, environ, run_id, runbook.service(request.params, environment))
         telling.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
-        web, repository = session.begin_web(), _Repository(folder, environ, redactor, session, ending)
+        web, elsewhere = session.start_web(), bool(options.next_job_message)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -144,18 +144,18 @@ def run(
             clock=clock,
             timeline=timeline,
             cloudflare=session,
-            github=repository,
+            github=_Repository(folder, environ, redactor, session, ending),
             web=session,
-            make_site=lambda: site(environ, folder, redactor, ending, session, elsewhere=bool(options.hands_on)),
+            make_site=lambda: site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
             secret_values=ProcessSecretValues(environ, redactor, config),
             previous_runs=lambda: telling.earlier(timeline),
-            kinds=registry.kinds,
+            kinds=registry.service_kinds,
             program=reached(environ, request.config),
         )
         prober = ProbeRunner(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = _execute(Engine(prober, session.doors.writing, signals), request, context, options)
-        links = telling.end(timeline, context.press, is_everyday=request.runbook.everyday)
-    return redactor.value(replace(result, links=links, incident=request.incident or telling.opened)), config
+        result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
+        links = telling.end(timeline, context.suggest, is_routine=runbook.is_routine)
+    return redactor.value(replace(result, links=links, incident=incident or telling.opened)), config
 
 
 def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:
@@ -188,7 +188,7 @@ def site(
         environ,
         folder,
         redactor,
-        scratch=lambda: ending.enter_context(process.scratch()),
+        scratch=lambda: ending.enter_context(process.scratch_folder()),
         may_build=elsewhere or not actions.is_job(environ),
         exposed=lambda of: exposed(of) if elsewhere and actions.is_job(environ) else "",
         account=DeployAccount(session.base_url, session.account_id, session.token) if session else None,
@@ -202,14 +202,16 @@ class _Repository:
         self, folder: Path, environ: Mapping[str, str], redactor: Redactor, session: Session, ending: ExitStack
     ) -> None:
         self._folder, self._environ, self._redactor = folder, environ, redactor
-        self._doors, self._ending = session.doors, ending
-        self.secrets = self._doors.add(EnvironmentSecrets.of(environ, redactor, session.clock))  # masks an App's key
+        self._write_guards, self._ending = session.write_guards, ending
+        self.secrets = self._write_guards.add(
+            EnvironmentSecrets.of(environ, redactor, session.clock)
+        )  # masks an App's key
 
     @functools.cached_property
     def pulls(self) -> "Pulls":
         from ops.github.pulls import Pulls
 
-        pulls = self._doors.add(Pulls.of(self._environ, self._redactor))
+        pulls = self._write_guards.add(Pulls.of(self._environ, self._redactor))
         self._ending.callback(pulls.close)
         return pulls
 
@@ -235,12 +237,12 @@ def reached(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
-    from ops.config import object_tokens
+    from ops.config import durable_object_token_names
 
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.variables(config)
-    names |= object_tokens(config)
-    for name in names | config.logins:
+    names |= durable_object_token_names(config)
+    for name in names | config.login_variables:
         redactor.add(environ.get(name, ""))
         actions.mask(environ, environ.get(name, ""))
     return names
@@ -269,7 +271,7 @@ def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
     """
     digits = secrets.token_hex(2)
     of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
-    return of_a_job if workflow_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
+    return of_a_job if parse_job_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
 
 
 def _lead(request: RunRequest, clock: Clock) -> float:
@@ -341,10 +343,10 @@ def _appending(folder: Path) -> EventSink:
 
     def append(event: RunEvent) -> None:
         try:
-            file = process.open_file(path, append=True)
+            file = process.open_private_file(path, append=True)
         except FileNotFoundError:  # the first event, or somebody deleted the folder
-            process.make_folder(folder)
-            file = process.open_file(path, append=True)
+            process.make_private_folder(folder)
+            file = process.open_private_file(path, append=True)
         with file:
             file.write(event.to_line() + "\n")
 
@@ -373,10 +375,10 @@ def write_record(
     """
     from ops.render import markdown
 
-    text = redactor.text(markdown.run_record(result, contacts))
+    text = redactor.text(markdown.render_result(result, contacts))
     path: Path | None = config.resolve().parent / RUNS / result.run / "record.md"
     try:
-        with process.open_file(path) as file:  # type: ignore[arg-type]
+        with process.open_private_file(path) as file:  # type: ignore[arg-type]
             file.write(text)
     except OSError:
         path = None

@@ -81,7 +81,7 @@ class Session:
         self.environment, self.account_id = environment, environment.account_id
         self.base_url, self.edge_url, self.clock = _addresses(environ)
         self.lock = threading.RLock()
-        self.doors = WriteGuards()
+        self.write_guards = WriteGuards()
         """What can write."""
         self._environ, self._config = environ, config
         self._closers: list[Callable[[], object]] | None = []
@@ -109,10 +109,10 @@ class Session:
 
     @_Once
     def client(self) -> "CloudflareClient":
-        """Open. Read-only outside `with session.doors.writing():`. Raises ConfigError without a token."""
+        """Open. Read-only outside `with session.write_guards.writing():`. Raises ConfigError without a token."""
         from ops.cloudflare.client import CloudflareClient
 
-        client = self.doors.add(
+        client = self.write_guards.add(
             CloudflareClient(self.base_url, self.token, token_name=self.environment.token, clock=self.clock)
         )
         self._at_end(client.close)
@@ -150,10 +150,10 @@ class Session:
         return MaintenanceWorkerApi(self.client, self.account_id, WORKER)
 
     def web(self) -> "ProbeClient":
-        """Return the client of the probes. `begin_web` makes it beside other work: its certificates take a while."""
+        """Return the client of the probes. `start_web` makes it beside other work: its certificates take a while."""
         return self._web.result()
 
-    def begin_web(self) -> "Callable[[], ProbeClient]":
+    def start_web(self) -> "Callable[[], ProbeClient]":
         """Start to make the client of the probes. Return what waits for it."""
         return self._web.result
 
@@ -170,26 +170,26 @@ class Session:
         self._at_end(lambda: web.result().close())
         return web
 
-    def look(self, url: str) -> PageContent:
+    def fetch_page(self, url: str) -> PageContent:
         """Read a page of the web: what the address holds."""
         from ops.probes import page_content
 
         return page_content.read_page(self.web(), self.clock, url)
 
-    def shown(self, url: str) -> "RuntimeState | str":
+    def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
         """Return what the application at that origin shows of its limits and switches; or why that is not known."""
         from ops.probes import runtime
 
         return runtime.read_runtime_state(self.web(), url)
 
     @_Once
-    def admin(self) -> "DurableObjectAdmin":
+    def durable_objects(self) -> "DurableObjectAdmin":
         """The application's own endpoints for Durable Objects."""
-        from ops.config import object_tokens
+        from ops.config import durable_object_token_names
         from ops.probes.durable_object import DurableObjectAdmin
 
-        tokens = object_tokens(self._config) if self._config else frozenset()
-        return self.doors.add(DurableObjectAdmin(self.web, self._environ, tokens))
+        tokens = durable_object_token_names(self._config) if self._config else frozenset()
+        return self.write_guards.add(DurableObjectAdmin(self.web, self._environ, tokens))
 
     def logged_errors(
         self, worker: str, since: datetime, until: datetime
@@ -210,7 +210,7 @@ class Session:
 
         return answer
 
-    def ask_provider(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
+    def check_provider_key(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
         """Return what an AI provider says of a key; without one, of a random key. Raises ConfigError."""
         from ops.probes import ai_provider
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.app.registry import discover, file_of, names, scheduled
+from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.evidence import evidence
 from ops.cli.incident import incident, labels
 from ops.cli.limits import limits
@@ -38,11 +38,11 @@ from ops.cli.status import status
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
-from ops.core.suggestions import shown, suggestion
+from ops.core.suggestions import did_you_mean, shown
 from ops.core.timeline import from_json
-from ops.engine.signals import PROCESS, ignore_from_now_on, uncovered
+from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
 from ops.render import terminal
-from ops.tools.own_environment import conceal
+from ops.tools.own_environment import hide_environment
 
 BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
 REPORT = (
@@ -54,7 +54,7 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 CHANGE_NOTHING_ELSE = {
     *("status", "config check", "config schema", "incident show", "recover", "limits plan", "limits propose"),
-    *scheduled(),
+    *scheduled_files(),
 }
 """Commands that are no runbook with a button, and change nothing outside of a run."""
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
@@ -71,7 +71,7 @@ class Commands(RunbookGroup):
             return two.name, two, args[2:]
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            raise click.UsageError(f'no command "{shown(args[0])}"{suggestion(args[0], known)}', ctx)
+            raise click.UsageError(f'no command "{shown(args[0])}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -90,8 +90,8 @@ cli.add_command(labels)
 cli.add_command(limits)
 cli.add_command(site)
 cli.add_command(status)
-for _name in (*names(), *scheduled()):
-    cli.add_runbook(_name, file_of(_name))
+for _name in (*runbook_names(), *scheduled_files()):
+    cli.add_runbook(_name, find_runbook_file(_name))
 
 
 @cli.command("new-runbook")
@@ -114,9 +114,9 @@ def new_runbook(name: str, into: Path) -> None:
 
 def main() -> NoReturn:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # or it searches every installed package for plugins: 8 ms
-    conceal()
-    code = run(sys.argv[1:], watch=PROCESS.watch)
-    ignore_from_now_on()
+    hide_environment()
+    code = run(sys.argv[1:], watch=PROCESS_SIGNALS.install)
+    ignore_signals()
     sys.exit(code)
 
 
@@ -135,7 +135,7 @@ def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None)
                 [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
             )
         finally:
-            PROCESS.ignore()
+            PROCESS_SIGNALS.stop_raising()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -153,7 +153,7 @@ def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None)
 
 def unexpected_end(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
     """Print what ended the command. Return its exit code."""
-    if isinstance(found := uncovered(error), KeyboardInterrupt):
+    if isinstance(found := unwrap_signal(error), KeyboardInterrupt):
         return show_error(interruption(found, arguments), redactor)
     if isinstance(found, Interrupted):
         return show_error(found, redactor)
@@ -187,7 +187,7 @@ def unfinished(arguments: Sequence[str]) -> tuple[str, str, str]:
     typed = shown(" ".join(["ops", *words]))
     if words[:1] == ["drill"]:
         return typed, "nothing outside this machine was changed", "Run the same command again."
-    if not words or words[0] in discover() or " ".join(words) in CHANGE_NOTHING_ELSE:
+    if not words or words[0] in discover_runbooks() or " ".join(words) in CHANGE_NOTHING_ELSE:
         return typed, "nothing was changed", "Run the same command again."
     return typed, "some of its changes may have been made", "Check what was changed, then run the same command again."
 
@@ -210,7 +210,7 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    say("\n".join(terminal.one_line(redactor.text(line)) for line in lines), err=True)
+    say("\n".join(terminal.to_one_line(redactor.text(line)) for line in lines), err=True)
     annotate("error", "ops", redactor.text(error.message))
     return error.exit_code
 
@@ -281,7 +281,7 @@ def drill(
 
 
 def _drill_event(event: dict[str, Any]) -> None:
-    click.echo(terminal.event_line(from_json(event)))
+    click.echo(terminal.format_event(from_json(event)))
 
 
 def _show_score(result: dict[str, Any]) -> None:
@@ -411,7 +411,7 @@ def environments(path: Path) -> None:
     from ops.setup.environments import table
 
     configuration, _ = read_config(path, labels=None)
-    click.echo("\n".join(table(configuration, {name: discover()[name] for name in names()})))
+    click.echo("\n".join(table(configuration, {name: discover_runbooks()[name] for name in runbook_names()})))
 
 
-cli.add_command(recover_command(discover()))
+cli.add_command(recover_command(discover_runbooks()))

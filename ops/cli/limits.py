@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ops.app.registry import file_of
+from ops.app.registry import find_runbook_file
 from ops.cli.runbook_command import CONFIG, annotate, say
 from ops.cli.runbook_group import RunbookGroup
 from ops.core.redaction import Redactor
@@ -34,4 +34,4 @@ def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | Non
     )
 
 
-limits.add_runbook("propose", file_of("propose-limits"))
+limits.add_runbook("propose", find_runbook_file("propose-limits"))

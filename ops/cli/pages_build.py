@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from ops.app.registry import discover
+from ops.app.registry import discover_runbooks
 from ops.cli.runbook_command import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
-from ops.engine.signals import PROCESS
+from ops.engine.signals import PROCESS_SIGNALS
 from ops.github import actions
 
 RUNBOOK = "redeploy-pages"
@@ -64,14 +64,16 @@ def fetch(
     from ops.gate.approval import reviewed
     from ops.site_build import jobs
 
-    runbook: Runbook[Any, Any] = discover()[RUNBOOK]
+    runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         where = {"environment": environment, "github_environment": runbook.github_environment}
         reviewed(run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where)
     request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
     show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
-    options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, hands_on=GOES_ON)
-    with PROCESS.watched() as signals:
+    options = RunOptions(
+        dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=GOES_ON
+    )
+    with PROCESS_SIGNALS.in_run() as signals:
         result, loaded = run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
     show_result(result, loaded, redactor)
     _, wrong = run.write_record(result, loaded.contacts, config, os.environ, redactor)

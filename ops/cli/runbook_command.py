@@ -17,11 +17,11 @@ from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
-from ops.core.suggestions import shown, suggestion
-from ops.core.timeline import RunEvent, json_line
+from ops.core.suggestions import did_you_mean, shown
+from ops.core.timeline import RunEvent, to_json_line
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
-from ops.engine.signals import PROCESS, SignalHandler, uncovered
+from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
 from ops.github import actions
 from ops.render import terminal
 
@@ -174,19 +174,19 @@ def run(
     heading = f"Plan: {runbook.name} in {environment}"
     options = RunOptions(
         dry_run=dry_run or not (yes or can_ask),
-        is_implicit=not (dry_run or yes or can_ask),
+        is_implicit_dry_run=not (dry_run or yes or can_ask),
         confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
         show_plan=say_nothing if as_json else plan_shower(heading, redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_WHEN_ASKING,
     )
     sink = _json_event if as_json else text_event
-    with PROCESS.watched() as signals:
+    with PROCESS_SIGNALS.in_run() as signals:
         try:
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
-            raise _early_end(uncovered(raised), redactor, signals, as_json=as_json) from None
+            raise _early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
         actions.write_job_outputs(os.environ, _outputs(result, ends_by))
-        for line in runbook.after(result, os.environ, redactor):
+        for line in runbook.publish_result(result, os.environ, redactor):
             say(line, err=True)
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
         if wrong:
@@ -202,7 +202,7 @@ def run(
 def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler, *, as_json: bool) -> BaseException:
     """Return what ended a run before its first step, after printing it as JSON if that is wanted."""
     if isinstance(error, OpsError):
-        signals.ignore()
+        signals.stop_raising()
         _leave_outputs(error, redactor)
         if isinstance(error, Interrupted):  # the engine turns a later one into a result
             error.message += " before its first step; it changed nothing"
@@ -236,7 +236,7 @@ def say(text: str, *, err: bool = False, **style: Any) -> None:
 
 def say_json(data: Mapping[str, Any]) -> None:
     """Print a result on one line."""
-    _print(json_line(data))
+    _print(to_json_line(data))
 
 
 def _print(text: str, *, err: bool = False, **style: Any) -> None:
@@ -258,7 +258,7 @@ def discard_output(*, err: bool = False) -> None:
 def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
     """On the page of the workflow's run, where this is one. On stderr, since stdout may be one JSON result."""
     if actions.is_job(os.environ):
-        _print(actions.annotation(level, title, terminal.one_line(text)), err=True)
+        _print(actions.annotation(level, title, terminal.to_one_line(text)), err=True)
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
@@ -290,7 +290,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         )
         try:
             if runbook not in runbooks:
-                text = f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}'
+                text = f'no runbook "{shown(runbook)}"{did_you_mean(runbook, runbooks)}'
                 raise ConfigError(text, reason=Reason.UNKNOWN_NAME)
             found = runbooks[runbook]
             where = {"environment": given["environment"], "github_environment": found.github_environment}
@@ -372,12 +372,12 @@ def _json_event(event: RunEvent) -> None:
 
 def text_event(event: RunEvent) -> None:
     """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
-    line = actions.logged(os.environ, terminal.event_line(event))
+    line = actions.logged(os.environ, terminal.format_event(event))
     _print(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
 
 
 def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
-    return lambda plan: say(redactor.text("\n".join(["", *terminal.plan_lines(plan, heading=heading), ""])))
+    return lambda plan: say(redactor.text("\n".join(["", *terminal.format_plan(plan, heading=heading), ""])))
 
 
 def _yes(_plan: Plan[Any]) -> bool:
@@ -402,7 +402,7 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
     good = result.exit_code == 0
     message = redactor.text(result.message)
     show_headline(result.decision, message, good=good)
-    lines = terminal.result_lines(result, configuration.contacts)
+    lines = terminal.format_result(result, configuration.contacts)
     say(redactor.text("\n".join(lines)))
     title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
     if good:
@@ -421,5 +421,5 @@ def _show_what_follows(result: RunResult, record: Path | None) -> None:
 
 
 def show_headline(decision: str, message: str, *, good: bool) -> None:
-    headline = f"{decision.upper().replace('_', ' ')}: {terminal.one_line(message)}"
+    headline = f"{decision.upper().replace('_', ' ')}: {terminal.to_one_line(message)}"
     say(f"\n{headline}", bold=True, fg="green" if good else "red")

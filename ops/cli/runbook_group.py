@@ -35,7 +35,7 @@ class RunbookGroup(click.Group):
             return super().get_command(ctx, cmd_name)
         if cmd_name not in self._made:
             runbook = self._runbooks[cmd_name].load()
-            self._made[cmd_name] = due_command(runbook) if runbook.finds_due else runbook_command(runbook)
+            self._made[cmd_name] = due_command(runbook) if runbook.starts_due_runs else runbook_command(runbook)
         return self._made[cmd_name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -49,7 +49,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         if environment:
             places = [configuration.environment(environment)]
         else:
-            watched = [each for each in configuration.environments.values() if runbook.may_be_due(each)]
+            watched = [each for each in configuration.environments.values() if runbook.may_have_due_runs(each)]
             places = [each for each in watched if _is_held(runbook.name, each)]
         codes = scheduled.all(partial(scheduled.started, runbook, configuration, place) for place in places)
         if not codes:
@@ -110,7 +110,7 @@ class Scheduled:
 
     def started(self, runbook: Runbook[Any, Any], config: "Config", place: "Environment") -> Iterator[int]:
         """The exit code of each run that is due there. Raises OpsError."""
-        for found in runbook.due(config, place, os.environ, self.redactor):
+        for found in runbook.find_due_runs(config, place, os.environ, self.redactor):
             if isinstance(found, str):
                 self.note(found)
             else:

@@ -42,7 +42,7 @@ from ops.config.types import (
 )
 from ops.core.duration import unparse_duration
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import nearest, shown
+from ops.core.suggestions import nearest_name, shown
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class Service(NamedModel):
         """The key that names it on Cloudflare."""
         return next(kind for kind in checks.KINDS if getattr(self, kind))
 
-    def needed_build(self) -> BuildConfig:
+    def require_build(self) -> BuildConfig:
         """Raises ConfigError where there is none."""
         if self.build is None:
             raise ConfigError(
@@ -167,7 +167,7 @@ class Environment(NamedModel):
     def service(self, name: str) -> Service:
         return _named("service", name, self.services, where=self.name)
 
-    def needed_runtime(self) -> RuntimeConfig:
+    def require_runtime(self) -> RuntimeConfig:
         """Raises ConfigError where there is none."""
         if self.runtime is None:
             raise ConfigError(
@@ -221,7 +221,7 @@ class Config(ConfigModel):
             _give_names(environment.services)
 
     @property
-    def logins(self) -> frozenset[str]:
+    def login_variables(self) -> frozenset[str]:
         """Names of the variables that probes fill into forms or send as headers: secrets, but not the run's own."""
         probes = (probe for environment in self.environments.values() for probe in environment.probes)
         return frozenset(variable for probe in probes for variable in probe.secret_variables)
@@ -243,7 +243,7 @@ class CheckedConfig(NamedTuple):
     problems: tuple[ConfigProblem, ...]
     warnings: tuple[ConfigProblem, ...]
 
-    def accepted(self, path: str) -> tuple[Config, tuple[str, ...]]:
+    def require_valid(self, path: str) -> tuple[Config, tuple[str, ...]]:
         """Return the configuration and its warnings. `path` is for the messages.
 
         Raises:
@@ -297,8 +297,8 @@ def _without_labels(document: YamlDocument, names: Collection[str]) -> YamlDocum
 
 
 def parse(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[str, ...]]:
-    """Check the text (`rules` are those of `check`), and return what `Checked.accepted` does."""
-    return check(text, **rules).accepted(path)
+    """Check the text (`rules` are those of `check`), and return what `CheckedConfig.require_valid` does."""
+    return check(text, **rules).require_valid(path)
 
 
 def schema() -> dict[str, Any]:
@@ -315,13 +315,13 @@ def _give_names(named: Mapping[str, NamedModel]) -> None:
 def _named(what: str, name: str, known: Mapping[str, T], *, where: str) -> T:
     if name in known:
         return known[name]
-    near = nearest(name, known)
+    near = nearest_name(name, known)
     meant = f'; did you mean "{near}"?' if near else ""
     hint = f"Name one of: {', '.join(sorted(known))}."
     raise ConfigError(f'no {what} "{shown(name)}" in {where}{meant}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
-def object_tokens(config: Config) -> frozenset[str]:
+def durable_object_token_names(config: Config) -> frozenset[str]:
     """Return the names of the variables that hold tokens of Durable Objects, in any environment."""
     services = (service for environment in config.environments.values() for service in environment.services.values())
     return frozenset(each.token for service in services for each in service.durable_objects.values() if each.token)

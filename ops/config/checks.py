@@ -10,8 +10,8 @@ from typing import Any
 from ops.config import strict_yaml
 from ops.config.strict_yaml import KeyPath
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
-from ops.core.runtime_contract import AI, MAINTENANCE
-from ops.core.suggestions import shown, suggestion
+from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
+from ops.core.suggestions import did_you_mean, shown
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 
@@ -74,7 +74,7 @@ def errors(
     every = mapping(at(data, "labels"))
     started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
     yield from _blanks(data, ())
-    yield from name_errors(data)
+    yield from find_name_errors(data)
     yield from _labels(data)
     yield from _approvals(data)
     yield from _kinds_of_labels(data, started, kinds or {})
@@ -82,7 +82,7 @@ def errors(
     if runbooks is not None:
         yield from _runbooks(started, runbooks)
     secrets = _secrets(data)
-    yield from probe_errors(data, secrets=secrets | _admin_tokens(data))
+    yield from find_probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in services(data):
         yield from _kinds(path, service)
         for name, each in mapping(service.get("durable_objects")).items():
@@ -91,8 +91,8 @@ def errors(
                 yield where, "a secret of the run; no application gets one: name the variable of its own token"
         for variable in mapping(at(service, "build", "env")).keys() & (secrets | _admin_tokens(data)):
             yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
-    yield from secret_errors(data, secrets=secrets)
-    yield from runtime_errors(data)
+    yield from find_secret_errors(data, secrets=secrets)
+    yield from find_runtime_errors(data)
 
 
 def warnings(data: Any) -> Iterator[Finding]:
@@ -135,10 +135,10 @@ def _labels(data: Any) -> Iterator[Finding]:
         if not isinstance(environment, str):
             continue
         if environment not in environments:
-            text = f'no environment "{shown(environment)}"{suggestion(environment, environments)}'
+            text = f'no environment "{shown(environment)}"{did_you_mean(environment, environments)}'
             yield ("labels", name, "environment"), text
         elif isinstance(service, str) and service not in services:
-            text = f'no service "{shown(service)}" in {shown(environment)}{suggestion(service, services)}'
+            text = f'no service "{shown(service)}" in {shown(environment)}{did_you_mean(service, services)}'
             yield ("labels", name, "params", "service"), text
 
 
@@ -167,12 +167,12 @@ def _runbooks(labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tup
         if not isinstance(runbook, str):
             continue
         if runbook not in runbooks:
-            yield ("labels", name, "runbook"), f'no runbook "{shown(runbook)}"{suggestion(runbook, runbooks)}'
+            yield ("labels", name, "runbook"), f'no runbook "{shown(runbook)}"{did_you_mean(runbook, runbooks)}'
             continue
         known = runbooks[runbook]
         for parameter, value in params.items():
             if parameter not in known:
-                text = f'no parameter "{shown(parameter)}" of {runbook}{suggestion(parameter, known)}'
+                text = f'no parameter "{shown(parameter)}" of {runbook}{did_you_mean(parameter, known)}'
                 yield ("labels", name, "params", parameter), text
             elif not isinstance(value, known[parameter][0]):
                 yield (
@@ -230,7 +230,7 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
     return iter(value.items() if isinstance(value, dict) else enumerate(items(value)))
 
 
-def secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
+def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
     """`secrets` are those of the run itself."""
     for name, environment in mapping(at(data, "environments")).items():
         services = mapping(at(environment, "services"))
@@ -250,7 +250,7 @@ def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterato
             continue
         where = (*path, "consumers", index)
         if consumer not in services:
-            yield where, f'no service "{shown(consumer)}" in {path[1]}{suggestion(consumer, services)}'
+            yield where, f'no service "{shown(consumer)}" in {path[1]}{did_you_mean(consumer, services)}'
         elif "pages" in mapping(services[consumer]):
             yield where, f"{shown(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
         elif consumer in seen:
@@ -263,7 +263,7 @@ def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
     for consumer, requests in mapping(at(rule, "proofs")).items():
         where = (*path, "proofs", consumer)
         if consumer not in consumers:
-            yield where, f'no consumer "{shown(consumer)}" of this secret{suggestion(consumer, consumers)}'
+            yield where, f'no consumer "{shown(consumer)}" of this secret{did_you_mean(consumer, consumers)}'
         for index, request in enumerate(items(requests)):
             if isinstance(request, dict) and "version" not in request:
                 yield (*where, index), "a proof without version; write where the answer echoes the Worker's version"
@@ -276,7 +276,7 @@ def _useless(path: KeyPath, rule: Any) -> Iterator[Finding]:
                 yield (*path, key), f"only a secret with rotate: {kind} has it; leave it out"
 
 
-def runtime_errors(data: Any) -> Iterator[Finding]:
+def find_runtime_errors(data: Any) -> Iterator[Finding]:
     for name, environment in mapping(at(data, "environments")).items():
         path: KeyPath = ("environments", name, "runtime")
         runtime = mapping(at(environment, "runtime"))
@@ -290,7 +290,7 @@ def runtime_errors(data: Any) -> Iterator[Finding]:
 def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
     called = at(runtime, "service")
     if isinstance(called, str) and called not in services:
-        yield (*path, "service"), f'no service "{shown(called)}" in {path[1]}{suggestion(called, services)}'
+        yield (*path, "service"), f'no service "{shown(called)}" in {path[1]}{did_you_mean(called, services)}'
     elif isinstance(called, str) and "pages" in mapping(services[called]):
         yield (*path, "service"), f"{shown(called)} has no worker, and only a Worker reads KV"
 
@@ -299,10 +299,11 @@ def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str,
     """Only the service that reads the switches can be taken offline by one."""
     for name, service in services.items():
         if at(service, "maintenance") == "switch" and (
-            at(runtime, "service") != name or not at(runtime, "switches", MAINTENANCE)
+            at(runtime, "service") != name or not at(runtime, "switches", MAINTENANCE_SWITCH)
         ):
             text = (
-                f"needs a runtime whose service is {shown(name)}, with a switch {MAINTENANCE}; write it, or edge here"
+                f"needs a runtime whose service is {shown(name)}, with a switch {MAINTENANCE_SWITCH}; "
+                "write it, or edge here"
             )
             yield (path[0], path[1], "services", name, "maintenance"), text
 
@@ -314,31 +315,31 @@ def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, "limits", "names", index), f"{shown(name)} stands here twice; keep one"
     for name in mapping(at(runtime, "limits", "raises")):
         if name not in names:
-            yield (*path, "limits", "raises", name), f'no limit "{shown(name)}" among names{suggestion(name, names)}'
+            yield (*path, "limits", "raises", name), f'no limit "{shown(name)}" among names{did_you_mean(name, names)}'
 
 
 def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
     """The states of the two switches that the contract fixes, and who is behind a provider's name."""
     order = [each for each in items(at(runtime, "ai", "order")) if isinstance(each, str)]
-    wanted = {MAINTENANCE: ["off", "on"], **({AI: ["auto", *order, "off"]} if order else {})}
+    wanted = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
     for name, states in wanted.items():
         switch = at(runtime, "switches", name)
         if isinstance(switch, dict) and list(items(at(switch, "states"))) != states:
             yield (*path, "switches", name, "states"), f"not those of {name}; write [{', '.join(states)}], with quotes"
-    if order and AI not in mapping(at(runtime, "switches")):
+    if order and AI_SWITCH not in mapping(at(runtime, "switches")):
         yield (
             (*path, "ai"),
-            f"a switch named {AI} is missing under switches, with the states auto, {', '.join(order)}, off",
+            f"a switch named {AI_SWITCH} is missing under switches, with the states auto, {', '.join(order)}, off",
         )
     for provider, secret in mapping(at(runtime, "ai", "keys")).items():
         where = (*path, "ai", "keys", provider)
         if provider not in order:
-            yield where, f'no provider "{shown(provider)}" in order{suggestion(provider, order)}'
+            yield where, f'no provider "{shown(provider)}" in order{did_you_mean(provider, order)}'
         elif isinstance(secret, str) and not at(secrets, secret, "provider"):
             yield where, f"{shown(secret)} stands under secrets without a provider, or not at all; name one that has it"
 
 
-def probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
+def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
     """`secrets`: names of variables that no program and no page ever gets."""
     for path, service in services(data):
         yield from _browsers_alone(path, service)
@@ -355,7 +356,7 @@ def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Itera
     service = at(environment, "services", at(environment, "runtime", "service"))
     beside = {name for probe in items(at(service, "probes")) if isinstance(name := at(probe, "name"), str)}
     for name, switch in mapping(at(environment, "runtime", "switches")).items():
-        if name == MAINTENANCE and items(at(switch, "probes")):
+        if name == MAINTENANCE_SWITCH and items(at(switch, "probes")):
             yield (*path, name, "probes"), "never asked, for what is closed is not well; leave them out"
         yield from _probes((*path, name), switch, secrets=secrets, names=set(beside))
 
@@ -404,7 +405,7 @@ OF_STEPS = {
 LONGEST_LABEL = 50
 
 
-def name_errors(data: Any) -> Iterator[Finding]:
+def find_name_errors(data: Any) -> Iterator[Finding]:
     yield from _label_names(data)
     for path, name in _variables(data):
         if not isinstance(name, str) or (len(path) > 3 and name in SECRETS_OF_THE_RUN):

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 
-def template_labels(text: str, suffix: str) -> Iterator[str]:
+def read_template_labels(text: str, suffix: str) -> Iterator[str]:
     """Yield the labels of a template; `suffix` is that of its file. None where GitHub could not read it either."""
     text = text.removeprefix("\ufeff")
     if suffix == ".md":

@@ -36,7 +36,7 @@ class RunbookFacts:
     """Of a service in an environment: the parameters with which the runbook fits it; none: it does not."""
 
 
-def params_text(params: Mapping[str, Any]) -> str:
+def format_params(params: Mapping[str, Any]) -> str:
     """In one line: `service=api state=on`."""
     return " ".join(f"{k}={','.join(v) if isinstance(v, tuple | list) else v}" for k, v in params.items())
 

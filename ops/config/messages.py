@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from ops.config.strict_yaml import MAX_PROBLEMS, ConfigProblem, KeyPath, YamlDocument, kind
 from ops.config.types import PATTERNS
-from ops.core.suggestions import shown, suggestion
+from ops.core.suggestions import did_you_mean, shown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -76,7 +76,7 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
         case "missing":
             return "missing; add it"
         case "extra_forbidden":
-            return f"unknown key{suggestion(str(error['loc'][-1]), _keys_at(root, error['loc'][:-1]))}"
+            return f"unknown key{did_you_mean(str(error['loc'][-1]), _keys_at(root, error['loc'][:-1]))}"
         case "value_error":
             return str(context["error"])
         case "string_pattern_mismatch":

@@ -131,10 +131,10 @@ def _unhealthy(before: Verdict, plan: Plan[Any]) -> str:
             return "unhealthy; whether it was healthy before is not known"
 
 
-def planned_outcome(hands_on: str, *, requested: bool) -> tuple[Decision, Reason, str]:
+def planned_outcome(next_job_message: str, *, requested: bool) -> tuple[Decision, Reason, str]:
     """The end of a run that only plans: a dry run, unless another job goes on from there."""
-    if hands_on:
-        return Decision.PLANNED, Reason.HANDED_ON, f"planned, and {hands_on}"
+    if next_job_message:
+        return Decision.PLANNED, Reason.HANDED_ON, f"planned, and {next_job_message}"
     if not requested:
         return Decision.PLANNED, Reason.IMPLICIT_DRY_RUN, "nothing was changed, since nobody could confirm the plan"
     return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"

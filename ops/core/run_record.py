@@ -21,7 +21,7 @@ LONGEST = 4000
 LONGEST_TEXT = 160
 MOST_ROWS = 100
 """More never fit: a row's moment alone takes forty bytes."""
-RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+RUN_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MINOR = {"probed", "prepared", "compared", "confirmed", "warning"}
 """Rows that go first where not all fit; the visible table has them."""
 
@@ -61,25 +61,25 @@ class RunRecord:
     digest: str = ""
 
 
-def workflow_run(run: str) -> tuple[int, int] | None:
+def parse_job_run(run: str) -> tuple[int, int] | None:
     """Number and attempt of GitHub's run, with which the id of a run begins that was a job; None for a laptop's."""
     found = re.fullmatch(r"([0-9]{1,20})\.([0-9]{1,5})-[0-9a-f]{4}", run)
     return (int(found[1]), int(found[2])) if found else None
 
 
-def sealed(text: str, block: RunRecord) -> str:
+def embed_record(text: str, block: RunRecord) -> str:
     """The text with its block, which tells later whether either was edited."""
     block = _shrunk(replace(block, digest=""))
     return f"{text.rstrip()}\n\n{_written(replace(block, digest=_digest(text, block)))}\n"
 
 
-def resealed(body: str, change: Callable[[str], str]) -> str:
+def replace_visible_text(body: str, change: Callable[[str], str]) -> str:
     """A sealed text with its visible part changed."""
-    block = read_block(body)
-    return body if block is None else sealed(change(_BLOCK.sub("", body)), block)
+    block = read_record(body)
+    return body if block is None else embed_record(change(_BLOCK.sub("", body)), block)
 
 
-def read_block(body: str) -> RunRecord | None:
+def read_record(body: str) -> RunRecord | None:
     """Return the block at the end of the text, in today's names; None if there is no whole one. Never raises."""
     block = _read(body)
     return None if block is None else _in_current_names(block)
@@ -164,7 +164,7 @@ def _json(block: RunRecord) -> dict[str, Any]:
 
 
 def _block(data: Mapping[str, Any]) -> RunRecord:
-    if not re.fullmatch(RUN, data["run"]):
+    if not re.fullmatch(RUN_ID_PATTERN, data["run"]):
         raise ValueError("no run")
     names = ("run", "source", "runbook", "environment", "service", "decision", "reason", "program", "digest")
     return RunRecord(

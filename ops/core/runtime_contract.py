@@ -14,13 +14,13 @@ from typing import Any
 
 from ops.core.clock import format_rfc3339, parse_utc
 
-VERSION = 1
+CONTRACT_VERSION = 1
 """Of the values in KV and of the public endpoint."""
-ENDPOINT = "/__ops/runtime"
-PROBES = "/__ops/limits/"
-LIMITS = "ops/limits"
-SWITCHES = "ops/switch/"
-AI, MAINTENANCE = "ai", "maintenance"
+RUNTIME_PATH = "/__ops/runtime"
+LIMIT_PROBE_PATH = "/__ops/limits/"
+LIMITS_KEY = "ops/limits"
+SWITCH_KEY_PREFIX = "ops/switch/"
+AI_SWITCH, MAINTENANCE_SWITCH = "ai", "maintenance"
 """The switches whose states the contract fixes."""
 
 
@@ -43,19 +43,19 @@ class SwitchValue:
 
     def to_json(self) -> str:
         moments = {name: _moment(getattr(self, name)) for name in ("since", "until", "review_at")}
-        return json.dumps({"version": VERSION, **asdict(self), **moments}, ensure_ascii=False)
+        return json.dumps({"version": CONTRACT_VERSION, **asdict(self), **moments}, ensure_ascii=False)
 
 
-def revision_of(run: str, key: str) -> str:
+def make_revision(run: str, key: str) -> str:
     """New with each write, and says nothing to whoever sees it."""
     return sha256(f"{run} {key}".encode()).hexdigest()[:12]
 
 
-def parse_switch(text: str) -> SwitchValue:
+def parse_switch_value(text: str) -> SwitchValue:
     """Raises ValueError where it is none of ours, or of a version that this program does not know."""
     value = _object(text)
     try:
-        if value["version"] != VERSION:
+        if value["version"] != CONTRACT_VERSION:
             raise ValueError(f"version {value['version']}")
         incident = value["incident"]
         return SwitchValue(
@@ -118,13 +118,13 @@ class RuntimeState:
     ai: ReportedAi | None = None
 
 
-def parse_shown(text: str) -> RuntimeState:
+def parse_runtime_state(text: str) -> RuntimeState:
     """Raises ValueError with what is wrong."""
     document = _object(text)
     try:
-        if document["contract"] != VERSION:
+        if document["contract"] != CONTRACT_VERSION:
             raise ValueError(
-                f"it follows version {document['contract']} of the contract, and this program knows {VERSION}"
+                f"it follows version {document['contract']} of the contract, and this program knows {CONTRACT_VERSION}"
             )
         limits, ai = document.get("limits") or {}, document.get("ai")
         return RuntimeState(

@@ -9,7 +9,7 @@ _MOST = 6
 _SEARCHED = 200
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest_name(name: str, known: Iterable[str]) -> str:
     """The known name that `name` was probably meant to be, or "" when none is near."""
     import difflib  # here, because only a mistake needs it
 
@@ -24,13 +24,13 @@ def _beginnings(name: str, known: Iterable[str]) -> list[str]:
     return [candidate for candidate in known if typed[2:] and _plain(candidate).startswith(typed)]
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message: `; did you mean "api"?`, else the names there are.
 
     Of several names that begin as typed, each one is named.
     """
     names = sorted(shown(each) for each in known)
-    near = _beginnings(name, names) or [nearest(name, names)]
+    near = _beginnings(name, names) or [nearest_name(name, names)]
     if near[0]:
         meant = " or ".join(f'"{each}"' for each in near[:_MOST])
         return f"; did you mean {meant}?"

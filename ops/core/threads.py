@@ -21,11 +21,11 @@ def start(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001  it is raised again where the result is asked for
             future.set_exception(error)
 
-    in_background(fulfil)
+    run_in_background(fulfil)
     return future
 
 
-def in_background(work: Callable[[], None]) -> None:
+def run_in_background(work: Callable[[], None]) -> None:
     """Call `work` in a daemon thread: in one that has ended its work, or in a new one, which takes longer.
 
     Not by `threading.Thread`, and without a lock: a signal may raise in between. Within `Thread.start` that leaves its
@@ -53,16 +53,16 @@ def _work(work: Callable[[], None]) -> None:
         work = _WORK.get()
 
 
-def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
+def run_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """All results in order, or the first error in order. The caller bounds how many."""
     if len(calls) == 1:
         return [calls[0]()]
     return [future.result() for future in [start(call) for call in calls]]
 
 
-def run_all(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+def run_parallel_mixed(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Do the same for calls whose results have different types."""
-    return in_parallel(calls)
+    return run_parallel(calls)
 
 
 class CallTracker:

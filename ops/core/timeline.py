@@ -53,10 +53,10 @@ class RunEvent:
         }
 
     def to_line(self) -> str:
-        return json_line(self.to_json())
+        return to_json_line(self.to_json())
 
 
-def json_line(data: Mapping[str, Any]) -> str:
+def to_json_line(data: Mapping[str, Any]) -> str:
     """JSON on one line; `##[`, which a job's log on GitHub takes for a command wherever it stands, is escaped in it."""
     return json.dumps(data, ensure_ascii=False).replace("##[", "##\\u005b")
 

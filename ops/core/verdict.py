@@ -16,7 +16,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     """Unhealthy outweighs inconclusive, which outweighs healthy. Nothing at all is inconclusive."""
     found = set(verdicts)
     if Verdict.UNHEALTHY in found:
@@ -24,7 +24,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.HEALTHY if found == {Verdict.HEALTHY} else Verdict.INCONCLUSIVE
 
 
-TOLD_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "links", "browser", "first 429"})
+REPORTED_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "links", "browser", "first 429"})
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ProbeResult:
         """What explains the verdict, in one line; for a healthy probe what it proved and what stayed open."""
         telling = [a for a in self.assertions if a.verdict == self.verdict != Verdict.HEALTHY]
         if not telling:
-            telling = [a for a in self.assertions if a.name in TOLD_WHEN_HEALTHY or a.verdict != Verdict.HEALTHY]
+            telling = [a for a in self.assertions if a.name in REPORTED_WHEN_HEALTHY or a.verdict != Verdict.HEALTHY]
         return "; ".join(f"{a.name} {a.detail}" for a in telling)
 
 
@@ -97,10 +97,10 @@ class ProbeObservation:
         return "; ".join(said or self.notes or ["no probe is configured"])
 
 
-NOT_OBSERVED = ProbeObservation(Verdict.INCONCLUSIVE, notes=("no probe answered in time",))
+NO_OBSERVATION = ProbeObservation(Verdict.INCONCLUSIVE, notes=("no probe answered in time",))
 
 
-def decide(before: Verdict, *, wrote: bool, after: Verdict) -> tuple[Decision, Reason]:
+def decide_by_verdicts(before: Verdict, *, wrote: bool, after: Verdict) -> tuple[Decision, Reason]:
     """The whole truth table of a run that ended without an error."""
     if after == Verdict.UNHEALTHY:
         return Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY

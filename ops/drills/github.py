@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.result import DURATIONS, duration_label
-from ops.core.run_record import RunRecord, read_block
+from ops.core.run_record import RunRecord, read_record
 from ops.drills import repository
 from ops.drills.command import Params, Place, Say, as_text
 from ops.drills.support import Trigger, label_of
@@ -59,7 +59,7 @@ class Incident:
             block
             for comment in self.github.issue(self.number).comments
             if comment.user.login in {BOT, self.place.responder}
-            and (block := read_block(comment.body))
+            and (block := read_record(comment.body))
             and block.part == 1
         ]
         return blocks[-1] if blocks else None

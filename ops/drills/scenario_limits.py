@@ -116,7 +116,7 @@ def run(
     on_event: OnEvent,
 ) -> dict[str, Any]:
     """A result as that of a run. Raises ConfigError where the drill fits neither ops.yml nor this machine."""
-    runtime = environment.needed_runtime()
+    runtime = environment.require_runtime()
     service = environment.service(runtime.service)
     if runtime.limits is None or LIMIT not in runtime.limits.raises:
         raise ConfigError(f"ops.yml raises no limit {LIMIT}", hint="Write it under runtime.limits.raises.")
@@ -204,7 +204,7 @@ def _drilled(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
 def _applied_limit(drill: _Drill) -> int:
     from ops.limits.file import parse
 
-    runtime = drill.place.environment.needed_runtime()
+    runtime = drill.place.environment.require_runtime()
     names: Sequence[str] = runtime.limits.names if runtime.limits else ()
     text = (drill.folder / LIMITS_FILE).read_text(encoding="utf-8")
     return parse(text, path=LIMITS_FILE, names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit

@@ -139,7 +139,7 @@ def _deploy_site(
 
 def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> str | None:
     """The example site in a repository, where `build` looks for it. Only the bad release was ever deployed."""
-    built_in = service.needed_build().folder
+    built_in = service.require_build().folder
     try:
         node.install()
     except node.MissingTool as error:

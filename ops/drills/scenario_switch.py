@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError
-from ops.core.runtime_contract import AI, SWITCHES, SwitchValue, parse_switch
+from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue, parse_switch_value
 from ops.drills import example, scenario_release
 from ops.drills.scenario_leak import KEYS
 from ops.drills.scenario_release import Kind
@@ -31,14 +31,14 @@ DOWN, WELL = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
 
 def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service") -> None:
     """The keys of a calm day, in the namespace of ops.yml. Raises ConfigError."""
-    runtime = environment.needed_runtime()
+    runtime = environment.require_runtime()
     if runtime.service != service.name:
         hint = f"Leave --service out, or write --service {runtime.service}."
         raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
     sandbox.kv.add(runtime.namespace)
     for name, rules in runtime.switches.items():
         calm = SwitchValue(rules.normal, "drill", None, sandbox.clock.now(), "calm")
-        sandbox.kv.put(runtime.namespace, f"{SWITCHES}{name}", calm.to_json())
+        sandbox.kv.put(runtime.namespace, f"{SWITCH_KEY_PREFIX}{name}", calm.to_json())
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Illness:
 
     def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
         (namespace,) = sandbox.kv.namespaces
-        states = {key.removeprefix(SWITCHES): _state(sandbox, key) for key in sandbox.kv.entries(namespace)}
+        states = {key.removeprefix(SWITCH_KEY_PREFIX): _state(sandbox, key) for key in sandbox.kv.entries(namespace)}
         declared = {each: {"normal": state, "on_unknown": state} for each, state in states.items()}
         paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
         ill = {"path": next(iter(paths), "/"), "status": 500}
@@ -65,11 +65,11 @@ class _Illness:
         return self.cured if name == "good" else None
 
     def live(self, sandbox: "Sandbox", _service: "Service") -> str:
-        return _state(sandbox, f"{SWITCHES}{self.switch}")
+        return _state(sandbox, f"{SWITCH_KEY_PREFIX}{self.switch}")
 
     def changed_at(self, sandbox: "Sandbox", _service: "Service") -> datetime | None:
         (namespace,) = sandbox.kv.namespaces.values()
-        return namespace.written.get(f"{SWITCHES}{self.switch}")
+        return namespace.written.get(f"{SWITCH_KEY_PREFIX}{self.switch}")
 
     def kind(self, params: Mapping[str, str], *, runbook: str = "") -> Kind:
         return Kind(
@@ -85,7 +85,7 @@ class _Illness:
         )
 
     def probes(self, environment: "Environment", service: "Service") -> "tuple[Probe, ...]":
-        return (*service.probes, *environment.needed_runtime().switches[self.switch].probes)
+        return (*service.probes, *environment.require_runtime().switches[self.switch].probes)
 
 
 def _in_workerd(
@@ -133,7 +133,7 @@ def _no_provider(sandbox: "Sandbox", service: "Service") -> None:
 
 def _state(sandbox: "Sandbox", key: str) -> str:
     (namespace,) = sandbox.kv.namespaces
-    return parse_switch(sandbox.kv.get(namespace, key) or "").state
+    return parse_switch_value(sandbox.kv.get(namespace, key) or "").state
 
 
 ALL_WELL = {"iflow": WELL, "groq": WELL, "cerebras": WELL}
@@ -146,14 +146,14 @@ FEATURE = _in_workerd(
 )
 # Whoever answers is healthy, however slow, so `auto` would leave it where it is: somebody has to name another one.
 FAILOVER = _in_workerd(
-    _Illness(AI, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
+    _Illness(AI_SWITCH, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
     "groq",
     _slow_provider,
     step="the provider iflow became slow",
     params={"to": "groq"},
 )
 ALL_DOWN = _in_workerd(
-    _Illness(AI, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover"),
+    _Illness(AI_SWITCH, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover"),
     "off",
     _no_provider,
     step="all AI providers failed",

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.core.redaction import Redactor
-from ops.core.runtime_contract import SWITCHES, parse_switch
+from ops.core.runtime_contract import SWITCH_KEY_PREFIX, parse_switch_value
 from ops.status import read
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def _names(found: "Status", name: str, state: str) -> bool:
 
 def _late(sandbox: "Sandbox", environment: "Environment") -> set[str]:
     """The switches that KV's API does not show as they are."""
-    kv, keys = sandbox.kv, {name: f"{SWITCHES}{name}" for name in _held(sandbox, environment)}
-    namespace = environment.needed_runtime().namespace if keys else ""
+    kv, keys = sandbox.kv, {name: f"{SWITCH_KEY_PREFIX}{name}" for name in _held(sandbox, environment)}
+    namespace = environment.require_runtime().namespace if keys else ""
     return {name for name, key in keys.items() if kv.shown(namespace, key) != kv.entry(namespace, key)}
 
 
@@ -48,8 +48,8 @@ def _held(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:
     runtime = environment.runtime
     if runtime is None or runtime.namespace not in sandbox.kv.namespaces:
         return {}
-    held = {name: sandbox.kv.get(runtime.namespace, f"{SWITCHES}{name}") for name in runtime.switches}
-    values = {name: parse_switch(text) for name, text in held.items() if text}
+    held = {name: sandbox.kv.get(runtime.namespace, f"{SWITCH_KEY_PREFIX}{name}") for name in runtime.switches}
+    values = {name: parse_switch_value(text) for name, text in held.items() if text}
     now = sandbox.clock.now()
     return {
         name: value.state

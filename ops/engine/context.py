@@ -64,20 +64,20 @@ class CloudflareApi(Protocol):
 class WebPort(Protocol):
     """The application and its AI providers, as anybody on the internet reaches them."""
 
-    def look(self, url: str) -> PageContent:
+    def fetch_page(self, url: str) -> PageContent:
         """Read a page of the web: what the address holds."""
         ...
 
-    def shown(self, url: str) -> "RuntimeState | str":
+    def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
         """Return what the application at that origin shows of its limits and switches; or why that is not known."""
         ...
 
-    def ask_provider(self, spec: "KeyProvider", key: "Secret | None") -> KeyAnswer:
+    def check_provider_key(self, spec: "KeyProvider", key: "Secret | None") -> KeyAnswer:
         """Return what an AI provider says of a key; without one, of a random key."""
         ...
 
     @property
-    def admin(self) -> "DurableObjectAdmin":
+    def durable_objects(self) -> "DurableObjectAdmin":
         """Durable Objects by the application's own endpoints."""
         ...
 
@@ -160,7 +160,7 @@ class Context(Generic[P]):
         """A site's repository, and what can be built and deployed of it."""
         return self.make_site()
 
-    def press(self, runbook: str, **params: str | bool | tuple[str, ...]) -> SuggestedCommand:
+    def suggest(self, runbook: str, **params: str | bool | tuple[str, ...]) -> SuggestedCommand:
         """A command for people to paste, and the same button: in this environment and for this incident."""
         where = {
             "service": params.pop("service", ""),

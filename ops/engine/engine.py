@@ -38,10 +38,10 @@ from ops.core.result import (
 )
 from ops.core.threads import start
 from ops.core.timeline import EventKind
-from ops.core.verdict import NOT_OBSERVED, ProbeObservation, Verdict, decide
+from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, refuse_late
-from ops.engine.signals import SignalHandler, uncovered
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, check_request_age
+from ops.engine.signals import SignalHandler, unwrap_signal
 from ops.probes.runner import ProbeRunner, ProbeSet
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -50,24 +50,24 @@ SETTLE_PAUSE = 1.0
 """Seconds before an unclear write is looked for: it may still be on its way."""
 LONGEST_RETRY_AFTER = 30.0
 """A provider that asks for more time than this has refused, at three in the morning."""
-FINDS_OUT = "Start the same command again once the API answers: it finds out, and does nothing twice."
-ADD_YES = "Add --yes to make these changes, or --dry-run if the plan is all that you want."
-CALM_PROBE_WAIT = 15.0
+START_AGAIN_HINT = "Start the same command again once the API answers: it finds out, and does nothing twice."
+ADD_YES_HINT = "Add --yes to make these changes, or --dry-run if the plan is all that you want."
+PROBE_WAIT_WITHOUT_WRITE = 15.0
 """Real seconds that the probes may take where nothing is to be written."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
     dry_run: bool
-    """Whether to end with the plan: on request, or because nobody could confirm it (`is_implicit`)."""
+    """Whether to end with the plan: on request, or because nobody could confirm it (`is_implicit_dry_run`)."""
     confirm: Callable[[Plan[Any]], bool]
     """Asked after the plan was shown. True: a person was waited for, so compare again. Raises Refused on a no."""
     show_plan: Callable[[Plan[Any]], None]
     probe_wait: float
     """Real seconds to wait for the probes before a write: a moment; where a person is asked they see the answer."""
-    is_implicit: bool = False
+    is_implicit_dry_run: bool = False
     """A dry run without `--dry-run`: no `--yes`, and no terminal."""
-    hands_on: str = ""
+    next_job_message: str = ""
     """What another job does with a plan that has changes, for people; this run then ends with the plan."""
 
 
@@ -76,7 +76,7 @@ class RunState:
     """What is known so far; complete enough at any moment to say how the run ended."""
 
     plan: Plan[Any] | None = None
-    before: ProbeObservation = NOT_OBSERVED
+    before: ProbeObservation = NO_OBSERVATION
     after: ProbeObservation | None = None
     wrote: bool = False
     progress: Progress = field(default_factory=Progress)
@@ -105,11 +105,15 @@ class SentChange:
 
     def is_ours(self, world: ObservedState) -> bool:
         """Whether the change that is live was made by this run."""
-        return bool(self.unclear) if world.made is None else world.made
+        return bool(self.unclear) if world.made_by_run is None else world.made_by_run
 
     def overtaken(self, world: ObservedState, *, answered: bool) -> ProviderError:
         """Something else is live: the end of the run, and what became of the change."""
-        made = answered or (None if self.unclear else False) if world.made is None else world.made or answered
+        made = (
+            answered or (None if self.unclear else False)
+            if world.made_by_run is None
+            else world.made_by_run or answered
+        )
         if made:
             self.progress.settle_change(self.change, self.progress.replaced)
             if not answered:
@@ -135,15 +139,15 @@ class Engine:
         hint, press = "", None
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
-            self.signals.ignore()  # the record of the end is not to be cut short
+            self.signals.stop_raising()  # the record of the end is not to be cut short
             code, press = exit_code_for(decision, reason), run.press
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
-            hint = ADD_YES if reason == Reason.IMPLICIT_DRY_RUN else hint
+            hint = ADD_YES_HINT if reason == Reason.IMPLICIT_DRY_RUN else hint
         except (OpsError, RuntimeError) as raised:
-            error = uncovered(raised)
+            error = unwrap_signal(raised)
             if not isinstance(error, OpsError):
                 raise
-            self.signals.ignore()
+            self.signals.stop_raising()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
             hint, press, has_written = error.hint, error.suggested_command, run.progress.may_have_written
             message = failure_message(error, unchanged=not has_written)
@@ -185,23 +189,23 @@ class Engine:
         plan = run.plan = runbook.preflight(ctx)
         ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
         options.show_plan(plan)
-        ends_here = options.dry_run or (options.hands_on and plan.changes)
+        ends_here = options.dry_run or (options.next_job_message and plan.changes)
         will_write = plan.changes and not ends_here
-        run.before = _observed(before, wait=options.probe_wait if will_write else CALM_PROBE_WAIT)
+        run.before = _observed(before, wait=options.probe_wait if will_write else PROBE_WAIT_WITHOUT_WRITE)
         ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
         if ends_here:
-            return planned_outcome(options.hands_on, requested=not options.is_implicit)
+            return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
         if plan.changes:
             compare = options.confirm(plan)
-            refuse_late(ctx)
+            check_request_age(ctx)
             ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
             compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 compare = True
-        if (ending := runbook.ending(ctx, plan)) is not None:
-            run.press = ending.suggested_command
-            return ending.decision, ending.reason, ending.message
+        if (outcome := runbook.decide_outcome(ctx, plan)) is not None:
+            run.press = outcome.suggested_command
+            return outcome.decision, outcome.reason, outcome.message
         probes = runbook.probes(ctx, plan)
         run.after = self._verify(ctx, probes)
         for sent in run.lagging:
@@ -211,7 +215,7 @@ class Engine:
         run.unproved = run.unproved or probes.unproved
         for change in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
             self._make(runbook, ctx, run, plan, change, compare=True)
-        decision, reason = decide(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
+        decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
         if run.unproved:
             text = f"it is not proved that the change is live: {run.unproved}; the probes are {run.after.verdict.value}"
             proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
@@ -248,8 +252,8 @@ class Engine:
             return
         run.wrote = True
         world = self._read_back(sent)
-        if world.state == ChangeState.DONE or world.uncertain:
-            run.unproved = world.text if world.uncertain else run.unproved
+        if world.state == ChangeState.DONE or world.is_uncertain:
+            run.unproved = world.text if world.is_uncertain else run.unproved
             progress.settle_change(change, progress.changed)
         else:
             run.lagging.append(sent)
@@ -264,7 +268,7 @@ class Engine:
         for last in (False, True):
             record(EventKind.WRITING, f"{sent.change.target}: {sent.change.before} → {sent.change.after}")
             try:
-                with self.signals.held(), self.writing():
+                with self.signals.hold(), self.writing():
                     answer = apply()
                     record(EventKind.WRITTEN, answer)
             except Interrupted:
@@ -301,9 +305,9 @@ class Engine:
                 raise
             raise _not_applied(sent, error, None, last=last) from None
         sent.ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
-        if world.uncertain and sent.unclear:
-            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
-        if world.uncertain:
+        if world.is_uncertain and sent.unclear:
+            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT)
+        if world.is_uncertain:
             raise _not_applied(sent, error, None, last=last)
         if world.state == ChangeState.DONE:
             if sent.is_ours(world):
@@ -331,11 +335,15 @@ class Engine:
             except ProviderError as error:
                 pause = next(pauses, None) if error.reason == Reason.MALFORMED_ANSWER else None
                 if pause is None:
-                    raise UnknownOutcome(f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=FINDS_OUT) from None
+                    raise UnknownOutcome(
+                        f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT
+                    ) from None
             else:
                 waits = patient and world.state == ChangeState.PLANNED and not world.may_lag
-                lacks_ours = bool(sent.unclear) and world.state == ChangeState.CHANGED_ELSEWHERE and world.made is False
-                settled = not (world.uncertain or waits or lacks_ours)
+                lacks_ours = (
+                    bool(sent.unclear) and world.state == ChangeState.CHANGED_ELSEWHERE and world.made_by_run is False
+                )
+                settled = not (world.is_uncertain or waits or lacks_ours)
                 if settled or (pause := next(pauses, None)) is None:
                     return world
             sent.ctx.clock.sleep(pause)
@@ -344,7 +352,7 @@ class Engine:
         """The World with the change live, or uncertain; or another one that the probes have to settle."""
         record = sent.ctx.timeline.record
         world = self._look(sent, "the write was answered, but reading it back failed:", patient=True)
-        if world.uncertain:
+        if world.is_uncertain:
             record(EventKind.WARNING, f"not proved: {world.text}")
             return world
         if world.may_lag and world.state != ChangeState.DONE:
@@ -354,7 +362,10 @@ class Engine:
             raise sent.overtaken(world, answered=True)
         if world.state == ChangeState.DONE:
             record(EventKind.READ_BACK, world.text)
-            for text in (*world.notes, *(f"slipped in between the plan and the write: {it}" for it in world.slipped)):
+            for text in (
+                *world.notes,
+                *(f"slipped in between the plan and the write: {it}" for it in world.concurrent_changes),
+            ):
                 record(EventKind.WARNING, text)
             return world
         raise UnknownOutcome(
@@ -373,7 +384,7 @@ class Engine:
                 ctx.timeline.record(EventKind.WARNING, error.message)
                 continue
             ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
-            if world.uncertain:
+            if world.is_uncertain:
                 run.unproved = world.text
             elif world.state != ChangeState.DONE:
                 run.progress.settle_change(change, run.progress.replaced)
@@ -390,7 +401,7 @@ class Engine:
         if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=not sent.unclear)
         if world.state != ChangeState.DONE:
-            raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=FINDS_OUT)
+            raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT)
         sent.progress.settle_change(sent.change, sent.progress.changed)
         record = sent.ctx.timeline.record
         if sent.unclear:
@@ -438,4 +449,4 @@ def _observed(before: "Future[ProbeObservation]", *, wait: float) -> ProbeObserv
     try:
         return before.result(timeout=wait)
     except TimeoutError:
-        return NOT_OBSERVED
+        return NO_OBSERVATION

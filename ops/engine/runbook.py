@@ -46,19 +46,19 @@ class ObservedState:
 
     state: ChangeState
     text: str
-    slipped: tuple[str, ...] = ()
+    concurrent_changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    uncertain: bool = False
+    is_uncertain: bool = False
     """What was read fits another state too. Before a write this one counts; after it the engine goes on reading, and
     at the end nothing is proved."""
-    made: bool | None = None
+    made_by_run: bool | None = None
     """Whether this run's own write is in the provider's history; None where the state alone tells, or nothing does."""
     may_lag: bool = False
     """The API may answer what was there before our write. After a write that it did not refuse, the deciding probe
     counts, and this is read again only where that probe did not see the change."""
 
 
-def refuse_late(ctx: Context[Any]) -> None:
+def check_request_age(ctx: Context[Any]) -> None:
     """A job may start long after its label: what was asked for then may be wrong by now."""
     since = ctx.request.approved_at or ctx.request.requested_at
     if since is None or ctx.request.requested_at is None or ctx.clock.now() - since <= REQUEST_LIFETIME:
@@ -71,7 +71,7 @@ def refuse_late(ctx: Context[Any]) -> None:
     )
 
 
-def service_of(ctx: Context[Any], kind: str) -> "Service":
+def require_service(ctx: Context[Any], kind: str) -> "Service":
     """The service that was asked for. Raises ConfigError where it is of another kind."""
     service = ctx.environment.service(ctx.params.service)
     if service.kind == kind:
@@ -139,19 +139,19 @@ class Runbook(ABC, Generic[P, D]):
 
     Empty: none, and no token of Cloudflare's either.
     """
-    everyday: ClassVar[bool] = False
+    is_routine: ClassVar[bool] = False
     """It is for calm days too: no chat is told, and without an incident it opens one only where people are needed."""
-    on_closed: ClassVar[bool] = False
+    allows_closed_incident: ClassVar[bool] = False
     """Whether it may be asked for on an incident that is closed."""
     compares_at_end: ClassVar[bool] = False
     """Whether `check` reads once more after the last probe round, since no probe names the version that answers."""
     needs_incident: ClassVar[bool] = False
     """Whether its command needs --incident."""
-    finds_due: ClassVar[bool] = False
-    """Whether its command takes no parameters, and starts a run for each that `due` finds."""
+    starts_due_runs: ClassVar[bool] = False
+    """Whether its command takes no parameters, and starts a run for each that `find_due_runs` finds."""
     schedule: ClassVar[Schedule | None] = None
     job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
-    ends_with: ClassVar[str] = ""
+    end_command: ClassVar[str] = ""
     """Command that ends what is over, such as `maintenance due`, for a runbook whose states can have a timed end."""
     workflow: ClassVar[str] = "button"
     """The template in `templates/workflows` of its button."""
@@ -166,11 +166,11 @@ class Runbook(ABC, Generic[P, D]):
         """The name of the service that it is about, or nothing."""
         return str(getattr(params, "service", ""))
 
-    def may_be_due(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
+    def may_have_due_runs(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
         """Whether a run can become due in this environment."""
         return True
 
-    def due(
+    def find_due_runs(
         self,
         config: "Config",  # noqa: ARG002  most find nothing
         environment: "Environment",  # noqa: ARG002
@@ -188,10 +188,10 @@ class Runbook(ABC, Generic[P, D]):
         return [{}]
 
     def ends_at(self, params: P, environment: "Environment", now: datetime) -> datetime | None:  # noqa: ARG002
-        """Return when the command `ends_with` has to end what such a run begins; None: it does not."""
+        """Return when the command `end_command` has to end what such a run begins; None: it does not."""
         return None
 
-    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
         """Return parameter → the values that its button offers; the others are free text."""
         return {}
 
@@ -213,7 +213,7 @@ class Runbook(ABC, Generic[P, D]):
         """
         return False
 
-    def ending(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
+    def decide_outcome(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
         """How the run ends once its changes are made, without a probe. It may read."""
         return None
 
@@ -228,7 +228,7 @@ class Runbook(ABC, Generic[P, D]):
         Raises NotApplied and Unclear, which the engine settles by `check`; Refused and ProviderError end the run.
         """
 
-    def after(self, result: "RunResult", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
+    def publish_result(self, result: "RunResult", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
         """Report the result where this runbook has a place of its own, and yield a line about each report.
 
         The run is over: nothing here changes its result, and a report that fails is a warning.

@@ -39,13 +39,13 @@ class SignalHandler:
         """Raised, and nobody has caught it yet: Python ignores exceptions in some places, such as `__del__`."""
         self._in_run = False
 
-    def watch(self) -> None:
+    def install(self) -> None:
         """Handle signals from here to the end of the process."""
         for number in SIGNALS:
             signal.signal(number, self._handle)
 
     @contextmanager
-    def watched(self) -> Iterator["SignalHandler"]:
+    def in_run(self) -> Iterator["SignalHandler"]:
         """A run. Outside the main thread Python delivers no signal, and nothing is installed."""
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -62,7 +62,7 @@ class SignalHandler:
                 signal.signal(number, handler)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """A signal that comes now is raised at the end of the outermost block, unless the block itself raised."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -74,7 +74,7 @@ class SignalHandler:
             self._holding -= 1
         self.raise_pending()
 
-    def ignore(self) -> None:
+    def stop_raising(self) -> None:
         """Raise no more: the run or the command is ending. A next run of this process ends at its first step."""
         self._raised, self._unanswered = True, None
 
@@ -112,7 +112,7 @@ def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
     return reporting
 
 
-def uncovered(error: Exception) -> BaseException:
+def unwrap_signal(error: Exception) -> BaseException:
     """Return the signal that another exception hides, or the exception itself.
 
     A lock of the standard library complains that it was not acquired. Python 3.11 makes a RuntimeError of everything
@@ -121,11 +121,11 @@ def uncovered(error: Exception) -> BaseException:
     return error.__context__ if isinstance(error.__context__, Interrupted | KeyboardInterrupt) else error
 
 
-PROCESS = SignalHandler()
+PROCESS_SIGNALS = SignalHandler()
 """The signals of this process, which has one handler for each."""
 
 
-def ignore_from_now_on() -> None:
+def ignore_signals() -> None:
     """For the end of the process: Python puts the default action back in place of a handler of its own, not of this."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -31,8 +31,8 @@ from ops.core.anonymization import anonymize_text as without_persons
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, sealed
-from ops.core.threads import in_parallel
+from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.threads import run_parallel
 from ops.evidence import tables
 from ops.github import actions
 from ops.github.client import CHECK, connect, failures, is_configured
@@ -62,7 +62,7 @@ def collected(
         now = session.clock.now()
         asked_for = parse_period(*span, now)
         asking = [*_Cloudflare(place, session, asked_for, now).asking(), _of_github(asked_for, environ, redactor)]
-        found = [each for several in in_parallel([partial(_asked, *one) for one in asking]) for each in several]
+        found = [each for several in run_parallel([partial(_asked, *one) for one in asking]) for each in several]
     whole = EvidenceCollection(environment, asked_for, now, is_anonymized=True, tables=redactor.value(tuple(found)))
     if _is_private(environ, redactor):
         return replace(whole, is_anonymized=False)
@@ -223,7 +223,7 @@ def published(
     run = f"evidence-{collection.environment}"[:64]
     said = f"evidence of {collection.environment} collected, {format_utc(collection.period.since)} to then"
     block = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
-    body = sealed(tables.text(collection), block)
+    body = embed_record(tables.text(collection), block)
     try:
         if number is None:
             return ""

@@ -25,8 +25,8 @@ from ops.cloudflare.types.records import (
 )
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
 from ops.publish.comment import BUDGET
-from ops.render.markdown import cell, squeezed, templates
-from ops.render.terminal import one_line
+from ops.render.markdown import cell, collapse_blank_lines, load_templates
+from ops.render.terminal import to_one_line
 
 AUDIT_KEPT = timedelta(days=548)
 """18 months (developers.cloudflare.com/fundamentals/account/account-security/audit-logs)."""
@@ -226,8 +226,8 @@ def text(collection: EvidenceCollection) -> str:
 
 
 def _text(collection: EvidenceCollection, most: int) -> str:
-    template = templates().get_template("evidence.md.j2")
-    return squeezed(template.render(collection=collection, most=most, outcome=outcome, shown=_shown))
+    template = load_templates().get_template("evidence.md.j2")
+    return collapse_blank_lines(template.render(collection=collection, most=most, outcome=outcome, shown=_shown))
 
 
 def outcome(exhibit: EvidenceTable) -> str:
@@ -245,7 +245,7 @@ def lines(collection: EvidenceCollection) -> list[str]:
     for exhibit in collection.tables:
         told.append(f"{exhibit.title}: {outcome(exhibit)}{_reach(exhibit)}")
         if exhibit.unavailable_reason:
-            told.append(f"  {one_line(exhibit.unavailable_reason)}; it needs the permission {exhibit.permission}")
+            told.append(f"  {to_one_line(exhibit.unavailable_reason)}; it needs the permission {exhibit.permission}")
     return told
 
 

@@ -20,7 +20,7 @@ from ops.app.run import program, read_config
 from ops.core import system_clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, sealed
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import start
 from ops.gate import approval, events, form, outcomes, refusals
 from ops.gate import payload as fields
@@ -96,7 +96,7 @@ class Gate:
     annotate: Annotate
 
     def judge(self, event: str, payload: Any) -> int:
-        outcome = events.read(event, payload, self.config, registry.parameters(), self._job(event))
+        outcome = events.read(event, payload, self.config, registry.parameter_types(), self._job(event))
         match outcome:
             case outcomes.NotForUs():
                 return self._not_for_us(outcome, payload)
@@ -117,7 +117,7 @@ class Gate:
             actor=self._actor,
             now=system_clock.now(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
-            on_closed=registry.on_closed,
+            allows_closed_incident=registry.allows_closed_incident,
         )
 
     @property
@@ -344,7 +344,7 @@ class Gate:
 
         def text(former: RunRecord | None) -> str:
             rows = (*(former.rows if former else ()), *record.rows)
-            return sealed(refusals.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
+            return embed_record(refusals.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
 
         assert refusal.incident is not None
         return self._try(
@@ -413,7 +413,7 @@ def _refusal(answer: permissions.Answer, who: str, request: outcomes.Request, ma
 
 def _refused_there(request: outcomes.Request, issue: triggers.Issue) -> outcomes.Refusal | None:
     """Why nothing starts on what the number of the incident stands for, as it is now."""
-    if issue.state == "closed" and not registry.on_closed(request.runbook):
+    if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
         closed = refusals.closed_incident(None if request.label else request)
         return refusals.placed(closed, incident=request.incident, label=request.label, request=request)
     if issue.state in {"open", "closed"}:

@@ -22,7 +22,7 @@ class Job:
     now: datetime
     started_at: datetime | None = None
     """When the workflow run was created; None where nobody could say."""
-    on_closed: Callable[[str], bool] = lambda _: False
+    allows_closed_incident: Callable[[str], bool] = lambda _: False
     """Whether people may request a runbook on an incident that is closed."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core import next_step
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
-from ops.core.suggestions import nearest, shown
+from ops.core.suggestions import nearest_name, shown
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.outcomes import Job, Refusal, Request
@@ -88,7 +88,7 @@ def closed_incident(request: Request | None = None) -> Refusal:
 
 def refused_on_closed(request: Request | None, issue: Mapping[str, Any], job: Job) -> Refusal | None:
     """Of a label: what ends an incident may come after its closing, for a while."""
-    if request is None or not job.on_closed(request.runbook):
+    if request is None or not job.allows_closed_incident(request.runbook):
         return closed_incident()
     closed_at = fields.moment(issue, "closed_at", of="issue.")
     if job.now - closed_at <= AFTER_CLOSING:
@@ -124,7 +124,7 @@ def unknown_label(label: str, known: Collection[str]) -> Refusal:
     names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
     listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
     ends = {name.rpartition(":")[2]: name for name in known}  # what all begin with would make any of them near
-    near = ends.get(nearest(label.rpartition(":")[2], ends), "")
+    near = ends.get(nearest_name(label.rpartition(":")[2], ends), "")
     meant = "; did you mean {near}?" if near else ""
     return Refusal(
         reason=Reason.UNKNOWN_LABEL,

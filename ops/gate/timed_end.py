@@ -26,9 +26,9 @@ LATEST = timedelta(minutes=30)
 
 def latest_end(request: Request, config: "Config", now: datetime) -> datetime | None:
     """Return until when the job that ends the state may start; None if no job is to wait for it."""
-    runbook, environment = registry.runbook(request.runbook), config.environments.get(request.environment)
+    runbook, environment = registry.load_runbook(request.runbook), config.environments.get(request.environment)
     known = {field.name for field in fields(runbook.params)}
-    if not runbook.ends_with or environment is None or request.dry_run or not known >= request.params.keys():
+    if not runbook.end_command or environment is None or request.dry_run or not known >= request.params.keys():
         return None
     try:
         end = runbook.ends_at(runbook.params(**request.params), environment, now)

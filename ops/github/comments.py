@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
-from ops.core.run_record import RunRecord, read_block, workflow_run
+from ops.core.run_record import RunRecord, parse_job_run, read_record
 from ops.github.client import failures
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def find_request(repository: "Repository", number: int, mark: str, comment: int 
 def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
     """Oldest first, by anybody: whose it is has to be asked."""
     for comment in issue.get_comments():
-        if (block := read_block(comment.body)) is not None:
+        if (block := read_record(comment.body)) is not None:
             yield comment, block
 
 
@@ -122,7 +122,7 @@ class RunComments:
 
     def _go_on_in(self, comment: int) -> None:
         """Only in a comment of ours that names this run of GitHub's and this attempt."""
-        job = workflow_run(self._run)
+        job = parse_job_run(self._run)
         mark = request_mark(*job) if job else ""
         found = find_request(self._repository, self._number, mark, comment) if job else None
         self._request = None

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError
-from ops.core.run_record import RunRecord, is_edited, read_block, workflow_run
+from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
 from ops.github.comments import BOT, author, blocks
 from ops.github.permissions import may_write, permission_of
 
@@ -49,7 +49,7 @@ class Recorded:
     @property
     def actions_run(self) -> tuple[int, int] | None:
         """GitHub's run and attempt; None for a laptop's."""
-        return workflow_run(self.block.run)
+        return parse_job_run(self.block.run)
 
 
 def as_title(text: str) -> str:
@@ -75,7 +75,7 @@ def open_with_block(repository: "Repository", run: str) -> int | None:
     """The newest open incident whose body carries that block, by the bot or by somebody who may write here."""
     writers = Writers(repository)
     for issue in repository.get_issues(state="open", labels=[INCIDENT]):
-        block = read_block(issue.body or "")
+        block = read_record(issue.body or "")
         if block is not None and block.run == run and writers.hold(author(issue)):
             return issue.number
     return None

@@ -9,18 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.app.registry import parameters, recoveries
+from ops.app.registry import list_runbook_facts, parameter_types
 from ops.app.run import RUNS, program, reached, read_config
-from ops.config.labels import RecoveryOption, params_text, ways
+from ops.config.labels import RecoveryOption, format_params, ways
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand, build_command, describe_button
 from ops.core.redaction import Redactor
-from ops.core.run_record import RUN, RecordRow, RunRecord, workflow_run
+from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import RunEvent, from_json
 from ops.github.client import CHECK, connect, failures
-from ops.render.terminal import one_line
+from ops.render.terminal import to_one_line
 
 LONGEST_RECORD = 20_000_000
 """In bytes."""
@@ -41,7 +41,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     events = _events(path, redactor)
     run = _run(path, events)
     contacts = read_config(config)[0].contacts
-    job = workflow_run(run)
+    job = parse_job_run(run)
     with failures(CHECK):
         repository = connect(environ, redactor)
         by = f"{comments.login(repository)}, imported at {format_utc(datetime.now(UTC))}"
@@ -59,7 +59,7 @@ def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor,
     from ops.publish import comment
 
     at, text = moment(said, now)
-    text = redactor.text(one_line(text))
+    text = redactor.text(to_one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
     body = comment.note(at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),)))
     with failures(CHECK):
@@ -106,7 +106,7 @@ def opened(
     if service not in names:
         hint = f"Services: {', '.join(sorted(names))}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
-    found = [way for way in ways(settings, recoveries()) if way.service == service]
+    found = [way for way in ways(settings, list_runbook_facts()) if way.service == service]
     at = datetime.now(UTC)
 
     def body(number: str) -> str:
@@ -126,7 +126,7 @@ def opened(
 
 
 def _shown(way: RecoveryOption, reached: tuple[str, ...], number: str) -> tuple[str, tuple[str, ...], SuggestedCommand]:
-    service = {"service": way.service} if "service" in parameters()[way.runbook] else {}
+    service = {"service": way.service} if "service" in parameter_types()[way.runbook] else {}
     options = {**service, **way.params, "environment": way.environment, "incident": number}
     program, *extra = reached
     shown = SuggestedCommand(
@@ -150,7 +150,7 @@ def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterato
             place = (row.at, first_of.setdefault(one.block.run, order), -one.block.part, nth)
             lines.append((place, f"{row.kind:<9}  {row.text} [{whose}{edited}]"))
     for (at, *_), line in sorted(lines):
-        yield one_line(f"{at:%Y-%m-%d %H:%M:%S}Z  {line}")
+        yield to_one_line(f"{at:%Y-%m-%d %H:%M:%S}Z  {line}")
 
 
 def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]) -> None:
@@ -161,7 +161,7 @@ def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, sa
     settings, _ = read_config(config, labels=None)
     wanted = dict(LABELS)
     for name, label in settings.labels.items():
-        text = f"Runs {label.runbook} in {label.environment}: {params_text(label.params)}"
+        text = f"Runs {label.runbook} in {label.environment}: {format_params(label.params)}"
         wanted[name] = Label("1d76db", text[:LONGEST_DESCRIPTION])
     with failures(CHECK):
         sync(connect(environ, redactor), wanted, say)
@@ -170,7 +170,7 @@ def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, sa
 def _record(source: str, config: Path) -> Path:
     """A file, a run's folder, or a run's id, which is the folder's name."""
     path = Path(source)
-    if not path.exists() and re.fullmatch(RUN, source):
+    if not path.exists() and re.fullmatch(RUN_ID_PATTERN, source):
         path = config.resolve().parent / RUNS / source
     if path.is_dir():
         path /= "timeline.jsonl"
@@ -183,7 +183,7 @@ def _record(source: str, config: Path) -> Path:
 def _run(path: Path, events: tuple[RunEvent, ...]) -> str:
     """As its first event says; a record of a version that did not say so stands in a folder of that name."""
     for run in (events[0].data.get("run"), path.resolve().parent.name):
-        if isinstance(run, str) and re.fullmatch(RUN, run):
+        if isinstance(run, str) and re.fullmatch(RUN_ID_PATTERN, run):
             return run
     hint = "Put it into a folder with the run's name."
     raise ConfigError(f"{path.name} does not say of which run it is", reason=Reason.UNKNOWN_NAME, hint=hint)

@@ -15,13 +15,13 @@ from ops.app import run as app
 from ops.core import system_clock
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, sealed
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.gate import outcomes
 from ops.gate.leak import Leak, read_leak
 from ops.gate.refusals import commands
 from ops.github import actions
 from ops.github.client import CHECK, connect, failures
-from ops.render.markdown import squeezed, templates
+from ops.render.markdown import collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -99,7 +99,7 @@ def _told(repository: "Repository", config: "Config", leak: Leak, environ: Mappi
 
     def body(number: str) -> str:
         text = incident(leak, what, replacing, list(config.environments), at=now, number=number, page=run_page)
-        return sealed(text, RunRecord(key, source="leak"))
+        return embed_record(text, RunRecord(key, source="leak"))
 
     number, url = issues.open_incident(repository, f"Leaked secret: {what}", body, [SEVERITY])
     return Told(number, url, is_new=True)
@@ -113,7 +113,7 @@ def _again(repository: "Repository", number: int, leak: Leak, environ: Mapping[s
     run = f"leak-{environ.get('GITHUB_RUN_ID') or f'{now:%Y%m%dT%H%M%S}'}"[:64]
     comments = RunComments(repository, number, run, look=True)
     block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),))
-    comments.put(1, sealed(again(leak, text, at=now), block))
+    comments.put(1, embed_record(again(leak, text, at=now), block))
     return Told(number, comments.url, is_new=False)
 
 
@@ -133,7 +133,7 @@ class Replacement:
 
 def names(config: "Config") -> frozenset[str]:
     """Every secret that ops.yml names."""
-    found = {*config.notify.webhooks.values(), *config.logins}
+    found = {*config.notify.webhooks.values(), *config.login_variables}
     for environment in config.environments.values():
         found |= {environment.token, *environment.secrets}
     return frozenset(found)
@@ -151,7 +151,7 @@ def replacements(config: "Config", name: str) -> Iterator[Replacement]:
             yield Replacement(environment.name, by_hand=BY_DASHBOARD)
     if name in config.notify.webhooks.values():
         yield Replacement("", by_hand=WEBHOOK)
-    if name in config.logins:
+    if name in config.login_variables:
         yield Replacement("", by_hand=LOGIN)
 
 
@@ -169,9 +169,9 @@ def incident(
     shown = [(each, _rotation(each, what, number)) for each in replacing]
     touched = dict.fromkeys(each.environment for each in replacing if each.environment) or dict.fromkeys(environments)
     collecting = [f"{PROGRAM} evidence --since 24h --environment {name} --incident {number}" for name in touched]
-    template = templates().get_template("leak.md.j2")
+    template = load_templates().get_template("leak.md.j2")
     values = {"what": what, "where": where(leak), "at": at, "number": number, "page": page}
-    return squeezed(template.render(**values, replacing=shown, collecting=collecting))
+    return collapse_blank_lines(template.render(**values, replacing=shown, collecting=collecting))
 
 
 def _rotation(each: Replacement, secret: str, number: str) -> dict[str, str]:
@@ -180,7 +180,9 @@ def _rotation(each: Replacement, secret: str, number: str) -> dict[str, str]:
 
 
 def again(leak: Leak, text: str, *, at: datetime) -> str:
-    return squeezed(templates().get_template("leak_again.md.j2").render(at=at, text=text, where=where(leak)))
+    return collapse_blank_lines(
+        load_templates().get_template("leak_again.md.j2").render(at=at, text=text, where=where(leak))
+    )
 
 
 def where(leak: Leak) -> list[tuple[str, str]]:

@@ -11,8 +11,8 @@ from ops.config.strict_yaml import ConfigProblem, KeyPath, read
 from ops.config.types import ConfigModel, Text
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.errors import ConfigError
-from ops.core.runtime_contract import AI
-from ops.core.suggestions import suggestion
+from ops.core.runtime_contract import AI_SWITCH
+from ops.core.suggestions import did_you_mean
 
 MOST_AHEAD = timedelta(days=14)
 MOST_TIMES = 10
@@ -108,8 +108,8 @@ def _findings(
     """Place, text, and whether it is wrong or a warning: what no single model can see."""
     for name, value in data.items() if isinstance(data, dict) else ():
         if name not in names:
-            yield (name,), f"no limit of that name in ops.yml{suggestion(name, names)}", True
-        if name == AI and isinstance(value, dict) and value.get("probe") is True:
+            yield (name,), f"no limit of that name in ops.yml{did_you_mean(name, names)}", True
+        if name == AI_SWITCH and isinstance(value, dict) and value.get("probe") is True:
             yield (name, "probe"), "a probe of it would ask for paid answers; leave probe out", True
         try:
             limit = Limit.model_validate(value)

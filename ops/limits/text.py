@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ops.limits.diff import COLUMNS, LimitsPlan, Row
-from ops.render.markdown import inert, squeezed, templates
-from ops.render.terminal import one_line
+from ops.render.markdown import collapse_blank_lines, inert, load_templates
+from ops.render.terminal import to_one_line
 
 APPLIED = "<!-- backout limits applied -->"
 """Before what became of it once it was merged."""
@@ -39,8 +39,8 @@ def lines(planned: Planned) -> Iterator[str]:
     else:
         yield from (f"  {line}" for line in _table([COLUMNS, *(row.cells() for row in planned.plan.rows)]))
         yield f"  {planned.plan.summary}; {planned.plan.live_text}"
-    yield from (f"  error: {one_line(problem)}" for problem in planned.problems)
-    yield from (f"  warning: {one_line(warning)}" for warning in planned.warnings)
+    yield from (f"  error: {to_one_line(problem)}" for problem in planned.problems)
+    yield from (f"  warning: {to_one_line(warning)}" for warning in planned.warnings)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -54,22 +54,22 @@ def comment(planned: Planned, *, log: str = "") -> str:
     rows: tuple[Row, ...] = ()
     if planned.plan is not None:
         rows = tuple(sorted(planned.plan.rows, key=lambda row: not row.is_changed))
-    template = templates().get_template("limits.md.j2")
+    template = load_templates().get_template("limits.md.j2")
     shown = template.render(planned=planned, rows=rows[:MOST_ROWS], left=len(rows[MOST_ROWS:]), log=log)
-    return f"{marker(planned.environment)}\n{squeezed(shown)}"
+    return f"{marker(planned.environment)}\n{collapse_blank_lines(shown)}"
 
 
 def applied(before: str, environment: str, said: str, notes: Sequence[str] = (), *, log: str = "") -> str:
     """The same comment with what became of it; `before` is what it said, or nothing."""
     kept = before.partition(APPLIED)[0].strip() or marker(environment)
-    text = templates().get_template("limits_applied.md.j2").render(said=said, notes=notes, log=log)
-    return f"{kept}\n\n{APPLIED}\n{squeezed(text)}"
+    text = load_templates().get_template("limits_applied.md.j2").render(said=said, notes=notes, log=log)
+    return f"{kept}\n\n{APPLIED}\n{collapse_blank_lines(text)}"
 
 
 def drift(differences: Sequence[str], environment: str, said: str) -> str:
     """The issue that says how KV differs from limits.yml."""
-    shown = templates().get_template("limits_drift.md.j2").render(differences=differences, said=said)
-    return f"{marker(environment)}\n{squeezed(shown)}"
+    shown = load_templates().get_template("limits_drift.md.j2").render(differences=differences, said=said)
+    return f"{marker(environment)}\n{collapse_blank_lines(shown)}"
 
 
 def settled(said: str) -> str:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.runtime_contract import VERSION
+from ops.core.runtime_contract import CONTRACT_VERSION
 
 if TYPE_CHECKING:
     from ops.limits.file import Limit, Limits
@@ -30,7 +30,7 @@ def value_of(limits: "Limits", commit: str, now: datetime) -> Value:
     values = {name: _as_read(limit, now) for name, limit in limits.items()}
     digest = sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     revision = f"{commit[:12]}-{digest[:8]}"
-    return Value(json.dumps({"version": VERSION, "revision": revision, "limits": values}), revision, values)
+    return Value(json.dumps({"version": CONTRACT_VERSION, "revision": revision, "limits": values}), revision, values)
 
 
 def _as_read(limit: "Limit", now: datetime) -> dict[str, Any]:
@@ -48,11 +48,11 @@ def parse_value(text: str) -> Value:
         found = json.loads(text)
         version, revision, limits = found["version"], str(found["revision"]), found["limits"].items()
         values = {str(name): {**value, "limit": int(value["limit"])} for name, value in limits}
-        is_newer, is_ours = version > VERSION, version == VERSION
+        is_newer, is_ours = version > CONTRACT_VERSION, version == CONTRACT_VERSION
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"no value of the limits ({type(error).__name__})") from None
     if is_newer:
-        raise NewerVersionError(f"version {version} of the contract, and this program knows {VERSION}")
+        raise NewerVersionError(f"version {version} of the contract, and this program knows {CONTRACT_VERSION}")
     if not is_ours:
         raise ValueError("no value of the limits")
     return Value(text, revision, values)

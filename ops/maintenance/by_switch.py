@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, PlanSection
-from ops.core.runtime_contract import MAINTENANCE, SwitchValue
+from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceRequest
 from ops.probes.runner import ProbeSet
@@ -45,7 +45,7 @@ def choose_probes(
     """
     if details is None:
         own = _build_closed_probes([request.path]) if request.is_on else service.probes
-        return steps.build_probe_set(ctx, expected_json(MAINTENANCE, ON if request.is_on else OFF, None), own)
+        return steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, ON if request.is_on else OFF, None), own)
     closed = details.closed_paths
     still = tuple(probe for probe in service.probes if not _is_closed(probe, closed))
     return steps.build_probe_set(ctx, details.expected, (*_build_closed_probes(closed), *still))
@@ -55,7 +55,7 @@ def plan_maintenance(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, message: str
 ) -> Plan[SwitchMaintenanceDetails]:
     """Plan the change of the switch; `message` is the default message to users."""
-    current = steps.read_switch(ctx, MAINTENANCE)
+    current = steps.read_switch(ctx, MAINTENANCE_SWITCH)
     return (
         _plan_closing(ctx, service, request, current, message)
         if request.is_on
@@ -76,13 +76,13 @@ def _plan_closing(
     end = _parse_end(ctx, request, current)
     desired = _desired_value(ctx, request, previous, end=end, closed=closed, message=message)
     write = steps.plan_write(ctx, current, desired)
-    undo = ctx.press("maintenance", service=service.name, state=OFF, path=request.path)
+    undo = ctx.suggest("maintenance", service=service.name, state=OFF, path=request.path)
     writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     what = _describe_scope(service, request.path)
     lasts = f", planned end {format_utc(desired.review_at)}" if desired.review_at else ""
     lasts = f", until {format_utc(end)}" if end else lasts
     return Plan(
-        summary=f"{what}: {'' if write else 'already '}in maintenance, by the switch {MAINTENANCE}{lasts}",
+        summary=f"{what}: {'' if write else 'already '}in maintenance, by the switch {MAINTENANCE_SWITCH}{lasts}",
         changes=tuple(writes),
         sections=(
             PlanSection("Message to users", (desired.message,)),
@@ -135,7 +135,7 @@ def _desired_value(
 def _refuse_open_path(path: str) -> None:
     if _is_always_open(path):
         raise Refused(
-            f"the switch {MAINTENANCE} cannot close {path}: {HEALTH_PATH}, {OPS_PATH} and paths below stay open",
+            f"the switch {MAINTENANCE_SWITCH} cannot close {path}: {HEALTH_PATH}, {OPS_PATH} and paths below stay open",
             reason=Reason.NO_WAY_IN,
             hint="Set `maintenance: edge` for this service in ops.yml, then run the same command again.",
         )
@@ -143,12 +143,13 @@ def _refuse_open_path(path: str) -> None:
 
 def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> None:
     """Refuse a change of one path if the closed paths are unknown."""
-    observed = steps.read_shown_switches(ctx).get(MAINTENANCE) if request.path else None
+    observed = steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if request.path else None
     held = current.value.revision if current.value else None
     if observed is None or observed.state != ON or observed.revision == held:
         return
     raise Refused(
-        f"the closed paths are unknown: the application shows {MAINTENANCE} = on from a run that KV does not show yet "
+        f"the closed paths are unknown: the application shows {MAINTENANCE_SWITCH} = on "
+        "from a run that KV does not show yet "
         f"({current.describe(ctx.clock.now())}). One of them is up to a minute behind",
         reason=Reason.LIVE_UNKNOWN,
         hint="Run the same command again in a minute, or without --path for the whole service.",
@@ -171,7 +172,7 @@ def _plan_reopening(
         )
     write = steps.plan_write(ctx, current, desired) if closed != before or not before else None
     message = previous.message if previous else ""
-    undo = ctx.press("maintenance", service=service.name, state=ON, path=request.path, message=message)
+    undo = ctx.suggest("maintenance", service=service.name, state=ON, path=request.path, message=message)
     writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     stays = next((path for path in closed if request.path.startswith(path)), None)
     return Plan(
@@ -203,7 +204,7 @@ def _parse_end(ctx: Context[Any], request: MaintenanceRequest, current: SwitchSt
     """Return the automatic end; None without `--reopen-at-end`. Raises ConfigError."""
     if not request.reopen_at_end:
         return None
-    return values.parse_end(MAINTENANCE, current.rules, ON, request.until, ctx.clock.now())
+    return values.parse_end(MAINTENANCE_SWITCH, current.rules, ON, request.until, ctx.clock.now())
 
 
 def _closed_paths(ctx: Context[Any], current: SwitchState) -> tuple[str, ...]:

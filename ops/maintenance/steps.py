@@ -16,7 +16,7 @@ from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.maintenance import state
@@ -105,7 +105,7 @@ def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRou
     found: list[WorkerRoute] = []
     for start in range(0, len(zones), MAX_PARALLEL_READS):
         batch = zones[start : start + MAX_PARALLEL_READS]
-        for of_zone in run_all([partial(routes.list_routes, zone.id) for zone in batch]):
+        for of_zone in run_parallel_mixed([partial(routes.list_routes, zone.id) for zone in batch]):
             found += of_zone
     return tuple(found)
 
@@ -118,7 +118,7 @@ def _read_concurrent_states(
     older = [deployment.split[0][0] for deployment in deployments[1:]]
     if base not in older:
         return []
-    found = run_all([partial(_read_state, workers, version) for version in older[: older.index(base)]])
+    found = run_parallel_mixed([partial(_read_state, workers, version) for version in older[: older.index(base)]])
     return [stored for stored in found if stored is not None]
 
 
@@ -131,7 +131,9 @@ def read_older_states(
     found: list[MaintenanceState] = []
     while left and not enough(found):
         batch, left = left[:MAX_PARALLEL_READS], left[MAX_PARALLEL_READS:]
-        found += filter(None, run_all([partial(_read_state_if_valid, workers, version) for version in batch]))
+        found += filter(
+            None, run_parallel_mixed([partial(_read_state_if_valid, workers, version) for version in batch])
+        )
     return found
 
 
@@ -180,7 +182,7 @@ def _check_guarded_write(
     guard = steps.guard
     if guard is None:
         return _check_ingress_write(ctx, way)
-    reads: list[Any] = run_all(
+    reads: list[Any] = run_parallel_mixed(
         [lambda: _check_ingress_write(ctx, way), lambda: ctx.cloudflare.workers.find_deployments(WORKER)]
     )
     world: ObservedState = reads[0]
@@ -298,7 +300,7 @@ def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadSt
         return ObservedState(ChangeState.PLANNED, "nothing was stored since the plan")
     version = ctx.cloudflare.workers.read_version(WORKER, own.id)
     if version is None:
-        return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed but not readable yet", uncertain=True)
+        return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed but not readable yet", is_uncertain=True)
     stored = _parse_version(version)
     if stored is None or stored.windows != store.windows:
         return _changed_elsewhere(f"version {own.id} does not store the planned state")

@@ -12,7 +12,7 @@ from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import RunRecord
-from ops.core.suggestions import shown, suggestion
+from ops.core.suggestions import did_you_mean, shown
 
 MAX_COMPARED = 8
 """How many of the newest successful deployments of production the site is compared with, where canonical is not it."""
@@ -187,7 +187,8 @@ def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: 
     found = found or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
     if not found:
         raise Refused(
-            f'no deployment of {project} in production "{shown(text)}"{suggestion(name, [d.id for d in deployments])}',
+            f'no deployment of {project} in production "{shown(text)}"'
+            f"{did_you_mean(name, [d.id for d in deployments])}",
             reason=Reason.UNKNOWN_NAME,
             hint=f"See them with `wrangler pages deployment list --project-name {project} --environment production`.",
         )

@@ -12,9 +12,9 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.observations import PageContent
 from ops.core.plan import D, Plan
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context, P
-from ops.engine.runbook import Runbook, service_of
+from ops.engine.runbook import Runbook, require_service
 from ops.pages import live_deployment
 from ops.pages.live_deployment import LiveDeployment
 from ops.pages.observed_content import ObservedPages, SiteObservation
@@ -36,7 +36,7 @@ class PagesRunbook(Runbook[P, D]):
     compares_at_end = True
 
     def probes(self, ctx: Context[P], plan: Plan[Any] | None) -> ProbeSet:  # noqa: ARG002  whatever serves
-        service = service_of(ctx, self.kind)
+        service = require_service(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 
 
@@ -81,12 +81,12 @@ def read_current_state(
 
 def read_pages(ctx: Context[Any], service: "Service", address: str) -> ObservedPages:
     """What the compared paths hold at that address."""
-    return tuple(run_all(page_reads(ctx, address, service.compare)))
+    return tuple(run_parallel_mixed(page_reads(ctx, address, service.compare)))
 
 
 def read_project_with(ctx: Context[Any], service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
     """The project, its newest deployments, newest first, and what the calls beside these two answer."""
-    project, deployments, *others = run_all(
+    project, deployments, *others = run_parallel_mixed(
         [
             lambda: ctx.cloudflare.pages.read_project(service.pages),
             lambda: ctx.cloudflare.pages.list_deployments(service.pages, limit=MAX_DEPLOYMENTS),
@@ -101,7 +101,7 @@ def page_reads(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[
 
 
 def _page_read(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
-    return lambda: ctx.web.look(url)
+    return lambda: ctx.web.fetch_page(url)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def live_unknown_refusal(
             "/version.txt, and let this machine read the deployments' own addresses."
         ),
         suggested_command=press
-        or ctx.press("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
+        or ctx.suggest("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import ops
 from ops.core.redaction import Redactor
-from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import challenge
 from ops.tools import process
 
@@ -54,7 +54,7 @@ def run_browser_probe(
         where = spec.path or "PATH"
         return _inconclusive(name, f"no Chromium or Chrome at {where}; run: apt-get install chromium")
     picture = pictures / f"{name}.png"
-    with process.scratch() as folder:
+    with process.scratch_folder() as folder:
         job = _build_job(spec, url, edge_url, browser=browser, folder=folder)
         places = (Path(found).parents[1] for found in (ops.__file__, playwright.origin) if found)
         seen = {**environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
@@ -64,14 +64,14 @@ def run_browser_probe(
         )
         assertions = _read(finished, spec)
         if (taken := folder / "picture.png").exists():
-            process.make_folder(pictures)
+            process.make_private_folder(pictures)
             shutil.move(taken, picture)
             picture.chmod(0o600)
             said = f"{picture.parent.name}/{picture.name}"
-            assertions = (*assertions, Assertion("picture", worst(a.verdict for a in assertions), said))
+            assertions = (*assertions, Assertion("picture", worst_verdict(a.verdict for a in assertions), said))
     if not spec.required:
         assertions = tuple(map(_soften, assertions))
-    return ProbeResult(name, worst(a.verdict for a in assertions), assertions)
+    return ProbeResult(name, worst_verdict(a.verdict for a in assertions), assertions)
 
 
 def _build_job(

@@ -31,7 +31,7 @@ from playwright.sync_api import (
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
 from ops.probes import chromium
-from ops.tools.own_environment import conceal
+from ops.tools.own_environment import hide_environment
 
 MAX_STEP_SECONDS = 10.0
 """Seconds for one page or one step."""
@@ -103,7 +103,7 @@ def main(argument: str) -> None:
     job = BrowserJob(**json.loads(argument))
     # Out of the environment, before anything is started that would inherit them.
     secrets = {name: os.environ.pop(name) for name in job.variables}
-    conceal()
+    hide_environment()
     redactor = Redactor(shortest=1)
     for secret in secrets.values():
         redactor.add(secret)

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from ops.cloudflare.client import plain_http_ssl_context
-from ops.core.threads import CallTracker, in_parallel
-from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.core.threads import CallTracker, run_parallel
+from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern, secret_headers
 from ops.probes.challenge import detect_challenge
 
@@ -43,8 +43,8 @@ def detect_maintenance(status: int, headers: Mapping[str, str]) -> Assertion | N
 
 def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
     """Ask each once. An address that cannot be reached proves nothing."""
-    said = in_parallel([partial(_check_address, web, address) for address in addresses])
-    verdict = worst(each.verdict for each in said)
+    said = run_parallel([partial(_check_address, web, address) for address in addresses])
+    verdict = worst_verdict(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
     shown = "; ".join(telling[:MAX_NAMED]) + (
         f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""
@@ -179,7 +179,7 @@ def run_http_probe(
     echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
     assertions = [*_answer(spec, response, body, seconds, redact), *_document(spec, document, redact)]
-    verdict = worst(a.verdict for a in assertions)
+    verdict = worst_verdict(a.verdict for a in assertions)
     if spec.version:
         assertions.append(_version(echoed, versions))
         # An old version may not echo yet: that leaves this one assertion open, and fails nothing.

@@ -13,8 +13,8 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 import httpx
 
-from ops.core.threads import in_parallel
-from ops.core.verdict import Assertion, ProbeResult, Verdict, worst
+from ops.core.threads import run_parallel
+from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern, secret_headers
 from ops.probes.challenge import detect_challenge
 from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
@@ -64,7 +64,7 @@ class _Answer:
     location: str | None = None
     """Where it redirects to."""
     html: str = ""
-    is_whole: bool = True
+    is_full_sha: bool = True
     failure: str = ""
     verdict: Verdict = Verdict.UNHEALTHY
     hint: str = ""
@@ -110,7 +110,7 @@ def run_page_probe(
         return ProbeResult(name, slow.verdict, (slow,), time.monotonic() - began)
     _ask(web, visit, named)
     assertions = tuple(_assertions(visit, spec))
-    return ProbeResult(name, worst(a.verdict for a in assertions), assertions, time.monotonic() - began)
+    return ProbeResult(name, worst_verdict(a.verdict for a in assertions), assertions, time.monotonic() - began)
 
 
 def _collect_references(
@@ -155,7 +155,7 @@ def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, Refere
             if left > 0 and (answer := _fetch(web, visit, url, kind, left)):
                 answers[url] = answer
 
-    in_parallel([ask_on] * min(MAX_PARALLEL, len(todo)))
+    run_parallel([ask_on] * min(MAX_PARALLEL, len(todo)))
     return answers
 
 
@@ -194,7 +194,7 @@ def _answer(url: str, kind: ReferenceKind, response: httpx.Response, body: bytes
         content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         location=_target(url, location) if location else None,
         html=_text(response, body) if kind == ReferenceKind.PAGE else "",
-        is_whole=len(body) < MAX_BYTES,
+        is_full_sha=len(body) < MAX_BYTES,
     )
 
 
@@ -248,7 +248,7 @@ def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
 
 
 def _group(visit: _Visit, name: str, judged: Sequence[tuple[HtmlReference, Verdict, str]]) -> Assertion:
-    verdict = worst(each for _, each, _ in judged)
+    verdict = worst_verdict(each for _, each, _ in judged)
     if verdict == Verdict.HEALTHY:
         return Assertion(name, verdict, f"{len(judged)}")
     texts = [f"{_describe_reference(visit, reference)}: {said}" for reference, each, said in judged if each == verdict]
@@ -273,7 +273,7 @@ def _judge(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
     wanted, pattern = _CONTENT_TYPES.get(reference.kind, ("", ".*"))
     if not re.fullmatch(pattern, answer.content_type):
         return Verdict.UNHEALTHY, f"{answer.content_type or 'no content type'}, wanted {wanted}"
-    if reference.kind == ReferenceKind.PAGE and not answer.is_whole:
+    if reference.kind == ReferenceKind.PAGE and not answer.is_full_sha:
         return Verdict.INCONCLUSIVE, "longer than the first megabyte, which alone was read"
     return Verdict.HEALTHY, ""
 

@@ -27,7 +27,7 @@ def search_patterns(patterns: Sequence[str], texts: Sequence[str]) -> list[bool]
     """Return for each text whether one of the patterns is found in it; None if that takes longer than `SECONDS`."""
     if not any(REPEATS.search(pattern) for pattern in patterns):
         return [any(re.search(pattern, text) for pattern in patterns) for text in texts]
-    with process.scratch() as folder:
+    with process.scratch_folder() as folder:
         (folder / "input.json").write_text(json.dumps([patterns, texts]), encoding="ascii")
         argv = [sys.executable, "-I", "-S", "-c", PROGRAM]
         done = process.run(argv, environ={}, timeout=TIMEOUT_SECONDS, redactor=Redactor(), folder=folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ops.core.runtime_contract import PROBES
+from ops.core.runtime_contract import LIMIT_PROBE_PATH
 from ops.core.verdict import Assertion, ProbeResult, RateLimitCheck, Verdict
 from ops.probes.challenge import detect_challenge
 
@@ -27,7 +27,7 @@ def _ask(web: "ProbeClient", url: str, proof: RateLimitCheck) -> Assertion:
     wanted = f"wanted between request {proof.limit + 1} and {2 * proof.limit}"
     for number in range(1, 2 * proof.limit + 1):
         try:
-            response, body = web.fetch(f"{url}{PROBES}{proof.name}", {"ops-probe": proof.mark})
+            response, body = web.fetch(f"{url}{LIMIT_PROBE_PATH}{proof.name}", {"ops-probe": proof.mark})
         except httpx.RequestError as error:
             return _inconclusive(f"request {number} got no answer ({type(error).__name__})")
         if challenged := detect_challenge(response.status_code, response.headers, body):

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
 from ops.core.redaction import Redactor
-from ops.core.threads import in_parallel
-from ops.core.verdict import Assertion, MaintenanceCheck, ProbeObservation, ProbeResult, RateLimitCheck, Verdict, worst
+from ops.core.threads import run_parallel
+from ops.core.verdict import (
+    Assertion,
+    MaintenanceCheck,
+    ProbeObservation,
+    ProbeResult,
+    RateLimitCheck,
+    Verdict,
+    worst_verdict,
+)
 
 if TYPE_CHECKING:
     from ops.config import VerificationRule
@@ -84,7 +92,7 @@ class ProbeRunner:
             _not_started(probe.name) for _, probe in probes.all_probes if probe.browser and probe.browser.required
         )
         results = (*seen.results, *left)
-        return ProbeObservation(worst([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
+        return ProbeObservation(worst_verdict([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
 
     def run_until_healthy(
         self, probes: ProbeSet, *, on_round: Callable[[int, ProbeObservation], None]
@@ -117,13 +125,13 @@ class ProbeRunner:
         all_probes = probes.all_probes
         quick, browsers = ([a for a in all_probes if (a[1].browser is None) == is_quick] for is_quick in (True, False))
         asked = [partial(self._ask, *each) for each in quick]
-        results = in_parallel([*asked, *([partial(self._check_maintenance, probes)] if probes.addresses else [])])
-        verdict = worst(result.verdict for result in results)
+        results = run_parallel([*asked, *([partial(self._check_maintenance, probes)] if probes.addresses else [])])
+        verdict = worst_verdict(result.verdict for result in results)
         if is_last and verdict == Verdict.HEALTHY:
-            looked = in_parallel([partial(self._ask, *each) for each in browsers])
+            looked = run_parallel([partial(self._ask, *each) for each in browsers])
             both = zip(browsers, looked, strict=True)
             votes = (result.verdict for (_, probe), result in both if probe.browser and probe.browser.required)
-            verdict, results = worst([verdict, *votes]), [*results, *looked]
+            verdict, results = worst_verdict([verdict, *votes]), [*results, *looked]
         if is_last and verdict == Verdict.HEALTHY and probes.limit is not None:
             results = [*results, self._prove_rate_limit(probes.url, probes.limit)]
         return ProbeObservation(verdict, tuple(results), rounds=1)

@@ -2,14 +2,14 @@
 
 import httpx
 
-from ops.core.runtime_contract import ENDPOINT, RuntimeState, parse_shown
+from ops.core.runtime_contract import RUNTIME_PATH, RuntimeState, parse_runtime_state
 from ops.probes.challenge import detect_challenge
 from ops.probes.http import ProbeClient
 
 
 def read_runtime_state(web: ProbeClient, url: str) -> RuntimeState | str:
     """What the service at `url` shows at the location that answers; or why that is not known, for people."""
-    where = f"{url}{ENDPOINT}"
+    where = f"{url}{RUNTIME_PATH}"
     try:
         response, body = web.fetch(where)
     except httpx.RequestError as error:
@@ -19,6 +19,6 @@ def read_runtime_state(web: ProbeClient, url: str) -> RuntimeState | str:
     if response.status_code != 200:
         return f"{where} answers with status {response.status_code}"
     try:
-        return parse_shown(body.decode())
+        return parse_runtime_state(body.decode())
     except ValueError as error:
         return f"what {where} answers is not understood: {error}"

@@ -58,10 +58,10 @@ class Telling:
             is_notified=lambda: notices.is_delivered,
         )
 
-    def sinks(self, *, is_everyday: bool, is_dry: bool) -> tuple[EventSink, ...]:
-        """Return the sinks of the run's events: a dry run posts no comment, and an everyday run is not sent to chat."""
+    def sinks(self, *, is_routine: bool, is_dry: bool) -> tuple[EventSink, ...]:
+        """Return the sinks of the run's events: a dry run posts no comment, and a routine run is not sent to chat."""
         comment = () if is_dry else self._journal.sinks(self._incident)
-        return (*comment, *(() if is_everyday else self._notices.sinks()))
+        return (*comment, *(() if is_routine else self._notices.sinks()))
 
     def begin(self, timeline: Timeline, ending: ExitStack) -> None:
         def tell(text: str) -> None:
@@ -79,8 +79,8 @@ class Telling:
         """Begin to read what earlier runs wrote on the incident; what this answers has it."""
         return self._journal.earlier(self._incident, lambda text: timeline.record(EventKind.WARNING, text))
 
-    def end(self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, is_everyday: bool) -> dict[str, str]:
-        """The links to what was written, and to the pages of this run. An everyday one opens an incident if need be."""
-        written = self._journal.end(timeline, press, only_if_needed=is_everyday)
+    def end(self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, is_routine: bool) -> dict[str, str]:
+        """The links to what was written, and to the pages of this run. A routine one opens an incident if need be."""
+        written = self._journal.end(timeline, press, only_if_needed=is_routine)
         self._notices.end()
         return {**self._links, **written}

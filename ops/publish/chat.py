@@ -13,12 +13,12 @@ from ops.core.errors import Decision
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
-from ops.core.threads import in_background, start
+from ops.core.threads import run_in_background, start
 from ops.core.timeline import EventKind, EventSink, RunEvent
 from ops.publish.chat_sender import LIMIT, NotSentError, Service, is_address, send
 from ops.publish.discord import DISCORD
 from ops.publish.slack import SLACK
-from ops.render.terminal import one_line
+from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
     from ops.config.types import NotifyConfig
@@ -33,13 +33,13 @@ def notice(page: RunSummary) -> str:
     """What the latest event is worth: nothing, but when a run is about to write and when it ends."""
     match page.events[-1].kind:
         case EventKind.CONFIRMED:
-            return one_line(f"Started: {_asked(page)}. {_sentence(page.plan.summary if page.plan else '')}")
+            return to_one_line(f"Started: {_asked(page)}. {_sentence(page.plan.summary if page.plan else '')}")
         case EventKind.ENDED if page.decision not in SILENT:
             # A change that was read back is told as done; what became of another one is the message's to say.
             done = page.done if page.last(EventKind.READ_BACK) else _asked(page)
             told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
             told += [f"The button: {page.press.button}"] if page.press and page.press.button else []
-            return one_line(" ".join(part for part in told if part))
+            return to_one_line(" ".join(part for part in told if part))
         case _:
             return ""
 
@@ -128,7 +128,7 @@ class _Channel:
 
     def begin(self, tell: Tell) -> None:
         self._tell = tell
-        in_background(self._work)
+        run_in_background(self._work)
 
     def finish(self) -> None:
         self._texts.put(None)

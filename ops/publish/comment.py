@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, needs_people
 from ops.core.next_step import SuggestedCommand
-from ops.core.run_record import RunRecord, is_edited, resealed, sealed
+from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
-from ops.render.markdown import squeezed, templates
+from ops.render.markdown import collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
     from ops.config.types import Contact
@@ -85,7 +85,7 @@ def _main(page: RunSummary, contacts: "tuple[Contact, ...]", count: int) -> str:
     """With the newest `count` rows."""
     events = page.events[len(page.events) - count :]
     text = (
-        templates()
+        load_templates()
         .get_template("journal.md.j2")
         .render(
             page=page,
@@ -97,16 +97,16 @@ def _main(page: RunSummary, contacts: "tuple[Contact, ...]", count: int) -> str:
             contacts=contacts if needs_people(page.decision) else (),
         )
     )
-    return sealed(squeezed(text), page.block(part=1))
+    return embed_record(collapse_blank_lines(text), page.block(part=1))
 
 
 def _older(page: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
     """The oldest and the newest of them: what began it, and what leads to the other comment."""
     first = min(count, 1)
     events = older[:first] + older[len(older) - (count - first) :]
-    template = templates().get_template("journal_older.md.j2")
+    template = load_templates().get_template("journal_older.md.j2")
     text = template.render(page=page, events=events, left_out=len(older) - count)
-    return sealed(squeezed(text), page.block(part=2))
+    return embed_record(collapse_blank_lines(text), page.block(part=2))
 
 
 def _fits(render: Callable[[int], str], most: int) -> int:
@@ -131,12 +131,12 @@ def with_report(body: str) -> str | None:
     line = f"- [ ] {POST_MORTEM}\n"
     if line not in body or is_edited(body):
         return None
-    return resealed(body, lambda text: text.replace(line, line.replace("[ ]", "[x]"), 1))
+    return replace_visible_text(body, lambda text: text.replace(line, line.replace("[ ]", "[x]"), 1))
 
 
 def note(at: datetime, text: str, block: RunRecord) -> str:
     """A person's row."""
-    return sealed(templates().get_template("note.md.j2").render(at=at, text=text), block)
+    return embed_record(load_templates().get_template("note.md.j2").render(at=at, text=text), block)
 
 
 def incident(
@@ -156,4 +156,4 @@ def incident(
     """
     values = {"service": service, "environment": environment, "severity": severity, "seen": seen, "at": at}
     note = f'{program} incident note {number} "{at:%Y-%m-%d %H:%M} text"'
-    return templates().get_template("incident.md.j2").render(**values, ways=ways, number=number, note=note)
+    return load_templates().get_template("incident.md.j2").render(**values, ways=ways, number=number, note=note)

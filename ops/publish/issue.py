@@ -17,7 +17,7 @@ from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
 from ops.core.run_summary import STATES, RunSummary
-from ops.core.threads import in_background, start
+from ops.core.threads import run_in_background, start
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
 
@@ -238,7 +238,7 @@ class Journal:
     def begin(self, tell: Callable[[str], object]) -> None:
         """`tell` gets the one failure."""
         self._tell = tell
-        in_background(self._work)
+        run_in_background(self._work)
 
     def close(self) -> str:
         """Wait for the last edit, within bounds. The comment's address, or nothing where it was never written."""

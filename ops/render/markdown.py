@@ -15,7 +15,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration
 from ops.core.result import RunResult
-from ops.render.terminal import one_line
+from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
     from ops.config.types import Contact
@@ -27,19 +27,19 @@ FOLDERS = (HERE / "templates", HERE.parent / "templates")
 LONGEST = 1000
 
 
-def run_record(result: RunResult, contacts: "Iterable[Contact]") -> str:
+def render_result(result: RunResult, contacts: "Iterable[Contact]") -> str:
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
-    text = templates().get_template("run.md.j2").render(result=result, contacts=list(contacts), links=links)
-    return squeezed(text)
+    text = load_templates().get_template("run.md.j2").render(result=result, contacts=list(contacts), links=links)
+    return collapse_blank_lines(text)
 
 
-def squeezed(text: str) -> str:
+def collapse_blank_lines(text: str) -> str:
     """One empty line where a part that is missing leaves two."""
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
 @functools.cache
-def templates() -> jinja2.Environment:
+def load_templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader([str(folder) for folder in FOLDERS])
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
@@ -53,7 +53,7 @@ def inert(text: object, longest: int = LONGEST) -> str:
 
     Escapes are not enough, since mentions and references are looked for after they are undone.
     """
-    line = one_line(str(text)).strip()[:longest] or " "
+    line = to_one_line(str(text)).strip()[:longest] or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if line[0] == "`" or line[-1] == "`" else ""
     return f"{fence}{pad}{line}{pad}{fence}"
@@ -71,4 +71,4 @@ def linked(text: object, url: str) -> str:
 
 def fenced(text: object) -> str:
     """Text inside a code fence: one line, and nothing that could end the fence."""
-    return one_line(str(text)).replace("```", "` ` `")
+    return to_one_line(str(text)).replace("```", "` ` `")

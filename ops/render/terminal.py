@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def event_line(event: RunEvent) -> str:
-    return f"{event.at:%H:%M:%S}Z {event.seconds:7.2f} s  {event.kind.value:<9}  {one_line(event.text)}"
+def format_event(event: RunEvent) -> str:
+    return f"{event.at:%H:%M:%S}Z {event.seconds:7.2f} s  {event.kind.value:<9}  {to_one_line(event.text)}"
 
 
-def plan_lines(plan: Plan[Any], *, heading: str) -> Iterator[str]:
+def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     """What will change, what will not be undone, what follows, and how to undo it."""
     yield heading
-    yield f"  {one_line(plan.summary)}"
+    yield f"  {to_one_line(plan.summary)}"
     for section in plan.sections:
         yield from _list(section.title, section.lines)
     yield from _list("This does NOT undo", plan.not_undone)
@@ -33,7 +33,7 @@ def plan_lines(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     yield from _list("Then, by people", plan.tasks)
 
 
-def result_lines(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[str]:
+def format_result(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[str]:
     """What happened, how long it took, what to press next; whom to call where it did not end well."""
     timed = [f"{duration_label(name)} {s:.1f} s" for name, s in result.durations.items() if s]
     yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
@@ -62,14 +62,14 @@ def _presses(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator
     if given:
         yield f"  {title}"
     for press in given:
-        yield f"    {one_line(press.command)}"
+        yield f"    {to_one_line(press.command)}"
         if press.button:
-            yield f"    or the button: {one_line(press.button)}"
+            yield f"    or the button: {to_one_line(press.button)}"
 
 
 def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
     return textwrap.wrap(
-        one_line(text),
+        to_one_line(text),
         WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
@@ -78,6 +78,6 @@ def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
     )
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Somebody's words on one line, without control characters and marks that turn the direction of text."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

@@ -12,7 +12,7 @@ SHARED = re.compile(r"^from _request import .*\n", re.MULTILINE)
 
 
 @functools.cache
-def scripts() -> dict[str, str]:
+def load_scripts() -> dict[str, str]:
     """Return name → text of the programs that stand inside of a workflow."""
     folder = next(each for each in FOLDERS if (each / "workflows").is_dir()) / "workflows"
     _, _, shared = (folder / "_request.py").read_text(encoding="utf-8").partition('"""\n\n')
@@ -21,7 +21,7 @@ def scripts() -> dict[str, str]:
 
 
 @functools.cache
-def templates() -> jinja2.Environment:
+def load_templates() -> jinja2.Environment:
     """`{{` and `{%` mean something else in a workflow, so the templates write `[[` and `[%`."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, and no HTML
         loader=jinja2.FileSystemLoader([str(folder) for folder in FOLDERS]),

@@ -16,7 +16,7 @@ from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.core.run_record import RunRecord, sealed
+from ops.core.run_record import RunRecord, embed_record
 from ops.gate.form import stated
 from ops.github.client import CHECK, connect, failures
 from ops.report.evidence import Evidence, Served
@@ -218,4 +218,6 @@ def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any
     run = f"report-{evidence.number}"
     text = rendering.closing(written.number, items, evidence)
     with failures(CHECK):
-        RunComments(repository, evidence.number, run, look=True).put(1, sealed(text, RunRecord(run, source="report")))
+        RunComments(repository, evidence.number, run, look=True).put(
+            1, embed_record(text, RunRecord(run, source="report"))
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.clock import parse_utc
-from ops.core.run_record import is_edited, read_block
+from ops.core.run_record import is_edited, read_record
 from ops.gate.form import Stated
 from ops.github.issues import Recorded, Writers
 from ops.report.evidence import TEAM, Act, Commit, Evidence, Job, WorkflowRun
@@ -67,7 +67,7 @@ def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Reco
     if kind not in TELLING:
         return None
     body = entry.get("body") or ""
-    if kind == "commented" and (block := read_block(body)) is not None:
+    if kind == "commented" and (block := read_record(body)) is not None:
         author = actor["login"]
         return Recorded(block, author, is_edited(body), entry["html_url"]) if writers.hold(author) else None
     text = _text(kind, entry)

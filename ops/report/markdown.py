@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.github.issues import Recorded
 from ops.publish.comment import AFTER, BEFORE, for_people
-from ops.render.markdown import squeezed, templates
+from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.report.evidence import Evidence
 from ops.report.moments import Moment, Name, Span, moments, spans
 from ops.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
@@ -173,8 +173,8 @@ def new(evidence: Evidence) -> str:
 
     def page(regions: Mapping[str, str]) -> str:
         marked = {name: region(name, evidence.number, text) for name, text in regions.items()}
-        template = templates().get_template("report.md.j2")
-        return squeezed(template.render(regions=marked, asked=_asked, checklist=CHECKLIST))
+        template = load_templates().get_template("report.md.j2")
+        return collapse_blank_lines(template.render(regions=marked, asked=_asked, checklist=CHECKLIST))
 
     return _fitted(evidence, page)
 
@@ -195,8 +195,8 @@ def _fitted(evidence: Evidence, page: Callable[[Mapping[str, str]], str]) -> str
 
 
 def _regions(view: _View) -> dict[str, str]:
-    macros = templates().get_template("report_regions.md.j2").module
-    return {name: squeezed(str(getattr(macros, name)(view))).strip() for name in REGIONS}
+    macros = load_templates().get_template("report_regions.md.j2").module
+    return {name: collapse_blank_lines(str(getattr(macros, name)(view))).strip() for name in REGIONS}
 
 
 def _asked(section: str) -> str:
@@ -214,6 +214,6 @@ def open_items(body: str) -> list[str]:
 def closing(number: int, items: list[str], evidence: Evidence) -> str:
     """What is said on an incident that was closed. `number`: the report's."""
     what = "drill" if evidence.is_drill else "incident"
-    template = templates().get_template("report_closing.md.j2")
+    template = load_templates().get_template("report_closing.md.j2")
     on, back = evidence.still_on, evidence.sets_back
     return template.render(number=number, items=items, what=what, still_on=on, sets_back=back)

@@ -48,7 +48,9 @@ def ask_providers(
     """Name → what its provider says of each value and, as the second, of a random key; all beside each other."""
     asked = {name: rule.provider for name, rule in selected.rules.items() if rule.provider}
     calls = [
-        partial(ctx.web.ask_provider, who, key) for name, who in asked.items() for key in _keys(ctx, name, prefixes)
+        partial(ctx.web.check_provider_key, who, key)
+        for name, who in asked.items()
+        for key in _keys(ctx, name, prefixes)
     ]
     answers = iter(run_in_batches(calls))
     return {name: [next(answers) for _ in _keys(ctx, name, prefixes)] for name in asked}

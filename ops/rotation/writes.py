@@ -16,7 +16,7 @@ from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWri
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
 from ops.core.redaction import Secret
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.rotation.selection import RotationSelection, find_edit_obstacle, is_secret_edit_of
@@ -156,7 +156,7 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
 def run_in_batches(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """All results in order."""
     batches = [calls[at : at + MAX_PARALLEL] for at in range(0, len(calls), MAX_PARALLEL)]
-    return [result for batch in batches for result in run_all(list(batch))]
+    return [result for batch in batches for result in run_parallel_mixed(list(batch))]
 
 
 def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand) -> Change:
@@ -193,7 +193,7 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
     found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
     if not all(found):
         return ObservedState(
-            ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live, and cannot be read yet", uncertain=True
+            ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live, and cannot be read yet", is_uncertain=True
         )
     if not all(version and is_secret_edit_of(what.worker_state.main_version, version) for version in found):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
@@ -204,7 +204,7 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
             ChangeState.DONE, f"{short_id(version)} is live on {worker}, the same release with other secrets"
         )
     doubt = f"{short_id(version)} of the same release is live on {worker}, and which values it holds cannot be read"
-    return ObservedState(ChangeState.PLANNED, doubt, uncertain=attempt.sent > 0 and attempt.attempts > 1)
+    return ObservedState(ChangeState.PLANNED, doubt, is_uncertain=attempt.sent > 0 and attempt.attempts > 1)
 
 
 def build_copy_change(copying: GitHubSecretCopy) -> Change:
@@ -236,13 +236,13 @@ def check_copy(ctx: Context[Any], what: GitHubSecretCopy) -> ObservedState:
         now = ctx.github.secrets.updated_at(what.repository, what.environment, what.name)
     except ProviderError as error:
         return ObservedState(
-            ChangeState.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", uncertain=True
+            ChangeState.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", is_uncertain=True
         )
     if what.read_failure and not what.attempt.attempts:
         what.updated_at, what.read_failure = now, ""
     if what.read_failure:
         text = f"whether GitHub's copy of {what.name} was written does not show, since it could not be read before"
-        return ObservedState(ChangeState.PLANNED, text, uncertain=what.attempt.attempts > 1)
+        return ObservedState(ChangeState.PLANNED, text, is_uncertain=what.attempt.attempts > 1)
     if now == what.updated_at:
         return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {what.name} is as planned")
     text = f"GitHub's copy of {what.name} was written since the plan"
@@ -272,13 +272,13 @@ def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[st
             f"{describe_split(live.split)} share the traffic of {worker}, and the new values go to one version alone",
             reason=Reason.LATEST_NOT_DEPLOYED,
             hint="Choose which of them shall serve, put its id in the place of VERSION, and rotate after it.",
-            suggested_command=ctx.press("rollback-worker", service=service, to="VERSION"),
+            suggested_command=ctx.suggest("rollback-worker", service=service, to="VERSION"),
         )
 
     def accept(wanted: tuple[str, ...]) -> SuggestedCommand:
         accepted = tuple(dict.fromkeys((*params.inherit_latest, *wanted)))
         given = {"only": params.only, "restore": params.restore, "inherit_latest": accepted}
-        return ctx.press("rotate-secrets", service=params.service, **given)
+        return ctx.suggest("rotate-secrets", service=params.service, **given)
 
     return reupload.plan_reupload(
         ctx,

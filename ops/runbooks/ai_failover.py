@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, PlanSection
-from ops.core.runtime_contract import AI
-from ops.core.suggestions import shown, suggestion
+from ops.core.runtime_contract import AI_SWITCH
+from ops.core.suggestions import did_you_mean, shown
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, param
 from ops.switches import ai_providers, steps, values
@@ -48,13 +48,13 @@ class AiFailover(SwitchRunbook[Params]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"to": "auto"}] if environment.runtime and environment.runtime.ai else []
 
-    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
         return {"to": (AUTO, *providers, "off", RESTORE)}
 
     def expected_before_plan(self, ctx: Context[Params]) -> Mapping[str, Any]:
         _parse_params(ctx)
-        return {} if ctx.params.to == AUTO else values.expected_json(AI, _switch_state(ctx, ctx.params.to), None)
+        return {} if ctx.params.to == AUTO else values.expected_json(AI_SWITCH, _switch_state(ctx, ctx.params.to), None)
 
     def own_probes(
         self,
@@ -62,19 +62,19 @@ class AiFailover(SwitchRunbook[Params]):
         service: "Service",
         plan: Plan[steps.SwitchDetails] | None,  # noqa: ARG002  known before it
     ) -> "tuple[Probe, ...]":
-        return (*service.probes, *ctx.environment.needed_runtime().switches[AI].probes)
+        return (*service.probes, *ctx.environment.require_runtime().switches[AI_SWITCH].probes)
 
     def preflight(self, ctx: Context[Params]) -> Plan[steps.SwitchDetails]:
         runtime, ai = _parse_params(ctx)
         errors = _start_error_read(ctx)
         observed = ai_providers.observe_providers(ctx, ai, probe=ctx.params.probe)
-        current = steps.read_switch(ctx, AI)  # last: this is the comparison
+        current = steps.read_switch(ctx, AI_SWITCH)  # last: this is the comparison
         to = _choose_automatically(ctx, ai, observed) if ctx.params.to == AUTO else ctx.params.to
         state = _switch_state(ctx, to)
         write = steps.plan_write(ctx, current, _desired_value(ctx, runtime, ai, state))
         normal = current.rules.normal
-        undo = ctx.press(self.name, to=RESTORE) if state != normal else None
-        first = {f"{AI}.order.0": state} if state in ai.order else {}
+        undo = ctx.suggest(self.name, to=RESTORE) if state != normal else None
+        first = {f"{AI_SWITCH}.order.0": state} if state in ai.order else {}
         details = steps.build_details(ctx, current, write, undo, first)
         return Plan(
             summary=_summarize(write, state, normal),
@@ -86,8 +86,8 @@ class AiFailover(SwitchRunbook[Params]):
             consequences=_consequences(current, write, state),
             warnings=(*steps.write_warnings([write] if write else []), *_find_doubts(observed, state, ai)),
             reason=None if write else Reason.ALREADY_SET,
-            done_message="Turned AI interpretations off" if state == OFF else f"Set {AI} to {state}",
-            proved_claim=f"{AI} is {state}, {steps.ONE_LOCATION_NOTE}; the probes are healthy",
+            done_message="Turned AI interpretations off" if state == OFF else f"Set {AI_SWITCH} to {state}",
+            proved_claim=f"{AI_SWITCH} is {state}, {steps.ONE_LOCATION_NOTE}; the probes are healthy",
             tasks=_list_tasks(ai) if state == OFF else (),
             details=details,
         )
@@ -100,14 +100,14 @@ def _start_error_read(ctx: Context[Params]) -> "Callable[[], tuple[LoggedError, 
 
 
 def _parse_params(ctx: Context[Params]) -> "tuple[RuntimeConfig, AiConfig]":
-    """Return the settings of AI. Raises ConfigError."""
-    runtime, to = ctx.environment.needed_runtime(), ctx.params.to
+    """Return the settings of AI_SWITCH. Raises ConfigError."""
+    runtime, to = ctx.environment.require_runtime(), ctx.params.to
     if runtime.ai is None:
         hint = "List them under `runtime.ai.order`, the preferred one first."
         raise ConfigError("ops.yml names no AI providers", hint=hint)
     known = (*runtime.ai.order, AUTO, OFF, RESTORE)
     if to not in known:
-        text = f'no AI provider "{shown(to)}" in ops.yml{suggestion(to, known)}'
+        text = f'no AI provider "{shown(to)}" in ops.yml{did_you_mean(to, known)}'
         raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(known)}.")
     if ctx.params.until and to == RESTORE:
         hint = "Omit `--until`: the normal order stays until it is changed."
@@ -116,7 +116,7 @@ def _parse_params(ctx: Context[Params]) -> "tuple[RuntimeConfig, AiConfig]":
 
 
 def _switch_state(ctx: Context[Any], to: str) -> str:
-    return ctx.environment.needed_runtime().switches[AI].normal if to == RESTORE else to
+    return ctx.environment.require_runtime().switches[AI_SWITCH].normal if to == RESTORE else to
 
 
 def _choose_automatically(ctx: Context[Params], ai: "AiConfig", observed: ProviderObservation) -> str:
@@ -126,17 +126,17 @@ def _choose_automatically(ctx: Context[Params], ai: "AiConfig", observed: Provid
             f"the health of all AI providers is unknown: {observed.missing}",
             reason=Reason.NO_EVIDENCE,
             hint=f"Choose one of {', '.join(ai.order)} with `--to`, or turn AI off.",
-            suggested_command=ctx.press(AiFailover.name, to=OFF),
+            suggested_command=ctx.suggest(AiFailover.name, to=OFF),
         )
     to = ai_providers.choose_provider(ai.order, observed.health)
     return RESTORE if to == ai.order[0] else to
 
 
 def _desired_value(ctx: Context[Params], runtime: "RuntimeConfig", ai: "AiConfig", state: str) -> DesiredValue:
-    rules = runtime.switches[AI]
+    rules = runtime.switches[AI_SWITCH]
     # If auto keeps the preferred provider, nothing ends.
     given = "" if state == rules.normal else ctx.params.until
-    until = values.parse_end(AI, rules, state, given, ctx.clock.now())
+    until = values.parse_end(AI_SWITCH, rules, state, given, ctx.clock.now())
     return DesiredValue(
         state, ctx.request.actor, ctx.request.incident, until, message=ai.message if state == OFF else ""
     )
@@ -145,8 +145,8 @@ def _desired_value(ctx: Context[Params], runtime: "RuntimeConfig", ai: "AiConfig
 def _summarize(write: SwitchWrite | None, state: str, normal: str) -> str:
     what = {OFF: "no provider", normal: "the application's order"}.get(state, f"{state} first")
     if write is None:
-        return f"{AI} is already {state}: {what}"
-    return f"{AI}: {state}, {what}{f' until {format_utc(write.value.until)}' if write.value.until else ''}"
+        return f"{AI_SWITCH} is already {state}: {what}"
+    return f"{AI_SWITCH}: {state}, {what}{f' until {format_utc(write.value.until)}' if write.value.until else ''}"
 
 
 def _consequences(current: SwitchState, write: SwitchWrite | None, state: str) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ def _list_tasks(ai: "AiConfig") -> tuple[str, ...]:
     return (
         f'Check that the application shows the banner "{ai.message}"',
         (
-            f'Post on the status page: "{ai.message}. Everything else works as usual. We will post here when AI '
+            f'Post on the status page: "{ai.message}. Everything else works as usual. We will post here when AI_SWITCH '
             'interpretations are back."'
         ),
     )

@@ -26,7 +26,7 @@ class AllClear(SwitchRunbook[Params]):
 
     name = "all-clear"
     when = "An incident is over, and its switches are still on"
-    on_closed = True
+    allows_closed_incident = True
     params = Params
     example = Params()
     needs_incident = True

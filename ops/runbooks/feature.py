@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.plan import Plan
-from ops.core.runtime_contract import AI, MAINTENANCE
+from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.switches import steps, values
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
 
-DEDICATED_RUNBOOKS = {AI: "ai-failover", MAINTENANCE: "maintenance"}
+DEDICATED_RUNBOOKS = {AI_SWITCH: "ai-failover", MAINTENANCE_SWITCH: "maintenance"}
 """Switches with a runbook of their own."""
 
 
@@ -44,7 +44,7 @@ class Feature(SwitchRunbook[Params]):
             {"name": name, "state": each.states[1]} for name, each in switches.items() if name not in DEDICATED_RUNBOOKS
         ]
 
-    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         switches = environment.runtime.switches if environment.runtime else {}
         offered = {name: each for name, each in switches.items() if name not in DEDICATED_RUNBOOKS}
         states = dict.fromkeys(state for each in offered.values() for state in each.states)
@@ -60,14 +60,14 @@ class Feature(SwitchRunbook[Params]):
         service: "Service",
         plan: Plan[steps.SwitchDetails] | None,  # noqa: ARG002  known before it
     ) -> "tuple[Probe, ...]":
-        return (*service.probes, *ctx.environment.needed_runtime().switches[ctx.params.name].probes)
+        return (*service.probes, *ctx.environment.require_runtime().switches[ctx.params.name].probes)
 
     def preflight(self, ctx: Context[Params]) -> Plan[steps.SwitchDetails]:
         desired, params = _parse_params(ctx), ctx.params
         current = steps.read_switch(ctx, params.name)
         write = steps.plan_write(ctx, current, desired)
         back = current.state(ctx.clock.now())
-        undo = ctx.press(self.name, name=params.name, state=back) if back != desired.state else None
+        undo = ctx.suggest(self.name, name=params.name, state=back) if back != desired.state else None
         details = steps.build_details(ctx, current, write, undo)
         return Plan(
             summary=_summarize(current, write, desired),
@@ -83,7 +83,7 @@ class Feature(SwitchRunbook[Params]):
 
 def _parse_params(ctx: Context[Params]) -> DesiredValue:
     """Return the desired value. Raises ConfigError."""
-    runtime, params = ctx.environment.needed_runtime(), ctx.params
+    runtime, params = ctx.environment.require_runtime(), ctx.params
     rules = values.find_rules(runtime, params.name)
     if params.name in DEDICATED_RUNBOOKS:
         hint = f"Use `{ctx.program[0]} {DEDICATED_RUNBOOKS[params.name]}`."

@@ -17,10 +17,10 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, service_of
+from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, require_service
 from ops.maintenance import by_switch, orphaned_routes, plan_text
 from ops.maintenance import routes as maintenance_routes
 from ops.maintenance import state as maintenance
@@ -93,7 +93,7 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
     name = "maintenance"
     when = "An endpoint or the whole API must be offline now, for example after a leak"
     kind = "worker"
-    ends_with = "maintenance due"
+    end_command = "maintenance due"
     github_environment = "security"  # a token that may change routes
     params = Params
     example = Params(state="on", service="api")
@@ -120,11 +120,11 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
         except ConfigError:
             return None  # the run reports the error
 
-    def choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
 
     def probes(self, ctx: Context[Params], plan: Plan[Details | by_switch.SwitchMaintenanceDetails] | None) -> ProbeSet:
-        service, request, details = service_of(ctx, self.kind), _parse_request(ctx), plan.details if plan else None
+        service, request, details = require_service(ctx, self.kind), _parse_request(ctx), plan.details if plan else None
         if service.maintenance == "switch":
             return by_switch.choose_probes(ctx, service, request, None if isinstance(details, Details) else details)
         if isinstance(details, Details):
@@ -133,7 +133,7 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
         return ProbeSet(service.url, () if request.is_on else service.probes, service.verify, addresses=(address,))
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details | by_switch.SwitchMaintenanceDetails]:
-        service, request = service_of(ctx, self.kind), _parse_request(ctx)
+        service, request = require_service(ctx, self.kind), _parse_request(ctx)
         if service.maintenance == "switch":
             return by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
         maintenance_worker, ingress = _read_worker_and_ingress(ctx, service)
@@ -182,7 +182,7 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
     """Read in two rounds: the routes last, so that they are fresh when the first one changes. Raises Refused."""
     worker, workers = service.worker, ctx.cloudflare.workers
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
-    maintenance_worker, zones, domains, subdomain, address, crons, handlers, *binds = run_all(
+    maintenance_worker, zones, domains, subdomain, address, crons, handlers, *binds = run_parallel_mixed(
         [
             lambda: maintenance_steps.read_worker(workers),
             ctx.cloudflare.routes.list_zones,
@@ -199,7 +199,7 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
             f"the Worker {WORKER}, which answers during maintenance, does not exist",
             reason=Reason.NOT_PREPARED,
             hint="Prepare it once for each account.",
-            suggested_command=ctx.press(maintenance_steps.PREPARE_COMMAND),
+            suggested_command=ctx.suggest(maintenance_steps.PREPARE_COMMAND),
         )
     own = tuple(domain for domain in domains if domain.worker == worker)
     read = maintenance_routes.select_zones(zones, [_service_host(service)], maintenance_worker.state, own)
@@ -218,7 +218,7 @@ def _read_routes(
     now: MaintenanceWorker | None = maintenance_worker
     for _ in range(MAX_ROUTE_READS):
         planned = now
-        routes, now = run_all(
+        routes, now = run_parallel_mixed(
             [
                 lambda: maintenance_steps.read_routes(ctx.cloudflare.routes, zones),
                 lambda: maintenance_steps.read_worker(ctx.cloudflare.workers),
@@ -447,4 +447,4 @@ def _is_probe_closed(probe: "Probe", still: tuple[MaintenanceWindow, ...]) -> bo
 
 
 def _suggest_state(ctx: Context[Params], state: str, path: str, *, message: str = "") -> SuggestedCommand:
-    return ctx.press("maintenance", service=ctx.params.service, state=state, path=path, message=message)
+    return ctx.suggest("maintenance", service=ctx.params.service, state=state, path=path, message=message)

@@ -13,7 +13,7 @@ from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
-from ops.core.suggestions import suggestion
+from ops.core.suggestions import did_you_mean
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param
 from ops.probes.runner import ProbeSet
@@ -81,11 +81,11 @@ class ProposeLimits(Runbook[Params, Details]):
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
         """That which reads the limits."""
-        return environment.needed_runtime().service
+        return environment.require_runtime().service
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002  nothing is proved by it
         """Those of the service, for the record: a refused user is seen by none of them."""
-        service = ctx.environment.service(ctx.environment.needed_runtime().service)
+        service = ctx.environment.service(ctx.environment.require_runtime().service)
         return ProbeSet(service.url, service.probes, service.verify)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
@@ -109,7 +109,7 @@ class ProposeLimits(Runbook[Params, Details]):
             )
         return _plan(ctx, wanted, base, file.text, file.sha)
 
-    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
+    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         told = plan.details
         if told.ending is not None:
             return told.ending
@@ -172,7 +172,7 @@ def _marker(incident: int) -> str:
 
 def _wanted(ctx: Context[Params]) -> "Mapping[str, LimitRaise]":
     """What ops.yml says for each limit that was asked for. Raises ConfigError."""
-    limits = ctx.environment.needed_runtime().limits
+    limits = ctx.environment.require_runtime().limits
     raises = limits.raises if limits else {}
     if not raises:
         raise ConfigError(
@@ -182,7 +182,7 @@ def _wanted(ctx: Context[Params]) -> "Mapping[str, LimitRaise]":
     for name in ctx.params.only:
         if name not in raises:
             raise ConfigError(
-                f'nothing is to be raised by the name "{name}"{suggestion(name, raises)}', reason=Reason.UNKNOWN_NAME
+                f'nothing is to be raised by the name "{name}"{did_you_mean(name, raises)}', reason=Reason.UNKNOWN_NAME
             )
     return {name: raises[name] for name in ctx.params.only or raises}
 
@@ -192,12 +192,12 @@ def _plan(ctx: Context[Params], wanted: "Mapping[str, LimitRaise]", base: str, t
     from ops.limits.edit import patch, with_temporary
     from ops.limits.file import parse
 
-    runtime, now = ctx.environment.needed_runtime(), ctx.clock.now()
+    runtime, now = ctx.environment.require_runtime(), ctx.clock.now()
     names = runtime.limits.names if runtime.limits else ()
     before, _ = parse(text, path=FILE, names=names, now=now)
     edited = with_temporary(text, _temporary(ctx, wanted, before))
     after, warnings = parse(edited, path=FILE, names=names, now=now, base=before)
-    table = compare(before, after, ctx.web.shown(ctx.environment.service(runtime.service).url), now)
+    table = compare(before, after, ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url), now)
     branch = f"{PREFIX}{ctx.run_id}"
     raised = ", ".join(f"{name} to {each.limit}" for name, each in wanted.items())
     incident = ctx.request.incident

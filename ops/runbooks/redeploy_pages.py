@@ -12,7 +12,7 @@ from ops.core.plan import Change, Plan
 from ops.core.suggestions import shown
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, service_of
+from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
 from ops.pages import live_deployment, observed_content, plan_text, steps
 from ops.pages.live_deployment import PagesTargetChoice
 from ops.pages.observed_content import ObservedPages, SiteObservation
@@ -66,8 +66,8 @@ class RedeployPages(PagesRunbook[Params, Details]):
         return [{}] if environment.services[service].build else []
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        service = service_of(ctx, self.kind)
-        build, requested = service.needed_build(), _parse_commit(ctx.params.commit)
+        service = require_service(ctx, self.kind)
+        build, requested = service.require_build(), _parse_commit(ctx.params.commit)
         ctx.site.check_tools(build)
         found = steps.read_snapshot(ctx, service)
         history, project = found.history, found.observed.project
@@ -212,11 +212,11 @@ def _nothing(
 
 
 def _redeploy(ctx: Context[Params], commit: str) -> SuggestedCommand:
-    return ctx.press("redeploy-pages", service=ctx.params.service, commit=commit)
+    return ctx.suggest("redeploy-pages", service=ctx.params.service, commit=commit)
 
 
 def _rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
-    return ctx.press("rollback-pages", service=ctx.params.service, to=to)
+    return ctx.suggest("rollback-pages", service=ctx.params.service, to=to)
 
 
 def _observe_without_ours(
@@ -241,12 +241,12 @@ def _observe_without_ours(
     }:
         text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
         return ObservedState(
-            ChangeState.CHANGED_ELSEWHERE, text, uncertain=not looks
+            ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not looks
         )  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
     if under_way := [d for d in fresh if d.status in UNFINISHED_STATUSES]:
         return ObservedState(
-            ChangeState.PLANNED, f"{short_deployment_id(under_way[0])} of ours is being deployed", uncertain=True
+            ChangeState.PLANNED, f"{short_deployment_id(under_way[0])} of ours is being deployed", is_uncertain=True
         )
     live = short_deployment_id(details.live) if details.live else "what was live"
     return ObservedState(
@@ -267,10 +267,10 @@ def _observe_ours(
     name, (own, site) = f"{short_deployment_id(ours)} of commit {details.commit.short}", look
     if canonical != ours.id:
         text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
-        return ObservedState(ChangeState.PLANNED, text, uncertain=True)
+        return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
     if not details.observed.serves_new_deployment(own, site):
         text = f"{name} is canonical, and the site does not look like it"
-        return ObservedState(ChangeState.PLANNED, text, slipped, uncertain=True)
+        return ObservedState(ChangeState.PLANNED, text, slipped, is_uncertain=True)
     notes = []
     if (
         details.live

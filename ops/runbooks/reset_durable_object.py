@@ -12,10 +12,10 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, descri
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection
-from ops.core.suggestions import shown, suggestion
-from ops.core.threads import run_all
+from ops.core.suggestions import did_you_mean, shown
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, JobSecret, ObservedState, Runbook, TokenPermissions, param, service_of
+from ops.engine.runbook import ChangeState, JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
 from ops.probes.runner import ProbeSet
 from ops.workers import object_reset, plan_text, reupload
 from ops.workers.object_reset import TrackedObject
@@ -72,7 +72,7 @@ class ResetDurableObject(Runbook[Params, Details]):
         return [{}] if environment.services[service].durable_objects else []
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        service = service_of(ctx, self.kind)
+        service = require_service(ctx, self.kind)
         probes = service.probes_with([ctx.params.name] if ctx.params.name else service.durable_objects)
         if plan is None:
             return ProbeSet(service.url, probes, service.verify)
@@ -81,7 +81,7 @@ class ResetDurableObject(Runbook[Params, Details]):
         return ProbeSet(service.url, probes, service.verify, versions, unproved=details.unproved)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        service = service_of(ctx, self.kind)
+        service = require_service(ctx, self.kind)
         return _plan_of_one(ctx, service) if ctx.params.name else _plan_of_all(ctx, service)
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
@@ -157,7 +157,7 @@ def _named(ctx: Context[Params], service: "Service") -> TrackedObject:
         )
     if name not in known:
         raise Refused(
-            f'ops.yml names no Durable Object "{shown(name)}" of {service.name}{suggestion(name, known)}',
+            f'ops.yml names no Durable Object "{shown(name)}" of {service.name}{did_you_mean(name, known)}',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Name one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
             suggested_command=_all(ctx),
@@ -181,7 +181,7 @@ def _instead(ctx: Context[Params], error: OpsError) -> Refused:
 def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
     """Two rounds; the second one's reads are the comparison before the upload."""
     shown_ones = [TrackedObject(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
-    deployments, uploads, *seen = run_all(
+    deployments, uploads, *seen = run_parallel_mixed(
         [
             lambda: ctx.cloudflare.workers.list_deployments(service.worker),
             lambda: ctx.cloudflare.workers.list_uploads(service.worker),
@@ -222,7 +222,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDep
             f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it to one",
             reason=Reason.NOT_REBUILDABLE,
             hint="Choose which of them shall serve, put its id in the place of VERSION, and reset after it.",
-            suggested_command=ctx.press("rollback-worker", service=ctx.params.service, to="VERSION"),
+            suggested_command=ctx.suggest("rollback-worker", service=ctx.params.service, to="VERSION"),
         )
     return live
 
@@ -237,7 +237,7 @@ def _rebuild(ctx: Context[Params], service: "Service", live: WorkerDeployment, l
         latest=latest,
         edits=(),
         accepted=ctx.params.inherit_latest,
-        accept=lambda names: ctx.press("reset-durable-object", service=ctx.params.service, inherit_latest=names),
+        accept=lambda names: ctx.suggest("reset-durable-object", service=ctx.params.service, inherit_latest=names),
         static_assets=service.static_assets,
         fallback_hint=object_reset.FALLBACK_HINT,
     )
@@ -253,7 +253,7 @@ def _plan(
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
     compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in details.tracked))]
     unknown = [f"{each.name}: {each.before}" for each in details.tracked if isinstance(each.before, str)]
-    undo = ctx.press("rollback-worker", service=ctx.params.service, to=format_split(reupload_state.live.split))
+    undo = ctx.suggest("rollback-worker", service=ctx.params.service, to=format_split(reupload_state.live.split))
     return Plan(
         summary=(
             f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {reupload_state.name}"
@@ -271,7 +271,7 @@ def _plan(
             *(f"what it shows cannot be compared; {each}" for each in unknown),
             *(f"nothing will prove it of this object; {each}" for each in details.left_open),
         ),
-        next_step=ctx.press("rollback-worker", service=ctx.params.service),
+        next_step=ctx.suggest("rollback-worker", service=ctx.params.service),
         healthy_before_message=(
             "every object began anew; no probe failed before either, so look whether what was stuck goes on"
         ),
@@ -281,4 +281,4 @@ def _plan(
 
 
 def _all(ctx: Context[Params]) -> SuggestedCommand:
-    return ctx.press("reset-durable-object", service=ctx.params.service)
+    return ctx.suggest("reset-durable-object", service=ctx.params.service)

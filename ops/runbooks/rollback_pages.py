@@ -11,7 +11,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, service_of
+from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages.live_deployment import PagesTargetChoice
@@ -54,7 +54,7 @@ class RollbackPages(PagesRunbook[Params, Details]):
     permissions = TokenPermissions(cloudflare=("Pages Write",))
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        service = service_of(ctx, self.kind)
+        service = require_service(ctx, self.kind)
         snapshot = steps.read_snapshot(ctx, service, ctx.params.to)
         history = snapshot.history
         if history is None:
@@ -95,7 +95,7 @@ def _observe(
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE,
             f"the site could not be read: {observed_content.first_read_failure(site)}",
-            uncertain=True,
+            is_uncertain=True,
         )
     looks = details.observed.matching_deployments(site)
     said = canonical == wanted.id != details.observed.project.canonical_id
@@ -105,7 +105,7 @@ def _observe(
             ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer, () if canonical == wanted.id else (lags,)
         )
     if newer:  # while the site looks like the former one, theirs and ours are both on their way to it
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], uncertain=former.id in looks)
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=former.id in looks)
     if said and (former.id in looks) == (wanted.id in looks):
         note = f"no compared path shows that {short_deployment_id(wanted)} is live: it is Cloudflare's word"
         return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
@@ -113,7 +113,7 @@ def _observe(
         return _not_yet(details, former, canonical, same=wanted.id in looks, said=said)
     others = sorted(name[:8] for name in looks)
     text = f"the site looks like {' or '.join(others)}" if others else "the site looks like no deployment that was read"
-    return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, uncertain=not others)
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not others)
 
 
 def _observe_without_live(
@@ -124,17 +124,19 @@ def _observe_without_live(
     if details.observed.has_switched_to(wanted.id, site):
         return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer)
     if newer:
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], uncertain=True)
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=True)
     if canonical == wanted.id != before:
         note = f"no compared path shows that {short_deployment_id(wanted)} is live: it is Cloudflare's word"
         return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
     if canonical != before:
         return ObservedState(
-            ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True
+            ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", is_uncertain=True
         )
     why = observed_content.first_read_failure(site) or "the site does not look like it"
     return ObservedState(
-        ChangeState.PLANNED, f"no compared path shows that {short_deployment_id(wanted)} is live: {why}", uncertain=True
+        ChangeState.PLANNED,
+        f"no compared path shows that {short_deployment_id(wanted)} is live: {why}",
+        is_uncertain=True,
     )
 
 
@@ -143,16 +145,16 @@ def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: b
     former, wanted = short_deployment_id(live), short_deployment_id(details.target)
     if said:
         text = f"{wanted} is canonical, and the site still looks like {former}"
-        return ObservedState(ChangeState.PLANNED, text, uncertain=True)
+        return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
     if canonical not in {details.observed.project.canonical_id, live.id}:
         return ObservedState(
-            ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", uncertain=True
+            ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", is_uncertain=True
         )
     if same:
         return ObservedState(
             ChangeState.PLANNED,
             f"whether {former} or {wanted} is live does not show: they look the same",
-            uncertain=True,
+            is_uncertain=True,
         )
     return ObservedState(ChangeState.PLANNED, f"{former} is live, as planned")
 
@@ -243,11 +245,11 @@ def _no_target(ctx: Context[Params], service: "Service", choice: PagesTargetChoi
             else "Choose one yourself, and put its id in the place of DEPLOYMENT. To build an earlier commit instead, "
             f"{service.name} needs a `build` in ops.yml."
         ),
-        suggested_command=ctx.press("redeploy-pages", service=service.name)
+        suggested_command=ctx.suggest("redeploy-pages", service=service.name)
         if service.build
         else _press(ctx, "DEPLOYMENT"),
     )
 
 
 def _press(ctx: Context[Params], to: str) -> SuggestedCommand:
-    return ctx.press("rollback-pages", service=ctx.params.service, to=to)
+    return ctx.suggest("rollback-pages", service=ctx.params.service, to=to)

@@ -17,9 +17,9 @@ from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.run_record import PreviousRuns
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, service_of
+from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, require_service
 from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
 from ops.workers.history import WorkerHistory
@@ -82,7 +82,7 @@ class RollbackWorker(Runbook[Params, Details]):
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        service = service_of(ctx, self.kind)
+        service = require_service(ctx, self.kind)
         serving: frozenset[str] = frozenset()
         if plan is not None and isinstance(plan.details, Details):
             details = plan.details
@@ -93,10 +93,10 @@ class RollbackWorker(Runbook[Params, Details]):
         return ProbeSet(service.url, service.probes, service.verify, serving)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        service = service_of(ctx, self.kind)
+        service = require_service(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
         has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
-        deployments, listed, *uploads = run_all(
+        deployments, listed, *uploads = run_parallel_mixed(
             [
                 lambda: ctx.cloudflare.workers.list_deployments(service.worker),
                 lambda: ctx.cloudflare.workers.list_deployable_versions(service.worker),
@@ -172,7 +172,7 @@ def _read(
     while True:
         batch = _unread(history, wanted)[:AT_ONCE]
         pages = [] if batch else [2] if page == 1 else list(range(page + 1, MOST_PAGES + 1))
-        again, *read = run_all(
+        again, *read = run_parallel_mixed(
             [
                 lambda: ctx.cloudflare.workers.list_deployments(service.worker),
                 *(_reading(ctx, service.worker, version) for version in batch),
@@ -360,7 +360,7 @@ def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[st
 
 
 def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
-    return ctx.press("rollback-worker", service=ctx.params.service, to=to, **more)
+    return ctx.suggest("rollback-worker", service=ctx.params.service, to=to, **more)
 
 
 def _keeping(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> SuggestedCommand:

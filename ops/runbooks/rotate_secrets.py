@@ -11,9 +11,9 @@ from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissions, param, service_of
+from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
 from ops.probes.runner import ProbeSet
 from ops.rotation import selection
 from ops.rotation import writes as reuploads
@@ -116,7 +116,7 @@ class RotateSecrets(Runbook[Params, Details]):
             return _end(ctx, selected)
         prefix = OLD_PREFIX if ctx.params.restore else NEW_PREFIX
         check_values(ctx, selected, prefix)
-        found, asked, on_github = run_all(
+        found, asked, on_github = run_parallel_mixed(
             [
                 lambda: read_worker_states(ctx, secrets_by_worker(ctx, selected)),
                 lambda: ask_providers(ctx, selected, (prefix,)),
@@ -161,7 +161,7 @@ class RotateSecrets(Runbook[Params, Details]):
 
 
 def _service(ctx: Context[Params]) -> "Service":
-    return service_of(ctx, RotateSecrets.kind)
+    return require_service(ctx, RotateSecrets.kind)
 
 
 def _chosen(ctx: Context[Params]) -> RotationSelection:
@@ -312,7 +312,7 @@ def _undo(
         return _press(ctx, restore=names)
     service = next(name for name, each in ctx.environment.services.items() if each.worker == worker)
     to = format_split(worker_state.live.split)
-    return ctx.press("rollback-worker", service=service, to=to, accept_changed_secrets=names)
+    return ctx.suggest("rollback-worker", service=service, to=to, accept_changed_secrets=names)
 
 
 def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
@@ -330,7 +330,7 @@ def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
             hint=SET_VALUES_HINT,
         )
     workers = secrets_by_worker(ctx, selected)
-    found, answers = run_all(
+    found, answers = run_parallel_mixed(
         [lambda: read_worker_states(ctx, workers), lambda: ask_providers(ctx, questions, (NEW_PREFIX, OLD_PREFIX))]
     )
     refusals = [selection.check_old_key(name, *said) for name, said in answers.items()]
@@ -360,4 +360,4 @@ def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
 
 
 def _press(ctx: Context[Params], **names: tuple[str, ...]) -> SuggestedCommand:
-    return ctx.press("rotate-secrets", service=ctx.params.service, **names)
+    return ctx.suggest("rotate-secrets", service=ctx.params.service, **names)

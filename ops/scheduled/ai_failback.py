@@ -15,7 +15,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
-from ops.core.runtime_contract import AI, SWITCHES, SwitchValue
+from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue
 from ops.engine.context import Context
 from ops.engine.runbook import DueRun, Schedule
 from ops.runbooks.ai_failover import RESTORE, AiFailover
@@ -44,15 +44,15 @@ class AiFailback(AiFailover):
     name = "ai-failback"
     when = "No incident: a schedule starts it"
     by_label = False
-    finds_due = True
+    starts_due_runs = True
     schedule = Schedule("ai-failback", minute=3)
     params = Params
     example = Params(to=RESTORE)
 
-    def may_be_due(self, environment: "Environment") -> bool:
+    def may_have_due_runs(self, environment: "Environment") -> bool:
         return environment.runtime is not None and environment.runtime.ai is not None
 
-    def due(
+    def find_due_runs(
         self, config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
     ) -> Iterator[DueRun | str]:
         found, override = _decide(config, environment, environ, redactor)
@@ -63,13 +63,13 @@ class AiFailback(AiFailover):
 
     def preflight(self, ctx: Context[Any]) -> Plan[SwitchDetails]:
         plan = super().preflight(ctx)
-        observed = read_shown_switches(ctx).get(AI)
+        observed = read_shown_switches(ctx).get(AI_SWITCH)
         for setting in plan.details.writes.values():
             previous = setting.current.value
             held = {previous.revision if previous else "", observed.revision if observed else ctx.params.revision}
             if held != {ctx.params.revision}:
                 raise Refused(
-                    f"{AI} was set again after the check: KV holds {setting.current.describe(ctx.clock.now())}",
+                    f"{AI_SWITCH} was set again after the check: KV holds {setting.current.describe(ctx.clock.now())}",
                     reason=Reason.WORLD_MOVED,
                     hint="Do nothing: the next run checks it again.",
                 )
@@ -89,13 +89,15 @@ def _decide(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[FailbackDecision, SwitchValue | None]:
     """Return the decision and the override, or None if there is none. Raises ConfigError and ProviderError."""
-    runtime = environment.needed_runtime()
+    runtime = environment.require_runtime()
     if runtime.ai is None:
         raise ConfigError("ops.yml names no AI providers", hint="List them under `runtime.ai.order`.")
     with ExitStack() as stack:
         session = Session(environment, environ, stack)
         current = values.parse_state(
-            AI, runtime.switches[AI], session.kv.read_value(runtime.namespace, f"{SWITCHES}{AI}")
+            AI_SWITCH,
+            runtime.switches[AI_SWITCH],
+            session.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{AI_SWITCH}"),
         )
         override = current.value
         if override is None or not current.is_on(session.clock.now()):

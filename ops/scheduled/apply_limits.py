@@ -13,8 +13,8 @@ from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
-from ops.core.runtime_contract import ENDPOINT, LIMITS, revision_of
-from ops.core.threads import run_all
+from ops.core.runtime_contract import LIMITS_KEY, RUNTIME_PATH, make_revision
+from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import RateLimitCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
@@ -63,7 +63,7 @@ class ApplyLimits(Runbook[Params, Details]):
     kind = "runtime"
     by_label = False
     github_environment = "limits"
-    everyday = True
+    is_routine = True
     params = Params
     example = Params()
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
@@ -74,26 +74,26 @@ class ApplyLimits(Runbook[Params, Details]):
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
         """That which reads them."""
-        return environment.needed_runtime().service
+        return environment.require_runtime().service
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """Its public endpoint, known once there is a plan: one healthy answer is one location, and no more is said."""
         from ops.config.probes import HttpProbe, Probe
 
-        runtime = ctx.environment.needed_runtime()
+        runtime = ctx.environment.require_runtime()
         service = ctx.environment.service(runtime.service)
         url = service.url
         verify = service.verify.model_copy(update={"successes": 1, "interval": 1.0, "deadline": runtime.settle})
         if plan is None:
             return ProbeSet(url, (), verify)
         told = plan.details
-        asked = HttpProbe.model_validate({"path": ENDPOINT, "json": {"limits.revision": told.revision}})
+        asked = HttpProbe.model_validate({"path": RUNTIME_PATH, "json": {"limits.revision": told.revision}})
         return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.prove, deciding="runtime")
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        runtime = ctx.environment.needed_runtime()
-        commits, text = run_all(
-            [ctx.github.limits.commits, lambda: ctx.cloudflare.kv.read_value(runtime.namespace, LIMITS)]
+        runtime = ctx.environment.require_runtime()
+        commits, text = run_parallel_mixed(
+            [ctx.github.limits.commits, lambda: ctx.cloudflare.kv.read_value(runtime.namespace, LIMITS_KEY)]
         )
         if not commits.is_newest:
             return _superseded(commits, text)
@@ -110,12 +110,12 @@ class ApplyLimits(Runbook[Params, Details]):
             warnings = (*warnings, *_steps(found.limits, limits_of(stored)))
         return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
 
-    def ending(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:  # noqa: ARG002
+    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:  # noqa: ARG002
         return plan.details.ending
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  there is one
         told = plan.details
-        text = ctx.cloudflare.kv.read_value(ctx.environment.needed_runtime().namespace, LIMITS)
+        text = ctx.cloudflare.kv.read_value(ctx.environment.require_runtime().namespace, LIMITS_KEY)
         stored, _ = stored_in(text)
         holds = f"KV holds {named(text)}"
         if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
@@ -126,10 +126,10 @@ class ApplyLimits(Runbook[Params, Details]):
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002
         value = plan.details.value
-        ctx.cloudflare.kv.write_value(ctx.environment.needed_runtime().namespace, LIMITS, value.text)
+        ctx.cloudflare.kv.write_value(ctx.environment.require_runtime().namespace, LIMITS_KEY, value.text)
         return f"KV took revision {value.revision}"
 
-    def after(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+    def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
         """Complete the comment that has the plan of the merged pull request."""
         found = details_of(result)
         if found is None or result.decision == Decision.PLANNED or not actions.is_job(environ):
@@ -173,7 +173,7 @@ def _superseded(commits: Commits, text: str | None) -> Plan[Details]:
 
 def write(found: Details) -> Change:
     revision = found.value.revision
-    return Change(f"{LIMITS} in KV", named(found.before), f"revision {revision}", f"KV holds {revision}", None)
+    return Change(f"{LIMITS_KEY} in KV", named(found.before), f"revision {revision}", f"KV holds {revision}", None)
 
 
 def named(text: str | None) -> str:
@@ -192,7 +192,9 @@ def stored_in(text: str | None) -> tuple[Value | None, str]:
         return parse_value(text), ""
     except NewerVersionError as error:
         raise Refused(
-            f"{LIMITS} in KV is of {error}", reason=Reason.UNKNOWN_VALUE, hint="Bring this program up to date first."
+            f"{LIMITS_KEY} in KV is of {error}",
+            reason=Reason.UNKNOWN_VALUE,
+            hint="Bring this program up to date first.",
         ) from None
     except ValueError as error:
         return None, f"something that is {error}"
@@ -285,4 +287,4 @@ def _proof(ctx: Context[Any], value: Value, stored: Value | None) -> RateLimitCh
     if not fitting:
         return None
     _, limit, name = fitting[0]
-    return RateLimitCheck(name, limit, f"ops-{revision_of(ctx.run_id, name)}")
+    return RateLimitCheck(name, limit, f"ops-{make_revision(ctx.run_id, name)}")

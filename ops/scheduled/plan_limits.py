@@ -72,8 +72,8 @@ def plan(
         sources = _of_checkout(folder, environ, redactor, base=base, file=file)
     with ExitStack() as ending:
         session = Session(chosen, environ, ending, with_passes=False)  # a pull request's job has no secrets
-        url = chosen.service(chosen.needed_runtime().service).url
-        planned = _planned(sources, chosen, session.clock, partial(session.shown, url))
+        url = chosen.service(chosen.require_runtime().service).url
+        planned = _planned(sources, chosen, session.clock, partial(session.fetch_runtime_state, url))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:
         say(redactor.text(_json(planned, code)))
@@ -90,7 +90,7 @@ def environment_of(config: "Config", name: str) -> "Environment":
     """The one of that name, else the first whose application reads limits. Raises ConfigError."""
     having = [each for each, found in config.environments.items() if found.runtime and found.runtime.limits]
     environment = config.environment(name or next(iter(having), next(iter(config.environments))))
-    if environment.needed_runtime().limits is None:
+    if environment.require_runtime().limits is None:
         raise ConfigError(
             f"{environment.name} has no limits in ops.yml",
             hint="Write the limits that the code declares under `runtime.limits.names`.",
@@ -101,7 +101,7 @@ def environment_of(config: "Config", name: str) -> "Environment":
 def _planned(
     sources: Sources, environment: "Environment", clock: Clock, look: Callable[[], RuntimeState | str]
 ) -> Planned:
-    names = environment.needed_runtime().limits.names  # type: ignore[union-attr]
+    names = environment.require_runtime().limits.names  # type: ignore[union-attr]
     live, now, warnings = start(look), clock.now(), []
     base: Limits | None = None
     if sources.base is not None:

@@ -9,7 +9,7 @@ from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import Change, Plan, PlanSection
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
@@ -38,7 +38,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
     when = "No incident: run it once, on a quiet day"
     kind = "worker"
     by_label = False
-    everyday = True
+    is_routine = True
     params = Params
     example = Params()
     writes = (
@@ -56,7 +56,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        worker, host = run_all(
+        worker, host = run_parallel_mixed(
             [
                 lambda: maintenance_steps.read_worker(ctx.cloudflare.workers),
                 lambda: ctx.cloudflare.workers.read_workers_dev_host(WORKER),

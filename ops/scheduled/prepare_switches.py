@@ -26,7 +26,7 @@ class PrepareSwitches(SwitchRunbook[Params]):
     name = "switches prepare"
     when = "No incident: run it once, on a quiet day"
     by_label = False
-    everyday = True
+    is_routine = True
     params = Params
     example = Params()
 
@@ -45,7 +45,7 @@ class PrepareSwitches(SwitchRunbook[Params]):
         there += [f"{name}: {shown(observed[name].state)}, as the application shows it" for name in late]
         there += [f"{each.name}: {each.reason}" for each in unknown]
         writes = steps.build_changes(ctx, [(each, None) for each in planned])
-        service = ctx.environment.needed_runtime().service
+        service = ctx.environment.require_runtime().service
         return Plan(
             summary=f"create keys: {', '.join(each.current.name for each in planned)}"
             if planned

@@ -75,13 +75,13 @@ class ReconcileLimits(ApplyLimits):
         """Whether the application alone shows the revision of limits.yml: KV's API may be behind for a minute."""
         if stored is not None and stored.revision == found.value.revision:
             return False
-        runtime = ctx.environment.needed_runtime()
-        document = ctx.web.shown(ctx.environment.service(runtime.service).url)
+        runtime = ctx.environment.require_runtime()
+        document = ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url)
         return not isinstance(document, str) and document.revision == found.value.revision
 
     def _why_not(self, ctx: Context[Params]) -> str:
         """Why a difference is not put right; nothing where it is."""
-        limits = ctx.environment.needed_runtime().limits
+        limits = ctx.environment.require_runtime().limits
         if limits is None or not limits.enforce:
             return "ops.yml has no runtime.limits.enforce"
         if not ctx.github.pulls.is_on:
@@ -92,7 +92,7 @@ class ReconcileLimits(ApplyLimits):
             return f"it is on report for another {format_duration(left.total_seconds())} first"
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
 
-    def after(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+    def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
         """Keep one issue: opened, edited in place, and closed when there is no difference any more."""
         found = details_of(result)
         if found is None or found.drift is None or result.decision == Decision.PLANNED:

@@ -32,11 +32,11 @@ class ReopenMaintenance(Maintenance):
     name = "maintenance due"
     when = "No incident: a schedule starts it"
     by_label = False
-    finds_due = True
+    starts_due_runs = True
     schedule = Schedule("reopen-maintenance", minute=7)
     example = Params(state="off", service="api")
 
-    def due(
+    def find_due_runs(
         self,
         config: "Config",  # noqa: ARG002
         environment: "Environment",
@@ -72,7 +72,7 @@ class ReopenMaintenance(Maintenance):
                 f"{window.scope} would be reopened to {other}, but ops.yml says {snapshot.ingress.worker}",
                 reason=Reason.NOT_DUE,
                 hint="Check ops.yml and the variables of ops-maintenance, then reopen it by hand.",
-                suggested_command=ctx.press(
+                suggested_command=ctx.suggest(
                     "maintenance", service=snapshot.service.name, state="off", path=snapshot.request.path
                 ),
             )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app.registry import discover, names, outside, recoveries
+from ops.app.registry import added_runbook_names, discover_runbooks, list_runbook_facts, runbook_names
 from ops.core.errors import ConfigError
 from ops.setup import issue_form, jobs, workflows
 from ops.setup.workflows import Difference, Step
@@ -19,10 +19,10 @@ DONE = {Step.WRITE: "written", Step.REMOVE: "removed", Step.KEEP: "kept"}
 
 def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) -> int:
     """Return the exit code: 0, or DIFFERS if `check` found a difference or a file was kept. Raises ConfigError."""
-    runbooks = {name: discover()[name] for name in names() if name not in outside()}
+    runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
     _refuse_minutes(jobs.tasks(config), config)
     found = workflows.differences(root / workflows.FOLDER, config, runbooks)
-    form = issue_form.difference(root / issue_form.PATH, config, recoveries())
+    form = issue_form.difference(root / issue_form.PATH, config, list_runbook_facts())
     kept = 0
     for each in [*found, *([form] if form else [])]:
         is_kept = each.step is Step.KEEP and not force

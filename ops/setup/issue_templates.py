@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ops.config import Config
 from ops.config.checks import RESERVED_LABELS, STARTS
-from ops.config.issue_template import template_labels
+from ops.config.issue_template import read_template_labels
 from ops.core.errors import ConfigError
 from ops.core.suggestions import shown
 
@@ -23,7 +23,7 @@ def refuse_labels(root: Path, config: Config) -> None:
         f'{path.relative_to(root)}: the label "{shown(label)}" starts a recovery for everybody who opens this form; '
         "take it out of the template"
         for path in [*files, *([root / OLD] if (root / OLD).is_file() else [])]
-        for label in template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
+        for label in read_template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
         if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
     ]
     if problems:

@@ -45,7 +45,7 @@ class ActingJob:
     approval: str = ""
     """The GitHub environment whose reviewer approves first, and the id of the job that waits for it."""
 
-    ends_with: str = ""
+    end_command: str = ""
     """Command of a later job that ends a state of the runbooks at its time."""
 
     @property
@@ -100,13 +100,13 @@ def of_labels(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Acti
     ]
     timed = {label.environment for label in config.labels.values() if _has_end(config, runbooks, label)}
     return [
-        job if job.environment in timed else dataclasses.replace(job, ends_with="") for job in _acting(config, pairs)
+        job if job.environment in timed else dataclasses.replace(job, end_command="") for job in _acting(config, pairs)
     ]
 
 
 def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "RecoveryLabel") -> bool:
     runbook = runbooks.get(label.runbook)
-    if runbook is None or not runbook.ends_with:
+    if runbook is None or not runbook.end_command:
         return False
     params = runbook.params(**label.params)
     # A fixed moment: the files must not differ once an end that ops.yml names is over.
@@ -134,7 +134,7 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
     reads = [environment.token, *(name for probe in probes for name in probe.variables)]
     names = [
         *reads,
-        *(config.notify.webhooks.values() if any(not runbook.everyday for runbook in runbooks) else ()),
+        *(config.notify.webhooks.values() if any(not runbook.is_routine for runbook in runbooks) else ()),
         *(name for runbook in runbooks for each in runbook.job_secrets for name in _job_secrets(environment, each)),
     ]
     secrets = expressions(config, power, names)
@@ -149,7 +149,7 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
         _locks(probes, runbooks),
         expressions(config, power, reads),
         environment.approval_environment if power in environment.approval else "",
-        next((runbook.ends_with for runbook in runbooks if runbook.ends_with), ""),
+        next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
     )
 
 
@@ -207,7 +207,7 @@ def inputs(config: "Config", runbook: AnyRunbook) -> list[Input]:
     fitting = environments(config, runbook)
     known = {"service": tuple(dict.fromkeys(name for each in fitting for name in services(each, runbook)))}
     for environment in fitting:
-        for name, values in runbook.choices(environment).items():
+        for name, values in runbook.parameter_choices(environment).items():
             known[name] = tuple(dict.fromkeys((*known.get(name, ()), *values)))
     params = [_input(field, known.get(field.name, ())) for field in dataclasses.fields(runbook.params)]
     places = tuple(each.name for each in fitting)
@@ -270,7 +270,7 @@ class Task:
 
 def tasks(config: "Config") -> list[Task]:
     """Return the tasks of the schedules in `ops.yml`, without those that no environment has a use for."""
-    runbooks = (registry.runbook(name) for name in registry.scheduled())
+    runbooks = (registry.load_runbook(name) for name in registry.scheduled_files())
     by_task = {runbook.schedule.task: runbook for runbook in runbooks if runbook.schedule}
     found = [
         Task(by_task[name], every, of_button(config, by_task[name])) for name, every in config.github.schedules.items()
@@ -280,4 +280,4 @@ def tasks(config: "Config") -> list[Task]:
 
 def of_limits(config: "Config") -> list[ActingJob]:
     """Return the jobs that write what was merged into `limits.yml`, one for each environment with limits."""
-    return of_button(config, registry.runbook("limits apply"))
+    return of_button(config, registry.load_runbook("limits apply"))

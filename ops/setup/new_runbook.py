@@ -15,7 +15,7 @@ from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param, service_of
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param, require_service
 from ops.probes.runner import ProbeSet
 
 OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
@@ -39,7 +39,7 @@ class CLASS(Runbook[Params, WorkersDevSubdomain]):
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan[WorkersDevSubdomain] | None) -> ProbeSet:  # noqa: ARG002
-        service = service_of(ctx, self.kind)
+        service = require_service(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 
     def preflight(self, ctx: Context[Params]) -> Plan[WorkersDevSubdomain]:
@@ -62,11 +62,11 @@ class CLASS(Runbook[Params, WorkersDevSubdomain]):
         return ObservedState(state, "the address is on")
 
     def apply(self, ctx: Context[Params], plan: Plan[WorkersDevSubdomain], change: Change) -> str:  # noqa: ARG002
-        ctx.cloudflare.workers.set_subdomain(service_of(ctx, self.kind).worker, OFF)
+        ctx.cloudflare.workers.set_subdomain(require_service(ctx, self.kind).worker, OFF)
         return "Cloudflare took the change"
 
     def read(self, ctx: Context[Params]) -> WorkersDevSubdomain:
-        return ctx.cloudflare.workers.read_subdomain(service_of(ctx, self.kind).worker)
+        return ctx.cloudflare.workers.read_subdomain(require_service(ctx, self.kind).worker)
 '''
 TEST = '''"""`ops NAME` turns off the workers.dev address of a Worker."""
 

@@ -149,9 +149,9 @@ def _text(config: "Config", template: str, **values: Any) -> str:
         "responders": json.dumps(config.responders) if config.responders else "",
         "pins": PINS,
         "secrets": functools.partial(jobs.expressions, config),
-        "scripts": workflow_text.scripts(),
+        "scripts": workflow_text.load_scripts(),
     }
-    text = workflow_text.templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
+    text = workflow_text.load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
     return _sealed(_spaced(text))
 
 
@@ -194,4 +194,4 @@ def diff(old: str, new: str, path: Path) -> str:
     lines = difflib.unified_diff(
         _comparable(old).splitlines(), _comparable(new).splitlines(), f"{path.name} now", f"{path.name} by ops.yml"
     )
-    return "\n".join(terminal.one_line(line.rstrip("\n")) for line in lines)
+    return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)

@@ -22,7 +22,7 @@ from ops.site_build import configuration, files
 from ops.site_build.configuration import ConfigurationFiles
 from ops.site_build.files import NOTHING_SENT, OUTPUT
 from ops.tools import git, node, process
-from ops.tools.git import GitCommit, is_sha, is_whole
+from ops.tools.git import GitCommit, is_full_sha, is_sha
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -71,7 +71,7 @@ class SiteBuilder:
     @cached_property
     def _environ(self) -> Mapping[str, str]:
         """With Node on its PATH, which is looked for where it is needed: a run of a Worker's never does."""
-        return node.with_node(self._process_environ)
+        return node.add_node_to_path(self._process_environ)
 
     @property
     def is_prebuilt(self) -> bool:  # whether another job has built it
@@ -80,7 +80,7 @@ class SiteBuilder:
     def find_commit(self, text: str, branch: str) -> GitCommit:
         """A commit of the production branch. Raises Refused. Given a built site, its SHA is taken as it is."""
         if self.is_prebuilt:
-            if not is_whole(text):
+            if not is_full_sha(text):
                 raise ConfigError(
                     f'"{shown(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
                 )
@@ -108,7 +108,7 @@ class SiteBuilder:
         if self.is_prebuilt:
             return configuration.load_for_deployment(*self._saved_configuration)
         with self._open_repository() as repository:
-            return configuration.read_committed(repository, commit.sha, service.needed_build().folder)
+            return configuration.read_committed(repository, commit.sha, service.require_build().folder)
 
     def check_complete(self, service: "Service", commit: GitCommit) -> None:
         """Raises Refused where others could read what is packed, or the commit is not all: submodules, Git LFS."""
@@ -172,7 +172,7 @@ class SiteBuilder:
             tree = self._scratch()
             with self._open_repository() as repository:
                 repository.pack(commit.sha, tree / "tree.tar")
-            self.build(service.needed_build(), tree / "tree.tar", folder, commit, branch)
+            self.build(service.require_build(), tree / "tree.tar", folder, commit, branch)
         configuration.write_configuration(configuration.choose_configuration(committed), service.pages, folder)
         self._built[commit.sha] = folder
         return files.count_files(folder / OUTPUT)
@@ -249,7 +249,7 @@ class SiteBuilder:
             raise _missing_tool(f"{argv[0]} cannot be started ({error.strerror})") from None
         if done.code != 0:
             ended = f"did not end within {timeout:g} s" if done.code is None else f"failed with exit code {done.code}"
-            last = git.last_line(done.output)
+            last = git.last_output_line(done.output)
             raise Refused(
                 f"{what} {ended}: {last}",
                 reason=Reason.BUILD_FAILED,
@@ -279,11 +279,13 @@ class SiteBuilder:
         if done.code == 0:
             address = next((word for line in said if "Deployment complete" in line for word in line.split()[-1:]), "")
             return f"wrangler deployed {address or 'it'}"
-        why = next((line for line in said if "ERROR" in line or "failed" in line.lower()), git.last_line(done.output))
+        why = next(
+            (line for line in said if "ERROR" in line or "failed" in line.lower()), git.last_output_line(done.output)
+        )
         if any("Deployment failed!" in line for line in said):
             raise ProviderError(
                 f"Cloudflare took the deployment of {service.pages} and could not publish it: "
-                f"{git.last_line(done.output)}",
+                f"{git.last_output_line(done.output)}",
                 reason=Reason.PROVIDER_REFUSED,
                 hint="What was live still is. Read the deployment's log in the dashboard.",
             )

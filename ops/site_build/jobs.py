@@ -35,7 +35,7 @@ def check_no_secrets(environ: Mapping[str, str], named: Collection[str], config:
     """
     from ops.config.checks import SECRETS_OF_THE_RUN
 
-    if held := sorted(name for name in {*named, *config.logins, *SECRETS_OF_THE_RUN} if environ.get(name)):
+    if held := sorted(name for name in {*named, *config.login_variables, *SECRETS_OF_THE_RUN} if environ.get(name)):
         raise ConfigError(f"a build must not hold {', '.join(held)}", hint="Run it in a job without secrets.")
 
 
@@ -43,5 +43,5 @@ def build_packed_commit(
     site: SiteBuilder, service: "Service", commit: GitCommit, branch: str, *, tree: Path, into: Path
 ) -> int:
     """Of what was packed; answers how many files the site has. Raises ConfigError and Refused."""
-    site.build(service.needed_build(), tree, into, commit, branch)
+    site.build(service.require_build(), tree, into, commit, branch)
     return files.count_files(into / files.OUTPUT)

@@ -15,8 +15,8 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.core.errors import OpsError, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor
-from ops.core.runtime_contract import LIMITS, SWITCHES, ReportedSwitch
-from ops.core.threads import in_parallel, start
+from ops.core.runtime_contract import LIMITS_KEY, SWITCH_KEY_PREFIX, ReportedSwitch
+from ops.core.threads import run_parallel, start
 from ops.maintenance import orphaned_routes, steps
 from ops.maintenance import routes as maintenance_routes
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
@@ -44,7 +44,7 @@ def of_environment(name: str, config_path: Path, environ: Mapping[str, str], red
 def read(session: Session, *, with_services: bool = True) -> Status:
     services = list(session.environment.services.values()) if with_services else []
     asks: list[Callable[[], Any]] = [partial(_live, session, each) for each in services]
-    *live, (on, limits, why), (off, orphans, not_off) = in_parallel(
+    *live, (on, limits, why), (off, orphans, not_off) = run_parallel(
         [*asks, lambda: _on(session), lambda: _off(session)]
     )
     return Status(
@@ -84,7 +84,7 @@ def _of_site(session: Session, service: "Service") -> Live:
 def _compared(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:
     """What a rollback would find out by each path of `compare`, so that a calm day shows which of them work."""
     places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
-    pages = in_parallel([partial(session.look, url) for _, url in places])
+    pages = run_parallel([partial(session.fetch_page, url) for _, url in places])
     told = zip(service.compare, pages[::2], pages[1::2], strict=True)
     return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in told)
 
@@ -94,9 +94,9 @@ def _on(session: Session) -> tuple[tuple[SwitchState, ...], tuple[Temporary, ...
     runtime = session.environment.runtime
     if runtime is None:
         return (), (), []
-    keys = [f"{SWITCHES}{name}" for name in runtime.switches]
+    keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
     shown = start(lambda: _shown(session, runtime))
-    values, why = _asked(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS]))
+    values, why = _asked(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]))
     if values is None:
         return (), (), [f"the switches and the limits in KV: {why}"]
     found, unread = _understood(runtime, values)
@@ -105,7 +105,7 @@ def _on(session: Session) -> tuple[tuple[SwitchState, ...], tuple[Temporary, ...
     unread += [f"{each}. Run this again in a minute" for each in apart if each]
     limits: tuple[Temporary, ...] = ()
     try:
-        limits = temporary(values[LIMITS], session.clock.now())
+        limits = temporary(values[LIMITS_KEY], session.clock.now())
     except ValueError as error:
         unread.append(f"the limits in KV: {error}")
     return tuple(each for each in found if each.is_on(session.clock.now())), limits, unread
@@ -113,7 +113,7 @@ def _on(session: Session) -> tuple[tuple[SwitchState, ...], tuple[Temporary, ...
 
 def _shown(session: Session, runtime: "RuntimeConfig") -> Mapping[str, ReportedSwitch]:
     """What the application shows of its switches: nothing where it does not answer, since it may be what is broken."""
-    document = session.shown(session.environment.service(runtime.service).url)
+    document = session.fetch_runtime_state(session.environment.service(runtime.service).url)
     return {} if isinstance(document, str) else document.switches
 
 
@@ -121,7 +121,7 @@ def _understood(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> t
     found, unread = list[SwitchState](), list[str]()
     for name, rules in runtime.switches.items():
         try:
-            found.append(switches.parse_state(name, rules, values[f"{SWITCHES}{name}"]))
+            found.append(switches.parse_state(name, rules, values[f"{SWITCH_KEY_PREFIX}{name}"]))
         except Refused as error:
             unread.append(f"the switch {name}: {error.message}")
     return found, unread

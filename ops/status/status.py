@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.runtime_contract import VERSION
+from ops.core.runtime_contract import CONTRACT_VERSION
 from ops.maintenance.state import MaintenanceWindow
 from ops.switches.values import SwitchState
 
@@ -110,8 +110,8 @@ def temporary(text: str | None, now: datetime) -> tuple[Temporary, ...]:
         return ()
     try:
         value = json.loads(text)
-        if value["version"] != VERSION:
-            raise ValueError(f"it is of version {value['version']}, and this program knows {VERSION}")
+        if value["version"] != CONTRACT_VERSION:
+            raise ValueError(f"it is of version {value['version']}, and this program knows {CONTRACT_VERSION}")
         found = [(name, each, each["temporary"]) for name, each in value["limits"].items() if each.get("temporary")]
         limits = tuple(_temporary(name, each, while_) for name, each, while_ in found)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -6,7 +6,7 @@ from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import shown
-from ops.render.terminal import one_line
+from ops.render.terminal import to_one_line
 from ops.status.status import Live, Status
 from ops.switches.values import describe_switch
 
@@ -17,9 +17,9 @@ def lines(status: Status) -> Iterator[str]:
     yield f"{status.environment}, as read at {format_utc(status.read_at)}"
     yield "  live"
     for each in status.live:
-        yield f"    {each.service}: {one_line(_live(each, status))}"
+        yield f"    {each.service}: {to_one_line(_live(each, status))}"
         for line in each.compared:
-            yield f"      compared with its own address, {one_line(line)}"
+            yield f"      compared with its own address, {to_one_line(line)}"
     for title, found in (
         ("switches that are on", switches(status)),
         ("temporary limits", limits(status)),
@@ -27,11 +27,11 @@ def lines(status: Status) -> Iterator[str]:
     ):
         yield f"  {title}"
         for line in list(found) or [NOTHING]:
-            yield f"    {one_line(line)}"
+            yield f"    {to_one_line(line)}"
     if status.unread:
         yield "  not known"
         for each_lack in status.unread:
-            yield f"    ! {one_line(each_lack)}"
+            yield f"    ! {to_one_line(each_lack)}"
     yield "  This is what Cloudflare's API says: a location may go on for a minute with what KV held before."
 
 

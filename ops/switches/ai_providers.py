@@ -13,7 +13,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.runtime_contract import ProviderOutcomes, SwitchValue
-from ops.core.threads import in_parallel
+from ops.core.threads import run_parallel
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -164,13 +164,13 @@ class ProviderObservation:
 
 def observe_providers(ports: ProviderPorts, ai: "AiConfig", *, probe: bool) -> ProviderObservation:
     """Read the application's recent outcomes; with `probe`, also send each provider one request with our key."""
-    runtime = ports.environment.needed_runtime()
-    document = ports.web.shown(ports.environment.service(runtime.service).url)
+    runtime = ports.environment.require_runtime()
+    document = ports.web.fetch_runtime_state(ports.environment.service(runtime.service).url)
     reported = None if isinstance(document, str) else document.ai
     lacks = document if isinstance(document, str) else "" if reported else "the application shows no AI outcomes"
     outcomes = reported.outcomes if reported else {}
     held = [name for name in ai.order if probe and find_key(ports, ai, name)]
-    answers = dict(zip(held, in_parallel([partial(probe_provider, ports, ai, name) for name in held]), strict=True))
+    answers = dict(zip(held, run_parallel([partial(probe_provider, ports, ai, name) for name in held]), strict=True))
     found = {name: judge_health(outcomes.get(name), answers.get(name)) for name in ai.order}
     return ProviderObservation(found, outcomes, lacks, answers)
 
@@ -189,4 +189,4 @@ def probe_provider(ports: ProviderPorts, ai: "AiConfig", name: str) -> KeyAnswer
     """Send one request, which may cost a token. Needs a key."""
     spec = ports.environment.secrets[ai.keys[name]].provider
     assert spec is not None
-    return ports.web.ask_provider(spec, find_key(ports, ai, name))
+    return ports.web.check_provider_key(spec, find_key(ports, ai, name))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.runtime_contract import ENDPOINT, ReportedSwitch, SwitchValue, revision_of
+from ops.core.runtime_contract import RUNTIME_PATH, ReportedSwitch, SwitchValue, make_revision
 from ops.core.suggestions import shown
 from ops.core.threads import start
 from ops.engine.context import Context, P
@@ -91,7 +91,7 @@ class SwitchRunbook(Runbook[P, SwitchDetails]):
 
 def switch_reader(ctx: Context[Any]) -> "tuple[RuntimeConfig, Service]":
     """Return the runtime settings and the service that reads switches. Raises ConfigError."""
-    runtime = ctx.environment.needed_runtime()
+    runtime = ctx.environment.require_runtime()
     return runtime, ctx.environment.service(runtime.service)
 
 
@@ -122,7 +122,7 @@ def plan_write(ctx: Context[Any], current: SwitchState, desired: DesiredValue) -
 
     KV's API may return a previous value for a while, so a recent change can still be reverted or repeated.
     """
-    revision, now = revision_of(ctx.run_id, current.key), ctx.clock.now()
+    revision, now = make_revision(ctx.run_id, current.key), ctx.clock.now()
     value = switches.value_to_write(current, desired, revision=revision, now=now)
     observed = _read_shown_switch(ctx, current.name, wait=SHOWN_STATE_TIMEOUT if value else None)
     if value is None and observed is not None and (observed.state != desired.state or current.differs_from(observed)):
@@ -143,7 +143,7 @@ def _read_shown_switch(ctx: Context[Any], name: str, *, wait: float | None) -> R
 def read_shown_switches(ctx: Context[Any]) -> Mapping[str, ReportedSwitch]:
     """Read the switches that the application shows; empty if its answer is malformed."""
     _, service = switch_reader(ctx)
-    document = ctx.web.shown(service.url)
+    document = ctx.web.fetch_runtime_state(service.url)
     return {} if isinstance(document, str) else document.switches
 
 
@@ -154,7 +154,7 @@ def plan_first_write(ctx: Context[Any], current: SwitchState) -> SwitchWrite:
         ctx.request.actor,
         ctx.request.incident,
         ctx.clock.now(),
-        revision_of(ctx.run_id, current.key),
+        make_revision(ctx.run_id, current.key),
     )
     return SwitchWrite(current, value)
 
@@ -196,7 +196,7 @@ def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Pro
     from ops.config.probes import Probe
 
     runtime, service = switch_reader(ctx)
-    probe = Probe.model_validate({"name": "runtime", "http": {"path": ENDPOINT, "json": dict(shows)}})
+    probe = Probe.model_validate({"name": "runtime", "http": {"path": RUNTIME_PATH, "json": dict(shows)}})
     verify = service.verify
     deadline = max(runtime.settle, verify.successes * verify.interval)
     own_verify = verify.model_copy(update={"deadline": deadline})

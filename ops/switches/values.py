@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ops.core.clock import format_duration, format_utc
 from ops.core.duration import parse_deadline
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.runtime_contract import SWITCHES, ReportedSwitch, SwitchValue, parse_switch
-from ops.core.suggestions import shown, suggestion
+from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
+from ops.core.suggestions import did_you_mean, shown
 
 if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig
@@ -31,7 +31,7 @@ class SwitchState:
 
     @property
     def key(self) -> str:
-        return f"{SWITCHES}{self.name}"
+        return f"{SWITCH_KEY_PREFIX}{self.name}"
 
     def state(self, now: datetime) -> str:
         """Return the effective state at `now`, at each location that has this value."""
@@ -90,7 +90,7 @@ def find_rules(runtime: "RuntimeConfig", name: str) -> "Rules":
     """Return the switch's settings in ops.yml. Raises ConfigError if there are none."""
     if name in runtime.switches:
         return runtime.switches[name]
-    text = f'no switch "{shown(name)}" in ops.yml{suggestion(name, runtime.switches)}'
+    text = f'no switch "{shown(name)}" in ops.yml{did_you_mean(name, runtime.switches)}'
     raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(runtime.switches)}.")
 
 
@@ -105,10 +105,10 @@ def check_state(name: str, rules: "Rules", state: str) -> str:
 def parse_state(name: str, rules: "Rules", text: str | None) -> SwitchState:
     """Parse a value from KV. Raises Refused if it is malformed."""
     try:
-        return SwitchState(name, rules, text, None if text is None else parse_switch(text))
+        return SwitchState(name, rules, text, None if text is None else parse_switch_value(text))
     except ValueError as error:
         raise Refused(
-            f"cannot read the value of {SWITCHES}{name} in KV: {error}",
+            f"cannot read the value of {SWITCH_KEY_PREFIX}{name} in KV: {error}",
             reason=Reason.UNKNOWN_VALUE,
             hint=(
                 "If a newer version of Backout wrote it, use that version. Otherwise delete the key in the dashboard "

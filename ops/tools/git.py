@@ -30,7 +30,7 @@ def is_sha(text: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{7,40}", text) is not None
 
 
-def is_whole(text: str) -> bool:
+def is_full_sha(text: str) -> bool:
     return re.fullmatch(WHOLE, text) is not None
 
 
@@ -91,7 +91,7 @@ class GitRepository:
 
     def file(self, sha: str, path: str) -> str | None:
         """Its text at a commit, below the folder; None where it is not there."""
-        with process.scratch() as scratch:
+        with process.scratch_folder() as scratch:
             done = self._git("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", path)
             if done.code != 0:
                 return None
@@ -122,7 +122,7 @@ class GitRepository:
 
     def pack(self, sha: str, archive: Path) -> None:
         """All files of the commit as a tar: it keeps what may be executed, and links."""
-        with process.scratch() as scratch:
+        with process.scratch_folder() as scratch:
             index = {"GIT_INDEX_FILE": str(scratch / "index")}
             self._must("read-tree", sha, more=index)
             (scratch / "tree").mkdir()
@@ -141,7 +141,7 @@ class GitRepository:
         """The exit code, which is one of the answers."""
         done = self._git(*arguments, more=more)
         if done.code is None or done.code not in answers:
-            raise GitError(f"git {arguments[0]} failed: {last_line(done.output)}")
+            raise GitError(f"git {arguments[0]} failed: {last_output_line(done.output)}")
         return done.code
 
     def _git(self, *arguments: str, more: Mapping[str, str] | None = None) -> process.FinishedProcess:
@@ -163,5 +163,5 @@ def unpack(archive: Path, folder: Path) -> None:
         packed.extractall(folder, filter="data")
 
 
-def last_line(output: str) -> str:
+def last_output_line(output: str) -> str:
     return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "it said nothing")[:300]

@@ -43,7 +43,7 @@ def node(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(found)
 
 
-def with_node(environ: Mapping[str, str]) -> dict[str, str]:
+def add_node_to_path(environ: Mapping[str, str]) -> dict[str, str]:
     """The same environment; where no Node is on PATH, that of the extra `sandbox` stands at its end."""
     path = environ.get("PATH", "")
     wheel = _wheel()
@@ -63,19 +63,19 @@ def npm(environ: Mapping[str, str] = os.environ) -> list[str]:
     return [found]
 
 
-def plainly(argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
+def run_verbosely(argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
     """Aloud: with what npm says on stderr."""
     print("installing wrangler and workerd (once, some 80 MB to download)", file=sys.stderr, flush=True)
     ended = subprocess.run(argv, env=dict(environ), cwd=folder, stdout=sys.stderr, check=False)
     return "its message stands above" if ended.returncode else None
 
 
-def wrangler(environ: Mapping[str, str] = os.environ, run: CommandRunner = plainly) -> list[str]:
+def wrangler(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> list[str]:
     """The start of its command line: Node and the script that is wrangler, without a shell or a process between."""
     return [str(node(environ)), str(install(environ, run) / "node_modules" / "wrangler" / "wrangler-dist" / "cli.js")]
 
 
-def install(environ: Mapping[str, str] = os.environ, run: CommandRunner = plainly) -> Path:
+def install(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> Path:
     """The folder that holds `node_modules`, made on the first call, which takes some seconds. Raises MissingTool.
 
     It is made beside its place and then renamed: what exists is whole, and of two at once the first one stays. No
@@ -105,7 +105,7 @@ def _for_npm(environ: Mapping[str, str]) -> dict[str, str]:
     def is_wanted(name: str) -> bool:
         return name.lower() in PASSED_ON or name.lower().startswith("npm_config_")
 
-    return with_node({name: value for name, value in environ.items() if is_wanted(name)})
+    return add_node_to_path({name: value for name, value in environ.items() if is_wanted(name)})
 
 
 def _wheel() -> Path | None:

@@ -10,7 +10,7 @@ ENV_START, ENV_END = 47, 48
 """man 5 proc_pid_stat: fields 50 and 51, counted from the one behind the name in parentheses."""
 
 
-def conceal() -> None:
+def hide_environment() -> None:
     """Wipe the environment that /proc shows of this process; os.environ and getenv go on as before. Linux only.
 
     Other processes of the same user can no longer read the memory either. Root can: a program with sudo rights, or in

@@ -134,8 +134,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for a program to write in. It goes with the program, at `end_all` too."""
+def scratch_folder() -> Iterator[Path]:
+    """A folder for a program to write in. It goes with the program, at `kill_all` too."""
     folder = Path(tempfile.gettempdir(), f"backout-{secrets.token_hex(8)}")
     with _lock:
         _scratch.add(folder)  # before it is there: a signal in between leaves nothing
@@ -148,7 +148,7 @@ def scratch() -> Iterator[Path]:
             _scratch.discard(folder)
 
 
-def end_all() -> None:
+def kill_all() -> None:
     """At the end of a run, whatever still goes on; a probe must not outlive the run that asked it."""
     with _lock:
         left, folders = list(_running), list(_scratch)
@@ -158,7 +158,7 @@ def end_all() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_folder(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """With those above it that do not exist. Of an older release's folder `.ops`, others lose their access."""
     for each in reversed([folder, *folder.parents]):
         if not each.exists():
@@ -168,7 +168,7 @@ def make_folder(folder: Path) -> None:
                 each.chmod(0o700)
 
 
-def open_file(path: Path, *, append: bool = False) -> IO[str]:
+def open_private_file(path: Path, *, append: bool = False) -> IO[str]:
     """For writing text."""
     start = os.O_APPEND if append else os.O_TRUNC
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | start, 0o600), "a" if append else "w", encoding="utf-8")

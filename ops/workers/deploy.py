@@ -34,8 +34,8 @@ def observe_deployment(
     if _is_same_change(first, live, split, mark):
         also = (f"the same change was made again: {describe_deployment(first)}",) if ours else ()
         text = f"{called} is live{'' if ours else f', by another run or person: {describe_deployment(first)}'}"
-        return ObservedState(ChangeState.DONE, text, notes=also, made=bool(ours))
-    return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(first), made=bool(ours))
+        return ObservedState(ChangeState.DONE, text, notes=also, made_by_run=bool(ours))
+    return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(first), made_by_run=bool(ours))
 
 
 def _is_same_change(first: WorkerDeployment, live: WorkerDeployment, split: Split, mark: DeploymentMark) -> bool:

@@ -15,7 +15,7 @@ from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.errors import OpsError, UnclearWrite
 from ops.core.observations import ObjectObservation, is_number
 from ops.core.plan import PlanSection
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 
@@ -137,7 +137,7 @@ class TrackedObject:
 def read_state(ctx: Context[Any], it: TrackedObject) -> ObjectObservation | str | OpsError:
     """What it shows; why that is not known; or, as a value, that the application shows it to nobody like us."""
     try:
-        return ctx.web.admin.read_state(it.service.url, it.spec)
+        return ctx.web.durable_objects.read_state(it.service.url, it.spec)
     except OpsError as error:
         return error
 
@@ -147,7 +147,7 @@ def send_reset(ctx: Context[Any], it: TrackedObject) -> str:
     it.attempts += 1
     it.sent += 1
     try:
-        said = ctx.web.admin.reset(it.service.url, it.spec)
+        said = ctx.web.durable_objects.reset(it.service.url, it.spec)
     except UnclearWrite:
         raise
     except OpsError:
@@ -167,24 +167,26 @@ def check_object(ctx: Context[Any], it: TrackedObject) -> ObservedState:
         if it.is_answered:
             return ObservedState(ChangeState.DONE, f"the application says that it reset {it.name}")
         return ObservedState(
-            ChangeState.PLANNED, f"nothing shows whether {it.name} was reset", uncertain=it.attempts > 1
+            ChangeState.PLANNED, f"nothing shows whether {it.name} was reset", is_uncertain=it.attempts > 1
         )
     now = read_state(ctx, it)
     if why := _missing_proof(it, now):
         return ObservedState(
             ChangeState.PLANNED,
             why,
-            uncertain=it.is_answered or (it.attempts > 1 and not isinstance(now, ObjectObservation)),
+            is_uncertain=it.is_answered or (it.attempts > 1 and not isinstance(now, ObjectObservation)),
         )
     return ObservedState(ChangeState.DONE, f"{it.name} began anew", notes=it.notes)
 
 
 def verify_restarts(ctx: Context[Any], tracked: Sequence[TrackedObject], world: ObservedState) -> ObservedState:
     """Of a Worker whose new version is live: it is DONE once each object that can be looked at began anew."""
-    seen = run_all([partial(read_state, ctx, it) for it in tracked])
+    seen = run_parallel_mixed([partial(read_state, ctx, it) for it in tracked])
     missing = [why for it, now in zip(tracked, seen, strict=True) if (why := _missing_proof(it, now, restarted=True))]
     if missing:
-        return replace(world, state=ChangeState.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", uncertain=True)
+        return replace(
+            world, state=ChangeState.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", is_uncertain=True
+        )
     text = "; ".join(
         [world.text, *(f"{it.name} began anew" for it in tracked if isinstance(it.before, ObjectObservation))]
     )

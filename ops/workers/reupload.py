@@ -27,7 +27,7 @@ from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, PlanSection
 from ops.core.redaction import Secret
-from ops.core.threads import run_all
+from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.workers import deploy
@@ -250,7 +250,7 @@ def plan_reupload(
     """
     reads = ctx.cloudflare.workers
     has_assets = reads.begin_assets_check(worker)
-    deployments, uploads, code, known, newest = run_all(
+    deployments, uploads, code, known, newest = run_parallel_mixed(
         [
             lambda: reads.list_deployments(worker),
             lambda: reads.list_uploads(worker),
@@ -374,7 +374,7 @@ def _check_upload(ctx: Context[Any], planned: Reupload) -> ObservedState:
         return ObservedState(
             ChangeState.PLANNED,
             f"our upload {short_id(planned.uploaded_version)} is listed and cannot be read yet",
-            uncertain=True,
+            is_uncertain=True,
         )
     return ObservedState(ChangeState.DONE, f"{short_id(planned.uploaded_version)} is {planned.name}")
 
@@ -419,7 +419,7 @@ def _deploy(ctx: Context[Any], planned: Reupload) -> str:
 
 
 def _read(ctx: Context[Any], planned: Reupload) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...]]:
-    deployments, uploads = run_all(
+    deployments, uploads = run_parallel_mixed(
         [
             lambda: ctx.cloudflare.workers.list_deployments(planned.worker),
             lambda: ctx.cloudflare.workers.list_uploads(planned.worker),

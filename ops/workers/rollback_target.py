@@ -12,7 +12,7 @@ from datetime import timedelta
 from ops.cloudflare.types.workers import Split, WorkerVersion
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.suggestions import shown, suggestion
+from ops.core.suggestions import did_you_mean, shown
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
 
 ROLLBACK_HOLDS = timedelta(minutes=30)
@@ -186,7 +186,7 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
             f'"{name}" begins {len(found)} versions', reason=Reason.UNKNOWN_NAME, hint=f"Name one: {', '.join(found)}."
         )
     raise Refused(
-        f'no deployable version "{shown(name)}"{suggestion(name, [version.id for version in versions])}',
+        f'no deployable version "{shown(name)}"{did_you_mean(name, [version.id for version in versions])}',
         reason=Reason.UNKNOWN_NAME,
         hint="Cloudflare keeps the 100 most recent versions; `wrangler versions list` shows the newest of them.",
     )

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ops.config.strict_yaml import read
-from ops.core.runtime_contract import parse_shown
+from ops.core.runtime_contract import parse_runtime_state
 from ops.tools import node
 from sandbox import Sandbox, Switches
 from tests.conftest import REFERENCE
@@ -71,7 +71,7 @@ def test_what_is_deployed_follows_kv_asks_providers_and_keeps_sessions(sandbox: 
     for key, value in {"ops/limits": limits, "ops/switch/ai": of_switch("groq")}.items():
         sandbox.kv.put(namespace, key, json.dumps(value))
     with client(sandbox.edge_url) as edge:
-        shown = parse_shown(edge.get("/__ops/runtime").text)
+        shown = parse_runtime_state(edge.get("/__ops/runtime").text)
         assert (shown.revision, shown.switches["ai"].state) == (limits["revision"], "groq")
         assert sorted(shown.limits) == sorted(production["runtime"]["limits"]["names"])
         assert sorted(shown.switches) == sorted(production["runtime"]["switches"])
@@ -80,7 +80,7 @@ def test_what_is_deployed_follows_kv_asks_providers_and_keeps_sessions(sandbox: 
 
         token = edge.post("/api/session", json={"email": "mia@fortunet.example"}).json()["token"]
         sandbox.clock.advance(60)
-        shown = parse_shown(edge.get("/__ops/runtime").text)
+        shown = parse_runtime_state(edge.get("/__ops/runtime").text)
         assert shown.ai is not None
         assert shown.ai.order == ("groq", "iflow", "cerebras")
         assert (shown.ai.outcomes["groq"].failed, shown.ai.outcomes["iflow"].ok) == (1, 1)

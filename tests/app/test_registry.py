@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-from ops.app.registry import discover, file_of, names, runbook, scheduled
+from ops.app.registry import discover_runbooks, find_runbook_file, load_runbook, runbook_names, scheduled_files
 from tests.conftest import ROOT, WORKER, Releases, World
 from tests.support.scenarios import options_of
 
@@ -43,7 +43,7 @@ def packages(modules: set[str]) -> set[str]:
 
 
 def products() -> set[str]:
-    """The product packages, as the import rule names them."""
+    """The product packages, as the import rule runbook_names them."""
     rule = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
     level = next(layer for layer in rule["layers"] if "rotation" in layer)
     return set(level.split(" | "))
@@ -65,9 +65,9 @@ def test_help_imports_no_runbook(world: World, arguments: tuple[str, ...]) -> No
     assert not packages(imported(world, *arguments)) & {"runbooks", "scheduled", "config", "cloudflare", *products()}
 
 
-@pytest.mark.parametrize("name", [*names(), *scheduled()])
+@pytest.mark.parametrize("name", [*runbook_names(), *scheduled_files()])
 def test_a_runbook_has_the_name_and_the_help_line_that_its_file_shows(name: str) -> None:
-    file, made = file_of(name), runbook(name)
+    file, made = find_runbook_file(name), load_runbook(name)
 
     assert made.name == file.name == name
     assert file.help_line == str(made.__doc__).splitlines()[0]
@@ -84,13 +84,13 @@ def test_every_runbook_class_of_the_scheduled_package_is_listed() -> None:
             )
             found |= {path.stem} if has_name else set()
 
-    assert {file.module for file in scheduled().values()} == found
+    assert {file.module for file in scheduled_files().values()} == found
 
 
 def test_a_scheduled_runbook_has_a_command_and_no_button_and_no_label() -> None:
-    for name in scheduled():
-        assert name not in discover()
-        assert not runbook(name).by_label
+    for name in scheduled_files():
+        assert name not in discover_runbooks()
+        assert not load_runbook(name).by_label
         assert {"--dry-run", "--yes", "--json", "--environment"} <= options_of(name)
     with pytest.raises(KeyError):
-        discover()["limits apply"]
+        discover_runbooks()["limits apply"]

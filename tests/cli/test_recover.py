@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.run_record import read_block
+from ops.core.run_record import read_record
 from ops.github.actions import RUN_OUTPUTS
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.gate.support import parsed
@@ -189,7 +189,7 @@ def test_a_run_goes_on_in_the_comment_of_its_request(incident: Incident, release
     done = goes_on(incident, comment)
 
     (body,) = incident.bodies
-    block = read_block(body)
+    block = read_record(body)
     assert block is not None
     assert (block.run, block.decision) == (done.result["run"], "recovered")
     assert "starting" not in body

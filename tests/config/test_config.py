@@ -12,7 +12,7 @@ from ops.config import Config, parse, schema
 from ops.config.strict_yaml import read
 from ops.core.duration import parse_duration, unparse_duration
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import nearest, shown
+from ops.core.suggestions import nearest_name, shown
 from tests.conftest import REFERENCE
 from tests.support.properties import holds_for
 
@@ -530,8 +530,8 @@ def test_an_unknown_environment_or_service_is_answered_with_the_nearest_names() 
 
 
 def test_nearest_ignores_case_hyphens_and_what_is_far() -> None:
-    assert nearest("Rollback_Worker", ["rollback-pages", "rollback-worker"]) == "rollback-worker"
-    assert nearest("zzz", ["rollback-worker"]) == nearest("", []) == ""
+    assert nearest_name("Rollback_Worker", ["rollback-pages", "rollback-worker"]) == "rollback-worker"
+    assert nearest_name("zzz", ["rollback-worker"]) == nearest_name("", []) == ""
 
 
 def test_shows_a_name_on_one_line_shortened_and_without_secrets() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.config import object_tokens, parse
+from ops.config import durable_object_token_names, parse
 from tests.config.test_config import SMALL, problems
 
 KEY = "environments.production.services.api.durable_objects.mutex"
@@ -17,7 +17,7 @@ def test_everything_of_an_object_is_read() -> None:
     config, _ = parse(with_object(WHOLE), path="ops.yml")
     (found,) = config.environment("production").service("api").durable_objects.values()
     assert (found.class_, found.reset, found.state, found.token) == ("Mutex", "/reset", "/state", "ADMIN")
-    assert (found.proof, found.keeps, set(object_tokens(config))) == ("a.b", "c", {"ADMIN"})
+    assert (found.proof, found.keeps, set(durable_object_token_names(config))) == ("a.b", "c", {"ADMIN"})
 
 
 WRONG = [
@@ -76,8 +76,8 @@ def test_probes_of_objects_and_switches_are_read_and_no_value_that_they_fill_in_
     service = environment.service("api")
     assert [probe.name for probe in service.probes] == ["health"]
     assert [probe.name for probe in service.probes_with(["mutex", "other"])] == ["health", "ai"]
-    assert [probe.name for probe in environment.needed_runtime().switches["beta"].probes] == ["ai"]
-    assert config.logins == {"LOGIN"}
+    assert [probe.name for probe in environment.require_runtime().switches["beta"].probes] == ["ai"]
+    assert config.login_variables == {"LOGIN"}
 
 
 WRONG_PROBES = [

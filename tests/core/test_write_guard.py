@@ -10,15 +10,15 @@ class Client(WriteGuard):
 
 
 def test_a_client_made_during_a_write_is_open_until_its_end() -> None:
-    doors = WriteGuards()
-    early = doors.add(Client())
+    write_guards = WriteGuards()
+    early = write_guards.add(Client())
     assert not early.is_open
 
-    with doors.writing():
-        late = doors.add(Client())
+    with write_guards.writing():
+        late = write_guards.add(Client())
         assert early.is_open
         assert late.is_open
 
     assert not early.is_open
     assert not late.is_open
-    assert not doors.add(Client()).is_open
+    assert not write_guards.add(Client()).is_open

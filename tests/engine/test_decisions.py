@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from ops.core.verdict import Verdict, decide
+from ops.core.verdict import Verdict, decide_by_verdicts
 from tests.conftest import ACCOUNT, Outcome, Releases, World
 from tests.support.commands import LIST, WRITE, ended, ours
 
@@ -94,7 +94,7 @@ def test_a_run_that_wrote(world: World, says: Callable[[str], object], before: s
 def test_the_rule_for_a_run_that_wrote(before: str, after: str) -> None:
     _, decision, reason, _ = WROTE[before, after]
 
-    assert decide(VERDICTS[before], wrote=True, after=VERDICTS[after]) == (decision, reason)
+    assert decide_by_verdicts(VERDICTS[before], wrote=True, after=VERDICTS[after]) == (decision, reason)
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
     request = run.RunRequest(RollbackWorker(), Params("api"), "production", world.config)
     environ = world.sandbox.environ()
-    with SignalHandler().watched() as signals:
+    with SignalHandler().in_run() as signals:
         return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
 
 

@@ -150,14 +150,14 @@ def test_a_signal_among_writes_to_github_says_that_some_may_have_been_made(world
 def test_outside_of_a_run_a_signal_is_raised_once_and_after_the_end_not_at_all() -> None:
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     process = SignalHandler()
-    process.watch()
+    process.install()
     try:
         with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         process = SignalHandler()
-        process.watch()
-        process.ignore()
+        process.install()
+        process.stop_raising()
         os.kill(os.getpid(), signal.SIGINT)
     finally:
         for number, handler in former.items():
@@ -166,11 +166,11 @@ def test_outside_of_a_run_a_signal_is_raised_once_and_after_the_end_not_at_all()
 
 def test_a_signal_at_the_end_of_one_run_ends_the_next_one_at_its_first_step() -> None:
     process = SignalHandler()
-    with process.watched():
-        process.ignore()
+    with process.in_run():
+        process.stop_raising()
         os.kill(os.getpid(), signal.SIGINT)
 
-    with process.watched(), pytest.raises(Interrupted, match="SIGINT"), process.held():
+    with process.in_run(), pytest.raises(Interrupted, match="SIGINT"), process.hold():
         pass
 
 
@@ -178,8 +178,8 @@ def test_a_signal_inside_exec_that_was_caught_does_not_end_the_process_by_the_si
     """Dataclasses are made by `exec`, so a signal may come there while modules are imported."""
     (tmp_path / "stopped.py").write_text("""
 import sys
-from ops.engine.signals import PROCESS
-PROCESS.watch()
+from ops.engine.signals import PROCESS_SIGNALS
+PROCESS_SIGNALS.install()
 try:
     exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
 except KeyboardInterrupt:
@@ -224,9 +224,9 @@ def test_a_signal_where_python_ignores_exceptions_ends_the_run_at_its_next_step(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     process = SignalHandler()
-    with process.watched():
+    with process.in_run():
         Interrupting()
-        with pytest.raises(Interrupted, match="SIGINT"), process.held():
+        with pytest.raises(Interrupted, match="SIGINT"), process.hold():
             pass
 
     assert "Traceback" not in capfd.readouterr().err
@@ -275,9 +275,9 @@ def test_a_signal_while_a_thread_starts_leaves_the_thread_whole(monkeypatch: pyt
 
 def test_a_signal_that_waits_while_the_run_ends_is_not_raised() -> None:
     process = SignalHandler()
-    with process.watched(), process.held():
+    with process.in_run(), process.hold():
         os.kill(os.getpid(), signal.SIGINT)
-        process.ignore()
+        process.stop_raising()
 
 
 @click.command("in-a-lock")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.run_record import read_block
+from ops.core.run_record import read_record
 from sandbox.cloudflare.audit.state import Entry
 from tests.conftest import ACCOUNT, WORKER, Incident, Outcome
 
@@ -193,7 +193,7 @@ def test_it_is_one_comment_however_often_it_is_collected(recorded: Incident) -> 
     assert [collect(recorded, *number).code for _ in range(2)] == [0, 0]
 
     (body,) = recorded.bodies
-    block = read_block(body)
+    block = read_record(body)
     assert block
     assert (block.source, block.run) == ("evidence", "evidence-production")
     assert "evidence of production collected" in recorded.ops("incident", "show", str(recorded.number)).out

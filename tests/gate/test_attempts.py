@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.core.run_record import RecordRow, RunRecord, sealed
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from tests.conftest import Outcome
 from tests.gate.support import LABEL, Job
 from tests.support.properties import holds_for
@@ -47,7 +47,7 @@ def record(
     at = job.world.sandbox.clock.now() + timedelta(minutes=minutes)
     rows = (RecordRow(at - timedelta(seconds=5), "requested", "x"), RecordRow(at, kind, "x"))
     about = {"runbook": "maintenance", "environment": "production", "rows": rows, **block}
-    job.github.comment(job.incident, sealed("### Run\n", RunRecord(run=run, **about)), by)
+    job.github.comment(job.incident, embed_record("### Run\n", RunRecord(run=run, **about)), by)
 
 
 def test_all_jobs_started_again_go_without_the_label_in_the_name_of_who_did_it(job: Job) -> None:

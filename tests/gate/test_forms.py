@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.app.registry import names
+from ops.app.registry import runbook_names
 from tests.conftest import REFERENCE
 from tests.gate.support import Job
 from tests.support.configurations import CONFIGURATIONS
@@ -18,7 +18,7 @@ BUTTONS = [
     (config, path)
     for config in CONFIGS
     for path in sorted((generated(config) / ".github/workflows").glob("*.yml"))
-    if path.stem in names()
+    if path.stem in runbook_names()
 ]
 
 

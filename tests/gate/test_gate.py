@@ -12,7 +12,7 @@ import pytest
 
 from ops.app import registry
 from ops.app.run import read_config
-from ops.core.run_record import is_edited, read_block
+from ops.core.run_record import is_edited, read_record
 from ops.github import actions, client
 from sandbox.github.users.state import Role
 from tests.conftest import REFERENCE
@@ -75,7 +75,7 @@ def test_a_label_names_the_environment_that_holds_what_its_runbook_needs(job: Jo
     job.assert_went(done)
     asked = LABELS[label]
     assert job.outputs["runbook"] == asked.runbook
-    assert job.outputs["power"] == (registry.runbook(asked.runbook).github_environment or "none")
+    assert job.outputs["power"] == (registry.load_runbook(asked.runbook).github_environment or "none")
     assert json.loads(job.outputs["params"]) == json.loads(json.dumps(asked.params))
     assert job.labels == ["incident"]
 
@@ -403,7 +403,7 @@ def test_every_refusal_on_an_issue_is_one_comment_with_a_row_for_each(job: Job) 
     (comment,) = job.comments
     assert "`unknown_label`" in comment
     assert "This is the latest of 2 refused requests on this issue" in comment
-    block = read_block(comment)
+    block = read_record(comment)
     assert block is not None
     assert [row.kind for row in block.rows] == ["refused", "refused"]
     assert '"tina" may not write' in block.rows[0].text

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.core.errors import ProviderError, UnclearWrite
-from ops.core.run_record import RunRecord, sealed
+from ops.core.run_record import RunRecord, embed_record
 from ops.github.answers import ROUTES, check, named
 from sandbox import Sandbox
 from sandbox.github import GitHub
@@ -147,7 +147,7 @@ def opening(scene: Scene) -> Outcome:
 
 def show(scene: Scene) -> Outcome:
     scene.ops("incident", "note", str(scene.number), "2026-11-24 13:05 called")
-    scene.github.comment(scene.number, sealed("x", RunRecord("note-1", source="note")), "alice")
+    scene.github.comment(scene.number, embed_record("x", RunRecord("note-1", source="note")), "alice")
     return scene.ops("incident", "show", str(scene.number))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from ops.app.registry import discover
+from ops.app.registry import discover_runbooks
 from tests.conftest import Incident, World
 
 ACCOUNT = "1234567890abcdef1234567890abcdef"
@@ -49,7 +49,7 @@ def assert_run(incident: Incident, body: str) -> list[str]:
     commands = COMMAND.findall(body)
     for command in commands:
         _, *arguments = shlex.split(command)
-        dry = ["--dry-run"] if arguments[0] in discover() else []
+        dry = ["--dry-run"] if arguments[0] in discover_runbooks() else []
         done = incident.ops(*arguments, *dry)
         assert done.code not in {1, 2}, f"{command}: {done.out}{done.err}"
     return commands
@@ -92,5 +92,5 @@ def test_each_command_of_an_incident_fits_the_shipped_configuration(world: World
 
 
 def test_no_example_of_one_application_is_in_the_text_of_a_runbook() -> None:
-    for name, runbook in discover().items():
+    for name, runbook in discover_runbooks().items():
         assert "such as" not in runbook.when, name

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
-from ops.core.run_record import LONGEST, RecordRow, RunRecord, is_edited, read_block, sealed
+from ops.core.run_record import LONGEST, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.incident.commands import moment
 from tests.conftest import Incident, Releases
 from tests.support.properties import holds_for
@@ -32,7 +32,7 @@ def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incide
     incident.rollback()
     number = str(incident.number)
     assert incident.ops("incident", "note", number, "2026-11-24 13:05 called @dana").code == 0
-    forged = sealed("x", RunRecord("forged", source="note", rows=(RecordRow(AT, "note", "forged"),)))
+    forged = embed_record("x", RunRecord("forged", source="note", rows=(RecordRow(AT, "note", "forged"),)))
     incident.github.comment(incident.number, forged, "zoe")
     incident.github.comment(incident.number, forged.replace("x", "y", 1).replace("forged", "mine"), "alice")
     shown = incident.ops("incident", "show", number)
@@ -48,7 +48,7 @@ def test_events_of_one_second_are_shown_in_their_order(incident: Incident) -> No
     newer = RunRecord("run-1", rows=tuple(RecordRow(AT, kind, f"{kind} first") for kind in kinds[2:]))
     other = RunRecord("run-2", rows=tuple(RecordRow(AT, kind, f"{kind} second") for kind in kinds))
     for block in (newer, other, older):
-        incident.github.comment(incident.number, sealed("x", block), "alice")
+        incident.github.comment(incident.number, embed_record("x", block), "alice")
 
     shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
 
@@ -191,12 +191,12 @@ def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) ->
 
 @holds_for(25, 500, texts=st.lists(st.text(max_size=300), min_size=1, max_size=30))
 def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
-    body = sealed("shown", RunRecord("run-1", rows=tuple(RecordRow(AT, "note", text) for text in texts)))
+    body = embed_record("shown", RunRecord("run-1", rows=tuple(RecordRow(AT, "note", text) for text in texts)))
     hidden = body.split("<!-- ", 1)[1].removesuffix(" -->\n")
     assert not set("<>&@\u2028\u2029") & set(hidden)
     assert "--" not in hidden
     assert len(hidden) <= LONGEST
-    block = read_block(body)
+    block = read_record(body)
     assert block
     assert all(row.text in [text[:160] for text in texts] for row in block.rows)
     assert not is_edited(body)
@@ -204,7 +204,7 @@ def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
 
 @holds_for(30, 1000, body=st.one_of(st.text(), st.text().map(lambda text: f"<!-- backout:v1 {{{text}}} -->")))
 def test_a_hostile_block_never_raises(body: str) -> None:
-    read_block(body)
+    read_record(body)
     is_edited(body)
 
 
@@ -212,4 +212,4 @@ def test_a_hostile_block_never_raises(body: str) -> None:
     "data", ["[" * 900, '"v":1,"run":7', '"v":1,"run":"a","part":NaN', '"v":2', '"v":' + "9" * 900]
 )
 def test_no_block_is_made_of_nonsense(data: str) -> None:
-    assert read_block(f"<!-- backout:v1 {{{data}}} -->") is None
+    assert read_record(f"<!-- backout:v1 {{{data}}} -->") is None

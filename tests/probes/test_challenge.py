@@ -13,7 +13,7 @@ from ops.config.secrets import KeyProvider
 from ops.core.errors import ConfigError
 from ops.core.observations import KeyVerdict
 from ops.core.redaction import Secret
-from ops.core.runtime_contract import ENDPOINT
+from ops.core.runtime_contract import RUNTIME_PATH
 from ops.core.system_clock import SystemClock
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, http, page, page_content, rate_limit, runtime
@@ -115,7 +115,7 @@ def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key()
         seen = runtime.read_runtime_state(web, "https://shop.example")
         said = ai_provider.check_key(web, groq, Secret("sk-0123456789"))
 
-    assert f"https://shop.example{ENDPOINT} could not be read: a Cloudflare bot challenge answered" in str(seen)
+    assert f"https://shop.example{RUNTIME_PATH} could not be read: a Cloudflare bot challenge answered" in str(seen)
     assert said.verdict == KeyVerdict.UNCLEAR
 
 

@@ -16,7 +16,7 @@ from ops.config import VerificationRule
 from ops.config.probes import CommandProbe, HttpProbe, Probe
 from ops.core.redaction import Redactor
 from ops.core.system_clock import SystemClock
-from ops.core.threads import in_parallel
+from ops.core.threads import run_parallel
 from ops.core.verdict import ProbeObservation, ProbeResult, Verdict
 from ops.probes import command, http
 from ops.probes.runner import ProbeRunner, ProbeSet
@@ -166,7 +166,7 @@ def test_a_service_that_never_finishes_its_answer_is_unhealthy_after_ten_seconds
     threading.Thread(target=_drip, args=(dripping,), daemon=True).start()
     with silent, dripping:
         webs = [http.ProbeClient(f"http://127.0.0.1:{server.getsockname()[1]}") for server in (silent, dripping)]
-        results = in_parallel([lambda web=web: ask(web) for web in webs])  # type: ignore[misc]
+        results = run_parallel([lambda web=web: ask(web) for web in webs])  # type: ignore[misc]
         for web in webs:
             web.close()
 

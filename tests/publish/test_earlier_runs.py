@@ -6,7 +6,7 @@ from datetime import timedelta
 import github  # noqa: F401  loaded here, so that a run does not spend its two seconds on it
 import pytest
 
-from ops.core.run_record import RecordRow, RunRecord, sealed
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.github.comments import BOT
 from tests.conftest import Incident, Releases
 from tests.support.commands import COMMENTS, texts
@@ -62,7 +62,7 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
         versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
         rows=(RecordRow(moment, "written", "x"),),
     )
-    again.github.comment(again.number, sealed("forged", forged), "zoe")
+    again.github.comment(again.number, embed_record("forged", forged), "zoe")
 
     again.rollback_pages()
 
@@ -81,7 +81,7 @@ def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Inciden
         versions=(("Pages fortunet-frontend", sites.bad[:8], f"commit {'c' * 12}"),),
         rows=(RecordRow(incident.world.sandbox.clock.now(), "written", "x"),),
     )
-    incident.github.comment(incident.number, sealed("redeployed", redeployed), BOT)
+    incident.github.comment(incident.number, embed_record("redeployed", redeployed), BOT)
 
     outcome = incident.rollback_pages()
 
@@ -103,7 +103,7 @@ def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> No
         versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
         rows=(RecordRow(again.world.sandbox.clock.now(), "written", "x"),),
     )
-    again.github.comment(again.number, sealed("told", told), "dana")
+    again.github.comment(again.number, embed_record("told", told), "dana")
 
     again.rollback_pages()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.core.errors import Decision, Reason
-from ops.core.run_record import read_block
+from ops.core.run_record import read_record
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
 from ops.publish.comment import comments
@@ -67,7 +67,7 @@ def assert_inert(said: dict[str, str]) -> None:
 
     assert skeleton(body) == HARMLESS
     assert len(body.splitlines()) == len(comment(dict.fromkeys(NAMES, "x")).splitlines())
-    block = read_block(body)
+    block = read_record(body)
     assert block
     assert block.run == "77.1-abcd"
 

@@ -13,7 +13,7 @@ import pytest
 
 from ops.app.run import read_config
 from ops.core.redaction import Redactor
-from ops.core.run_record import is_edited, read_block
+from ops.core.run_record import is_edited, read_record
 from ops.core.run_summary import RunSummary
 from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, RunEvent, from_json
@@ -47,7 +47,7 @@ def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Release
     incident.world.verify_three_rounds()
     outcome = incident.rollback("--reason", "checkout fails @acme/all #1")
     (body,) = incident.bodies
-    block = read_block(body)
+    block = read_record(body)
     assert_golden("comment-recovered", body, update=update_golden)
     assert block
     assert (block.run, block.decision) == (outcome.result["run"], "recovered")
@@ -108,7 +108,7 @@ def test_the_run_recovers_whatever_github_does(
     incident.github.fault(**{"path": "/repos/**", **fault})
     outcome = incident.rollback()
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
-    runs = [block.run for body in incident.bodies if (block := read_block(body))]
+    runs = [block.run for body in incident.bodies if (block := read_record(body))]
     assert len(runs) == len(set(runs))
     assert sum("journal" in event["text"] for event in outcome.events) <= 1
 
@@ -156,7 +156,7 @@ def test_an_incident_that_does_not_exist_is_named(incident: Incident, releases: 
 @pytest.mark.slow
 def test_two_runs_on_one_issue_have_a_comment_each(incident: Incident, releases: Releases) -> None:
     runs = [incident.rollback().result["run"] for _ in range(2)]
-    assert [block.run for body in incident.bodies if (block := read_block(body))] == runs
+    assert [block.run for body in incident.bodies if (block := read_record(body))] == runs
 
 
 def test_a_run_that_wrote_and_had_no_incident_opens_one(incident: Incident, releases: Releases) -> None:
@@ -343,7 +343,7 @@ def test_rows_without_room_go_into_a_second_comment_and_none_is_lost(incident: I
     rows = [re.findall(r"row-\d{4}", body.partition("<!-- ")[0]) for body in (older, main)]
     assert [*rows[0], *rows[1]] == texts
     assert f"{len(rows[0]) + 1} older rows are in the next comment." in main
-    assert [block.part for body in (main, older) if (block := read_block(body))] == [1, 2]
+    assert [block.part for body in (main, older) if (block := read_record(body))] == [1, 2]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ops.core.clock import parse_utc
-from ops.core.run_record import RecordRow, RunRecord, is_edited, read_block, sealed
+from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
 from sandbox.github.issues.state import Issue
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.support.commands import LIST, WRITE
@@ -145,7 +145,7 @@ def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) 
     refused = RunRecord(
         "gate-1001", source="gate", decision="refused", rows=(RecordRow(NOW, "refused", "@tina | may not write here"),)
     )
-    night.github.comment(night.number, sealed("Refused.", refused), "github-actions[bot]", at=NOW)
+    night.github.comment(night.number, embed_record("Refused.", refused), "github-actions[bot]", at=NOW)
     night.report()
     assert_golden("refused", night.text, update=update_golden)
 
@@ -163,7 +163,9 @@ def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
     night.github.fault(method="GET", path=path, times=None, status=200, body=role)
     at = NOW - timedelta(minutes=7)
     row = RecordRow(at, "note", "detected by a customer's call")
-    night.github.comment(night.number, sealed("x", RunRecord("note-1", source="note", rows=(row,))), "carla", at=at)
+    night.github.comment(
+        night.number, embed_record("x", RunRecord("note-1", source="note", rows=(row,))), "carla", at=at
+    )
 
     night.report()
     shown = night.ops("incident", "show", str(night.number))
@@ -248,7 +250,7 @@ def test_the_report_ticks_the_post_mortem_in_the_comment_of_a_run(night: Night, 
     (after,) = [comment.body for comment in comments if "Create post-mortem" in comment.body]
     assert "- [x] Create post-mortem\n" in after
     assert not is_edited(after)
-    assert read_block(after) is not None
+    assert read_record(after) is not None
     assert "Create post-mortem" not in night.text
 
 
@@ -346,7 +348,7 @@ def test_an_incident_that_cannot_be_read_is_an_error_that_says_what_to_do(night:
 
 @pytest.mark.slow
 def test_only_runs_of_ours_make_a_report_for_somebody_who_may_not_write(night: Night, releases: Releases) -> None:
-    forged = sealed("x", RunRecord("1001.1-abcd", rows=(RecordRow(NOW, "ended", "recovered"),)))
+    forged = embed_record("x", RunRecord("1001.1-abcd", rows=(RecordRow(NOW, "ended", "recovered"),)))
     night.github.add_user("mallory", "read")
     night.github.comment(night.number, forged, "mallory")
     outcome = night.report("--only-if-recorded")

@@ -544,7 +544,7 @@ class Greedy(ResetDurableObject):
 
     def preflight(self, ctx: Context[Params]) -> Plan[Any]:
         service = ctx.environment.service("api")
-        ctx.web.admin.reset(service.url, service.durable_objects[NAME])
+        ctx.web.durable_objects.reset(service.url, service.durable_objects[NAME])
         return super().preflight(ctx)
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from ops.app.registry import discover
+from ops.app.registry import discover_runbooks
 from tests.conftest import SITE, Outcome, Releases, World
 from tests.support.commands import Command, ended
 
@@ -168,7 +168,7 @@ def test_a_service_of_the_other_kind_is_refused_by_name(
     assert (outcome.code, outcome.result["reason"]) == (2, "unknown_name")
     assert said in outcome.result["message"]
     assert outcome.result["hint"].startswith(hint)
-    of_kind = [name for name, other in discover().items() if f"a service with {other.kind}" in said]
+    of_kind = [name for name, other in discover_runbooks().items() if f"a service with {other.kind}" in said]
     assert re.findall("`ops (.+?)`", outcome.result["hint"]) == of_kind
     assert world.sandbox.requests == []
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from ops.app import registry
-from ops.app.registry import discover
+from ops.app.registry import discover_runbooks
 from ops.app.run import read_config
-from ops.config import Config, check, object_tokens
+from ops.config import Config, check, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.github import ScheduledTask
 from ops.engine.runbook import JobSecret
@@ -82,7 +82,7 @@ def every_secret(path: Path) -> set[str]:
 
 def test_no_runbook_has_the_name_of_another_workflow() -> None:
     """Its button would replace that file, or would never be written."""
-    assert not discover().keys() & NO_RUNBOOKS
+    assert not discover_runbooks().keys() & NO_RUNBOOKS
 
 
 def test_of_the_reference_application_every_runbook_has_a_button() -> None:
@@ -102,7 +102,7 @@ def test_a_button_that_the_configuration_cannot_use_is_not_written(name: str, bu
 
     assert written - NO_RUNBOOKS >= buttons
     assert written & {*RUNBOOKS} <= {
-        runbook for runbook in RUNBOOKS if jobs.environments(config(CONFIGURATIONS[name]), discover()[runbook])
+        runbook for runbook in RUNBOOKS if jobs.environments(config(CONFIGURATIONS[name]), discover_runbooks()[runbook])
     }
     assert "limits" not in written
     assert "scheduled" not in written
@@ -118,7 +118,7 @@ def test_the_files_have_no_name_of_the_reference_application(name: str) -> None:
         *(name for each in ours.environments.values() for name in (each.token, each.account_id, *each.secrets)),
         *(service.url for each in ours.environments.values() for service in each.services.values()),
         *("fortunet", "FORTUNET", "session-do", "iflow", "groq", "cerebras"),
-        *object_tokens(ours),
+        *durable_object_token_names(ours),
         *ours.notify.webhooks.values(),
         "STAGING_",
     } - {DEFAULT_TOKEN}
@@ -130,14 +130,14 @@ def test_the_files_have_no_name_of_the_reference_application(name: str) -> None:
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(runbook: str) -> None:
-    params = {field.name: field for field in dataclasses.fields(discover()[runbook].params)}
+    params = {field.name: field for field in dataclasses.fields(discover_runbooks()[runbook].params)}
 
     assert set(inputs(runbook)) == {*params, *OF_EVERY_RUNBOOK}
     assert {key: inputs(runbook)[key]["description"] for key in params} == {
         key: field.metadata["help"] for key, field in params.items()
     }
     required = {key for key, field in params.items() if field.default is dataclasses.MISSING}
-    incident = {"incident"} if discover()[runbook].needs_incident else set()
+    incident = {"incident"} if discover_runbooks()[runbook].needs_incident else set()
     assert {key for key, each in inputs(runbook).items() if each.get("required")} == required | {
         "environment"
     } | incident
@@ -155,7 +155,7 @@ def test_a_button_offers_the_values_that_ops_yml_knows() -> None:
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_each_environment_of_a_button_has_a_job_of_its_own_with_its_own_secrets(runbook: str) -> None:
-    found, written = discover()[runbook], list(acting(runbook))
+    found, written = discover_runbooks()[runbook], list(acting(runbook))
     power = found.github_environment
 
     assert [step["id"] for _, _, step in written] == ["recover"] * len(written)
@@ -177,7 +177,7 @@ def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
     """The token of the environment, the webhooks, and what the runbooks declare: no other."""
     environment = of.environments[place]
     names = {environment.token, *of.notify.webhooks.values()}
-    wanted = {secret for name in runbooks for secret in discover()[name].job_secrets}
+    wanted = {secret for name in runbooks for secret in discover_runbooks()[name].job_secrets}
     rules = environment.secrets
     if JobSecret.ROTATION in wanted:
         names |= {"GH_SECRETS_TOKEN", "GH_SECRETS_APP_KEY"}
@@ -196,13 +196,15 @@ def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
 def test_a_job_of_a_label_has_the_secrets_of_the_runbooks_that_labels_start_there(path: Path) -> None:
     of = config(path)
     asked = {(label.runbook, label.environment) for label in of.labels.values()}
-    powers = {(discover()[name].github_environment, place) for name, place in asked}
+    powers = {(discover_runbooks()[name].github_environment, place) for name, place in asked}
 
     found = {key: step for key, _, step in acting("incident", path)}
     assert found.keys() == {f"{power}-{place}" if power else "unprivileged" for power, place in powers}
     for power, place in powers:
         if power:
-            runbooks = [name for name, at in asked if at == place and discover()[name].github_environment == power]
+            runbooks = [
+                name for name, at in asked if at == place and discover_runbooks()[name].github_environment == power
+            ]
             probes = {name for probe in of.environments[place].probes for name in probe.variables}
             got = secrets_of(found[f"{power}-{place}"])
             assert got - probes == expected_secrets(of, runbooks, place) - probes
@@ -210,7 +212,9 @@ def test_a_job_of_a_label_has_the_secrets_of_the_runbooks_that_labels_start_ther
 
 def test_a_job_that_acts_has_the_permissions_of_its_runbook() -> None:
     for runbook in RUNBOOKS:
-        wanted = {each for each in discover()[runbook].permissions.github if not each.startswith("environments:")}
+        wanted = {
+            each for each in discover_runbooks()[runbook].permissions.github if not each.startswith("environments:")
+        }
         for _, job, _ in acting(runbook):
             given = {f"{scope}: {right}" for scope, right in job["permissions"].items() if right == "write"}
             assert given == {*wanted, "issues: write"}
@@ -265,16 +269,16 @@ def test_who_cancels_a_run_ends_its_wait() -> None:
 @pytest.mark.parametrize("end", ["1h", "2020-01-01T00:00Z"])
 def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment(end: str) -> None:
     """Each has jobs of its own: GitHub refuses a file with two jobs of one id. An end that is over changes no file."""
-    maintenance = discover()["maintenance"]
+    maintenance = discover_runbooks()["maintenance"]
     other = type("Other", (type(maintenance),), {"name": "other", "github_environment": "recovery"})()
     params = f"params: {{service: hello, state: 'on', until: '{end}', reopen_at_end: true}}"
     labels = [
         f"  recover:{name}: {{runbook: {name}, environment: production, {params}}}" for name in ("maintenance", "other")
     ]
     text = "\n".join([CONFIGURATIONS["one_url"].read_text(), "labels:", *labels, ""])
-    accepted, _ = check(text).accepted("ops.yml")
+    accepted, _ = check(text).require_valid("ops.yml")
 
-    incident = dict(workflows.render(accepted, {**discover(), "other": other}))["incident"]
+    incident = dict(workflows.render(accepted, {**discover_runbooks(), "other": other}))["incident"]
 
     ids = re.findall(r"^  ([a-z][\w-]*):\n    name:", incident, re.MULTILINE)
     assert {"wait-recovery-production", "end-security-production"} <= {*ids}
@@ -563,7 +567,7 @@ def test_every_job_with_a_secret_behind_an_approval_asks_github_for_it() -> None
 
 
 def test_each_schedule_of_ops_yml_is_that_of_one_scheduled_runbook() -> None:
-    made = [registry.runbook(name) for name in registry.scheduled()]
+    made = [registry.load_runbook(name) for name in registry.scheduled_files()]
     found = [each.schedule for each in made if each.schedule]
 
     assert sorted(each.task for each in found) == sorted(get_args(ScheduledTask))
@@ -659,7 +663,7 @@ def test_the_table_of_environments_has_the_secrets_that_the_jobs_name(path: Path
             if name := environment["name"] if isinstance(environment, dict) else environment:
                 used.setdefault(name, set()).update(SECRET.findall(str(job["steps"])))
 
-    listed = environments.needed(config(path), {name: discover()[name] for name in RUNBOOKS})
+    listed = environments.needed(config(path), {name: discover_runbooks()[name] for name in RUNBOOKS})
 
     assert {each.name: {name for name in each.secrets if not name.startswith("vars.")} for each in listed} == used
     assert {each.name for each in listed if each.has_reviewers} == {

@@ -36,7 +36,7 @@ class Asked:
 
     def run(self, world: World, *, dry_run: bool = False) -> RunResult:
         """In this thread, without signals and without output; each run has its own id, record and client."""
-        runbook = registry.runbook(self.name)
+        runbook = registry.load_runbook(self.name)
         options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
         request = app.RunRequest(
             runbook, runbook.params(**self.params), "production", world.config, incident=self.incident

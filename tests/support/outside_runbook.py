@@ -7,6 +7,6 @@ from ops import cli
 from ops.app import registry
 
 if __name__ == "__main__":
-    name = registry.add(Path(sys.argv.pop(1)))
-    cli.cli.add_runbook(name, registry.file_of(name))
+    name = registry.add_runbook_file(Path(sys.argv.pop(1)))
+    cli.cli.add_runbook(name, registry.find_runbook_file(name))
     cli.main()

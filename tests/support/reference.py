@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ops import config
-from ops.app.registry import outside
+from ops.app.registry import added_runbook_names
 from ops.cli import cli
 from ops.core import errors
 from ops.core.errors import EXIT_CODES, Reason
@@ -33,7 +33,7 @@ def commands(group: click.Group = cli, words: tuple[str, ...] = ("ops",)) -> Ite
     """Yield each command of this repository with its name, those of groups too."""
     context = click.Context(group)
     for name in group.list_commands(context):
-        if name in outside():
+        if name in added_runbook_names():
             continue
         command = group.get_command(context, name)
         assert command is not None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from ops.app.registry import discover, names, outside, recoveries
+from ops.app.registry import added_runbook_names, discover_runbooks, list_runbook_facts, runbook_names
 from ops.app.run import read_config
 from ops.drills.repository import NOT_USED
 from ops.setup import issue_form, workflows
@@ -26,8 +26,8 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
     (folder / ".git").mkdir()  # actionlint looks for it
     shutil.copy(config, folder / "ops.yml")
     read, _ = read_config(config, labels=None)
-    runbooks = {name: discover()[name] for name in names() if name not in outside()}
-    form = issue_form.difference(folder / issue_form.PATH, read, recoveries())
+    runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
+    form = issue_form.difference(folder / issue_form.PATH, read, list_runbook_facts())
     for each in (*workflows.differences(folder / workflows.FOLDER, read, runbooks), *filter(None, [form])):
         workflows.apply(each)
     return folder

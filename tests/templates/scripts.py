@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.render.workflow_text import scripts
+from ops.render.workflow_text import load_scripts
 from sandbox.github import GitHub
 from tests.conftest import World
 from tests.support.prepared_python import RunPython
@@ -65,6 +65,6 @@ class Workflow:
             **self.environ,
             **environ,
         }
-        done = self.python(scripts()[script], environ=variables, folder=folder)
+        done = self.python(load_scripts()[script], environ=variables, folder=folder)
         outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
         return Step(done.returncode, done.stdout, done.stderr, outputs, summary.read_text())

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ops.core.run_record import RecordRow, RunRecord, is_edited, read_block, sealed
-from ops.render.workflow_text import scripts
+from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.render.workflow_text import load_scripts
 from sandbox.github.actions.state import Job
 from sandbox.github.actions.state import Step as JobStep
 from tests.support.hostile import PIECES
@@ -171,7 +171,7 @@ def test_a_run_that_ended_and_could_not_write_is_told(answered: Answered) -> Non
 
 
 def journal(run: str, text: str = "### Still unhealthy\n") -> str:
-    return sealed(text, RunRecord(run=run, decision="still_unhealthy"))
+    return embed_record(text, RunRecord(run=run, decision="still_unhealthy"))
 
 
 def test_a_run_that_went_on_in_the_comment_is_left_as_it_is(answered: Answered) -> None:
@@ -194,7 +194,7 @@ def unfinished(run: int) -> str:
         datetime(2026, 11, 24, 3, 12, tzinfo=UTC), "writing", "deployment of fortunet-api - 2c8b7e91 @ 100 %"
     )
     rate = {"total": None, "trigger_to_plan": 0.25, "trigger_to_write": 1.0}
-    return sealed(LAST, RunRecord(run=f"{run}.1-00ab", runbook="rollback-worker", rows=(row,), durations=rate))
+    return embed_record(LAST, RunRecord(run=f"{run}.1-00ab", runbook="rollback-worker", rows=(row,), durations=rate))
 
 
 def cut_off(answered: Answered, **acting: str) -> tuple[Step, str]:
@@ -230,7 +230,7 @@ def test_the_record_of_a_run_that_was_killed_stays_whole_and_at_the_end(answered
     """So `ops incident import` completes the comment, and the report does not call it edited."""
     _, body = cut_off(answered)
 
-    found, before = read_block(body), read_block(unfinished(answered.run))
+    found, before = read_record(body), read_record(unfinished(answered.run))
     assert found is not None
     assert before is not None
     assert replace(found, digest="") == replace(before, digest="")
@@ -338,7 +338,7 @@ def test_a_refusal_that_the_gate_could_not_write_is_told(answered: Answered) -> 
 
 
 def test_a_refusal_written_by_a_gate_that_was_killed_after_it_is_not_told_twice(answered: Answered) -> None:
-    refusal = sealed("**Refused**\n", RunRecord(run=f"gate-{answered.run}", source="gate"))
+    refusal = embed_record("**Refused**\n", RunRecord(run=f"gate-{answered.run}", source="gate"))
     answered.github.comment(answered.workflow.incident, refusal, "github-actions[bot]")
 
     answered.tell(needs={"gate": CANCELLED, "recovery-production": SKIPPED})
@@ -537,7 +537,7 @@ def test_hostile_text_is_inert(answered: Answered, piece: str) -> None:
 
 @pytest.mark.parametrize("script", ["received", "tell", "wait"])
 def test_a_script_needs_no_newer_python_than_3_9(script: str) -> None:
-    ast.parse(scripts()[script], feature_version=(3, 9))
+    ast.parse(load_scripts()[script], feature_version=(3, 9))
 
 
 def test_each_script_imports_all_that_it_uses(answered: Answered) -> None:
@@ -552,7 +552,7 @@ def test_each_script_imports_all_that_it_uses(answered: Answered) -> None:
 
 @pytest.mark.parametrize("script", ["received", "tell"])
 def test_a_script_holds_no_expression_and_imports_the_standard_library_alone(script: str) -> None:
-    text = scripts()[script]
+    text = load_scripts()[script]
 
     assert "${{" not in text
     found = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))

@@ -18,8 +18,8 @@ SYSTEM = "/usr/bin/python3"
 PROGRAM = f"""
 {(ROOT / "ops" / "tools" / "own_environment.py").read_text().partition("import os")[2]}
 import os, subprocess, sys
-if sys.argv[1] == "conceal":
-    conceal()
+if sys.argv[1] == "hide_environment":
+    hide_environment()
 child = "tr '\\\\0' '\\\\n' </proc/$PPID/environ; head -c 1 /proc/$PPID/mem >/dev/null && echo readable"
 done = subprocess.run(["sh", "-c", child], env={{"PATH": os.environ["PATH"]}}, capture_output=True, text=True)
 print(done.stdout + done.stderr)
@@ -43,7 +43,7 @@ def test_a_child_finds_no_secret_in_the_environment_of_its_parent(user: int | No
         pytest.skip(f"only root can become another user, and that needs {SYSTEM}")
 
     assert seen("leave", user).count("SHOP_TOKEN=s3cret") == 1
-    shown, _, own = seen("conceal", user).partition("own: ")
+    shown, _, own = seen("hide_environment", user).partition("own: ")
 
     assert "s3cret" not in shown
     assert own.split() == ["s3cret", "s3cret"]

@@ -34,7 +34,7 @@ threading.Thread(target=busy, daemon=True).start()
 """
 """Each time that it waits for anything it goes on 50 ms later: a program has begun long before anything is noted of it."""
 LATE = """
-process.end_all()
+process.kill_all()
 threading.Thread(target=run, args=[sys.argv[1]], daemon=True).start()
 while not Path("pid").exists():
     pass

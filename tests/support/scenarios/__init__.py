@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from ops import cli
-from ops.app.registry import discover, file_of, outside, runbook, scheduled
+from ops.app.registry import added_runbook_names, discover_runbooks, find_runbook_file, load_runbook, scheduled_files
 from ops.engine.runbook import Runbook
 from sandbox.records import Record
 from tests.conftest import SITE, WORKER, World
@@ -149,7 +149,7 @@ def arguments(params: Any, known: frozenset[str] | None = None) -> list[str]:
 
 def program_of(case: Case) -> tuple[str, ...]:
     """Return how Python starts `ops` with the runbook."""
-    if case.runbook.name not in outside():
+    if case.runbook.name not in added_runbook_names():
         return "-m", "ops"
     return "-m", "tests.support.outside_runbook", str(inspect.getfile(type(case.runbook)))
 
@@ -166,17 +166,17 @@ def writes_to(runbook: Runbook[Any, Any], part: str) -> bool:
 
 def runbooks() -> list[str]:
     """Names of the runbooks that generic tests run: all, scheduled ones too, or those of `--runbook`."""
-    return list(outside() or [*discover(), *scheduled()])
+    return list(added_runbook_names() or [*discover_runbooks(), *scheduled_files()])
 
 
 def shipped() -> list[str]:
     """Names of the runbooks of this repository that have a button."""
-    return [name for name in discover() if name not in outside()]
+    return [name for name in discover_runbooks() if name not in added_runbook_names()]
 
 
 def cases(name: str) -> list[Case]:
     """A runbook in each of its scenarios; the first one has its example's parameters."""
-    made, module = runbook(name), f"{__name__}.{file_of(name).module}"
+    made, module = load_runbook(name), f"{__name__}.{find_runbook_file(name).module}"
     known = importlib.import_module(module).SCENARIOS if importlib.util.find_spec(module) else {"": Scenario()}
     return [Case(made, variant, scenario) for variant, scenario in known.items()]
 
