@@ -24,7 +24,7 @@ import click
 from sandbox import Sandbox
 from sandbox.actions import Runner, tracked
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Job
+from sandbox.github.actions.state import FakeJob
 from sandbox.switches import Switches
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +126,7 @@ def prepared(sandbox: Sandbox, files: Mapping[str, bytes]) -> GitHub:
     return hub
 
 
-def steps_of(log: str, jobs: list[Job]) -> Iterator[tuple[str, float]]:
+def steps_of(log: str, jobs: list[FakeJob]) -> Iterator[tuple[str, float]]:
     """Yield "job: step" and its seconds. `jobs` ran one after the other. Steps of actions are part of their step."""
     number = -1
     for found in STEP.finditer(log):

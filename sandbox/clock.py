@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 
-class Clock:
+class FakeClock:
     """The wall clock plus an offset; or, when virtual, an instant that stands still until it is moved."""
 
     def __init__(self, *, virtual: bool = False) -> None:

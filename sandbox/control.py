@@ -6,22 +6,22 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Protocol
 
-from sandbox.clock import Clock, timestamp
+from sandbox.clock import FakeClock, timestamp
 from sandbox.faults import Fault, Faults
-from sandbox.records import Record
-from sandbox.server import Request, Response
+from sandbox.records import RequestRecord
+from sandbox.server import HttpRequest, HttpResponse
 
 PREFIX = "/sandbox"
 
 _FAULT_FIELDS = {field.name for field in fields(Fault)} - {"before", "after", "id", "hits", "remove"}
 
 
-class Controlled(Protocol):
+class ControlTarget(Protocol):
     """The Cloudflare part, or the GitHub part."""
 
-    clock: Clock
+    clock: FakeClock
     faults: Faults
-    requests: list[Record]
+    requests: list[RequestRecord]
 
     @property
     def switches(self) -> Any: ...
@@ -35,12 +35,12 @@ ControlHandlers = Mapping[tuple[str, str], Callable[[Any], Any]]
 """Method and path below /sandbox → what answers, given the body."""
 
 
-def is_for(request: Request) -> bool:
+def is_for(request: HttpRequest) -> bool:
     return request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
 
 
-class Control:
-    def __init__(self, sandbox: Controlled, own: ControlHandlers) -> None:
+class ControlApi:
+    def __init__(self, sandbox: ControlTarget, own: ControlHandlers) -> None:
         """`own` are the handlers that this part alone has."""
         self._sandbox = sandbox
         self._handlers: ControlHandlers = {
@@ -56,7 +56,7 @@ class Control:
             **own,
         }
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         handler = self._handlers.get((request.method, request.path.removeprefix(PREFIX).rstrip("/")))
         if handler is None:
             return _json(404, {"error": f"the sandbox has no {request.method} {request.path}"})
@@ -98,7 +98,7 @@ def _known(body: Any, names: set[str]) -> dict[str, Any]:
     return body
 
 
-def _body(request: Request) -> Any:
+def _body(request: HttpRequest) -> Any:
     """JSON by its content type too, which no form of a web page can send."""
     if request.method != "POST":
         return None
@@ -107,5 +107,5 @@ def _body(request: Request) -> Any:
     return json.loads(request.body)
 
 
-def _json(status: int, value: Any) -> Response:
-    return Response(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())
+def _json(status: int, value: Any) -> HttpResponse:
+    return HttpResponse(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())

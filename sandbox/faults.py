@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from sandbox.server import Answer, Request, Response
+from sandbox.server import HttpRequest, HttpResponse, Responder
 
 
 @dataclass(eq=False, kw_only=True)
@@ -52,7 +52,7 @@ class Fault:
         if self.lost not in {None, "before", "after"}:
             raise ValueError(f'lost is "before" or "after", and not {self.lost!r}')
 
-    def strikes(self, request: Request) -> bool:
+    def strikes(self, request: HttpRequest) -> bool:
         """Counts the request when it matches."""
         host = request.headers.get("host", "").partition(":")[0].lower()
         if self.method not in {"*", request.method} or not self._is_for(request.path):
@@ -71,7 +71,7 @@ class Fault:
         glob = _glob(self.path)
         return any(glob.fullmatch(form) for form in (path, path.removeprefix("/client/v4")))
 
-    def apply(self, answer: Answer, wait: Callable[[float], object], request: Request) -> Response | None:
+    def apply(self, answer: Responder, wait: Callable[[float], object], request: HttpRequest) -> HttpResponse | None:
         if self.before:
             self.before()
         if self.delay:
@@ -86,7 +86,7 @@ class Fault:
             return None
         return self._disturbed(self._replacement() if replaced else response)
 
-    def _replacement(self) -> Response:
+    def _replacement(self) -> HttpResponse:
         if self.body is None:
             errors = [{"code": self.code or 10013, "message": self.message}]
             body = json.dumps({"success": False, "errors": errors, "messages": [], "result": None}).encode()
@@ -94,9 +94,9 @@ class Fault:
             body = self.body.encode() if isinstance(self.body, str) else self.body
         content_type = self.content_type or ("application/json" if self.body is None else "text/html")
         status = self.status or (400 if self.code else 200)
-        return Response(status=status, headers=[("content-type", content_type)], body=body)
+        return HttpResponse(status=status, headers=[("content-type", content_type)], body=body)
 
-    def _disturbed(self, response: Response | None) -> Response | None:
+    def _disturbed(self, response: HttpResponse | None) -> HttpResponse | None:
         if response is not None:
             response.headers += self.headers.items()
             response.sent = response.sent if self.truncate is None else self.truncate
@@ -125,7 +125,7 @@ class Faults:
         """End every delay."""
         self._closed.set()
 
-    def around(self, answer: Answer, request: Request) -> Response | None:
+    def around(self, answer: Responder, request: HttpRequest) -> HttpResponse | None:
         with self._lock:
             striking = [rule for rule in self.rules if rule.strikes(request)]
         for rule in reversed(striking):

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.server import Answer, Request, Response
+from sandbox.server import HttpRequest, HttpResponse, Responder
 
 
 @dataclass(kw_only=True)
-class Record:
+class RequestRecord:
     method: str
     path: str
     query: Mapping[str, str]
@@ -27,10 +27,10 @@ class Record:
     effect: int | None = None
     """The status before any fault: what became of the request. None where it never reached the part that acts."""
 
-    def around(self, answer: Answer) -> Answer:
+    def around(self, answer: Responder) -> Responder:
         """`answer`, and the status of what it answers is kept as `effect`."""
 
-        def answered(request: Request) -> Response | None:
+        def answered(request: HttpRequest) -> HttpResponse | None:
             response = answer(request)
             self.effect = response.status if response else None
             return response
@@ -38,7 +38,7 @@ class Record:
         return answered
 
     @classmethod
-    def of(cls, request: Request, *, at: datetime, unknown: bool) -> "Record":
+    def of(cls, request: HttpRequest, *, at: datetime, unknown: bool) -> "RequestRecord":
         headers = {name.lower(): value for name, value in request.headers.items()}
         if "authorization" in headers:
             headers["authorization"] = f"{headers['authorization'].partition(' ')[0]} ***"
@@ -57,7 +57,7 @@ class Record:
         return {**vars(self), "body": body, "at": timestamp(self.at)}
 
 
-def _parsed(request: Request) -> Any:
+def _parsed(request: HttpRequest) -> Any:
     if request.headers.get_content_subtype() in {"json", "merge-patch+json"}:
         try:
             return json.loads(request.body)

@@ -14,7 +14,7 @@ H = TypeVar("H")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route(Generic[A, H]):
+class ApiRoute(Generic[A, H]):
     method: str
     template: str
     access: A
@@ -36,7 +36,7 @@ class Route(Generic[A, H]):
 class Routes(Generic[A, H]):
     """The routes that a module of handlers declares."""
 
-    table: list[Route[A, H]] = field(default_factory=list)
+    table: list[ApiRoute[A, H]] = field(default_factory=list)
 
     def add(self, method: str, template: str, access: A) -> Callable[[H], H]:
         """Declare the decorated function as the handler of a method and path.
@@ -45,7 +45,7 @@ class Routes(Generic[A, H]):
         """
 
         def register(handler: H) -> H:
-            self.table.append(Route(method=method, template=template, access=access, handler=handler))
+            self.table.append(ApiRoute(method=method, template=template, access=access, handler=handler))
             return handler
 
         return register
@@ -58,7 +58,7 @@ class Router(Generic[A, H]):
         self.routes = [route for routes in tables for route in routes.table]
         self._ignores_last_slash = ignores_last_slash
 
-    def match(self, method: str, path: str) -> tuple[Route[A, H], Mapping[str, str]] | None:
+    def match(self, method: str, path: str) -> tuple[ApiRoute[A, H], Mapping[str, str]] | None:
         """Return the first route of that method and path, and its parameters, decoded."""
         for route, found in self._matches(path):
             if route.method == method:
@@ -69,7 +69,7 @@ class Router(Generic[A, H]):
         """Return the methods of all routes with that path."""
         return {route.method for route, _ in self._matches(path)}
 
-    def _matches(self, path: str) -> Iterator[tuple[Route[A, H], re.Match[str]]]:
+    def _matches(self, path: str) -> Iterator[tuple[ApiRoute[A, H], re.Match[str]]]:
         if self._ignores_last_slash:
             path = path.removesuffix("/") or "/"
         depth = path.count("/")

@@ -7,23 +7,23 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from sandbox.clock import Clock
-from sandbox.cloudflare.account import Account, By
+from sandbox.clock import FakeClock
+from sandbox.cloudflare.account import ChangeAuthor, FakeAccount
 from sandbox.cloudflare.api import Cloudflare
 from sandbox.cloudflare.call import BASE
-from sandbox.cloudflare.kv.state import Kv
-from sandbox.cloudflare.tokens.state import DEFAULT, Owner, Token, Tokens
+from sandbox.cloudflare.kv.state import KvStore
+from sandbox.cloudflare.tokens.state import DEFAULT_PERMISSIONS, CloudflareTokens, FakeCloudflareToken, Owner
 from sandbox.cloudflare.workers import state as uploads
-from sandbox.cloudflare.workers.state import Deployment, Upload
-from sandbox.control import PREFIX, Control, is_for
-from sandbox.edge.ai_providers import Providers
-from sandbox.edge.embedded import BEHAVIOUR, Embedded
+from sandbox.cloudflare.workers.state import FakeWorkerDeployment, WorkerUpload
+from sandbox.control import PREFIX, ControlApi, is_for
+from sandbox.edge.ai_providers import FakeAiProviders
+from sandbox.edge.embedded import BEHAVIOUR, EmbeddedRuntime
 from sandbox.edge.front_door import Edge, Runtime
-from sandbox.edge.runtime_contract import Contract
+from sandbox.edge.runtime_contract import RuntimeContract
 from sandbox.faults import Fault, Faults
 from sandbox.github import GitHub
-from sandbox.records import Record
-from sandbox.server import Request, Response, Server
+from sandbox.records import RequestRecord
+from sandbox.server import HttpRequest, HttpResponse, Server
 from sandbox.switches import Switches
 
 AUTHOR = "ci@example.com"
@@ -51,22 +51,22 @@ class Sandbox:
         self._api_server = Server(self._answer, port)  # first: a port in use leaves nothing to be closed
         self.account_id = account_id
         self.token = "sandbox-workers-pages-writing"  # noqa: S105  (opens nothing but this sandbox)
-        self.clock = Clock(virtual=virtual_clock)
+        self.clock = FakeClock(virtual=virtual_clock)
         self.switches = switches or Switches()
         self.faults = Faults()
         self.edge_faults = Faults()
-        self.requests: list[Record] = []
-        self._tokens = Tokens(Token(secret=self.token, permissions=DEFAULT))
-        self._account = Account(account_id, self.clock, self.switches, self._tokens)
+        self.requests: list[RequestRecord] = []
+        self._tokens = CloudflareTokens(FakeCloudflareToken(secret=self.token, permissions=DEFAULT_PERMISSIONS))
+        self._account = FakeAccount(account_id, self.clock, self.switches, self._tokens)
         self.pages = self._account.pages
         self.zones, self.kv, self.d1 = self._account.zones, self._account.kv, self._account.d1
         self.audit, self.analytics = self._account.audit, self._account.analytics
         self._cloudflare = Cloudflare(self._account)
-        self.providers = Providers(self.clock, self.switches)
-        self._control = Control(
+        self.providers = FakeAiProviders(self.clock, self.switches)
+        self._control = ControlApi(
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
         )
-        self._contract = Contract(self.kv, self.clock)
+        self._contract = RuntimeContract(self.kv, self.clock)
         self._runtime = _make_runtime(edge, self.clock, self.kv, self.providers, self._contract)
         self.d1.query = self._runtime.query
         self._edge = Edge(self._account, self._runtime)
@@ -156,7 +156,9 @@ class Sandbox:
     def add_token(
         self, token: str, permissions: Iterable[str] = (), *, expired: bool = False, owner: Owner = "user"
     ) -> str:
-        self._tokens.add(Token(secret=token, permissions=frozenset(permissions), expired=expired, owner=owner))
+        self._tokens.add(
+            FakeCloudflareToken(secret=token, permissions=frozenset(permissions), expired=expired, owner=owner)
+        )
         return token
 
     def route(self, host: str, worker: str) -> None:
@@ -195,7 +197,7 @@ class Sandbox:
             state.migration_tag = migration_tag or state.migration_tag
             kept = state.latest.upload.secrets if state.latest else {}
             texts = dict(vars or {}) if behaviour is None else {**(vars or {}), BEHAVIOUR: json.dumps(behaviour)}
-            upload = Upload(
+            upload = WorkerUpload(
                 modules=(uploads.module(f"// version {state.numbered + 1} of {worker}" if code is None else code),),
                 main_module=uploads.MAIN,
                 bindings=(*bindings, *uploads.bindings(texts, version_metadata=version_metadata)),
@@ -207,7 +209,7 @@ class Sandbox:
                 has_assets=assets,
             )
             upload = replace(upload, **(more or {}))
-            by = By(author=author, source="wrangler", message=message, tag=tag, at=at)
+            by = ChangeAuthor(author=author, source="wrangler", message=message, tag=tag, at=at)
             return self._account.add_version(state, upload, by, triggered_by=triggered_by).id
 
     def deploy(
@@ -223,7 +225,7 @@ class Sandbox:
     ) -> str:
         """A version at 100 %, or versions with their percentages; the id of the deployment."""
         percentages = {version: 100} if isinstance(version, str) else version
-        by = By(author=author, source=source, message=message, at=at)
+        by = ChangeAuthor(author=author, source=source, message=message, at=at)
         with self._account.lock:
             state = self._account.workers[worker]
             return self._account.deploy(state, percentages, by, triggered_by=triggered_by).id
@@ -233,7 +235,7 @@ class Sandbox:
     ) -> str:
         """As the API does it: a version, deployed at 100 %; its id."""
         with self._account.lock:
-            by = By(author=author, source="api", at=at)
+            by = ChangeAuthor(author=author, source="api", at=at)
             return self._account.edit_secrets(self._account.workers[worker], {name: value}, by).id
 
     def delete_version(self, worker: str, version_id: str) -> None:
@@ -252,7 +254,7 @@ class Sandbox:
         """What a Worker on the embedded edge shows of its AI providers, as `{"iflow": {"ok": 0, "failed": 7}}`."""
         self._contract.outcomes[worker] = seen
 
-    def deployments(self, worker: str) -> list[Deployment]:
+    def deployments(self, worker: str) -> list[FakeWorkerDeployment]:
         """Newest first."""
         with self._account.lock:
             return self._account.workers[worker].history[::-1]
@@ -285,7 +287,7 @@ class Sandbox:
         return self.edge_faults.add(Fault(**rule))
 
     @property
-    def unknown(self) -> list[Record]:
+    def unknown(self) -> list[RequestRecord]:
         """Requests to routes that the sandbox does not have."""
         return [record for record in self.requests if record.unknown]
 
@@ -294,19 +296,21 @@ class Sandbox:
         """Version id → requests served."""
         return self._edge.counts
 
-    def _answer(self, request: Request) -> Response | None:
+    def _answer(self, request: HttpRequest) -> HttpResponse | None:
         if is_for(request):
             return self._control.answer(request)
-        record = Record.of(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
+        record = RequestRecord.of(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
         self.requests.append(record)
         response = self.faults.around(record.around(self._cloudflare.answer), request)
         record.status = response.status if response else None
         return response
 
 
-def _make_runtime(name: RuntimeName, clock: Clock, kv: Kv, providers: Providers, contract: Contract) -> Runtime:
+def _make_runtime(
+    name: RuntimeName, clock: FakeClock, kv: KvStore, providers: FakeAiProviders, contract: RuntimeContract
+) -> Runtime:
     if name == "embedded":
-        return Embedded(providers.takes, clock, contract)
-    from sandbox.edge.workerd import Workerd  # only here, as it needs Node
+        return EmbeddedRuntime(providers.takes, clock, contract)
+    from sandbox.edge.workerd import WorkerdRuntime  # only here, as it needs Node
 
-    return Workerd(clock, kv, providers)
+    return WorkerdRuntime(clock, kv, providers)

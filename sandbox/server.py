@@ -22,7 +22,7 @@ LONGEST_LINE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class HttpRequest:
     method: str
     target: str
     """Path and query as sent, not decoded."""
@@ -39,7 +39,7 @@ class Request:
 
 
 @dataclass(kw_only=True)
-class Response:
+class HttpResponse:
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
@@ -47,7 +47,7 @@ class Response:
     """Announce the whole body, send only so many bytes of it, and close."""
 
 
-Answer = Callable[[Request], Response | None]
+Responder = Callable[[HttpRequest], HttpResponse | None]
 """None closes the connection without an answer."""
 
 
@@ -120,7 +120,7 @@ class _Server(TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, answer: Answer, address: Any, handler: type[StreamRequestHandler]) -> None:
+    def __init__(self, answer: Responder, address: Any, handler: type[StreamRequestHandler]) -> None:
         super().__init__(address, handler)
         self.socket.settimeout(0)  # the event may be that of a stopped server, whose number this socket got
         self.answer = answer
@@ -180,17 +180,17 @@ class _Handler(StreamRequestHandler):
             method, target, version = line.decode("latin-1").split()
             headers = self._headers()
         except ValueError:
-            return self._write(Response(status=400), keep=False)
+            return self._write(HttpResponse(status=400), keep=False)
         keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isdigit():
-            return self._write(Response(status=411), keep=False)
+            return self._write(HttpResponse(status=411), keep=False)
         if headers.get("expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if target.startswith("//"):  # a browser would take what follows for a host
             target = "/" + target.lstrip("/")
         body = self.rfile.read(int(length))
-        response = self._answer(Request(method=method, target=target, headers=headers, body=body))
+        response = self._answer(HttpRequest(method=method, target=target, headers=headers, body=body))
         return response is not None and self._write(response, keep=keep, with_body=method != "HEAD")
 
     def _headers(self) -> Message:
@@ -203,14 +203,14 @@ class _Handler(StreamRequestHandler):
             headers[name] = value.strip()
         return headers
 
-    def _answer(self, request: Request) -> Response | None:
+    def _answer(self, request: HttpRequest) -> HttpResponse | None:
         try:
             return self.server.answer(request)
         except Exception:  # noqa: BLE001  (a bug of the sandbox: it must be seen, and the client answered)
             traceback.print_exc()
-            return Response(status=500, headers=[("content-type", "text/plain")], body=b"the sandbox has a bug")
+            return HttpResponse(status=500, headers=[("content-type", "text/plain")], body=b"the sandbox has a bug")
 
-    def _write(self, response: Response, *, keep: bool, with_body: bool = True) -> bool:
+    def _write(self, response: HttpResponse, *, keep: bool, with_body: bool = True) -> bool:
         """Return whether the connection stays open."""
         keep &= response.sent is None
         lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}"]
@@ -231,7 +231,7 @@ class _UnixHandler(_Handler):
 class Server(_Server):
     """On a port of this machine; 0 is any that is free."""
 
-    def __init__(self, answer: Answer, port: int = 0) -> None:
+    def __init__(self, answer: Responder, port: int = 0) -> None:
         super().__init__(answer, (LOOPBACK, port), _Handler)
 
     @property
@@ -248,7 +248,7 @@ class UnixServer(_Server):
 
     address_family = socket.AF_UNIX
 
-    def __init__(self, answer: Answer, path: Path) -> None:
+    def __init__(self, answer: Responder, path: Path) -> None:
         super().__init__(answer, str(path), _UnixHandler)
 
     def server_close(self) -> None:

@@ -20,7 +20,7 @@ from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.runbooks.rollback_worker import Params, RollbackWorker
-from sandbox.server import Response
+from sandbox.server import HttpResponse
 from tests.conftest import WORKER, Incident, Outcome, Releases, World
 from tests.core.test_redaction import BASE64, SPELLINGS
 from tests.evidence.test_evidence import entry as logged
@@ -91,8 +91,8 @@ def test_no_secret_shows_whatever_cloudflare_echoes(marked: World, rules: list[d
 
 def test_no_webhook_shows_however_it_fails_and_in_a_job_only_to_be_masked(marked: World) -> None:
     with receiving() as receiver:
-        receiver.answers["slack"] = Response(status=500, body=receiver.slack.encode())
-        receiver.answers["discord"] = Response(status=302, headers=[("location", f"{receiver.discord}/marked")])
+        receiver.answers["slack"] = HttpResponse(status=500, body=receiver.slack.encode())
+        receiver.answers["discord"] = HttpResponse(status=302, headers=[("location", f"{receiver.discord}/marked")])
         page = marked.folder / "summary.md"
         job = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
         where = ["--service", "api", "--environment", "production", "--config", str(marked.config), "--yes"]
@@ -217,7 +217,7 @@ class Ending:
     then_reads_fail: bool = False
     """From the write on."""
     github: dict[str, Any] | None = None
-    hooks: Response | None = None
+    hooks: HttpResponse | None = None
     program: str = "exit 0"
     arguments: tuple[str, ...] = ()
 
@@ -241,8 +241,8 @@ CANARY_ENDINGS = {
     "GitHub fails": Ending(GOOD, github={"status": 500, "body": json.dumps({"message": SHOUT}), **JSON}),
     "GitHub refuses": Ending(GOOD, github={"status": 403, "body": SHOUT}),
     "GitHub does not answer": Ending(GOOD, github={"lost": "before"}),
-    "a webhook fails": Ending(GOOD, hooks=Response(status=500, body=SHOUT.encode())),
-    "a webhook redirects": Ending(GOOD, hooks=Response(status=302, headers=[("location", "/k4n4ry")])),
+    "a webhook fails": Ending(GOOD, hooks=HttpResponse(status=500, body=SHOUT.encode())),
+    "a webhook redirects": Ending(GOOD, hooks=HttpResponse(status=302, headers=[("location", "/k4n4ry")])),
 }
 FEW = ("success", "failed", "unknown_outcome", "interrupted", "a program prints them", "GitHub refuses")
 OF_CLOUDFLARE = [case for case in all_cases() if writes_to(case.runbook, "cloudflare")]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Service
     from sandbox import Sandbox
     from sandbox.github import GitHub
-    from sandbox.github.actions.state import Run
+    from sandbox.github.actions.state import FakeRun
 
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
 READING = "report"
@@ -121,13 +121,13 @@ def furnish(place: Place, power: str) -> None:
 
     No other environment can act. Raises ConfigError.
     """
-    from sandbox.actions import MissingTool, act
+    from sandbox.actions import ActNotFound, act
 
     sandbox = place.sandbox
     hub = sandbox.github
     try:
         act()
-    except MissingTool as error:
+    except ActNotFound as error:
         raise ConfigError(str(error)) from None
     files = repository.files(place.config)
     needed = ["ops.yml", f".github/workflows/{place.runbook}.yml", ".github/workflows/incident.yml"]
@@ -167,7 +167,7 @@ def by_workflow(
     changed_at: "Callable[[Sandbox, Service], datetime | None]",
 ) -> dict[str, Any]:
     """Press, let the runner work, and answer a result: from the journal, or without one from the job's log."""
-    from sandbox.actions import Runner, Unsupported
+    from sandbox.actions import Runner, UnsupportedExpression
 
     place, hub, sandbox = incident.place, incident.github, incident.place.sandbox
     text, pressed = press(incident, config, trigger, params)
@@ -179,7 +179,7 @@ def by_workflow(
         pressed(hub)
         try:
             runner.wait()
-        except (Unsupported, TimeoutError) as error:
+        except (UnsupportedExpression, TimeoutError) as error:
             raise ConfigError(
                 f"the local runner gives up: {error}", hint="Correct the workflow file, or wait."
             ) from None
@@ -236,7 +236,7 @@ def _from_log(log: list[str]) -> dict[str, Any]:
     }
 
 
-def _run_json(run: "Run") -> dict[str, Any]:
+def _run_json(run: "FakeRun") -> dict[str, Any]:
     jobs = [{"name": job.name, "conclusion": job.conclusion, **_times(job)} for job in run.jobs]
     return {"id": run.id, "event": run.event, "conclusion": run.conclusion, "jobs": jobs}
 

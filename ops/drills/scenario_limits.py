@@ -24,7 +24,7 @@ from ops.probes.http import ProbeClient
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from sandbox import Sandbox
-    from sandbox.github.actions.state import Run
+    from sandbox.github.actions.state import FakeRun
 
 NAME, RUNBOOK = "limits", "propose-limits"
 LIMIT = "calc"
@@ -45,7 +45,7 @@ class _Drill:
     on_event: OnEvent
     trigger: Trigger | None
     sha: str = ""
-    runs: list["Run"] = field(default_factory=list)
+    runs: list["FakeRun"] = field(default_factory=list)
 
     @property
     def in_jobs(self) -> bool:
@@ -87,7 +87,7 @@ class _Drill:
 
     def runner(self, press: Callable[[], object]) -> None:
         """Let the local runner work on what that starts: the real workflow files."""
-        from sandbox.actions import Runner, Unsupported
+        from sandbox.actions import Runner, UnsupportedExpression
 
         environ = {name: value for name, value in self.sandbox.environ().items() if not name.endswith("_TOKEN")}
         cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
@@ -96,7 +96,7 @@ class _Drill:
             press()
             try:
                 runner.wait()
-            except (Unsupported, TimeoutError) as error:
+            except (UnsupportedExpression, TimeoutError) as error:
                 raise ConfigError(f"the local runner gives up: {error}", hint="Correct the workflow file.") from None
         for run in hub.runs[known:]:
             self.runs.append(run)

@@ -69,7 +69,7 @@ class _Illness:
 
     def changed_at(self, sandbox: "Sandbox", _service: "Service") -> datetime | None:
         (namespace,) = sandbox.kv.namespaces.values()
-        return namespace.written.get(f"{SWITCH_KEY_PREFIX}{self.switch}")
+        return namespace.written_at.get(f"{SWITCH_KEY_PREFIX}{self.switch}")
 
     def kind(self, params: Mapping[str, str], *, runbook: str = "") -> Kind:
         return Kind(

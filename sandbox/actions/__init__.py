@@ -19,12 +19,12 @@ The schedule decides for each job, and act runs the steps of one job. What diffe
   `github.sha` is the run's. act reads a job's own `env` twice: values of the event there may become expressions.
 - Times start nothing by themselves (`Runner.schedule`). Nobody approves the run of a first-time contributor.
 - Teams as reviewers and wait timers are missing; the default branch is the only protected one.
-- Matrices and reusable workflows are missing. An unknown feature is `Unsupported`, and then nothing starts.
+- Matrices and reusable workflows are missing. An unknown feature is `UnsupportedExpression`, and then nothing starts.
 """
 
-from sandbox.actions.checkout import NoCheckout, tracked
-from sandbox.actions.expressions import Unsupported
-from sandbox.actions.process import MissingTool, act
+from sandbox.actions.checkout import NotACheckout, tracked
+from sandbox.actions.expressions import UnsupportedExpression
+from sandbox.actions.process import ActNotFound, act
 from sandbox.actions.runner import Runner
 
-__all__ = ["MissingTool", "NoCheckout", "Runner", "Unsupported", "act", "tracked"]
+__all__ = ["ActNotFound", "NotACheckout", "Runner", "UnsupportedExpression", "act", "tracked"]

@@ -5,19 +5,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
-class NoCheckout(Exception):
+class NotACheckout(Exception):
     """The folder is no checkout of a git repository."""
 
 
 def tracked(folder: Path, *, but: Callable[[str], bool] = lambda _: False) -> dict[str, bytes]:
     """Return path → content of the files that git knows, as they stand now. Files for which `but` is true are not read.
 
-    Raises NoCheckout.
+    Raises NotACheckout.
     """
     try:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        raise NoCheckout(f"{folder} is no checkout of a git repository") from None
+        raise NotACheckout(f"{folder} is no checkout of a git repository") from None
     files = {name: folder / name for name in listed.stdout.split("\0") if name and not but(name)}
     return {name: path.read_bytes() for name, path in files.items() if path.is_file()}
 

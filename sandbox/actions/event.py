@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sandbox.actions.expressions import Unsupported
+from sandbox.actions.expressions import UnsupportedExpression
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 from sandbox.github.repository import Delivery
 
 _USUAL_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
@@ -19,15 +19,23 @@ _KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags
 
 
 def starts(on: Any, event: str, payload: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
-    """`on` as the workflow has it; `changed` are the paths of a push or a pull request. Raises Unsupported."""
+    """Return whether the event starts a workflow with this `on`.
+
+    `changed` returns the paths that a push or a pull request changed.
+
+    Raises:
+        UnsupportedExpression: the workflow uses a trigger that this runner does not know.
+    """
     triggers = {on: None} if isinstance(on, str) else dict.fromkeys(on) if isinstance(on, list) else on
     if event == "pull_request" and "pull_request_target" in triggers:
-        raise Unsupported("this runner does not know `on: pull_request_target`")
+        raise UnsupportedExpression("this runner does not know `on: pull_request_target`")
     if event not in triggers:
         return False
     rules = triggers[event] or {}
     if not rules.keys() <= _KNOWN:
-        raise Unsupported(f"this runner does not know, of `on: {event}`, {', '.join(sorted(rules.keys() - _KNOWN))}")
+        raise UnsupportedExpression(
+            f"this runner does not know, of `on: {event}`, {', '.join(sorted(rules.keys() - _KNOWN))}"
+        )
     types = rules.get("types", _USUAL_TYPES.get(event))
     if types is not None and payload.get("action") not in ([types] if isinstance(types, str) else types):
         return False
@@ -78,7 +86,9 @@ def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(signs.get(part, part if part[:1] == "[" else re.escape(part)) for part in parts))
 
 
-def contexts(run: Run, workflow: Mapping[str, Any], repository: str, variables: Mapping[str, str]) -> dict[str, Any]:
+def contexts(
+    run: FakeRun, workflow: Mapping[str, Any], repository: str, variables: Mapping[str, str]
+) -> dict[str, Any]:
     """github, inputs and vars."""
     ends = run.payload["pull_request"] if run.pull else {}
     full = ref(run)
@@ -100,12 +110,12 @@ def contexts(run: Run, workflow: Mapping[str, Any], repository: str, variables: 
     return {"github": github, "inputs": _inputs(run, workflow["on"]), "vars": variables}
 
 
-def ref(run: Run) -> str:
+def ref(run: FakeRun) -> str:
     """GITHUB_REF."""
     return f"refs/pull/{run.pull.number}/merge" if run.pull else f"refs/heads/{run.head_branch}"
 
 
-def _inputs(run: Run, on: Any) -> dict[str, Any]:
+def _inputs(run: FakeRun, on: Any) -> dict[str, Any]:
     """Booleans as booleans, where the payload has texts."""
     given = run.payload.get("inputs") or {}
     declared = (on["workflow_dispatch"].get("inputs") or {}) if given else {}
@@ -114,7 +124,9 @@ def _inputs(run: Run, on: Any) -> dict[str, Any]:
 
 
 def source_ref(delivery: Delivery) -> str | None:
-    """The branch whose file runs, or the merge of a pull request; None for the default branch. Raises Unsupported.
+    """Return the branch whose file runs, or the merge commit of a pull request; None for the default branch.
+
+    Raises UnsupportedExpression.
 
     docs.github.com/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request
     """
@@ -123,7 +135,7 @@ def source_ref(delivery: Delivery) -> str | None:
         return f"refs/pull/{payload['number']}/merge"
     if event in {"push", "workflow_dispatch"}:
         if not str(payload["ref"]).startswith("refs/heads/"):
-            raise Unsupported(f"this runner knows branches, and {payload['ref']} is none")
+            raise UnsupportedExpression(f"this runner knows branches, and {payload['ref']} is none")
         return str(payload["ref"]).removeprefix("refs/heads/")
     return None
 

@@ -11,18 +11,18 @@ from typing import Any
 from sandbox.actions import plan as plans
 from sandbox.actions.checkout import lay_out
 from sandbox.actions.event import ref
-from sandbox.actions.process import Act, Start
-from sandbox.actions.record import SET_UP, Record
-from sandbox.actions.schedule import Result, Task
+from sandbox.actions.process import ActInvocation, ActProcess
+from sandbox.actions.record import SET_UP, JobRecorder
+from sandbox.actions.schedule import Result, TrackedJob
 from sandbox.actions.single_job import read_outputs, single_job
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Job as JobRecord
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeJob as JobRecord
+from sandbox.github.actions.state import FakeRun
 
 _USES = re.compile(r"\buses:\s*[\"']?([\w.-]+/[\w./-]+@[\w./-]+)")
 
 
-class Execution:
+class JobExecution:
     """Called with a task, it runs the job and returns its result and its outputs."""
 
     def __init__(
@@ -45,9 +45,9 @@ class Execution:
         self._lock = threading.Lock()
         self._late: set[tuple[int, int]] = set()
         self._folders: dict[str, Path] = {}
-        self._acts: dict[Act, Task] = {}
+        self._acts: dict[ActProcess, TrackedJob] = {}
 
-    def __call__(self, task: Task) -> tuple[Result, Mapping[str, str]]:
+    def __call__(self, task: TrackedJob) -> tuple[Result, Mapping[str, str]]:
         assert task.record is not None
         run = task.work.run
         self._wait_for_runner(run)
@@ -80,7 +80,7 @@ class Execution:
         for act in list(self._acts):
             act.kill()
 
-    def _wait_for_runner(self, run: Run) -> None:
+    def _wait_for_runner(self, run: FakeRun) -> None:
         """The first job of an attempt lets the time pass on the sandbox's clock."""
         with self._lock:
             is_first = (run.id, run.run_attempt) not in self._late
@@ -88,7 +88,7 @@ class Execution:
         if is_first:
             self._github.clock.advance(self._delay().total_seconds())
 
-    def _act(self, task: Task, shown: JobRecord, folder: Path, token: str) -> tuple[Result, Mapping[str, str]]:
+    def _act(self, task: TrackedJob, shown: JobRecord, folder: Path, token: str) -> tuple[Result, Mapping[str, str]]:
         work, outputs = task.work, folder / "outputs"
         sha = plans.checked_out(task.job, self._github.resolve, work.run.commit.sha)
         repository = self._repository(sha)
@@ -97,7 +97,7 @@ class Execution:
             single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs)
         )
         start = self._started_with(task, token, folder / work.run.workflow.file, self._provided(task, sha))
-        record = Record(
+        record = JobRecorder(
             self._github,
             shown,
             task.job.rules["steps"],
@@ -106,7 +106,7 @@ class Execution:
             on_line=lambda line: self._on_line(work.run.id, line),
             is_cancelled=lambda: task.cancelled,
         )
-        act = Act(start, folder, repository, self._pip_cache)
+        act = ActProcess(start, folder, repository, self._pip_cache)
         self._acts[act] = task
         limit = threading.Timer(task.job.minutes * self._minute, self._end_late, (task, act))
         limit.daemon = True
@@ -125,7 +125,7 @@ class Execution:
         kept = {name: value for name, value in said.items() if not record.holds_secret(value)}
         return "success" if code == 0 else "failure", kept
 
-    def _end_late(self, task: Task, act: Act) -> None:
+    def _end_late(self, task: TrackedJob, act: ActProcess) -> None:
         """The time limit has passed, on the sandbox's clock in full. GitHub calls such a job cancelled, not failed.
 
         github.com/tenstorrent/tt-metal/pull/36611, github.com/fujibee/agmsg/pull/878
@@ -147,7 +147,7 @@ class Execution:
                 self._folders[sha] = folder
             return self._folders[sha]
 
-    def _missing(self, task: Task) -> str | None:
+    def _missing(self, task: TrackedJob) -> str | None:
         """An action that cannot be downloaded: GitHub does so before the first step, and then does no step."""
         used = (str(step.get("uses", "")) for step in task.job.rules["steps"])
         return next((uses for uses in used if uses and not uses.startswith("./") and not self._knows(uses)), None)
@@ -156,7 +156,7 @@ class Execution:
         known = {"actions/checkout"} | self._actions.keys()
         return _action(uses) in known - {name.lower() for name in self.unavailable}
 
-    def _provided(self, task: Task, sha: str) -> dict[str, Path]:
+    def _provided(self, task: TrackedJob, sha: str) -> dict[str, Path]:
         """A folder for each action that the job or an action of the commit uses, an empty one where it is missing.
 
         So act downloads none.
@@ -175,7 +175,7 @@ class Execution:
             if uses and not uses.startswith("./") and _action(uses) != "actions/checkout"
         }
 
-    def _token(self, task: Task) -> str:
+    def _token(self, task: TrackedJob) -> str:
         """A GITHUB_TOKEN with what the job asks for; for a fork one that reads.
 
         docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#how-permissions-are-calculated-for-a-workflow-job
@@ -186,7 +186,7 @@ class Execution:
         granted = dict.fromkeys(asked, "read") if run.fork else asked
         return self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}j{index}", granted)
 
-    def _started_with(self, task: Task, token: str, workflow: Path, actions: Mapping[str, Path]) -> Start:
+    def _started_with(self, task: TrackedJob, token: str, workflow: Path, actions: Mapping[str, Path]) -> ActInvocation:
         run, hub, job = task.work.run, self._github, task.job
         environ = {name: value for name, value in hub.environ().items() if name != plans.TOKEN}
         environ |= {
@@ -198,7 +198,7 @@ class Execution:
         }
         environment = job.environment if hub.switches.plan_has_environments else None
         secrets, variables = (_visible(run, values, environment) for values in (hub.secrets, hub.variables))
-        return Start(
+        return ActInvocation(
             event=run.event,
             workflow=workflow,
             actions=actions,
@@ -215,7 +215,7 @@ def _action(uses: str) -> str:
     return "/".join(uses.partition("@")[0].lower().split("/")[:2])
 
 
-def _visible(run: Run, values: Any, environment: str | None) -> Mapping[str, str]:
+def _visible(run: FakeRun, values: Any, environment: str | None) -> Mapping[str, str]:
     """Secrets or variables: to a fork neither the repository's nor an environment's.
 
     docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/use-secrets

@@ -17,7 +17,7 @@ INSERTED = re.compile(r"\$\{\{((?:'(?:[^']|'')*'|[^'])*?)\}\}", re.DOTALL)
 """`${{ }}` in a text; a string literal inside may hold braces."""
 
 
-class Unsupported(Exception):
+class UnsupportedExpression(Exception):
     """A workflow uses something that this runner does not know. Nothing was started."""
 
 
@@ -29,7 +29,7 @@ UNKNOWN = _Unknown()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class JobStatus:
     """Values of the status functions for one job.
 
     docs.github.com/actions/reference/workflows-and-actions/expressions#status-check-functions
@@ -40,16 +40,16 @@ class Status:
     cancelled: bool
 
 
-def evaluate(text: str, contexts: Mapping[str, Any], status: Status | None = None) -> Any:
+def evaluate(text: str, contexts: Mapping[str, Any], status: JobStatus | None = None) -> Any:
     """Return the value, or UNKNOWN. A missing property is None. Without `status`, status functions are UNKNOWN.
 
-    Raises Unsupported.
+    Raises UnsupportedExpression.
     """
     whole = INSERTED.fullmatch(text.strip())
-    parser = _Parser(_tokens(whole[1] if whole else text), contexts, status)
+    parser = _ExpressionParser(_tokens(whole[1] if whole else text), contexts, status)
     value = parser.either()
     if parser.tokens:
-        raise Unsupported(f"the expression `{text}` goes on with {parser.tokens[0][1]!r}")
+        raise UnsupportedExpression(f"the expression `{text}` goes on with {parser.tokens[0][1]!r}")
     return value
 
 
@@ -74,7 +74,9 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
     while at < len(expression):
         match = _TOKEN.match(expression, at)
         if match is None:
-            raise Unsupported(f"the expression `{expression}` cannot be read from {expression[at : at + 10]!r} on")
+            raise UnsupportedExpression(
+                f"the expression `{expression}` cannot be read from {expression[at : at + 10]!r} on"
+            )
         kind = ("string", "number", "name", "sign")[(match.lastindex or 1) - 1]
         found.append((kind, match[match.lastindex or 1]))
         at = match.end()
@@ -82,10 +84,10 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
 
 
 @dataclass
-class _Parser:
+class _ExpressionParser:
     tokens: list[tuple[str, str]]
     contexts: Mapping[str, Any]
-    status: Status | None
+    status: JobStatus | None
 
     def either(self) -> Any:
         value = self._both()
@@ -128,7 +130,7 @@ class _Parser:
         if kind == "number":
             return float(token)
         if kind != "name":
-            raise Unsupported(f"an expression has {token!r} where a value belongs")
+            raise UnsupportedExpression(f"an expression has {token!r} where a value belongs")
         if self._is("("):
             return self._call(token)
         constants = {"true": True, "false": False, "null": None}
@@ -136,7 +138,7 @@ class _Parser:
 
     def _path(self, root: str) -> Any:
         if root not in self.contexts:
-            raise Unsupported(f"this runner does not know the context `{root}` here")
+            raise UnsupportedExpression(f"this runner does not know the context `{root}` here")
         value, many = self.contexts[root], False
         while True:
             if self._is("."):
@@ -164,7 +166,7 @@ class _Parser:
         if name in {"success", "failure", "cancelled"}:
             return getattr(self.status, name) if self.status else UNKNOWN
         if name not in _FUNCTIONS:
-            raise Unsupported(f"this runner does not know the function `{name}`")
+            raise UnsupportedExpression(f"this runner does not know the function `{name}`")
         return UNKNOWN if UNKNOWN in arguments else _FUNCTIONS[name](*arguments)
 
     def _is(self, sign: str) -> bool:
@@ -175,7 +177,7 @@ class _Parser:
 
     def _must(self, sign: str) -> None:
         if not self._is(sign):
-            raise Unsupported(f"an expression lacks {sign!r}")
+            raise UnsupportedExpression(f"an expression lacks {sign!r}")
 
 
 def truth(value: Any) -> bool:

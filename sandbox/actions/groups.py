@@ -6,7 +6,7 @@ docs.github.com/actions/how-tos/write-workflows/choose-when-workflows-run/contro
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from sandbox.actions.plan import Claim
+from sandbox.actions.plan import GroupClaim
 
 MOST_PENDING = 100
 """Members that wait in a group with `queue: max`."""
@@ -14,13 +14,13 @@ MOST_PENDING = 100
 T = TypeVar("T", bound=Hashable)
 
 
-class Groups(Generic[T]):
+class ConcurrencyGroups(Generic[T]):
     """Of one repository. A member is a run or a job; the first of a group holds it, the others wait in order."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[T]] = {}
 
-    def join(self, claim: Claim, member: T) -> list[T]:
+    def join(self, claim: GroupClaim, member: T) -> list[T]:
         """Line the member up and return those that must be cancelled; the member itself if the queue is full.
 
         The names of groups ignore case.
@@ -34,11 +34,11 @@ class Groups(Generic[T]):
         line.append(member)
         return displaced
 
-    def holds(self, claim: Claim | None, member: T) -> bool:
+    def holds(self, claim: GroupClaim | None, member: T) -> bool:
         """Whether it is the member's turn; without a claim, always."""
         return claim is None or self._lines.get(claim.group.lower(), [member])[0] is member
 
-    def leave(self, claim: Claim | None, member: T) -> None:
+    def leave(self, claim: GroupClaim | None, member: T) -> None:
         if claim is None:
             return
         line = self._lines.get(claim.group.lower(), [])

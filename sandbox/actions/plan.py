@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sandbox.actions.expressions import HIDDEN, INSERTED, STATUS, UNKNOWN, Status, Unsupported, evaluate, text, truth
+from sandbox.actions.expressions import (
+    HIDDEN,
+    INSERTED,
+    STATUS,
+    UNKNOWN,
+    JobStatus,
+    UnsupportedExpression,
+    evaluate,
+    text,
+    truth,
+)
 
 _NOT_HERE = ("strategy", "uses", "container", "services", "defaults", "snapshot")
 _CHECKOUT = {"ref", "fetch-depth", "persist-credentials"}
@@ -22,7 +32,7 @@ TOKEN = "GITHUB_TOKEN"  # noqa: S105
 
 
 @dataclass(frozen=True)
-class Claim:
+class GroupClaim:
     """A concurrency group; its name holds HIDDEN for a part that another job's output decides."""
 
     group: str
@@ -31,7 +41,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PlannedJob:
     """One job. Before its needs have ended, its texts may hold HIDDEN and `may_run` means "perhaps"."""
 
     id: str
@@ -42,7 +52,7 @@ class Job:
     deploys: bool
     """Whether the environment gets a deployment."""
     permissions: Mapping[str, str]
-    claim: Claim | None
+    claim: GroupClaim | None
     minutes: float
     """Time limit."""
     may_fail: bool
@@ -54,67 +64,70 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """The jobs of one run in the order of the file, those that may not run included."""
 
-    jobs: tuple[Job, ...]
-    claim: Claim | None
+    jobs: tuple[PlannedJob, ...]
+    claim: GroupClaim | None
     """The group of the run itself."""
 
     @property
-    def running(self) -> tuple[Job, ...]:
+    def running(self) -> tuple[PlannedJob, ...]:
         return tuple(job for job in self.jobs if job.may_run)
 
     @property
-    def claims(self) -> tuple[Claim, ...]:
+    def claims(self) -> tuple[GroupClaim, ...]:
         """Groups that the run or one of its jobs may join."""
         return tuple(claim for claim in (self.claim, *(job.claim for job in self.running)) if claim)
 
 
 @lru_cache(maxsize=256)
 def read(file: str) -> dict[str, Any]:
-    """Return the workflow, shared between callers. YAML 1.1 reads the key `on` as true. Raises Unsupported."""
+    """Return the workflow, shared between callers. YAML 1.1 reads the key `on` as true.
+
+    Raises UnsupportedExpression.
+    """
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         data = yaml.load(file, Loader=loader)  # noqa: S506  a safe loader, in C where there is one
     except yaml.YAMLError as error:
-        raise Unsupported(f"the workflow is no YAML: {error}") from None
+        raise UnsupportedExpression(f"the workflow is no YAML: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict) or not data.keys() & {True, "on"}:
-        raise Unsupported("the workflow has no jobs, or no `on`")
+        raise UnsupportedExpression("the workflow has no jobs, or no `on`")
     return {"on" if key is True else key: value for key, value in data.items()}
 
 
-def make(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> Plan:
-    """Plan a run before its first job. `contexts` are github, inputs and vars. Raises Unsupported."""
-    jobs: dict[str, Job] = {}
+def make(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPlan:
+    """Plan a run before its first job. `contexts` are github, inputs and vars. Raises UnsupportedExpression."""
+    jobs: dict[str, PlannedJob] = {}
     for name in in_order(workflow["jobs"]):
         needs = {each: UNKNOWN if jobs[each].may_run else _SKIPPED for each in needs_of(workflow["jobs"][name])}
         job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, None)
         if not STATUS.search(str(job.rules.get("if", ""))) and not all(jobs[each].may_run for each in job.needs):
             job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, _NEVER)
         jobs[name] = job
-    return Plan(tuple(jobs[name] for name in workflow["jobs"]), _claim(workflow.get("concurrency"), contexts))
+    return RunPlan(tuple(jobs[name] for name in workflow["jobs"]), _claim(workflow.get("concurrency"), contexts))
 
 
-_NEVER = Status(success=False, failure=False, cancelled=False)
+_NEVER = JobStatus(success=False, failure=False, cancelled=False)
 
 
 def decide(
-    name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], needs: Mapping[str, Any], status: Status
-) -> Job:
-    """Decide a job whose needs have ended. Raises Unsupported."""
+    name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], needs: Mapping[str, Any], status: JobStatus
+) -> PlannedJob:
+    """Decide a job whose needs have ended. Raises UnsupportedExpression."""
     return _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, status)
 
 
 def in_order(jobs: Mapping[str, Any]) -> list[str]:
-    """Names of the jobs, each after its needs. Raises Unsupported."""
+    """Names of the jobs, each after its needs. Raises UnsupportedExpression."""
     done: list[str] = []
     while len(done) < len(jobs):
         ready = [name for name in jobs if name not in done and set(needs_of(jobs[name])) <= set(done)]
         if not ready:
-            raise Unsupported("jobs need each other in a circle, or one that is not there")
+            raise UnsupportedExpression("jobs need each other in a circle, or one that is not there")
         done += ready
     return done
 
@@ -124,7 +137,7 @@ def needs_of(job: Mapping[str, Any]) -> tuple[str, ...]:
     return (needs,) if isinstance(needs, str) else tuple(needs)
 
 
-def holds(condition: str, contexts: Mapping[str, Any], status: Status | None) -> bool:
+def holds(condition: str, contexts: Mapping[str, Any], status: JobStatus | None) -> bool:
     """Whether a job's `if` is true or not known yet; without a status function it also asks for success().
 
     docs.github.com/actions/reference/workflows-and-actions/expressions#status-check-functions
@@ -135,14 +148,14 @@ def holds(condition: str, contexts: Mapping[str, Any], status: Status | None) ->
     return verdict is UNKNOWN or truth(verdict)
 
 
-def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: Status | None) -> Job:
+def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: JobStatus | None) -> PlannedJob:
     rules = workflow["jobs"][name]
     if strange := [key for key in _NOT_HERE if key in rules]:
-        raise Unsupported(f"this runner does not know `{strange[0]}` of the job {name}")
+        raise UnsupportedExpression(f"this runner does not know `{strange[0]}` of the job {name}")
     given = rules.get("environment")
     environment = given if isinstance(given, Mapping) else {"name": given}
     named = environment.get("name")
-    return Job(
+    return PlannedJob(
         id=name,
         name=text(str(rules.get("name", name)), known),
         needs=needs_of(rules),
@@ -169,21 +182,23 @@ def checkouts(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [step.get("with") or {} for step in steps]
 
 
-def checked_out(job: Job, resolve: Callable[[str], str | None], own: str) -> str:
-    """Return the sha of the one commit that the job checks out; `own` is the run's. Raises Unsupported."""
+def checked_out(job: PlannedJob, resolve: Callable[[str], str | None], own: str) -> str:
+    """Return the sha of the one commit that the job checks out; `own` is the run's. Raises UnsupportedExpression."""
     given = {name for one in checkouts(job.rules) for name in one}
     if strange := given - _CHECKOUT:
-        raise Unsupported(f"this runner does not know, of actions/checkout, {', '.join(sorted(strange))}")
+        raise UnsupportedExpression(f"this runner does not know, of actions/checkout, {', '.join(sorted(strange))}")
     found = {}
     for ref in sorted(set(job.checkouts)):
         if HIDDEN in ref:
-            raise Unsupported("the ref of a checkout hangs on a step, and its files cannot be laid out before")
+            raise UnsupportedExpression(
+                "the ref of a checkout hangs on a step, and its files cannot be laid out before"
+            )
         sha = resolve(ref) if ref else own
         if sha is None:
-            raise Unsupported(f"there is no {ref} that could be checked out")
+            raise UnsupportedExpression(f"there is no {ref} that could be checked out")
         found[sha] = ref or "its own commit"
     if len(found) > 1:
-        raise Unsupported(f"a job checks out one commit here, and not {' and '.join(found.values())}")
+        raise UnsupportedExpression(f"a job checks out one commit here, and not {' and '.join(found.values())}")
     return next(iter(found), own)
 
 
@@ -192,10 +207,10 @@ def _permissions(given: Any) -> Mapping[str, str]:
         return {str(name): str(level) for name, level in given.items()}
     if given is None:
         return _USUAL_PERMISSIONS
-    raise Unsupported(f"this runner does not know the permissions `{given}`")
+    raise UnsupportedExpression(f"this runner does not know the permissions `{given}`")
 
 
-def _claim(rules: Any, contexts: Mapping[str, Any]) -> Claim | None:
+def _claim(rules: Any, contexts: Mapping[str, Any]) -> GroupClaim | None:
     # docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#concurrency
     if rules is None:
         return None
@@ -204,16 +219,16 @@ def _claim(rules: Any, contexts: Mapping[str, Any]) -> Claim | None:
     if isinstance(cancels, str):
         cancels = truth(evaluate(cancels, contexts))
     if not isinstance(cancels, bool) or queue not in {"single", "max"} or (cancels and queue == "max"):
-        raise Unsupported(f"this runner does not know the concurrency `{rules}`")
-    return Claim(text(str(rules["group"]), contexts), cancels, queue == "max")
+        raise UnsupportedExpression(f"this runner does not know the concurrency `{rules}`")
+    return GroupClaim(text(str(rules["group"]), contexts), cancels, queue == "max")
 
 
-def given(workflow: Mapping[str, Any], job: Job, context: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the secrets or variables that the job names. Raises Unsupported."""
+def given(workflow: Mapping[str, Any], job: PlannedJob, context: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the secrets or variables that the job names. Raises UnsupportedExpression."""
     whole = json.dumps([workflow.get("env"), job.rules], default=str)
     inside = " ".join(found[1] for found in INSERTED.finditer(whole))
     inside += " " + str(job.rules.get("if", ""))
     if re.search(rf"\b{context}\b(?!\.[A-Za-z_])", re.sub(r"'[^']*'", "''", inside)):
-        raise Unsupported(f"{job.name} uses `{context}` other than by a name")
+        raise UnsupportedExpression(f"{job.name} uses `{context}` other than by a name")
     names = {name.upper() for name in re.findall(rf"\b{context}\.([A-Za-z_]\w*)", inside)}
     return {name: values[name] for name in sorted(names - {TOKEN}) if name in values}

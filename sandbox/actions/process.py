@@ -20,7 +20,7 @@ _SETTLES = 5.0
 """Seconds in which act ends after a signal between two steps, with the steps that it does all the same."""
 
 
-class MissingTool(Exception):
+class ActNotFound(Exception):
     """act is not installed."""
 
 
@@ -29,12 +29,12 @@ def act() -> Path:
     beside = Path(sys.executable).parent / "act"
     found = beside if beside.exists() else shutil.which("act")
     if found is None:
-        raise MissingTool("act is not there, which runs the workflow files: install the extra backout[sandbox]")
+        raise ActNotFound("act is not there, which runs the workflow files: install the extra backout[sandbox]")
     return Path(found)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class ActInvocation:
     """What one job is started with. The environment of its steps has these variables and few others."""
 
     event: str
@@ -59,10 +59,10 @@ class Start:
         return [self.event, *files, *fixed, *given]
 
 
-class Act:
+class ActProcess:
     """One job, started in `repository`; its home is in `folder`."""
 
-    def __init__(self, start: Start, folder: Path, repository: Path, pip_cache: Path) -> None:
+    def __init__(self, start: ActInvocation, folder: Path, repository: Path, pip_cache: Path) -> None:
         payload, self._secrets = folder / "event.json", folder / "secrets.yml"
         payload.write_text(json.dumps(start.payload))
         self._secrets.touch(mode=0o600)

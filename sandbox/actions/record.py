@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.actions.single_job import LAST_STEP
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Job
+from sandbox.github.actions.state import FakeJob
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """act gives its steps a terminal, and GitHub does not."""
@@ -17,13 +17,13 @@ SET_UP, COMPLETE = "Set up job", "Complete job"
 """Steps that GitHub adds: the first downloads actions."""
 
 
-class Record:
+class JobRecorder:
     """Of one job, with these steps in the file."""
 
     def __init__(
         self,
         github: GitHub,
-        job: Job,
+        job: FakeJob,
         steps: Sequence[Mapping[str, Any]],
         log: list[str],
         *,

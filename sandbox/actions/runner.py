@@ -10,12 +10,12 @@ from typing import Self
 
 from sandbox.actions import plan as plans
 from sandbox.actions.event import changed_paths, contexts, source_ref, starts
-from sandbox.actions.execution import Execution
-from sandbox.actions.expressions import Unsupported
+from sandbox.actions.execution import JobExecution
+from sandbox.actions.expressions import UnsupportedExpression
 from sandbox.actions.process import act
-from sandbox.actions.schedule import Schedule, Work
+from sandbox.actions.schedule import RunScheduler, TrackedRun
 from sandbox.github import GitHub
-from sandbox.github.actions.state import FOLDER, Run, RunChange
+from sandbox.github.actions.state import FOLDER, FakeRun, RunChange
 from sandbox.github.repository import Delivery
 
 LONGEST = 300.0
@@ -48,7 +48,7 @@ class Runner:
         self._github = github
         self._scratch = Path(tempfile.mkdtemp(prefix="runner-"))
         self._problems: list[Exception] = []
-        self._execution = Execution(
+        self._execution = JobExecution(
             github,
             dict(environ),
             self._scratch,
@@ -58,7 +58,7 @@ class Runner:
             on_line=self._said,
             actions=actions or {},
         )
-        self._schedule = Schedule(github, self._execution, self._problems.append)
+        self._schedule = RunScheduler(github, self._execution, self._problems.append)
 
     def __enter__(self) -> Self:
         self._stop_listening = (self._github.listen_to(self.take), self._github.listen_to_runs(self._changed))
@@ -91,7 +91,7 @@ class Runner:
         for run in runs:
             try:
                 self._begin(run)
-            except Unsupported as error:
+            except UnsupportedExpression as error:
                 self._problems.append(error)
         return [run.id for run in runs]
 
@@ -141,17 +141,17 @@ class Runner:
         elif known and change.kind == "rerun":
             try:
                 self._schedule.begin_again(self._planned(change.run), change.jobs)
-            except Unsupported as error:
+            except UnsupportedExpression as error:
                 self._problems.append(error)
         self._schedule.advance()
 
     def _said(self, run_id: int, line: str) -> None:
         self.on_line(run_id, line)
 
-    def _work(self, run_id: int) -> Work:
+    def _work(self, run_id: int) -> TrackedRun:
         return next(work for work in reversed(self._schedule.works) if work.run.id == run_id)
 
-    def _beginnings(self, delivery: Delivery) -> Iterator[Callable[[], Run]]:
+    def _beginnings(self, delivery: Delivery) -> Iterator[Callable[[], FakeRun]]:
         """One for each run. It is made now, except for a dispatch: that has its run."""
         event, payload = delivery
         if event == "workflow_dispatch":
@@ -166,7 +166,7 @@ class Runner:
         """The paths of the workflows that it starts. One that cannot be read is a problem of its own."""
         try:
             files = self._github.files(source_ref(delivery))
-        except Unsupported as error:
+        except UnsupportedExpression as error:
             self._problems.append(error)
             return
         for path in sorted(files):
@@ -175,26 +175,26 @@ class Runner:
                     on = plans.read(files[path].decode())["on"]
                     if starts(on, delivery.event, delivery.payload, lambda: changed_paths(self._github, delivery)):
                         yield path
-                except Unsupported as error:
+                except UnsupportedExpression as error:
                     self._problems.append(error)
 
-    def _begin_new(self, path: str, delivery: Delivery) -> Run:
+    def _begin_new(self, path: str, delivery: Delivery) -> FakeRun:
         by, where = delivery.payload["sender"]["login"], source_ref(delivery) or "main"
         return self._begin(self._github.start_run(path, delivery.event, delivery.payload, by, where))
 
-    def _begin(self, run: Run) -> Run:
+    def _begin(self, run: FakeRun) -> FakeRun:
         self._schedule.begin(self._planned(run))
         return run
 
-    def _planned(self, run: Run) -> Work:
-        """Raises Unsupported, and the run has failed to start."""
+    def _planned(self, run: FakeRun) -> TrackedRun:
+        """Raises UnsupportedExpression, and the run has failed to start."""
         try:
             return self._plan(run)
-        except Unsupported:
+        except UnsupportedExpression:
             self._github.set_run(run.id, "completed", "startup_failure")
             raise
 
-    def _plan(self, run: Run) -> Work:
+    def _plan(self, run: FakeRun) -> TrackedRun:
         workflow = plans.read(run.commit.files[run.workflow.path].decode())
         known = contexts(run, workflow, self._github.repository, {} if run.fork else self._github.variables())
         plan = plans.make(workflow, known)
@@ -203,4 +203,4 @@ class Runner:
                 plans.checked_out(job, self._github.resolve, run.commit.sha)
             for context in ("secrets", "vars"):
                 plans.given(workflow, job, context, {})
-        return Work(run, workflow, known, plan)
+        return TrackedRun(run, workflow, known, plan)

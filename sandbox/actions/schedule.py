@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from sandbox.actions import plan as plans
 from sandbox.actions.event import matches
-from sandbox.actions.expressions import Status, Unsupported, text
-from sandbox.actions.groups import Groups
-from sandbox.actions.plan import Claim, Job, Plan
+from sandbox.actions.expressions import JobStatus, UnsupportedExpression, text
+from sandbox.actions.groups import ConcurrencyGroups
+from sandbox.actions.plan import GroupClaim, PlannedJob, RunPlan
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Gate, Run
-from sandbox.github.actions.state import Job as JobRecord
-from sandbox.github.secrets.state import Protection
+from sandbox.github.actions.state import FakeJob as JobRecord
+from sandbox.github.actions.state import FakeRun, PendingDeployment
+from sandbox.github.secrets.state import EnvironmentProtection
 
 Result = Literal["", "success", "failure", "cancelled", "skipped"]
 State = Literal["blocked", "pending", "waiting", "queued", "running", "completed"]
@@ -26,18 +26,18 @@ _REJECTED = "The deployment was rejected or didn't satisfy other protection rule
 
 
 @dataclass(eq=False)
-class Task:
+class TrackedJob:
     """One job in one attempt of a run."""
 
-    job: Job
-    work: "Work"
+    job: PlannedJob
+    work: "TrackedRun"
     state: State = "blocked"
     result: Result = ""
     """As `needs.JOB.result` has it."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     record: JobRecord | None = None
     """The job in the API, once its `if` is decided."""
-    gate: Gate | None = None
+    gate: PendingDeployment | None = None
     """The question to a reviewer."""
     deployment: int | None = None
     cancelled: bool = False
@@ -45,7 +45,7 @@ class Task:
     """Ends it while it runs."""
 
     @property
-    def claim(self) -> Claim | None:
+    def claim(self) -> GroupClaim | None:
         return self.job.claim
 
     @property
@@ -55,33 +55,33 @@ class Task:
         return {name: {"result": task.result, "outputs": dict(task.outputs)} for name, task in needed.items()}
 
     @property
-    def status(self) -> Status:
+    def status(self) -> JobStatus:
         """Over all jobs before it, also those that it needs through others.
 
         github.com/actions/runner/issues/2205
         """
         before = self._before()
-        return Status(
+        return JobStatus(
             success=not self.work.cancelled and all(task.result == "success" for task in before),
             failure=any(task.result == "failure" for task in before),
             cancelled=self.work.cancelled,
         )
 
-    def _before(self) -> "set[Task]":
+    def _before(self) -> "set[TrackedJob]":
         direct = {self.work.tasks[name] for name in self.job.needs}
         return direct.union(*(task._before() for task in direct))  # noqa: SLF001
 
 
 @dataclass(eq=False)
-class Work:
+class TrackedRun:
     """One attempt of a run, from its start to its end."""
 
-    run: Run
+    run: FakeRun
     workflow: Mapping[str, Any]
     contexts: Mapping[str, Any]
     """github, inputs and vars."""
-    plan: Plan
-    tasks: dict[str, Task] = field(default_factory=dict)
+    plan: RunPlan
+    tasks: dict[str, TrackedJob] = field(default_factory=dict)
     """In the order of the file."""
     log: list[str] = field(default_factory=list)
     """Lines of all jobs, masked as on GitHub."""
@@ -89,11 +89,11 @@ class Work:
     ended: bool = False
 
     @property
-    def claim(self) -> Claim | None:
+    def claim(self) -> GroupClaim | None:
         return self.plan.claim
 
 
-class Schedule:
+class RunScheduler:
     """`execute` runs a job in a thread of its own and returns its result; `report` gets what went wrong beside a run.
 
     All changes of a run happen under the lock of the repository, and then `advance` goes on from there.
@@ -102,24 +102,24 @@ class Schedule:
     def __init__(
         self,
         github: GitHub,
-        execute: Callable[[Task], tuple[Result, Mapping[str, str]]],
+        execute: Callable[[TrackedJob], tuple[Result, Mapping[str, str]]],
         report: Callable[[Exception], object],
     ) -> None:
         self._github, self._execute, self._report = github, execute, report
         self.turn = threading.Condition(github.lock)
-        self.works: list[Work] = []
+        self.works: list[TrackedRun] = []
         self.held: set[str] = set()
         """Ids of jobs that get no runner."""
         self._closed = False
-        self._groups: Groups[Work | Task] = Groups()
+        self._groups: ConcurrencyGroups[TrackedRun | TrackedJob] = ConcurrencyGroups()
         self._threads: list[threading.Thread] = []
 
-    def begin(self, work: Work) -> None:
+    def begin(self, work: TrackedRun) -> None:
         with self.turn:
-            work.tasks = {job.id: Task(job, work) for job in work.plan.jobs}
+            work.tasks = {job.id: TrackedJob(job, work) for job in work.plan.jobs}
             self._start_work(work)
 
-    def begin_again(self, work: Work, records: Collection[JobRecord]) -> None:
+    def begin_again(self, work: TrackedRun, records: Collection[JobRecord]) -> None:
         """Begin a further attempt: of all jobs, or of these and those that need them. The others keep their outputs."""
         with self.turn:
             before = next(other for other in reversed(self.works) if other.run is work.run)
@@ -127,14 +127,16 @@ class Schedule:
             for name in plans.in_order(work.workflow["jobs"]):
                 again |= {name} if again & set(plans.needs_of(work.workflow["jobs"][name])) else set()
             for job in work.plan.jobs:
-                work.tasks[job.id] = Task(job, work) if job.id in again else self._carry(before.tasks[job.id], work)
+                work.tasks[job.id] = (
+                    TrackedJob(job, work) if job.id in again else self._carry(before.tasks[job.id], work)
+                )
             self._start_work(work)
 
-    def _carry(self, task: Task, work: Work) -> Task:
+    def _carry(self, task: TrackedJob, work: TrackedRun) -> TrackedJob:
         record = self._github.carry_job(work.run.id, task.record) if task.record else None
         return replace(task, work=work, record=record, gate=None, deployment=None)
 
-    def _start_work(self, work: Work) -> None:
+    def _start_work(self, work: TrackedRun) -> None:
         self.works.append(work)
         if work.claim:
             self._github.set_run(work.run.id, "pending")
@@ -151,7 +153,7 @@ class Schedule:
                 pass
             self.turn.notify_all()
 
-    def cancel(self, work: Work) -> None:
+    def cancel(self, work: TrackedRun) -> None:
         """Cancel the run: a job goes on if its `if` is true for a cancelled run.
 
         docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
@@ -160,7 +162,7 @@ class Schedule:
             self._cancel_work(work)
             self.advance()
 
-    def _cancel_work(self, work: Work) -> None:
+    def _cancel_work(self, work: TrackedRun) -> None:
         if work.ended or work.cancelled:
             return
         work.cancelled = True
@@ -182,7 +184,7 @@ class Schedule:
         for thread in self._threads:
             thread.join(seconds)
 
-    def _step(self, task: Task) -> bool:
+    def _step(self, task: TrackedJob) -> bool:
         """Whether it changed."""
         if task.state == "blocked":
             ready = all(task.work.tasks[name].state == "completed" for name in task.job.needs)
@@ -196,11 +198,11 @@ class Schedule:
             return self._start(task)
         return False
 
-    def _decide(self, task: Task) -> bool:
+    def _decide(self, task: TrackedJob) -> bool:
         work = task.work
         try:
             task.job = plans.decide(task.job.id, work.workflow, work.contexts, task.needs, task.status)
-        except Unsupported as error:
+        except UnsupportedExpression as error:
             self._report(error)
             return self._complete(task, "failure")
         if not task.job.may_run:
@@ -212,7 +214,7 @@ class Schedule:
             self._join(task.claim, task)
         return True
 
-    def _enter(self, task: Task) -> bool:
+    def _enter(self, task: TrackedJob) -> bool:
         """Into its environment, if its rules let the job."""
         run, name = task.work.run, task.job.environment
         if name is None:
@@ -231,31 +233,31 @@ class Schedule:
         self._set(task, "waiting")
         return True
 
-    def _queue(self, task: Task) -> bool:
+    def _queue(self, task: TrackedJob) -> bool:
         task.state = "queued"
         self._set(task, "queued")
         return True
 
-    def _refuse(self, task: Task, *why: str) -> bool:
+    def _refuse(self, task: TrackedJob, *why: str) -> bool:
         task.work.log += [*why, _REJECTED]
         return self._complete(task, "failure")
 
-    def _holds(self, task: Task) -> bool:
+    def _holds(self, task: TrackedJob) -> bool:
         """Whether its `if` is true now; one that cannot be read is not."""
         condition = str(task.job.rules.get("if", ""))
         try:
             return plans.holds(condition, {**task.work.contexts, "needs": task.needs}, task.status)
-        except Unsupported:
+        except UnsupportedExpression:
             return False
 
-    def _join(self, claim: Claim, member: Work | Task) -> None:
+    def _join(self, claim: GroupClaim, member: TrackedRun | TrackedJob) -> None:
         for other in self._groups.join(claim, member):
-            if isinstance(other, Work):
+            if isinstance(other, TrackedRun):
                 self._cancel_work(other)
             else:
                 self._cancel_task(other)
 
-    def _cancel_task(self, task: Task) -> None:
+    def _cancel_task(self, task: TrackedJob) -> None:
         if task.state == "completed":
             return
         task.cancelled = True
@@ -264,7 +266,7 @@ class Schedule:
         elif task.stop:
             threading.Thread(target=task.stop, daemon=True).start()
 
-    def _start(self, task: Task) -> bool:
+    def _start(self, task: TrackedJob) -> bool:
         if self._closed:
             return self._complete(task, "cancelled")
         task.state = "running"
@@ -280,7 +282,7 @@ class Schedule:
         thread.start()
         return True
 
-    def _run(self, task: Task) -> None:
+    def _run(self, task: TrackedJob) -> None:
         result: Result = "failure"
         outputs: Mapping[str, str] = {}
         try:
@@ -292,7 +294,7 @@ class Schedule:
             self._complete(task, "cancelled" if task.cancelled else result)
             self.advance()
 
-    def _complete(self, task: Task, conclusion: Result) -> bool:
+    def _complete(self, task: TrackedJob, conclusion: Result) -> bool:
         if task.state == "completed":
             return False
         task.result = "success" if conclusion == "failure" and task.job.may_fail else conclusion
@@ -303,7 +305,7 @@ class Schedule:
             task.work.run.gates.remove(task.gate)
         return True
 
-    def _set(self, task: Task, status: str, conclusion: str | None = None) -> None:
+    def _set(self, task: TrackedJob, status: str, conclusion: str | None = None) -> None:
         run, now = task.work.run, self._github.clock.now().replace(microsecond=0)
         if task.record is None:
             at = now if task.job.needs else run.run_started_at
@@ -317,7 +319,7 @@ class Schedule:
             state = {"success": "success", None: status}.get(conclusion, "failure")
             self._github.set_deployment(task.deployment, state)
 
-    def _show(self, work: Work) -> bool:
+    def _show(self, work: TrackedRun) -> bool:
         """Show the state of the run in the API. Whether it ended, so that another may have its group."""
         tasks = work.tasks.values()
         if all(task.state == "completed" for task in tasks):
@@ -334,18 +336,18 @@ class Schedule:
         return False
 
 
-def branch_of(run: Run) -> str:
+def branch_of(run: FakeRun) -> str:
     """As environments compare it: github.com/rocicorp/mono/pull/6163."""
     return f"refs/pull/{run.pull.number}/merge" if run.pull else run.head_branch
 
 
-def _is_allowed(rules: Protection, branch: str) -> bool:
+def _is_allowed(rules: EnvironmentProtection, branch: str) -> bool:
     if rules.policy == "protected":
         return branch == "main"
     return rules.policy == "all" or any(matches(pattern, branch) for pattern in rules.branches)
 
 
-def _conclusion(work: Work) -> str:
+def _conclusion(work: TrackedRun) -> str:
     """A time limit that ended a job cancels the run too: github.com/evoila/meho/issues/2800."""
     results = [task.result for task in work.tasks.values()]
     if work.cancelled:

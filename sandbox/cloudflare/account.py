@@ -9,20 +9,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sandbox.clock import Clock
+from sandbox.clock import FakeClock
 from sandbox.cloudflare.analytics.state import Analytics
-from sandbox.cloudflare.audit.state import Entry
-from sandbox.cloudflare.d1.state import D1
-from sandbox.cloudflare.kv.state import Kv
+from sandbox.cloudflare.audit.state import FakeAuditEntry
+from sandbox.cloudflare.d1.state import D1Databases
+from sandbox.cloudflare.kv.state import KvStore
 from sandbox.cloudflare.pages.state import Asset, Pages
-from sandbox.cloudflare.tokens.state import Tokens
-from sandbox.cloudflare.workers.state import Deployment, Upload, Version, Worker, annotations
+from sandbox.cloudflare.tokens.state import CloudflareTokens
+from sandbox.cloudflare.workers.state import (
+    FakeWorker,
+    FakeWorkerDeployment,
+    FakeWorkerVersion,
+    WorkerUpload,
+    annotations,
+)
 from sandbox.cloudflare.zones.state import Zones
 from sandbox.switches import Switches
 
 
 @dataclass(frozen=True, kw_only=True)
-class By:
+class ChangeAuthor:
     """Who changes something, with what, what they write beside it, and when if not now."""
 
     author: str
@@ -32,41 +38,43 @@ class By:
     at: datetime | None = None
 
 
-class Account:
+class FakeAccount:
     """Checks nothing: what Cloudflare refuses is refused before it comes here."""
 
-    def __init__(self, account_id: str, clock: Clock, switches: Switches, tokens: Tokens) -> None:
+    def __init__(self, account_id: str, clock: FakeClock, switches: Switches, tokens: CloudflareTokens) -> None:
         self.id = account_id
         self.clock = clock
         self.switches = switches
         self.lock = threading.RLock()
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, FakeWorker] = {}
         self.deleted_resources: set[str] = set()
         """Ids and names of the KV namespaces, R2 buckets and queues that are gone."""
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
         self.pages = Pages(clock, switches, self.lock, self.new_id)
         self.zones = Zones(self.new_id)
-        self.d1 = D1(clock, self.new_id)
-        self.kv = Kv(clock, switches, self.lock, self.new_id)
+        self.d1 = D1Databases(clock, self.new_id)
+        self.kv = KvStore(clock, switches, self.lock, self.new_id)
         self.tokens = tokens
         self.assets: dict[str, Asset] = {}
         """Hash → a static file of some Worker."""
         self.analytics = Analytics()
-        self.audit: list[Entry] = []
+        self.audit: list[FakeAuditEntry] = []
         """Oldest first."""
 
-    def worker(self, name: str) -> Worker:
+    def worker(self, name: str) -> FakeWorker:
         """Made when there is none of that name."""
         if name not in self.workers:
-            self.workers[name] = Worker(name=name, tag=self.new_id().hex)
+            self.workers[name] = FakeWorker(name=name, tag=self.new_id().hex)
         return self.workers[name]
 
     def new_id(self) -> uuid.UUID:
         return uuid.UUID(int=self._random.getrandbits(128), version=4)
 
-    def add_version(self, worker: Worker, upload: Upload, by: By, *, triggered_by: str = "upload") -> Version:
+    def add_version(
+        self, worker: FakeWorker, upload: WorkerUpload, by: ChangeAuthor, *, triggered_by: str = "upload"
+    ) -> FakeWorkerVersion:
         worker.numbered += 1
-        version = Version(
+        version = FakeWorkerVersion(
             id=str(self.new_id()),
             number=worker.numbered,
             created_on=by.at or self._instant(worker),
@@ -80,14 +88,14 @@ class Account:
 
     def deploy(
         self,
-        worker: Worker,
+        worker: FakeWorker,
         percentages: Mapping[str, float],
-        by: By,
+        by: ChangeAuthor,
         *,
         triggered_by: str = "deployment",
         code_update_strategy: Mapping[str, Any] | None = None,
-    ) -> Deployment:
-        deployment = Deployment(
+    ) -> FakeWorkerDeployment:
+        deployment = FakeWorkerDeployment(
             id=str(self.new_id()),
             made_at=by.at or self.clock.now(),
             created_on=by.at or self._instant(worker),
@@ -101,7 +109,7 @@ class Account:
         bisect.insort(worker.history, deployment, key=lambda deployment: deployment.created_on)
         return deployment
 
-    def edit_secrets(self, worker: Worker, edits: Mapping[str, str | None], by: By) -> Version:
+    def edit_secrets(self, worker: FakeWorker, edits: Mapping[str, str | None], by: ChangeAuthor) -> FakeWorkerVersion:
         """A version like the latest but for its secrets, and a deployment of it; None removes a secret.
 
         developers.cloudflare.com/workers/configuration/secrets
@@ -110,25 +118,27 @@ class Account:
         self.deploy(worker, {version.id: 100}, by, triggered_by="secret")
         return version
 
-    def add_version_with_secrets(self, worker: Worker, edits: Mapping[str, str | None], by: By) -> Version:
+    def add_version_with_secrets(
+        self, worker: FakeWorker, edits: Mapping[str, str | None], by: ChangeAuthor
+    ) -> FakeWorkerVersion:
         assert worker.latest is not None
         upload = worker.latest.upload
         secrets = {name: text for name, text in {**upload.secrets, **edits}.items() if text is not None}
         return self.add_version(worker, replace(upload, secrets=secrets), by, triggered_by="secret")
 
-    def served_at(self, worker: Worker, instant: datetime) -> Deployment | None:
+    def served_at(self, worker: FakeWorker, instant: datetime) -> FakeWorkerDeployment | None:
         """What the edge serves: a deployment reaches it only after a while, but the first one at once."""
         known = instant - timedelta(seconds=self.switches.propagation_seconds)
         arrived = [deployment for deployment in worker.history if deployment.made_at <= known]
         return next(reversed(arrived), next(iter(worker.history), None))
 
-    def _secrets_for(self, worker: Worker, version: Version) -> Mapping[str, str]:
+    def _secrets_for(self, worker: FakeWorker, version: FakeWorkerVersion) -> Mapping[str, str]:
         if version.id in worker.live:
             return worker.history[-1].secrets[version.id]
         stays = worker.changed_secrets(version) and not self.switches.forced_rollback_restores_secrets
         return worker.secrets_in_effect if stays else version.upload.secrets
 
-    def _instant(self, worker: Worker) -> datetime:
+    def _instant(self, worker: FakeWorker) -> datetime:
         """Now, but after all that this Worker has: the order of its history is the order of its times."""
         stamps = [*worker.versions.values(), *worker.history]
         latest = max((stamp.created_on for stamp in stamps), default=None)

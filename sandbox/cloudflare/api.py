@@ -6,23 +6,23 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.cloudflare.account import Account
+from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.analytics import api as analytics
 from sandbox.cloudflare.analytics import telemetry
 from sandbox.cloudflare.audit import api as audit
 from sandbox.cloudflare.audit.state import ACTIONS
-from sandbox.cloudflare.call import BASE, Answer, ApiError, Call, NoRouteError, Route
+from sandbox.cloudflare.call import BASE, CloudflareAnswer, CloudflareCall, CloudflareRefusal, NoRouteRefusal, Route
 from sandbox.cloudflare.codes import UNREADABLE, UNREADABLE_BY, product_of
 from sandbox.cloudflare.d1 import api as d1
 from sandbox.cloudflare.kv import api as kv
 from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
 from sandbox.cloudflare.tokens import api as tokens
-from sandbox.cloudflare.tokens.state import Token
+from sandbox.cloudflare.tokens.state import FakeCloudflareToken
 from sandbox.cloudflare.workers import assets, deployments, scripts, secrets, settings, versions
 from sandbox.cloudflare.zones import api as zones
 from sandbox.routing import Router
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 
 _MODULES = (
     deployments,
@@ -47,53 +47,53 @@ ROUTER = Router(module.ROUTES for module in _MODULES)
 
 
 class Cloudflare:
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: FakeAccount) -> None:
         self._account = account
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         ray = _ray()
         try:
             answer = self._handle(request, ray)
-        except ApiError as error:
+        except CloudflareRefusal as error:
             status, envelope = error.status, _failure(error, request.path)
         else:
-            if isinstance(answer, Response):
+            if isinstance(answer, HttpResponse):
                 answer.headers += [("server", "cloudflare"), ("cf-ray", ray)]
                 return answer
             status, envelope = 200, _success(answer)
-        return Response(status=status, headers=[*_HEADERS, ("cf-ray", ray)], body=json.dumps(envelope).encode())
+        return HttpResponse(status=status, headers=[*_HEADERS, ("cf-ray", ray)], body=json.dumps(envelope).encode())
 
-    def _handle(self, request: Request, ray: str) -> Answer | Response:
+    def _handle(self, request: HttpRequest, ray: str) -> CloudflareAnswer | HttpResponse:
         found = match(request)
         if found is None:
             raise _unmatched(request)
         route, parameters = found
         token = self._authorise(request, route.access, parameters.get("account"))
-        call = Call(account=self._account, token=token, request=request, parameters=parameters)
+        call = CloudflareCall(account=self._account, token=token, request=request, parameters=parameters)
         with self._account.lock:
             try:
                 answer = route.handler(call)
-            except ApiError as error:
+            except CloudflareRefusal as error:
                 self._log(call, route, error.status, ray)
                 raise
             self._log(call, route, 200, ray)
             return answer
 
-    def _log(self, call: Call, route: Route, status: int, ray: str) -> None:
+    def _log(self, call: CloudflareCall, route: Route, status: int, ray: str) -> None:
         if call.request.method in ACTIONS and route.template not in _READS:
             self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
-    def knows(self, request: Request) -> bool:
+    def knows(self, request: HttpRequest) -> bool:
         """Whether there is a route of that method and path."""
         return match(request) is not None
 
-    def _authorise(self, request: Request, permission: str | None, account: str | None) -> Token:
+    def _authorise(self, request: HttpRequest, permission: str | None, account: str | None) -> FakeCloudflareToken:
         """A token that is missing, unknown, expired, of another account or without the right: one answer for all.
 
         developers.cloudflare.com/fundamentals/api/troubleshooting
         """
         if account is not None and not re.fullmatch("[0-9a-f]{32}", account):
-            raise NoRouteError(request.path)
+            raise NoRouteRefusal(request.path)
         if permission == uploads.UPLOADS:
             return uploads.authorise(self._account, request)
         if permission == assets.UPLOADS:
@@ -103,24 +103,24 @@ class Cloudflare:
         token = self._account.tokens.of(request.headers.get("authorization"))
         allowed = token is not None and (permission is None or token.may(permission))
         if token is None or not allowed or account not in {None, self._account.id}:
-            raise ApiError(10000, "Authentication error", status=self._account.switches.auth_error_status)
+            raise CloudflareRefusal(10000, "Authentication error", status=self._account.switches.auth_error_status)
         return token
 
 
-def match(request: Request) -> tuple[Route, Mapping[str, str]] | None:
+def match(request: HttpRequest) -> tuple[Route, Mapping[str, str]] | None:
     """Return its route and the parameters of its path."""
     path = _below_base(request)
     return None if path is None else ROUTER.match(request.method, path)
 
 
-def _unmatched(request: Request) -> ApiError:
+def _unmatched(request: HttpRequest) -> CloudflareRefusal:
     path = _below_base(request)
     if path is not None and ROUTER.methods(path):
-        return ApiError(7001, f"Method {request.method} not available for that URI.", status=405)
-    return NoRouteError(request.path if path is None else path)
+        return CloudflareRefusal(7001, f"Method {request.method} not available for that URI.", status=405)
+    return NoRouteRefusal(request.path if path is None else path)
 
 
-def _below_base(request: Request) -> str | None:
+def _below_base(request: HttpRequest) -> str | None:
     return request.path.removeprefix(BASE) if request.path.startswith(f"{BASE}/") else None
 
 
@@ -132,12 +132,12 @@ def _ray() -> str:
     return f"{uuid.uuid4().hex[:16]}-LHR"
 
 
-def _success(answer: Answer) -> dict[str, Any]:
+def _success(answer: CloudflareAnswer) -> dict[str, Any]:
     envelope = {"success": True, "errors": [], "messages": answer.messages, "result": answer.result}
     return envelope if answer.result_info is None else {**envelope, "result_info": answer.result_info}
 
 
-def _failure(error: ApiError, path: str) -> dict[str, Any]:
+def _failure(error: CloudflareRefusal, path: str) -> dict[str, Any]:
     code = UNREADABLE_BY.get(product_of(path), UNREADABLE) if error.code == UNREADABLE else error.code
     errors = [{"code": code, "message": error.message}]
     return {"success": False, "errors": errors, "messages": [], "result": None}

@@ -7,17 +7,17 @@ from types import MappingProxyType
 from typing import Any
 
 from sandbox import routing
-from sandbox.cloudflare.account import Account, By
+from sandbox.cloudflare.account import ChangeAuthor, FakeAccount
 from sandbox.cloudflare.codes import UNREADABLE
-from sandbox.cloudflare.pages.state import Project
-from sandbox.cloudflare.tokens.state import Token
-from sandbox.cloudflare.workers.state import Worker
-from sandbox.server import Request, Response
+from sandbox.cloudflare.pages.state import FakePagesProject
+from sandbox.cloudflare.tokens.state import FakeCloudflareToken
+from sandbox.cloudflare.workers.state import FakeWorker
+from sandbox.server import HttpRequest, HttpResponse
 
 BASE = "/client/v4"
 
 
-class ApiError(Exception):
+class CloudflareRefusal(Exception):
     """Cloudflare says no: an entry of `errors`, and the HTTP status it comes with."""
 
     def __init__(self, code: int, message: str, *, status: int = 400) -> None:
@@ -27,7 +27,7 @@ class ApiError(Exception):
         self.status = status
 
 
-class NoRouteError(ApiError):
+class NoRouteRefusal(CloudflareRefusal):
     # developers.cloudflare.com/fundamentals/api/troubleshooting
 
     def __init__(self, path: str) -> None:
@@ -36,26 +36,26 @@ class NoRouteError(ApiError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class CloudflareAnswer:
     result: Any
     result_info: Mapping[str, Any] | None = None
     messages: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class CloudflareCall:
     """One authorised request."""
 
-    account: Account
-    token: Token
-    request: Request
+    account: FakeAccount
+    token: FakeCloudflareToken
+    request: HttpRequest
     parameters: Mapping[str, str]
     """Those of the path, decoded."""
 
-    def by(self, texts: Mapping[str, str] = MappingProxyType({})) -> By:
+    def by(self, texts: Mapping[str, str] = MappingProxyType({})) -> ChangeAuthor:
         """`texts` are the annotations that came with the request."""
         agent = self.request.headers.get("user-agent", "")
-        return By(
+        return ChangeAuthor(
             author=self.token.email,
             source="wrangler" if agent.startswith("wrangler/") else "api",
             message=texts.get("workers/message"),
@@ -63,30 +63,30 @@ class Call:
         )
 
     @property
-    def worker(self) -> Worker:
+    def worker(self) -> FakeWorker:
         """The Worker that the path names."""
         worker = self.account.workers.get(self.parameters["script"])
         if worker is None:
-            raise ApiError(10007, "This Worker does not exist on your account.", status=404)
+            raise CloudflareRefusal(10007, "This Worker does not exist on your account.", status=404)
         return worker
 
     @property
-    def project(self) -> Project:
+    def project(self) -> FakePagesProject:
         """The Pages project that the path names."""
         project = self.account.pages.projects.get(self.parameters["project"])
         if project is None:
             message = "Project not found. The specified project name does not match any of your existing projects."
-            raise ApiError(8000007, message, status=404)
+            raise CloudflareRefusal(8000007, message, status=404)
         return project
 
 
-Handler = Callable[[Call], Answer | Response]
+Handler = Callable[[CloudflareCall], CloudflareAnswer | HttpResponse]
 """A Response is for what has no envelope."""
 
 
 Routes = routing.Routes[str | None, Handler]
 """A route demands a permission of the token; None: any valid token will do."""
-Route = routing.Route[str | None, Handler]
+Route = routing.ApiRoute[str | None, Handler]
 
 
 Fields = Mapping[str, type | tuple[type, ...]]
@@ -97,10 +97,10 @@ MERGE_PATCH = "application/merge-patch+json"
 NUMBER = (int, float)
 
 
-def json_body(request: Request, content_type: str = JSON) -> Any:
+def json_body(request: HttpRequest, content_type: str = JSON) -> Any:
     if request.headers.get_content_type() != content_type:
         sent = request.headers.get("content-type", "no content type")
-        raise ApiError(UNREADABLE, f"Could not parse your request body: expected {content_type}, got {sent}.")
+        raise CloudflareRefusal(UNREADABLE, f"Could not parse your request body: expected {content_type}, got {sent}.")
     return parse(request.body)
 
 
@@ -108,7 +108,7 @@ def parse(text: bytes | str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ApiError(UNREADABLE, f"Could not parse your request body: {error}.") from error
+        raise CloudflareRefusal(UNREADABLE, f"Could not parse your request body: {error}.") from error
 
 
 def fields(value: Any, *, required: Fields, optional: Fields, at: str = "body") -> dict[str, Any]:
@@ -128,8 +128,8 @@ def fields(value: Any, *, required: Fields, optional: Fields, at: str = "body") 
     return value
 
 
-def invalid(at: str, problem: str) -> ApiError:
-    return ApiError(UNREADABLE, f"Invalid request: {at} {problem}.")
+def invalid(at: str, problem: str) -> CloudflareRefusal:
+    return CloudflareRefusal(UNREADABLE, f"Invalid request: {at} {problem}.")
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:

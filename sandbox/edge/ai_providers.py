@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
 
-from sandbox.clock import Clock
-from sandbox.records import Record
-from sandbox.server import Request, Response, Server
+from sandbox.clock import FakeClock
+from sandbox.records import RequestRecord
+from sandbox.server import HttpRequest, HttpResponse, Server
 from sandbox.switches import Switches
 
 BASES = {"iflow": "/iflow/v1", "groq": "/groq/openai/v1", "cerebras": "/cerebras/v1"}
@@ -27,7 +27,7 @@ MODELS = {"iflow": "qwen3-coder-plus", "groq": "llama-3.3-70b-versatile", "cereb
 
 
 @dataclass(kw_only=True)
-class Provider:
+class FakeAiProvider:
     name: str
     base_url: str
     keys: dict[str, bool] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Provider:
     """Seconds before each answer."""
     down: bool = False
     """Whether every answer is a 503."""
-    requests: list[Record] = field(default_factory=list)
+    requests: list[RequestRecord] = field(default_factory=list)
 
     def add_key(self, key: str) -> str:
         self.keys[key] = True
@@ -49,17 +49,17 @@ class Provider:
         return {name: value for name, value in vars(self).items() if name != "requests"}
 
 
-class Providers:
+class FakeAiProviders:
     """By name: `iflow`, `groq`, `cerebras`. One server for all."""
 
-    def __init__(self, clock: Clock, switches: Switches) -> None:
+    def __init__(self, clock: FakeClock, switches: Switches) -> None:
         self._clock = clock
         self._switches = switches
         self._closed = threading.Event()
         self._server = Server(self._answer)
-        self._all = {name: Provider(name=name, base_url=self._server.url + base) for name, base in BASES.items()}
+        self._all = {name: FakeAiProvider(name=name, base_url=self._server.url + base) for name, base in BASES.items()}
 
-    def __getitem__(self, name: str) -> Provider:
+    def __getitem__(self, name: str) -> FakeAiProvider:
         return self._all[name]
 
     @property
@@ -93,10 +93,10 @@ class Providers:
         headers["authorization"], headers["content-type"] = f"Bearer {key}", "application/json"
         asked = {"model": MODELS[name], "messages": [{"role": "user", "content": "ping"}]}
         target, body = f"{BASES[name]}/chat/completions", json.dumps(asked).encode()
-        response = self._answer(Request(method="POST", target=target, headers=headers, body=body))
+        response = self._answer(HttpRequest(method="POST", target=target, headers=headers, body=body))
         return response.status == 200 and "choices" in json.loads(response.body)
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         host = request.headers.get("host", "").lower()
         bases = {base: name for (real, base), name in REAL.items() if real == host} or {b: n for n, b in BASES.items()}
         name, path = next(
@@ -111,13 +111,13 @@ class Providers:
             return _json(404, {"error": {"message": f"Unknown request URL: {request.method} {request.path}"}})
         provider = self._all[name]
         known = (request.method, path) in {("GET", "/models"), ("POST", "/chat/completions")}
-        provider.requests.append(Record.of(request, at=self._clock.now(), unknown=not known))
+        provider.requests.append(RequestRecord.of(request, at=self._clock.now(), unknown=not known))
         self._closed.wait(provider.delay)
         response = self._answered(provider, path, request) if known else _refused(404, "Not found", "not_found")
         provider.requests[-1].status = response.status
         return response
 
-    def _answered(self, provider: Provider, path: str, request: Request) -> Response:
+    def _answered(self, provider: FakeAiProvider, path: str, request: HttpRequest) -> HttpResponse:
         if provider.down:
             return _refused(503, "Service unavailable", "service_unavailable")
         is_open = path == "/models" and provider.name == "iflow" and self._switches.iflow_models_open
@@ -129,7 +129,7 @@ class Providers:
             return _json(200, {"object": "list", "data": [model]})
         return _completion(provider.name, request, int(self._clock.now().timestamp()))
 
-    def _unauthorised(self, name: str) -> Response:
+    def _unauthorised(self, name: str) -> HttpResponse:
         """Each in its own words; none says whether the key ever was one."""
         if name == "iflow" and self._switches.iflow_refuses_with_200:
             return _json(200, {"status": "434", "msg": "Invalid apiKey", "body": None})
@@ -139,7 +139,7 @@ class Providers:
         return _refused(401, "Invalid API Key", "invalid_api_key")
 
 
-def _completion(name: str, request: Request, now: int) -> Response:
+def _completion(name: str, request: HttpRequest, now: int) -> HttpResponse:
     """One short answer, whatever was asked. No streaming."""
     try:
         asked = json.loads(request.body)
@@ -155,9 +155,9 @@ def _completion(name: str, request: Request, now: int) -> Response:
     return _json(200, {**made, "choices": [choice], "usage": usage})
 
 
-def _refused(status: int, message: str, code: str) -> Response:
+def _refused(status: int, message: str, code: str) -> HttpResponse:
     return _json(status, {"error": {"message": message, "type": "invalid_request_error", "code": code}})
 
 
-def _json(status: int, value: Mapping[str, Any]) -> Response:
-    return Response(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())
+def _json(status: int, value: Mapping[str, Any]) -> HttpResponse:
+    return HttpResponse(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())

@@ -26,12 +26,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.clock import Clock, timestamp
-from sandbox.cloudflare.d1.state import Memory
-from sandbox.cloudflare.workers.state import Version
-from sandbox.edge.front_door import Running
-from sandbox.edge.runtime_contract import Behaviour, Contract
-from sandbox.server import Request, Response
+from sandbox.clock import FakeClock, timestamp
+from sandbox.cloudflare.d1.state import InMemoryDatabases
+from sandbox.cloudflare.workers.state import FakeWorkerVersion
+from sandbox.edge.front_door import RunningVersion
+from sandbox.edge.runtime_contract import Behaviour, RuntimeContract
+from sandbox.server import HttpRequest, HttpResponse
 
 BEHAVIOUR = "SANDBOX_BEHAVIOUR"
 
@@ -41,18 +41,18 @@ _CHART = {
 }
 
 
-class Embedded:
-    def __init__(self, takes: Callable[[str, str], bool], clock: Clock, contract: Contract) -> None:
+class EmbeddedRuntime:
+    def __init__(self, takes: Callable[[str, str], bool], clock: FakeClock, contract: RuntimeContract) -> None:
         """`takes` says whether a provider, by its name, gives a completion for a key."""
         self._takes = takes
         self._contract = contract
         self._clock = clock
-        self.objects = Objects()
+        self.objects = EmbeddedObjects()
         self._closed = threading.Event()
-        self._databases = Memory()
+        self._databases = InMemoryDatabases()
         self.query = self._databases.query
 
-    def serve(self, running: Running, request: Request) -> Response:
+    def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         if running.worker == MAINTENANCE_WORKER:
             return answer_maintenance(running.version, request, self._clock.now())
         try:
@@ -62,7 +62,7 @@ class Embedded:
         behaviour |= behaviour.get("paths", {}).get(request.path, {})
         return self._contract.around(running, request, behaviour, partial(self._answered, running, request))
 
-    def _answered(self, running: Running, request: Request, behaviour: Behaviour) -> Response:
+    def _answered(self, running: RunningVersion, request: HttpRequest, behaviour: Behaviour) -> HttpResponse:
         if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
             return answered
         self._closed.wait(behaviour.get("delay", 0.0))
@@ -89,7 +89,7 @@ def _digest(value: str | None) -> str | None:
     return None if value is None else hashlib.sha256(value.encode()).hexdigest()
 
 
-def _healthy(version: Version, request: Request) -> tuple[int, dict[str, Any]]:
+def _healthy(version: FakeWorkerVersion, request: HttpRequest) -> tuple[int, dict[str, Any]]:
     match request.path:
         case "/health":
             return 200, {"status": "ok", **_echo(version)}
@@ -100,7 +100,7 @@ def _healthy(version: Version, request: Request) -> tuple[int, dict[str, Any]]:
     return 404, {"error": "not found"}
 
 
-def _echo(version: Version) -> dict[str, Any]:
+def _echo(version: FakeWorkerVersion) -> dict[str, Any]:
     """What a Worker reads from a version_metadata binding, where the version has one.
 
     developers.cloudflare.com/workers/runtime-apis/bindings/version-metadata
@@ -108,23 +108,23 @@ def _echo(version: Version) -> dict[str, Any]:
     return {"version": version_metadata(version)} if version.upload.bound("version_metadata") else {}
 
 
-def version_metadata(version: Version) -> dict[str, str]:
+def version_metadata(version: FakeWorkerVersion) -> dict[str, str]:
     tag = version.annotations.get("workers/tag", "")
     return {"id": version.id, "tag": tag, "timestamp": timestamp(version.created_on)}
 
 
-def _response(status: int, body: Any, content_type: str | None) -> Response:
+def _response(status: int, body: Any, content_type: str | None) -> HttpResponse:
     is_text = isinstance(body, str)
     content_type = content_type or ("text/plain; charset=utf-8" if is_text else "application/json")
     payload = body if is_text else json.dumps(body)
-    return Response(status=status, headers=[("content-type", content_type)], body=payload.encode())
+    return HttpResponse(status=status, headers=[("content-type", content_type)], body=payload.encode())
 
 
 INTERPRET = "/api/charts/interpret"
 _OBJECT_PATH = re.compile(r"/__ops/objects/([a-z0-9-]+)(/reset)?")
 
 
-class Objects:
+class EmbeddedObjects:
     """What Durable Objects count in memory goes with their version, what they store stays.
 
     A version that has `"objects": {"ai-mutex": {}}` in its behaviour counts each request to /api/charts/interpret, in
@@ -141,7 +141,7 @@ class Objects:
         self._resets: Counter[tuple[str, str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def answer(self, running: Running, request: Request, objects: Mapping[str, Any]) -> Response | None:
+    def answer(self, running: RunningVersion, request: HttpRequest, objects: Mapping[str, Any]) -> HttpResponse | None:
         """None where no object has a say in it."""
         with self._lock:
             if found := _OBJECT_PATH.fullmatch(request.path):
@@ -162,10 +162,10 @@ class Objects:
     def quota(self, worker: str, name: str) -> int:
         return self._quota[worker, name]
 
-    def _is_stuck(self, running: Running, name: str, rule: Mapping[str, Any]) -> bool:
+    def _is_stuck(self, running: RunningVersion, name: str, rule: Mapping[str, Any]) -> bool:
         return "stuck" in rule and self._memory[running.worker, running.version.id, name] >= rule["stuck"]
 
-    def _administer(self, running: Running, request: Request, name: str, *, reset: bool) -> Response:
+    def _administer(self, running: RunningVersion, request: HttpRequest, name: str, *, reset: bool) -> HttpResponse:
         token = running.secrets.get("ADMIN_TOKEN")
         if not token or not name or request.method != ("POST" if reset else "GET"):
             return _response(404, {"error": "not found"}, None)
@@ -187,11 +187,11 @@ _RETRY_AFTER = 600
 _CORS = [("access-control-allow-origin", "*"), ("access-control-expose-headers", "ops-maintenance, retry-after")]
 
 
-def answer_maintenance(version: Version, request: Request, now: datetime) -> Response:
+def answer_maintenance(version: FakeWorkerVersion, request: HttpRequest, now: datetime) -> HttpResponse:
     """Answer as the source of the Worker ops-maintenance does: a test holds this against workerd, which runs it."""
     run = version.upload.plain_text("RUN") or ""
     if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
-        return Response(status=204, headers=[*_preflight(request), ("ops-maintenance", run)])
+        return HttpResponse(status=204, headers=[*_preflight(request), ("ops-maintenance", run)])
     block = _maintenance_window(version, request) or _NO_WINDOW
     left = (datetime.fromisoformat(block["until"]) - now).total_seconds() if block["until"] else 0
     as_html = "text/html" in request.headers.get("accept", "")
@@ -200,7 +200,7 @@ def answer_maintenance(version: Version, request: Request, now: datetime) -> Res
         if as_html
         else json.dumps({"error": "maintenance", "message": block["message"]})
     )
-    return Response(
+    return HttpResponse(
         status=503,
         headers=[
             *_CORS,
@@ -214,7 +214,7 @@ def answer_maintenance(version: Version, request: Request, now: datetime) -> Res
     )
 
 
-def _preflight(request: Request) -> list[tuple[str, str]]:
+def _preflight(request: HttpRequest) -> list[tuple[str, str]]:
     return [
         *_CORS,
         ("access-control-allow-headers", request.headers.get("access-control-request-headers", "*")),
@@ -224,7 +224,7 @@ def _preflight(request: Request) -> list[tuple[str, str]]:
     ]
 
 
-def _maintenance_window(version: Version, request: Request) -> dict[str, Any] | None:
+def _maintenance_window(version: FakeWorkerVersion, request: HttpRequest) -> dict[str, Any] | None:
     host, path = request.headers.get("host", "").partition(":")[0], quote(request.path, safe="/%:@!$&'()*+,;=~")
     named = [b for b in version.upload.bindings if b["type"] == "json" and b["name"].startswith("BLOCK_")]
     blocks = [b["json"] for b in named if any(_is_at(closed[1], host) for closed in b["json"]["closed"])]

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sandbox.cloudflare.account import Account
+from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.d1.state import Statement
-from sandbox.cloudflare.pages.state import Deployment as PagesDeployment
-from sandbox.cloudflare.workers.state import Deployment, Version, Worker
+from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeployment
+from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
 from sandbox.cloudflare.zones.state import merged_slashes, normalized, workers_dev
 from sandbox.edge.injection import injected
-from sandbox.edge.site import Site, answer_with_assets
-from sandbox.server import Request, Response
+from sandbox.edge.site import SiteServer, answer_with_assets
+from sandbox.server import HttpRequest, HttpResponse
 
 LOCATION = "sandbox-location"
 """Header of a request → the location that it comes to. At Cloudflare, the network decides."""
@@ -27,11 +27,11 @@ SKIPS_CHALLENGE = "sandbox-skips-challenge"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class RunningVersion:
     """A version as it is deployed."""
 
     worker: str
-    version: Version
+    version: FakeWorkerVersion
     secrets: Mapping[str, str]
     beside: frozenset[str] = frozenset()
     """The versions that its deployment serves, itself among them; empty where it serves at an address of its own."""
@@ -42,7 +42,7 @@ class Running:
 class Runtime(Protocol):
     """Answers as the version does."""
 
-    def serve(self, running: Running, request: Request) -> Response: ...
+    def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse: ...
 
     def query(self, database: str, statements: Sequence[Statement]) -> list[dict[str, Any]]: ...
 
@@ -50,18 +50,18 @@ class Runtime(Protocol):
 
 
 class Edge:
-    def __init__(self, account: Account, runtime: Runtime) -> None:
+    def __init__(self, account: FakeAccount, runtime: Runtime) -> None:
         self.counts: Counter[str] = Counter()
         """Id of a version, or of a deployment of Pages → requests served."""
         self.routes: dict[str, str] = {}
         """Host → Worker, for hosts that are in no zone."""
         self._account = account
         self._runtime = runtime
-        self._site = Site()
+        self._site = SiteServer()
         self._random = random.Random(0)  # noqa: S311  (a split that falls the same way each time)
         self._lock = threading.Lock()
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         host = request.headers.get("host", "").partition(":")[0].lower()
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
             return _challenge()
@@ -76,11 +76,11 @@ class Edge:
             return _no_origin() if is_in_zone else _nothing_yet()
         return self._served(running, request)
 
-    def _incoming(self, request: Request) -> Request:
+    def _incoming(self, request: HttpRequest) -> HttpRequest:
         target = merged_slashes(request.target)
         return replace(request, target=normalized(target) if self._account.switches.urls_normalized else target)
 
-    def _served(self, running: Running, request: Request) -> Response:
+    def _served(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         with self._lock:
             self.counts[running.version.id] += 1
         if (asset := answer_with_assets(running.version.upload, request)) is not None:
@@ -88,7 +88,7 @@ class Edge:
         location = request.headers.get(LOCATION, running.location)
         return self._runtime.serve(replace(running, location=location), request)
 
-    def _page(self, deployment: PagesDeployment | None, host: str, request: Request) -> Response:
+    def _page(self, deployment: PagesDeployment | None, host: str, request: HttpRequest) -> HttpResponse:
         if deployment is None:
             return _nothing_yet()
         with self._lock:
@@ -99,29 +99,29 @@ class Edge:
         answer = self._site.answer(deployment, host, request, self._account.clock.now())
         return answer if host.endswith(".pages.dev") else injected(answer, switches)
 
-    def _preview(self, host: str) -> Running | None:
+    def _preview(self, host: str) -> RunningVersion | None:
         """A version by its own address, deployed or not, where previews are switched on."""
         name, version_id = workers_dev(host) or ("", "")
         worker = self._account.workers.get(name)
         if worker is None or not version_id or not worker.subdomain["previews_enabled"]:
             return None
         found = [version for version in worker.versions.values() if version.id.startswith(version_id)]
-        return Running(worker=name, version=found[0], secrets=found[0].upload.secrets) if found else None
+        return RunningVersion(worker=name, version=found[0], secrets=found[0].upload.secrets) if found else None
 
-    def _routed(self, host: str, request: Request) -> Running | None:
+    def _routed(self, host: str, request: HttpRequest) -> RunningVersion | None:
         worker = self._worker(host, request.target)
         deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
         if worker is None or deployment is None:
             return None
         chosen = self._choose(worker, deployment, request)
-        return Running(
+        return RunningVersion(
             worker=worker.name,
             version=worker.versions[chosen],
             secrets=deployment.secrets[chosen],
             beside=frozenset(deployment.percentages),
         )
 
-    def _worker(self, host: str, path: str) -> Worker | None:
+    def _worker(self, host: str, path: str) -> FakeWorker | None:
         """By zone or on workers.dev; at any other host a Worker that is the only one answers."""
         workers = self._account.workers
         if zone := self._account.zones.of(host):
@@ -133,7 +133,7 @@ class Edge:
             return next(iter(workers.values()))
         return workers.get(self.routes.get(host, ""))
 
-    def _choose(self, worker: Worker, deployment: Deployment, request: Request) -> str:
+    def _choose(self, worker: FakeWorker, deployment: FakeWorkerDeployment, request: HttpRequest) -> str:
         """An override holds for a version of the deployment, and is passed over otherwise.
 
         developers.cloudflare.com/workers/versions-and-deployments/version-overrides
@@ -146,34 +146,34 @@ class Edge:
             return str(self._random.choices(ids, shares)[0])
 
 
-def _is_challenged(host: str, request: Request) -> bool:
+def _is_challenged(host: str, request: HttpRequest) -> bool:
     """A zone's rules do not reach the hosts of Cloudflare's own domains."""
     return not host.endswith((".pages.dev", ".workers.dev")) and SKIPS_CHALLENGE not in request.headers.values()
 
 
-def _challenge() -> Response:
+def _challenge() -> HttpResponse:
     """As developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response has it."""
     headers = [("content-type", "text/html; charset=UTF-8"), ("cf-mitigated", "challenge"), ("server", "cloudflare")]
     page = b"<!DOCTYPE html><title>Just a moment...</title><script>window._cf_chl_opt = {cType: 'managed'}</script>"
-    return Response(status=403, headers=headers, body=page)
+    return HttpResponse(status=403, headers=headers, body=page)
 
 
-def _login(host: str) -> Response:
+def _login(host: str) -> HttpResponse:
     """As Access sends a visitor without a session to the team's login."""
     location = f"https://team.cloudflareaccess.com/cdn-cgi/access/login/{host}"
-    return Response(status=302, headers=[("location", location)])
+    return HttpResponse(status=302, headers=[("location", location)])
 
 
-def _no_origin() -> Response:
+def _no_origin() -> HttpResponse:
     """A zone's host that no Worker answers goes to its origin, and a sandbox has none."""
-    return Response(status=522, headers=[("content-type", "text/plain")], body=b"error code: 522")
+    return HttpResponse(status=522, headers=[("content-type", "text/plain")], body=b"error code: 522")
 
 
-def _nothing_yet() -> Response:
-    return Response(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
+def _nothing_yet() -> HttpResponse:
+    return HttpResponse(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
 
 
-def _overrides(request: Request) -> dict[str, str]:
+def _overrides(request: HttpRequest) -> dict[str, str]:
     """A structured-field dictionary with strings for values (RFC 9651)."""
     header = ", ".join(request.headers.get_all("cloudflare-workers-version-overrides", []))
     return dict(re.findall(r'(?:^|,)\s*([a-z*][a-z0-9_.*-]*)="([^"]*)"', header))

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sandbox.clock import Clock
-from sandbox.cloudflare.kv.state import Kv
-from sandbox.edge.front_door import Running
-from sandbox.server import Request, Response
+from sandbox.clock import FakeClock
+from sandbox.cloudflare.kv.state import KvStore
+from sandbox.edge.front_door import RunningVersion
+from sandbox.server import HttpRequest, HttpResponse
 
 VERSION = 1
 
@@ -131,7 +131,7 @@ Headers = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class InEffect:
+class EffectiveSettings:
     """Here and now. Limits and switches by name, as they are shown, and what is not shown beside it."""
 
     revision: str | None
@@ -147,8 +147,8 @@ class InEffect:
         return None if shown is None else str(shown["state"])
 
 
-class Contract:
-    def __init__(self, kv: Kv, clock: Clock) -> None:
+class RuntimeContract:
+    def __init__(self, kv: KvStore, clock: FakeClock) -> None:
         self._kv = kv
         self._clock = clock
         self._lock = threading.Lock()
@@ -160,8 +160,12 @@ class Contract:
         """Worker → provider → `ok` and `failed`: what it shows of them."""
 
     def around(
-        self, running: Running, request: Request, behaviour: Behaviour, answer: Callable[[Behaviour], Response]
-    ) -> Response:
+        self,
+        running: RunningVersion,
+        request: HttpRequest,
+        behaviour: Behaviour,
+        answer: Callable[[Behaviour], HttpResponse],
+    ) -> HttpResponse:
         """What the contract answers; else what `answer` does, given the behaviour that the switches leave."""
         binding = running.version.upload.bound("kv_namespace", BINDING)
         if binding is None or "runtime" not in behaviour:
@@ -187,7 +191,7 @@ class Contract:
         response.headers += headers
         return response
 
-    def _in_effect(self, running: Running, namespace: str, declared: Mapping[str, Any]) -> InEffect:
+    def _in_effect(self, running: RunningVersion, namespace: str, declared: Mapping[str, Any]) -> EffectiveSettings:
         now = self._clock.now()
         written = self._read(running, namespace, "ops/limits", is_limits)
         own = {name: {"probe": False, **limit} for name, limit in declared.get("limits", {}).items()}
@@ -197,7 +201,7 @@ class Contract:
             for name in declared.get("switches", {})
         }
         lasting = {name: value for name, value in values.items() if value and not _is_over(value["until"], now)}
-        return InEffect(
+        return EffectiveSettings(
             revision=written["revision"] if written else None,
             limits={name: _limit(value, now) for name, value in limits.items()},
             probed=frozenset(name for name, value in limits.items() if value.get("probe")),
@@ -208,7 +212,7 @@ class Contract:
         )
 
     def _read(
-        self, running: Running, namespace: str, key: str, fits: Callable[[Any], bool]
+        self, running: RunningVersion, namespace: str, key: str, fits: Callable[[Any], bool]
     ) -> Mapping[str, Any] | None:
         """The value of now, or the last one that was good; None where there never was one."""
         where = (running.location, running.version.id, key)
@@ -221,7 +225,7 @@ class Contract:
             self._last[where] = value
         return self._last.get(where)
 
-    def _shown(self, running: Running, declared: Mapping[str, Any], now: InEffect) -> dict[str, Any]:
+    def _shown(self, running: RunningVersion, declared: Mapping[str, Any], now: EffectiveSettings) -> dict[str, Any]:
         has_id = running.version.upload.bound("version_metadata") is not None
         shown: dict[str, Any] = {
             "contract": VERSION,
@@ -235,14 +239,14 @@ class Contract:
             shown["ai"] = {"seconds": _AI_SECONDS, "order": order, "outcomes": outcomes}
         return shown
 
-    def _refused(self, now: InEffect, switch: str) -> Response:
+    def _refused(self, now: EffectiveSettings, switch: str) -> HttpResponse:
         said = now.said.get(switch, {"message": "", "until": None})
         left = moment(said["until"]) - self._clock.now() if said["until"] else None
         after = _RETRY_AFTER if left is None else math.ceil(left.total_seconds())
         mark = [("ops-maintenance", "switch")] if switch == "maintenance" else []
         return _json(503, {"error": said["message"] or "unavailable"}, [("retry-after", str(after)), *mark])
 
-    def _probe(self, running: Running, request: Request, now: InEffect) -> Response:
+    def _probe(self, running: RunningVersion, request: HttpRequest, now: EffectiveSettings) -> HttpResponse:
         """Counts in a bucket of its own, and does nothing else."""
         name, mark = request.path.removeprefix(_PROBES), request.headers.get("ops-probe", "")
         if request.method != "GET" or name not in now.probed:
@@ -251,9 +255,11 @@ class Contract:
             return _json(400, {"error": "Ops-Probe must be 8 to 64 letters, digits or hyphens"}, [])
         bucket = hashlib.sha256(mark.encode()).digest()[0] % _PROBE_BUCKETS
         taken, headers = self._count(running.worker, name, now, f"probe {bucket}")
-        return Response(status=204, headers=headers) if taken else _json(429, {"error": "too many requests"}, headers)
+        return (
+            HttpResponse(status=204, headers=headers) if taken else _json(429, {"error": "too many requests"}, headers)
+        )
 
-    def _count(self, worker: str, name: str, now: InEffect, who: str) -> tuple[bool, Headers]:
+    def _count(self, worker: str, name: str, now: EffectiveSettings, who: str) -> tuple[bool, Headers]:
         """Whether one more is let through, and what the answer says of it.
 
         datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers
@@ -294,7 +300,7 @@ def _is_over(until: str | None, now: datetime) -> bool:
     return until is not None and moment(until) <= now
 
 
-def _is_closed(now: InEffect, path: str) -> bool:
+def _is_closed(now: EffectiveSettings, path: str) -> bool:
     if now.state("maintenance") != "on" or path == "/health" or path.startswith(("/health/", "/__ops/")):
         return False
     paths = now.said.get("maintenance", {"paths": []})["paths"]
@@ -307,7 +313,7 @@ def _counted(path: str) -> str:
     return "ai" if path.startswith(_AI_PATHS) else ""
 
 
-def _who(key: str, request: Request) -> str:
+def _who(key: str, request: HttpRequest) -> str:
     address = f"ip {request.headers.get('cf-connecting-ip', '127.0.0.1')}"
     user = request.headers.get("authorization") if key == "user" else None
     return f"user {user}" if user else address
@@ -320,7 +326,7 @@ def _order(order: Any, state: str | None) -> list[str]:
     return sorted(order, key=lambda name: name != state)
 
 
-def _switched(behaviour: Behaviour, now: InEffect, path: str) -> Behaviour:
+def _switched(behaviour: Behaviour, now: EffectiveSettings, path: str) -> Behaviour:
     """What `switched` says of the states that are in effect, for this path."""
     for name, states in behaviour.get("switched", {}).items():
         told = states.get(now.state(name), {})
@@ -329,6 +335,6 @@ def _switched(behaviour: Behaviour, now: InEffect, path: str) -> Behaviour:
     return {}
 
 
-def _json(status: int, value: Mapping[str, Any], headers: Headers) -> Response:
+def _json(status: int, value: Mapping[str, Any], headers: Headers) -> HttpResponse:
     body = json.dumps(value).encode()
-    return Response(status=status, headers=[("content-type", "application/json"), *headers], body=body)
+    return HttpResponse(status=status, headers=[("content-type", "application/json"), *headers], body=body)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote, unquote, urlsplit
 
-from sandbox.cloudflare.pages.state import Asset, Deployment
-from sandbox.cloudflare.workers.state import Upload
-from sandbox.server import Request, Response
+from sandbox.cloudflare.pages.state import Asset, FakePagesDeployment
+from sandbox.cloudflare.workers.state import WorkerUpload
+from sandbox.server import HttpRequest, HttpResponse
 
 KEPT = timedelta(days=7)
 """How long an address goes on answering with a file that it once served and that the deployment does not have."""
@@ -19,16 +19,16 @@ KEPT = timedelta(days=7)
 _HEADERS = [("access-control-allow-origin", "*"), ("referrer-policy", "strict-origin-when-cross-origin")]
 
 
-class Site:
+class SiteServer:
     """All sites of Pages: what one address served before is remembered, as the edge does it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Asset, datetime]] = {}
         """Host and target → what it last answered with, and when."""
 
-    def answer(self, deployment: Deployment, host: str, request: Request, now: datetime) -> Response:
+    def answer(self, deployment: FakePagesDeployment, host: str, request: HttpRequest, now: datetime) -> HttpResponse:
         if request.method not in {"GET", "HEAD"}:
-            return Response(status=405, headers=[*_HEADERS])
+            return HttpResponse(status=405, headers=[*_HEADERS])
         address, path = host + request.target, unquote(request.path)
         match find(deployment.files, path):
             case Asset() as asset:
@@ -37,7 +37,7 @@ class Site:
             case str() as elsewhere:
                 query = urlsplit(request.target).query
                 location = f"/{quote(elsewhere.lstrip('/'), safe=_UNQUOTED)}{query and '?'}{query}"
-                return Response(status=308, headers=[("location", location), *_HEADERS])
+                return HttpResponse(status=308, headers=[("location", location), *_HEADERS])
         kept, at = self._kept.get(address, (None, now))
         if kept is not None and now - at < KEPT:
             return _served(kept, host, request)
@@ -85,10 +85,10 @@ def _not_found_pages(files: Mapping[str, Asset], path: str) -> Iterator[Asset]:
             yield page
 
 
-def _served(asset: Asset, host: str, request: Request) -> Response:
+def _served(asset: Asset, host: str, request: HttpRequest) -> HttpResponse:
     etag = f'"{asset.key}"'
     if request.headers.get("if-none-match") in {etag, f"W/{etag}"}:
-        return Response(status=304, headers=[*_HEADERS])
+        return HttpResponse(status=304, headers=[*_HEADERS])
     headers = [
         ("content-type", _type(asset)),
         ("etag", etag),
@@ -98,12 +98,12 @@ def _served(asset: Asset, host: str, request: Request) -> Response:
     ]
     if host.endswith(".pages.dev") and host.count(".") > 2:
         headers.append(("x-robots-tag", "noindex"))
-    return Response(status=200, headers=headers, body=asset.content)
+    return HttpResponse(status=200, headers=headers, body=asset.content)
 
 
-def _nothing(page: Asset | None) -> Response:
+def _nothing(page: Asset | None) -> HttpResponse:
     headers = [("content-type", _type(page)), ("x-content-type-options", "nosniff")] if page else []
-    return Response(
+    return HttpResponse(
         status=404, headers=[*headers, ("cache-control", "no-store"), *_HEADERS], body=page.content if page else b""
     )
 
@@ -113,7 +113,7 @@ def _type(asset: Asset) -> str:
     return f"{asset.content_type}; charset=utf-8" if text else asset.content_type
 
 
-def answer_with_assets(upload: Upload, request: Request) -> Response | None:
+def answer_with_assets(upload: WorkerUpload, request: HttpRequest) -> HttpResponse | None:
     """Answer with a file before the Worker's code runs; None: the code answers.
 
     `run_worker_first` lets the code run first.
@@ -125,19 +125,19 @@ def answer_with_assets(upload: Upload, request: Request) -> Response | None:
             return _served_asset(asset, 200)
         case str() as elsewhere:
             query = urlsplit(request.target).query
-            return Response(status=307, headers=[("location", f"{quote(elsewhere)}{query and '?'}{query}")])
+            return HttpResponse(status=307, headers=[("location", f"{quote(elsewhere)}{query and '?'}{query}")])
     return None if upload.main_module else _without_asset(upload)
 
 
-def _without_asset(upload: Upload) -> Response:
+def _without_asset(upload: WorkerUpload) -> HttpResponse:
     """`not_found_handling`; without it, an empty 404."""
     page, status = {"single-page-application": ("/index.html", 200), "404-page": ("/404.html", 404)}.get(
         upload.assets_config.get("not_found_handling", ""), ("", 404)
     )
     asset = upload.assets.get(page)
-    return Response(status=404) if asset is None else _served_asset(asset, status)
+    return HttpResponse(status=404) if asset is None else _served_asset(asset, status)
 
 
-def _served_asset(asset: Asset, status: int) -> Response:
+def _served_asset(asset: Asset, status: int) -> HttpResponse:
     headers = [("content-type", asset.content_type), ("etag", f'"{asset.key}"')]
-    return Response(status=status, headers=headers, body=asset.content)
+    return HttpResponse(status=status, headers=headers, body=asset.content)

@@ -7,21 +7,21 @@ from typing import Any
 
 from sandbox.github.actions import api as actions
 from sandbox.github.actions import run_control_api as run_control
-from sandbox.github.call import DOCS, Answer, ApiError, Call, Route, not_found
+from sandbox.github.call import DOCS, GitHubAnswer, GitHubCall, GitHubRefusal, Route, not_found
 from sandbox.github.git import api as git
 from sandbox.github.issues import api as issues
 from sandbox.github.issues import comments_api as comments
 from sandbox.github.issues import labels_api as labels
-from sandbox.github.issues.state import Issue
+from sandbox.github.issues.state import FakeIssue
 from sandbox.github.pulls import api as pulls
 from sandbox.github.repository import Repository
 from sandbox.github.secrets import api as secrets
 from sandbox.github.urls import Urls
 from sandbox.github.users import api as users
 from sandbox.github.users.state import IdentityError
-from sandbox.github.users.tokens import Token, Tokens
+from sandbox.github.users.tokens import FakeGitHubToken, GitHubTokens
 from sandbox.routing import Router
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 
 ENTERPRISE = "/api/v3"
 """Above every path of an Enterprise Server: docs.github.com/enterprise-server/rest."""
@@ -31,17 +31,17 @@ ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 
 class Api:
-    def __init__(self, repository: Repository, tokens: Tokens) -> None:
+    def __init__(self, repository: Repository, tokens: GitHubTokens) -> None:
         self._repository = repository
         self._tokens = tokens
 
-    def knows(self, request: Request) -> bool:
+    def knows(self, request: HttpRequest) -> bool:
         """Whether there is a route of that method and path."""
         return ROUTER.match(request.method, request.path) is not None
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         found = ROUTER.match(request.method, request.path)
-        token: Token | None = None
+        token: FakeGitHubToken | None = None
         with self._repository.lock:
             try:
                 token = self._token(request)
@@ -49,33 +49,33 @@ class Api:
                 if found is None:
                     raise not_found()
                 answer = self._handle(request, counted, *found)
-            except ApiError as error:
+            except GitHubRefusal as error:
                 answer = _failure(error, found[0] if found else None)
             return _response(answer, self._headers(token))
 
-    def _token(self, request: Request) -> Token | None:
+    def _token(self, request: HttpRequest) -> FakeGitHubToken | None:
         repository = self._repository
         try:
             return self._tokens.of(request.headers.get("authorization", ""), repository.clock.now(), repository.bot_of)
         except IdentityError as error:
-            raise ApiError(error.status, error.message) from None
+            raise GitHubRefusal(error.status, error.message) from None
 
-    def _authenticate(self, request: Request, token: Token | None) -> Token:
+    def _authenticate(self, request: HttpRequest, token: FakeGitHubToken | None) -> FakeGitHubToken:
         # docs.github.com/rest/authentication/authenticating-to-the-rest-api
         if "user-agent" not in request.headers:
-            raise ApiError(
+            raise GitHubRefusal(
                 403, "Request forbidden by administrative rules. Please make sure it has a User-Agent header."
             )
         if "authorization" not in request.headers:
-            raise ApiError(401, "Requires authentication")
+            raise GitHubRefusal(401, "Requires authentication")
         if token is None:
-            raise ApiError(401, "Bad credentials")
+            raise GitHubRefusal(401, "Bad credentials")
         if request.path != "/rate_limit" and not self._repository.rates.count(token):
-            raise ApiError(403, f"API rate limit exceeded for user ID {token.user.id}.")
+            raise GitHubRefusal(403, f"API rate limit exceeded for user ID {token.user.id}.")
         return token
 
-    def _handle(self, request: Request, token: Token, route: Route, parameters: Any) -> Answer:
-        call = Call(
+    def _handle(self, request: HttpRequest, token: FakeGitHubToken, route: Route, parameters: Any) -> GitHubAnswer:
+        call = GitHubCall(
             repository=self._repository,
             token=token,
             tokens=self._tokens,
@@ -87,7 +87,7 @@ class Api:
         self._authorise(call, route)
         return route.handler(call)
 
-    def _authorise(self, call: Call, route: Route) -> None:
+    def _authorise(self, call: GitHubCall, route: Route) -> None:
         """What may not even be read is not there; what may be read and not changed is forbidden."""
         if "repo" not in call.parameters:
             return
@@ -96,11 +96,11 @@ class Api:
             raise not_found()
         needed = route.access.permission
         if needed is not None and not _permits(call, needed):
-            raise not_found() if call.token.kind == "classic" else ApiError(403, call.token.refusal)
+            raise not_found() if call.token.kind == "classic" else GitHubRefusal(403, call.token.refusal)
         if not call.may(route.access.needed_role):
-            raise ApiError(403, "Must have admin rights to Repository.")
+            raise GitHubRefusal(403, "Must have admin rights to Repository.")
 
-    def _urls(self, request: Request) -> Urls:
+    def _urls(self, request: HttpRequest) -> Urls:
         """The addresses in the answer are those of the host that was asked."""
         own = self._repository.urls
         switches = self._repository.switches
@@ -112,7 +112,7 @@ class Api:
         html = f"{scheme}://{host.removeprefix('api.')}"
         return Urls(api=f"{scheme}://{host}{base}", html=html, full_name=own.full_name)
 
-    def _headers(self, token: Token | None) -> list[tuple[str, str]]:
+    def _headers(self, token: FakeGitHubToken | None) -> list[tuple[str, str]]:
         # docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#checking-the-status-of-your-rate-limit
         headers = [
             ("server", "github.com"),
@@ -128,7 +128,7 @@ class Api:
         return headers + [(f"x-ratelimit-{name}", str(value)) for name, value in rates.items()]
 
 
-def _permits(call: Call, permission: str) -> bool:
+def _permits(call: GitHubCall, permission: str) -> bool:
     """On a pull request, the right to pull requests stands in for the right to issues."""
     if call.token.may(permission):
         return True
@@ -139,7 +139,7 @@ def _permits(call: Call, permission: str) -> bool:
     )
 
 
-def _thread(call: Call) -> Issue | None:
+def _thread(call: GitHubCall) -> FakeIssue | None:
     """The issue or pull request that the path is about, by its number or by a comment's id."""
     threads, parameters = call.repository.threads, call.parameters
     if "issue_number" in parameters:
@@ -148,17 +148,17 @@ def _thread(call: Call) -> Issue | None:
     return next((one for one in threads.values() if wanted in {str(comment.id) for comment in one.comments}), None)
 
 
-def _response(answer: Answer, headers: list[tuple[str, str]]) -> Response:
+def _response(answer: GitHubAnswer, headers: list[tuple[str, str]]) -> HttpResponse:
     if isinstance(answer.body, bytes):
-        return Response(status=answer.status, headers=[*headers, *answer.headers], body=answer.body)
+        return HttpResponse(status=answer.status, headers=[*headers, *answer.headers], body=answer.body)
     body = b"" if answer.body is None else json.dumps(answer.body).encode()
     typed = [("content-type", "application/json; charset=utf-8")] if body else []
-    return Response(status=answer.status, headers=[*headers, *typed, *answer.headers], body=body)
+    return HttpResponse(status=answer.status, headers=[*headers, *typed, *answer.headers], body=body)
 
 
-def _failure(error: ApiError, route: Route | None) -> Answer:
+def _failure(error: GitHubRefusal, route: Route | None) -> GitHubAnswer:
     # docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api
-    return Answer(
+    return GitHubAnswer(
         status=error.status,
         body={
             "message": error.message,

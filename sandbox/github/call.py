@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from sandbox import routing
-from sandbox.github.issues.state import LONGEST_BODY, Issue
+from sandbox.github.issues.state import LONGEST_BODY, FakeIssue
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls
-from sandbox.github.users.state import By, Role, User, reaches
-from sandbox.github.users.tokens import Token, Tokens
-from sandbox.server import Request
+from sandbox.github.users.state import GitHubActor, Role, User, reaches
+from sandbox.github.users.tokens import FakeGitHubToken, GitHubTokens
+from sandbox.server import HttpRequest
 
 REPO = "/repos/{owner}/{repo}"
 DOCS = "https://docs.github.com/rest"
@@ -20,7 +20,7 @@ DOCS = "https://docs.github.com/rest"
 T = TypeVar("T")
 
 
-class ApiError(Exception):
+class GitHubRefusal(Exception):
     """GitHub says no."""
 
     def __init__(self, status: int, message: str, *errors: Mapping[str, Any]) -> None:
@@ -30,37 +30,37 @@ class ApiError(Exception):
         self.errors = errors
 
 
-def not_found() -> ApiError:
-    return ApiError(404, "Not Found")
+def not_found() -> GitHubRefusal:
+    return GitHubRefusal(404, "Not Found")
 
 
-def invalid(resource: str, field: str, code: str, **more: Any) -> ApiError:
+def invalid(resource: str, field: str, code: str, **more: Any) -> GitHubRefusal:
     # docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api#validation-failed
-    return ApiError(422, "Validation Failed", {**more, "resource": resource, "field": field, "code": code})
+    return GitHubRefusal(422, "Validation Failed", {**more, "resource": resource, "field": field, "code": code})
 
 
-def custom(resource: str, field: str, message: str) -> ApiError:
+def custom(resource: str, field: str, message: str) -> GitHubRefusal:
     return invalid(resource, field, "custom", message=message)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class GitHubAnswer:
     status: int = 200
     body: Any = None
     headers: Sequence[tuple[str, str]] = ()
 
 
-NO_CONTENT = Answer(status=204)
+NO_CONTENT = GitHubAnswer(status=204)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class GitHubCall:
     """One authorised request."""
 
     repository: Repository
-    token: Token
-    tokens: Tokens
-    request: Request
+    token: FakeGitHubToken
+    tokens: GitHubTokens
+    request: HttpRequest
     urls: Urls
     parameters: Mapping[str, str]
     """Those of the path, decoded."""
@@ -71,11 +71,11 @@ class Call:
         return self.token.user
 
     @property
-    def by(self) -> By:
-        return By(user=self.token.user, app=self.token.app)
+    def by(self) -> GitHubActor:
+        return GitHubActor(user=self.token.user, app=self.token.app)
 
     @property
-    def issue(self) -> Issue:
+    def issue(self) -> FakeIssue:
         """The one that the path names."""
         issue = self.repository.threads.get(self.number("issue_number"))
         if issue is None:
@@ -99,7 +99,7 @@ class Call:
             raise invalid("Search", name, "invalid", value=value)
         return value
 
-    def page(self, items: Iterable[T], shape: Callable[[T], Any], *, under: str | None = None) -> Answer:
+    def page(self, items: Iterable[T], shape: Callable[[T], Any], *, under: str | None = None) -> GitHubAnswer:
         """One page of a list; `under` is the key it stands beneath, beside `total_count`.
 
         docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
@@ -110,7 +110,7 @@ class Call:
         shown = [shape(item) for item in listed[(number - 1) * size : number * size]]
         last = max(1, -(-len(listed) // size))
         body = shown if under is None else {"total_count": len(listed), under: shown}
-        return Answer(body=body, headers=self._links(number, last))
+        return GitHubAnswer(body=body, headers=self._links(number, last))
 
     def _at_least_one(self, name: str, default: int) -> int:
         text = self.query.get(name, "")
@@ -126,11 +126,11 @@ class Call:
         return [("link", ", ".join(links))]
 
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[GitHubCall], GitHubAnswer]
 
 
 @dataclass(frozen=True)
-class Access:
+class RouteAccess:
     """What a route demands."""
 
     permission: str | None
@@ -145,8 +145,8 @@ class Access:
         return self.role or ("write" if self.permission and self.permission.endswith(":write") else "read")
 
 
-Routes = routing.Routes[Access, Handler]
-Route = routing.Route[Access, Handler]
+Routes = routing.Routes[RouteAccess, Handler]
+Route = routing.ApiRoute[RouteAccess, Handler]
 
 
 Fields = Mapping[str, type | tuple[type, ...]]
@@ -155,22 +155,22 @@ Fields = Mapping[str, type | tuple[type, ...]]
 TEXT = (str, type(None))
 
 
-def parse(call: Call) -> Any:
+def parse(call: GitHubCall) -> Any:
     """No body is an empty object."""
     try:
         return json.loads(call.request.body or b"{}")
     except ValueError as error:
-        raise ApiError(400, "Problems parsing JSON") from error
+        raise GitHubRefusal(400, "Problems parsing JSON") from error
 
 
-def fields(call: Call, *, required: Fields | None = None, optional: Fields | None = None) -> dict[str, Any]:
+def fields(call: GitHubCall, *, required: Fields | None = None, optional: Fields | None = None) -> dict[str, Any]:
     """The body, an object with these fields and no other."""
     return checked(parse(call), required=required or {}, optional=optional or {})
 
 
 def checked(value: Any, *, required: Fields, optional: Fields) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ApiError(400, "Body should be a JSON object")
+        raise GitHubRefusal(400, "Body should be a JSON object")
     known = {**required, **optional}
     for name in value:
         if name not in known:
@@ -184,9 +184,9 @@ def checked(value: Any, *, required: Fields, optional: Fields) -> dict[str, Any]
     return value
 
 
-def refused(problem: str) -> ApiError:
+def refused(problem: str) -> GitHubRefusal:
     """What GitHub says where the body does not fit the schema of the endpoint."""
-    return ApiError(
+    return GitHubRefusal(
         422, f"Invalid request.\n\n{problem}", {"resource": "Request", "code": "invalid", "message": problem}
     )
 

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.github.issues import serializers
-from sandbox.github.issues.state import Issue
+from sandbox.github.issues.state import FakeIssue
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
 from sandbox.github.users import serializers as users
-from sandbox.github.users.state import By
+from sandbox.github.users.state import GitHubActor
 
 
-def deliver(repository: Repository, by: By, event: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def deliver(repository: Repository, by: GitHubActor, event: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Those fields, and where it happened and who did it."""
     return repository.deliver(event, by, compose(repository, by, fields))
 
 
-def compose(repository: Repository, by: By, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def compose(repository: Repository, by: GitHubActor, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """The payload, not delivered yet."""
     urls = repository.urls
     where = {
@@ -30,7 +30,9 @@ def compose(repository: Repository, by: By, fields: Mapping[str, Any]) -> Mappin
     return {**fields, **where}
 
 
-def deliver_issue(repository: Repository, by: By, action: str, issue: Issue, **fields: Any) -> Mapping[str, Any]:
+def deliver_issue(
+    repository: Repository, by: GitHubActor, action: str, issue: FakeIssue, **fields: Any
+) -> Mapping[str, Any]:
     """`issues`, or `pull_request` where it is one."""
     if issue.pull is None:
         shown = {"action": action, "issue": serializers.issue(issue, repository.urls), **fields}

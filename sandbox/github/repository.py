@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sandbox.clock import Clock
-from sandbox.github.actions.state import Deployment, Run, RunChange, Workflow
+from sandbox.clock import FakeClock
+from sandbox.github.actions.state import FakeGitHubDeployment, FakeRun, RunChange, Workflow
 from sandbox.github.git.state import Git
-from sandbox.github.issues.state import Issue, Label
-from sandbox.github.secrets.state import Environment, Vault
+from sandbox.github.issues.state import FakeIssue, FakeLabel
+from sandbox.github.secrets.state import FakeEnvironment, Vault
 from sandbox.github.urls import Urls
-from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, By, Kind, Role, User
-from sandbox.github.users.tokens import Rates
+from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, GitHubActor, Kind, Role, User
+from sandbox.github.users.tokens import RateLimits
 from sandbox.switches import GitHubSwitches
 
 
@@ -25,7 +25,7 @@ class Delivery(NamedTuple):
 
 
 class Repository:
-    def __init__(self, urls: Urls, clock: Clock, switches: GitHubSwitches) -> None:
+    def __init__(self, urls: Urls, clock: FakeClock, switches: GitHubSwitches) -> None:
         self.urls = urls
         self.clock = clock
         self.switches = switches
@@ -38,26 +38,26 @@ class Repository:
         self._users: dict[str, User] = {}
         self.owner = self.add_user(self.owner_login, "Organization", None)
         self.actions_bot = self.add_user(ACTIONS_BOT, "Bot", None)
-        self.labels: dict[str, Label] = {}
+        self.labels: dict[str, FakeLabel] = {}
         """By the name in lower case."""
-        self.threads: dict[int, Issue] = {}
+        self.threads: dict[int, FakeIssue] = {}
         """Issues and pull requests, which share their numbers."""
         self.git = Git()
         self.workflows: dict[str, Workflow] = {}
         """By path; those once seen stay."""
-        self.runs: dict[int, Run] = {}
-        self.deployments: dict[int, Deployment] = {}
+        self.runs: dict[int, FakeRun] = {}
+        self.deployments: dict[int, FakeGitHubDeployment] = {}
         self.vault = Vault()
-        self.environments: dict[str, Environment] = {}
+        self.environments: dict[str, FakeEnvironment] = {}
         self.deliveries: list[Delivery] = []
         self.listeners: list[Callable[[Delivery], object]] = []
         """Told of each delivery, under the lock. They raise nothing."""
         self.run_listeners: list[Callable[[RunChange], object]] = []
         """Called with each change of a run by a person, under the lock."""
-        self.rates = Rates(clock)
+        self.rates = RateLimits(clock)
         self.created_at = self.now()
 
-    def now(self, by: By | None = None) -> datetime:
+    def now(self, by: GitHubActor | None = None) -> datetime:
         """In whole seconds, as GitHub keeps times."""
         at = by.at if by else None
         return (at or self.clock.now()).replace(microsecond=0)
@@ -102,7 +102,7 @@ class Repository:
         for listener in self.run_listeners:
             listener(change)
 
-    def deliver(self, event: str, by: By, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    def deliver(self, event: str, by: GitHubActor, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """What GITHUB_TOKEN caused is not delivered, except for what starts a workflow all the same.
 
         docs.github.com/actions/concepts/security/github_token#when-github_token-triggers-workflow-runs

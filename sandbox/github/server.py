@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox import control
-from sandbox.clock import Clock
+from sandbox.clock import FakeClock
 from sandbox.faults import Fault, Faults
 from sandbox.github.actions.fixtures import ActionsSeeds
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 from sandbox.github.api import ENTERPRISE, Api
 from sandbox.github.call import DOCS
 from sandbox.github.git.fixtures import GitSeeds
@@ -22,10 +22,10 @@ from sandbox.github.issues.fixtures import IssueSeeds
 from sandbox.github.repository import Delivery, Repository
 from sandbox.github.urls import Urls
 from sandbox.github.users.fixtures import PeopleSeeds
-from sandbox.github.users.state import By
-from sandbox.github.users.tokens import Tokens
-from sandbox.records import Record
-from sandbox.server import Request, Response, Server, UnixServer
+from sandbox.github.users.state import GitHubActor
+from sandbox.github.users.tokens import GitHubTokens
+from sandbox.records import RequestRecord
+from sandbox.server import HttpRequest, HttpResponse, Server, UnixServer
 from sandbox.switches import GitHubSwitches
 
 _SEEDS = (
@@ -75,7 +75,7 @@ def _seed(method: Callable[..., Any]) -> Callable[[Any], Any]:
     return answer
 
 
-def _dispatched(run: Run) -> dict[str, Any]:
+def _dispatched(run: FakeRun) -> dict[str, Any]:
     return {"id": run.id, "payload": run.payload}
 
 
@@ -91,7 +91,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
 
     def __init__(
         self,
-        clock: Clock,
+        clock: FakeClock,
         *,
         repository: str = "acme/operations",
         port: int = 0,
@@ -101,19 +101,19 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         self.repository = repository
         self.switches = switches or GitHubSwitches()
         self.faults = Faults()
-        self.requests: list[Record] = []
+        self.requests: list[RequestRecord] = []
         self._server = Server(self._answer, port)
         self._sockets: list[UnixServer] = []
         self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
-        super().__init__(Repository(self.urls, clock, self.switches), Tokens())
+        super().__init__(Repository(self.urls, clock, self.switches), GitHubTokens())
         self._api = Api(self._repository, self._tokens)
-        self._control = control.Control(self, routes(self))
+        self._control = control.ControlApi(self, routes(self))
         self.token = self.add_workflow_token(TOKEN)
         self._begin()
 
     def _begin(self) -> None:
         """A first commit on the default branch."""
-        graph, by = self._repository.git, By(user=self._repository.owner)
+        graph, by = self._repository.git, GitHubActor(user=self._repository.owner)
         readme = {"README.md": f"# {self._repository.name}\n".encode()}
         first = graph.add("Initial commit", by.user, self._repository.now(), (), readme)
         graph.refs[f"refs/heads/{graph.default_branch}"] = first.sha
@@ -184,23 +184,23 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         return self.faults.add(Fault(**rule))
 
     @property
-    def unknown(self) -> list[Record]:
+    def unknown(self) -> list[RequestRecord]:
         """Requests to routes that the sandbox does not have."""
         return [record for record in self.requests if record.unknown]
 
-    def _answer(self, request: Request) -> Response | None:
+    def _answer(self, request: HttpRequest) -> HttpResponse | None:
         if control.is_for(request):
             return self._control.answer(request)
         if self.switches.enterprise_server:
             request = _below(ENTERPRISE, request)
-        record = Record.of(request, at=self.clock.now(), unknown=not self._api.knows(request))
+        record = RequestRecord.of(request, at=self.clock.now(), unknown=not self._api.knows(request))
         self.requests.append(record)
         response = self.faults.around(record.around(self._api.answer), request)
         record.status = response.status if response else None
         return response
 
 
-def _below(base: str, request: Request) -> Request:
+def _below(base: str, request: HttpRequest) -> HttpRequest:
     """The same without that base of its path; what is not below it leads nowhere."""
     path, _, query = request.target.partition("?")
     path = urlsplit(path).path

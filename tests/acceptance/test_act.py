@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sandbox.actions import Runner
-from sandbox.github.actions.state import Job, Run
+from sandbox.github.actions.state import FakeJob, FakeRun
 from tests.conftest import REFERENCE
 from tests.support.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
 from tests.support.browser import needs_chromium
@@ -110,7 +110,7 @@ def test_two_responders_at_once_recover_in_turn_and_a_delivery_that_comes_twice_
     assert did.completed_at <= idle.started_at
 
 
-def recovery(run: Run) -> Job:
+def recovery(run: FakeRun) -> FakeJob:
     return next(job for job in run.jobs if job.name == "recovery-production")
 
 

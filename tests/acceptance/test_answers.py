@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.actions.runner import LONGEST
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 from tests.conftest import ACCOUNT
 from tests.support.actions import BUTTON, LABEL, Stage, conclusions, stage, when
 
@@ -166,7 +166,7 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
     assert world.live == {world.bad: 100}
 
 
-def acting(run: Run) -> str:
+def acting(run: FakeRun) -> str:
     return next((job.status for job in run.jobs if job.name == "recovery-production"), "")
 
 

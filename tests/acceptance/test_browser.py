@@ -15,7 +15,7 @@ import pytest
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
 from ops.probes import browser
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 from tests.conftest import World
 from tests.support.browser import CHROMIUM, STEPS, add_probe, look, needs_chromium, spec
 from tests.support.commands import Command
@@ -34,7 +34,7 @@ async function enter() {
 
 def session(status: int = 200) -> Answer:
     """A session whose cookie holds only where the origin is https."""
-    return Response(status=status, headers=[("set-cookie", "session=1; Path=/; Secure; HttpOnly; SameSite=Strict")])
+    return HttpResponse(status=status, headers=[("set-cookie", "session=1; Path=/; Secure; HttpOnly; SameSite=Strict")])
 
 
 SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, str]] = {
@@ -59,12 +59,12 @@ SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, 
         "pages 1",
     ),
     "a request that fails": (
-        {"/": "<script>fetch('/api?q=1')</script>", "/api": Response(status=500)},
+        {"/": "<script>fetch('/api?q=1')</script>", "/api": HttpResponse(status=500)},
         {},
         UNHEALTHY,
         "requests /: /api status 500",
     ),
-    "a page that is gone": ({"/": Response(status=404)}, {}, UNHEALTHY, "requests /: / status 404"),
+    "a page that is gone": ({"/": HttpResponse(status=404)}, {}, UNHEALTHY, "requests /: / status 404"),
     "a page that closes the connection": ({"/": None}, {}, UNHEALTHY, "requests /: / net::ERR_EMPTY_RESPONSE"),
     "another host, which is not there": (
         {"/": "<script src=https://cdn.example/a.js></script>"},
@@ -126,10 +126,10 @@ def test_with_a_sandbox_a_browser_reaches_no_other_address_and_without_one_it_as
 def test_a_session_holds_as_on_the_sites_own_origin(tmp_path: Path) -> None:
     cookies: list[str | None] = []
 
-    def home(request: Request) -> Response:
+    def home(request: HttpRequest) -> HttpResponse:
         cookies.append(request.headers["cookie"])
         assert request.headers["host"] == HOST
-        return Response(
+        return HttpResponse(
             headers=[("content-type", "text/html")], body=b"<script>console.assert(isSecureContext)</script>"
         )
 

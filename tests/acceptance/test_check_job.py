@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 from tests.support.actions import conclusions, stage
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ def test_a_push_passes_and_a_pull_request_that_changes_a_generated_file_fails(pi
     with stage(pip_cache) as world, world.runner() as runner:
         hub = world.github
 
-        def checked(known: int) -> tuple[Run, str]:
+        def checked(known: int) -> tuple[FakeRun, str]:
             runner.wait()
             (run,) = (run for run in hub.runs[known:] if run.workflow.path.endswith("/ops-check.yml"))
             return run, "\n".join(runner.log(run.id))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.actions import Runner
-from sandbox.clock import Clock
+from sandbox.clock import FakeClock
 from tests.conftest import World
 from tests.support.actions import conclusions
 from tests.support.offline import HOST, PERMISSIONS, prepared
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def passing(clock: Clock) -> Iterator[None]:
+def passing(clock: FakeClock) -> Iterator[None]:
     """The world's clock stands still; the job that waits has that of this machine."""
     ended = threading.Event()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import read_record
-from sandbox.cloudflare.audit.state import Entry
+from sandbox.cloudflare.audit.state import FakeAuditEntry
 from tests.conftest import ACCOUNT, WORKER, Incident, Outcome
 
 READER = "sandbox-collecting"
@@ -21,8 +21,8 @@ ADDRESS, SIXTH, PERSON = "203.0.113.77", "2001:db8:12:34::9", "mallory@example.c
 PATH = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/secrets"
 
 
-def entry(at: datetime, **changes: Any) -> Entry:
-    plain = Entry(
+def entry(at: datetime, **changes: Any) -> FakeAuditEntry:
+    plain = FakeAuditEntry(
         id="1",
         at=at,
         email=PERSON,

@@ -14,7 +14,7 @@ from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import browser, page
 from ops.tools import node
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 from tests.conftest import ROOT
 from tests.support.browser import needs_chromium
 from tests.support.site import URL, Site, folder, served
@@ -41,13 +41,13 @@ console.log(JSON.stringify([answer.status, [...answer.headers], await answer.tex
 """
 
 
-def session(request: Request) -> Response:
+def session(request: HttpRequest) -> HttpResponse:
     """What the real function answers, run by Node."""
     argv = [str(node.node()), "--input-type=module", "--eval", CALL]
     environ = {**LOGIN, "BODY": request.body.decode()}
     done = subprocess.run(argv, cwd=FRONTEND, env=environ, check=True, capture_output=True)
     status, headers, body = json.loads(done.stdout)
-    return Response(status=status, headers=[(name, value) for name, value in headers], body=body.encode())
+    return HttpResponse(status=status, headers=[(name, value) for name, value in headers], body=body.encode())
 
 
 def probes() -> tuple[PageProbe, BrowserProbe]:

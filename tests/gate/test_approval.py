@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Review, Run
+from sandbox.github.actions.state import DeploymentReview, FakeRun
 from tests.conftest import Outcome, Releases, World
 
 APPROVE = "approve-production"
@@ -28,19 +28,19 @@ def hub(world: World) -> GitHub:
 
 
 @pytest.fixture
-def run(hub: GitHub) -> Run:
+def run(hub: GitHub) -> FakeRun:
     return hub.start_run(".github/workflows/rollback-worker.yml", "workflow_dispatch", {}, "alice")
 
 
-def approve(hub: GitHub, run: Run, name: str = APPROVE, state: str = "approved") -> None:
+def approve(hub: GitHub, run: FakeRun, name: str = APPROVE, state: str = "approved") -> None:
     hub.add_environment(name, reviewers=["rita"])
     repository = hub._repository
     environment = next(each for each in repository.environments.values() if each.name == name)
     rita = next(user for user in repository.users if user.login == "rita")
-    run.reviews.append(Review(environments=(environment,), user=rita, state=state, comment=""))
+    run.reviews.append(DeploymentReview(environments=(environment,), user=rita, state=state, comment=""))
 
 
-def act(world: World, run: Run, *more: str, **environ: str | None) -> Outcome:
+def act(world: World, run: FakeRun, *more: str, **environ: str | None) -> Outcome:
     """The step that recovers, in the job behind the one that waited."""
     approved = [
         "--attempt",
@@ -70,12 +70,12 @@ def act(world: World, run: Run, *more: str, **environ: str | None) -> Outcome:
     )
 
 
-def waited(hub: GitHub, run: Run, ago: timedelta = timedelta()) -> None:
+def waited(hub: GitHub, run: FakeRun, ago: timedelta = timedelta()) -> None:
     hub.add_job(run.id, APPROVE, started_at=hub.clock.now() - ago)
 
 
 def test_what_a_reviewer_approved_is_done_and_the_timeline_names_the_reviewer(
-    world: World, releases: Releases, hub: GitHub, run: Run
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     waited(hub, run)
     approve(hub, run)
@@ -87,7 +87,7 @@ def test_what_a_reviewer_approved_is_done_and_the_timeline_names_the_reviewer(
     assert "(alice, approved by rita)" in done.result["timeline"][0]["text"]
 
 
-def test_the_environment_may_have_capitals(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+def test_the_environment_may_have_capitals(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """GitHub ignores case in its name, and shows it as it was created."""
     waited(hub, run)
     approve(hub, run, "Approve-Production")
@@ -95,7 +95,9 @@ def test_the_environment_may_have_capitals(world: World, releases: Releases, hub
     assert act(world, run).result["decision"] == "recovered"
 
 
-def test_an_approval_makes_an_old_request_a_new_one(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+def test_an_approval_makes_an_old_request_a_new_one(
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
+) -> None:
     """The reviewer looked at it now."""
     asked = hub.clock.now().isoformat()
     world.sandbox.clock.advance(3600)
@@ -112,7 +114,7 @@ def test_an_approval_makes_an_old_request_a_new_one(world: World, releases: Rele
 
 
 def test_who_lost_the_right_while_a_reviewer_was_waited_for_recovers_nothing(
-    world: World, releases: Releases, hub: GitHub, run: Run
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     """GitHub lets a job wait for a reviewer for 30 days."""
     hub.add_user("alice", "triage")
@@ -127,7 +129,7 @@ def test_who_lost_the_right_while_a_reviewer_was_waited_for_recovers_nothing(
 
 
 def test_who_was_taken_off_the_responders_meanwhile_recovers_nothing(
-    world: World, releases: Releases, hub: GitHub, run: Run
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     """The job has the files of the request's commit."""
     text = world.config.read_text().replace("responders: []", "responders: [rita]")
@@ -141,32 +143,32 @@ def test_who_was_taken_off_the_responders_meanwhile_recovers_nothing(
     assert world.sandbox.requests == []
 
 
-def never(hub: GitHub, run: Run) -> None:
+def never(hub: GitHub, run: FakeRun) -> None:
     """GitHub made the missing environment, without a rule: the job ran and nobody was asked."""
     waited(hub, run)
 
 
-def rejected(hub: GitHub, run: Run) -> None:
+def rejected(hub: GitHub, run: FakeRun) -> None:
     waited(hub, run)
     approve(hub, run, state="rejected")
 
 
-def elsewhere(hub: GitHub, run: Run) -> None:
+def elsewhere(hub: GitHub, run: FakeRun) -> None:
     waited(hub, run)
     approve(hub, run, "approve-staging")
 
 
-def without_a_job(hub: GitHub, run: Run) -> None:
+def without_a_job(hub: GitHub, run: FakeRun) -> None:
     """The workflow file has no such job any more, and an earlier attempt had."""
     approve(hub, run)
 
 
-def long_ago(hub: GitHub, run: Run) -> None:
+def long_ago(hub: GitHub, run: FakeRun) -> None:
     waited(hub, run, timedelta(minutes=31))
     approve(hub, run)
 
 
-def unknown(hub: GitHub, run: Run) -> None:
+def unknown(hub: GitHub, run: FakeRun) -> None:
     waited(hub, run)
     approve(hub, run)
     hub.fault(method="GET", path="/repos/*/*/actions/runs/*/approvals", status=503, times=None)
@@ -184,7 +186,7 @@ def unknown(hub: GitHub, run: Run) -> None:
     ],
 )
 def test_without_an_approval_nothing_is_read_or_changed(
-    world: World, releases: Releases, hub: GitHub, run: Run, given: Callable[[GitHub, Run], Any], said: str
+    world: World, releases: Releases, hub: GitHub, run: FakeRun, given: Callable[[GitHub, FakeRun], Any], said: str
 ) -> None:
     given(hub, run)
 
@@ -197,7 +199,7 @@ def test_without_an_approval_nothing_is_read_or_changed(
 
 
 def test_the_job_that_fetches_a_site_holds_the_token_too_and_refuses_without_an_approval(
-    world: World, releases: Releases, hub: GitHub, run: Run
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     never(hub, run)
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(run.id), "GITHUB_RUN_ATTEMPT": "1"}
@@ -211,7 +213,7 @@ def test_the_job_that_fetches_a_site_holds_the_token_too_and_refuses_without_an_
     assert world.sandbox.requests == []
 
 
-def again(hub: GitHub, run: Run) -> dict[str, str]:
+def again(hub: GitHub, run: FakeRun) -> dict[str, str]:
     """All jobs of the run are started again, at once. Returns the variables of the new attempt."""
     run.run_attempt += 1
     waited(hub, run)
@@ -219,7 +221,7 @@ def again(hub: GitHub, run: Run) -> dict[str, str]:
 
 
 def test_an_approval_of_an_earlier_attempt_is_none_of_this_one(
-    world: World, releases: Releases, hub: GitHub, run: Run
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     """Between the attempts somebody took the reviewers off the environment: GitHub asks nobody."""
     waited(hub, run)
@@ -237,7 +239,7 @@ def test_an_approval_of_an_earlier_attempt_is_none_of_this_one(
     assert done.result["decision"] == "recovered", done.err
 
 
-def test_an_approval_after_a_rejection_counts(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+def test_an_approval_after_a_rejection_counts(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     hub.add_job(run.id, APPROVE, conclusion="failure")
     approve(hub, run, state="rejected")
     second = again(hub, run)
@@ -246,7 +248,9 @@ def test_an_approval_after_a_rejection_counts(world: World, releases: Releases, 
     assert act(world, run, "--attempt", "2", **second).result["decision"] == "recovered"
 
 
-def test_an_environment_without_the_demand_needs_none(world: World, releases: Releases, hub: GitHub, run: Run) -> None:
+def test_an_environment_without_the_demand_needs_none(
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
+) -> None:
     world.edit_config(DEMANDED, "    token: CLOUDFLARE_API_TOKEN\n")
 
     assert act(world, run).result["decision"] == "recovered"

@@ -21,7 +21,7 @@ from ops.probes.browser import _read
 from ops.probes.challenge import detect_challenge
 from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 from tests.conftest import Releases, World
 from tests.probes.test_probes import service
 from tests.support.browser import spec as browser_spec
@@ -29,11 +29,11 @@ from tests.support.commands import ended, texts
 from tests.support.offline import Place, prepared
 
 HEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.INCONCLUSIVE
-CHALLENGE = Response(status=403, headers=[("cf-mitigated", "challenge")], body=b"<title>Just a moment...</title>")
-PAGE_ALONE = Response(status=503, body=b"<title>Just a moment...</title><script>window._cf_chl_opt={}</script>")
-BLOCK = Response(status=403, body=b'<div id="cf-error-details">Sorry, you have been blocked</div>')
-BLOCK_AS_TEXT = Response(status=429, body=b"error code: 1015")
-LOGIN = Response(status=302, headers=[("location", "https://team.cloudflareaccess.com/cdn-cgi/access/login/x")])
+CHALLENGE = HttpResponse(status=403, headers=[("cf-mitigated", "challenge")], body=b"<title>Just a moment...</title>")
+PAGE_ALONE = HttpResponse(status=503, body=b"<title>Just a moment...</title><script>window._cf_chl_opt={}</script>")
+BLOCK = HttpResponse(status=403, body=b'<div id="cf-error-details">Sorry, you have been blocked</div>')
+BLOCK_AS_TEXT = HttpResponse(status=429, body=b"error code: 1015")
+LOGIN = HttpResponse(status=302, headers=[("location", "https://team.cloudflareaccess.com/cdn-cgi/access/login/x")])
 STOPPED = {
     "a challenge": CHALLENGE,
     "its page": PAGE_ALONE,
@@ -41,20 +41,20 @@ STOPPED = {
     "a limit": BLOCK_AS_TEXT,
     "Access": LOGIN,
 }
-OWN: dict[str, Response] = {
-    "its own 403": Response(status=403, body=b"no"),
-    "its own 503": Response(status=503, body=b"down"),
-    "a login of its own": Response(status=302, headers=[("location", "/login")]),
-    "a page with the script of bot detection": Response(
+OWN: dict[str, HttpResponse] = {
+    "its own 403": HttpResponse(status=403, body=b"no"),
+    "its own 503": HttpResponse(status=503, body=b"down"),
+    "a login of its own": HttpResponse(status=302, headers=[("location", "/login")]),
+    "a page with the script of bot detection": HttpResponse(
         status=500, body=b"<script src=/cdn-cgi/challenge-platform/scripts/jsd/main.js></script>"
     ),
-    "a Worker that throws": Response(status=500, body=b"error code: 1101"),
-    "an address that cannot be read": Response(status=302, headers=[("location", "https://[")]),
+    "a Worker that throws": HttpResponse(status=500, body=b"error code: 1101"),
+    "an address that cannot be read": HttpResponse(status=302, headers=[("location", "https://[")]),
 }
 
 
 @pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
-def test_an_answer_of_cloudflares_own_is_recognized(answer: Response) -> None:
+def test_an_answer_of_cloudflares_own_is_recognized(answer: HttpResponse) -> None:
     found = detect_challenge(answer.status, dict(answer.headers), answer.body)
 
     assert found is not None
@@ -62,7 +62,7 @@ def test_an_answer_of_cloudflares_own_is_recognized(answer: Response) -> None:
 
 
 @pytest.mark.parametrize("answer", OWN.values(), ids=OWN)
-def test_an_answer_of_the_service_is_judged(answer: Response) -> None:
+def test_an_answer_of_the_service_is_judged(answer: HttpResponse) -> None:
     assert detect_challenge(answer.status, dict(answer.headers), answer.body) is None
 
 
@@ -103,7 +103,7 @@ PROBES: list[Callable[[http.ProbeClient], Verdict]] = [
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.__name__)
 @pytest.mark.parametrize("answer", [CHALLENGE, LOGIN], ids=["challenge", "Access"])
-def test_a_challenge_is_inconclusive(probe: Callable[[http.ProbeClient], Verdict], answer: Response) -> None:
+def test_a_challenge_is_inconclusive(probe: Callable[[http.ProbeClient], Verdict], answer: HttpResponse) -> None:
     with service(lambda _: answer) as web:
         assert probe(web) == INCONCLUSIVE
 
@@ -199,12 +199,12 @@ def test_a_page_probe_sends_its_headers_to_its_own_origin_alone() -> None:
     """Neither to another host, nor to its own over plain http, where everybody could read them."""
     seen: dict[str, str] = {}
 
-    def answer(request: Request) -> Response:
+    def answer(request: HttpRequest) -> HttpResponse:
         seen[request.target] = request.headers.get("x-pass", "none")
         body = b'<img src="/own.png"><img src="http://shop.example/plain.png"><img src="https://cdn.example/other.png">'
         kind = "text/html" if request.target == "/" else "image/png"
         away = [("location", "http://shop.example/insecure.png")] if request.target == "/own.png" else []
-        return Response(status=302 if away else 200, headers=[("content-type", kind), *away], body=body)
+        return HttpResponse(status=302 if away else 200, headers=[("content-type", kind), *away], body=body)
 
     with service(answer) as web:
         probe = PageProbe(request_headers={"x-pass": "SHOP_PASS"})

@@ -8,7 +8,7 @@ import pytest
 from ops.config.probes import PageProbe
 from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import page
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 from tests.conftest import Releases, World
 from tests.support.site import HOST, URL, Answer, Site, file, redirect, served
 
@@ -28,8 +28,8 @@ def look(site: Site, **spec: Any) -> ProbeResult:
         return page.run_page_probe(web, "site", PageProbe(**spec), URL)
 
 
-def asset(content_type: str | None, body: bytes = b"x") -> Response:
-    return Response(headers=[("content-type", content_type)] if content_type else [], body=body)
+def asset(content_type: str | None, body: bytes = b"x") -> HttpResponse:
+    return HttpResponse(headers=[("content-type", content_type)] if content_type else [], body=body)
 
 
 def test_a_whole_site_is_healthy_and_its_files_are_counted() -> None:
@@ -65,8 +65,12 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
         UNHEALTHY,
         "application/xml, wanted an image",
     ),
-    "a broken link": ({"/about": Response(status=500)}, UNHEALTHY, "links 1 of 1 failed: /about (from /): status 500"),
-    "a page that is gone": ({"/": Response(status=404)}, UNHEALTHY, "pages 1 of 1 failed: /: status 404"),
+    "a broken link": (
+        {"/about": HttpResponse(status=500)},
+        UNHEALTHY,
+        "links 1 of 1 failed: /about (from /): status 500",
+    ),
+    "a page that is gone": ({"/": HttpResponse(status=404)}, UNHEALTHY, "pages 1 of 1 failed: /: status 404"),
     "a page that is no page": ({"/": asset("text/plain")}, UNHEALTHY, "/: text/plain, wanted HTML"),
     "a page that closes the connection": ({"/": None}, INCONCLUSIVE, "/: could not be reached (RemoteProtocolError)"),
     "an asset that closes the connection": (
@@ -91,7 +95,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
     ),
     "a page of more than a megabyte": ({"/": "x" * 1_100_000}, INCONCLUSIVE, "longer than the first megabyte"),
     "a URL that is none": ({"/": '<img src="https://[fortunet.example/a.png">'}, UNHEALTHY, "no URL that can be asked"),
-    "a redirect without a place": ({"/about": Response(status=302)}, UNHEALTHY, "/about (from /): status 302"),
+    "a redirect without a place": ({"/about": HttpResponse(status=302)}, UNHEALTHY, "/about (from /): status 302"),
 }
 
 
@@ -111,10 +115,10 @@ RIGHT: dict[str, tuple[dict[str, str | bytes | Answer], str]] = {
         {"/": "<link rel=preload as=font href=/a.woff2>", "/a.woff2": asset("application/octet-stream")},
         "pages 1; assets 1",
     ),
-    "a charset that nobody knows": ({"/": Response(headers=[("content-type", "text/html; charset=x")])}, "pages 1"),
+    "a charset that nobody knows": ({"/": HttpResponse(headers=[("content-type", "text/html; charset=x")])}, "pages 1"),
     "a page in another charset": (
         {
-            "/": Response(
+            "/": HttpResponse(
                 headers=[("content-type", "text/html; charset=utf-16")], body="<img src=/logo.svg>".encode("utf-16")
             )
         },
@@ -152,7 +156,7 @@ def test_the_first_failures_are_named_and_the_others_counted() -> None:
 
 
 def test_what_is_ignored_is_not_asked() -> None:
-    site = Site({**GOOD, "/about": Response(status=401)})
+    site = Site({**GOOD, "/about": HttpResponse(status=401)})
 
     assert look(site, ignore=("/about$",)).verdict == HEALTHY
     assert "/about" not in site.asked
@@ -184,7 +188,7 @@ def test_what_is_not_asked_in_time_proves_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_failure_that_was_seen_outweighs_the_end_of_time() -> None:
-    site = Site({"/": Response(status=500), "/late": lambda _: None}, delay=0.05)
+    site = Site({"/": HttpResponse(status=500), "/late": lambda _: None}, delay=0.05)
 
     assert look(site, paths=("/", *(f"/{n}" for n in range(40))), timeout="120ms").verdict == UNHEALTHY
 
@@ -193,7 +197,7 @@ def test_a_request_says_whether_it_is_a_visit() -> None:
     """By it Cloudflare decides whether a missing file is answered by the application's page."""
     seen: dict[str, str | None] = {}
 
-    def note(request: Request) -> Response | None:
+    def note(request: HttpRequest) -> HttpResponse | None:
         seen[request.path] = request.headers.get("sec-fetch-mode")
         return file(request.path, GOOD[request.path])
 

@@ -7,7 +7,7 @@ import pytest
 from ops.config.probes import HttpProbe, PageProbe
 from ops.core.verdict import Verdict
 from ops.probes import http, page, pattern
-from sandbox.server import Response
+from sandbox.server import HttpResponse
 from tests.probes.test_probes import service
 from tests.support.site import URL, Site, served
 
@@ -31,7 +31,7 @@ def test_texts_are_searched(patterns: list[str], texts: list[str], found: list[b
 @pytest.mark.slow
 def test_a_body_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
     spec, began = HttpProbe(path="/", body=ENDLESS), time.monotonic()
-    with service(lambda _: Response(body=WORST.encode())) as web:
+    with service(lambda _: HttpResponse(body=WORST.encode())) as web:
         result = http.run_http_probe(web, "home", spec, URL, versions=frozenset())
 
     assert result.verdict == Verdict.INCONCLUSIVE

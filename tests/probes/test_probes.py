@@ -21,7 +21,7 @@ from ops.core.verdict import ProbeObservation, ProbeResult, Verdict
 from ops.probes import command, http
 from ops.probes.runner import ProbeRunner, ProbeSet
 from ops.tools import process
-from sandbox.server import Request, Response, Server
+from sandbox.server import HttpRequest, HttpResponse, Server
 from tests.conftest import Releases, World
 
 OLD, NEW = "0ffae05a-f982-4f2f-bf78-2f7305c78298", "2c8b7e91-9781-4881-93aa-b7e29ebc37ac"
@@ -32,7 +32,7 @@ BODY = {"status": "ok", "items": [{"name": "rat"}], "on": True, "version": {"id"
 
 
 @contextmanager
-def service(answer: Callable[[Request], Response | None]) -> Iterator[http.ProbeClient]:
+def service(answer: Callable[[HttpRequest], HttpResponse | None]) -> Iterator[http.ProbeClient]:
     server = Server(answer)
     server.start()
     web = http.ProbeClient(server.url)
@@ -48,11 +48,11 @@ def ask(web: http.ProbeClient, *, versions: frozenset[str] = frozenset(), **spec
     return http.run_http_probe(web, "health", HttpProbe(**spec), "https://api.example", versions=versions)
 
 
-def answer(body: Any = BODY, **fields: Any) -> Response:
-    return Response(body=json.dumps(body).encode(), **fields)
+def answer(body: Any = BODY, **fields: Any) -> HttpResponse:
+    return HttpResponse(body=json.dumps(body).encode(), **fields)
 
 
-ANSWERS: dict[str, tuple[Response, dict[str, Any], Verdict, str]] = {
+ANSWERS: dict[str, tuple[HttpResponse, dict[str, Any], Verdict, str]] = {
     "the status": (answer(), {}, HEALTHY, "status 200"),
     "another status": (answer(status=503), {}, UNHEALTHY, "status 503, wanted 200"),
     "a wanted error": (answer(status=404), {"status": 404}, HEALTHY, "status 404"),
@@ -63,23 +63,23 @@ ANSWERS: dict[str, tuple[Response, dict[str, Any], Verdict, str]] = {
     "a list that is too short": (answer(), {"json": {"items.1.name": "rat"}}, UNHEALTHY, 'null, wanted "rat"'),
     "true, which is not 1": (answer(), {"json": {"on": 1}}, UNHEALTHY, "json on true, wanted 1"),
     "a path through a text": (answer(), {"json": {"status.code": 1}}, UNHEALTHY, "json status.code null"),
-    "HTML where JSON is wanted": (Response(body=b"<html>"), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
-    "nothing where JSON is wanted": (Response(), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
+    "HTML where JSON is wanted": (HttpResponse(body=b"<html>"), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
+    "nothing where JSON is wanted": (HttpResponse(), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
     "a header": (answer(headers=[("X-Cache", "HIT from X")]), {"headers": {"x-cache": "hit"}}, HEALTHY, "status"),
     "another header": (answer(headers=[("x-cache", "MISS")]), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "MISS"),
     "no header": (answer(), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "header x-cache none, wanted HIT"),
     "a pattern": (answer(), {"body": "r[a]t"}, HEALTHY, "status 200"),
-    "no pattern": (Response(body=b"dog"), {"body": "r[a]t"}, UNHEALTHY, "body 3 bytes without it, wanted r[a]t"),
-    "a body that is no text": (Response(body=b"\xff\xfe"), {"body": "rat"}, UNHEALTHY, "2 bytes without it"),
+    "no pattern": (HttpResponse(body=b"dog"), {"body": "r[a]t"}, UNHEALTHY, "body 3 bytes without it, wanted r[a]t"),
+    "a body that is no text": (HttpResponse(body=b"\xff\xfe"), {"body": "rat"}, UNHEALTHY, "2 bytes without it"),
     "a fast answer": (answer(), {"latency": "10s"}, HEALTHY, "status 200"),
-    "a body that is cut off": (Response(body=b"{}", sent=1), {}, INCONCLUSIVE, "could not be reached"),
+    "a body that is cut off": (HttpResponse(body=b"{}", sent=1), {}, INCONCLUSIVE, "could not be reached"),
     "a broken encoding": (answer(headers=[("content-encoding", "gzip")]), {}, INCONCLUSIVE, "DecodingError"),
 }
 
 
 @pytest.mark.parametrize(("given", "spec", "verdict", "said"), ANSWERS.values(), ids=ANSWERS)
 def test_an_answer_is_judged_by_all_that_was_asked(
-    given: Response, spec: dict[str, Any], verdict: Verdict, said: str
+    given: HttpResponse, spec: dict[str, Any], verdict: Verdict, said: str
 ) -> None:
     with service(lambda _: given) as web:
         result = ask(web, **spec)
@@ -145,9 +145,9 @@ def test_a_connection_that_closes_without_an_answer_is_inconclusive() -> None:
 
 
 def test_the_request_keeps_the_services_host_and_no_more_than_it_needs() -> None:
-    seen: list[Request] = []
+    seen: list[HttpRequest] = []
 
-    def note(request: Request) -> Response:
+    def note(request: HttpRequest) -> HttpResponse:
         seen.append(request)
         return answer()
 

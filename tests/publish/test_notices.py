@@ -20,7 +20,7 @@ from ops.publish.chat_sender import LONGEST, Service, is_address
 from ops.publish.discord import DISCORD
 from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.publish.slack import SLACK
-from sandbox.server import Response
+from sandbox.server import HttpResponse
 from tests.conftest import Incident, Releases, World
 from tests.support.commands import LIST, WRITE, texts
 from tests.support.webhooks import Receiver, receiving
@@ -126,11 +126,11 @@ def test_the_write_does_not_wait_for_the_notice(world: World, releases: Releases
 
 ELSEWHERE = "http://127.0.0.1:9/elsewhere"
 ANSWERS = {
-    "it is gone": (Response(status=404, body=b"no_service"), "it answered 404"),
-    "too many": (Response(status=429, headers=[("retry-after", "30")]), "it answered 429"),
-    "not ok": (Response(body=b"<html>"), "it answered 200"),
-    "it moved": (Response(status=302, headers=[("location", ELSEWHERE)]), "it answered 302"),
-    "it moved, with the body": (Response(status=307, headers=[("location", ELSEWHERE)]), "it answered 307"),
+    "it is gone": (HttpResponse(status=404, body=b"no_service"), "it answered 404"),
+    "too many": (HttpResponse(status=429, headers=[("retry-after", "30")]), "it answered 429"),
+    "not ok": (HttpResponse(body=b"<html>"), "it answered 200"),
+    "it moved": (HttpResponse(status=302, headers=[("location", ELSEWHERE)]), "it answered 302"),
+    "it moved, with the body": (HttpResponse(status=307, headers=[("location", ELSEWHERE)]), "it answered 307"),
 }
 
 
@@ -138,7 +138,7 @@ ANSWERS = {
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("answer", "why"), ANSWERS.values(), ids=ANSWERS)
 def test_a_notice_that_fails_is_one_warning(
-    world: World, releases: Releases, receiver: Receiver, answer: Response, why: str
+    world: World, releases: Releases, receiver: Receiver, answer: HttpResponse, why: str
 ) -> None:
     receiver.answers["slack"] = answer
     outcome = world.rollback(**receiver.environ)
@@ -239,9 +239,9 @@ def test_a_channel_is_pinged_by_nobody_who_types_a_reason(
     assert repr(Secret(receiver.slack)) == "Secret()"
 
 
-@pytest.mark.parametrize("answers", [{}, {"slack": Response(status=500), "discord": Response(status=500)}])
+@pytest.mark.parametrize("answers", [{}, {"slack": HttpResponse(status=500), "discord": HttpResponse(status=500)}])
 def test_the_checklist_says_whether_the_team_was_notified(
-    incident: Incident, releases: Releases, answers: dict[str, Response]
+    incident: Incident, releases: Releases, answers: dict[str, HttpResponse]
 ) -> None:
     with receiving() as receiver:
         receiver.answers.update(answers)

@@ -11,7 +11,7 @@ import pytest
 
 from ops.core.clock import parse_utc
 from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
-from sandbox.github.issues.state import Issue
+from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.support.commands import LIST, WRITE
 from tests.support.switches import NAMESPACE, Switches, off_at_the_edge
@@ -63,7 +63,7 @@ class Night(Incident):
         return self.ops("incident", "report", str(self.number), *where, *arguments, **environ)
 
     @property
-    def reports(self) -> list[Issue]:
+    def reports(self) -> list[FakeIssue]:
         return [issue for issue in self.github.issues if issue.carries("post-incident")]
 
     @property

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import strategies as st
 
 from sandbox.edge import embedded
-from sandbox.edge.front_door import Running
-from sandbox.edge.workerd import Workerd
-from sandbox.server import Request, Response
+from sandbox.edge.front_door import RunningVersion
+from sandbox.edge.workerd import WorkerdRuntime
+from sandbox.server import HttpRequest, HttpResponse
 from tests.conftest import ROOT, WORKER, Outcome, World
 from tests.support.commands import JSON, ended, texts
 from tests.support.offline import ALSO, DEV, HOST, OFFICE, Place, account, prepared
@@ -742,8 +742,8 @@ def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Plac
     place.on("--path", "/api/ai", "--message", "this")
     (live,) = world.sandbox.live(OFFICE)
     version = account(place).workers[OFFICE].versions[live]
-    running = Running(worker=OFFICE, version=version, secrets={})
-    real = Workerd(world.sandbox.clock, world.sandbox.kv, world.sandbox.providers)
+    running = RunningVersion(worker=OFFICE, version=version, secrets={})
+    real = WorkerdRuntime(world.sandbox.clock, world.sandbox.kv, world.sandbox.providers)
     try:
         for host in (HOST, "any.fortunet.example", "elsewhere.example"):
             for target in ("/api", "/api/ai?x", "/api/aix", "/", "/other"):
@@ -790,15 +790,15 @@ def test_a_frontend_of_another_origin_can_read_the_503(place: Place) -> None:
     assert place.get(f"{HOST}/api", "OPTIONS").status_code == 503
 
 
-def request(host: str, target: str, accept: str, method: str = "GET", **more: str) -> Request:
+def request(host: str, target: str, accept: str, method: str = "GET", **more: str) -> HttpRequest:
     headers = Message()
     headers["host"], headers["accept"] = host, accept
     for name, value in more.items():
         headers[name] = value
-    return Request(method=method, target=target, headers=headers, body=b"")
+    return HttpRequest(method=method, target=target, headers=headers, body=b"")
 
 
-def heads(response: Response) -> dict[str, str]:
+def heads(response: HttpResponse) -> dict[str, str]:
     wanted = {"cache-control", "content-type", "ops-maintenance", "retry-after", "vary"}
     found = {name.lower(): value for name, value in response.headers}
     return {name: value for name, value in found.items() if name in wanted or name.startswith("access-control-")}

@@ -21,7 +21,7 @@ from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
 from ops.runbooks.reset_durable_object import Params, ResetDurableObject
 from sandbox import Sandbox
-from sandbox.edge.embedded import Embedded, Objects
+from sandbox.edge.embedded import EmbeddedObjects, EmbeddedRuntime
 from sandbox.switches import Switches
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, World
 from tests.support.commands import WRITE, Command, ended, ours, texts
@@ -66,9 +66,9 @@ class Stuck:
             httpx.post(f"{self.world.sandbox.edge_url}/api/charts/interpret", headers=HOST)
 
     @property
-    def objects(self) -> Objects:
+    def objects(self) -> EmbeddedObjects:
         runtime = self.world.sandbox._runtime
-        assert isinstance(runtime, Embedded)
+        assert isinstance(runtime, EmbeddedRuntime)
         return runtime.objects
 
     @property

@@ -8,7 +8,7 @@ import pytest
 
 from ops.probes.page_content import find_hashed_assets, normalize_html
 from sandbox.edge.injection import injected
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 from sandbox.switches import Switches
 from tests.conftest import Outcome, World
 from tests.support.commands import ended, texts
@@ -80,7 +80,7 @@ def test_a_page_is_the_same_whatever_the_zone_adds(on: tuple[str, ...]) -> None:
     built = page("BxK3a9_d")
     html = [("content-type", "text/html; charset=utf-8")]
 
-    served = injected(Response(headers=html, body=built), switches).body
+    served = injected(HttpResponse(headers=html, body=built), switches).body
 
     assert (served == built) is not bool(on)
     assert normalize_html(served) == normalize_html(built)
@@ -130,7 +130,7 @@ def unknown_addition(world: World) -> None:
     numbers = iter(range(10_000))
     original = world.sandbox._edge.answer
 
-    def answer(request: Request) -> Response:
+    def answer(request: HttpRequest) -> HttpResponse:
         response = original(request)
         if request.headers.get("host") == HOST and response.body.startswith(b"<!DOCTYPE"):
             response.body += b"<p>served %d</p>" % next(numbers)
@@ -287,9 +287,9 @@ def test_a_site_that_fails_three_of_ten_requests_is_rolled_back(bakery: World, s
     good, _ = released(bakery)
     original = bakery.sandbox.edge_faults.around
 
-    def around(answer: Any, request: Request) -> Response | None:
+    def around(answer: Any, request: HttpRequest) -> HttpResponse | None:
         if draw.random() < 0.3:
-            return None if "lost" in how else Response(status=how["status"], body=b"%d" % draw.getrandbits(32))
+            return None if "lost" in how else HttpResponse(status=how["status"], body=b"%d" % draw.getrandbits(32))
         return original(answer, request)
 
     bakery.edit_config("deadline: 5s", "deadline: 1m")

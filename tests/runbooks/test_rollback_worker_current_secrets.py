@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.cloudflare.workers.state import Version
+from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from tests.conftest import WORKER, Outcome, Releases, World
 from tests.support.commands import JSON, LIST, WRITE, Command, colleague, ended, ours
 from tests.support.marks import leaks, on_disk, secret
@@ -32,12 +32,12 @@ def rotated(world: World) -> Releases:
     return Releases(good, world.sandbox.put_secret(WORKER, "AI_KEY", "new", at=at))
 
 
-def version(world: World, wanted: str) -> Version:
-    found: Version = world.sandbox._account.workers[WORKER].versions[wanted]
+def version(world: World, wanted: str) -> FakeWorkerVersion:
+    found: FakeWorkerVersion = world.sandbox._account.workers[WORKER].versions[wanted]
     return found
 
 
-def live(world: World) -> Version:
+def live(world: World) -> FakeWorkerVersion:
     (only,) = world.live
     return version(world, only)
 
@@ -47,7 +47,7 @@ def values(world: World) -> Mapping[str, str]:
     return world.sandbox.deployments(WORKER)[0].secrets[live(world).id]
 
 
-def rebuilds(world: World) -> list[Version]:
+def rebuilds(world: World) -> list[FakeWorkerVersion]:
     """Our uploads, oldest first."""
     versions = world.sandbox._account.workers[WORKER].versions.values()
     return [each for each in versions if each.annotations.get("workers/message", "").startswith("ops1 ")]

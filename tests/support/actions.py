@@ -11,7 +11,7 @@ from typing import Any
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 from tests.conftest import ACCOUNT, REFERENCE, WORKER
 from tests.support.workflows import operations_repository
 
@@ -93,7 +93,7 @@ def release(
     return version
 
 
-def conclusions(run: Run) -> dict[str, str | None]:
+def conclusions(run: FakeRun) -> dict[str, str | None]:
     return {job.name: job.conclusion for job in run.jobs}
 
 

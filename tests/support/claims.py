@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sandbox import Sandbox
-from sandbox.records import Record
+from sandbox.records import RequestRecord
 from tests.conftest import ACCOUNT, REFERENCE, Outcome, World
 from tests.support.scenarios import SECRETS, Case, Given
 
@@ -38,11 +38,11 @@ def a_world(case: Case | None, kind: type[Sandbox] = Sandbox) -> Iterator[World]
 @dataclass(frozen=True)
 class Ran:
     outcome: Outcome
-    effects: list[Record]
+    effects: list[RequestRecord]
     """The run's own writes that took effect."""
 
 
-def is_declared(case: Case, request: Record) -> bool:
+def is_declared(case: Case, request: RequestRecord) -> bool:
     """Whether a write is among those that the runbook declares."""
     path = request.path.removeprefix("/client/v4")
     return any(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.cloudflare.workers.state import Deployment
+from sandbox.cloudflare.workers.state import FakeWorkerDeployment
 from tests.conftest import ROOT, WORKER, Outcome, World
 
 WRITE = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
@@ -59,7 +59,7 @@ def every_end(requests: int) -> list[tuple[signal.Signals, int, str]]:
     ]
 
 
-def ours(world: World) -> list[Deployment]:
+def ours(world: World) -> list[FakeWorkerDeployment]:
     deployments = world.sandbox.deployments(WORKER)
     return [d for d in deployments if d.annotations.get("workers/message", "").startswith("ops1 ")]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from sandbox.cloudflare.zones.state import Zone
+from sandbox.cloudflare.zones.state import FakeZone
 from tests.conftest import WORKER, Outcome, World
 
 OFFICE = "ops-maintenance"
@@ -22,7 +22,7 @@ class Place:
     """An API behind a route, a custom domain and workers.dev; and ops-maintenance, prepared."""
 
     world: World
-    zone: Zone
+    zone: FakeZone
     edge: httpx.Client
 
     def ops(self, *arguments: str, **environ: str) -> Outcome:

@@ -21,7 +21,7 @@ import ops.cloudflare
 from ops.cloudflare.reads import is_declared_read
 from sandbox import Sandbox
 from sandbox.cloudflare.api import ROUTER, match
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 
 ACCOUNT = "/accounts/{account}"
 SCRIPT = f"{ACCOUNT}/workers/scripts/{{script}}"
@@ -99,7 +99,7 @@ EXCUSED: Mapping[str, str] = {
 @dataclass(frozen=True)
 class Exchange:
     route: str
-    response: Response
+    response: HttpResponse
 
 
 class Recording(Sandbox):
@@ -109,7 +109,7 @@ class Recording(Sandbox):
         self.exchanges: list[Exchange] = []
         super().__init__(**options)
 
-    def _answer(self, request: Request) -> Response | None:
+    def _answer(self, request: HttpRequest) -> HttpResponse | None:
         response = super()._answer(request)
         if response is not None and response.status < 300 and request.path.startswith("/client/"):
             found = match(request)

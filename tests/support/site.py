@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.probes.http import ProbeClient
-from sandbox.server import Request, Response, Server
+from sandbox.server import HttpRequest, HttpResponse, Server
 
 HOST = "fortunet.example"
 URL = f"https://{HOST}"
@@ -22,7 +22,7 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 
-Answer = Response | None | Callable[[Request], Response | None]
+Answer = HttpResponse | None | Callable[[HttpRequest], HttpResponse | None]
 
 
 class Site:
@@ -37,7 +37,7 @@ class Site:
         self._at_once = 0
         self._lock = threading.Lock()
 
-    def answer(self, request: Request) -> Response | None:
+    def answer(self, request: HttpRequest) -> HttpResponse | None:
         with self._lock:
             self.asked[request.target] += 1
             self.hosts.add(request.headers["host"])
@@ -50,7 +50,7 @@ class Site:
             with self._lock:
                 self._at_once -= 1
 
-    def _answer(self, request: Request) -> Response | None:
+    def _answer(self, request: HttpRequest) -> HttpResponse | None:
         for path in (request.target, request.path, f"{request.path}.html", f"{request.path}/index.html"):
             if path in self.files:
                 found = self.files[path]
@@ -60,13 +60,13 @@ class Site:
         return file("/index.html", self.files.get("/", self.files.get("/index.html", "")))
 
 
-def file(path: str, content: Any, status: int = 200) -> Response | None:
-    if isinstance(content, Response) or content is None:
+def file(path: str, content: Any, status: int = 200) -> HttpResponse | None:
+    if isinstance(content, HttpResponse) or content is None:
         return content
     suffix = Path(path).suffix
     kind = TYPES.get(suffix) or mimetypes.guess_type(path)[0] or "text/html; charset=utf-8"
     body = content if isinstance(content, bytes) else content.encode()
-    return Response(status=status, headers=[("content-type", kind)], body=body)
+    return HttpResponse(status=status, headers=[("content-type", kind)], body=body)
 
 
 def folder(path: Path) -> dict[str, str | bytes | Answer]:
@@ -75,8 +75,8 @@ def folder(path: Path) -> dict[str, str | bytes | Answer]:
     return {"/" + each.relative_to(path).as_posix().removesuffix("index.html"): each.read_bytes() for each in files}
 
 
-def redirect(to: str) -> Response:
-    return Response(status=302, headers=[("location", to)])
+def redirect(to: str) -> HttpResponse:
+    return HttpResponse(status=302, headers=[("location", to)])
 
 
 @contextmanager

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.server import Request, Response, Server
+from sandbox.server import HttpRequest, HttpResponse, Server
 
 
 @dataclass
 class Receiver:
     url: str = ""
-    requests: list[Request] = field(default_factory=list)
-    answers: dict[str, Response] = field(default_factory=dict)
+    requests: list[HttpRequest] = field(default_factory=list)
+    answers: dict[str, HttpResponse] = field(default_factory=dict)
     """By path, instead of the service's own."""
     before: Callable[[str], object] = field(default=lambda _path: None)
     """Called with the path while the sender waits."""
@@ -41,13 +41,13 @@ class Receiver:
         """What Slack was told, without the links."""
         return [body["text"].partition("\n")[0] for body in self.sent("slack")]
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         self.requests.append(request)
         self.before(request.path)
         for path, response in self.answers.items():
             if path in request.path:
                 return response
-        return Response(body=b"ok") if "slack" in request.path else Response(body=b'{"id": "1"}')
+        return HttpResponse(body=b"ok") if "slack" in request.path else HttpResponse(body=b'{"id": "1"}')
 
 
 @contextmanager

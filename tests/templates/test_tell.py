@@ -13,8 +13,7 @@ import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.render.workflow_text import load_scripts
-from sandbox.github.actions.state import Job
-from sandbox.github.actions.state import Step as JobStep
+from sandbox.github.actions.state import FakeJob, FakeStep
 from tests.support.hostile import PIECES
 from tests.support.prepared_python import fresh_python
 from tests.templates.scripts import COMMENT, Step, Workflow
@@ -50,11 +49,11 @@ class Answered:
     def github(self) -> Any:
         return self.workflow.github
 
-    def job(self, name: str, conclusion: str, *steps: str) -> Job:
+    def job(self, name: str, conclusion: str, *steps: str) -> FakeJob:
         """A job with that many of the usual steps; `steps` are their conclusions."""
-        job: Job = self.github.add_job(self.run, name, conclusion=conclusion)
+        job: FakeJob = self.github.add_job(self.run, name, conclusion=conclusion)
         job.steps = [
-            JobStep(name=step, number=number, status="completed", conclusion=end, started_at=None, completed_at=None)
+            FakeStep(name=step, number=number, status="completed", conclusion=end, started_at=None, completed_at=None)
             for number, (step, end) in enumerate(zip(STEPS, steps, strict=False), 1)
         ]
         return job
@@ -92,7 +91,7 @@ def test_a_gate_whose_set_up_failed_is_named_with_its_step_and_log(answered: Ans
     )
 
 
-def ago(job: Job, minutes: float) -> None:
+def ago(job: FakeJob, minutes: float) -> None:
     assert job.completed_at is not None
     job.started_at = job.completed_at - timedelta(minutes=minutes)
 

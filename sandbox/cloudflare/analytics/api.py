@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sandbox.cloudflare.analytics.graphql import Field, SyntaxProblem, parse
-from sandbox.cloudflare.analytics.state import ACCOUNT_SETS, DIMENSIONS, SUMS, ZONE_SETS, Sample
-from sandbox.cloudflare.call import Call, Routes, fields, json_body
+from sandbox.cloudflare.analytics.state import ACCOUNT_SETS, DIMENSIONS, SUMS, ZONE_SETS, AnalyticsRow
+from sandbox.cloudflare.call import CloudflareCall, Routes, fields, json_body
 from sandbox.cloudflare.tokens.state import ACCOUNT_ANALYTICS_READ, ANALYTICS_READ
-from sandbox.server import Response
+from sandbox.server import HttpResponse
 
 ROUTES = Routes()
 PATH = "/graphql"
@@ -30,7 +30,7 @@ class _Refused(Exception):
 
 
 @ROUTES.add("POST", PATH, None)
-def query(call: Call) -> Response:
+def query(call: CloudflareCall) -> HttpResponse:
     body = fields(json_body(call.request), required={"query": str}, optional={"variables": dict})
     try:
         data = {each.alias: _viewer(call, each) for each in parse(body["query"], body.get("variables", {}))}
@@ -39,10 +39,10 @@ def query(call: Call) -> Response:
         code = error.code if isinstance(error, _Refused) else "parser"
         stamp = {"code": code, "timestamp": call.account.clock.now().isoformat()}
         answer = {"data": None, "errors": [{"message": str(error), "path": None, "extensions": stamp}]}
-    return Response(headers=[("content-type", "application/json")], body=json.dumps(answer).encode())
+    return HttpResponse(headers=[("content-type", "application/json")], body=json.dumps(answer).encode())
 
 
-def _viewer(call: Call, viewer: Field) -> dict[str, Any]:
+def _viewer(call: CloudflareCall, viewer: Field) -> dict[str, Any]:
     """One account or zone for each field; what the token may not see is an error, and no empty list."""
     _known(viewer.name, {"viewer"})
     shown = {}
@@ -61,21 +61,21 @@ def _viewer(call: Call, viewer: Field) -> dict[str, Any]:
     return shown
 
 
-def _part(call: Call, asked: Field, scope: str, sets: Iterable[str]) -> Any:
+def _part(call: CloudflareCall, asked: Field, scope: str, sets: Iterable[str]) -> Any:
     if asked.name == "settings":
         return {each.alias: _limits(call, each, sets) for each in asked.fields}
     _known(asked.name, sets)
     return _rows(call, asked, scope)
 
 
-def _limits(call: Call, asked: Field, sets: Iterable[str]) -> dict[str, Any]:
+def _limits(call: CloudflareCall, asked: Field, sets: Iterable[str]) -> dict[str, Any]:
     _known(asked.name, sets)
     longest, oldest = _spans(call, asked.name)
     values = {"enabled": True, "maxDuration": longest, "maxPageSize": _MOST_ROWS, "notOlderThan": oldest}
     return {each.alias: values[_known(each.name, _LIMITS)] for each in asked.fields}
 
 
-def _spans(call: Call, dataset: str) -> tuple[int, int]:
+def _spans(call: CloudflareCall, dataset: str) -> tuple[int, int]:
     """Seconds: how wide a question may be, and how far back it may reach."""
     switches = call.account.switches
     if dataset in ZONE_SETS:
@@ -83,7 +83,7 @@ def _spans(call: Call, dataset: str) -> tuple[int, int]:
     return 31 * 86400, 31 * 86400
 
 
-def _rows(call: Call, asked: Field, scope: str) -> list[dict[str, Any]]:
+def _rows(call: CloudflareCall, asked: Field, scope: str) -> list[dict[str, Any]]:
     limit = asked.arguments.get("limit", 0)
     if not isinstance(limit, int) or not 1 <= limit <= _MOST_ROWS:
         raise _Refused(f"limit must be 1 to {_MOST_ROWS}")
@@ -93,7 +93,7 @@ def _rows(call: Call, asked: Field, scope: str) -> list[dict[str, Any]]:
     names = [each for part in asked.fields if part.name == "dimensions" for each in part.fields]
     for each in names:
         _known(each.name, _TIMES | DIMENSIONS[asked.name].keys())
-    groups: dict[tuple[Any, ...], list[Sample]] = {}
+    groups: dict[tuple[Any, ...], list[AnalyticsRow]] = {}
     for sample in samples:
         key = tuple(sample.dimension(each.name) for each in names)
         groups.setdefault(key, []).append(sample)
@@ -101,7 +101,7 @@ def _rows(call: Call, asked: Field, scope: str) -> list[dict[str, Any]]:
     return [row for _, row in _ordered(asked, names, rows)][:limit]
 
 
-def _row(asked: Field, names: list[Field], key: tuple[Any, ...], group: list[Sample]) -> dict[str, Any]:
+def _row(asked: Field, names: list[Field], key: tuple[Any, ...], group: list[AnalyticsRow]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for part in asked.fields:
         if part.name == "count":
@@ -126,7 +126,7 @@ def _ordered(asked: Field, names: list[Field], rows: list[tuple[tuple[Any, ...],
     return rows
 
 
-def _check_times(call: Call, dataset: str, wanted: Mapping[str, Any]) -> None:
+def _check_times(call: CloudflareCall, dataset: str, wanted: Mapping[str, Any]) -> None:
     """Both ends are needed, and neither too far back nor too far from each other."""
     longest, oldest = _spans(call, dataset)
     ends = {name.rpartition("_")[2]: value for name, value in wanted.items() if name.partition("_")[0] in _TIMES}
@@ -140,7 +140,7 @@ def _check_times(call: Call, dataset: str, wanted: Mapping[str, Any]) -> None:
         raise _Refused(f"query time range is too large: it may be {longest}s wide")
 
 
-def _passes(sample: Sample, wanted: Mapping[str, Any]) -> bool:
+def _passes(sample: AnalyticsRow, wanted: Mapping[str, Any]) -> bool:
     for name, value in wanted.items():
         field, _, operator = name.partition("_")
         _known(field, _TIMES | DIMENSIONS[sample.dataset].keys())

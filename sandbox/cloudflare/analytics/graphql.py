@@ -29,10 +29,10 @@ def parse(text: str, variables: Mapping[str, Any]) -> list[Field]:
     Raises SyntaxProblem, also for a variable that is missing, not declared, or declared and not used
     (spec.graphql.org/October2021/#sec-Validation.Variables).
     """
-    return _Parser(text, variables).query()
+    return _QueryParser(text, variables).query()
 
 
-class _Parser:
+class _QueryParser:
     def __init__(self, text: str, variables: Mapping[str, Any]) -> None:
         self._tokens = list(_tokens(text))
         self._variables = variables

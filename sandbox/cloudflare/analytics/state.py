@@ -27,7 +27,7 @@ ZONE_SETS, ACCOUNT_SETS = {"httpRequestsAdaptiveGroups"}, {"d1AnalyticsAdaptiveG
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class AnalyticsRow:
     """Something that was measured at a moment, in a zone or in the account."""
 
     dataset: str
@@ -50,7 +50,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Telemetry:
+class TelemetryEvents:
     """An event of a Worker: `known` are its keys, by Cloudflare's names."""
 
     at: datetime
@@ -59,8 +59,8 @@ class Telemetry:
 
 class Analytics:
     def __init__(self) -> None:
-        self.samples: list[Sample] = []
-        self.telemetry: list[Telemetry] = []
+        self.samples: list[AnalyticsRow] = []
+        self.telemetry: list[TelemetryEvents] = []
 
     def add_handled(self, worker: str, trigger: str, status: int, *, at: datetime, logged: int = 0) -> None:
         """A request that a Worker with observability handled, and how many lines it logged meanwhile."""
@@ -69,13 +69,13 @@ class Analytics:
             "$metadata.trigger": trigger,
             "$metadata.requestId": f"request-{len(self.telemetry)}",
         }
-        self.telemetry.append(Telemetry(at=at, known={**own, "$metadata.statusCode": status}))
-        self.telemetry += [Telemetry(at=at, known=own)] * logged
+        self.telemetry.append(TelemetryEvents(at=at, known={**own, "$metadata.statusCode": status}))
+        self.telemetry += [TelemetryEvents(at=at, known=own)] * logged
 
     def add_error(self, worker: str, error: str, *, at: datetime) -> None:
         """A line that it, or a Durable Object of it, logged as an error while it handled a request of its own."""
         known = {"$metadata.service": worker, "$metadata.requestId": f"request-{len(self.telemetry)}"}
-        self.telemetry.append(Telemetry(at=at, known={**known, "$metadata.error": error}))
+        self.telemetry.append(TelemetryEvents(at=at, known={**known, "$metadata.error": error}))
 
     def add_requests(self, zone: str, host: str, path: str, address: str, *, at: datetime, **more: Any) -> None:
         """By a client from that address. `count` says how many; `status`, `country` and `method` what they were."""
@@ -90,13 +90,13 @@ class Analytics:
             "requestSource": more.get("source", "eyeball"),
         }
         dataset, count = "httpRequestsAdaptiveGroups", more.get("count", 1)
-        self.samples.append(Sample(dataset=dataset, at=at, scope=zone, dimensions=dimensions, count=count))
+        self.samples.append(AnalyticsRow(dataset=dataset, at=at, scope=zone, dimensions=dimensions, count=count))
 
     def add_queries(self, account: str, database: str, *, at: datetime, **sums: int) -> None:
         """`sums` by Cloudflare's own names; what is left out is 0."""
         dataset = "d1AnalyticsAdaptiveGroups"
         dimensions, whole = {"databaseId": database}, {**dict.fromkeys(SUMS[dataset], 0), **sums}
-        self.samples.append(Sample(dataset=dataset, at=at, scope=account, dimensions=dimensions, sums=whole))
+        self.samples.append(AnalyticsRow(dataset=dataset, at=at, scope=account, dimensions=dimensions, sums=whole))
 
-    def of(self, dataset: str, scope: str, holds: Callable[[Sample], bool]) -> Iterator[Sample]:
+    def of(self, dataset: str, scope: str, holds: Callable[[AnalyticsRow], bool]) -> Iterator[AnalyticsRow]:
         return (s for s in self.samples if (s.dataset, s.scope) == (dataset, scope) and holds(s))

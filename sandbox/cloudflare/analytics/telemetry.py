@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.analytics.state import Telemetry
-from sandbox.cloudflare.call import NUMBER, Answer, Call, Routes, fields, invalid, json_body
+from sandbox.cloudflare.analytics.state import TelemetryEvents
+from sandbox.cloudflare.call import NUMBER, CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import OBSERVABILITY_READ
 
 ROUTES = Routes()
@@ -17,7 +17,7 @@ PATH = "/accounts/{account}/workers/observability/telemetry/query"
 
 
 @ROUTES.add("POST", PATH, OBSERVABILITY_READ)
-def query(call: Call) -> Answer:
+def query(call: CloudflareCall) -> CloudflareAnswer:
     body = fields(
         json_body(call.request),
         required={"queryId": str, "timeframe": dict, "parameters": dict, "view": str},
@@ -36,17 +36,17 @@ def query(call: Call) -> Answer:
     if counted["operator"] != "uniq":
         raise invalid("body.parameters.calculations", "is none that the sandbox has")
     names = [each["value"] for each in asked["groupBys"]]
-    groups: dict[tuple[Any, ...], list[Telemetry]] = {}
+    groups: dict[tuple[Any, ...], list[TelemetryEvents]] = {}
     for event in passing:
         groups.setdefault(tuple(event.known.get(name) for name in names), []).append(event)
     rows = [_row(call, names, key, len({e.known[counted["key"]] for e in found})) for key, found in groups.items()]
     rows.sort(key=lambda row: -row["value"])
     shown = [{"calculation": "uniq", "aggregates": rows[: int(body.get("limit", 10))], "series": []}]
     statistics = {"bytes_read": 0, "elapsed": 0.01, "rows_read": len(passing)}
-    return Answer({"run": _run(call, body), "calculations": shown, "statistics": statistics})
+    return CloudflareAnswer({"run": _run(call, body), "calculations": shown, "statistics": statistics})
 
 
-def _run(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
+def _run(call: CloudflareCall, body: Mapping[str, Any]) -> dict[str, Any]:
     """How the question was run, with every field that Cloudflare's SDKs call required."""
     now = timestamp(call.account.clock.now())
     query = {
@@ -72,13 +72,13 @@ def _run(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _passes(event: Telemetry, rule: Mapping[str, Any]) -> bool:
+def _passes(event: TelemetryEvents, rule: Mapping[str, Any]) -> bool:
     if rule["operation"] != "eq":
         raise invalid("body.parameters.filters", "has an operation that the sandbox has not")
     return bool(event.known.get(rule["key"]) == rule["value"])
 
 
-def _row(call: Call, names: list[str], key: tuple[Any, ...], count: int) -> dict[str, Any]:
+def _row(call: CloudflareCall, names: list[str], key: tuple[Any, ...], count: int) -> dict[str, Any]:
     names_all = call.account.switches.telemetry_names_what_is_missing
     pairs = [(name, value) for name, value in zip(names, key, strict=True) if names_all or value is not None]
     groups = [{"key": name, "value": "" if value is None else value} for name, value in pairs]

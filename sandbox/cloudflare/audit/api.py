@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.cloudflare.audit.state import FILTERS, Entry, passes
-from sandbox.cloudflare.call import Answer, Call, Route, Routes, invalid
+from sandbox.cloudflare.audit.state import FILTERS, FakeAuditEntry, passes
+from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, Route, Routes, invalid
 from sandbox.cloudflare.tokens.state import AUDIT_READ
 
 ROUTES = Routes()
@@ -13,7 +13,7 @@ _PAGING = {"since", "before", "limit", "cursor", "direction"}
 
 
 @ROUTES.add("GET", "/accounts/{account}/logs/audit", AUDIT_READ)
-def list_entries(call: Call) -> Answer:
+def list_entries(call: CloudflareCall) -> CloudflareAnswer:
     """Between two moments, both of them required; newest first unless asked otherwise. `count` is a string.
 
     developers.cloudflare.com/fundamentals/account/account-security/audit-logs
@@ -34,15 +34,15 @@ def list_entries(call: Call) -> Answer:
     info: dict[str, Any] = {"count": str(len(page))}
     if account.switches.audit_names_next_page:
         info |= {"cursors": {"after": cursor}} if account.switches.audit_cursor_after else {"cursor": cursor}
-    return Answer(page, result_info=info)
+    return CloudflareAnswer(page, result_info=info)
 
 
-def entry(call: Call, route: Route, *, status: int, ray: str) -> Entry:
+def entry(call: CloudflareCall, route: Route, *, status: int, ray: str) -> FakeAuditEntry:
     """What the log keeps of a call."""
     words = route.template.strip("/").split("/")
     literal = [word for word in words if not word.startswith("{")]
     at, token = list(call.parameters.values()), call.token
-    return Entry(
+    return FakeAuditEntry(
         id=str(call.account.new_id()),
         at=call.account.clock.now(),
         email=token.email,
@@ -61,7 +61,7 @@ def entry(call: Call, route: Route, *, status: int, ray: str) -> Entry:
     )
 
 
-def _moment(call: Call, name: str) -> datetime:
+def _moment(call: CloudflareCall, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(call.request.query[name])
     except (KeyError, ValueError):

@@ -12,7 +12,7 @@ ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "dele
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class FakeAuditEntry:
     id: str
     at: datetime
     email: str

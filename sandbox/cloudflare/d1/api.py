@@ -4,11 +4,20 @@ import hashlib
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.call import BASE, Answer, ApiError, Call, Routes, fields, invalid, json_body
-from sandbox.cloudflare.d1.state import Database, SqlError, Statement, split
-from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE, Token, sign_claims, signed_claims
-from sandbox.server import Request, Response
+from sandbox.cloudflare.account import FakeAccount
+from sandbox.cloudflare.call import (
+    BASE,
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+)
+from sandbox.cloudflare.d1.state import FakeDatabase, SqlError, Statement, split
+from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE, FakeCloudflareToken, sign_claims, signed_claims
+from sandbox.server import HttpRequest, HttpResponse
 
 ROUTES = Routes()
 _METAS = ("duration", "changes", "rows_read", "rows_written")
@@ -18,32 +27,32 @@ _DATABASES = "/accounts/{account}/d1/database"
 
 
 @ROUTES.add("GET", _DATABASES, D1_READ)
-def list_databases(call: Call) -> Answer:
+def list_databases(call: CloudflareCall) -> CloudflareAnswer:
     query = call.request.query
     page, per_page = int(query.get("page", "1")), int(query.get("per_page", "1000"))
     found = [each for each in call.account.d1.databases.values() if query.get("name", each.name) == each.name]
     shown = [_shown(each) for each in found[(page - 1) * per_page : page * per_page]]
     info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
-    return Answer(shown, result_info=info)
+    return CloudflareAnswer(shown, result_info=info)
 
 
 @ROUTES.add("POST", _DATABASES, D1_WRITE)
-def create_database(call: Call) -> Answer:
+def create_database(call: CloudflareCall) -> CloudflareAnswer:
     known = {"primary_location_hint": str, "jurisdiction": str}
     name = fields(json_body(call.request), required={"name": str}, optional=known)["name"]
     if call.account.d1.of(name):
-        raise ApiError(7502, f"A database with the name {name} already exists.")
-    return Answer(_shown(call.account.d1.databases[call.account.d1.add(name)]))
+        raise CloudflareRefusal(7502, f"A database with the name {name} already exists.")
+    return CloudflareAnswer(_shown(call.account.d1.databases[call.account.d1.add(name)]))
 
 
 @ROUTES.add("GET", _DATABASES + "/{database}", D1_READ)
-def get_database(call: Call) -> Answer:
+def get_database(call: CloudflareCall) -> CloudflareAnswer:
     """By its id; wrangler also asks by its name."""
-    return Answer(_shown(_database(call)))
+    return CloudflareAnswer(_shown(_database(call)))
 
 
 @ROUTES.add("POST", _DATABASES + "/{database}/query", D1_WRITE)
-def query(call: Call) -> Answer:
+def query(call: CloudflareCall) -> CloudflareAnswer:
     """One text, which may hold several statements, or a batch. All of it or nothing; a result for each statement.
 
     developers.cloudflare.com/api/resources/d1/subresources/database/methods/query
@@ -58,13 +67,13 @@ def query(call: Call) -> Answer:
     if not statements:
         raise invalid("body", "holds no statement")
     try:
-        return Answer(call.account.d1.query(database.id, statements))
+        return CloudflareAnswer(call.account.d1.query(database.id, statements))
     except SqlError as error:
-        raise ApiError(7500, str(error)) from None
+        raise CloudflareRefusal(7500, str(error)) from None
 
 
 @ROUTES.add("POST", _DATABASES + "/{database}/import", D1_WRITE)
-def import_file(call: Call) -> Answer:
+def import_file(call: CloudflareCall) -> CloudflareAnswer:
     """`wrangler d1 execute --file`: announce a file by its MD5, upload it, run it, and ask how far it is.
 
     developers.cloudflare.com/api/resources/d1/subresources/database/methods/import
@@ -74,30 +83,30 @@ def import_file(call: Call) -> Answer:
     body = fields(json_body(call.request), required={"action": str}, optional=known)
     match body["action"]:
         case "init" if "etag" in body:
-            return Answer(_announced(call, database, body["etag"]))
+            return CloudflareAnswer(_announced(call, database, body["etag"]))
         case "ingest" if "etag" in body and "filename" in body:
-            return Answer(_ingested(call, database, body["filename"], body["etag"]))
+            return CloudflareAnswer(_ingested(call, database, body["filename"], body["etag"]))
         case "poll" if body.get("current_bookmark") in database.imports:
-            return Answer(database.imports[body["current_bookmark"]])
+            return CloudflareAnswer(database.imports[body["current_bookmark"]])
     raise invalid("body", "must be init with an etag, ingest with a filename and an etag, or poll with a bookmark")
 
 
 @ROUTES.add("PUT", "/d1-uploads/{filename}", SIGNED)
-def put_file(call: Call) -> Response:
+def put_file(call: CloudflareCall) -> HttpResponse:
     """Where `upload_url` leads: at Cloudflare, to R2."""
     call.account.d1.files[call.parameters["filename"]] = call.request.body
-    return Response(headers=[("etag", f'"{_md5(call.request.body)}"')])
+    return HttpResponse(headers=[("etag", f'"{_md5(call.request.body)}"')])
 
 
-def authorise(account: Account, request: Request) -> Token:
+def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
     """The signature in an upload's address."""
     claims = signed_claims(account.clock, request.query.get("signature", ""))
     if claims is None or claims.get("filename") != request.path.rpartition("/")[2]:
-        raise ApiError(10000, "Authentication error", status=403)
-    return Token(secret="", permissions=frozenset({SIGNED}))
+        raise CloudflareRefusal(10000, "Authentication error", status=403)
+    return FakeCloudflareToken(secret="", permissions=frozenset({SIGNED}))
 
 
-def _announced(call: Call, database: Database, etag: str) -> dict[str, Any]:
+def _announced(call: CloudflareCall, database: FakeDatabase, etag: str) -> dict[str, Any]:
     filename = f"{database.id}-{etag}.sql"
     if call.account.d1.files.get(filename) is not None:
         return _ingested(call, database, filename, etag)
@@ -106,11 +115,11 @@ def _announced(call: Call, database: Database, etag: str) -> dict[str, Any]:
     return {"filename": filename, "upload_url": f"http://{host}{BASE}/d1-uploads/{filename}?signature={signature}"}
 
 
-def _ingested(call: Call, database: Database, filename: str, etag: str) -> dict[str, Any]:
+def _ingested(call: CloudflareCall, database: FakeDatabase, filename: str, etag: str) -> dict[str, Any]:
     """Runs all of it or nothing. The first answer says that it goes on; a poll has the end."""
     content = call.account.d1.files.get(filename)
     if content is None or _md5(content) != etag:
-        raise ApiError(7400, "The file was not uploaded, or its etag differs.")
+        raise CloudflareRefusal(7400, "The file was not uploaded, or its etag differs.")
     bookmark = f"{len(database.imports):08x}-{call.account.new_id().hex}"
     active = {"success": True, "type": "import", "messages": [], "at_bookmark": bookmark}
     try:
@@ -136,18 +145,18 @@ def _text(value: Any, at: str) -> dict[str, Any]:
 def _statements(text: dict[str, Any]) -> list[Statement]:
     statements, params = list(split(text["sql"])), text.get("params", [])
     if params and len(statements) > 1:
-        raise ApiError(7500, "params are for one statement, and this text holds several")
+        raise CloudflareRefusal(7500, "params are for one statement, and this text holds several")
     return [(statement, params) for statement in statements]
 
 
-def _database(call: Call) -> Database:
+def _database(call: CloudflareCall) -> FakeDatabase:
     database = call.account.d1.of(call.parameters["database"])
     if database is None:
-        raise ApiError(7404, f"The database {call.parameters['database']} could not be found", status=404)
+        raise CloudflareRefusal(7404, f"The database {call.parameters['database']} could not be found", status=404)
     return database
 
 
-def _shown(database: Database) -> dict[str, Any]:
+def _shown(database: FakeDatabase) -> dict[str, Any]:
     return {
         "uuid": database.id,
         "name": database.name,

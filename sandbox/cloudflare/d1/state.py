@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sandbox.clock import Clock
+from sandbox.clock import FakeClock
 
 Statement = tuple[str, Sequence[Any]]
 """SQL, and what stands for its question marks."""
@@ -23,7 +23,7 @@ class SqlError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Database:
+class FakeDatabase:
     id: str
     name: str
     created_on: datetime
@@ -31,30 +31,30 @@ class Database:
     """Bookmark → how an import ended."""
 
 
-class D1:
+class D1Databases:
     """`query` is set by whoever keeps the data: the runtime, where Workers see the same."""
 
     query: Query
 
-    def __init__(self, clock: Clock, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, clock: FakeClock, new_id: Callable[[], UUID]) -> None:
         self._clock = clock
         self._new_id = new_id
-        self.databases: dict[str, Database] = {}
+        self.databases: dict[str, FakeDatabase] = {}
         self.files: dict[str, bytes] = {}
         """Files that were uploaded for an import, by name."""
 
     def add(self, name: str, id: str | None = None) -> str:  # noqa: A002
         """The id of the new database, empty unless Workers wrote to that id before."""
         id_ = id or str(self._new_id())
-        self.databases[id_] = Database(id=id_, name=name, created_on=self._clock.now())
+        self.databases[id_] = FakeDatabase(id=id_, name=name, created_on=self._clock.now())
         return id_
 
-    def of(self, id_or_name: str) -> Database | None:
+    def of(self, id_or_name: str) -> FakeDatabase | None:
         found = (each for each in self.databases.values() if id_or_name in {each.id, each.name})
         return next(found, None)
 
 
-class Memory:
+class InMemoryDatabases:
     """The databases of a runtime that runs no code: in this process, and gone with it."""
 
     def __init__(self) -> None:

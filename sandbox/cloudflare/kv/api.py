@@ -8,11 +8,21 @@ import binascii
 import json
 from typing import Any
 
-from sandbox.cloudflare.call import JSON, Answer, ApiError, Call, Routes, fields, invalid, json_body, parse
-from sandbox.cloudflare.kv.state import Entry, Namespace
+from sandbox.cloudflare.call import (
+    JSON,
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+    parse,
+)
+from sandbox.cloudflare.kv.state import KvEntry, KvNamespace
 from sandbox.cloudflare.tokens.state import KV_READ, KV_WRITE
 from sandbox.cloudflare.workers.uploads import form_parts
-from sandbox.server import Response
+from sandbox.server import HttpResponse
 
 ROUTES = Routes()
 _NAMESPACES = "/accounts/{account}/storage/kv/namespaces"
@@ -27,41 +37,41 @@ _TOGETHER, _READ_TOGETHER = 10_000, 100
 
 
 @ROUTES.add("GET", _NAMESPACES, KV_READ)
-def list_namespaces(call: Call) -> Answer:
+def list_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     page, per_page = _number(call, "page", 1, 1, 10_000), _number(call, "per_page", 20, 1, 1000)
     found = list(call.account.kv.namespaces.values())
     shown = [_namespace(each) for each in found[(page - 1) * per_page : page * per_page]]
     info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
-    return Answer(shown, result_info=info)
+    return CloudflareAnswer(shown, result_info=info)
 
 
 @ROUTES.add("POST", _NAMESPACES, KV_WRITE)
-def create_namespace(call: Call) -> Answer:
+def create_namespace(call: CloudflareCall) -> CloudflareAnswer:
     title = fields(json_body(call.request), required={"title": str}, optional={})["title"]
     if not 1 <= len(title.encode()) <= 512:
         raise invalid("body.title", "must be of 1 to 512 bytes")
     kv = call.account.kv
     if any(each.title == title for each in kv.namespaces.values()):
-        raise ApiError(10014, "create namespace: 'a namespace with this account ID and title already exists'")
-    return Answer(_namespace(kv.namespaces[kv.add(title)]))
+        raise CloudflareRefusal(10014, "create namespace: 'a namespace with this account ID and title already exists'")
+    return CloudflareAnswer(_namespace(kv.namespaces[kv.add(title)]))
 
 
 @ROUTES.add("GET", _NAMESPACE, KV_READ)
-def get_namespace(call: Call) -> Answer:
-    return Answer(_namespace(_namespace_of(call)))
+def get_namespace(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(_namespace(_namespace_of(call)))
 
 
 @ROUTES.add("DELETE", _NAMESPACE, KV_WRITE)
-def delete_namespace(call: Call) -> Answer:
+def delete_namespace(call: CloudflareCall) -> CloudflareAnswer:
     """With all keys; a version that binds it can no longer be deployed."""
     namespace = _namespace_of(call)
     del call.account.kv.namespaces[namespace.id]
     call.account.deleted_resources.add(namespace.id)
-    return Answer(None)
+    return CloudflareAnswer(None)
 
 
 @ROUTES.add("GET", _NAMESPACE + "/keys", KV_READ)
-def list_keys(call: Call) -> Answer:
+def list_keys(call: CloudflareCall) -> CloudflareAnswer:
     """In the order of their bytes, page by page; the cursor of the last page is empty."""
     limit, prefix = _number(call, "limit", 1000, 10, 1000), call.request.query.get("prefix", "")
     after = _decoded(call.request.query.get("cursor", ""))
@@ -70,24 +80,24 @@ def list_keys(call: Call) -> Answer:
     page = left[:limit]
     cursor = base64.urlsafe_b64encode(page[-1][0].encode()).decode() if len(left) > limit else ""
     shown = [{"name": key, **_beside(entry)} for key, entry in page]
-    return Answer(shown, result_info={"count": len(page), "cursor": cursor})
+    return CloudflareAnswer(shown, result_info={"count": len(page), "cursor": cursor})
 
 
 @ROUTES.add("GET", _VALUE, KV_READ)
-def get_value(call: Call) -> Response:
+def get_value(call: CloudflareCall) -> HttpResponse:
     """The bytes, with no envelope."""
     entry = _entry(call)
     expiration = [] if entry.expires is None else [("expiration", str(entry.expires))]
-    return Response(headers=[("content-type", "application/octet-stream"), *expiration], body=entry.value)
+    return HttpResponse(headers=[("content-type", "application/octet-stream"), *expiration], body=entry.value)
 
 
 @ROUTES.add("GET", _NAMESPACE + "/metadata/{key}", KV_READ)
-def get_metadata(call: Call) -> Answer:
-    return Answer(_entry(call).metadata)
+def get_metadata(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(_entry(call).metadata)
 
 
 @ROUTES.add("PUT", _VALUE, KV_WRITE)
-def put_value(call: Call) -> Answer:
+def put_value(call: CloudflareCall) -> CloudflareAnswer:
     """The body is the value; in a form, its part `value`, and the JSON of the metadata may stand beside it."""
     namespace, key, query = _namespace_of(call), call.parameters["key"], call.request.query
     value, metadata = call.request.body, None
@@ -104,21 +114,21 @@ def put_value(call: Call) -> Answer:
     if not call.account.kv.takes_write(namespace.id, key):
         raise _too_many()
     call.account.kv.put(namespace.id, key, value, metadata=metadata, expires=expires, by_api=True)
-    return Answer(None)
+    return CloudflareAnswer(None)
 
 
 @ROUTES.add("DELETE", _VALUE, KV_WRITE)
-def delete_value(call: Call) -> Answer:
+def delete_value(call: CloudflareCall) -> CloudflareAnswer:
     """Also of a key that is not there."""
     namespace, key = _namespace_of(call), call.parameters["key"]
     if not call.account.kv.takes_write(namespace.id, key):
         raise _too_many()
     call.account.kv.delete(namespace.id, key, by_api=True)
-    return Answer(None)
+    return CloudflareAnswer(None)
 
 
 @ROUTES.add("PUT", _NAMESPACE + "/bulk", KV_WRITE)
-def put_together(call: Call) -> Answer:
+def put_together(call: CloudflareCall) -> CloudflareAnswer:
     """All are checked before one is written. A key that was written a moment ago is named, to be tried again."""
     namespace, kv = _namespace_of(call), call.account.kv
     known = {"base64": bool, "expiration": int, "expiration_ttl": int, "metadata": object}
@@ -135,22 +145,22 @@ def put_together(call: Call) -> Answer:
         if each["key"] not in refused:
             beside = {"metadata": each.get("metadata"), "expires": until}
             kv.put(namespace.id, each["key"], value, **beside, by_api=True)
-    return Answer({"successful_key_count": len(sent) - len(refused), "unsuccessful_keys": refused})
+    return CloudflareAnswer({"successful_key_count": len(sent) - len(refused), "unsuccessful_keys": refused})
 
 
 @ROUTES.add("DELETE", _NAMESPACE + "/bulk", KV_WRITE)
 @ROUTES.add("POST", _NAMESPACE + "/bulk/delete", KV_WRITE)
-def delete_together(call: Call) -> Answer:
+def delete_together(call: CloudflareCall) -> CloudflareAnswer:
     namespace, kv, keys = _namespace_of(call), call.account.kv, _keys(_list(call, _TOGETHER), "body")
     refused = [key for key in keys if not kv.takes_write(namespace.id, key)]
     for key in keys:
         if key not in refused:
             kv.delete(namespace.id, key, by_api=True)
-    return Answer({"successful_key_count": len(keys) - len(refused), "unsuccessful_keys": refused})
+    return CloudflareAnswer({"successful_key_count": len(keys) - len(refused), "unsuccessful_keys": refused})
 
 
 @ROUTES.add("POST", BULK_GET, KV_READ)
-def get_together(call: Call) -> Answer:
+def get_together(call: CloudflareCall) -> CloudflareAnswer:
     """Texts, or what they are as JSON; null where there is nothing."""
     namespace = _namespace_of(call)
     body = fields(json_body(call.request), required={"keys": list}, optional={"type": str, "withMetadata": bool})
@@ -160,36 +170,36 @@ def get_together(call: Call) -> Answer:
     if kind not in {"text", "json"}:
         raise invalid("body.type", 'must be "text" or "json"')
     found = {key: call.account.kv.shown(namespace.id, key) for key in keys}
-    return Answer({"values": {key: entry and _shown(entry, kind, body) for key, entry in found.items()}})
+    return CloudflareAnswer({"values": {key: entry and _shown(entry, kind, body) for key, entry in found.items()}})
 
 
-def _shown(entry: Entry, kind: str, body: dict[str, Any]) -> Any:
+def _shown(entry: KvEntry, kind: str, body: dict[str, Any]) -> Any:
     value = parse(entry.value) if kind == "json" else entry.value.decode(errors="replace")
     return {"value": value, "metadata": None, **_beside(entry)} if body.get("withMetadata") else value
 
 
-def _beside(entry: Entry) -> dict[str, Any]:
+def _beside(entry: KvEntry) -> dict[str, Any]:
     """What is told of an entry besides its value, where there is any."""
     beside = {"expiration": entry.expires, "metadata": entry.metadata}
     return {name: value for name, value in beside.items() if value is not None}
 
 
-def _namespace(namespace: Namespace) -> dict[str, Any]:
+def _namespace(namespace: KvNamespace) -> dict[str, Any]:
     return {"id": namespace.id, "title": namespace.title, "supports_url_encoding": True}
 
 
-def _namespace_of(call: Call) -> Namespace:
+def _namespace_of(call: CloudflareCall) -> KvNamespace:
     """The one that the path names."""
     namespace = call.account.kv.namespaces.get(call.parameters["namespace"])
     if namespace is None:
-        raise ApiError(10013, "namespace not found", status=404)
+        raise CloudflareRefusal(10013, "namespace not found", status=404)
     return namespace
 
 
-def _entry(call: Call) -> Entry:
+def _entry(call: CloudflareCall) -> KvEntry:
     entry = call.account.kv.shown(_namespace_of(call).id, call.parameters["key"])
     if entry is None:
-        raise ApiError(10009, "get: 'key not found'", status=404)
+        raise CloudflareRefusal(10009, "get: 'key not found'", status=404)
     return entry
 
 
@@ -199,7 +209,7 @@ def _keys(values: list[Any], at: str) -> list[str]:
     return values
 
 
-def _list(call: Call, most: int) -> list[Any]:
+def _list(call: CloudflareCall, most: int) -> list[Any]:
     body = json_body(call.request, JSON)
     if not isinstance(body, list) or len(body) > most:
         raise invalid("body", f"must be a list of at most {most}")
@@ -215,14 +225,14 @@ def _bytes(pair: dict[str, Any]) -> bytes:
 
 def _check(key: str, value: bytes, metadata: Any) -> None:
     if not 1 <= len(key.encode()) <= _LONGEST_KEY:
-        raise ApiError(10022, f"key must be of 1 to {_LONGEST_KEY} bytes", status=414)
+        raise CloudflareRefusal(10022, f"key must be of 1 to {_LONGEST_KEY} bytes", status=414)
     if len(value) > _LONGEST_VALUE:
-        raise ApiError(10021, f"value length of {len(value)} exceeds limit of {_LONGEST_VALUE}", status=413)
+        raise CloudflareRefusal(10021, f"value length of {len(value)} exceeds limit of {_LONGEST_VALUE}", status=413)
     if metadata is not None and len(json.dumps(metadata).encode()) > _LONGEST_METADATA:
-        raise ApiError(10021, f"metadata exceeds limit of {_LONGEST_METADATA} bytes", status=413)
+        raise CloudflareRefusal(10021, f"metadata exceeds limit of {_LONGEST_METADATA} bytes", status=413)
 
 
-def _expires(call: Call, given: dict[str, Any], at: str) -> int | None:
+def _expires(call: CloudflareCall, given: dict[str, Any], at: str) -> int | None:
     """In seconds since 1970. Where both are given, the moment wins."""
     now = int(call.account.clock.now().timestamp())
     until: int | None = given.get("expiration")
@@ -233,11 +243,11 @@ def _expires(call: Call, given: dict[str, Any], at: str) -> int | None:
     return until
 
 
-def _too_many() -> ApiError:
-    return ApiError(10058, "Too many writes to this key: it takes one per second.", status=429)
+def _too_many() -> CloudflareRefusal:
+    return CloudflareRefusal(10058, "Too many writes to this key: it takes one per second.", status=429)
 
 
-def _number(call: Call, name: str, default: int, least: int, most: int) -> int:
+def _number(call: CloudflareCall, name: str, default: int, least: int, most: int) -> int:
     number = _whole(f"query.{name}", call.request.query.get(name, str(default)))
     if not least <= number <= most:
         raise invalid(f"query.{name}", f"must be from {least} to {most}")

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, parse
-from sandbox.cloudflare.pages.state import Deployment, Project, merged
+from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, CloudflareRefusal, Routes, fields, invalid, parse
+from sandbox.cloudflare.pages.state import FakePagesDeployment, FakePagesProject, merged
 from sandbox.cloudflare.tokens.state import PAGES_READ, PAGES_WRITE
 
 T = TypeVar("T")
@@ -35,22 +35,24 @@ _STAGES = ("queued", "initialize", "clone_repo", "build", "deploy")
 
 
 @ROUTES.add("GET", _PROJECTS, PAGES_READ)
-def list_projects(call: Call) -> Answer:
+def list_projects(call: CloudflareCall) -> CloudflareAnswer:
     """With no total to count on."""
     projects, info = _page(call, list(call.account.pages.projects.values()), most=10)
     del info["total_count"], info["total_pages"]
-    return Answer([_project(call, project) for project in projects], result_info=info)
+    return CloudflareAnswer([_project(call, project) for project in projects], result_info=info)
 
 
 @ROUTES.add("POST", _PROJECTS, PAGES_WRITE)
-def create_project(call: Call) -> Answer:
+def create_project(call: CloudflareCall) -> CloudflareAnswer:
     """JSON, whatever the content type: wrangler does not say that it is."""
     body = fields(parse(call.request.body), required={"name": str}, optional=_SETTINGS)
     configs = _configs(body)
     if not re.fullmatch("[a-z0-9](?:[a-z0-9-]{0,56}[a-z0-9])?", body["name"]):
         raise invalid("body.name", "must be 1 to 58 lower case letters, digits and inner hyphens")
     if body["name"] in call.account.pages.projects:
-        raise ApiError(8000002, "A project with this name already exists. Choose a different project name.", status=409)
+        raise CloudflareRefusal(
+            8000002, "A project with this name already exists. Choose a different project name.", status=409
+        )
     project = call.account.pages.add_project(
         body["name"],
         production_branch=body.get("production_branch", "production"),
@@ -58,16 +60,16 @@ def create_project(call: Call) -> Answer:
     )
     if "source" in body:
         project.source = fields(body["source"], required=_SOURCE, optional={}, at="body.source")
-    return Answer(_project(call, project))
+    return CloudflareAnswer(_project(call, project))
 
 
 @ROUTES.add("GET", _PROJECT, PAGES_READ)
-def get_project(call: Call) -> Answer:
-    return Answer(_project(call, call.project))
+def get_project(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(_project(call, call.project))
 
 
 @ROUTES.add("PATCH", _PROJECT, PAGES_WRITE)
-def patch_project(call: Call) -> Answer:
+def patch_project(call: CloudflareCall) -> CloudflareAnswer:
     """Settings alone: what was deployed stays as it is until the next deployment."""
     project = call.project
     body = fields(parse(call.request.body), required={}, optional=_SETTINGS)
@@ -77,7 +79,7 @@ def patch_project(call: Call) -> Answer:
     project.production_branch = body.get("production_branch", project.production_branch)
     for environment, change in configs.items():
         project.configs[environment] = merged(project.configs[environment], change)
-    return Answer(_project(call, project))
+    return CloudflareAnswer(_project(call, project))
 
 
 def _configs(body: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -93,7 +95,7 @@ def _configs(body: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     return configs
 
 
-def _patched_source(call: Call, project: Project, change: Mapping[str, Any]) -> dict[str, Any]:
+def _patched_source(call: CloudflareCall, project: FakePagesProject, change: Mapping[str, Any]) -> dict[str, Any]:
     if project.source is None:
         raise invalid("body.source", "cannot be set: this project takes Direct Uploads")
     fields(change, required={}, optional=_SOURCE, at="body.source")
@@ -105,35 +107,35 @@ def _patched_source(call: Call, project: Project, change: Mapping[str, Any]) -> 
 
 
 @ROUTES.add("GET", _DEPLOYMENTS, PAGES_READ)
-def list_deployments(call: Call) -> Answer:
+def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
     """Newest first; both environments unless the query names one."""
     wanted = call.request.query.get("env")
     if wanted not in {None, "production", "preview"}:
         raise invalid("query.env", "must be production or preview")
     newest_first = [d for d in reversed(call.project.deployments) if wanted in {None, d.environment}]
     rows, info = _page(call, newest_first, most=25)
-    return Answer([_deployment(call.project, deployment) for deployment in rows], result_info=info)
+    return CloudflareAnswer([_deployment(call.project, deployment) for deployment in rows], result_info=info)
 
 
 @ROUTES.add("GET", _DEPLOYMENT, PAGES_READ)
-def get_deployment(call: Call) -> Answer:
-    return Answer(_deployment(call.project, _named(call)))
+def get_deployment(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(_deployment(call.project, _named(call)))
 
 
 @ROUTES.add("DELETE", _DEPLOYMENT, PAGES_WRITE)
-def delete_deployment(call: Call) -> Answer:
+def delete_deployment(call: CloudflareCall) -> CloudflareAnswer:
     project, deployment = call.project, _named(call)
     if deployment is project.live:
-        raise ApiError(8000034, "Cannot delete active production deployment")
+        raise CloudflareRefusal(8000034, "Cannot delete active production deployment")
     if deployment.alias and call.request.query.get("force") != "true":
-        raise ApiError(8000035, "Cannot delete aliased deployment without a `?force=true` query parameter")
+        raise CloudflareRefusal(8000035, "Cannot delete aliased deployment without a `?force=true` query parameter")
     project.deployments.remove(deployment)
     project.promotions = [promotion for promotion in project.promotions if promotion[1] is not deployment]
-    return Answer(None)
+    return CloudflareAnswer(None)
 
 
 @ROUTES.add("POST", _DEPLOYMENT + "/rollback", PAGES_WRITE)
-def rollback(call: Call) -> Answer:
+def rollback(call: CloudflareCall) -> CloudflareAnswer:
     """At once and without a build; a newer one than the live one is as good a target.
 
     developers.cloudflare.com/pages/configuration/rollbacks
@@ -142,11 +144,11 @@ def rollback(call: Call) -> Answer:
     if not deployment.may_serve_production or deployment.reads_to_finish:
         raise _refused(call, "Only a successful deployment of production can be rolled back to.")
     call.account.pages.rollback(project.name, deployment.id)
-    return Answer(_deployment(project, deployment))
+    return CloudflareAnswer(_deployment(project, deployment))
 
 
 @ROUTES.add("POST", _DEPLOYMENT + "/retry", PAGES_WRITE)
-def retry(call: Call) -> Answer:
+def retry(call: CloudflareCall) -> CloudflareAnswer:
     """Build the same commit again, as a deployment of its own; Git only."""
     project, old = call.project, _named(call)
     if project.source is None:
@@ -161,17 +163,17 @@ def retry(call: Call) -> Answer:
         environment=old.environment,
         rules=old.rules,
     )
-    return Answer(queued(call, new_id))
+    return CloudflareAnswer(queued(call, new_id))
 
 
 @ROUTES.add("GET", _DEPLOYMENT + "/history/logs", PAGES_READ)
-def get_logs(call: Call) -> Answer:
+def get_logs(call: CloudflareCall) -> CloudflareAnswer:
     deployment = _named(call)
     data = [{"ts": timestamp(deployment.created_on), "line": deployment.log}]
-    return Answer({"total": len(data), "includes_container_logs": False, "data": data})
+    return CloudflareAnswer({"total": len(data), "includes_container_logs": False, "data": data})
 
 
-def queued(call: Call, deployment_id: str) -> dict[str, Any]:
+def queued(call: CloudflareCall, deployment_id: str) -> dict[str, Any]:
     """The answer to what made a deployment: it has yet to be deployed."""
     deployment = call.project.deployment(deployment_id)
     assert deployment is not None
@@ -179,33 +181,33 @@ def queued(call: Call, deployment_id: str) -> dict[str, Any]:
     return _shown(call.project, deployment, "queued", "active" if deployment.reads_to_finish else "success")
 
 
-def _named(call: Call) -> Deployment:
+def _named(call: CloudflareCall) -> FakePagesDeployment:
     deployment = call.project.deployment(call.parameters["deployment"])
     if deployment is None:
         message = "The deployment ID you have specified does not exist. Update the deployment ID and try again."
-        raise ApiError(8000009, message, status=404)
+        raise CloudflareRefusal(8000009, message, status=404)
     return deployment
 
 
-def _refused(call: Call, message: str) -> ApiError:
+def _refused(call: CloudflareCall, message: str) -> CloudflareRefusal:
     code = call.account.switches.pages_refusal_code
-    return ApiError(code, "An unknown error occurred" if code == 8000000 else message)
+    return CloudflareRefusal(code, "An unknown error occurred" if code == 8000000 else message)
 
 
-def _page(call: Call, rows: Sequence[T], *, most: int) -> tuple[Sequence[T], dict[str, Any]]:
+def _page(call: CloudflareCall, rows: Sequence[T], *, most: int) -> tuple[Sequence[T], dict[str, Any]]:
     try:
         page, size = (int(call.request.query.get(name, default)) for name, default in (("page", 1), ("per_page", most)))
     except ValueError:
         page = size = 0
     if page < 1 or not 1 <= size <= most:
-        raise ApiError(8000024, "Invalid list options provided. Review the `page` or `per_page` parameter.")
+        raise CloudflareRefusal(8000024, "Invalid list options provided. Review the `page` or `per_page` parameter.")
     part = rows[(page - 1) * size : page * size]
     pages = -(-len(rows) // size)
     info = {"page": page, "per_page": size, "count": len(part), "total_count": len(rows), "total_pages": pages}
     return part, info
 
 
-def _project(call: Call, project: Project) -> dict[str, Any]:
+def _project(call: CloudflareCall, project: FakePagesProject) -> dict[str, Any]:
     latest = project.deployments[-1] if project.deployments else None
     canonical = call.account.pages.canonical(project)
     return {
@@ -228,7 +230,7 @@ def _project(call: Call, project: Project) -> dict[str, Any]:
     }
 
 
-def _deployment(project: Project, deployment: Deployment) -> dict[str, Any]:
+def _deployment(project: FakePagesProject, deployment: FakePagesDeployment) -> dict[str, Any]:
     """Each call is a read of it."""
     if deployment.reads_to_finish:
         deployment.reads_to_finish -= 1
@@ -237,7 +239,7 @@ def _deployment(project: Project, deployment: Deployment) -> dict[str, Any]:
     return _shown(project, deployment, "build" if failed_in_build else "deploy", deployment.status)
 
 
-def _shown(project: Project, deployment: Deployment, stage: str, status: str) -> dict[str, Any]:
+def _shown(project: FakePagesProject, deployment: FakePagesDeployment, stage: str, status: str) -> dict[str, Any]:
     stages = _stages(deployment, stage, status)
     return {
         "id": deployment.id,
@@ -268,7 +270,7 @@ def _shown(project: Project, deployment: Deployment, stage: str, status: str) ->
     }
 
 
-def _stages(deployment: Deployment, last: str, status: str) -> list[dict[str, Any]]:
+def _stages(deployment: FakePagesDeployment, last: str, status: str) -> list[dict[str, Any]]:
     """A second for each; those after the last have not begun."""
     stages: list[dict[str, Any]] = []
     for number, name in enumerate(_STAGES):

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sandbox.clock import Clock
+from sandbox.clock import FakeClock
 from sandbox.switches import Switches
 
 Environment = Literal["production", "preview"]
@@ -39,7 +39,7 @@ class Asset:
 
 
 @dataclass(kw_only=True)
-class Deployment:
+class FakePagesDeployment:
     id: str
     created_on: datetime
     environment: Environment
@@ -81,7 +81,7 @@ class Deployment:
 
 
 @dataclass(kw_only=True)
-class Project:
+class FakePagesProject:
     id: str
     name: str
     subdomain: str
@@ -92,26 +92,26 @@ class Project:
     configs: dict[str, dict[str, Any]]
     source: dict[str, Any] | None
     """None for Direct Upload."""
-    deployments: list[Deployment] = field(default_factory=list)
+    deployments: list[FakePagesDeployment] = field(default_factory=list)
     """Oldest first."""
-    promotions: list[tuple[datetime, Deployment]] = field(default_factory=list)
+    promotions: list[tuple[datetime, FakePagesDeployment]] = field(default_factory=list)
     """When each began to serve production, by a deployment or by a rollback; oldest first."""
-    former_canonical: Deployment | None = None
+    former_canonical: FakePagesDeployment | None = None
     reads_to_lag: int = 0
     """How many reads still answer `former_canonical`."""
     next_failure: str | None = None
     """The last line of the log of the next deployment, which fails."""
 
     @property
-    def live(self) -> Deployment | None:
+    def live(self) -> FakePagesDeployment | None:
         return self.promotions[-1][1] if self.promotions else None
 
     @property
-    def newest(self) -> Deployment | None:
+    def newest(self) -> FakePagesDeployment | None:
         """The newest successful deployment of production, whether it serves or not."""
         return next((d for d in reversed(self.deployments) if d.may_serve_production), None)
 
-    def deployment(self, deployment_id: str) -> Deployment | None:
+    def deployment(self, deployment_id: str) -> FakePagesDeployment | None:
         return next((d for d in self.deployments if d.id == deployment_id), None)
 
 
@@ -159,9 +159,9 @@ class Pages:
     """The Pages of an account."""
 
     def __init__(
-        self, clock: Clock, switches: Switches, lock: threading.RLock, new_id: Callable[[], uuid.UUID]
+        self, clock: FakeClock, switches: Switches, lock: threading.RLock, new_id: Callable[[], uuid.UUID]
     ) -> None:
-        self.projects: dict[str, Project] = {}
+        self.projects: dict[str, FakePagesProject] = {}
         self.assets: dict[str, Asset] = {}
         """What was uploaded, under the key that the client gave it."""
         self._clock = clock
@@ -180,7 +180,7 @@ class Pages:
         configs: Mapping[str, Mapping[str, Any]] | None = None,
         repository: str | None = None,
         at: datetime | None = None,
-    ) -> Project:
+    ) -> FakePagesProject:
         """`repository` (owner/name) makes it one that builds what is pushed to Git; else it takes Direct Uploads.
 
         `env_vars` and `secrets` (names) are those of production. The subdomain is not the name: a name that somebody
@@ -190,7 +190,7 @@ class Pages:
             texts = {key: {"type": "plain_text", "value": value} for key, value in (env_vars or {}).items()}
             hidden = {key: {"type": "secret_text", "value": ""} for key in secrets}
             given = configs or {}
-            project = Project(
+            project = FakePagesProject(
                 id=str(self._new_id()),
                 name=name,
                 subdomain=f"{name}-{self._new_id().hex[:3]}.pages.dev",
@@ -232,7 +232,7 @@ class Pages:
             failure, state.next_failure = state.next_failure, None
             status = status if failure is None else "failure"
             deployment_id = str(self._new_id())
-            deployment = Deployment(
+            deployment = FakePagesDeployment(
                 id=deployment_id,
                 created_on=at or self._instant(state),
                 environment=place,
@@ -274,12 +274,12 @@ class Pages:
             live = self.projects[project].live
             return live.id if live else None
 
-    def deployments(self, project: str) -> list[Deployment]:
+    def deployments(self, project: str) -> list[FakePagesDeployment]:
         """Newest first."""
         with self._lock:
             return self.projects[project].deployments[::-1]
 
-    def canonical(self, project: Project) -> Deployment | None:
+    def canonical(self, project: FakePagesProject) -> FakePagesDeployment | None:
         """What the API calls canonical; each call is a read."""
         if project.reads_to_lag:
             project.reads_to_lag -= 1
@@ -289,7 +289,7 @@ class Pages:
     def is_site(self, host: str) -> bool:
         return any(self._has(project, host) for project in self.projects.values())
 
-    def at_host(self, host: str) -> Deployment | None:
+    def at_host(self, host: str) -> FakePagesDeployment | None:
         """The deployment that the edge serves there: a site's addresses follow production, the others stay."""
         project = next(project for project in self.projects.values() if self._has(project, host))
         if host in {project.subdomain, *project.domains}:
@@ -298,27 +298,31 @@ class Pages:
         return next((deployment for deployment in here if deployment.status == "success"), None)
 
     @staticmethod
-    def _has(project: Project, host: str) -> bool:
+    def _has(project: FakePagesProject, host: str) -> bool:
         return host in {project.subdomain, *project.domains} or host.endswith(f".{project.subdomain}")
 
-    def _served_at(self, project: Project, instant: datetime) -> Deployment | None:
+    def _served_at(self, project: FakePagesProject, instant: datetime) -> FakePagesDeployment | None:
         """A promotion reaches the edge only after a while, but the first one at once."""
         known = instant - timedelta(seconds=self._switches.propagation_seconds)
         arrived = [deployment for at, deployment in project.promotions if at <= known]
         return next(reversed(arrived), project.promotions[0][1] if project.promotions else None)
 
     def _promote(
-        self, project: Project, deployment: Deployment, former: Deployment | None, at: datetime | None
+        self,
+        project: FakePagesProject,
+        deployment: FakePagesDeployment,
+        former: FakePagesDeployment | None,
+        at: datetime | None,
     ) -> None:
         project.former_canonical = former
         project.reads_to_lag = self._switches.pages_canonical_lag_reads if at is None else 0
         promotion = (at or self._clock.now(), deployment)
         bisect.insort(project.promotions, promotion, key=lambda promotion: promotion[0])
 
-    def _canonical(self, project: Project) -> Deployment | None:
+    def _canonical(self, project: FakePagesProject) -> FakePagesDeployment | None:
         return project.live if self._switches.pages_canonical_follows_rollbacks else project.newest
 
-    def _instant(self, project: Project) -> datetime:
+    def _instant(self, project: FakePagesProject) -> datetime:
         """Now, but after all that this project has: the order of its deployments is the order of their times."""
         now, latest = self._clock.now(), max((d.created_on for d in project.deployments), default=None)
         return now if latest is None or latest < now else latest + timedelta(microseconds=1)

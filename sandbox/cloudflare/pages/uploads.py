@@ -8,13 +8,22 @@ import binascii
 import re
 from typing import Any
 
-from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body, parse
+from sandbox.cloudflare.account import FakeAccount
+from sandbox.cloudflare.call import (
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+    parse,
+)
 from sandbox.cloudflare.pages.api import queued
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.tokens.state import PAGES_WRITE, Token, sign_claims, signed_claims
+from sandbox.cloudflare.tokens.state import PAGES_WRITE, FakeCloudflareToken, sign_claims, signed_claims
 from sandbox.cloudflare.workers.uploads import form_parts
-from sandbox.server import Request
+from sandbox.server import HttpRequest
 
 ROUTES = Routes()
 _PROJECT = "/accounts/{account}/pages/projects/{project}"
@@ -32,44 +41,44 @@ _RULES = ("_headers", "_redirects", "_routes.json", "_worker.bundle", "_worker.j
 
 
 @ROUTES.add("GET", _PROJECT + "/upload-token", PAGES_WRITE)
-def get_upload_token(call: Call) -> Answer:
+def get_upload_token(call: CloudflareCall) -> CloudflareAnswer:
     claims = {"max_file_count_allowed": MOST_FILES, "account": call.account.id, "id": call.project.id}
-    return Answer({"jwt": sign_claims(call.account.clock, claims)})
+    return CloudflareAnswer({"jwt": sign_claims(call.account.clock, claims)})
 
 
-def authorise(account: Account, request: Request) -> Token:
+def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
     """The holder of an upload token that has not expired."""
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
     claims = signed_claims(account.clock, jwt)
     if claims is None or "max_file_count_allowed" not in claims:
-        raise ApiError(8000013, "Authorization failed", status=401)
-    return Token(secret=jwt, permissions=frozenset({UPLOADS}))
+        raise CloudflareRefusal(8000013, "Authorization failed", status=401)
+    return FakeCloudflareToken(secret=jwt, permissions=frozenset({UPLOADS}))
 
 
 @ROUTES.add("POST", "/pages/assets/check-missing", UPLOADS)
-def check_missing(call: Call) -> Answer:
-    return Answer([key for key in _hashes(call) if key not in call.account.pages.assets])
+def check_missing(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer([key for key in _hashes(call) if key not in call.account.pages.assets])
 
 
 @ROUTES.add("POST", "/pages/assets/upload", UPLOADS)
-def upload_assets(call: Call) -> Answer:
+def upload_assets(call: CloudflareCall) -> CloudflareAnswer:
     """All of a bucket or nothing of it."""
     bucket = json_body(call.request)
     if not isinstance(bucket, list) or len(bucket) > MOST_IN_A_BUCKET:
         raise invalid("body", f"must be a list of at most {MOST_IN_A_BUCKET} files")
     call.account.pages.assets |= dict(_uploaded(item, f"body[{index}]") for index, item in enumerate(bucket))
-    return Answer({"successful_key_count": len(bucket), "unsuccessful_keys": []})
+    return CloudflareAnswer({"successful_key_count": len(bucket), "unsuccessful_keys": []})
 
 
 @ROUTES.add("POST", "/pages/assets/upsert-hashes", UPLOADS)
-def upsert_hashes(call: Call) -> Answer:
+def upsert_hashes(call: CloudflareCall) -> CloudflareAnswer:
     """Keeps them from being forgotten, which the sandbox never does."""
     _hashes(call)
-    return Answer(None)
+    return CloudflareAnswer(None)
 
 
 @ROUTES.add("POST", _PROJECT + "/deployments", PAGES_WRITE)
-def create_deployment(call: Call) -> Answer:
+def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
     """The branch decides whether it is production's; without one it is."""
     project, account = call.project, call.account
     parts = {name: part.content for name, part in form_parts(call.request).items()}
@@ -87,10 +96,10 @@ def create_deployment(call: Call) -> Answer:
         dirty=texts.get("commit_dirty") == "true",
         rules={name: parts[name] for name in _RULES if name in parts},
     )
-    return Answer(queued(call, deployment_id))
+    return CloudflareAnswer(queued(call, deployment_id))
 
 
-def _files(account: Account, manifest: bytes | None) -> dict[str, Asset]:
+def _files(account: FakeAccount, manifest: bytes | None) -> dict[str, Asset]:
     """Path → asset. All of them have to be there: a deployment with holes is none."""
     if manifest is None:
         raise invalid("body", 'lacks the part "manifest"')
@@ -116,7 +125,7 @@ def _uploaded(item: Any, at: str) -> tuple[str, Asset]:
     return item["key"], Asset(content=content, content_type=item["metadata"]["contentType"])
 
 
-def _hashes(call: Call) -> list[str]:
+def _hashes(call: CloudflareCall) -> list[str]:
     body = fields(json_body(call.request), required={"hashes": list}, optional={})
     if not all(map(_is_hash, body["hashes"])):
         raise invalid("body.hashes", "must hold hashes of 32 hex digits")

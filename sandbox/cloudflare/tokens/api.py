@@ -8,55 +8,63 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body
-from sandbox.cloudflare.tokens.state import PERMISSIONS, Token
+from sandbox.cloudflare.call import (
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+)
+from sandbox.cloudflare.tokens.state import PERMISSIONS, FakeCloudflareToken
 
 ROUTES = Routes()
 
 
 @ROUTES.add("GET", "/user/tokens/verify", None)
-def verify_user_token(call: Call) -> Answer:
+def verify_user_token(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/user/subresources/tokens/methods/verify
     return _verified(call, "user")
 
 
 @ROUTES.add("GET", "/accounts/{account}/tokens/verify", None)
-def verify_account_token(call: Call) -> Answer:
+def verify_account_token(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/accounts/subresources/tokens/methods/verify
     return _verified(call, "account")
 
 
-def _verified(call: Call, owner: Literal["user", "account"]) -> Answer:
+def _verified(call: CloudflareCall, owner: Literal["user", "account"]) -> CloudflareAnswer:
     """Each of the two knows its own kind of token alone."""
     if call.token.owner != owner:
-        raise ApiError(1000, "Invalid API Token", status=401)
+        raise CloudflareRefusal(1000, "Invalid API Token", status=401)
     valid = {"code": 10000, "message": "This API Token is valid and active", "type": None}
-    return Answer({"id": call.token.id, "status": "active"}, messages=(valid,))
+    return CloudflareAnswer({"id": call.token.id, "status": "active"}, messages=(valid,))
 
 
 @ROUTES.add("GET", "/user", None)
-def get_user(call: Call) -> Answer:
+def get_user(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/user/methods/get
-    return Answer({"id": call.token.id, "email": call.token.email})
+    return CloudflareAnswer({"id": call.token.id, "email": call.token.email})
 
 
 @ROUTES.add("GET", "/accounts", None)
-def list_accounts(call: Call) -> Answer:
+def list_accounts(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/accounts/methods/list
-    return Answer([_account(call)], result_info=_ONE)
+    return CloudflareAnswer([_account(call)], result_info=_ONE)
 
 
 @ROUTES.add("GET", "/memberships", None)
-def list_memberships(call: Call) -> Answer:
+def list_memberships(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/memberships/methods/list
     membership = {"id": call.account.id, "status": "accepted", "roles": ["Administrator"], "account": _account(call)}
-    return Answer([membership], result_info=_ONE)
+    return CloudflareAnswer([membership], result_info=_ONE)
 
 
 _ONE = {"page": 1, "per_page": 20, "count": 1, "total_count": 1, "total_pages": 1}
 
 
-def _account(call: Call) -> dict[str, Any]:
+def _account(call: CloudflareCall) -> dict[str, Any]:
     return {"id": call.account.id, "name": "Sandbox", "type": "standard"}
 
 
@@ -65,7 +73,7 @@ Owner = Literal["user", "account"]
 
 def _routes_of(owner: Owner, base: str, permission: str) -> None:
     """The same seven for either kind, and each sees its own kind alone."""
-    table: tuple[tuple[str, str, str, Callable[[Call, Owner], Answer]], ...] = (
+    table: tuple[tuple[str, str, str, Callable[[CloudflareCall, Owner], CloudflareAnswer]], ...] = (
         ("GET", "/permission_groups", "Read", _list_groups),
         ("GET", "", "Read", _list),
         ("POST", "", "Write", _create),
@@ -78,32 +86,34 @@ def _routes_of(owner: Owner, base: str, permission: str) -> None:
         ROUTES.add(method, base + path, f"{permission} {right}")(lambda call, h=handler: h(call, owner))  # type: ignore[misc]
 
 
-def _list_groups(_: Call, owner: Owner) -> Answer:
+def _list_groups(_: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     """Ids are stable; names may be renamed one day."""
-    return Answer(
+    return CloudflareAnswer(
         [{"id": _group(name), "name": name, "scopes": [f"com.cloudflare.api.{owner}"]} for name in PERMISSIONS]
     )
 
 
-def _list(call: Call, owner: Owner) -> Answer:
+def _list(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     rows = [_shown(token) for token in call.account.tokens if token.owner == owner]
-    return Answer(rows, result_info={"page": 1, "per_page": 20, "count": len(rows), "total_count": len(rows)})
+    return CloudflareAnswer(rows, result_info={"page": 1, "per_page": 20, "count": len(rows), "total_count": len(rows)})
 
 
-def _create(call: Call, owner: Owner) -> Answer:
+def _create(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     body = fields(json_body(call.request), required={"name": str, "policies": list}, optional={})
     secret = f"sandbox-{call.account.new_id().hex}"
     permissions = _permissions(body["policies"])
-    token = Token(secret=secret, permissions=permissions, owner=owner, email=call.token.email, name=body["name"])
+    token = FakeCloudflareToken(
+        secret=secret, permissions=permissions, owner=owner, email=call.token.email, name=body["name"]
+    )
     call.account.tokens.add(token)
-    return Answer({**_shown(token), "value": secret})
+    return CloudflareAnswer({**_shown(token), "value": secret})
 
 
-def _get(call: Call, owner: Owner) -> Answer:
-    return Answer(_shown(_named(call, owner)))
+def _get(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
+    return CloudflareAnswer(_shown(_named(call, owner)))
 
 
-def _update(call: Call, owner: Owner) -> Answer:
+def _update(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     """The whole object: `status` is `active` or `disabled`."""
     token = _named(call, owner)
     required = {"name": str, "policies": list, "status": str}
@@ -112,10 +122,10 @@ def _update(call: Call, owner: Owner) -> Answer:
         raise invalid("body.status", 'must be "active" or "disabled"')
     token.name, token.permissions = body["name"], _permissions(body["policies"])
     token.disabled = body["status"] == "disabled"
-    return Answer(_shown(token))
+    return CloudflareAnswer(_shown(token))
 
 
-def _roll(call: Call, owner: Owner) -> Answer:
+def _roll(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     """A new value; the former one ends at once.
 
     developers.cloudflare.com/fundamentals/api/how-to/roll-token
@@ -123,20 +133,20 @@ def _roll(call: Call, owner: Owner) -> Answer:
     token = _named(call, owner)
     fields(json_body(call.request), required={}, optional={})
     call.account.tokens.roll(token, f"sandbox-{call.account.new_id().hex}")
-    return Answer(token.secret)
+    return CloudflareAnswer(token.secret)
 
 
-def _delete(call: Call, owner: Owner) -> Answer:
+def _delete(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     token = _named(call, owner)
     call.account.tokens.remove(token)
-    return Answer({"id": token.id})
+    return CloudflareAnswer({"id": token.id})
 
 
-def _named(call: Call, owner: Owner) -> Token:
+def _named(call: CloudflareCall, owner: Owner) -> FakeCloudflareToken:
     found = (token for token in call.account.tokens if token.id == call.parameters["token"] and token.owner == owner)
     token = next(found, None)
     if token is None:
-        raise ApiError(1001, "API Token not found", status=404)
+        raise CloudflareRefusal(1001, "API Token not found", status=404)
     return token
 
 
@@ -156,7 +166,7 @@ def _permissions(policies: list[Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _shown(token: Token) -> dict[str, Any]:
+def _shown(token: FakeCloudflareToken) -> dict[str, Any]:
     groups = [{"id": _group(name), "name": name} for name in sorted(token.permissions)]
     status = "expired" if token.expired else "disabled" if token.disabled else "active"
     policy = {"effect": "allow", "permission_groups": groups, "resources": {}}

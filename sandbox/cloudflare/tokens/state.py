@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sandbox.clock import Clock
+from sandbox.clock import FakeClock
 
 SCRIPTS_READ = "Workers Scripts Read"
 SCRIPTS_WRITE = "Workers Scripts Write"
@@ -39,14 +39,14 @@ PERMISSIONS = (
     OBSERVABILITY_READ,
 )
 """All that some route of the sandbox asks for."""
-DEFAULT = frozenset({SCRIPTS_WRITE, PAGES_WRITE, KV_WRITE, D1_WRITE})
+DEFAULT_PERMISSIONS = frozenset({SCRIPTS_WRITE, PAGES_WRITE, KV_WRITE, D1_WRITE})
 """What the token may that a sandbox begins with."""
 
 Owner = Literal["user", "account"]
 
 
 @dataclass(kw_only=True)
-class Token:
+class FakeCloudflareToken:
     secret: str = field(repr=False)
     permissions: frozenset[str]
     expired: bool = False
@@ -68,25 +68,25 @@ class Token:
         return not {permission, permission.replace(" Read", " Write")}.isdisjoint(self.permissions)
 
 
-class Tokens:
-    def __init__(self, *tokens: Token) -> None:
+class CloudflareTokens:
+    def __init__(self, *tokens: FakeCloudflareToken) -> None:
         self._by_secret = {token.secret: token for token in tokens}
 
-    def add(self, token: Token) -> None:
+    def add(self, token: FakeCloudflareToken) -> None:
         self._by_secret[token.secret] = token
 
-    def remove(self, token: Token) -> None:
+    def remove(self, token: FakeCloudflareToken) -> None:
         del self._by_secret[token.secret]
 
-    def roll(self, token: Token, secret: str) -> None:
+    def roll(self, token: FakeCloudflareToken, secret: str) -> None:
         self.remove(token)
         token.secret = secret
         self.add(token)
 
-    def __iter__(self) -> Iterator[Token]:
+    def __iter__(self) -> Iterator[FakeCloudflareToken]:
         return iter(list(self._by_secret.values()))
 
-    def of(self, authorization: str | None) -> Token | None:
+    def of(self, authorization: str | None) -> FakeCloudflareToken | None:
         """The valid token in an Authorization header."""
         scheme, _, secret = (authorization or "").partition(" ")
         token = self._by_secret.get(secret) if scheme == "Bearer" else None
@@ -98,7 +98,7 @@ _SIGNED_LIFETIME = 3600
 _SIGNING_KEY = b"a key of the sandbox"
 
 
-def sign_claims(clock: Clock, claims: Mapping[str, Any]) -> str:
+def sign_claims(clock: FakeClock, claims: Mapping[str, Any]) -> str:
     """A JWT that only the sandbox can make."""
     expires = int(clock.now().timestamp()) + _SIGNED_LIFETIME
     parts = ({"alg": "HS256", "typ": "JWT"}, {"exp": expires, **claims})
@@ -106,7 +106,7 @@ def sign_claims(clock: Clock, claims: Mapping[str, Any]) -> str:
     return f"{signed}.{_signature(signed)}"
 
 
-def signed_claims(clock: Clock, jwt: str) -> dict[str, Any] | None:
+def signed_claims(clock: FakeClock, jwt: str) -> dict[str, Any] | None:
     """The claims of a token that is the sandbox's own and has not expired; None otherwise."""
     signed, _, signature = jwt.rpartition(".")
     if not hmac.compare_digest(signature.encode(), _signature(signed).encode()):

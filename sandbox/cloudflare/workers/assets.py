@@ -8,12 +8,20 @@ import binascii
 import re
 from typing import Any
 
-from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body
+from sandbox.cloudflare.account import FakeAccount
+from sandbox.cloudflare.call import (
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+)
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.tokens.state import SCRIPTS_WRITE, Token, sign_claims, signed_claims
+from sandbox.cloudflare.tokens.state import SCRIPTS_WRITE, FakeCloudflareToken, sign_claims, signed_claims
 from sandbox.cloudflare.workers.uploads import form_parts
-from sandbox.server import Request
+from sandbox.server import HttpRequest
 
 ROUTES = Routes()
 UPLOADS = "an assets upload session"
@@ -23,7 +31,7 @@ BUCKET = 2
 
 
 @ROUTES.add("POST", "/accounts/{account}/workers/scripts/{script}/assets-upload-session", SCRIPTS_WRITE)
-def start_session(call: Call) -> Answer:
+def start_session(call: CloudflareCall) -> CloudflareAnswer:
     """Of a Worker that need not be there yet. Without a missing file the token completes the upload at once."""
     manifest = fields(json_body(call.request), required={"manifest": dict}, optional={})["manifest"]
     for path, entry in manifest.items():
@@ -35,19 +43,19 @@ def start_session(call: Call) -> Answer:
     missing = [key for key in dict.fromkeys(wanted.values()) if key not in call.account.assets]
     buckets = [missing[first : first + BUCKET] for first in range(0, len(missing), BUCKET)]
     claims = {"session": wanted, "script": call.parameters["script"], "complete": not missing}
-    return Answer({"jwt": sign_claims(call.account.clock, claims), "buckets": buckets})
+    return CloudflareAnswer({"jwt": sign_claims(call.account.clock, claims), "buckets": buckets})
 
 
-def authorise(account: Account, request: Request) -> Token:
+def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
     claims = signed_claims(account.clock, jwt)
     if claims is None or "session" not in claims:
-        raise ApiError(10000, "Authentication error", status=account.switches.auth_error_status)
-    return Token(secret=jwt, permissions=frozenset({UPLOADS}))
+        raise CloudflareRefusal(10000, "Authentication error", status=account.switches.auth_error_status)
+    return FakeCloudflareToken(secret=jwt, permissions=frozenset({UPLOADS}))
 
 
 @ROUTES.add("POST", "/accounts/{account}/workers/assets/upload", UPLOADS)
-def upload(call: Call) -> Answer:
+def upload(call: CloudflareCall) -> CloudflareAnswer:
     """A form with a part for each file, named by its hash. The answer to the last bucket has the completion token."""
     if call.request.query.get("base64") != "true":
         raise invalid("query.base64", 'must be "true"')
@@ -63,10 +71,10 @@ def upload(call: Call) -> Answer:
         call.account.assets[key] = Asset(content=content, content_type=part.content_type)
     left = set(claims["session"].values()) - call.account.assets.keys()
     done = {} if left else {"jwt": sign_claims(call.account.clock, {**claims, "complete": True})}
-    return Answer(done)
+    return CloudflareAnswer(done)
 
 
-def completed(account: Account, script: str, jwt: Any) -> dict[str, Asset]:
+def completed(account: FakeAccount, script: str, jwt: Any) -> dict[str, Asset]:
     """Path → file of the upload that a completion token ends."""
     claims = signed_claims(account.clock, jwt) if isinstance(jwt, str) else None
     if claims is None or not claims.get("complete") or claims.get("script") != script:

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.call import NUMBER, Answer, Call, Routes, fields, invalid, json_body
+from sandbox.cloudflare.call import NUMBER, CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers import versions as deployable
-from sandbox.cloudflare.workers.state import Deployment
+from sandbox.cloudflare.workers.state import FakeWorkerDeployment
 from sandbox.cloudflare.workers.versions import find_version, number
 from sandbox.switches import Switches
 
@@ -18,7 +18,7 @@ _DEPLOYMENTS = "/accounts/{account}/workers/scripts/{script}/deployments"
 
 
 @ROUTES.add("GET", _DEPLOYMENTS, SCRIPTS_READ)
-def list_deployments(call: Call) -> Answer:
+def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
     """Newest first, in pages. Their default size is a switch: nothing documents it.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/list
@@ -33,10 +33,12 @@ def list_deployments(call: Call) -> Answer:
         seen = [d for d in seen if (not since or d.created_on >= since) and (not until or d.created_on <= until)]
         size = number(call, "per_page", default=size, most=1000)
         first = size * (number(call, "page", default=1, most=10_000) - 1)
-    return Answer({"deployments": [_shown(deployment, switches) for deployment in seen[first : first + size]]})
+    return CloudflareAnswer(
+        {"deployments": [_shown(deployment, switches) for deployment in seen[first : first + size]]}
+    )
 
 
-def _moment(call: Call, name: str) -> datetime | None:
+def _moment(call: CloudflareCall, name: str) -> datetime | None:
     """A bound of the time range, inclusive."""
     text = call.request.query.get(name)
     try:
@@ -49,7 +51,7 @@ def _moment(call: Call, name: str) -> datetime | None:
 
 
 @ROUTES.add("POST", _DEPLOYMENTS, SCRIPTS_WRITE)
-def create_deployment(call: Call) -> Answer:
+def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/create
     worker, account = call.worker, call.account
     body = fields(
@@ -70,7 +72,7 @@ def create_deployment(call: Call) -> Answer:
         raise refusal
     deployment = account.deploy(worker, percentages, call.by(texts), code_update_strategy=strategy)
     worker.reads_to_hide[deployment.id] = account.switches.deployments_lag_reads
-    return Answer(_shown(deployment, account.switches))
+    return CloudflareAnswer(_shown(deployment, account.switches))
 
 
 def _percentages(versions: list[Any]) -> dict[str, float]:
@@ -109,7 +111,7 @@ def code_update_strategy(value: Any, at: str) -> Mapping[str, Any] | None:
     return strategy
 
 
-def _shown(deployment: Deployment, switches: Switches) -> dict[str, Any]:
+def _shown(deployment: FakeWorkerDeployment, switches: Switches) -> dict[str, Any]:
     answered = {
         "id": deployment.id,
         "source": deployment.source,

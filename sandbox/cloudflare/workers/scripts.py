@@ -7,22 +7,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, fields, invalid, json_body
+from sandbox.cloudflare.call import (
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+)
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.assets import completed
 from sandbox.cloudflare.workers.deployments import code_update_strategy
 from sandbox.cloudflare.workers.settings import SCRIPT_SETTINGS
-from sandbox.cloudflare.workers.state import Module, Upload, Version, Worker
-from sandbox.cloudflare.workers.uploads import Form
+from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, Module, WorkerUpload
+from sandbox.cloudflare.workers.uploads import UploadForm
 from sandbox.cloudflare.workers.versions import detail, find_version, named_handlers, objects_namespace
 from sandbox.cloudflare.zones.state import ACCOUNT_SUBDOMAIN
-from sandbox.server import Response
+from sandbox.server import HttpResponse
 
 ROUTES = Routes()
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}/versions/{version}", SCRIPTS_READ)
-def get_version(call: Call) -> Answer:
+def get_version(call: CloudflareCall) -> CloudflareAnswer:
     """Of any version, and with `include=modules` its code: no other call answers code that is history.
 
     developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
@@ -31,10 +39,10 @@ def get_version(call: Call) -> Answer:
     asked = call.request.query.get("include")
     if asked not in {None, "modules"}:
         raise invalid("query.include", 'must be "modules"')
-    return Answer(_shown(call, version) | ({"modules": _modules(version.upload)} if asked else {}))
+    return CloudflareAnswer(_shown(call, version) | ({"modules": _modules(version.upload)} if asked else {}))
 
 
-def _shown(call: Call, version: Version) -> dict[str, Any]:
+def _shown(call: CloudflareCall, version: FakeWorkerVersion) -> dict[str, Any]:
     """Flat, where the older API has `resources` and `metadata`."""
     upload = version.upload
     resources = detail(version, call.worker, call.account.switches)["resources"]
@@ -56,7 +64,7 @@ def _shown(call: Call, version: Version) -> dict[str, Any]:
     }
 
 
-def _modules(upload: Upload) -> list[dict[str, str]]:
+def _modules(upload: WorkerUpload) -> list[dict[str, str]]:
     return [
         {
             "name": module.name,
@@ -68,7 +76,7 @@ def _modules(upload: Upload) -> list[dict[str, str]]:
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/scripts/{script}/content/v2", SCRIPTS_READ)
-def get_content(call: Call) -> Response:
+def get_content(call: CloudflareCall) -> HttpResponse:
     """A form with a part for each module; a header names the one that is the main one.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/content/methods/get
@@ -80,7 +88,7 @@ def get_content(call: Call) -> Response:
     upload, boundary = worker.versions[chosen].upload, uuid.uuid4().hex
     body = b"".join(_part(module, boundary) for module in upload.modules) + f"--{boundary}--\r\n".encode()
     content_type = f"multipart/form-data; boundary={boundary}"
-    return Response(headers=[("content-type", content_type), ("cf-entrypoint", upload.main_module)], body=body)
+    return HttpResponse(headers=[("content-type", content_type), ("cf-entrypoint", upload.main_module)], body=body)
 
 
 def _part(module: Module, boundary: str) -> bytes:
@@ -95,16 +103,18 @@ _REFERENCES = ("dispatch_namespace_outbounds", "domains", "durable_objects", "qu
 
 
 @ROUTES.add("GET", _SCRIPTS, SCRIPTS_READ)
-def list_scripts(call: Call) -> Answer:
+def list_scripts(call: CloudflareCall) -> CloudflareAnswer:
     """All of the account, not paged; each with what its latest upload has.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
     """
     listed = call.account.switches.has_assets_listed
-    return Answer([_listed(worker, has_assets=listed) for worker in call.account.workers.values() if worker.latest])
+    return CloudflareAnswer(
+        [_listed(worker, has_assets=listed) for worker in call.account.workers.values() if worker.latest]
+    )
 
 
-def _listed(worker: Worker, *, has_assets: bool) -> Mapping[str, Any]:
+def _listed(worker: FakeWorker, *, has_assets: bool) -> Mapping[str, Any]:
     assert worker.latest is not None
     upload = worker.latest.upload
     script = {
@@ -117,17 +127,17 @@ def _listed(worker: Worker, *, has_assets: bool) -> Mapping[str, Any]:
 
 
 @ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)
-def put_script(call: Call) -> Answer:
+def put_script(call: CloudflareCall) -> CloudflareAnswer:
     """Upload and deploy in one call; the only way to a new Worker, and through a Durable Object migration.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/update
     """
     name = call.parameters["script"]
     if not re.fullmatch("[a-z0-9_-]{1,63}", name):
-        raise ApiError(10016, f"Invalid script name: {name}.")
-    form = Form(call.request)
+        raise CloudflareRefusal(10016, f"Invalid script name: {name}.")
+    form = UploadForm(call.request)
     strategy = code_update_strategy(form.metadata.get("code_update_strategy"), "metadata.code_update_strategy")
-    worker = call.account.workers.get(name) or Worker(name=name, tag=call.account.new_id().hex)
+    worker = call.account.workers.get(name) or FakeWorker(name=name, tag=call.account.new_id().hex)
     tag = _migrated(worker, form.metadata.get("migrations"))
     files = completed(call.account, name, form.assets["jwt"]) if "jwt" in form.assets else {}
     upload = form.upload(worker, migration_tag=tag, assets=files)
@@ -138,27 +148,29 @@ def put_script(call: Call) -> Answer:
     version = call.account.add_version(worker, upload, by)
     call.account.deploy(worker, {version.id: 100}, by, triggered_by="upload", code_update_strategy=strategy)
     # The id of the version, in a field that keeps the name of what it once was, without hyphens.
-    return Answer({**_script(worker), "deployment_id": version.id.replace("-", ""), "startup_time_ms": 1})
+    return CloudflareAnswer({**_script(worker), "deployment_id": version.id.replace("-", ""), "startup_time_ms": 1})
 
 
 @ROUTES.add("POST", _SCRIPT + "/versions", SCRIPTS_WRITE)
-def create_version(call: Call) -> Answer:
+def create_version(call: CloudflareCall) -> CloudflareAnswer:
     """Upload without deploying.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
     """
     worker, account = call.worker, call.account
-    form = Form(call.request)
+    form = UploadForm(call.request)
     if "migrations" in form.metadata:
-        raise ApiError(10211, "A version cannot carry a Durable Object migration: deploy the script whole instead.")
+        raise CloudflareRefusal(
+            10211, "A version cannot carry a Durable Object migration: deploy the script whole instead."
+        )
     files = completed(account, worker.name, form.assets["jwt"]) if "jwt" in form.assets else {}
     upload = form.upload(worker, migration_tag=worker.migration_tag, assets=files)
     version = account.add_version(worker, upload, call.by(form.annotations))
     worker.reads_to_hide[version.id] = account.switches.version_visible_after_reads
-    return Answer({**detail(version, worker, account.switches), "startup_time_ms": 1})
+    return CloudflareAnswer({**detail(version, worker, account.switches), "startup_time_ms": 1})
 
 
-def _migrated(worker: Worker, migrations: Any) -> str | None:
+def _migrated(worker: FakeWorker, migrations: Any) -> str | None:
     """The tag that `migrations` leaves behind.
 
     developers.cloudflare.com/durable-objects/reference/durable-object-class-migrations-legacy
@@ -168,22 +180,22 @@ def _migrated(worker: Worker, migrations: Any) -> str | None:
     known = {"old_tag": str, "new_tag": str, "steps": list}
     fields(migrations, required={}, optional=known, at="metadata.migrations")
     if migrations.get("old_tag", worker.migration_tag) != worker.migration_tag:
-        raise ApiError(10079, f"Migration tag precondition failed; current tag is {worker.migration_tag}.")
+        raise CloudflareRefusal(10079, f"Migration tag precondition failed; current tag is {worker.migration_tag}.")
     tag: str | None = migrations.get("new_tag", worker.migration_tag)
     return tag
 
 
 @ROUTES.add("DELETE", _SCRIPT, SCRIPTS_WRITE)
 @ROUTES.add("DELETE", "/accounts/{account}/workers/services/{script}", SCRIPTS_WRITE)
-def delete_script(call: Call) -> Answer:
+def delete_script(call: CloudflareCall) -> CloudflareAnswer:
     """With its versions, deployments and secrets."""
     worker = call.worker
     del call.account.workers[worker.name]
-    return Answer({"id": worker.name})
+    return CloudflareAnswer({"id": worker.name})
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/durable_objects/namespaces", SCRIPTS_READ)
-def list_object_namespaces(call: Call) -> Answer:
+def list_object_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     """One for each class that the latest upload of a Worker exports."""
     found = [
         (worker, name)
@@ -202,67 +214,69 @@ def list_object_namespaces(call: Call) -> Answer:
         for worker, name in found
     ]
     info = {"page": 1, "per_page": 1000, "count": len(rows), "total_count": len(rows)}
-    return Answer(rows, result_info=info)
+    return CloudflareAnswer(rows, result_info=info)
 
 
 @ROUTES.add("GET", _SCRIPT + "/references", SCRIPTS_READ)
-def get_references(_: Call) -> Answer:
+def get_references(_: CloudflareCall) -> CloudflareAnswer:
     """Nothing of the sandbox binds a Worker in a way that `wrangler delete` asks about."""
-    return Answer({"services": {"incoming": [], "outgoing": []}, "durable_objects": [], "dispatch_outbounds": []})
+    return CloudflareAnswer(
+        {"services": {"incoming": [], "outgoing": []}, "durable_objects": [], "dispatch_outbounds": []}
+    )
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/tails/by-consumer/{script}", SCRIPTS_READ)
-def get_tail_producers(_: Call) -> Answer:
-    return Answer([])
+def get_tail_producers(_: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer([])
 
 
 @ROUTES.add("POST", _SCRIPT + "/tails", None)
-def create_tail(_: Call) -> Answer:
+def create_tail(_: CloudflareCall) -> CloudflareAnswer:
     message = "The sandbox has no live logs. Read what a Worker handled with telemetry queries instead."
-    raise ApiError(10026, message)
+    raise CloudflareRefusal(10026, message)
 
 
 @ROUTES.add("GET", _SCRIPT + "/subdomain", SCRIPTS_READ)
-def get_script_subdomain(call: Call) -> Answer:
-    return Answer(call.worker.subdomain)
+def get_script_subdomain(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(call.worker.subdomain)
 
 
 @ROUTES.add("POST", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
-def post_script_subdomain(call: Call) -> Answer:
+def post_script_subdomain(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/subdomain/methods/create
     worker = call.worker
     known = {"previews_enabled": bool}
     worker.subdomain |= fields(json_body(call.request), required={"enabled": bool}, optional=known)
-    return Answer(worker.subdomain)
+    return CloudflareAnswer(worker.subdomain)
 
 
 @ROUTES.add("DELETE", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
-def delete_script_subdomain(call: Call) -> Answer:
+def delete_script_subdomain(call: CloudflareCall) -> CloudflareAnswer:
     call.worker.subdomain |= {"enabled": False, "previews_enabled": False}
-    return Answer(call.worker.subdomain)
+    return CloudflareAnswer(call.worker.subdomain)
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/subdomain", SCRIPTS_READ)
-def get_account_subdomain(_: Call) -> Answer:
-    return Answer({"subdomain": ACCOUNT_SUBDOMAIN})
+def get_account_subdomain(_: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer({"subdomain": ACCOUNT_SUBDOMAIN})
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/services/{script}", SCRIPTS_READ)
-def get_service(call: Call) -> Answer:
+def get_service(call: CloudflareCall) -> CloudflareAnswer:
     """Not in the API's reference: wrangler asks here whether a Worker exists, and who deployed it last."""
     worker = call.account.workers.get(call.parameters["script"])
     if worker is None:
-        raise ApiError(10090, "This service does not exist on your account.", status=404)
+        raise CloudflareRefusal(10090, "This service does not exist on your account.", status=404)
     environment = {"environment": "production", "script": _script(worker)}
-    return Answer({"id": worker.name, "default_environment": environment})
+    return CloudflareAnswer({"id": worker.name, "default_environment": environment})
 
 
 @ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}", SCRIPTS_READ)
-def get_worker(call: Call) -> Answer:
+def get_worker(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/methods/get
     worker = call.worker
     uploads, deployments = list(worker.versions.values()), worker.history
-    return Answer(
+    return CloudflareAnswer(
         {
             "id": worker.tag,
             "name": worker.name,
@@ -280,7 +294,7 @@ def get_worker(call: Call) -> Answer:
     )
 
 
-def _script(worker: Worker) -> Mapping[str, Any]:
+def _script(worker: FakeWorker) -> Mapping[str, Any]:
     latest = worker.latest
     assert latest is not None
     return {

@@ -5,7 +5,17 @@ developers.cloudflare.com/workers/configuration/secrets
 
 from typing import Any
 
-from sandbox.cloudflare.call import JSON, MERGE_PATCH, Answer, ApiError, Call, Routes, fields, invalid, json_body
+from sandbox.cloudflare.call import (
+    JSON,
+    MERGE_PATCH,
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+)
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.versions import detail
 
@@ -15,48 +25,48 @@ _MOST_IN_BULK = 100
 
 
 @ROUTES.add("GET", _SECRETS, SCRIPTS_READ)
-def list_secrets(call: Call) -> Answer:
+def list_secrets(call: CloudflareCall) -> CloudflareAnswer:
     """Names of those in effect."""
-    return Answer([_shown(name) for name in call.worker.secrets_in_effect])
+    return CloudflareAnswer([_shown(name) for name in call.worker.secrets_in_effect])
 
 
 @ROUTES.add("PUT", _SECRETS, SCRIPTS_WRITE)
-def put_secret(call: Call) -> Answer:
+def put_secret(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/secrets/methods/update
     worker = call.worker
     secret = _secret(json_body(call.request), "body")
     require_latest_deployed(call, 10215)
     call.account.edit_secrets(worker, {secret["name"]: secret["text"]}, call.by())
-    return Answer(_shown(secret["name"]))
+    return CloudflareAnswer(_shown(secret["name"]))
 
 
 @ROUTES.add("DELETE", _SECRETS + "/{secret}", SCRIPTS_WRITE)
-def delete_secret(call: Call) -> Answer:
+def delete_secret(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/secrets/methods/delete
     worker, name = call.worker, call.parameters["secret"]
     if name not in worker.secrets_in_effect:
-        raise ApiError(10056, f"Binding '{name}' not found.", status=404)
+        raise CloudflareRefusal(10056, f"Binding '{name}' not found.", status=404)
     require_latest_deployed(call, 10215)
     call.account.edit_secrets(worker, {name: None}, call.by())
-    return Answer(None)
+    return CloudflareAnswer(None)
 
 
 @ROUTES.add("PATCH", "/accounts/{account}/workers/scripts/{script}/secrets-bulk", SCRIPTS_WRITE)
-def patch_secrets(call: Call) -> Answer:
+def patch_secrets(call: CloudflareCall) -> CloudflareAnswer:
     """One version and one deployment for all; null deletes, and what is not named stays."""
     worker = call.worker
     kind = JSON if call.request.headers.get_content_type() == JSON else MERGE_PATCH  # the SDK sends plain JSON
     body = fields(json_body(call.request, kind), required={"secrets": dict}, optional={})
     if len(body["secrets"]) > _MOST_IN_BULK:
-        raise ApiError(100160, f"At most {_MOST_IN_BULK} secrets can be changed in one call.")
+        raise CloudflareRefusal(100160, f"At most {_MOST_IN_BULK} secrets can be changed in one call.")
     edits = {name: _text(name, value) for name, value in body["secrets"].items()}
     require_latest_deployed(call, 10214)
     call.account.edit_secrets(worker, edits, call.by())
-    return Answer({name: _shown(name) for name in worker.secrets_in_effect})
+    return CloudflareAnswer({name: _shown(name) for name in worker.secrets_in_effect})
 
 
 @ROUTES.add("PATCH", "/accounts/{account}/workers/workers/{script}/versions/latest", SCRIPTS_WRITE)
-def patch_latest_version(call: Call) -> Answer:
+def patch_latest_version(call: CloudflareCall) -> CloudflareAnswer:
     """`wrangler versions secret`: a new version of the latest one, not of the deployed one; it is not deployed.
 
     developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
@@ -66,18 +76,20 @@ def patch_latest_version(call: Call) -> Answer:
     known = {"workers/message": str, "workers/tag": str}
     texts = fields(body.get("annotations", {}), required={}, optional=known, at="body.annotations")
     if worker.latest is None:
-        raise ApiError(10222, "This Worker has no versions.", status=404)
+        raise CloudflareRefusal(10222, "This Worker has no versions.", status=404)
     edits = {name: _env_text(name, value) for name, value in body["env"].items()}
     version = call.account.add_version_with_secrets(worker, edits, call.by(texts))
-    return Answer(detail(version, worker, call.account.switches))
+    return CloudflareAnswer(detail(version, worker, call.account.switches))
 
 
-def require_latest_deployed(call: Call, code: int) -> None:
+def require_latest_deployed(call: CloudflareCall, code: int) -> None:
     """An edit builds on the latest version, and would put it live: refused while another one, or a split, serves."""
     worker, latest = call.worker, call.worker.latest
     in_a_split = latest is not None and latest.id in worker.live and call.account.switches.secret_edit_ends_split
     if latest is None or (worker.live != {latest.id: 100} and not in_a_split):
-        raise ApiError(code, "The latest version of this Worker is not deployed: deploy it before editing secrets.")
+        raise CloudflareRefusal(
+            code, "The latest version of this Worker is not deployed: deploy it before editing secrets."
+        )
 
 
 def _text(name: str, value: Any) -> str | None:

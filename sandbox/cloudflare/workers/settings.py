@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.call import Answer, Call, Routes, fields, invalid, json_body, parse
+from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body, parse
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.secrets import require_latest_deployed
 from sandbox.cloudflare.workers.uploads import bindings_of, form_parts, split_secrets
@@ -25,7 +25,7 @@ _VERSIONED = {
 
 
 @ROUTES.add("GET", _SCRIPT + "/settings", SCRIPTS_READ)
-def get_settings(call: Call) -> Answer:
+def get_settings(call: CloudflareCall) -> CloudflareAnswer:
     """Of the latest version, deployed or not.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
@@ -33,12 +33,12 @@ def get_settings(call: Call) -> Answer:
     return _settings(call)
 
 
-def _settings(call: Call) -> Answer:
+def _settings(call: CloudflareCall) -> CloudflareAnswer:
     worker = call.worker
     assert worker.latest is not None
     resources = detail(worker.latest, worker, call.account.switches)["resources"]
     placement = worker.latest.upload.placement
-    return Answer(
+    return CloudflareAnswer(
         {
             "bindings": resources["bindings"],
             **resources["script_runtime"],
@@ -53,7 +53,7 @@ def _settings(call: Call) -> Answer:
 
 
 @ROUTES.add("PATCH", _SCRIPT + "/settings", SCRIPTS_WRITE)
-def patch_settings(call: Call) -> Answer:
+def patch_settings(call: CloudflareCall) -> CloudflareAnswer:
     """A version like the latest but for these settings, deployed at once. `bindings` replaces them all.
 
     It takes a form with one part, `settings`. Refused like a secret's edit while the latest version is not deployed.
@@ -80,26 +80,26 @@ def patch_settings(call: Call) -> Answer:
 
 
 @ROUTES.add("GET", _SCRIPT + "/script-settings", SCRIPTS_READ)
-def get_script_settings(call: Call) -> Answer:
-    return Answer(call.worker.script_settings)
+def get_script_settings(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(call.worker.script_settings)
 
 
 @ROUTES.add("PATCH", _SCRIPT + "/script-settings", SCRIPTS_WRITE)
-def patch_script_settings(call: Call) -> Answer:
+def patch_script_settings(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/settings/methods/edit
     worker = call.worker
     worker.script_settings |= fields(json_body(call.request), required={}, optional=SCRIPT_SETTINGS)
-    return Answer(worker.script_settings)
+    return CloudflareAnswer(worker.script_settings)
 
 
 @ROUTES.add("GET", _SCRIPT + "/schedules", SCRIPTS_READ)
-def get_schedules(call: Call) -> Answer:
+def get_schedules(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/schedules/methods/get
-    return Answer({"schedules": call.worker.schedules})
+    return CloudflareAnswer({"schedules": call.worker.schedules})
 
 
 @ROUTES.add("PUT", _SCRIPT + "/schedules", SCRIPTS_WRITE)
-def put_schedules(call: Call) -> Answer:
+def put_schedules(call: CloudflareCall) -> CloudflareAnswer:
     """All of them; an empty list stops them. Not versioned."""
     worker, body, now = call.worker, json_body(call.request), timestamp(call.account.clock.now())
     if not isinstance(body, list):
@@ -108,4 +108,4 @@ def put_schedules(call: Call) -> Answer:
         fields(entry, required={"cron": str}, optional={}, at=f"body[{i}]")["cron"] for i, entry in enumerate(body)
     ]
     worker.schedules = [{"cron": cron, "created_on": now, "modified_on": now} for cron in crons]
-    return Answer({"schedules": worker.schedules})
+    return CloudflareAnswer({"schedules": worker.schedules})

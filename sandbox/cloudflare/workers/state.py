@@ -19,7 +19,7 @@ class Module:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upload:
+class WorkerUpload:
     """What makes a version: code, bindings, secrets and runtime settings."""
 
     modules: tuple[Module, ...]
@@ -68,7 +68,7 @@ class Upload:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stamp:
+class AuthoredRecord:
     """Who did it, when, with what, and what they wrote beside it."""
 
     id: str
@@ -79,13 +79,13 @@ class Stamp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version(Stamp):
+class FakeWorkerVersion(AuthoredRecord):
     number: int
-    upload: Upload
+    upload: WorkerUpload
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployment(Stamp):
+class FakeWorkerDeployment(AuthoredRecord):
     made_at: datetime
     """By the clock; `created_on` runs ahead of it where the clock stands still or went back."""
     percentages: Mapping[str, float]
@@ -96,12 +96,12 @@ class Deployment(Stamp):
 
 
 @dataclass(kw_only=True)
-class Worker:
+class FakeWorker:
     name: str
     tag: str
-    versions: dict[str, Version] = field(default_factory=dict)
+    versions: dict[str, FakeWorkerVersion] = field(default_factory=dict)
     """Oldest first."""
-    history: list[Deployment] = field(default_factory=list)
+    history: list[FakeWorkerDeployment] = field(default_factory=list)
     """Oldest first."""
     numbered: int = 0
     migration_tag: str | None = None
@@ -112,7 +112,7 @@ class Worker:
     """Id of a version or deployment → how many reads do not see it yet."""
 
     @property
-    def latest(self) -> Version | None:
+    def latest(self) -> FakeWorkerVersion | None:
         """The version uploaded last, whether deployed or not."""
         return next(reversed(self.versions.values()), None)
 
@@ -133,7 +133,7 @@ class Worker:
     def was_deployed(self, version_id: str) -> bool:
         return any(version_id in deployment.percentages for deployment in self.history)
 
-    def changed_secrets(self, version: Version) -> list[str]:
+    def changed_secrets(self, version: FakeWorkerVersion) -> list[str]:
         """Names of the secrets that are not in effect as `version` has them.
 
         A version that serves has changed nothing. Nor has a new one, never deployed and uploaded after all that

@@ -10,11 +10,11 @@ from typing import Any
 
 from multipart import MultipartError, MultipartParser  # type: ignore[import-untyped]
 
-from sandbox.cloudflare.call import ApiError, Fields, fields, invalid, parse
+from sandbox.cloudflare.call import CloudflareRefusal, Fields, fields, invalid, parse
 from sandbox.cloudflare.codes import UNREADABLE
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.workers.state import Module, Upload, Worker
-from sandbox.server import Request
+from sandbox.cloudflare.workers.state import FakeWorker, Module, WorkerUpload
+from sandbox.server import HttpRequest
 
 _METADATA: Fields = {
     "annotations": dict,
@@ -42,10 +42,10 @@ _HANDLERS = re.compile(r"(?:^|[{,])\s*(?:async\s+)?(email|fetch|queue|scheduled|
 _CLASSES = re.compile(r"\bclass\s+(\w+)\s+extends\s+DurableObject\b")
 
 
-class Form:
+class UploadForm:
     """What was sent, checked for its shape."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: HttpRequest) -> None:
         parts = form_parts(request)
         metadata = parts.pop("metadata", None)
         if metadata is None:
@@ -66,7 +66,7 @@ class Form:
         )
         self._strict = request.query.get("bindings_inherit") == "strict"
 
-    def upload(self, worker: Worker, *, migration_tag: str | None, assets: Mapping[str, Asset]) -> Upload:
+    def upload(self, worker: FakeWorker, *, migration_tag: str | None, assets: Mapping[str, Asset]) -> WorkerUpload:
         """What it makes of `worker`: with the bindings that are kept or inherited from its latest version.
 
         `assets` are the files that came before, with the token in `assets.jwt`.
@@ -74,14 +74,14 @@ class Form:
         name = self.metadata.get("main_module", "")
         main = next((module for module in self.modules if module.name == name), None)
         if name and main is None:
-            raise ApiError(10021, f"No such module: {name}.")
+            raise CloudflareRefusal(10021, f"No such module: {name}.")
         latest = worker.latest.upload if worker.latest else None
         keep = self.metadata.get("keep_bindings", [])
         sent = bindings_of(self.metadata.get("bindings", []), latest, keep=keep, strict=self._strict)
         bindings, secrets = split_secrets(sent)
         kept = latest if latest and self.metadata.get("keep_assets") and not assets else None
         code = main.content.decode(errors="replace") if main else ""
-        return Upload(
+        return WorkerUpload(
             modules=self.modules,
             main_module=name,
             assets=kept.assets if kept else assets,
@@ -108,7 +108,7 @@ class Form:
 
 
 def bindings_of(
-    values: list[Any], latest: Upload | None, *, keep: Container[str], strict: bool, at: str = "metadata"
+    values: list[Any], latest: WorkerUpload | None, *, keep: Container[str], strict: bool, at: str = "metadata"
 ) -> list[Mapping[str, Any]]:
     """What `values` make of the bindings of the latest version: their own, those inherited, those of kept types."""
     sent = [_binding(value, f"{at}.bindings[{index}]") for index, value in enumerate(values)]
@@ -134,22 +134,22 @@ def _inherited(
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
     """
     if binding.get("version_id", "latest") != "latest":
-        raise ApiError(10057, f"{binding['name']}: only the literal 'latest' is supported by this API.")
+        raise CloudflareRefusal(10057, f"{binding['name']}: only the literal 'latest' is supported by this API.")
     source = former.get(binding.get("old_name", binding["name"]))
     if source is None and strict:
-        raise ApiError(10057, f"{binding['name']}: the latest version has no binding to inherit.")
+        raise CloudflareRefusal(10057, f"{binding['name']}: the latest version has no binding to inherit.")
     return source and {**source, "name": binding["name"]}
 
 
-def form_parts(request: Request) -> dict[str, Module]:
+def form_parts(request: HttpRequest) -> dict[str, Module]:
     """Of a multipart form, by name."""
     boundary = request.headers.get_param("boundary")
     if request.headers.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
-        raise ApiError(UNREADABLE, "Could not parse your request body: expected multipart/form-data.")
+        raise CloudflareRefusal(UNREADABLE, "Could not parse your request body: expected multipart/form-data.")
     try:
         return dict(_modules(MultipartParser(BytesIO(request.body), boundary, strict=True)))
     except MultipartError as error:
-        raise ApiError(UNREADABLE, f"Could not parse your request body: {error}.") from error
+        raise CloudflareRefusal(UNREADABLE, f"Could not parse your request body: {error}.") from error
 
 
 def _modules(parser: MultipartParser) -> Iterable[tuple[str, Module]]:
@@ -171,6 +171,6 @@ def _binding(value: Any, at: str) -> Mapping[str, Any]:
     return value
 
 
-def _all_bindings(upload: Upload) -> dict[str, Mapping[str, Any]]:
+def _all_bindings(upload: WorkerUpload) -> dict[str, Mapping[str, Any]]:
     secrets = [{"name": name, "type": "secret_text", "text": text} for name, text in upload.secrets.items()]
     return {binding["name"]: binding for binding in [*upload.bindings, *secrets]}

@@ -8,42 +8,44 @@ from hashlib import sha256
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.account import Account
-from sandbox.cloudflare.call import Answer, ApiError, Call, Routes, invalid
+from sandbox.cloudflare.account import FakeAccount
+from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, CloudflareRefusal, Routes, invalid
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ
-from sandbox.cloudflare.workers.state import Upload, Version, Worker
+from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, WorkerUpload
 from sandbox.switches import Switches
 
 WINDOW = 100
 """So many of the most recently uploaded versions may be deployed."""
 
-_RESOURCES: dict[str, tuple[str, Callable[[str], ApiError]]] = {
-    "kv_namespace": ("namespace_id", lambda id: ApiError(10041, f"KV namespace '{id}' not found.")),  # noqa: A006
-    "r2_bucket": ("bucket_name", lambda name: ApiError(10085, f"R2 bucket '{name}' not found.")),
-    "queue": ("queue_name", lambda name: ApiError(11000, f'Queue "{name}" does not exist.')),
+_RESOURCES: dict[str, tuple[str, Callable[[str], CloudflareRefusal]]] = {
+    "kv_namespace": ("namespace_id", lambda id: CloudflareRefusal(10041, f"KV namespace '{id}' not found.")),  # noqa: A006
+    "r2_bucket": ("bucket_name", lambda name: CloudflareRefusal(10085, f"R2 bucket '{name}' not found.")),
+    "queue": ("queue_name", lambda name: CloudflareRefusal(11000, f'Queue "{name}" does not exist.')),
 }
 
 
-def deployable(account: Account, worker: Worker) -> list[Version]:
+def deployable(account: FakeAccount, worker: FakeWorker) -> list[FakeWorkerVersion]:
     """Newest first."""
     return [version for version in _recent(worker) if _barrier(account, worker, version) is None]
 
 
-def obstacle(account: Account, worker: Worker, version: Version) -> ApiError | None:
+def obstacle(account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion) -> CloudflareRefusal | None:
     """Why `version` cannot be deployed, whatever the client insists on."""
     if all(version.id != recent.id for recent in _recent(worker)):
-        return ApiError(10210, f"Version {version.id} is not one of the {WINDOW} most recent.")
+        return CloudflareRefusal(10210, f"Version {version.id} is not one of the {WINDOW} most recent.")
     return _barrier(account, worker, version)
 
 
-def _recent(worker: Worker) -> list[Version]:
+def _recent(worker: FakeWorker) -> list[FakeWorkerVersion]:
     return list(worker.versions.values())[: -WINDOW - 1 : -1]
 
 
-def _barrier(account: Account, worker: Worker, version: Version) -> ApiError | None:
+def _barrier(account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion) -> CloudflareRefusal | None:
     """The page names these refusals, but not their codes; those of resources are the codes of an upload."""
     if version.upload.migration_tag != worker.migration_tag:
-        return ApiError(10210, f"A Durable Object migration lies between version {version.id} and the active one.")
+        return CloudflareRefusal(
+            10210, f"A Durable Object migration lies between version {version.id} and the active one."
+        )
     for binding in version.upload.bindings:
         field, error = _RESOURCES.get(binding["type"], ("", None))
         if error and binding.get(field) in account.deleted_resources:
@@ -51,14 +53,14 @@ def _barrier(account: Account, worker: Worker, version: Version) -> ApiError | N
     return None
 
 
-def changed_secrets(worker: Worker, versions: list[Version]) -> ApiError | None:
+def changed_secrets(worker: FakeWorker, versions: list[FakeWorkerVersion]) -> CloudflareRefusal | None:
     """What `?force=true` overrides. wrangler takes the names from the text after the last colon."""
     names = sorted({name for version in versions for name in worker.changed_secrets(version)})
     if not names:
         return None
     hint = "Add the query parameter ?force=true to deploy it all the same."
     listed = f"The following secrets have changed: {', '.join(names)}"
-    return ApiError(10220, f"A secret has changed since this version was active. {hint} {listed}")
+    return CloudflareRefusal(10220, f"A secret has changed since this version was active. {hint} {listed}")
 
 
 ROUTES = Routes()
@@ -66,49 +68,49 @@ _VERSIONS = "/accounts/{account}/workers/scripts/{script}/versions"
 
 
 @ROUTES.add("GET", _VERSIONS, SCRIPTS_READ)
-def list_versions(call: Call) -> Answer:
+def list_versions(call: CloudflareCall) -> CloudflareAnswer:
     """Newest first; `deployable=true` answers all that may be deployed, and ignores the paging.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/list
     """
     if call.request.query.get("deployable") == "true":
-        return Answer({"items": [summary(version) for version in deployable(call.account, call.worker)]})
+        return CloudflareAnswer({"items": [summary(version) for version in deployable(call.account, call.worker)]})
     page = number(call, "page", default=1, most=10_000)
     per_page = number(call, "per_page", default=10, most=100)
     newest_first = list(call.worker.versions.values())[::-1]
     items = newest_first[(page - 1) * per_page : page * per_page]
     info = {"page": page, "per_page": per_page, "count": len(items), "total_count": len(newest_first)}
-    return Answer({"items": [summary(version) for version in items]}, result_info=info)
+    return CloudflareAnswer({"items": [summary(version) for version in items]}, result_info=info)
 
 
 @ROUTES.add("GET", _VERSIONS + "/{version}", SCRIPTS_READ)
-def get_version(call: Call) -> Answer:
+def get_version(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/get
     version = find_version(call.worker, call.parameters["version"])
     if call.worker.hides(version.id):
         raise _not_found()
-    return Answer(detail(version, call.worker, call.account.switches))
+    return CloudflareAnswer(detail(version, call.worker, call.account.switches))
 
 
-def find_version(worker: Worker, version_id: str) -> Version:
+def find_version(worker: FakeWorker, version_id: str) -> FakeWorkerVersion:
     if version_id not in worker.versions:
         raise _not_found()
     return worker.versions[version_id]
 
 
-def _not_found() -> ApiError:
+def _not_found() -> CloudflareRefusal:
     message = "The requested Worker version could not be found, please check the ID being passed and try again."
-    return ApiError(100146, message, status=404)
+    return CloudflareRefusal(100146, message, status=404)
 
 
-def number(call: Call, name: str, *, default: int, most: int) -> int:
+def number(call: CloudflareCall, name: str, *, default: int, most: int) -> int:
     text = call.request.query.get(name, str(default))
     if not text.isdecimal() or not 1 <= int(text) <= most:
         raise invalid(f"query.{name}", f"must be from 1 to {most}")
     return int(text)
 
 
-def summary(version: Version) -> dict[str, Any]:
+def summary(version: FakeWorkerVersion) -> dict[str, Any]:
     created_on = timestamp(version.created_on)
     return {
         "id": version.id,
@@ -124,7 +126,7 @@ def summary(version: Version) -> dict[str, Any]:
     }
 
 
-def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, Any]:
+def detail(version: FakeWorkerVersion, worker: FakeWorker, switches: Switches) -> dict[str, Any]:
     """With the bindings in full, variables in clear, and of secrets the names alone."""
     upload = version.upload
     secrets = [{"name": name, "type": "secret_text"} for name in upload.secrets]
@@ -154,11 +156,11 @@ def detail(version: Version, worker: Worker, switches: Switches) -> dict[str, An
     return {**summary(version), "resources": resources}
 
 
-def named_handlers(upload: Upload) -> list[dict[str, Any]]:
+def named_handlers(upload: WorkerUpload) -> list[dict[str, Any]]:
     return [{"name": name, "handlers": ["class"]} for name in upload.durable_objects]
 
 
-def _bound(binding: Mapping[str, Any], worker: Worker) -> Mapping[str, Any]:
+def _bound(binding: Mapping[str, Any], worker: FakeWorker) -> Mapping[str, Any]:
     """As it was uploaded, and what Cloudflare itself knows of it."""
     match binding["type"]:
         case "d1" if "id" in binding:

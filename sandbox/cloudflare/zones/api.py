@@ -4,9 +4,18 @@ import re
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
-from sandbox.cloudflare.call import Answer, ApiError, Call, NoRouteError, Routes, fields, invalid, json_body
+from sandbox.cloudflare.call import (
+    CloudflareAnswer,
+    CloudflareCall,
+    CloudflareRefusal,
+    NoRouteRefusal,
+    Routes,
+    fields,
+    invalid,
+    json_body,
+)
 from sandbox.cloudflare.tokens.state import ROUTES_READ, ROUTES_WRITE, SCRIPTS_READ, SCRIPTS_WRITE, ZONE_READ
-from sandbox.cloudflare.zones.state import Domain, Route, Zone, is_pattern, split_pattern
+from sandbox.cloudflare.zones.state import FakeCustomDomain, FakeWorkerRoute, FakeZone, is_pattern, split_pattern
 
 ROUTES = Routes()
 _CREATED = "2026-01-01T00:00:00.000000Z"
@@ -15,58 +24,58 @@ _DOMAINS = "/accounts/{account}/workers/domains"
 
 
 @ROUTES.add("GET", "/zones", ZONE_READ)
-def list_zones(call: Call) -> Answer:
+def list_zones(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/zones/methods/list
     query, zones = call.request.query, list(call.account.zones.all.values())
     page, per_page = int(query.get("page", "1")), int(query.get("per_page", "20"))
     found = [zone for zone in zones if query.get("name", zone.name) == zone.name]
     shown = [_zone(call, zone) for zone in found[(page - 1) * per_page : page * per_page]]
     info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
-    return Answer(shown, result_info={**info, "total_pages": -(-len(found) // per_page)})
+    return CloudflareAnswer(shown, result_info={**info, "total_pages": -(-len(found) // per_page)})
 
 
 @ROUTES.add("GET", "/zones/{zone}", ZONE_READ)
-def get_zone(call: Call) -> Answer:
-    return Answer(_zone(call, _of(call)))
+def get_zone(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(_zone(call, _of(call)))
 
 
 @ROUTES.add("GET", _ROUTES, ROUTES_READ)
-def list_routes(call: Call) -> Answer:
+def list_routes(call: CloudflareCall) -> CloudflareAnswer:
     """Not paged.
 
     developers.cloudflare.com/api/resources/workers/subresources/routes
     """
-    return Answer([_shown(route) for route in _of(call).routes.values()])
+    return CloudflareAnswer([_shown(route) for route in _of(call).routes.values()])
 
 
 @ROUTES.add("POST", _ROUTES, ROUTES_WRITE)
-def create_route(call: Call) -> Answer:
+def create_route(call: CloudflareCall) -> CloudflareAnswer:
     zone = _of(call)
     pattern, script = _checked(call, zone)
-    return Answer(_shown(call.account.zones.add_route(zone, pattern, script)))
+    return CloudflareAnswer(_shown(call.account.zones.add_route(zone, pattern, script)))
 
 
 @ROUTES.add("GET", _ROUTES + "/{route}", ROUTES_READ)
-def get_route(call: Call) -> Answer:
-    return Answer(_shown(_route(call)))
+def get_route(call: CloudflareCall) -> CloudflareAnswer:
+    return CloudflareAnswer(_shown(_route(call)))
 
 
 @ROUTES.add("PUT", _ROUTES + "/{route}", ROUTES_WRITE)
-def put_route(call: Call) -> Answer:
+def put_route(call: CloudflareCall) -> CloudflareAnswer:
     zone, route = _of(call), _route(call)
     pattern, script = _checked(call, zone, but=route.id)
-    return Answer(_shown(call.account.zones.add_route(zone, pattern, script, id=route.id)))
+    return CloudflareAnswer(_shown(call.account.zones.add_route(zone, pattern, script, id=route.id)))
 
 
 @ROUTES.add("DELETE", _ROUTES + "/{route}", ROUTES_WRITE)
-def delete_route(call: Call) -> Answer:
+def delete_route(call: CloudflareCall) -> CloudflareAnswer:
     route = _route(call)
     del _of(call).routes[route.id]
-    return Answer({"id": route.id})
+    return CloudflareAnswer({"id": route.id})
 
 
 @ROUTES.add("PUT", "/accounts/{account}/workers/scripts/{script}/routes", ROUTES_WRITE)
-def put_routes(call: Call) -> Answer:
+def put_routes(call: CloudflareCall) -> CloudflareAnswer:
     """Not in the API's reference: wrangler sets all routes of a script so, in whatever zone; its former ones go."""
     name, body, zones = call.worker.name, json_body(call.request), call.account.zones
     if not isinstance(body, list):
@@ -76,65 +85,65 @@ def put_routes(call: Call) -> Answer:
     found = [(each["pattern"], zones.of(split_pattern(each["pattern"])[0].lstrip("*."))) for each in wanted]
     for pattern, zone in found:
         if zone is None or not is_pattern(pattern, zone):
-            raise ApiError(_BAD_PATTERN, f"Route pattern {pattern} is not valid in any zone of this account.")
+            raise CloudflareRefusal(_BAD_PATTERN, f"Route pattern {pattern} is not valid in any zone of this account.")
         if any(route.pattern == pattern and route.script != name for route in zone.routes.values()):
-            raise ApiError(_SAME_PATTERN, "A route with the same pattern already exists.", status=409)
+            raise CloudflareRefusal(_SAME_PATTERN, "A route with the same pattern already exists.", status=409)
     for zone in zones.all.values():
         zone.routes = {id_: route for id_, route in zone.routes.items() if route.script != name}
     for pattern, zone in found:
         assert zone is not None
         zones.add_route(zone, pattern, name)
-    return Answer([pattern for pattern, _ in found])
+    return CloudflareAnswer([pattern for pattern, _ in found])
 
 
 @ROUTES.add("GET", _DOMAINS, SCRIPTS_READ)
-def list_domains(call: Call) -> Answer:
+def list_domains(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/domains
-    return Answer([_domain(domain) for domain in call.account.zones.domains.values()])
+    return CloudflareAnswer([_domain(domain) for domain in call.account.zones.domains.values()])
 
 
 @ROUTES.add("PUT", _DOMAINS, SCRIPTS_WRITE)
-def put_domain(call: Call) -> Answer:
+def put_domain(call: CloudflareCall) -> CloudflareAnswer:
     known = {"environment": str, "zone_id": str, "zone_name": str}
     body = fields(json_body(call.request), required={"hostname": str, "service": str}, optional=known)
     zone = call.account.zones.of(body["hostname"])
     if zone is None or body.get("zone_id", zone.id) != zone.id or body.get("zone_name", zone.name) != zone.name:
         raise invalid("body.hostname", "is in no such zone of this account")
     _require_worker(call, body["service"])
-    return Answer(_domain(call.account.zones.add_domain(zone, body["hostname"], body["service"])))
+    return CloudflareAnswer(_domain(call.account.zones.add_domain(zone, body["hostname"], body["service"])))
 
 
 @ROUTES.add("DELETE", _DOMAINS + "/{domain}", SCRIPTS_WRITE)
-def delete_domain(call: Call) -> Answer:
+def delete_domain(call: CloudflareCall) -> CloudflareAnswer:
     if call.account.zones.domains.pop(call.parameters["domain"], None) is None:
-        raise NoRouteError(call.request.path)
-    return Answer(None)
+        raise NoRouteRefusal(call.request.path)
+    return CloudflareAnswer(None)
 
 
-def _of(call: Call) -> Zone:
+def _of(call: CloudflareCall) -> FakeZone:
     """The zone that the path names; another account's is not told from none."""
     zone = call.account.zones.all.get(call.parameters["zone"])
     if zone is None:
         if not re.fullmatch("[0-9a-f]{32}", call.parameters["zone"]):
-            raise NoRouteError(call.request.path)
-        raise ApiError(10000, "Authentication error", status=call.account.switches.auth_error_status)
+            raise NoRouteRefusal(call.request.path)
+        raise CloudflareRefusal(10000, "Authentication error", status=call.account.switches.auth_error_status)
     return zone
 
 
-def _route(call: Call) -> Route:
+def _route(call: CloudflareCall) -> FakeWorkerRoute:
     route = _of(call).routes.get(call.parameters["route"])
     if route is None:
-        raise ApiError(_NO_ROUTE, "This route does not exist.", status=404)
+        raise CloudflareRefusal(_NO_ROUTE, "This route does not exist.", status=404)
     return route
 
 
-def _checked(call: Call, zone: Zone, *, but: str | None = None) -> tuple[str, str | None]:
+def _checked(call: CloudflareCall, zone: FakeZone, *, but: str | None = None) -> tuple[str, str | None]:
     body = fields(json_body(call.request), required={"pattern": str}, optional={"script": (str, type(None))})
     pattern, script = body["pattern"], body.get("script") or None
     if not is_pattern(pattern, zone):
-        raise ApiError(_BAD_PATTERN, f"Route pattern {pattern} is not valid in this zone.")
+        raise CloudflareRefusal(_BAD_PATTERN, f"Route pattern {pattern} is not valid in this zone.")
     if any(route.pattern == pattern and route.id != but for route in zone.routes.values()):
-        raise ApiError(_SAME_PATTERN, "A route with the same pattern already exists.", status=409)
+        raise CloudflareRefusal(_SAME_PATTERN, "A route with the same pattern already exists.", status=409)
     if script is not None:
         _require_worker(call, script)
     return pattern, script
@@ -144,16 +153,16 @@ _SAME_PATTERN, _BAD_PATTERN, _NO_ROUTE = 10020, 10022, 10009
 """Codes that people report; none is documented."""
 
 
-def _require_worker(call: Call, name: str) -> None:
+def _require_worker(call: CloudflareCall, name: str) -> None:
     if name not in call.account.workers:
-        raise ApiError(10007, "This Worker does not exist on your account.", status=404)
+        raise CloudflareRefusal(10007, "This Worker does not exist on your account.", status=404)
 
 
-def _shown(route: Route) -> dict[str, Any]:
+def _shown(route: FakeWorkerRoute) -> dict[str, Any]:
     return {"id": route.id, "pattern": route.pattern, **({"script": route.script} if route.script else {})}
 
 
-def _domain(domain: Domain) -> dict[str, Any]:
+def _domain(domain: FakeCustomDomain) -> dict[str, Any]:
     return {
         "id": domain.id,
         "hostname": domain.hostname,
@@ -165,7 +174,7 @@ def _domain(domain: Domain) -> dict[str, Any]:
     }
 
 
-def _zone(call: Call, zone: Zone) -> dict[str, Any]:
+def _zone(call: CloudflareCall, zone: FakeZone) -> dict[str, Any]:
     """With every field that Cloudflare's SDKs call required (developers.cloudflare.com/api/resources/zones)."""
     owner = {"id": call.account.id, "name": "Sandbox"}
     return {

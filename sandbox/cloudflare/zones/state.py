@@ -11,7 +11,7 @@ WORKERS_DEV = f".{ACCOUNT_SUBDOMAIN}.workers.dev"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class FakeWorkerRoute:
     id: str
     pattern: str
     script: str | None
@@ -37,20 +37,20 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Domain:
+class FakeCustomDomain:
     """A custom domain: all of a host belongs to one Worker."""
 
     id: str
     hostname: str
     service: str
-    zone: "Zone"
+    zone: "FakeZone"
 
 
 @dataclass(kw_only=True)
-class Zone:
+class FakeZone:
     id: str
     name: str
-    routes: dict[str, Route] = field(default_factory=dict)
+    routes: dict[str, FakeWorkerRoute] = field(default_factory=dict)
 
     def holds(self, host: str) -> bool:
         return host == self.name or host.endswith(f".{self.name}")
@@ -61,32 +61,32 @@ class Zones:
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
-        self.all: dict[str, Zone] = {}
-        self.domains: dict[str, Domain] = {}
+        self.all: dict[str, FakeZone] = {}
+        self.domains: dict[str, FakeCustomDomain] = {}
 
     def add(self, name: str) -> str:
         """The id of the new zone. Its hosts reach what a route or a custom domain names, and else no origin."""
-        zone = Zone(id=self._new_id().hex, name=name)
+        zone = FakeZone(id=self._new_id().hex, name=name)
         self.all[zone.id] = zone
         return zone.id
 
-    def add_route(self, zone: Zone, pattern: str, script: str | None, *, id: str | None = None) -> Route:  # noqa: A002
-        route = Route(id=id or self._new_id().hex, pattern=pattern, script=script)
+    def add_route(self, zone: FakeZone, pattern: str, script: str | None, *, id: str | None = None) -> FakeWorkerRoute:  # noqa: A002
+        route = FakeWorkerRoute(id=id or self._new_id().hex, pattern=pattern, script=script)
         zone.routes[route.id] = route
         return route
 
-    def add_domain(self, zone: Zone, hostname: str, service: str) -> Domain:
+    def add_domain(self, zone: FakeZone, hostname: str, service: str) -> FakeCustomDomain:
         """One that is there already is turned to that Worker."""
         former = next((domain.id for domain in self.domains.values() if domain.hostname == hostname), None)
-        domain = Domain(id=former or self._new_id().hex, hostname=hostname, service=service, zone=zone)
+        domain = FakeCustomDomain(id=former or self._new_id().hex, hostname=hostname, service=service, zone=zone)
         self.domains[domain.id] = domain
         return domain
 
-    def of(self, host: str) -> Zone | None:
+    def of(self, host: str) -> FakeZone | None:
         """The zone that a host is in: the one with the longest name."""
         return max((zone for zone in self.all.values() if zone.holds(host)), key=lambda z: len(z.name), default=None)
 
-    def script_at(self, zone: Zone, host: str, path: str) -> str | None:
+    def script_at(self, zone: FakeZone, host: str, path: str) -> str | None:
         """The Worker that answers. A route wins over a custom domain."""
         matching = [route for route in zone.routes.values() if route.matches(host, path)]
         if matching:
@@ -136,7 +136,7 @@ def merged_slashes(target: str) -> str:
     return re.sub("/{2,}", "/", path) + mark + query
 
 
-def is_pattern(pattern: Any, zone: Zone) -> bool:
+def is_pattern(pattern: Any, zone: FakeZone) -> bool:
     """A `*` may begin the host and end the path; the host is of the zone, and there is no query."""
     if not isinstance(pattern, str):
         return False

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox.clock import Clock
-from sandbox.cloudflare.kv.state import Entry, Kv
-from sandbox.edge.ai_providers import REAL, Providers
-from sandbox.edge.front_door import Running
-from sandbox.edge.workerd.d1 import Databases
-from sandbox.edge.workerd.host import Host, RefusedError
+from sandbox.clock import FakeClock
+from sandbox.cloudflare.kv.state import KvEntry, KvStore
+from sandbox.edge.ai_providers import REAL, FakeAiProviders
+from sandbox.edge.front_door import RunningVersion
+from sandbox.edge.workerd.d1 import WorkerdDatabases
+from sandbox.edge.workerd.host import MiniflareError, MiniflareHost
 from sandbox.edge.workerd.options import options, shown_by
-from sandbox.server import Request, Response
+from sandbox.server import HttpRequest, HttpResponse
 
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 _PATIENCE = 5.0
@@ -38,35 +38,35 @@ class StoppingError(Exception):
 class _Instance:
     number: int
     url: str
-    running: Running
+    running: RunningVersion
     now: str
     """What its Workers take for now, as JavaScript."""
     under_way: int = 0
     """Requests."""
 
 
-class Workerd:
+class WorkerdRuntime:
     """Starts Node at the first request, and a version at the first request for it."""
 
-    def __init__(self, clock: Clock, kv: Kv, providers: Providers) -> None:
+    def __init__(self, clock: FakeClock, kv: KvStore, providers: FakeAiProviders) -> None:
         self._clock = clock
         self._kv = kv
         self._outside = {host: {"path": base, "url": providers[name].base_url} for (host, base), name in REAL.items()}
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-workerd-", ignore_cleanup_errors=True)
-        self._host = Host(self._folder.name)
+        self._host = MiniflareHost(self._folder.name)
         self._changed = threading.Condition()
         self._closed = False
         self._numbers = itertools.count(1)
-        self.query = Databases(lambda given: self._start(given)[1]).query
+        self.query = WorkerdDatabases(lambda given: self._start(given)[1]).query
         self._instances: list[_Instance] = []
-        self._written: dict[str, Mapping[str, Entry]] = {}
+        self._written: dict[str, Mapping[str, KvEntry]] = {}
         """Namespace → what miniflare was given of it: all instances share one storage."""
 
-    def serve(self, running: Running, request: Request) -> Response:
+    def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         try:
             with self._instance(running) as instance:
                 return _forward(request, instance.url)
-        except (RefusedError, StoppingError) as error:
+        except (MiniflareError, StoppingError) as error:
             return _failure(500, f"{running.worker} does not start in workerd: {error}")
         except (OSError, http.client.HTTPException) as error:
             return _failure(502, f"workerd gave no answer: {error!r}")
@@ -78,7 +78,7 @@ class Workerd:
         self._folder.cleanup()
 
     @contextmanager
-    def _instance(self, running: Running) -> Iterator[_Instance]:
+    def _instance(self, running: RunningVersion) -> Iterator[_Instance]:
         """The one that serves; it stays while a request is under way."""
         with self._changed:
             self._end_others(running)
@@ -95,7 +95,7 @@ class Workerd:
                 instance.under_way -= 1
                 self._changed.notify_all()
 
-    def _end_others(self, running: Running) -> None:
+    def _end_others(self, running: RunningVersion) -> None:
         """What serves the Worker no more, before what does: two must not hold one Durable Object's storage.
 
         A version at an address of its own, for itself alone, ends none and is ended by none: where there are Durable
@@ -110,7 +110,7 @@ class Workerd:
                 self._instances.remove(instance)
                 self._host.ask("dispose", instance=instance.number)
 
-    def _started(self, running: Running) -> _Instance:
+    def _started(self, running: RunningVersion) -> _Instance:
         now = shown_by(self._clock)
         number, url = self._start(options(running, now))
         instance = _Instance(number=number, url=url, running=running, now=now)
@@ -137,24 +137,24 @@ class Workerd:
                 self._written[namespace] = seen
 
 
-def _is_for(instance: _Instance, running: Running) -> bool:
+def _is_for(instance: _Instance, running: RunningVersion) -> bool:
     own = instance.running
     same = (own.version.id, own.secrets) == (running.version.id, running.secrets)
     return same and bool(own.beside) == bool(running.beside)
 
 
-def _replaces(running: Running, other: Running) -> bool:
+def _replaces(running: RunningVersion, other: RunningVersion) -> bool:
     """Whether the deployment of one does not serve the other, which came by a deployment too."""
     if not running.beside or not other.beside:
         return False
     return other.version.id not in running.beside or other.version.id == running.version.id
 
 
-def _pair(key: str, entry: Entry) -> dict[str, Any]:
+def _pair(key: str, entry: KvEntry) -> dict[str, Any]:
     return {"key": key, "value": base64.b64encode(entry.value).decode(), "metadata": entry.metadata}
 
 
-def _forward(request: Request, url: str) -> Response:
+def _forward(request: HttpRequest, url: str) -> HttpResponse:
     """The request as it came, Host included: it is what the Worker sees as its URL."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc)) as connection:
         connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
@@ -164,8 +164,8 @@ def _forward(request: Request, url: str) -> Response:
         connection.endheaders(request.body)
         answer = connection.getresponse()
         headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP]
-        return Response(status=answer.status, headers=headers, body=answer.read())
+        return HttpResponse(status=answer.status, headers=headers, body=answer.read())
 
 
-def _failure(status: int, text: str) -> Response:
-    return Response(status=status, headers=[("content-type", "text/plain")], body=text.encode())
+def _failure(status: int, text: str) -> HttpResponse:
+    return HttpResponse(status=status, headers=[("content-type", "text/plain")], body=text.encode())

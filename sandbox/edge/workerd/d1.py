@@ -29,7 +29,7 @@ Start = Callable[[Mapping[str, Any]], str]
 """Miniflare's options → where it answers."""
 
 
-class Databases:
+class WorkerdDatabases:
     def __init__(self, start: Start) -> None:
         self._start = start
         self._lock = threading.Lock()

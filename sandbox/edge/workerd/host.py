@@ -16,11 +16,11 @@ _PATIENCE = 5.0
 """Seconds that Node has to end of its own accord."""
 
 
-class RefusedError(Exception):
+class MiniflareError(Exception):
     """What miniflare says when it does not do a thing."""
 
 
-class Host:
+class MiniflareHost:
     """Starts Node with the first command. One command at a time."""
 
     def __init__(self, home: str) -> None:
@@ -37,7 +37,7 @@ class Host:
             process.stdin.flush()
             answer: dict[str, Any] = json.loads(process.stdout.readline() or '{"error": "Node ended"}')
         if "error" in answer:
-            raise RefusedError(answer["error"])
+            raise MiniflareError(answer["error"])
         return answer
 
     def close(self) -> None:

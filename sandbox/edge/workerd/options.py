@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox.clock import Clock
-from sandbox.cloudflare.workers.state import SOURCE_MAP, Module, Upload
+from sandbox.clock import FakeClock
+from sandbox.cloudflare.workers.state import SOURCE_MAP, Module, WorkerUpload
 from sandbox.edge.embedded import version_metadata
-from sandbox.edge.front_door import Running
+from sandbox.edge.front_door import RunningVersion
 
 # developers.cloudflare.com/workers/configuration/multipart-upload-metadata → miniflare's names of module types
 _MODULE_TYPES = {
@@ -54,14 +54,14 @@ Real.prototype.constructor = globalThis.Date;
 """
 
 
-def shown_by(clock: Clock) -> str:
+def shown_by(clock: FakeClock) -> str:
     """What `Date.now()` is to a Worker, as JavaScript: it changes when the clock is moved, and not when it ticks."""
     if clock.virtual:
         return str(int(clock.now().timestamp() * 1000))
     return f"Real.now() + {round(clock.offset.total_seconds() * 1000)}"
 
 
-def options(running: Running, now: str) -> dict[str, Any]:
+def options(running: RunningVersion, now: str) -> dict[str, Any]:
     """A binding of a type that miniflare does not know is left out."""
     upload = running.version.upload
     options: dict[str, Any] = {
@@ -80,7 +80,7 @@ def options(running: Running, now: str) -> dict[str, Any]:
     return options
 
 
-def _modules(upload: Upload, now: str) -> list[dict[str, str]]:
+def _modules(upload: WorkerUpload, now: str) -> list[dict[str, str]]:
     """The entry first, as miniflare wants it: one of ours that sets the clock and then is the main module."""
     modules = sorted(upload.modules, key=lambda module: module.name != upload.main_module)
     if modules[0].content_type == _ESM:

@@ -3,8 +3,25 @@
 from typing import Any
 
 from sandbox.github.actions import changes, serializers
-from sandbox.github.actions.state import MOST_INPUTS, Deployment, InputError, Run, Workflow, dispatch_inputs
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found
+from sandbox.github.actions.state import (
+    MOST_INPUTS,
+    FakeGitHubDeployment,
+    FakeRun,
+    InputError,
+    Workflow,
+    dispatch_inputs,
+)
+from sandbox.github.call import (
+    NO_CONTENT,
+    REPO,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
+    Routes,
+    fields,
+    not_found,
+)
 from sandbox.github.payloads import deliver
 
 ROUTES = Routes()
@@ -14,18 +31,18 @@ _LONGEST_EVENT_TYPE = 100
 _MOST_KEYS = 10
 
 
-@ROUTES.add("GET", _WORKFLOWS, Access("actions:read", "actions/workflows#list-repository-workflows"))
-def list_workflows(call: Call) -> Answer:
+@ROUTES.add("GET", _WORKFLOWS, RouteAccess("actions:read", "actions/workflows#list-repository-workflows"))
+def list_workflows(call: GitHubCall) -> GitHubAnswer:
     found = changes.workflows(call.repository)
     return call.page(found, lambda one: serializers.workflow(call.repository, one, call.urls), under="workflows")
 
 
-@ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}", Access("actions:read", "actions/workflows#get-a-workflow"))
-def get_workflow(call: Call) -> Answer:
-    return Answer(body=serializers.workflow(call.repository, find_workflow(call), call.urls))
+@ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}", RouteAccess("actions:read", "actions/workflows#get-a-workflow"))
+def get_workflow(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.workflow(call.repository, find_workflow(call), call.urls))
 
 
-def find_workflow(call: Call) -> Workflow:
+def find_workflow(call: GitHubCall) -> Workflow:
     """By its id or the name of its file."""
     workflow = changes.find_workflow(call.repository, call.parameters["workflow_id"])
     if workflow is None:
@@ -36,8 +53,8 @@ def find_workflow(call: Call) -> Workflow:
 _DISPATCHES = _WORKFLOWS + "/{workflow_id}/dispatches"
 
 
-@ROUTES.add("POST", _DISPATCHES, Access("actions:write", "actions/workflows#create-a-workflow-dispatch-event"))
-def dispatch(call: Call) -> Answer:
+@ROUTES.add("POST", _DISPATCHES, RouteAccess("actions:write", "actions/workflows#create-a-workflow-dispatch-event"))
+def dispatch(call: GitHubCall) -> GitHubAnswer:
     """204; or 200 with the run, for who asks for it."""
     workflow, switches = find_workflow(call), call.repository.switches
     known: dict[str, Any] = {"return_run_details": bool} if switches.dispatch_answers_run_details else {}
@@ -45,36 +62,38 @@ def dispatch(call: Call) -> Answer:
     branch = body["ref"].removeprefix("refs/heads/")
     head = call.repository.git.head(branch)
     if head is None:
-        raise ApiError(422, f"No ref found for: {body['ref']}")
+        raise GitHubRefusal(422, f"No ref found for: {body['ref']}")
     inputs = _inputs(head.files.get(workflow.path, b""), body.get("inputs", {}))
     run = changes.dispatch(call.repository, call.by, workflow, branch=branch, head=head, inputs=inputs)
     if not body.get("return_run_details"):
         return NO_CONTENT
     shown = serializers.run(call.repository, run, call.urls)
-    return Answer(body={"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})
+    return GitHubAnswer(body={"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})
 
 
 def _inputs(text: bytes, given: dict[str, Any]) -> dict[str, str]:
     if len(given) > MOST_INPUTS:
-        raise ApiError(422, f"Invalid request.\n\nNo more than {MOST_INPUTS} properties are allowed.")
+        raise GitHubRefusal(422, f"Invalid request.\n\nNo more than {MOST_INPUTS} properties are allowed.")
     if any(isinstance(value, (dict, list)) for value in given.values()):
-        raise ApiError(422, "Invalid value for input: it is no string, number or boolean")
+        raise GitHubRefusal(422, "Invalid value for input: it is no string, number or boolean")
     if sum(len(str(value)) for value in given.values()) > _LONGEST_PAYLOAD:
-        raise ApiError(422, "inputs are too large.")
+        raise GitHubRefusal(422, "inputs are too large.")
     try:
         return dispatch_inputs(text, given)
     except InputError as error:
-        raise ApiError(422, str(error)) from error
+        raise GitHubRefusal(422, str(error)) from error
 
 
-@ROUTES.add("POST", REPO + "/dispatches", Access("contents:write", "repos/repos#create-a-repository-dispatch-event"))
-def dispatch_to_repository(call: Call) -> Answer:
+@ROUTES.add(
+    "POST", REPO + "/dispatches", RouteAccess("contents:write", "repos/repos#create-a-repository-dispatch-event")
+)
+def dispatch_to_repository(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"event_type": str}, optional={"client_payload": dict})
     payload = body.get("client_payload", {})
     if not 1 <= len(body["event_type"]) <= _LONGEST_EVENT_TYPE:
-        raise ApiError(422, f"event_type must have 1 to {_LONGEST_EVENT_TYPE} characters")
+        raise GitHubRefusal(422, f"event_type must have 1 to {_LONGEST_EVENT_TYPE} characters")
     if len(payload) > _MOST_KEYS:
-        raise ApiError(422, f"No more than {_MOST_KEYS} properties are allowed; {len(payload)} were supplied.")
+        raise GitHubRefusal(422, f"No more than {_MOST_KEYS} properties are allowed; {len(payload)} were supplied.")
     branch = call.repository.git.default_branch
     fields_ = {
         "action": body["event_type"],
@@ -90,8 +109,8 @@ _RUNS = REPO + "/actions/runs"
 RUN = _RUNS + "/{run_id}"
 
 
-@ROUTES.add("GET", _RUNS, Access("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-repository"))
-def list_runs(call: Call) -> Answer:
+@ROUTES.add("GET", _RUNS, RouteAccess("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-repository"))
+def list_runs(call: GitHubCall) -> GitHubAnswer:
     """Newest first."""
     return _listed(call, list(call.repository.runs.values()))
 
@@ -99,14 +118,14 @@ def list_runs(call: Call) -> Answer:
 @ROUTES.add(
     "GET",
     REPO + "/actions/workflows/{workflow_id}/runs",
-    Access("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-workflow"),
+    RouteAccess("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-workflow"),
 )
-def list_runs_of_workflow(call: Call) -> Answer:
+def list_runs_of_workflow(call: GitHubCall) -> GitHubAnswer:
     workflow = find_workflow(call)
     return _listed(call, [run for run in call.repository.runs.values() if run.workflow is workflow])
 
 
-def _listed(call: Call, runs: list[Run]) -> Answer:
+def _listed(call: GitHubCall, runs: list[FakeRun]) -> GitHubAnswer:
     asked = {name: call.query.get(name) for name in ("status", "event", "branch", "actor", "head_sha")}
     found = [
         run
@@ -120,20 +139,20 @@ def _listed(call: Call, runs: list[Run]) -> Answer:
     return call.page(found, lambda run: serializers.run(call.repository, run, call.urls), under="workflow_runs")
 
 
-def find_run(call: Call) -> Run:
+def find_run(call: GitHubCall) -> FakeRun:
     run = call.repository.runs.get(call.number("run_id"))
     if run is None:
         raise not_found()
     return run
 
 
-@ROUTES.add("GET", RUN, Access("actions:read", "actions/workflow-runs#get-a-workflow-run"))
-def get_run(call: Call) -> Answer:
-    return Answer(body=serializers.run(call.repository, find_run(call), call.urls))
+@ROUTES.add("GET", RUN, RouteAccess("actions:read", "actions/workflow-runs#get-a-workflow-run"))
+def get_run(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.run(call.repository, find_run(call), call.urls))
 
 
-@ROUTES.add("GET", RUN + "/jobs", Access("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run"))
-def list_jobs(call: Call) -> Answer:
+@ROUTES.add("GET", RUN + "/jobs", RouteAccess("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run"))
+def list_jobs(call: GitHubCall) -> GitHubAnswer:
     """Of the latest attempt, or of all of them."""
     run = find_run(call)
     latest = call.choice("filter", "latest", "all") == "latest"
@@ -143,16 +162,16 @@ def list_jobs(call: Call) -> Answer:
 @ROUTES.add(
     "GET",
     RUN + "/attempts/{attempt_number}/jobs",
-    Access("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run-attempt"),
+    RouteAccess("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run-attempt"),
 )
-def list_jobs_of_attempt(call: Call) -> Answer:
+def list_jobs_of_attempt(call: GitHubCall) -> GitHubAnswer:
     run, attempt = find_run(call), call.number("attempt_number")
     if not 1 <= attempt <= run.run_attempt:
         raise not_found()
     return _jobs(call, run, attempt)
 
 
-def _jobs(call: Call, run: Run, attempt: int | None) -> Answer:
+def _jobs(call: GitHubCall, run: FakeRun, attempt: int | None) -> GitHubAnswer:
     found = [job for job in run.jobs if attempt in {None, job.run_attempt}]
     return call.page(found, lambda job: serializers.job(run, job, call.urls), under="jobs")
 
@@ -160,8 +179,8 @@ def _jobs(call: Call, run: Run, attempt: int | None) -> Answer:
 _DEPLOYMENTS = REPO + "/deployments"
 
 
-@ROUTES.add("GET", _DEPLOYMENTS, Access("deployments:read", "deployments/deployments#list-deployments"))
-def list_deployments(call: Call) -> Answer:
+@ROUTES.add("GET", _DEPLOYMENTS, RouteAccess("deployments:read", "deployments/deployments#list-deployments"))
+def list_deployments(call: GitHubCall) -> GitHubAnswer:
     """Newest first."""
     asked = {name: call.query.get(name) for name in ("sha", "ref", "environment")}
     found = [
@@ -175,11 +194,11 @@ def list_deployments(call: Call) -> Answer:
 @ROUTES.add(
     "GET",
     _DEPLOYMENTS + "/{deployment_id}/statuses",
-    Access("deployments:read", "deployments/statuses#list-deployment-statuses"),
+    RouteAccess("deployments:read", "deployments/statuses#list-deployment-statuses"),
 )
-def list_statuses(call: Call) -> Answer:
+def list_statuses(call: GitHubCall) -> GitHubAnswer:
     """One, the latest: the sandbox keeps no others."""
-    found: Deployment | None = call.repository.deployments.get(call.number("deployment_id"))
+    found: FakeGitHubDeployment | None = call.repository.deployments.get(call.number("deployment_id"))
     if found is None:
         raise not_found()
     return call.page([found], lambda one: serializers.deployment_status(one, call.urls))

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sandbox.github.actions.state import FOLDER, Job, Review, Run, RunChange, Workflow, name_of, times
-from sandbox.github.git.state import Commit
-from sandbox.github.issues.state import Issue
+from sandbox.github.actions.state import FOLDER, DeploymentReview, FakeJob, FakeRun, RunChange, Workflow, name_of, times
+from sandbox.github.git.state import FakeCommit
+from sandbox.github.issues.state import FakeIssue
 from sandbox.github.payloads import compose
 from sandbox.github.repository import Repository
-from sandbox.github.secrets.state import Entry, Environment
-from sandbox.github.users.state import By, User
+from sandbox.github.secrets.state import FakeEnvironment, VaultEntry
+from sandbox.github.users.state import GitHubActor, User
 
 
 def workflows(repository: Repository) -> list[Workflow]:
@@ -28,7 +28,7 @@ def _seen(repository: Repository, path: str) -> Workflow:
     return repository.workflows[path]
 
 
-def workflow_of(repository: Repository, name: str, commit: Commit) -> Workflow | None:
+def workflow_of(repository: Repository, name: str, commit: FakeCommit) -> Workflow | None:
     """By file name or by path, where that commit has it, whether or not the default branch does."""
     path = name if name.startswith(FOLDER) else FOLDER + name
     return _seen(repository, path) if path in commit.files else None
@@ -43,8 +43,14 @@ def find_workflow(repository: Repository, name: str) -> Workflow | None:
 
 
 def dispatch(
-    repository: Repository, by: By, workflow: Workflow, *, branch: str, head: Commit, inputs: Mapping[str, str]
-) -> Run:
+    repository: Repository,
+    by: GitHubActor,
+    workflow: Workflow,
+    *,
+    branch: str,
+    head: FakeCommit,
+    inputs: Mapping[str, str],
+) -> FakeRun:
     """At once a run, and delivered even when GITHUB_TOKEN does it."""
     fields = {"inputs": dict(inputs), "ref": f"refs/heads/{branch}", "workflow": workflow.path}
     payload, event = compose(repository, by, fields), "workflow_dispatch"
@@ -55,18 +61,18 @@ def dispatch(
 
 def start_run(
     repository: Repository,
-    by: By,
+    by: GitHubActor,
     workflow: Workflow,
     *,
     event: str,
     payload: Mapping[str, Any],
-    head: Commit,
+    head: FakeCommit,
     branch: str,
-    pull: Issue | None = None,
-    merge: Commit | None = None,
-) -> Run:
+    pull: FakeIssue | None = None,
+    merge: FakeCommit | None = None,
+) -> FakeRun:
     at = repository.now(by)
-    run = Run(
+    run = FakeRun(
         id=repository.new_id(),
         run_number=1 + sum(run.workflow is workflow for run in repository.runs.values()),
         workflow=workflow,
@@ -87,14 +93,14 @@ def start_run(
     return run
 
 
-def schedule(repository: Repository, workflow: Workflow) -> list[Run]:
+def schedule(repository: Repository, workflow: Workflow) -> list[FakeRun]:
     """A run on the default branch for each time in the file, by who last changed these there. It is no delivery.
 
     docs.github.com/actions/reference/workflows-and-actions/events-that-trigger-workflows#actor-for-scheduled-workflows
     """
     branch = repository.git.default_branch
     head = repository.git.commits[repository.git.branches[branch]]
-    by = By(user=_last_to_schedule(repository, workflow, head))
+    by = GitHubActor(user=_last_to_schedule(repository, workflow, head))
     runs = []
     for time in times(head.files[workflow.path]):
         payload = compose(repository, by, {"schedule": time, "workflow": workflow.path})
@@ -102,8 +108,8 @@ def schedule(repository: Repository, workflow: Workflow) -> list[Run]:
     return runs
 
 
-def _last_to_schedule(repository: Repository, workflow: Workflow, head: Commit) -> User:
-    def at(commit: Commit) -> list[str]:
+def _last_to_schedule(repository: Repository, workflow: Workflow, head: FakeCommit) -> User:
+    def at(commit: FakeCommit) -> list[str]:
         return times(commit.files.get(workflow.path, b""))
 
     found = [
@@ -118,7 +124,7 @@ class RerunError(ValueError):
     """A run that GitHub does not run again now."""
 
 
-def rerun(repository: Repository, by: User, run: Run, jobs: Collection[Job] = ()) -> None:
+def rerun(repository: Repository, by: User, run: FakeRun, jobs: Collection[FakeJob] = ()) -> None:
     """Start a further attempt of all jobs, or of these and the jobs that need them. Raises RerunError.
 
     Payload and commit stay. docs.github.com/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs
@@ -132,7 +138,7 @@ def rerun(repository: Repository, by: User, run: Run, jobs: Collection[Job] = ()
     repository.change_run(RunChange("rerun", run, tuple(jobs)))
 
 
-def failed_jobs(run: Run) -> list[Job]:
+def failed_jobs(run: FakeRun) -> list[FakeJob]:
     """Those of the latest attempt. Raises RerunError where there is none."""
     found = [job for job in run.jobs if job.run_attempt == run.run_attempt and job.conclusion in _FAILED]
     if not found:
@@ -148,7 +154,7 @@ class ReviewError(ValueError):
 
 
 def review(
-    repository: Repository, by: User, run: Run, environments: Collection[int], *, state: str, comment: str
+    repository: Repository, by: User, run: FakeRun, environments: Collection[int], *, state: str, comment: str
 ) -> None:
     """Approve or reject the jobs that wait for these environments. Raises ReviewError."""
     gates = [gate for gate in run.gates if gate.state == "waiting" and gate.environment.id in environments]
@@ -159,27 +165,27 @@ def review(
         raise ReviewError("You are not a required reviewer of this environment")
     for gate in gates:
         gate.state = "approved" if state == "approved" else "rejected"
-    run.reviews.append(Review(environments=tuple(found.values()), user=by, state=state, comment=comment))
+    run.reviews.append(DeploymentReview(environments=tuple(found.values()), user=by, state=state, comment=comment))
     repository.change_run(RunChange("reviewed", run))
 
 
-def may_review(by: User, run: Run, environment: Environment) -> bool:
+def may_review(by: User, run: FakeRun, environment: FakeEnvironment) -> bool:
     rules = environment.protection
     return by in rules.reviewers and not (rules.prevents_self_review and by is run.triggering_actor)
 
 
-def put(repository: Repository, entries: dict[str, Entry], name: str, value: str) -> bool:
+def put(repository: Repository, entries: dict[str, VaultEntry], name: str, value: str) -> bool:
     """Whether it is new. Names are kept in capitals."""
     name, now = name.upper(), repository.now()
     if name in entries:
         entries[name].value, entries[name].updated_at = value, now
         return False
-    entries[name] = Entry(name=name, value=value, created_at=now, updated_at=now)
+    entries[name] = VaultEntry(name=name, value=value, created_at=now, updated_at=now)
     return True
 
 
-def make_environment(repository: Repository, name: str) -> Environment:
+def make_environment(repository: Repository, name: str) -> FakeEnvironment:
     """Or the one there is: its name is matched in any case."""
     now = repository.now()
-    made = Environment(id=repository.new_id(), name=name, created_at=now, updated_at=now)
+    made = FakeEnvironment(id=repository.new_id(), name=name, created_at=now, updated_at=now)
     return repository.environments.setdefault(name.lower(), made)

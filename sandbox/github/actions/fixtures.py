@@ -6,16 +6,24 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sandbox.github.actions import changes
-from sandbox.github.actions.state import Deployment, Gate, Job, Run, RunChange, Step, dispatch_inputs
-from sandbox.github.secrets.state import Protection, Vault
-from sandbox.github.users.fixtures import Base
+from sandbox.github.actions.state import (
+    FakeGitHubDeployment,
+    FakeJob,
+    FakeRun,
+    FakeStep,
+    PendingDeployment,
+    RunChange,
+    dispatch_inputs,
+)
+from sandbox.github.secrets.state import EnvironmentProtection, Vault
+from sandbox.github.users.fixtures import Seeds
 from sandbox.github.users.state import ACTIONS_BOT
 
 
-class ActionsSeeds(Base):
+class ActionsSeeds(Seeds):
     def dispatch(
         self, workflow: str, inputs: Mapping[str, Any] | None = None, by: str = ACTIONS_BOT, ref: str = "main"
-    ) -> Run:
+    ) -> FakeRun:
         """By the button or the API: checked as GitHub does. Its `payload` is what the workflow is told."""
         with self._repository.lock:
             graph, found = self._repository.git, changes.find_workflow(self._repository, workflow)
@@ -25,7 +33,7 @@ class ActionsSeeds(Base):
             checked = dispatch_inputs(head.files.get(found.path, b""), inputs or {})
             return changes.dispatch(self._repository, self._by(by), found, branch=ref, head=head, inputs=checked)
 
-    def start_run(self, workflow: str, event: str, payload: Mapping[str, Any], by: str, ref: str = "main") -> Run:
+    def start_run(self, workflow: str, event: str, payload: Mapping[str, Any], by: str, ref: str = "main") -> FakeRun:
         """For a delivery that starts the workflow as `ref` has it. A dispatch has made its run already.
 
         `ref` is a branch, for `pull_request` a `refs/pull/N/merge`.
@@ -43,7 +51,7 @@ class ActionsSeeds(Base):
                 where["pull"] = self._repository.threads[payload["number"]]
             return changes.start_run(self._repository, self._by(by), found, event=event, payload=payload, **where)
 
-    def schedule(self, workflow: str) -> list[Run]:
+    def schedule(self, workflow: str) -> list[FakeRun]:
         """The runs of the times that the file names, as if each had come. Only `Runner.schedule` has them done."""
         with self._repository.lock:
             found = changes.find_workflow(self._repository, workflow)
@@ -52,7 +60,7 @@ class ActionsSeeds(Base):
                 raise ValueError(f'there is no workflow "{workflow}" with a schedule on the default branch')
             return runs
 
-    def rerun(self, run_id: int, by: str, *, only: Literal["failed"] | Job | None = None) -> Run:
+    def rerun(self, run_id: int, by: str, *, only: Literal["failed"] | FakeJob | None = None) -> FakeRun:
         """A further attempt of all jobs; or of failed ones, or of that job, and of the jobs that need them.
 
         Raises ValueError where GitHub refuses it.
@@ -63,7 +71,7 @@ class ActionsSeeds(Base):
             changes.rerun(self._repository, self._user(by), run, jobs)
             return run
 
-    def carry_job(self, run_id: int, job: Job) -> Job:
+    def carry_job(self, run_id: int, job: FakeJob) -> FakeJob:
         """Show a job of an earlier attempt in the current one, as it ended there."""
         with self._repository.lock:
             run = self._repository.runs[run_id]
@@ -75,7 +83,7 @@ class ActionsSeeds(Base):
         with self._repository.lock:
             git = self._repository.git
             head = git.head(git.default_branch)
-            made = Deployment(
+            made = FakeGitHubDeployment(
                 id=self._repository.new_id(),
                 environment=environment,
                 creator=self._user(by),
@@ -108,11 +116,11 @@ class ActionsSeeds(Base):
         started_at: datetime | None = None,
         completed_at: datetime | None = None,
         steps: Iterable[str] = (),
-    ) -> Job:
+    ) -> FakeJob:
         """Of the current attempt; times left out are now. Live, not a copy."""
         with self._repository.lock:
             run, now = self._repository.runs[run_id], self._repository.now()
-            job = Job(
+            job = FakeJob(
                 id=self._repository.new_id(),
                 name=name,
                 run_attempt=run.run_attempt,
@@ -127,7 +135,7 @@ class ActionsSeeds(Base):
             run.jobs.append(job)
             return job
 
-    def set_job(self, job: Job, status: str, conclusion: str | None = None) -> None:
+    def set_job(self, job: FakeJob, status: str, conclusion: str | None = None) -> None:
         """In progress, or completed: now."""
         with self._repository.lock:
             now = self._repository.now()
@@ -135,15 +143,15 @@ class ActionsSeeds(Base):
             job.started_at = job.started_at or now
             job.completed_at = now if status == "completed" else None
 
-    def add_step(self, job: Job, name: str, conclusion: str, started_at: datetime) -> None:
+    def add_step(self, job: FakeJob, name: str, conclusion: str, started_at: datetime) -> None:
         """That ended now."""
         with self._repository.lock:
             number, now = len(job.steps) + 1, self._repository.now()
             times = {"started_at": started_at, "completed_at": now}
-            job.steps.append(Step(name=name, number=number, status="completed", conclusion=conclusion, **times))
+            job.steps.append(FakeStep(name=name, number=number, status="completed", conclusion=conclusion, **times))
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[FakeRun]:
         """Oldest first; live, not copies."""
         return list(self._repository.runs.values())
 
@@ -158,7 +166,7 @@ class ActionsSeeds(Base):
         """Or set the rules of the one there is. `branches` are patterns; None: every ref may use it."""
         with self._repository.lock:
             made = changes.make_environment(self._repository, name)
-            made.protection = Protection(
+            made.protection = EnvironmentProtection(
                 reviewers=tuple(self._user(login) for login in reviewers),
                 prevents_self_review=prevent_self_review,
                 policy="all" if branches is None else "custom",
@@ -166,19 +174,19 @@ class ActionsSeeds(Base):
             )
             return made.name
 
-    def protection(self, environment: str) -> Protection:
+    def protection(self, environment: str) -> EnvironmentProtection:
         """The rules for a job that names it; a missing environment comes into being without any."""
         with self._repository.lock:
             made, switches = changes.make_environment(self._repository, environment), self._repository.switches
             if not switches.plan_has_environments:
-                return Protection()
+                return EnvironmentProtection()
             rules = made.protection
             return rules if switches.plan_has_reviewers else replace(rules, reviewers=())
 
-    def ask_reviewers(self, run_id: int, environment: str, job: Job) -> Gate:
+    def ask_reviewers(self, run_id: int, environment: str, job: FakeJob) -> PendingDeployment:
         with self._repository.lock:
             run, found = self._repository.runs[run_id], self._repository.environments[environment.lower()]
-            gate = Gate(environment=found, job=job)
+            gate = PendingDeployment(environment=found, job=job)
             run.gates.append(gate)
             return gate
 
@@ -223,8 +231,8 @@ def _missing(workflow: str, ref: str) -> ValueError:
     return ValueError(f'there is no workflow "{workflow}" on {ref}')
 
 
-def _step(job: Job, number: int, name: str) -> Step:
-    return Step(
+def _step(job: FakeJob, number: int, name: str) -> FakeStep:
+    return FakeStep(
         name=name,
         number=number,
         status=job.status,

@@ -4,51 +4,63 @@ from collections.abc import Callable, Collection, Iterable
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.actions.api import RUN, find_run
-from sandbox.github.actions.state import Gate, Job, Run, RunChange
-from sandbox.github.call import REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, refused
+from sandbox.github.actions.state import FakeJob, FakeRun, PendingDeployment, RunChange
+from sandbox.github.call import (
+    REPO,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
+    Routes,
+    fields,
+    not_found,
+    refused,
+)
 
 ROUTES = Routes()
 
 
-@ROUTES.add("POST", RUN + "/cancel", Access("actions:write", "actions/workflow-runs#cancel-a-workflow-run"))
-def cancel(call: Call) -> Answer:
+@ROUTES.add("POST", RUN + "/cancel", RouteAccess("actions:write", "actions/workflow-runs#cancel-a-workflow-run"))
+def cancel(call: GitHubCall) -> GitHubAnswer:
     run = find_run(call)
     if run.status == "completed":
-        raise ApiError(409, "Cannot cancel a workflow run that is completed.")
+        raise GitHubRefusal(409, "Cannot cancel a workflow run that is completed.")
     call.repository.change_run(RunChange("cancelled", run))
-    return Answer(status=202, body={})
+    return GitHubAnswer(status=202, body={})
 
 
-@ROUTES.add("POST", RUN + "/rerun", Access("actions:write", "actions/workflow-runs#re-run-a-workflow"))
-def rerun(call: Call) -> Answer:
+@ROUTES.add("POST", RUN + "/rerun", RouteAccess("actions:write", "actions/workflow-runs#re-run-a-workflow"))
+def rerun(call: GitHubCall) -> GitHubAnswer:
     return _rerun(call, find_run(call), lambda _: ())
 
 
 @ROUTES.add(
     "POST",
     RUN + "/rerun-failed-jobs",
-    Access("actions:write", "actions/workflow-runs#re-run-failed-jobs-from-a-workflow-run"),
+    RouteAccess("actions:write", "actions/workflow-runs#re-run-failed-jobs-from-a-workflow-run"),
 )
-def rerun_failed_jobs(call: Call) -> Answer:
+def rerun_failed_jobs(call: GitHubCall) -> GitHubAnswer:
     return _rerun(call, find_run(call), changes.failed_jobs)
 
 
 _JOB = REPO + "/actions/jobs/{job_id}"
 
 
-@ROUTES.add("POST", _JOB + "/rerun", Access("actions:write", "actions/workflow-runs#re-run-a-job-from-a-workflow-run"))
-def rerun_job(call: Call) -> Answer:
+@ROUTES.add(
+    "POST", _JOB + "/rerun", RouteAccess("actions:write", "actions/workflow-runs#re-run-a-job-from-a-workflow-run")
+)
+def rerun_job(call: GitHubCall) -> GitHubAnswer:
     run, job = _find_job(call)
     return _rerun(call, run, lambda _: [job])
 
 
-@ROUTES.add("GET", _JOB, Access("actions:read", "actions/workflow-jobs#get-a-job-for-a-workflow-run"))
-def get_job(call: Call) -> Answer:
+@ROUTES.add("GET", _JOB, RouteAccess("actions:read", "actions/workflow-jobs#get-a-job-for-a-workflow-run"))
+def get_job(call: GitHubCall) -> GitHubAnswer:
     run, job = _find_job(call)
-    return Answer(body=serializers.job(run, job, call.urls))
+    return GitHubAnswer(body=serializers.job(run, job, call.urls))
 
 
-def _find_job(call: Call) -> tuple[Run, Job]:
+def _find_job(call: GitHubCall) -> tuple[FakeRun, FakeJob]:
     number = call.number("job_id")
     for run in call.repository.runs.values():
         for job in run.jobs:
@@ -57,23 +69,25 @@ def _find_job(call: Call) -> tuple[Run, Job]:
     raise not_found()
 
 
-def _rerun(call: Call, run: Run, choose: Callable[[Run], Collection[Job]]) -> Answer:
+def _rerun(call: GitHubCall, run: FakeRun, choose: Callable[[FakeRun], Collection[FakeJob]]) -> GitHubAnswer:
     """403 with GitHub's text: github.com/metabase/metabase/pull/70916."""
     fields(call, optional={"enable_debug_logging": bool})
     try:
         changes.rerun(call.repository, call.user, run, choose(run))
     except changes.RerunError as error:
-        raise ApiError(403, str(error)) from error
-    return Answer(status=201, body={})
+        raise GitHubRefusal(403, str(error)) from error
+    return GitHubAnswer(status=201, body={})
 
 
 _PENDING = RUN + "/pending_deployments"
 
 
-@ROUTES.add("GET", _PENDING, Access("actions:read", "actions/workflow-runs#get-pending-deployments-for-a-workflow-run"))
-def list_pending_deployments(call: Call) -> Answer:
+@ROUTES.add(
+    "GET", _PENDING, RouteAccess("actions:read", "actions/workflow-runs#get-pending-deployments-for-a-workflow-run")
+)
+def list_pending_deployments(call: GitHubCall) -> GitHubAnswer:
     run = find_run(call)
-    return Answer(
+    return GitHubAnswer(
         body=[
             serializers.pending_deployment(
                 gate.environment, call.urls, may_approve=changes.may_review(call.user, run, gate.environment)
@@ -83,7 +97,7 @@ def list_pending_deployments(call: Call) -> Answer:
     )
 
 
-def _one_of_each(gates: Iterable[Gate]) -> Iterable[Gate]:
+def _one_of_each(gates: Iterable[PendingDeployment]) -> Iterable[PendingDeployment]:
     """One gate of each environment."""
     return {gate.environment.id: gate for gate in gates}.values()
 
@@ -91,9 +105,11 @@ def _one_of_each(gates: Iterable[Gate]) -> Iterable[Gate]:
 @ROUTES.add(
     "POST",
     _PENDING,
-    Access("deployments:write", "actions/workflow-runs#review-pending-deployments-for-a-workflow-run", role="read"),
+    RouteAccess(
+        "deployments:write", "actions/workflow-runs#review-pending-deployments-for-a-workflow-run", role="read"
+    ),
 )
-def review_pending_deployments(call: Call) -> Answer:
+def review_pending_deployments(call: GitHubCall) -> GitHubAnswer:
     """The deployments of these environments. Only a required reviewer may answer, so GITHUB_TOKEN may not."""
     run = find_run(call)
     body = fields(call, required={"environment_ids": list, "state": str, "comment": str})
@@ -103,14 +119,16 @@ def review_pending_deployments(call: Call) -> Answer:
         answer = {"state": body["state"], "comment": body["comment"]}
         changes.review(call.repository, call.user, run, body["environment_ids"], **answer)
     except changes.ReviewError as error:
-        raise ApiError(422, str(error)) from error
+        raise GitHubRefusal(422, str(error)) from error
     names = {one.name for one in run.reviews[-1].environments}
     deployments = call.repository.deployments.values()
     found = [one for one in deployments if one.run_id == run.id and one.environment in names]
-    return Answer(body=[serializers.deployment(one, call.urls) for one in found])
+    return GitHubAnswer(body=[serializers.deployment(one, call.urls) for one in found])
 
 
-@ROUTES.add("GET", RUN + "/approvals", Access("actions:read", "actions/workflow-runs#get-the-review-history-for-a-run"))
-def list_approvals(call: Call) -> Answer:
+@ROUTES.add(
+    "GET", RUN + "/approvals", RouteAccess("actions:read", "actions/workflow-runs#get-the-review-history-for-a-run")
+)
+def list_approvals(call: GitHubCall) -> GitHubAnswer:
     """Of all attempts, oldest first, without times."""
-    return Answer(body=[serializers.review(one, call.urls) for one in find_run(call).reviews])
+    return GitHubAnswer(body=[serializers.review(one, call.urls) for one in find_run(call).reviews])

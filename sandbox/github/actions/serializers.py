@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.github.actions import state
-from sandbox.github.actions.state import Deployment, Job, Review, Run, Step, Workflow
+from sandbox.github.actions.state import DeploymentReview, FakeGitHubDeployment, FakeJob, FakeRun, FakeStep, Workflow
 from sandbox.github.git import serializers
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
-from sandbox.github.secrets.state import Entry, Environment, Protection
+from sandbox.github.secrets.state import EnvironmentProtection, FakeEnvironment, VaultEntry
 from sandbox.github.urls import Urls, maybe, node_id, timestamp
 from sandbox.github.users import serializers as users
 
@@ -34,7 +34,7 @@ def workflow(repository: Repository, workflow: Workflow, urls: Urls) -> dict[str
     }
 
 
-def run(repository: Repository, run: Run, urls: Urls) -> dict[str, Any]:
+def run(repository: Repository, run: FakeRun, urls: Urls) -> dict[str, Any]:
     url = urls.repo(f"/actions/runs/{run.id}")
     earlier = f"{url}/attempts/{run.run_attempt - 1}" if run.run_attempt > 1 else None
     return {
@@ -72,7 +72,7 @@ def run(repository: Repository, run: Run, urls: Urls) -> dict[str, Any]:
     }
 
 
-def _head_commit(run: Run, urls: Urls) -> dict[str, Any]:
+def _head_commit(run: FakeRun, urls: Urls) -> dict[str, Any]:
     shown = serializers.git_commit(run.head, urls)
     who = {name: shown[name] for name in ("author", "committer")}
     signed = {name: {"name": one["name"], "email": one["email"]} for name, one in who.items()}
@@ -85,7 +85,7 @@ def _head_commit(run: Run, urls: Urls) -> dict[str, Any]:
     }
 
 
-def job(run: Run, job: Job, urls: Urls) -> dict[str, Any]:
+def job(run: FakeRun, job: FakeJob, urls: Urls) -> dict[str, Any]:
     runner = {"id": 1, "group_id": 1, "group_name": "GitHub Actions"} if job.runner_name else {}
     return {
         "id": job.id,
@@ -112,22 +112,22 @@ def job(run: Run, job: Job, urls: Urls) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: FakeStep) -> dict[str, Any]:
     times = {"started_at": maybe(step.started_at), "completed_at": maybe(step.completed_at)}
     return {"name": step.name, "status": step.status, "conclusion": step.conclusion, "number": step.number, **times}
 
 
-def secret(entry: Entry) -> dict[str, Any]:
+def secret(entry: VaultEntry) -> dict[str, Any]:
     """Never its value."""
     times = {"created_at": timestamp(entry.created_at), "updated_at": timestamp(entry.updated_at)}
     return {"name": entry.name, **times}
 
 
-def variable(entry: Entry) -> dict[str, Any]:
+def variable(entry: VaultEntry) -> dict[str, Any]:
     return {**secret(entry), "value": entry.value}
 
 
-def environment(environment: Environment, urls: Urls) -> dict[str, Any]:
+def environment(environment: FakeEnvironment, urls: Urls) -> dict[str, Any]:
     rules = environment.protection
     shown = []
     if rules.reviewers:
@@ -145,7 +145,7 @@ def environment(environment: Environment, urls: Urls) -> dict[str, Any]:
     }
 
 
-def _named_environment(environment: Environment, urls: Urls) -> dict[str, Any]:
+def _named_environment(environment: FakeEnvironment, urls: Urls) -> dict[str, Any]:
     return {
         "id": environment.id,
         "node_id": node_id("EN", environment.id),
@@ -155,15 +155,15 @@ def _named_environment(environment: Environment, urls: Urls) -> dict[str, Any]:
     }
 
 
-def _rule(environment: Environment, number: int) -> dict[str, Any]:
+def _rule(environment: FakeEnvironment, number: int) -> dict[str, Any]:
     return {"id": environment.id * 10 + number, "node_id": node_id("GA", environment.id * 10 + number)}
 
 
-def _reviewers(rules: Protection, urls: Urls) -> list[dict[str, Any]]:
+def _reviewers(rules: EnvironmentProtection, urls: Urls) -> list[dict[str, Any]]:
     return [{"type": "User", "reviewer": users.user(one, urls)} for one in rules.reviewers]
 
 
-def branch_policy(environment: Environment, number: int) -> dict[str, Any]:
+def branch_policy(environment: FakeEnvironment, number: int) -> dict[str, Any]:
     own = environment.id * 100 + number
     return {
         "id": own,
@@ -173,7 +173,7 @@ def branch_policy(environment: Environment, number: int) -> dict[str, Any]:
     }
 
 
-def pending_deployment(environment: Environment, urls: Urls, *, may_approve: bool) -> dict[str, Any]:
+def pending_deployment(environment: FakeEnvironment, urls: Urls, *, may_approve: bool) -> dict[str, Any]:
     return {
         "environment": _named_environment(environment, urls),
         "wait_timer": 0,
@@ -183,7 +183,7 @@ def pending_deployment(environment: Environment, urls: Urls, *, may_approve: boo
     }
 
 
-def review(one: Review, urls: Urls) -> dict[str, Any]:
+def review(one: DeploymentReview, urls: Urls) -> dict[str, Any]:
     times = [
         {"created_at": timestamp(each.created_at), "updated_at": timestamp(each.updated_at)}
         for each in one.environments
@@ -197,7 +197,7 @@ def review(one: Review, urls: Urls) -> dict[str, Any]:
     }
 
 
-def deployment(one: Deployment, urls: Urls) -> dict[str, Any]:
+def deployment(one: FakeGitHubDeployment, urls: Urls) -> dict[str, Any]:
     at = timestamp(one.created_at)
     path = f"/deployments/{one.id}"
     return {
@@ -222,7 +222,7 @@ def deployment(one: Deployment, urls: Urls) -> dict[str, Any]:
     }
 
 
-def deployment_status(one: Deployment, urls: Urls) -> dict[str, Any]:
+def deployment_status(one: FakeGitHubDeployment, urls: Urls) -> dict[str, Any]:
     at, path = timestamp(one.created_at), f"/deployments/{one.id}"
     log = urls.page(f"/actions/runs/{one.run_id}/job/{one.id}")
     return {

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sandbox.github.git.state import Commit
-from sandbox.github.issues.state import Fork, Issue
-from sandbox.github.secrets.state import Environment
+from sandbox.github.git.state import FakeCommit
+from sandbox.github.issues.state import FakeIssue, Fork
+from sandbox.github.secrets.state import FakeEnvironment
 from sandbox.github.users.state import User
 
 FOLDER = ".github/workflows/"
@@ -32,7 +32,7 @@ class Workflow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class FakeStep:
     name: str
     number: int
     status: str
@@ -42,7 +42,7 @@ class Step:
 
 
 @dataclass(eq=False, kw_only=True)
-class Job:
+class FakeJob:
     id: int
     name: str
     run_attempt: int
@@ -52,30 +52,30 @@ class Job:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     runner_name: str | None = None
-    steps: list[Step] = field(default_factory=list)
+    steps: list[FakeStep] = field(default_factory=list)
 
 
 @dataclass(eq=False, kw_only=True)
-class Gate:
+class PendingDeployment:
     """A job that waits for a reviewer of its environment, and the answer."""
 
-    environment: Environment
-    job: Job
+    environment: FakeEnvironment
+    job: FakeJob
     state: Literal["waiting", "approved", "rejected"] = "waiting"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Review:
+class DeploymentReview:
     """One entry of a run's approvals. GitHub keeps no time of it."""
 
-    environments: tuple[Environment, ...]
+    environments: tuple[FakeEnvironment, ...]
     user: User
     state: str
     comment: str
 
 
 @dataclass(eq=False, kw_only=True)
-class Run:
+class FakeRun:
     id: int
     run_number: int
     workflow: Workflow
@@ -85,7 +85,7 @@ class Run:
     """What started it: the payload of a delivery, the very object."""
     actor: User
     triggering_actor: User
-    head: Commit
+    head: FakeCommit
     head_branch: str
     """Of a pull request, as is `head`, what it asks to be pulled."""
     created_at: datetime
@@ -94,16 +94,16 @@ class Run:
     run_attempt: int = 1
     status: str = "queued"
     conclusion: str | None = None
-    jobs: list[Job] = field(default_factory=list)
-    gates: list[Gate] = field(default_factory=list)
-    reviews: list[Review] = field(default_factory=list)
-    pull: Issue | None = None
+    jobs: list[FakeJob] = field(default_factory=list)
+    gates: list[PendingDeployment] = field(default_factory=list)
+    reviews: list[DeploymentReview] = field(default_factory=list)
+    pull: FakeIssue | None = None
     """Of the event `pull_request`."""
-    merge: Commit | None = None
+    merge: FakeCommit | None = None
     """What merging that pull request would make: its files are those that run."""
 
     @property
-    def commit(self) -> Commit:
+    def commit(self) -> FakeCommit:
         """GITHUB_SHA."""
         return self.merge or self.head
 
@@ -117,13 +117,13 @@ class RunChange(NamedTuple):
     """A person changed a run by the API: a runner must act on it."""
 
     kind: Literal["reviewed", "cancelled", "rerun"]
-    run: Run
-    jobs: tuple[Job, ...] = ()
+    run: FakeRun
+    jobs: tuple[FakeJob, ...] = ()
     """Those to run again; none: all."""
 
 
 @dataclass(eq=False, kw_only=True)
-class Deployment:
+class FakeGitHubDeployment:
     """Made by GitHub for a job with an environment."""
 
     id: int

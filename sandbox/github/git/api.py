@@ -7,20 +7,31 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox.github.actions.state import FOLDER
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, refused
+from sandbox.github.call import (
+    NO_CONTENT,
+    REPO,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
+    Routes,
+    fields,
+    not_found,
+    refused,
+)
 from sandbox.github.git import changes, serializers
-from sandbox.github.git.state import Commit, Git, blob_sha, list_changes
+from sandbox.github.git.state import FakeCommit, Git, blob_sha, list_changes
 from sandbox.github.issues.api import instant
-from sandbox.github.issues.state import Pull
+from sandbox.github.issues.state import FakePullRequest
 from sandbox.github.pulls import serializers as pulls
 
 ROUTES = Routes()
 _CONTENTS = REPO + "/contents/{path*}"
 
 
-@ROUTES.add("GET", REPO + "/contents", Access("contents:read", "repos/contents#get-repository-content"))
-@ROUTES.add("GET", _CONTENTS, Access("contents:read", "repos/contents#get-repository-content"))
-def get_content(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/contents", RouteAccess("contents:read", "repos/contents#get-repository-content"))
+@ROUTES.add("GET", _CONTENTS, RouteAccess("contents:read", "repos/contents#get-repository-content"))
+def get_content(call: GitHubCall) -> GitHubAnswer:
     """A file, or the files and folders of a folder; the bytes themselves with the media type `raw`."""
     name = call.query.get("ref", call.repository.git.default_branch)
     path, commit = call.parameters.get("path", "").strip("/"), _commit_at(call, name)
@@ -29,26 +40,26 @@ def get_content(call: Call) -> Answer:
         entries = [_content(call, commit, entry, name) for entry in _children(commit, path)]
         if not entries and path:
             raise not_found()
-        return Answer(body=entries)
+        return GitHubAnswer(body=entries)
     if "raw" in call.request.headers.get("accept", ""):
-        return Answer(body=content, headers=[("content-type", "application/vnd.github.raw+json; charset=utf-8")])
-    return Answer(body=serializers.file(path, content, name, call.urls))
+        return GitHubAnswer(body=content, headers=[("content-type", "application/vnd.github.raw+json; charset=utf-8")])
+    return GitHubAnswer(body=serializers.file(path, content, name, call.urls))
 
 
-def _commit_at(call: Call, name: str) -> Commit:
+def _commit_at(call: GitHubCall, name: str) -> FakeCommit:
     commit = call.repository.git.resolve(name)
     if commit is None:
-        raise ApiError(404, f"No commit found for the ref {name}")
+        raise GitHubRefusal(404, f"No commit found for the ref {name}")
     return commit
 
 
-def _children(commit: Commit, path: str) -> list[str]:
+def _children(commit: FakeCommit, path: str) -> list[str]:
     prefix = f"{path}/" if path else ""
     found = {prefix + file.removeprefix(prefix).partition("/")[0] for file in commit.files if file.startswith(prefix)}
     return sorted(found)
 
 
-def _content(call: Call, commit: Commit, path: str, name: str) -> dict[str, Any]:
+def _content(call: GitHubCall, commit: FakeCommit, path: str, name: str) -> dict[str, Any]:
     content = commit.files.get(path)
     if content is None:
         return serializers.folder(path, name, call.urls)
@@ -58,14 +69,14 @@ def _content(call: Call, commit: Commit, path: str, name: str) -> dict[str, Any]
 _OPTIONAL = {"sha": str, "branch": str, "committer": dict, "author": dict}
 
 
-@ROUTES.add("PUT", _CONTENTS, Access("contents:write", "repos/contents#create-or-update-file-contents"))
-def put_content(call: Call) -> Answer:
+@ROUTES.add("PUT", _CONTENTS, RouteAccess("contents:write", "repos/contents#create-or-update-file-contents"))
+def put_content(call: GitHubCall) -> GitHubAnswer:
     """The `sha` of a file that is there must be sent, and be the current one."""
     body = fields(call, required={"message": str, "content": str}, optional=_OPTIONAL)
     try:
         content = base64.b64decode("".join(body["content"].split()), validate=True)
     except binascii.Error as error:
-        raise ApiError(422, "content is not valid Base64") from error
+        raise GitHubRefusal(422, "content is not valid Base64") from error
     path, branch = call.parameters["path"], body.get("branch", call.repository.git.default_branch)
     head = _writable(call, path, branch)
     before = head.files.get(path)
@@ -74,11 +85,11 @@ def put_content(call: Call) -> Answer:
     shown = serializers.file(path, content, branch, call.urls)
     written = {name: value for name, value in shown.items() if name not in {"content", "encoding"}}
     status = 201 if before is None else 200
-    return Answer(status=status, body={"content": written, "commit": serializers.file_commit(made, call.urls)})
+    return GitHubAnswer(status=status, body={"content": written, "commit": serializers.file_commit(made, call.urls)})
 
 
-@ROUTES.add("DELETE", _CONTENTS, Access("contents:write", "repos/contents#delete-a-file"))
-def delete_content(call: Call) -> Answer:
+@ROUTES.add("DELETE", _CONTENTS, RouteAccess("contents:write", "repos/contents#delete-a-file"))
+def delete_content(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"message": str, "sha": str}, optional=_OPTIONAL)
     path, branch = call.parameters["path"], body.get("branch", call.repository.git.default_branch)
     head = _writable(call, path, branch)
@@ -86,42 +97,44 @@ def delete_content(call: Call) -> Answer:
         raise not_found()
     _require_current(path, head.files[path], body["sha"])
     made = _commit_on(call, branch, head, body["message"], {path: None})
-    return Answer(body={"content": None, "commit": serializers.file_commit(made, call.urls)})
+    return GitHubAnswer(body={"content": None, "commit": serializers.file_commit(made, call.urls)})
 
 
-def _writable(call: Call, path: str, branch: str) -> Commit:
+def _writable(call: GitHubCall, path: str, branch: str) -> FakeCommit:
     head = call.repository.git.head(branch)
     if head is None:
-        raise ApiError(404, f"Branch {branch} not found")
+        raise GitHubRefusal(404, f"Branch {branch} not found")
     if path.startswith(FOLDER):
         require_workflows(call)
     return head
 
 
-def require_workflows(call: Call) -> None:
+def require_workflows(call: GitHubCall) -> None:
     """GITHUB_TOKEN cannot be given the right to change workflows.
 
     docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#permissions
     """
     if not call.token.may("workflows:write"):
-        raise ApiError(403, call.token.refusal)
+        raise GitHubRefusal(403, call.token.refusal)
 
 
 def _require_current(path: str, before: bytes | None, sha: str | None) -> None:
     if before is not None and sha is None:
         raise refused('"sha" wasn\'t supplied.')
     if sha is not None and (before is None or sha != blob_sha(before)):
-        raise ApiError(409, f"{path} does not match {sha}")
+        raise GitHubRefusal(409, f"{path} does not match {sha}")
 
 
-def _commit_on(call: Call, branch: str, head: Commit, message: str, files: dict[str, bytes | None]) -> Commit:
+def _commit_on(
+    call: GitHubCall, branch: str, head: FakeCommit, message: str, files: dict[str, bytes | None]
+) -> FakeCommit:
     made = changes.commit(call.repository, call.by, message, files, [head.sha])
     changes.move_ref(call.repository, call.by, f"refs/heads/{branch}", made.sha)
     return made
 
 
-@ROUTES.add("GET", REPO + "/commits", Access("contents:read", "commits/commits#list-commits"))
-def list_commits(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/commits", RouteAccess("contents:read", "commits/commits#list-commits"))
+def list_commits(call: GitHubCall) -> GitHubAnswer:
     """Newest first."""
     git = call.repository.git
     head = git.resolve(call.query.get("sha", git.default_branch))
@@ -132,7 +145,7 @@ def list_commits(call: Call) -> Answer:
     return call.page(_filtered(call, found), lambda commit: serializers.commit(commit, call.urls))
 
 
-def _filtered(call: Call, commits: list[Commit]) -> Iterator[Commit]:
+def _filtered(call: GitHubCall, commits: list[FakeCommit]) -> Iterator[FakeCommit]:
     since, until, author = instant(call, "since"), instant(call, "until"), call.query.get("author")
     for commit in commits:
         in_time = (since is None or commit.at >= since) and (until is None or commit.at <= until)
@@ -143,9 +156,9 @@ def _filtered(call: Call, commits: list[Commit]) -> Iterator[Commit]:
 @ROUTES.add(
     "GET",
     REPO + "/commits/{sha}/pulls",
-    Access("contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"),
+    RouteAccess("contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"),
 )
-def list_pulls_of_commit(call: Call) -> Answer:
+def list_pulls_of_commit(call: GitHubCall) -> GitHubAnswer:
     """Of a commit on the default branch those alone that were merged."""
     git, commit = call.repository.git, _find_commit(call, call.parameters["sha"])
     main = git.head(git.default_branch)
@@ -158,28 +171,28 @@ def list_pulls_of_commit(call: Call) -> Answer:
     return call.page(found, lambda issue: pulls.simple(call.repository, issue, call.urls))
 
 
-def _belongs(git: Git, commit: Commit, pull: Pull) -> bool:
+def _belongs(git: Git, commit: FakeCommit, pull: FakePullRequest) -> bool:
     """Whether it asks for that commit, or was merged as it."""
     if pull.merged_at and commit.sha == pull.merge_commit_sha:
         return True
     return commit in git.since(pull.parted, git.commits[pull.head_sha])
 
 
-@ROUTES.add("GET", REPO + "/commits/{ref*}", Access("contents:read", "commits/commits#get-a-commit"))
-def get_commit(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/commits/{ref*}", RouteAccess("contents:read", "commits/commits#get-a-commit"))
+def get_commit(call: GitHubCall) -> GitHubAnswer:
     commit = _find_commit(call, call.parameters["ref"])
-    return Answer(body=serializers.commit_with_files(commit, call.repository.git, call.urls))
+    return GitHubAnswer(body=serializers.commit_with_files(commit, call.repository.git, call.urls))
 
 
-def _find_commit(call: Call, name: str) -> Commit:
+def _find_commit(call: GitHubCall, name: str) -> FakeCommit:
     commit = call.repository.git.resolve(name)
     if commit is None:
-        raise ApiError(422, f"No commit found for SHA: {name}")
+        raise GitHubRefusal(422, f"No commit found for SHA: {name}")
     return commit
 
 
-@ROUTES.add("GET", REPO + "/compare/{basehead*}", Access("contents:read", "commits/commits#compare-two-commits"))
-def compare(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/compare/{basehead*}", RouteAccess("contents:read", "commits/commits#compare-two-commits"))
+def compare(call: GitHubCall) -> GitHubAnswer:
     """Three dots: from where the two parted to the head."""
     git = call.repository.git
     names = call.parameters["basehead"].split("...")
@@ -191,10 +204,10 @@ def compare(call: Call) -> Answer:
     page = call.page(ahead, lambda commit: serializers.commit(commit, call.urls))
     shown = _comparison(call, base, head, fork, len(ahead))
     files = [serializers.change(change, head.sha, call.urls) for change in list_changes(fork.files, head.files)]
-    return Answer(body=shown | {"commits": page.body, "files": files}, headers=page.headers)
+    return GitHubAnswer(body=shown | {"commits": page.body, "files": files}, headers=page.headers)
 
 
-def _comparison(call: Call, base: Commit, head: Commit, fork: Commit, ahead: int) -> dict[str, Any]:
+def _comparison(call: GitHubCall, base: FakeCommit, head: FakeCommit, fork: FakeCommit, ahead: int) -> dict[str, Any]:
     behind = len(call.repository.git.missing(base, head))
     status = {(False, False): "identical", (True, False): "ahead", (False, True): "behind"}
     page = call.urls.page(f"/compare/{call.parameters['basehead']}")
@@ -219,80 +232,82 @@ _HIDDEN = "refs/pull/"
 _FORM = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
 
 
-@ROUTES.add("GET", REPO + "/git/ref/{ref*}", Access("contents:read", "git/refs#get-a-reference"))
-def get_ref(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/git/ref/{ref*}", RouteAccess("contents:read", "git/refs#get-a-reference"))
+def get_ref(call: GitHubCall) -> GitHubAnswer:
     name = f"refs/{call.parameters['ref']}"
     sha = call.repository.git.refs.get(name)
     if sha is None:
-        raise ApiError(404, "Not Found")
-    return Answer(body=serializers.ref(name, sha, call.urls))
+        raise GitHubRefusal(404, "Not Found")
+    return GitHubAnswer(body=serializers.ref(name, sha, call.urls))
 
 
-@ROUTES.add("GET", REPO + "/git/matching-refs/{ref*}", Access("contents:read", "git/refs#list-matching-references"))
-def list_matching_refs(call: Call) -> Answer:
+@ROUTES.add(
+    "GET", REPO + "/git/matching-refs/{ref*}", RouteAccess("contents:read", "git/refs#list-matching-references")
+)
+def list_matching_refs(call: GitHubCall) -> GitHubAnswer:
     prefix = f"refs/{call.parameters['ref']}"
     found = [item for item in sorted(call.repository.git.refs.items()) if item[0].startswith(prefix)]
     return call.page(found, lambda item: serializers.ref(*item, call.urls))
 
 
-@ROUTES.add("POST", _REFS, Access("contents:write", "git/refs#create-a-reference"))
-def create_ref(call: Call) -> Answer:
+@ROUTES.add("POST", _REFS, RouteAccess("contents:write", "git/refs#create-a-reference"))
+def create_ref(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"ref": str, "sha": str})
     if not _FORM.fullmatch(body["ref"]) or body["ref"].startswith(_HIDDEN):
-        raise ApiError(422, f"{body['ref']} is not a valid ref name.")
+        raise GitHubRefusal(422, f"{body['ref']} is not a valid ref name.")
     if body["ref"] in call.repository.git.refs:
-        raise ApiError(422, "Reference already exists")
+        raise GitHubRefusal(422, "Reference already exists")
     _require_object(call, body["sha"])
     changes.move_ref(call.repository, call.by, body["ref"], body["sha"])
     shown = serializers.ref(body["ref"], body["sha"], call.urls)
-    return Answer(status=201, body=shown, headers=[("location", shown["url"])])
+    return GitHubAnswer(status=201, body=shown, headers=[("location", shown["url"])])
 
 
-@ROUTES.add("PATCH", _REFS + "/{ref*}", Access("contents:write", "git/refs#update-a-reference"))
-def update_ref(call: Call) -> Answer:
+@ROUTES.add("PATCH", _REFS + "/{ref*}", RouteAccess("contents:write", "git/refs#update-a-reference"))
+def update_ref(call: GitHubCall) -> GitHubAnswer:
     """Forward only, unless it is forced."""
     body = fields(call, required={"sha": str}, optional={"force": bool})
     git, name = call.repository.git, _existing(call)
     _require_object(call, body["sha"])
     is_forward = git.commits[git.refs[name]] in git.history(git.commits[body["sha"]])
     if not is_forward and not body.get("force"):
-        raise ApiError(422, "Update is not a fast forward")
+        raise GitHubRefusal(422, "Update is not a fast forward")
     changes.move_ref(call.repository, call.by, name, body["sha"])
-    return Answer(body=serializers.ref(name, body["sha"], call.urls))
+    return GitHubAnswer(body=serializers.ref(name, body["sha"], call.urls))
 
 
-@ROUTES.add("DELETE", _REFS + "/{ref*}", Access("contents:write", "git/refs#delete-a-reference"))
-def delete_ref(call: Call) -> Answer:
+@ROUTES.add("DELETE", _REFS + "/{ref*}", RouteAccess("contents:write", "git/refs#delete-a-reference"))
+def delete_ref(call: GitHubCall) -> GitHubAnswer:
     name = _existing(call)
     if name == f"refs/heads/{call.repository.git.default_branch}":
-        raise ApiError(422, "Cannot delete the default branch")
+        raise GitHubRefusal(422, "Cannot delete the default branch")
     changes.move_ref(call.repository, call.by, name, None)
     return NO_CONTENT
 
 
-def _existing(call: Call) -> str:
+def _existing(call: GitHubCall) -> str:
     name = f"refs/{call.parameters['ref']}"
     if name not in call.repository.git.refs:
-        raise ApiError(422, "Reference does not exist")
+        raise GitHubRefusal(422, "Reference does not exist")
     if name.startswith(_HIDDEN):
-        raise ApiError(422, f"{name} is not a ref that can be changed.")
+        raise GitHubRefusal(422, f"{name} is not a ref that can be changed.")
     return name
 
 
-def _require_object(call: Call, sha: str) -> None:
+def _require_object(call: GitHubCall, sha: str) -> None:
     if sha not in call.repository.git.commits:
-        raise ApiError(422, "Object does not exist")
+        raise GitHubRefusal(422, "Object does not exist")
 
 
-@ROUTES.add("GET", REPO + "/branches", Access("contents:read", "branches/branches#list-branches"))
-def list_branches(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/branches", RouteAccess("contents:read", "branches/branches#list-branches"))
+def list_branches(call: GitHubCall) -> GitHubAnswer:
     return call.page(call.repository.git.branches.items(), lambda item: serializers.short_branch(*item, call.urls))
 
 
-@ROUTES.add("GET", REPO + "/branches/{branch*}", Access("contents:read", "branches/branches#get-a-branch"))
-def get_branch(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/branches/{branch*}", RouteAccess("contents:read", "branches/branches#get-a-branch"))
+def get_branch(call: GitHubCall) -> GitHubAnswer:
     name = call.parameters["branch"]
     head = call.repository.git.head(name)
     if head is None:
-        raise ApiError(404, "Branch not found")
-    return Answer(body=serializers.branch(name, head, call.urls))
+        raise GitHubRefusal(404, "Branch not found")
+    return GitHubAnswer(body=serializers.branch(name, head, call.urls))

@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.github.git.state import Commit, list_changes, merged
+from sandbox.github.git.state import FakeCommit, list_changes, merged
 from sandbox.github.issues.changes import set_state
-from sandbox.github.issues.state import Issue, Pull
+from sandbox.github.issues.state import FakeIssue, FakePullRequest
 from sandbox.github.payloads import deliver, deliver_issue
 from sandbox.github.repository import Repository
 from sandbox.github.urls import timestamp
-from sandbox.github.users.state import By, User
+from sandbox.github.users.state import GitHubActor, User
 
 _NOWHERE = "0" * 40
 
 
 def commit(
-    repository: Repository, by: By, message: str, files: Mapping[str, bytes | None], parents: Sequence[str]
-) -> Commit:
+    repository: Repository, by: GitHubActor, message: str, files: Mapping[str, bytes | None], parents: Sequence[str]
+) -> FakeCommit:
     """The tree of the first parent with these files; None takes one away. It is on no branch yet."""
     git = repository.git
     tree = {**(git.commits[parents[0]].files if parents else {}), **files}
@@ -24,7 +24,7 @@ def commit(
     return git.add(message, by.user, repository.now(by), tuple(parents), kept)
 
 
-def move_ref(repository: Repository, by: By, ref: str, sha: str | None) -> None:
+def move_ref(repository: Repository, by: GitHubActor, ref: str, sha: str | None) -> None:
     """Make, move or delete it, delivered as `push`, and `create` or `delete`; then what that is to pull requests."""
     before = repository.git.refs.get(ref)
     if before == sha:
@@ -60,17 +60,17 @@ def _take_along(repository: Repository, ref: str, sha: str) -> None:
             keep_refs(repository, issue.number, pull, issue.user)
 
 
-def _unmerged(repository: Repository) -> list[tuple[Issue, Pull]]:
+def _unmerged(repository: Repository) -> list[tuple[FakeIssue, FakePullRequest]]:
     found = [(issue, issue.pull) for issue in repository.threads.values() if issue.pull]
     return [(issue, pull) for issue, pull in found if pull.merged_at is None]
 
 
-def _head_ref(pull: Pull) -> str | None:
+def _head_ref(pull: FakePullRequest) -> str | None:
     """None where it is in another repository."""
     return None if pull.fork else f"refs/heads/{pull.head}"
 
 
-def keep_refs(repository: Repository, number: int, pull: Pull, author: User) -> None:
+def keep_refs(repository: Repository, number: int, pull: FakePullRequest, author: User) -> None:
     """`refs/pull/N/head`, and `refs/pull/N/merge`: what merging it now would make, where that goes without conflict.
 
     docs.github.com/rest/pulls/pulls#get-a-pull-request
@@ -89,7 +89,7 @@ def keep_refs(repository: Repository, number: int, pull: Pull, author: User) -> 
         git.refs[f"{ref}/merge"] = pull.merge_commit_sha = made.sha
 
 
-def _push(repository: Repository, by: By, ref: str, before: str | None, after: str | None) -> dict[str, Any]:
+def _push(repository: Repository, by: GitHubActor, ref: str, before: str | None, after: str | None) -> dict[str, Any]:
     git = repository.git
     old, new = git.commits.get(before or ""), git.commits.get(after or "")
     pushed = (git.missing(new, old) if old else [new]) if new else []
@@ -109,7 +109,7 @@ def _push(repository: Repository, by: By, ref: str, before: str | None, after: s
     }
 
 
-def _pushed(repository: Repository, commit: Commit) -> dict[str, Any]:
+def _pushed(repository: Repository, commit: FakeCommit) -> dict[str, Any]:
     author = {"name": commit.author.login, "email": commit.email, "username": commit.author.login}
     found = list(list_changes(repository.git.parent_files(commit), commit.files))
     return {

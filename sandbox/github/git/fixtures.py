@@ -5,16 +5,16 @@ from datetime import datetime
 
 from sandbox.github.git import changes as git
 from sandbox.github.git.state import list_changes
-from sandbox.github.issues.state import Fork, Issue, Pull
+from sandbox.github.issues.state import FakeIssue, FakePullRequest, Fork
 from sandbox.github.pulls import changes as pulls
-from sandbox.github.users.fixtures import Base
-from sandbox.github.users.state import By
+from sandbox.github.users.fixtures import Seeds
+from sandbox.github.users.state import GitHubActor
 
 Contents = Mapping[str, str | bytes | None]
 """Path → what stands there from now on; None takes the file away."""
 
 
-class GitSeeds(Base):
+class GitSeeds(Seeds):
     def add_commit(
         self,
         message: str,
@@ -37,7 +37,7 @@ class GitSeeds(Base):
             git.move_ref(self._repository, by, f"refs/heads/{branch}", sha)
             return sha
 
-    def _commit(self, by: By, message: str, files: Contents, parents: Sequence[str]) -> str:
+    def _commit(self, by: GitHubActor, message: str, files: Contents, parents: Sequence[str]) -> str:
         contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
         return git.commit(self._repository, by, message, contents, parents).sha
 
@@ -116,7 +116,7 @@ class GitSeeds(Base):
         commit = graph.resolve(ref or graph.default_branch)
         return dict(commit.files) if commit else {}
 
-    def _pull(self, number: int) -> tuple[Issue, Pull]:
+    def _pull(self, number: int) -> tuple[FakeIssue, FakePullRequest]:
         issue = self._repository.threads[number]
         if issue.pull is None:
             raise ValueError(f"#{number} is no pull request")

@@ -7,12 +7,12 @@ import base64
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.github.git.state import Change, Commit, Git, blob_sha, list_changes
+from sandbox.github.git.state import FakeCommit, FileChange, Git, blob_sha, list_changes
 from sandbox.github.urls import Urls, node_id, timestamp
 from sandbox.github.users import serializers
 
 
-def commit(commit: Commit, urls: Urls) -> dict[str, Any]:
+def commit(commit: FakeCommit, urls: Urls) -> dict[str, Any]:
     url = urls.repo(f"/commits/{commit.sha}")
     author = serializers.user(commit.author, urls)
     return {
@@ -28,7 +28,7 @@ def commit(commit: Commit, urls: Urls) -> dict[str, Any]:
     }
 
 
-def git_commit(commit: Commit, urls: Urls) -> dict[str, Any]:
+def git_commit(commit: FakeCommit, urls: Urls) -> dict[str, Any]:
     """As git itself knows it."""
     signed = {"name": commit.author.login, "email": commit.email, "date": timestamp(commit.at)}
     unverified = {"verified": False, "reason": "unsigned", "signature": None, "payload": None, "verified_at": None}
@@ -41,28 +41,28 @@ def git_commit(commit: Commit, urls: Urls) -> dict[str, Any]:
     }
 
 
-def _parents(commit: Commit, urls: Urls) -> list[dict[str, Any]]:
+def _parents(commit: FakeCommit, urls: Urls) -> list[dict[str, Any]]:
     return [
         {"sha": sha, "url": urls.repo(f"/commits/{sha}"), "html_url": urls.page(f"/commit/{sha}")}
         for sha in commit.parents
     ]
 
 
-def file_commit(one: Commit, urls: Urls) -> dict[str, Any]:
+def file_commit(one: FakeCommit, urls: Urls) -> dict[str, Any]:
     """As an answer to a written file has it."""
     where = {"url": urls.repo(f"/git/commits/{one.sha}"), "html_url": urls.page(f"/commit/{one.sha}")}
     id_ = {"sha": one.sha, "node_id": node_id("C", int(one.sha[:15], 16))}
     return {**id_, **where, **git_commit(one, urls), "parents": _parents(one, urls)}
 
 
-def commit_with_files(one: Commit, git: Git, urls: Urls) -> dict[str, Any]:
+def commit_with_files(one: FakeCommit, git: Git, urls: Urls) -> dict[str, Any]:
     found = list(list_changes(git.parent_files(one), one.files))
     added, removed = (sum(change.count(sign) for change in found) for sign in "+-")
     stats = {"total": added + removed, "additions": added, "deletions": removed}
     return {**commit(one, urls), "stats": stats, "files": [change(item, one.sha, urls) for item in found]}
 
 
-def change(change: Change, sha: str, urls: Urls) -> dict[str, Any]:
+def change(change: FileChange, sha: str, urls: Urls) -> dict[str, Any]:
     path = quote(change.filename)
     return {
         "sha": change.sha,
@@ -89,7 +89,7 @@ def short_branch(name: str, sha: str, urls: Urls) -> dict[str, Any]:
     return {"name": name, "commit": pointed, "protected": False}
 
 
-def branch(name: str, head: Commit, urls: Urls) -> dict[str, Any]:
+def branch(name: str, head: FakeCommit, urls: Urls) -> dict[str, Any]:
     checks = {"enforcement_level": "off", "contexts": [], "checks": []}
     return {
         "name": name,

@@ -14,7 +14,7 @@ Files = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Commit:
+class FakeCommit:
     sha: str
     message: str
     author: User
@@ -37,7 +37,7 @@ class Commit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class FileChange:
     """One file of a diff."""
 
     filename: str
@@ -68,21 +68,21 @@ class Git:
     default_branch = "main"
 
     def __init__(self) -> None:
-        self.commits: dict[str, Commit] = {}
+        self.commits: dict[str, FakeCommit] = {}
         self.refs: dict[str, str] = {}
         """`refs/heads/main` and the like → sha."""
 
-    def add(self, message: str, author: User, at: datetime, parents: tuple[str, ...], files: Files) -> Commit:
+    def add(self, message: str, author: User, at: datetime, parents: tuple[str, ...], files: Files) -> FakeCommit:
         """On no branch yet."""
         listed = (f"{path} {blob_sha(content)}" for path, content in sorted(files.items()))
         sha = _sha("commit", message, author.login, at.isoformat(), *parents, *listed)
-        commit = Commit(sha=sha, message=message, author=author, at=at, parents=parents, files=dict(files))
+        commit = FakeCommit(sha=sha, message=message, author=author, at=at, parents=parents, files=dict(files))
         return self.commits.setdefault(sha, commit)
 
-    def head(self, branch: str) -> Commit | None:
+    def head(self, branch: str) -> FakeCommit | None:
         return self.commits.get(self.refs.get(f"refs/heads/{branch}", ""))
 
-    def resolve(self, name: str) -> Commit | None:
+    def resolve(self, name: str) -> FakeCommit | None:
         """A branch, a tag, a ref with or without `refs/`, a sha or the start of one."""
         if name == "HEAD":
             name = self.default_branch
@@ -97,7 +97,7 @@ class Git:
         prefix = "refs/heads/"
         return {ref.removeprefix(prefix): sha for ref, sha in sorted(self.refs.items()) if ref.startswith(prefix)}
 
-    def history(self, commit: Commit) -> list[Commit]:
+    def history(self, commit: FakeCommit) -> list[FakeCommit]:
         """That commit and all before it, newest first."""
         seen, waiting = {commit.sha: commit}, [commit]
         while waiting:
@@ -107,7 +107,7 @@ class Git:
                     waiting.append(self.commits[sha])
         return self._newest_first(seen.values())
 
-    def history_of(self, path: str, commit: Commit) -> list[Commit]:
+    def history_of(self, path: str, commit: FakeCommit) -> list[FakeCommit]:
         """Those that changed a file or folder, newest first. A merge that took it from one parent leads there alone.
 
         git-scm.com/docs/git-log#_history_simplification
@@ -126,20 +126,20 @@ class Git:
                     waiting.append(parent)
         return self._newest_first(found)
 
-    def _newest_first(self, commits: Iterable[Commit]) -> list[Commit]:
+    def _newest_first(self, commits: Iterable[FakeCommit]) -> list[FakeCommit]:
         order = {sha: at for at, sha in enumerate(self.commits)}
         return sorted(commits, key=lambda one: (one.at, order[one.sha]), reverse=True)
 
-    def missing(self, commit: Commit, before: Commit) -> list[Commit]:
+    def missing(self, commit: FakeCommit, before: FakeCommit) -> list[FakeCommit]:
         """What `commit` has and `before` lacks, oldest first."""
         known = {one.sha for one in self.history(before)}
         return [one for one in reversed(self.history(commit)) if one.sha not in known]
 
-    def since(self, sha: str | None, commit: Commit) -> list[Commit]:
+    def since(self, sha: str | None, commit: FakeCommit) -> list[FakeCommit]:
         """What `commit` has beyond the one of that sha, oldest first."""
         return self.missing(commit, self.commits[sha]) if sha else self.history(commit)[::-1]
 
-    def merge_base(self, one: Commit, other: Commit) -> Commit | None:
+    def merge_base(self, one: FakeCommit, other: FakeCommit) -> FakeCommit | None:
         known = {commit.sha for commit in self.history(one)}
         return next((commit for commit in self.history(other) if commit.sha in known), None)
 
@@ -147,14 +147,14 @@ class Git:
         """None is before there was anything."""
         return self.commits[sha].files if sha else {}
 
-    def parent_files(self, commit: Commit) -> Files:
+    def parent_files(self, commit: FakeCommit) -> Files:
         return self.commits[commit.parents[0]].files if commit.parents else {}
 
 
-def list_changes(before: Files, after: Files) -> Iterator[Change]:
+def list_changes(before: Files, after: Files) -> Iterator[FileChange]:
     for path in sorted({*before, *after}):
         if before.get(path) != after.get(path):
-            yield Change(filename=path, before=before.get(path), after=after.get(path))
+            yield FileChange(filename=path, before=before.get(path), after=after.get(path))
 
 
 def blob_sha(content: bytes) -> str:
@@ -166,7 +166,7 @@ def _sha(*parts: str) -> str:
     return hashlib.sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
-class _Edit(NamedTuple):
+class _LineEdit(NamedTuple):
     """Lines `start` to `end` of the base are these instead."""
 
     start: int
@@ -174,7 +174,7 @@ class _Edit(NamedTuple):
     lines: list[bytes]
 
 
-def merged(git: Git, base: Commit, head: Commit) -> Files | None:
+def merged(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
     """The files with what either changed, None where they are in conflict."""
     fork = git.merge_base(base, head)
     before = fork.files if fork else {}
@@ -200,7 +200,7 @@ def _by_line(was: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     """An edit that meets or touches another one is a conflict, unless both are the same."""
     lines = was.splitlines(keepends=True)
     edits = sorted([*_edits(lines, ours), *_edits(lines, theirs)])
-    kept: list[_Edit] = []
+    kept: list[_LineEdit] = []
     for edit in edits:
         if kept and edit == kept[-1]:
             continue
@@ -212,7 +212,7 @@ def _by_line(was: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     return b"".join(lines)
 
 
-def _edits(before: list[bytes], after: bytes) -> list[_Edit]:
+def _edits(before: list[bytes], after: bytes) -> list[_LineEdit]:
     lines = after.splitlines(keepends=True)
     found = difflib.SequenceMatcher(None, before, lines, autojunk=False).get_opcodes()
-    return [_Edit(start, end, lines[at:to]) for kind, start, end, at, to in found if kind != "equal"]
+    return [_LineEdit(start, end, lines[at:to]) for kind, start, end, at, to in found if kind != "equal"]

@@ -6,11 +6,11 @@ from typing import Any
 from sandbox.github.call import (
     REPO,
     TEXT,
-    Access,
-    Answer,
-    ApiError,
-    Call,
     Fields,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
     Routes,
     checked,
     custom,
@@ -24,7 +24,7 @@ from sandbox.github.call import (
 )
 from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.labels_api import label_names
-from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, Event, Issue
+from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, FakeIssue, FakeIssueEvent
 from sandbox.github.users.state import User
 
 ROUTES = Routes()
@@ -32,8 +32,8 @@ ISSUE = REPO + "/issues/{issue_number}"
 _REASONS = (None, "completed", "not_planned", "duplicate", "reopened")
 
 
-@ROUTES.add("GET", REPO + "/issues", Access("issues:read", "issues/issues#list-repository-issues"))
-def list_issues(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/issues", RouteAccess("issues:read", "issues/issues#list-repository-issues"))
+def list_issues(call: GitHubCall) -> GitHubAnswer:
     """Pull requests too: to this endpoint they are issues."""
     state = call.choice("state", "open", "closed", "all")
     sort = call.choice("sort", "created", "updated", "comments")
@@ -53,14 +53,14 @@ def list_issues(call: Call) -> Answer:
     return call.page(found[::-1] if newest_first else found, lambda issue: serializers.full(issue, call.urls))
 
 
-def _is_of(issue: Issue, call: Call) -> bool:
+def _is_of(issue: FakeIssue, call: GitHubCall) -> bool:
     creator, assignee = (call.query.get(name, "").lower() for name in ("creator", "assignee"))
     assigned = {user.login.lower() for user in issue.assignees}
     by_assignee = {"": True, "*": bool(assigned), "none": not assigned}.get(assignee, assignee in assigned)
     return by_assignee and creator in {"", issue.user.login.lower()}
 
 
-def instant(call: Call, name: str) -> datetime | None:
+def instant(call: GitHubCall, name: str) -> datetime | None:
     """A time in the query, with its zone."""
     try:
         text = call.query.get(name)
@@ -75,8 +75,8 @@ def instant(call: Call, name: str) -> datetime | None:
 _OPTIONAL: Fields = {"body": TEXT, "labels": list, "assignees": list, "assignee": TEXT, "milestone": type(None)}
 
 
-@ROUTES.add("POST", REPO + "/issues", Access("issues:write", "issues/issues#create-an-issue", role="read"))
-def create_issue(call: Call) -> Answer:
+@ROUTES.add("POST", REPO + "/issues", RouteAccess("issues:write", "issues/issues#create-an-issue", role="read"))
+def create_issue(call: GitHubCall) -> GitHubAnswer:
     """Labels and assignees from somebody without push access are silently dropped."""
     body = fields(call, required={"title": (str, int)}, optional=_OPTIONAL)
     title = _title(body)
@@ -88,20 +88,20 @@ def create_issue(call: Call) -> Answer:
         call.repository, call.by, title=title, body=body.get("body"), labels=names, assignees=people
     )
     location = ("location", call.urls.repo(f"/issues/{issue.number}"))
-    return Answer(status=201, body=serializers.full(issue, call.urls), headers=[location])
+    return GitHubAnswer(status=201, body=serializers.full(issue, call.urls), headers=[location])
 
 
-@ROUTES.add("GET", ISSUE, Access("issues:read", "issues/issues#get-an-issue"))
-def get_issue(call: Call) -> Answer:
-    return Answer(body=serializers.full(call.issue, call.urls))
+@ROUTES.add("GET", ISSUE, RouteAccess("issues:read", "issues/issues#get-an-issue"))
+def get_issue(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.full(call.issue, call.urls))
 
 
-@ROUTES.add("PATCH", ISSUE, Access("issues:write", "issues/issues#update-an-issue", role="read"))
-def update_issue(call: Call) -> Answer:
+@ROUTES.add("PATCH", ISSUE, RouteAccess("issues:write", "issues/issues#update-an-issue", role="read"))
+def update_issue(call: GitHubCall) -> GitHubAnswer:
     """By its author or with triage; labels and assignees with push access alone, else they are silently dropped."""
     issue, repository, by = call.issue, call.repository, call.by
     if not call.may("triage") and call.user is not issue.user:
-        raise ApiError(403, "Must have admin rights to Repository.")
+        raise GitHubRefusal(403, "Must have admin rights to Repository.")
     body = fields(call, optional={"title": (str, int), "state": str, "state_reason": TEXT, **_OPTIONAL})
     title = _title(body) if "title" in body else issue.title
     text = _body_to_keep(call, issue, body)
@@ -114,7 +114,7 @@ def update_issue(call: Call) -> Answer:
     if call.may("write") and people is not None:
         changes.assign(repository, issue, by, people)
     changes.set_state(repository, issue, by, state=state, reason=reason)
-    return Answer(body=serializers.full(issue, call.urls))
+    return GitHubAnswer(body=serializers.full(issue, call.urls))
 
 
 def _title(body: dict[str, Any]) -> str:
@@ -126,7 +126,7 @@ def _title(body: dict[str, Any]) -> str:
     return title
 
 
-def _body_to_keep(call: Call, issue: Issue, body: dict[str, Any]) -> str | None:
+def _body_to_keep(call: GitHubCall, issue: FakeIssue, body: dict[str, Any]) -> str | None:
     """A body beyond the limit may be ignored without a word."""
     text: str | None = body.get("body", issue.body)
     if call.repository.switches.over_long_issue_body_is_refused:
@@ -134,7 +134,7 @@ def _body_to_keep(call: Call, issue: Issue, body: dict[str, Any]) -> str | None:
     return issue.body if text is not None and len(text) > LONGEST_BODY else text
 
 
-def _state(issue: Issue, body: dict[str, Any]) -> tuple[str, str | None]:
+def _state(issue: FakeIssue, body: dict[str, Any]) -> tuple[str, str | None]:
     """A reason counts only together with another state."""
     state, reason = body.get("state", issue.state), body.get("state_reason")
     if state not in {"open", "closed"}:
@@ -146,13 +146,13 @@ def _state(issue: Issue, body: dict[str, Any]) -> tuple[str, str | None]:
     return state, reason
 
 
-def _assignees(call: Call, body: dict[str, Any]) -> list[User] | None:
+def _assignees(call: GitHubCall, body: dict[str, Any]) -> list[User] | None:
     if "assignees" in body:
         return _people(call, strings(body["assignees"], "assignees"))
     return _people(call, [body["assignee"]] if body["assignee"] else []) if "assignee" in body else None
 
 
-def _people(call: Call, logins: list[str]) -> list[User]:
+def _people(call: GitHubCall, logins: list[str]) -> list[User]:
     found = [(login, call.repository.user(login)) for login in logins]
     for login, user in found:
         if user is None or user.role is None:
@@ -161,50 +161,54 @@ def _people(call: Call, logins: list[str]) -> list[User]:
 
 
 @ROUTES.add(
-    "POST", ISSUE + "/assignees", Access("issues:write", "issues/assignees#add-assignees-to-an-issue", role="triage")
+    "POST",
+    ISSUE + "/assignees",
+    RouteAccess("issues:write", "issues/assignees#add-assignees-to-an-issue", role="triage"),
 )
-def add_assignees(call: Call) -> Answer:
+def add_assignees(call: GitHubCall) -> GitHubAnswer:
     people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
     changes.assign(call.repository, call.issue, call.by, [*call.issue.assignees, *people])
-    return Answer(status=201, body=serializers.full(call.issue, call.urls))
+    return GitHubAnswer(status=201, body=serializers.full(call.issue, call.urls))
 
 
-@ROUTES.add("DELETE", ISSUE + "/assignees", Access("issues:write", "issues/assignees#remove-assignees-from-an-issue"))
-def remove_assignees(call: Call) -> Answer:
+@ROUTES.add(
+    "DELETE", ISSUE + "/assignees", RouteAccess("issues:write", "issues/assignees#remove-assignees-from-an-issue")
+)
+def remove_assignees(call: GitHubCall) -> GitHubAnswer:
     people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
     kept = [user for user in call.issue.assignees if user not in people]
     changes.assign(call.repository, call.issue, call.by, kept)
-    return Answer(body=serializers.full(call.issue, call.urls))
+    return GitHubAnswer(body=serializers.full(call.issue, call.urls))
 
 
-def _assignee_body(call: Call) -> dict[str, Any]:
+def _assignee_body(call: GitHubCall) -> dict[str, Any]:
     body = checked(parse(call), required={"assignees": (list, str)}, optional={})
     if isinstance(body["assignees"], str):
         raise refused("For 'properties/assignees', a string is not an array.")
     return body
 
 
-@ROUTES.add("GET", ISSUE + "/timeline", Access("issues:read", "issues/timeline#list-timeline-events-for-an-issue"))
-def list_timeline(call: Call) -> Answer:
+@ROUTES.add("GET", ISSUE + "/timeline", RouteAccess("issues:read", "issues/timeline#list-timeline-events-for-an-issue"))
+def list_timeline(call: GitHubCall) -> GitHubAnswer:
     """Oldest first."""
     return call.page(call.issue.timeline, lambda entry: serializers.timeline_entry(entry, call.urls))
 
 
-@ROUTES.add("GET", ISSUE + "/events", Access("issues:read", "issues/events#list-issue-events"))
-def list_events(call: Call) -> Answer:
+@ROUTES.add("GET", ISSUE + "/events", RouteAccess("issues:read", "issues/events#list-issue-events"))
+def list_events(call: GitHubCall) -> GitHubAnswer:
     """Oldest first, without comments and cross-references."""
     return call.page(_events(call.issue.events), lambda event: serializers.event(event, call.urls))
 
 
-@ROUTES.add("GET", REPO + "/issues/events/{event_id}", Access("issues:read", "issues/events#get-an-issue-event"))
-def get_event(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/issues/events/{event_id}", RouteAccess("issues:read", "issues/events#get-an-issue-event"))
+def get_event(call: GitHubCall) -> GitHubAnswer:
     wanted = call.number("event_id")
     for issue in call.repository.threads.values():
         for event in _events(issue.events):
             if event.id == wanted:
-                return Answer(body=serializers.event(event, call.urls))
+                return GitHubAnswer(body=serializers.event(event, call.urls))
     raise not_found()
 
 
-def _events(events: list[Event]) -> list[Event]:
+def _events(events: list[FakeIssueEvent]) -> list[FakeIssueEvent]:
     return [event for event in events if event.source is None]

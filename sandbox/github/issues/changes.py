@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sandbox.github.issues import serializers
-from sandbox.github.issues.state import Comment, Event, Issue, Label, Pull, Reaction
+from sandbox.github.issues.state import FakeComment, FakeIssue, FakeIssueEvent, FakeLabel, FakePullRequest, Reaction
 from sandbox.github.payloads import deliver, deliver_issue
 from sandbox.github.repository import Repository
 from sandbox.github.users import serializers as users
-from sandbox.github.users.state import By, User
+from sandbox.github.users.state import GitHubActor, User
 
 _INERT = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"  # a fenced block, or the rest of the text
@@ -46,18 +46,18 @@ def numbers(text: str | None, full_name: str) -> Iterator[int]:
 
 def open_issue(
     repository: Repository,
-    by: By,
+    by: GitHubActor,
     *,
     title: str,
     body: str | None,
     labels: Iterable[str] = (),
     assignees: Iterable[User] = (),
-    pull: Pull | None = None,
+    pull: FakePullRequest | None = None,
     number: int | None = None,
-) -> Issue:
+) -> FakeIssue:
     """Delivered as `opened`, and once more for each label and assignee. `number` is one that was taken for it."""
     at = repository.now(by)
-    issue = Issue(
+    issue = FakeIssue(
         id=repository.new_id(),
         number=number or repository.new_number(),
         title=title,
@@ -81,7 +81,7 @@ def open_issue(
     return issue
 
 
-def edit_issue(repository: Repository, issue: Issue, by: By, *, title: str, body: str | None) -> None:
+def edit_issue(repository: Repository, issue: FakeIssue, by: GitHubActor, *, title: str, body: str | None) -> None:
     changes: dict[str, Mapping[str, str]] = {}
     if title != issue.title:
         changes["title"] = {"from": issue.title}
@@ -96,7 +96,9 @@ def edit_issue(repository: Repository, issue: Issue, by: By, *, title: str, body
         deliver_issue(repository, by, "edited", issue, changes=changes)
 
 
-def set_state(repository: Repository, issue: Issue, by: By, *, state: str, reason: str | None) -> Mapping[str, Any]:
+def set_state(
+    repository: Repository, issue: FakeIssue, by: GitHubActor, *, state: str, reason: str | None
+) -> Mapping[str, Any]:
     """The payload of `closed` or `reopened`; nothing happens where it is in that state already."""
     if state == issue.state:
         return {}
@@ -110,7 +112,7 @@ def set_state(repository: Repository, issue: Issue, by: By, *, state: str, reaso
     return deliver_issue(repository, by, "closed" if closed else "reopened", issue)
 
 
-def assign(repository: Repository, issue: Issue, by: By, assignees: Sequence[User]) -> None:
+def assign(repository: Repository, issue: FakeIssue, by: GitHubActor, assignees: Sequence[User]) -> None:
     """These and no others."""
     before, issue.assignees = issue.assignees, list(dict.fromkeys(assignees))
     for user in before:
@@ -121,12 +123,14 @@ def assign(repository: Repository, issue: Issue, by: By, assignees: Sequence[Use
             _tell_assigned(repository, issue, by, "assigned", user)
 
 
-def _tell_assigned(repository: Repository, issue: Issue, by: By, event: str, user: User) -> None:
+def _tell_assigned(repository: Repository, issue: FakeIssue, by: GitHubActor, event: str, user: User) -> None:
     record_event(repository, issue, event, by, assignee=user)
     deliver_issue(repository, by, event, issue, assignee=users.user(user, repository.urls))
 
 
-def refer(repository: Repository, issue: Issue, by: By, text: str | None, *, before: str | None = None) -> None:
+def refer(
+    repository: Repository, issue: FakeIssue, by: GitHubActor, text: str | None, *, before: str | None = None
+) -> None:
     """What a text that was written or edited refers to is told of it, once."""
     told = set(numbers(before, repository.urls.full_name))
     for number in dict.fromkeys(numbers(text, repository.urls.full_name)):
@@ -139,32 +143,34 @@ def refer(repository: Repository, issue: Issue, by: By, text: str | None, *, bef
     for login in dict.fromkeys(logins(text)):
         user = repository.user(login)
         if user is not None and login.lower() not in greeted:
-            record_event(repository, issue, "mentioned", By(user=user, at=by.at))
-            record_event(repository, issue, "subscribed", By(user=user, at=by.at))
+            record_event(repository, issue, "mentioned", GitHubActor(user=user, at=by.at))
+            record_event(repository, issue, "subscribed", GitHubActor(user=user, at=by.at))
 
 
 def make_label(
-    repository: Repository, by: By, *, name: str, color: str = "ededed", description: str | None = None
-) -> Label:
-    label = Label(id=repository.new_id(), name=name, color=color, description=description)
+    repository: Repository, by: GitHubActor, *, name: str, color: str = "ededed", description: str | None = None
+) -> FakeLabel:
+    label = FakeLabel(id=repository.new_id(), name=name, color=color, description=description)
     repository.labels[name.lower()] = label
     _deliver_label(repository, by, "created", label)
     return label
 
 
-def find_or_make_label(repository: Repository, by: By, name: str) -> Label:
+def find_or_make_label(repository: Repository, by: GitHubActor, name: str) -> FakeLabel:
     """A label that is put on an issue is made when there is none of that name, in whichever case."""
     return repository.labels.get(name.lower()) or make_label(repository, by, name=name)
 
 
-def edit_label(repository: Repository, by: By, label: Label, *, name: str, color: str, description: str | None) -> None:
+def edit_label(
+    repository: Repository, by: GitHubActor, label: FakeLabel, *, name: str, color: str, description: str | None
+) -> None:
     del repository.labels[label.name.lower()]
     repository.labels[name.lower()] = label
     label.name, label.color, label.description = name, color, description
     _deliver_label(repository, by, "edited", label, changes={})
 
 
-def delete_label(repository: Repository, by: By, label: Label) -> None:
+def delete_label(repository: Repository, by: GitHubActor, label: FakeLabel) -> None:
     """It is taken off every issue, without an event."""
     del repository.labels[label.name.lower()]
     for issue in repository.threads.values():
@@ -172,23 +178,25 @@ def delete_label(repository: Repository, by: By, label: Label) -> None:
     _deliver_label(repository, by, "deleted", label)
 
 
-def add_labels(repository: Repository, issue: Issue, by: By, names: Iterable[str]) -> list[Mapping[str, Any]]:
+def add_labels(
+    repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]
+) -> list[Mapping[str, Any]]:
     """The payloads of `labeled`, one for each label that the issue did not carry yet."""
     return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.carries(name)]
 
 
-def _add_label(repository: Repository, issue: Issue, by: By, name: str) -> Mapping[str, Any]:
+def _add_label(repository: Repository, issue: FakeIssue, by: GitHubActor, name: str) -> Mapping[str, Any]:
     label = find_or_make_label(repository, by, name)
     issue.labels.append(label)
     return _tell_labeled(repository, issue, by, "labeled", label)
 
 
-def remove_label(repository: Repository, issue: Issue, by: By, label: Label) -> Mapping[str, Any]:
+def remove_label(repository: Repository, issue: FakeIssue, by: GitHubActor, label: FakeLabel) -> Mapping[str, Any]:
     issue.labels.remove(label)
     return _tell_labeled(repository, issue, by, "unlabeled", label)
 
 
-def replace_labels(repository: Repository, issue: Issue, by: By, names: Iterable[str]) -> None:
+def replace_labels(repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]) -> None:
     """These and no others."""
     wanted = list(names)
     for label in list(issue.labels):
@@ -197,19 +205,21 @@ def replace_labels(repository: Repository, issue: Issue, by: By, names: Iterable
     add_labels(repository, issue, by, wanted)
 
 
-def _tell_labeled(repository: Repository, issue: Issue, by: By, event: str, label: Label) -> Mapping[str, Any]:
+def _tell_labeled(
+    repository: Repository, issue: FakeIssue, by: GitHubActor, event: str, label: FakeLabel
+) -> Mapping[str, Any]:
     record_event(repository, issue, event, by, label=label)
     return deliver_issue(repository, by, event, issue, label=serializers.label(label, repository.urls))
 
 
-def _deliver_label(repository: Repository, by: By, action: str, label: Label, **fields: Any) -> None:
+def _deliver_label(repository: Repository, by: GitHubActor, action: str, label: FakeLabel, **fields: Any) -> None:
     shown = {"action": action, "label": serializers.label(label, repository.urls), **fields}
     deliver(repository, by, "label", shown)
 
 
-def create_comment(repository: Repository, issue: Issue, by: By, body: str) -> Comment:
+def create_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, body: str) -> FakeComment:
     at = repository.now(by)
-    comment = Comment(
+    comment = FakeComment(
         id=repository.new_id(),
         number=issue.number,
         user=by.user,
@@ -225,20 +235,22 @@ def create_comment(repository: Repository, issue: Issue, by: By, body: str) -> C
     return comment
 
 
-def edit_comment(repository: Repository, issue: Issue, by: By, comment: Comment, body: str) -> None:
+def edit_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, comment: FakeComment, body: str) -> None:
     before, comment.body = comment.body, body
     comment.updated_at = issue.updated_at = repository.now(by)
     refer(repository, issue, by, body, before=before)
     _deliver_comment(repository, issue, by, "edited", comment, changes={"body": {"from": before}})
 
 
-def delete_comment(repository: Repository, issue: Issue, by: By, comment: Comment) -> None:
+def delete_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, comment: FakeComment) -> None:
     """No event tells of it."""
     issue.comments.remove(comment)
     _deliver_comment(repository, issue, by, "deleted", comment)
 
 
-def react(repository: Repository, thing: Issue | Comment, by: By, content: str) -> tuple[Reaction, bool]:
+def react(
+    repository: Repository, thing: FakeIssue | FakeComment, by: GitHubActor, content: str
+) -> tuple[Reaction, bool]:
     """The reaction, and whether it is new."""
     for reaction in thing.reactions:
         if reaction.user is by.user and reaction.content == content:
@@ -249,17 +261,17 @@ def react(repository: Repository, thing: Issue | Comment, by: By, content: str) 
 
 
 def _deliver_comment(
-    repository: Repository, issue: Issue, by: By, action: str, comment: Comment, **fields: Any
+    repository: Repository, issue: FakeIssue, by: GitHubActor, action: str, comment: FakeComment, **fields: Any
 ) -> None:
     urls = repository.urls
     shown = {"issue": serializers.issue(issue, urls), "comment": serializers.comment(comment, urls)}
     deliver(repository, by, "issue_comment", {"action": action, **shown, **fields})
 
 
-def record_event(repository: Repository, issue: Issue, event: str, by: By, **details: Any) -> None:
+def record_event(repository: Repository, issue: FakeIssue, event: str, by: GitHubActor, **details: Any) -> None:
     """An event, which also makes the issue an updated one."""
     at = repository.now(by)
-    entry = Event(
+    entry = FakeIssueEvent(
         id=repository.new_id(),
         number=issue.number,
         event=event,

@@ -3,10 +3,10 @@
 from sandbox.github.call import (
     NO_CONTENT,
     REPO,
-    Access,
-    Answer,
-    ApiError,
-    Call,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
     Routes,
     custom,
     fields,
@@ -16,7 +16,7 @@ from sandbox.github.call import (
 )
 from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.api import ISSUE, instant
-from sandbox.github.issues.state import Comment, Issue
+from sandbox.github.issues.state import FakeComment, FakeIssue
 
 ROUTES = Routes()
 _COMMENTS = ISSUE + "/comments"
@@ -24,52 +24,52 @@ _COMMENT = REPO + "/issues/comments/{comment_id}"
 
 
 @ROUTES.add(
-    "GET", REPO + "/issues/comments", Access("issues:read", "issues/comments#list-issue-comments-for-a-repository")
+    "GET", REPO + "/issues/comments", RouteAccess("issues:read", "issues/comments#list-issue-comments-for-a-repository")
 )
-def list_all_comments(call: Call) -> Answer:
+def list_all_comments(call: GitHubCall) -> GitHubAnswer:
     found = [comment for issue in call.repository.threads.values() for comment in issue.comments]
     return _listed(call, sorted(found, key=lambda comment: comment.id))
 
 
-@ROUTES.add("GET", _COMMENTS, Access("issues:read", "issues/comments#list-issue-comments"))
-def list_comments(call: Call) -> Answer:
+@ROUTES.add("GET", _COMMENTS, RouteAccess("issues:read", "issues/comments#list-issue-comments"))
+def list_comments(call: GitHubCall) -> GitHubAnswer:
     """Oldest first."""
     return _listed(call, call.issue.comments)
 
 
-def _listed(call: Call, comments: list[Comment]) -> Answer:
+def _listed(call: GitHubCall, comments: list[FakeComment]) -> GitHubAnswer:
     since = instant(call, "since")
     found = [comment for comment in comments if since is None or comment.updated_at >= since]
     return call.page(found, lambda comment: serializers.comment(comment, call.urls))
 
 
-@ROUTES.add("POST", _COMMENTS, Access("issues:write", "issues/comments#create-an-issue-comment", role="read"))
-def create_comment(call: Call) -> Answer:
+@ROUTES.add("POST", _COMMENTS, RouteAccess("issues:write", "issues/comments#create-an-issue-comment", role="read"))
+def create_comment(call: GitHubCall) -> GitHubAnswer:
     comment = changes.create_comment(call.repository, call.issue, call.by, _body(call))
     location = ("location", call.urls.repo(f"/issues/comments/{comment.id}"))
-    return Answer(status=201, body=serializers.comment(comment, call.urls), headers=[location])
+    return GitHubAnswer(status=201, body=serializers.comment(comment, call.urls), headers=[location])
 
 
-@ROUTES.add("GET", _COMMENT, Access("issues:read", "issues/comments#get-an-issue-comment"))
-def get_comment(call: Call) -> Answer:
-    return Answer(body=serializers.comment(_find(call)[1], call.urls))
+@ROUTES.add("GET", _COMMENT, RouteAccess("issues:read", "issues/comments#get-an-issue-comment"))
+def get_comment(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.comment(_find(call)[1], call.urls))
 
 
-@ROUTES.add("PATCH", _COMMENT, Access("issues:write", "issues/comments#update-an-issue-comment", role="read"))
-def update_comment(call: Call) -> Answer:
+@ROUTES.add("PATCH", _COMMENT, RouteAccess("issues:write", "issues/comments#update-an-issue-comment", role="read"))
+def update_comment(call: GitHubCall) -> GitHubAnswer:
     issue, comment = _own(call)
     changes.edit_comment(call.repository, issue, call.by, comment, _body(call))
-    return Answer(body=serializers.comment(comment, call.urls))
+    return GitHubAnswer(body=serializers.comment(comment, call.urls))
 
 
-@ROUTES.add("DELETE", _COMMENT, Access("issues:write", "issues/comments#delete-an-issue-comment", role="read"))
-def delete_comment(call: Call) -> Answer:
+@ROUTES.add("DELETE", _COMMENT, RouteAccess("issues:write", "issues/comments#delete-an-issue-comment", role="read"))
+def delete_comment(call: GitHubCall) -> GitHubAnswer:
     issue, comment = _own(call)
     changes.delete_comment(call.repository, issue, call.by, comment)
     return NO_CONTENT
 
 
-def _body(call: Call) -> str:
+def _body(call: GitHubCall) -> str:
     body = str(fields(call, required={"body": str})["body"])
     if not body.strip():
         raise custom("IssueComment", "body", "Body cannot be blank")
@@ -77,7 +77,7 @@ def _body(call: Call) -> str:
     return body
 
 
-def _find(call: Call) -> tuple[Issue, Comment]:
+def _find(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
     wanted = call.number("comment_id")
     for issue in call.repository.threads.values():
         for comment in issue.comments:
@@ -86,23 +86,25 @@ def _find(call: Call) -> tuple[Issue, Comment]:
     raise not_found()
 
 
-def _own(call: Call) -> tuple[Issue, Comment]:
+def _own(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
     """Its author may change it, and whoever can write."""
     issue, comment = _find(call)
     if comment.user is not call.user and not call.may("write"):
-        raise ApiError(403, "Must have admin rights to Repository.")
+        raise GitHubRefusal(403, "Must have admin rights to Repository.")
     return issue, comment
 
 
-def _thing(call: Call) -> Issue | Comment:
+def _thing(call: GitHubCall) -> FakeIssue | FakeComment:
     return _find(call)[1] if "comment_id" in call.parameters else call.issue
 
 
-@ROUTES.add("GET", ISSUE + "/reactions", Access("issues:read", "reactions/reactions#list-reactions-for-an-issue"))
+@ROUTES.add("GET", ISSUE + "/reactions", RouteAccess("issues:read", "reactions/reactions#list-reactions-for-an-issue"))
 @ROUTES.add(
-    "GET", _COMMENT + "/reactions", Access("issues:read", "reactions/reactions#list-reactions-for-an-issue-comment")
+    "GET",
+    _COMMENT + "/reactions",
+    RouteAccess("issues:read", "reactions/reactions#list-reactions-for-an-issue-comment"),
 )
-def list_reactions(call: Call) -> Answer:
+def list_reactions(call: GitHubCall) -> GitHubAnswer:
     content = call.query.get("content")
     found = [one for one in _thing(call).reactions if content in {None, one.content}]
     return call.page(found, lambda reaction: serializers.reaction(reaction, call.urls))
@@ -111,33 +113,33 @@ def list_reactions(call: Call) -> Answer:
 @ROUTES.add(
     "POST",
     ISSUE + "/reactions",
-    Access("issues:write", "reactions/reactions#create-reaction-for-an-issue", role="read"),
+    RouteAccess("issues:write", "reactions/reactions#create-reaction-for-an-issue", role="read"),
 )
 @ROUTES.add(
     "POST",
     _COMMENT + "/reactions",
-    Access("issues:write", "reactions/reactions#create-reaction-for-an-issue-comment", role="read"),
+    RouteAccess("issues:write", "reactions/reactions#create-reaction-for-an-issue-comment", role="read"),
 )
-def create_reaction(call: Call) -> Answer:
+def create_reaction(call: GitHubCall) -> GitHubAnswer:
     """200 where the same person has reacted so before."""
     content = fields(call, required={"content": str})["content"]
     if content not in serializers.CONTENTS:
         raise invalid("Reaction", "content", "invalid", value=content)
     reaction, is_new = changes.react(call.repository, _thing(call), call.by, content)
-    return Answer(status=201 if is_new else 200, body=serializers.reaction(reaction, call.urls))
+    return GitHubAnswer(status=201 if is_new else 200, body=serializers.reaction(reaction, call.urls))
 
 
 @ROUTES.add(
     "DELETE",
     ISSUE + "/reactions/{reaction_id}",
-    Access("issues:write", "reactions/reactions#delete-an-issue-reaction", role="read"),
+    RouteAccess("issues:write", "reactions/reactions#delete-an-issue-reaction", role="read"),
 )
 @ROUTES.add(
     "DELETE",
     _COMMENT + "/reactions/{reaction_id}",
-    Access("issues:write", "reactions/reactions#delete-an-issue-comment-reaction", role="read"),
+    RouteAccess("issues:write", "reactions/reactions#delete-an-issue-comment-reaction", role="read"),
 )
-def delete_reaction(call: Call) -> Answer:
+def delete_reaction(call: GitHubCall) -> GitHubAnswer:
     thing, wanted = _thing(call), call.number("reaction_id")
     found = [one for one in thing.reactions if one.id == wanted and one.user is call.user]
     if not found:

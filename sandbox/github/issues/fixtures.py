@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.github.issues import changes
-from sandbox.github.issues.state import Issue
-from sandbox.github.users.fixtures import Base
+from sandbox.github.issues.state import FakeIssue
+from sandbox.github.users.fixtures import Seeds
 from sandbox.github.users.state import ACTIONS_BOT
 
 Payload = Mapping[str, Any]
 
 
-class IssueSeeds(Base):
+class IssueSeeds(Seeds):
     def open_issue(
         self,
         title: str,
@@ -60,11 +60,11 @@ class IssueSeeds(Base):
         with self._repository.lock:
             return changes.create_comment(self._repository, self.issue(number), self._by(by, at), body).id
 
-    def issue(self, number: int) -> Issue:
+    def issue(self, number: int) -> FakeIssue:
         """Live, not a copy; so is all that hangs on it."""
         return self._repository.threads[number]
 
     @property
-    def issues(self) -> list[Issue]:
+    def issues(self) -> list[FakeIssue]:
         """Without pull requests, oldest first."""
         return [issue for issue in self._repository.threads.values() if issue.pull is None]

@@ -7,10 +7,10 @@ from sandbox.github.call import (
     NO_CONTENT,
     REPO,
     TEXT,
-    Access,
-    Answer,
-    ApiError,
-    Call,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
     Routes,
     custom,
     fields,
@@ -20,7 +20,7 @@ from sandbox.github.call import (
     refused,
 )
 from sandbox.github.issues import changes, serializers
-from sandbox.github.issues.state import LONGEST_LABEL, Issue, Label
+from sandbox.github.issues.state import LONGEST_LABEL, FakeIssue, FakeLabel
 
 ROUTES = Routes()
 _LABELS = REPO + "/labels"
@@ -50,36 +50,36 @@ def _require_name(name: str) -> None:
         raise custom("Label", "name", f"name is too long (maximum is {LONGEST_LABEL} characters)")
 
 
-def _find(call: Call) -> Label:
+def _find(call: GitHubCall) -> FakeLabel:
     label = call.repository.labels.get(call.parameters["name"].lower())
     if label is None:
         raise not_found()
     return label
 
 
-@ROUTES.add("GET", _LABELS, Access("issues:read", "issues/labels#list-labels-for-a-repository"))
-def list_labels(call: Call) -> Answer:
+@ROUTES.add("GET", _LABELS, RouteAccess("issues:read", "issues/labels#list-labels-for-a-repository"))
+def list_labels(call: GitHubCall) -> GitHubAnswer:
     found = sorted(call.repository.labels.items())
     return call.page(found, lambda item: serializers.label(item[1], call.urls))
 
 
-@ROUTES.add("POST", _LABELS, Access("issues:write", "issues/labels#create-a-label"))
-def create_label(call: Call) -> Answer:
+@ROUTES.add("POST", _LABELS, RouteAccess("issues:write", "issues/labels#create-a-label"))
+def create_label(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"name": str}, optional={"color": str, "description": TEXT})
     _check(body)
     if body["name"].lower() in call.repository.labels:
         raise invalid("Label", "name", "already_exists")
     label = changes.make_label(call.repository, call.by, **body)
-    return Answer(status=201, body=serializers.label(label, call.urls))
+    return GitHubAnswer(status=201, body=serializers.label(label, call.urls))
 
 
-@ROUTES.add("GET", _LABELS + "/{name}", Access("issues:read", "issues/labels#get-a-label"))
-def get_label(call: Call) -> Answer:
-    return Answer(body=serializers.label(_find(call), call.urls))
+@ROUTES.add("GET", _LABELS + "/{name}", RouteAccess("issues:read", "issues/labels#get-a-label"))
+def get_label(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.label(_find(call), call.urls))
 
 
-@ROUTES.add("PATCH", _LABELS + "/{name}", Access("issues:write", "issues/labels#update-a-label"))
-def update_label(call: Call) -> Answer:
+@ROUTES.add("PATCH", _LABELS + "/{name}", RouteAccess("issues:write", "issues/labels#update-a-label"))
+def update_label(call: GitHubCall) -> GitHubAnswer:
     """`new_name` renames; older clients send `name`."""
     label = _find(call)
     body = fields(call, optional={"new_name": str, "name": str, "color": str, "description": TEXT})
@@ -89,11 +89,11 @@ def update_label(call: Call) -> Answer:
     if call.repository.labels.get(name.lower(), label) is not label:
         raise invalid("Label", "name", "already_exists")
     changes.edit_label(call.repository, call.by, label, **kept)
-    return Answer(body=serializers.label(label, call.urls))
+    return GitHubAnswer(body=serializers.label(label, call.urls))
 
 
-@ROUTES.add("DELETE", _LABELS + "/{name}", Access("issues:write", "issues/labels#delete-a-label"))
-def delete_label(call: Call) -> Answer:
+@ROUTES.add("DELETE", _LABELS + "/{name}", RouteAccess("issues:write", "issues/labels#delete-a-label"))
+def delete_label(call: GitHubCall) -> GitHubAnswer:
     changes.delete_label(call.repository, call.by, _find(call))
     return NO_CONTENT
 
@@ -107,45 +107,49 @@ def _check(body: dict[str, Any]) -> None:
         raise custom("Label", "description", message)
 
 
-def _on(issue: Issue, call: Call) -> Answer:
-    return Answer(body=[serializers.label(label, call.urls) for label in issue.labels])
+def _on(issue: FakeIssue, call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=[serializers.label(label, call.urls) for label in issue.labels])
 
 
-@ROUTES.add("GET", _ON_ISSUE, Access("issues:read", "issues/labels#list-labels-for-an-issue"))
-def list_labels_on_issue(call: Call) -> Answer:
+@ROUTES.add("GET", _ON_ISSUE, RouteAccess("issues:read", "issues/labels#list-labels-for-an-issue"))
+def list_labels_on_issue(call: GitHubCall) -> GitHubAnswer:
     return call.page(call.issue.labels, lambda label: serializers.label(label, call.urls))
 
 
-@ROUTES.add("POST", _ON_ISSUE, Access("issues:write", "issues/labels#add-labels-to-an-issue", role="triage"))
-def add_labels(call: Call) -> Answer:
+@ROUTES.add("POST", _ON_ISSUE, RouteAccess("issues:write", "issues/labels#add-labels-to-an-issue", role="triage"))
+def add_labels(call: GitHubCall) -> GitHubAnswer:
     changes.add_labels(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
-@ROUTES.add("PUT", _ON_ISSUE, Access("issues:write", "issues/labels#set-labels-for-an-issue", role="triage"))
-def set_labels(call: Call) -> Answer:
+@ROUTES.add("PUT", _ON_ISSUE, RouteAccess("issues:write", "issues/labels#set-labels-for-an-issue", role="triage"))
+def set_labels(call: GitHubCall) -> GitHubAnswer:
     changes.replace_labels(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
-@ROUTES.add("DELETE", _ON_ISSUE, Access("issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage"))
-def remove_all_labels(call: Call) -> Answer:
+@ROUTES.add(
+    "DELETE", _ON_ISSUE, RouteAccess("issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage")
+)
+def remove_all_labels(call: GitHubCall) -> GitHubAnswer:
     changes.replace_labels(call.repository, call.issue, call.by, [])
     return NO_CONTENT
 
 
 @ROUTES.add(
-    "DELETE", _ON_ISSUE + "/{name}", Access("issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage")
+    "DELETE",
+    _ON_ISSUE + "/{name}",
+    RouteAccess("issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage"),
 )
-def remove_label(call: Call) -> Answer:
+def remove_label(call: GitHubCall) -> GitHubAnswer:
     label = call.issue.carries(call.parameters["name"])
     if label is None:
-        raise ApiError(404, "Label does not exist")
+        raise GitHubRefusal(404, "Label does not exist")
     changes.remove_label(call.repository, call.issue, call.by, label)
     return _on(call.issue, call)
 
 
-def _names(call: Call) -> list[str]:
+def _names(call: GitHubCall) -> list[str]:
     """The body is an array, or an object with one."""
     body = parse(call)
     return label_names(body if isinstance(body, list) else fields(call, required={"labels": list})["labels"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.github.issues.state import Comment, Event, Issue, Label, Reaction
+from sandbox.github.issues.state import FakeComment, FakeIssue, FakeIssueEvent, FakeLabel, Reaction
 from sandbox.github.urls import Urls, maybe, node_id, timestamp
 from sandbox.github.users import serializers as users
 
@@ -17,7 +17,7 @@ _DEFAULT_LABELS = frozenset(
 )
 
 
-def label(label: Label, urls: Urls) -> dict[str, Any]:
+def label(label: FakeLabel, urls: Urls) -> dict[str, Any]:
     return {
         "id": label.id,
         "node_id": node_id("LA", label.id),
@@ -44,7 +44,7 @@ def _rollup(reactions: Sequence[Reaction], url: str) -> dict[str, Any]:
     return {"url": f"{url}/reactions", "total_count": len(reactions), **counts}
 
 
-def comment(comment: Comment, urls: Urls) -> dict[str, Any]:
+def comment(comment: FakeComment, urls: Urls) -> dict[str, Any]:
     url = urls.repo(f"/issues/comments/{comment.id}")
     return {
         "url": url,
@@ -62,7 +62,7 @@ def comment(comment: Comment, urls: Urls) -> dict[str, Any]:
     }
 
 
-def issue(issue: Issue, urls: Urls) -> dict[str, Any]:
+def issue(issue: FakeIssue, urls: Urls) -> dict[str, Any]:
     """As payloads have it."""
     url, kind = urls.repo(f"/issues/{issue.number}"), "issues" if issue.pull is None else "pull"
     assignees = [users.user(one, urls) for one in issue.assignees]
@@ -99,7 +99,7 @@ def issue(issue: Issue, urls: Urls) -> dict[str, Any]:
     return shown if issue.pull is None else {**shown, **_pull_links(issue, urls)}
 
 
-def _pull_links(issue: Issue, urls: Urls) -> dict[str, Any]:
+def _pull_links(issue: FakeIssue, urls: Urls) -> dict[str, Any]:
     assert issue.pull is not None
     page = urls.page(f"/pull/{issue.number}")
     links = {"html_url": page, "diff_url": f"{page}.diff", "patch_url": f"{page}.patch"}
@@ -108,26 +108,26 @@ def _pull_links(issue: Issue, urls: Urls) -> dict[str, Any]:
     return {"draft": issue.pull.draft, "pull_request": pull_request}
 
 
-def full(issue_: Issue, urls: Urls) -> dict[str, Any]:
+def full(issue_: FakeIssue, urls: Urls) -> dict[str, Any]:
     """As the API answers."""
     return issue(issue_, urls) | {"closed_by": users.maybe_user(issue_.closed_by, urls)}
 
 
-def event(event: Event, urls: Urls) -> dict[str, Any]:
+def event(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
     """In `events`; only there is an `assigner`."""
     shown = _event(event, urls)
     return {**shown, "assigner": shown["actor"]} if event.assignee else shown
 
 
-def timeline_entry(entry: Event | Comment, urls: Urls) -> dict[str, Any]:
+def timeline_entry(entry: FakeIssueEvent | FakeComment, urls: Urls) -> dict[str, Any]:
     """In `timeline`."""
-    if isinstance(entry, Comment):
+    if isinstance(entry, FakeComment):
         shown = comment(entry, urls)
         return {**shown, "event": "commented", "actor": shown["user"]}
     return _cross_reference(entry, urls) if entry.source else _event(entry, urls)
 
 
-def _cross_reference(event: Event, urls: Urls) -> dict[str, Any]:
+def _cross_reference(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
     """It has no id."""
     assert event.source is not None
     at = timestamp(event.created_at)
@@ -140,7 +140,7 @@ def _cross_reference(event: Event, urls: Urls) -> dict[str, Any]:
     }
 
 
-def _event(event: Event, urls: Urls) -> dict[str, Any]:
+def _event(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
     commit_url = event.commit_id and urls.repo(f"/commits/{event.commit_id}")
     shown = {
         "id": event.id,
@@ -156,7 +156,7 @@ def _event(event: Event, urls: Urls) -> dict[str, Any]:
     return shown | _details(event, urls)
 
 
-def _details(event: Event, urls: Urls) -> dict[str, Any]:
+def _details(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
     if event.label:
         return {"label": {"name": event.label.name, "color": event.label.color}}
     if event.assignee:

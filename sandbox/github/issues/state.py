@@ -14,7 +14,7 @@ LONGEST_LABEL = 50
 
 
 @dataclass(eq=False, kw_only=True)
-class Label:
+class FakeLabel:
     id: int
     name: str
     color: str = "ededed"
@@ -30,7 +30,7 @@ class Reaction:
 
 
 @dataclass(eq=False, kw_only=True)
-class Comment:
+class FakeComment:
     id: int
     number: int
     """Of its issue."""
@@ -43,7 +43,7 @@ class Comment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class FakeIssueEvent:
     """An entry of `events` and of `timeline`. A comment stands in the timeline itself, and is no Event."""
 
     id: int
@@ -52,11 +52,11 @@ class Event:
     user: User
     app: App | None
     created_at: datetime
-    label: Label | None = None
+    label: FakeLabel | None = None
     assignee: User | None = None
     rename: Mapping[str, str] | None = None
     state_reason: str | None = None
-    source: "Issue | None" = None
+    source: "FakeIssue | None" = None
     """Of `cross-referenced`: the issue that mentions this one."""
     commit_id: str | None = None
 
@@ -70,7 +70,7 @@ class Fork:
 
 
 @dataclass(eq=False, kw_only=True)
-class Pull:
+class FakePullRequest:
     """What a pull request has beyond an issue."""
 
     id: int
@@ -93,7 +93,7 @@ class Pull:
 
 
 @dataclass(eq=False, kw_only=True)
-class Issue:
+class FakeIssue:
     id: int
     number: int
     title: str
@@ -106,19 +106,19 @@ class Issue:
     state_reason: str | None = None
     closed_at: datetime | None = None
     closed_by: User | None = None
-    labels: list[Label] = field(default_factory=list)
+    labels: list[FakeLabel] = field(default_factory=list)
     assignees: list[User] = field(default_factory=list)
-    comments: list[Comment] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    comments: list[FakeComment] = field(default_factory=list)
+    events: list[FakeIssueEvent] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
-    pull: Pull | None = None
+    pull: FakePullRequest | None = None
 
-    def carries(self, name: str) -> Label | None:
+    def carries(self, name: str) -> FakeLabel | None:
         """The label of that name, in whichever case."""
         return next((label for label in self.labels if label.name.lower() == name.lower()), None)
 
     @property
-    def timeline(self) -> list[Event | Comment]:
+    def timeline(self) -> list[FakeIssueEvent | FakeComment]:
         """Oldest first."""
         entries: list[Any] = [*self.events, *self.comments]
         return sorted(entries, key=lambda entry: (entry.created_at, entry.id))

@@ -4,11 +4,11 @@ from sandbox.github.actions.state import FOLDER
 from sandbox.github.call import (
     REPO,
     TEXT,
-    Access,
-    Answer,
-    ApiError,
-    Call,
     Fields,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
     Routes,
     custom,
     fields,
@@ -18,9 +18,9 @@ from sandbox.github.call import (
 )
 from sandbox.github.git import serializers as git_serializers
 from sandbox.github.git.api import require_workflows
-from sandbox.github.git.state import Change, list_changes
+from sandbox.github.git.state import FileChange, list_changes
 from sandbox.github.issues import changes as issue_changes
-from sandbox.github.issues.state import LONGEST_TITLE, Issue, Pull
+from sandbox.github.issues.state import LONGEST_TITLE, FakeIssue, FakePullRequest
 from sandbox.github.pulls import changes as pull_changes
 from sandbox.github.pulls import serializers
 from sandbox.github.users.state import GITHUB_ACTIONS
@@ -29,8 +29,8 @@ ROUTES = Routes()
 _PULL = REPO + "/pulls/{pull_number}"
 
 
-@ROUTES.add("GET", REPO + "/pulls", Access("pull_requests:read", "pulls/pulls#list-pull-requests"))
-def list_pulls(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/pulls", RouteAccess("pull_requests:read", "pulls/pulls#list-pull-requests"))
+def list_pulls(call: GitHubCall) -> GitHubAnswer:
     """Newest first. `head` is `owner:branch`."""
     state = call.choice("state", "open", "closed", "all")
     head, base = call.query.get("head"), call.query.get("base")
@@ -48,11 +48,13 @@ def list_pulls(call: Call) -> Answer:
 _OPTIONAL: Fields = {"body": TEXT, "draft": bool, "maintainer_can_modify": bool}
 
 
-@ROUTES.add("POST", REPO + "/pulls", Access("pull_requests:write", "pulls/pulls#create-a-pull-request", role="read"))
-def create_pull(call: Call) -> Answer:
+@ROUTES.add(
+    "POST", REPO + "/pulls", RouteAccess("pull_requests:write", "pulls/pulls#create-a-pull-request", role="read")
+)
+def create_pull(call: GitHubCall) -> GitHubAnswer:
     repository, app = call.repository, call.token.app
     if app == GITHUB_ACTIONS and not repository.switches.actions_may_create_pull_requests:
-        raise ApiError(403, "GitHub Actions is not permitted to create or approve pull requests.")
+        raise GitHubRefusal(403, "GitHub Actions is not permitted to create or approve pull requests.")
     body = fields(call, required={"title": str, "head": str, "base": str}, optional=_OPTIONAL)
     if not body["title"].strip():
         raise invalid("PullRequest", "title", "missing_field")
@@ -71,7 +73,7 @@ def create_pull(call: Call) -> Answer:
     return _answer(call, issue, status=201)
 
 
-def _require_open(call: Call, head: str, base: str) -> None:
+def _require_open(call: GitHubCall, head: str, base: str) -> None:
     """Both branches are there, the head has something new, and no other pull request asks for the same."""
     git = call.repository.git
     heads = {"head": git.head(head), "base": git.head(base)}
@@ -87,35 +89,35 @@ def _require_open(call: Call, head: str, base: str) -> None:
             raise _refused(f"A pull request already exists for {label}.")
 
 
-def _refused(message: str) -> ApiError:
+def _refused(message: str) -> GitHubRefusal:
     return custom("PullRequest", "head", message)
 
 
-def _find(call: Call) -> tuple[Issue, Pull]:
+def _find(call: GitHubCall) -> tuple[FakeIssue, FakePullRequest]:
     issue = call.repository.threads.get(call.number("pull_number"))
     if issue is None or issue.pull is None:
         raise not_found()
     return issue, issue.pull
 
 
-def _answer(call: Call, issue: Issue, *, status: int = 200) -> Answer:
-    return Answer(status=status, body=serializers.full(call.repository, issue, call.urls))
+def _answer(call: GitHubCall, issue: FakeIssue, *, status: int = 200) -> GitHubAnswer:
+    return GitHubAnswer(status=status, body=serializers.full(call.repository, issue, call.urls))
 
 
-@ROUTES.add("GET", _PULL, Access("pull_requests:read", "pulls/pulls#get-a-pull-request"))
-def get_pull(call: Call) -> Answer:
+@ROUTES.add("GET", _PULL, RouteAccess("pull_requests:read", "pulls/pulls#get-a-pull-request"))
+def get_pull(call: GitHubCall) -> GitHubAnswer:
     return _answer(call, _find(call)[0])
 
 
 _EDITABLE: Fields = {"title": str, "body": TEXT, "state": str, "base": str, "maintainer_can_modify": bool}
 
 
-@ROUTES.add("PATCH", _PULL, Access("pull_requests:write", "pulls/pulls#update-a-pull-request", role="read"))
-def update_pull(call: Call) -> Answer:
+@ROUTES.add("PATCH", _PULL, RouteAccess("pull_requests:write", "pulls/pulls#update-a-pull-request", role="read"))
+def update_pull(call: GitHubCall) -> GitHubAnswer:
     """By its author, or who may write."""
     issue, pull = _find(call)
     if not call.may("write") and call.user is not issue.user:
-        raise ApiError(403, "Must have admin rights to Repository.")
+        raise GitHubRefusal(403, "Must have admin rights to Repository.")
     body = fields(call, optional=_EDITABLE)
     title, text, base = body.get("title", issue.title), body.get("body", issue.body), body.get("base", pull.base)
     if not title.strip() or len(title) > LONGEST_TITLE:
@@ -131,7 +133,7 @@ def update_pull(call: Call) -> Answer:
     return _answer(call, issue)
 
 
-def _require_state(call: Call, issue: Issue, pull: Pull, state: str) -> None:
+def _require_state(call: GitHubCall, issue: FakeIssue, pull: FakePullRequest, state: str) -> None:
     if state not in {"open", "closed"}:
         raise invalid("PullRequest", "state", "invalid", value=state)
     if state in {issue.state, "closed"}:
@@ -145,8 +147,8 @@ def _require_state(call: Call, issue: Issue, pull: Pull, state: str) -> None:
 _MERGE: Fields = {"commit_title": str, "commit_message": str, "sha": str, "merge_method": str}
 
 
-@ROUTES.add("PUT", _PULL + "/merge", Access("contents:write", "pulls/pulls#merge-a-pull-request"))
-def merge_pull(call: Call) -> Answer:
+@ROUTES.add("PUT", _PULL + "/merge", RouteAccess("contents:write", "pulls/pulls#merge-a-pull-request"))
+def merge_pull(call: GitHubCall) -> GitHubAnswer:
     """As a merge commit or squashed: the repository allows no rebase."""
     issue, pull = _find(call)
     body = fields(call, optional=_MERGE)
@@ -154,27 +156,27 @@ def merge_pull(call: Call) -> Answer:
     if method not in {"merge", "squash", "rebase"}:
         raise invalid("PullRequest", "merge_method", "invalid", value=method)
     if method == "rebase":
-        raise ApiError(405, "Rebase merges are not allowed on this repository.")
+        raise GitHubRefusal(405, "Rebase merges are not allowed on this repository.")
     is_there = call.repository.git.head(pull.base) is not None
     if issue.state == "closed" or pull.merge_commit_sha is None or not is_there:
-        raise ApiError(405, "Pull Request is not mergeable")
+        raise GitHubRefusal(405, "Pull Request is not mergeable")
     if pull.draft:
-        raise ApiError(405, "Pull Request is still a draft")
+        raise GitHubRefusal(405, "Pull Request is still a draft")
     if body.get("sha", pull.head_sha) != pull.head_sha:
-        raise ApiError(409, "Head branch was modified. Review and try the merge again.")
+        raise GitHubRefusal(409, "Head branch was modified. Review and try the merge again.")
     if any(change.filename.startswith(FOLDER) for change in _changes(call, pull)):
         require_workflows(call)
     message = {"title": body.get("commit_title"), "message": body.get("commit_message")}
     made = pull_changes.merge(call.repository, issue, call.by, method=method, **message)
-    return Answer(body={"sha": made.sha, "merged": True, "message": "Pull Request successfully merged"})
+    return GitHubAnswer(body={"sha": made.sha, "merged": True, "message": "Pull Request successfully merged"})
 
 
-@ROUTES.add("GET", _PULL + "/files", Access("pull_requests:read", "pulls/pulls#list-pull-requests-files"))
-def list_pull_files(call: Call) -> Answer:
+@ROUTES.add("GET", _PULL + "/files", RouteAccess("pull_requests:read", "pulls/pulls#list-pull-requests-files"))
+def list_pull_files(call: GitHubCall) -> GitHubAnswer:
     _, pull = _find(call)
     return call.page(_changes(call, pull), lambda change: git_serializers.change(change, pull.head_sha, call.urls))
 
 
-def _changes(call: Call, pull: Pull) -> list[Change]:
+def _changes(call: GitHubCall, pull: FakePullRequest) -> list[FileChange]:
     git = call.repository.git
     return list(list_changes(git.files_at(pull.parted), git.commits[pull.head_sha].files))

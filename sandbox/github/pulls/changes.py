@@ -1,17 +1,17 @@
 """Pull requests are opened, from a branch or from a fork, edited and merged."""
 
 from sandbox.github.git.changes import keep_refs, move_ref
-from sandbox.github.git.state import Commit, merged
+from sandbox.github.git.state import FakeCommit, merged
 from sandbox.github.issues.changes import open_issue, record_event, set_state
-from sandbox.github.issues.state import Fork, Issue, Pull
+from sandbox.github.issues.state import FakeIssue, FakePullRequest, Fork
 from sandbox.github.payloads import deliver_issue
 from sandbox.github.repository import Repository
-from sandbox.github.users.state import By
+from sandbox.github.users.state import GitHubActor
 
 
 def open_pull(
     repository: Repository,
-    by: By,
+    by: GitHubActor,
     *,
     title: str,
     body: str | None,
@@ -20,10 +20,10 @@ def open_pull(
     draft: bool = False,
     head_sha: str | None = None,
     fork: Fork | None = None,
-) -> Issue:
+) -> FakeIssue:
     """`head_sha` is where the branch of the fork is; one of this repository is looked up."""
     branches = repository.git.branches
-    pull = Pull(
+    pull = FakePullRequest(
         id=repository.new_id(),
         head=head,
         base=base,
@@ -37,7 +37,7 @@ def open_pull(
     return open_issue(repository, by, title=title, body=body, pull=pull, number=number)
 
 
-def synchronize(repository: Repository, issue: Issue, by: By, sha: str) -> None:
+def synchronize(repository: Repository, issue: FakeIssue, by: GitHubActor, sha: str) -> None:
     """The branch of the fork moved; one of this repository is followed by itself."""
     assert issue.pull is not None
     before, issue.pull.head_sha = issue.pull.head_sha, sha
@@ -45,7 +45,7 @@ def synchronize(repository: Repository, issue: Issue, by: By, sha: str) -> None:
     deliver_issue(repository, by, "synchronize", issue, before=before, after=sha)
 
 
-def set_base(repository: Repository, issue: Issue, by: By, base: str) -> None:
+def set_base(repository: Repository, issue: FakeIssue, by: GitHubActor, base: str) -> None:
     pull = issue.pull
     assert pull is not None
     if base == pull.base:
@@ -59,13 +59,13 @@ def set_base(repository: Repository, issue: Issue, by: By, base: str) -> None:
 
 def merge(
     repository: Repository,
-    issue: Issue,
-    by: By,
+    issue: FakeIssue,
+    by: GitHubActor,
     *,
     method: str = "merge",
     title: str | None = None,
     message: str | None = None,
-) -> Commit:
+) -> FakeCommit:
     """A commit on the base, `method` merge or squash, and the pull request closed. It is open and in no conflict."""
     pull, git = issue.pull, repository.git
     assert pull is not None
@@ -84,7 +84,7 @@ def merge(
     return made
 
 
-def _told(repository: Repository, issue: Issue, pull: Pull, method: str) -> tuple[str, str]:
+def _told(repository: Repository, issue: FakeIssue, pull: FakePullRequest, method: str) -> tuple[str, str]:
     """Title and message, where nobody gives others.
 
     docs.github.com/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/about-pull-request-merges

@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.github.git.state import list_changes
 from sandbox.github.issues import serializers
-from sandbox.github.issues.state import Fork, Issue, Pull
+from sandbox.github.issues.state import FakeIssue, FakePullRequest, Fork
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls, maybe, node_id
 from sandbox.github.users import serializers as users
@@ -38,7 +38,7 @@ _SAME = frozenset(
 _STATES = {True: "clean", False: "dirty", None: "unknown"}
 
 
-def simple(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
+def simple(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]:
     """As lists have it."""
     pull = issue.pull
     assert pull is not None
@@ -70,7 +70,7 @@ def simple(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     }
 
 
-def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
+def full(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]:
     pull, git = issue.pull, repository.git
     assert pull is not None
     head = git.commits[pull.head_sha]
@@ -93,7 +93,7 @@ def full(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     }
 
 
-def minimal(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
+def minimal(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]:
     """As a run has it. Both ends are in the repository."""
     pull = issue.pull
     assert pull is not None
@@ -103,7 +103,7 @@ def minimal(repository: Repository, issue: Issue, urls: Urls) -> dict[str, Any]:
     return {"id": pull.id, "number": issue.number, "url": urls.repo(f"/pulls/{issue.number}"), **shown}
 
 
-def label(repository: Repository, pull: Pull) -> str:
+def label(repository: Repository, pull: FakePullRequest) -> str:
     """Its head, as it is asked for and listed by."""
     return f"{(pull.fork or repository).owner.login}:{pull.head}"
 

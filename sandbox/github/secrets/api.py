@@ -4,50 +4,69 @@ from dataclasses import replace
 from typing import Any
 
 from sandbox.github.actions import changes, serializers
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Fields, Routes, fields, not_found
-from sandbox.github.secrets.state import LONGEST_VALUE, Entry, Environment, Protection, SealError, Vault, is_allowed
+from sandbox.github.call import (
+    NO_CONTENT,
+    REPO,
+    Fields,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
+    Routes,
+    fields,
+    not_found,
+)
+from sandbox.github.secrets.state import (
+    LONGEST_VALUE,
+    EnvironmentProtection,
+    FakeEnvironment,
+    SealError,
+    Vault,
+    VaultEntry,
+    is_allowed,
+)
 from sandbox.github.users.state import User
 
 ROUTES = Routes()
 ENVIRONMENT = REPO + "/environments/{environment}"
 
 
-def find_environment(call: Call) -> Environment:
+def find_environment(call: GitHubCall) -> FakeEnvironment:
     environment = call.repository.environments.get(call.parameters["environment"].lower())
     if environment is None:
         raise not_found()
     return environment
 
 
-def vault(call: Call) -> Vault:
+def vault(call: GitHubCall) -> Vault:
     """Of the environment in the path, else of the repository."""
     return find_environment(call).vault if "environment" in call.parameters else call.repository.vault
 
 
-@ROUTES.add("GET", REPO + "/environments", Access("actions:read", "deployments/environments#list-environments"))
-def list_environments(call: Call) -> Answer:
+@ROUTES.add("GET", REPO + "/environments", RouteAccess("actions:read", "deployments/environments#list-environments"))
+def list_environments(call: GitHubCall) -> GitHubAnswer:
     found = call.repository.environments.values()
     return call.page(found, lambda one: serializers.environment(one, call.urls), under="environments")
 
 
-@ROUTES.add("GET", ENVIRONMENT, Access("actions:read", "deployments/environments#get-an-environment"))
-def get_environment(call: Call) -> Answer:
-    return Answer(body=serializers.environment(find_environment(call), call.urls))
+@ROUTES.add("GET", ENVIRONMENT, RouteAccess("actions:read", "deployments/environments#get-an-environment"))
+def get_environment(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.environment(find_environment(call), call.urls))
 
 
 @ROUTES.add(
     "PUT",
     ENVIRONMENT,
-    Access("administration:write", "deployments/environments#create-or-update-an-environment", role="admin"),
+    RouteAccess("administration:write", "deployments/environments#create-or-update-an-environment", role="admin"),
 )
-def put_environment(call: Call) -> Answer:
+def put_environment(call: GitHubCall) -> GitHubAnswer:
     """A rule that is left out is taken away. A wait timer is accepted and not kept."""
     rules: Fields = {"wait_timer": int, "prevent_self_review": bool, "reviewers": (list, type(None))}
     body = fields(call, optional={**rules, "deployment_branch_policy": (dict, type(None))})
     reviewers = tuple(_reviewer(call, one) for one in body.get("reviewers") or ())
     if reviewers and not call.repository.switches.plan_has_reviewers:
         # github.com/backstage/backstage/issues/28977
-        raise ApiError(
+        raise GitHubRefusal(
             422,
             "Failed to create the environment protection rule. Please ensure the billing plan supports the required "
             "reviewers protection rule.",
@@ -55,21 +74,21 @@ def put_environment(call: Call) -> Answer:
     policy = body.get("deployment_branch_policy") or {}
     made = changes.make_environment(call.repository, call.parameters["environment"])
     is_custom = policy.get("custom_branch_policies", False)
-    made.protection = Protection(
+    made.protection = EnvironmentProtection(
         reviewers=reviewers,
         prevents_self_review=body.get("prevent_self_review", False),
         policy="custom" if is_custom else "protected" if policy.get("protected_branches") else "all",
         branches=made.protection.branches if is_custom else (),
     )
-    return Answer(body=serializers.environment(made, call.urls))
+    return GitHubAnswer(body=serializers.environment(made, call.urls))
 
 
-def _reviewer(call: Call, given: Any) -> User:
+def _reviewer(call: GitHubCall, given: Any) -> User:
     """The user of that id. Teams are missing here."""
     named = given if isinstance(given, dict) else {}
     found = [one for one in call.repository.users if one.id == named.get("id") and named.get("type") == "User"]
     if not found:
-        raise ApiError(422, "Failed to create or update the environment protection rule. A reviewer is invalid.")
+        raise GitHubRefusal(422, "Failed to create or update the environment protection rule. A reviewer is invalid.")
     return found[0]
 
 
@@ -77,9 +96,9 @@ _BRANCH_POLICIES = ENVIRONMENT + "/deployment-branch-policies"
 
 
 @ROUTES.add(
-    "GET", _BRANCH_POLICIES, Access("actions:read", "deployments/branch-policies#list-deployment-branch-policies")
+    "GET", _BRANCH_POLICIES, RouteAccess("actions:read", "deployments/branch-policies#list-deployment-branch-policies")
 )
-def list_branch_policies(call: Call) -> Answer:
+def list_branch_policies(call: GitHubCall) -> GitHubAnswer:
     found = find_environment(call)
     numbers = range(len(found.protection.branches))
     return call.page(numbers, lambda number: serializers.branch_policy(found, number), under="branch_policies")
@@ -88,15 +107,15 @@ def list_branch_policies(call: Call) -> Answer:
 @ROUTES.add(
     "POST",
     _BRANCH_POLICIES,
-    Access("administration:write", "deployments/branch-policies#create-a-deployment-branch-policy", role="admin"),
+    RouteAccess("administration:write", "deployments/branch-policies#create-a-deployment-branch-policy", role="admin"),
 )
-def add_branch_policy(call: Call) -> Answer:
+def add_branch_policy(call: GitHubCall) -> GitHubAnswer:
     """404 without the policy `custom`."""
     found, body = find_environment(call), fields(call, required={"name": str}, optional={"type": str})
     if found.protection.policy != "custom":
         raise not_found()
     found.protection = replace(found.protection, branches=(*found.protection.branches, body["name"]))
-    return Answer(body=serializers.branch_policy(found, len(found.protection.branches) - 1))
+    return GitHubAnswer(body=serializers.branch_policy(found, len(found.protection.branches) - 1))
 
 
 _SECRETS = REPO + "/actions/secrets"
@@ -106,74 +125,76 @@ _ENVIRONMENT_SECRETS = ENVIRONMENT + "/secrets"
 @ROUTES.add(
     "GET",
     _SECRETS + "/public-key",
-    Access("secrets:read", "actions/secrets#get-a-repository-public-key", role="write"),
+    RouteAccess("secrets:read", "actions/secrets#get-a-repository-public-key", role="write"),
 )
 @ROUTES.add(
     "GET",
     _ENVIRONMENT_SECRETS + "/public-key",
-    Access("environments:read", "actions/secrets#get-an-environment-public-key", role="write"),
+    RouteAccess("environments:read", "actions/secrets#get-an-environment-public-key", role="write"),
 )
-def get_public_key(call: Call) -> Answer:
+def get_public_key(call: GitHubCall) -> GitHubAnswer:
     own = vault(call)
-    return Answer(body={"key_id": own.key_id, "key": own.public_key})
+    return GitHubAnswer(body={"key_id": own.key_id, "key": own.public_key})
 
 
-@ROUTES.add("GET", _SECRETS, Access("secrets:read", "actions/secrets#list-repository-secrets", role="write"))
+@ROUTES.add("GET", _SECRETS, RouteAccess("secrets:read", "actions/secrets#list-repository-secrets", role="write"))
 @ROUTES.add(
-    "GET", _ENVIRONMENT_SECRETS, Access("environments:read", "actions/secrets#list-environment-secrets", role="write")
+    "GET",
+    _ENVIRONMENT_SECRETS,
+    RouteAccess("environments:read", "actions/secrets#list-environment-secrets", role="write"),
 )
-def list_secrets(call: Call) -> Answer:
+def list_secrets(call: GitHubCall) -> GitHubAnswer:
     return call.page(vault(call).secrets.values(), serializers.secret, under="secrets")
 
 
 @ROUTES.add(
-    "GET", _SECRETS + "/{name}", Access("secrets:read", "actions/secrets#get-a-repository-secret", role="write")
+    "GET", _SECRETS + "/{name}", RouteAccess("secrets:read", "actions/secrets#get-a-repository-secret", role="write")
 )
 @ROUTES.add(
     "GET",
     _ENVIRONMENT_SECRETS + "/{name}",
-    Access("environments:read", "actions/secrets#get-an-environment-secret", role="write"),
+    RouteAccess("environments:read", "actions/secrets#get-an-environment-secret", role="write"),
 )
-def get_secret(call: Call) -> Answer:
+def get_secret(call: GitHubCall) -> GitHubAnswer:
     entry = vault(call).secrets.get(call.parameters["name"].upper())
     if entry is None:
         raise not_found()
-    return Answer(body=serializers.secret(entry))
+    return GitHubAnswer(body=serializers.secret(entry))
 
 
 @ROUTES.add(
-    "PUT", _SECRETS + "/{name}", Access("secrets:write", "actions/secrets#create-or-update-a-repository-secret")
+    "PUT", _SECRETS + "/{name}", RouteAccess("secrets:write", "actions/secrets#create-or-update-a-repository-secret")
 )
 @ROUTES.add(
     "PUT",
     _ENVIRONMENT_SECRETS + "/{name}",
-    Access("environments:write", "actions/secrets#create-or-update-an-environment-secret"),
+    RouteAccess("environments:write", "actions/secrets#create-or-update-an-environment-secret"),
 )
-def put_secret(call: Call) -> Answer:
+def put_secret(call: GitHubCall) -> GitHubAnswer:
     """201 with an empty object, or 204 where it was there before."""
     name, own = call.parameters["name"], vault(call)
     if not is_allowed(name):
-        raise ApiError(422, "Secret name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front.")
+        raise GitHubRefusal(422, "Secret name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front.")
     body = fields(call, required={"encrypted_value": str, "key_id": str})
     if body["key_id"] != own.key_id:
-        raise ApiError(422, "Bad request - public key id does not match the current one.")
+        raise GitHubRefusal(422, "Bad request - public key id does not match the current one.")
     try:
         value = own.unsealed(body["encrypted_value"])
     except SealError as error:
-        raise ApiError(422, "Bad request - encrypted_value is not sealed with the public key.") from error
+        raise GitHubRefusal(422, "Bad request - encrypted_value is not sealed with the public key.") from error
     if len(value.encode()) > LONGEST_VALUE:
-        raise ApiError(422, f"Secret value is too large: {LONGEST_VALUE} bytes at most.")
+        raise GitHubRefusal(422, f"Secret value is too large: {LONGEST_VALUE} bytes at most.")
     is_new = changes.put(call.repository, own.secrets, name, value)
-    return Answer(status=201, body={}) if is_new else NO_CONTENT
+    return GitHubAnswer(status=201, body={}) if is_new else NO_CONTENT
 
 
-@ROUTES.add("DELETE", _SECRETS + "/{name}", Access("secrets:write", "actions/secrets#delete-a-repository-secret"))
+@ROUTES.add("DELETE", _SECRETS + "/{name}", RouteAccess("secrets:write", "actions/secrets#delete-a-repository-secret"))
 @ROUTES.add(
     "DELETE",
     _ENVIRONMENT_SECRETS + "/{name}",
-    Access("environments:write", "actions/secrets#delete-an-environment-secret"),
+    RouteAccess("environments:write", "actions/secrets#delete-an-environment-secret"),
 )
-def delete_secret(call: Call) -> Answer:
+def delete_secret(call: GitHubCall) -> GitHubAnswer:
     if vault(call).secrets.pop(call.parameters["name"].upper(), None) is None:
         raise not_found()
     return NO_CONTENT
@@ -183,7 +204,7 @@ _VARIABLES = REPO + "/actions/variables"
 _ENVIRONMENT_VARIABLES = ENVIRONMENT + "/variables"
 
 
-def _find_variable(call: Call) -> Entry:
+def _find_variable(call: GitHubCall) -> VaultEntry:
     entry = vault(call).variables.get(call.parameters["name"].upper())
     if entry is None:
         raise not_found()
@@ -191,55 +212,61 @@ def _find_variable(call: Call) -> Entry:
 
 
 @ROUTES.add(
-    "GET", _VARIABLES, Access("actions_variables:read", "actions/variables#list-repository-variables", role="write")
+    "GET",
+    _VARIABLES,
+    RouteAccess("actions_variables:read", "actions/variables#list-repository-variables", role="write"),
 )
 @ROUTES.add(
     "GET",
     _ENVIRONMENT_VARIABLES,
-    Access("environments:read", "actions/variables#list-environment-variables", role="write"),
+    RouteAccess("environments:read", "actions/variables#list-environment-variables", role="write"),
 )
-def list_variables(call: Call) -> Answer:
+def list_variables(call: GitHubCall) -> GitHubAnswer:
     return call.page(vault(call).variables.values(), serializers.variable, under="variables")
 
 
-@ROUTES.add("POST", _VARIABLES, Access("actions_variables:write", "actions/variables#create-a-repository-variable"))
 @ROUTES.add(
-    "POST", _ENVIRONMENT_VARIABLES, Access("environments:write", "actions/variables#create-an-environment-variable")
+    "POST", _VARIABLES, RouteAccess("actions_variables:write", "actions/variables#create-a-repository-variable")
 )
-def create_variable(call: Call) -> Answer:
+@ROUTES.add(
+    "POST",
+    _ENVIRONMENT_VARIABLES,
+    RouteAccess("environments:write", "actions/variables#create-an-environment-variable"),
+)
+def create_variable(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"name": str, "value": str})
     _check_variable(body["name"], body["value"])
     if body["name"].upper() in vault(call).variables:
-        raise ApiError(409, "Already exists - Variable already exists")
+        raise GitHubRefusal(409, "Already exists - Variable already exists")
     changes.put(call.repository, vault(call).variables, body["name"], body["value"])
-    return Answer(status=201, body={})
+    return GitHubAnswer(status=201, body={})
 
 
 @ROUTES.add(
     "GET",
     _VARIABLES + "/{name}",
-    Access("actions_variables:read", "actions/variables#get-a-repository-variable", role="write"),
+    RouteAccess("actions_variables:read", "actions/variables#get-a-repository-variable", role="write"),
 )
 @ROUTES.add(
     "GET",
     _ENVIRONMENT_VARIABLES + "/{name}",
-    Access("environments:read", "actions/variables#get-an-environment-variable", role="write"),
+    RouteAccess("environments:read", "actions/variables#get-an-environment-variable", role="write"),
 )
-def get_variable(call: Call) -> Answer:
-    return Answer(body=serializers.variable(_find_variable(call)))
+def get_variable(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.variable(_find_variable(call)))
 
 
 @ROUTES.add(
     "PATCH",
     _VARIABLES + "/{name}",
-    Access("actions_variables:write", "actions/variables#update-a-repository-variable"),
+    RouteAccess("actions_variables:write", "actions/variables#update-a-repository-variable"),
 )
 @ROUTES.add(
     "PATCH",
     _ENVIRONMENT_VARIABLES + "/{name}",
-    Access("environments:write", "actions/variables#update-an-environment-variable"),
+    RouteAccess("environments:write", "actions/variables#update-an-environment-variable"),
 )
-def update_variable(call: Call) -> Answer:
+def update_variable(call: GitHubCall) -> GitHubAnswer:
     entry = _find_variable(call)
     body = {"name": entry.name, "value": entry.value} | fields(call, optional={"name": str, "value": str})
     _check_variable(body["name"], body["value"])
@@ -253,14 +280,14 @@ def update_variable(call: Call) -> Answer:
 @ROUTES.add(
     "DELETE",
     _VARIABLES + "/{name}",
-    Access("actions_variables:write", "actions/variables#delete-a-repository-variable"),
+    RouteAccess("actions_variables:write", "actions/variables#delete-a-repository-variable"),
 )
 @ROUTES.add(
     "DELETE",
     _ENVIRONMENT_VARIABLES + "/{name}",
-    Access("environments:write", "actions/variables#delete-an-environment-variable"),
+    RouteAccess("environments:write", "actions/variables#delete-an-environment-variable"),
 )
-def delete_variable(call: Call) -> Answer:
+def delete_variable(call: GitHubCall) -> GitHubAnswer:
     del vault(call).variables[_find_variable(call).name]
     return NO_CONTENT
 
@@ -268,6 +295,8 @@ def delete_variable(call: Call) -> Answer:
 def _check_variable(name: str, value: str) -> None:
     # docs.github.com/actions/reference/workflows-and-actions/variables#naming-conventions-for-configuration-variables
     if not is_allowed(name):
-        raise ApiError(422, "Variable name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front.")
+        raise GitHubRefusal(
+            422, "Variable name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front."
+        )
     if len(value.encode()) > LONGEST_VALUE:
-        raise ApiError(422, f"Variable value is too large: {LONGEST_VALUE} bytes at most.")
+        raise GitHubRefusal(422, f"Variable value is too large: {LONGEST_VALUE} bytes at most.")

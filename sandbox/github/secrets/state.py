@@ -22,7 +22,7 @@ class SealError(ValueError):
 
 
 @dataclass(eq=False, kw_only=True)
-class Entry:
+class VaultEntry:
     name: str
     value: str
     created_at: datetime
@@ -31,8 +31,8 @@ class Entry:
 
 @dataclass(eq=False, kw_only=True)
 class Vault:
-    secrets: dict[str, Entry] = field(default_factory=dict)
-    variables: dict[str, Entry] = field(default_factory=dict)
+    secrets: dict[str, VaultEntry] = field(default_factory=dict)
+    variables: dict[str, VaultEntry] = field(default_factory=dict)
 
     @cached_property
     def _private_key(self) -> "PrivateKey":
@@ -60,7 +60,7 @@ class Vault:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protection:
+class EnvironmentProtection:
     """Rules of an environment.
 
     docs.github.com/actions/reference/workflows-and-actions/deployments-and-environments
@@ -77,13 +77,13 @@ class Protection:
 
 
 @dataclass(eq=False, kw_only=True)
-class Environment:
+class FakeEnvironment:
     id: int
     name: str
     created_at: datetime
     updated_at: datetime
     vault: Vault = field(default_factory=Vault)
-    protection: Protection = Protection()
+    protection: EnvironmentProtection = EnvironmentProtection()
 
 
 def is_allowed(name: str) -> bool:

@@ -4,7 +4,18 @@ import base64
 import secrets
 from typing import Any
 
-from sandbox.github.call import NO_CONTENT, REPO, Access, Answer, ApiError, Call, Routes, fields, not_found, strings
+from sandbox.github.call import (
+    NO_CONTENT,
+    REPO,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
+    Routes,
+    fields,
+    not_found,
+    strings,
+)
 from sandbox.github.urls import Urls, timestamp
 from sandbox.github.users import serializers
 from sandbox.github.users.state import LIFETIME, RegisteredApp, permission
@@ -12,29 +23,31 @@ from sandbox.github.users.state import LIFETIME, RegisteredApp, permission
 ROUTES = Routes()
 
 
-def _registered(call: Call) -> RegisteredApp:
+def _registered(call: GitHubCall) -> RegisteredApp:
     """The App that asks by its JSON Web Token; no other token opens these routes."""
     if call.token.kind != "app" or call.token.app is None:
-        raise ApiError(401, "A JSON web token could not be decoded")
+        raise GitHubRefusal(401, "A JSON web token could not be decoded")
     return call.tokens.apps[str(call.token.app.id)]
 
 
 @ROUTES.add(
-    "GET", REPO + "/installation", Access(None, "apps/apps#get-a-repository-installation-for-the-authenticated-app")
+    "GET",
+    REPO + "/installation",
+    RouteAccess(None, "apps/apps#get-a-repository-installation-for-the-authenticated-app"),
 )
-def get_installation(call: Call) -> Answer:
+def get_installation(call: GitHubCall) -> GitHubAnswer:
     registered = _registered(call)
     if not registered.is_installed:
         raise not_found()
-    return Answer(body=_installation(registered, call))
+    return GitHubAnswer(body=_installation(registered, call))
 
 
 @ROUTES.add(
     "POST",
     "/app/installations/{installation_number}/access_tokens",
-    Access(None, "apps/apps#create-an-installation-access-token-for-an-app"),
+    RouteAccess(None, "apps/apps#create-an-installation-access-token-for-an-app"),
 )
-def create_token(call: Call) -> Answer:
+def create_token(call: GitHubCall) -> GitHubAnswer:
     """Left out, `repositories` are all of the installation, and `permissions` all that it has."""
     registered = _registered(call)
     if call.number("installation_number") != registered.installation_id:
@@ -44,7 +57,7 @@ def create_token(call: Call) -> Answer:
     permissions = body.get("permissions") or dict(registered.permissions)
     for name, level in permissions.items():
         if level not in {"read", "write"} or registered.permissions.get(name) not in {level, "write"}:
-            raise ApiError(422, "The permissions requested are not granted to this installation.")
+            raise GitHubRefusal(422, "The permissions requested are not granted to this installation.")
     now = call.repository.now()
     body_of_jwt = base64.urlsafe_b64encode(secrets.token_bytes(90)).decode()
     secret = f"ghs_{registered.app.id}_{body_of_jwt[:36]}.{body_of_jwt[36:80]}.{body_of_jwt[80:]}"
@@ -59,28 +72,30 @@ def create_token(call: Call) -> Answer:
     }
     if is_selected:
         answer["repositories"] = [serializers.full_repository(call.repository, call.urls)]
-    return Answer(status=201, body=answer)
+    return GitHubAnswer(status=201, body=answer)
 
 
-def _refuse_repositories(call: Call, registered: RegisteredApp, body: dict[str, Any]) -> None:
+def _refuse_repositories(call: GitHubCall, registered: RegisteredApp, body: dict[str, Any]) -> None:
     names = strings(body.get("repositories", []), "repositories")
     own = {call.repository.name.lower()} if registered.is_installed else set()
     ids = {call.repository.id} if registered.is_installed else set()
     if not {name.lower() for name in names} <= own or not set(body.get("repository_ids", [])) <= ids:
         text = "There is at least one repository that does not exist or is not accessible to the parent installation."
-        raise ApiError(422, text)
+        raise GitHubRefusal(422, text)
 
 
-@ROUTES.add("DELETE", "/installation/token", Access(None, "apps/installations#revoke-an-installation-access-token"))
-def revoke_token(call: Call) -> Answer:
+@ROUTES.add(
+    "DELETE", "/installation/token", RouteAccess(None, "apps/installations#revoke-an-installation-access-token")
+)
+def revoke_token(call: GitHubCall) -> GitHubAnswer:
     """The token that asks is unknown from now on."""
     if call.token.kind != "installation":
-        raise ApiError(403, call.token.refusal)
+        raise GitHubRefusal(403, call.token.refusal)
     call.tokens.remove(call.token.secret)
     return NO_CONTENT
 
 
-def _installation(registered: RegisteredApp, call: Call) -> dict[str, Any]:
+def _installation(registered: RegisteredApp, call: GitHubCall) -> dict[str, Any]:
     urls: Urls = call.urls
     number, created_at = registered.installation_id, timestamp(call.repository.created_at)
     return {
@@ -102,44 +117,44 @@ def _installation(registered: RegisteredApp, call: Call) -> dict[str, Any]:
     }
 
 
-@ROUTES.add("GET", "/", Access(None, "meta/meta#github-api-root"))
-def get_root(call: Call) -> Answer:
+@ROUTES.add("GET", "/", RouteAccess(None, "meta/meta#github-api-root"))
+def get_root(call: GitHubCall) -> GitHubAnswer:
     links = {"current_user_url": "/user", "rate_limit_url": "/rate_limit", "repository_url": "/repos/{owner}/{repo}"}
-    return Answer(body={name: call.urls.api + path for name, path in links.items()})
+    return GitHubAnswer(body={name: call.urls.api + path for name, path in links.items()})
 
 
 @ROUTES.add(
-    "GET", "/rate_limit", Access(None, "rate-limit/rate-limit#get-rate-limit-status-for-the-authenticated-user")
+    "GET", "/rate_limit", RouteAccess(None, "rate-limit/rate-limit#get-rate-limit-status-for-the-authenticated-user")
 )
-def get_rate_limit(call: Call) -> Answer:
+def get_rate_limit(call: GitHubCall) -> GitHubAnswer:
     """Asking costs nothing."""
     core = call.repository.rates.of(call.token)
-    return Answer(body={"resources": {"core": core, "search": core}, "rate": core})
+    return GitHubAnswer(body={"resources": {"core": core, "search": core}, "rate": core})
 
 
-@ROUTES.add("GET", "/user", Access(None, "users/users#get-the-authenticated-user"))
-def get_authenticated_user(call: Call) -> Answer:
+@ROUTES.add("GET", "/user", RouteAccess(None, "users/users#get-the-authenticated-user"))
+def get_authenticated_user(call: GitHubCall) -> GitHubAnswer:
     """An app's token has no user of its own to show."""
     if call.token.app is not None:
-        raise ApiError(403, "Resource not accessible by integration")
+        raise GitHubRefusal(403, "Resource not accessible by integration")
     empty = dict.fromkeys(("bio", "blog", "company", "email", "hireable", "location", "name"))
     counts = dict.fromkeys(("followers", "following", "public_gists", "public_repos"), 0)
     created_at = timestamp(call.repository.created_at)
     times = {"created_at": created_at, "updated_at": created_at}
-    return Answer(body={**serializers.user(call.user, call.urls), **empty, **counts, **times})
+    return GitHubAnswer(body={**serializers.user(call.user, call.urls), **empty, **counts, **times})
 
 
-@ROUTES.add("GET", "/users/{username}", Access(None, "users/users#get-a-user"))
-def get_user(call: Call) -> Answer:
+@ROUTES.add("GET", "/users/{username}", RouteAccess(None, "users/users#get-a-user"))
+def get_user(call: GitHubCall) -> GitHubAnswer:
     user = call.repository.user(call.parameters["username"])
     if user is None:
         raise not_found()
-    return Answer(body=serializers.user(user, call.urls) | {"name": None})
+    return GitHubAnswer(body=serializers.user(user, call.urls) | {"name": None})
 
 
-@ROUTES.add("GET", REPO, Access("metadata:read", "repos/repos#get-a-repository"))
-def get_repository(call: Call) -> Answer:
-    return Answer(body=serializers.full_repository(call.repository, call.urls))
+@ROUTES.add("GET", REPO, RouteAccess("metadata:read", "repos/repos#get-a-repository"))
+def get_repository(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body=serializers.full_repository(call.repository, call.urls))
 
 
 _COLLABORATOR = REPO + "/collaborators/{username}"
@@ -148,31 +163,31 @@ _COLLABORATOR = REPO + "/collaborators/{username}"
 @ROUTES.add(
     "GET",
     _COLLABORATOR + "/permission",
-    Access("metadata:read", "collaborators/collaborators#get-repository-permissions-for-a-user"),
+    RouteAccess("metadata:read", "collaborators/collaborators#get-repository-permissions-for-a-user"),
 )
-def get_permission(call: Call) -> Answer:
+def get_permission(call: GitHubCall) -> GitHubAnswer:
     """For who can push. Apps have none, and a bot that is no app, as Copilot, is not even a user."""
     if call.token.kind == "installation" and not call.repository.switches.github_token_reads_permissions:
-        raise ApiError(403, "Resource not accessible by integration")
+        raise GitHubRefusal(403, "Resource not accessible by integration")
     if not call.may("write"):
-        raise ApiError(403, "Must have push access to view collaborator permission.")
+        raise GitHubRefusal(403, "Must have push access to view collaborator permission.")
     user = call.repository.user(call.parameters["username"])
     if user is None:
         raise not_found()
     if user.type != "User" and call.repository.app(user) is None:
-        raise ApiError(404, f"{user.login} is not a user")
+        raise GitHubRefusal(404, f"{user.login} is not a user")
     role = None if user.type == "Bot" else call.repository.role(user)
     shown = serializers.user(user, call.urls) | {"role_name": role or "none"}
-    return Answer(body={"permission": permission(role), "role_name": role or "none", "user": shown})
+    return GitHubAnswer(body={"permission": permission(role), "role_name": role or "none", "user": shown})
 
 
 @ROUTES.add(
     "GET",
     _COLLABORATOR,
-    Access("metadata:read", "collaborators/collaborators#check-if-a-user-is-a-repository-collaborator"),
+    RouteAccess("metadata:read", "collaborators/collaborators#check-if-a-user-is-a-repository-collaborator"),
 )
-def is_collaborator(call: Call) -> Answer:
+def is_collaborator(call: GitHubCall) -> GitHubAnswer:
     user = call.repository.user(call.parameters["username"])
     if user is None or user.role is None:
         raise not_found()
-    return Answer(status=204)
+    return GitHubAnswer(status=204)

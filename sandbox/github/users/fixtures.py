@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from sandbox.github.repository import Repository
-from sandbox.github.users.state import ACTIONS_BOT, App, By, Kind, RegisteredApp, Role, User
-from sandbox.github.users.tokens import GRANTABLE, Tokens
+from sandbox.github.users.state import ACTIONS_BOT, App, GitHubActor, Kind, RegisteredApp, Role, User
+from sandbox.github.users.tokens import GRANTABLE, GitHubTokens
 
 
-class Base:
-    def __init__(self, repository: Repository, tokens: Tokens) -> None:
+class Seeds:
+    def __init__(self, repository: Repository, tokens: GitHubTokens) -> None:
         self._repository = repository
         self._tokens = tokens
 
@@ -25,14 +25,14 @@ class Base:
             raise ValueError(f'there is no user "{login}": add_user comes first')
         return user
 
-    def _by(self, login: str, at: datetime | None = None) -> By:
+    def _by(self, login: str, at: datetime | None = None) -> GitHubActor:
         user = self._user(login)
         if at is not None and at.tzinfo is None:
             raise ValueError(f"something happens at an instant with a time zone, and {at.isoformat()} has none")
-        return By(user=user, app=self._repository.app(user), at=at)
+        return GitHubActor(user=user, app=self._repository.app(user), at=at)
 
 
-class PeopleSeeds(Base):
+class PeopleSeeds(Seeds):
     def add_user(self, login: str, role: Role | None = "write", kind: Kind = "User") -> str:
         """Or change the role of the one there is. None: no collaborator."""
         return self._repository.add_user(login, kind, role).login

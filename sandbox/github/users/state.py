@@ -58,7 +58,7 @@ ACTIONS_BOT = "github-actions[bot]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class By:
+class GitHubActor:
     """Who changes something, through which app, and when if not now."""
 
     user: User

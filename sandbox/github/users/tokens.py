@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sandbox.clock import Clock
+from sandbox.clock import FakeClock
 from sandbox.github.users.state import App, RegisteredApp, User, identify, is_jwt
 
 Kind = Literal["installation", "fine-grained", "classic", "app"]
@@ -20,7 +20,7 @@ docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#permissi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Token:
+class FakeGitHubToken:
     secret: str
     user: User
     kind: Kind
@@ -53,9 +53,9 @@ class Token:
         return 1000 if self.kind == "installation" else 5000
 
 
-class Tokens:
+class GitHubTokens:
     def __init__(self) -> None:
-        self._by_secret: dict[str, Token] = {}
+        self._by_secret: dict[str, FakeGitHubToken] = {}
         self.apps: dict[str, RegisteredApp] = {}
         """By the id that a JSON Web Token names as its issuer."""
 
@@ -67,12 +67,12 @@ class Tokens:
         app: App | None = None,
         *,
         expires_at: datetime | None = None,
-    ) -> Token:
+    ) -> FakeGitHubToken:
         """Scopes with a level (`issues:write`) make a fine-grained token, and others (`repo`) a classic one."""
         scopes = tuple(scopes)
         levels = dict(scope.split(":") for scope in scopes if scope.endswith((":read", ":write")))
         kind: Kind = "installation" if app else "fine-grained" if levels else "classic"
-        token = Token(
+        token = FakeGitHubToken(
             secret=secret, user=user, kind=kind, app=app, scopes=scopes, permissions=levels, expires_at=expires_at
         )
         self._by_secret[secret] = token
@@ -81,10 +81,10 @@ class Tokens:
     def remove(self, secret: str) -> None:
         self._by_secret.pop(secret, None)
 
-    def __iter__(self) -> Iterator[Token]:
+    def __iter__(self) -> Iterator[FakeGitHubToken]:
         return iter(self._by_secret.values())
 
-    def of(self, authorization: str, now: datetime, bot_of: Callable[[App], User]) -> Token | None:
+    def of(self, authorization: str, now: datetime, bot_of: Callable[[App], User]) -> FakeGitHubToken | None:
         """The token in an Authorization header, `token …` or `Bearer …`; None where it is unknown or has expired.
 
         Raises IdentityError for the JSON Web Token of an App that it does not prove.
@@ -94,7 +94,7 @@ class Tokens:
             return None
         if is_jwt(secret):
             app = identify(secret, self.apps, now).app
-            return Token(secret=secret, user=bot_of(app), kind="app", app=app, permissions={})
+            return FakeGitHubToken(secret=secret, user=bot_of(app), kind="app", app=app, permissions={})
         found = self._by_secret.get(secret)
         return found if found and (found.expires_at is None or now < found.expires_at) else None
 
@@ -102,14 +102,14 @@ class Tokens:
 _HOUR = 3600
 
 
-class Rates:
+class RateLimits:
     """The primary rate limit: so many requests of a token in each hour of the sandbox's clock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._used: Counter[tuple[str, int]] = Counter()
 
-    def count(self, token: Token) -> bool:
+    def count(self, token: FakeGitHubToken) -> bool:
         """Whether the token had this request left."""
         key = (token.secret, self._hour())
         if self._used[key] >= token.limit:
@@ -117,7 +117,7 @@ class Rates:
         self._used[key] += 1
         return True
 
-    def of(self, token: Token) -> dict[str, int | str]:
+    def of(self, token: FakeGitHubToken) -> dict[str, int | str]:
         used = self._used[token.secret, self._hour()]
         reset = (self._hour() + 1) * _HOUR
         remaining = token.limit - used

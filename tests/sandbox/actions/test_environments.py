@@ -10,7 +10,7 @@ import yaml
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 from tests.support.actions import conclusions
 
 STEPS = [{"run": "echo never"}, {"if": "always()", "run": "echo never"}]
@@ -38,11 +38,11 @@ def commit(hub: GitHub, *, branch: str = "main", **jobs: Any) -> None:
     hub.add_commit("a", "alice", branch=branch, files={".github/workflows/a.yml": text})
 
 
-def start(hub: GitHub, ref: str = "main") -> Run:
+def start(hub: GitHub, ref: str = "main") -> FakeRun:
     return hub.dispatch("a.yml", by="alice", ref=ref)
 
 
-def review(hub: GitHub, run: Run, login: str, state: str = "approved") -> httpx.Response:
+def review(hub: GitHub, run: FakeRun, login: str, state: str = "approved") -> httpx.Response:
     token = hub.add_token(f"github_pat_{login}", login, ["actions:read", "deployments:write"])
     url, headers = f"{hub.api_url}/repos/{hub.repository}/actions/runs/{run.id}", {"authorization": f"token {token}"}
     pending = httpx.get(f"{url}/pending_deployments", headers=headers).json()

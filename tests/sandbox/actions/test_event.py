@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sandbox.actions.event import matches, starts
-from sandbox.actions.expressions import Unsupported
+from sandbox.actions.expressions import UnsupportedExpression
 
 LABELED = {"action": "labeled"}
 MAIN = {"ref": "refs/heads/main"}
@@ -46,12 +46,12 @@ def test_an_event_starts_what_listens_to_it(on: Any, event: str, payload: Any, e
 
 
 def test_a_filter_that_is_not_known_is_refused_aloud() -> None:
-    with pytest.raises(Unsupported, match="colours"):
+    with pytest.raises(UnsupportedExpression, match="colours"):
         starts({"push": {"colours": ["red"]}}, "push", MAIN, list)
 
 
 def test_what_a_pull_request_would_start_with_secrets_is_refused_aloud() -> None:
-    with pytest.raises(Unsupported, match="pull_request_target"):
+    with pytest.raises(UnsupportedExpression, match="pull_request_target"):
         starts(["pull_request_target", "pull_request"], "pull_request", PULL, list)
 
 

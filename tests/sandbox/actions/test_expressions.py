@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.actions.expressions import HIDDEN, UNKNOWN, Unsupported, evaluate, may_be_same, text
+from sandbox.actions.expressions import HIDDEN, UNKNOWN, UnsupportedExpression, evaluate, may_be_same, text
 
 LABELS = [{"name": "incident"}, {"name": "sev1"}, "odd"]
 CONTEXTS: dict[str, Any] = {
@@ -56,7 +56,7 @@ def test_an_expression_has_githubs_value_or_none_yet(expression: str, value: Any
     ["secrets.X", "hashFiles('x')", "a b", "github.ref == ", "github.ref > 'x'", "(true"],
 )
 def test_what_is_not_known_is_refused_aloud(expression: str) -> None:
-    with pytest.raises(Unsupported):
+    with pytest.raises(UnsupportedExpression):
         evaluate(expression, CONTEXTS)
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.actions.expressions import Status, Unsupported
-from sandbox.actions.plan import Claim, Job, Plan, checked_out, decide, given, make, read
+from sandbox.actions.expressions import JobStatus, UnsupportedExpression
+from sandbox.actions.plan import GroupClaim, PlannedJob, RunPlan, checked_out, decide, given, make, read
 from tests.support.workflows import generated
 
 INCIDENT = (generated() / ".github/workflows/incident.yml").read_text()
@@ -21,7 +21,7 @@ def labelled(label: str, state: str = "open") -> dict[str, Any]:
     return {"github": {"event": event}, "inputs": {}, "vars": {}}
 
 
-def planned(jobs: dict[str, Any], **more: Any) -> Plan:
+def planned(jobs: dict[str, Any], **more: Any) -> RunPlan:
     whole = {name: {"runs-on": "ubuntu-latest", "steps": [], **rules} for name, rules in jobs.items()}
     return make({"on": "push", "jobs": whole, **more}, {"github": {"ref": "main"}, "inputs": {}, "vars": {}})
 
@@ -37,7 +37,7 @@ def test_a_label_that_asks_claims_its_issue_and_every_environment_that_labels_na
     plan = make(read(INCIDENT), labelled("recover:rollback-api"))
 
     assert all(job.may_run for job in plan.jobs)
-    assert plan.claims[:2] == (Claim("gate-7-2", False, True), Claim("recover-production", False, True))
+    assert plan.claims[:2] == (GroupClaim("gate-7-2", False, True), GroupClaim("recover-production", False, True))
     assert all(job.permissions["issues"] == "write" for job in plan.jobs)
 
 
@@ -99,7 +99,7 @@ def test_a_job_is_given_only_what_it_names() -> None:
 def test_secrets_without_a_name_are_refused_aloud(inside: str) -> None:
     (job,) = planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}).jobs
 
-    with pytest.raises(Unsupported, match="other than by a name"):
+    with pytest.raises(UnsupportedExpression, match="other than by a name"):
         given({}, job, "secrets", {})
 
 
@@ -123,11 +123,11 @@ def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None
     ],
 )
 def test_what_is_not_known_is_refused_aloud(rules: dict[str, Any]) -> None:
-    with pytest.raises(Unsupported):
+    with pytest.raises(UnsupportedExpression):
         planned({"gate": {}, "one": rules})
 
 
-def checking_out(*refs: str, **more: Any) -> Job:
+def checking_out(*refs: str, **more: Any) -> PlannedJob:
     """A job with a checkout of each ref, or without one where it is empty."""
     gives = [{"with": {"ref": ref, **more}} if ref else {} for ref in refs]
     steps = [{"uses": "actions/checkout@v5", **given} for given in gives]
@@ -135,7 +135,7 @@ def checking_out(*refs: str, **more: Any) -> Job:
 
 
 def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
-    with pytest.raises(Unsupported, match="of actions/checkout, repository"):
+    with pytest.raises(UnsupportedExpression, match="of actions/checkout, repository"):
         checked_out(checking_out("main", repository="a/b"), str, "0")
 
 
@@ -164,7 +164,7 @@ def test_a_job_checks_out_the_commit_that_it_names(refs: list[str], sha: str) ->
     ],
 )
 def test_checkouts_that_cannot_be_laid_out_are_refused_aloud(refs: list[str], reason: str) -> None:
-    with pytest.raises(Unsupported, match=reason):
+    with pytest.raises(UnsupportedExpression, match=reason):
         checked_out(checking_out(*refs), {"base": "1", "main": "0"}.get, "0")
 
 
@@ -187,7 +187,7 @@ NEEDS = {"gate": {"result": "failure", "outputs": {"environment": "eu", "minutes
     ],
 )
 def test_once_its_needs_have_ended_a_job_s_if_is_decided(condition: str, cancelled: bool, runs: bool) -> None:
-    status = Status(success=False, failure=True, cancelled=cancelled)
+    status = JobStatus(success=False, failure=True, cancelled=cancelled)
     workflow = {"on": "push", "jobs": {"one": {"needs": "gate", "if": condition, "steps": []}}}
 
     assert decide("one", workflow, {"github": {}}, NEEDS, status).may_run is runs
@@ -200,9 +200,9 @@ def test_once_its_needs_have_ended_environment_group_and_limit_are_known() -> No
         "concurrency": {"group": "recover-${{ needs.gate.outputs.environment }}", "queue": "max"},
         "timeout-minutes": "${{ fromJSON(needs.gate.outputs.minutes) }}",
     }
-    status = Status(success=True, failure=False, cancelled=False)
+    status = JobStatus(success=True, failure=False, cancelled=False)
 
     job = decide("one", {"on": "push", "jobs": {"one": rules}}, {"github": {}}, NEEDS, status)
 
     assert (job.environment, job.deploys) == ("recovery-eu", False)
-    assert (job.claim, job.minutes) == (Claim("recover-eu", cancels=False, queues_all=True), 7)
+    assert (job.claim, job.minutes) == (GroupClaim("recover-eu", cancels=False, queues_all=True), 7)

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from sandbox import Sandbox
-from sandbox.actions import Runner, Unsupported
+from sandbox.actions import Runner, UnsupportedExpression
 from sandbox.actions.event import contexts
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 
 FILE = ".github/workflows/limits.yml"
 ON: dict[str, Any] = {
@@ -57,7 +57,7 @@ def api(hub: GitHub, method: str, path: str, token: str, body: Any = None) -> ht
     return httpx.request(method, url, headers=headers, json=body)
 
 
-def github_context(run: Run) -> Any:
+def github_context(run: FakeRun) -> Any:
     return contexts(run, yaml.safe_load(run.commit.files[FILE]), "acme/operations", {})["github"]
 
 
@@ -164,7 +164,7 @@ def test_checkouts_of_several_commits_in_one_job_are_a_failed_start(hub: GitHub,
     both = workflow({"pull_request": None}, {"both": {"runs-on": "ubuntu-latest", "steps": steps}})
     hub.add_commit("Both", "alice", files={FILE: both})
     propose(hub)
-    with pytest.raises(Unsupported, match="checks out one commit here"):
+    with pytest.raises(UnsupportedExpression, match="checks out one commit here"):
         runner.wait()
     assert hub.runs[-1].conclusion == "startup_failure"
 

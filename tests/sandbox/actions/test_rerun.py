@@ -10,7 +10,7 @@ import yaml
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Job, Run
+from sandbox.github.actions.state import FakeJob, FakeRun
 
 GATE = {"outputs": {"attempt": "${{ github.run_attempt }}", "by": "${{ github.triggering_actor }}"}}
 RECOVER = {"needs": "gate", "environment": "recovery"}
@@ -47,11 +47,11 @@ def api(hub: GitHub, method: str, path: str) -> httpx.Response:
     return httpx.request(method, url, headers={"authorization": f"token {token}"})
 
 
-def names(run: Run, attempt: int) -> list[str]:
+def names(run: FakeRun, attempt: int) -> list[str]:
     return [job.name for job in run.jobs if job.run_attempt == attempt]
 
 
-def named(run: Run, name: str) -> Job:
+def named(run: FakeRun, name: str) -> FakeJob:
     return next(job for job in reversed(run.jobs) if job.name == name)
 
 

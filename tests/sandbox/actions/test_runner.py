@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sandbox import Sandbox
-from sandbox.actions import Runner, Unsupported
+from sandbox.actions import Runner, UnsupportedExpression
 from sandbox.github import GitHub
 from tests.support.actions import conclusions, when
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_run_is_a_failed_start_and_is_told_and_the_others_go_on(h
 
     with Runner(hub, {}) as runner:
         hub.open_issue("Any", author="alice")
-        with pytest.raises(Unsupported, match="strategy"):
+        with pytest.raises(UnsupportedExpression, match="strategy"):
             runner.wait()
 
     assert [run.conclusion for run in hub.runs] == ["startup_failure", "skipped"]

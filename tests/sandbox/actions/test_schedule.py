@@ -10,7 +10,7 @@ import yaml
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
-from sandbox.github.actions.state import Run
+from sandbox.github.actions.state import FakeRun
 from tests.support.actions import conclusions, when
 
 
@@ -34,11 +34,11 @@ def commit(hub: GitHub, *, name: str = "a.yml", **jobs: Any) -> None:
     hub.add_commit(name, "alice", files={f".github/workflows/{name}": text})
 
 
-def start(hub: GitHub, name: str = "a.yml") -> Run:
+def start(hub: GitHub, name: str = "a.yml") -> FakeRun:
     return hub.dispatch(name, by="alice")
 
 
-def statuses(run: Run) -> dict[str, str]:
+def statuses(run: FakeRun) -> dict[str, str]:
     return {job.name: job.status for job in run.jobs}
 
 

@@ -18,7 +18,7 @@ import click
 from ops import cli
 from ops.app.registry import added_runbook_names, discover_runbooks, find_runbook_file, load_runbook, scheduled_files
 from ops.engine.runbook import Runbook
-from sandbox.records import Record
+from sandbox.records import RequestRecord
 from tests.conftest import SITE, WORKER, World
 from tests.support import limits, offline, switches
 
@@ -81,7 +81,7 @@ class Scenario:
     """Whether the probes of the service decide: those of a service that is off prove nothing."""
     refuses_together: Mapping[str, str] = field(default_factory=dict)
     """Secret that the run refuses beside another → the variable that holds it instead."""
-    counts: Callable[[Record], bool] = lambda _: True
+    counts: Callable[[RequestRecord], bool] = lambda _: True
     """Whether a write is a change of the plan, and not a part of one."""
     environ: Callable[[World], Mapping[str, str]] = lambda _: {}
     """Variables of its job."""
