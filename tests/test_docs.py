@@ -163,7 +163,7 @@ def shown_commands() -> Iterator[tuple[str, str, bool]]:
     for page in PAGES:
         text = re.sub(r"<!-- drill -->.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
         blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
-        for found in re.findall(r"^ *(?:\./run )?ops (.+)$", "\n".join(blocks), re.MULTILINE):
+        for found in re.findall(r"^ *(?:\./run )?ops (.+)$", "\n".join(blocks).replace("\\\n", " "), re.MULTILINE):
             yield page.name, found, True
         for found in re.findall(r"`(?:\./run )?ops ([^`…]+)`", text):
             yield page.name, found, False

@@ -51,7 +51,8 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follo
         assert world.served == ids[case.answer.removeprefix("→ ")]
         assert len(world.writes()) == 1
     else:
-        reason = {"refused": "no_target"}.get(case.answer, case.answer)
+        words = {"refused": "no_target", "nothing to do": "already_stepped_back"}
+        reason = words.get(case.answer, case.answer.replace(" ", "_"))
         assert outcome.result["reason"] == reason, outcome.err
         assert outcome.code == (3 if reason in {"no_target", "not_deployable"} else 0)
         assert world.writes() == []

@@ -18,4 +18,12 @@ def named_histories(runbook: str) -> list[Case]:
     pages = [ROOT / "docs" / "how-to", ROOT / "tests" / "runbooks" / "histories"]
     texts = [(folder / f"{runbook}.md").read_text(encoding="utf-8").partition("| Answer |\n")[2] for folder in pages]
     rows = [row for text in texts for row in re.findall(r"^\| (.+?) *\|$", text, re.MULTILINE) if "---" not in row]
-    return [Case(*(cell.strip(" `") for cell in row.split("|"))) for row in rows]
+    return [case([cell.strip() for cell in row.split("|")]) for row in rows]
+
+
+def case(cells: list[str]) -> Case:
+    """Return a row as a case. A page of the documentation has the options behind the history, for narrow screens."""
+    if len(cells) == 3:
+        history, _, options = cells[1].partition(", ")
+        cells = [cells[0], history, options, cells[2]]
+    return Case(*(cell.strip("`") for cell in cells))
