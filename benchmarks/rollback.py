@@ -49,7 +49,7 @@ class Run:
 @click.command()
 @click.option("--rounds", default=7, help="runs of each program at each latency")
 def main(rounds: int) -> None:
-    wrangler = [*node.wrangler(), "rollback", "--name", WORKER, "--message", "benchmark"]
+    wrangler = [*node.wrangler_command(), "rollback", "--name", WORKER, "--message", "benchmark"]
     with tempfile.TemporaryDirectory() as folder:
         ours = [sys.executable, *OPS, *_our_arguments(Path(folder))]
         print("| per call | what | ops | wrangler | ratio |\n| ---: | --- | ---: | ---: | ---: |")

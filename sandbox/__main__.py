@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.edge == "workerd":
-            node.install()
+            node.install_packages()
         made = Sandbox(edge=given.edge, port=given.port, switches=switches.parse(given.switch))
     except (node.MissingTool, ValueError, OSError, OverflowError) as error:
         sys.stderr.write(f"error: {error}\n")

@@ -97,7 +97,7 @@ def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Schedules, labels and drills read the same file for each of their runs. The configuration is frozen."""
     from ops import config
 
-    return config.check(
+    return config.check_config(
         text,
         runbooks=registry.parameter_types(),
         kinds=registry.service_kinds(),
@@ -146,11 +146,11 @@ def run(
             cloudflare=session,
             github=_Repository(folder, environ, redactor, session, ending),
             web=session,
-            make_site=lambda: site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
+            make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
             secret_values=ProcessSecretValues(environ, redactor, config),
             previous_runs=lambda: telling.earlier(timeline),
-            kinds=registry.service_kinds,
-            program=reached(environ, request.config),
+            service_kinds=registry.service_kinds,
+            command_prefix=command_prefix(environ, request.config),
         )
         prober = ProbeRunner(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
@@ -167,7 +167,7 @@ def _execute(engine: Engine, request: RunRequest, context: Context[Any], options
     return replace(result, timeline=tuple(context.timeline.events))
 
 
-def site(
+def make_site(
     environ: Mapping[str, str],
     folder: Path,
     redactor: Redactor,
@@ -222,7 +222,7 @@ class _Repository:
         return CommittedFile(self._folder, LIMITS_FILE, self._environ, self._redactor, self.pulls)
 
 
-def program(environ: Mapping[str, str]) -> str:
+def program_name(environ: Mapping[str, str]) -> str:
     """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand.
 
     What a job shows is for a laptop with a checkout, where nothing is installed.
@@ -230,9 +230,9 @@ def program(environ: Mapping[str, str]) -> str:
     return environ.get("OPS_PROGRAM") or ("./run ops" if actions.is_job(environ) else "ops")
 
 
-def reached(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
+def command_prefix(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
     """The program, and the options that each of its commands needs to reach the same configuration."""
-    return (program(environ), *(() if config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(config))}",)))
+    return (program_name(environ), *(() if config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(config))}",)))
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
@@ -240,7 +240,9 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     from ops.config import durable_object_token_names
 
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.variables(config)
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.secret_variables(
+        config
+    )
     names |= durable_object_token_names(config)
     for name in names | config.login_variables:
         redactor.add(environ.get(name, ""))

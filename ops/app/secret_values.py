@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 
-def variables(config: "Config") -> frozenset[str]:
+def secret_variables(config: "Config") -> frozenset[str]:
     """Those that may hold a value of a secret, in any environment, and what writes GitHub's copies."""
     names = {name for environment in config.environments.values() for name in environment.secrets}
     return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW_PREFIX, OLD_PREFIX) for name in names)})
@@ -24,7 +24,7 @@ class ProcessSecretValues:
     """Only what `variables` names can be had of it, and that was given to the redactor before."""
 
     def __init__(self, environ: Mapping[str, str], redactor: Redactor, config: "Config") -> None:
-        self._environ, self._redactor, self._names = environ, redactor, variables(config)
+        self._environ, self._redactor, self._names = environ, redactor, secret_variables(config)
 
     def value(self, variable: str) -> Secret | None:
         """None where it is missing or empty."""

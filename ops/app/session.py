@@ -15,7 +15,7 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.observations import PageContent
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock, SystemClock
-from ops.core.threads import start
+from ops.core.threads import start_call
 from ops.core.write_guard import WriteGuards
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Session:
             services = self.environment.services.values() if self._with_passes else ()
             return ProbeClient(self.edge_url, secret_headers.headers_by_origin(services, self._environ))
 
-        web = start(make)
+        web = start_call(make)
         self._at_end(lambda: web.result().close())
         return web
 
@@ -198,7 +198,7 @@ class Session:
         from ops.cloudflare import telemetry
         from ops.cloudflare.types.records import Period
 
-        asked = start(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
+        asked = start_call(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
 
         def answer() -> "tuple[LoggedError, ...] | str":
             try:

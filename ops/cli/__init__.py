@@ -38,8 +38,8 @@ from ops.cli.status import status
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
-from ops.core.suggestions import did_you_mean, shown
-from ops.core.timeline import from_json
+from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.timeline import event_from_json
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
 from ops.render import terminal
 from ops.tools.own_environment import hide_environment
@@ -71,7 +71,7 @@ class Commands(RunbookGroup):
             return two.name, two, args[2:]
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            raise click.UsageError(f'no command "{shown(args[0])}"{did_you_mean(args[0], known)}', ctx)
+            raise click.UsageError(f'no command "{quote_name(args[0])}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -184,7 +184,7 @@ def unwritten(error: OSError, arguments: Sequence[str]) -> ConfigError:
 def unfinished(arguments: Sequence[str]) -> tuple[str, str, str]:
     """Return the command as typed, what is known of its changes, and what to do."""
     words = list(takewhile(lambda word: not word.startswith("-"), arguments[:2]))
-    typed = shown(" ".join(["ops", *words]))
+    typed = quote_name(" ".join(["ops", *words]))
     if words[:1] == ["drill"]:
         return typed, "nothing outside this machine was changed", "Run the same command again."
     if not words or words[0] in discover_runbooks() or " ".join(words) in CHANGE_NOTHING_ELSE:
@@ -281,7 +281,7 @@ def drill(
 
 
 def _drill_event(event: dict[str, Any]) -> None:
-    click.echo(terminal.format_event(from_json(event)))
+    click.echo(terminal.format_event(event_from_json(event)))
 
 
 def _show_score(result: dict[str, Any]) -> None:
@@ -378,7 +378,7 @@ def schema() -> None:
     """Print the JSON Schema of ops.yml, for editors."""
     from ops import config as model
 
-    click.echo(json.dumps(model.schema(), indent=2))
+    click.echo(json.dumps(model.config_schema(), indent=2))
 
 
 @cli.group()

@@ -81,7 +81,7 @@ def fetch(
         say(f"warning: {wrong}", err=True)
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
-        made = run.site(os.environ, config.resolve().parent, redactor, ending)
+        made = run.make_site(os.environ, config.resolve().parent, redactor, ending)
         fetched = jobs.pack_commit(made, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
     if fetched == jobs.NO_OUTPUTS:
@@ -120,6 +120,6 @@ def build(
     jobs.check_no_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
     found = configuration.environment(environment).service(service)
     with ExitStack() as ending:
-        made = run.site(os.environ, config.resolve().parent, redactor, ending)
+        made = run.make_site(os.environ, config.resolve().parent, redactor, ending)
         count = jobs.build_packed_commit(made, found, GitCommit(commit), branch, tree=tree, into=into)
     say(f"built {count} files of {commit} in {into}")

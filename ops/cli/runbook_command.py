@@ -17,7 +17,7 @@ from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.timeline import RunEvent, to_json_line
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
@@ -116,7 +116,7 @@ class IncidentNumber(click.ParamType[int]):
             r"https?://([^/\s]+)/([\w.-]+/[\w.-]+)/issues/([1-9][0-9]{0,9})(?:[/?#]\S*)?", text, re.ASCII
         )
         if address is None:
-            self.fail(f'"{shown(text)}" is no incident; write 42, "#42", or the address of the issue', param, ctx)
+            self.fail(f'"{quote_name(text)}" is no incident; write 42, "#42", or the address of the issue', param, ctx)
         server = (os.environ.get("GITHUB_SERVER_URL") or "https://github.com").partition("://")[2].rstrip("/")
         ours = f"{server}/{os.environ.get('GITHUB_REPOSITORY', '')}"
         if ours.endswith("/"):
@@ -290,7 +290,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         )
         try:
             if runbook not in runbooks:
-                text = f'no runbook "{shown(runbook)}"{did_you_mean(runbook, runbooks)}'
+                text = f'no runbook "{quote_name(runbook)}"{did_you_mean(runbook, runbooks)}'
                 raise ConfigError(text, reason=Reason.UNKNOWN_NAME)
             found = runbooks[runbook]
             where = {"environment": given["environment"], "github_environment": found.github_environment}
@@ -413,11 +413,11 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
 
 def _show_what_follows(result: RunResult, record: Path | None) -> None:
     """Where the record is, and what to type next."""
-    from ops.app.run import program
+    from ops.app.run import program_name
 
     say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
     if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
-        say(f"  then, the post-incident report: {program(os.environ)} incident report {result.incident}")
+        say(f"  then, the post-incident report: {program_name(os.environ)} incident report {result.incident}")
 
 
 def show_headline(decision: str, message: str, *, good: bool) -> None:

@@ -40,7 +40,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
 
         configuration, _ = app.read_config(config)
         app.register_secrets(os.environ, configuration, redactor)
-        same = f"{app.program(os.environ)} {runbook.name}{f' --environment {environment}' if environment else ''}"
+        same = f"{app.program_name(os.environ)} {runbook.name}{f' --environment {environment}' if environment else ''}"
         refuse_late_end(os.environ, latest, same)
         if requested_by is not None:
             hint = f"Somebody else has to run: {same}"

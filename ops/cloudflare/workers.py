@@ -23,7 +23,7 @@ from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, SecretsChanged, UnclearWrite
-from ops.core.threads import start
+from ops.core.threads import start_call
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class WorkersApi:
 
     def begin_assets_check(self, worker: str) -> Callable[[], bool | None]:
         """Start to ask whether the Worker has static assets. The answer waits at most ASSETS_WAIT; None: unknown."""
-        asked = start(lambda: self._has_assets(worker))
+        asked = start_call(lambda: self._has_assets(worker))
 
         def answer() -> bool | None:
             try:

@@ -12,11 +12,11 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from ops.config import checks
 from ops.config.durable_objects import DurableObjects
 from ops.config.github import ActingEnvironment, GitHubConfig
-from ops.config.messages import build, lines
+from ops.config.messages import build_model, format_problems
 from ops.config.probes import Probe
 from ops.config.runtime import RuntimeConfig
 from ops.config.secrets import RotatedSecret
-from ops.config.strict_yaml import ConfigProblem, YamlDocument, read
+from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,
     LABEL,
@@ -42,7 +42,7 @@ from ops.config.types import (
 )
 from ops.core.duration import unparse_duration
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import nearest_name, shown
+from ops.core.suggestions import nearest_name, quote_name
 
 T = TypeVar("T")
 
@@ -252,11 +252,11 @@ class CheckedConfig(NamedTuple):
         if self.config is None or self.problems:
             count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
             hint = "Correct every line named here, then run `ops config check`."
-            raise ConfigError(f"{path} has {count}", hint=hint, problems=lines(path, self.problems))
-        return self.config, lines(path, self.warnings)
+            raise ConfigError(f"{path} has {count}", hint=hint, problems=format_problems(path, self.problems))
+        return self.config, format_problems(path, self.warnings)
 
 
-def check(
+def check_config(
     text: str,
     *,
     runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
@@ -272,16 +272,16 @@ def check(
     has a problem, and is not compared with its runbook.
     Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
     """
-    document = read(text)
-    find = partial(checks.errors, runbooks=runbooks, kinds=kinds, by_label=by_label, labels=labels)
-    config, problems = build(Config, document, find(document.data) if document.complete else ())
+    document = read_yaml(text)
+    find = partial(checks.find_errors, runbooks=runbooks, kinds=kinds, by_label=by_label, labels=labels)
+    config, problems = build_model(Config, document, find(document.data) if document.complete else ())
     others = {name for name in _broken_labels(problems) if labels is not None and name.casefold() not in labels}
     if document.complete and others:
         document = _without_labels(document, others)
-        config, problems = build(Config, document, find(document.data))
+        config, problems = build_model(Config, document, find(document.data))
     if config is None or problems:
         return CheckedConfig(None, tuple(problems), ())
-    warnings = (ConfigProblem(document.line(where), where, text) for where, text in checks.warnings(document.data))
+    warnings = (ConfigProblem(document.line(where), where, text) for where, text in checks.find_warnings(document.data))
     return CheckedConfig(config, (), tuple(warnings))
 
 
@@ -296,12 +296,12 @@ def _without_labels(document: YamlDocument, names: Collection[str]) -> YamlDocum
     return document._replace(data=document.data | {"labels": labels}, problems=problems)
 
 
-def parse(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[str, ...]]:
+def parse_config(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[str, ...]]:
     """Check the text (`rules` are those of `check`), and return what `CheckedConfig.require_valid` does."""
-    return check(text, **rules).require_valid(path)
+    return check_config(text, **rules).require_valid(path)
 
 
-def schema() -> dict[str, Any]:
+def config_schema() -> dict[str, Any]:
     """JSON Schema of `ops.yml`, for editors. What one key says about another only `parse` checks."""
     draft = {"$schema": ConfigSchemaGenerator.schema_dialect}
     return draft | Config.model_json_schema(schema_generator=ConfigSchemaGenerator) | {"title": "ops.yml"}
@@ -318,7 +318,7 @@ def _named(what: str, name: str, known: Mapping[str, T], *, where: str) -> T:
     near = nearest_name(name, known)
     meant = f'; did you mean "{near}"?' if near else ""
     hint = f"Name one of: {', '.join(sorted(known))}."
-    raise ConfigError(f'no {what} "{shown(name)}" in {where}{meant}', reason=Reason.UNKNOWN_NAME, hint=hint)
+    raise ConfigError(f'no {what} "{quote_name(name)}" in {where}{meant}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
 def durable_object_token_names(config: Config) -> frozenset[str]:

@@ -11,31 +11,31 @@ from ops.config import strict_yaml
 from ops.config.strict_yaml import KeyPath
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 
 Finding = tuple[KeyPath, str]
 
 
-def at(value: Any, *keys: Any) -> Any:
+def get_nested(value: Any, *keys: Any) -> Any:
     for key in keys:
-        value = mapping(value).get(key) if isinstance(key, str) else None
+        value = as_mapping(value).get(key) if isinstance(key, str) else None
     return value
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def items(value: Any) -> tuple[Any, ...]:
+def as_items(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else ()
 
 
-def services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+def iter_services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
     """Of all environments, each with its path."""
-    for environment, holder in mapping(at(data, "environments")).items():
-        for name, service in mapping(at(holder, "services")).items():
+    for environment, holder in as_mapping(get_nested(data, "environments")).items():
+        for name, service in as_mapping(get_nested(holder, "services")).items():
             if isinstance(service, dict):
                 yield ("environments", environment, "services", name), service
 
@@ -57,7 +57,7 @@ SECRETS_OF_THE_RUN = {
 }
 
 
-def errors(
+def find_errors(
     data: Any,
     *,
     runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
@@ -71,7 +71,7 @@ def errors(
     services are, worker or pages; `by_label`: whether a label may start it. `labels`: names, in lower case, of the
     labels to compare with their runbooks; default: all.
     """
-    every = mapping(at(data, "labels"))
+    every = as_mapping(get_nested(data, "labels"))
     started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
     yield from _blanks(data, ())
     yield from find_name_errors(data)
@@ -83,28 +83,28 @@ def errors(
         yield from _runbooks(started, runbooks)
     secrets = _secrets(data)
     yield from find_probe_errors(data, secrets=secrets | _admin_tokens(data))
-    for path, service in services(data):
+    for path, service in iter_services(data):
         yield from _kinds(path, service)
-        for name, each in mapping(service.get("durable_objects")).items():
-            if isinstance(token := at(each, "token"), str) and token in secrets:
+        for name, each in as_mapping(service.get("durable_objects")).items():
+            if isinstance(token := get_nested(each, "token"), str) and token in secrets:
                 where = (*path, "durable_objects", name, "token")
                 yield where, "a secret of the run; no application gets one: name the variable of its own token"
-        for variable in mapping(at(service, "build", "env")).keys() & (secrets | _admin_tokens(data)):
+        for variable in as_mapping(get_nested(service, "build", "env")).keys() & (secrets | _admin_tokens(data)):
             yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
     yield from find_secret_errors(data, secrets=secrets)
     yield from find_runtime_errors(data)
 
 
-def warnings(data: Any) -> Iterator[Finding]:
+def find_warnings(data: Any) -> Iterator[Finding]:
     yield from _shared_access(data)
-    for path, service in services(data):
-        if not items(service.get("probes")):
+    for path, service in iter_services(data):
+        if not as_items(service.get("probes")):
             yield path, "no probes; without one no recovery of this service can be proved"
-    for index, contact in enumerate(items(at(data, "contacts"))):
-        for key, value in mapping(contact).items():
+    for index, contact in enumerate(as_items(get_nested(data, "contacts"))):
+        for key, value in as_mapping(contact).items():
             if _is_placeholder(value):
                 yield ("contacts", index, key), "still a placeholder; write what a person on call needs"
-    for index, login in enumerate(items(at(data, "responders"))):
+    for index, login in enumerate(as_items(get_nested(data, "responders"))):
         if login == "TBD":
             yield ("responders", index), "still a placeholder; write a GitHub login"
 
@@ -118,44 +118,44 @@ def _blanks(value: Any, path: KeyPath) -> Iterator[Finding]:
 
 
 def _approvals(data: Any) -> Iterator[Finding]:
-    if at(data, "github", "environments") is not False:
+    if get_nested(data, "github", "environments") is not False:
         return
-    for name, environment in mapping(at(data, "environments")).items():
-        if items(at(environment, "approval")):
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        if as_items(get_nested(environment, "approval")):
             text = "without environments GitHub asks no reviewer; leave it out, or use a plan that has environments"
             yield ("environments", name, "approval"), text
 
 
 def _labels(data: Any) -> Iterator[Finding]:
-    environments = mapping(at(data, "environments"))
-    for name, label in mapping(at(data, "labels")).items():
-        environment = at(label, "environment")
-        service = at(label, "params", "service")
-        services = mapping(at(environments, environment, "services"))
+    environments = as_mapping(get_nested(data, "environments"))
+    for name, label in as_mapping(get_nested(data, "labels")).items():
+        environment = get_nested(label, "environment")
+        service = get_nested(label, "params", "service")
+        services = as_mapping(get_nested(environments, environment, "services"))
         if not isinstance(environment, str):
             continue
         if environment not in environments:
-            text = f'no environment "{shown(environment)}"{did_you_mean(environment, environments)}'
+            text = f'no environment "{quote_name(environment)}"{did_you_mean(environment, environments)}'
             yield ("labels", name, "environment"), text
         elif isinstance(service, str) and service not in services:
-            text = f'no service "{shown(service)}" in {shown(environment)}{did_you_mean(service, services)}'
+            text = f'no service "{quote_name(service)}" in {quote_name(environment)}{did_you_mean(service, services)}'
             yield ("labels", name, "params", "service"), text
 
 
 def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Finding]:
     for name, label in labels.items():
         runbook, environment, called = (
-            at(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
+            get_nested(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
         )
-        service = mapping(at(data, "environments", environment, "services", called))
+        service = as_mapping(get_nested(data, "environments", environment, "services", called))
         kind = kinds.get(runbook) if isinstance(runbook, str) else None
         if kind and service.keys() & KINDS.keys() and kind not in service:
-            yield ("labels", name, "params", "service"), f"{shown(called)} has no {kind}, and {runbook} needs one"
+            yield ("labels", name, "params", "service"), f"{quote_name(called)} has no {kind}, and {runbook} needs one"
 
 
 def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) -> Iterator[Finding]:
     for name, label in labels.items():
-        runbook = at(label, "runbook")
+        runbook = get_nested(label, "runbook")
         if isinstance(runbook, str) and not by_label.get(runbook, True):
             why = "a label's job holds a token, and this one builds an old commit"
             yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
@@ -163,21 +163,21 @@ def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) 
 
 def _runbooks(labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]) -> Iterator[Finding]:
     for name, label in labels.items():
-        runbook, params = at(label, "runbook"), mapping(at(label, "params"))
+        runbook, params = get_nested(label, "runbook"), as_mapping(get_nested(label, "params"))
         if not isinstance(runbook, str):
             continue
         if runbook not in runbooks:
-            yield ("labels", name, "runbook"), f'no runbook "{shown(runbook)}"{did_you_mean(runbook, runbooks)}'
+            yield ("labels", name, "runbook"), f'no runbook "{quote_name(runbook)}"{did_you_mean(runbook, runbooks)}'
             continue
         known = runbooks[runbook]
         for parameter, value in params.items():
             if parameter not in known:
-                text = f'no parameter "{shown(parameter)}" of {runbook}{did_you_mean(parameter, known)}'
+                text = f'no parameter "{quote_name(parameter)}" of {runbook}{did_you_mean(parameter, known)}'
                 yield ("labels", name, "params", parameter), text
             elif not isinstance(value, known[parameter][0]):
                 yield (
                     ("labels", name, "params", parameter),
-                    f"{strict_yaml.kind(value)}; write {_WRITE[known[parameter][0]]}",
+                    f"{strict_yaml.describe_type(value)}; write {_WRITE[known[parameter][0]]}",
                 )
         for parameter, (_, is_needed) in known.items():
             if is_needed and parameter not in params:
@@ -197,7 +197,7 @@ def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _shared_access(data: Any) -> Iterator[Finding]:
     first: dict[str, str] = {}
-    for name, environment in mapping(at(data, "environments")).items():
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
         account, token = environment["account_id"], environment.get("token", DEFAULT_TOKEN)
         if account in first:
             text = f"the same account as {first[account]}; a mistake here reaches both, so use a separate one"
@@ -211,14 +211,14 @@ def _shared_access(data: Any) -> Iterator[Finding]:
 
 def _secrets(data: Any) -> set[str]:
     """Names of the secrets that the run itself holds."""
-    tokens = [at(environment, "token") for environment in mapping(at(data, "environments")).values()]
-    webhooks = [at(target, "webhook") for target in mapping(at(data, "notify")).values()]
+    tokens = [get_nested(environment, "token") for environment in as_mapping(get_nested(data, "environments")).values()]
+    webhooks = [get_nested(target, "webhook") for target in as_mapping(get_nested(data, "notify")).values()]
     return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | SECRETS_OF_THE_RUN
 
 
 def _admin_tokens(data: Any) -> set[str]:
-    objects = (mapping(service.get("durable_objects")) for _, service in services(data))
-    tokens = (at(each, "token") for found in objects for each in found.values())
+    objects = (as_mapping(service.get("durable_objects")) for _, service in iter_services(data))
+    tokens = (get_nested(each, "token") for found in objects for each in found.values())
     return {token for token in tokens if isinstance(token, str)}
 
 
@@ -227,14 +227,14 @@ def _is_placeholder(value: Any) -> bool:
 
 
 def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
-    return iter(value.items() if isinstance(value, dict) else enumerate(items(value)))
+    return iter(value.items() if isinstance(value, dict) else enumerate(as_items(value)))
 
 
 def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
     """`secrets` are those of the run itself."""
-    for name, environment in mapping(at(data, "environments")).items():
-        services = mapping(at(environment, "services"))
-        for secret, rule in mapping(at(environment, "secrets")).items():
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        services = as_mapping(get_nested(environment, "services"))
+        for secret, rule in as_mapping(get_nested(environment, "secrets")).items():
             path: KeyPath = ("environments", name, "secrets", secret)
             if secret in secrets or any(before + secret in secrets for before in (NEW_PREFIX, OLD_PREFIX)):
                 yield path, "a secret of the run, which no Worker may have; give the Worker's secret another name"
@@ -245,26 +245,26 @@ def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
 
 def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[Finding]:
     seen: set[str] = set()
-    for index, consumer in enumerate(items(at(rule, "consumers"))):
+    for index, consumer in enumerate(as_items(get_nested(rule, "consumers"))):
         if not isinstance(consumer, str):
             continue
         where = (*path, "consumers", index)
         if consumer not in services:
-            yield where, f'no service "{shown(consumer)}" in {path[1]}{did_you_mean(consumer, services)}'
-        elif "pages" in mapping(services[consumer]):
-            yield where, f"{shown(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
+            yield where, f'no service "{quote_name(consumer)}" in {path[1]}{did_you_mean(consumer, services)}'
+        elif "pages" in as_mapping(services[consumer]):
+            yield where, f"{quote_name(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
         elif consumer in seen:
-            yield where, f"{shown(consumer)} stands here twice; keep one"
+            yield where, f"{quote_name(consumer)} stands here twice; keep one"
         seen.add(consumer)
 
 
 def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
-    consumers = [each for each in items(at(rule, "consumers")) if isinstance(each, str)]
-    for consumer, requests in mapping(at(rule, "proofs")).items():
+    consumers = [each for each in as_items(get_nested(rule, "consumers")) if isinstance(each, str)]
+    for consumer, requests in as_mapping(get_nested(rule, "proofs")).items():
         where = (*path, "proofs", consumer)
         if consumer not in consumers:
-            yield where, f'no consumer "{shown(consumer)}" of this secret{did_you_mean(consumer, consumers)}'
-        for index, request in enumerate(items(requests)):
+            yield where, f'no consumer "{quote_name(consumer)}" of this secret{did_you_mean(consumer, consumers)}'
+        for index, request in enumerate(as_items(requests)):
             if isinstance(request, dict) and "version" not in request:
                 yield (*where, index), "a proof without version; write where the answer echoes the Worker's version"
 
@@ -272,119 +272,127 @@ def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
 def _useless(path: KeyPath, rule: Any) -> Iterator[Finding]:
     for kind, keys in _ONLY.items():
         for key in keys:
-            if key in mapping(rule) and at(rule, "rotate") != kind:
+            if key in as_mapping(rule) and get_nested(rule, "rotate") != kind:
                 yield (*path, key), f"only a secret with rotate: {kind} has it; leave it out"
 
 
 def find_runtime_errors(data: Any) -> Iterator[Finding]:
-    for name, environment in mapping(at(data, "environments")).items():
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
         path: KeyPath = ("environments", name, "runtime")
-        runtime = mapping(at(environment, "runtime"))
-        yield from _by_switch(path, runtime, mapping(at(environment, "services")))
+        runtime = as_mapping(get_nested(environment, "runtime"))
+        yield from _by_switch(path, runtime, as_mapping(get_nested(environment, "services")))
         if runtime:
-            yield from _service(path, runtime, mapping(at(environment, "services")))
+            yield from _service(path, runtime, as_mapping(get_nested(environment, "services")))
             yield from _names(path, runtime)
-            yield from _providers(path, runtime, mapping(at(environment, "secrets")))
+            yield from _providers(path, runtime, as_mapping(get_nested(environment, "secrets")))
 
 
 def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
-    called = at(runtime, "service")
+    called = get_nested(runtime, "service")
     if isinstance(called, str) and called not in services:
-        yield (*path, "service"), f'no service "{shown(called)}" in {path[1]}{did_you_mean(called, services)}'
-    elif isinstance(called, str) and "pages" in mapping(services[called]):
-        yield (*path, "service"), f"{shown(called)} has no worker, and only a Worker reads KV"
+        yield (*path, "service"), f'no service "{quote_name(called)}" in {path[1]}{did_you_mean(called, services)}'
+    elif isinstance(called, str) and "pages" in as_mapping(services[called]):
+        yield (*path, "service"), f"{quote_name(called)} has no worker, and only a Worker reads KV"
 
 
 def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
     """Only the service that reads the switches can be taken offline by one."""
     for name, service in services.items():
-        if at(service, "maintenance") == "switch" and (
-            at(runtime, "service") != name or not at(runtime, "switches", MAINTENANCE_SWITCH)
+        if get_nested(service, "maintenance") == "switch" and (
+            get_nested(runtime, "service") != name or not get_nested(runtime, "switches", MAINTENANCE_SWITCH)
         ):
             text = (
-                f"needs a runtime whose service is {shown(name)}, with a switch {MAINTENANCE_SWITCH}; "
+                f"needs a runtime whose service is {quote_name(name)}, with a switch {MAINTENANCE_SWITCH}; "
                 "write it, or edge here"
             )
             yield (path[0], path[1], "services", name, "maintenance"), text
 
 
 def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
-    names = [each for each in items(at(runtime, "limits", "names")) if isinstance(each, str)]
+    names = [each for each in as_items(get_nested(runtime, "limits", "names")) if isinstance(each, str)]
     for index, name in enumerate(names):
         if name in names[:index]:
-            yield (*path, "limits", "names", index), f"{shown(name)} stands here twice; keep one"
-    for name in mapping(at(runtime, "limits", "raises")):
+            yield (*path, "limits", "names", index), f"{quote_name(name)} stands here twice; keep one"
+    for name in as_mapping(get_nested(runtime, "limits", "raises")):
         if name not in names:
-            yield (*path, "limits", "raises", name), f'no limit "{shown(name)}" among names{did_you_mean(name, names)}'
+            yield (
+                (*path, "limits", "raises", name),
+                f'no limit "{quote_name(name)}" among names{did_you_mean(name, names)}',
+            )
 
 
 def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
     """The states of the two switches that the contract fixes, and who is behind a provider's name."""
-    order = [each for each in items(at(runtime, "ai", "order")) if isinstance(each, str)]
+    order = [each for each in as_items(get_nested(runtime, "ai", "order")) if isinstance(each, str)]
     wanted = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
     for name, states in wanted.items():
-        switch = at(runtime, "switches", name)
-        if isinstance(switch, dict) and list(items(at(switch, "states"))) != states:
+        switch = get_nested(runtime, "switches", name)
+        if isinstance(switch, dict) and list(as_items(get_nested(switch, "states"))) != states:
             yield (*path, "switches", name, "states"), f"not those of {name}; write [{', '.join(states)}], with quotes"
-    if order and AI_SWITCH not in mapping(at(runtime, "switches")):
+    if order and AI_SWITCH not in as_mapping(get_nested(runtime, "switches")):
         yield (
             (*path, "ai"),
             f"a switch named {AI_SWITCH} is missing under switches, with the states auto, {', '.join(order)}, off",
         )
-    for provider, secret in mapping(at(runtime, "ai", "keys")).items():
+    for provider, secret in as_mapping(get_nested(runtime, "ai", "keys")).items():
         where = (*path, "ai", "keys", provider)
         if provider not in order:
-            yield where, f'no provider "{shown(provider)}" in order{did_you_mean(provider, order)}'
-        elif isinstance(secret, str) and not at(secrets, secret, "provider"):
-            yield where, f"{shown(secret)} stands under secrets without a provider, or not at all; name one that has it"
+            yield where, f'no provider "{quote_name(provider)}" in order{did_you_mean(provider, order)}'
+        elif isinstance(secret, str) and not get_nested(secrets, secret, "provider"):
+            yield (
+                where,
+                f"{quote_name(secret)} has no provider under secrets; name a secret that has one",
+            )
 
 
 def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
     """`secrets`: names of variables that no program and no page ever gets."""
-    for path, service in services(data):
+    for path, service in iter_services(data):
         yield from _browsers_alone(path, service)
         names: set[str] = set()
         yield from _probes(path, service, secrets=secrets, names=names)
-        for name, each in mapping(service.get("durable_objects")).items():
+        for name, each in as_mapping(service.get("durable_objects")).items():
             yield from _probes((*path, "durable_objects", name), each, secrets=secrets, names=names)
-    for environment, holder in mapping(at(data, "environments")).items():
+    for environment, holder in as_mapping(get_nested(data, "environments")).items():
         yield from _of_switches(("environments", environment, "runtime", "switches"), holder, secrets=secrets)
 
 
 def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Iterator[Finding]:
     """Only one switch is set at a time, so two of them may have probes of the same name."""
-    service = at(environment, "services", at(environment, "runtime", "service"))
-    beside = {name for probe in items(at(service, "probes")) if isinstance(name := at(probe, "name"), str)}
-    for name, switch in mapping(at(environment, "runtime", "switches")).items():
-        if name == MAINTENANCE_SWITCH and items(at(switch, "probes")):
+    service = get_nested(environment, "services", get_nested(environment, "runtime", "service"))
+    beside = {
+        name for probe in as_items(get_nested(service, "probes")) if isinstance(name := get_nested(probe, "name"), str)
+    }
+    for name, switch in as_mapping(get_nested(environment, "runtime", "switches")).items():
+        if name == MAINTENANCE_SWITCH and as_items(get_nested(switch, "probes")):
             yield (*path, name, "probes"), "never asked, for what is closed is not well; leave them out"
         yield from _probes((*path, name), switch, secrets=secrets, names=set(beside))
 
 
 def _browsers_alone(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
-    if (all_of_them := items(service.get("probes"))) and all("browser" in mapping(each) for each in all_of_them):
+    if (all_of_them := as_items(service.get("probes"))) and all("browser" in as_mapping(each) for each in all_of_them):
         text = "a browser is started when all other probes are healthy, and there is none; write an http or page probe"
         yield (*path, "probes"), text
 
 
 def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[Finding]:
     """`names`: of the probes that are asked beside these, which are added."""
-    for index, probe in enumerate(items(at(holder, "probes"))):
-        name = at(probe, "name")
+    for index, probe in enumerate(as_items(get_nested(holder, "probes"))):
+        name = get_nested(probe, "name")
         if isinstance(name, str) and name in names:
             yield (*path, "probes", index, "name"), "another probe of this service has this name; write a different one"
         names |= {name} if isinstance(name, str) else set()
-        for position, variable in enumerate(items(at(probe, "command", "environment"))):
+        for position, variable in enumerate(as_items(get_nested(probe, "command", "environment"))):
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "command", "environment", position)
                 yield where, "a secret of the run; a probe's command never gets one: leave it out"
         for kind in ("http", "page"):
-            for header, variable in mapping(at(probe, kind, "request_headers")).items():
+            for header, variable in as_mapping(get_nested(probe, kind, "request_headers")).items():
                 if isinstance(variable, str) and variable in secrets:
                     where = (*path, "probes", index, kind, "request_headers", header)
                     yield where, "a secret of the run; no probe ever sends one: name a variable for this header alone"
-        for position, step in enumerate(items(at(probe, "browser", "steps"))):
-            variable = at(step, "fill", "variable")
+        for position, step in enumerate(as_items(get_nested(probe, "browser", "steps"))):
+            variable = get_nested(step, "fill", "variable")
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "browser", "steps", position, "fill", "variable")
                 yield where, "a secret of the run; no page ever gets one: name the variable of a login for tests"
@@ -411,12 +419,12 @@ def find_name_errors(data: Any) -> Iterator[Finding]:
         if not isinstance(name, str) or (len(path) > 3 and name in SECRETS_OF_THE_RUN):
             continue  # the checks of probes and of Durable Objects name those
         if name in RESERVED | OF_STEPS or name.startswith(RESERVED_BEGINNINGS):
-            yield path, f'"{shown(name)}" has another meaning in a job; name a secret of its own'
+            yield path, f'"{quote_name(name)}" has another meaning in a job; name a secret of its own'
 
 
 def _label_names(data: Any) -> Iterator[Finding]:
     first: dict[str, str] = {}
-    for name in mapping(at(data, "labels")):
+    for name in as_mapping(get_nested(data, "labels")):
         if not name or len(name) > LONGEST_LABEL:
             continue
         folded, path = name.casefold(), ("labels", name)
@@ -429,33 +437,33 @@ def _label_names(data: Any) -> Iterator[Finding]:
         elif not name.startswith(STARTS) or name == STARTS:
             yield path, f"starts nothing: a label that starts a runbook begins with {STARTS}"
         elif folded in first:
-            yield path, f"is {shown(first[folded])} to GitHub, which ignores case; rename one of them"
+            yield path, f"is {quote_name(first[folded])} to GitHub, which ignores case; rename one of them"
         first.setdefault(folded, name)
 
 
 def _variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
     """Of every variable that a job gets from a secret: its path and its name."""
-    for name, environment in mapping(at(data, "environments")).items():
-        yield ("environments", name, "token"), at(environment, "token")
-    for name, target in mapping(at(data, "notify")).items():
-        yield ("notify", name, "webhook"), at(target, "webhook")
-    for path, service in services(data):
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        yield ("environments", name, "token"), get_nested(environment, "token")
+    for name, target in as_mapping(get_nested(data, "notify")).items():
+        yield ("notify", name, "webhook"), get_nested(target, "webhook")
+    for path, service in iter_services(data):
         yield from _variables_of_probes(path, service)
-        for name, each in mapping(service.get("durable_objects")).items():
-            yield (*path, "durable_objects", name, "token"), at(each, "token")
+        for name, each in as_mapping(service.get("durable_objects")).items():
+            yield (*path, "durable_objects", name, "token"), get_nested(each, "token")
             yield from _variables_of_probes((*path, "durable_objects", name), each)
-    for name, environment in mapping(at(data, "environments")).items():
-        for switch, each in mapping(at(environment, "runtime", "switches")).items():
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        for switch, each in as_mapping(get_nested(environment, "runtime", "switches")).items():
             yield from _variables_of_probes(("environments", name, "runtime", "switches", switch), each)
 
 
 def _variables_of_probes(path: KeyPath, holder: Any) -> Iterator[tuple[KeyPath, Any]]:
-    for index, probe in enumerate(items(at(holder, "probes"))):
+    for index, probe in enumerate(as_items(get_nested(holder, "probes"))):
         where = (*path, "probes", index)
-        for position, name in enumerate(items(at(probe, "command", "environment"))):
+        for position, name in enumerate(as_items(get_nested(probe, "command", "environment"))):
             yield (*where, "command", "environment", position), name
         for kind in ("http", "page"):
-            for header, name in mapping(at(probe, kind, "request_headers")).items():
+            for header, name in as_mapping(get_nested(probe, kind, "request_headers")).items():
                 yield (*where, kind, "request_headers", header), name
-        for position, step in enumerate(items(at(probe, "browser", "steps"))):
-            yield (*where, "browser", "steps", position, "fill", "variable"), at(step, "fill", "variable")
+        for position, step in enumerate(as_items(get_nested(probe, "browser", "steps"))):
+            yield (*where, "browser", "steps", position, "fill", "variable"), get_nested(step, "fill", "variable")

@@ -41,7 +41,7 @@ def format_params(params: Mapping[str, Any]) -> str:
     return " ".join(f"{k}={','.join(v) if isinstance(v, tuple | list) else v}" for k, v in params.items())
 
 
-def ways(config: "Config", runbooks: Iterable[RunbookFacts]) -> Iterator[RecoveryOption]:
+def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) -> Iterator[RecoveryOption]:
     """Of each service in the environments that its labels name, else in all that have it.
 
     Those with a label first, in the order of the labels.

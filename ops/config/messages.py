@@ -8,9 +8,9 @@ from pydantic import BaseModel, RootModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ops.config.strict_yaml import MAX_PROBLEMS, ConfigProblem, KeyPath, YamlDocument, kind
+from ops.config.strict_yaml import MAX_PROBLEMS, ConfigProblem, KeyPath, YamlDocument, describe_type
 from ops.config.types import PATTERNS
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -23,7 +23,7 @@ _WANTED = {
 }
 
 
-def build(
+def build_model(
     root: type[M], document: YamlDocument, findings: Iterable[tuple[KeyPath, str]]
 ) -> tuple[M | None, list[ConfigProblem]]:
     """The model, and every problem. At each place the first one found is kept: the reader's is nearest to the cause.
@@ -53,14 +53,14 @@ def _validated(root: type[M], document: YamlDocument) -> tuple[M | None, list[Er
     return None, [detail for detail in details if detail["type"] != "too_short" or not detail["input"]]
 
 
-def lines(path: str, problems: Iterable[ConfigProblem]) -> tuple[str, ...]:
+def format_problems(path: str, problems: Iterable[ConfigProblem]) -> tuple[str, ...]:
     """In the order of the file, each like `ops.yml:14 labels.x.runbook: missing; add it`."""
     ordered = sorted(problems, key=lambda problem: problem.line)
     return tuple(f"{path}:{line}{_place(where)}: {text}" for line, where, text in ordered)
 
 
 def _place(path: KeyPath) -> str:
-    steps = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path)
+    steps = (f"[{part}]" if isinstance(part, int) else f".{quote_name(part)}" for part in path)
     return f" {''.join(steps).removeprefix('.')}" if path else ""
 
 
@@ -71,7 +71,7 @@ def _problem(root: type[BaseModel], document: YamlDocument, error: ErrorDetails)
 
 def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
     context = error.get("ctx", {})
-    what = kind(error["input"])
+    what = describe_type(error["input"])
     match error["type"]:
         case "missing":
             return "missing; add it"

@@ -77,7 +77,7 @@ class YamlDocument(NamedTuple):
         return _line_of(self.lines, path)
 
 
-def read(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
+def read_yaml(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
     """Read `text`. A file's bytes that are not UTF-8 must arrive as `errors="surrogateescape"` makes them."""
     reader = _Reader()
     data = None
@@ -93,7 +93,7 @@ def read(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
     return YamlDocument(None, reader.lines, tuple(reader.problems), complete=False)
 
 
-def kind(value: Any) -> str:
+def describe_type(value: Any) -> str:
     """What a value is to a person writing YAML. Never the value: it may be a secret in the wrong place."""
     if value is None:
         return "empty"

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from ops.config.strict_yaml import kind
+from ops.config.strict_yaml import describe_type
 from ops.core.duration import DURATION_PATTERN, parse_duration, unparse_duration
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 SWITCH = r"^[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}$"
@@ -72,7 +72,7 @@ def _never_a_value(name: str) -> str:
 
 def _one_value(value: Any) -> Any:
     if isinstance(value, dict | tuple):
-        raise ValueError(f"{kind(value)}; write one value")  # noqa: TRY004 - pydantic collects these
+        raise ValueError(f"{describe_type(value)}; write one value")  # noqa: TRY004 - pydantic collects these
     return value
 
 
@@ -80,7 +80,7 @@ def _parameter_value(value: Any) -> Any:
     if isinstance(value, float | dict | None) or (
         isinstance(value, tuple) and not all(isinstance(v, str) for v in value)
     ):
-        raise ValueError(f"{kind(value)}; write text, a whole number, true, false or a list of texts")
+        raise ValueError(f"{describe_type(value)}; write text, a whole number, true, false or a list of texts")
     return value
 
 
@@ -94,7 +94,7 @@ def _regular(value: str) -> str:
         with warnings.catch_warnings(action="error"):
             re.compile(value)
     except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise ValueError(f"not a regular expression ({shown(str(error))}); write one of Python's") from None
+        raise ValueError(f"not a regular expression ({quote_name(str(error))}); write one of Python's") from None
     return value
 
 

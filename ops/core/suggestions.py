@@ -29,7 +29,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     Of several names that begin as typed, each one is named.
     """
-    names = sorted(shown(each) for each in known)
+    names = sorted(quote_name(each) for each in known)
     near = _beginnings(name, names) or [nearest_name(name, names)]
     if near[0]:
         meant = " or ".join(f'"{each}"' for each in near[:_MOST])
@@ -37,7 +37,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; there is none"
 
 
-def shown(name: str) -> str:
+def quote_name(name: str) -> str:
     """`name` on one line of at most 60 characters, and hidden where it looks like a secret in the wrong place."""
     if _LIKE_A_SECRET.search(name[:_SEARCHED]):
         return "(hidden)"

@@ -71,7 +71,7 @@ class SandboxClock:
         return json.loads(told)
 
 
-def now(environ: Mapping[str, str]) -> datetime:
+def current_time(environ: Mapping[str, str]) -> datetime:
     """A sandbox's clock counts only beside a sandbox's GitHub: else it would make old events young."""
     url = environ.get("OPS_CLOCK_URL")
     if not url:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def start(call: Callable[[], T]) -> Future[T]:
+def start_call(call: Callable[[], T]) -> Future[T]:
     future: Future[T] = Future()
 
     def fulfil() -> None:
@@ -57,7 +57,7 @@ def run_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """All results in order, or the first error in order. The caller bounds how many."""
     if len(calls) == 1:
         return [calls[0]()]
-    return [future.result() for future in [start(call) for call in calls]]
+    return [future.result() for future in [start_call(call) for call in calls]]
 
 
 def run_parallel_mixed(calls: Sequence[Callable[[], Any]]) -> list[Any]:

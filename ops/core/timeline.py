@@ -61,7 +61,7 @@ def to_json_line(data: Mapping[str, Any]) -> str:
     return json.dumps(data, ensure_ascii=False).replace("##[", "##\\u005b")
 
 
-def from_json(data: Mapping[str, Any]) -> RunEvent:
+def event_from_json(data: Mapping[str, Any]) -> RunEvent:
     """The reverse of `to_json`, also of an older program. Raises KeyError and ValueError on anything else."""
     kind, text = EventKind(data["kind"]), str(data["text"])
     return RunEvent(

@@ -20,7 +20,7 @@ from ops.app.run import read_config
 from ops.core.clock import format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.redaction import Redactor
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.system_clock import SystemClock
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import (
@@ -91,7 +91,7 @@ def names() -> tuple[str, ...]:
 def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
     if name not in names():
-        raise ConfigError(f'no drill "{shown(name)}"{did_you_mean(name, names())}', reason=Reason.UNKNOWN_NAME)
+        raise ConfigError(f'no drill "{quote_name(name)}"{did_you_mean(name, names())}', reason=Reason.UNKNOWN_NAME)
     if drill.github_fails and drill.trigger is None:
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     config, _ = read_config(drill.config)
@@ -215,7 +215,7 @@ def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
 
     try:
         if edge == "workerd":
-            node.install()
+            node.install_packages()
         return parse(switches)
     except (node.MissingTool, ValueError) as error:
         raise ConfigError(str(error)) from None

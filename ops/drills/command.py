@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.run import program
+from ops.app.run import program_name
 from ops.core.errors import Decision
 from ops.tools import process
 
@@ -70,7 +70,7 @@ def run(
     for name, value in {**where, **params}.items():
         wanted += [f"--{name.replace('_', '-')}", as_text(value)]
     wanted += ["--reason", "drill", "--yes", "--json"]
-    say(f"$ {program(os.environ)} {' '.join(wanted)}")
+    say(f"$ {program_name(os.environ)} {' '.join(wanted)}")
     wanted += ["--config", str(place.config), "--requested-at", place.sandbox.clock.now().isoformat()]
     argv, variables = started(place, wanted, environ or {})
     with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
@@ -110,7 +110,7 @@ def _as_github_serves_it(log: list[str], place: Place, folder: Path) -> str:
 
 def ops(place: Place, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
     """Another command, and what it said."""
-    say(f"$ {program(os.environ)} {' '.join(arguments)}")
+    say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
     argv, variables = started(place, [*arguments, "--config", str(place.config)], environ)
     done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
     say((done.stdout or done.stderr).strip())
@@ -119,6 +119,6 @@ def ops(place: Place, arguments: Sequence[str], say: Say, *, environ: Mapping[st
 def started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of a command of ours."""
     environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
-    environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": program(os.environ)}
+    environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": program_name(os.environ)}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, RootModel, model_validator
 
-from ops.config.messages import build, lines
-from ops.config.strict_yaml import read
+from ops.config.messages import build_model, format_problems
+from ops.config.strict_yaml import read_yaml
 from ops.config.types import ConfigModel
 from ops.core.errors import ConfigError
 
@@ -55,12 +55,12 @@ class _File(RootModel[Annotated[tuple[Rule, ...], Field(min_length=1, max_length
 
 def parse(text: str, *, path: str) -> tuple[Rule, ...]:
     """Return the rules of a YAML or JSON text. Raises ConfigError with every problem and its line."""
-    model, problems = build(_File, read(text), ())
+    model, problems = build_model(_File, read_yaml(text), ())
     if model is None or problems:
         raise ConfigError(
             f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
             hint="Correct every line named here: docs/reference/sandbox.md lists the fields of a rule.",
-            problems=lines(path, problems),
+            problems=format_problems(path, problems),
         )
     return model.root
 

@@ -115,8 +115,8 @@ def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entr
         for namespace in sandbox.kv.namespaces:
             settings = folder / "wrangler.jsonc"
             settings.write_text(re.sub(r'("OPS_RUNTIME", "id": )"\w+"', rf'\1"{namespace}"', settings.read_text()))
-        environ = {**process.clean_environment(os.environ), **sandbox.environ(), **node.QUIET, "HOME": home}
-        argv = [*node.wrangler(), "deploy", entry, *named]
+        environ = {**process.clean_environment(os.environ), **sandbox.environ(), **node.QUIET_WRANGLER, "HOME": home}
+        argv = [*node.wrangler_command(), "deploy", entry, *named]
         done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
@@ -141,7 +141,7 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     """The example site in a repository, where `build` looks for it. Only the bad release was ever deployed."""
     built_in = service.require_build().folder
     try:
-        node.install()
+        node.install_packages()
     except node.MissingTool as error:
         raise ConfigError(str(error)) from None
     tree = folder / SOURCE / built_in

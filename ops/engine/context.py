@@ -120,7 +120,7 @@ class RequestInfo:
     actor: str
     """The name on GitHub, or on this machine."""
     incident: int | None = None
-    began: datetime | None = None
+    incident_began: datetime | None = None
     """The start of the incident as a person stated it: it may warn and never chooses."""
     requested_at: datetime | None = None
     """When it was requested, unless by this command: what happened since counts."""
@@ -150,9 +150,9 @@ class Context(Generic[P]):
     previous_runs: "Callable[[], Callable[[], PreviousRuns]]"
     """Begin to read the records of earlier runs on the incident. The answer waits within bounds. At most it makes a
     run stricter."""
-    kinds: "Callable[[], Mapping[str, str]]"
+    service_kinds: "Callable[[], Mapping[str, str]]"
     """Runbook → the key that its services have in ops.yml."""
-    program: tuple[str, ...] = ("ops",)
+    command_prefix: tuple[str, ...] = ("ops",)
     """How the command line was reached, and the options that it needs to be reached again."""
 
     @cached_property
@@ -168,5 +168,5 @@ class Context(Generic[P]):
             "incident": self.request.incident,
         }
         given = {**where, **params}
-        program, *extra = self.program
+        program, *extra = self.command_prefix
         return SuggestedCommand(build_command(program, runbook, given, *extra), describe_button(runbook, given))

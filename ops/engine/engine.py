@@ -36,7 +36,7 @@ from ops.core.result import (
     plan_to_json,
     planned_outcome,
 )
-from ops.core.threads import start
+from ops.core.threads import start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
 from ops.engine.context import Context
@@ -185,7 +185,7 @@ class Engine:
         self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
         failing = runbook.probes(ctx, None)
-        before = start(lambda: self.prober.run_round(failing))
+        before = start_call(lambda: self.prober.run_round(failing))
         plan = run.plan = runbook.preflight(ctx)
         ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
         options.show_plan(plan)

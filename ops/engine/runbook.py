@@ -76,7 +76,9 @@ def require_service(ctx: Context[Any], kind: str) -> "Service":
     service = ctx.environment.service(ctx.params.service)
     if service.kind == kind:
         return service
-    otherwise = ", ".join(f"`{ctx.program[0]} {name}`" for name, of in ctx.kinds().items() if of == service.kind)
+    otherwise = ", ".join(
+        f"`{ctx.command_prefix[0]} {name}`" for name, of in ctx.service_kinds().items() if of == service.kind
+    )
     others = [name for name, other in ctx.environment.services.items() if other.kind == kind]
     raise ConfigError(
         f"{service.name} is a service with {service.kind}, and this needs one with {kind}",

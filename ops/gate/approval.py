@@ -13,7 +13,7 @@ from ops.core import system_clock
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 from ops.gate.outcomes import Refusal, Request
 from ops.github import actions, permissions
 
@@ -59,12 +59,14 @@ def refuse_unapproved(
     if approval.attempt is not None and approval.attempt != attempt:
         raise _unapproved(f"the gate approved attempt {approval.attempt or 'none'}, and this is attempt {attempt}")
     if approval.runbook is not None and approval.runbook != runbook:
-        raise _unapproved(f'the gate approved "{shown(approval.runbook)}", and this job runs {runbook}')
+        raise _unapproved(f'the gate approved "{quote_name(approval.runbook)}", and this job runs {runbook}')
     if approval.environment is not None and approval.environment != environment:
-        raise _unapproved(f'the gate approved "{shown(approval.environment)}", and this job is for "{environment}"')
+        raise _unapproved(
+            f'the gate approved "{quote_name(approval.environment)}", and this job is for "{environment}"'
+        )
     needed = github_environment or NO_ENVIRONMENT
     if approval.github_environment is not None and approval.github_environment != needed:
-        there = shown(approval.github_environment)
+        there = quote_name(approval.github_environment)
         raise _unapproved(f'{runbook} needs the GitHub environment "{needed}", and this job is for "{there}"')
 
 
@@ -97,7 +99,7 @@ def reviewed(
         raise _unreviewed(f"GitHub does not say whether it was approved ({why})") from None
     if found is None:
         raise _unreviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
-    age = system_clock.now(environ) - found.began
+    age = system_clock.current_time(environ) - found.began
     if not -MAX_CLOCK_SKEW <= age <= APPROVAL_HOLDS:
         late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
         ago = format_duration(age.total_seconds())

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ops import __version__
 from ops.app import registry
-from ops.app.run import program, read_config
+from ops.app.run import program_name, read_config
 from ops.core import system_clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
-from ops.core.threads import start
+from ops.core.threads import start_call
 from ops.gate import approval, events, form, outcomes, refusals
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
@@ -115,7 +115,7 @@ class Gate:
             ref=actions.variable(self.environ, "GITHUB_REF"),
             run_attempt=actions.attempt(self.environ),
             actor=self._actor,
-            now=system_clock.now(self.environ),
+            now=system_clock.current_time(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
             allows_closed_incident=registry.allows_closed_incident,
         )
@@ -160,7 +160,7 @@ class Gate:
         began, refusal = (request.began, None) if request.label else self._looked_at(request)
         if refusal is not None:
             return self._refuse(refusal)
-        ends_by = latest_end(request, self.config, system_clock.now(self.environ))
+        ends_by = latest_end(request, self.config, system_clock.current_time(self.environ))
         self._write(
             go="true",
             report="true" if request.incident else "false",
@@ -187,14 +187,14 @@ class Gate:
         if number is None:
             return None, None
         try:
-            issue = start(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+            issue = start_call(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
             return None, None
         if (refusal := _refused_there(request, issue)) is not None:
             return None, refusal
-        return form.began(issue.body, now=system_clock.now(self.environ)), None
+        return form.began(issue.body, now=system_clock.current_time(self.environ)), None
 
     def _refused_again(self, request: outcomes.Request) -> outcomes.Refusal | None:
         """Of a further attempt: GitHub must say that the incident is open, and that nothing changed since."""
@@ -213,7 +213,9 @@ class Gate:
         number, at, by = request.incident, request.requested_at, request.sender
         assert number is not None
         try:
-            found = start(lambda: triggers.labels_put_on(self.repository, number, at, by)).result(timeout=ISSUE_WAIT)
+            found = start_call(lambda: triggers.labels_put_on(self.repository, number, at, by)).result(
+                timeout=ISSUE_WAIT
+            )
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: whether two labels were put on at once is not known ({why})")
@@ -236,7 +238,7 @@ class Gate:
     def _is_gone(self, number: int) -> bool:
         """Whether GitHub says that it is no issue of this repository. If it says nothing, the recovery goes on."""
         try:
-            issue = start(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+            issue = start_call(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError):
             return False
         return issue.state == "missing"
@@ -356,7 +358,7 @@ class Gate:
         if request is None:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
-        return refusals.commands(program(self.environ), request.runbook, {**request.params, **where})
+        return refusals.commands(program_name(self.environ), request.runbook, {**request.params, **where})
 
     def _record(self, refusal: outcomes.Refusal, message: str) -> RunRecord:
         """For the report: that it was asked for, and refused."""
@@ -367,7 +369,7 @@ class Gate:
             environment=refusal.request.environment if refusal.request else "",
             decision=Decision.REFUSED.value,
             reason=refusal.reason.value,
-            rows=(RecordRow(system_clock.now(self.environ), "refused", message),),
+            rows=(RecordRow(system_clock.current_time(self.environ), "refused", message),),
             program=__version__,
         )
 

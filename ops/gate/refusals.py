@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core import next_step
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
-from ops.core.suggestions import nearest_name, shown
+from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.outcomes import Job, Refusal, Request
@@ -175,7 +175,7 @@ Values = Mapping[str, str]
 
 
 def plain(text: str, values: Values) -> str:
-    return text.format_map({name: f'"{shown(value)}"' for name, value in values.items()})
+    return text.format_map({name: f'"{quote_name(value)}"' for name, value in values.items()})
 
 
 def comment(*, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ def latest_end(request: Request, config: "Config", now: datetime) -> datetime | 
 
 def refuse_late_end(environ: Mapping[str, str], latest: datetime | None, command: str) -> None:
     """Raise Refused if the job that ends a state starts too late: somebody may have decided otherwise since."""
-    if latest is not None and system_clock.now(environ) > latest:
+    if latest is not None and system_clock.current_time(environ) > latest:
         raise Refused(
             f"this job may start until {format_utc(latest)}, and that is over",
             reason=Reason.REQUEST_TOO_OLD,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor, Secret
-from ops.core.threads import TimeBudget, start
+from ops.core.threads import TimeBudget, start_call
 from ops.github import actions
 from ops.github.client import failures, requester
 
@@ -79,7 +79,7 @@ class AppTokens:
         with self._lock:
             making = self._made.get(repository)
             if making is None or (making.done() and making.exception() is not None):
-                making = self._made[repository] = start(partial(self._make, repository))
+                making = self._made[repository] = start_call(partial(self._make, repository))
         try:
             return making.result(timeout=MAKE_WAIT).reveal()
         except TimeoutError:
@@ -92,7 +92,7 @@ class AppTokens:
         with self._lock:
             made, self._made = self._made, {}
         budget = TimeBudget(REVOKE_WAIT)
-        revoking = [(repository, start(partial(self._revoke, making))) for repository, making in made.items()]
+        revoking = [(repository, start_call(partial(self._revoke, making))) for repository, making in made.items()]
         for repository, future in revoking:
             try:
                 future.result(timeout=budget.rest())

@@ -61,19 +61,19 @@ class CommittedFile:
 
     def _by_git(self) -> Commits:
         branch = self._git.default_branch()
-        tip, head = self._git.branch(branch), self._head()
-        own = self._git.newest(head, self._name)
-        newest = self._git.newest(tip, self._name) if tip else None
+        tip, head = self._git.branch_head(branch), self._head()
+        own = self._git.newest_commit_touching(head, self._name)
+        newest = self._git.newest_commit_touching(tip, self._name) if tip else None
         if own is None or newest is None:
             raise _unknown(f"no commit of {branch} here has {self._name}", "Commit it, merge it, and fetch.")
         return Commits(own, newest, f"git, as fetched last from {branch}")
 
     def _head(self) -> str:
         """Of this checkout, whose file is the committed one."""
-        commit = self._git.commit("HEAD")
+        commit = self._git.find_commit("HEAD")
         if commit is None:
             raise git.GitError(f"{self._folder} has no commit")
-        if self._git.file(commit.sha, self._name) != self.text():
+        if self._git.read_file(commit.sha, self._name) != self.text():
             raise _unknown(
                 f"{self._name} here is not as it was committed",
                 "Open a pull request with the change; what is merged counts.",

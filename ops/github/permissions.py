@@ -92,7 +92,7 @@ def current_responders(repository: "Repository") -> tuple[str, ...]:
     except ProviderError as error:
         raise ProviderError(f"{problem}: {error.message}", reason=error.reason) from None
     text = "" if isinstance(found, list) else found.decoded_content.decode("utf-8", errors="surrogateescape")
-    data = strict_yaml.read(text).data
+    data = strict_yaml.read_yaml(text).data
     listed = data.get("responders", ()) if isinstance(data, dict) else None
     if not isinstance(listed, tuple) or not all(isinstance(login, str) for login in listed):
         raise ProviderError(problem, reason=Reason.MALFORMED_ANSWER)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ops.app.registry import list_runbook_facts, parameter_types
-from ops.app.run import RUNS, program, reached, read_config
-from ops.config.labels import RecoveryOption, format_params, ways
+from ops.app.run import RUNS, command_prefix, program_name, read_config
+from ops.config.labels import RecoveryOption, format_params, list_recovery_options
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand, build_command, describe_button
 from ops.core.redaction import Redactor
 from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
 from ops.core.run_summary import RunSummary
-from ops.core.timeline import RunEvent, from_json
+from ops.core.timeline import RunEvent, event_from_json
 from ops.github.client import CHECK, connect, failures
 from ops.render.terminal import to_one_line
 
@@ -106,7 +106,7 @@ def opened(
     if service not in names:
         hint = f"Services: {', '.join(sorted(names))}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
-    found = [way for way in ways(settings, list_runbook_facts()) if way.service == service]
+    found = [way for way in list_recovery_options(settings, list_runbook_facts()) if way.service == service]
     at = datetime.now(UTC)
 
     def body(number: str) -> str:
@@ -116,9 +116,9 @@ def opened(
             severity=severity,
             seen="",
             at=at,
-            ways=tuple(_shown(way, reached(environ, config), number) for way in found),
+            ways=tuple(_shown(way, command_prefix(environ, config), number) for way in found),
             number=number,
-            program=program(environ),
+            program=program_name(environ),
         )
 
     with failures(CHECK):
@@ -214,7 +214,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _event(data: Any, redactor: Redactor) -> RunEvent:
-    event = from_json(redactor.data(data))
+    event = event_from_json(redactor.data(data))
     if data["schema"] != 1 or not math.isfinite(event.seconds):
         raise ValueError
     return event

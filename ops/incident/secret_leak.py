@@ -52,7 +52,7 @@ def told(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> T
     """None where the event reports no leak. Raises ConfigError where it cannot be read, Refused, ProviderError."""
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
-    now = system_clock.now(environ)
+    now = system_clock.current_time(environ)
     leak = _read(config, environ, now)
     if leak is None:
         return None

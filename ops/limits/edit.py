@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ops.config.strict_yaml import read
+from ops.config.strict_yaml import read_yaml
 from ops.core.clock import format_rfc3339
 from ops.core.errors import Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
@@ -113,7 +113,7 @@ def _last(text: str, node: Any) -> int:
 
 
 def _is_as_meant(before: str, after: str, wanted: Mapping[str, Temporary]) -> bool:
-    was, found = read(before), read(after)
+    was, found = read_yaml(before), read_yaml(after)
     if found.problems or not found.complete:
         return False
     meant = {**was.data, **{name: {**was.data[name], "temporary": None} for name in wanted}}

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJsonSchema
 
-from ops.config.messages import build, lines
-from ops.config.strict_yaml import ConfigProblem, KeyPath, read
+from ops.config.messages import build_model, format_problems
+from ops.config.strict_yaml import ConfigProblem, KeyPath, read_yaml
 from ops.config.types import ConfigModel, Text
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.errors import ConfigError
@@ -89,17 +89,17 @@ def parse(
     `names` are those that ops.yml knows. With a `base` what is new against it is held to the rules for a change;
     without one a temporary limit that is past is a warning only.
     """
-    document = read(text)
+    document = read_yaml(text)
     found = [*_findings(document.data, names, now, base)] if document.complete else []
-    model, problems = build(_File, document, [(where, text) for where, text, is_wrong in found if is_wrong])
+    model, problems = build_model(_File, document, [(where, text) for where, text, is_wrong in found if is_wrong])
     if model is None or problems:
         raise ConfigError(
             f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
             hint="Correct every line named here, then run `ops limits plan`.",
-            problems=lines(path, problems),
+            problems=format_problems(path, problems),
         )
     warnings = [ConfigProblem(document.line(where), where, text) for where, text, is_wrong in found if not is_wrong]
-    return dict(model.root), lines(path, warnings)
+    return dict(model.root), format_problems(path, warnings)
 
 
 def _findings(

@@ -67,7 +67,10 @@ class ReopeningMethod:
     @classmethod
     def choose(cls, window: MaintenanceWindow, ctx: "Context[Any]") -> Self:
         """Choose the method for `window`, which must have an end."""
-        end, command = parse_utc(window.until), f"{ctx.program[0]} maintenance due --environment {ctx.environment.name}"
+        end, command = (
+            parse_utc(window.until),
+            f"{ctx.command_prefix[0]} maintenance due --environment {ctx.environment.name}",
+        )
         every = ctx.config.github.schedules.get("reopen-maintenance")
         schedule = f"the first scheduled run after {format_utc(end)} reopens it (every {every}; GitHub may skip runs)"
         if ctx.request.ends_by is not None and end <= ctx.request.ends_by:

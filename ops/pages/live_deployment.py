@@ -12,7 +12,7 @@ from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import RunRecord
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 
 MAX_COMPARED = 8
 """How many of the newest successful deployments of production the site is compared with, where canonical is not it."""
@@ -176,7 +176,7 @@ def rejection_reason(deployment: PagesDeployment, serving: PagesDeployment, blam
     if deployment.id in blamed:
         return "it was taken out of service before"
     if deployment.commit and deployment.commit == serving.commit:
-        return f"it is of the same commit as the live one, {shown(deployment.commit[:12])}"
+        return f"it is of the same commit as the live one, {quote_name(deployment.commit[:12])}"
     return None
 
 
@@ -187,7 +187,7 @@ def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: 
     found = found or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
     if not found:
         raise Refused(
-            f'no deployment of {project} in production "{shown(text)}"'
+            f'no deployment of {project} in production "{quote_name(text)}"'
             f"{did_you_mean(name, [d.id for d in deployments])}",
             reason=Reason.UNKNOWN_NAME,
             hint=f"See them with `wrangler pages deployment list --project-name {project} --environment production`.",

@@ -13,7 +13,7 @@ from ops.core.errors import Decision
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
-from ops.core.threads import run_in_background, start
+from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
 from ops.publish.chat_sender import LIMIT, NotSentError, Service, is_address, send
 from ops.publish.discord import DISCORD
@@ -144,7 +144,7 @@ class _Channel:
         self._done.set()
 
     def _send(self, text: str) -> None:
-        sending = start(lambda: send(self._service, self._url, text, self._links))
+        sending = start_call(lambda: send(self._service, self._url, text, self._links))
         try:
             sending.result(timeout=LIMIT)
             self.is_delivered = True

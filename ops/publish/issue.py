@@ -17,7 +17,7 @@ from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
 from ops.core.run_summary import STATES, RunSummary
-from ops.core.threads import run_in_background, start
+from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
 
@@ -89,7 +89,7 @@ class Journaling:
         """Begin to read the runs on the incident. What this answers has them; nothing where GitHub is late or fails."""
         if not self._is_on or incident is None:
             return PreviousRuns
-        latest, reading = time.monotonic() + EARLIER, start(lambda: self._earlier(incident))
+        latest, reading = time.monotonic() + EARLIER, start_call(lambda: self._earlier(incident))
 
         def known() -> PreviousRuns:
             try:
@@ -120,7 +120,7 @@ class Journaling:
         if only_if_needed and not needs_people(RunSummary(self._run, events).decision):
             return {}
         try:
-            return {"incident": start(lambda: self._open(events, press)).result(timeout=self._rest())}
+            return {"incident": start_call(lambda: self._open(events, press)).result(timeout=self._rest())}
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 EventKind.WARNING,

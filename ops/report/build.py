@@ -80,7 +80,7 @@ def report(
 def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> Evidence:
     from ops.report import github
 
-    read_at = system_clock.now(environ)
+    read_at = system_clock.current_time(environ)
     with failures(CHECK):
         evidence = github.on_issue(repository, number, read_at=read_at, stated=lambda body: stated(body, now=read_at))
     wanted = [run for one in evidence.our_runs if (run := one.actions_run)]
@@ -129,7 +129,7 @@ def _on(environment: "Environment", environ: Mapping[str, str], number: int) -> 
 
 def _presses(found: Status, config: "Config", environ: Mapping[str, str], number: int) -> Iterator[str]:
     """A label for the switches; what is off at the edge is opened by its own command."""
-    name, program = found.environment, app.program(environ)
+    name, program = found.environment, app.program_name(environ)
     where = {"environment": name, "incident": number}
     if found.switches:
         labels = [

@@ -11,7 +11,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.plan import PlanSection
 from ops.core.redaction import Secret
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 from ops.workers.history import ALL_TRAFFIC
 from ops.workers.reupload import Reupload
 
@@ -54,7 +54,7 @@ def select_secrets(environment: "Environment", service: str, only: tuple[str, ..
     known = environment.secrets
     for name in only:
         if name not in known:
-            text = f'no secret "{shown(name)}" in {environment.name}{did_you_mean(name, known)}'
+            text = f'no secret "{quote_name(name)}" in {environment.name}{did_you_mean(name, known)}'
             raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint="Name one that stands under `secrets` in ops.yml.")
         if service not in known[name].consumers:
             users = ", ".join(known[name].consumers) or "none"

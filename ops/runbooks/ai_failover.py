@@ -9,7 +9,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import AI_SWITCH
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, param
 from ops.switches import ai_providers, steps, values
@@ -107,7 +107,7 @@ def _parse_params(ctx: Context[Params]) -> "tuple[RuntimeConfig, AiConfig]":
         raise ConfigError("ops.yml names no AI providers", hint=hint)
     known = (*runtime.ai.order, AUTO, OFF, RESTORE)
     if to not in known:
-        text = f'no AI provider "{shown(to)}" in ops.yml{did_you_mean(to, known)}'
+        text = f'no AI provider "{quote_name(to)}" in ops.yml{did_you_mean(to, known)}'
         raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(known)}.")
     if ctx.params.until and to == RESTORE:
         hint = "Omit `--until`: the normal order stays until it is changed."

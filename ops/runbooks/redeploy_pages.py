@@ -9,7 +9,7 @@ from ops.cloudflare.types.workers import is_commit_sha
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
@@ -95,7 +95,12 @@ class RedeployPages(PagesRunbook[Params, Details]):
         steps.check_not_superseded(ctx, history.deployments)
         plan = _build_plan(details, build, project, history, why)
         return plan_text.add_rollback_options(
-            plan, history, choice, details.commit, began=ctx.request.began, rollback=lambda to: _rollback(ctx, to.id)
+            plan,
+            history,
+            choice,
+            details.commit,
+            began=ctx.request.incident_began,
+            rollback=lambda to: _rollback(ctx, to.id),
         )
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
@@ -132,7 +137,7 @@ def _parse_commit(text: str) -> str:
     commit = text.strip().lower() or PREVIOUS
     if commit != PREVIOUS and not is_sha(commit):
         raise ConfigError(
-            f'"{shown(text)}" is no SHA of a commit',
+            f'"{quote_name(text)}" is no SHA of a commit',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Give seven digits of it or more, as `git log` shows them, or {PREVIOUS}: no branch and no tag.",
         )

@@ -12,7 +12,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, descri
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
@@ -157,7 +157,7 @@ def _named(ctx: Context[Params], service: "Service") -> TrackedObject:
         )
     if name not in known:
         raise Refused(
-            f'ops.yml names no Durable Object "{shown(name)}" of {service.name}{did_you_mean(name, known)}',
+            f'ops.yml names no Durable Object "{quote_name(name)}" of {service.name}{did_you_mean(name, known)}',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Name one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
             suggested_command=_all(ctx),

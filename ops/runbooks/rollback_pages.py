@@ -221,7 +221,7 @@ def _plan(ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice
         warnings=plan_text.list_warnings(
             history,
             chosen,
-            began=ctx.request.began,
+            began=ctx.request.incident_began,
             provable=sees.own.get(chosen.id) not in {None, sees.site},
             by_rule=by_rule,
         ),

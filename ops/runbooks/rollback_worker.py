@@ -265,7 +265,7 @@ def _plan(
     live, rebuilt = history.live.split, ctx.params.current_secrets
     details = _details_of(ctx, service, history, split, blames=blames)
     warnings = plan_text.list_warnings(
-        history, choice, split, began=ctx.request.began, by_rule=by_rule, rebuilt=rebuilt
+        history, choice, split, began=ctx.request.incident_began, by_rule=by_rule, rebuilt=rebuilt
     )
     if details.revoked and not rebuilt:
         warnings = (*warnings, plan_text.revoked_secrets_warning(details.revoked))

@@ -18,7 +18,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Re
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import RuntimeState
-from ops.core.threads import start
+from ops.core.threads import start_call
 from ops.github import actions
 from ops.github.committed_file import read
 from ops.github.pulls import Pulls
@@ -102,7 +102,7 @@ def _planned(
     sources: Sources, environment: "Environment", clock: Clock, look: Callable[[], RuntimeState | str]
 ) -> Planned:
     names = environment.require_runtime().limits.names  # type: ignore[union-attr]
-    live, now, warnings = start(look), clock.now(), []
+    live, now, warnings = start_call(look), clock.now(), []
     base: Limits | None = None
     if sources.base is not None:
         try:
@@ -125,7 +125,7 @@ def _planned(
 
 def _every_name(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """A limit that ops.yml has no more is one that the base may still have."""
-    from ops.config.strict_yaml import read as read_yaml
+    from ops.config.strict_yaml import read_yaml
 
     data = read_yaml(text).data
     return (*names, *(data if isinstance(data, dict) else ()))
@@ -140,7 +140,7 @@ def _of_checkout(
     repository = git.GitRepository(folder, environ, redactor)
     try:
         sha = _base(repository, base)
-        text = None if sha is None else repository.file(sha, FILE)
+        text = None if sha is None else repository.read_file(sha, FILE)
     except git.GitError as error:
         if base:
             raise ConfigError(str(error), hint="Run it in a checkout, with git, or without --base.") from None
@@ -153,14 +153,14 @@ def _of_checkout(
 
 def _base(repository: git.GitRepository, name: str) -> str | None:
     if name:
-        commit = repository.commit(name)
+        commit = repository.find_commit(name)
         if commit is None:
             raise ConfigError(
                 f'no commit "{name}" here', reason=Reason.UNKNOWN_NAME, hint="Fetch it, or name another --base."
             )
         return commit.sha
-    head = repository.commit("HEAD")
-    tip = repository.branch(repository.default_branch())
+    head = repository.find_commit("HEAD")
+    tip = repository.branch_head(repository.default_branch())
     if head is None or tip is None:
         return head.sha if head else None
     return repository.merge_base(head.sha, tip) or head.sha

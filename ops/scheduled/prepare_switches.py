@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.core.errors import Reason
 from ops.core.plan import Plan, PlanSection
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.switches import steps, values
@@ -42,7 +42,7 @@ class PrepareSwitches(SwitchRunbook[Params]):
         for each in planned:
             shows |= values.expected_json(each.current.name, each.value.state, each.value.revision)
         there = [f"{name}: {each.describe(now)}" for name, each in found.items() if each.value is not None]
-        there += [f"{name}: {shown(observed[name].state)}, as the application shows it" for name in late]
+        there += [f"{name}: {quote_name(observed[name].state)}, as the application shows it" for name in late]
         there += [f"{each.name}: {each.reason}" for each in unknown]
         writes = steps.build_changes(ctx, [(each, None) for each in planned])
         service = ctx.environment.require_runtime().service

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.config.labels import RunbookFacts, format_params, ways
+from ops.config.labels import RunbookFacts, format_params, list_recovery_options
 from ops.setup.workflows import Difference, Step, diff
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def rewritten(text: str, config: "Config", recoveries: Sequence[RunbookFacts]) -
     """Return the issue form with the recoveries that ops.yml has."""
     lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
     labels: dict[tuple[str, str], list[str]] = {}
-    for way in ways(config, recoveries):
+    for way in list_recovery_options(config, recoveries):
         besides = format_params({name: value for name, value in way.params.items() if name != "service"})
         found = labels.setdefault((f"**{way.service} in {way.environment}.** {way.when}", way.runbook), [])
         found += [f"`{label}`{f' ({besides})' if besides else ''}" for label in way.labels]

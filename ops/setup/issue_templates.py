@@ -9,7 +9,7 @@ from ops.config import Config
 from ops.config.checks import RESERVED_LABELS, STARTS
 from ops.config.issue_template import read_template_labels
 from ops.core.errors import ConfigError
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 
 FOLDER = Path(".github", "ISSUE_TEMPLATE")
 OLD = Path(".github", "ISSUE_TEMPLATE.md")
@@ -20,8 +20,8 @@ def refuse_labels(root: Path, config: Config) -> None:
     files = [path for pattern in ("*.yml", "*.yaml", "*.md") for path in sorted((root / FOLDER).glob(pattern))]
     names = {name.casefold() for name in config.labels}
     problems = [
-        f'{path.relative_to(root)}: the label "{shown(label)}" starts a recovery for everybody who opens this form; '
-        "take it out of the template"
+        f'{path.relative_to(root)}: the label "{quote_name(label)}" starts a recovery for everybody '
+        "who opens this form; take it out of the template"
         for path in [*files, *([root / OLD] if (root / OLD).is_file() else [])]
         for label in read_template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
         if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))

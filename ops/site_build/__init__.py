@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.redaction import Redactor, Secret
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 from ops.site_build import configuration, files
 from ops.site_build.configuration import ConfigurationFiles
 from ops.site_build.files import NOTHING_SENT, OUTPUT
@@ -82,16 +82,16 @@ class SiteBuilder:
         if self.is_prebuilt:
             if not is_full_sha(text):
                 raise ConfigError(
-                    f'"{shown(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
+                    f'"{quote_name(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
                 )
             return GitCommit(text)
         with self._open_repository() as repository:
-            tip = repository.branch(branch)
+            tip = repository.branch_head(branch)
             if tip is None:
                 raise _unknown_commit(f"no branch {branch}, the project's production branch, in {self._source}")
-            commit = repository.commit(text) if is_sha(text) else None
+            commit = repository.find_commit(text) if is_sha(text) else None
             if commit is None:
-                raise _unknown_commit(f'no commit "{shown(text)}" in {self._source}')
+                raise _unknown_commit(f'no commit "{quote_name(text)}" in {self._source}')
             if not repository.is_ancestor(commit.sha, tip):
                 raise Refused(
                     f"commit {commit.short} is not on {branch}, the project's production branch",
@@ -149,7 +149,7 @@ class SiteBuilder:
         program = build.command[0]
         missing = "" if self.is_prebuilt or "/" in program or self._which(program) else f"{program} is not on PATH"
         try:
-            node.node(self._environ)
+            node.find_node(self._environ)
         except node.MissingTool as error:
             missing = missing or str(error)
         if missing:
@@ -171,7 +171,7 @@ class SiteBuilder:
             self._check_no_token()
             tree = self._scratch()
             with self._open_repository() as repository:
-                repository.pack(commit.sha, tree / "tree.tar")
+                repository.archive_commit(commit.sha, tree / "tree.tar")
             self.build(service.require_build(), tree / "tree.tar", folder, commit, branch)
         configuration.write_configuration(configuration.choose_configuration(committed), service.pages, folder)
         self._built[commit.sha] = folder
@@ -193,14 +193,14 @@ class SiteBuilder:
     def pack(self, service: "Service", commit: GitCommit, archive: Path, configured: Path) -> str:
         """The commit's files, for `build` elsewhere, and its configuration: the digest of that. Raises Refused."""
         with self._open_repository() as repository:
-            repository.pack(commit.sha, archive)
+            repository.archive_commit(commit.sha, archive)
         return configuration.save_for_deployment(self._committed(service, commit), configured)
 
     def build(self, build: "BuildConfig", archive: Path, into: Path, commit: GitCommit, branch: str) -> None:
         """Run the build in a tree of its own, with a home of its own and none of our variables. Raises Refused."""
         tree, home = self._scratch(), self._scratch()
         try:
-            git.unpack(archive, tree)
+            git.unpack_archive(archive, tree)
         except (OSError, tarfile.TarError) as error:
             raise files.unusable_build(f"the files of {commit.short} cannot be laid out: {error}") from None
         folder = files.folder_within(tree, tree / build.folder)
@@ -227,13 +227,13 @@ class SiteBuilder:
         options = ["--outdir", str(out / "_worker.js"), "--build-output-directory", str(out)]
         if not (out / "_routes.json").exists():
             options += ["--output-routes-path", str(out / "_routes.json")]
-        clean = {**process.clean_environment(self._environ), **node.QUIET, "HOME": str(home)}
+        clean = {**process.clean_environment(self._environ), **node.QUIET_WRANGLER, "HOME": str(home)}
         argv = [*self._wrangler(), "pages", "functions", "build", str(functions), *options]
         self._run(argv, clean, folder, "the build of its Functions", timeout=COMPILE_TIMEOUT)
 
     def _wrangler(self) -> list[str]:
         try:
-            return node.wrangler(self._environ, self._npm)
+            return node.wrangler_command(self._environ, self._npm)
         except node.MissingTool as error:
             raise _missing_tool(str(error)) from None
 
@@ -265,7 +265,7 @@ class SiteBuilder:
         folder, home = self._built[commit.sha], self._scratch()
         environ = {
             **process.clean_environment(self._environ),
-            **node.QUIET,
+            **node.QUIET_WRANGLER,
             "HOME": str(home),
             "CLOUDFLARE_API_BASE_URL": self._account.base_url,
             "CLOUDFLARE_ACCOUNT_ID": self._account.id,

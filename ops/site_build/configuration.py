@@ -29,10 +29,10 @@ def read_committed(repository: git.GitRepository, sha: str, folder: str) -> Conf
     found = {}
     for name in CONFIGURATION_PATHS:
         path = name if folder == "." else f"{folder}/{name}"
-        mode = repository.mode(sha, path)
+        mode = repository.file_mode(sha, path)
         if mode is None:
             continue
-        text = repository.file(sha, path) if mode in git.PLAIN else None
+        text = repository.read_file(sha, path) if mode in git.PLAIN else None
         if text is None:
             raise _refused(
                 f"{path} of commit {sha[:12]} is a link, or is excluded from archives", "Commit a plain file"

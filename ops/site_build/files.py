@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from ops.core.errors import Reason, Refused
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 from ops.tools import git
 from ops.tools.git import GitCommit
 
@@ -36,10 +36,10 @@ def copy_prebuilt(given: Path, into: Path) -> None:
 
 def check_complete(repository: git.GitRepository, commit: GitCommit) -> None:
     """Raises Refused where the commit has submodules or files in Git LFS: only its own files are packed."""
-    submodules, pointers = repository.submodules(commit.sha), repository.pointers(commit.sha)
+    submodules, pointers = repository.list_submodules(commit.sha), repository.list_lfs_pointers(commit.sha)
     for what, paths in (("submodules", submodules), ("files in Git LFS", pointers)):
         if paths:
-            named = ", ".join(shown(path) for path in paths[:5]) + (", …" if paths[5:] else "")
+            named = ", ".join(quote_name(path) for path in paths[:5]) + (", …" if paths[5:] else "")
             raise Refused(
                 f"commit {commit.short} has {what}, which are not fetched: {named}",
                 reason=Reason.BUILD_UNUSABLE,

@@ -16,7 +16,7 @@ from ops.core.errors import OpsError, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import LIMITS_KEY, SWITCH_KEY_PREFIX, ReportedSwitch
-from ops.core.threads import run_parallel, start
+from ops.core.threads import run_parallel, start_call
 from ops.maintenance import orphaned_routes, steps
 from ops.maintenance import routes as maintenance_routes
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
@@ -95,7 +95,7 @@ def _on(session: Session) -> tuple[tuple[SwitchState, ...], tuple[Temporary, ...
     if runtime is None:
         return (), (), []
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
-    shown = start(lambda: _shown(session, runtime))
+    shown = start_call(lambda: _shown(session, runtime))
     values, why = _asked(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]))
     if values is None:
         return (), (), [f"the switches and the limits in KV: {why}"]

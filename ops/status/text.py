@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.suggestions import shown
+from ops.core.suggestions import quote_name
 from ops.render.terminal import to_one_line
 from ops.status.status import Live, Status
 from ops.switches.values import describe_switch
@@ -43,7 +43,7 @@ def switches(status: Status) -> Iterator[str]:
 
 def limits(status: Status) -> Iterator[str]:
     for each in status.limits:
-        yield f"{shown(each.name)}: {each.limit} in {each.period} s, until {format_utc(each.until)}"
+        yield f"{quote_name(each.name)}: {each.limit} in {each.period} s, until {format_utc(each.until)}"
 
 
 def off(status: Status) -> Iterator[str]:
@@ -82,7 +82,7 @@ def _live(each: Live, status: Status) -> str:
         return "nothing was ever deployed"
     what = describe_split(each.split) if each.kind == "worker" else f"deployment {each.split[0][0][:8]}"
     age = format_duration(max(0.0, (status.read_at - each.since).total_seconds()))
-    by = f", by {shown(each.by)}" if each.by else ""
+    by = f", by {quote_name(each.by)}" if each.by else ""
     said = f" ({each.message[:100]})" if each.message else ""
     canonical = ", which Cloudflare calls canonical" if each.kind == "pages" else ""
     return f"{what}{canonical}, since {format_utc(each.since)} ({age} ago){by}{said}"

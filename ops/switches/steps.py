@@ -12,8 +12,8 @@ from ops.core.errors import Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.runtime_contract import RUNTIME_PATH, ReportedSwitch, SwitchValue, make_revision
-from ops.core.suggestions import shown
-from ops.core.threads import start
+from ops.core.suggestions import quote_name
+from ops.core.threads import start_call
 from ops.engine.context import Context, P
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
 from ops.probes.runner import ProbeSet
@@ -135,7 +135,7 @@ def plan_write(ctx: Context[Any], current: SwitchState, desired: DesiredValue) -
 
 def _read_shown_switch(ctx: Context[Any], name: str, *, wait: float | None) -> ReportedSwitch | None:
     try:
-        return start(lambda: read_shown_switches(ctx)).result(timeout=wait).get(name)
+        return start_call(lambda: read_shown_switches(ctx)).result(timeout=wait).get(name)
     except TimeoutError:
         return None
 
@@ -216,7 +216,9 @@ def check_write(ctx: Context[Any], setting: SwitchWrite) -> ObservedState:
     except Refused as error:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, error.message, may_lag=True)
     if found.value is not None and found.value.revision == setting.value.revision:
-        return ObservedState(ChangeState.DONE, f"KV holds {current.name} = {shown(found.value.state)}, by this run")
+        return ObservedState(
+            ChangeState.DONE, f"KV holds {current.name} = {quote_name(found.value.state)}, by this run"
+        )
     return ObservedState(
         ChangeState.CHANGED_ELSEWHERE, f"{current.name} is {found.describe(ctx.clock.now())}", may_lag=True
     )

@@ -9,7 +9,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.duration import parse_deadline
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 
 if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig
@@ -58,15 +58,19 @@ class SwitchState:
         if observed is None or not self.differs_from(observed) or observed.state == self.state(now):
             return ""
         return (
-            f"KV shows {self.name} = {self.state(now)}, the application shows {shown(observed.state)}: one of them is "
-            "up to a minute behind"
+            f"KV shows {self.name} = {self.state(now)}, the application shows {quote_name(observed.state)}: "
+            "one of them is up to a minute behind"
         )
 
 
 def describe_switch(value: SwitchValue, now: datetime) -> str:
     """Describe a value in one line: state, owner, age, incident, paths and end."""
     since = format_duration(max(0.0, (now - value.since).total_seconds()))
-    parts = [value.state, f"by {shown(value.owner)} {since} ago", *_describe_purpose(value, map(shown, value.paths))]
+    parts = [
+        value.state,
+        f"by {quote_name(value.owner)} {since} ago",
+        *_describe_purpose(value, map(quote_name, value.paths)),
+    ]
     if value.until:
         parts.append(f"{'ended' if value.is_over(now) else 'until'} {format_utc(value.until)}")
     elif value.review_at:
@@ -90,7 +94,7 @@ def find_rules(runtime: "RuntimeConfig", name: str) -> "Rules":
     """Return the switch's settings in ops.yml. Raises ConfigError if there are none."""
     if name in runtime.switches:
         return runtime.switches[name]
-    text = f'no switch "{shown(name)}" in ops.yml{did_you_mean(name, runtime.switches)}'
+    text = f'no switch "{quote_name(name)}" in ops.yml{did_you_mean(name, runtime.switches)}'
     raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(runtime.switches)}.")
 
 
@@ -98,7 +102,7 @@ def check_state(name: str, rules: "Rules", state: str) -> str:
     """Return `state` if the switch has it. Raises ConfigError if not."""
     if state in rules.states:
         return state
-    text = f'{name} has no state "{shown(state)}"'
+    text = f'{name} has no state "{quote_name(state)}"'
     raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(rules.states)}.")
 
 

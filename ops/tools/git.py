@@ -10,7 +10,7 @@ from pathlib import Path
 from ops.core.redaction import Redactor
 from ops.tools import process
 
-WHOLE = r"[0-9a-f]{40}"
+FULL_SHA = r"[0-9a-f]{40}"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def is_sha(text: str) -> bool:
 
 
 def is_full_sha(text: str) -> bool:
-    return re.fullmatch(WHOLE, text) is not None
+    return re.fullmatch(FULL_SHA, text) is not None
 
 
 TIMEOUT = 120.0
@@ -59,12 +59,12 @@ class GitRepository:
     def is_shallow(self) -> bool:
         return self._line("rev-parse", "--is-shallow-repository") == "true"
 
-    def branch(self, name: str) -> str | None:
+    def branch_head(self, name: str) -> str | None:
         """Its newest commit that this repository knows: as fetched, else as it stands here."""
         found = (self._whole(f"refs/{place}/{name}") for place in ("remotes/origin", "heads"))
         return next(filter(None, found), None)
 
-    def commit(self, text: str) -> GitCommit | None:
+    def find_commit(self, text: str) -> GitCommit | None:
         """By its SHA or the beginning of it. None: no such commit, or more than one."""
         sha = self._whole(text)
         return None if sha is None else GitCommit(sha, self._line("show", "--no-patch", "--format=%s", sha) or "")
@@ -85,11 +85,11 @@ class GitRepository:
         found = self._line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
         return found.partition("/")[2] or "main"
 
-    def newest(self, sha: str, path: str) -> str | None:
+    def newest_commit_touching(self, sha: str, path: str) -> str | None:
         """The newest commit that touches the file, as of that one."""
         return self._line("log", "-1", "--format=%H", sha, "--", path)
 
-    def file(self, sha: str, path: str) -> str | None:
+    def read_file(self, sha: str, path: str) -> str | None:
         """Its text at a commit, below the folder; None where it is not there."""
         with process.scratch_folder() as scratch:
             done = self._git("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", path)
@@ -99,20 +99,20 @@ class GitRepository:
                 found = packed.extractfile(path)
                 return None if found is None else found.read().decode("utf-8", errors="surrogateescape")
 
-    def mode(self, sha: str, path: str) -> str | None:
+    def file_mode(self, sha: str, path: str) -> str | None:
         """As `git ls-tree` has it: 100644, 120000 for a link, 160000 for a submodule. None where it is not there."""
         line = self._line("ls-tree", sha, "--", path)
         return line.partition(" ")[0] if line else None
 
-    def submodules(self, sha: str) -> tuple[str, ...]:
+    def list_submodules(self, sha: str) -> tuple[str, ...]:
         """The paths that .gitmodules names, and that are submodules at that commit."""
-        if self.mode(sha, ".gitmodules") not in PLAIN:
+        if self.file_mode(sha, ".gitmodules") not in PLAIN:
             return ()
         done = self._git("config", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.path$")
         paths = (line.partition(" ")[2] for line in done.output.splitlines())
-        return tuple(path for path in paths if path and self.mode(sha, path) == "160000")
+        return tuple(path for path in paths if path and self.file_mode(sha, path) == "160000")
 
-    def pointers(self, sha: str) -> tuple[str, ...]:
+    def list_lfs_pointers(self, sha: str) -> tuple[str, ...]:
         """Files that are pointers of Git LFS; a longer file that quotes one is none. The last 20 of a long list."""
         wanted = ["-e", "^version https://git-lfs.github.com/spec/v1", "-e", "^oid sha256:"]
         done = self._git("grep", "-alz", "--full-name", "--all-match", *wanted, sha, "--", ":/")
@@ -120,7 +120,7 @@ class GitRepository:
         sizes = {path: self._line("cat-file", "-s", f"{sha}:{path}") for path in paths if path}
         return tuple(path for path, size in sizes.items() if size and size.isdecimal() and int(size) <= LFS_LARGEST)
 
-    def pack(self, sha: str, archive: Path) -> None:
+    def archive_commit(self, sha: str, archive: Path) -> None:
         """All files of the commit as a tar: it keeps what may be executed, and links."""
         with process.scratch_folder() as scratch:
             index = {"GIT_INDEX_FILE": str(scratch / "index")}
@@ -157,7 +157,7 @@ class GitRepository:
         return done
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack_archive(archive: Path, folder: Path) -> None:
     """Raises OSError and tarfile.TarError; nothing goes outside of the folder."""
     with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")

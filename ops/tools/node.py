@@ -16,13 +16,13 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "npm"
 FILES = ("package.json", "package-lock.json")
-OLDEST = 22
+MIN_NODE_MAJOR = 22
 """Of Node: what wrangler and miniflare ask for."""
-PASSED_ON = {"path", "home", "lang", "xdg_cache_home", "node_extra_ca_certs", "ssl_cert_file"}
-PASSED_ON |= {"http_proxy", "https_proxy", "no_proxy"}
+NPM_VARIABLES = {"path", "home", "lang", "xdg_cache_home", "node_extra_ca_certs", "ssl_cert_file"}
+NPM_VARIABLES |= {"http_proxy", "https_proxy", "no_proxy"}
 """Variables that npm needs, in either case; and those of its own, where the registry may stand. No token is one."""
 
-QUIET = {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
+QUIET_WRANGLER = {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
 """Of wrangler: no questions, no colours, no telemetry."""
 
 CommandRunner = Callable[[list[str], Mapping[str, str], Path], str | None]
@@ -33,13 +33,13 @@ class MissingTool(Exception):
     """Something that has to be on this machine is not; the text says what, and how to get it."""
 
 
-def node(environ: Mapping[str, str] = os.environ) -> Path:
+def find_node(environ: Mapping[str, str] = os.environ) -> Path:
     """The Node of the extra `sandbox`, else one on PATH that is new enough. Raises MissingTool."""
     if wheel := _wheel():
         return wheel / "bin" / "node"
     found = shutil.which("node", path=environ.get("PATH", ""))
-    if found is None or _major(found) < OLDEST:
-        raise MissingTool(f"Node {OLDEST} or newer is needed, and there is none: pip install 'backout[sandbox]'")
+    if found is None or _major(found) < MIN_NODE_MAJOR:
+        raise MissingTool(f"Node {MIN_NODE_MAJOR} or newer is missing: pip install 'backout[sandbox]'")
     return Path(found)
 
 
@@ -52,14 +52,14 @@ def add_node_to_path(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PATH": os.pathsep.join(filter(None, [path, str(wheel / "bin")]))}
 
 
-def npm(environ: Mapping[str, str] = os.environ) -> list[str]:
+def npm_command(environ: Mapping[str, str] = os.environ) -> list[str]:
     """The start of its command line. Raises MissingTool."""
-    runs_on = node(environ)
+    runs_on = find_node(environ)
     if wheel := _wheel():
         return [str(runs_on), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
     found = shutil.which("npm", path=environ.get("PATH", ""))
     if found is None:
-        raise MissingTool("npm is needed, and there is none beside Node on PATH: pip install 'backout[sandbox]'")
+        raise MissingTool("npm is not on PATH: pip install 'backout[sandbox]'")
     return [found]
 
 
@@ -70,12 +70,15 @@ def run_verbosely(argv: list[str], environ: Mapping[str, str], folder: Path) -> 
     return "its message stands above" if ended.returncode else None
 
 
-def wrangler(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> list[str]:
+def wrangler_command(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> list[str]:
     """The start of its command line: Node and the script that is wrangler, without a shell or a process between."""
-    return [str(node(environ)), str(install(environ, run) / "node_modules" / "wrangler" / "wrangler-dist" / "cli.js")]
+    return [
+        str(find_node(environ)),
+        str(install_packages(environ, run) / "node_modules" / "wrangler" / "wrangler-dist" / "cli.js"),
+    ]
 
 
-def install(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> Path:
+def install_packages(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> Path:
     """The folder that holds `node_modules`, made on the first call, which takes some seconds. Raises MissingTool.
 
     It is made beside its place and then renamed: what exists is whole, and of two at once the first one stays. No
@@ -86,7 +89,7 @@ def install(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_ve
     folder = cache / "backout" / f"npm-{digest[:12]}"
     if folder.exists():
         return folder
-    argv = [*npm(environ), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    argv = [*npm_command(environ), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True) as beside:
         for name in FILES:
@@ -103,7 +106,7 @@ def install(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_ve
 
 def _for_npm(environ: Mapping[str, str]) -> dict[str, str]:
     def is_wanted(name: str) -> bool:
-        return name.lower() in PASSED_ON or name.lower().startswith("npm_config_")
+        return name.lower() in NPM_VARIABLES or name.lower().startswith("npm_config_")
 
     return add_node_to_path({name: value for name, value in environ.items() if is_wanted(name)})
 

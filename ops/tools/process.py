@@ -20,15 +20,15 @@ from typing import IO, Any
 
 from ops.core.redaction import Redactor
 
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+DEFAULT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 """All that a program gets of our environment unless its name is asked for: no token, no GITHUB_ variable."""
-COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+ANSI_COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 """Some programs paint what they say though they were asked not to."""
-MOST_OUTPUT = 20_000
+MAX_OUTPUT = 20_000
 
-GATE = 'read -r _ && unset PWD && exec "$@" </dev/null'
+GATE_SCRIPT = 'read -r _ && unset PWD && exec "$@" </dev/null'
 """Becomes the program once it is told so, and nothing where whoever was to tell it has ended. A shell may set PWD."""
-LEASH = 'read -r group && { read -r _; kill -s KILL -- "-$group"; }'
+LEASH_SCRIPT = 'read -r group && { read -r _; kill -s KILL -- "-$group"; }'
 """Ends the group at the end of a pipe that this process alone holds open."""
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -48,7 +48,7 @@ def clean_environment(
     environ: Mapping[str, str], *, names: Sequence[str] = (), never: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """What a program may see. `never` wins over `names`: a probe that asks for the token does not get it."""
-    wanted = {*PASSED_ON, *names} - never
+    wanted = {*DEFAULT_VARIABLES, *names} - never
     return {name: environ[name] for name in sorted(wanted) if name in environ}
 
 
@@ -66,9 +66,9 @@ def run(
     _find(argv[0], environ, folder)
     with tempfile.TemporaryFile() as output:
         code = _run(argv, environ, timeout, folder, output.fileno())
-        output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_OUTPUT - redactor.reach))
-        said = COLOURS.sub("", output.read().decode(errors="replace"))
-        return FinishedProcess(code, redactor.tail(said, MOST_OUTPUT))
+        output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT - redactor.reach))
+        said = ANSI_COLORS.sub("", output.read().decode(errors="replace"))
+        return FinishedProcess(code, redactor.tail(said, MAX_OUTPUT))
 
 
 def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
@@ -83,7 +83,9 @@ def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
 def _run(argv: Sequence[str], environ: Mapping[str, str], timeout: float, folder: Path, output: int) -> int | None:
     """The exit code; None after the time limit."""
     with _leash() as leash:
-        process = _shell(GATE, "sh", *argv, cwd=folder, env=dict(environ), stdout=output, stderr=subprocess.STDOUT)
+        process = _shell(
+            GATE_SCRIPT, "sh", *argv, cwd=folder, env=dict(environ), stdout=output, stderr=subprocess.STDOUT
+        )
         with _lock:
             _running.add(process)
         try:
@@ -102,7 +104,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], timeout: float, folder
 @contextlib.contextmanager
 def _leash() -> Iterator[subprocess.Popen[bytes]]:
     """It waits for the group's number. It is never killed: whatever breaks the block off, the group ends with it."""
-    leash = _shell(LEASH, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    leash = _shell(LEASH_SCRIPT, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield leash
     finally:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from ops.cloudflare.types.workers import Split, WorkerVersion
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.suggestions import did_you_mean, shown
+from ops.core.suggestions import did_you_mean, quote_name
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
 
 ROLLBACK_HOLDS = timedelta(minutes=30)
@@ -165,13 +165,13 @@ def parse_target(text: str, known: Iterable[WorkerVersion]) -> Split:
 
 def _percent(text: str, share: str) -> float:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?%?", share):
-        raise _malformed(text, f'"{shown(share)}" is no percentage')
+        raise _malformed(text, f'"{quote_name(share)}" is no percentage')
     return float(share.rstrip("%"))
 
 
 def _malformed(text: str, why: str) -> ConfigError:
     hint = "Write one version, or two with their shares: --to A@90,B@10."
-    return ConfigError(f'--to "{shown(text)}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
+    return ConfigError(f'--to "{quote_name(text)}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
 def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
@@ -186,7 +186,7 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
             f'"{name}" begins {len(found)} versions', reason=Reason.UNKNOWN_NAME, hint=f"Name one: {', '.join(found)}."
         )
     raise Refused(
-        f'no deployable version "{shown(name)}"{did_you_mean(name, [version.id for version in versions])}',
+        f'no deployable version "{quote_name(name)}"{did_you_mean(name, [version.id for version in versions])}',
         reason=Reason.UNKNOWN_NAME,
         hint="Cloudflare keeps the 100 most recent versions; `wrangler versions list` shows the newest of them.",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.config.strict_yaml import read
+from ops.config.strict_yaml import read_yaml
 from ops.core.runtime_contract import parse_runtime_state
 from ops.tools import node
 from sandbox import Sandbox, Switches
@@ -31,9 +31,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_wrangler_dev_serves_it_without_a_change(folder: Path) -> None:
-    environ = {**os.environ, **node.QUIET, "HOME": str(folder), "CLOUDFLARE_CF_FETCH_ENABLED": "false"}
+    environ = {**os.environ, **node.QUIET_WRANGLER, "HOME": str(folder), "CLOUDFLARE_CF_FETCH_ENABLED": "false"}
     with subprocess.Popen(
-        [*node.wrangler(), "dev", "--local", "--port", "0", "--ip", "127.0.0.1"],
+        [*node.wrangler_command(), "dev", "--local", "--port", "0", "--ip", "127.0.0.1"],
         cwd=folder,
         env=environ,
         stdout=subprocess.PIPE,
@@ -60,7 +60,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def test_what_is_deployed_follows_kv_asks_providers_and_keeps_sessions(sandbox: Sandbox, folder: Path) -> None:
-    production = read((REFERENCE / "ops.yml").read_text()).data["environments"]["production"]
+    production = read_yaml((REFERENCE / "ops.yml").read_text()).data["environments"]["production"]
     namespace = sandbox.kv.add(production["runtime"]["namespace"])
     run_wrangler(sandbox, folder, "deploy", home=folder)
     for name in ("iflow", "groq", "cerebras"):

@@ -112,7 +112,7 @@ class Jobs:
         given = {name: text(str(value), contexts) for name, value in step["env"].items()}
         sandboxed = {n: v for n, v in self.world.sandbox.environ().items() if not n.endswith("_TOKEN")}
         environ = {
-            "PATH": f"{ROOT / '.venv/bin'}:{node.node().parent}:/usr/bin:/bin",
+            "PATH": f"{ROOT / '.venv/bin'}:{node.find_node().parent}:/usr/bin:/bin",
             "HOME": str(self.folder / job / "home"),
             "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
             "TMPDIR": str(temp),
@@ -177,7 +177,7 @@ class Jobs:
 
 @pytest.fixture
 def jobs(world: World, tmp_path: Path) -> Jobs:
-    node.install()  # a machine's tools are there before a job
+    node.install_packages()  # a machine's tools are there before a job
     world.sandbox.switches.propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     app: Repository = repository(world)

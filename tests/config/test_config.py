@@ -8,11 +8,11 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from ops.config import Config, parse, schema
-from ops.config.strict_yaml import read
+from ops.config import Config, config_schema, parse_config
+from ops.config.strict_yaml import read_yaml
 from ops.core.duration import parse_duration, unparse_duration
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import nearest_name, shown
+from ops.core.suggestions import nearest_name, quote_name
 from tests.conftest import REFERENCE
 from tests.support.properties import holds_for
 
@@ -37,7 +37,7 @@ PROBE = f"{SERVICE}.probes[0]"
 
 def problems(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        parse(text, path="ops.yml")
+        parse_config(text, path="ops.yml")
     assert caught.value.reason is Reason.CONFIG_INVALID
     assert caught.value.exit_code == 2
     return [problem.removeprefix("ops.yml:") for problem in caught.value.problems]
@@ -53,7 +53,7 @@ def probe(**http: Any) -> str:
 
 
 def test_reads_the_shipped_file_and_warns_only_of_its_placeholders() -> None:
-    config, warnings = parse(SHIPPED, path="ops.yml")
+    config, warnings = parse_config(SHIPPED, path="ops.yml")
     assert list(config.environments) == ["production", "staging"]
     first, second, third = (SHIPPED[: SHIPPED.index(role)].count("\n") + 2 for role in ("Primary", "Backup", "AI Prov"))
     assert warnings == (
@@ -64,7 +64,7 @@ def test_reads_the_shipped_file_and_warns_only_of_its_placeholders() -> None:
 
 
 def test_the_shipped_environments_differ_only_in_account_token_url_copies_and_namespace() -> None:
-    environments = parse(SHIPPED, path="ops.yml")[0].model_dump()["environments"]
+    environments = parse_config(SHIPPED, path="ops.yml")[0].model_dump()["environments"]
     for environment in environments.values():
         del environment["account_id"], environment["token"], environment["runtime"]["namespace"]
         for service in environment["services"].values():
@@ -80,14 +80,14 @@ def test_a_misspelled_key_in_a_list_under_a_name_gets_the_key_that_was_meant() -
     line = SHIPPED[: SHIPPED.index(proof)].count("\n") + 2
 
     with pytest.raises(ConfigError) as raised:
-        parse(SHIPPED.replace(proof, proof.replace("version", "ersion"), 1), path="ops.yml")
+        parse_config(SHIPPED.replace(proof, proof.replace("version", "ersion"), 1), path="ops.yml")
 
     where = f"ops.yml:{line} environments.production.secrets.IFLOW_API_KEY.proofs.api[0]"
     assert f'{where}.ersion: unknown key; did you mean "version"?' in raised.value.problems
 
 
 def test_fills_in_defaults_and_holds_durations_in_seconds() -> None:
-    config, warnings = parse(SMALL, path="ops.yml")
+    config, warnings = parse_config(SMALL, path="ops.yml")
     environment = config.environment("production")
     service = environment.service("api")
     assert (environment.name, service.name, environment.token) == ("production", "api", "CLOUDFLARE_API_TOKEN")
@@ -100,7 +100,7 @@ def test_fills_in_defaults_and_holds_durations_in_seconds() -> None:
 def test_reads_every_assertion_of_a_probe() -> None:
     wanted = {"checks.0.status": "ok", "ready": True, "count": 3, "ratio": 0.5, "error": None}
     text = probe(json=wanted, headers={"content-type": "json"}, body="^{", latency="500ms", version="version.id")
-    http = parse(text, path="ops.yml")[0].environment("production").service("api").probes[0].http
+    http = parse_config(text, path="ops.yml")[0].environment("production").service("api").probes[0].http
     assert http is not None
     assert http.json_ == wanted
     assert [type(value) for value in http.json_.values()] == [str, bool, int, float, type(None)]
@@ -109,7 +109,7 @@ def test_reads_every_assertion_of_a_probe() -> None:
 
 def test_reads_a_command_probe() -> None:
     text = edited("http: {path: /health}", "command: {run: [./scripts/verify-deployment.sh], environment: [REGION]}")
-    command = parse(text, path="ops.yml")[0].environment("production").service("api").probes[0].command
+    command = parse_config(text, path="ops.yml")[0].environment("production").service("api").probes[0].command
     assert command is not None
     assert (command.run, command.timeout, command.environment) == (
         ("./scripts/verify-deployment.sh",),
@@ -121,7 +121,7 @@ def test_reads_a_command_probe() -> None:
 def test_reads_labels_with_parameters_of_every_type() -> None:
     params = "{service: api, force: true, limit: 20, names: [A, B]}"
     text = SMALL + f"labels: {{recover:x: {{runbook: some-runbook, environment: production, params: {params}}}}}\n"
-    label = parse(text, path="ops.yml")[0].labels["recover:x"]
+    label = parse_config(text, path="ops.yml")[0].labels["recover:x"]
     assert label.params == {"service": "api", "force": True, "limit": 20, "names": ("A", "B")}
 
 
@@ -374,12 +374,12 @@ PLAINNESS: list[tuple[Any, ...]] = [
 def test_refuses_what_yaml_readers_could_take_differently(
     text: str, expected: tuple[Any, ...], loader: type[Any]
 ) -> None:
-    assert read(text, loader=loader).problems == expected
+    assert read_yaml(text, loader=loader).problems == expected
 
 
 def test_plain_values_are_what_they_look_like() -> None:
     text = "[true, false, null, ~, 0, -7, 10, 1.50, 10m, '007', \"yes\", 24/7, 1.2.3, v1, text with: colons:in]"
-    values = read(text.replace("with: ", "with ")).data
+    values = read_yaml(text.replace("with: ", "with ")).data
     assert values == (
         True, False, None, None, 0, -7, 10, 1.5, "10m", "007", "yes", "24/7", "1.2.3", "v1", "text with colons:in",
     )  # fmt: skip
@@ -387,8 +387,8 @@ def test_plain_values_are_what_they_look_like() -> None:
 
 @pytest.mark.parametrize("text", [SHIPPED, SMALL, *(row[1] for row in TEXTS if len(row[1]) < 1000)])
 def test_both_parsers_of_yaml_give_the_same_document(text: str) -> None:
-    fast = read(text, loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    assert read(text, loader=yaml.SafeLoader) == fast
+    fast = read_yaml(text, loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    assert read_yaml(text, loader=yaml.SafeLoader) == fast
 
 
 @pytest.mark.parametrize(
@@ -459,11 +459,11 @@ def test_reports_every_problem_at_once_in_the_order_of_the_file() -> None:
 
 def test_the_error_counts_its_problems_and_says_what_to_do() -> None:
     with pytest.raises(ConfigError, match=r"^conf/ops\.yml has 1 problem$") as caught:
-        parse(SMALL + "zzz: 1\n", path="conf/ops.yml")
+        parse_config(SMALL + "zzz: 1\n", path="conf/ops.yml")
     assert caught.value.problems[0].startswith("conf/ops.yml:11 zzz: unknown key")
     assert caught.value.hint == "Correct every line named here, then run `ops config check`."
     with pytest.raises(ConfigError, match=r"^ops\.yml has 2 problems$"):
-        parse(SMALL + "yyy: 1\nzzz: 1\n", path="ops.yml")
+        parse_config(SMALL + "yyy: 1\nzzz: 1\n", path="ops.yml")
 
 
 @pytest.mark.parametrize("line", ["- x\n", "- yes\n"], ids=["found by the models", "found by the reader"])
@@ -485,19 +485,21 @@ WARNINGS = [
 
 @pytest.mark.parametrize(("text", "expected"), [row[1:] for row in WARNINGS], ids=[row[0] for row in WARNINGS])
 def test_warns_of_placeholders(text: str, expected: list[str]) -> None:
-    _, warnings = parse(SMALL + text, path="ops.yml")
+    _, warnings = parse_config(SMALL + text, path="ops.yml")
     assert [warning.removeprefix("ops.yml:") for warning in warnings] == expected
 
 
 def test_a_placeholder_without_quotes_stays_the_text_that_was_written() -> None:
-    config, _ = parse(SMALL + "contacts: [{role: a, contact: [TBD], availability: [Provider docs]}]", path="ops.yml")
+    config, _ = parse_config(
+        SMALL + "contacts: [{role: a, contact: [TBD], availability: [Provider docs]}]", path="ops.yml"
+    )
     assert (config.contacts[0].contact, config.contacts[0].availability) == ("[TBD]", "[Provider docs]")
 
 
 @pytest.mark.parametrize("token", ["", "    token: CLOUDFLARE_API_TOKEN\n"])
 def test_warns_when_two_environments_share_a_token(token: str) -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging").replace("0f", "1f")
-    _, warnings = parse(SMALL + staging.replace("    services:", f"{token}    services:"), path="ops.yml")
+    _, warnings = parse_config(SMALL + staging.replace("    services:", f"{token}    services:"), path="ops.yml")
 
     (warning,) = warnings
     assert "environments.staging.token: the token is that of production too" in warning
@@ -505,19 +507,19 @@ def test_warns_when_two_environments_share_a_token(token: str) -> None:
 
 def test_warns_when_two_environments_share_an_account() -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging")
-    _, warnings = parse(SMALL + staging, path="ops.yml")
+    _, warnings = parse_config(SMALL + staging, path="ops.yml")
     reason = "the same account as production; a mistake here reaches both, so use a separate one"
     assert warnings == (f"ops.yml:12 environments.staging.account_id: {reason}",)
 
 
 def test_warns_of_a_service_without_probes() -> None:
-    _, warnings = parse(SMALL[: SMALL.index("        probes:")], path="ops.yml")
+    _, warnings = parse_config(SMALL[: SMALL.index("        probes:")], path="ops.yml")
     reason = "no probes; without one no recovery of this service can be proved"
     assert warnings == (f"ops.yml:5 {SERVICE}: {reason}",)
 
 
 def test_an_unknown_environment_or_service_is_answered_with_the_nearest_names() -> None:
-    config, _ = parse(SHIPPED, path="ops.yml")
+    config, _ = parse_config(SHIPPED, path="ops.yml")
     with pytest.raises(ConfigError) as unknown_environment:
         config.environment("prodution")
     assert unknown_environment.value.message == 'no environment "prodution" in ops.yml; did you mean "production"?'
@@ -535,10 +537,10 @@ def test_nearest_ignores_case_hyphens_and_what_is_far() -> None:
 
 
 def test_shows_a_name_on_one_line_shortened_and_without_secrets() -> None:
-    assert shown("a\nb\u202e") == "a�b�"
-    assert shown("é" * 70) == "é" * 59 + "…"
-    assert shown("https://hooks.example/x") == shown("v1_0123456789abcdef0123456789") == "(hidden)"
-    assert shown("recover:rollback-the-api-of-production-2") == "recover:rollback-the-api-of-production-2"
+    assert quote_name("a\nb\u202e") == "a�b�"
+    assert quote_name("é" * 70) == "é" * 59 + "…"
+    assert quote_name("https://hooks.example/x") == quote_name("v1_0123456789abcdef0123456789") == "(hidden)"
+    assert quote_name("recover:rollback-the-api-of-production-2") == "recover:rollback-the-api-of-production-2"
 
 
 def test_durations_are_read_and_written_alike() -> None:
@@ -574,24 +576,24 @@ def test_the_schema_refuses_a_broken_file(old: str, new: str) -> None:
 
 
 def test_the_schema_describes_every_key() -> None:
-    described = schema()
+    described = config_schema()
     for model in [described, *described["$defs"].values()]:
         assert all(field.get("description") for field in model["properties"].values())
 
 
 def test_the_schema_shows_defaults_as_people_write_them() -> None:
-    service = schema()["$defs"]["Service"]["properties"]
+    service = config_schema()["$defs"]["Service"]["properties"]
     assert (service["min_served"]["default"], service["min_served"]["type"]) == ("10m", "string")
 
 
 @cache
 def validator() -> jsonschema.Draft202012Validator:
-    jsonschema.Draft202012Validator.check_schema(schema())
-    return jsonschema.Draft202012Validator(schema())
+    jsonschema.Draft202012Validator.check_schema(config_schema())
+    return jsonschema.Draft202012Validator(config_schema())
 
 
 def test_the_configuration_cannot_be_changed() -> None:
-    config, _ = parse(SMALL, path="ops.yml")
+    config, _ = parse_config(SMALL, path="ops.yml")
     with pytest.raises(ValueError, match="frozen"):
         config.responders = ("mallory",)  # type: ignore[misc]
     assert isinstance(config, Config)
@@ -601,7 +603,7 @@ def outcome(text: str) -> str:
     """Everything that `parse` says of `text`; nothing but a ConfigError may come out, and soon."""
     began = time.process_time()
     try:
-        said = "\n".join(parse(text, path="ops.yml")[1])
+        said = "\n".join(parse_config(text, path="ops.yml")[1])
     except ConfigError as error:
         said = "\n".join([str(error), error.hint, *error.problems])
         chained = error.__context__ or error.__cause__
@@ -621,7 +623,7 @@ PIECES = st.sampled_from(
 @holds_for(40, 1000, text=st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
 def test_no_text_makes_it_raise_anything_else(text: str) -> None:
     outcome(text)
-    read(text, loader=yaml.SafeLoader)
+    read_yaml(text, loader=yaml.SafeLoader)
 
 
 @holds_for(8, 1000, data=st.data())
@@ -632,7 +634,7 @@ def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.Dat
         end = start + data.draw(st.integers(0, 12))
         text = text[:start] + data.draw(st.lists(PIECES, max_size=4).map("".join)) + text[end:]
     outcome(text)
-    read(text, loader=yaml.SafeLoader)
+    read_yaml(text, loader=yaml.SafeLoader)
 
 
 @pytest.mark.sampled(4)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.config import durable_object_token_names, parse
+from ops.config import durable_object_token_names, parse_config
 from tests.config.test_config import SMALL, problems
 
 KEY = "environments.production.services.api.durable_objects.mutex"
@@ -14,7 +14,7 @@ def with_object(text: str, name: str = "mutex") -> str:
 
 
 def test_everything_of_an_object_is_read() -> None:
-    config, _ = parse(with_object(WHOLE), path="ops.yml")
+    config, _ = parse_config(with_object(WHOLE), path="ops.yml")
     (found,) = config.environment("production").service("api").durable_objects.values()
     assert (found.class_, found.reset, found.state, found.token) == ("Mutex", "/reset", "/state", "ADMIN")
     assert (found.proof, found.keeps, set(durable_object_token_names(config))) == ("a.b", "c", {"ADMIN"})
@@ -71,7 +71,7 @@ def with_switch(text: str, name: str = "beta") -> str:
 
 def test_probes_of_objects_and_switches_are_read_and_no_value_that_they_fill_in_is_shown() -> None:
     steps = "steps: [{fill: {field: a, variable: LOGIN}}]"
-    config, _ = parse(with_switch(f"{{name: ai, browser: {{{steps}}}}}"), path="ops.yml")
+    config, _ = parse_config(with_switch(f"{{name: ai, browser: {{{steps}}}}}"), path="ops.yml")
     environment = config.environment("production")
     service = environment.service("api")
     assert [probe.name for probe in service.probes] == ["health"]

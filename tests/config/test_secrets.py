@@ -2,14 +2,14 @@
 
 import pytest
 
-from ops.config import parse
+from ops.config import parse_config
 from tests.config.test_config import SMALL, problems
 
 KEY = "environments.production.secrets.KEY"
 
 
 def test_a_secret_is_never_rotated_unless_it_says_so() -> None:
-    config, _ = parse(f"{SMALL}    secrets: {{KEY: {{}}}}\n", path="ops.yml")
+    config, _ = parse_config(f"{SMALL}    secrets: {{KEY: {{}}}}\n", path="ops.yml")
     rule = config.environment("production").secrets["KEY"]
     assert (rule.rotate, rule.consumers, rule.min_length, rule.length, len(rule.alphabet)) == ("never", (), 16, 64, 62)
 
@@ -18,7 +18,7 @@ def test_everything_of_a_secret_is_read() -> None:
     text = """{rotate: provided, consumers: [api], effect: e, min_length: 20, page: https://a.example/keys,
         provider: {url: https://a.example/v1, chat: m, timeout: 2s}, github: {repository: a/b, environment: prod},
         proofs: {api: [{path: /ai, version: version.id}]}, usage: https://a.example}"""
-    config, _ = parse(f"{SMALL}    secrets: {{KEY: {text}}}\n", path="ops.yml")
+    config, _ = parse_config(f"{SMALL}    secrets: {{KEY: {text}}}\n", path="ops.yml")
     rule = config.environment("production").secrets["KEY"]
     assert rule.provider
     assert rule.github

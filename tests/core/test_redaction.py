@@ -253,12 +253,12 @@ def test_a_long_run_of_backslashes_takes_no_time() -> None:
 
 def test_half_a_secret_at_the_start_of_a_program_s_output_is_masked(tmp_path: Path) -> None:
     secret = "0123456789" * 30
-    script = f"print('{secret}' + 'x' * {process.MOST_OUTPUT - 151})"
+    script = f"print('{secret}' + 'x' * {process.MAX_OUTPUT - 151})"
     argv = [sys.executable, "-c", script]
 
     done = process.run(argv, environ={}, timeout=30, redactor=redacting(secret), folder=tmp_path)
 
-    assert done.output == "x" * (process.MOST_OUTPUT - 151) + "\n"
+    assert done.output == "x" * (process.MAX_OUTPUT - 151) + "\n"
 
 
 def test_a_value_can_be_added_while_another_thread_masks() -> None:

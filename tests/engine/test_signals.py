@@ -18,7 +18,7 @@ import pytest
 
 from ops import cli
 from ops.core.errors import Interrupted
-from ops.core.threads import start
+from ops.core.threads import start_call
 from ops.engine.signals import SignalHandler
 from tests.conftest import REFERENCE, ROOT, Outcome, Releases, World
 from tests.support.commands import ours
@@ -251,7 +251,7 @@ class Alarm:
         with suppress(Rung):
             self.armed = True
             signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
-            start(lambda: None)
+            start_call(lambda: None)
             self.armed = False
 
 

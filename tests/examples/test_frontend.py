@@ -9,7 +9,7 @@ import pytest
 
 from ops.config import Service
 from ops.config.probes import BrowserProbe, PageProbe
-from ops.config.strict_yaml import read
+from ops.config.strict_yaml import read_yaml
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeResult, Verdict
 from ops.probes import browser, page
@@ -27,9 +27,11 @@ pytestmark = pytest.mark.slow
 
 def built(release: str, out: Path) -> Site:
     """By `npm run build`, as its README says, beside the sources; with the one function."""
-    environ = {**os.environ, "PATH": f"{node.node().parent}{os.pathsep}{os.environ['PATH']}"}
+    environ = {**os.environ, "PATH": f"{node.find_node().parent}{os.pathsep}{os.environ['PATH']}"}
     options = ["--", f"--out={out}", *(["--bad"] if release == "bad" else [])]
-    subprocess.run([*node.npm(), "run", "build", *options], cwd=FRONTEND, env=environ, check=True, capture_output=True)
+    subprocess.run(
+        [*node.npm_command(), "run", "build", *options], cwd=FRONTEND, env=environ, check=True, capture_output=True
+    )
     return Site({**folder(out), "/api/session": session})
 
 
@@ -43,7 +45,7 @@ console.log(JSON.stringify([answer.status, [...answer.headers], await answer.tex
 
 def session(request: HttpRequest) -> HttpResponse:
     """What the real function answers, run by Node."""
-    argv = [str(node.node()), "--input-type=module", "--eval", CALL]
+    argv = [str(node.find_node()), "--input-type=module", "--eval", CALL]
     environ = {**LOGIN, "BODY": request.body.decode()}
     done = subprocess.run(argv, cwd=FRONTEND, env=environ, check=True, capture_output=True)
     status, headers, body = json.loads(done.stdout)
@@ -53,7 +55,7 @@ def session(request: HttpRequest) -> HttpResponse:
 def probes() -> tuple[PageProbe, BrowserProbe]:
     """Those that its README shows."""
     text = (FRONTEND / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
-    data = read(text).data | {"worker": "fortunet-frontend", "url": URL}
+    data = read_yaml(text).data | {"worker": "fortunet-frontend", "url": URL}
     site, visit = Service.model_validate(data).probes
     assert site.page
     assert visit.browser

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.config import parse
+from ops.config import parse_config
 from ops.config.probes import HttpProbe, PageProbe
 from ops.config.secrets import KeyProvider
 from ops.core.errors import ConfigError
@@ -226,7 +226,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
 @pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG)
 def test_a_mistake_in_request_headers_is_an_error_of_the_configuration(given: str, said: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        parse(SHOP.replace("{CF-Access-Client-Secret: SHOP_PASS}", given), path="ops.yml")
+        parse_config(SHOP.replace("{CF-Access-Client-Secret: SHOP_PASS}", given), path="ops.yml")
 
     (problem,) = raised.value.problems
     assert problem.startswith("ops.yml:13 environments.live.services.web.probes[0].http.request_headers")

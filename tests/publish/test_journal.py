@@ -16,7 +16,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import is_edited, read_record
 from ops.core.run_summary import RunSummary
 from ops.core.threads import TimeBudget
-from ops.core.timeline import EventKind, RunEvent, from_json
+from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.github.client import connect
 from ops.publish.comment import BUDGET, comments
 from ops.publish.issue import Journal
@@ -77,7 +77,7 @@ def test_a_run_that_ended_badly_says_what_to_do(
 
 def test_the_comment_while_the_write_is_under_way(incident: Incident, releases: Releases, update_golden: bool) -> None:
     """By the events of a run up to that moment: a run on a clock that stands still is over before its second edit."""
-    events = [from_json(event) for event in incident.rollback().result["timeline"]]
+    events = [event_from_json(event) for event in incident.rollback().result["timeline"]]
     writing = next(number for number, event in enumerate(events, start=1) if event.kind == EventKind.WRITING)
     (body,) = comments(RunSummary("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
     assert_golden("comment-writing", body, update=update_golden)

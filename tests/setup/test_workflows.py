@@ -16,7 +16,7 @@ import yaml
 from ops.app import registry
 from ops.app.registry import discover_runbooks
 from ops.app.run import read_config
-from ops.config import Config, check, durable_object_token_names
+from ops.config import Config, check_config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.github import ScheduledTask
 from ops.engine.runbook import JobSecret
@@ -276,7 +276,7 @@ def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment(
         f"  recover:{name}: {{runbook: {name}, environment: production, {params}}}" for name in ("maintenance", "other")
     ]
     text = "\n".join([CONFIGURATIONS["one_url"].read_text(), "labels:", *labels, ""])
-    accepted, _ = check(text).require_valid("ops.yml")
+    accepted, _ = check_config(text).require_valid("ops.yml")
 
     incident = dict(workflows.render(accepted, {**discover_runbooks(), "other": other}))["incident"]
 

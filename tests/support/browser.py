@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.config import parse
+from ops.config import parse_config
 from ops.config.probes import BrowserProbe
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeResult
@@ -38,7 +38,7 @@ def spec(**fields: Any) -> BrowserProbe:
         {"name": "visit", "browser": {"required": True, "timeout": "2m", **fields}},
     ]
     text["environments"]["p"]["services"]["s"]["probes"] = probes  # type: ignore[index]
-    found = parse(json.dumps(text), path="ops.yml")[0].environment("p").service("s").probes[1].browser
+    found = parse_config(json.dumps(text), path="ops.yml")[0].environment("p").service("s").probes[1].browser
     assert found
     return found
 

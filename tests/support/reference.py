@@ -129,7 +129,7 @@ def attribute_texts(path: Path, name: str) -> Mapping[str, str]:
 
 def keys_of_ops_yml() -> str:
     """Return each object of `ops.yml` with its keys; the heading is the place where the object first stands."""
-    schema = config.schema()
+    schema = config.config_schema()
     text = ""
     waiting: list[tuple[str, Mapping[str, Any]]] = [("", schema)]
     seen: set[str] = set()

@@ -12,10 +12,10 @@ from tests.conftest import ROOT
 
 def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, stdin: str = "", code: int = 0) -> str:
     """The real one, as a job of GitHub Actions runs it: no terminal, and CI set. What it prints on both streams."""
-    environ = sandbox.environ() | node.QUIET | {"HOME": str(home)}
-    environ["NODE_COMPILE_CACHE"] = f"{node.install()}-compiled"  # a quarter of what its start takes
+    environ = sandbox.environ() | node.QUIET_WRANGLER | {"HOME": str(home)}
+    environ["NODE_COMPILE_CACHE"] = f"{node.install_packages()}-compiled"  # a quarter of what its start takes
     ended = subprocess.run(
-        [*node.wrangler(), *arguments],
+        [*node.wrangler_command(), *arguments],
         cwd=folder,
         env=environ,
         input=stdin,

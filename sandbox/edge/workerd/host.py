@@ -57,8 +57,8 @@ class MiniflareHost:
     def _node(self) -> subprocess.Popen[str]:
         """With a home of its own and nothing of our environment but PATH: uploaded code sees no secret of ours."""
         return subprocess.Popen(
-            [str(node.node()), str(_PROGRAM)],
-            cwd=node.install(),
+            [str(node.find_node()), str(_PROGRAM)],
+            cwd=node.install_packages(),
             env={"PATH": os.environ.get("PATH", ""), "HOME": self._home, "TMPDIR": self._home},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -99,8 +99,8 @@ def of_switch(state: str, **fields: Any) -> dict[str, Any]:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("miniflare")
     with subprocess.Popen(
-        [str(nodejs.node()), str(HERE / "host.mjs"), str(BACKEND / "src"), str(folder / "state")],
-        cwd=nodejs.install(),
+        [str(nodejs.find_node()), str(HERE / "host.mjs"), str(BACKEND / "src"), str(folder / "state")],
+        cwd=nodejs.install_packages(),
         env={"HOME": str(folder), "TMPDIR": str(folder)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
