@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ops.config.labels import format_params
 from ops.core import system_clock
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
@@ -16,6 +17,7 @@ from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
 from ops.gate.outcomes import Refusal, Request
 from ops.github import actions, permissions
+from ops.render.markdown import inert
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -106,6 +108,19 @@ def reviewed(
         raise _unreviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
     refuse_requester(environ, redactor, requester, PRESS_AGAIN)
     return found
+
+
+def text_for_reviewers(request: Request, name: str, command: str) -> str:
+    """Return, as Markdown, what runs if a reviewer of that GitHub environment approves. The gate cannot plan it.
+
+    `command`: the same on a laptop.
+    """
+    asked = inert(f"{request.runbook} {format_params(request.params)}".strip())
+    dry = ", as a dry run" if request.dry_run else ""
+    return (
+        f"**Waits for a reviewer of `{name}`:** {asked} in {inert(request.environment)}{dry}, requested by "
+        f"{inert('@' + request.actor)}.\n\nSee the plan, which only reads: {inert(command + ' --dry-run')}\n"
+    )
 
 
 def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str, hint: str) -> None:

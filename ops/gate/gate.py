@@ -179,7 +179,24 @@ class Gate:
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
         who = refusals.plain("{who}", {"who": request.actor})
         self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
+        self._show_to_reviewers(request)
         return 0
+
+    def _show_to_reviewers(self, request: outcomes.Request) -> None:
+        """On the page of the run, where GitHub asks them, and on the issue."""
+        place = self.config.environments[request.environment]
+        if registry.github_environment(request.runbook) not in place.approval:
+            return
+        name, run, comment = place.approval_environment, actions.run_id(self.environ), self._comment
+        text = approval.text_for_reviewers(request, name, self._commands(request)["on a laptop"])
+        self._show("notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text)
+        if comment is not None and run and request.incident:
+            mark, shown = request_mark(run, self._attempt), self.redactor.text(text)
+            self._try(
+                "waiting",
+                lambda number: triggers.add_to_request(self.repository, number, mark, comment, shown),
+                request.incident,
+            )
 
     def _looked_at(self, request: outcomes.Request) -> tuple[datetime | None, outcomes.Refusal | None]:
         """The incident that a button names: when it began, or why it is none. Where GitHub cannot say, it may be."""
@@ -303,7 +320,7 @@ class Gate:
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
         body = self._body(refusal, commands)
-        self._show(message, body)
+        self._show("error", "refused", message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
         if self._answer(refusal, body, self._record(refusal, self.redactor.text(message))):
@@ -373,11 +390,11 @@ class Gate:
             program=__version__,
         )
 
-    def _show(self, message: str, body: str) -> None:
-        """Show the refusal on the pages of the workflow run too."""
-        self.annotate("error", "refused", self.redactor.text(message))
+    def _show(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
+        """On the pages of the workflow run."""
+        self.annotate(level, title, self.redactor.text(message))
         try:
-            actions.write_summary(self.environ, body)
+            actions.write_summary(self.environ, self.redactor.text(body))
         except OSError as error:
             self.warn(f"warning: the job's summary page cannot be written ({error.strerror})")
 
@@ -386,6 +403,7 @@ class Gate:
         failed = {
             "comment": "the answer could not be written to the issue",
             "request": "the comment that says that the run starts could not be deleted",
+            "waiting": "the comment that says that the run starts could not be changed",
             "label": "the label could not be taken off",
         }
         try:

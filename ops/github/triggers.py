@@ -99,6 +99,13 @@ def withdraw_request(repository: "Repository", number: int, mark: str, comment: 
             found.delete()
 
 
+def add_to_request(repository: "Repository", number: int, mark: str, comment: int, text: str) -> None:
+    """Add a paragraph to our comment that says that the run starts, above its mark. Raises ProviderError."""
+    with failures():
+        if (found := find_request(repository, number, mark, comment)) is not None:
+            found.edit(found.body.replace(mark, f"{text.strip()}\n\n{mark}"))
+
+
 def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, RunRecord | None]":
     with failures():
         me = login(repository)

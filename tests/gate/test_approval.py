@@ -10,6 +10,7 @@ import pytest
 from sandbox.github import GitHub
 from sandbox.github.actions.state import DeploymentReview, FakeRun
 from tests.conftest import Outcome, Releases, World
+from tests.gate.support import Job
 
 APPROVE = "approve-production"
 DEMANDED = "    token: CLOUDFLARE_API_TOKEN\n    approval: [recovery]\n"
@@ -264,3 +265,47 @@ def test_an_approval_cannot_be_demanded_where_the_plan_has_no_environments(world
 
     assert done.code == 2
     assert "without environments GitHub asks no reviewer" in done.err
+
+
+def handed_over(job: Job, config: str) -> tuple[str, str, str]:
+    """The summary of the gate, the comment of the request, and what the gate said, with that line in ops.yml."""
+    job.world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", config)
+    page, starting = (
+        job.world.folder / "summary.md",
+        "**Received**, starting\n\n<!-- backout:request run=7001 attempt=1 -->",
+    )
+    page.write_text("")
+    payload = job.label()
+    comment = str(job.github.comment(job.incident, starting, "github-actions[bot]"))
+
+    done = job.gate(payload, GITHUB_RUN_ID="7001", OPS_COMMENT=comment, GITHUB_STEP_SUMMARY=str(page))
+
+    job.assert_went(done)
+    return page.read_text(), job.comments[0], done.err
+
+
+def test_reviewers_read_what_they_approve_on_the_page_of_the_run_and_on_the_issue(job: Job) -> None:
+    summary, comment, err = handed_over(job, DEMANDED)
+
+    options = f"--service api --environment production --incident {job.incident}"
+    assert summary.strip() == (
+        "**Waits for a reviewer of `approve-production`:** `rollback-worker service=api` in `production`, requested by "
+        f"`@alice`.\n\nSee the plan, which only reads: `./run ops rollback-worker {options} --dry-run`"
+    )
+    assert comment == f"**Received**, starting\n\n{summary.strip()}\n\n<!-- backout:request run=7001 attempt=1 -->"
+    assert "::notice title=approval::" in err
+
+
+def test_without_a_demanded_approval_nobody_is_said_to_wait(job: Job) -> None:
+    summary, comment, _ = handed_over(job, "    token: CLOUDFLARE_API_TOKEN\n")
+
+    assert (summary, "Waits for" in comment) == ("", False)
+
+
+def test_a_request_goes_to_the_reviewers_although_nothing_of_it_can_be_written(job: Job) -> None:
+    job.github.fault(path="/repos/*/*/issues/comments/*", status=500, times=None)
+
+    summary, comment, err = handed_over(job, DEMANDED)
+
+    assert ("Waits for" in summary, "Waits for" in comment) == (True, False)
+    assert "warning: the comment that says that the run starts could not be changed (GitHub" in err
