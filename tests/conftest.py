@@ -138,9 +138,11 @@ def without_what_differs(text: str) -> str:
     text = re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d", "TIME", text)
     text = re.sub(r"\d{4}-\d\d-\d\d, UTC", "DATE, UTC", text)
     text = re.sub(r"\b\d+\.\d\b", "S", text)
-    text = re.sub(r"before: [^`]*|the probes (failed before and )?are healthy[^`]*", "…", text)
-    text = re.sub(r" --config \S+", "", text)
-    return re.sub(r"by [^)`]+\)", "by USER)", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \|", "DATE |", text)
+    text = re.sub(r"at \d\d:\d\d UTC", "at TIME UTC", text)
+    text = re.sub(r"before: [^|\n]*|[Tt]he probes (failed before and )?are healthy[^.|\n]*", "…", text)
+    text = re.sub(r" \\\n +(--incident 1 --to \w+ \\\n +)?--config [^`]*?ops\.yml", r" \\\n  \1--config ops.yml", text)
+    return re.sub(r"by (local user )?[\w-]+(?=\) \|| at TIME UTC)", "by USER", text)
 
 
 def assert_golden(name: str, text: str, *, update: bool) -> None:

@@ -182,6 +182,11 @@ class Contact(ConfigModel):
     contact: ContactText = Field(description="A name, a number or a link.")
     availability: ContactText = Field(description="When the contact answers, such as 24/7.")
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the placeholder is filled in."""
+        return not (self.contact[:1] == "[" and self.contact[-1:] == "]")
+
 
 class Webhook(ConfigModel):
     webhook: SecretName = Field(description="NAME of the secret that holds the webhook's URL. Never the URL.")

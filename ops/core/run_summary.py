@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ops import __version__
-from ops.core.errors import Reason
+from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.result import duration_label, measure_durations
 from ops.core.run_record import RecordRow, RunRecord
@@ -126,6 +126,42 @@ class RunSummary:
         return said if LOG.fullmatch(said) else ""
 
     @property
+    def requester(self) -> str:
+        """Who requested the run and where, as its first event says: "by alice", "on a laptop by local user ana"."""
+        requested = self.last(EventKind.REQUESTED)
+        if requested is None or not requested.text.endswith(")"):
+            return ""
+        who = requested.text.rpartition(" (")[2].removesuffix(")")
+        return who.replace("laptop, by", "on a laptop by", 1) if who.startswith("laptop, by") else f"by {who}"
+
+    @property
+    def headline(self) -> str:
+        """Verdict, service, version and seconds: the line that somebody reads first."""
+        run = f"{self.runbook} for {self.service}" if self.service else self.runbook
+        done = self.plan.done if self.plan and self.plan.done and self.wrote else run
+        seconds = self.durations["verified"] or self.durations["total"]
+        after = f" after {seconds:.1f} s" if seconds else ""
+        unchanged = ", nothing changed" if not self.wrote and "nothing was changed" in self.message else ""
+        match self.decision:
+            case Decision.RECOVERED:
+                return f"{done}: healthy{after}"
+            case Decision.HEALTHY_AS_BEFORE:
+                return f"{done}: healthy before and after"
+            case Decision.NOTHING_TO_DO:
+                return f"{run}: nothing to do"
+            case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.HANDED_ON:
+                return f"{run}: planned, and going on"
+            case Decision.STILL_UNHEALTHY:
+                return f"{done}: unhealthy{after}"
+            case Decision.NO_EVIDENCE:
+                return f"{done}: health unknown"
+            case Decision.UNKNOWN_OUTCOME:
+                return f"{run}: outcome unknown, the change may be live"
+            case _:
+                state = self.state[:1].lower() + self.state[1:]
+                return f"{run}: {state}{unchanged}"
+
+    @property
     def wrote(self) -> bool:
         return self.last(EventKind.WRITTEN) is not None
 
@@ -173,6 +209,40 @@ class RunSummary:
     def _data(self, kind: EventKind, name: str) -> str:
         event = self.last(kind)
         return _text(event.data.get(name)) if event else ""
+
+
+ICONS = {
+    Decision.RECOVERED: "✅",
+    Decision.HEALTHY_AS_BEFORE: "✅",
+    Decision.NOTHING_TO_DO: "✅",
+    Decision.PLANNED: "📋",
+    Decision.REFUSED: "⛔",
+    Decision.FAILED: "❌",
+    Decision.STILL_UNHEALTHY: "❌",
+    Decision.NO_EVIDENCE: "⚠️",
+    Decision.UNKNOWN_OUTCOME: "⚠️",
+    Decision.INTERRUPTED: "⚠️",
+}
+
+
+def icon(page: RunSummary) -> str:
+    """Return the sign before the headline; an hourglass until the run has ended."""
+    if page.decision not in [*Decision]:
+        return "⚠️" if page.decision else "⏳"
+    return ICONS[Decision(page.decision)]
+
+
+def merge_rounds(events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
+    """Return the events with the probe rounds that follow one another as one: the last, and how many there were."""
+    merged, rounds = list[RunEvent](), 0
+    for event in events:
+        is_round = event.kind == EventKind.PROBED and event.text.startswith("after")
+        rounds = rounds + 1 if is_round else 0
+        if rounds > 1:
+            merged[-1] = replace(event, text=f"{rounds} rounds; the last: {event.text.removeprefix('after, ')}")
+        else:
+            merged.append(event)
+    return tuple(merged)
 
 
 def _plan(event: RunEvent) -> RecordedPlan:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
-from ops.core.next_step import SuggestedCommand, build_command, describe_button
+from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids
 from ops.core.observations import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
@@ -168,5 +168,7 @@ class Context(Generic[P]):
             "incident": self.request.incident,
         }
         given = {**where, **params}
+        if isinstance(to := given.get("to"), str):
+            given["to"] = shorten_ids(to)
         program, *extra = self.command_prefix
         return SuggestedCommand(build_command(program, runbook, given, *extra), describe_button(runbook, given))

@@ -25,7 +25,7 @@ from ops.cloudflare.types.records import (
 )
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
 from ops.publish.comment import BUDGET
-from ops.render.markdown import cell, collapse_blank_lines, load_templates
+from ops.render.markdown import code_span, collapse_blank_lines, load_templates
 from ops.render.terminal import to_one_line
 
 AUDIT_KEPT = timedelta(days=548)
@@ -227,7 +227,9 @@ def text(collection: EvidenceCollection) -> str:
 
 def _text(collection: EvidenceCollection, most: int) -> str:
     template = load_templates().get_template("evidence.md.j2")
-    return collapse_blank_lines(template.render(collection=collection, most=most, outcome=outcome, shown=_shown))
+    return collapse_blank_lines(
+        template.render(collection=collection, most=most, outcome=outcome, shown=_shown, filled=_filled)
+    )
 
 
 def outcome(exhibit: EvidenceTable) -> str:
@@ -255,9 +257,12 @@ def _reach(exhibit: EvidenceTable) -> str:
     )
 
 
+def _filled(columns: tuple[str, ...], row: tuple[TableCell, ...]) -> list[tuple[str, TableCell]]:
+    """Return the columns of a row that have a value."""
+    return [(column, value) for column, value in zip(columns, row, strict=True) if value not in (None, "")]
+
+
 def _shown(value: TableCell) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    if value is None or value == "":
-        return "–"
-    return str(value) if isinstance(value, int) else cell(value, LONGEST_CELL)
+    return str(value) if isinstance(value, int) else code_span(value, LONGEST_CELL)

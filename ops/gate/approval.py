@@ -17,7 +17,7 @@ from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
 from ops.gate.outcomes import Refusal, Request
 from ops.github import actions, permissions
-from ops.render.markdown import inert
+from ops.render.markdown import code_span
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -115,11 +115,11 @@ def text_for_reviewers(request: Request, name: str, command: str) -> str:
 
     `command`: the same on a laptop.
     """
-    asked = inert(f"{request.runbook} {format_params(request.params)}".strip())
+    asked = code_span(f"{request.runbook} {format_params(request.params)}".strip())
     dry = ", as a dry run" if request.dry_run else ""
     return (
-        f"**Waits for a reviewer of `{name}`:** {asked} in {inert(request.environment)}{dry}, requested by "
-        f"{inert('@' + request.actor)}.\n\nSee the plan, which only reads: {inert(command + ' --dry-run')}\n"
+        f"**Waits for a reviewer of `{name}`:** {asked} in {code_span(request.environment)}{dry}, requested by "
+        f"{code_span('@' + request.actor)}.\n\nSee the plan, which only reads: {code_span(command + ' --dry-run')}\n"
     )
 
 

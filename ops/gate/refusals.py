@@ -15,7 +15,7 @@ from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.outcomes import Job, Refusal, Request
-from ops.render.markdown import inert
+from ops.render.markdown import code_span
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -180,11 +180,11 @@ def plain(text: str, values: Values) -> str:
 
 def comment(*, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str]) -> str:
     """Why, what to do, and what to type instead; `commands` are shown to be copied, by how each is run."""
-    safe = {name: inert(value) for name, value in values.items()}
+    safe = {name: code_span(value) for name, value in values.items()}
     lines = [
         f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
         f"**What to do:** {hint.format_map(safe)}",
-        "\n".join(f"- {where}: {inert(command)}" for where, command in commands.items()),
+        "\n".join(f"- {where}: {code_span(command)}" for where, command in commands.items()),
         f"Reason: `{reason}`",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"

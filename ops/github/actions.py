@@ -104,14 +104,22 @@ def is_job(environ: Mapping[str, str]) -> bool:
 
 def links(environ: Mapping[str, str], incident: int | None) -> dict[str, str]:
     """Pages of the incident and of the workflow's run, where it is known where they are."""
-    server = (environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
-    repository, run = environ.get("GITHUB_REPOSITORY", ""), run_id(environ)
-    if not re.fullmatch(r"https?://[A-Za-z0-9.:-]+", server) or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+    page, run = repository_page(environ), run_id(environ)
+    if not page:
         return {}
-    found = {"incident": f"{server}/{repository}/issues/{incident}"} if incident else {}
+    found = {"incident": f"{page}/issues/{incident}"} if incident else {}
     if is_job(environ) and run:
-        found["run"] = f"{server}/{repository}/actions/runs/{run}"
+        found["run"] = f"{page}/actions/runs/{run}"
     return found
+
+
+def repository_page(environ: Mapping[str, str]) -> str:
+    """Return the address of the operations repository's page; "" if the environment does not name it."""
+    server = (environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
+    repository = environ.get("GITHUB_REPOSITORY", "")
+    if not re.fullmatch(r"https?://[A-Za-z0-9.:-]+", server) or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        return ""
+    return f"{server}/{repository}"
 
 
 def write_summary(environ: Mapping[str, str], text: str) -> bool:

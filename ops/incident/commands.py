@@ -19,6 +19,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import RunEvent, event_from_json
+from ops.github.actions import repository_page
 from ops.github.client import CHECK, connect, failures
 from ops.render.terminal import to_one_line
 
@@ -48,7 +49,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         imported = f"run {job[0]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, look=True, completes=True)
         page = RunSummary(run, events, imported, source="run" if job else "laptop")
-        for part, body in enumerate(comment.comments(page, contacts), start=1):
+        for part, body in enumerate(comment.comments(page, contacts, repository_page(environ)), start=1):
             posted.put(part, body)
         return posted.url
 
@@ -119,6 +120,7 @@ def opened(
             ways=tuple(_shown(way, command_prefix(environ, config), number) for way in found),
             number=number,
             program=program_name(environ),
+            repository=repository_page(environ),
         )
 
     with failures(CHECK):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ops.limits.diff import COLUMNS, LimitsPlan, Row
-from ops.render.markdown import collapse_blank_lines, inert, load_templates
+from ops.render.markdown import collapse_blank_lines, escape_markdown, load_templates
 from ops.render.terminal import to_one_line
 
 APPLIED = "<!-- backout limits applied -->"
@@ -55,7 +55,10 @@ def comment(planned: Planned, *, log: str = "") -> str:
     if planned.plan is not None:
         rows = tuple(sorted(planned.plan.rows, key=lambda row: not row.is_changed))
     template = load_templates().get_template("limits.md.j2")
-    shown = template.render(planned=planned, rows=rows[:MOST_ROWS], left=len(rows[MOST_ROWS:]), log=log)
+    changed = [row for row in rows[:MOST_ROWS] if row.is_changed]
+    same = [row for row in rows[:MOST_ROWS] if not row.is_changed]
+    left = len(rows[MOST_ROWS:])
+    shown = template.render(planned=planned, changed=changed, same=same, left=left, log=log)
     return f"{marker(planned.environment)}\n{collapse_blank_lines(shown)}"
 
 
@@ -74,4 +77,4 @@ def drift(differences: Sequence[str], environment: str, said: str) -> str:
 
 def settled(said: str) -> str:
     """What is said when it differs no more."""
-    return f"It differs no more: {inert(said)}\n"
+    return f"It differs no more: {escape_markdown(said)}\n"

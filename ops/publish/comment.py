@@ -6,12 +6,12 @@ A comment may be 65,536 characters long (docs.github.com says so only in its err
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import Decision, needs_people
+from ops.core.errors import needs_people
 from ops.core.next_step import SuggestedCommand
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
-from ops.core.run_summary import RunSummary
+from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.core.timeline import EventKind, RunEvent
 from ops.render.markdown import collapse_blank_lines, load_templates
 
@@ -70,30 +70,38 @@ def for_people(items: tuple[tuple[str, Told | None], ...]) -> tuple[str, ...]:
     return tuple(title for title, told in items if told in (PEOPLE, _is_notified))
 
 
-def comments(page: RunSummary, contacts: "tuple[Contact, ...]") -> tuple[str, ...]:
-    """The run's comment, and a second one where the older rows find no room in it."""
-    shown = _fits(lambda count: _main(page, contacts, count), len(page.events))
-    main = _main(page, contacts, shown)
-    if shown == len(page.events):
+def comments(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "") -> tuple[str, ...]:
+    """Return the run's comment, and a second one if the older rows find no room in it.
+
+    `repository`: address of the page of the repository that has the buttons.
+    """
+    rows = merge_rounds(page.events)
+
+    def render(count: int) -> str:
+        return _main(page, contacts, repository, rows[len(rows) - count :])
+
+    shown = _fits(render, len(rows))
+    main = render(shown)
+    if shown == len(rows):
         return (main,)
-    older = page.events[: len(page.events) - shown]
+    older = rows[: len(rows) - shown]
     kept = _fits(lambda count: _older(page, older, count), len(older))
     return main, _older(page, older, kept)
 
 
-def _main(page: RunSummary, contacts: "tuple[Contact, ...]", count: int) -> str:
-    """With the newest `count` rows."""
-    events = page.events[len(page.events) - count :]
+def _main(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]) -> str:
+    """Return the comment with these rows, which are the newest."""
     text = (
         load_templates()
         .get_template("journal.md.j2")
         .render(
             page=page,
             events=events,
-            older=len(page.events) - len(events),
+            older=len(merge_rounds(page.events)) - len(events),
+            icon=icon(page),
+            repository=repository,
             checklists=[("Before any rollback", _items(BEFORE, page)), ("After rollback", _items(AFTER, page))],
             most=MOST_LINES,
-            is_known=page.decision in ["", *Decision],
             contacts=contacts if needs_people(page.decision) else (),
         )
     )
@@ -149,11 +157,19 @@ def incident(
     ways: tuple[tuple[str, tuple[str, ...], SuggestedCommand], ...],
     number: str,
     program: str,
+    repository: str,
 ) -> str:
     """The body of an incident issue. `number` is the word NUMBER as long as it is not known.
 
     `ways`: what each recovery is for, the labels that start it, and its button and command.
     """
-    values = {"service": service, "environment": environment, "severity": severity, "seen": seen, "at": at}
+    values: dict[str, Any] = {
+        "service": service,
+        "environment": environment,
+        "severity": severity,
+        "seen": seen,
+        "at": at,
+    }
     note = f'{program} incident note {number} "{at:%Y-%m-%d %H:%M} text"'
-    return load_templates().get_template("incident.md.j2").render(**values, ways=ways, number=number, note=note)
+    values |= {"ways": ways, "number": number, "repository": repository, "at": at, "note": note}
+    return collapse_blank_lines(load_templates().get_template("incident.md.j2").render(values))

@@ -20,6 +20,7 @@ from ops.core.run_summary import STATES, RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
+from ops.github.actions import repository_page
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -149,6 +150,7 @@ class Journaling:
                 ways=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
                 number=number,
                 program=program,
+                repository=repository_page(self._environ),
             )
 
         title = f"{page.runbook} on {page.service} in {page.environment}: {page.state}"
@@ -165,7 +167,7 @@ class Journaling:
         from ops.publish import comment
 
         page = RunSummary(self._run, self._named(events), is_notified=self._is_notified())
-        return comment.comments(page, self._contacts)
+        return comment.comments(page, self._contacts, repository_page(self._environ))
 
     def _named(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         """The events, of which the first names the owner of GITHUB_TOKEN beside the local user of a laptop."""

@@ -14,7 +14,9 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration
+from ops.core.next_step import SuggestedCommand, button_fields
 from ops.core.result import RunResult
+from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
@@ -28,9 +30,27 @@ LONGEST = 1000
 
 
 def render_result(result: RunResult, contacts: "Iterable[Contact]") -> str:
+    """Return a run for the incident issue and the summary page of its job."""
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
-    text = load_templates().get_template("run.md.j2").render(result=result, contacts=list(contacts), links=links)
+    page = RunSummary(result.run, result.timeline)
+    repository = next((found[1] for link in links.values() if (found := _REPOSITORY.match(link))), "")
+    text = (
+        load_templates()
+        .get_template("run.md.j2")
+        .render(
+            result=result,
+            page=page,
+            icon=icon(page),
+            events=merge_rounds(page.events),
+            contacts=list(contacts) if result.needs_people else [],
+            links=links,
+            repository=repository,
+        )
+    )
     return collapse_blank_lines(text)
+
+
+_REPOSITORY = re.compile(r"(https?://[A-Za-z0-9.:-]+/[\w.-]+/[\w.-]+)/(?:issues|actions)/")
 
 
 def collapse_blank_lines(text: str) -> str:
@@ -43,25 +63,82 @@ def load_templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader([str(folder) for folder in FOLDERS])
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
-    environment.filters |= {"inert": inert, "cell": cell, "fenced": fenced, "linked": linked}
+    environment.filters |= {"prose": escape_markdown, "cell": escape_cell, "code": code_span, "linked": linked}
+    environment.filters |= {"command": wrap_command, "sentence": sentence, "button": button_text}
     environment.filters |= {"span": format_duration, "split_prose": describe_split}
     return environment
 
 
-def inert(text: object, longest: int = LONGEST) -> str:
-    """Somebody's words as inline code: the one form in which GitHub finds no mention, reference, link or markup.
+_TOKEN = re.compile(
+    r"`(?P<quoted>[^`]+)`"
+    r"|(?P<url>\bhttps?://[^\s`]*[^\s`.,:;!?)])"
+    r"|\b(?P<short>[0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
+    r"|\b(?P<id>(?=[0-9]*[a-fA-F])[0-9a-fA-F]{7,64})\b"
+    r"|(?<![\w-])(?P<option>--[a-z][a-z-]*)"
+)
+"""Parts of a text that are shown as code; of a UUID the first 8 characters.
 
-    Escapes are not enough, since mentions and references are looked for after they are undone.
+As prose, GitHub would link the name of a commit (docs.github.com/get-started/writing-on-github: autolinked references).
+"""
+_MARKUP = re.compile(r"[\\`*\[\]~<>&$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_ENTITIES = {"`": "&#96;", "<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;", "|": "&#124;"}
+_REFERENCE = re.compile(
+    r"[@#](?=[A-Za-z0-9])|:(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=-[0-9])|:(?=[a-z0-9_+-]*[a-z_+-][a-z0-9_+-]*:)",
+    re.IGNORECASE,
+)
+"""Where a mention, a reference, an address or an emoji begins: a space of no width after it breaks it.
+
+GitHub looks for them after escapes are undone. Renovate and Dependabot do the same (github.com/renovatebot/renovate:
+lib/util/markdown.ts).
+"""
+
+
+_LINE_START = re.compile(r"^([=#:]|[-+](?![A-Za-z0-9])|[0-9]{1,9}(?=[.)]))")
+"""A heading, a list or the line under a heading or a table's head."""
+
+
+def escape_markdown(text: object, longest: int = LONGEST) -> str:
+    """Return text as prose in which GitHub finds no mention, reference, link, HTML or other markup.
+
+    Ids, addresses, options and text between backticks become code. A UUID is cut to 8 characters, no text is a dash.
     """
+    line = to_one_line(str(text)).strip()[:longest]
+    parts, at = list[str](), 0
+    for token in _TOKEN.finditer(line):
+        parts += [_escape(line[at : token.start()], is_first=at == 0), code_span(token[token.lastgroup or 0])]
+        at = token.end()
+    return "".join([*parts, _escape(line[at:], is_first=at == 0)]) or "–"
+
+
+def _escape(text: str, *, is_first: bool) -> str:
+    """`is_first`: it may stand at the beginning of a line, where more characters are markup."""
+    broken = _REFERENCE.sub(lambda found: f"{found[0]}\0", text)
+    escaped = _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), broken)
+    if is_first:
+        escaped = _LINE_START.sub(lambda found: _line_start(found[0]), escaped)
+    return escaped.replace("\0", "&#8203;")
+
+
+def _line_start(mark: str) -> str:
+    return f"{mark}&#8203;" if mark[0].isdigit() else f"\\{mark}"
+
+
+def code_span(text: object, longest: int = LONGEST) -> str:
+    """Return a name or a value as inline code: GitHub finds no mention, reference, link or markup in it."""
     line = to_one_line(str(text)).strip()[:longest] or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if line[0] == "`" or line[-1] == "`" else ""
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
-def cell(text: object, longest: int = LONGEST) -> str:
-    """The same in a table: there a pipe ends the cell even inside code, and even escaped, after a backslash."""
-    return inert(str(text).replace("|", "¦"), longest)
+def escape_cell(text: object, longest: int = LONGEST) -> str:
+    """Return text as prose in a table: there a pipe ends the cell even inside code, and even escaped."""
+    return escape_markdown(str(text).replace("|", "¦"), longest)
+
+
+def code_cell(text: object, longest: int = LONGEST) -> str:
+    """Return a value as inline code in a table."""
+    return code_span(str(text).replace("|", "¦"), longest)
 
 
 def linked(text: object, url: str) -> str:
@@ -69,6 +146,67 @@ def linked(text: object, url: str) -> str:
     return f"[{text}]({url})" if re.fullmatch(r"https?://[A-Za-z0-9.:/_~#?=&%-]+", url) else str(text)
 
 
-def fenced(text: object) -> str:
-    """Text inside a code fence: one line, and nothing that could end the fence."""
-    return to_one_line(str(text)).replace("```", "` ` `")
+def sentence(text: str) -> str:
+    """Return the text with a capital letter and a full stop."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
+
+
+def button_text(press: SuggestedCommand, repository: str) -> str:
+    """Return where a button is and its fields. `repository`: address of the page that it is on, or nothing."""
+    known = button_fields(press.button)
+    if known is None:
+        return escape_markdown(press.button)
+    workflow, fields = known
+    page = linked(workflow, f"{repository}/actions/workflows/{workflow}.yml") if repository else f"**{workflow}**"
+    filled = ", ".join(f"{name} {code_span(value)}" for name, value in fields)
+    return f"{page} → **Run workflow**{': ' if filled else ''}{filled}"
+
+
+PHONE = 38
+"""Characters of code that a comment on a phone shows in one line (390 px wide)."""
+
+
+def wrap_command(text: object, width: int = PHONE) -> str:
+    """Return a command for a code fence, in lines that a phone shows whole and a shell reads as one.
+
+    A line breaks after an option's value, and within a value that is longer than a line. Nothing ends the fence.
+    """
+    lines, line = list[str](), ""
+    for word in _words(to_one_line(str(text)).replace("```", "` ` `")):
+        if line and len(line) + 1 + len(word) > width - 2:
+            lines.append(f"{line} \\")
+            line = "  "
+        line = f"{line} {word}" if line.strip() else line + word
+        while len(line) > width - 2:
+            head, line = _cut(line, width - 3)
+            lines.append(head)
+    return "\n".join([*lines, line])
+
+
+def _cut(line: str, at: int) -> tuple[str, str]:
+    """Break a line where a shell joins it again: not after a backslash, and outside of single quotes."""
+    quote = ""
+    escaped = False
+    for character in line[:at]:
+        if escaped:
+            escaped = False
+        elif character == "\\" and quote != "'":
+            escaped = True
+        elif character in "'\"" and quote in ("", character):
+            quote = "" if quote else character
+    at -= escaped
+    return (f"{line[:at]}'\\", f"'{line[at:]}") if quote == "'" else (f"{line[:at]}\\", line[at:])
+
+
+def _words(command: str) -> list[str]:
+    """Split at spaces outside of quotes, and keep an option and its value together."""
+    words = re.findall(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"])+|['"]\S*""", command)
+    joined = list[str]()
+    for word in words:
+        has_value = joined and re.fullmatch("--?[a-z-]+", joined[-1]) and not word.startswith("-")
+        if has_value:
+            joined[-1] += f" {word}"
+        else:
+            joined.append(word)
+    return joined

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -16,27 +15,15 @@ from ops.report.rows import Line, Recovery, Stage, at_once, lines, recovery
 
 BUDGET = 60_000
 """In characters. GitHub takes 65,536, and people's words come on top."""
+BAR = 10
+"""Characters of the longest possible bar; more do not fit on a phone."""
 REGIONS = ("status", "summary", "timing", "timeline", "impact", "resolution", "evidence")
 PROMPTS: Mapping[str, tuple[str, ...]] = {
     "Summary": ("In two sentences: what broke, for whom, and what ended it?",),
-    "Impact": (
-        "How many users were affected? (an estimate, and where it comes from)",
-        "How many requests failed? (a count, and where it comes from)",
-        "What did users tell you?",
-    ),
-    "Root Cause": (
-        "What made this possible? (every factor: there is seldom only one)",
-        "What made the bad version look fine? (tests, review, canary)",
-    ),
+    "Impact": ("How many users were affected, and how many requests failed? (with the source of each number)",),
+    "Root Cause": ("What made this possible, and why did tests, review and canary not show it? (every factor)",),
     "Resolution": ("What was done by hand, and what still has to be put right?",),
-    "Lessons Learned": (
-        "What did you see first, and what did you believe then?",
-        "What would have halved the time until it was noticed?",
-        "What went well?",
-        "What went badly?",
-        "Where were you lucky?",
-        "What in the procedure or in this tool was wrong, or slow?",
-    ),
+    "Lessons Learned": ("What went well, what went badly, and what would have halved the time to notice and recover?",),
 }
 """How and what, not who and why: people answer those."""
 CHECKLIST = (
@@ -151,15 +138,11 @@ class _View:
         return " and ".join(ends[name] for name in lacks) or "which of the two came first"
 
     @property
-    def bars(self) -> list[tuple[str, str, Stage]]:
-        found = self.recovery
-        if found is None:
-            return []
-        return [(_iso(found.requested_at, s.began), _iso(found.requested_at, s.ended), s) for s in found.stages]
-
-
-def _iso(start: datetime, seconds: float) -> str:
-    return (start + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+    def bars(self) -> list[tuple[Stage, str]]:
+        """Return each stage with a bar of its share: a picture that also an e-mail shows."""
+        stages = self.recovery.stages if self.recovery else ()
+        whole = sum(stage.seconds for stage in stages) or 1.0
+        return [(stage, "█" * max(1, round(BAR * stage.seconds / whole))) for stage in stages if stage.seconds >= 0.05]
 
 
 def title(evidence: Evidence) -> str:

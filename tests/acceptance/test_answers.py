@@ -56,6 +56,7 @@ def shown(body: str, number: int) -> str:
     text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/(job|attempts)/\d+)?", "LOG", text)
     text = re.sub(r"run=\d+", "run=RUN", re.sub(r"`\d+\.\d-[0-9a-f]{4}`", "`RUN`", text))
     text = re.sub(r"cf-ray \S+\)", "cf-ray RAY)", text)
+    text = re.sub(r"at \d\d:\d\d UTC ·", "at TIME UTC ·", text)
     return re.sub(r"cancelled after \d+ s", "cancelled after S s", text)
 
 
@@ -155,13 +156,14 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
         f"{FAILED} job `recovery-production` was rejected by the reviewer `@rita` · [log](LOG)\n\n"
         f"**What to do:** Talk to the reviewer. Then p{AGAIN}\n\n{ANSWERED}"
     )
-    assert final(world, wrong).partition("\n\n**Whom to call**")[0] == (
-        "### Failed\n\n`Cloudflare answered GET /workers/scripts/fortunet-api/deployments with HTTP 403, code 10000: "
-        "Authentication error (cf-ray RAY); nothing was changed`\n\n"
-        "`rollback-worker` on `api` in `production`, run `RUN` ([its log](LOG)).\n\n"
-        "**What to do:** `Check the token in CLOUDFLARE_API_TOKEN at dash.cloudflare.com → Manage account → API tokens: "
+    assert final(world, wrong).partition("\n\n**Call**")[0] == (
+        "### ❌ rollback-worker for api: failed, nothing changed\n\n"
+        "rollback-worker · production · requested by alice at TIME UTC · [log](LOG)\n\n"
+        "Cloudflare answered GET /workers/scripts/fortunet-api/deployments with HTTP 403, code 10000: "
+        "Authentication error (cf-ray RAY); nothing was changed.\n\n"
+        "**Next step:** Check the token in CLOUDFLARE_API_TOKEN at dash.cloudflare.com → Manage account → API tokens: "
         'it must be active, allowed from this address, and have the permission "Workers Scripts Read" on account '
-        f"{ACCOUNT}. Check also that account_id in ops.yml, {ACCOUNT}, is the right account.`"
+        f"`{ACCOUNT}`. Check also that account_id in ops.yml, `{ACCOUNT}`, is the right account."
     )
     assert world.live == {world.bad: 100}
 

@@ -66,7 +66,7 @@ def test_a_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
         number = hub.open_pull("Raise", "raise", "alice")
         assert ended(runner, hub) == {**PLANS, "apply-production": "skipped", "apply-staging": "skipped"}
         comment = of_production(hub, number)
-        assert "### limits.yml: `1 of 2 limits changes`" in comment
+        assert "### limits.yml: 1 of 2 limits changes" in comment
         hub.add_commit("Too much", "alice", files={"limits.yml": changed(400)}, branch="raise")
         assert ended(runner, hub)["plan-production"] == "failure"
         hub.add_commit(

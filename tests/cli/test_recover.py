@@ -214,7 +214,7 @@ def test_a_run_never_edits_another_comment(incident: Incident, releases: Release
 
     assert done.result["decision"] == "recovered"
     kept, new = incident.bodies
-    assert (kept, new.startswith("### Recovered")) == (before, True)
+    assert (kept, new.startswith("### ✅")) == (before, True)
 
 
 def test_a_comment_on_another_issue_is_left_alone(incident: Incident, releases: Releases) -> None:
@@ -223,7 +223,7 @@ def test_a_comment_on_another_issue_is_left_alone(incident: Incident, releases: 
 
     goes_on(incident, comment)
 
-    assert (other.bodies[0].startswith("**Received**"), incident.bodies[0][:13]) == (True, "### Recovered")
+    assert (other.bodies[0].startswith("**Received**"), incident.bodies[0][:5]) == (True, "### ✅")
 
 
 @pytest.mark.parametrize("comment", ["999", "x", "", "-1", "1" * 30])
@@ -232,7 +232,7 @@ def test_without_that_comment_the_run_writes_one(incident: Incident, releases: R
     done = goes_on(incident, comment)
 
     assert done.result["decision"] == "recovered"
-    assert [body[:13] for body in incident.bodies] == ["### Recovered"]
+    assert [body[:5] for body in incident.bodies] == ["### ✅"]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_an_api_that_fails_once_leaves_one_comment(
     done = goes_on(incident, comment)
 
     assert done.result["decision"] == "recovered"
-    assert [body[:13] for body in incident.bodies] == ["### Recovered"]
+    assert [body[:5] for body in incident.bodies] == ["### ✅"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "*"])
@@ -284,4 +284,4 @@ def test_a_comment_that_is_deleted_during_the_run_is_written_again(incident: Inc
 
     goes_on(incident, comment)
 
-    assert [body[:13] for body in incident.bodies] == ["### Recovered"]
+    assert [body[:5] for body in incident.bodies] == ["### ✅"]

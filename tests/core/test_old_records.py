@@ -38,6 +38,6 @@ def test_a_timeline_with_a_former_decision_is_imported_by_its_name_of_today(inci
 
     assert done.code == 0, done.err
     (body,) = incident.bodies
-    assert body.startswith("### Unknown outcome")
+    assert body.startswith("### ⚠️ rollback-worker for api: outcome unknown")
     assert '"decision":"unknown_outcome"' in body
     assert "mbiguous" not in body

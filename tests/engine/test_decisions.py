@@ -146,7 +146,7 @@ def test_a_run_that_did_not_help_names_the_next_older_version_and_whom_to_call(
     assert outcome.code == followed.code == 6
     assert "STILL UNHEALTHY: " in outcome.out
     place = "Actions → rollback-worker → Run workflow: service = api; environment = production; incident = 42"
-    assert button == f"or the button: {place}; to = {older}"
+    assert button == f"or the button: {place}; to = {older[:8]}"
     assert "On-call: +49 1 (24/7)" in outcome.out
     assert world.live == {older: 100}
     assert ours(world)[0].annotations["workers/message"].startswith("ops1 incident=42 ")

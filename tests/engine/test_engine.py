@@ -372,8 +372,8 @@ def test_changed_secrets_stop_the_run_by_name(
     assert ended(outcome) == (3, "refused", "secrets_changed")
     assert f": {open_names}; nothing was changed" in outcome.result["message"]
     assert "--accept-changed-secrets AI_KEY,DB_URL" in outcome.result["hint"]
-    assert f"--to {rotated.good} --current-secrets" in outcome.result["press"]
-    assert outcome.result["press_button"].endswith(f"; to = {rotated.good}; current_secrets = true")
+    assert f"--to {rotated.good[:8]} --current-secrets" in outcome.result["press"]
+    assert outcome.result["press_button"].endswith(f"; to = {rotated.good[:8]}; current_secrets = true")
     assert [write.query for write in world.writes()] == [{}]
     assert world.live == {rotated.bad: 100}
 

@@ -286,7 +286,7 @@ def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: I
     assert len(of(found, "Audit log")["rows"]) == 900
     assert body.count("<details>") == body.count("</details>\n") == 10
     assert "` @alice" not in body
-    assert len([line for line in body.splitlines() if line.startswith("| 2")]) > 100
+    assert len([line for line in body.splitlines() if line.startswith("- at 2")]) > 100
 
 
 @pytest.mark.sampled(3)

@@ -8,6 +8,7 @@ import pytest
 
 from ops.app.registry import discover_runbooks
 from tests.conftest import Incident, World
+from tests.support.commands import unwrapped
 
 ACCOUNT = "1234567890abcdef1234567890abcdef"
 WORKER_ONLY = f"""\
@@ -46,7 +47,7 @@ def opened(incident: Incident, service: str) -> str:
 
 def assert_run(incident: Incident, body: str) -> list[str]:
     """Every command of the body, as a dry run; answers them."""
-    commands = COMMAND.findall(body)
+    commands = COMMAND.findall(unwrapped(body))
     for command in commands:
         _, *arguments = shlex.split(command)
         dry = ["--dry-run"] if arguments[0] in discover_runbooks() else []

@@ -16,6 +16,7 @@ from ops.incident.secret_leak import Replacement
 from ops.incident.secret_leak import incident as incident_text
 from sandbox.github import GitHub
 from tests.conftest import Outcome, World
+from tests.support.commands import unwrapped
 from tests.support.hostile import WORDS, skeleton
 from tests.support.marks import leaks, secret, sent
 from tests.support.properties import holds_for
@@ -78,8 +79,8 @@ def test_a_report_opens_the_incident_and_says_what_replaces_the_secret(reports: 
     assert {label.name for label in opened.labels} == {"incident", "sev1"}
     assert "Roll the token at dash.cloudflare.com" in opened.body
     assert "- Page: `https://ci.example/builds/77`\n" in opened.body
-    assert "- Found by: `a scanner`" in opened.body
-    assert "./run ops evidence --since 24h --environment production --incident 1" in opened.body
+    assert "- Found by: a scanner" in opened.body
+    assert "./run ops evidence --since 24h --environment production --incident 1" in unwrapped(opened.body)
     assert reports.world.writes() == []
 
 
@@ -130,7 +131,7 @@ def test_a_second_report_of_the_same_secret_is_a_note_on_the_first(reports: Repo
     assert reports.send({**SAID, "secret": "SLACK_WEBHOOK_URL"}, run="79").code == 0
 
     (note,) = reports.issue().comments
-    assert "`CLOUDFLARE_API_TOKEN was reported as leaked once more`" in note.body
+    assert "UTC** CLOUDFLARE_API_TOKEN was reported as leaked once more\n" in note.body
     assert "- Page: `https://ci.example/builds/77`" in note.body
     assert reports.issue(2).title == "Leaked secret: SLACK_WEBHOOK_URL"
     assert "reported as leaked once more" in reports.world.ops("incident", "show", "1", **reports.github.environ()).out
@@ -234,14 +235,14 @@ def test_the_rotation_is_proposed_as_a_command_and_as_a_button() -> None:
     text = incident_of({})
 
     only = "--service api --environment production --only GROQ_API_KEY --incident 7"
-    assert f"./run ops rotate-secrets {only}\n" in text
+    assert f"./run ops rotate-secrets {only}`\n" in text
     button = "-f service=api -f environment=production -f only=GROQ_API_KEY -f incident=7"
-    assert f"gh workflow run rotate-secrets.yml {button}\n" in text
-    assert "In `staging`: `Ask.`" in text
+    assert f"gh workflow run rotate-secrets.yml {button}`\n" in text
+    assert "In staging: Ask." in text
 
 
 @holds_for(25, 1000, said=WORDS)
 def test_the_incident_keeps_its_shape_whatever_was_reported(said: str) -> None:
     one, other = (dict.fromkeys(("seen", "url", "source"), f"x{word}") for word in (said, ""))
 
-    assert skeleton(incident_of(one) + "<!-- backout") == skeleton(incident_of(other) + "<!-- backout")
+    assert skeleton(incident_of(one)) == skeleton(incident_of(other))

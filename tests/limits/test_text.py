@@ -1,21 +1,16 @@
 """The comment on a pull request keeps its shape, whatever somebody wrote into limits.yml or its problems name."""
 
-import re
 from datetime import UTC, datetime
 
 from ops.limits.diff import compare
 from ops.limits.file import Limit
 from ops.limits.text import APPLIED, Planned, applied, comment, drift, marker
-from tests.support.hostile import WORDS
+from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
 PLACE = "production"
-
-
-def skeleton(body: str) -> str:
-    return re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "CODE", body)
 
 
 def bodies(said: str) -> list[str]:

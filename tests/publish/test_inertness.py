@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.config.types import Contact
 from ops.core.errors import Decision, Reason
 from ops.core.run_record import read_record
 from ops.core.run_summary import RunSummary
@@ -66,7 +67,6 @@ def assert_inert(said: dict[str, str]) -> None:
     body = comment(said)
 
     assert skeleton(body) == HARMLESS
-    assert len(body.splitlines()) == len(comment(dict.fromkeys(NAMES, "x")).splitlines())
     block = read_record(body)
     assert block
     assert block.run == "77.1-abcd"
@@ -93,29 +93,31 @@ def test_a_comment_keeps_its_shape_whatever_is_said_at_length(said: dict[str, st
 @settings(max_examples=25, deadline=None)
 @given(WORDS)
 def test_a_contact_keeps_the_shape_too(text: str) -> None:
-    contact: Any = SimpleNamespace(role=text, contact=f"x{text}", availability=text)
+    contact: Any = SimpleNamespace(role=text, contact=f"x{text}", availability=text, is_named=True)
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
-    harmless: Any = SimpleNamespace(role="x", contact="x", availability="x")
+    harmless: Any = SimpleNamespace(role="x", contact="x", availability="x", is_named=True)
 
-    shapes = {skeleton(comments(RunSummary("77.1-abcd", (event,)), (one,))[0]) for one in (contact, harmless)}
+    shapes = {tuple(skeleton(comments(RunSummary("77.1-abcd", (event,)), (one,))[0])) for one in (contact, harmless)}
 
     assert len(shapes) == 1
-    assert "Whom to call" in shapes.pop()
+    assert shapes.pop().count("<li []>") > 1
 
 
 def test_a_contact_that_nobody_filled_in_is_said_to_be_none() -> None:
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
-    contact: Any = SimpleNamespace(role="Primary On-call", contact="[TBD]", availability="24/7")
+    contact = Contact(role="Primary On-call", contact="[TBD]", availability="24/7")
 
     (body,) = comments(RunSummary("77.1-abcd", (event,)), (contact,))
 
-    assert "- `Primary On-call`: nobody is named in `ops.yml` yet\n" in body
+    assert "- `ops.yml` names nobody yet for: Primary On-call\n" in body
     assert "TBD" not in body
 
 
 def test_the_test_would_see_a_break_out() -> None:
-    assert skeleton("`a` @b `c`\n<!-- backout") != skeleton("`a`\n<!-- backout")
-    assert skeleton("``a` @b ``\n<!-- backout") == skeleton("`a`\n<!-- backout")
+    assert skeleton("`a` @b `c`") != skeleton("`a`")
+    assert skeleton("``a` @b ``") == skeleton("`a`")
+    assert skeleton("a\n# b") != skeleton("a\nb")
+    assert skeleton("a www.example.org") != skeleton("a b")
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,8 @@ def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bo
 
     (body,) = comments(RunSummary("77.1-abcd", (event,)), ())
 
-    assert (f"([its log]({said}))" in body) == shown
-    assert ("its log" in body) == shown
+    assert (f" · [log]({said})" in body) == shown
+    assert ("[log]" in body) == shown
 
 
 def test_a_command_that_undoes_several_changes_stands_there_once() -> None:

@@ -156,7 +156,7 @@ def test_the_commands_that_a_job_shows_are_for_a_checkout(
 ) -> None:
     outcome = rollback(world, GITHUB_ACTIONS=job)
 
-    undo = f"{program} rollback-worker --service api --environment production --to {releases.bad}"
+    undo = f"{program} rollback-worker --service api --environment production --to {releases.bad[:8]}"
     assert f"  {undo} " in outcome.out
 
 
@@ -195,9 +195,9 @@ def test_a_run_is_imported_from_the_log_of_its_job(
 
     assert done.code == 0, done.err
     (body,) = incident.bodies
-    assert body.startswith("### Written, to be read back\n" if is_lost else "### Recovered\n")
-    assert "`run 77 of GitHub Actions, told by github-actions[bot], imported at " in body
-    assert re.search(r"run `77\.1-[0-9a-f]{4}`", body)
+    assert body.startswith("### ⏳ " if is_lost else "### ✅ ")
+    assert "run 77 of GitHub Actions, told by github-actions\\[bot\\], imported at " in body
+    assert re.search(r"Run `77\.1-[0-9a-f]{4}`", body)
     assert " [77.1-" in incident.ops("incident", "show", str(incident.number)).out
 
 
@@ -213,7 +213,7 @@ def test_an_event_in_the_log_is_the_event_on_disk(world: World, releases: Releas
 def test_that_the_permission_was_not_checked_is_told(incident: Incident, releases: Releases) -> None:
     incident.rollback("--permission", "not checked")
 
-    assert "`permission not checked: GitHub answered 403 to our own token`" in incident.bodies[0]
+    assert "permission not checked: GitHub answered 403 to our own token" in incident.bodies[0]
     assert "permission not checked" in incident.ops("incident", "show", str(incident.number)).out
 
 

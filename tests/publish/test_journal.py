@@ -40,7 +40,7 @@ def test_the_first_comment_says_received(incident: Incident, releases: Releases,
     incident.rollback()
     assert_golden("comment-received", seen[0], update=update_golden)
     assert len(incident.bodies) == 1
-    assert incident.bodies[0].startswith("### Recovered\n")
+    assert incident.bodies[0].startswith("### ✅ ")
 
 
 def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Releases, update_golden: bool) -> None:
@@ -53,7 +53,7 @@ def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Release
     assert (block.run, block.decision) == (outcome.result["run"], "recovered")
     assert block.durations["verified"] is not None
     assert not is_edited(body)
-    assert is_edited(body.replace("Recovered", "Recovered by me"))
+    assert is_edited(body.replace("Rolled back", "I rolled back"))
     assert incident.github.token not in body
     assert outcome.result["links"]["journal"].startswith("http")
 
@@ -123,7 +123,7 @@ def test_an_answer_that_was_lost_gives_one_comment_that_tells_all(
     incident.github.fault(path=COMMENTS, **FAULTS[fault])
     outcome = incident.rollback()
     (body,) = incident.bodies
-    assert body.startswith("### Recovered\n")
+    assert body.startswith("### ✅ ")
     assert len([e for e in outcome.events if "journal on the incident issue failed" in e["text"]]) == 1
 
 
@@ -133,7 +133,7 @@ def test_an_edit_that_silently_does_nothing_becomes_a_new_comment(incident: Inci
     incident.github.fault(method="PATCH", path=COMMENT, status=200, body="{}", content_type="application/json")
     incident.rollback()
     (body,) = incident.bodies
-    assert body.startswith("### Recovered\n")
+    assert body.startswith("### ✅ ")
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_an_incident_keeps_the_word_for_its_number_where_the_second_write_fails(
     outcome = incident.world.rollback(**incident.github.environ())
     opened = incident.github.issues[-1]
     assert outcome.result["links"]["incident"].endswith(f"/issues/{opened.number}")
-    assert "NUMBER is this issue's." in (opened.body or "")
+    assert "Replace NUMBER with" in (opened.body or "")
     assert len(opened.comments) == 1
 
 
@@ -249,7 +249,7 @@ def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident
     outcome = incident.rollback()
     (body,) = incident.bodies
     assert deleted == [204]
-    assert body.startswith("### Recovered\n")
+    assert body.startswith("### ✅ ")
     assert not [event for event in outcome.events if event["kind"] == "warning"]
 
 
@@ -257,7 +257,7 @@ def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident
 def test_a_comment_that_somebody_edits_is_shown_as_edited(incident: Incident, releases: Releases) -> None:
     incident.rollback()
     comment = incident.github.issue(incident.number).comments[0]
-    comment.body = comment.body.replace("### Recovered", "### Recovered, thanks to me")
+    comment.body = comment.body.replace("### ✅", "### ✅ Thanks to me:")
     shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
     assert shown
     assert all(line.endswith(", edited]") for line in shown)
@@ -336,7 +336,7 @@ def imported(incident: Incident, texts: list[str]) -> list[str]:
 
 @pytest.mark.slow
 def test_rows_without_room_go_into_a_second_comment_and_none_is_lost(incident: Incident) -> None:
-    texts = [f"row-{number:04}" for number in range(1500)]
+    texts = [f"row-{number:04}" for number in range(1900)]
     imported(incident, texts)
     main, older = imported(incident, texts)  # the same two are edited
     assert max(len(main), len(older)) <= BUDGET < len(main) + len(older)
@@ -348,9 +348,9 @@ def test_rows_without_room_go_into_a_second_comment_and_none_is_lost(incident: I
 
 @pytest.mark.slow
 def test_rows_for_which_two_comments_have_no_room_are_counted(incident: Incident) -> None:
-    main, older = imported(incident, [f"row-{number:04}" for number in range(4000)])
-    left_out = re.search(r"(\d+) rows in between had no room", older)
+    main, older = imported(incident, [f"row-{number:04}" for number in range(6000)])
+    left_out = re.search(r"(\d+) rows in between are left out", older)
     assert left_out
     assert max(len(main), len(older)) <= BUDGET
     shown = len(re.findall(r"row-\d{4}", main.partition("<!-- ")[0] + older.partition("<!-- ")[0]))
-    assert shown + int(left_out[1]) == 4000
+    assert shown + int(left_out[1]) == 6000

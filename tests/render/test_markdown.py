@@ -1,48 +1,87 @@
 """The Markdown record: its golden file, and hostile text that stays text."""
 
 import re
+import shlex
+import subprocess
 
-from ops.render.markdown import FOLDERS, cell, fenced, inert
+import pytest
+from hypothesis import strategies as st
+
+from ops.render.markdown import FOLDERS, PHONE, code_cell, escape_cell, escape_markdown, wrap_command
+from ops.render.terminal import to_one_line
 from tests.conftest import ROOT
-from tests.support.hostile import HOSTILE
+from tests.support.hostile import HOSTILE, WORDS, skeleton
 from tests.support.properties import holds_for
 
 
-@holds_for(40, 1000, text=HOSTILE)
-def test_hostile_text_stays_inside_its_code_span_and_its_table_cell(text: str) -> None:
-    span = inert(text)
-    fence = re.match("`+", span)
-    assert fence
-    inside = span[len(fence[0]) : -len(fence[0])]
-    assert span.endswith(fence[0])
-    assert not re.search(rf"(?<!`){fence[0]}(?!`)", inside), "the span ends early"
-    assert "\n" not in span
-    assert "|" not in cell(text), "the table cell ends early"
-    assert all(character.isprintable() for character in span)
+@holds_for(60, 1000, text=WORDS)
+def test_hostile_text_is_a_paragraph_without_markup(text: str) -> None:
+    prose = escape_markdown(text)
+    assert skeleton(prose) == ["<p []>", "</p>"]
+    assert "\n" not in prose
+    assert all(character.isprintable() for character in prose)
 
 
-@holds_for(40, 1000, text=HOSTILE)
-def test_hostile_text_cannot_end_a_code_fence(text: str) -> None:
-    assert "\n" not in fenced(text)
-    assert "```" not in fenced(text)
+@holds_for(60, 1000, text=WORDS)
+def test_hostile_text_is_one_cell_of_a_table(text: str) -> None:
+    table = "| a | b |\n| --- | --- |\n| {} | y |\n"
+    assert skeleton(table.format(escape_cell(text))) == skeleton(table.format("x"))
+    assert skeleton(table.format(code_cell(text))) == skeleton(table.format("x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("secret AI_KEY: 2 of 3 (90 %)", "secret AI_KEY: 2 of 3 (90 %)"),
+        ("deployment d3049278-7a43-4a3a-a3ee-7eff43aa34a4", "deployment `d3049278`"),
+        ("0ffae05a → 2c8b7e91", "`0ffae05a` → `2c8b7e91`"),
+        ("run `ops x`, with --current-secrets", "run `ops x`, with `--current-secrets`"),
+        ("@acme #1 GH-1 www.x", "@&#8203;acme #&#8203;1 GH&#8203;-1 www&#8203;.x"),
+        ("see https://x.example/a_b.", "see `https://x.example/a_b`."),
+        ("# a", "\\# a"),
+        ("1. a", "1&#8203;. a"),
+        ("at 03:12:20", "at 03:12:20"),
+        ("a|b <b> & $x [y] *z* _e_ ~", r"a&#124;b &lt;b&gt; &amp; &#36;x \[y\] \*z\* \_e\_ \~"),
+    ],
+)
+def test_prose_is_escaped_no_more_than_it_must(text: str, shown: str) -> None:
+    assert escape_markdown(text) == shown
+
+
+@holds_for(30, 300, words=st.lists(HOSTILE, min_size=1, max_size=5))
+def test_a_wrapped_command_is_the_same_command_in_short_lines(words: list[str]) -> None:
+    given = [to_one_line(word).replace("```", "` ` `") for word in words]
+    wrapped = wrap_command(shlex.join(["printf", "%s,", *given]))
+    assert all(len(line) <= PHONE for line in wrapped.split("\n"))
+    assert "```" not in wrapped
+    assert subprocess.check_output(["sh", "-c", wrapped], text=True) == "".join(f"{word}," for word in given)
+
+
+def test_a_command_breaks_before_an_option() -> None:
+    command = "ops rollback-worker --service api --environment production --incident 1 --to 0ffae05a"
+    assert wrap_command(command).split("\n") == [
+        "ops rollback-worker --service api \\",
+        "  --environment production \\",
+        "  --incident 1 --to 0ffae05a",
+    ]
 
 
 def test_every_value_in_a_template_is_made_inert_or_is_our_own() -> None:
     ours = re.compile(
-        r"^number$|^link$|result\.(decision|runbook|incident|run|timeline\[0\]\.at)\b|^section\.title$|^title$|^name\b|(event|events\[0\])\.(at|kind|seconds)|seconds"
+        r"^number$|^link$|^icon$|^fence\(|^where$|^title$|^parts\.|result\.(decision|runbook|incident|run|timeline\[0\]\.at)\b|^section\.title$|^title$|^name\b|(event|events\[0\])\.(at|kind|seconds)|seconds"
         r"|^page\.(state|run|log)$|^caller\(\)$|^parts\.|^item\.title$|^\"x\" if item|^older$|^left_out$|^at\."
         # of the report: its regions and prompts, moments, numbers, and words of a closed list
         r"|^regions\.|^asked\(|^item$|^title$|^number$|^what$|^rows\(|^moment\(|strftime|span$|^r\.main\.ended$|^r\.(heading|all_lines|duration_lacks|went|doubt|lines \| length)\b"
         r"|^r\.evidence\.(number|severity|left_out)\b|^r\.evidence\.runs \| length|^(began|ended)$|stage\.|^each\.(name|first\.value|last\.value)\b"
         r"|r\.recovery\.stages|^\"unknown\""
         # of evidence: numbers, the words of an exhibit, and its cells, which a test of their own holds inert
-        r"|^collection\.(not_asked|exhibits) \| length$|^outcome\(|^note$|^most$|^shown\(|^\" --- \|\""
-        r"|^exhibit\.(title|permission|source|columns|rows \| length)\b"
+        r"|^collection\.(unavailable_tables|tables) \| length$|^outcome\(|^note$|^most$|^shown\(|^column$"
+        r"|^table\.(title|permission|source|rows \| length)\b|^left$|^bar$"
     )
     for template in (ROOT / "templates").glob("*.j2"):
         for expression in re.findall(r"\{\{(.*?)\}\}", template.read_text(), re.DOTALL):
             value = expression.strip()
-            assert re.search(r"\| (inert|cell|fenced)(\(\d+\))?$|\| linked\(.*\)$", value) or ours.search(value), (
-                f"{template.name}: {value}"
-            )
+            assert re.search(
+                r"\| (prose|cell|code|command)(\(\d+\))?$|\| (linked|button)\(.*\)$", value
+            ) or ours.search(value), f"{template.name}: {value}"
     assert FOLDERS[1] == ROOT / "templates"

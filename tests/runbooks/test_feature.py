@@ -9,7 +9,7 @@ import pytest
 from ops.core.clock import parse_utc
 from tests.conftest import World
 from tests.support import switches
-from tests.support.commands import Command, ended, texts
+from tests.support.commands import Command, ended, texts, unwrapped
 from tests.support.switches import PUT, READ, Switches
 
 LOST = {"lost": "after"}
@@ -288,7 +288,7 @@ def test_a_run_without_an_incident_opens_one_that_says_how_to_press_it_again(pla
     assert outcome.result["incident"] == issue.number
     assert issue.title == "feature on api in production: Recovered"
     again = f"ops feature --environment production --incident {issue.number} --name session-do --state off"
-    assert again in (issue.body or "")
+    assert again in unwrapped(issue.body or "")
 
 
 def test_from_the_command_to_its_effect_it_takes_no_two_seconds(place: Switches) -> None:

@@ -572,7 +572,7 @@ def test_the_job_that_fetches_says_that_the_workflow_goes_on(site: Site, tmp_pat
 
     assert outcome.code == 0, outcome.err
     (comment,) = github.issue(number).comments
-    assert comment.body.startswith("### Planned, and going on\n\n`planned, and the workflow goes on: it builds")
+    assert comment.body.startswith("### 📋 redeploy-pages for frontend: planned, and going on\n\n")
     assert "PLANNED: planned, and the workflow goes on: it builds the commit" in outcome.out
     assert "look at the log of its job build" in outcome.out
     assert "dry run: nothing" not in outcome.out

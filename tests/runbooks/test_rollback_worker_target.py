@@ -374,7 +374,7 @@ def test_a_press_that_does_nothing_names_the_next_older_candidate_with_a_command
 
     world.ops(*shlex.split(plan["next_step"])[1:], "--yes")
 
-    assert plan["next_step_button"].endswith(f"; incident = 42; to = {ids['Z']}")
+    assert plan["next_step_button"].endswith(f"; incident = 42; to = {ids['Z'][:8]}")
     assert "--incident 42" in plan["next_step"]
     assert world.live == {ids["Z"]: 100}
 
@@ -454,8 +454,8 @@ def test_a_refusal_after_many_bad_releases_lists_what_can_be_named(world: World)
 
     result = outcome.result
     assert result["reason"] == "no_target"
-    assert f"--to {versions[-2]}" in result["press"]
-    assert result["press_button"].endswith(f"; to = {versions[-2]}")
+    assert f"--to {versions[-2][:8]}" in result["press"]
+    assert result["press_button"].endswith(f"; to = {versions[-2][:8]}")
     assert result["hint"].count("`--to ") == 5
     assert versions[-1] not in result["hint"] + result["press"]
 
@@ -483,8 +483,8 @@ def test_a_press_without_effect_that_ends_unhealthy_says_how_to_go_on(world: Wor
     assert (outcome.code, outcome.result["reason"]) != (0, "already_stepped_back")
     assert "somebody stepped back already" in outcome.result["message"]
     plan = outcome.result["plan"]
-    assert f"--to {ids.get(best, 'VERSION')}" in plan["next_step"]
-    assert plan["next_step_button"].endswith(f"; to = {ids.get(best, 'VERSION')}")
+    assert f"--to {ids.get(best, 'VERSION')[:8]}" in plan["next_step"]
+    assert plan["next_step_button"].endswith(f"; to = {ids.get(best, 'VERSION')[:8]}")
 
 
 SHOP = """\

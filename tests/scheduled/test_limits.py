@@ -261,8 +261,8 @@ def test_the_merged_pull_request_is_told_in_the_comment_with_its_plan(place: Pla
     place.apply()
 
     (comment,) = place.comments(number)
-    assert "### limits.yml: `1 of 2 limits changes`" in comment
-    assert "**After the merge:** `recovered: revision" in comment
+    assert "### limits.yml: 1 of 2 limits changes" in comment
+    assert "**After the merge:** recovered: revision" in comment
     place.apply()
     assert len(place.comments(number)) == 1
     assert place.comments(number)[0].count("After the merge") == 1
@@ -276,7 +276,7 @@ def test_the_pull_request_of_a_fork_is_told_once_it_is_merged(place: Place) -> N
     place.apply()
 
     (comment,) = place.comments(number)
-    assert "**After the merge:** `recovered: revision" in comment
+    assert "**After the merge:** recovered: revision" in comment
 
 
 def test_a_dry_run_in_a_job_leaves_the_merged_pull_request_alone(place: Place) -> None:
@@ -312,8 +312,8 @@ def test_a_pull_request_gets_its_plan_in_one_comment_that_is_edited_in_place(pla
 
     assert (first.code, second.code) == (0, 0)
     (comment,) = place.comments(number)
-    assert "| `calc` | `30 in 60 s per ip` | `45 in 60 s per ip` | `30` | `30 in 60 s` | `+50 %` |" in comment
-    assert "| `ai` | `10 in 60 s per user` | `10 in 60 s per user` | `10` | `10 in 60 s` | `no change` |" in comment
+    assert "- `calc`: 30 in 60 s per ip → **45 in 60 s per ip** (+50 %); in effect now 30; live 30 in 60 s" in comment
+    assert "- `ai`: 10 in 60 s per user; in effect now 10; live 10 in 60 s" in comment
     assert "+100 %" in (tmp_path / "summary.md").read_text()
 
 
@@ -481,7 +481,7 @@ def test_a_difference_is_reported_on_one_issue_which_is_kept_and_closed(place: P
 
     assert ended(done) == (0, "nothing_to_do", "drifted")
     (issue,) = drift(place)
-    assert "- `calc: 5 in 60 s per ip → 30 in 60 s per ip, to be probed`" in issue.body
+    assert "- calc: 5 in 60 s per ip → 30 in 60 s per ip, to be probed\n" in issue.body
     place.put({**by_hand, "limits": {**by_hand["limits"], "ai": {"limit": 1, "period": 60, "key": "user"}}})
     place.reconcile()
     (issue,) = drift(place)

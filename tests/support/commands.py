@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -24,6 +25,13 @@ ONE_VERSION = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions/
 COMMENTS = "/repos/*/*/issues/*/comments"
 COMMENT = "/repos/*/*/issues/comments/*"
 JSON = {"content_type": "application/json"}
+
+
+def unwrapped(text: str) -> str:
+    """Return a text with its commands in one line each, as a shell reads them."""
+    return re.sub(r"'\\\n'|\\\n(?! )", "", re.sub(r" \\\n +", " ", text))
+
+
 WITHOUT_AN_ANSWER: dict[str, dict[str, Any]] = {
     "500": {"status": 500},
     "502": {"status": 502, "body": "<html>bad gateway</html>"},

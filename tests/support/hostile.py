@@ -1,8 +1,13 @@
 """What people and providers may write into a text of ours, and what of its Markdown must stay as it is."""
 
 import re
+from html.parser import HTMLParser
 
+import cmarkgfm  # type: ignore[import-untyped]
+from cmarkgfm.cmark import Options  # type: ignore[import-untyped]
 from hypothesis import strategies as st
+
+from sandbox.github.issues.changes import logins, numbers
 
 HOSTILE = st.text(
     st.one_of(st.sampled_from(list("`|@#<>&*_[]()!\\~\n\r\t\u202e\u200b ")), st.characters()), min_size=1, max_size=60
@@ -19,20 +24,50 @@ PIECES = [
         "\n> [!WARNING]\n",
         "&#64;acme",
         "`",
+        "www.evil.example",
+        "GH-12",
+        "ci@evil.example",
+        ":tada:",
+        "1. x",
+        "===",
+        ":-:",
+        "$x$",
+        "0ffae05a",
+        "http://evil.example/a_b_c",
+        "acme/operations#12",
     ),
 ]
 WORDS = st.one_of(HOSTILE, st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join))
 
 
-def skeleton(body: str) -> str:
-    """What is left of the comment without code and without the hidden block at its end: all of it is ours.
+def skeleton(body: str) -> list[str]:
+    """Return the structure of a text as GitHub's own parser renders it, without words and code: all of it is ours.
 
-    A line that opens a fence holds no further backtick (spec.commonmark.org/0.31.2/#fenced-code-blocks).
+    Of the hidden record at its end only that it is there. Also whom and what the text mentions.
     """
-    lines, is_fenced = [], False
-    for line in body[: body.rindex("<!-- backout")].split("\n"):
-        is_fence = re.fullmatch("`{3,}[^`]*", line) is not None
-        is_fenced ^= is_fence
-        if is_fence or not is_fenced:
-            lines.append(line if is_fence else re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "CODE", line))
-    return "\n".join(lines)
+    parser = _Structure()
+    parser.feed(render(body))
+    return [*parser.found, *logins(body), *map(str, numbers(body, "acme/operations"))]
+
+
+def render(body: str) -> str:
+    """Return the HTML of GitHub Flavored Markdown, unsafe HTML included: a break-out must be seen."""
+    return str(cmarkgfm.github_flavored_markdown_to_html(body, Options.CMARK_OPT_UNSAFE))
+
+
+class _Structure(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag != "code":
+            self.found.append(f"<{tag} {attributes}>")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "code":
+            self.found.append(f"</{tag}>")
+
+    def handle_comment(self, text: str) -> None:
+        """A hidden record and the digest of a region differ with the words."""
+        self.found.append(re.sub(r"(backout:v1 ).*|[0-9a-f]{16} $", r"\1", text, flags=re.DOTALL))

@@ -1,0 +1,47 @@
+"""What a person sees on a phone: Markdown as GitHub renders it, 390 pixels wide."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support.browser import CHROMIUM
+from tests.support.hostile import render
+
+STYLE = (Path(__file__).parent / "github-markdown.css").read_text()
+WIDTH, HEIGHT = 390, 844
+PAGE = """\
+<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<style>{style} body {{ margin: 0; padding: 16px }}</style><body class="markdown-body">{body}
+"""
+TOO_WIDE = """() => [...document.body.querySelectorAll("*")]
+  .filter(one => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX != "visible"
+    || one.getBoundingClientRect().right > innerWidth + 1)
+  .map(one => `${one.tagName}: ${one.textContent.trim().slice(0, 100)}`)"""
+"""Elements that scroll sideways or reach over the edge of the screen."""
+
+
+@dataclass(frozen=True)
+class Phone:
+    page: Page
+
+    def show(self, markdown: str, picture: Path | None = None) -> list[str]:
+        """Return the elements that are too wide, with everything that was folded open. `picture`: as it is at first."""
+        self.page.set_content(PAGE.format(style=STYLE, body=render(markdown)))
+        if picture:
+            self.page.screenshot(path=picture, full_page=True)
+        self.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+        found: list[str] = self.page.evaluate(TOO_WIDE)
+        return found
+
+
+@contextmanager
+def phone() -> Iterator[Phone]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        try:
+            yield Phone(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}))
+        finally:
+            browser.close()

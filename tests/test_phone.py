@@ -1,0 +1,119 @@
+"""Every text that GitHub shows fits a phone: nothing that is read or pressed needs sideways scrolling.
+
+`PICTURES=folder ./run pytest tests/test_phone.py` keeps a picture of each.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ops.core.run_record import RunRecord
+from ops.evidence.tables import text as evidence_text
+from ops.gate import refusals
+from ops.limits.diff import compare
+from ops.limits.file import Limit
+from ops.limits.text import Planned, applied, comment, drift
+from ops.publish.comment import note
+from tests.conftest import ROOT, Incident, Releases
+from tests.evidence.test_tables import collection
+from tests.support.browser import needs_chromium
+from tests.support.phone import Phone, phone
+from tests.support.prepared_python import RunPython
+from tests.templates.scripts import Workflow
+
+pytestmark = [needs_chromium, pytest.mark.slow]
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+LONG = "checkout fails for every customer of the German shop since the release of this morning"
+LOG = "https://github.com/acme/operations/actions/runs/12345678901"
+URL = "https://api.example/v1/accounts/0123456789abcdef0123456789abcdef/workers/scripts/fortunet-api"
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Phone]:
+    with phone() as opened:
+        yield opened
+
+
+def assert_fits(screen: Phone, name: str, markdown: str) -> None:
+    folder = os.environ.get("PICTURES")
+    picture = Path(folder) / f"{name.replace('/', '-')}.png" if folder else None
+    assert screen.show(markdown.partition("<!-- backout:v1")[0], picture) == [], name
+
+
+def refusal() -> str:
+    options = {"service": "api", "environment": "production", "incident": 42, "to": "2c8b7e91", "reason": LONG}
+    return refusals.comment(
+        message="secret {name} changed after version 2c8b7e91 was uploaded",
+        hint="Roll back and keep the current value, or restore the previous one",
+        values={"name": "PAYMENT_PROVIDER_PRIVATE_KEY_OF_PRODUCTION"},
+        reason="secrets_changed",
+        commands=refusals.commands("./run ops", "rollback-worker", options),
+    )
+
+
+def plan() -> Planned:
+    base = {"calculate-route": Limit(limit=60, period=60, key="ip"), "login": Limit(limit=5, period=60, key="ip")}
+    proposed = {**base, "calculate-route": Limit(limit=120, period=60, key="ip")}
+    return Planned(
+        compare(base, proposed, "no answer", NOW), "main", "the pull request", "production", warnings=(LONG,)
+    )
+
+
+GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
+TEXTS: dict[str, Callable[[], str]] = {
+    "refusal": refusal,
+    "note": lambda: note(NOW, LONG, RunRecord("note-1", source="note")),
+    "limits": lambda: comment(plan(), log=LOG),
+    "limits-invalid": lambda: comment(Planned(None, "main", "the pull request", "production", problems=(LONG,))),
+    "limits-applied": lambda: applied(comment(plan()), "production", LONG, (LONG,)),
+    "limits-drift": lambda: drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
+    "evidence": lambda: evidence_text(collection(URL)),
+    "readme": (ROOT / "README.md").read_text,
+    **{name: path.read_text for name, path in GOLDEN.items()},
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_fits_a_phone(screen: Phone, name: str) -> None:
+    assert_fits(screen, name, TEXTS[name]())
+
+
+def test_the_body_of_an_incident_fits_a_phone(screen: Phone, incident: Incident) -> None:
+    where = ("--severity", "sev1", "--title", "500", "--config", str(incident.world.config))
+
+    assert incident.ops("incident", "open", "--service", "api", *where).code == 0
+
+    assert_fits(screen, "incident", incident.github.issue(2).body or "")
+
+
+def test_the_comments_of_a_night_fit_a_phone(screen: Phone, incident: Incident, releases: Releases) -> None:
+    """A rollback for a long reason, a report, and what is said when the incident is closed."""
+    incident.rollback("--reason", LONG)
+    incident.github.close(incident.number, "alice")
+    incident.ops("incident", "report", str(incident.number), "--config", str(incident.world.config))
+
+    assert len(incident.bodies) == 2
+    for number, body in enumerate(incident.bodies):
+        assert_fits(screen, f"night-{number}", body)
+    assert_fits(screen, "night-report", incident.github.issues[-1].body or "")
+
+
+def test_the_answers_of_the_workflow_fit_a_phone(screen: Phone, incident: Incident, python: RunPython) -> None:
+    workflow = Workflow(incident.world, incident.number, python)
+    incident.github.add_user("alice")
+    payload = workflow.label("recover:rollback-api")
+    commands = {"recover:rollback-api": "./run ops rollback-worker --service api --environment production"}
+    message = f"deployment d3049278-7a43-4a3a-a3ee-7eff43aa34a4: {LONG}"
+    gate = {"go": "false", "reason": "secrets_changed", "message": message, "hint": LONG}
+
+    workflow.step("received", payload, COMMANDS=json.dumps(commands))
+    assert_fits(screen, "received", incident.bodies[0])
+    needs = {"gate": {"result": "success", "outputs": gate}}
+    workflow.step("tell", payload, NEEDS=json.dumps(needs), COMMANDS=json.dumps(commands))
+
+    assert "Refused" in incident.bodies[0]
+    assert_fits(screen, "tell", incident.bodies[0])
