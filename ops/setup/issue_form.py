@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.config.labels import RunbookFacts, format_params, list_recovery_options
-from ops.setup.workflows import Difference, Step, diff
+from ops.setup.workflows import Difference, Step
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -23,7 +23,7 @@ def difference(path: Path, config: "Config", recoveries: Sequence[RunbookFacts])
     wanted = rewritten(text, config, recoveries)
     if wanted == text:
         return None
-    return Difference(path, Step.WRITE, "says what starts which recovery", wanted, diff(text, wanted, path))
+    return Difference(path, Step.WRITE, "says what starts which recovery", text, wanted)
 
 
 def rewritten(text: str, config: "Config", recoveries: Sequence[RunbookFacts]) -> str:

@@ -54,8 +54,15 @@ class Difference:
     path: Path
     step: Step
     why: str
+    old: str = ""
     wanted: str = ""
-    diff: str = ""
+
+    @property
+    def diff(self) -> str:
+        """The lines that differ, of which none is a command to a job's log."""
+        old, new = (_comparable(text).splitlines() for text in (self.old, self.wanted))
+        lines = difflib.unified_diff(old, new, f"{self.path.name} now", f"{self.path.name} by ops.yml")
+        return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)
 
 
 def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[Difference]:
@@ -68,15 +75,15 @@ def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyR
     for name in sorted({*runbooks, *FIXED}):
         path, text, old = folder / f"{name}.yml", wanted.get(name), there.get(name)
         if old is None and text is not None:
-            found.append(Difference(path, Step.WRITE, "is missing", text, diff("", text, path)))
+            found.append(Difference(path, Step.WRITE, "is missing", wanted=text))
         elif old is not None and text is None and old.startswith(HEADER):  # without it, it is a file of the team's own
             step = Step.REMOVE if _is_ours(old) else Step.KEEP
             why = "has no use with this ops.yml" + ("" if step is Step.REMOVE else ", and is not as sync last wrote it")
-            found.append(Difference(path, step, why, diff=diff(old, "", path)))
+            found.append(Difference(path, step, why, old))
         elif old is not None and text is not None and _comparable(old) != _comparable(text):
             step = Step.WRITE if _is_ours(old) else Step.KEEP
             why = "is not as ops.yml has it" if step is Step.WRITE else "is not as sync last wrote it"
-            found.append(Difference(path, step, why, text, diff(old, text, path)))
+            found.append(Difference(path, step, why, old, text))
     return found
 
 
@@ -188,10 +195,3 @@ def _pins(texts: Sequence[str] | Any) -> dict[str, str]:
 
 def _pinned(text: str, pins: Mapping[str, str]) -> str:
     return USES.sub(lambda found: f"{found['head']}{found['action']}@{pins.get(found['action'], found['pin'])}", text)
-
-
-def diff(old: str, new: str, path: Path) -> str:
-    lines = difflib.unified_diff(
-        _comparable(old).splitlines(), _comparable(new).splitlines(), f"{path.name} now", f"{path.name} by ops.yml"
-    )
-    return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)

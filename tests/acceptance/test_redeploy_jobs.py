@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ops.tools import node
 from sandbox.actions.expressions import text
 from tests.conftest import ROOT, SITE, World
+from tests.support import plain_yaml
 from tests.support.site_repository import BUILD, Repository, repository
 from tests.support.workflows import generated
 
 FETCH, BUILDS, DEPLOY = "fetch-production", "build-production", "recovery-production"
-WORKFLOW = yaml.safe_load((generated() / ".github/workflows/redeploy-pages.yml").read_text())
+WORKFLOW = plain_yaml.load((generated() / ".github/workflows/redeploy-pages.yml").read_text())
 UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 HIDDEN = 'for place in $HIDE; do mount -t tmpfs none "$place"; done; '
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ops.app.registry import runbook_names
 from tests.conftest import REFERENCE
 from tests.gate.support import Job
+from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS
 from tests.support.workflows import generated
 
@@ -40,8 +40,8 @@ def test_a_form_as_it_is_offered_is_a_request_for_a_dry_run(job: Job, config: Pa
     job.world.config.write_text(config.read_text())
     file = f".github/workflows/{button.name}"
     job.github.add_commit("Add the button", "alice", files={file: button.read_text()})
-    form = yaml.safe_load(button.read_text())[True]["workflow_dispatch"]["inputs"]  # YAML 1.1 reads `on` as true
-    people = yaml.safe_load(config.read_text()).get("responders") or ["alice"]
+    form = plain_yaml.load(button.read_text())[True]["workflow_dispatch"]["inputs"]  # YAML 1.1 reads `on` as true
+    people = plain_yaml.load(config.read_text()).get("responders") or ["alice"]
     job.github.add_user(people[0])
 
     run = job.github.dispatch(button.name, filled(form, job.incident), by=people[0])
@@ -49,4 +49,4 @@ def test_a_form_as_it_is_offered_is_a_request_for_a_dry_run(job: Job, config: Pa
 
     job.assert_went(done)
     assert (job.outputs["runbook"], job.outputs["dry_run"]) == (button.stem, "true")
-    assert job.outputs["environment"] in yaml.safe_load(config.read_text())["environments"]
+    assert job.outputs["environment"] in plain_yaml.load(config.read_text())["environments"]

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import strategies as st
 
 from ops.app.run import read_config
@@ -19,6 +18,7 @@ from ops.gate.form import HEADINGS as FORM_HEADINGS
 from ops.gate.form import began, form
 from ops.gate.outcomes import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request
 from tests.conftest import REFERENCE, ROOT
+from tests.support import plain_yaml
 from tests.support.properties import holds_for
 from tests.support.workflows import generated
 
@@ -443,7 +443,7 @@ def test_a_body_of_any_kind_has_no_start_and_still_asks(body: object) -> None:
 
 
 def test_the_issue_form_has_the_headings_that_are_read() -> None:
-    template = yaml.safe_load((generated() / ".github/ISSUE_TEMPLATE/incident.yml").read_text())
+    template = plain_yaml.load((generated() / ".github/ISSUE_TEMPLATE/incident.yml").read_text())
 
     assert (
         tuple(field["attributes"]["label"] for field in template["body"] if field["type"] != "markdown")

@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ops import __version__
 from tests.conftest import ROOT
+from tests.support import plain_yaml
 from tests.support.workflows import generated
 
 SUBJECTS = ROOT / ".github/scripts/commit_subjects.py"
@@ -64,7 +64,7 @@ def test_pull_request_check_names_each_bad_commit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("tag", "code"), [(f"v{__version__}", 0), ("v9.9.9", 1), (__version__, 1)])
 def test_release_refuses_a_tag_that_is_not_the_version(tag: str, code: int) -> None:
-    steps = yaml.safe_load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
+    steps = plain_yaml.load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
     (script,) = [step["run"] for step in steps if step.get("name", "").startswith("Compare the tag")]
 
     done = subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env={**os.environ, "TAG": tag}, check=False)
@@ -88,7 +88,7 @@ def test_built_wheel_runs_alone(tmp_path: Path) -> None:
 
 
 def test_hooks_run_the_locked_tools_and_need_no_download() -> None:
-    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    config = plain_yaml.load((ROOT / ".pre-commit-config.yaml").read_text())
 
     assert [repo["repo"] for repo in config["repos"]] == ["local"]
     assert {hook["language"] for repo in config["repos"] for hook in repo["hooks"]} == {"system"}

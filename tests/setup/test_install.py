@@ -16,11 +16,11 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
+from tests.support import plain_yaml
 from tests.support.prepared_python import RunPython, fresh_python
 from tests.support.wheels import Index, index, lock, wheel
 
@@ -242,7 +242,7 @@ def test_a_lock_that_is_not_read_whole_is_refused(setup: Setup, line: str) -> No
 
 def test_pip_installs_by_the_same_hashes_what_the_program_could_not(tmp_path: Path, offered: Index) -> None:
     """A page without hashes: pip then hashes the file itself."""
-    step = yaml.safe_load((ACTION / "action.yml").read_text())["runs"]["steps"][0]
+    step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]
     offer(offered, py3__none__any=SPAM)
     offered.has_hashes = False
     (tmp_path / "locks").mkdir()

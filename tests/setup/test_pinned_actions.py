@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
+from tests.support import plain_yaml
 from tests.support.workflows import generated
 from tests.test_repository import tracked
 
@@ -61,7 +61,7 @@ def test_another_commit_or_version_is_found(line: str) -> None:
 
 
 def test_dependabot_groups_updates_and_waits_a_week() -> None:
-    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    updates = plain_yaml.load((ROOT / ".github/dependabot.yml").read_text())["updates"]
 
     assert {update["package-ecosystem"] for update in updates} == {"github-actions", "pip", "npm"}
     for update in updates:
@@ -70,7 +70,7 @@ def test_dependabot_groups_updates_and_waits_a_week() -> None:
 
 
 def test_dependabot_reads_every_folder_with_locked_versions() -> None:
-    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    updates = plain_yaml.load((ROOT / ".github/dependabot.yml").read_text())["updates"]
     folders = {update["package-ecosystem"]: set(update["directories"]) for update in updates}
     locks = [path for path in tracked() if path.name == "package-lock.json"]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import yaml
 
 from ops.app import registry
 from ops.app.registry import discover_runbooks
@@ -22,6 +21,7 @@ from ops.config.github import ScheduledTask
 from ops.engine.runbook import JobSecret
 from ops.setup import environments, jobs, workflows
 from tests.conftest import REFERENCE, World
+from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS as OTHERS
 from tests.support.scenarios import shipped
 from tests.support.workflows import generated
@@ -45,7 +45,7 @@ def folder(path: Path = REFERENCE / "ops.yml") -> Path:
 @cache
 def parsed(path: Path) -> dict[Any, Any]:
     """The workflow, which is the same for every test that asks: do not change it."""
-    data: dict[Any, Any] = yaml.safe_load(path.read_text())
+    data: dict[Any, Any] = plain_yaml.load(path.read_text())
     return data
 
 
@@ -359,7 +359,7 @@ class Folder:
         return self.workflows / f"{name}.yml"
 
     def read(self, name: str) -> dict[Any, Any]:
-        found: dict[Any, Any] = yaml.safe_load(self.file(name).read_text())
+        found: dict[Any, Any] = plain_yaml.load(self.file(name).read_text())
         return found
 
 

@@ -175,8 +175,9 @@ def times(text: bytes) -> list[str]:
 def _on(text: bytes) -> Any:
     import yaml
 
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        parsed = yaml.safe_load(text)
+        parsed = yaml.load(text, Loader=loader)  # noqa: S506  a safe loader, in C where there is one
     except yaml.YAMLError as error:
         raise InputError("Workflow file is not valid") from error
     return parsed.get("on", parsed.get(True)) if isinstance(parsed, dict) else None  # YAML 1.1 takes `on` for a boolean
