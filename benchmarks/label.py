@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from sandbox import Sandbox
-from sandbox.actions import Runner, tracked
+from sandbox.actions import Runner, tracked_files
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob
 from sandbox.switches import Switches
@@ -54,7 +54,7 @@ class Times:
 @click.option("--rounds", default=5, help="of each, beside one that does not count")
 @click.option("--before", default=BEFORE, help="the older commit")
 def main(rounds: int, before: str) -> None:
-    sides = {before[:7]: archived(before), "now": tracked(ROOT)}
+    sides = {before[:7]: archived(before), "now": tracked_files(ROOT)}
     found = {side: Times() for side in sides}
     with tempfile.TemporaryDirectory() as name:
         for number in range(rounds + 1):

@@ -52,7 +52,7 @@ class Fault:
         if self.lost not in {None, "before", "after"}:
             raise ValueError(f'lost is "before" or "after", and not {self.lost!r}')
 
-    def strikes(self, request: HttpRequest) -> bool:
+    def applies_to(self, request: HttpRequest) -> bool:
         """Counts the request when it matches."""
         host = request.headers.get("host", "").partition(":")[0].lower()
         if self.method not in {"*", request.method} or not self._is_for(request.path):
@@ -125,9 +125,9 @@ class Faults:
         """End every delay."""
         self._closed.set()
 
-    def around(self, answer: Responder, request: HttpRequest) -> HttpResponse | None:
+    def wrap(self, answer: Responder, request: HttpRequest) -> HttpResponse | None:
         with self._lock:
-            striking = [rule for rule in self.rules if rule.strikes(request)]
+            striking = [rule for rule in self.rules if rule.applies_to(request)]
         for rule in reversed(striking):
             answer = partial(rule.apply, answer, self._closed.wait)
         return answer(request)

@@ -27,7 +27,7 @@ class RequestRecord:
     effect: int | None = None
     """The status before any fault: what became of the request. None where it never reached the part that acts."""
 
-    def around(self, answer: Responder) -> Responder:
+    def wrap(self, answer: Responder) -> Responder:
         """`answer`, and the status of what it answers is kept as `effect`."""
 
         def answered(request: HttpRequest) -> HttpResponse | None:
@@ -38,7 +38,7 @@ class RequestRecord:
         return answered
 
     @classmethod
-    def of(cls, request: HttpRequest, *, at: datetime, unknown: bool) -> "RequestRecord":
+    def from_request(cls, request: HttpRequest, *, at: datetime, unknown: bool) -> "RequestRecord":
         headers = {name.lower(): value for name, value in request.headers.items()}
         if "authorization" in headers:
             headers["authorization"] = f"{headers['authorization'].partition(' ')[0]} ***"

@@ -70,7 +70,7 @@ class Sandbox:
         self._runtime = _make_runtime(edge, self.clock, self.kv, self.providers, self._contract)
         self.d1.query = self._runtime.query
         self._edge = Edge(self._account, self._runtime)
-        self._edge_server = Server(lambda request: self.edge_faults.around(self._edge.answer, request))
+        self._edge_server = Server(lambda request: self.edge_faults.wrap(self._edge.answer, request))
         self.github = GitHub(self.clock, repository=repository, port=github_port)
 
     def start(self) -> None:
@@ -198,7 +198,7 @@ class Sandbox:
             kept = state.latest.upload.secrets if state.latest else {}
             texts = dict(vars or {}) if behaviour is None else {**(vars or {}), BEHAVIOUR: json.dumps(behaviour)}
             upload = WorkerUpload(
-                modules=(uploads.module(f"// version {state.numbered + 1} of {worker}" if code is None else code),),
+                modules=(uploads.module(f"// version {state.last_number + 1} of {worker}" if code is None else code),),
                 main_module=uploads.MAIN,
                 bindings=(*bindings, *uploads.bindings(texts, version_metadata=version_metadata)),
                 secrets=kept if secrets is None else secrets,
@@ -250,7 +250,7 @@ class Sandbox:
         self._account.deleted_resources.add(resource)
         self.kv.namespaces.pop(resource, None)
 
-    def outcomes(self, worker: str, seen: Mapping[str, Mapping[str, int]]) -> None:
+    def set_outcomes(self, worker: str, seen: Mapping[str, Mapping[str, int]]) -> None:
         """What a Worker on the embedded edge shows of its AI providers, as `{"iflow": {"ok": 0, "failed": 7}}`."""
         self._contract.outcomes[worker] = seen
 
@@ -287,7 +287,7 @@ class Sandbox:
         return self.edge_faults.add(Fault(**rule))
 
     @property
-    def unknown(self) -> list[RequestRecord]:
+    def unknown_requests(self) -> list[RequestRecord]:
         """Requests to routes that the sandbox does not have."""
         return [record for record in self.requests if record.unknown]
 
@@ -299,9 +299,9 @@ class Sandbox:
     def _answer(self, request: HttpRequest) -> HttpResponse | None:
         if is_for(request):
             return self._control.answer(request)
-        record = RequestRecord.of(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
+        record = RequestRecord.from_request(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
         self.requests.append(record)
-        response = self.faults.around(record.around(self._cloudflare.answer), request)
+        response = self.faults.wrap(record.wrap(self._cloudflare.answer), request)
         record.status = response.status if response else None
         return response
 
@@ -310,7 +310,7 @@ def _make_runtime(
     name: RuntimeName, clock: FakeClock, kv: KvStore, providers: FakeAiProviders, contract: RuntimeContract
 ) -> Runtime:
     if name == "embedded":
-        return EmbeddedRuntime(providers.takes, clock, contract)
+        return EmbeddedRuntime(providers.accepts_key, clock, contract)
     from sandbox.edge.workerd import WorkerdRuntime  # only here, as it needs Node
 
     return WorkerdRuntime(clock, kv, providers)

@@ -316,7 +316,9 @@ def every_other_end(bakery: Bakery) -> None:
     bakery.rows.add("exit codes", [f"usage: {bakery.ops('rollback-worker', '--no-such-option').code}"])
     bakery.run("rollback-worker", "--service", "is-ill", "--dry-run")
     bakery.run("rollback-worker", "--service", "is-ill")
-    bakery.world.sandbox.outcomes("bakery-shop", {"mistral": {"ok": 0, "failed": 9}, "llama": {"ok": 9, "failed": 0}})
+    bakery.world.sandbox.set_outcomes(
+        "bakery-shop", {"mistral": {"ok": 0, "failed": 9}, "llama": {"ok": 9, "failed": 0}}
+    )
     for name in shipped():
         bakery.run(name, *pressed(bakery, name), "--dry-run", CLOUDFLARE_API_TOKEN="all")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.actions import tracked
-from sandbox.actions.checkout import lay_out
+from sandbox.actions import tracked_files
+from sandbox.actions.checkout import write_files
 from tests.conftest import ROOT
 from tests.support import team_files
 from tests.support.configurations import ONE_WORKER
@@ -42,10 +42,10 @@ def test_what_a_team_replaces_cannot_be_read_by_a_test(name: str, monkeypatch: p
 def test_the_tests_pass_in_the_copy_of_a_team(tmp_path: Path) -> None:
     """Programs that tests start are seen here alone: the hook above belongs to the process of the tests."""
     with team_files.allowed():
-        files = tracked(ROOT, but=team_files.REPLACED.__contains__)
+        files = tracked_files(ROOT, is_excluded=team_files.REPLACED.__contains__)
     files |= {"ops.yml": ONE_WORKER.read_bytes(), "README.md": README.encode(), "CHANGELOG.md": b"# Ours\n"}
     copy = tmp_path / "copy"
-    lay_out(files, copy)
+    write_files(files, copy)
     argv = [sys.executable, "-m", "pytest", "-q", "-n2", "-pno:cacheprovider", "-m", "not slow", *START_PROGRAMS]
     environ = {**os.environ, "PYTHONPATH": str(copy)}
 

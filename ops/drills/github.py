@@ -73,7 +73,7 @@ class Incident:
     def report(self) -> dict[str, Any] | None:
         """The post-incident issue that refers to this one."""
         told = [event.source for event in self.github.issue(self.number).events if event.event == "cross-referenced"]
-        found = [issue for issue in told if issue is not None and issue.carries("post-incident")]
+        found = [issue for issue in told if issue is not None and issue.has_label("post-incident")]
         return _named(self.github, found[-1].number) if found else None
 
     def told(self) -> dict[str, Any]:
@@ -121,12 +121,12 @@ def furnish(place: Place, power: str) -> None:
 
     No other environment can act. Raises ConfigError.
     """
-    from sandbox.actions import ActNotFound, act
+    from sandbox.actions import ActNotFound, find_act
 
     sandbox = place.sandbox
     hub = sandbox.github
     try:
-        act()
+        find_act()
     except ActNotFound as error:
         raise ConfigError(str(error)) from None
     files = repository.files(place.config)

@@ -28,13 +28,13 @@ def files(config: Path) -> dict[str, bytes]:
     Raises:
         ConfigError: git knows no checkout of the repository, or the workflow files cannot be written.
     """
-    from sandbox.actions import NotACheckout, tracked
+    from sandbox.actions import NotACheckout, tracked_files
 
     folder = config.resolve().parent
     try:
         if config.name == "ops.yml" and (folder / WORKFLOWS).is_dir():
-            return tracked(folder)
-        found = tracked(PRODUCT, but=_is_left_out)
+            return tracked_files(folder)
+        found = tracked_files(PRODUCT, is_excluded=_is_left_out)
     except NotACheckout as error:
         hint = "Start it in a git checkout of Backout or of the operations repository, or leave --trigger out."
         raise ConfigError(f"a drill by label or button needs workflow files; {error}", hint=hint) from None

@@ -61,7 +61,7 @@ class _Illness:
         bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": namespace}]
         version = sandbox.upload(service.worker, code=name, behaviour=behaviour, bindings=bound, tag=name)
         sandbox.deploy(service.worker, version)
-        sandbox.outcomes(service.worker, self.outcomes)
+        sandbox.set_outcomes(service.worker, self.outcomes)
         return self.cured if name == "good" else None
 
     def live(self, sandbox: "Sandbox", _service: "Service") -> str:

@@ -22,9 +22,9 @@ The schedule decides for each job, and act runs the steps of one job. What diffe
 - Matrices and reusable workflows are missing. An unknown feature is `UnsupportedExpression`, and then nothing starts.
 """
 
-from sandbox.actions.checkout import NotACheckout, tracked
+from sandbox.actions.checkout import NotACheckout, tracked_files
 from sandbox.actions.expressions import UnsupportedExpression
-from sandbox.actions.process import ActNotFound, act
+from sandbox.actions.process import ActNotFound, find_act
 from sandbox.actions.runner import Runner
 
-__all__ = ["ActNotFound", "NotACheckout", "Runner", "UnsupportedExpression", "act", "tracked"]
+__all__ = ["ActNotFound", "NotACheckout", "Runner", "UnsupportedExpression", "find_act", "tracked_files"]

@@ -9,7 +9,7 @@ class NotACheckout(Exception):
     """The folder is no checkout of a git repository."""
 
 
-def tracked(folder: Path, *, but: Callable[[str], bool] = lambda _: False) -> dict[str, bytes]:
+def tracked_files(folder: Path, *, is_excluded: Callable[[str], bool] = lambda _: False) -> dict[str, bytes]:
     """Return path → content of the files that git knows, as they stand now. Files for which `but` is true are not read.
 
     Raises NotACheckout.
@@ -18,11 +18,11 @@ def tracked(folder: Path, *, but: Callable[[str], bool] = lambda _: False) -> di
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         raise NotACheckout(f"{folder} is no checkout of a git repository") from None
-    files = {name: folder / name for name in listed.stdout.split("\0") if name and not but(name)}
+    files = {name: folder / name for name in listed.stdout.split("\0") if name and not is_excluded(name)}
     return {name: path.read_bytes() for name, path in files.items() if path.is_file()}
 
 
-def lay_out(files: Mapping[str, bytes], folder: Path) -> None:
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
     """As a git repository of one commit. What begins with `#!` can be executed."""
     folder.mkdir(parents=True)
     for name, content in files.items():

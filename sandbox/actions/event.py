@@ -18,7 +18,7 @@ _USUAL_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 _KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags", "tags-ignore", "inputs"}
 
 
-def starts(on: Any, event: str, payload: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
+def is_triggered(on: Any, event: str, payload: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
     """Return whether the event starts a workflow with this `on`.
 
     `changed` returns the paths that a push or a pull request changed.
@@ -86,12 +86,12 @@ def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(signs.get(part, part if part[:1] == "[" else re.escape(part)) for part in parts))
 
 
-def contexts(
+def expression_contexts(
     run: FakeRun, workflow: Mapping[str, Any], repository: str, variables: Mapping[str, str]
 ) -> dict[str, Any]:
     """github, inputs and vars."""
     ends = run.payload["pull_request"] if run.pull else {}
-    full = ref(run)
+    full = run_ref(run)
     github = {
         "event": run.payload,
         "event_name": run.event,
@@ -110,7 +110,7 @@ def contexts(
     return {"github": github, "inputs": _inputs(run, workflow["on"]), "vars": variables}
 
 
-def ref(run: FakeRun) -> str:
+def run_ref(run: FakeRun) -> str:
     """GITHUB_REF."""
     return f"refs/pull/{run.pull.number}/merge" if run.pull else f"refs/heads/{run.head_branch}"
 
@@ -123,7 +123,7 @@ def _inputs(run: FakeRun, on: Any) -> dict[str, Any]:
     return {name: value == "true" if name in booleans else value for name, value in given.items()}
 
 
-def source_ref(delivery: Delivery) -> str | None:
+def workflow_source_ref(delivery: Delivery) -> str | None:
     """Return the branch whose file runs, or the merge commit of a pull request; None for the default branch.
 
     Raises UnsupportedExpression.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.actions import plan as plans
-from sandbox.actions.checkout import lay_out
-from sandbox.actions.event import ref
+from sandbox.actions.checkout import write_files
+from sandbox.actions.event import run_ref
 from sandbox.actions.process import ActInvocation, ActProcess
 from sandbox.actions.record import SET_UP, JobRecorder
 from sandbox.actions.schedule import Result, TrackedJob
@@ -49,10 +49,10 @@ class JobExecution:
 
     def __call__(self, task: TrackedJob) -> tuple[Result, Mapping[str, str]]:
         assert task.record is not None
-        run = task.work.run
+        run = task.run.run
         self._wait_for_runner(run)
-        if missing := self._missing(task):
-            task.work.log.append(f"Error: Unable to resolve action `{missing}`, repository not found")
+        if missing := self._unavailable_action(task):
+            task.run.log.append(f"Error: Unable to resolve action `{missing}`, repository not found")
             self._github.add_step(task.record, SET_UP, "failure", self._github.clock.now().replace(microsecond=0))
             return "failure", {}
         folder = self._scratch / f"{run.id}.{run.run_attempt}.{task.job.id}"
@@ -66,13 +66,13 @@ class JobExecution:
     def expire(self, run_id: int, job: str) -> None:
         """End the running jobs of a run with this id as their time limit does."""
         for act, task in list(self._acts.items()):
-            if (task.work.run.id, task.job.id) == (run_id, job):
+            if (task.run.run.id, task.job.id) == (run_id, job):
                 self._end_late(task, act)
 
     def crash(self, run_id: int, job: str) -> None:
         """Kill all processes of the running jobs of a run with this id, as if their runner was lost."""
         for act, task in list(self._acts.items()):
-            if (task.work.run.id, task.job.id) == (run_id, job):
+            if (task.run.run.id, task.job.id) == (run_id, job):
                 act.kill()
 
     def kill(self) -> None:
@@ -89,14 +89,14 @@ class JobExecution:
             self._github.clock.advance(self._delay().total_seconds())
 
     def _act(self, task: TrackedJob, shown: JobRecord, folder: Path, token: str) -> tuple[Result, Mapping[str, str]]:
-        work, outputs = task.work, folder / "outputs"
-        sha = plans.checked_out(task.job, self._github.resolve, work.run.commit.sha)
+        work, outputs = task.run, folder / "outputs"
+        sha = plans.checkout_commit(task.job, self._github.resolve, work.run.commit.sha)
         repository = self._repository(sha)
         folder.mkdir()
         (folder / work.run.workflow.file).write_text(
             single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs)
         )
-        start = self._started_with(task, token, folder / work.run.workflow.file, self._provided(task, sha))
+        start = self._invocation(task, token, folder / work.run.workflow.file, self._action_folders(task, sha))
         record = JobRecorder(
             self._github,
             shown,
@@ -117,12 +117,12 @@ class JobExecution:
                 was_cancelled = task.cancelled
             if was_cancelled:
                 act.cancel()
-            code = act.follow(record.line)
+            code = act.follow(record.add_line)
         finally:
             limit.cancel()
             self._acts.pop(act)
         said = read_outputs(task.job.rules, outputs)
-        kept = {name: value for name, value in said.items() if not record.holds_secret(value)}
+        kept = {name: value for name, value in said.items() if not record.contains_secret(value)}
         return "success" if code == 0 else "failure", kept
 
     def _end_late(self, task: TrackedJob, act: ActProcess) -> None:
@@ -135,7 +135,7 @@ class JobExecution:
         with self._github.lock:
             task.cancelled = True
             clock.advance(max(0.0, task.job.minutes * 60 - (clock.now() - began).total_seconds()))
-            task.work.log.append(f"The job has exceeded the maximum execution time of {task.job.minutes:g} minutes.")
+            task.run.log.append(f"The job has exceeded the maximum execution time of {task.job.minutes:g} minutes.")
         act.cancel()
 
     def _repository(self, sha: str) -> Path:
@@ -143,20 +143,22 @@ class JobExecution:
         with self._lock:
             if sha not in self._folders:
                 folder = self._scratch / "commits" / sha
-                lay_out(self._github.files(sha), folder)
+                write_files(self._github.files(sha), folder)
                 self._folders[sha] = folder
             return self._folders[sha]
 
-    def _missing(self, task: TrackedJob) -> str | None:
+    def _unavailable_action(self, task: TrackedJob) -> str | None:
         """An action that cannot be downloaded: GitHub does so before the first step, and then does no step."""
         used = (str(step.get("uses", "")) for step in task.job.rules["steps"])
-        return next((uses for uses in used if uses and not uses.startswith("./") and not self._knows(uses)), None)
+        return next(
+            (uses for uses in used if uses and not uses.startswith("./") and not self._is_available(uses)), None
+        )
 
-    def _knows(self, uses: str) -> bool:
+    def _is_available(self, uses: str) -> bool:
         known = {"actions/checkout"} | self._actions.keys()
         return _action(uses) in known - {name.lower() for name in self.unavailable}
 
-    def _provided(self, task: TrackedJob, sha: str) -> dict[str, Path]:
+    def _action_folders(self, task: TrackedJob, sha: str) -> dict[str, Path]:
         """A folder for each action that the job or an action of the commit uses, an empty one where it is missing.
 
         So act downloads none.
@@ -169,7 +171,7 @@ class JobExecution:
         nothing.mkdir(exist_ok=True)
         return {
             f"{'/'.join(uses.split('@')[0].split('/')[:2])}@{uses.partition('@')[2]}": (
-                self._actions.get(_action(uses), nothing) if self._knows(uses) else nothing
+                self._actions.get(_action(uses), nothing) if self._is_available(uses) else nothing
             )
             for uses in sorted(used)
             if uses and not uses.startswith("./") and _action(uses) != "actions/checkout"
@@ -180,24 +182,24 @@ class JobExecution:
 
         docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#how-permissions-are-calculated-for-a-workflow-job
         """
-        run = task.work.run
-        index = list(task.work.tasks).index(task.job.id)
+        run = task.run.run
+        index = list(task.run.tasks).index(task.job.id)
         asked = {name: level for name, level in task.job.permissions.items() if level != "none"}
         granted = dict.fromkeys(asked, "read") if run.fork else asked
         return self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}j{index}", granted)
 
-    def _started_with(self, task: TrackedJob, token: str, workflow: Path, actions: Mapping[str, Path]) -> ActInvocation:
-        run, hub, job = task.work.run, self._github, task.job
+    def _invocation(self, task: TrackedJob, token: str, workflow: Path, actions: Mapping[str, Path]) -> ActInvocation:
+        run, hub, job = task.run.run, self._github, task.job
         environ = {name: value for name, value in hub.environ().items() if name != plans.TOKEN}
         environ |= {
-            "GITHUB_REF": ref(run),
+            "GITHUB_REF": run_ref(run),
             "GITHUB_RUN_ID": str(run.id),
             "GITHUB_RUN_NUMBER": str(run.run_number),
             "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
             "GITHUB_TRIGGERING_ACTOR": run.triggering_actor.login,
         }
         environment = job.environment if hub.switches.plan_has_environments else None
-        secrets, variables = (_visible(run, values, environment) for values in (hub.secrets, hub.variables))
+        secrets, variables = (_values_for_run(run, values, environment) for values in (hub.secrets, hub.variables))
         return ActInvocation(
             event=run.event,
             workflow=workflow,
@@ -205,8 +207,8 @@ class JobExecution:
             payload=run.payload,
             actor=run.actor.login,
             environ={**self._environ, **environ},
-            secrets={**plans.given(task.work.workflow, job, "secrets", secrets), plans.TOKEN: token},
-            variables=plans.given(task.work.workflow, job, "vars", variables),
+            secrets={**plans.values_used(task.run.workflow, job, "secrets", secrets), plans.TOKEN: token},
+            variables=plans.values_used(task.run.workflow, job, "vars", variables),
         )
 
 
@@ -215,15 +217,15 @@ def _action(uses: str) -> str:
     return "/".join(uses.partition("@")[0].lower().split("/")[:2])
 
 
-def _visible(run: FakeRun, values: Any, environment: str | None) -> Mapping[str, str]:
+def _values_for_run(run: FakeRun, values: Any, environment: str | None) -> Mapping[str, str]:
     """Secrets or variables: to a fork neither the repository's nor an environment's.
 
     docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/use-secrets
     """
-    return {} if run.fork else {**values(), **_of(values, environment)}
+    return {} if run.fork else {**values(), **_environment_values(values, environment)}
 
 
-def _of(values: Any, environment: str | None) -> Mapping[str, str]:
+def _environment_values(values: Any, environment: str | None) -> Mapping[str, str]:
     """A missing environment comes into being with its first run, empty."""
     try:
         return dict(values(environment)) if environment else {}

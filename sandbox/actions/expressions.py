@@ -47,18 +47,18 @@ def evaluate(text: str, contexts: Mapping[str, Any], status: JobStatus | None = 
     """
     whole = INSERTED.fullmatch(text.strip())
     parser = _ExpressionParser(_tokens(whole[1] if whole else text), contexts, status)
-    value = parser.either()
+    value = parser.parse()
     if parser.tokens:
         raise UnsupportedExpression(f"the expression `{text}` goes on with {parser.tokens[0][1]!r}")
     return value
 
 
-def text(template: str, contexts: Mapping[str, Any]) -> str:
+def render_text(template: str, contexts: Mapping[str, Any]) -> str:
     """With every `${{ }}` filled in, HIDDEN where that is unknown."""
     return INSERTED.sub(lambda found: _text(evaluate(found[1], contexts)), template)
 
 
-def may_be_same(one: str, other: str) -> bool:
+def may_be_equal(one: str, other: str) -> bool:
     """Whether two texts are the same once all is known. Names of groups have no case."""
     one, other = one.lower(), other.lower()
     if HIDDEN not in one + other:
@@ -89,40 +89,40 @@ class _ExpressionParser:
     contexts: Mapping[str, Any]
     status: JobStatus | None
 
-    def either(self) -> Any:
-        value = self._both()
-        while self._is("||"):
-            other = self._both()
-            value = UNKNOWN if value is UNKNOWN else value if truth(value) else other
+    def parse(self) -> Any:
+        value = self._parse_and()
+        while self._accept("||"):
+            other = self._parse_and()
+            value = UNKNOWN if value is UNKNOWN else value if is_truthy(value) else other
         return value
 
-    def _both(self) -> Any:
-        value = self._compared()
-        while self._is("&&"):
-            other = self._compared()
+    def _parse_and(self) -> Any:
+        value = self._parse_comparison()
+        while self._accept("&&"):
+            other = self._parse_comparison()
             if value is UNKNOWN:
-                value = UNKNOWN if other is UNKNOWN or truth(other) else other
+                value = UNKNOWN if other is UNKNOWN or is_truthy(other) else other
             else:
-                value = other if truth(value) else value
+                value = other if is_truthy(value) else value
         return value
 
-    def _compared(self) -> Any:
-        value = self._single()
+    def _parse_comparison(self) -> Any:
+        value = self._parse_operand()
         for sign in ("==", "!="):
-            if self._is(sign):
-                other = self._single()
+            if self._accept(sign):
+                other = self._parse_operand()
                 if UNKNOWN in (value, other):
                     return UNKNOWN
-                return _equal(value, other) == (sign == "==")
+                return _are_equal(value, other) == (sign == "==")
         return value
 
-    def _single(self) -> Any:
-        if self._is("!"):
-            value = self._single()
-            return UNKNOWN if value is UNKNOWN else not truth(value)
-        if self._is("("):
-            value = self.either()
-            self._must(")")
+    def _parse_operand(self) -> Any:
+        if self._accept("!"):
+            value = self._parse_operand()
+            return UNKNOWN if value is UNKNOWN else not is_truthy(value)
+        if self._accept("("):
+            value = self.parse()
+            self._expect(")")
             return value
         kind, token = self.tokens.pop(0) if self.tokens else ("end", "")
         if kind == "string":
@@ -131,7 +131,7 @@ class _ExpressionParser:
             return float(token)
         if kind != "name":
             raise UnsupportedExpression(f"an expression has {token!r} where a value belongs")
-        if self._is("("):
+        if self._accept("("):
             return self._call(token)
         constants = {"true": True, "false": False, "null": None}
         return constants[token] if token in constants else self._path(token)
@@ -141,14 +141,14 @@ class _ExpressionParser:
             raise UnsupportedExpression(f"this runner does not know the context `{root}` here")
         value, many = self.contexts[root], False
         while True:
-            if self._is("."):
-                if self._is("*"):
-                    value, many = _each(value), True
+            if self._accept("."):
+                if self._accept("*"):
+                    value, many = _elements(value), True
                     continue
                 _, name = self.tokens.pop(0) if self.tokens else ("", "")
-            elif self._is("["):
-                name = self.either()
-                self._must("]")
+            elif self._accept("["):
+                name = self.parse()
+                self._expect("]")
             else:
                 return value
             if many and isinstance(value, list):
@@ -158,10 +158,10 @@ class _ExpressionParser:
 
     def _call(self, name: str) -> Any:
         arguments = []
-        while not self._is(")"):
-            arguments.append(self.either())
-            if not self._is(","):
-                self._must(")")
+        while not self._accept(")"):
+            arguments.append(self.parse())
+            if not self._accept(","):
+                self._expect(")")
                 break
         if name in {"success", "failure", "cancelled"}:
             return getattr(self.status, name) if self.status else UNKNOWN
@@ -169,28 +169,28 @@ class _ExpressionParser:
             raise UnsupportedExpression(f"this runner does not know the function `{name}`")
         return UNKNOWN if UNKNOWN in arguments else _FUNCTIONS[name](*arguments)
 
-    def _is(self, sign: str) -> bool:
+    def _accept(self, sign: str) -> bool:
         if self.tokens and self.tokens[0] == ("sign", sign):
             self.tokens.pop(0)
             return True
         return False
 
-    def _must(self, sign: str) -> None:
-        if not self._is(sign):
+    def _expect(self, sign: str) -> None:
+        if not self._accept(sign):
             raise UnsupportedExpression(f"an expression lacks {sign!r}")
 
 
-def truth(value: Any) -> bool:
+def is_truthy(value: Any) -> bool:
     return value not in (None, False, 0, "")
 
 
-def _each(value: Any) -> Any:
+def _elements(value: Any) -> Any:
     if value is UNKNOWN:
         return UNKNOWN
     return list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _are_equal(one: Any, other: Any) -> bool:
     if isinstance(one, str) and isinstance(other, str):
         return one.lower() == other.lower()
     if type(one) is type(other):
@@ -218,7 +218,7 @@ def _text(value: Any) -> str:
 
 def _contains(where: Any, what: Any) -> bool:
     if isinstance(where, list):
-        return any(_equal(item, what) for item in where)
+        return any(_are_equal(item, what) for item in where)
     return _text(what).lower() in _text(where).lower()
 
 

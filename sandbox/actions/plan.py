@@ -15,8 +15,8 @@ from sandbox.actions.expressions import (
     JobStatus,
     UnsupportedExpression,
     evaluate,
-    text,
-    truth,
+    is_truthy,
+    render_text,
 )
 
 _NOT_HERE = ("strategy", "uses", "container", "services", "defaults", "snapshot")
@@ -82,7 +82,7 @@ class RunPlan:
 
 
 @lru_cache(maxsize=256)
-def read(file: str) -> dict[str, Any]:
+def parse_workflow(file: str) -> dict[str, Any]:
     """Return the workflow, shared between callers. YAML 1.1 reads the key `on` as true.
 
     Raises UnsupportedExpression.
@@ -99,11 +99,11 @@ def read(file: str) -> dict[str, Any]:
     return {"on" if key is True else key: value for key, value in data.items()}
 
 
-def make(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPlan:
+def plan_run(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPlan:
     """Plan a run before its first job. `contexts` are github, inputs and vars. Raises UnsupportedExpression."""
     jobs: dict[str, PlannedJob] = {}
-    for name in in_order(workflow["jobs"]):
-        needs = {each: UNKNOWN if jobs[each].may_run else _SKIPPED for each in needs_of(workflow["jobs"][name])}
+    for name in order_jobs(workflow["jobs"]):
+        needs = {each: UNKNOWN if jobs[each].may_run else _SKIPPED for each in job_needs(workflow["jobs"][name])}
         job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, None)
         if not STATUS.search(str(job.rules.get("if", ""))) and not all(jobs[each].may_run for each in job.needs):
             job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, _NEVER)
@@ -114,30 +114,30 @@ def make(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPlan:
 _NEVER = JobStatus(success=False, failure=False, cancelled=False)
 
 
-def decide(
+def plan_job(
     name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], needs: Mapping[str, Any], status: JobStatus
 ) -> PlannedJob:
     """Decide a job whose needs have ended. Raises UnsupportedExpression."""
     return _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, status)
 
 
-def in_order(jobs: Mapping[str, Any]) -> list[str]:
+def order_jobs(jobs: Mapping[str, Any]) -> list[str]:
     """Names of the jobs, each after its needs. Raises UnsupportedExpression."""
     done: list[str] = []
     while len(done) < len(jobs):
-        ready = [name for name in jobs if name not in done and set(needs_of(jobs[name])) <= set(done)]
+        ready = [name for name in jobs if name not in done and set(job_needs(jobs[name])) <= set(done)]
         if not ready:
             raise UnsupportedExpression("jobs need each other in a circle, or one that is not there")
         done += ready
     return done
 
 
-def needs_of(job: Mapping[str, Any]) -> tuple[str, ...]:
+def job_needs(job: Mapping[str, Any]) -> tuple[str, ...]:
     needs = job.get("needs", ())
     return (needs,) if isinstance(needs, str) else tuple(needs)
 
 
-def holds(condition: str, contexts: Mapping[str, Any], status: JobStatus | None) -> bool:
+def is_condition_met(condition: str, contexts: Mapping[str, Any], status: JobStatus | None) -> bool:
     """Whether a job's `if` is true or not known yet; without a status function it also asks for success().
 
     docs.github.com/actions/reference/workflows-and-actions/expressions#status-check-functions
@@ -145,7 +145,7 @@ def holds(condition: str, contexts: Mapping[str, Any], status: JobStatus | None)
     if status and not status.success and not STATUS.search(condition):
         return False
     verdict = evaluate(condition, contexts, status) if condition else True
-    return verdict is UNKNOWN or truth(verdict)
+    return verdict is UNKNOWN or is_truthy(verdict)
 
 
 def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: JobStatus | None) -> PlannedJob:
@@ -157,16 +157,16 @@ def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], statu
     named = environment.get("name")
     return PlannedJob(
         id=name,
-        name=text(str(rules.get("name", name)), known),
-        needs=needs_of(rules),
-        may_run=holds(str(rules.get("if", "")), known, status),
-        environment=None if named is None else text(str(named), known) or None,
+        name=render_text(str(rules.get("name", name)), known),
+        needs=job_needs(rules),
+        may_run=is_condition_met(str(rules.get("if", "")), known, status),
+        environment=None if named is None else render_text(str(named), known) or None,
         deploys=environment.get("deployment", True) is not False,
         permissions=_permissions(rules.get("permissions", workflow.get("permissions"))),
         claim=_claim(rules.get("concurrency"), known),
         minutes=_number(rules.get("timeout-minutes", LONGEST_MINUTES), known),
         may_fail=rules.get("continue-on-error", False) is True,
-        checkouts=tuple(text(str(given.get("ref", "")), known) for given in checkouts(rules)),
+        checkouts=tuple(render_text(str(given.get("ref", "")), known) for given in checkout_refs(rules)),
         rules=rules,
     )
 
@@ -176,15 +176,15 @@ def _number(value: Any, known: Mapping[str, Any]) -> float:
     return LONGEST_MINUTES if found is UNKNOWN else float(found)
 
 
-def checkouts(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+def checkout_refs(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what each actions/checkout is given."""
     steps = [step for step in job.get("steps") or () if str(step.get("uses", "")).startswith("actions/checkout@")]
     return [step.get("with") or {} for step in steps]
 
 
-def checked_out(job: PlannedJob, resolve: Callable[[str], str | None], own: str) -> str:
+def checkout_commit(job: PlannedJob, resolve: Callable[[str], str | None], own: str) -> str:
     """Return the sha of the one commit that the job checks out; `own` is the run's. Raises UnsupportedExpression."""
-    given = {name for one in checkouts(job.rules) for name in one}
+    given = {name for one in checkout_refs(job.rules) for name in one}
     if strange := given - _CHECKOUT:
         raise UnsupportedExpression(f"this runner does not know, of actions/checkout, {', '.join(sorted(strange))}")
     found = {}
@@ -217,13 +217,15 @@ def _claim(rules: Any, contexts: Mapping[str, Any]) -> GroupClaim | None:
     rules = {"group": rules} if isinstance(rules, str) else rules
     cancels, queue = rules.get("cancel-in-progress", False), rules.get("queue", "single")
     if isinstance(cancels, str):
-        cancels = truth(evaluate(cancels, contexts))
+        cancels = is_truthy(evaluate(cancels, contexts))
     if not isinstance(cancels, bool) or queue not in {"single", "max"} or (cancels and queue == "max"):
         raise UnsupportedExpression(f"this runner does not know the concurrency `{rules}`")
-    return GroupClaim(text(str(rules["group"]), contexts), cancels, queue == "max")
+    return GroupClaim(render_text(str(rules["group"]), contexts), cancels, queue == "max")
 
 
-def given(workflow: Mapping[str, Any], job: PlannedJob, context: str, values: Mapping[str, str]) -> dict[str, str]:
+def values_used(
+    workflow: Mapping[str, Any], job: PlannedJob, context: str, values: Mapping[str, str]
+) -> dict[str, str]:
     """Return those of the secrets or variables that the job names. Raises UnsupportedExpression."""
     whole = json.dumps([workflow.get("env"), job.rules], default=str)
     inside = " ".join(found[1] for found in INSERTED.finditer(whole))

@@ -24,7 +24,7 @@ class ActNotFound(Exception):
     """act is not installed."""
 
 
-def act() -> Path:
+def find_act() -> Path:
     """Beside this Python, or on the PATH. Raises MissingTool."""
     beside = Path(sys.executable).parent / "act"
     found = beside if beside.exists() else shutil.which("act")
@@ -74,7 +74,7 @@ class ActProcess:
         environ["OPS_WHEELS"] = str(pip_cache / "ops-wheels")  # where the set-up of our own workflows keeps them
         environ["PIP_ROOT_USER_ACTION"] = "ignore"  # nobody is root on a runner of GitHub's
         self._process = subprocess.Popen(
-            [str(act()), *start.arguments(payload, self._secrets)],
+            [str(find_act()), *start.arguments(payload, self._secrets)],
             cwd=repository,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -107,12 +107,12 @@ class ActProcess:
 
         A SIGINT to act would kill the program at once, which GitHub does not. It is for the time between two steps.
         """
-        struck = children(self._process.pid)
+        struck = child_processes(self._process.pid)
         if not struck:
             _kill(self._process.pid, signal.SIGINT)
             if self._ended.wait(_SETTLES):
                 return
-            struck = children(self._process.pid)  # act was about to start the step, and started it all the same
+            struck = child_processes(self._process.pid)  # act was about to start the step, and started it all the same
         for number, seconds in _GRACE:
             for pid in struck if number != signal.SIGKILL else self._below():
                 _kill(pid, number)
@@ -127,13 +127,13 @@ class ActProcess:
     def _below(self) -> list[int]:
         found, waiting = [], [self._process.pid]
         while waiting:
-            below = children(waiting.pop())
+            below = child_processes(waiting.pop())
             found += below
             waiting += below
         return found
 
 
-def children(parent: int) -> list[int]:
+def child_processes(parent: int) -> list[int]:
     """Nothing where there is no `ps`."""
     try:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
@@ -148,7 +148,7 @@ def _kill(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _alive(pids: list[int]) -> bool:
+def _running(pids: list[int]) -> bool:
     for pid in pids:
         try:
             os.kill(pid, 0)
@@ -160,4 +160,4 @@ def _alive(pids: list[int]) -> bool:
 
 def _wait(pids: list[int], seconds: float, ended: threading.Event) -> bool:
     """Whether they ended in time."""
-    return any(ended.wait(0.1) or not _alive(pids) for _ in range(int(seconds * 10)))
+    return any(ended.wait(0.1) or not _running(pids) for _ in range(int(seconds * 10)))

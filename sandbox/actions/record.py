@@ -40,13 +40,13 @@ class JobRecorder:
         """Index of the next step of the file."""
         self._began: datetime | None = None
 
-    def line(self, line: Mapping[str, Any]) -> None:
+    def add_line(self, line: Mapping[str, Any]) -> None:
         """Take one line of act's. Only its `msg` is masked by act, and only that is kept."""
         step = line.get("stepID") or [""]
         if step[0] == LAST_STEP:
             return
         for text in _COLOURS.sub("", str(line.get("msg", ""))).splitlines():
-            masked = self.masked(text)
+            masked = self.mask_secrets(text)
             self._log.append(masked)
             if line.get("raw_output"):
                 self._on_line(masked)
@@ -56,13 +56,13 @@ class JobRecorder:
             self._skip_to(len(self._steps) if line["step"] == COMPLETE else 0)
             self._add(str(line["step"]), str(line["stepResult"]))
 
-    def masked(self, text: str) -> str:
+    def mask_secrets(self, text: str) -> str:
         """Without secrets, line by line as on GitHub: act masks no secret of several lines."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
-    def holds_secret(self, text: str) -> bool:
+    def contains_secret(self, text: str) -> bool:
         return any(secret in text for secret in self._secrets)
 
     def _step(self, line: Mapping[str, Any], index: int) -> None:

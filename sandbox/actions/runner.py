@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Self
 
 from sandbox.actions import plan as plans
-from sandbox.actions.event import changed_paths, contexts, source_ref, starts
+from sandbox.actions.event import changed_paths, expression_contexts, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
 from sandbox.actions.expressions import UnsupportedExpression
-from sandbox.actions.process import act
+from sandbox.actions.process import find_act
 from sandbox.actions.schedule import RunScheduler, TrackedRun
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FOLDER, FakeRun, RunChange
@@ -42,7 +42,7 @@ class Runner:
         actions: Mapping[str, Path] | None = None,
         on_line: Callable[[int, str], object] = lambda _run_id, _line: None,
     ) -> None:
-        act()
+        find_act()
         self.delay = delay
         self.on_line = on_line
         self._github = github
@@ -55,13 +55,13 @@ class Runner:
             pip_cache or self._scratch / "pip",
             minute=minute,
             delay=lambda: self.delay,
-            on_line=self._said,
+            on_line=self._add_line,
             actions=actions or {},
         )
         self._schedule = RunScheduler(github, self._execution, self._problems.append)
 
     def __enter__(self) -> Self:
-        self._stop_listening = (self._github.listen_to(self.take), self._github.listen_to_runs(self._changed))
+        self._stop_listening = (self._github.listen_to(self.deliver), self._github.listen_to_runs(self._on_run_change))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,7 +72,7 @@ class Runner:
         self._schedule.join(30)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def take(self, delivery: Delivery) -> list[int]:
+    def deliver(self, delivery: Delivery) -> list[int]:
         """Start what the delivery starts; given once more, it does so once more. The ids of the runs."""
         started = []
         for begin in self._beginnings(delivery):
@@ -97,7 +97,7 @@ class Runner:
 
     def wait(self) -> None:
         """Until all has ended. Raises what could not be started, and TimeoutError."""
-        self.until(lambda: all(work.ended for work in self._schedule.works), LONGEST)
+        self.until(lambda: all(work.ended for work in self._schedule.runs), LONGEST)
         if self._problems:
             raise self._problems[0]
 
@@ -105,37 +105,37 @@ class Runner:
         """Wait until it holds; it is asked at every change of a job. Raises TimeoutError."""
         with self._schedule.turn:
             if not self._schedule.turn.wait_for(condition, seconds):
-                on = [str(work.run.id) for work in self._schedule.works if not work.ended]
+                on = [str(work.run.id) for work in self._schedule.runs if not work.ended]
                 raise TimeoutError(f"after {seconds:.0f} s, these runs have not ended: {', '.join(on) or 'none'}")
 
     def cancel(self, run_id: int) -> None:
         """Cancel the run, as the button on its page does."""
-        self._schedule.cancel(self._work(run_id))
+        self._schedule.cancel(self._tracked_run(run_id))
 
-    def hold(self, *jobs: str) -> None:
+    def hold_jobs(self, *jobs: str) -> None:
         """Give no runner to jobs with these ids from now on; without one, give runners to all again."""
         with self._schedule.turn:
             self._schedule.held = set(jobs)
             self._schedule.advance()
 
-    def expire(self, run_id: int, job: str) -> None:
+    def expire_job(self, run_id: int, job: str) -> None:
         """Let the time limit of the running jobs of that run with this id pass now."""
         self._execution.expire(run_id, job)
 
-    def crash(self, run_id: int, job: str) -> None:
+    def crash_job(self, run_id: int, job: str) -> None:
         """Lose the runner of the running jobs of that run with this id: its processes get SIGKILL, and no step ends."""
         self._execution.crash(run_id, job)
 
-    def lose(self, *actions: str) -> None:
+    def make_unavailable(self, *actions: str) -> None:
         """Let downloads of these actions, as `owner/name`, fail from now on; without one, let all succeed again."""
         self._execution.unavailable = set(actions)
 
     def log(self, run_id: int) -> list[str]:
         """Its lines so far."""
-        return list(self._work(run_id).log)
+        return list(self._tracked_run(run_id).log)
 
-    def _changed(self, change: RunChange) -> None:
-        known = any(work.run is change.run for work in self._schedule.works)
+    def _on_run_change(self, change: RunChange) -> None:
+        known = any(work.run is change.run for work in self._schedule.runs)
         if known and change.kind == "cancelled":
             self.cancel(change.run.id)
         elif known and change.kind == "rerun":
@@ -145,17 +145,17 @@ class Runner:
                 self._problems.append(error)
         self._schedule.advance()
 
-    def _said(self, run_id: int, line: str) -> None:
+    def _add_line(self, run_id: int, line: str) -> None:
         self.on_line(run_id, line)
 
-    def _work(self, run_id: int) -> TrackedRun:
-        return next(work for work in reversed(self._schedule.works) if work.run.id == run_id)
+    def _tracked_run(self, run_id: int) -> TrackedRun:
+        return next(work for work in reversed(self._schedule.runs) if work.run.id == run_id)
 
     def _beginnings(self, delivery: Delivery) -> Iterator[Callable[[], FakeRun]]:
         """One for each run. It is made now, except for a dispatch: that has its run."""
         event, payload = delivery
         if event == "workflow_dispatch":
-            taken = {work.run.id for work in self._schedule.works}
+            taken = {work.run.id for work in self._schedule.runs}
             made = [run for run in self._github.runs if run.payload is payload and run.id not in taken]
             yield partial(self._begin, made[0]) if made else partial(self._begin_new, payload["workflow"], delivery)
             return
@@ -165,21 +165,23 @@ class Runner:
     def _listening(self, delivery: Delivery) -> Iterator[str]:
         """The paths of the workflows that it starts. One that cannot be read is a problem of its own."""
         try:
-            files = self._github.files(source_ref(delivery))
+            files = self._github.files(workflow_source_ref(delivery))
         except UnsupportedExpression as error:
             self._problems.append(error)
             return
         for path in sorted(files):
             if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
                 try:
-                    on = plans.read(files[path].decode())["on"]
-                    if starts(on, delivery.event, delivery.payload, lambda: changed_paths(self._github, delivery)):
+                    on = plans.parse_workflow(files[path].decode())["on"]
+                    if is_triggered(
+                        on, delivery.event, delivery.payload, lambda: changed_paths(self._github, delivery)
+                    ):
                         yield path
                 except UnsupportedExpression as error:
                     self._problems.append(error)
 
     def _begin_new(self, path: str, delivery: Delivery) -> FakeRun:
-        by, where = delivery.payload["sender"]["login"], source_ref(delivery) or "main"
+        by, where = delivery.payload["sender"]["login"], workflow_source_ref(delivery) or "main"
         return self._begin(self._github.start_run(path, delivery.event, delivery.payload, by, where))
 
     def _begin(self, run: FakeRun) -> FakeRun:
@@ -195,12 +197,14 @@ class Runner:
             raise
 
     def _plan(self, run: FakeRun) -> TrackedRun:
-        workflow = plans.read(run.commit.files[run.workflow.path].decode())
-        known = contexts(run, workflow, self._github.repository, {} if run.fork else self._github.variables())
-        plan = plans.make(workflow, known)
+        workflow = plans.parse_workflow(run.commit.files[run.workflow.path].decode())
+        known = expression_contexts(
+            run, workflow, self._github.repository, {} if run.fork else self._github.variables()
+        )
+        plan = plans.plan_run(workflow, known)
         for job in plan.running:
             if not job.needs:
-                plans.checked_out(job, self._github.resolve, run.commit.sha)
+                plans.checkout_commit(job, self._github.resolve, run.commit.sha)
             for context in ("secrets", "vars"):
-                plans.given(workflow, job, context, {})
+                plans.values_used(workflow, job, context, {})
         return TrackedRun(run, workflow, known, plan)

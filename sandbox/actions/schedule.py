@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sandbox.actions import plan as plans
 from sandbox.actions.event import matches
-from sandbox.actions.expressions import JobStatus, UnsupportedExpression, text
+from sandbox.actions.expressions import JobStatus, UnsupportedExpression, render_text
 from sandbox.actions.groups import ConcurrencyGroups
 from sandbox.actions.plan import GroupClaim, PlannedJob, RunPlan
 from sandbox.github import GitHub
@@ -30,7 +30,7 @@ class TrackedJob:
     """One job in one attempt of a run."""
 
     job: PlannedJob
-    work: "TrackedRun"
+    run: "TrackedRun"
     state: State = "blocked"
     result: Result = ""
     """As `needs.JOB.result` has it."""
@@ -51,7 +51,7 @@ class TrackedJob:
     @property
     def needs(self) -> dict[str, Any]:
         """The context `needs`."""
-        needed = {name: self.work.tasks[name] for name in self.job.needs}
+        needed = {name: self.run.tasks[name] for name in self.job.needs}
         return {name: {"result": task.result, "outputs": dict(task.outputs)} for name, task in needed.items()}
 
     @property
@@ -62,13 +62,13 @@ class TrackedJob:
         """
         before = self._before()
         return JobStatus(
-            success=not self.work.cancelled and all(task.result == "success" for task in before),
+            success=not self.run.cancelled and all(task.result == "success" for task in before),
             failure=any(task.result == "failure" for task in before),
-            cancelled=self.work.cancelled,
+            cancelled=self.run.cancelled,
         )
 
     def _before(self) -> "set[TrackedJob]":
-        direct = {self.work.tasks[name] for name in self.job.needs}
+        direct = {self.run.tasks[name] for name in self.job.needs}
         return direct.union(*(task._before() for task in direct))  # noqa: SLF001
 
 
@@ -107,7 +107,7 @@ class RunScheduler:
     ) -> None:
         self._github, self._execute, self._report = github, execute, report
         self.turn = threading.Condition(github.lock)
-        self.works: list[TrackedRun] = []
+        self.runs: list[TrackedRun] = []
         self.held: set[str] = set()
         """Ids of jobs that get no runner."""
         self._closed = False
@@ -122,10 +122,10 @@ class RunScheduler:
     def begin_again(self, work: TrackedRun, records: Collection[JobRecord]) -> None:
         """Begin a further attempt: of all jobs, or of these and those that need them. The others keep their outputs."""
         with self.turn:
-            before = next(other for other in reversed(self.works) if other.run is work.run)
+            before = next(other for other in reversed(self.runs) if other.run is work.run)
             again = {name for name, task in before.tasks.items() if not records or task.record in records}
-            for name in plans.in_order(work.workflow["jobs"]):
-                again |= {name} if again & set(plans.needs_of(work.workflow["jobs"][name])) else set()
+            for name in plans.order_jobs(work.workflow["jobs"]):
+                again |= {name} if again & set(plans.job_needs(work.workflow["jobs"][name])) else set()
             for job in work.plan.jobs:
                 work.tasks[job.id] = (
                     TrackedJob(job, work) if job.id in again else self._carry(before.tasks[job.id], work)
@@ -134,10 +134,10 @@ class RunScheduler:
 
     def _carry(self, task: TrackedJob, work: TrackedRun) -> TrackedJob:
         record = self._github.carry_job(work.run.id, task.record) if task.record else None
-        return replace(task, work=work, record=record, gate=None, deployment=None)
+        return replace(task, run=work, record=record, gate=None, deployment=None)
 
     def _start_work(self, work: TrackedRun) -> None:
-        self.works.append(work)
+        self.runs.append(work)
         if work.claim:
             self._github.set_run(work.run.id, "pending")
             self._join(work.claim, work)
@@ -146,7 +146,7 @@ class RunScheduler:
     def advance(self) -> None:
         """Take every job as far as it can go now."""
         with self.turn:
-            active = [work for work in self.works if not work.ended]
+            active = [work for work in self.runs if not work.ended]
             while any(self._step(task) for work in active for task in work.tasks.values()) or any(
                 self._show(work) for work in active if not work.ended
             ):
@@ -177,7 +177,7 @@ class RunScheduler:
         """Cancel all and start no further job."""
         with self.turn:
             self._closed = True
-            for work in self.works:
+            for work in self.runs:
                 self.cancel(work)
 
     def join(self, seconds: float) -> None:
@@ -187,8 +187,8 @@ class RunScheduler:
     def _step(self, task: TrackedJob) -> bool:
         """Whether it changed."""
         if task.state == "blocked":
-            ready = all(task.work.tasks[name].state == "completed" for name in task.job.needs)
-            if ready and self._groups.holds(task.work.claim, task.work):
+            ready = all(task.run.tasks[name].state == "completed" for name in task.job.needs)
+            if ready and self._groups.holds(task.run.claim, task.run):
                 return self._decide(task)
         if task.state == "pending" and self._groups.holds(task.claim, task):
             return self._enter(task)
@@ -199,9 +199,9 @@ class RunScheduler:
         return False
 
     def _decide(self, task: TrackedJob) -> bool:
-        work = task.work
+        work = task.run
         try:
-            task.job = plans.decide(task.job.id, work.workflow, work.contexts, task.needs, task.status)
+            task.job = plans.plan_job(task.job.id, work.workflow, work.contexts, task.needs, task.status)
         except UnsupportedExpression as error:
             self._report(error)
             return self._complete(task, "failure")
@@ -216,7 +216,7 @@ class RunScheduler:
 
     def _enter(self, task: TrackedJob) -> bool:
         """Into its environment, if its rules let the job."""
-        run, name = task.work.run, task.job.environment
+        run, name = task.run.run, task.job.environment
         if name is None:
             return self._queue(task)
         rules = self._github.protection(name)
@@ -239,14 +239,14 @@ class RunScheduler:
         return True
 
     def _refuse(self, task: TrackedJob, *why: str) -> bool:
-        task.work.log += [*why, _REJECTED]
+        task.run.log += [*why, _REJECTED]
         return self._complete(task, "failure")
 
     def _holds(self, task: TrackedJob) -> bool:
         """Whether its `if` is true now; one that cannot be read is not."""
         condition = str(task.job.rules.get("if", ""))
         try:
-            return plans.holds(condition, {**task.work.contexts, "needs": task.needs}, task.status)
+            return plans.is_condition_met(condition, {**task.run.contexts, "needs": task.needs}, task.status)
         except UnsupportedExpression:
             return False
 
@@ -274,10 +274,12 @@ class RunScheduler:
         if task.record:
             task.record.runner_name = "GitHub Actions 1"
         if not task.job.rules.get("steps"):
-            known = {**task.work.contexts, "needs": task.needs}
-            task.outputs = {name: text(str(value), known) for name, value in task.job.rules.get("outputs", {}).items()}
+            known = {**task.run.contexts, "needs": task.needs}
+            task.outputs = {
+                name: render_text(str(value), known) for name, value in task.job.rules.get("outputs", {}).items()
+            }
             return self._complete(task, "success")
-        thread = threading.Thread(target=self._run, args=(task,), daemon=True, name=f"{task.work.run.id} {task.job.id}")
+        thread = threading.Thread(target=self._run, args=(task,), daemon=True, name=f"{task.run.run.id} {task.job.id}")
         self._threads.append(thread)
         thread.start()
         return True
@@ -302,11 +304,11 @@ class RunScheduler:
         self._groups.leave(task.claim, task)
         self._set(task, "completed", conclusion)
         if task.gate and task.gate.state == "waiting":
-            task.work.run.gates.remove(task.gate)
+            task.run.run.gates.remove(task.gate)
         return True
 
     def _set(self, task: TrackedJob, status: str, conclusion: str | None = None) -> None:
-        run, now = task.work.run, self._github.clock.now().replace(microsecond=0)
+        run, now = task.run.run, self._github.clock.now().replace(microsecond=0)
         if task.record is None:
             at = now if task.job.needs else run.run_started_at
             task.record = self._github.add_job(run.id, task.job.name, status="queued", conclusion=None, created_at=at)

@@ -73,10 +73,10 @@ class FakeAccount:
     def add_version(
         self, worker: FakeWorker, upload: WorkerUpload, by: ChangeAuthor, *, triggered_by: str = "upload"
     ) -> FakeWorkerVersion:
-        worker.numbered += 1
+        worker.last_number += 1
         version = FakeWorkerVersion(
             id=str(self.new_id()),
-            number=worker.numbered,
+            number=worker.last_number,
             created_on=by.at or self._instant(worker),
             author_email=by.author,
             source=by.source,

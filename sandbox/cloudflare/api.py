@@ -100,7 +100,7 @@ class Cloudflare:
             return assets.authorise(self._account, request)
         if permission == d1.SIGNED:
             return d1.authorise(self._account, request)
-        token = self._account.tokens.of(request.headers.get("authorization"))
+        token = self._account.tokens.find(request.headers.get("authorization"))
         allowed = token is not None and (permission is None or token.may(permission))
         if token is None or not allowed or account not in {None, self._account.id}:
             raise CloudflareRefusal(10000, "Authentication error", status=self._account.switches.auth_error_status)

@@ -87,7 +87,7 @@ class FakeAiProviders:
             return provider.describe()
         raise ValueError(f"expected a provider ({', '.join(self._all)}) and some of: keys, delay, down")
 
-    def takes(self, name: str, key: str) -> bool:
+    def accepts_key(self, name: str, key: str) -> bool:
         """Whether a Worker that asks with this key gets a completion."""
         headers = Message()
         headers["authorization"], headers["content-type"] = f"Bearer {key}", "application/json"
@@ -111,7 +111,7 @@ class FakeAiProviders:
             return _json(404, {"error": {"message": f"Unknown request URL: {request.method} {request.path}"}})
         provider = self._all[name]
         known = (request.method, path) in {("GET", "/models"), ("POST", "/chat/completions")}
-        provider.requests.append(RequestRecord.of(request, at=self._clock.now(), unknown=not known))
+        provider.requests.append(RequestRecord.from_request(request, at=self._clock.now(), unknown=not known))
         self._closed.wait(provider.delay)
         response = self._answered(provider, path, request) if known else _refused(404, "Not found", "not_found")
         provider.requests[-1].status = response.status

@@ -60,7 +60,7 @@ class EmbeddedRuntime:
         except ValueError as error:
             return _response(500, f"{BEHAVIOUR} is not JSON: {error}", None)
         behaviour |= behaviour.get("paths", {}).get(request.path, {})
-        return self._contract.around(running, request, behaviour, partial(self._answered, running, request))
+        return self._contract.handle(running, request, behaviour, partial(self._answered, running, request))
 
     def _answered(self, running: RunningVersion, request: HttpRequest, behaviour: Behaviour) -> HttpResponse:
         if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
@@ -156,7 +156,7 @@ class EmbeddedObjects:
                 return _response(200, {"reading": "a good year"}, None)
         return None
 
-    def memory(self, worker: str, version: str, name: str) -> int:
+    def memory_of(self, worker: str, version: str, name: str) -> int:
         return self._memory[worker, version, name]
 
     def quota(self, worker: str, name: str) -> int:

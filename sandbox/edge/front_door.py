@@ -15,8 +15,8 @@ from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.d1.state import Statement
 from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeployment
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
-from sandbox.cloudflare.zones.state import merged_slashes, normalized, workers_dev
-from sandbox.edge.injection import injected
+from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, workers_dev
+from sandbox.edge.injection import inject_scripts
 from sandbox.edge.site import SiteServer, answer_with_assets
 from sandbox.server import HttpRequest, HttpResponse
 
@@ -68,19 +68,19 @@ class Edge:
         with self._account.lock:
             if self._account.pages.is_site(host):
                 return self._page(self._account.pages.at_host(host), host, request)
-            is_in_zone = self._account.zones.of(host) is not None
+            is_in_zone = self._account.zones.find(host) is not None
             if is_in_zone:
                 request = self._incoming(request)
-            running = self._preview(host) or self._routed(host, request)
+            running = self._preview(host) or self._route(host, request)
         if running is None:
-            return _no_origin() if is_in_zone else _nothing_yet()
-        return self._served(running, request)
+            return _no_origin() if is_in_zone else _not_deployed()
+        return self._serve(running, request)
 
     def _incoming(self, request: HttpRequest) -> HttpRequest:
-        target = merged_slashes(request.target)
-        return replace(request, target=normalized(target) if self._account.switches.urls_normalized else target)
+        target = merge_slashes(request.target)
+        return replace(request, target=normalize_path(target) if self._account.switches.urls_normalized else target)
 
-    def _served(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
+    def _serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         with self._lock:
             self.counts[running.version.id] += 1
         if (asset := answer_with_assets(running.version.upload, request)) is not None:
@@ -90,14 +90,14 @@ class Edge:
 
     def _page(self, deployment: PagesDeployment | None, host: str, request: HttpRequest) -> HttpResponse:
         if deployment is None:
-            return _nothing_yet()
+            return _not_deployed()
         with self._lock:
             self.counts[deployment.id] += 1
         switches = self._account.switches
         if switches.edge_access_before_deployments and host.endswith(".pages.dev") and host.count(".") > 2:
             return _login(host)
         answer = self._site.answer(deployment, host, request, self._account.clock.now())
-        return answer if host.endswith(".pages.dev") else injected(answer, switches)
+        return answer if host.endswith(".pages.dev") else inject_scripts(answer, switches)
 
     def _preview(self, host: str) -> RunningVersion | None:
         """A version by its own address, deployed or not, where previews are switched on."""
@@ -108,7 +108,7 @@ class Edge:
         found = [version for version in worker.versions.values() if version.id.startswith(version_id)]
         return RunningVersion(worker=name, version=found[0], secrets=found[0].upload.secrets) if found else None
 
-    def _routed(self, host: str, request: HttpRequest) -> RunningVersion | None:
+    def _route(self, host: str, request: HttpRequest) -> RunningVersion | None:
         worker = self._worker(host, request.target)
         deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
         if worker is None or deployment is None:
@@ -124,7 +124,7 @@ class Edge:
     def _worker(self, host: str, path: str) -> FakeWorker | None:
         """By zone or on workers.dev; at any other host a Worker that is the only one answers."""
         workers = self._account.workers
-        if zone := self._account.zones.of(host):
+        if zone := self._account.zones.find(host):
             return workers.get(self._account.zones.script_at(zone, host, path) or "")
         if own := workers_dev(host):
             worker = None if own[1] else workers.get(own[0])
@@ -169,7 +169,7 @@ def _no_origin() -> HttpResponse:
     return HttpResponse(status=522, headers=[("content-type", "text/plain")], body=b"error code: 522")
 
 
-def _nothing_yet() -> HttpResponse:
+def _not_deployed() -> HttpResponse:
     return HttpResponse(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
 
 

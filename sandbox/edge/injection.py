@@ -31,7 +31,7 @@ ADDRESS = rb"[A-Za-z0-9._-]{1,64}@[A-Za-z0-9.-]{1,100}\.[a-z]{2,10}"
 _random = random.Random(0)  # noqa: S311  (as another number with each request)
 
 
-def injected(response: HttpResponse, switches: Switches) -> HttpResponse:
+def inject_scripts(response: HttpResponse, switches: Switches) -> HttpResponse:
     """The response with what the zone adds to each page of HTML."""
     is_html = dict(response.headers).get("content-type", "").startswith("text/html")
     if not is_html or b"<" not in response.body:

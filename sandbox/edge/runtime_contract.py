@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
-def moment(text: str) -> datetime:
+def parse_instant(text: str) -> datetime:
     """As in RFC 3339; the zone is never left out."""
     return datetime.fromisoformat(text.upper())
 
@@ -111,7 +111,7 @@ def _is_moment(value: Any) -> bool:
     if not isinstance(value, str) or not _MOMENT.fullmatch(value):
         return False
     try:
-        moment(value)
+        parse_instant(value)
     except ValueError:
         return False
     return True
@@ -132,15 +132,15 @@ Headers = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class EffectiveSettings:
-    """Here and now. Limits and switches by name, as they are shown, and what is not shown beside it."""
+    """Limits and switches by name, as the status endpoint reports them, with the details that it does not report."""
 
     revision: str | None
     limits: Mapping[str, Mapping[str, Any]]
     probed: frozenset[str]
     """The limits that anybody may try."""
     switches: Mapping[str, Mapping[str, Any]]
-    said: Mapping[str, Mapping[str, Any]]
-    """Of each switch that is not over: `message` and `paths`."""
+    details: Mapping[str, Mapping[str, Any]]
+    """`message` and `paths` of each switch that has not ended."""
 
     def state(self, switch: str) -> str | None:
         shown = self.switches.get(switch)
@@ -159,7 +159,7 @@ class RuntimeContract:
         self.outcomes: dict[str, Mapping[str, Mapping[str, int]]] = {}
         """Worker → provider → `ok` and `failed`: what it shows of them."""
 
-    def around(
+    def handle(
         self,
         running: RunningVersion,
         request: HttpRequest,
@@ -174,13 +174,13 @@ class RuntimeContract:
         with self._lock:
             now = self._in_effect(running, binding["namespace_id"], declared)
         if (request.method, request.path) == ("GET", "/__ops/runtime"):
-            return _json(200, self._shown(running, declared, now), [("cache-control", "no-store")])
+            return _json(200, self._report(running, declared, now), [("cache-control", "no-store")])
         if _is_closed(now, request.path):
-            return self._refused(now, "maintenance")
+            return self._refuse(now, "maintenance")
         if request.path.startswith(_PROBES):
             return self._probe(running, request, now)
         if now.state("ai") == "off" and request.path.startswith(_AI_PATHS):
-            return self._refused(now, "ai")
+            return self._refuse(now, "ai")
         name = _counted(request.path)
         if name not in now.limits:
             return answer(behaviour | _switched(behaviour, now, request.path))
@@ -208,7 +208,7 @@ class RuntimeContract:
             switches={
                 name: _switch(values[name], now, states) for name, states in declared.get("switches", {}).items()
             },
-            said=lasting,
+            details=lasting,
         )
 
     def _read(
@@ -216,7 +216,7 @@ class RuntimeContract:
     ) -> Mapping[str, Any] | None:
         """The value of now, or the last one that was good; None where there never was one."""
         where = (running.location, running.version.id, key)
-        entry = self._kv.seen(running.location, namespace, key) if namespace in self._kv.namespaces else None
+        entry = self._kv.entry_at(running.location, namespace, key) if namespace in self._kv.namespaces else None
         try:
             value = json.loads(entry.value) if entry else None
         except (ValueError, RecursionError):
@@ -225,7 +225,7 @@ class RuntimeContract:
             self._last[where] = value
         return self._last.get(where)
 
-    def _shown(self, running: RunningVersion, declared: Mapping[str, Any], now: EffectiveSettings) -> dict[str, Any]:
+    def _report(self, running: RunningVersion, declared: Mapping[str, Any], now: EffectiveSettings) -> dict[str, Any]:
         has_id = running.version.upload.bound("version_metadata") is not None
         shown: dict[str, Any] = {
             "contract": VERSION,
@@ -239,12 +239,12 @@ class RuntimeContract:
             shown["ai"] = {"seconds": _AI_SECONDS, "order": order, "outcomes": outcomes}
         return shown
 
-    def _refused(self, now: EffectiveSettings, switch: str) -> HttpResponse:
-        said = now.said.get(switch, {"message": "", "until": None})
-        left = moment(said["until"]) - self._clock.now() if said["until"] else None
+    def _refuse(self, now: EffectiveSettings, switch: str) -> HttpResponse:
+        details = now.details.get(switch, {"message": "", "until": None})
+        left = parse_instant(details["until"]) - self._clock.now() if details["until"] else None
         after = _RETRY_AFTER if left is None else math.ceil(left.total_seconds())
         mark = [("ops-maintenance", "switch")] if switch == "maintenance" else []
-        return _json(503, {"error": said["message"] or "unavailable"}, [("retry-after", str(after)), *mark])
+        return _json(503, {"error": details["message"] or "unavailable"}, [("retry-after", str(after)), *mark])
 
     def _probe(self, running: RunningVersion, request: HttpRequest, now: EffectiveSettings) -> HttpResponse:
         """Counts in a bucket of its own, and does nothing else."""
@@ -297,13 +297,13 @@ def _switch(value: Mapping[str, Any] | None, now: datetime, states: Mapping[str,
 
 
 def _is_over(until: str | None, now: datetime) -> bool:
-    return until is not None and moment(until) <= now
+    return until is not None and parse_instant(until) <= now
 
 
 def _is_closed(now: EffectiveSettings, path: str) -> bool:
     if now.state("maintenance") != "on" or path == "/health" or path.startswith(("/health/", "/__ops/")):
         return False
-    paths = now.said.get("maintenance", {"paths": []})["paths"]
+    paths = now.details.get("maintenance", {"paths": []})["paths"]
     return not paths or path.startswith(tuple(paths))
 
 

@@ -30,7 +30,7 @@ class SiteServer:
         if request.method not in {"GET", "HEAD"}:
             return HttpResponse(status=405, headers=[*_HEADERS])
         address, path = host + request.target, unquote(request.path)
-        match find(deployment.files, path):
+        match find_asset(deployment.files, path):
             case Asset() as asset:
                 self._kept[address] = (asset, now)
                 return _served(asset, host, request)
@@ -50,7 +50,7 @@ class SiteServer:
 _UNQUOTED = "/!'()*~"
 
 
-def find(files: Mapping[str, Asset], path: str) -> Asset | str | None:
+def find_asset(files: Mapping[str, Asset], path: str) -> Asset | str | None:
     """The file that a path means, or the path to go to instead; None where there is neither."""
     if path.endswith("/"):
         if asset := files.get(f"{path}index.html"):
@@ -120,7 +120,7 @@ def answer_with_assets(upload: WorkerUpload, request: HttpRequest) -> HttpRespon
     """
     if not upload.assets or upload.assets_config.get("run_worker_first") is True:
         return None
-    match find(upload.assets, unquote(request.path)) if request.method in {"GET", "HEAD"} else None:
+    match find_asset(upload.assets, unquote(request.path)) if request.method in {"GET", "HEAD"} else None:
         case Asset() as asset:
             return _served_asset(asset, 200)
         case str() as elsewhere:

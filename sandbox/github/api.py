@@ -56,7 +56,9 @@ class Api:
     def _token(self, request: HttpRequest) -> FakeGitHubToken | None:
         repository = self._repository
         try:
-            return self._tokens.of(request.headers.get("authorization", ""), repository.clock.now(), repository.bot_of)
+            return self._tokens.find(
+                request.headers.get("authorization", ""), repository.clock.now(), repository.bot_of
+            )
         except IdentityError as error:
             raise GitHubRefusal(error.status, error.message) from None
 
@@ -124,7 +126,7 @@ class Api:
             return headers
         if token.kind == "classic":
             headers.append(("x-oauth-scopes", ", ".join(token.scopes)))
-        rates = self._repository.rates.of(token)
+        rates = self._repository.rates.usage(token)
         return headers + [(f"x-ratelimit-{name}", str(value)) for name, value in rates.items()]
 
 

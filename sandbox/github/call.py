@@ -165,35 +165,35 @@ def parse(call: GitHubCall) -> Any:
 
 def fields(call: GitHubCall, *, required: Fields | None = None, optional: Fields | None = None) -> dict[str, Any]:
     """The body, an object with these fields and no other."""
-    return checked(parse(call), required=required or {}, optional=optional or {})
+    return check_fields(parse(call), required=required or {}, optional=optional or {})
 
 
-def checked(value: Any, *, required: Fields, optional: Fields) -> dict[str, Any]:
+def check_fields(value: Any, *, required: Fields, optional: Fields) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise GitHubRefusal(400, "Body should be a JSON object")
     known = {**required, **optional}
     for name in value:
         if name not in known:
-            raise refused(f'"{name}" is not a permitted key.')
+            raise validation_failed(f'"{name}" is not a permitted key.')
     for name in required:
         if name not in value:
-            raise refused(f'"{name}" wasn\'t supplied.')
+            raise validation_failed(f'"{name}" wasn\'t supplied.')
     for name, kind in known.items():
         if name in value and not _is(value[name], kind):
-            raise refused(f"For 'properties/{name}', {json.dumps(value[name])} is not {_named(kind)}.")
+            raise validation_failed(f"For 'properties/{name}', {json.dumps(value[name])} is not {_named(kind)}.")
     return value
 
 
-def refused(problem: str) -> GitHubRefusal:
+def validation_failed(problem: str) -> GitHubRefusal:
     """What GitHub says where the body does not fit the schema of the endpoint."""
     return GitHubRefusal(
         422, f"Invalid request.\n\n{problem}", {"resource": "Request", "code": "invalid", "message": problem}
     )
 
 
-def strings(value: Any, name: str) -> list[str]:
+def parse_strings(value: Any, name: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise refused(f"For 'properties/{name}', {json.dumps(value)} is not an array of strings.")
+        raise validation_failed(f"For 'properties/{name}', {json.dumps(value)} is not an array of strings.")
     return value
 
 

@@ -59,7 +59,7 @@ def routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
         **seeds,
         ("POST", "/dispatch"): lambda body: _dispatched(github.dispatch(**body)),
         ("GET", "/deliveries"): lambda _: [delivery._asdict() for delivery in github.deliveries],
-        ("GET", "/issues"): lambda _: [serializers.full(issue, github.urls) for issue in github.issues],
+        ("GET", "/issues"): lambda _: [serializers.issue_with_body(issue, github.urls) for issue in github.issues],
     }
 
 
@@ -193,9 +193,9 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
             return self._control.answer(request)
         if self.switches.enterprise_server:
             request = _below(ENTERPRISE, request)
-        record = RequestRecord.of(request, at=self.clock.now(), unknown=not self._api.knows(request))
+        record = RequestRecord.from_request(request, at=self.clock.now(), unknown=not self._api.knows(request))
         self.requests.append(record)
-        response = self.faults.around(record.around(self._api.answer), request)
+        response = self.faults.wrap(record.wrap(self._api.answer), request)
         record.status = response.status if response else None
         return response
 

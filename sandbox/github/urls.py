@@ -32,5 +32,5 @@ def timestamp(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def maybe(instant: datetime | None) -> str | None:
+def timestamp_or_none(instant: datetime | None) -> str | None:
     return None if instant is None else timestamp(instant)

@@ -88,7 +88,7 @@ def test_two_responders_at_once_recover_in_turn_and_a_delivery_that_comes_twice_
     with world.runner() as runner:
         world.github.label(first, "triage", "alice")
         world.github.label(first, LABEL, "alice")
-        again = runner.take(world.github.deliveries[-1])
+        again = runner.deliver(world.github.deliveries[-1])
         world.github.label(second, LABEL, "bob")
         runner.wait()
         unrelated, one, twice, other = world.github.runs

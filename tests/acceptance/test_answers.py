@@ -72,7 +72,7 @@ def test_a_gate_that_fails_before_its_command_is_answered(world: Stage) -> None:
     }
     issues = {}
     with world.runner() as runner:
-        runner.on_line = when("it hangs", lambda run_id: runner.expire(run_id, "gate"))
+        runner.on_line = when("it hangs", lambda run_id: runner.expire_job(run_id, "gate"))
         for scene, (path, old, new) in scenes.items():
             change(world, path, old, new)
             issues[scene] = world.incident()
@@ -128,12 +128,12 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
         hub.put_secret("CLOUDFLARE_API_TOKEN", "no-token-of-this-account", "recovery")
         hub.label(wrong, LABEL, "alice")
         runner.wait()
-        runner.hold("recovery-production")
+        runner.hold_jobs("recovery-production")
         hub.label(cancelled, LABEL, "alice")
         runner.until(lambda: acting(hub.runs[-1]) == "queued", LONGEST)
         runner.cancel(hub.runs[-1].id)
         runner.wait()
-        runner.hold()
+        runner.hold_jobs()
         hub.add_environment("recovery", reviewers=["rita"])
         hub.label(rejected, LABEL, "alice")
         runner.until(lambda: hub.runs[-1].status == "waiting", LONGEST)
@@ -181,7 +181,7 @@ def test_a_run_that_is_killed_in_its_middle_is_answered_above_its_last_report(pi
             def lose(run_id: int) -> None:
                 while "backout:v1" not in world.comments(number):
                     time.sleep(0.1)
-                runner.crash(run_id, "recovery-production")
+                runner.crash_job(run_id, "recovery-production")
 
             runner.on_line = when("after, 0 of 3 in a row", lose)
             world.github.label(number, LABEL, "alice")
@@ -222,13 +222,13 @@ def test_one_job_started_again_and_all_jobs_by_somebody_who_may_not_are_refused(
     hub, number = world.github, world.incident()
 
     with world.runner() as runner:
-        runner.hold("recovery-production")
+        runner.hold_jobs("recovery-production")
         hub.label(number, LABEL, "alice")
         (run,) = hub.runs
         runner.until(lambda: acting(run) == "queued", LONGEST)
         runner.cancel(run.id)
         runner.wait()
-        runner.hold()
+        runner.hold_jobs()
         job = next(job for job in run.jobs if job.name == "recovery-production")
         hub.rerun(run.id, "alice", only=job)
         runner.wait()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ops.tools import node
-from sandbox.actions.expressions import text
+from sandbox.actions.expressions import render_text
 from tests.conftest import ROOT, SITE, World
 from tests.support import plain_yaml
 from tests.support.site_repository import BUILD, Repository, repository
@@ -109,7 +109,7 @@ class Jobs:
             "vars": {},
             "runner": {"temp": str(temp)},
         }
-        given = {name: text(str(value), contexts) for name, value in step["env"].items()}
+        given = {name: render_text(str(value), contexts) for name, value in step["env"].items()}
         sandboxed = {n: v for n, v in self.world.sandbox.environ().items() if not n.endswith("_TOKEN")}
         environ = {
             "PATH": f"{ROOT / '.venv/bin'}:{node.find_node().parent}:/usr/bin:/bin",

@@ -20,7 +20,7 @@ from ops.drills import DRILLS, lacks, names, repository, scenario_leak, status_c
 from ops.drills.github import contradicted
 from ops.drills.score import scored
 from ops.drills.support import EDGES, TRIGGERS, Edge, exceptions
-from sandbox.actions.checkout import lay_out
+from sandbox.actions.checkout import write_files
 from sandbox.switches import Switches, parse
 from tests.conftest import ACCOUNT, REFERENCE, ROOT, WORKER, World
 from tests.support import team_files
@@ -571,7 +571,7 @@ def test_a_drill_by_label_has_workflow_files_for_its_configuration(world: World)
 
 def test_a_drill_by_label_in_a_teams_repository_has_its_files_as_they_stand(world: World, tmp_path: Path) -> None:
     files = {"ops.yml": world.config.read_bytes(), ".github/workflows/rollback-worker.yml": b"of a team\n"}
-    lay_out(files, tmp_path / "operations")
+    write_files(files, tmp_path / "operations")
 
     assert repository.files(tmp_path / "operations" / "ops.yml") == files
 

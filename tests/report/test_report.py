@@ -64,7 +64,7 @@ class Night(Incident):
 
     @property
     def reports(self) -> list[FakeIssue]:
-        return [issue for issue in self.github.issues if issue.carries("post-incident")]
+        return [issue for issue in self.github.issues if issue.has_label("post-incident")]
 
     @property
     def text(self) -> str:

@@ -33,7 +33,7 @@ def failover(place: Switches, to: str, *arguments: str, **environ: str) -> Outco
 
 
 def seen(place: Switches, **outcomes: dict[str, int]) -> None:
-    place.world.sandbox.outcomes(WORKER, outcomes)
+    place.world.sandbox.set_outcomes(WORKER, outcomes)
 
 
 def asked(place: Switches) -> dict[str, int]:

@@ -74,7 +74,7 @@ class Stuck:
     @property
     def memory(self) -> int:
         (version,) = self.world.live
-        return self.objects.memory(WORKER, version, NAME)
+        return self.objects.memory_of(WORKER, version, NAME)
 
     @property
     def quota(self) -> int:

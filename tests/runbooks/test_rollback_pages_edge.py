@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops.probes.page_content import find_hashed_assets, normalize_html
-from sandbox.edge.injection import injected
+from sandbox.edge.injection import inject_scripts
 from sandbox.server import HttpRequest, HttpResponse
 from sandbox.switches import Switches
 from tests.conftest import Outcome, World
@@ -80,7 +80,7 @@ def test_a_page_is_the_same_whatever_the_zone_adds(on: tuple[str, ...]) -> None:
     built = page("BxK3a9_d")
     html = [("content-type", "text/html; charset=utf-8")]
 
-    served = injected(HttpResponse(headers=html, body=built), switches).body
+    served = inject_scripts(HttpResponse(headers=html, body=built), switches).body
 
     assert (served == built) is not bool(on)
     assert normalize_html(served) == normalize_html(built)
@@ -285,7 +285,7 @@ def test_a_site_that_fails_three_of_ten_requests_is_rolled_back(bakery: World, s
     for number in range(7):
         deploy(bakery, timedelta(days=9 - number), page(f"0ld{number}0ld{number}"))
     good, _ = released(bakery)
-    original = bakery.sandbox.edge_faults.around
+    original = bakery.sandbox.edge_faults.wrap
 
     def around(answer: Any, request: HttpRequest) -> HttpResponse | None:
         if draw.random() < 0.3:
@@ -293,7 +293,7 @@ def test_a_site_that_fails_three_of_ten_requests_is_rolled_back(bakery: World, s
         return original(answer, request)
 
     bakery.edit_config("deadline: 5s", "deadline: 1m")
-    bakery.sandbox.edge_faults.around = around  # type: ignore[method-assign]
+    bakery.sandbox.edge_faults.wrap = around  # type: ignore[method-assign]
 
     outcome = press(bakery)
 

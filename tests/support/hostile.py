@@ -7,7 +7,7 @@ import cmarkgfm  # type: ignore[import-untyped]
 from cmarkgfm.cmark import Options  # type: ignore[import-untyped]
 from hypothesis import strategies as st
 
-from sandbox.github.issues.changes import logins, numbers
+from sandbox.github.issues.changes import mentioned_logins, mentioned_numbers
 
 HOSTILE = st.text(
     st.one_of(st.sampled_from(list("`|@#<>&*_[]()!\\~\n\r\t\u202e\u200b ")), st.characters()), min_size=1, max_size=60
@@ -47,7 +47,7 @@ def skeleton(body: str) -> list[str]:
     """
     parser = _Structure()
     parser.feed(render(body))
-    return [*parser.found, *logins(body), *map(str, numbers(body, "acme/operations"))]
+    return [*parser.found, *mentioned_logins(body), *map(str, mentioned_numbers(body, "acme/operations"))]
 
 
 def render(body: str) -> str:

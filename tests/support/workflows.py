@@ -11,7 +11,7 @@ from ops.app.registry import added_runbook_names, discover_runbooks, list_runboo
 from ops.app.run import read_config
 from ops.drills.repository import NOT_USED
 from ops.setup import issue_form, workflows
-from sandbox.actions import tracked
+from sandbox.actions import tracked_files
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
 
@@ -35,7 +35,7 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
 
 def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, bytes]:
     """Return path → content of an operations repository with this ops.yml, and the limits.yml beside it, if any."""
-    files = tracked(ROOT, but=_is_left_out)
+    files = tracked_files(ROOT, is_excluded=_is_left_out)
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
     limits = config.parent / "limits.yml"

@@ -89,7 +89,7 @@ def _rows(call: CloudflareCall, asked: Field, scope: str) -> list[dict[str, Any]
         raise _Refused(f"limit must be 1 to {_MOST_ROWS}")
     wanted = asked.arguments.get("filter") or {}
     _check_times(call, asked.name, wanted)
-    samples = call.account.analytics.of(asked.name, scope, lambda sample: _passes(sample, wanted))
+    samples = call.account.analytics.rows(asked.name, scope, lambda sample: _passes(sample, wanted))
     names = [each for part in asked.fields if part.name == "dimensions" for each in part.fields]
     for each in names:
         _known(each.name, _TIMES | DIMENSIONS[asked.name].keys())

@@ -98,5 +98,5 @@ class Analytics:
         dimensions, whole = {"databaseId": database}, {**dict.fromkeys(SUMS[dataset], 0), **sums}
         self.samples.append(AnalyticsRow(dataset=dataset, at=at, scope=account, dimensions=dimensions, sums=whole))
 
-    def of(self, dataset: str, scope: str, holds: Callable[[AnalyticsRow], bool]) -> Iterator[AnalyticsRow]:
+    def rows(self, dataset: str, scope: str, holds: Callable[[AnalyticsRow], bool]) -> Iterator[AnalyticsRow]:
         return (s for s in self.samples if (s.dataset, s.scope) == (dataset, scope) and holds(s))

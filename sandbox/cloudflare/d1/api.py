@@ -15,7 +15,7 @@ from sandbox.cloudflare.call import (
     invalid,
     json_body,
 )
-from sandbox.cloudflare.d1.state import FakeDatabase, SqlError, Statement, split
+from sandbox.cloudflare.d1.state import FakeDatabase, SqlError, Statement, split_statements
 from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE, FakeCloudflareToken, sign_claims, signed_claims
 from sandbox.server import HttpRequest, HttpResponse
 
@@ -40,7 +40,7 @@ def list_databases(call: CloudflareCall) -> CloudflareAnswer:
 def create_database(call: CloudflareCall) -> CloudflareAnswer:
     known = {"primary_location_hint": str, "jurisdiction": str}
     name = fields(json_body(call.request), required={"name": str}, optional=known)["name"]
-    if call.account.d1.of(name):
+    if call.account.d1.find(name):
         raise CloudflareRefusal(7502, f"A database with the name {name} already exists.")
     return CloudflareAnswer(_shown(call.account.d1.databases[call.account.d1.add(name)]))
 
@@ -123,7 +123,7 @@ def _ingested(call: CloudflareCall, database: FakeDatabase, filename: str, etag:
     bookmark = f"{len(database.imports):08x}-{call.account.new_id().hex}"
     active = {"success": True, "type": "import", "messages": [], "at_bookmark": bookmark}
     try:
-        results = call.account.d1.query(database.id, [(sql, []) for sql in split(content.decode())])
+        results = call.account.d1.query(database.id, [(sql, []) for sql in split_statements(content.decode())])
     except SqlError as error:
         database.imports[bookmark] = {**active, "success": False, "status": "error", "error": str(error)}
     else:
@@ -143,14 +143,14 @@ def _text(value: Any, at: str) -> dict[str, Any]:
 
 
 def _statements(text: dict[str, Any]) -> list[Statement]:
-    statements, params = list(split(text["sql"])), text.get("params", [])
+    statements, params = list(split_statements(text["sql"])), text.get("params", [])
     if params and len(statements) > 1:
         raise CloudflareRefusal(7500, "params are for one statement, and this text holds several")
     return [(statement, params) for statement in statements]
 
 
 def _database(call: CloudflareCall) -> FakeDatabase:
-    database = call.account.d1.of(call.parameters["database"])
+    database = call.account.d1.find(call.parameters["database"])
     if database is None:
         raise CloudflareRefusal(7404, f"The database {call.parameters['database']} could not be found", status=404)
     return database

@@ -49,7 +49,7 @@ class D1Databases:
         self.databases[id_] = FakeDatabase(id=id_, name=name, created_on=self._clock.now())
         return id_
 
-    def of(self, id_or_name: str) -> FakeDatabase | None:
+    def find(self, id_or_name: str) -> FakeDatabase | None:
         found = (each for each in self.databases.values() if id_or_name in {each.id, each.name})
         return next(found, None)
 
@@ -78,7 +78,7 @@ class InMemoryDatabases:
             connection.close()
 
 
-def split(sql: str) -> Iterator[str]:
+def split_statements(sql: str) -> Iterator[str]:
     """The statements of a text, without what is comment alone."""
     statement = ""
     for part in sql.split(";"):

@@ -75,11 +75,11 @@ def list_keys(call: CloudflareCall) -> CloudflareAnswer:
     """In the order of their bytes, page by page; the cursor of the last page is empty."""
     limit, prefix = _number(call, "limit", 1000, 10, 1000), call.request.query.get("prefix", "")
     after = _decoded(call.request.query.get("cursor", ""))
-    entries = call.account.kv.all_shown(_namespace_of(call).id)
+    entries = call.account.kv.listed_entries(_namespace_of(call).id)
     left = [(key, entry) for key, entry in entries.items() if key.startswith(prefix) and key.encode() > after]
     page = left[:limit]
     cursor = base64.urlsafe_b64encode(page[-1][0].encode()).decode() if len(left) > limit else ""
-    shown = [{"name": key, **_beside(entry)} for key, entry in page]
+    shown = [{"name": key, **_metadata(entry)} for key, entry in page]
     return CloudflareAnswer(shown, result_info={"count": len(page), "cursor": cursor})
 
 
@@ -108,10 +108,10 @@ def put_value(call: CloudflareCall) -> CloudflareAnswer:
         value = parts["value"].content
         metadata = parse(parts["metadata"].content) if "metadata" in parts else None
     ends = {"expiration", "expiration_ttl"}
-    given = {name: _whole(f"query.{name}", text) for name, text in query.items() if name in ends}
+    given = {name: _parse_integer(f"query.{name}", text) for name, text in query.items() if name in ends}
     _check(key, value, metadata)
     expires = _expires(call, given, "query")
-    if not call.account.kv.takes_write(namespace.id, key):
+    if not call.account.kv.accepts_write(namespace.id, key):
         raise _too_many()
     call.account.kv.put(namespace.id, key, value, metadata=metadata, expires=expires, by_api=True)
     return CloudflareAnswer(None)
@@ -121,14 +121,14 @@ def put_value(call: CloudflareCall) -> CloudflareAnswer:
 def delete_value(call: CloudflareCall) -> CloudflareAnswer:
     """Also of a key that is not there."""
     namespace, key = _namespace_of(call), call.parameters["key"]
-    if not call.account.kv.takes_write(namespace.id, key):
+    if not call.account.kv.accepts_write(namespace.id, key):
         raise _too_many()
     call.account.kv.delete(namespace.id, key, by_api=True)
     return CloudflareAnswer(None)
 
 
 @ROUTES.add("PUT", _NAMESPACE + "/bulk", KV_WRITE)
-def put_together(call: CloudflareCall) -> CloudflareAnswer:
+def bulk_put(call: CloudflareCall) -> CloudflareAnswer:
     """All are checked before one is written. A key that was written a moment ago is named, to be tried again."""
     namespace, kv = _namespace_of(call), call.account.kv
     known = {"base64": bool, "expiration": int, "expiration_ttl": int, "metadata": object}
@@ -140,7 +140,7 @@ def put_together(call: CloudflareCall) -> CloudflareAnswer:
     expires = [_expires(call, each, "body") for each in sent]
     for each, value in zip(sent, values, strict=True):
         _check(each["key"], value, each.get("metadata"))
-    refused = [each["key"] for each in sent if not kv.takes_write(namespace.id, each["key"])]
+    refused = [each["key"] for each in sent if not kv.accepts_write(namespace.id, each["key"])]
     for each, value, until in zip(sent, values, expires, strict=True):
         if each["key"] not in refused:
             beside = {"metadata": each.get("metadata"), "expires": until}
@@ -150,9 +150,9 @@ def put_together(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("DELETE", _NAMESPACE + "/bulk", KV_WRITE)
 @ROUTES.add("POST", _NAMESPACE + "/bulk/delete", KV_WRITE)
-def delete_together(call: CloudflareCall) -> CloudflareAnswer:
+def bulk_delete(call: CloudflareCall) -> CloudflareAnswer:
     namespace, kv, keys = _namespace_of(call), call.account.kv, _keys(_list(call, _TOGETHER), "body")
-    refused = [key for key in keys if not kv.takes_write(namespace.id, key)]
+    refused = [key for key in keys if not kv.accepts_write(namespace.id, key)]
     for key in keys:
         if key not in refused:
             kv.delete(namespace.id, key, by_api=True)
@@ -160,7 +160,7 @@ def delete_together(call: CloudflareCall) -> CloudflareAnswer:
 
 
 @ROUTES.add("POST", BULK_GET, KV_READ)
-def get_together(call: CloudflareCall) -> CloudflareAnswer:
+def bulk_get(call: CloudflareCall) -> CloudflareAnswer:
     """Texts, or what they are as JSON; null where there is nothing."""
     namespace = _namespace_of(call)
     body = fields(json_body(call.request), required={"keys": list}, optional={"type": str, "withMetadata": bool})
@@ -169,16 +169,16 @@ def get_together(call: CloudflareCall) -> CloudflareAnswer:
         raise invalid("body.keys", f"must be 1 to {_READ_TOGETHER} keys")
     if kind not in {"text", "json"}:
         raise invalid("body.type", 'must be "text" or "json"')
-    found = {key: call.account.kv.shown(namespace.id, key) for key in keys}
+    found = {key: call.account.kv.listed_entry(namespace.id, key) for key in keys}
     return CloudflareAnswer({"values": {key: entry and _shown(entry, kind, body) for key, entry in found.items()}})
 
 
 def _shown(entry: KvEntry, kind: str, body: dict[str, Any]) -> Any:
     value = parse(entry.value) if kind == "json" else entry.value.decode(errors="replace")
-    return {"value": value, "metadata": None, **_beside(entry)} if body.get("withMetadata") else value
+    return {"value": value, "metadata": None, **_metadata(entry)} if body.get("withMetadata") else value
 
 
-def _beside(entry: KvEntry) -> dict[str, Any]:
+def _metadata(entry: KvEntry) -> dict[str, Any]:
     """What is told of an entry besides its value, where there is any."""
     beside = {"expiration": entry.expires, "metadata": entry.metadata}
     return {name: value for name, value in beside.items() if value is not None}
@@ -197,7 +197,7 @@ def _namespace_of(call: CloudflareCall) -> KvNamespace:
 
 
 def _entry(call: CloudflareCall) -> KvEntry:
-    entry = call.account.kv.shown(_namespace_of(call).id, call.parameters["key"])
+    entry = call.account.kv.listed_entry(_namespace_of(call).id, call.parameters["key"])
     if entry is None:
         raise CloudflareRefusal(10009, "get: 'key not found'", status=404)
     return entry
@@ -248,13 +248,13 @@ def _too_many() -> CloudflareRefusal:
 
 
 def _number(call: CloudflareCall, name: str, default: int, least: int, most: int) -> int:
-    number = _whole(f"query.{name}", call.request.query.get(name, str(default)))
+    number = _parse_integer(f"query.{name}", call.request.query.get(name, str(default)))
     if not least <= number <= most:
         raise invalid(f"query.{name}", f"must be from {least} to {most}")
     return number
 
 
-def _whole(at: str, text: str) -> int:
+def _parse_integer(at: str, text: str) -> int:
     if not text.isdecimal():
         raise invalid(at, "must be a whole number")
     return int(text)

@@ -114,7 +114,7 @@ class KvStore:
         """Those that did not expire, in the order of their keys' bytes."""
         return _sorted({key: self.entry(namespace, key) for key in self.namespaces[namespace].entries})
 
-    def shown(self, namespace: str, key: str) -> KvEntry | None:
+    def listed_entry(self, namespace: str, key: str) -> KvEntry | None:
         """The entry that the API answers: for a while the one before a write."""
         state = self.namespaces[namespace]
         with self._lock:
@@ -124,19 +124,19 @@ class KvStore:
                     return self._unexpired(write.entry)
             return self.entry(namespace, key)
 
-    def all_shown(self, namespace: str) -> dict[str, KvEntry]:
+    def listed_entries(self, namespace: str) -> dict[str, KvEntry]:
         """The entries that the API lists, in the order of their keys' bytes."""
         state = self.namespaces[namespace]
-        return _sorted({key: self.shown(namespace, key) for key in {*state.entries, *state.api_writes}})
+        return _sorted({key: self.listed_entry(namespace, key) for key in {*state.entries, *state.api_writes}})
 
-    def takes_write(self, namespace: str, key: str) -> bool:
+    def accepts_write(self, namespace: str, key: str) -> bool:
         """Whether the last write to the key is long enough ago."""
         last = self.namespaces[namespace].written_at.get(key)
         if last is None or not self._switches.kv_writes_per_key_limited:
             return True
         return abs(self._clock.now() - last) >= BETWEEN_WRITES
 
-    def seen(self, location: str, namespace: str, key: str) -> KvEntry | None:
+    def entry_at(self, location: str, namespace: str, key: str) -> KvEntry | None:
         """What a Worker at this location reads: for a while what it read there before."""
         state, at = self.namespaces[namespace], (location, key)
         with self._lock:
@@ -144,7 +144,7 @@ class KvStore:
                 state.reads[at] = CachedRead(self._clock.now(), self.entry(namespace, key))
             return self._unexpired(state.reads[at].entry)
 
-    def seen_by_all(self, location: str, namespace: str) -> Mapping[str, KvEntry]:
+    def entries_at(self, location: str, namespace: str) -> Mapping[str, KvEntry]:
         """As if a Worker at this location had read every key, those too that are not there yet.
 
         For a runtime that does not tell which keys its Workers read.
@@ -158,7 +158,7 @@ class KvStore:
                 for key in state.entries:
                     state.reads.setdefault((location, key), CachedRead(looked, None))
             keys = {*state.entries, *(key for where, key in state.reads if where == location)}
-            found = {key: self.seen(location, namespace, key) for key in keys}
+            found = {key: self.entry_at(location, namespace, key) for key in keys}
         return {key: entry for key, entry in found.items() if entry}
 
     def _is_fresh(self, read_at: datetime) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, CloudflareRefusal, Routes, fields, invalid, parse
-from sandbox.cloudflare.pages.state import FakePagesDeployment, FakePagesProject, merged
+from sandbox.cloudflare.pages.state import FakePagesDeployment, FakePagesProject, merge_config
 from sandbox.cloudflare.tokens.state import PAGES_READ, PAGES_WRITE
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def patch_project(call: CloudflareCall) -> CloudflareAnswer:
         project.source = _patched_source(call, project, body["source"])
     project.production_branch = body.get("production_branch", project.production_branch)
     for environment, change in configs.items():
-        project.configs[environment] = merged(project.configs[environment], change)
+        project.configs[environment] = merge_config(project.configs[environment], change)
     return CloudflareAnswer(_project(call, project))
 
 

@@ -115,7 +115,7 @@ class FakePagesProject:
         return next((d for d in self.deployments if d.id == deployment_id), None)
 
 
-def merged(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def merge_config(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """An environment's settings after a change: null takes a variable away, and what is secret is not kept."""
     env_vars = {**config["env_vars"], **(change.get("env_vars") or {})}
     kept = {name: variable for name, variable in env_vars.items() if variable is not None}
@@ -198,8 +198,8 @@ class Pages:
                 production_branch=production_branch,
                 domains=list(domains),
                 configs={
-                    "production": merged({"env_vars": {**texts, **hidden}}, given.get("production", {})),
-                    "preview": merged({"env_vars": {}}, given.get("preview", {})),
+                    "production": merge_config({"env_vars": {**texts, **hidden}}, given.get("production", {})),
+                    "preview": merge_config({"env_vars": {}}, given.get("preview", {})),
                 },
                 source=git_source(repository, production_branch) if repository else None,
             )

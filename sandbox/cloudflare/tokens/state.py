@@ -86,7 +86,7 @@ class CloudflareTokens:
     def __iter__(self) -> Iterator[FakeCloudflareToken]:
         return iter(list(self._by_secret.values()))
 
-    def of(self, authorization: str | None) -> FakeCloudflareToken | None:
+    def find(self, authorization: str | None) -> FakeCloudflareToken | None:
         """The valid token in an Authorization header."""
         scheme, _, secret = (authorization or "").partition(" ")
         token = self._by_secret.get(secret) if scheme == "Bearer" else None

@@ -10,7 +10,7 @@ from sandbox.cloudflare.call import NUMBER, CloudflareAnswer, CloudflareCall, Ro
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers import versions as deployable
 from sandbox.cloudflare.workers.state import FakeWorkerDeployment
-from sandbox.cloudflare.workers.versions import find_version, number
+from sandbox.cloudflare.workers.versions import find_version, parse_number
 from sandbox.switches import Switches
 
 ROUTES = Routes()
@@ -31,8 +31,8 @@ def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
     if switches.deployments_paged:
         since, until = _moment(call, "since"), _moment(call, "until")
         seen = [d for d in seen if (not since or d.created_on >= since) and (not until or d.created_on <= until)]
-        size = number(call, "per_page", default=size, most=1000)
-        first = size * (number(call, "page", default=1, most=10_000) - 1)
+        size = parse_number(call, "per_page", default=size, most=1000)
+        first = size * (parse_number(call, "page", default=1, most=10_000) - 1)
     return CloudflareAnswer(
         {"deployments": [_shown(deployment, switches) for deployment in seen[first : first + size]]}
     )
@@ -66,7 +66,7 @@ def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
     strategy = code_update_strategy(body.get("code_update_strategy"), "body.code_update_strategy")
     versions = [find_version(worker, version_id) for version_id in percentages]
     for version in versions:
-        if refusal := deployable.obstacle(account, worker, version):
+        if refusal := deployable.why_not_deployable(account, worker, version):
             raise refusal
     if call.request.query.get("force") != "true" and (refusal := deployable.changed_secrets(worker, versions)):
         raise refusal

@@ -22,7 +22,7 @@ from sandbox.cloudflare.workers.deployments import code_update_strategy
 from sandbox.cloudflare.workers.settings import SCRIPT_SETTINGS
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, Module, WorkerUpload
 from sandbox.cloudflare.workers.uploads import UploadForm
-from sandbox.cloudflare.workers.versions import detail, find_version, named_handlers, objects_namespace
+from sandbox.cloudflare.workers.versions import detail, find_version, list_handlers, objects_namespace
 from sandbox.cloudflare.zones.state import ACCOUNT_SUBDOMAIN
 from sandbox.server import HttpResponse
 
@@ -303,7 +303,7 @@ def _script(worker: FakeWorker) -> Mapping[str, Any]:
         "tags": worker.script_settings.get("tags", []),
         "etag": latest.upload.etag,
         "handlers": latest.upload.handlers,
-        "named_handlers": named_handlers(latest.upload),
+        "named_handlers": list_handlers(latest.upload),
         "modified_on": timestamp(latest.created_on),
         "migration_tag": worker.migration_tag,
         "compatibility_date": latest.upload.compatibility_date,

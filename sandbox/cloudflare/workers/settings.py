@@ -7,7 +7,7 @@ from sandbox.clock import timestamp
 from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body, parse
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.secrets import require_latest_deployed
-from sandbox.cloudflare.workers.uploads import bindings_of, form_parts, split_secrets
+from sandbox.cloudflare.workers.uploads import form_parts, parse_bindings, split_secrets
 from sandbox.cloudflare.workers.versions import detail
 
 ROUTES = Routes()
@@ -70,7 +70,7 @@ def patch_settings(call: CloudflareCall) -> CloudflareAnswer:
     if "compatibility_flags" in given:
         changes["compatibility_flags"] = tuple(given["compatibility_flags"])
     if "bindings" in given:
-        sent = bindings_of(given["bindings"], former, keep=(), strict=True, at="settings")
+        sent = parse_bindings(given["bindings"], former, keep=(), strict=True, at="settings")
         changes["bindings"], changes["secrets"] = split_secrets(sent)
     worker.script_settings |= {key: given[key] for key in SCRIPT_SETTINGS if key in given}
     if given.keys() & _VERSIONED.keys():

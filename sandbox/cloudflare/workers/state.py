@@ -103,7 +103,7 @@ class FakeWorker:
     """Oldest first."""
     history: list[FakeWorkerDeployment] = field(default_factory=list)
     """Oldest first."""
-    numbered: int = 0
+    last_number: int = 0
     migration_tag: str | None = None
     script_settings: dict[str, Any] = field(default_factory=dict)
     schedules: list[dict[str, str]] = field(default_factory=list)

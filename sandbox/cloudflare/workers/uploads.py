@@ -77,7 +77,7 @@ class UploadForm:
             raise CloudflareRefusal(10021, f"No such module: {name}.")
         latest = worker.latest.upload if worker.latest else None
         keep = self.metadata.get("keep_bindings", [])
-        sent = bindings_of(self.metadata.get("bindings", []), latest, keep=keep, strict=self._strict)
+        sent = parse_bindings(self.metadata.get("bindings", []), latest, keep=keep, strict=self._strict)
         bindings, secrets = split_secrets(sent)
         kept = latest if latest and self.metadata.get("keep_assets") and not assets else None
         code = main.content.decode(errors="replace") if main else ""
@@ -107,7 +107,7 @@ class UploadForm:
         return asked
 
 
-def bindings_of(
+def parse_bindings(
     values: list[Any], latest: WorkerUpload | None, *, keep: Container[str], strict: bool, at: str = "metadata"
 ) -> list[Mapping[str, Any]]:
     """What `values` make of the bindings of the latest version: their own, those inherited, those of kept types."""

@@ -29,7 +29,9 @@ def deployable(account: FakeAccount, worker: FakeWorker) -> list[FakeWorkerVersi
     return [version for version in _recent(worker) if _barrier(account, worker, version) is None]
 
 
-def obstacle(account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion) -> CloudflareRefusal | None:
+def why_not_deployable(
+    account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion
+) -> CloudflareRefusal | None:
     """Why `version` cannot be deployed, whatever the client insists on."""
     if all(version.id != recent.id for recent in _recent(worker)):
         return CloudflareRefusal(10210, f"Version {version.id} is not one of the {WINDOW} most recent.")
@@ -75,8 +77,8 @@ def list_versions(call: CloudflareCall) -> CloudflareAnswer:
     """
     if call.request.query.get("deployable") == "true":
         return CloudflareAnswer({"items": [summary(version) for version in deployable(call.account, call.worker)]})
-    page = number(call, "page", default=1, most=10_000)
-    per_page = number(call, "per_page", default=10, most=100)
+    page = parse_number(call, "page", default=1, most=10_000)
+    per_page = parse_number(call, "per_page", default=10, most=100)
     newest_first = list(call.worker.versions.values())[::-1]
     items = newest_first[(page - 1) * per_page : page * per_page]
     info = {"page": page, "per_page": per_page, "count": len(items), "total_count": len(newest_first)}
@@ -103,7 +105,7 @@ def _not_found() -> CloudflareRefusal:
     return CloudflareRefusal(100146, message, status=404)
 
 
-def number(call: CloudflareCall, name: str, *, default: int, most: int) -> int:
+def parse_number(call: CloudflareCall, name: str, *, default: int, most: int) -> int:
     text = call.request.query.get(name, str(default))
     if not text.isdecimal() or not 1 <= int(text) <= most:
         raise invalid(f"query.{name}", f"must be from 1 to {most}")
@@ -142,7 +144,7 @@ def detail(version: FakeWorkerVersion, worker: FakeWorker, switches: Switches) -
     script = {
         "etag": upload.etag,
         "handlers": upload.handlers,
-        "named_handlers": named_handlers(upload) or None,
+        "named_handlers": list_handlers(upload) or None,
         "last_deployed_from": version.source,
         "placement_mode": (upload.placement or {}).get("mode"),
     }
@@ -156,7 +158,7 @@ def detail(version: FakeWorkerVersion, worker: FakeWorker, switches: Switches) -
     return {**summary(version), "resources": resources}
 
 
-def named_handlers(upload: WorkerUpload) -> list[dict[str, Any]]:
+def list_handlers(upload: WorkerUpload) -> list[dict[str, Any]]:
     return [{"name": name, "handlers": ["class"]} for name in upload.durable_objects]
 
 

@@ -82,7 +82,7 @@ def put_routes(call: CloudflareCall) -> CloudflareAnswer:
         raise invalid("body", "must be a list")
     known = {"zone_id": str, "zone_name": str}
     wanted = [fields(each, required={"pattern": str}, optional=known, at=f"body[{i}]") for i, each in enumerate(body)]
-    found = [(each["pattern"], zones.of(split_pattern(each["pattern"])[0].lstrip("*."))) for each in wanted]
+    found = [(each["pattern"], zones.find(split_pattern(each["pattern"])[0].lstrip("*."))) for each in wanted]
     for pattern, zone in found:
         if zone is None or not is_pattern(pattern, zone):
             raise CloudflareRefusal(_BAD_PATTERN, f"Route pattern {pattern} is not valid in any zone of this account.")
@@ -106,7 +106,7 @@ def list_domains(call: CloudflareCall) -> CloudflareAnswer:
 def put_domain(call: CloudflareCall) -> CloudflareAnswer:
     known = {"environment": str, "zone_id": str, "zone_name": str}
     body = fields(json_body(call.request), required={"hostname": str, "service": str}, optional=known)
-    zone = call.account.zones.of(body["hostname"])
+    zone = call.account.zones.find(body["hostname"])
     if zone is None or body.get("zone_id", zone.id) != zone.id or body.get("zone_name", zone.name) != zone.name:
         raise invalid("body.hostname", "is in no such zone of this account")
     _require_worker(call, body["service"])

@@ -52,7 +52,7 @@ class FakeZone:
     name: str
     routes: dict[str, FakeWorkerRoute] = field(default_factory=dict)
 
-    def holds(self, host: str) -> bool:
+    def contains(self, host: str) -> bool:
         return host == self.name or host.endswith(f".{self.name}")
 
 
@@ -82,9 +82,9 @@ class Zones:
         self.domains[domain.id] = domain
         return domain
 
-    def of(self, host: str) -> FakeZone | None:
+    def find(self, host: str) -> FakeZone | None:
         """The zone that a host is in: the one with the longest name."""
-        return max((zone for zone in self.all.values() if zone.holds(host)), key=lambda z: len(z.name), default=None)
+        return max((zone for zone in self.all.values() if zone.contains(host)), key=lambda z: len(z.name), default=None)
 
     def script_at(self, zone: FakeZone, host: str, path: str) -> str | None:
         """The Worker that answers. A route wins over a custom domain."""
@@ -100,7 +100,7 @@ def split_pattern(pattern: str) -> tuple[str, str]:
     return host, slash + path
 
 
-def normalized(target: str) -> str:
+def normalize_path(target: str) -> str:
     """Path and query as they come to routes and Workers: unreserved characters decoded, dot segments gone.
 
     developers.cloudflare.com/rules/normalization/how-it-works
@@ -108,7 +108,7 @@ def normalized(target: str) -> str:
     path, mark, query = target.partition("?")
     path = re.sub(r"%([0-9A-Fa-f]{2})", lambda found: _decoded(found[1]), path).replace("\\", "/")
     kept: list[str] = []
-    *folders, last = merged_slashes(path).split("/")[1:] or [""]
+    *folders, last = merge_slashes(path).split("/")[1:] or [""]
     for segment in folders:
         if segment == "..":
             kept = kept[:-1]
@@ -127,7 +127,7 @@ def _decoded(digits: str) -> str:
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
 
-def merged_slashes(target: str) -> str:
+def merge_slashes(target: str) -> str:
     """Adjacent slashes of the path are one, whatever a zone's settings are.
 
     developers.cloudflare.com/rules/normalization
@@ -142,7 +142,7 @@ def is_pattern(pattern: Any, zone: FakeZone) -> bool:
         return False
     host, path = split_pattern(pattern)
     bare = re.sub(r"^\*\.?", "", host)
-    return "*" not in bare and zone.holds(bare) and bool(re.fullmatch(r"(/[^*?#\s]*\*?)?", path))
+    return "*" not in bare and zone.contains(bare) and bool(re.fullmatch(r"(/[^*?#\s]*\*?)?", path))
 
 
 def workers_dev(host: str) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ from sandbox.edge.ai_providers import REAL, FakeAiProviders
 from sandbox.edge.front_door import RunningVersion
 from sandbox.edge.workerd.d1 import WorkerdDatabases
 from sandbox.edge.workerd.host import MiniflareError, MiniflareHost
-from sandbox.edge.workerd.options import options, shown_by
+from sandbox.edge.workerd.options import clock_offset, options
 from sandbox.server import HttpRequest, HttpResponse
 
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
@@ -101,7 +101,7 @@ class WorkerdRuntime:
         A version at an address of its own, for itself alone, ends none and is ended by none: where there are Durable
         Objects, Cloudflare gives no such address.
         """
-        now = shown_by(self._clock)
+        now = clock_offset(self._clock)
         for instance in [each for each in self._instances if each.running.worker == running.worker]:
             if instance.now == now and (_is_for(instance, running) or not _replaces(running, instance.running)):
                 continue
@@ -111,7 +111,7 @@ class WorkerdRuntime:
                 self._host.ask("dispose", instance=instance.number)
 
     def _started(self, running: RunningVersion) -> _Instance:
-        now = shown_by(self._clock)
+        now = clock_offset(self._clock)
         number, url = self._start(options(running, now))
         instance = _Instance(number=number, url=url, running=running, now=now)
         self._instances.append(instance)
@@ -129,7 +129,7 @@ class WorkerdRuntime:
             namespace = binding.get("namespace_id", "")
             if binding["type"] != "kv_namespace" or namespace not in self._kv.namespaces:
                 continue
-            former, seen = self._written.get(namespace, {}), self._kv.seen_by_all(location, namespace)
+            former, seen = self._written.get(namespace, {}), self._kv.entries_at(location, namespace)
             put = [_pair(key, entry) for key, entry in seen.items() if former.get(key) != entry]
             gone = [key for key in former if key not in seen]
             if put or gone:

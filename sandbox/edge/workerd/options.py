@@ -54,7 +54,7 @@ Real.prototype.constructor = globalThis.Date;
 """
 
 
-def shown_by(clock: FakeClock) -> str:
+def clock_offset(clock: FakeClock) -> str:
     """What `Date.now()` is to a Worker, as JavaScript: it changes when the clock is moved, and not when it ticks."""
     if clock.virtual:
         return str(int(clock.now().timestamp() * 1000))

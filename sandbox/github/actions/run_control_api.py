@@ -14,7 +14,7 @@ from sandbox.github.call import (
     Routes,
     fields,
     not_found,
-    refused,
+    validation_failed,
 )
 
 ROUTES = Routes()
@@ -114,7 +114,7 @@ def review_pending_deployments(call: GitHubCall) -> GitHubAnswer:
     run = find_run(call)
     body = fields(call, required={"environment_ids": list, "state": str, "comment": str})
     if body["state"] not in {"approved", "rejected"}:
-        raise refused(f"For 'properties/state', \"{body['state']}\" is not a possible value.")
+        raise validation_failed(f"For 'properties/state', \"{body['state']}\" is not a possible value.")
     try:
         answer = {"state": body["state"], "comment": body["comment"]}
         changes.review(call.repository, call.user, run, body["environment_ids"], **answer)

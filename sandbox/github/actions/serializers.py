@@ -12,7 +12,7 @@ from sandbox.github.git import serializers
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
 from sandbox.github.secrets.state import EnvironmentProtection, FakeEnvironment, VaultEntry
-from sandbox.github.urls import Urls, maybe, node_id, timestamp
+from sandbox.github.urls import Urls, node_id, timestamp, timestamp_or_none
 from sandbox.github.users import serializers as users
 
 
@@ -102,7 +102,7 @@ def job(run: FakeRun, job: FakeJob, urls: Urls) -> dict[str, Any]:
         "conclusion": job.conclusion,
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at or job.created_at),
-        "completed_at": maybe(job.completed_at),
+        "completed_at": timestamp_or_none(job.completed_at),
         "name": job.name,
         "steps": [_step(step) for step in job.steps],
         "check_run_url": urls.repo(f"/check-runs/{job.id}"),
@@ -113,7 +113,7 @@ def job(run: FakeRun, job: FakeJob, urls: Urls) -> dict[str, Any]:
 
 
 def _step(step: FakeStep) -> dict[str, Any]:
-    times = {"started_at": maybe(step.started_at), "completed_at": maybe(step.completed_at)}
+    times = {"started_at": timestamp_or_none(step.started_at), "completed_at": timestamp_or_none(step.completed_at)}
     return {"name": step.name, "status": step.status, "conclusion": step.conclusion, "number": step.number, **times}
 
 

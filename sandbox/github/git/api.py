@@ -17,7 +17,7 @@ from sandbox.github.call import (
     Routes,
     fields,
     not_found,
-    refused,
+    validation_failed,
 )
 from sandbox.github.git import changes, serializers
 from sandbox.github.git.state import FakeCommit, Git, blob_sha, list_changes
@@ -120,7 +120,7 @@ def require_workflows(call: GitHubCall) -> None:
 
 def _require_current(path: str, before: bytes | None, sha: str | None) -> None:
     if before is not None and sha is None:
-        raise refused('"sha" wasn\'t supplied.')
+        raise validation_failed('"sha" wasn\'t supplied.')
     if sha is not None and (before is None or sha != blob_sha(before)):
         raise GitHubRefusal(409, f"{path} does not match {sha}")
 
@@ -166,12 +166,12 @@ def list_pulls_of_commit(call: GitHubCall) -> GitHubAnswer:
     found = [
         issue
         for issue in call.repository.threads.values()
-        if issue.pull and (issue.pull.merged_at or not is_merged) and _belongs(git, commit, issue.pull)
+        if issue.pull and (issue.pull.merged_at or not is_merged) and _is_in_pull(git, commit, issue.pull)
     ]
     return call.page(found, lambda issue: pulls.simple(call.repository, issue, call.urls))
 
 
-def _belongs(git: Git, commit: FakeCommit, pull: FakePullRequest) -> bool:
+def _is_in_pull(git: Git, commit: FakeCommit, pull: FakePullRequest) -> bool:
     """Whether it asks for that commit, or was merged as it."""
     if pull.merged_at and commit.sha == pull.merge_commit_sha:
         return True

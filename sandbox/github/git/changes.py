@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.github.git.state import FakeCommit, list_changes, merged
+from sandbox.github.git.state import FakeCommit, list_changes, merge_trees
 from sandbox.github.issues.changes import set_state
 from sandbox.github.issues.state import FakeIssue, FakePullRequest
 from sandbox.github.payloads import deliver, deliver_issue
@@ -33,7 +33,7 @@ def move_ref(repository: Repository, by: GitHubActor, ref: str, sha: str | None)
         del repository.git.refs[ref]
     else:
         repository.git.refs[ref] = sha
-        _take_along(repository, ref, sha)
+        _update_pulls(repository, ref, sha)
     deliver(repository, by, "push", _push(repository, by, ref, before, sha))
     if before is None or sha is None:
         kind, _, name = ref.removeprefix("refs/").partition("/")
@@ -50,7 +50,7 @@ def move_ref(repository: Repository, by: GitHubActor, ref: str, sha: str | None)
             deliver_issue(repository, by, "synchronize", issue, before=before, after=sha)
 
 
-def _take_along(repository: Repository, ref: str, sha: str) -> None:
+def _update_pulls(repository: Repository, ref: str, sha: str) -> None:
     """A closed one keeps its head, and may be reopened on what its base is by then."""
     for issue, pull in _unmerged(repository):
         is_head = ref == _head_ref(pull) and issue.state == "open"
@@ -82,7 +82,7 @@ def keep_refs(repository: Repository, number: int, pull: FakePullRequest, author
     git.refs[f"{ref}/head"] = head.sha
     git.refs.pop(f"{ref}/merge", None)
     pull.merge_commit_sha = None
-    files = merged(git, base, head)
+    files = merge_trees(git, base, head)
     if files is not None:
         message = f"Merge {head.sha} into {base.sha}"
         made = git.add(message, author, repository.now(), (base.sha, head.sha), files)

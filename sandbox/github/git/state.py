@@ -174,7 +174,7 @@ class _LineEdit(NamedTuple):
     lines: list[bytes]
 
 
-def merged(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
+def merge_trees(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
     """The files with what either changed, None where they are in conflict."""
     fork = git.merge_base(base, head)
     before = fork.files if fork else {}

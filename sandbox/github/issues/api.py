@@ -12,15 +12,15 @@ from sandbox.github.call import (
     GitHubRefusal,
     RouteAccess,
     Routes,
-    checked,
+    check_fields,
     custom,
     fields,
     invalid,
     not_found,
     parse,
-    refused,
+    parse_strings,
     require_short,
-    strings,
+    validation_failed,
 )
 from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.labels_api import label_names
@@ -44,13 +44,15 @@ def list_issues(call: GitHubCall) -> GitHubAnswer:
         issue
         for issue in call.repository.threads.values()
         if state in {"all", issue.state}
-        and all(issue.carries(name) for name in wanted)
+        and all(issue.has_label(name) for name in wanted)
         and (since is None or issue.updated_at >= since)
         and _is_of(issue, call)
     ]
     key = {"created": "created_at", "updated": "updated_at"}.get(sort)
     found.sort(key=lambda issue: (getattr(issue, key) if key else len(issue.comments), issue.number))
-    return call.page(found[::-1] if newest_first else found, lambda issue: serializers.full(issue, call.urls))
+    return call.page(
+        found[::-1] if newest_first else found, lambda issue: serializers.issue_with_body(issue, call.urls)
+    )
 
 
 def _is_of(issue: FakeIssue, call: GitHubCall) -> bool:
@@ -88,12 +90,12 @@ def create_issue(call: GitHubCall) -> GitHubAnswer:
         call.repository, call.by, title=title, body=body.get("body"), labels=names, assignees=people
     )
     location = ("location", call.urls.repo(f"/issues/{issue.number}"))
-    return GitHubAnswer(status=201, body=serializers.full(issue, call.urls), headers=[location])
+    return GitHubAnswer(status=201, body=serializers.issue_with_body(issue, call.urls), headers=[location])
 
 
 @ROUTES.add("GET", ISSUE, RouteAccess("issues:read", "issues/issues#get-an-issue"))
 def get_issue(call: GitHubCall) -> GitHubAnswer:
-    return GitHubAnswer(body=serializers.full(call.issue, call.urls))
+    return GitHubAnswer(body=serializers.issue_with_body(call.issue, call.urls))
 
 
 @ROUTES.add("PATCH", ISSUE, RouteAccess("issues:write", "issues/issues#update-an-issue", role="read"))
@@ -114,7 +116,7 @@ def update_issue(call: GitHubCall) -> GitHubAnswer:
     if call.may("write") and people is not None:
         changes.assign(repository, issue, by, people)
     changes.set_state(repository, issue, by, state=state, reason=reason)
-    return GitHubAnswer(body=serializers.full(issue, call.urls))
+    return GitHubAnswer(body=serializers.issue_with_body(issue, call.urls))
 
 
 def _title(body: dict[str, Any]) -> str:
@@ -148,7 +150,7 @@ def _state(issue: FakeIssue, body: dict[str, Any]) -> tuple[str, str | None]:
 
 def _assignees(call: GitHubCall, body: dict[str, Any]) -> list[User] | None:
     if "assignees" in body:
-        return _people(call, strings(body["assignees"], "assignees"))
+        return _people(call, parse_strings(body["assignees"], "assignees"))
     return _people(call, [body["assignee"]] if body["assignee"] else []) if "assignee" in body else None
 
 
@@ -166,25 +168,25 @@ def _people(call: GitHubCall, logins: list[str]) -> list[User]:
     RouteAccess("issues:write", "issues/assignees#add-assignees-to-an-issue", role="triage"),
 )
 def add_assignees(call: GitHubCall) -> GitHubAnswer:
-    people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
+    people = _people(call, parse_strings(_assignee_body(call)["assignees"], "assignees"))
     changes.assign(call.repository, call.issue, call.by, [*call.issue.assignees, *people])
-    return GitHubAnswer(status=201, body=serializers.full(call.issue, call.urls))
+    return GitHubAnswer(status=201, body=serializers.issue_with_body(call.issue, call.urls))
 
 
 @ROUTES.add(
     "DELETE", ISSUE + "/assignees", RouteAccess("issues:write", "issues/assignees#remove-assignees-from-an-issue")
 )
 def remove_assignees(call: GitHubCall) -> GitHubAnswer:
-    people = _people(call, strings(_assignee_body(call)["assignees"], "assignees"))
+    people = _people(call, parse_strings(_assignee_body(call)["assignees"], "assignees"))
     kept = [user for user in call.issue.assignees if user not in people]
     changes.assign(call.repository, call.issue, call.by, kept)
-    return GitHubAnswer(body=serializers.full(call.issue, call.urls))
+    return GitHubAnswer(body=serializers.issue_with_body(call.issue, call.urls))
 
 
 def _assignee_body(call: GitHubCall) -> dict[str, Any]:
-    body = checked(parse(call), required={"assignees": (list, str)}, optional={})
+    body = check_fields(parse(call), required={"assignees": (list, str)}, optional={})
     if isinstance(body["assignees"], str):
-        raise refused("For 'properties/assignees', a string is not an array.")
+        raise validation_failed("For 'properties/assignees', a string is not an array.")
     return body
 
 

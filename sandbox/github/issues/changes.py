@@ -27,20 +27,20 @@ _INERT = re.compile(
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 
-def _live(text: str | None) -> str:
+def _without_code(text: str | None) -> str:
     return html.unescape(_ESCAPE.sub(r"\1", _INERT.sub(" ", text or "")))
 
 
-def logins(text: str | None) -> Iterator[str]:
-    for match in re.finditer(r"(?<![\w/@`])@([A-Za-z0-9][A-Za-z0-9-]*)", _live(text)):
+def mentioned_logins(text: str | None) -> Iterator[str]:
+    for match in re.finditer(r"(?<![\w/@`])@([A-Za-z0-9][A-Za-z0-9-]*)", _without_code(text)):
         yield match[1]
 
 
-def numbers(text: str | None, full_name: str) -> Iterator[int]:
+def mentioned_numbers(text: str | None, full_name: str) -> Iterator[int]:
     """Of issues in this repository."""
     name = re.escape(full_name)
     pattern = rf"(?:(?<![\w/&#])|\b{name})#(\d+)\b|//[^/\s]+/{name}/(?:issues|pull)/(\d+)\b|(?<![\w/])GH-(\d+)\b"
-    for match in re.finditer(pattern, _live(text), re.IGNORECASE):
+    for match in re.finditer(pattern, _without_code(text), re.IGNORECASE):
         yield int(next(filter(None, match.groups())))
 
 
@@ -69,15 +69,15 @@ def open_issue(
         pull=pull,
     )
     repository.threads[issue.number] = issue
-    refer(repository, issue, by, body)
+    record_references(repository, issue, by, body)
     names = list(labels)
     issue.labels = [find_or_make_label(repository, by, name) for name in dict.fromkeys(names)]
     issue.assignees = list(assignees)
     deliver_issue(repository, by, "opened", issue)
     for label in issue.labels:
-        _tell_labeled(repository, issue, by, "labeled", label)
+        _record_label(repository, issue, by, "labeled", label)
     for assignee in issue.assignees:
-        _tell_assigned(repository, issue, by, "assigned", assignee)
+        _record_assignment(repository, issue, by, "assigned", assignee)
     return issue
 
 
@@ -89,7 +89,7 @@ def edit_issue(repository: Repository, issue: FakeIssue, by: GitHubActor, *, tit
         issue.title = title
     if body != issue.body:
         changes["body"] = {"from": issue.body or ""}
-        refer(repository, issue, by, body, before=issue.body)
+        record_references(repository, issue, by, body, before=issue.body)
         issue.body = body
         issue.updated_at = repository.now(by)
     if changes:
@@ -117,30 +117,30 @@ def assign(repository: Repository, issue: FakeIssue, by: GitHubActor, assignees:
     before, issue.assignees = issue.assignees, list(dict.fromkeys(assignees))
     for user in before:
         if user not in assignees:
-            _tell_assigned(repository, issue, by, "unassigned", user)
+            _record_assignment(repository, issue, by, "unassigned", user)
     for user in issue.assignees:
         if user not in before:
-            _tell_assigned(repository, issue, by, "assigned", user)
+            _record_assignment(repository, issue, by, "assigned", user)
 
 
-def _tell_assigned(repository: Repository, issue: FakeIssue, by: GitHubActor, event: str, user: User) -> None:
+def _record_assignment(repository: Repository, issue: FakeIssue, by: GitHubActor, event: str, user: User) -> None:
     record_event(repository, issue, event, by, assignee=user)
     deliver_issue(repository, by, event, issue, assignee=users.user(user, repository.urls))
 
 
-def refer(
+def record_references(
     repository: Repository, issue: FakeIssue, by: GitHubActor, text: str | None, *, before: str | None = None
 ) -> None:
     """What a text that was written or edited refers to is told of it, once."""
-    told = set(numbers(before, repository.urls.full_name))
-    for number in dict.fromkeys(numbers(text, repository.urls.full_name)):
+    told = set(mentioned_numbers(before, repository.urls.full_name))
+    for number in dict.fromkeys(mentioned_numbers(text, repository.urls.full_name)):
         other = repository.threads.get(number)
         if other is None or other is issue or number in told:
             continue
         if all(event.source is not issue for event in other.events):
             record_event(repository, other, "cross-referenced", by, source=issue)
-    greeted = {login.lower() for login in logins(before)}
-    for login in dict.fromkeys(logins(text)):
+    greeted = {login.lower() for login in mentioned_logins(before)}
+    for login in dict.fromkeys(mentioned_logins(text)):
         user = repository.user(login)
         if user is not None and login.lower() not in greeted:
             record_event(repository, issue, "mentioned", GitHubActor(user=user, at=by.at))
@@ -182,18 +182,18 @@ def add_labels(
     repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]
 ) -> list[Mapping[str, Any]]:
     """The payloads of `labeled`, one for each label that the issue did not carry yet."""
-    return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.carries(name)]
+    return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.has_label(name)]
 
 
 def _add_label(repository: Repository, issue: FakeIssue, by: GitHubActor, name: str) -> Mapping[str, Any]:
     label = find_or_make_label(repository, by, name)
     issue.labels.append(label)
-    return _tell_labeled(repository, issue, by, "labeled", label)
+    return _record_label(repository, issue, by, "labeled", label)
 
 
 def remove_label(repository: Repository, issue: FakeIssue, by: GitHubActor, label: FakeLabel) -> Mapping[str, Any]:
     issue.labels.remove(label)
-    return _tell_labeled(repository, issue, by, "unlabeled", label)
+    return _record_label(repository, issue, by, "unlabeled", label)
 
 
 def replace_labels(repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]) -> None:
@@ -205,7 +205,7 @@ def replace_labels(repository: Repository, issue: FakeIssue, by: GitHubActor, na
     add_labels(repository, issue, by, wanted)
 
 
-def _tell_labeled(
+def _record_label(
     repository: Repository, issue: FakeIssue, by: GitHubActor, event: str, label: FakeLabel
 ) -> Mapping[str, Any]:
     record_event(repository, issue, event, by, label=label)
@@ -230,7 +230,7 @@ def create_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, bo
     )
     issue.comments.append(comment)
     issue.updated_at = max(issue.updated_at, at)
-    refer(repository, issue, by, body)
+    record_references(repository, issue, by, body)
     _deliver_comment(repository, issue, by, "created", comment)
     return comment
 
@@ -238,7 +238,7 @@ def create_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, bo
 def edit_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, comment: FakeComment, body: str) -> None:
     before, comment.body = comment.body, body
     comment.updated_at = issue.updated_at = repository.now(by)
-    refer(repository, issue, by, body, before=before)
+    record_references(repository, issue, by, body, before=before)
     _deliver_comment(repository, issue, by, "edited", comment, changes={"body": {"from": before}})
 
 

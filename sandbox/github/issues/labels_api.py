@@ -17,7 +17,7 @@ from sandbox.github.call import (
     invalid,
     not_found,
     parse,
-    refused,
+    validation_failed,
 )
 from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.state import LONGEST_LABEL, FakeIssue, FakeLabel
@@ -31,12 +31,12 @@ _LONGEST_DESCRIPTION = 100
 def label_names(value: Any) -> list[str]:
     """Strings, or objects with a name. What is only suggested is put on nothing."""
     if not isinstance(value, list):
-        raise refused("For 'properties/labels', it is not an array.")
+        raise validation_failed("For 'properties/labels', it is not an array.")
     names = []
     for item in value:
         name = item.get("name") if isinstance(item, dict) else item
         if not isinstance(name, str):
-            raise refused("For 'items/labels', it is neither a string nor an object with a name.")
+            raise validation_failed("For 'items/labels', it is neither a string nor an object with a name.")
         _require_name(name)
         if not (isinstance(item, dict) and item.get("suggest")):
             names.append(name)
@@ -142,7 +142,7 @@ def remove_all_labels(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage"),
 )
 def remove_label(call: GitHubCall) -> GitHubAnswer:
-    label = call.issue.carries(call.parameters["name"])
+    label = call.issue.has_label(call.parameters["name"])
     if label is None:
         raise GitHubRefusal(404, "Label does not exist")
     changes.remove_label(call.repository, call.issue, call.by, label)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.github.issues.state import FakeComment, FakeIssue, FakeIssueEvent, FakeLabel, Reaction
-from sandbox.github.urls import Urls, maybe, node_id, timestamp
+from sandbox.github.urls import Urls, node_id, timestamp, timestamp_or_none
 from sandbox.github.users import serializers as users
 
 CONTENTS = ("+1", "-1", "laugh", "hooray", "confused", "heart", "rocket", "eyes")
@@ -87,7 +87,7 @@ def issue(issue: FakeIssue, urls: Urls) -> dict[str, Any]:
         "comments": len(issue.comments),
         "created_at": timestamp(issue.created_at),
         "updated_at": timestamp(issue.updated_at),
-        "closed_at": maybe(issue.closed_at),
+        "closed_at": timestamp_or_none(issue.closed_at),
         "author_association": users.association(issue.user),
         "active_lock_reason": None,
         "body": issue.body,
@@ -103,14 +103,14 @@ def _pull_links(issue: FakeIssue, urls: Urls) -> dict[str, Any]:
     assert issue.pull is not None
     page = urls.page(f"/pull/{issue.number}")
     links = {"html_url": page, "diff_url": f"{page}.diff", "patch_url": f"{page}.patch"}
-    merged_at = maybe(issue.pull.merged_at)
+    merged_at = timestamp_or_none(issue.pull.merged_at)
     pull_request = {"url": urls.repo(f"/pulls/{issue.number}"), **links, "merged_at": merged_at}
     return {"draft": issue.pull.draft, "pull_request": pull_request}
 
 
-def full(issue_: FakeIssue, urls: Urls) -> dict[str, Any]:
+def issue_with_body(issue_: FakeIssue, urls: Urls) -> dict[str, Any]:
     """As the API answers."""
-    return issue(issue_, urls) | {"closed_by": users.maybe_user(issue_.closed_by, urls)}
+    return issue(issue_, urls) | {"closed_by": users.user_or_none(issue_.closed_by, urls)}
 
 
 def event(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _cross_reference(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
         "actor": users.user(event.user, urls),
         "created_at": at,
         "updated_at": at,
-        "source": {"type": "issue", "issue": full(event.source, urls)},
+        "source": {"type": "issue", "issue": issue_with_body(event.source, urls)},
         "event": event.event,
     }
 

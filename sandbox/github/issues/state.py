@@ -113,7 +113,7 @@ class FakeIssue:
     reactions: list[Reaction] = field(default_factory=list)
     pull: FakePullRequest | None = None
 
-    def carries(self, name: str) -> FakeLabel | None:
+    def has_label(self, name: str) -> FakeLabel | None:
         """The label of that name, in whichever case."""
         return next((label for label in self.labels if label.name.lower() == name.lower()), None)
 

@@ -1,7 +1,7 @@
 """Pull requests are opened, from a branch or from a fork, edited and merged."""
 
 from sandbox.github.git.changes import keep_refs, move_ref
-from sandbox.github.git.state import FakeCommit, merged
+from sandbox.github.git.state import FakeCommit, merge_trees
 from sandbox.github.issues.changes import open_issue, record_event, set_state
 from sandbox.github.issues.state import FakeIssue, FakePullRequest, Fork
 from sandbox.github.payloads import deliver_issue
@@ -70,9 +70,9 @@ def merge(
     pull, git = issue.pull, repository.git
     assert pull is not None
     onto, head = git.commits[git.branches[pull.base]], git.commits[pull.head_sha]
-    files = merged(git, onto, head)
+    files = merge_trees(git, onto, head)
     assert files is not None
-    usual_title, usual_message = _told(repository, issue, pull, method)
+    usual_title, usual_message = _merge_message(repository, issue, pull, method)
     text = "\n\n".join(part for part in (title or usual_title, usual_message if message is None else message) if part)
     squashes = method == "squash"
     parents = (onto.sha,) if squashes else (onto.sha, head.sha)
@@ -84,7 +84,7 @@ def merge(
     return made
 
 
-def _told(repository: Repository, issue: FakeIssue, pull: FakePullRequest, method: str) -> tuple[str, str]:
+def _merge_message(repository: Repository, issue: FakeIssue, pull: FakePullRequest, method: str) -> tuple[str, str]:
     """Title and message, where nobody gives others.
 
     docs.github.com/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/about-pull-request-merges

@@ -9,7 +9,7 @@ from sandbox.github.git.state import list_changes
 from sandbox.github.issues import serializers
 from sandbox.github.issues.state import FakeIssue, FakePullRequest, Fork
 from sandbox.github.repository import Repository
-from sandbox.github.urls import Urls, maybe, node_id
+from sandbox.github.urls import Urls, node_id, timestamp_or_none
 from sandbox.github.users import serializers as users
 
 _SAME = frozenset(
@@ -59,7 +59,7 @@ def simple(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, An
         "issue_url": shown["url"],
         **links,
         "review_comment_url": urls.repo("/pulls/comments{/number}"),
-        "merged_at": maybe(pull.merged_at),
+        "merged_at": timestamp_or_none(pull.merged_at),
         "merge_commit_sha": pull.merge_commit_sha,
         "requested_reviewers": [],
         "requested_teams": [],
@@ -82,7 +82,7 @@ def full(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]
         "mergeable": merges,
         "rebaseable": merges,
         "mergeable_state": _STATES[merges] if not (merges and pull.draft) else "draft",
-        "merged_by": users.maybe_user(pull.merged_by, urls),
+        "merged_by": users.user_or_none(pull.merged_by, urls),
         "comments": len(issue.comments),
         "review_comments": 0,
         "maintainer_can_modify": False,

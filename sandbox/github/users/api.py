@@ -14,7 +14,7 @@ from sandbox.github.call import (
     Routes,
     fields,
     not_found,
-    strings,
+    parse_strings,
 )
 from sandbox.github.urls import Urls, timestamp
 from sandbox.github.users import serializers
@@ -76,7 +76,7 @@ def create_token(call: GitHubCall) -> GitHubAnswer:
 
 
 def _refuse_repositories(call: GitHubCall, registered: RegisteredApp, body: dict[str, Any]) -> None:
-    names = strings(body.get("repositories", []), "repositories")
+    names = parse_strings(body.get("repositories", []), "repositories")
     own = {call.repository.name.lower()} if registered.is_installed else set()
     ids = {call.repository.id} if registered.is_installed else set()
     if not {name.lower() for name in names} <= own or not set(body.get("repository_ids", [])) <= ids:
@@ -128,7 +128,7 @@ def get_root(call: GitHubCall) -> GitHubAnswer:
 )
 def get_rate_limit(call: GitHubCall) -> GitHubAnswer:
     """Asking costs nothing."""
-    core = call.repository.rates.of(call.token)
+    core = call.repository.rates.usage(call.token)
     return GitHubAnswer(body={"resources": {"core": core, "search": core}, "rate": core})
 
 

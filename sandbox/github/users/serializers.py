@@ -41,7 +41,7 @@ def user(user: User, urls: Urls) -> dict[str, Any]:
     }
 
 
-def maybe_user(one: User | None, urls: Urls) -> dict[str, Any] | None:
+def user_or_none(one: User | None, urls: Urls) -> dict[str, Any] | None:
     return None if one is None else user(one, urls)
 
 

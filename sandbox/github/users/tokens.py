@@ -84,7 +84,7 @@ class GitHubTokens:
     def __iter__(self) -> Iterator[FakeGitHubToken]:
         return iter(self._by_secret.values())
 
-    def of(self, authorization: str, now: datetime, bot_of: Callable[[App], User]) -> FakeGitHubToken | None:
+    def find(self, authorization: str, now: datetime, bot_of: Callable[[App], User]) -> FakeGitHubToken | None:
         """The token in an Authorization header, `token …` or `Bearer …`; None where it is unknown or has expired.
 
         Raises IdentityError for the JSON Web Token of an App that it does not prove.
@@ -117,7 +117,7 @@ class RateLimits:
         self._used[key] += 1
         return True
 
-    def of(self, token: FakeGitHubToken) -> dict[str, int | str]:
+    def usage(self, token: FakeGitHubToken) -> dict[str, int | str]:
         used = self._used[token.secret, self._hour()]
         reset = (self._hour() + 1) * _HOUR
         remaining = token.limit - used

@@ -248,7 +248,7 @@ def test_a_backend_with_durable_objects_kv_and_d1_runs_as_wrangler_deploys_it(
         sandbox.deploy(WORKER, first)
         assert [edge.get("/sessions").json()[:2] for _ in range(2)] == [[1, 5], [2, 6]]
     assert under_way.result().status_code == 200
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 KILLED = """

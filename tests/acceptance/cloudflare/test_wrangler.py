@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def wrangler(sandbox: Sandbox, tmp_path: Path) -> Iterator[Wrangler]:
     yield Wrangler(sandbox, tmp_path)
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 def test_who_somebody_is_and_what_was_deployed_is_told(

@@ -59,7 +59,7 @@ def test_a_worker_with_static_assets_is_deployed_and_served(
     bindings = api.get(f"{scripts}/shop/versions/{sandbox.latest('shop')}").result["resources"]["bindings"]
     assert [each["name"] for each in bindings if each["type"] == "assets"] == (["FILES"] if has_binding else [])
     assert [each["has_assets"] for each in api.get(scripts).result] == [True]
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 def test_a_worker_is_deleted_and_its_logs_cannot_be_followed(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_worker_is_deleted_and_its_logs_cannot_be_followed(sandbox: Sandbox, t
 
     assert "The sandbox has no live logs" in tail
     assert sandbox.describe()["services"] == []
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 def test_keys_and_namespaces_of_kv_are_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_keys_and_namespaces_of_kv_are_deleted(sandbox: Sandbox, tmp_path: Path)
 
     assert left == ["c"]
     assert sandbox.kv.namespaces == {}
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 def test_a_file_of_sql_is_run_once_and_a_wrong_one_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -112,4 +112,4 @@ def test_a_file_of_sql_is_run_once_and_a_wrong_one_changes_nothing(sandbox: Sand
     assert "Executed 3 queries" in good
     assert "no such table: nowhere" in bad
     assert '"n": 2' in run("--command", "SELECT count(*) AS n FROM o", "--json")
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []

@@ -50,7 +50,7 @@ def test_a_site_is_made_deployed_listed_and_served(wrangler: Wrangler, sandbox: 
         (made.id, "Production", "main", "c" * 7)
     ]
     assert subdomain in wrangler("pages", "project", "list")
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 def test_a_branch_with_functions_is_a_preview_and_uploads_what_is_new_alone(
@@ -74,7 +74,7 @@ def test_a_branch_with_functions_is_a_preview_and_uploads_what_is_new_alone(
     assert edge.get("/", headers={"host": preview.host}).text == "next"
     wrangler("pages", "deployment", "delete", preview.id, "--project-name", SITE, "--force")
     assert [d.id for d in sandbox.pages.deployments(SITE)] == [live]
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 def test_an_unknown_error_is_tried_again_and_may_have_worked(wrangler: Wrangler, sandbox: Sandbox) -> None:
@@ -96,7 +96,7 @@ def test_a_deployment_that_fails_is_no_success_and_serves_nothing(wrangler: Wran
     assert "Deployment failed!" in said
     assert "Failed to publish your Function" in said
     assert sandbox.pages.live(SITE) is None
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
 
 
 def test_a_project_that_does_not_exist_is_not_made(wrangler: Wrangler, sandbox: Sandbox) -> None:

@@ -38,7 +38,7 @@ def test_a_job_with_an_action_that_cannot_be_downloaded_does_no_step(hub: GitHub
     commit(hub, {"run": "echo never"}, {"uses": uses}, {"if": "always()", "run": "echo never"})
 
     with Runner(hub, {}, actions={"acme/known": tmp_path}) as runner:
-        runner.lose("actions/checkout", "acme/known")
+        runner.make_unavailable("actions/checkout", "acme/known")
         run = hub.dispatch("a.yml", by="alice")
         runner.wait()
         log = runner.log(run.id)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.actions.event import matches, starts
+from sandbox.actions.event import is_triggered, matches
 from sandbox.actions.expressions import UnsupportedExpression
 
 LABELED = {"action": "labeled"}
@@ -42,17 +42,17 @@ PULL = {"action": "synchronize", "pull_request": {"base": {"ref": "main"}}}
     ],
 )
 def test_an_event_starts_what_listens_to_it(on: Any, event: str, payload: Any, expected: bool) -> None:
-    assert starts(on, event, payload, lambda: ["limits.yml", "src/a.py"]) is expected
+    assert is_triggered(on, event, payload, lambda: ["limits.yml", "src/a.py"]) is expected
 
 
 def test_a_filter_that_is_not_known_is_refused_aloud() -> None:
     with pytest.raises(UnsupportedExpression, match="colours"):
-        starts({"push": {"colours": ["red"]}}, "push", MAIN, list)
+        is_triggered({"push": {"colours": ["red"]}}, "push", MAIN, list)
 
 
 def test_what_a_pull_request_would_start_with_secrets_is_refused_aloud() -> None:
     with pytest.raises(UnsupportedExpression, match="pull_request_target"):
-        starts(["pull_request_target", "pull_request"], "pull_request", PULL, list)
+        is_triggered(["pull_request_target", "pull_request"], "pull_request", PULL, list)
 
 
 @pytest.mark.parametrize(

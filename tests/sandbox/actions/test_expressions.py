@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.actions.expressions import HIDDEN, UNKNOWN, UnsupportedExpression, evaluate, may_be_same, text
+from sandbox.actions.expressions import HIDDEN, UNKNOWN, UnsupportedExpression, evaluate, may_be_equal, render_text
 
 LABELS = [{"name": "incident"}, {"name": "sev1"}, "odd"]
 CONTEXTS: dict[str, Any] = {
@@ -63,7 +63,7 @@ def test_what_is_not_known_is_refused_aloud(expression: str) -> None:
 def test_a_text_is_filled_in_and_hides_what_is_not_known_yet() -> None:
     template = "recover-${{ needs.gate.outputs.environment }}-${{ inputs.environment }}-${{ inputs.dry_run }}"
 
-    assert text(template, CONTEXTS) == f"recover-{HIDDEN}-staging-false"
+    assert render_text(template, CONTEXTS) == f"recover-{HIDDEN}-staging-false"
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_text_is_filled_in_and_hides_what_is_not_known_yet() -> None:
     ],
 )
 def test_groups_may_be_the_same_or_cannot(one: str, other: str, same: bool) -> None:
-    assert may_be_same(one, other) is same
-    assert may_be_same(other, one) is same
+    assert may_be_equal(one, other) is same
+    assert may_be_equal(other, one) is same
 
 
 @pytest.mark.slow
@@ -91,4 +91,4 @@ def test_a_group_is_never_held_to_differ_from_what_it_may_become(parts: list[str
     for part in parts:
         filled += (left.pop() if left else "") if part == HIDDEN else part
 
-    assert may_be_same(template, filled)
+    assert may_be_equal(template, filled)

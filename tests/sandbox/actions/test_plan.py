@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from sandbox.actions.expressions import JobStatus, UnsupportedExpression
-from sandbox.actions.plan import GroupClaim, PlannedJob, RunPlan, checked_out, decide, given, make, read
+from sandbox.actions.plan import (
+    GroupClaim,
+    PlannedJob,
+    RunPlan,
+    checkout_commit,
+    parse_workflow,
+    plan_job,
+    plan_run,
+    values_used,
+)
 from tests.support.workflows import generated
 
 INCIDENT = (generated() / ".github/workflows/incident.yml").read_text()
@@ -23,18 +32,18 @@ def labelled(label: str, state: str = "open") -> dict[str, Any]:
 
 def planned(jobs: dict[str, Any], **more: Any) -> RunPlan:
     whole = {name: {"runs-on": "ubuntu-latest", "steps": [], **rules} for name, rules in jobs.items()}
-    return make({"on": "push", "jobs": whole, **more}, {"github": {"ref": "main"}, "inputs": {}, "vars": {}})
+    return plan_run({"on": "push", "jobs": whole, **more}, {"github": {"ref": "main"}, "inputs": {}, "vars": {}})
 
 
 def test_an_unrelated_label_may_run_no_job_and_claims_no_group() -> None:
-    plan = make(read(INCIDENT), labelled("triage"))
+    plan = plan_run(parse_workflow(INCIDENT), labelled("triage"))
 
     assert [job.may_run for job in plan.jobs] == [False] * len(plan.jobs)
     assert plan.claims == ()
 
 
 def test_a_label_that_asks_claims_its_issue_and_every_environment_that_labels_name() -> None:
-    plan = make(read(INCIDENT), labelled("recover:rollback-api"))
+    plan = plan_run(parse_workflow(INCIDENT), labelled("recover:rollback-api"))
 
     assert all(job.may_run for job in plan.jobs)
     assert plan.claims[:2] == (GroupClaim("gate-7-2", False, True), GroupClaim("recover-production", False, True))
@@ -46,7 +55,7 @@ def test_of_the_labels_of_a_bot_a_request_alone_starts_the_gate_which_refuses_it
     context = labelled(label)
     context["github"]["event"]["sender"]["type"] = "Bot"
 
-    assert {job.may_run for job in make(read(INCIDENT), context).jobs} == {runs}
+    assert {job.may_run for job in plan_run(parse_workflow(INCIDENT), context).jobs} == {runs}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +63,7 @@ def test_of_the_labels_of_a_bot_a_request_alone_starts_the_gate_which_refuses_it
     [("recover:all-clear", True), ("report", True), ("recover:rollback-api", True), ("triage", False)],
 )
 def test_a_request_on_a_closed_issue_starts_the_gate_which_answers(label: str, runs: bool) -> None:
-    plan = make(read(INCIDENT), labelled(label, "closed"))
+    plan = plan_run(parse_workflow(INCIDENT), labelled(label, "closed"))
 
     assert {job.may_run for job in plan.jobs} == {runs}
 
@@ -81,7 +90,7 @@ def test_a_stranger_who_closes_an_incident_of_his_own_starts_no_job(
     event["issue"] |= issue
     event["sender"] |= sender
 
-    assert {job.may_run for job in make(read(INCIDENT), context).jobs} == {runs}
+    assert {job.may_run for job in plan_run(parse_workflow(INCIDENT), context).jobs} == {runs}
 
 
 def test_a_job_is_given_only_what_it_names() -> None:
@@ -91,8 +100,8 @@ def test_a_job_is_given_only_what_it_names() -> None:
 
     values = {"CF": "writes", "OTHER": "other", "GITHUB_TOKEN": "ghs", "TOP": "of all"}
 
-    assert given(top, job, "secrets", values) == {"CF": "writes", "TOP": "of all"}
-    assert given(top, job, "vars", values) == {}
+    assert values_used(top, job, "secrets", values) == {"CF": "writes", "TOP": "of all"}
+    assert values_used(top, job, "vars", values) == {}
 
 
 @pytest.mark.parametrize("inside", ["toJSON(secrets)", "secrets['CF']"])
@@ -100,7 +109,7 @@ def test_secrets_without_a_name_are_refused_aloud(inside: str) -> None:
     (job,) = planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}).jobs
 
     with pytest.raises(UnsupportedExpression, match="other than by a name"):
-        given({}, job, "secrets", {})
+        values_used({}, job, "secrets", {})
 
 
 def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None:
@@ -136,7 +145,7 @@ def checking_out(*refs: str, **more: Any) -> PlannedJob:
 
 def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
     with pytest.raises(UnsupportedExpression, match="of actions/checkout, repository"):
-        checked_out(checking_out("main", repository="a/b"), str, "0")
+        checkout_commit(checking_out("main", repository="a/b"), str, "0")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +160,7 @@ def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
     ],
 )
 def test_a_job_checks_out_the_commit_that_it_names(refs: list[str], sha: str) -> None:
-    assert checked_out(checking_out(*refs), {"base": "1", "1": "1", "main": "0"}.get, "0") == sha
+    assert checkout_commit(checking_out(*refs), {"base": "1", "1": "1", "main": "0"}.get, "0") == sha
 
 
 @pytest.mark.parametrize(
@@ -165,7 +174,7 @@ def test_a_job_checks_out_the_commit_that_it_names(refs: list[str], sha: str) ->
 )
 def test_checkouts_that_cannot_be_laid_out_are_refused_aloud(refs: list[str], reason: str) -> None:
     with pytest.raises(UnsupportedExpression, match=reason):
-        checked_out(checking_out(*refs), {"base": "1", "main": "0"}.get, "0")
+        checkout_commit(checking_out(*refs), {"base": "1", "main": "0"}.get, "0")
 
 
 NEEDS = {"gate": {"result": "failure", "outputs": {"environment": "eu", "minutes": "7", "queue": "false"}}}
@@ -190,7 +199,7 @@ def test_once_its_needs_have_ended_a_job_s_if_is_decided(condition: str, cancell
     status = JobStatus(success=False, failure=True, cancelled=cancelled)
     workflow = {"on": "push", "jobs": {"one": {"needs": "gate", "if": condition, "steps": []}}}
 
-    assert decide("one", workflow, {"github": {}}, NEEDS, status).may_run is runs
+    assert plan_job("one", workflow, {"github": {}}, NEEDS, status).may_run is runs
 
 
 def test_once_its_needs_have_ended_environment_group_and_limit_are_known() -> None:
@@ -202,7 +211,7 @@ def test_once_its_needs_have_ended_environment_group_and_limit_are_known() -> No
     }
     status = JobStatus(success=True, failure=False, cancelled=False)
 
-    job = decide("one", {"on": "push", "jobs": {"one": rules}}, {"github": {}}, NEEDS, status)
+    job = plan_job("one", {"on": "push", "jobs": {"one": rules}}, {"github": {}}, NEEDS, status)
 
     assert (job.environment, job.deploys) == ("recovery-eu", False)
     assert (job.claim, job.minutes) == (GroupClaim("recover-eu", cancels=False, queues_all=True), 7)

@@ -10,7 +10,7 @@ import yaml
 
 from sandbox import Sandbox
 from sandbox.actions import Runner, UnsupportedExpression
-from sandbox.actions.event import contexts
+from sandbox.actions.event import expression_contexts
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeRun
 
@@ -58,7 +58,7 @@ def api(hub: GitHub, method: str, path: str, token: str, body: Any = None) -> ht
 
 
 def github_context(run: FakeRun) -> Any:
-    return contexts(run, yaml.safe_load(run.commit.files[FILE]), "acme/operations", {})["github"]
+    return expression_contexts(run, yaml.safe_load(run.commit.files[FILE]), "acme/operations", {})["github"]
 
 
 @pytest.mark.usefixtures("runner")

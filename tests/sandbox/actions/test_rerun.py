@@ -104,11 +104,11 @@ def test_one_job_runs_again_with_those_that_need_it_and_asks_its_reviewer_again(
 
 def test_a_run_that_is_on_or_has_no_failed_job_is_not_run_again(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery")
-    runner.hold("recover")
+    runner.hold_jobs("recover")
     run = hub.dispatch("a.yml", by="alice")
 
     running = api(hub, "POST", f"runs/{run.id}/rerun")
-    runner.hold()
+    runner.hold_jobs()
     runner.wait()
     well = api(hub, "POST", f"runs/{run.id}/rerun-failed-jobs")
 

@@ -20,7 +20,7 @@ def test_150_labels_by_others_start_no_job_and_one_by_a_responder_does(sandbox: 
     issues = [hub.open_issue("Down", labels=["incident"], author="dana") for _ in range(150)]
 
     with Runner(hub, {}) as runner:
-        runner.hold("gate")
+        runner.hold_jobs("gate")
         for number in issues:
             hub.label(number, LABEL, by)
         hub.label(hub.open_issue("Down", author="dana"), LABEL, "dana")

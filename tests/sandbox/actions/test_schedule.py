@@ -47,7 +47,7 @@ GROUP = {"concurrency": {"group": "recover", "queue": "max"}}
 
 def test_jobs_of_two_runs_wait_for_each_other_and_the_jobs_before_them_do_not(hub: GitHub, runner: Runner) -> None:
     commit(hub, gate={}, recover={"needs": "gate", **GROUP})
-    runner.hold("recover")
+    runner.hold_jobs("recover")
 
     first, second = start(hub), start(hub)
 
@@ -55,7 +55,7 @@ def test_jobs_of_two_runs_wait_for_each_other_and_the_jobs_before_them_do_not(hu
         {"gate": "completed", "recover": "queued"},
         {"gate": "completed", "recover": "pending"},
     )
-    runner.hold()
+    runner.hold_jobs()
     runner.wait()
     assert [run.conclusion for run in (first, second)] == ["success", "success"]
     ended, began = first.jobs[1].completed_at, second.jobs[1].started_at
@@ -67,7 +67,7 @@ def test_jobs_of_two_runs_wait_for_each_other_and_the_jobs_before_them_do_not(hu
 def test_a_job_whose_if_is_false_joins_no_group(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover=GROUP)
     commit(hub, name="b.yml", gate={}, recover={"needs": "gate", "if": "needs.gate.result == 'failure'", **GROUP})
-    runner.hold("recover")
+    runner.hold_jobs("recover")
 
     holder, other = start(hub), start(hub, "b.yml")
     runner.until(lambda: other.status == "completed")
@@ -78,10 +78,10 @@ def test_a_job_whose_if_is_false_joins_no_group(hub: GitHub, runner: Runner) -> 
 def test_a_newcomer_cancels_the_job_that_waits_and_the_run_of_it_goes_on(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover={"concurrency": "one"}, tell={"needs": "recover", "if": "needs.recover.result == 'cancelled'"})
     commit(hub, name="b.yml", recover={"concurrency": "one"}, tell={"needs": "recover", "if": "always()"})
-    runner.hold("recover")
+    runner.hold_jobs("recover")
 
     first, second, third, fourth = start(hub), start(hub), start(hub, "b.yml"), start(hub)
-    runner.hold()
+    runner.hold_jobs()
     runner.wait()
 
     assert conclusions(first) == {"recover": "success", "tell": "skipped"}
@@ -93,7 +93,7 @@ def test_a_newcomer_cancels_the_job_that_waits_and_the_run_of_it_goes_on(hub: Gi
 
 def test_a_hundred_jobs_wait_and_further_ones_are_cancelled(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover=GROUP)
-    runner.hold("recover")
+    runner.hold_jobs("recover")
 
     runs = [start(hub) for _ in range(103)]
 
@@ -108,7 +108,7 @@ def test_a_job_of_a_cancelled_run_that_waits_does_no_step_and_jobs_with_always_r
     steps = [{"run": "echo never"}, {"if": "always()", "run": "echo never"}]
     rest = {"needs": "recover", "if": "success() || failure()"}
     commit(hub, recover={"steps": steps, **GROUP}, rest=rest, tell={"needs": ["recover", "rest"], "if": "always()"})
-    runner.hold("recover")
+    runner.hold_jobs("recover")
     holder, run = start(hub), start(hub)
     cancelled = run if where == "pending" else holder
     assert statuses(cancelled) == {"recover": where}
@@ -122,12 +122,12 @@ def test_a_job_of_a_cancelled_run_that_waits_does_no_step_and_jobs_with_always_r
 
 def test_a_job_with_always_is_not_cancelled_with_its_run(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover={"if": "always()"}, other={})
-    runner.hold("recover", "other")
+    runner.hold_jobs("recover", "other")
     run = start(hub)
 
     runner.cancel(run.id)
     assert statuses(run) == {"recover": "queued", "other": "completed"}
-    runner.hold()
+    runner.hold_jobs()
     runner.wait()
 
     assert conclusions(run) == {"recover": "success", "other": "cancelled"}
@@ -137,7 +137,7 @@ def test_a_run_that_is_cancelled_in_its_own_group_starts_no_job(hub: GitHub, run
     jobs = {"one": {"runs-on": "ubuntu-latest", "if": "always()", "steps": []}}
     text = yaml.safe_dump({"on": "workflow_dispatch", "concurrency": "run", "jobs": jobs})
     hub.add_commit("a", "alice", files={".github/workflows/a.yml": text})
-    runner.hold("one")
+    runner.hold_jobs("one")
 
     _, second, third = start(hub), start(hub), start(hub)
 

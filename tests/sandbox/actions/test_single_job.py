@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.actions.expressions import INSERTED
-from sandbox.actions.plan import needs_of, read
+from sandbox.actions.plan import job_needs, parse_workflow
 from sandbox.actions.single_job import LAST_STEP, single_job
 from tests.support.workflows import generated
 
@@ -40,9 +40,9 @@ def expressions(value: Any, key: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_of_our_workflows_act_gets_each_job_with_its_steps_and_without_what_the_runner_obeys(path: Path) -> None:
-    workflow = read(path.read_text())
+    workflow = parse_workflow(path.read_text())
     for name, job in workflow["jobs"].items():
-        needs = {each: {"result": "success", "outputs": {}} for each in needs_of(job)}
+        needs = {each: {"result": "success", "outputs": {}} for each in job_needs(job)}
 
         copy = json.loads(single_job(workflow, name, {**CONTEXTS, "needs": needs}, OUTPUTS))
 

@@ -11,19 +11,19 @@ WRITE = {"Workers Scripts Write"}
 
 def test_an_unknown_route_is_answered_in_the_envelope_and_recorded(api: Api, sandbox: Sandbox) -> None:
     assert api.get("/radar/1").error == (404, 7003)
-    assert [(record.method, record.path) for record in sandbox.unknown] == [("GET", "/client/v4/radar/1")]
+    assert [(record.method, record.path) for record in sandbox.unknown_requests] == [("GET", "/client/v4/radar/1")]
 
 
 def test_a_path_outside_the_api_is_no_route(api: Api, sandbox: Sandbox) -> None:
     response = api.http.get(sandbox.api_url.removesuffix("/client/v4") + "/accounts")
     assert (response.status_code, response.json()["errors"][0]["code"]) == (404, 7003)
-    assert len(sandbox.unknown) == 1
+    assert len(sandbox.unknown_requests) == 1
 
 
 def test_a_known_path_with_another_method_says_so(api: Api, releases: Releases) -> None:
     answer = api.script("PUT", "deployments", json={})
     assert answer.error == (405, 7001)
-    assert api.sandbox.unknown
+    assert api.sandbox.unknown_requests
 
 
 def test_every_answer_is_json_with_a_ray(api: Api, releases: Releases) -> None:

@@ -110,7 +110,7 @@ def test_what_was_written_holds_for_the_declared_names(sandbox: Sandbox, edge: h
     _turn(sandbox, "session-do", until=until)
     _turn(sandbox, "ai", state="groq")
     _turn(sandbox, "unknown")
-    sandbox.outcomes(WORKER, {"iflow": {"ok": 0, "failed": 7}})
+    sandbox.set_outcomes(WORKER, {"iflow": {"ok": 0, "failed": 7}})
     shown = _shown(edge)
     calc: dict[str, Any] = {"limit": 3, "period": 10, "key": "ip"}
     values = {"calc": calc, "ai": {"limit": 2, "period": 60, "key": "user", "until": until}}

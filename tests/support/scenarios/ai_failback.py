@@ -13,7 +13,7 @@ def _prepare(world: World, given: Given) -> None:
     place = switches.prepared(world)
     since = f"{world.sandbox.clock.now() - timedelta(minutes=20):%Y-%m-%dT%H:%M:%SZ}"
     place.put("ai", state="groq", incident=given.incident, since=since, revision=REVISION)
-    world.sandbox.outcomes(WORKER, {"iflow": {"ok": 5, "failed": 0}})
+    world.sandbox.set_outcomes(WORKER, {"iflow": {"ok": 5, "failed": 0}})
     world.sandbox.clock.advance(60)  # a key takes one write a second
 
 

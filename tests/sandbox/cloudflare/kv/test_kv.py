@@ -168,7 +168,7 @@ def test_the_api_shows_its_own_writes_late_one_after_the_other(api: Api, namespa
 
 def test_a_location_goes_on_seeing_what_it_read_also_that_there_was_nothing(sandbox: Sandbox, namespace: str) -> None:
     def seen(location: str, key: str) -> str | None:
-        entry = sandbox.kv.seen(location, namespace, key)
+        entry = sandbox.kv.entry_at(location, namespace, key)
         return None if entry is None else entry.value.decode()
 
     sandbox.kv.put(namespace, "there", "old")
@@ -200,4 +200,4 @@ def test_the_real_wrangler_reads_and_writes(sandbox: Sandbox, tmp_path: Path) ->
     sandbox.clock.advance(1)
     kv("key", "delete", KEY, *where)
     assert sandbox.kv.get(namespace, KEY) is None
-    assert sandbox.unknown == []
+    assert sandbox.unknown_requests == []
