@@ -1,0 +1,214 @@
+"""The countable rules of style: words, lengths, first lines. Each finding names file, line and the better word.
+
+Passing is a floor: a sentence without these words can still be a riddle. `tests/style_known.txt` lists files that do not
+pass yet. It only shrinks: `./run pytest tests/test_style.py --update-golden` takes out those that are clean.
+"""
+
+import ast
+import re
+import subprocess
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.team_files import GENERATED, REPLACED
+
+KNOWN = ROOT / "tests" / "style_known.txt"
+OURS = {KNOWN.name, "test_style.py"}
+"""They hold the words themselves, or paths only."""
+BETTER = {
+    "anew": "again",
+    "whoever": "the person who",
+    "whatever": "any",
+    "wherever": "everywhere",
+    "in vain": "without success",
+    "of now": "current",
+    "for ever": "without end, or a number",
+    "on end": "without a break, or a number",
+    "beside each other": "in parallel",
+    "is told": "gets, or reads",
+    "are told": "get, or read",
+    "is asked": "gets a request",
+    "are asked": "get a request",
+    "stands there": "is there",
+    "that which": "the one that",
+    "by whom": "the actor, as the subject",
+}
+NO_IMPERATIVE = re.compile(r"(The|A|An|This|These|What|Whether|Who|How|When|If|It)\b|\w+(ing|ed|[^s]s)\b")
+"""How a help text begins that is no imperative sentence."""
+LONGEST_HELP, LONGEST_FIRST_LINE, LONGEST_LINE, FEWEST_WORDS = 80, 90, 120, 4
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class Finding(NamedTuple):
+    path: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.text}"
+
+
+@cache
+def files() -> tuple[str, ...]:
+    """Return the text files of the repository, without those that a team replaces or `ops workflows sync` writes."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    ends = (".py", ".md", ".j2", ".yml", ".toml", ".js")
+    return tuple(
+        path
+        for path in listed.split("\0")
+        if (path == "run" or path.endswith(ends))
+        and path not in REPLACED
+        and not path.startswith((*GENERATED, "locks/"))
+        and "/golden/" not in path
+        and Path(path).name not in OURS
+        and (ROOT / path).is_file()
+    )
+
+
+def words_in(path: str, text: str) -> Iterator[Finding]:
+    """Names are searched too: an underscore is a space."""
+    plain = text.lower().replace("_", " ")
+    for word, better in BETTER.items():
+        at = plain.find(word)
+        while at >= 0:
+            before, after = plain[at - 1 : at], plain[at + len(word) : at + len(word) + 1]
+            if not before.isalpha() and not after.isalpha():
+                yield Finding(path, plain.count("\n", 0, at) + 1, f'"{word}": write {better}')
+            at = plain.find(word, at + 1)
+
+
+def long_lines_in(path: str, text: str) -> Iterator[Finding]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > LONGEST_LINE and not line.lstrip().startswith("|"):
+            yield Finding(path, number, f"{len(line)} characters: break the line at {LONGEST_LINE}")
+
+
+def code_in(path: str, text: str) -> Iterator[Finding]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        tree = ast.parse(text)
+    documented: list[ast.AST] = [tree]
+    while documented:
+        node = documented.pop()
+        if isinstance(node, DOCUMENTED):
+            yield from _docstring(path, node)
+            documented += node.body
+    if path.startswith("ops/") and ("help=" in text or "param(" in text):
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call):
+                yield from _option(path, call)
+
+
+def _docstring(
+    path: str, node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+) -> Iterator[Finding]:
+    text = ast.get_docstring(node, clean=False)
+    if text is None:
+        return
+    line = node.body[0].lineno
+    if len(text.split()) < FEWEST_WORDS:
+        yield Finding(path, line, f"docstring of {len(text.split())} words: say more, or delete it")
+    first = text.partition("\n")[0]
+    if isinstance(node, ast.Module) and len(first) > LONGEST_FIRST_LINE:
+        yield Finding(path, line, f"first line of {len(first)} characters: shorten it to {LONGEST_FIRST_LINE}")
+    if isinstance(node, ast.FunctionDef) and any(_name(one) in {"command", "group"} for one in node.decorator_list):
+        yield from _help(path, line, " ".join(text.partition("\n\n")[0].split()), is_command=True)
+
+
+def _option(path: str, node: ast.Call) -> Iterator[Finding]:
+    """`help=` of click, and `param(…)` of a runbook."""
+    given = [one.value for one in node.keywords if one.arg == "help"]
+    given += node.args[:1] if _name(node) == "param" and path.startswith("ops/runbooks/") else []
+    for value in given:
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            yield from _help(path, value.lineno, value.value, is_command=_name(node) in {"command", "group"})
+
+
+def _name(node: ast.expr) -> str:
+    """Return the last name of what is called: `command` of `@cli.command("x")`."""
+    called = node.func if isinstance(node, ast.Call) else node
+    return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+
+
+def _help(path: str, line: int, text: str, *, is_command: bool) -> Iterator[Finding]:
+    if len(text) > LONGEST_HELP:
+        yield Finding(path, line, f"help of {len(text)} characters: shorten it to {LONGEST_HELP}")
+    if text.endswith("."):
+        yield Finding(path, line, "help ends with a full stop: take it out")
+    if text[:1].islower():
+        yield Finding(path, line, f'help begins with "{text.split(maxsplit=1)[0]}": begin with a capital letter')
+    if is_command and NO_IMPERATIVE.match(text):
+        yield Finding(path, line, f'help begins with "{text.split(maxsplit=1)[0]}": begin with an imperative verb')
+
+
+@cache
+def findings() -> dict[str, list[Finding]]:
+    """Return file → findings. Each file is read and parsed once."""
+    found: dict[str, list[Finding]] = {}
+    for path in files():
+        text = (ROOT / path).read_text(encoding="utf-8")
+        here = list(words_in(path, text))
+        if path.endswith(".md"):
+            here += long_lines_in(path, text)
+        if path.endswith(".py") and path.startswith(("ops/", "sandbox/")):
+            here += code_in(path, text)
+        if here:
+            found[path] = here
+    return found
+
+
+def test_every_file_that_is_not_listed_passes_and_the_list_only_shrinks(update_golden: bool) -> None:
+    known = set(KNOWN.read_text().split())
+    found = findings()
+    if update_golden:
+        known &= found.keys()
+        KNOWN.write_text("".join(f"{path}\n" for path in sorted(known)))
+
+    new = [str(one) for path, here in found.items() if path not in known for one in here]
+    clean = sorted(known - found.keys())
+
+    assert new == [], "\n".join(["", *new])
+    assert clean == [], f"take them off {KNOWN.name}, they pass: {', '.join(clean)}"
+    if known:
+        count = sum(len(found[path]) for path in known)
+        print(f"{count} findings in {len(known)} files are left, listed in {KNOWN.name}")
+
+
+SOURCE = '''\
+"""{long}"""
+import click
+
+@click.command(help="Shows what is asked.")
+@click.option("--to", help="the version")
+def show() -> None:
+    """Never mind it."""
+'''
+
+
+def test_each_rule_finds_its_example() -> None:
+    text = SOURCE.format(long="word " * 20)
+
+    found = [*words_in("a.py", text), *code_in("ops/a.py", text)]
+
+    assert sorted((one.line, one.text.partition(":")[0]) for one in found) == [
+        (1, "first line of 100 characters"),
+        (4, '"is asked"'),
+        (4, 'help begins with "Shows"'),
+        (4, "help ends with a full stop"),
+        (5, 'help begins with "the"'),
+        (7, "docstring of 3 words"),
+        (7, "help ends with a full stop"),
+    ]
+    assert [one.line for one in long_lines_in("a.md", f"| {'a' * 130} |\nb\n{'c' * 121}")] == [3]
+    assert [one.line for one in words_in("a.py", "x\ndef test_it_is_told_anew()")] == [2, 2]
+
+
+@pytest.mark.parametrize("word", BETTER)
+def test_each_word_is_found_in_either_case(word: str) -> None:
+    assert [one.text for one in words_in("a.md", f"It is {word.upper()} here")] == [f'"{word}": write {BETTER[word]}']
