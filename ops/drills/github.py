@@ -24,12 +24,15 @@ from ops.github.comments import BOT
 if TYPE_CHECKING:
     from ops.config import Config, Service
     from sandbox import Sandbox
+    from sandbox.actions import Runner
     from sandbox.github import GitHub
     from sandbox.github.actions.state import FakeRun
 
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
 READING = "report"
 """The GitHub environment with a token that can only read; the other one is the runbook's own."""
+REVIEWER = "drill-reviewer"
+"""Approves what `ops.yml` demands an approval for, as a person has to."""
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
@@ -141,6 +144,9 @@ def furnish(place: Place, power: str) -> None:
         hub.put_secret(place.environment.token, token, name)
     for name, value in place.environ.items():
         hub.put_secret(name, value, power)
+    if power in place.environment.approval:
+        hub.add_user(REVIEWER, "read")
+        hub.add_environment(place.environment.approval_environment, reviewers=[REVIEWER])
 
 
 def press(
@@ -178,6 +184,8 @@ def by_workflow(
         say(f"{place.responder} {text}")
         pressed(hub)
         try:
+            if place.environment.approval:
+                _approve(hub, runner, say)
             runner.wait()
         except (UnsupportedExpression, TimeoutError) as error:
             raise ConfigError(
@@ -202,6 +210,17 @@ def by_workflow(
         "workflow_run": {**_run_json(run), "log": log},
         "durations": durations,
     }
+
+
+def _approve(hub: "GitHub", runner: "Runner", say: Say) -> None:
+    """Approve the run if it waits for a reviewer. Raises TimeoutError."""
+    from sandbox.actions.runner import LONGEST
+
+    run = hub.runs[-1]
+    runner.until(lambda: run.status in {"waiting", "completed"}, LONGEST)
+    if run.status == "waiting":
+        say(f"the reviewer {REVIEWER} approved it")
+        hub.review(run.id, REVIEWER)
 
 
 def _from_journal(block: RunRecord) -> dict[str, Any]:

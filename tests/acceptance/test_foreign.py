@@ -44,6 +44,15 @@ def test_the_drill_of_another_configuration_ends_recovered(config: Path, trigger
     assert result["message"] == "the incident's journal says recovered; the sandbox serves the good release, healthy"
 
 
+def test_the_drill_of_an_environment_that_demands_approval_has_a_reviewer_who_approves() -> None:
+    where = ("--config", str(TEN_SERVICES), "--environment", "prod", "--service", "cart", "--trigger", "label")
+
+    result = drill(*where, name="rollback-worker")
+
+    assert (result["decision"], result["journal"]) == ("recovered", True)
+    assert "approved by drill-reviewer" in result["timeline"][0]["text"]
+
+
 def test_an_environment_that_demands_approval_recovers_once_a_reviewer_approved(pip_cache: Path) -> None:
     """Without a reviewer's word nothing holds the group of the recoveries, and nothing is changed."""
     cart = {"account": "4c" * 16, "worker": "nordmart-cart", "token": "NORDMART_PROD_TOKEN"}
