@@ -40,7 +40,7 @@ from ops.config.types import (
     between,
     duration_field,
 )
-from ops.core.duration import unparse_duration
+from ops.core.clock import unparse_duration
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest_name, quote_name
 

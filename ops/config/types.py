@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from ops.config.strict_yaml import describe_type
-from ops.core.duration import DURATION_PATTERN, parse_duration, unparse_duration
+from ops.core.clock import DURATION_PATTERN, parse_duration, unparse_duration
 from ops.core.suggestions import quote_name
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"

@@ -1,7 +1,7 @@
-"""Personal data in text that others may read: addresses of networks and people, cut to what still tells something.
+"""Shorten network and e-mail addresses in text that other people may read.
 
-An IPv4 address becomes its /24, an IPv6 address its /48, an e-mail address the first letter and the domain. They are
-looked for in any text, also where a URL has encoded them; what only looks like one is cut down as well.
+An IPv4 address becomes its /24 network, an IPv6 address its /48 network, and an e-mail address its first letter and
+domain. URL-encoded addresses are shortened too. So is text that only looks like an address.
 """
 
 import ipaddress
@@ -9,20 +9,21 @@ import re
 
 _COLON = r"(?::|%3[aA])"
 _V6 = re.compile(rf"(?:[0-9A-Fa-f.]|{_COLON}){{2,}}")
-"""A run that may hold an IPv6 address; one without it is left as it is. A time of day has no more than two colons."""
+"""Characters that may be an IPv6 address. A time of day has at most two colons, so it never matches one."""
 _V4 = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:\.[0-9]{1,3})+(?:/[0-9]{1,3})?")
 _MAIL = re.compile(
     r"""(?:"[^"\n]*"|(?<![^\s"'<>()\[\]{},;:/?&=|\\@`])[^\s"'<>()\[\]{},;:/?&=|\\@`]+)(?:@|%40)(?=[^\s"'<>()@])"""
 )
-"""It begins where a name can: from each of its letters on, a long name would be read again."""
+"""The lookbehind starts a match only where a name can start. Otherwise a long name is scanned once per letter."""
 
 
 def anonymize_text(text: str) -> str:
+    """Return the text with its network and e-mail addresses shortened."""
     return _V4.sub(_network, _V6.sub(_prefix, _MAIL.sub(_initial, text)))
 
 
 def _initial(found: re.Match[str]) -> str:
-    # The words of a longer name that a URL's encoding joins are one name here, and all of it but a letter goes.
+    # URL encoding can join several words into one name; only its first letter stays.
     name = found[0].removesuffix("@").removesuffix("%40").lstrip('"')
     return f"{name[:1]}…@"
 
@@ -34,7 +35,7 @@ def _prefix(found: re.Match[str]) -> str:
     try:
         address = ipaddress.IPv6Address(run)
     except ValueError:
-        # An address may stand in the midst of it, so nothing of it stays.
+        # The characters may contain an address, so none of them is kept.
         return "…"
     return str(ipaddress.IPv6Network((address, 48), strict=False))
 

@@ -1,45 +1,55 @@
-"""Time: the clock that a run is given, and how moments and spans are written for people. UTC everywhere."""
+"""The clock of a run, and the text form of moments and durations. All times are UTC."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from ops.core.errors import ConfigError
+
 REQUEST_LIFETIME = timedelta(minutes=30)
-"""From the request to the write: later it may be another emergency."""
+"""Longest time from a request to its write. After that the situation may have changed."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
-"""How far GitHub's clock may be ahead of the runner's."""
+"""Longest time that GitHub's clock may be ahead of the runner's clock."""
 
 
 class Clock(Protocol):
-    """Injected, so that tests and drills need no real waiting."""
+    """A source of time and waiting. Tests and drills inject one that does not wait."""
 
     def now(self) -> datetime:
-        """UTC, aware."""
+        """Return the current time as an aware UTC datetime."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds; only differences mean something."""
+        """Return seconds from an arbitrary start; only differences are meaningful."""
         ...
 
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> None:
+        """Wait for this many seconds."""
+        ...
 
 
 def parse_utc(text: str) -> datetime:
-    """An ISO 8601 moment; one without an offset is taken as UTC. Raises ValueError."""
+    """Parse an ISO 8601 time; without an offset it is UTC.
+
+    Raises:
+        ValueError: the text is not an ISO 8601 time.
+    """
     moment = datetime.fromisoformat(text.strip())
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def format_utc(moment: datetime) -> str:
+    """Format a time for people, such as `2026-11-24 03:12:20 UTC`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def format_rfc3339(moment: datetime) -> str:
-    """For programs: UTC, whole seconds, Z."""
+    """Format a time for programs: RFC 3339 in UTC with whole seconds and Z."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def format_duration(seconds: float) -> str:
-    """Two units at most, the way a person says it: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
+    """Format seconds for people in at most two units: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
     total = int(seconds)
     if total < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{total} s"
@@ -50,3 +60,49 @@ def format_duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(total // 3600, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+DURATION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
+
+
+def parse_duration(text: str) -> float:
+    """Parse a duration such as `500ms`, `10s`, `5m` or `2h`, and return seconds.
+
+    Raises:
+        ValueError: the text is not a duration; the message is for people.
+    """
+    match = DURATION_PATTERN.fullmatch(text)
+    if match is None:
+        raise ValueError("not a duration; write a whole number and ms, s, m or h, such as 500ms or 10m")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def unparse_duration(duration: float) -> str:
+    """Write seconds as `parse_duration` reads them, in the largest unit that divides them: `10m` for 600.0."""
+    milliseconds = round(duration * 1000)
+    for unit, size in _UNITS.items():
+        count, rest = divmod(milliseconds, round(size * 1000))
+        if not rest and count:
+            return f"{count}{unit}"
+    return "0s"
+
+
+def parse_deadline(text: str, now: datetime) -> datetime | None:
+    """Parse an end: a duration from `now` such as `2h`, or an ISO 8601 time. Return None for an empty text.
+
+    Raises:
+        ConfigError: the text is neither, or the time has passed.
+    """
+    if not text:
+        return None
+    try:
+        ahead = re.fullmatch("[0-9]+[a-z]+", text)
+        moment = now + timedelta(seconds=parse_duration(text)) if ahead else parse_utc(text)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f'"{text[:40]}" is not an end', hint="Write a duration or a UTC time, such as 2h or 2026-11-24T05:00Z."
+        ) from None
+    if moment <= now:
+        raise ConfigError(f"{format_utc(moment)} is in the past", hint="Write a later time in UTC.")
+    return moment

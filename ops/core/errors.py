@@ -1,17 +1,18 @@
-"""Every way a run can end badly, as one tree; and the closed lists of decisions and reasons.
+"""The exceptions of a run as one tree, and the closed lists of decisions and reasons.
 
     OpsError
-    ├── ConfigError       2   ops.yml, the command line, a token that is missing or malformed
+    ├── ConfigError       2   wrong ops.yml or command line, or a missing or malformed token
     ├── Refused           3   nothing was changed
-    │   └── SecretsChanged    Cloudflare stops at a version whose secrets have changed since
-    ├── ProviderError     4   the provider refused or failed; the state is known
-    │   ├── NotApplied        a write that was certainly not applied (rate limit, concurrent change)
+    │   ├── SecretsChanged    Cloudflare rejected a version because secrets changed after its upload
+    │   └── LatestNotDeployed Cloudflare rejected a secret edit because the latest upload is not deployed
+    ├── ProviderError     4   the provider rejected the request or failed; the live state is known
+    │   ├── NotApplied        the provider did not apply the write (rate limit, concurrent change)
     │   └── Unclear           a write whose answer was lost or unreadable; the engine re-reads and decides
     ├── UnknownOutcome    5   the state is not known
     └── Interrupted     130   a signal; the timeline is flushed
 
-A message says what is, with the names and numbers the user typed: lower case at the start, no full stop. A hint says
-what to do next: the imperative, full stop at the end. Only `ops/cli` turns one into text and an exit code.
+A message states the problem with the names and values that the user typed. It starts in lower case and has no full
+stop. A hint is an instruction with a full stop. Only `ops/cli` turns an error into text and an exit code.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from ops.core.next_step import SuggestedCommand
 
 
 class Decision(StrEnum):
-    """How a run ended; the word in `result.decision`."""
+    """How a run ended: the value of `decision` in the JSON result."""
 
     RECOVERED = "recovered"
     """Changed, read back, and healthy several times in a row. Before, the service was unhealthy or not seen."""
@@ -54,7 +55,7 @@ _FORMER_NAMES = {
 
 
 def current_decision_name(decision: str) -> str:
-    """Return the name of a decision in a record that may be older than the names of today."""
+    """Return the current name of a decision from a record, which may use a former name."""
     return _FORMER_NAMES.get(decision, decision)
 
 
@@ -72,12 +73,12 @@ EXIT_CODES: dict[Decision, int] = {
 }
 """Exit code by decision. 1 is a bug and 2 a configuration or usage error: neither reaches a decision.
 
-7 is reserved for a service that was healthy after a run and failed again; nothing ends with it yet.
+7 is reserved for a service that became unhealthy again after a healthy run. No run ends with it yet.
 """
 IMPLICIT_DRY_RUN = 9
-"""Exit code of a dry run that nobody requested: no `--yes`, and no terminal to confirm on."""
+"""Exit code of a dry run without `--dry-run`: there was no `--yes` and no terminal to confirm on."""
 EXIT_CODES_BY_URGENCY = (130, 1, 5, 6, 8, 4, 2, 3, 9, 0)
-"""Every exit code of a run, by what is most urgent for people."""
+"""Every exit code of a run, the most urgent for people first."""
 
 
 def exit_code_for(decision: "Decision", reason: str) -> int:
@@ -86,17 +87,17 @@ def exit_code_for(decision: "Decision", reason: str) -> int:
 
 
 def most_urgent_exit_code(codes: Iterable[int]) -> int:
-    """Return the exit code of a command that made several runs: the most urgent of theirs; 0 if it made none."""
+    """Return the most urgent of the exit codes of several runs, or 0 if there was no run."""
     return min(codes, key=EXIT_CODES_BY_URGENCY.index, default=0)
 
 
 def needs_people(decision: str) -> bool:
-    """Whether people must be called after a run that ended so. False for a word that is no decision."""
+    """Return whether people must be called after this decision. False for an unknown word."""
     return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 8}
 
 
 class Reason(StrEnum):
-    """Why a run ended as it did; the word in `result.reason`. The list is closed.
+    """Why a run ended: the value of `reason` in the JSON result. The list is closed.
 
     The text below each reason is its row in docs/reference/results.md.
     """
@@ -254,9 +255,9 @@ class Reason(StrEnum):
 
 
 class OpsError(Exception):
-    """A failure with a next step, which may be something to press.
+    """A failure with a hint and perhaps a suggested command.
 
-    `reason` is from the closed list; `decision` is None where no run was decided.
+    `reason` is from the closed list. `decision` is None if no run made a decision.
     """
 
     decision: ClassVar[Decision | None] = None
@@ -273,7 +274,7 @@ class OpsError(Exception):
 
 
 class ConfigError(OpsError):
-    """Configuration or usage: nothing was changed. `problems` holds every error found, one line each."""
+    """Wrong configuration or usage; nothing was changed. `problems` has one line for each problem found."""
 
     decision = Decision.REFUSED
     exit_code = 2
@@ -286,14 +287,17 @@ class ConfigError(OpsError):
 
 
 class Refused(OpsError):
-    """Stopped before any change."""
+    """The run stopped before any change."""
 
     decision = Decision.REFUSED
     exit_code = EXIT_CODES[Decision.REFUSED]
 
 
 class SecretsChanged(Refused):
-    """Cloudflare refused to deploy a version because secrets changed since; nothing was changed. Names only."""
+    """Cloudflare rejected a version because secrets changed after its upload; nothing was changed.
+
+    `names` holds names of secrets, never their values.
+    """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -302,25 +306,25 @@ class SecretsChanged(Refused):
 
 
 class LatestNotDeployed(Refused):
-    """Cloudflare refused to edit secrets, since the latest upload is not what serves; nothing was changed."""
+    """Cloudflare rejected a secret edit because the latest upload is not deployed; nothing was changed."""
 
     def __init__(self, worker: str) -> None:
         super().__init__(
-            f"the latest upload of {worker} is not what serves, so its secrets cannot be edited",
+            f"the latest version of {worker} is not deployed, so Cloudflare cannot edit its secrets",
             reason=Reason.LATEST_NOT_DEPLOYED,
-            hint="Upload a new version of the one that serves, with the secret changed, and deploy that.",
+            hint="Upload the deployed code again with the changed secret, and deploy that version.",
         )
 
 
 class ProviderError(OpsError):
-    """The provider refused or failed, and what is live is known."""
+    """The provider rejected the request or failed; the live state is known."""
 
     decision = Decision.FAILED
     exit_code = EXIT_CODES[Decision.FAILED]
 
 
 class NotApplied(ProviderError):
-    """The provider said that it did not apply the write. `retry_after` is in seconds, 0 where it named none."""
+    """The provider did not apply the write. `retry_after` is in seconds, 0 if the provider named none."""
 
     def __init__(self, message: str, *, reason: Reason, hint: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message, reason=reason, hint=hint)
@@ -328,18 +332,18 @@ class NotApplied(ProviderError):
 
 
 class UnclearWrite(ProviderError):
-    """A write without a readable answer: it may have been applied. Never the end of a run; the engine re-reads."""
+    """A write without a readable answer: it may have been applied. The engine reads the state and decides."""
 
 
 class UnknownOutcome(OpsError):
-    """A write may or may not have been applied, and reading did not settle it."""
+    """A write may have been applied, and reading the live state did not settle it."""
 
     decision = Decision.UNKNOWN_OUTCOME
     exit_code = EXIT_CODES[Decision.UNKNOWN_OUTCOME]
 
 
 class Interrupted(OpsError):
-    """SIGINT or SIGTERM. Raised between steps only: a write under way is answered first."""
+    """SIGINT or SIGTERM. Raised between steps only: a started write gets its answer first."""
 
     decision = Decision.INTERRUPTED
     exit_code = EXIT_CODES[Decision.INTERRUPTED]

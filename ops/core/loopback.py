@@ -1,4 +1,4 @@
-"""Addresses of this machine, the only ones that may replace Cloudflare and GitHub; and tokens that can be sent."""
+"""Checks of API addresses and tokens: only an address of this machine may replace a real API."""
 
 import ipaddress
 import re
@@ -10,7 +10,7 @@ from ops.core.redaction import Secret
 
 
 def is_loopback(url: str) -> bool:
-    """True for 127.0.0.0/8, ::1 and the name localhost; a URL with user information is never one."""
+    """Return whether the URL's host is 127.0.0.0/8, ::1 or localhost. False for a URL with user information."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -22,21 +22,23 @@ def is_loopback(url: str) -> bool:
 
 
 def uses_one_sandbox(environ: Mapping[str, str]) -> bool:
-    """A sandbox's run does not reach the real GitHub, nor a real one a sandbox's."""
+    """Return whether Cloudflare's and GitHub's API are both real or both of a sandbox."""
     return is_loopback(environ.get("CLOUDFLARE_API_BASE_URL") or "https://-") == is_loopback(
         environ.get("GITHUB_API_URL") or "https://-"
     )
 
 
 def parse_token(name: str, value: str) -> Secret:
-    """The value of the variable `name`. Raises ConfigError.
+    """Return the token that the variable `name` holds.
 
-    Only printable ASCII without spaces can be sent in a header; a pasted smart quote cannot.
+    Raises:
+        ConfigError: it has a space or a character outside printable ASCII, which a header cannot carry.
     """
-    if stray := re.search(r"[^!-~]", value):
+    if invalid := re.search(r"[^!-~]", value):
         raise ConfigError(
-            f"{name} holds a stray character, U+{ord(stray[0]):04X}, at position {stray.start() + 1} of {len(value)}",
+            f"{name} has an invalid character, U+{ord(invalid[0]):04X}, "
+            f"at position {invalid.start() + 1} of {len(value)}",
             reason=Reason.TOKEN_MALFORMED,
-            hint="Copy the token again, alone and without a line break, and set it anew.",
+            hint=f"Copy the token again without spaces or line breaks, and set {name}.",
         )
     return Secret(value)

@@ -1,7 +1,7 @@
-"""Fixed names that several packages share."""
+"""Names of files, Workers and variables that several packages share."""
 
 NEW_PREFIX, OLD_PREFIX = "NEW_", "OLD_"
-"""Before a secret's name: the variable with the value to be set, and that with the one it replaces."""
+"""Prefixes of a secret's name: the variables with its new and its previous value."""
 LIMITS_FILE = "limits.yml"
 MAINTENANCE_WORKER = "ops-maintenance"
-"""The Worker that answers for a service that is off on purpose."""
+"""The Worker that answers for a service in maintenance mode."""

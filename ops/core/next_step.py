@@ -1,4 +1,4 @@
-"""What a person may press next: a command to be pasted, and the same by a button of GitHub Actions."""
+"""Suggested next steps: a command to paste, and the same run as a GitHub Actions button."""
 
 import re
 import shlex
@@ -9,9 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SuggestedCommand:
+    """A command that a person may run next, and the button that does the same."""
+
     command: str
     button: str = ""
-    """Where it is, and what to fill in there."""
+    """Where the button is and how to fill in its fields; empty if there is none."""
 
 
 def shorten_ids(text: str) -> str:
@@ -20,7 +22,10 @@ def shorten_ids(text: str) -> str:
 
 
 def build_command(program: str, runbook: str, options: Mapping[str, Any], *more: str) -> str:
-    """Options without a value are left out, True is a flag, one with many is repeated; `more` comes last, as it is."""
+    """Build a command line.
+
+    Options without a value are omitted, True becomes a flag, and a list repeats its option. `more` comes last.
+    """
     given = [
         f"--{name.replace('_', '-')}" + ("" if options[name] is True else f" {shlex.quote(each)}")
         for name, values in _given(options)
@@ -30,7 +35,7 @@ def build_command(program: str, runbook: str, options: Mapping[str, Any], *more:
 
 
 def describe_button(runbook: str, options: Mapping[str, Any]) -> str:
-    """A button has one field where a command line repeats an option: commas divide it."""
+    """Describe the button of a runbook and its fields. A list becomes one field, separated by commas."""
     given = "; ".join(f"{name} = {','.join(values)}" for name, values in _given(options))
     return f"Actions → {runbook} → Run workflow: {given}"
 
@@ -46,7 +51,7 @@ def button_fields(text: str) -> tuple[str, list[tuple[str, str]]] | None:
 
 
 def build_gh_command(runbook: str, options: Mapping[str, Any]) -> str:
-    """The same button by the command line of GitHub."""
+    """Build the `gh workflow run` command that presses the button."""
     fields = [f"{name}={','.join(values)}" for name, values in _given(options)]
     return " ".join([f"gh workflow run {runbook}.yml", *(f"-f {shlex.quote(field)}" for field in fields)])
 

@@ -1,4 +1,4 @@
-"""Values that probes return: the content of an address, a provider's answer about a key, the state of an object."""
+"""Values that probes return: page content, the verdict on a key, the state of a Durable Object."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,25 +7,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PageContent:
-    """What one address held: equal digests, equal answers."""
+    """Content of one URL. Equal digests mean equal content."""
 
     digest: str = ""
-    """Empty where it could not be read."""
+    """Digest of the answer's body; empty if it could not be read."""
     is_absent: bool = False
-    """Whether it answers 404."""
+    """Whether the answer was 404."""
     error: str = ""
-    """Why it could not be read, for people."""
+    """Why it could not be read, for people; else empty."""
     assets_digest: str = ""
-    """Digest of the hashed assets that the page names; empty if it names none."""
+    """Digest of the hashed assets that the page links to; empty if it links to none."""
     failure_status: int = 0
-    """The status if that is a failure of the server, else 0."""
+    """The HTTP status if it is 5xx, else 0."""
 
     def comparison_digest(self, *, by_assets: bool) -> str:
-        """What is compared: the assets where that is wanted and there are some, else the content."""
+        """Return the digest to compare: of the assets if `by_assets` and there are any, else of the content."""
         return self.assets_digest if by_assets and self.assets_digest else self.digest
 
 
 class KeyVerdict(Enum):
+    """Whether a provider accepts a key."""
+
     ACCEPTED = "accepted"
     REFUSED = "refused"
     UNCLEAR = "unclear"
@@ -33,7 +35,10 @@ class KeyVerdict(Enum):
 
 @dataclass(frozen=True)
 class KeyAnswer:
-    """What a provider says of one key. `text` is ours: no word of the provider's, who may repeat the key."""
+    """A provider's verdict on one key.
+
+    `text` never quotes the provider, whose answer may repeat the key.
+    """
 
     verdict: KeyVerdict
     text: str
@@ -41,18 +46,19 @@ class KeyAnswer:
 
 @dataclass(frozen=True)
 class ObjectObservation:
-    """What an object showed of itself."""
+    """State that a Durable Object reported."""
 
     proof: float | str
-    """A number in memory, which begins at 0 and only grows; or a text that each start makes anew."""
+    """A number in memory that starts at 0 and grows, or a text that each start of the object generates."""
     stored_value: Any
-    """None where ops.yml names nothing in storage."""
+    """The value in storage that a reset must keep; None if ops.yml names none."""
 
 
 def parse_proof(value: Any) -> float | str | None:
-    """None where it can be none."""
+    """Return the value if it can be a proof, else None."""
     return value if is_number(value) or (isinstance(value, str) and value) else None
 
 
 def is_number(value: Any) -> bool:
+    """Return whether the JSON value is a number; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

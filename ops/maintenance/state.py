@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
-from ops.core.clock import parse_utc
-from ops.core.duration import parse_deadline
+from ops.core.clock import parse_deadline, parse_utc
 from ops.core.errors import ConfigError
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"

@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute, Zone
-from ops.core.clock import format_utc, parse_utc
-from ops.core.duration import parse_deadline
+from ops.core.clock import format_utc, parse_deadline, parse_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand

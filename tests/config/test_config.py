@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ops.config import Config, config_schema, parse_config
 from ops.config.strict_yaml import read_yaml
-from ops.core.duration import parse_duration, unparse_duration
+from ops.core.clock import parse_duration, unparse_duration
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest_name, quote_name
 from tests.conftest import REFERENCE

@@ -325,7 +325,7 @@ def test_a_deployment_while_a_person_reads_the_plan_refuses_the_run(world: World
         code = terminal.end()
 
     assert code == 3
-    assert "REFUSED: the world moved since the plan" in terminal.shown
+    assert "REFUSED: the live state changed after the plan" in terminal.shown
     assert "dana@example.com" in terminal.shown
     assert world.writes() == []
 

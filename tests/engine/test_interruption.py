@@ -252,7 +252,7 @@ class FullDisk(RollbackWorker):
 
     name = "full-disk"
 
-    def ending(self, ctx: Context[Params], plan: Plan[Any]) -> NoReturn:
+    def decide_outcome(self, ctx: Context[Params], plan: Plan[Any]) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -109,7 +109,7 @@ def test_a_deployment_between_two_changes_is_compared_and_not_overwritten(shop: 
     outcome = shop.rotate()
 
     assert ended(outcome) == (4, "failed", "world_moved")
-    assert "the world moved since the plan" in outcome.result["message"]
+    assert "the live state changed after the plan" in outcome.result["message"]
     assert "dana@shopdesk.example" in outcome.result["message"]
     assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
     assert shop.sends(STOCK) == 0

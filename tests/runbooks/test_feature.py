@@ -90,7 +90,7 @@ def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_cha
         (["--name", "session-do", "--state", "of"], 'session-do has no state "of"'),
         (["--name", "session", "--state", "off"], 'no switch "session" in ops.yml; did you mean "session-do"?'),
         (["--name", "ai", "--state", "off"], "ai has a runbook of its own"),
-        (["--name", "session-do", "--state", "off", "--until", "soon"], '"soon" is no end'),
+        (["--name", "session-do", "--state", "off", "--until", "soon"], '"soon" is not an end'),
     ],
 )
 def test_what_cannot_be_asked_of_a_switch_is_an_error_before_anything_is_read(

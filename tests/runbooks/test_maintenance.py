@@ -414,8 +414,8 @@ def elsewhere(place: Place) -> Outcome:
         (["--state", "on", "--path", "/%61"], '"/%61" is not a path'),
         (["--state", "on", "--path", "/"], '"/" is not a path'),
         (["--state", "on", "--message", "x" * 301], "the message has 301 characters"),
-        (["--state", "on", "--until", "soon"], '"soon" is no end'),
-        (["--state", "on", "--until", "2001-01-01T00:00Z"], "is over"),
+        (["--state", "on", "--until", "soon"], '"soon" is not an end'),
+        (["--state", "on", "--until", "2001-01-01T00:00Z"], "is in the past"),
         (["--state", "off", "--message", "x"], "`--state off` takes no message"),
     ],
 )

@@ -38,7 +38,7 @@ def test_an_old_node_is_as_good_as_none(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_NODE], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
-    assert ended.stdout.startswith("Node 22 or newer is needed")
+    assert ended.stdout.startswith("Node 22 or newer is missing")
 
 
 def test_the_lock_pins_what_the_manifest_asks_for_by_hash_and_names_no_registry() -> None:

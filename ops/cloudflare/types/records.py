@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.duration import parse_duration
+from ops.core.clock import format_rfc3339, parse_duration, parse_utc
 from ops.core.errors import ConfigError
 
 
