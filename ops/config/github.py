@@ -1,8 +1,10 @@
-"""The operations repository on GitHub, as `ops.yml` describes it for the generated workflows."""
+"""The operations repository on GitHub: its settings in `ops.yml`, and the labels of its issue templates."""
 
-from collections.abc import Mapping
-from typing import Literal
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
+import yaml
 from pydantic import Field
 
 from ops.config.types import ARCHIVE, BRANCH, ConfigModel
@@ -53,3 +55,18 @@ class GitHubConfig(ConfigModel):
     def secret(self, environment: str, name: str) -> str:
         """Return the name of the GitHub secret that a job of that GitHub environment reads for a variable."""
         return name if self.environments or not environment else f"{environment.upper()}_{name}"
+
+
+def read_template_labels(text: str, suffix: str) -> Iterator[str]:
+    """Yield the labels of a template with this file suffix; none if GitHub cannot read the template either."""
+    text = text.removeprefix("\ufeff")
+    if suffix == ".md":
+        front = re.match(r"---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", text, re.DOTALL | re.MULTILINE)
+        text = front[1] if front else ""
+    try:
+        data: Any = yaml.BaseLoader(text).get_single_data()  # reads texts only, so a date or a tag cannot fail
+    except yaml.YAMLError:
+        return
+    found = data.get("labels", []) if isinstance(data, dict) else []
+    listed = found.split(",") if isinstance(found, str) else found if isinstance(found, list) else []
+    yield from (str(label).strip() for label in listed)

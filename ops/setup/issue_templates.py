@@ -3,15 +3,11 @@
 docs.github.com/communities/using-templates-to-encourage-useful-issues-and-pull-requests/syntax-for-issue-forms
 """
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ops.config import Config
 from ops.config.checks import RESERVED_LABELS, STARTS
+from ops.config.github import read_template_labels
 from ops.core.errors import ConfigError
 from ops.core.suggestions import quote_name
 
@@ -27,25 +23,10 @@ def refuse_labels(root: Path, config: Config) -> None:
         f'{path.relative_to(root)}: the label "{quote_name(label)}" starts a recovery for everybody '
         "who opens this form; take it out of the template"
         for path in [*files, *([root / OLD] if (root / OLD).is_file() else [])]
-        for label in _template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
+        for label in read_template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
         if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
     ]
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         hint = "GitHub puts the labels of a template on for everybody, without asking for a permission."
         raise ConfigError(f"issue templates have {count}", hint=hint, problems=tuple(problems))
-
-
-def _template_labels(text: str, suffix: str) -> Iterator[str]:
-    """Yield the labels of a template with this file suffix; none if GitHub cannot read the template either."""
-    text = text.removeprefix("\ufeff")
-    if suffix == ".md":
-        front = re.match(r"---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", text, re.DOTALL | re.MULTILINE)
-        text = front[1] if front else ""
-    try:
-        data: Any = yaml.BaseLoader(text).get_single_data()  # reads texts only, so a date or a tag cannot fail
-    except yaml.YAMLError:
-        return
-    found = data.get("labels", []) if isinstance(data, dict) else []
-    listed = found.split(",") if isinstance(found, str) else found if isinstance(found, list) else []
-    yield from (str(label).strip() for label in listed)
