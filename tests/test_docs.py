@@ -63,7 +63,7 @@ def ways(name: str, config: Config) -> str:
     labels = labels_of(name, config)
     example = next(iter(labels.values()), None)
     given = example.params if example else {}
-    options = [f"--{key} {','.join(v) if isinstance(v, tuple) else v}" for key, v in given.items()]
+    options = [f"--{key} {each}" for key, v in given.items() for each in (v if isinstance(v, tuple) else [v])]
     options = options if example else [" ".join(arguments(runbook.example))]
     environment = example.environment if example else next(iter(config.environments))
     command = " ".join(["./run ops", name, *options, f"--environment {environment}", "--incident 42"])
@@ -149,6 +149,16 @@ def test_a_page_of_the_reference_is_made_from_the_code(page: str, update_golden:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_reference_explains_every_reason(reason: Reason) -> None:
     assert re.search(rf"^\| `{reason}` \| \S.* \|$", (ROOT / "docs/reference/results.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_line_of_prose_has_at_most_120_characters(page: Path) -> None:
+    text = re.sub(r"<!-- drill -->.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of(README).splitlines()) <= 120
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

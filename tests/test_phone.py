@@ -20,6 +20,7 @@ from ops.limits.text import Planned, applied, comment, drift
 from ops.publish.comment import note
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
+from tests.support import team_files
 from tests.support.browser import needs_chromium
 from tests.support.phone import Phone, phone
 from tests.support.prepared_python import RunPython
@@ -72,7 +73,8 @@ TEXTS: dict[str, Callable[[], str]] = {
     "limits-applied": lambda: applied(comment(plan()), "production", LONG, (LONG,)),
     "limits-drift": lambda: drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
     "evidence": lambda: evidence_text(collection(URL)),
-    "readme": (ROOT / "README.md").read_text,
+    "readme": team_files.readme,
+    **{f"how-to/{path.stem}": path.read_text for path in sorted((ROOT / "docs/how-to").glob("*.md"))},
     **{name: path.read_text for name, path in GOLDEN.items()},
 }
 
