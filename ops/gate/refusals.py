@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ops.core import next_step
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
+from ops.core.next_step import SuggestedCommand
 from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.outcomes import Job, Refusal, Request
-from ops.render.markdown import code_span
+from ops.render.markdown import button_text, code_span
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -172,6 +173,8 @@ def placed(refusal: Refusal, **where: Any) -> Refusal:
 
 
 Values = Mapping[str, str]
+BUTTON = "by the button"
+"""How the command is run that is a workflow's button with its fields."""
 
 
 def plain(text: str, values: Values) -> str:
@@ -184,10 +187,14 @@ def comment(*, message: str, hint: str, values: Values, reason: str, commands: M
     lines = [
         f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
         f"**What to do:** {hint.format_map(safe)}",
-        "\n".join(f"- {where}: {code_span(command)}" for where, command in commands.items()),
+        "\n".join(f"- {where}: {_shown(where, command)}" for where, command in commands.items()),
         f"Reason: `{reason}`",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _shown(where: str, command: str) -> str:
+    return button_text(SuggestedCommand("", command), "") if where == BUTTON else code_span(command)
 
 
 def latest(body: str, at: datetime, count: int) -> str:
@@ -201,7 +208,7 @@ def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str
     """The same by other ways: on a laptop, by the button, and by the button from a command line."""
     return {
         "on a laptop": next_step.build_command(program, runbook, options),
-        "by the button": next_step.describe_button(runbook, options),
+        BUTTON: next_step.describe_button(runbook, options),
         "with gh": next_step.build_gh_command(runbook, options),
     }
 

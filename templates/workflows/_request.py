@@ -58,6 +58,23 @@ def inert(text: object) -> str:
     return fence + pad + line + pad + fence
 
 
+def prose(text: object) -> str:
+    """Return somebody's words as prose without effect; an address and what stands between backticks become code."""
+    line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST]
+    parts, at = [], 0
+    for found in re.finditer("`([^`]+)`|https?://[^ `]*[^ `.,:;!?)]", line):
+        parts += [_escape(line[at : found.start()]), inert(found[1] or found[0])]
+        at = found.end()
+    return "".join([*parts, _escape(line[at:])]) or "-"
+
+
+def _escape(text: str) -> str:
+    """Return text in which a space of no width breaks what GitHub looks for after entities are decoded."""
+    broken = re.sub("[@#:](?=[^ ])|www(?=[.])|gh(?=-)", lambda found: found[0] + "\0", text, flags=re.IGNORECASE)
+    escaped = re.sub(r"[^\w \0,;()'\"/%.-]|_|^[-0-9]", lambda found: f"&#{ord(found[0])};", broken)
+    return escaped.replace("\0", "&#8203;")
+
+
 def run_page() -> str:
     """Return the address of this attempt of the workflow's run."""
     page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format_map(os.environ)

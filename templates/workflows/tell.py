@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import calendar
 import hashlib
+import html
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _request import attempt, call, inert, laptop, repository, run_page
+from _request import attempt, call, inert, laptop, prose, repository, run_page
 
 BOT = "github-actions[bot]"
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
@@ -162,7 +163,7 @@ def _rerun(request: Request) -> str:
 
 
 def _refused(request: Request, gate: Any) -> str:
-    why = inert(gate["message"]) if gate.get("message") else "see the [log](" + run_page() + ")"
+    why = prose(gate["message"]) if gate.get("message") else "see the [log](" + run_page() + ")"
     return (
         f"**Refused, and nothing was changed:** {request.title}: {why}\n\n"
         f"{_advice(request, gate.get('hint'))}\n\nReason: {inert(gate['reason'])}"
@@ -187,7 +188,8 @@ def _failed(
         heading = "**Failed before the run began, and nothing was changed:**"
     else:
         heading = "**Failed, and it is not known whether anything was changed:**"
-    why = ", ".join(inert(ended[name]) for name in ("message", "reason") if ended.get(name))
+    said = [prose(ended["message"])] if ended.get("message") else []
+    why = ", ".join([*said, inert(ended["reason"])] if ended.get("reason") else said)
     lines = [f"{heading} {request.title} · {what} · [log]({log})", "**Why:** " + why if why else ""]
     check = "" if "nothing was changed" in heading else look
     if REJECTED in what:
@@ -200,7 +202,7 @@ def _failed(
 
 def _advice(request: Request, hint: Any = "", check: str = "") -> str:
     """`hint`: words of the command, for what went wrong. `check`: words of ours that come before all else."""
-    first = " ".join(filter(None, (check, inert(hint) if hint else "")))
+    first = " ".join(filter(None, (check, prose(hint) if hint else "")))
     again = request.again
     if first and again:
         again = "Then " + again[0].lower() + again[1:]
@@ -401,7 +403,8 @@ def show(text: str) -> None:
     """On the pages of the run, in case nobody can be answered on an issue."""
     first = " ".join(text.partition("**What to do:**")[0].split())
     plain = re.sub(r"[*`]|· \[log\]\(.*?\)", "", first).strip()
-    line = plain.replace("%", "%25").replace("##[", "## [")
+    decoded = html.unescape(plain).replace("\u200b", "")
+    line = "".join(c if c.isprintable() else " " for c in decoded).replace("%", "%25").replace("##[", "## [")
     print("::error title=request::" + line, flush=True)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:

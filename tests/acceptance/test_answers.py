@@ -3,6 +3,7 @@
 A repository of the reference application, a label, and the local runner with the real workflow files.
 """
 
+import html
 import re
 import time
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def finals(world: Stage, number: int) -> list[str]:
 
 def shown(body: str, number: int) -> str:
     """Without what differs from run to run."""
-    text = body.replace(f"--incident {number}`", "--incident N`")
+    text = html.unescape(body).replace("\u200b", "").replace(f"--incident {number}`", "--incident N`")
     text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/(job|attempts)/\d+)?", "LOG", text)
     text = re.sub(r"run=\d+", "run=RUN", re.sub(r"`\d+\.\d-[0-9a-f]{4}`", "`RUN`", text))
     text = re.sub(r"cf-ray \S+\)", "cf-ray RAY)", text)
@@ -92,10 +93,10 @@ def test_a_gate_that_fails_before_its_command_is_answered(world: Stage) -> None:
         f"\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
     assert final(world, issues["broken"]) == (
-        "**Refused, and nothing was changed:** `recover:rollback-api` from `@alice`: `ops.yml has 3 problems; "
+        "**Refused, and nothing was changed:** `recover:rollback-api` from `@alice`: ops.yml has 3 problems; "
         'ops.yml:10 environments: missing; add it; ops.yml:10 environmints: unknown key; did you mean "environments"?; '
-        'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; there is none`\n\n'
-        "**What to do:** ``Correct every line named here, then run `ops config check`.`` Then take the label off if it "
+        'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; there is none\n\n'
+        "**What to do:** Correct every line named here, then run `ops config check`. Then take the label off if it "
         f"is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}\n\n"
         f"Reason: `config_invalid`\n\n{ANSWERED}"
     )
@@ -142,10 +143,10 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
 
     assert final(world, missing) == (
         f"{FAILED} job `recovery-production` failed in step `Recover` · [log](LOG)\n\n"
-        "**Why:** `the token for production is missing: CLOUDFLARE_API_TOKEN is not set`, `token_missing`\n\n"
-        '**What to do:** ``It is a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
+        "**Why:** the token for production is missing: CLOUDFLARE_API_TOKEN is not set, `token_missing`\n\n"
+        '**What to do:** It is a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
         '"Cloudflare Pages: Edit" on this account. On a laptop: `export CLOUDFLARE_API_TOKEN=…`. '
-        "In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` (Settings → Environments).`` "
+        "In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` (Settings → Environments). "
         f"Then p{AGAIN}\n\n{ANSWERED}"
     )
     assert final(world, cancelled) == (

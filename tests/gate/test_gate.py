@@ -266,7 +266,7 @@ def test_403_to_our_own_token_lets_only_the_exactly_listed_pass(job: Job, listed
         none = "ops.yml lists no responders" in job.comments[0]
         assert none or "ask one of the responders: `Alice`." in job.comments[0]
         assert none is (not listed)
-        assert "by the button: `Actions → rollback-worker → Run workflow: service = api; " in job.comments[0]
+        assert "by the button: **rollback-worker** → **Run workflow**: service `api`, " in job.comments[0]
         assert "with gh: `gh workflow run" in job.comments[0]
 
 
