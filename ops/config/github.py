@@ -1,4 +1,4 @@
-"""The operations repository on GitHub: its settings in `ops.yml`, and the labels of its issue templates."""
+"""Settings of the operations repository on GitHub, and labels of its issue templates."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,12 +1,12 @@
-"""Keeping secrets out of everything that leaves the process: one redactor, at the timeline's door and at stderr.
+"""Mask registered secrets in every text that leaves the process.
 
-A registered value is found plain, and escaped as in a URL, a form, JSON, HTML and a shell, each character by itself:
-no two encoders leave the same ones alone. And in base64, base32 and hex, alone or within something longer; with
-every character escaped; with colors, characters of no width, or folded and indented lines inside.
+A value is found plain, and with any of its characters escaped as in a URL, a form, JSON, HTML or a shell: encoders
+differ in the characters that they escape. It is also found in base64, base32 and hex, alone or inside a longer text,
+and with colors, zero-width characters or folded and indented lines inside.
 
-Not covered: a value that is cut, reversed, compressed, encrypted or hashed; two different encodings one inside the
-other, but for percent signs and backslashes; octal escapes; hex with separators; a value spelled letter by letter with
-other characters between; values under six characters.
+Not covered: values that are cut, reversed, compressed, encrypted or hashed; two nested encodings, except repeated
+percent signs and backslashes; octal escapes; hex with separators; letters with other characters between them; values
+shorter than six characters.
 """
 
 import base64
@@ -27,7 +27,7 @@ _ESCAPE = (
 )
 _UNSEEN = r"\x1b\[[0-9;]{0,20}[A-Za-z]|[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|\r?\n[ \t]*"
 ESCAPED = re.compile(f"{_ESCAPE}|(?P<nothing>{_UNSEEN})")
-"""One escape, or a mark that nobody sees: a color, a character of no width, a line that was folded and indented."""
+"""One escape, or an invisible mark: a color, a zero-width character, or a folded line with its indentation."""
 ESCAPES, UNSEEN = re.compile(_ESCAPE), re.compile(_UNSEEN)
 _BEGINS = re.compile(r"[%\\&\x1b\u200b-\u200f\u2060-\u2064\ufeff\u00ad\r\n]")
 _BEGINS_ESCAPE = re.compile(r"[%\\&]")
@@ -35,8 +35,8 @@ _BASES = {"u": 16, "braced": 16, "x": 16, "decimal": 10, "hex": 16}
 
 
 def decoded(text: str) -> bytes | None:
-    """The bytes that the text stands for. None where there is no escape."""
-    if not _BEGINS.search(text) or not ESCAPED.search(text):  # the first is fast, and most texts have none
+    """Return the bytes that the text means, or None if it has no escape."""
+    if not _BEGINS.search(text) or not ESCAPED.search(text):  # the first search is fast, and most texts have no escape
         return None
     if not _BEGINS_ESCAPE.search(text) or not ESCAPES.search(text):  # as in most texts of several lines
         return _encoded(UNSEEN.sub("", text))
@@ -44,7 +44,7 @@ def decoded(text: str) -> bytes | None:
 
 
 def places(text: str) -> list[int]:
-    """Return for each of these bytes where its character or its escape begins in the text; then the text's end."""
+    """Return the start of the character or escape of each decoded byte, then the length of the text."""
     found = list[int]()
     for data, start, is_plain in _pieces(text):
         if is_plain:
@@ -86,14 +86,14 @@ _RARE = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8; a character beyond 16 bits as JSON writes it, as two halves."""
+    """Encode as UTF-8; a character beyond 16 bits becomes two surrogates, as JSON writes it."""
     if not _RARE.search(text):
         return text.encode()
     return b"".join(_half(each) if ord(each) > 0xFFFF else _utf8(each) for each in text)
 
 
 def _units(text: str) -> bytes:
-    """The same, but a half that stands alone is a half, and never a byte that was no text."""
+    """Encode like `_encoded`, but keep a lone surrogate as a surrogate, not as an undecodable byte."""
     return b"".join(_half(each) if ord(each) > 0xFFFF else each.encode("utf-8", "surrogatepass") for each in text)
 
 
@@ -103,13 +103,13 @@ def _half(character: str) -> bytes:
 
 
 def _utf8(character: str) -> bytes:
-    if "\udc80" <= character <= "\udcff":  # a byte of a value that was no text
+    if "\udc80" <= character <= "\udcff":  # a byte of a value that was not UTF-8
         return character.encode("utf-8", "surrogateescape")
     return character.encode("utf-8", "surrogatepass")
 
 
 def spellings(value: str) -> Iterator[bytes]:
-    """Return what is looked for in the bytes: the value in UTF-8, in UTF-8 of its halves, and as JSON escapes it."""
+    """Yield the byte forms to search for: UTF-8, UTF-8 of the surrogates, and as JSON escapes it."""
     yield value.encode("utf-8", "surrogateescape" if value.isascii() or _is_text(value) else "surrogatepass")
     yield _encoded(value)
     yield _units(value)
@@ -120,7 +120,10 @@ def _is_text(value: str) -> bool:
 
 
 def in_other_bases(value: str) -> Iterator[str]:
-    """In hex, and in base32 at each of its five alignments, in lower case; without bits shared at an end."""
+    """Yield the value in hex and in base32 at each of its five alignments, in lower case.
+
+    A base32 character that shares bits with a neighbor is left out.
+    """
     data = value.encode("utf-8", "surrogatepass" if not _is_text(value) else "surrogateescape")
     yield data.hex()
     for before in range(5):
@@ -134,23 +137,24 @@ S = TypeVar("S", str, bytes)
 
 MASK = "***"
 SHORTEST = 6
-"""A shorter value would blot out ordinary words, and is no secret worth the name."""
+"""Fewest characters of a value. A shorter one would mask ordinary words."""
 SHORTEST_OF_URL = 12
-"""The same for a part of an address: it may be a plain word of a path."""
+"""Fewest characters of a part of a URL, which may be a plain word of a path."""
 LONGEST_SPELLING = 24
-"""Characters that one may take: four bytes as `%25F0`, or a number of HTML with its zeros."""
+"""Most characters that an escaped one may take: four bytes as `%25F0`, or an HTML number with zeros."""
 
 LONGEST_REMEMBERED, MOST_REMEMBERED = 500, 2000
-"""Characters of a text, and texts, that the redactor remembers to hold no value."""
+"""Limits of the cache of texts without a value: characters of a text, and number of texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that shows nowhere: not in a repr, a message or a traceback. Only a transport calls `reveal`."""
+    """A secret value that no repr, message or traceback shows. Only a transport calls `reveal`."""
 
     _value: str = field(repr=False)
 
     def reveal(self) -> str:
+        """Return the plain value, for a transport only."""
         return self._value
 
 
@@ -158,7 +162,7 @@ _WITHOUT_TEXT = {int, float, bool, type(None), datetime}
 
 
 class Redactor:
-    """Replaces every registered value in every spelling. Where two overlap, both go."""
+    """Masks every registered value in every spelling. Overlapping values are masked together."""
 
     def __init__(self, *, shortest: int = SHORTEST) -> None:
         self._shortest = shortest
@@ -171,29 +175,30 @@ class Redactor:
         self._clean: set[str] = set()
 
     def add(self, secret: str) -> None:
-        """Also takes the lines of a multi-line value one by one, since logs are read line by line.
+        """Register a secret value.
 
-        And of an address what stands behind the host, which a client's error may show alone.
+        Each line of a multi-line value is registered too, because logs are read line by line. So are the parts of a URL
+        after its host, which an error of an HTTP client may show alone.
         """
         values = {secret, *secret.splitlines(), *_parts_of_address(secret)}
         for value in values | {each.strip() for each in values}:
             if len(value.strip()) >= self._shortest and value not in self._values:
                 forms = (_Form(value), *_in_base64(value))
-                with self._lock:  # another thread may read them, which takes what it finds when it begins
+                with self._lock:  # readers take these collections once and without the lock
                     self._longest = max(self._longest, len(value))
                     self._forms = self._forms | {form.text: form for form in forms}
                     self._lower = self._lower | set(in_other_bases(value))
                     self._bytes = self._bytes | {spelling for form in forms for spelling in spellings(form.text)}
                     self._values = self._values | {value}
-                    self._clean = set()  # last, and another set: who still searches by the former values adds to theirs
+                    self._clean = set()  # last, as a new set: a search with the former values fills the former set
 
     @property
     def reach(self) -> int:
-        """Characters of the longest spelling there may be: so much of a text before a cut decides what is cut."""
+        """Return the length of the longest possible spelling: context needed before a cut of a text."""
         return self._longest * LONGEST_SPELLING
 
     def text(self, text: str) -> str:
-        """Return the text with every value masked. Most texts of a run pass several times, and hold none."""
+        """Return the text with every value masked. Texts without a value are cached, because most recur."""
         clean = self._clean
         if text in clean:
             return text
@@ -205,14 +210,14 @@ class Redactor:
         return _masked(text, spans)
 
     def tail(self, text: str, length: int) -> str:
-        """The last characters, redacted; a secret across the cut goes whole."""
+        """Return the last `length` characters, masked. A secret across the cut is masked as a whole."""
         cut = max(0, len(text) - length)
         spans = self._spans(text)
         cut = next((end for start, end in spans if start < cut < end), cut)
         return _masked(text[cut:], [(start - cut, end - cut) for start, end in spans if start >= cut])
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where something is to be masked, in order, and those that overlap as one."""
+        """Return the ranges to mask, in order; overlapping ranges are joined."""
         if len(text) < self._shortest:  # no spelling is shorter than its value
             return []
         spans: list[tuple[int, int]] = []
@@ -227,7 +232,7 @@ class Redactor:
         return [span for form in self._forms.values() if form.anchor in text for span in form.spans(text)]
 
     def _found_across_lines(self, text: str) -> Iterator[tuple[int, int]]:
-        """`base64` and `fold` break lines wherever they like."""
+        """Find values across line breaks, as `base64` and `fold` insert them."""
         if "\n" in text and (found := list(self._found(text.replace("\n", "").replace("\r", "")))):
             places = [at for at, character in enumerate(text) if character not in "\r\n"]
             yield from ((places[start], places[end - 1] + 1) for start, end in found)
@@ -244,7 +249,7 @@ class Redactor:
             yield from ((at[start], _end(at, end)) for start, end in spans)
 
     def data(self, value: Any) -> Any:
-        """The same for JSON: strings anywhere, keys included."""
+        """Return JSON data with every value masked in all strings, keys included."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -254,7 +259,10 @@ class Redactor:
         return value
 
     def value(self, value: Any) -> Any:
-        """The same for a value of ours, before anything is made of it: a renderer's escapes would hide a secret."""
+        """Return a dataclass, tuple, dict or text with every value masked.
+
+        Call it before rendering: a renderer's escapes could hide a secret.
+        """
         if type(value) in _WITHOUT_TEXT:
             return value
         if isinstance(value, str) and not isinstance(value, Enum):
@@ -272,10 +280,10 @@ class Redactor:
 
 
 class _Form:
-    """One text to be found: nowhere but where its anchor stands, its longest run of characters that nobody escapes."""
+    """One text to find. `anchor`, its longest run of letters and digits, is searched first because it is fast."""
 
     def __init__(self, text: str, *, before: str = "", after: str = "") -> None:
-        """`before` and `after` are patterns for what goes with it."""
+        """`before` and `after` are patterns of neighboring characters that are masked too."""
         self.text = text
         self._around = before, after
         self.anchor = max(re.split(r"[^A-Za-z0-9]+", text), key=len)
@@ -288,14 +296,14 @@ class _Form:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        """Compiled at the first hit: that costs a thousand times what looking for the anchor does."""
+        """Compiled at the first hit, because compiling costs a thousand searches for the anchor."""
         before, after = self._around
         tokens = re.findall(r"\\+|.", self.text, re.DOTALL)
         return re.compile(before + "".join(map(_spelled, tokens)) + after)
 
 
 _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-"""`str.lower` makes some characters longer, and then nothing is in its place."""
+"""ASCII letters only: `str.lower` changes the length of some other characters, and so all positions."""
 
 
 def _places(value: S, text: S) -> Iterator[tuple[int, int]]:
@@ -306,7 +314,7 @@ def _places(value: S, text: S) -> Iterator[tuple[int, int]]:
 
 
 def _end(begins: list[int], end: int) -> int:
-    """Where the character of the last byte ends: where the next one begins."""
+    """Return where the character of the last byte ends, which is where the next one begins."""
     last = begins[end - 1]
     while begins[end] == last:
         end += 1
@@ -314,12 +322,12 @@ def _end(begins: list[int], end: int) -> int:
 
 
 def _spelled(token: str) -> str:
-    """A pattern for one character, or for a run of backslashes, in every escape."""
+    """Return a pattern for one character, or a run of backslashes, in every escape."""
     if re.fullmatch(r"[A-Za-z0-9]", token):
         return token
     if token[0] == "\\":
-        # In JSON twice as many, and four times in JSON within JSON. The longest that fits is the right one, and to
-        # try others would take for ever on a long run.
+        # JSON doubles them, and JSON within JSON has four for each. Only the longest match counts: without the atomic
+        # group, backtracking on a long run would take exponential time.
         escaped = "|".join(rf"\\{{{times * len(token)}}}" for times in (4, 2, 1))
         return f"(?:(?>{escaped})|{_percent(token[0]) * len(token)}|(?:{_numbers(token[0])}){{{len(token)}}})"
     # The character itself last: a `%` is the beginning of its own escape.
@@ -327,7 +335,7 @@ def _spelled(token: str) -> str:
 
 
 def _percent(character: str) -> str:
-    """The bytes in hex, whatever the case; twice encoded, each `%` is `%25`."""
+    """Return a pattern for the percent-encoded bytes, in either case; `%25` is a `%` that was encoded twice."""
     found = character.encode(errors="surrogateescape")
     return "".join(rf"%(?:25)?(?i:{byte:02x})" for byte in found)
 
@@ -364,10 +372,10 @@ _PADDING = "(?:={1,2}|(?:%3[Dd]){1,2})?"
 
 
 def _in_base64(value: str) -> Iterator[_Form]:
-    """What is the same wherever the value begins: after a multiple of three bytes, or of one or two more.
+    """Yield the base64 of the value at each of its three alignments.
 
-    At either end a character may share its bits with a neighbour: it goes too, where there is one. What would be
-    found by chance is left out.
+    A character at either end may share its bits with a neighbor, and is masked too. Forms that are short enough to
+    match by chance are left out.
     """
     data = value.encode(errors="surrogateescape")
     for before in range(3):
@@ -378,7 +386,7 @@ def _in_base64(value: str) -> Iterator[_Form]:
 
 
 def _parts_of_address(value: str) -> Iterator[str]:
-    """What makes an address a secret: path and query, the last step of the path, a password."""
+    """Yield the parts that make a URL secret: path and query, last segment of the path, password."""
     if not re.match(r"https?://", value):
         return
     try:

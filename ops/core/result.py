@@ -1,4 +1,4 @@
-"""What a run says at its end: one value, printed for people and as one JSON line."""
+"""The result of a run: one value, printed for people and as one line of JSON."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ DURATIONS = {
     "trigger_to_verified": EventKind.VERIFIED,
     "total": EventKind.ENDED,
 }
-"""The seconds that a run counts, each to the first event of a kind."""
+"""Name of a duration → kind of the first event that ends it."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """`durations` are seconds, monotonic, None where that point was not reached."""
+    """Result of a run. `durations` are monotonic seconds, or None if the run did not reach that point."""
 
     decision: Decision
     reason: Reason
@@ -40,18 +40,19 @@ class RunResult:
     durations: dict[str, float | None]
     wrote: bool
     outcome: dict[str, list[str]] = field(default_factory=dict)
-    """What became of each change, by its target."""
+    """Targets of the changes, by the keys of OUTCOME_WORDS."""
     hint: str = ""
     suggested_command: SuggestedCommand | None = None
-    """What the hint speaks of, where that is something to press."""
+    """Command that the hint refers to, if any."""
     links: dict[str, str] = field(default_factory=dict)
 
     @property
     def needs_people(self) -> bool:
-        """It did not end well: the contacts are shown, with their availability."""
+        """Whether people must be called; then the contacts are shown."""
         return needs_people(self.decision)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the JSON result of schema 1 (docs/reference/results.md)."""
         return {
             "schema": 1,
             "decision": self.decision.value,
@@ -78,26 +79,28 @@ class RunResult:
 
 
 def measure_durations(first: Callable[[EventKind], float | None], *, is_proved: bool) -> dict[str, float | None]:
-    """From the trigger to the first event of each kind; verified only where it was proved."""
+    """Return seconds from the trigger to each point; "verified" counts only if `is_proved`."""
     return {name: first(kind) if is_proved or kind != EventKind.VERIFIED else None for name, kind in DURATIONS.items()}
 
 
 def duration_label(duration: str) -> str:
-    """What a duration leads to, in words."""
+    """Return the words for the end of a duration, such as "read back"."""
     return duration.removeprefix("trigger_to_").replace("_", " ")
 
 
 def describe_decision(decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool) -> str:
-    """One sentence for the first line of every report. `before` is what the probes said before the run."""
+    """Return the sentence that starts every report. `before` is the verdict before the run."""
     match decision:
         case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proved_claim:
             return plan.proved_claim
         case Decision.NOTHING_TO_DO if plan.proved_claim:
             return f"{plan.summary}; {plan.proved_claim}"
         case Decision.STILL_UNHEALTHY if plan.proved_claim:
-            return f"{'changed' if wrote else 'nothing was changed'}, and this does not hold: {plan.proved_claim}"
+            return (
+                f"{'changed' if wrote else 'nothing was changed'}, but the probes do not confirm: {plan.proved_claim}"
+            )
         case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
-            return "the probes are healthy now; whether they failed before is not known"
+            return "the probes are healthy now; whether they failed before is unknown"
         case Decision.RECOVERED:
             return "the probes failed before and are healthy now"
         case Decision.HEALTHY_AS_BEFORE:
@@ -112,27 +115,27 @@ def describe_decision(decision: Decision, before: Verdict, plan: Plan[Any], *, w
             return f"{_left_alone(plan)}; nothing was changed, and it is unhealthy"
         case _:
             done = "changed" if wrote else _left_alone(plan)
-            return f"{done}; the probes could not tell whether it is healthy: this is no success"
+            return f"{done}; the probes gave no verdict, so this is not a success"
 
 
 def _left_alone(plan: Plan[Any]) -> str:
-    """Why this run sent nothing."""
+    """Return why this run sent no write."""
     return "somebody had made the same change already" if plan.changes else plan.summary
 
 
 def _unhealthy(before: Verdict, plan: Plan[Any]) -> str:
     match before:
         case Verdict.HEALTHY:
-            way = "undo it" if plan.undo else "no command can undo it, since what was live is not known"
+            way = "undo it" if plan.undo else "no command can undo it, because the previous state is unknown"
             return f"unhealthy now, though it was healthy before: {way}"
         case Verdict.UNHEALTHY:
             return "unhealthy as before: it did not help"
         case _:
-            return "unhealthy; whether it was healthy before is not known"
+            return "unhealthy; whether it was healthy before is unknown"
 
 
 def planned_outcome(next_job_message: str, *, requested: bool) -> tuple[Decision, Reason, str]:
-    """The end of a run that only plans: a dry run, unless another job goes on from there."""
+    """Return the outcome of a run that only plans: a dry run, unless another job continues."""
     if next_job_message:
         return Decision.PLANNED, Reason.HANDED_ON, f"planned, and {next_job_message}"
     if not requested:
@@ -141,9 +144,9 @@ def planned_outcome(next_job_message: str, *, requested: bool) -> tuple[Decision
 
 
 def failure_message(error: OpsError, *, unchanged: bool) -> str:
-    """Return the message of an error that ended a run, with "nothing was changed" where that is known.
+    """Return the message of an error that ended a run, with "nothing was changed" if that is known.
 
-    No other text of a run says so: neither a hint nor a message of a runbook.
+    Only this function adds those words: no hint and no message of a runbook has them.
     """
     message = error.message
     if not unchanged:
@@ -152,15 +155,16 @@ def failure_message(error: OpsError, *, unchanged: bool) -> str:
 
 
 def describe_state_after_bug(first: Callable[[EventKind], float | None]) -> str:
-    """What is known of the world where a run ended as nobody foresaw."""
+    """Return what is known about the live state after a bug ended the run."""
     if first(EventKind.WRITTEN) is not None:
-        return "the change was made, and it is not proved that it helped"
+        return "the change was made, but it is not proved that it helped"
     if first(EventKind.WRITING) is not None:
-        return "the change was sent, and it is not known whether it was made"
+        return "the change was sent, but it is unknown whether it was made"
     return "nothing was changed"
 
 
 def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
+    """Return the plan as the JSON result and the event `planned` hold it."""
     if plan is None:
         return None
     return {
@@ -182,11 +186,12 @@ def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
 
 
 def command_to_json(name: str, press: SuggestedCommand | None) -> dict[str, str]:
-    """The command by that name, and beside it the button."""
+    """Return the command under this name, and its button under NAME_button."""
     return {name: press.command if press else "", f"{name}_button": press.button if press else ""}
 
 
 def observation_to_json(observation: ProbeObservation | None) -> dict[str, Any] | None:
+    """Return the probes' results as the JSON result holds them; times are seconds."""
     if observation is None:
         return None
     return {

@@ -1,8 +1,6 @@
-"""The KV values that an application reads, and its answer at /__ops/runtime.
+"""Values that an application reads in KV, and the state that it reports at /__ops/runtime.
 
-See docs/reference/runtime-contract.md.
-
-What the public endpoint answers is an application's: it is parsed in full, or counts as not understood.
+Documented in docs/reference/runtime-contract.md. A report of the application is parsed completely or rejected.
 """
 
 import json
@@ -15,18 +13,18 @@ from typing import Any
 from ops.core.clock import format_rfc3339, parse_utc
 
 CONTRACT_VERSION = 1
-"""Of the values in KV and of the public endpoint."""
+"""Version of the values in KV and of the public endpoint."""
 RUNTIME_PATH = "/__ops/runtime"
 LIMIT_PROBE_PATH = "/__ops/limits/"
 LIMITS_KEY = "ops/limits"
 SWITCH_KEY_PREFIX = "ops/switch/"
 AI_SWITCH, MAINTENANCE_SWITCH = "ai", "maintenance"
-"""The switches whose states the contract fixes."""
+"""Names of the switches whose states the contract defines."""
 
 
 @dataclass(frozen=True)
 class SwitchValue:
-    """The value of one switch. `until` ends it by the Worker's own clock; `review_at` is for people alone."""
+    """Value of a switch in KV. The Worker ends it at `until`; `review_at` only reminds people."""
 
     state: str
     owner: str
@@ -39,20 +37,26 @@ class SwitchValue:
     paths: tuple[str, ...] = ()
 
     def is_over(self, now: datetime) -> bool:
+        """Return whether its end has passed."""
         return self.until is not None and self.until <= now
 
     def to_json(self) -> str:
+        """Return the JSON text that KV stores."""
         moments = {name: _moment(getattr(self, name)) for name in ("since", "until", "review_at")}
         return json.dumps({"version": CONTRACT_VERSION, **asdict(self), **moments}, ensure_ascii=False)
 
 
 def make_revision(run: str, key: str) -> str:
-    """New with each write, and says nothing to whoever sees it."""
+    """Return a short id of one write, from which the run cannot be guessed."""
     return sha256(f"{run} {key}".encode()).hexdigest()[:12]
 
 
 def parse_switch_value(text: str) -> SwitchValue:
-    """Raises ValueError where it is none of ours, or of a version that this program does not know."""
+    """Parse the value of a switch from KV.
+
+    Raises:
+        ValueError: the text is not such a value, or is of a version that this program does not know.
+    """
     value = _object(text)
     try:
         if value["version"] != CONTRACT_VERSION:
@@ -70,21 +74,25 @@ def parse_switch_value(text: str) -> SwitchValue:
             paths=tuple(_text(path) for path in value["paths"]),
         )
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"no value of a switch ({type(error).__name__})") from None
+        raise ValueError(f"not the value of a switch ({type(error).__name__})") from None
 
 
 @dataclass(frozen=True)
 class ReportedLimit:
+    """A limit in effect, as the application reports it."""
+
     limit: int
     period: int
-    """Seconds."""
+    """Period in seconds."""
     key: str
     until: datetime | None = None
-    """When this temporary value ends."""
+    """End of a temporary value; None if it is permanent."""
 
 
 @dataclass(frozen=True)
 class ReportedSwitch:
+    """A switch in effect, as the application reports it."""
+
     state: str
     revision: str | None
     until: datetime | None = None
@@ -92,7 +100,7 @@ class ReportedSwitch:
 
 @dataclass(frozen=True)
 class ProviderOutcomes:
-    """What the application saw of a provider, within `seconds` before it was asked."""
+    """Requests to a provider that succeeded and failed in the last `seconds` of the report."""
 
     ok: int
     failed: int
@@ -100,6 +108,8 @@ class ProviderOutcomes:
 
 @dataclass(frozen=True)
 class ReportedAi:
+    """Order and results of the AI providers, as the application reports them."""
+
     seconds: int
     order: tuple[str, ...]
     outcomes: Mapping[str, ProviderOutcomes]
@@ -107,24 +117,28 @@ class ReportedAi:
 
 @dataclass(frozen=True)
 class RuntimeState:
-    """What is in effect at the location that answered, and at no other."""
+    """Limits and switches in effect at the Cloudflare location that answered."""
 
     worker: str
-    """The version that answered."""
+    """Id of the Worker version that answered."""
     revision: str | None
-    """Of the limits; None: those that the code declares."""
+    """Revision of the limits; None if the limits declared in the code are in effect."""
     limits: Mapping[str, ReportedLimit] = field(default_factory=dict)
     switches: Mapping[str, ReportedSwitch] = field(default_factory=dict)
     ai: ReportedAi | None = None
 
 
 def parse_runtime_state(text: str) -> RuntimeState:
-    """Raises ValueError with what is wrong."""
+    """Parse the answer of /__ops/runtime.
+
+    Raises:
+        ValueError: the answer does not follow this version of the contract; the message says why.
+    """
     document = _object(text)
     try:
         if document["contract"] != CONTRACT_VERSION:
             raise ValueError(
-                f"it follows version {document['contract']} of the contract, and this program knows {CONTRACT_VERSION}"
+                f"it follows version {document['contract']} of the contract, but this program knows {CONTRACT_VERSION}"
             )
         limits, ai = document.get("limits") or {}, document.get("ai")
         return RuntimeState(
@@ -135,7 +149,7 @@ def parse_runtime_state(text: str) -> RuntimeState:
             ai=None if ai is None else _ai(ai),
         )
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"it is no document of the runtime contract ({type(error).__name__})") from None
+        raise ValueError(f"it is not a document of the runtime contract ({type(error).__name__})") from None
 
 
 def _limit(value: Mapping[str, Any]) -> ReportedLimit:
@@ -169,7 +183,7 @@ def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not JSON") from None
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004  one kind of error for whoever asks
+        raise ValueError("it is not a JSON object")  # noqa: TRY004  callers handle one type of error
     return value

@@ -1,4 +1,4 @@
-"""Names that a person typed, in messages: made safe to show, and the known name that was probably meant."""
+"""Names that a person typed: shown safely in messages, with the known name they probably meant."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _SEARCHED = 200
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """The known name that `name` was probably meant to be, or "" when none is near."""
+    """Return the known name closest to `name`, or "" if none is close."""
     import difflib  # here, because only a mistake needs it
 
     plain = {_plain(candidate): candidate for candidate in known}
@@ -19,26 +19,26 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
 
 
 def _beginnings(name: str, known: Iterable[str]) -> list[str]:
-    """Names that begin with what was typed, of three letters or more: prod, production."""
+    """Return the names that start with at least three typed letters, as production starts with prod."""
     typed = _plain(name)
     return [candidate for candidate in known if typed[2:] and _plain(candidate).startswith(typed)]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message: `; did you mean "api"?`, else the names there are.
+    """Return the end of a message: `; did you mean "api"?`, else the known names.
 
-    Of several names that begin as typed, each one is named.
+    If several names start with the typed text, the message lists each of them.
     """
     names = sorted(quote_name(each) for each in known)
     near = _beginnings(name, names) or [nearest_name(name, names)]
     if near[0]:
         meant = " or ".join(f'"{each}"' for each in near[:_MOST])
         return f"; did you mean {meant}?"
-    return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; there is none"
+    return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; none is defined"
 
 
 def quote_name(name: str) -> str:
-    """`name` on one line of at most 60 characters, and hidden where it looks like a secret in the wrong place."""
+    """Return `name` on one line of at most 60 characters, or "(hidden)" if it looks like a secret."""
     if _LIKE_A_SECRET.search(name[:_SEARCHED]):
         return "(hidden)"
     line = name if name.isprintable() else "".join(c if c.isprintable() else "�" for c in name)

@@ -1,4 +1,4 @@
-"""The two clocks: this machine's, and a sandbox's, which a drill or a test may set and which may stand still."""
+"""The clock of this machine, and the clock of a sandbox, which a test may set or stop."""
 
 import json
 import time
@@ -13,10 +13,12 @@ from ops.core.errors import ConfigError, Reason
 from ops.core.loopback import is_loopback
 
 TIMEOUT = 5.0
-"""Seconds for one answer of a sandbox's clock, which is on this machine."""
+"""Seconds to wait for an answer of the sandbox's clock, which runs on this machine."""
 
 
 class SystemClock:
+    """The clock of this machine."""
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 
@@ -28,7 +30,7 @@ class SystemClock:
 
 
 class SandboxClock:
-    """A sandbox's clock. One that stands still is moved on by sleeping, which takes no time, and is read only then."""
+    """The clock of a sandbox, over HTTP. A virtual clock moves only by `sleep`, which takes no real time."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
@@ -37,7 +39,7 @@ class SandboxClock:
             self._is_virtual, self._stands_at = bool(answer["virtual"]), parse_utc(answer["now"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
-                f"the clock of the sandbox cannot be read at {url} ({type(error).__name__})",
+                f"cannot read the sandbox's clock at {url} ({type(error).__name__})",
                 hint="Start `ops sandbox` again and set the variables that it prints.",
             ) from None
 
@@ -54,10 +56,13 @@ class SandboxClock:
             time.sleep(seconds)
 
     def _ask(self, method: str, body: Any = None) -> Any:
-        """On a connection of its own: threads share a clock, and a run asks it once or twice.
+        """Send one request on its own connection, because threads share the clock.
 
-        Raises OSError, and ValueError for another answer than 200 with JSON. An HTTP client would take ten times as
-        long, and a sandbox answers as plainly as it is asked.
+        A raw socket is ten times faster than an HTTP client here.
+
+        Raises:
+            OSError: there is no connection.
+            ValueError: the answer is not 200 with JSON.
         """
         data = json.dumps(body).encode()
         head = f"{method} {self._url.path} HTTP/1.1\r\nhost: {self._url.netloc}\r\nconnection: close\r\n"
@@ -65,20 +70,26 @@ class SandboxClock:
         with create_connection((self._url.hostname, self._url.port or 80), timeout=TIMEOUT) as connection:
             connection.sendall(head.encode() + data)
             with connection.makefile("rb") as answer:
-                said, _, told = answer.read().partition(b"\r\n\r\n")
-        if not said.startswith(b"HTTP/1.1 200 "):
-            raise ValueError(said[:40])
-        return json.loads(told)
+                head_of_answer, _, payload = answer.read().partition(b"\r\n\r\n")
+        if not head_of_answer.startswith(b"HTTP/1.1 200 "):
+            raise ValueError(head_of_answer[:40])
+        return json.loads(payload)
 
 
 def current_time(environ: Mapping[str, str]) -> datetime:
-    """A sandbox's clock counts only beside a sandbox's GitHub: else it would make old events young."""
+    """Return the current UTC time, from the sandbox's clock if OPS_CLOCK_URL is set.
+
+    Raises:
+        ConfigError: GitHub is not the sandbox's. The clock could then make old events look recent.
+    """
     url = environ.get("OPS_CLOCK_URL")
     if not url:
         return SystemClock().now()
     if not is_loopback(url) or not is_loopback(environ.get("GITHUB_API_URL", "")):
-        hint = "Run `unset OPS_CLOCK_URL`: only a sandbox on this machine, GitHub included, has a clock of its own."
+        hint = "Run `unset OPS_CLOCK_URL`: it is only for a sandbox on this machine that includes GitHub."
         raise ConfigError(
-            "OPS_CLOCK_URL is set, and this GitHub is no sandbox's", reason=Reason.NOT_LOOPBACK, hint=hint
+            "OPS_CLOCK_URL is set, but GITHUB_API_URL is not a sandbox on this machine",
+            reason=Reason.NOT_LOOPBACK,
+            hint=hint,
         )
     return SandboxClock(url).now()

@@ -1,4 +1,4 @@
-"""Calls beside each other, in daemon threads: a read that hangs must not hold up the end of an interrupted run."""
+"""Run calls in daemon threads, so that a hanging read cannot delay the end of an interrupted run."""
 
 import _thread
 import threading
@@ -13,12 +13,13 @@ T = TypeVar("T")
 
 
 def start_call(call: Callable[[], T]) -> Future[T]:
+    """Start the call in a daemon thread, and return its future."""
     future: Future[T] = Future()
 
     def fulfil() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001  it is raised again where the result is asked for
+        except BaseException as error:  # noqa: BLE001  `result()` raises it again
             future.set_exception(error)
 
     run_in_background(fulfil)
@@ -26,11 +27,11 @@ def start_call(call: Callable[[], T]) -> Future[T]:
 
 
 def run_in_background(work: Callable[[], None]) -> None:
-    """Call `work` in a daemon thread: in one that has ended its work, or in a new one, which takes longer.
+    """Call `work` in an idle daemon thread, or in a new one, which takes longer.
 
-    Not by `threading.Thread`, and without a lock: a signal may raise in between. Within `Thread.start` that leaves its
-    books half written, and the thread then ends with a KeyError (CPython 3.11, `Thread.start` and
-    `Thread._bootstrap_inner`). Here one thread less is used again.
+    It uses neither `threading.Thread` nor a lock, because a signal may raise an exception at any point. Inside
+    `Thread.start` that leaves incomplete state, and the thread ends with a KeyError (CPython 3.11, `Thread.start` and
+    `Thread._bootstrap_inner`). Here the worst case is one idle thread that is not used again.
     """
     try:
         _IDLE.get_nowait()
@@ -41,34 +42,37 @@ def run_in_background(work: Callable[[], None]) -> None:
 
 
 _IDLE: SimpleQueue[None] = SimpleQueue()
-"""One entry for each thread that waits for work."""
+"""One entry per thread that waits for work."""
 _WORK: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
 
 def _work(work: Callable[[], None]) -> None:
     while True:
         work()
-        del work  # and all that it holds
+        del work  # frees everything that it references
         _IDLE.put(None)
         work = _WORK.get()
 
 
 def run_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """All results in order, or the first error in order. The caller bounds how many."""
+    """Run the calls in parallel and return their results in order, or raise the first error in order.
+
+    Each call gets a thread: the caller limits their number.
+    """
     if len(calls) == 1:
         return [calls[0]()]
     return [future.result() for future in [start_call(call) for call in calls]]
 
 
 def run_parallel_mixed(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Do the same for calls whose results have different types."""
+    """Run calls with different result types in parallel, like `run_parallel`."""
     return run_parallel(calls)
 
 
 class CallTracker:
-    """Ends what several threads share: at once, or where a call of theirs still goes on, with the last of them.
+    """Closes a resource that threads share, at once or after the last call that still uses it.
 
-    A pool that is closed while a thread connects would leave that connection open.
+    Closing a connection pool while a thread connects would leak that connection.
     """
 
     def __init__(self, end: Callable[[], None]) -> None:
@@ -79,6 +83,7 @@ class CallTracker:
 
     @contextmanager
     def call(self) -> Iterator[None]:
+        """Mark the resource as used inside the block. Raises RuntimeError after `close`."""
         with self._lock:
             if self._closing:
                 raise RuntimeError("the run has ended")
@@ -93,6 +98,7 @@ class CallTracker:
                 self._end()
 
     def close(self) -> None:
+        """Close the resource now, or let the last call close it."""
         with self._lock:
             self._closing = True
             idle = not self._calls
@@ -101,13 +107,14 @@ class CallTracker:
 
 
 class TimeBudget:
-    """Real seconds that several waits share, counted from the first of them."""
+    """Real seconds that several waits share, counted from the first call of `rest`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: float | None = None
 
     def rest(self) -> float:
+        """Return the seconds that are left, at least 0."""
         now = time.monotonic()
         if self._until is None:
             self._until = now + self._seconds

@@ -1,4 +1,4 @@
-"""The timeline: what happened and when, each event with UTC and monotonic time, redacted before anybody sees it."""
+"""The timeline of a run: redacted events with UTC and monotonic time, delivered to sinks."""
 
 import json
 import threading
@@ -15,6 +15,8 @@ from ops.core.redaction import Redactor
 
 
 class EventKind(StrEnum):
+    """Kinds of run events; persisted in timelines and records."""
+
     REQUESTED = "requested"
     PLANNED = "planned"
     PROBED = "probed"
@@ -32,7 +34,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True)
 class RunEvent:
-    """`seconds` is monotonic, since the trigger; `at` is UTC by this machine's clock."""
+    """One event of a run. `at` is UTC by this machine's clock; `seconds` are monotonic, since the trigger."""
 
     number: int
     at: datetime
@@ -57,12 +59,17 @@ class RunEvent:
 
 
 def to_json_line(data: Mapping[str, Any]) -> str:
-    """JSON on one line; `##[`, which a job's log on GitHub takes for a command wherever it stands, is escaped in it."""
+    """Return JSON on one line, with `##[` escaped: a job log on GitHub reads it as a command at any position."""
     return json.dumps(data, ensure_ascii=False).replace("##[", "##\\u005b")
 
 
 def event_from_json(data: Mapping[str, Any]) -> RunEvent:
-    """The reverse of `to_json`, also of an older program. Raises KeyError and ValueError on anything else."""
+    """Return the event that `to_json` of this or an older program wrote.
+
+    Raises:
+        KeyError: a key is missing.
+        ValueError: a value is not valid.
+    """
     kind, text = EventKind(data["kind"]), str(data["text"])
     return RunEvent(
         number=int(data["number"]),
@@ -78,7 +85,7 @@ EventSink = Callable[[RunEvent], None]
 
 
 class Timeline:
-    """Appends events and hands each to the sinks. A sink that fails becomes an event and is not asked again."""
+    """Records events and passes each to the sinks. A failing sink becomes a warning and is removed."""
 
     def __init__(
         self,
@@ -89,9 +96,9 @@ class Timeline:
         lead: float = 0.0,
         unbroken: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`lead`: seconds that had passed since the trigger when the timeline began.
+        """`lead` is the time in seconds from the trigger to now.
 
-        `unbroken` is entered around each event, so that a signal does not leave half a record.
+        `unbroken` wraps each event, so that a signal cannot leave an incomplete record.
         """
         self._clock = clock
         self._redactor = redactor
@@ -102,6 +109,7 @@ class Timeline:
         self.events: list[RunEvent] = []
 
     def record(self, kind: EventKind, text: str, **data: Any) -> RunEvent:
+        """Append a redacted event, pass it to the sinks, and return it."""
         with self._unbroken(), self._lock:
             event = RunEvent(
                 number=len(self.events) + 1,
@@ -121,8 +129,10 @@ class Timeline:
             sink(event)
         except Exception as error:  # noqa: BLE001  the record must not stop a recovery
             self._sinks.remove(sink)
-            self.record(EventKind.WARNING, f"the record is kept elsewhere only: a sink failed ({type(error).__name__})")
+            self.record(
+                EventKind.WARNING, f"one copy of the timeline is incomplete: a sink failed ({type(error).__name__})"
+            )
 
     def first(self, kind: EventKind) -> float | None:
-        """Seconds from the beginning to the first event of this kind; None where there is none."""
+        """Return the seconds from the trigger to the first event of this kind; None if there is none."""
         return next((event.seconds for event in self.events if event.kind == kind), None)

@@ -1,6 +1,6 @@
-"""Verdicts: healthy, unhealthy, inconclusive; and what the verdicts before and after a run say together.
+"""Probe results and their verdicts, and the decision that verdicts before and after a run give.
 
-No data is inconclusive, and inconclusive is never taken for healthy.
+Missing data is inconclusive, and inconclusive never counts as healthy.
 """
 
 from collections.abc import Iterable
@@ -11,13 +11,15 @@ from ops.core.errors import Decision, Reason
 
 
 class Verdict(StrEnum):
+    """Verdict of a probe or of a set of probes."""
+
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
     INCONCLUSIVE = "inconclusive"
 
 
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """Unhealthy outweighs inconclusive, which outweighs healthy. Nothing at all is inconclusive."""
+    """Return the worst verdict: unhealthy, then inconclusive, then healthy. No verdict is inconclusive."""
     found = set(verdicts)
     if Verdict.UNHEALTHY in found:
         return Verdict.UNHEALTHY
@@ -29,18 +31,21 @@ REPORTED_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets
 
 @dataclass(frozen=True)
 class MaintenanceCheck:
-    """Where ops-maintenance has to answer as `run` left it (nothing: as any run did), or must not answer at all."""
+    """A URL that must answer with the maintenance page, or must not.
+
+    `run` is the run that must have set the page; empty: any run.
+    """
 
     url: str
     way: str = ""
-    """What is special in how it is asked, in words."""
+    """How the request differs from a plain one, in words; empty for a plain one."""
     is_off: bool = True
     run: str = ""
 
 
 @dataclass(frozen=True)
 class RateLimitCheck:
-    """A limit that is asked for until it refuses; `mark` is new with each run, and chooses where it counts."""
+    """A rate limit to test with requests until it refuses. `mark` is unique per run: the key that it counts by."""
 
     name: str
     limit: int
@@ -49,18 +54,18 @@ class RateLimitCheck:
 
 @dataclass(frozen=True)
 class Assertion:
-    """One thing that a probe looked at: what was wanted, and what came."""
+    """One check of a probe, with the expected and the received value in `detail`."""
 
     name: str
     verdict: Verdict
     detail: str
     hint: str = ""
-    """What to do so that the probe can tell, for people."""
+    """Instruction that lets the probe give a verdict; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """One answer to one probe."""
+    """Result of one probe in one round; `seconds` is the duration of its requests."""
 
     probe: str
     verdict: Verdict
@@ -70,16 +75,16 @@ class ProbeResult:
 
     @property
     def detail(self) -> str:
-        """What explains the verdict, in one line; for a healthy probe what it proved and what stayed open."""
-        telling = [a for a in self.assertions if a.verdict == self.verdict != Verdict.HEALTHY]
-        if not telling:
-            telling = [a for a in self.assertions if a.name in REPORTED_WHEN_HEALTHY or a.verdict != Verdict.HEALTHY]
-        return "; ".join(f"{a.name} {a.detail}" for a in telling)
+        """Return the reason of the verdict in one line; for a healthy probe also its inconclusive checks."""
+        reasons = [a for a in self.assertions if a.verdict == self.verdict != Verdict.HEALTHY]
+        if not reasons:
+            reasons = [a for a in self.assertions if a.name in REPORTED_WHEN_HEALTHY or a.verdict != Verdict.HEALTHY]
+        return "; ".join(f"{a.name} {a.detail}" for a in reasons)
 
 
 @dataclass(frozen=True)
 class ProbeObservation:
-    """What a set of probes said at one time, or until N rounds in a row agreed."""
+    """Results of a set of probes: of one round, or of the last of several rounds."""
 
     verdict: Verdict
     results: tuple[ProbeResult, ...] = ()
@@ -88,11 +93,12 @@ class ProbeObservation:
 
     @property
     def hint(self) -> str:
-        """What to do so that the probes can tell; nothing if no assertion has a hint."""
+        """Return the first hint of an assertion; empty if there is none."""
         return next((a.hint for result in self.results for a in result.assertions if a.hint), "")
 
     @property
     def detail(self) -> str:
+        """Return all results in one line."""
         said = [f"{result.probe} {result.verdict}: {result.detail}" for result in self.results]
         return "; ".join(said or self.notes or ["no probe is configured"])
 
@@ -101,7 +107,7 @@ NO_OBSERVATION = ProbeObservation(Verdict.INCONCLUSIVE, notes=("no probe answere
 
 
 def decide_by_verdicts(before: Verdict, *, wrote: bool, after: Verdict) -> tuple[Decision, Reason]:
-    """The whole truth table of a run that ended without an error."""
+    """Return the decision of a run without errors, from the verdicts before and after it."""
     if after == Verdict.UNHEALTHY:
         return Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY
     if after == Verdict.INCONCLUSIVE:

@@ -1,4 +1,4 @@
-"""What may write only while somebody holds it open."""
+"""Guards that let a client write only inside `with client.writing():`."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,7 +8,7 @@ D = TypeVar("D", bound="WriteGuard")
 
 
 class WriteGuard:
-    """A client of something that can be written to. Only the engine opens it, around the one write of a change."""
+    """Base of clients that can write. Only the engine enters `writing`, around the write of one change."""
 
     _may_write = False
 
@@ -23,7 +23,7 @@ class WriteGuard:
 
 
 class WriteGuards:
-    """Those of one run, opened and closed together. One may be made on its first use, while the others are open."""
+    """All write guards of a run, opened together. A client that is made while they are open is opened too."""
 
     def __init__(self) -> None:
         self._all: list[WriteGuard] = []

@@ -32,10 +32,10 @@ contacts:
 
 WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
     (UNHEALTHY, HEALTHY): (0, "recovered", "verified", "failed before and are healthy now"),
-    (INCONCLUSIVE, HEALTHY): (0, "recovered", "not_seen_failing", "whether they failed before is not known"),
+    (INCONCLUSIVE, HEALTHY): (0, "recovered", "not_seen_failing", "whether they failed before is unknown"),
     (HEALTHY, HEALTHY): (0, "healthy_as_before", "verified", "this may be the wrong service"),
     (UNHEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "unhealthy as before: it did not help"),
-    (INCONCLUSIVE, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "whether it was healthy before is not known"),
+    (INCONCLUSIVE, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "whether it was healthy before is unknown"),
     (HEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "now, though it was healthy before: undo it"),
     (UNHEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "changed; the probes could not tell"),
     (INCONCLUSIVE, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is no success"),
@@ -45,7 +45,7 @@ WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
 WROTE_NOTHING: dict[str, tuple[int, str, str]] = {
     HEALTHY: (0, "nothing_to_do", "the probes are healthy"),
     UNHEALTHY: (6, "still_unhealthy", "; nothing was changed, and it is unhealthy"),
-    INCONCLUSIVE: (8, "no_evidence", "; the probes could not tell whether it is healthy: this is no success"),
+    INCONCLUSIVE: (8, "no_evidence", "; the probes gave no verdict, so this is not a success"),
 }
 
 

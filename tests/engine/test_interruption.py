@@ -266,7 +266,7 @@ def test_a_disk_that_fills_up_after_the_write_does_not_hide_the_change(world: Wo
 
     assert world.live == {releases.good: 100}
     assert outcome.code == 1
-    assert "the change was made, and it is not proved that it helped" in outcome.err
+    assert "the change was made, but it is not proved that it helped" in outcome.err
     assert "nothing was changed" not in outcome.err
 
 

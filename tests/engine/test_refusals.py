@@ -225,7 +225,7 @@ def test_a_sandbox_that_is_gone_is_no_bug(world: World, releases: Releases) -> N
     outcome = world.rollback(OPS_CLOCK_URL=gone)
 
     assert outcome.code == 2
-    assert "the clock of the sandbox cannot be read" in refused(world, outcome)["message"]
+    assert "cannot read the sandbox's clock" in refused(world, outcome)["message"]
 
 
 # ops.yml

@@ -215,7 +215,7 @@ def test_what_never_shows_is_not_proved(place: Switches) -> None:
     outcome = place.feature("off")
 
     assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
-    assert outcome.result["message"].startswith("changed, and this does not hold: session-do is off")
+    assert outcome.result["message"].startswith("changed, but the probes do not confirm: session-do is off")
 
 
 HOSTILE = ["\u202eevil\n::set-output name=x::y", "<script>alert(1)</script>", "`rm -rf /` | x", "x" * 5000]
