@@ -284,6 +284,10 @@ class Comments(NamedTuple):
     body: str = ""
     """Of that one."""
 
+    @property
+    def is_planned(self) -> bool:
+        return bool(read_record(self.body).get("decision"))
+
 
 def mark(kind: str) -> str:
     return "<!-- backout:" + kind + " run=" + os.environ["GITHUB_RUN_ID"] + " attempt=" + attempt() + " -->"
@@ -307,7 +311,7 @@ def read_comments(request: Request, kind: str) -> Comments:
             if mark(kind) in lines:
                 is_answered = True
             elif kind == "answered" and _is_of_run(record):
-                is_open = record["source"] == "run" and record["part"] == 1 and not record["decision"]
+                is_open = record["source"] == "run" and record["part"] == 1 and record["decision"] in {"", "planned"}
                 if is_open:
                     unfinished, body = int(one["id"]), one["body"]
                 else:
@@ -366,12 +370,14 @@ def answer(request: Request, failure: Failure) -> str:
         if not found.is_answered:
             call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
         return failure.text
-    if found.is_answered or failure.is_answered:
+    # A plan is the end of a dry run. Else a later job goes on, such as that of a build.
+    is_over = found.is_planned and failure.has_run
+    if found.is_answered or failure.is_answered or is_over:
         if found.waiting:
             call("DELETE", comments + str(found.waiting), SECONDS)
         return ""
     if found.unfinished:
-        text = failure.stopped or failure.text
+        text = failure.text if found.is_planned else failure.stopped or failure.text
         call("PATCH", comments + str(found.unfinished), SECONDS, {"body": above(text, found.body)})
         return text
     if found.waiting:

@@ -254,6 +254,35 @@ def test_a_run_that_ended_and_could_not_say_so_is_told_in_its_comment(answered: 
     assert "#### Last report of the run: Writing" in body
 
 
+def planned(answered: Answered, **acting: Any) -> str:
+    """Redeploy-pages: the first job planned and said that the workflow goes on, and the build failed."""
+    (comment,) = answered.github.issue(answered.workflow.incident).comments
+    comment.body = embed_record(
+        "### Planned\n\nIt goes on.\n", RunRecord(run=f"{answered.run}.1-00ab", decision="planned")
+    )
+    answered.job("build-production", "failure", "success", "success", "failure")
+    needs = {"gate": GONE, "fetch-production": {"result": "success", "outputs": {}}, "build-production": FAILED}
+    answered.tell(needs={**needs, "recovery-production": {**SKIPPED, **acting}}, ACTING="recovery-production")
+    (body,) = answered.workflow.bodies
+    return body
+
+
+def test_a_build_that_failed_after_the_plan_is_told_above_the_plan(answered: Answered) -> None:
+    body = planned(answered)
+
+    said, _, last = body.partition("\n\n#### Last report of the run: ")
+    assert said.startswith("**Failed before the run began, and nothing was changed:** `recover:api` from `@alice`")
+    assert "job `build-production` failed in step `Set up ops`" in said
+    assert last.startswith("Planned\n\nIt goes on.\n")
+    assert not is_edited(body)
+
+
+def test_a_run_that_was_to_plan_alone_has_ended(answered: Answered) -> None:
+    acting = {"result": "success", "outputs": {"run": f"{answered.run}.1-00ab", "decision": "planned"}}
+
+    assert planned(answered, **acting).startswith("### Planned")
+
+
 def test_nothing_that_failed_is_nothing_to_tell(answered: Answered) -> None:
     before = len(answered.github.requests)
 
