@@ -93,12 +93,12 @@ Use this when requests reach a Worker by its workers.dev address. It takes about
 <!-- ways: ./run pytest tests/test_docs.py --update-golden -->
 <!-- /ways -->
 
-## What happens
+## How it works
 
 1. Backout reads whether the address is on.
 2. It turns the address off, reads it back, and probes the service.
 
-## What it does not undo
+## Not undone
 
 The undo is the dashboard.
 """
