@@ -17,7 +17,7 @@ from ops.gate import refusals
 from ops.limits.diff import compare
 from ops.limits.file import Limit
 from ops.limits.text import Planned, applied, comment, drift
-from ops.publish.comment import note
+from ops.publish.comment import render_note
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
 from tests.support import team_files
@@ -67,7 +67,7 @@ def plan() -> Planned:
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
-    "note": lambda: note(NOW, LONG, RunRecord("note-1", source="note")),
+    "note": lambda: render_note(NOW, LONG, RunRecord("note-1", source="note")),
     "limits": lambda: comment(plan(), log=LOG),
     "limits-invalid": lambda: comment(Planned(None, "main", "the pull request", "production", problems=(LONG,))),
     "limits-applied": lambda: applied(comment(plan()), "production", LONG, (LONG,)),

@@ -34,7 +34,7 @@ from ops.engine.signals import SignalHandler
 from ops.github import actions, permissions
 from ops.github.secrets import EnvironmentSecrets
 from ops.probes.runner import ProbeRunner
-from ops.publish import LOCAL_USER, Telling
+from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ops.config.probes import Probe
     from ops.config.types import Contact
     from ops.github.committed_file import CommittedFile
-    from ops.github.pulls import Pulls
-    from ops.github.reviews import Review
+    from ops.github.pulls import PullRequests
+    from ops.github.reviews import EnvironmentReview
     from ops.site_build import SiteBuilder
 
 RUNS = Path(".ops", "runs")
@@ -73,7 +73,7 @@ class RunRequest:
     """Id of the comment on the incident in which the run goes on."""
     ends_by: datetime | None = None
     """Until when a job of the same workflow run may end what this run begins."""
-    review: "Review | None" = None
+    review: "EnvironmentReview | None" = None
     """The approval of a reviewer, where ops.yml demands one."""
 
 
@@ -127,7 +127,7 @@ def run(
         record = folder / RUNS / run_id
         session.client  # noqa: B018  a token that is missing ends the run here, before its first event
         incident, comment = request.incident, request.comment
-        telling = Telling(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
+        telling = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
         published = telling.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run)
         sinks = (_appending(record), sink, *published)
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
@@ -182,7 +182,7 @@ def make_site(
     def exposed(application: str) -> str:
         from ops.github import environments
 
-        return environments.exposed(environ, redactor, application)
+        return environments.source_exposure(environ, redactor, application)
 
     return SiteBuilder(
         environ,
@@ -208,10 +208,10 @@ class _Repository:
         )  # masks an App's key
 
     @functools.cached_property
-    def pulls(self) -> "Pulls":
-        from ops.github.pulls import Pulls
+    def pulls(self) -> "PullRequests":
+        from ops.github.pulls import PullRequests
 
-        pulls = self._write_guards.add(Pulls.of(self._environ, self._redactor))
+        pulls = self._write_guards.add(PullRequests.of(self._environ, self._redactor))
         self._ending.callback(pulls.close)
         return pulls
 
@@ -246,7 +246,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     names |= durable_object_token_names(config)
     for name in names | config.login_variables:
         redactor.add(environ.get(name, ""))
-        actions.mask(environ, environ.get(name, ""))
+        actions.mask_command(environ, environ.get(name, ""))
     return names
 
 
@@ -290,7 +290,7 @@ def _record_request(
     asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {asked} in {request.environment} ({_requester(request, environ)})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
-    if log := actions.links(environ, None).get("run"):
+    if log := actions.run_links(environ, None).get("run"):
         what["log"] = log
     timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
     if request.permission == permissions.UNCHECKED:

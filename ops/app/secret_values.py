@@ -35,5 +35,5 @@ class ProcessSecretValues:
         """By the machine's own source of randomness. It is masked before anybody has it."""
         made = "".join(secrets.choice(alphabet) for _ in range(length))
         self._redactor.add(made)
-        actions.mask(self._environ, made)
+        actions.mask_command(self._environ, made)
         return Secret(made)

@@ -219,10 +219,10 @@ class DrillCommand(click.Command):
     """Its help names every drill, and each edge and trigger that one does not support."""
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from ops.drills import lacks, names
+        from ops.drills import names, unsupported
         from ops.drills.support import exceptions
 
-        rows = [(name, "; ".join(exceptions(lacks(name))) or "every edge and trigger") for name in names()]
+        rows = [(name, "; ".join(exceptions(unsupported(name))) or "every edge and trigger") for name in names()]
         with formatter.section("Drills"):
             formatter.write_dl(rows)
 

@@ -26,7 +26,7 @@ from ops.github import actions
 from ops.render import terminal
 
 if TYPE_CHECKING:
-    from ops.github.reviews import Review
+    from ops.github.reviews import EnvironmentReview
 
 PROBE_WAIT_WHEN_ASKING = 3.0
 """Seconds: a person who is asked has a right to see what the probes say."""
@@ -164,7 +164,7 @@ def run(
     requested_by: str = "",
     comment: int | None = None,
     ends_by: datetime | None = None,
-    review: "Review | None" = None,
+    review: "EnvironmentReview | None" = None,
 ) -> int:
     from ops.app import run as app
 
@@ -231,7 +231,7 @@ def _outputs(result: RunResult, ends_by: datetime | None) -> dict[str, str]:
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
     """All that a run shows to people passes here: in a job of GitHub Actions none of it is a command."""
-    _print(actions.logged(os.environ, text), err=err, **style)
+    _print(actions.log_text(os.environ, text), err=err, **style)
 
 
 def say_json(data: Mapping[str, Any]) -> None:
@@ -372,8 +372,8 @@ def _json_event(event: RunEvent) -> None:
 
 def text_event(event: RunEvent) -> None:
     """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
-    line = actions.logged(os.environ, terminal.format_event(event))
-    _print(actions.folded(line, event.to_line()) if actions.is_job(os.environ) else line)
+    line = actions.log_text(os.environ, terminal.format_event(event))
+    _print(actions.fold_log(line, event.to_line()) if actions.is_job(os.environ) else line)
 
 
 def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:

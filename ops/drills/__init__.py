@@ -36,7 +36,7 @@ from ops.drills import (
     status_check,
 )
 from ops.drills.command import UNREACHED, OnEvent, Say
-from ops.drills.support import Edge, Support, Trigger
+from ops.drills.support import DrillSupport, Edge, Trigger
 from ops.probes.http import ProbeClient
 from ops.probes.runner import ProbeRunner, ProbeSet
 from ops.tools import node, process
@@ -67,7 +67,7 @@ class Drill:
     github_fails: str | None = None
 
 
-DRILLS: Mapping[str, scenario_release.Kind] = {
+DRILLS: Mapping[str, scenario_release.Scenario] = {
     "rollback-worker": scenario_release.WORKER,
     "rollback-pages": scenario_release.SITE,
     "redeploy-pages": scenario_release.COMMITS,
@@ -101,18 +101,18 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     return _run(name, drill, config, say, on_event)
 
 
-def support(name: str, drill: Drill, config: "Config") -> Support:
+def support(name: str, drill: Drill, config: "Config") -> DrillSupport:
     """Return what the drill of that name supports there. Raises ConfigError: ops.yml has no such service."""
     if name == scenario_limits.NAME:
-        return Support(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
+        return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
     kind = _kind(name, drill.edge)
     service = _service(config.environment(drill.environment), drill.service, kind.name)
     named = {"service": service.name} if kind.names_service else {}
     runs = tuple({**named, **params} for params in (kind.params, *kind.params_later))
-    return Support(name, kind.lacks, kind.runbook or name, drill.environment, runs)
+    return DrillSupport(name, kind.lacks, kind.runbook or name, drill.environment, runs)
 
 
-def lacks(name: str) -> Mapping[str, str]:
+def unsupported(name: str) -> Mapping[str, str]:
     """Edge or trigger that the drill does not support → the reason."""
     return DRILLS[name].lacks if name in DRILLS else {}
 
@@ -131,7 +131,7 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
         Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox,
     ):
         own = Path(scratch)
-        account = f"{drill.environment} in {_shown(drill.config)}"
+        account = f"{drill.environment} in {_display_path(drill.config)}"
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {account}")
         with _back_in_time(sandbox, GOOD_AGO):
             kind.prepare(sandbox, environment, service)
@@ -150,8 +150,8 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
             return _score(name, drill, config, _not_broken(seen))
         token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
         given = {**passes, **kind.environ(own)}
-        person = next(iter(config.responders), command.Place.responder)
-        place = command.Place(
+        person = next(iter(config.responders), command.DrillWorld.responder)
+        place = command.DrillWorld(
             sandbox, drill.config, runbook, service.name, environment, given, token, kind.names_service, person
         )
         incident = _incident(place, drill, say)
@@ -160,21 +160,21 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
         if kind.run is None and incident is not None:
             serves = next((which for which, what in live.items() if kind.live(sandbox, service) == what), "no known")
             is_well = look().verdict == Verdict.HEALTHY
-            result = github.contradicted(result, serves=serves, is_well=is_well)
+            result = github.compare_with_sandbox(result, serves=serves, is_well=is_well)
         if wrong := status_check.contradictions(sandbox, environment, drill.config):
-            result = github.unproved(result, f"ops status says {'; '.join(wrong)}")
+            result = github.mark_unhealthy(result, f"ops status says {'; '.join(wrong)}")
         return _score(
-            name, drill, config, result if incident is None else _reported(place, drill, result, incident, say)
+            name, drill, config, result if incident is None else _add_report(place, drill, result, incident, say)
         )
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     """Return the path as a person types it here."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _kind(name: str, edge: Edge) -> scenario_release.Kind:
+def _kind(name: str, edge: Edge) -> scenario_release.Scenario:
     kind = DRILLS[name]
     return kind.in_workerd if edge == "workerd" and kind.in_workerd else kind
 
@@ -196,7 +196,7 @@ def _limits(drill: Drill, config: "Config", say: Say, on_event: OnEvent) -> dict
             on_event=on_event,
         )
     target = config.recovery_targets.get(scenario_limits.RUNBOOK)
-    return score.scored(result, target, runbook=scenario_limits.NAME, edge=drill.edge, with_incident=True)
+    return score.add_score(result, target, runbook=scenario_limits.NAME, edge=drill.edge, with_incident=True)
 
 
 def _service(environment: "Environment", name: str, kind: str) -> "Service":
@@ -248,24 +248,24 @@ def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[s
         web.close()
 
 
-def _incident(place: command.Place, drill: Drill, say: Say) -> github.Incident | None:
+def _incident(place: command.DrillWorld, drill: Drill, say: Say) -> github.DrillIncident | None:
     """None without a trigger. Raises ConfigError."""
     if drill.trigger is None:
         return None
     incident = github.open_incident(place)
     say(f"{place.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
-        github.furnish(place, registry.github_environment(place.runbook))
+        github.prepare_repository(place, registry.github_environment(place.runbook))
     return incident
 
 
 @dataclass(frozen=True)
 class _Trigger:
-    place: command.Place
+    place: command.DrillWorld
     drill: Drill
     config: "Config"
-    kind: scenario_release.Kind
-    incident: github.Incident | None
+    kind: scenario_release.Scenario
+    incident: github.DrillIncident | None
     say: Say
     on_event: OnEvent
 
@@ -275,16 +275,16 @@ class _Trigger:
         if incident is None:
             return command.run(self.place, say=self.say, on_event=self.on_event, params=params)
         before = incident.journal
-        with github.failing(incident, self.drill.trigger, self.drill.github_fails):
+        with github.github_failures(incident, self.drill.trigger, self.drill.github_fails):
             result = self._on(incident, params)
         result |= {"journal": incident.has_whole_journal(before), "imported": False}
         if result["decision"] == Decision.RECOVERED and not result["journal"]:
             source = result["workflow_run"]["log"] if "workflow_run" in result else result["run"]
-            command.imported(self.place, source, incident.number, self.say, environ=incident.environ())
+            command.import_run(self.place, source, incident.number, self.say, environ=incident.environ())
             result["imported"] = incident.has_whole_journal(before)
         return result
 
-    def _on(self, incident: github.Incident, params: command.Params) -> dict[str, Any]:
+    def _on(self, incident: github.DrillIncident, params: command.Params) -> dict[str, Any]:
         if self.drill.trigger != "command":
             pressed = incident, self.config, self.drill.trigger, params
             return github.by_workflow(*pressed, self.say, changed_at=self.kind.changed_at)
@@ -298,13 +298,13 @@ class _Trigger:
         )
 
 
-def _reported(
-    place: command.Place, drill: Drill, result: dict[str, Any], incident: github.Incident, say: Say
+def _add_report(
+    place: command.DrillWorld, drill: Drill, result: dict[str, Any], incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
     """With what became of the incident."""
     if result["decision"] == Decision.RECOVERED and incident.report is None:
         command.ops(place, ["incident", "report", str(incident.number)], say, environ=incident.environ())
-    return {**result, "trigger": drill.trigger, **incident.told()}
+    return {**result, "trigger": drill.trigger, **incident.describe()}
 
 
 def _not_broken(seen: ProbeObservation) -> dict[str, Any]:
@@ -321,4 +321,4 @@ def _not_broken(seen: ProbeObservation) -> dict[str, Any]:
 
 def _score(name: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
     target = config.recovery_targets.get(DRILLS[name].runbook or name)
-    return score.scored(result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None)
+    return score.add_score(result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None)

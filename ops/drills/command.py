@@ -33,7 +33,7 @@ UNREACHED: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Place:
+class DrillWorld:
     """What is recovered, and where."""
 
     sandbox: "Sandbox"
@@ -56,7 +56,7 @@ class Place:
 
 
 def run(
-    place: Place,
+    place: DrillWorld,
     *,
     say: Say,
     on_event: OnEvent,
@@ -72,7 +72,7 @@ def run(
     wanted += ["--reason", "drill", "--yes", "--json"]
     say(f"$ {program_name(os.environ)} {' '.join(wanted)}")
     wanted += ["--config", str(place.config), "--requested-at", place.sandbox.clock.now().isoformat()]
-    argv, variables = started(place, wanted, environ or {})
+    argv, variables = command_line(place, wanted, environ or {})
     with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None
         assert command.stderr is not None
@@ -93,14 +93,16 @@ def as_text(value: str | tuple[str, ...]) -> str:
     return value if isinstance(value, str) else ",".join(value)
 
 
-def imported(place: Place, record: str | list[str], number: int, say: Say, *, environ: Mapping[str, str]) -> None:
+def import_run(
+    place: DrillWorld, record: str | list[str], number: int, say: Say, *, environ: Mapping[str, str]
+) -> None:
     """Post what GitHub did not get, once it answers again: a laptop's run by its id, or the log of a job."""
     with tempfile.TemporaryDirectory() as folder:
         source = record if isinstance(record, str) else _as_github_serves_it(record, place, Path(folder))
         ops(place, ["incident", "import", source, "--incident", str(number)], say, environ=environ)
 
 
-def _as_github_serves_it(log: list[str], place: Place, folder: Path) -> str:
+def _as_github_serves_it(log: list[str], place: DrillWorld, folder: Path) -> str:
     """With the time before each line."""
     at = f"{place.sandbox.clock.now():%Y-%m-%dT%H:%M:%S.%f}0Z"
     path = folder / "job.log"
@@ -108,15 +110,17 @@ def _as_github_serves_it(log: list[str], place: Place, folder: Path) -> str:
     return str(path)
 
 
-def ops(place: Place, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
+def ops(place: DrillWorld, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
     """Another command, and what it said."""
     say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
-    argv, variables = started(place, [*arguments, "--config", str(place.config)], environ)
+    argv, variables = command_line(place, [*arguments, "--config", str(place.config)], environ)
     done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
     say((done.stdout or done.stderr).strip())
 
 
-def started(place: Place, arguments: Sequence[str], more: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+def command_line(
+    place: DrillWorld, arguments: Sequence[str], more: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of a command of ours."""
     environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
     environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": program_name(os.environ)}

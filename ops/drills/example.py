@@ -17,7 +17,7 @@ INTERPRET = "/api/charts/interpret"
 BIRTH = {"date": "1990-05-17", "time": "08:30"}
 
 
-def furnished(sandbox: "Sandbox", service: "Service", entry: str, *, admin: str) -> None:
+def deploy_example(sandbox: "Sandbox", service: "Service", entry: str, *, admin: str) -> None:
     """Deployed, with all its secrets: keys that the sandbox's providers take, and `admin`. Raises ConfigError."""
     scenario_release.deploy_with_wrangler(sandbox, service, "good", entry)
     secrets = {"JWT_SECRET": "drill-jwt-0123456789", "ADMIN_TOKEN": admin}

@@ -17,7 +17,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code
 from ops.core.result import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_record
 from ops.drills import repository
-from ops.drills.command import Params, Place, Say, as_text
+from ops.drills.command import DrillWorld, Params, Say, as_text
 from ops.drills.support import Trigger, label_of
 from ops.github.comments import BOT
 
@@ -40,10 +40,10 @@ _HEADLINE = re.compile("(" + "|".join(decision.upper().replace("_", " ") for dec
 
 
 @dataclass(frozen=True)
-class Incident:
+class DrillIncident:
     """The issue of this drill, and who works on it: the responder, who may write."""
 
-    place: Place
+    place: DrillWorld
     number: int
     url: str
 
@@ -79,12 +79,12 @@ class Incident:
         found = [issue for issue in told if issue is not None and issue.has_label("post-incident")]
         return _named(self.github, found[-1].number) if found else None
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What a drill's result says of them."""
         return {"incident": {"number": self.number, "url": self.url}, "report": self.report}
 
 
-def open_incident(place: Place) -> Incident:
+def open_incident(place: DrillWorld) -> DrillIncident:
     """As somebody on call does it."""
     hub = place.sandbox.github
     hub.add_user(place.responder)
@@ -92,7 +92,7 @@ def open_incident(place: Place) -> Incident:
     number = hub.open_issue(
         f"{place.service} is broken", "A drill.", labels=["incident", "drill"], author=place.responder
     )
-    return Incident(place, number, _named(hub, number)["url"])
+    return DrillIncident(place, number, _named(hub, number)["url"])
 
 
 def _named(hub: "GitHub", number: int) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _named(hub: "GitHub", number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "Iterator[None]":
+def github_failures(incident: DrillIncident, trigger: Trigger | None, where: str | None) -> "Iterator[None]":
     """GitHub answers 503 from that point on, or to those requests. On a laptop nobody's permission is asked."""
     faults = incident.github
     if where == AFTER_PERMISSION and trigger != "command":
@@ -119,7 +119,7 @@ def failing(incident: Incident, trigger: Trigger | None, where: str | None) -> "
         faults.faults.clear()
 
 
-def furnish(place: Place, power: str) -> None:
+def prepare_repository(place: DrillWorld, power: str) -> None:
     """Give the repository its files (`repository.files`), and the environment `power` the token and the values.
 
     No other environment can act. Raises ConfigError.
@@ -149,8 +149,8 @@ def furnish(place: Place, power: str) -> None:
         hub.add_environment(place.environment.approval_environment, reviewers=[REVIEWER])
 
 
-def press(
-    incident: Incident, config: "Config", trigger: Trigger | None, params: Params
+def requester_action(
+    incident: DrillIncident, config: "Config", trigger: Trigger | None, params: Params
 ) -> tuple[str, "Callable[[GitHub], object]"]:
     """What the responder does, in words and in deed. A label of ops.yml starts this run: `Support.check` looked."""
     place, environment = incident.place, incident.place.environment.name
@@ -164,7 +164,7 @@ def press(
 
 
 def by_workflow(
-    incident: Incident,
+    incident: DrillIncident,
     config: "Config",
     trigger: Trigger | None,
     params: Params,
@@ -176,7 +176,7 @@ def by_workflow(
     from sandbox.actions import Runner, UnsupportedExpression
 
     place, hub, sandbox = incident.place, incident.github, incident.place.sandbox
-    text, pressed = press(incident, config, trigger, params)
+    text, pressed = requester_action(incident, config, trigger, params)
     environ = {name: value for name, value in sandbox.environ().items() if not name.endswith("_TOKEN")}
     cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
     asked_at, before = sandbox.clock.now(), incident.journal
@@ -269,15 +269,15 @@ def _seconds(since: datetime, until: datetime) -> float:
     return round((until - since).total_seconds(), 3)
 
 
-def contradicted(result: Mapping[str, Any], *, serves: str, is_well: bool) -> dict[str, Any]:
+def compare_with_sandbox(result: Mapping[str, Any], *, serves: str, is_well: bool) -> dict[str, Any]:
     """A recovery that the sandbox itself does not bear out is none."""
     said = f"{result['message']}; the sandbox serves the {serves} release, {'healthy' if is_well else 'NOT healthy'}"
     if result["decision"] != Decision.RECOVERED or (serves == "good" and is_well):
         return {**result, "message": said}
-    return unproved({**result, "message": said})
+    return mark_unhealthy({**result, "message": said})
 
 
-def unproved(result: Mapping[str, Any], why: str = "") -> dict[str, Any]:
+def mark_unhealthy(result: Mapping[str, Any], why: str = "") -> dict[str, Any]:
     failed = {"decision": Decision.STILL_UNHEALTHY.value, "reason": Reason.STILL_UNHEALTHY.value}
     message = f"{result['message']}; {why}" if why else result["message"]
     return {**result, **failed, "exit_code": EXIT_CODES[Decision.STILL_UNHEALTHY], "message": message}

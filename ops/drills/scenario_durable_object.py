@@ -11,7 +11,7 @@ from ops.core.errors import ConfigError
 from ops.core.observations import ObjectObservation
 from ops.drills import example
 from ops.drills.example import INTERPRET
-from ops.drills.scenario_release import Kind
+from ops.drills.scenario_release import Scenario
 from ops.probes.durable_object import DurableObjectAdmin
 from ops.probes.http import ProbeClient
 
@@ -54,7 +54,7 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _fol
 def _real_release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
     """The release is a bad one from the beginning; its mutex locks up with the first interpretation."""
     if name == "good":
-        example.furnished(sandbox, service, example.STUCK, admin=ADMIN)
+        example.deploy_example(sandbox, service, example.STUCK, admin=ADMIN)
     else:
         example.interpret(sandbox, service)
 
@@ -81,7 +81,7 @@ def _memory(sandbox: "Sandbox", service: "Service") -> Any:
     return seen.proof if isinstance(seen, ObjectObservation) else seen
 
 
-EMBEDDED = Kind(
+EMBEDDED = Scenario(
     "worker",
     _release,
     live=_memory,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.drills.scenario_release import Kind
+from ops.drills.scenario_release import Scenario
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -57,7 +57,7 @@ def _which_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | No
     return {key: serving.get(key) for key in KEYS}
 
 
-LEAK = Kind(
+LEAK = Scenario(
     "worker",
     _release,
     live=_which_keys,

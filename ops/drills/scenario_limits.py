@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.names import LIMITS_FILE
 from ops.drills import command, github, scenario_release
-from ops.drills.command import UNREACHED, OnEvent, Place, Say
+from ops.drills.command import UNREACHED, DrillWorld, OnEvent, Say
 from ops.drills.support import Trigger
 from ops.probes.http import ProbeClient
 
@@ -36,9 +36,9 @@ PERMISSIONS = ("Workers KV Storage Write",)
 
 @dataclass
 class _Drill:
-    place: Place
+    place: DrillWorld
     service: "Service"
-    incident: github.Incident
+    incident: github.DrillIncident
     folder: Path
     """A checkout of main: ops.yml and limits.yml."""
     say: Say
@@ -76,7 +76,7 @@ class _Drill:
         job = {**self.sandbox.github.environ(), "GITHUB_ACTIONS": "true", "GITHUB_SHA": self.sha}
         wanted = [*arguments, "--environment", self.place.environment.name, "--yes", "--json"]
         self.say(f"$ ops {' '.join(wanted)}")
-        argv, environ = command.started(self.place, [*wanted, "--config", str(self.folder / "ops.yml")], job)
+        argv, environ = command.command_line(self.place, [*wanted, "--config", str(self.folder / "ops.yml")], job)
         done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
         for line in done.stderr.splitlines():
             if line.startswith("{"):
@@ -125,7 +125,7 @@ def run(
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy(sandbox, service, runtime.namespace, edge)
-    place = Place(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
+    place = DrillWorld(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
     place = replace(place, responder=next(iter(config.responders), place.responder))
     incident = github.open_incident(place)
     say(f"{place.responder} opened the incident #{incident.number}")
@@ -134,7 +134,7 @@ def run(
         _commit(drill, config_path)
         result = _drilled(drill, config, runtime.limits.raises[LIMIT].lasts)
     journal = incident.has_whole_journal(None)
-    return {**result, "trigger": trigger or "command", "journal": journal, **incident.told()}
+    return {**result, "trigger": trigger or "command", "journal": journal, **incident.describe()}
 
 
 def _limits(config: Path) -> Path:
@@ -156,7 +156,7 @@ def _commit(drill: _Drill, config_path: Path) -> None:
     hub = drill.sandbox.github
     hub.switches.actions_may_create_pull_requests = True
     if drill.in_jobs:
-        github.furnish(drill.place, "limits")
+        github.prepare_repository(drill.place, "limits")
         # A merge is a push, and the checks of the repository are no part of the way.
         checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
         hub.add_commit("Without CI", drill.place.responder, files=checks)
@@ -214,7 +214,7 @@ def _proposed(drill: _Drill, config: "Config") -> int | None:
     """The number of the pull request."""
     hub, incident = drill.sandbox.github, drill.incident.number
     if drill.in_jobs:
-        text, pressed = github.press(drill.incident, config, drill.trigger, {})
+        text, pressed = github.requester_action(drill.incident, config, drill.trigger, {})
         drill.say(f"{drill.place.responder} {text}")
         drill.runner(lambda: pressed(hub))
     else:

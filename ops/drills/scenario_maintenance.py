@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, scenario_release
-from ops.drills.command import Params, Place, Say
+from ops.drills.command import DrillWorld, Params, Say
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -21,7 +21,7 @@ OFF: Params = {"state": "off"}
 
 
 def run(
-    place: Place,
+    place: DrillWorld,
     service: "Service",
     look: Callable[[], ProbeObservation],
     pull: Callable[[Params], dict[str, Any]],

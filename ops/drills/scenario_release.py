@@ -29,7 +29,7 @@ SOURCE = "source"
 
 
 @dataclass(frozen=True)
-class Kind:
+class Scenario:
     """A kind of service, by its name in ops.yml."""
 
     name: str
@@ -62,7 +62,7 @@ class Kind:
     """Those that its runbook asks."""
     broken_ago: timedelta = timedelta(minutes=10)
     """Nothing: at once, where the bad one would not last."""
-    in_workerd: "Kind | None" = None
+    in_workerd: "Scenario | None" = None
     """What it is on the workerd edge, where it is another one there."""
     run: Callable[..., dict[str, Any]] | None = None
     """How it is recovered, where that takes more than pulling the trigger once."""
@@ -191,19 +191,19 @@ def _file(path: str) -> str:
     return f"{path}index.html".removeprefix("/") if path.endswith("/") else path.removeprefix("/")
 
 
-WORKER = Kind(
+WORKER = Scenario(
     "worker",
     _deploy_worker,
     live=lambda sandbox, service: sandbox.live(service.worker),
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
 )
-SITE = Kind(
+SITE = Scenario(
     "pages",
     _deploy_site,
     live=lambda sandbox, service: sandbox.pages.live(service.pages),
     changed_at=lambda _sandbox, _service: None,  # a rollback leaves no time behind
 )
-COMMITS = Kind(
+COMMITS = Scenario(
     "pages",
     _commit_site,
     live=_live_commit,

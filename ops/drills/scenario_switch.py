@@ -14,7 +14,7 @@ from ops.core.errors import ConfigError
 from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue, parse_switch_value
 from ops.drills import example, scenario_release
 from ops.drills.scenario_leak import KEYS
-from ops.drills.scenario_release import Kind
+from ops.drills.scenario_release import Scenario
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -42,7 +42,7 @@ def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service")
 
 
 @dataclass(frozen=True)
-class _Illness:
+class _Failure:
     """While `switch` is in its normal state, the bad release is ill; well is that it is `cured`."""
 
     switch: str
@@ -71,8 +71,8 @@ class _Illness:
         (namespace,) = sandbox.kv.namespaces.values()
         return namespace.written_at.get(f"{SWITCH_KEY_PREFIX}{self.switch}")
 
-    def kind(self, params: Mapping[str, str], *, runbook: str = "") -> Kind:
-        return Kind(
+    def kind(self, params: Mapping[str, str], *, runbook: str = "") -> Scenario:
+        return Scenario(
             "worker",
             self.release,
             live=self.live,
@@ -89,21 +89,21 @@ class _Illness:
 
 
 def _in_workerd(
-    embedded: Kind,
+    embedded: Scenario,
     cured: str,
     breaks: "Callable[[Sandbox, Service], None]",
     *,
     step: str,
     params: Mapping[str, str] | None = None,
     broken_ago: timedelta = MOMENTS_AGO,
-) -> Kind:
+) -> Scenario:
     """With a good release that `breaks` makes ill, until the switch is `cured`."""
 
     def release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
         if name == "bad":
             breaks(sandbox, service)
             return None
-        example.furnished(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
+        example.deploy_example(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
         return cured
 
     real = replace(
@@ -138,7 +138,7 @@ def _state(sandbox: "Sandbox", key: str) -> str:
 
 ALL_WELL = {"iflow": WELL, "groq": WELL, "cerebras": WELL}
 FEATURE = _in_workerd(
-    _Illness(SESSIONS, "off", ALL_WELL).kind({"name": SESSIONS, "state": "off"}),
+    _Failure(SESSIONS, "off", ALL_WELL).kind({"name": SESSIONS, "state": "off"}),
     "off",
     _bad_sessions,
     step="deployed a release with bad sessions",
@@ -146,14 +146,14 @@ FEATURE = _in_workerd(
 )
 # Whoever answers is healthy, however slow, so `auto` would leave it where it is: somebody has to name another one.
 FAILOVER = _in_workerd(
-    _Illness(AI_SWITCH, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
+    _Failure(AI_SWITCH, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
     "groq",
     _slow_provider,
     step="the provider iflow became slow",
     params={"to": "groq"},
 )
 ALL_DOWN = _in_workerd(
-    _Illness(AI_SWITCH, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover"),
+    _Failure(AI_SWITCH, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover"),
     "off",
     _no_provider,
     step="all AI providers failed",

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ops.config import RecoveryTarget
 
 
-def scored(
+def add_score(
     result: Mapping[str, Any], target: "RecoveryTarget | None", *, runbook: str, edge: str, with_incident: bool
 ) -> dict[str, Any]:
     """`target` is None if `ops.yml` names none: a recovery is then neither in time nor late.

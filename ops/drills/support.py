@@ -17,7 +17,7 @@ TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 
 
 @dataclass(frozen=True)
-class Support:
+class DrillSupport:
     """What a drill declares, and the parameters of each run that it triggers."""
 
     drill: str

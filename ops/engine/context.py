@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ops.core.runtime_contract import RuntimeState
     from ops.core.timeline import Timeline
     from ops.github.committed_file import CommittedFile
-    from ops.github.pulls import Pulls
+    from ops.github.pulls import PullRequests
     from ops.github.secrets import EnvironmentSecrets
     from ops.probes.durable_object import DurableObjectAdmin
     from ops.site_build import SiteBuilder
@@ -91,7 +91,7 @@ class GitHubApi(Protocol):
         ...
 
     @property
-    def pulls(self) -> "Pulls":
+    def pulls(self) -> "PullRequests":
         """Its files, branches and pull requests."""
         ...
 

@@ -35,7 +35,7 @@ from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import run_parallel
 from ops.evidence import tables
 from ops.github import actions
-from ops.github.client import CHECK, connect, failures, is_configured
+from ops.github.client import CHECK_HINT, connect, is_configured, provider_errors
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -189,8 +189,8 @@ def _of_github(asked_for: Period, environ: Mapping[str, str], redactor: Redactor
         from ops.github import environments
 
         repository = connect(environ, redactor)
-        with failures():
-            return (tables.environments(environments.uses(repository, asked_for), environments.MOST),)
+        with provider_errors():
+            return (tables.environments(environments.environment_uses(repository, asked_for), environments.MOST),)
 
     return (tables.ENVIRONMENTS,), ask
 
@@ -227,7 +227,7 @@ def published(
     try:
         if number is None:
             return ""
-        with failures(CHECK):
+        with provider_errors(CHECK_HINT):
             comments = RunComments(connect(environ, redactor), number, run, look=True)
             comments.put(1, body)
             return comments.url

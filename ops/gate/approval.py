@@ -22,8 +22,8 @@ from ops.render.markdown import code_span
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
-    from ops.github.issues import Recorded
-    from ops.github.reviews import Review
+    from ops.github.issues import IssueRecord
+    from ops.github.reviews import EnvironmentReview
 
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 APPROVAL_HOLDS = REQUEST_LIFETIME
@@ -80,7 +80,7 @@ def reviewed(
     *,
     environment: str,
     requester: str,
-) -> "Review | None":
+) -> "EnvironmentReview | None":
     """Return the approval for which a job of this attempt waited; None if `ops.yml` demands none here.
 
     GitHub waits up to 30 days for a reviewer, so the requester's permission is read again.
@@ -135,7 +135,7 @@ def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str,
         responders = permissions.current_responders(repository)
     except ProviderError as error:
         raise Refused(error.message, reason=Reason.PERMISSION_UNKNOWN, hint=hint) from None
-    answer = permissions.ask(repository, permissions.Asker(login), responders)
+    answer = permissions.check_permission(repository, permissions.Requester(login), responders)
     if answer.reason is not None:
         named = {"asker": login or "nobody", "responders": ", ".join(responders)}
         raise Refused(
@@ -156,24 +156,24 @@ def refused_again(repository: "Repository", request: Request, attempt: int) -> R
 
     Raises ProviderError.
     """
-    from ops.github.client import failures
-    from ops.github.issues import believed
+    from ops.github.client import provider_errors
+    from ops.github.issues import trusted_records
 
     if request.incident is None:
         return _refused(request, attempt, "it names no incident, so it is not known what changed since the request")
-    with failures():
-        runs = believed(repository, request.incident)
+    with provider_errors():
+        runs = trusted_records(repository, request.incident)
     for run in runs:
-        if run.block.environment == request.environment and _has_changed_since(run, request.requested_at):
+        if run.record.environment == request.environment and _has_changed_since(run, request.requested_at):
             at = format_utc(request.requested_at)
             return _refused(request, attempt, f"{{run}} of {{runbook}} changed something after the request ({at})", run)
     return None
 
 
-def _has_changed_since(run: "Recorded", at: datetime) -> bool:
+def _has_changed_since(run: "IssueRecord", at: datetime) -> bool:
     """Whether a run on the incident changed something. Times of the runner and of GitHub may differ by SKEW."""
-    rows = run.block.rows
-    is_change = bool(run.block.versions) or any(row.kind in _CHANGES for row in rows)
+    rows = run.record.rows
+    is_change = bool(run.record.versions) or any(row.kind in _CHANGES for row in rows)
     return run.is_run and is_change and max((row.at for row in rows), default=at) > at - MAX_CLOCK_SKEW
 
 
@@ -181,12 +181,12 @@ def unknown_since(request: Request, attempt: int, why: str) -> Refusal:
     return _refused(request, attempt, f"it is not known what changed since the request ({why})")
 
 
-def _refused(request: Request, attempt: int, why: str, run: "Recorded | None" = None) -> Refusal:
+def _refused(request: Request, attempt: int, why: str, run: "IssueRecord | None" = None) -> Refusal:
     return Refusal(
         reason=Reason.RERUN,
         message=f"this is attempt {attempt} of an old request, and {why}",
         hint=PRESS_AGAIN,
-        values={"run": run.block.run, "runbook": run.block.runbook} if run else {},
+        values={"run": run.record.run, "runbook": run.record.runbook} if run else {},
         incident=request.incident,
         label=request.label,
         request=request,

@@ -66,7 +66,7 @@ def run(
     """
     try:
         event = actions.variable(environ, "GITHUB_EVENT_NAME")
-        payload = actions.payload(environ)
+        payload = actions.read_payload(environ)
         config, _ = read_config(config_path, labels=events.pressed_labels(payload))
         repository = client.connect(environ, redactor)
         gate = Gate(
@@ -204,7 +204,7 @@ class Gate:
         if number is None:
             return None, None
         try:
-            issue = start_call(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+            issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
@@ -218,7 +218,7 @@ class Gate:
         number = request.incident
         try:
             if number is not None:
-                refusal = _refused_there(request, triggers.issue(self.repository, number))
+                refusal = _refused_there(request, triggers.read_issue(self.repository, number))
                 if refusal is not None:
                     return refusal
             return approval.refused_again(self.repository, request, self._attempt)
@@ -230,7 +230,7 @@ class Gate:
         number, at, by = request.incident, request.requested_at, request.sender
         assert number is not None
         try:
-            found = start_call(lambda: triggers.labels_put_on(self.repository, number, at, by)).result(
+            found = start_call(lambda: triggers.labels_added(self.repository, number, at, by)).result(
                 timeout=ISSUE_WAIT
             )
         except (ProviderError, TimeoutError) as error:
@@ -255,7 +255,7 @@ class Gate:
     def _is_gone(self, number: int) -> bool:
         """Whether GitHub says that it is no issue of this repository. If it says nothing, the recovery goes on."""
         try:
-            issue = start_call(lambda: triggers.issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+            issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError):
             return False
         return issue.state == "missing"
@@ -275,18 +275,18 @@ class Gate:
 
     def _ask(
         self, sender: str, sender_id: int, actor: str, responders: Collection[str]
-    ) -> tuple[permissions.Answer, str]:
+    ) -> tuple[permissions.PermissionCheck, str]:
         """Whether the sender and the person who started this attempt may; and which of them the answer is about.
 
         A further attempt is a request of its own: only who started it counts.
         """
         is_same = actor.lower() == sender.lower()
-        askers = [permissions.Asker(sender, sender_id)] if is_same or self._attempt == 1 else []
+        askers = [permissions.Requester(sender, sender_id)] if is_same or self._attempt == 1 else []
         if not is_same:
-            askers.append(permissions.Asker(actor))
+            askers.append(permissions.Requester(actor))
         answers = []
         for asker in askers:
-            answer = permissions.ask(self.repository, asker, responders)
+            answer = permissions.check_permission(self.repository, asker, responders)
             if answer.reason is not None:
                 return answer, asker.login
             answers.append(answer)
@@ -418,7 +418,9 @@ class Gate:
         actions.write_outputs(self.environ, {name: values.get(name, "") for name in OUTPUTS})
 
 
-def _refusal(answer: permissions.Answer, who: str, request: outcomes.Request, may: Iterable[str]) -> outcomes.Refusal:
+def _refusal(
+    answer: permissions.PermissionCheck, who: str, request: outcomes.Request, may: Iterable[str]
+) -> outcomes.Refusal:
     assert answer.reason is not None
     return outcomes.Refusal(
         reason=answer.reason,
@@ -431,7 +433,7 @@ def _refusal(answer: permissions.Answer, who: str, request: outcomes.Request, ma
     )
 
 
-def _refused_there(request: outcomes.Request, issue: triggers.Issue) -> outcomes.Refusal | None:
+def _refused_there(request: outcomes.Request, issue: triggers.TriggerIssue) -> outcomes.Refusal | None:
     """Why nothing starts on what the number of the incident stands for, as it is now."""
     if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
         closed = refusals.closed_incident(None if request.label else request)

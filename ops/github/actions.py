@@ -47,7 +47,7 @@ def run_id(environ: Mapping[str, str]) -> str:
     return text if re.fullmatch("[0-9]{1,20}", text) else ""
 
 
-def payload(environ: Mapping[str, str]) -> Any:
+def read_payload(environ: Mapping[str, str]) -> Any:
     """What the webhook said, or UNREADABLE. Raises ConfigError where there is no such file."""
     path = Path(variable(environ, "GITHUB_EVENT_PATH"))
     try:
@@ -102,7 +102,7 @@ def is_job(environ: Mapping[str, str]) -> bool:
     return environ.get("GITHUB_ACTIONS") == "true"
 
 
-def links(environ: Mapping[str, str], incident: int | None) -> dict[str, str]:
+def run_links(environ: Mapping[str, str], incident: int | None) -> dict[str, str]:
     """Pages of the incident and of the workflow's run, where it is known where they are."""
     page, run = repository_page(environ), run_id(environ)
     if not page:
@@ -135,7 +135,7 @@ def write_summary(environ: Mapping[str, str], text: str) -> bool:
     return True
 
 
-def mask(environ: Mapping[str, str], secret: str) -> None:
+def mask_command(environ: Mapping[str, str], secret: str) -> None:
     """Have GitHub blot a value out of the log, also where a program that we start shows it. Only within a job."""
     if is_job(environ):
         for line in secret.splitlines():
@@ -143,7 +143,7 @@ def mask(environ: Mapping[str, str], secret: str) -> None:
                 print(f"::add-mask::{_data(line)}", file=sys.stderr, flush=True)
 
 
-def logged(environ: Mapping[str, str], text: str) -> str:
+def log_text(environ: Mapping[str, str], text: str) -> str:
     """Text for the job's log, in which no line is a command: GitHub finds one at a line's start, `##[` anywhere."""
     if not is_job(environ):
         return text
@@ -151,7 +151,7 @@ def logged(environ: Mapping[str, str], text: str) -> str:
     return re.sub(r"(?m)^(?=[^!-~\n]*::)", "| ", lines)
 
 
-def folded(title: str, content: str) -> str:
+def fold_log(title: str, content: str) -> str:
     """A line of the log that opens to show more."""
     return f"::group::{_data(title)}\n{content}\n::endgroup::"
 

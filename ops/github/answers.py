@@ -32,7 +32,7 @@ def _http(status: int) -> str:
     return f" (HTTP {status})" if status else ""
 
 
-def unreadable(method: str, what: str, status: int, why: str) -> ProviderError:
+def malformed_answer(method: str, what: str, status: int, why: str) -> ProviderError:
     """The error for an answer of another shape: a write may have taken effect all the same. Status 0: unknown."""
     if method == "GET":
         return MalformedAnswer(what, status, why)
@@ -41,7 +41,7 @@ def unreadable(method: str, what: str, status: int, why: str) -> ProviderError:
     return UnclearWrite(text, reason=Reason.UNCLEAR, hint=hint)
 
 
-def is_moment(value: Any) -> bool:
+def is_timestamp(value: Any) -> bool:
     try:
         parse_utc(value)
     except (ValueError, OverflowError, AttributeError, TypeError):
@@ -79,7 +79,7 @@ def is_entry(value: Any) -> bool:
 TEXT = (str, None)
 USER = ({"login": str}, None)
 """None: the account was deleted."""
-MOMENT = (is_moment, None)
+MOMENT = (is_timestamp, None)
 LABEL = {"name": str, "color": str, "description": TEXT, "url": str}
 ISSUE = {
     "number": int,
@@ -90,7 +90,7 @@ ISSUE = {
     "body": TEXT,
     "user": USER,
     "labels": [{"name": str}],
-    "created_at": is_moment,
+    "created_at": is_timestamp,
     "closed_at": MOMENT,
     "pull_request": (dict, None),
 }
@@ -99,15 +99,15 @@ PULL = {"number": int, "html_url": str, "body": TEXT, "user": USER, "merged_at":
 OPEN_PULL = PULL | {"head": {"ref": str, "repo": ({"full_name": str}, None)}}
 REF = {"ref": str, "object": {"sha": str}}
 FILE = {"sha": str, "content": is_base64, "encoding": str}
-ACTED = {"actor": ({"login": str, "type": str}, None), "created_at": is_moment}
+ACTION_RESULT = {"actor": ({"login": str, "type": str}, None), "created_at": is_timestamp}
 _ENTRIES: Mapping[str, Shape] = {
-    "labeled": ACTED | {"label": {"name": str}},
-    "assigned": ACTED | {"assignee": USER},
-    "renamed": ACTED | {"rename": {"from": str, "to": str}},
-    "closed": ACTED | {"state_reason": TEXT},
-    "reopened": ACTED,
-    "commented": ACTED | {"body": TEXT, "html_url": str, "updated_at": is_moment},
-    "cross-referenced": ACTED
+    "labeled": ACTION_RESULT | {"label": {"name": str}},
+    "assigned": ACTION_RESULT | {"assignee": USER},
+    "renamed": ACTION_RESULT | {"rename": {"from": str, "to": str}},
+    "closed": ACTION_RESULT | {"state_reason": TEXT},
+    "reopened": ACTION_RESULT,
+    "commented": ACTION_RESULT | {"body": TEXT, "html_url": str, "updated_at": is_timestamp},
+    "cross-referenced": ACTION_RESULT
     | {"source": ({"issue": ({"number": int, "title": str, "pull_request": (dict, None)}, None)}, None)},
 }
 _COMMIT = {
@@ -116,10 +116,10 @@ _COMMIT = {
     "author": ({"login": TEXT}, None),
     "commit": {"message": str, "author": ({"name": TEXT}, None)},
 }
-_JOB = {"name": str, "created_at": is_moment, "started_at": MOMENT, "runner_name": TEXT, "conclusion": TEXT}
+_JOB = {"name": str, "created_at": is_timestamp, "started_at": MOMENT, "runner_name": TEXT, "conclusion": TEXT}
 _REVIEW = {"state": str, "environments": [{"name": str}], "user": USER}
 _RUN = {
-    "created_at": is_moment,
+    "created_at": is_timestamp,
     "html_url": str,
     "event": str,
     "status": TEXT,
@@ -129,7 +129,7 @@ _RUN = {
 }
 _DEPLOYMENT = {
     "id": int,
-    "created_at": is_moment,
+    "created_at": is_timestamp,
     "environment": str,
     "ref": str,
     "sha": str,
@@ -177,7 +177,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("GET", "/pulls", "the pull requests", [OPEN_PULL]),
     ("POST", "/pulls", "the pull requests", PULL),
     ("GET", ".*/secrets/public-key", "the public key of an environment", {"key_id": str, "key": is_public_key}),
-    ("GET", ".*/secrets/[^/]+", "a secret of an environment", {"name": str, "updated_at": is_moment}),
+    ("GET", ".*/secrets/[^/]+", "a secret of an environment", {"name": str, "updated_at": is_timestamp}),
     ("GET", "/installation", "the installation of the App", {"id": int}),
     ("POST", r"/app/installations/\d+/access_tokens", "the tokens of the App", _APP_TOKEN),
     ("DELETE", "/installation/token", "the token of the App", None),
@@ -187,7 +187,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
 _USER = {"login": str}
 
 
-def named(method: str, path: str) -> tuple[str, Shape]:
+def expected_answer(method: str, path: str) -> tuple[str, Shape]:
     """The name of a route and the shape of its answer; of any other route, an object or a list."""
     if path == "/user":
         return "the user of the token", _USER
@@ -203,18 +203,18 @@ def check(method: str, path: str, status: int, text: str) -> None:
 
     `path` is the API's own, without host and query. A refusal is judged by its status: see `as_refusal`.
     """
-    what, shape = named(method, path)
+    what, shape = expected_answer(method, path)
     try:
         value = json.loads(text) if text else None
     except (ValueError, RecursionError):
         why = "an HTML page" if text.lstrip()[:1] == "<" else f"{len(text)} characters that are not JSON"
-        raise unreadable(method, what, status, why) from None
+        raise malformed_answer(method, what, status, why) from None
     if problem := _problem(shape, value):
         why = "an empty body" if not text else f"unexpected JSON ({problem})"
-        raise unreadable(method, what, status, why)
+        raise malformed_answer(method, what, status, why)
 
 
-def as_refusal(text: str) -> str:
+def refusal_body(text: str) -> str:
     """The body of a refusal, or an empty object where it has no message in GitHub's form."""
     try:
         value = json.loads(text)

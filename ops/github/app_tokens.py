@@ -16,7 +16,7 @@ from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor, Secret
 from ops.core.threads import TimeBudget, start_call
 from ops.github import actions
-from ops.github.client import failures, requester
+from ops.github.client import provider_errors, requester
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -51,7 +51,7 @@ class AppTokens:
         self._lock = threading.Lock()
         self._made: dict[str, Future[Secret]] = {}
 
-    def refuse_malformed(self) -> None:
+    def check_key(self) -> None:
         """Raise ConfigError where the id or the key cannot be one."""
         if not re.fullmatch(r"[A-Za-z0-9.]{1,40}", self._app_id):
             hint = "Copy the App ID, a number, from the page of the App (Settings → Developer settings → GitHub Apps)."
@@ -119,7 +119,7 @@ class AppTokens:
         if making.exception() is not None:
             return
         try:
-            with failures():
+            with provider_errors():
                 self._requester(making.result().reveal()).requestJsonAndCheck("DELETE", "/installation/token")
         except ProviderError as error:
             if error.message != "GitHub answered 401":
@@ -142,7 +142,7 @@ class AppTokens:
 
     def _mask(self, secret: str) -> None:
         self._redactor.add(secret)
-        actions.mask(self._environ, secret)
+        actions.mask_command(self._environ, secret)
 
     @contextmanager
     def _refusals(self, repository: str) -> Iterator[None]:
@@ -151,7 +151,7 @@ class AppTokens:
 
         app = f"App {self._app_id}"
         try:
-            with failures(f"Check {APP_ID}, {APP_KEY}, and https://www.githubstatus.com/."):
+            with provider_errors(f"Check {APP_ID}, {APP_KEY}, and https://www.githubstatus.com/."):
                 try:
                     yield
                 except GithubException as error:
@@ -179,7 +179,7 @@ def _refusal(error: Exception, app: str, repository: str) -> tuple[str, str] | N
     return None
 
 
-def refuse_ambiguous(environ: Mapping[str, str], token: str) -> None:
+def check_one_credential(environ: Mapping[str, str], token: str) -> None:
     """Raise ConfigError where `token`, a variable, and an App are both configured, or an App by half."""
     is_set = {name: bool(environ.get(name, "").strip()) for name in (token, APP_ID, APP_KEY)}
     if is_set[token] and is_set[APP_KEY]:

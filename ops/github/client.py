@@ -125,19 +125,19 @@ def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
     )
 
 
-CHECK = (
+CHECK_HINT = (
     "Check GITHUB_REPOSITORY (owner/name), that GITHUB_TOKEN may write issues there, and the number if you gave one."
 )
 
 
-def cause(error: Exception) -> str:
+def failure_text(error: Exception) -> str:
     """Return what failed, by status or type alone: a message of GitHub's may echo what was sent."""
     status = getattr(error, "status", None)
     return f"GitHub answered {status}" if isinstance(status, int) else type(error).__name__
 
 
 @contextmanager
-def failures(hint: str = "") -> Iterator[None]:
+def provider_errors(hint: str = "") -> Iterator[None]:
     """Whatever PyGithub and its transport raise, as a ProviderError; nothing else.
 
     By status and kind of failure alone: a message of theirs may echo what was sent.
@@ -155,10 +155,10 @@ def failures(hint: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def write_failures(hint: str = "") -> Iterator[None]:
+def write_errors(hint: str = "") -> Iterator[None]:
     """The same around one write: Unclear if it may have taken effect."""
     try:
-        with failures(hint):
+        with provider_errors(hint):
             yield
     except ProviderError as error:
         if error.reason == Reason.PROVIDER_UNAVAILABLE or error.message.startswith("GitHub answered 5"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import RunRecord, parse_job_run, read_record
-from ops.github.client import failures
+from ops.github.client import provider_errors
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -27,7 +27,7 @@ def request_mark(run: int | str, attempt: int | str) -> str:
     return f"<!-- backout:request run={run} attempt={attempt} -->"
 
 
-class NotKept(ProviderError):
+class CommentNotSaved(ProviderError):
     """GitHub answered an edit with success and kept the old text."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def find_request(repository: "Repository", number: int, mark: str, comment: int 
     return request if request and author(request) == login(repository) else None
 
 
-def blocks(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
+def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
     """Oldest first, by anybody: whose it is has to be asked."""
     for comment in issue.get_comments():
         if (block := read_record(comment.body)) is not None:
@@ -112,7 +112,7 @@ class RunComments:
     def put(self, part: int, body: str) -> None:
         """Raises what PyGithub raises, and NotKept; to be called again then with what is to be said by that time."""
         if part == 1 and self._request:
-            self._go_on_in(self._request)
+            self._continue_in(self._request)
         if part in self._doubtful:
             self._find(part)
         if part not in self._ids:
@@ -120,31 +120,31 @@ class RunComments:
         elif not self._edit(part, body):
             self._replace(part, body)
 
-    def _go_on_in(self, comment: int) -> None:
+    def _continue_in(self, comment: int) -> None:
         """Only in a comment of ours that names this run of GitHub's and this attempt."""
         job = parse_job_run(self._run)
         mark = request_mark(*job) if job else ""
         found = find_request(self._repository, self._number, mark, comment) if job else None
         self._request = None
         if found is not None:
-            self._know(1, found)
+            self._remember(1, found)
 
     def _find(self, part: int) -> None:
         me = login(self._repository)
-        for comment, block in blocks(self._issue):
+        for comment, block in run_records(self._issue):
             is_open = self._completes and author(comment) == BOT and not block.decision
             if (block.run, block.part) == (self._run, part) and (author(comment) == me or is_open):
-                self._know(part, comment)
+                self._remember(part, comment)
                 break
         self._doubtful.discard(part)
 
     def _create(self, part: int, body: str) -> None:
         """A create whose answer is lost may have been heard: before it is tried again, it is looked for."""
         self._doubtful.add(part)
-        self._know(part, self._issue.create_comment(body))
+        self._remember(part, self._issue.create_comment(body))
         self._doubtful.discard(part)
 
-    def _know(self, part: int, comment: "IssueComment") -> None:
+    def _remember(self, part: int, comment: "IssueComment") -> None:
         self._ids[part] = comment.id
         if part == 1:
             self.url = comment.html_url
@@ -160,29 +160,29 @@ class RunComments:
             del self._ids[part]
             self._create(part, body)
             return True
-        return is_kept(kept, body)
+        return is_saved(kept, body)
 
     def _replace(self, part: int, body: str) -> None:
         """Once, by a new comment; the one that cannot be edited would say something else, and goes."""
         if part in self._replaced:
-            raise NotKept
+            raise CommentNotSaved
         self._replaced.add(part)
         old = self._issue.get_comment(self._ids.pop(part))
         self._create(part, body)
         old.delete()
 
 
-def is_kept(kept: str, wanted: str) -> bool:
+def is_saved(kept: str, wanted: str) -> bool:
     return "".join(kept.split()) == "".join(wanted.split())
 
 
-class Forbidden(Exception):
+class CommentForbidden(Exception):
     """The token may not write: that of a pull request from a fork, for one."""
 
 
 def comment(repository: "Repository", number: int, marker: str) -> str:
     """What our comment with that marker says; "" where there is none. Raises ProviderError."""
-    with failures():
+    with provider_errors():
         found = _find(repository.get_issue(number), marker, login(repository))
         return found.body if found else ""
 
@@ -191,7 +191,7 @@ def keep_comment(repository: "Repository", number: int, marker: str, body: str) 
     """Its address. `body` holds the marker. Raises Forbidden and ProviderError."""
     from github import GithubException
 
-    with failures():
+    with provider_errors():
         issue = repository.get_issue(number)
         found = _find(issue, marker, login(repository))
         try:
@@ -201,7 +201,7 @@ def keep_comment(repository: "Repository", number: int, marker: str, body: str) 
                 found.edit(body)
         except GithubException as error:
             if error.status == 403:
-                raise Forbidden from None
+                raise CommentForbidden from None
             raise
         return found.html_url
 
@@ -219,7 +219,7 @@ class OpenIssue:
 
 def open_issue(repository: "Repository", label: str, marker: str) -> OpenIssue | None:
     """Our newest open one with that label and marker; one that somebody else opened is none. Raises ProviderError."""
-    with failures():
+    with provider_errors():
         me = login(repository)
         for issue in repository.get_issues(state="open", labels=[label]):
             if author(issue) == me and issue.pull_request is None and marker in (issue.body or ""):
@@ -228,14 +228,14 @@ def open_issue(repository: "Repository", label: str, marker: str) -> OpenIssue |
 
 
 def is_any_open(repository: "Repository", label: str) -> bool:
-    with failures():
+    with provider_errors():
         return any(True for _ in repository.get_issues(state="open", labels=[label]))
 
 
 def keep_issue(repository: "Repository", label: str, marker: str, title: str, body: str) -> OpenIssue:
     """Opened, or edited where its text is another. `body` holds the marker. Raises ProviderError."""
     there = open_issue(repository, label, marker)
-    with failures():
+    with provider_errors():
         if there is None:
             made = repository.create_issue(title, body, labels=[label])
             return OpenIssue(made.number, made.html_url, made.created_at.astimezone(UTC))
@@ -246,7 +246,7 @@ def keep_issue(repository: "Repository", label: str, marker: str, title: str, bo
 
 
 def close_issue(repository: "Repository", number: int, text: str) -> None:
-    with failures():
+    with provider_errors():
         issue = repository.get_issue(number)
         issue.create_comment(text)
         issue.edit(state="closed")

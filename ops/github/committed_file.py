@@ -10,28 +10,30 @@ from pathlib import Path
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
-from ops.github.pulls import Pulls
+from ops.github.pulls import PullRequests
 from ops.tools import git
 
 
 @dataclass(frozen=True)
-class Commits:
+class FileCommits:
     """Both touch the file: the newest that this checkout has, and the newest on the default branch."""
 
-    own: str
+    checked_out: str
     newest: str
-    told_by: str
+    source: str
     """GitHub, or git."""
 
     @property
     def is_newest(self) -> bool:
-        return self.own == self.newest
+        return self.checked_out == self.newest
 
 
 class CommittedFile:
     """`folder` is that of ops.yml."""
 
-    def __init__(self, folder: Path, name: str, environ: Mapping[str, str], redactor: Redactor, pulls: Pulls) -> None:
+    def __init__(
+        self, folder: Path, name: str, environ: Mapping[str, str], redactor: Redactor, pulls: PullRequests
+    ) -> None:
         self._folder, self._name, self._environ = folder, name, environ
         self._pulls = pulls
         self._git = git.GitRepository(folder, environ, redactor)
@@ -40,33 +42,33 @@ class CommittedFile:
         """Raises ConfigError."""
         return read(self._folder / self._name)
 
-    def commits(self) -> Commits:
+    def commits(self) -> FileCommits:
         """Raises Refused, also where the file here is not as it was committed; and ProviderError."""
         try:
-            return self._by_github() if self._pulls.is_on else self._by_git()
+            return self._by_github() if self._pulls.is_available else self._by_git()
         except git.GitError as error:
             raise _unknown(str(error), "Run it in a checkout of the operations repository, with git.") from None
 
-    def _by_github(self) -> Commits:
+    def _by_github(self) -> FileCommits:
         # A workflow hands on `github.sha`: a local runner's GITHUB_SHA is that of its own copy.
         told = self._environ.get("OPS_COMMIT") or self._environ.get("GITHUB_SHA", "")
         head = told if actions.is_job(self._environ) else ""
-        own = self._pulls.newest(self._name, head or self._head())
-        newest = self._pulls.newest(self._name, self._pulls.default_branch)
+        own = self._pulls.newest_commit(self._name, head or self._head())
+        newest = self._pulls.newest_commit(self._name, self._pulls.default_branch)
         if own is None or newest is None:
             raise _unknown(
                 f"GitHub knows no commit with {self._name}", "Commit it to the default branch, by a pull request."
             )
-        return Commits(own, newest, "GitHub")
+        return FileCommits(own, newest, "GitHub")
 
-    def _by_git(self) -> Commits:
+    def _by_git(self) -> FileCommits:
         branch = self._git.default_branch()
         tip, head = self._git.branch_head(branch), self._head()
         own = self._git.newest_commit_touching(head, self._name)
         newest = self._git.newest_commit_touching(tip, self._name) if tip else None
         if own is None or newest is None:
             raise _unknown(f"no commit of {branch} here has {self._name}", "Commit it, merge it, and fetch.")
-        return Commits(own, newest, f"git, as fetched last from {branch}")
+        return FileCommits(own, newest, f"git, as fetched last from {branch}")
 
     def _head(self) -> str:
         """Of this checkout, whose file is the committed one."""

@@ -19,7 +19,7 @@ MOST = 100
 PER_PAGE, MOST_PAGES = 100, 20
 
 
-def uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
+def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
     """Of every environment, newest first, MOST of them at most. Raises what PyGithub raises."""
     return tuple(_use(repository, row) for row in _deployments(repository, period))
 
@@ -59,17 +59,17 @@ def _use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
 def is_private(repository: "Repository") -> bool:
     """Whether GitHub says so; False also where it cannot be asked or says nothing, and never an exception."""
     from ops.core.errors import ProviderError
-    from ops.github.client import failures
+    from ops.github.client import provider_errors
 
     try:
-        with failures():
+        with provider_errors():
             _, found = repository.requester.requestJsonAndCheck("GET", repository.url)
     except ProviderError:
         return False
     return isinstance(found, dict) and found.get("private") is True and found.get("visibility") != "internal"
 
 
-def exposed(environ: Mapping[str, str], redactor: Redactor, application: str) -> str:
+def source_exposure(environ: Mapping[str, str], redactor: Redactor, application: str) -> str:
     """Why others could read an artifact with the application's source; "" where they cannot, or can read it anyway."""
     from ops.github.client import connect, is_configured
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
-from ops.github.comments import BOT, author, blocks
+from ops.github.comments import BOT, author, run_records
 from ops.github.permissions import may_write, permission_of
 
 if TYPE_CHECKING:
@@ -20,39 +20,39 @@ LONGEST_TITLE = 256
 
 
 @dataclass(frozen=True)
-class Recorded:
+class IssueRecord:
     """A block of ours on the issue, by somebody who may write here."""
 
-    block: RunRecord
+    record: RunRecord
     author: str
     is_edited: bool
     url: str
 
     @property
     def is_run(self) -> bool:
-        return self.block.source in {"run", "laptop"} and self.block.part == 1
+        return self.record.source in {"run", "laptop"} and self.record.part == 1
 
-    def at(self, kind: str) -> datetime | None:
+    def first_event_at(self, kind: str) -> datetime | None:
         """The first row of that kind."""
-        return next((row.at for row in self.block.rows if row.kind == kind), None)
+        return next((row.at for row in self.record.rows if row.kind == kind), None)
 
     @property
-    def ended(self) -> str:
+    def decision_text(self) -> str:
         """Its decision, in words."""
-        said = self.block.decision
+        said = self.record.decision
         return said.replace("_", " ") if said in set(Decision) else "without an end"
 
     @property
-    def whence(self) -> str:
+    def origin(self) -> str:
         return "GitHub Actions" if self.actions_run else "a laptop"
 
     @property
     def actions_run(self) -> tuple[int, int] | None:
         """GitHub's run and attempt; None for a laptop's."""
-        return parse_job_run(self.block.run)
+        return parse_job_run(self.record.run)
 
 
-def as_title(text: str) -> str:
+def clean_title(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:LONGEST_TITLE]
 
 
@@ -65,40 +65,40 @@ def open_incident(
     """
     from github import GithubException
 
-    issue = repository.create_issue(as_title(title), body("NUMBER"), labels=[INCIDENT, *labels])
+    issue = repository.create_issue(clean_title(title), body("NUMBER"), labels=[INCIDENT, *labels])
     with contextlib.suppress(GithubException, ProviderError, OSError):  # the body then says NUMBER
         issue.edit(body=body(str(issue.number)))
     return issue.number, issue.html_url
 
 
-def open_with_block(repository: "Repository", run: str) -> int | None:
+def open_with_record(repository: "Repository", run: str) -> int | None:
     """The newest open incident whose body carries that block, by the bot or by somebody who may write here."""
-    writers = Writers(repository)
+    writers = TrustedAuthors(repository)
     for issue in repository.get_issues(state="open", labels=[INCIDENT]):
         block = read_record(issue.body or "")
-        if block is not None and block.run == run and writers.hold(author(issue)):
+        if block is not None and block.run == run and writers.includes(author(issue)):
             return issue.number
     return None
 
 
-def believed(repository: "Repository", number: int) -> list[Recorded]:
+def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
     """The blocks of the bot, and of people who may write here; those of others are as good as none."""
-    writers = Writers(repository)
+    writers = TrustedAuthors(repository)
     return [
-        Recorded(block, author(comment), is_edited(comment.body), comment.html_url)
-        for comment, block in blocks(repository.get_issue(number))
-        if writers.hold(author(comment))
+        IssueRecord(block, author(comment), is_edited(comment.body), comment.html_url)
+        for comment, block in run_records(repository.get_issue(number))
+        if writers.includes(author(comment))
     ]
 
 
-class Writers:
+class TrustedAuthors:
     """Who may write to the repository, or is the bot that speaks for its workflows. Each is asked for once."""
 
     def __init__(self, repository: "Repository") -> None:
         self._repository = repository
         self._may: dict[str, bool] = {}
 
-    def hold(self, login: str) -> bool:
+    def includes(self, login: str) -> bool:
         """Whether that user is one of them. A user without a login is gone, and none."""
         if login == BOT:
             return True
@@ -121,25 +121,25 @@ def _may_write(repository: "Repository", login: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Label:
+class LabelStyle:
     color: str
     description: str
 
 
 LABELS = {
-    "drill": Label("bfd4f2", "An exercise: nothing is broken for users"),
-    "report": Label("c5def5", "Makes the post-incident report, and renews it"),
-    "incident": Label("b60205", "Something is broken for users"),
-    "post-incident": Label("5319e7", "The report after an incident"),
-    "limits-drift": Label("fbca04", "What applies differs from limits.yml"),
-    "sev1": Label("b60205", "Down, or data at risk"),
-    "sev2": Label("d93f0b", "Broken for many users"),
-    "sev3": Label("fbca04", "Broken for some users"),
+    "drill": LabelStyle("bfd4f2", "An exercise: nothing is broken for users"),
+    "report": LabelStyle("c5def5", "Makes the post-incident report, and renews it"),
+    "incident": LabelStyle("b60205", "Something is broken for users"),
+    "post-incident": LabelStyle("5319e7", "The report after an incident"),
+    "limits-drift": LabelStyle("fbca04", "What applies differs from limits.yml"),
+    "sev1": LabelStyle("b60205", "Down, or data at risk"),
+    "sev2": LabelStyle("d93f0b", "Broken for many users"),
+    "sev3": LabelStyle("fbca04", "Broken for some users"),
 }
 """Beside those of ops.yml. None of them changes anything outside of GitHub."""
 
 
-def sync_labels(repository: "Repository", wanted: Mapping[str, Label], say: Callable[[str], None]) -> None:
+def sync_labels(repository: "Repository", wanted: Mapping[str, LabelStyle], say: Callable[[str], None]) -> None:
     """Create what is missing and change what differs. Names are the same whatever their case; others stay."""
     present = {label.name.lower(): label for label in repository.get_labels()}
     for name, label in wanted.items():

@@ -27,7 +27,7 @@ _LOGIN = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
-class Asker:
+class Requester:
     """`id` is None where only the login is known. A login can change hands, an id cannot."""
 
     login: str
@@ -35,7 +35,7 @@ class Asker:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PermissionCheck:
     """`reason` is None where the asker may. `{asker}` in the texts stands for the login, `{responders}` for theirs."""
 
     reason: Reason | None = None
@@ -49,19 +49,19 @@ class Answer:
         return REFUSED if self.reason else CHECKED if self.checked else UNCHECKED
 
 
-def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> Answer:
+def check_permission(repository: "Repository", asker: Requester, responders: Collection[str]) -> PermissionCheck:
     """One request at most, and never an exception."""
     from github import GithubException, RateLimitExceededException
 
-    from ops.github.client import failures
+    from ops.github.client import provider_errors
 
     if not _LOGIN.fullmatch(asker.login):
         return _not_a_person()
     if responders and asker.login.lower() not in {login.lower() for login in responders}:
         hint = "Ask one of them: {responders}. Or add yourself to ops.yml by a pull request."
-        return Answer(Reason.NOT_A_RESPONDER, "{asker} is not among the responders of ops.yml", hint)
+        return PermissionCheck(Reason.NOT_A_RESPONDER, "{asker} is not among the responders of ops.yml", hint)
     try:
-        with failures():
+        with provider_errors():
             try:
                 found = permission_of(repository, asker.login)
             except RateLimitExceededException:
@@ -74,7 +74,7 @@ def ask(repository: "Repository", asker: Asker, responders: Collection[str]) -> 
                 raise
     except ProviderError as error:
         return _unknown(error.message)
-    return _judged(found, asker)
+    return _check_login(found, asker)
 
 
 def current_responders(repository: "Repository") -> tuple[str, ...]:
@@ -83,11 +83,11 @@ def current_responders(repository: "Repository") -> tuple[str, ...]:
     docs.github.com/rest/repos/contents#get-repository-content
     """
     from ops.config import strict_yaml
-    from ops.github.client import failures
+    from ops.github.client import provider_errors
 
     problem = "the responders of ops.yml on the default branch are not known"
     try:
-        with failures():
+        with provider_errors():
             found = repository.get_contents(CONFIG_FILE)
     except ProviderError as error:
         raise ProviderError(f"{problem}: {error.message}", reason=error.reason) from None
@@ -110,7 +110,7 @@ def permission_of(repository: "Repository", login: str) -> Any:
     return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
 
 
-def _judged(found: Any, asker: Asker) -> Answer:
+def _check_login(found: Any, asker: Requester) -> PermissionCheck:
     """What GitHub said of that very user."""
     user = found.get("user")
     if user is None:
@@ -120,30 +120,32 @@ def _judged(found: Any, asker: Asker) -> Answer:
     if asker.id is not None and user["id"] != asker.id:
         return _no_access("the login {asker} belongs to somebody else by now")
     if may_write(found["role_name"], found["permission"]):
-        return Answer()
+        return PermissionCheck()
     return _no_access("{asker} may not write to this repository, and a label alone allows nothing")
 
 
-def _no_access(message: str) -> Answer:
-    return Answer(Reason.NO_WRITE_ACCESS, message, "Ask somebody who may write here to do it, or to give you access.")
+def _no_access(message: str) -> PermissionCheck:
+    return PermissionCheck(
+        Reason.NO_WRITE_ACCESS, message, "Ask somebody who may write here to do it, or to give you access."
+    )
 
 
-def _not_a_person() -> Answer:
+def _not_a_person() -> PermissionCheck:
     hint = "A person with write access asks for it: put the label on yourself, or press the button."
-    return Answer(Reason.NOT_A_PERSON, "{asker} is not a person, and only people start a recovery", hint)
+    return PermissionCheck(Reason.NOT_A_PERSON, "{asker} is not a person, and only people start a recovery", hint)
 
 
-def _unknown(why: str) -> Answer:
+def _unknown(why: str) -> PermissionCheck:
     hint = "Do not wait for GitHub: type the command on a laptop."
-    return Answer(Reason.PERMISSION_UNKNOWN, f"it is not known what {{asker}} may do: {why}", hint)
+    return PermissionCheck(Reason.PERMISSION_UNKNOWN, f"it is not known what {{asker}} may do: {why}", hint)
 
 
-def _unreadable(asker: Asker, responders: Collection[str]) -> Answer:
+def _unreadable(asker: Requester, responders: Collection[str]) -> PermissionCheck:
     """GitHub refuses the question to our own token, so nobody can be checked; the list is all there is."""
     if asker.login in responders:
-        return Answer(checked=False)
+        return PermissionCheck(checked=False)
     listed = "does not list that login" if responders else "lists no responders"
     message = f"GitHub does not tell our own token what {{asker}} may do (403), and ops.yml {listed}"
     others = ", or ask one of the responders: {responders}" if responders else ""
     later = "" if responders else " For the next time, list those who may under `responders` in ops.yml."
-    return Answer(Reason.PERMISSION_UNREADABLE, message, f"Type the command on a laptop{others}.{later}")
+    return PermissionCheck(Reason.PERMISSION_UNREADABLE, message, f"Type the command on a laptop{others}.{later}")

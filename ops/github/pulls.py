@@ -15,7 +15,7 @@ from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.write_guard import WriteGuard
 from ops.github import comments
-from ops.github.client import connect, failures, is_configured, write_failures
+from ops.github.client import connect, is_configured, provider_errors, write_errors
 from ops.github.comments import author, login
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ NOT_PERMITTED = "not permitted to create"
 
 
 @dataclass(frozen=True)
-class File:
+class FileAtCommit:
     text: str
     sha: str
     """Of the blob: a write names the one that it replaces."""
 
 
 @dataclass(frozen=True)
-class PullRequest:
+class CreatedPullRequest:
     number: int
     url: str
 
 
-class Pulls(WriteGuard):
+class PullRequests(WriteGuard):
     """It can only read but while somebody has entered `writing`. Every method raises ProviderError."""
 
     def __init__(self, open_repository: "Callable[[], Repository] | None") -> None:
@@ -51,7 +51,7 @@ class Pulls(WriteGuard):
         self._opened: Repository | None = None
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], redactor: Redactor) -> "Pulls":
+    def of(cls, environ: Mapping[str, str], redactor: Redactor) -> "PullRequests":
         return cls(
             (lambda: connect(environ, redactor)) if is_configured(environ) and uses_one_sandbox(environ) else None
         )
@@ -61,7 +61,7 @@ class Pulls(WriteGuard):
             self._opened.requester.close()
 
     @property
-    def is_on(self) -> bool:
+    def is_available(self) -> bool:
         return self._open is not None
 
     @property
@@ -79,59 +79,59 @@ class Pulls(WriteGuard):
 
     @property
     def default_branch(self) -> str:
-        with failures(HINT):
+        with provider_errors(HINT):
             return self.repository.default_branch
 
-    def file(self, path: str, ref: str) -> File | None:
+    def file(self, path: str, ref: str) -> FileAtCommit | None:
         """At a branch or a commit; of a fork's commit too, where a pull request asks for it. None: not there."""
         from github import UnknownObjectException
 
-        with failures(HINT):
+        with provider_errors(HINT):
             try:
                 found = self.repository.get_contents(path, ref=ref)
             except UnknownObjectException:
                 return None
             if isinstance(found, list):
                 return None
-            return File(found.decoded_content.decode("utf-8", errors="surrogateescape"), found.sha)
+            return FileAtCommit(found.decoded_content.decode("utf-8", errors="surrogateescape"), found.sha)
 
-    def newest(self, path: str, ref: str) -> str | None:
+    def newest_commit(self, path: str, ref: str) -> str | None:
         """The newest commit that touches the file, as of that branch or commit."""
-        with failures(HINT):
+        with provider_errors(HINT):
             return next((commit.sha for commit in self.repository.get_commits(sha=ref, path=path)), None)
 
-    def merged_as(self, sha: str) -> PullRequest | None:
+    def merged_pull(self, sha: str) -> CreatedPullRequest | None:
         """The merged pull request that brought a commit of the default branch."""
-        with failures(HINT):
+        with provider_errors(HINT):
             found = self.repository.get_commit(sha).get_pulls()
-            return next((PullRequest(one.number, one.html_url) for one in found if one.merged_at), None)
+            return next((CreatedPullRequest(one.number, one.html_url) for one in found if one.merged_at), None)
 
-    def head(self, branch: str) -> str | None:
+    def branch_head(self, branch: str) -> str | None:
         """The commit of a branch."""
         from github import UnknownObjectException
 
-        with failures(HINT):
+        with provider_errors(HINT):
             try:
                 return self.repository.get_git_ref(f"heads/{branch}").object.sha
             except UnknownObjectException:
                 return None
 
-    def open_of(self, branch: str) -> PullRequest | None:
-        with failures(HINT):
+    def open_pull_of(self, branch: str) -> CreatedPullRequest | None:
+        with provider_errors(HINT):
             owner = self.repository.full_name.partition("/")[0]
             found = self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
-            return next((PullRequest(one.number, one.html_url) for one in found), None)
+            return next((CreatedPullRequest(one.number, one.html_url) for one in found), None)
 
-    def open_of_ours(self, prefix: str, marker: str) -> PullRequest | None:
+    def own_open_pulls(self, prefix: str, marker: str) -> CreatedPullRequest | None:
         """One that we opened from a branch of such a name, and that carries the marker."""
-        with failures(HINT):
+        with provider_errors(HINT):
             me = login(self.repository)
             name = self.repository.full_name
             for one in self.repository.get_pulls(state="open"):
                 home: Any = one.head.repo  # None where the fork is gone
                 is_ours = author(one) == me and home is not None and home.full_name == name
                 if is_ours and one.head.ref.startswith(prefix) and marker in (one.body or ""):
-                    return PullRequest(one.number, one.html_url)
+                    return CreatedPullRequest(one.number, one.html_url)
         return None
 
     def issue_since(self, label: str, marker: str) -> datetime | None:
@@ -176,5 +176,5 @@ class Pulls(WriteGuard):
     def _write(self, call: "Callable[[Repository], Any]") -> Any:
         if not self._may_write:
             raise Refused("a branch of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
-        with write_failures(HINT):
+        with write_errors(HINT):
             return call(self.repository)

@@ -8,7 +8,7 @@ import requests
 from github import GithubException
 from github.Requester import Requester
 
-from ops.github.answers import as_refusal, check, named, unreadable
+from ops.github.answers import check, expected_answer, malformed_answer, refusal_body
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
 """github.com answers at the root of its own host, an Enterprise Server below /api/v3."""
@@ -36,8 +36,8 @@ class TypedRequester(Requester):
             raise
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             # Headers that PyGithub cannot read, or a redirect to another host.
-            raise unreadable(verb, named(verb, path)[0], 0, type(error).__name__) from None
+            raise malformed_answer(verb, expected_answer(verb, path)[0], 0, type(error).__name__) from None
         if status >= 400:
-            return status, headers, as_refusal(text)
+            return status, headers, refusal_body(text)
         check(verb, path, status, text)
         return status, headers, text

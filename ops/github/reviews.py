@@ -8,20 +8,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc
-from ops.github.client import failures
+from ops.github.client import provider_errors
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
 
 @dataclass(frozen=True)
-class Review:
+class EnvironmentReview:
     reviewer: str
     began: datetime
     """When the job began that waited for it, by GitHub's clock: GitHub keeps no time of the review itself."""
 
 
-def find_review(repository: "Repository", run_id: int, attempt: int, environment: str) -> Review | None:
+def find_review(repository: "Repository", run_id: int, attempt: int, environment: str) -> EnvironmentReview | None:
     """Return the newest approval of that environment, if the job of that name began in this attempt.
 
     GitHub names no attempt with an approval, and each start of the job takes one: of an earlier attempt none is left.
@@ -29,7 +29,7 @@ def find_review(repository: "Repository", run_id: int, attempt: int, environment
     ignores case in the names of environments; `environment` is in lower case.
     Raises ProviderError.
     """
-    with failures():
+    with provider_errors():
         _, reviews = repository.requester.requestJsonAndCheck(
             "GET", f"{repository.url}/actions/runs/{run_id}/approvals"
         )
@@ -42,7 +42,7 @@ def find_review(repository: "Repository", run_id: int, attempt: int, environment
     used = sum(job is not None and job["conclusion"] == "success" for job in earlier)
     if began is None or began["started_at"] is None or len(approved) <= used:
         return None
-    return Review(approved[-1], parse_utc(began["started_at"]))
+    return EnvironmentReview(approved[-1], parse_utc(began["started_at"]))
 
 
 def _waiting_job(repository: "Repository", run_id: int, attempt: int, environment: str) -> Any:

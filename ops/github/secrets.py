@@ -13,7 +13,7 @@ from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor, Secret
 from ops.core.write_guard import WriteGuard
 from ops.github import app_tokens
-from ops.github.client import failures, repository, write_failures
+from ops.github.client import provider_errors, repository, write_errors
 
 if TYPE_CHECKING:
     from github.Environment import Environment
@@ -44,7 +44,7 @@ class EnvironmentSecrets(WriteGuard):
         if not uses_one_sandbox(environ):
             return cls(None)
         try:
-            app_tokens.refuse_ambiguous(environ, TOKEN)
+            app_tokens.check_one_credential(environ, TOKEN)
             if token := environ.get(TOKEN, ""):
                 return cls(lambda name: repository(environ, token, name))
             if not environ.get(app_tokens.APP_KEY, "").strip():
@@ -58,12 +58,12 @@ class EnvironmentSecrets(WriteGuard):
     def has_token(self) -> bool:
         return self._connect is not None
 
-    def refuse_misconfigured(self) -> None:
+    def check_configuration(self) -> None:
         """Raise ConfigError where the variables give no token, or more than one. Nothing else of a run needs them."""
         if self._misconfigured is not None:
             raise self._misconfigured
         if self._apps is not None:
-            self._apps.refuse_malformed()
+            self._apps.check_key()
 
     def end(self, warn: Callable[[str], object]) -> None:
         """Revoke what was made for this run; `warn` gets one sentence for each token that may still be valid."""
@@ -75,7 +75,7 @@ class EnvironmentSecrets(WriteGuard):
         from github import UnknownObjectException
 
         holder = self._environment(repository, environment)
-        with failures(self._hint):
+        with provider_errors(self._hint):
             holder.get_public_key()
             try:
                 return holder.get_secret(name).updated_at.astimezone(UTC)
@@ -87,7 +87,7 @@ class EnvironmentSecrets(WriteGuard):
         if not self._may_write:
             raise Refused("a secret of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
         holder = self._environment(repository, environment)
-        with write_failures(self._hint):
+        with write_errors(self._hint):
             holder.create_secret(name, value.reveal())
 
     @property

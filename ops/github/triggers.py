@@ -14,8 +14,8 @@ from urllib.parse import quote
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord
-from ops.github.client import failures, write_failures
-from ops.github.comments import author, blocks, find_request, login
+from ops.github.client import provider_errors, write_errors
+from ops.github.comments import author, find_request, login, run_records
 
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment
@@ -47,25 +47,25 @@ def remove_label(repository: "Repository", number: int, label: str) -> bool:
 def _delete_label(repository: "Repository", number: int, label: str) -> None:
     # PyGithub's own method leaves a slash in the label's name as it is.
     path = f"/issues/{number}/labels/{quote(label, safe='')}"
-    with write_failures():
+    with write_errors():
         repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
 
 
 def _has_label(repository: "Repository", number: int, label: str) -> bool:
     """GitHub ignores case in the names of labels, and an issue has 100 at most."""
-    with failures():
+    with provider_errors():
         url = f"{repository.url}/issues/{number}/labels?per_page=100"
         _, found = repository.requester.requestJsonAndCheck("GET", url)
     return label.lower() in {each["name"].lower() for each in found}
 
 
-def labels_put_on(repository: "Repository", number: int, at: datetime, login: str) -> set[str]:
+def labels_added(repository: "Repository", number: int, at: datetime, login: str) -> set[str]:
     """Return the labels, in lower case, that the person put on within a second of that moment. Raises ProviderError.
 
     docs.github.com/rest/issues/events#list-issue-events
     """
     found = set()
-    with failures():
+    with provider_errors():
         for event in repository.get_issue(number).get_events().reversed:
             if event.created_at < at - SECOND:
                 break
@@ -85,7 +85,7 @@ def keep_refusal(repository: "Repository", number: int, text: Callable[[RunRecor
         there, block = _last_refusal(repository, number)
     except ProviderError:  # an answer twice is better than none
         there, block = None, None
-    with failures():
+    with provider_errors():
         if there is None:
             repository.get_issue(number).create_comment(text(None))
         else:
@@ -94,22 +94,22 @@ def keep_refusal(repository: "Repository", number: int, text: Callable[[RunRecor
 
 def withdraw_request(repository: "Repository", number: int, mark: str, comment: int | None) -> None:
     """Delete our comment that says that the run starts, if there is one. Raises ProviderError."""
-    with failures():
+    with provider_errors():
         if (found := find_request(repository, number, mark, comment)) is not None:
             found.delete()
 
 
 def add_to_request(repository: "Repository", number: int, mark: str, comment: int, text: str) -> None:
     """Add a paragraph to our comment that says that the run starts, above its mark. Raises ProviderError."""
-    with failures():
+    with provider_errors():
         if (found := find_request(repository, number, mark, comment)) is not None:
             found.edit(found.body.replace(mark, f"{text.strip()}\n\n{mark}"))
 
 
 def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, RunRecord | None]":
-    with failures():
+    with provider_errors():
         me = login(repository)
-        found = blocks(repository.get_issue(number))
+        found = run_records(repository.get_issue(number))
         ours = ((one, block) for one, block in found if block.source == "gate" and author(one) == me)
         return next(ours, (None, None))
 
@@ -119,33 +119,35 @@ def run_created_at(repository: "Repository", run_id: int) -> datetime:
 
     docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
     """
-    with failures():
+    with provider_errors():
         _, run = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/actions/runs/{run_id}")
     return parse_utc(run["created_at"])
 
 
 @dataclass(frozen=True)
-class Issue:
+class TriggerIssue:
     """`state` is `open`, `closed`, `missing` or `pull_request`."""
 
     state: str
     body: str = ""
 
 
-def issue(repository: "Repository", number: int) -> Issue:
+def read_issue(repository: "Repository", number: int) -> TriggerIssue:
     """Raises ProviderError.
 
     docs.github.com/rest/issues/issues#get-an-issue
     """
     from github import GithubException
 
-    with failures():
+    with provider_errors():
         try:
             _, found = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/issues/{number}")
         except GithubException as error:
             if error.status in {404, 410}:  # 410: it was deleted
-                return Issue("missing")
+                return TriggerIssue("missing")
             raise
     if not found["repository_url"].lower().endswith(repository.url.lower()):
-        return Issue("missing")  # GitHub redirected to the repository to which it was transferred
-    return Issue("pull_request" if found.get("pull_request") is not None else found["state"], found.get("body") or "")
+        return TriggerIssue("missing")  # GitHub redirected to the repository to which it was transferred
+    return TriggerIssue(
+        "pull_request" if found.get("pull_request") is not None else found["state"], found.get("body") or ""
+    )

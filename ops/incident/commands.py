@@ -20,7 +20,7 @@ from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import RunEvent, event_from_json
 from ops.github.actions import repository_page
-from ops.github.client import CHECK, connect, failures
+from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render.terminal import to_one_line
 
 LONGEST_RECORD = 20_000_000
@@ -43,13 +43,13 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     run = _run(path, events)
     contacts = read_config(config)[0].contacts
     job = parse_job_run(run)
-    with failures(CHECK):
+    with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         by = f"{comments.login(repository)}, imported at {format_utc(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, told by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, look=True, completes=True)
         page = RunSummary(run, events, imported, source="run" if job else "laptop")
-        for part, body in enumerate(comment.comments(page, contacts, repository_page(environ)), start=1):
+        for part, body in enumerate(comment.render_comments(page, contacts, repository_page(environ)), start=1):
             posted.put(part, body)
         return posted.url
 
@@ -62,8 +62,8 @@ def note(number: int, said: str, environ: Mapping[str, str], redactor: Redactor,
     at, text = moment(said, now)
     text = redactor.text(to_one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
-    body = comment.note(at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),)))
-    with failures(CHECK):
+    body = comment.render_note(at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),)))
+    with provider_errors(CHECK_HINT):
         comments = RunComments(connect(environ, redactor), number, run, look=True)
         comments.put(1, body)
         return f"{format_utc(at)}  {text}", comments.url
@@ -111,19 +111,19 @@ def opened(
     at = datetime.now(UTC)
 
     def body(number: str) -> str:
-        return comment.incident(
+        return comment.render_incident(
             service=service,
             environment="",
             severity=severity,
-            seen="",
+            symptom="",
             at=at,
-            ways=tuple(_shown(way, command_prefix(environ, config), number) for way in found),
+            recoveries=tuple(_shown(way, command_prefix(environ, config), number) for way in found),
             number=number,
             program=program_name(environ),
             repository=repository_page(environ),
         )
 
-    with failures(CHECK):
+    with provider_errors(CHECK_HINT):
         return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
 
 
@@ -139,17 +139,17 @@ def _shown(way: RecoveryOption, reached: tuple[str, ...], number: str) -> tuple[
 
 def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
     """One line per event of all runs and notes, oldest first, in UTC; those of one second in the order of their run."""
-    from ops.github.issues import believed
+    from ops.github.issues import trusted_records
 
-    with failures(CHECK):
-        found = believed(connect(environ, redactor), number)
+    with provider_errors(CHECK_HINT):
+        found = trusted_records(connect(environ, redactor), number)
     first_of: dict[str, int] = {}
     lines = []
     for order, one in enumerate(found):
-        whose = one.block.run if one.block.source == "run" else f"{one.block.source}, by {one.author}"
+        whose = one.record.run if one.record.source == "run" else f"{one.record.source}, by {one.author}"
         edited = ", edited" if one.is_edited else ""
-        for nth, row in enumerate(one.block.rows):
-            place = (row.at, first_of.setdefault(one.block.run, order), -one.block.part, nth)
+        for nth, row in enumerate(one.record.rows):
+            place = (row.at, first_of.setdefault(one.record.run, order), -one.record.part, nth)
             lines.append((place, f"{row.kind:<9}  {row.text} [{whose}{edited}]"))
     for (at, *_), line in sorted(lines):
         yield to_one_line(f"{at:%Y-%m-%d %H:%M:%S}Z  {line}")
@@ -157,15 +157,15 @@ def rows(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterato
 
 def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]) -> None:
     """The labels of ops.yml and the fixed ones, as they should be; what changed is said."""
-    from ops.github.issues import LABELS, Label
+    from ops.github.issues import LABELS, LabelStyle
     from ops.github.issues import sync_labels as sync
 
     settings, _ = read_config(config, labels=None)
     wanted = dict(LABELS)
     for name, label in settings.labels.items():
         text = f"Runs {label.runbook} in {label.environment}: {format_params(label.params)}"
-        wanted[name] = Label("1d76db", text[:LONGEST_DESCRIPTION])
-    with failures(CHECK):
+        wanted[name] = LabelStyle("1d76db", text[:LONGEST_DESCRIPTION])
+    with provider_errors(CHECK_HINT):
         sync(connect(environ, redactor), wanted, say)
 
 

@@ -20,7 +20,7 @@ from ops.gate import outcomes
 from ops.gate.leak import Leak, read_leak
 from ops.gate.refusals import commands
 from ops.github import actions
-from ops.github.client import CHECK, connect, failures
+from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render.markdown import collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def told(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> T
         return None
     repository = connect(environ, redactor)
     leak = redactor.value(leak) if _is_private(repository) else Leak(secret=leak.secret)
-    with failures(CHECK):
+    with provider_errors(CHECK_HINT):
         return _told(repository, config, leak, environ, now)
 
 
@@ -71,7 +71,7 @@ def _read(config: "Config", environ: Mapping[str, str], now: datetime) -> Leak |
         actor=actions.variable(environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
         now=now,
     )
-    outcome = read_leak(event, actions.payload(environ), names(config), job)
+    outcome = read_leak(event, actions.read_payload(environ), names(config), job)
     if isinstance(outcome, outcomes.Malformed):
         hint = "Send it again, with an object that has `secret`, and `seen`, `url` and `source` if you know them."
         raise ConfigError(f"the report cannot be read: {outcome.why}", reason=Reason.EVENT_MALFORMED, hint=hint)
@@ -92,10 +92,10 @@ def _told(repository: "Repository", config: "Config", leak: Leak, environ: Mappi
 
     key = _key(leak.secret)
     what = leak.secret or UNDECLARED
-    if found := issues.open_with_block(repository, key):
+    if found := issues.open_with_record(repository, key):
         return _again(repository, found, leak, environ, now)
     replacing = list(replacements(config, leak.secret)) if leak.secret else []
-    run_page = actions.links(environ, None).get("run", "")
+    run_page = actions.run_links(environ, None).get("run", "")
 
     def body(number: str) -> str:
         text = incident(leak, what, replacing, list(config.environments), at=now, number=number, page=run_page)

@@ -10,20 +10,20 @@ from ops.core.redaction import Redactor
 from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, EventSink, Timeline
 from ops.github import actions
-from ops.publish.chat import Noticing
-from ops.publish.issue import LOCAL_USER, Journaling
+from ops.publish.chat import ChatPublisher
+from ops.publish.issue import LOCAL_USER, IssuePublisher
 
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.core.next_step import SuggestedCommand
     from ops.core.run_record import PreviousRuns
 
-__all__ = ["LOCAL_USER", "Telling"]
+__all__ = ["LOCAL_USER", "Publisher"]
 FLUSH = 5.0
 """Real seconds that the end of a run waits for GitHub and the chat, in all."""
 
 
-class Telling:
+class Publisher:
     """Of one run. Nothing here raises, and nothing here is waited for before the run has ended.
 
     A run against a sandbox is a drill: it is told to the sandbox's GitHub and chat alone, a real one to the real ones.
@@ -43,11 +43,11 @@ class Telling:
         """`comment`: id of the comment that says that the run starts; the run goes on in it."""
         rest = TimeBudget(FLUSH).rest
         self._incident = incident
-        self._links = actions.links(environ, incident)
+        self._links = actions.run_links(environ, incident)
         links = tuple(self._links.values())
         is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
-        self._notices = notices = Noticing(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
-        self._journal = Journaling(
+        self._notices = notices = ChatPublisher(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
+        self._journal = IssuePublisher(
             environ,
             redactor,
             clock,

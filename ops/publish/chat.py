@@ -15,7 +15,7 @@ from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
-from ops.publish.chat_sender import LIMIT, NotSentError, Service, is_address, send
+from ops.publish.chat_sender import LIMIT, ChatService, NotSentError, is_address, send
 from ops.publish.discord import DISCORD
 from ops.publish.slack import SLACK
 from ops.render.terminal import to_one_line
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from ops.config.types import NotifyConfig
 
 
-CHATS: dict[str, Service] = {"slack": SLACK, "discord": DISCORD}
+CHATS: dict[str, ChatService] = {"slack": SLACK, "discord": DISCORD}
 """Key under `notify` in ops.yml → the chat, which has a file of its own."""
 SILENT = {Decision.PLANNED}
 
 
-def notice(page: RunSummary) -> str:
+def chat_message(page: RunSummary) -> str:
     """What the latest event is worth: nothing, but when a run is about to write and when it ends."""
     match page.events[-1].kind:
         case EventKind.CONFIRMED:
-            return to_one_line(f"Started: {_asked(page)}. {_sentence(page.plan.summary if page.plan else '')}")
+            return to_one_line(f"Started: {_requested_by(page)}. {_sentence(page.plan.summary if page.plan else '')}")
         case EventKind.ENDED if page.decision not in SILENT:
             # A change that was read back is told as done; what became of another one is the message's to say.
-            done = page.done if page.last(EventKind.READ_BACK) else _asked(page)
+            done = page.done if page.last(EventKind.READ_BACK) else _requested_by(page)
             told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
             told += [f"The button: {page.press.button}"] if page.press and page.press.button else []
             return to_one_line(" ".join(part for part in told if part))
@@ -44,7 +44,7 @@ def notice(page: RunSummary) -> str:
             return ""
 
 
-def _asked(page: RunSummary) -> str:
+def _requested_by(page: RunSummary) -> str:
     return f"{page.runbook} on {page.service} in {page.environment}{page.because}"
 
 
@@ -53,12 +53,12 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
 
 
-Tell = Callable[[str], object]
+Report = Callable[[str], object]
 DRILL = "[DRILL] "
 """Heads what a sandbox's run says."""
 
 
-class Noticing:
+class ChatPublisher:
     """Of one run. `rest`: real seconds that its end may still wait."""
 
     def __init__(
@@ -89,11 +89,11 @@ class Noticing:
 
     def __call__(self, event: RunEvent) -> None:
         self._events.append(event)
-        if text := notice(RunSummary(self._run, tuple(self._events))):
+        if text := chat_message(RunSummary(self._run, tuple(self._events))):
             for channel in self._channels:
                 channel.put(f"{DRILL if self._is_drill else ''}{text}")
 
-    def begin(self, tell: Tell, ending: ExitStack) -> None:
+    def begin(self, tell: Report, ending: ExitStack) -> None:
         """It ends with the run, also where that ends by a bug."""
         for strange in self._strange:
             tell(f"no notice is sent: {strange}")
@@ -116,17 +116,17 @@ class Noticing:
 class _Channel:
     """One webhook: notices in order, each within its limit."""
 
-    def __init__(self, service: Service, url: Secret, links: tuple[str, ...]) -> None:
+    def __init__(self, service: ChatService, url: Secret, links: tuple[str, ...]) -> None:
         self._service, self._url, self._links = service, url, links
         self._texts: SimpleQueue[str | None] = SimpleQueue()
         self._done = threading.Event()
-        self._tell: Tell | None = None
+        self._tell: Report | None = None
         self.is_delivered = False
 
     def put(self, text: str) -> None:
         self._texts.put(text)
 
-    def begin(self, tell: Tell) -> None:
+    def begin(self, tell: Report) -> None:
         self._tell = tell
         run_in_background(self._work)
 

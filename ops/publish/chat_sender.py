@@ -15,14 +15,14 @@ LONGEST = 900
 
 
 @dataclass(frozen=True)
-class Service:
+class ChatService:
     """Where a service's webhooks live, what it wants to be sent, and how it says that it took it."""
 
     name: str
     hosts: Collection[str]
     body: Callable[[str, tuple[str, ...]], dict[str, Any]]
     """From the text, which is inert afterwards, and the links, which stay links."""
-    took: Callable[[int, str], bool]
+    is_accepted: Callable[[int, str], bool]
     """From the status and the text of the answer."""
     query: str = ""
 
@@ -31,7 +31,7 @@ class NotSentError(Exception):
     """The text says why, by status or by the kind of failure alone."""
 
 
-def is_address(service: Service, url: str) -> bool:
+def is_address(service: ChatService, url: str) -> bool:
     """Https and a host of the service's, and nothing that could lead elsewhere; or this machine."""
     try:
         parts = urlsplit(url)
@@ -41,7 +41,7 @@ def is_address(service: Service, url: str) -> bool:
     return "@" not in parts.netloc and (own or is_loopback(url))
 
 
-def send(service: Service, url: Secret, text: str, links: tuple[str, ...]) -> None:
+def send(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -> None:
     """Raises NotSentError. The caller bounds the time in all; each step is bounded here."""
     import httpx
 
@@ -54,5 +54,5 @@ def send(service: Service, url: Secret, text: str, links: tuple[str, ...]) -> No
             answer = http.post(address + service.query, json=body)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise NotSentError(type(error).__name__) from None
-    if not service.took(answer.status_code, answer.text):
+    if not service.is_accepted(answer.status_code, answer.text):
         raise NotSentError(f"it answered {answer.status_code}")

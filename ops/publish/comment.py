@@ -25,15 +25,15 @@ MOST_LINES = 10
 
 
 @dataclass(frozen=True)
-class Item:
+class NextStep:
     title: str
     done: bool = False
     by_people: bool = False
 
 
 POST_MORTEM = "Create post-mortem"
-Told = Callable[[RunSummary], bool]
-PEOPLE: Told | None = None
+PersonStep = Callable[[RunSummary], bool]
+PEOPLE: PersonStep | None = None
 
 
 def _is_notified(page: RunSummary) -> bool:
@@ -45,7 +45,7 @@ def _is_reported(_page: RunSummary) -> bool:
     return False
 
 
-BEFORE: tuple[tuple[str, Told | None], ...] = (
+BEFORE: tuple[tuple[str, PersonStep | None], ...] = (
     ("Identify the issue clearly", lambda page: page.last(EventKind.REQUESTED) is not None),
     ("Determine root cause (if possible)", PEOPLE),
     ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
@@ -55,7 +55,7 @@ BEFORE: tuple[tuple[str, Told | None], ...] = (
     ("Document incident", lambda page: page.last(EventKind.ENDED) is not None),
     ("Plan proper fix", PEOPLE),
 )
-AFTER: tuple[tuple[str, Told | None], ...] = (
+AFTER: tuple[tuple[str, PersonStep | None], ...] = (
     ("Monitor for 30 minutes", PEOPLE),
     ("Check error rates", PEOPLE),
     ("Review user feedback", PEOPLE),
@@ -65,12 +65,12 @@ AFTER: tuple[tuple[str, Told | None], ...] = (
 """The procedure's checklists. An item is ticked by what happened, or is for people to answer."""
 
 
-def for_people(items: tuple[tuple[str, Told | None], ...]) -> tuple[str, ...]:
+def steps_for_people(items: tuple[tuple[str, PersonStep | None], ...]) -> tuple[str, ...]:
     """Return the items that only people can tick, and those where they may have to."""
     return tuple(title for title, told in items if told in (PEOPLE, _is_notified))
 
 
-def comments(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "") -> tuple[str, ...]:
+def render_comments(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "") -> tuple[str, ...]:
     """Return the run's comment, and a second one if the older rows find no room in it.
 
     `repository`: address of the page of the repository that has the buttons.
@@ -128,13 +128,13 @@ def _fits(render: Callable[[int], str], most: int) -> int:
     return low
 
 
-def _items(list_of: tuple[tuple[str, Told | None], ...], page: RunSummary) -> list[Item]:
+def _items(list_of: tuple[tuple[str, PersonStep | None], ...], page: RunSummary) -> list[NextStep]:
     done = {title: told is not None and told(page) for title, told in list_of}
-    people = for_people(list_of)
-    return [Item(title, is_done, not is_done and title in people) for title, is_done in done.items()]
+    people = steps_for_people(list_of)
+    return [NextStep(title, is_done, not is_done and title in people) for title, is_done in done.items()]
 
 
-def with_report(body: str) -> str | None:
+def add_report(body: str) -> str | None:
     """The run's comment with the report ticked; None where there is nothing to tick, or somebody edited it."""
     line = f"- [ ] {POST_MORTEM}\n"
     if line not in body or is_edited(body):
@@ -142,34 +142,34 @@ def with_report(body: str) -> str | None:
     return replace_visible_text(body, lambda text: text.replace(line, line.replace("[ ]", "[x]"), 1))
 
 
-def note(at: datetime, text: str, block: RunRecord) -> str:
+def render_note(at: datetime, text: str, block: RunRecord) -> str:
     """A person's row."""
     return embed_record(load_templates().get_template("note.md.j2").render(at=at, text=text), block)
 
 
-def incident(
+def render_incident(
     *,
     service: str,
     environment: str,
     severity: str,
-    seen: str,
+    symptom: str,
     at: datetime,
-    ways: tuple[tuple[str, tuple[str, ...], SuggestedCommand], ...],
+    recoveries: tuple[tuple[str, tuple[str, ...], SuggestedCommand], ...],
     number: str,
     program: str,
     repository: str,
 ) -> str:
-    """The body of an incident issue. `number` is the word NUMBER as long as it is not known.
+    """Return the body of an incident issue. `number` is the word NUMBER until GitHub has given one.
 
-    `ways`: what each recovery is for, the labels that start it, and its button and command.
+    `recoveries`: the purpose of each recovery, the labels that start it, and its button and command.
     """
     values: dict[str, Any] = {
         "service": service,
         "environment": environment,
         "severity": severity,
-        "seen": seen,
+        "symptom": symptom,
         "at": at,
     }
     note = f'{program} incident note {number} "{at:%Y-%m-%d %H:%M} text"'
-    values |= {"ways": ways, "number": number, "repository": repository, "at": at, "note": note}
+    values |= {"recoveries": recoveries, "number": number, "repository": repository, "at": at, "note": note}
     return collapse_blank_lines(load_templates().get_template("incident.md.j2").render(values))

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ops.publish.chat_sender import Service
+from ops.publish.chat_sender import ChatService
 
 LONGEST = 2000
 SUPPRESS_EMBEDS = 4
@@ -24,5 +24,5 @@ def _took(status: int, _answer: str) -> bool:
     return status in {200, 204}
 
 
-DISCORD = Service("Discord", {"discord.com", "discordapp.com"}, _body, _took, query="?wait=true")
+DISCORD = ChatService("Discord", {"discord.com", "discordapp.com"}, _body, _took, query="?wait=true")
 """Without `wait` an answer says nothing of whether the message was kept."""

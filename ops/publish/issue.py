@@ -36,7 +36,7 @@ EARLIER = 2.0
 """Real seconds for what earlier runs wrote, from when it is first asked for."""
 
 
-class Journaling:
+class IssuePublisher:
     """Of one run. `rest`: real seconds that its end may still wait.
 
     Does nothing where GitHub is not configured, or is of the other world: a drill is not told to the real one.
@@ -59,7 +59,7 @@ class Journaling:
         self._clock, self._run = clock, run
         self._comment = comment
         self._contacts, self._rest = contacts, rest
-        self._journal: Journal | None = None
+        self._journal: CommentWriter | None = None
         self._login: str | None = None
         """Of the token's owner; None until it was asked for."""
         self.opened: int | None = None
@@ -69,7 +69,7 @@ class Journaling:
     def sinks(self, incident: int | None) -> tuple[EventSink, ...]:
         if not self._is_on or incident is None:
             return ()
-        self._journal = Journal(
+        self._journal = CommentWriter(
             self._connect,
             self._render,
             number=incident,
@@ -96,16 +96,16 @@ class Journaling:
             try:
                 return reading.result(timeout=max(0.0, latest - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
-                tell(f"what earlier runs took out of service is not known ({client.cause(error)})")
+                tell(f"what earlier runs took out of service is not known ({client.failure_text(error)})")
                 return PreviousRuns()
 
         return known
 
     def _earlier(self, incident: int) -> PreviousRuns:
-        from ops.github.issues import believed
+        from ops.github.issues import trusted_records
 
         repository = self._connect()
-        runs = tuple(found.block for found in believed(repository, incident))
+        runs = tuple(found.record for found in trusted_records(repository, incident))
         return PreviousRuns(runs, repository.get_issue(incident).created_at.astimezone(UTC))
 
     def end(
@@ -125,7 +125,7 @@ class Journaling:
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 EventKind.WARNING,
-                f"the incident of this run may be missing ({client.cause(error)}): look for it, or open one",
+                f"the incident of this run may be missing ({client.failure_text(error)}): look for it, or open one",
             )
             return {}
 
@@ -141,13 +141,13 @@ class Journaling:
         program = press(page.runbook).command.partition(f" {page.runbook} ")[0]
 
         def body(number: str) -> str:
-            return comment.incident(
+            return comment.render_incident(
                 service=page.service,
                 environment=page.environment,
                 severity="",
-                seen=f"Opened after a run without an incident: {page.state}. {page.message}",
+                symptom=f"Opened after a run without an incident: {page.state}. {page.message}",
                 at=events[0].at,
-                ways=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
+                recoveries=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
                 number=number,
                 program=program,
                 repository=repository_page(self._environ),
@@ -167,7 +167,7 @@ class Journaling:
         from ops.publish import comment
 
         page = RunSummary(self._run, self._named(events), is_notified=self._is_notified())
-        return comment.comments(page, self._contacts, repository_page(self._environ))
+        return comment.render_comments(page, self._contacts, repository_page(self._environ))
 
     def _named(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         """The events, of which the first names the owner of GITHUB_TOKEN beside the local user of a laptop."""
@@ -183,7 +183,7 @@ class Journaling:
         from ops.github.comments import BOT, login
 
         try:
-            with client.failures():
+            with client.provider_errors():
                 found = login(self._connect())
                 return "" if found == BOT else found
         except ProviderError:
@@ -201,7 +201,7 @@ REFUSALS = range(400, 500)
 """Statuses that a second try at once does not change."""
 
 
-class Journal:
+class CommentWriter:
     """A sink of the timeline that only queues, and a thread that writes. `begin` starts it, `close` ends it.
 
     The thread loads PyGithub. A failure there is recorded once, by its type, and does not change the run.
@@ -301,4 +301,4 @@ class Journal:
         tell, self._tell = self._tell, None
         if tell is not None:
             advice = f"; issue #{self._number} does not exist there" if getattr(error, "status", 0) == 404 else ""
-            tell(f"the journal on the incident issue failed ({client.cause(error)}{advice})")
+            tell(f"the journal on the incident issue failed ({client.failure_text(error)}{advice})")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ops.publish.chat_sender import Service
+from ops.publish.chat_sender import ChatService
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 """All that Slack's format wants escaped: `<!channel>`, `<@U1>` and `<url|text>` are text then.
@@ -20,4 +20,4 @@ def _took(status: int, answer: str) -> bool:
     return status == 200 and answer.strip() == "ok"
 
 
-SLACK = Service("Slack", {"hooks.slack.com"}, _body, _took)
+SLACK = ChatService("Slack", {"hooks.slack.com"}, _body, _took)

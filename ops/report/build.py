@@ -18,7 +18,7 @@ from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.gate.form import stated
-from ops.github.client import CHECK, connect, failures
+from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.report.evidence import Evidence, Served
 from ops.status import read
 from ops.status.status import Status
@@ -62,7 +62,7 @@ def report(
         evidence = _with_what_is_on(evidence, config, environ)
     evidence = redactor.value(_with_commits(evidence, config, repository))
     text = rendering.new(evidence)
-    with failures(CHECK):
+    with provider_errors(CHECK_HINT):
         written = publish.write(
             repository,
             number,
@@ -81,7 +81,7 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
     from ops.report import github
 
     read_at = system_clock.current_time(environ)
-    with failures(CHECK):
+    with provider_errors(CHECK_HINT):
         evidence = github.on_issue(repository, number, read_at=read_at, stated=lambda body: stated(body, now=read_at))
     wanted = [run for one in evidence.our_runs if (run := one.actions_run)]
     runs, why = _asked(lambda: _told(lambda: tuple(github.workflow_runs(repository, wanted))))
@@ -90,7 +90,7 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
 
 def _with_cloudflare(evidence: Evidence, config: "Config", environ: Mapping[str, str]) -> Evidence:
     """The history of every service that a run was about."""
-    wanted = dict.fromkeys((one.block.environment, one.block.service) for one in evidence.our_runs)
+    wanted = dict.fromkeys((one.record.environment, one.record.service) for one in evidence.our_runs)
     served: list[Served] = []
     lacks: list[str] = []
     for name, service in wanted:
@@ -109,7 +109,7 @@ def _with_what_is_on(evidence: Evidence, config: "Config", environ: Mapping[str,
     from ops.status import text as rendering
 
     lines, presses = list[str](), list[str]()
-    for name in dict.fromkeys(one.block.environment for one in evidence.our_runs):
+    for name in dict.fromkeys(one.record.environment for one in evidence.our_runs):
         environment = config.environments.get(name)
         if environment is None:
             continue
@@ -193,20 +193,20 @@ def _asked(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
 
 
 def _told(ask: Callable[[], T]) -> T:
-    with failures():
+    with provider_errors():
         return ask()
 
 
 def _tick(repository: "Repository", number: int) -> None:
     """Tick the post-mortem in the runs' comments of ours; the report itself is there, so a failure ends nothing."""
-    from ops.github.comments import author, blocks, login
-    from ops.publish.comment import with_report
+    from ops.github.comments import author, login, run_records
+    from ops.publish.comment import add_report
 
-    with suppress(ProviderError), failures():
+    with suppress(ProviderError), provider_errors():
         me = login(repository)
-        for comment, block in blocks(repository.get_issue(number)):
+        for comment, block in run_records(repository.get_issue(number)):
             is_ours = author(comment) == me and block.source in {"run", "laptop"}
-            if is_ours and (body := with_report(comment.body)):
+            if is_ours and (body := add_report(comment.body)):
                 comment.edit(body)
 
 
@@ -217,7 +217,7 @@ def _say_what_is_open(repository: "Repository", evidence: Evidence, written: Any
 
     run = f"report-{evidence.number}"
     text = rendering.closing(written.number, items, evidence)
-    with failures(CHECK):
+    with provider_errors(CHECK_HINT):
         RunComments(repository, evidence.number, run, look=True).put(
             1, embed_record(text, RunRecord(run, source="report"))
         )

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.gate.form import Stated
-from ops.github.issues import Recorded
+from ops.github.issues import IssueRecord
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """`author_association` of those who belong here (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
@@ -94,7 +94,7 @@ class Evidence:
     labels: tuple[str, ...]
     stated: Stated
     acts: tuple[Act, ...]
-    recorded: tuple[Recorded, ...]
+    recorded: tuple[IssueRecord, ...]
     left_out: int
     """Entries that tell nothing, and comments of people who do not belong here."""
     read_at: datetime
@@ -122,30 +122,30 @@ class Evidence:
         return next((label for label in self.labels if re.fullmatch("sev[0-9]", label)), self.stated.severity)
 
     @property
-    def our_runs(self) -> tuple[Recorded, ...]:
+    def our_runs(self) -> tuple[IssueRecord, ...]:
         """Oldest first."""
-        runs = [one for one in self.recorded if one.is_run and one.block.rows]
-        return tuple(sorted(runs, key=lambda one: one.block.rows[0].at))
+        runs = [one for one in self.recorded if one.is_run and one.record.rows]
+        return tuple(sorted(runs, key=lambda one: one.record.rows[0].at))
 
     @property
-    def main_run(self) -> Recorded | None:
+    def main_run(self) -> IssueRecord | None:
         """The run that tells how it ended: the last that recovered, else the last that wrote, else the last."""
         runs = self.our_runs
-        recovered = [one for one in runs if one.block.decision in {"recovered", "healthy_as_before"}]
-        wrote = [one for one in runs if one.at("written")]
+        recovered = [one for one in runs if one.record.decision in {"recovered", "healthy_as_before"}]
+        wrote = [one for one in runs if one.first_event_at("written")]
         return next(reversed(recovered or wrote or runs), None)
 
-    def workflow_run(self, recorded: Recorded) -> WorkflowRun | None:
+    def workflow_run(self, recorded: IssueRecord) -> WorkflowRun | None:
         return next((run for run in self.runs if (run.id, run.attempt) == recorded.actions_run), None)
 
-    def serving(self, recorded: Recorded) -> Served | None:
-        where = (recorded.block.environment, recorded.block.service)
+    def serving(self, recorded: IssueRecord) -> Served | None:
+        where = (recorded.record.environment, recorded.record.service)
         return next((one for one in self.served if (one.environment, one.service) == where), None)
 
-    def exchanged(self, recorded: Recorded) -> tuple[WorkerVersion | None, WorkerVersion | None]:
+    def exchanged(self, recorded: IssueRecord) -> tuple[WorkerVersion | None, WorkerVersion | None]:
         """What the run was to take out of service, and what to put there; None where Cloudflare does not list it."""
         served = self.serving(recorded)
-        _, before, after = recorded.block.versions[0] if recorded.block.versions else ("", "", "")
+        _, before, after = recorded.record.versions[0] if recorded.record.versions else ("", "", "")
         taken, put = (served.version(side.split(" ")[0]) if served else None for side in (before, after))
         return taken, put
 
@@ -154,8 +154,8 @@ class Evidence:
         found = [
             (row.at, one.url)
             for one in self.recorded
-            if one.block.source == "note"
-            for row in one.block.rows
+            if one.record.source == "note"
+            for row in one.record.rows
             if row.text.lower().startswith(words)
         ]
         return min(found, default=None)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ops.core.clock import parse_utc
 from ops.core.run_record import is_edited, read_record
 from ops.gate.form import Stated
-from ops.github.issues import Recorded, Writers
+from ops.github.issues import IssueRecord, TrustedAuthors
 from ops.report.evidence import TEAM, Act, Commit, Evidence, Job, WorkflowRun
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ def on_issue(
     """The incident as its issue tells it; `stated` reads the form. Raises what PyGithub raises."""
     issue = repository.get_issue(number)
     opener = issue.raw_data.get("user") or GHOST
-    page, writers = issue.html_url, Writers(repository)
+    page, writers = issue.html_url, TrustedAuthors(repository)
     acts, recorded, left_out = [], [], 0
     for entry in issue.get_timeline():
         found = _judged(entry.raw_data, page, writers)
         if isinstance(found, Act):
             acts.append(found)
-        elif isinstance(found, Recorded):
+        elif isinstance(found, IssueRecord):
             recorded.append(found)
         else:
             left_out += 1
@@ -62,14 +62,14 @@ def _is_of_the_team(entry: Mapping[str, Any], author: Mapping[str, Any]) -> bool
     return author.get("type") == "User" and entry.get("author_association") in TEAM
 
 
-def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Recorded | None:
+def _judged(entry: Mapping[str, Any], page: str, writers: TrustedAuthors) -> Act | IssueRecord | None:
     kind, actor = entry.get("event"), entry.get("actor") or GHOST
     if kind not in TELLING:
         return None
     body = entry.get("body") or ""
     if kind == "commented" and (block := read_record(body)) is not None:
         author = actor["login"]
-        return Recorded(block, author, is_edited(body), entry["html_url"]) if writers.hold(author) else None
+        return IssueRecord(block, author, is_edited(body), entry["html_url"]) if writers.includes(author) else None
     text = _text(kind, entry)
     if text is None or actor.get("type") != "User" or _is_strangers(entry, actor, writers):
         return None
@@ -83,14 +83,14 @@ def _judged(entry: Mapping[str, Any], page: str, writers: Writers) -> Act | Reco
     )
 
 
-def _is_strangers(entry: Mapping[str, Any], actor: Mapping[str, Any], writers: Writers) -> bool:
+def _is_strangers(entry: Mapping[str, Any], actor: Mapping[str, Any], writers: TrustedAuthors) -> bool:
     """Whether somebody wrote it who does not belong here: anybody can comment, and mention the issue elsewhere.
 
     A mention's author is somebody of the team of *its* repository, which may be the author's own.
     """
     if entry["event"] == "cross-referenced":
         source = (entry.get("source") or {}).get("issue") or {}
-        return source.get("author_association") not in TEAM or not writers.hold(actor["login"])
+        return source.get("author_association") not in TEAM or not writers.includes(actor["login"])
     return entry["event"] == "commented" and not _is_of_the_team(entry, actor)
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ops.github.issues import Recorded
-from ops.publish.comment import AFTER, BEFORE, for_people
+from ops.github.issues import IssueRecord
+from ops.publish.comment import AFTER, BEFORE, steps_for_people
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.report.evidence import Evidence
 from ops.report.moments import Moment, Name, Span, moments, spans
@@ -27,8 +27,8 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
 }
 """How and what, not who and why: people answer those."""
 CHECKLIST = (
-    ("Before", for_people(BEFORE)),
-    ("After", for_people(AFTER)),
+    ("Before", steps_for_people(BEFORE)),
+    ("After", steps_for_people(AFTER)),
 )
 
 
@@ -68,27 +68,29 @@ class _View:
         return recovery(self.evidence)
 
     @property
-    def main(self) -> Recorded | None:
+    def main(self) -> IssueRecord | None:
         return self.evidence.main_run
 
     @property
     def went(self) -> str:
         """Only what was read back is said to have happened."""
-        return "went from" if self.main and self.main.at("read_back") else "was to go from"
+        return "went from" if self.main and self.main.first_event_at("read_back") else "was to go from"
 
     @property
     def doubt(self) -> str:
-        sent = self.main is not None and self.main.at("writing") and not self.main.at("read_back")
+        sent = (
+            self.main is not None and self.main.first_event_at("writing") and not self.main.first_event_at("read_back")
+        )
         return "; whether it did, the run could not tell" if sent else ""
 
     @property
     def services(self) -> list[str]:
-        blocks = [one.block for one in self.evidence.our_runs]
+        blocks = [one.record for one in self.evidence.our_runs]
         return list(dict.fromkeys(f"{block.service} in {block.environment}" for block in blocks))
 
     @property
     def refusals(self) -> bool:
-        return any(one.block.source == "gate" for one in self.evidence.recorded)
+        return any(one.record.source == "gate" for one in self.evidence.recorded)
 
     @property
     def unasked(self) -> tuple[str, ...]:
@@ -98,11 +100,11 @@ class _View:
     def runs(self) -> list[dict[str, Any]]:
         return [
             {
-                "at": one.block.rows[0].at,
-                "runbook": one.block.runbook,
-                "service": f"{one.block.service} in {one.block.environment}",
-                "decision": one.ended,
-                "whence": one.whence,
+                "at": one.record.rows[0].at,
+                "runbook": one.record.runbook,
+                "service": f"{one.record.service} in {one.record.environment}",
+                "decision": one.decision_text,
+                "origin": one.origin,
                 "url": one.url,
             }
             for one in self.evidence.our_runs[:50]

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME
 from ops.core.errors import Decision
-from ops.github.issues import Recorded
+from ops.github.issues import IssueRecord
 from ops.report.evidence import Evidence
 
 RECENT = REQUEST_LIFETIME + MAX_CLOCK_SKEW
@@ -83,7 +83,7 @@ def _between(first: datetime | None, last: datetime | None) -> float | None:
     return (last - first).total_seconds()
 
 
-def _deployed(evidence: Evidence, main: Recorded | None) -> Moment:
+def _deployed(evidence: Evidence, main: IssueRecord | None) -> Moment:
     """When the version that was taken away first got traffic. A candidate for the cause, and no more."""
     served = evidence.serving(main) if main else None
     if main is None or served is None:
@@ -129,7 +129,7 @@ def _requested(evidence: Evidence) -> Moment:
     first = next(iter(evidence.our_runs), None)
     if first is None:
         return Moment(Name.REQUESTED, None, "no run of a runbook is on the issue")
-    began = first.block.rows[0].at
+    began = first.record.rows[0].at
     labels = [
         act
         for act in evidence.acts
@@ -143,24 +143,26 @@ def _requested(evidence: Evidence) -> Moment:
     return Moment(Name.REQUESTED, began, "the run's own record", first.url)
 
 
-def _called(evidence: Evidence, main: Recorded | None) -> Moment:
+def _called(evidence: Evidence, main: IssueRecord | None) -> Moment:
     served = evidence.serving(main) if main else None
-    ours = [d for d in served.deployments if main and d.mark and d.mark.run == main.block.run] if served else []
+    ours = [d for d in served.deployments if main and d.mark and d.mark.run == main.record.run] if served else []
     if served and ours:
         return Moment(Name.CALLED, ours[-1].created_on, f"Cloudflare: deployment {ours[-1].id[:8]}", served.url)
-    at = main.at("written") if main else None
+    at = main.first_event_at("written") if main else None
     if main is None or at is None:
         return Moment(Name.CALLED, None, "no run changed anything")
     return Moment(Name.CALLED, at, "the run's own record: Cloudflare had answered", main.url)
 
 
-def _mitigated(main: Recorded | None) -> Moment:
+def _mitigated(main: IssueRecord | None) -> Moment:
     """Only where the probes were not healthy before: else nobody knows that this run ended anything."""
     if main is None:
         return Moment(Name.MITIGATED, None, "no run of a runbook is on the issue")
-    if main.block.decision != Decision.RECOVERED:
-        return Moment(Name.MITIGATED, None, f"no run recovered it; the last one ended: {main.ended}")
-    return Moment(Name.MITIGATED, main.at("verified"), "the run's probes were healthy, every round in a row", main.url)
+    if main.record.decision != Decision.RECOVERED:
+        return Moment(Name.MITIGATED, None, f"no run recovered it; the last one ended: {main.decision_text}")
+    return Moment(
+        Name.MITIGATED, main.first_event_at("verified"), "the run's probes were healthy, every round in a row", main.url
+    )
 
 
 def _resolved(evidence: Evidence) -> Moment:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.github.comments import NotKept, author, is_kept, login
-from ops.github.issues import Writers, as_title
+from ops.github.comments import CommentNotSaved, author, is_saved, login
+from ops.github.issues import TrustedAuthors, clean_title
 from ops.report.regions import incident_of
 
 if TYPE_CHECKING:
@@ -41,21 +41,21 @@ def write(
     if after != before:
         found.edit(body=after)
         kept = repository.get_issue(found.number).body or ""
-        if not is_kept(kept, after):
-            raise NotKept
+        if not is_saved(kept, after):
+            raise CommentNotSaved
     return Written(found.number, found.html_url, after, is_new=False)
 
 
 def find(repository: "Repository", incident: int) -> "Issue | None":
     """The first that was made of it, by this program or by somebody who may write here; open or closed."""
-    writers = Writers(repository)
+    writers = TrustedAuthors(repository)
     reports = repository.get_issues(labels=[LABEL], state="all", direction="asc")
     return next(
         (
             issue
             for issue in reports
             if incident_of(issue.body or "") == incident
-            and (author(issue) == login(repository) or writers.hold(author(issue)))
+            and (author(issue) == login(repository) or writers.includes(author(issue)))
         ),
         None,
     )
@@ -64,7 +64,7 @@ def find(repository: "Repository", incident: int) -> "Issue | None":
 def _created(repository: "Repository", incident: int, title: str, body: str) -> Written:
     """Two that made one at the same time both look again: the first stays, and the other closes its own."""
     try:
-        made = repository.create_issue(as_title(title), body, labels=[LABEL])
+        made = repository.create_issue(clean_title(title), body, labels=[LABEL])
     except Exception:  # the answer may be lost, and the report there all the same
         if (found := find(repository, incident)) is None:
             raise

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration
-from ops.github.issues import Recorded
+from ops.github.issues import IssueRecord
 from ops.report.evidence import Evidence, Served
 
 GAP = timedelta(minutes=10)
@@ -57,9 +57,9 @@ def lines(evidence: Evidence) -> tuple[Line, ...]:
     return tuple(_with_gaps(ordered))
 
 
-def _of_record(recorded: Recorded) -> Iterator[Line]:
-    block = recorded.block
-    who = {"run": recorded.whence, "laptop": f"laptop, by {recorded.author}"}.get(block.source, recorded.author)
+def _of_record(recorded: IssueRecord) -> Iterator[Line]:
+    block = recorded.record
+    who = {"run": recorded.origin, "laptop": f"laptop, by {recorded.author}"}.get(block.source, recorded.author)
     answered = any(row.kind == "written" for row in block.rows)
     for row in block.rows:
         if row.kind not in WORDS or (row.kind == "writing" and answered):
@@ -133,7 +133,7 @@ class Recovery:
 def recovery(evidence: Evidence) -> Recovery | None:
     """Of the run that counts; None where it recorded no durations."""
     main = evidence.main_run
-    ended, total = (main.at("ended"), main.block.durations.get("total")) if main else (None, None)
+    ended, total = (main.first_event_at("ended"), main.record.durations.get("total")) if main else (None, None)
     if main is None or ended is None or total is None:
         return None
     requested_at = ended - timedelta(seconds=total)
@@ -142,11 +142,11 @@ def recovery(evidence: Evidence) -> Recovery | None:
     marks: list[tuple[str, float]] = []
     if job is not None and job.started_at is not None and job.started_at > requested_at:
         marks.append(("until GitHub started the job", (job.started_at - requested_at).total_seconds()))
-    marks += [(NAMES[name], at) for name in NAMES if (at := main.block.durations.get(name)) is not None]
+    marks += [(NAMES[name], at) for name in NAMES if (at := main.record.durations.get(name)) is not None]
     stages, before = [], 0.0
     for name, at in marks:
         if at < before:  # GitHub's clock is only good to the second, and another
             continue
         stages.append(Stage(name, before, at))
         before = at
-    return Recovery(main.block.run, requested_at, tuple(stages)) if stages else None
+    return Recovery(main.record.run, requested_at, tuple(stages)) if stages else None

@@ -21,7 +21,7 @@ SET_VALUES_HINT = (
 def check_values(ctx: Context[Any], selected: RotationSelection, prefix: str) -> None:
     """Everything at once, before anything is asked."""
     if any(rule.github for rule in selected.rules.values()):
-        ctx.github.secrets.refuse_misconfigured()
+        ctx.github.secrets.check_configuration()
     problems = list(selection.find_value_problems(selected, ctx.secret_values.value, prefix=prefix))
     for name, rule in selected.rules.items():
         if rule.github and rule.rotate == "generate" and prefix == NEW_PREFIX and not ctx.github.secrets.has_token:

@@ -92,14 +92,14 @@ class ProposeLimits(Runbook[Params, Details]):
         wanted = _wanted(ctx)
         if (
             ctx.request.incident
-            and (there := ctx.github.pulls.open_of_ours(PREFIX, _marker(ctx.request.incident))) is not None
+            and (there := ctx.github.pulls.own_open_pulls(PREFIX, _marker(ctx.request.incident))) is not None
         ):
             said = (
                 f"pull request {there.number} for incident {ctx.request.incident} is open already: review and merge it"
             )
             ending = RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(there.url))
             return Plan(summary=said, details=Details(ending=ending))
-        base = ctx.github.pulls.head(ctx.github.pulls.default_branch)
+        base = ctx.github.pulls.branch_head(ctx.github.pulls.default_branch)
         file = ctx.github.pulls.file(FILE, base) if base else None
         if base is None or file is None:
             raise Refused(
@@ -126,7 +126,7 @@ class ProposeLimits(Runbook[Params, Details]):
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         told = plan.details
         if change.target == BRANCH:
-            head = ctx.github.pulls.head(told.branch)
+            head = ctx.github.pulls.branch_head(told.branch)
             state = (
                 ChangeState.PLANNED
                 if head is None
@@ -144,7 +144,7 @@ class ProposeLimits(Runbook[Params, Details]):
                 ChangeState.PLANNED if is_former else ChangeState.CHANGED_ELSEWHERE,
                 f"{FILE} on {told.branch} is another",
             )
-        opened = ctx.github.pulls.open_of(told.branch)
+        opened = ctx.github.pulls.open_pull_of(told.branch)
         if opened is not None:
             said = f"pull request {opened.number} is open: a person reviews and merges it, and then it is applied"
             told.opened.append(RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(opened.url)))

@@ -19,8 +19,8 @@ from ops.core.verdict import RateLimitCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
 from ops.github import actions, comments
-from ops.github.committed_file import Commits
-from ops.github.pulls import Pulls
+from ops.github.committed_file import FileCommits
+from ops.github.pulls import PullRequests
 from ops.limits import text
 from ops.limits.value import NewerVersionError, Value, limits_of, parse_value, value_of
 from ops.probes.runner import ProbeSet
@@ -41,7 +41,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Details:
-    commits: Commits
+    commits: FileCommits
     value: Value
     before: str | None
     """The text in KV as the plan found it."""
@@ -98,7 +98,7 @@ class ApplyLimits(Runbook[Params, Details]):
         if not commits.is_newest:
             return _superseded(commits, text)
         limits, warnings = _wanted(ctx, runtime)
-        value = value_of(limits, commits.own, ctx.clock.now())
+        value = value_of(limits, commits.checked_out, ctx.clock.now())
         return self._plan(ctx, Details(commits, value, text, limits=limits), warnings)
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
@@ -134,10 +134,10 @@ class ApplyLimits(Runbook[Params, Details]):
         found = details_of(result)
         if found is None or result.decision == Decision.PLANNED or not actions.is_job(environ):
             return
-        with closing(Pulls.of(environ, redactor)) as pulls:
+        with closing(PullRequests.of(environ, redactor)) as pulls:
             try:
                 yield _report(result, found, pulls, environ, redactor)
-            except (OpsError, comments.Forbidden) as error:
+            except (OpsError, comments.CommentForbidden) as error:
                 yield f"warning: the pull request could not be told ({reason_of(error)})"
 
 
@@ -151,20 +151,22 @@ def reason_of(error: Exception) -> str:
     return error.message if isinstance(error, OpsError) else "the token may not"
 
 
-def _report(result: RunResult, found: Details, pulls: Pulls, environ: Mapping[str, str], redactor: Redactor) -> str:
-    pull = pulls.merged_as(found.commits.own)
+def _report(
+    result: RunResult, found: Details, pulls: PullRequests, environ: Mapping[str, str], redactor: Redactor
+) -> str:
+    pull = pulls.merged_pull(found.commits.checked_out)
     if pull is None:
-        return f"no pull request brought commit {found.commits.own[:12]}, so there is none to tell"
+        return f"no pull request brought commit {found.commits.checked_out[:12]}, so there is none to tell"
     mark = text.marker(result.environment)
     before = comments.comment(pulls.repository, pull.number, mark)
     said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     notes = result.after.notes if result.after else ()
-    body = text.applied(before, result.environment, said, notes, log=actions.links(environ, None).get("run", ""))
+    body = text.applied(before, result.environment, said, notes, log=actions.run_links(environ, None).get("run", ""))
     return f"told at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.text(body))}"
 
 
-def _superseded(commits: Commits, text: str | None) -> Plan[Details]:
-    newest, own = commits.newest[:12], commits.own[:12]
+def _superseded(commits: FileCommits, text: str | None) -> Plan[Details]:
+    newest, own = commits.newest[:12], commits.checked_out[:12]
     said = f"{FILE} was changed again by commit {newest}, which applies itself; this is {own}"
     ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, said)
     found = Details(commits, Value("", "", {}), text, ending=ending)

@@ -21,7 +21,7 @@ from ops.core.runtime_contract import RuntimeState
 from ops.core.threads import start_call
 from ops.github import actions
 from ops.github.committed_file import read
-from ops.github.pulls import Pulls
+from ops.github.pulls import PullRequests
 from ops.limits.diff import LimitsPlan, compare
 from ops.limits.file import Limits, parse
 from ops.limits.text import Planned, comment, lines, marker
@@ -168,7 +168,7 @@ def _base(repository: git.GitRepository, name: str) -> str | None:
 
 def _of_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redactor) -> Sources:
     """The checkout is the base commit, as the workflow has it."""
-    event: Any = actions.payload(environ)
+    event: Any = actions.read_payload(environ)
     try:
         number, head = int(event["pull_request"]["number"]), str(event["pull_request"]["head"]["sha"])
         base = str(event["pull_request"]["base"]["sha"])
@@ -176,7 +176,7 @@ def _of_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redacto
         raise ConfigError(
             "the event is no pull request", reason=Reason.EVENT_MALFORMED, hint="Run it as the workflow limits does."
         ) from None
-    with closing(Pulls.of(environ, redactor)) as pulls:
+    with closing(PullRequests.of(environ, redactor)) as pulls:
         found = pulls.file(FILE, head)
     try:
         text: str | None = read(folder / FILE)
@@ -190,12 +190,12 @@ def _tell(number: int, planned: Planned, environ: Mapping[str, str], redactor: R
     """One comment, edited in place; the job's summary always has the same. What fails here changes no exit code."""
     from ops.github import comments
 
-    body = redactor.text(comment(planned, log=actions.links(environ, None).get("run", "")))
+    body = redactor.text(comment(planned, log=actions.run_links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
     try:
-        with closing(Pulls.of(environ, redactor)) as pulls:
+        with closing(PullRequests.of(environ, redactor)) as pulls:
             say(f"told at {comments.keep_comment(pulls.repository, number, marker(planned.environment), body)}")
-    except comments.Forbidden:
+    except comments.CommentForbidden:
         say("the token of this job may not comment, as that of a fork: the plan is on the summary page of this job")
     except ProviderError as error:
         say(f"the comment could not be written ({error.message}): the plan is on the summary page of this job")

@@ -18,7 +18,7 @@ from ops.core.result import RunResult
 from ops.engine.context import Context
 from ops.engine.runbook import Schedule, TokenPermissions
 from ops.github import comments
-from ops.github.pulls import Pulls
+from ops.github.pulls import PullRequests
 from ops.limits import text
 from ops.limits.value import Value, without_what_is_past
 from ops.scheduled.apply_limits import (
@@ -84,7 +84,7 @@ class ReconcileLimits(ApplyLimits):
         limits = ctx.environment.require_runtime().limits
         if limits is None or not limits.enforce:
             return "ops.yml has no runtime.limits.enforce"
-        if not ctx.github.pulls.is_on:
+        if not ctx.github.pulls.is_available:
             return "it is not known since when, without GitHub"
         since = ctx.github.pulls.issue_since(LABEL, text.marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < ON_REPORT:
@@ -99,8 +99,8 @@ class ReconcileLimits(ApplyLimits):
             return
         is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
         mark = text.marker(result.environment)
-        with closing(Pulls.of(environ, redactor)) as pulls:
-            if not pulls.is_on:
+        with closing(PullRequests.of(environ, redactor)) as pulls:
+            if not pulls.is_available:
                 return
             try:
                 if not is_gone:
@@ -110,7 +110,7 @@ class ReconcileLimits(ApplyLimits):
                 elif (issue := comments.open_issue(pulls.repository, LABEL, mark)) is not None:
                     comments.close_issue(pulls.repository, issue.number, redactor.text(text.settled(result.message)))
                     yield f"closed {issue.url}"
-            except (OpsError, comments.Forbidden) as error:
+            except (OpsError, comments.CommentForbidden) as error:
                 yield f"warning: the issue could not be kept ({reason_of(error)})"
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from ops.app.run import read_config
 from ops.config import RecoveryTarget
-from ops.drills import DRILLS, lacks, names, repository, scenario_leak, status_check
-from ops.drills.github import contradicted
-from ops.drills.score import scored
+from ops.drills import DRILLS, names, repository, scenario_leak, status_check, unsupported
+from ops.drills.github import compare_with_sandbox
+from ops.drills.score import add_score
 from ops.drills.support import EDGES, TRIGGERS, Edge, exceptions
 from sandbox.actions.checkout import write_files
 from sandbox.switches import Switches, parse
@@ -342,7 +342,7 @@ def test_a_drill_that_lacks_an_edge_or_a_trigger_prints_the_reason(world: World,
 
 @pytest.mark.parametrize("name", names())
 def test_a_drill_declares_its_reasons_by_edge_and_trigger(name: str) -> None:
-    declared = lacks(name)
+    declared = unsupported(name)
 
     assert declared.keys() <= {*EDGES, *TRIGGERS}
     assert EDGES[0] not in declared
@@ -442,7 +442,7 @@ def test_a_drill_that_cannot_be_says_why_and_what_to_do(world: Any, arguments: l
 
 @pytest.mark.parametrize(("serves", "is_well"), [("bad", True), ("good", False), ("no known", True)])
 def test_a_recovery_that_the_sandbox_does_not_bear_out_is_none(serves: str, is_well: bool) -> None:
-    result = contradicted({"decision": "recovered", "message": "it says so"}, serves=serves, is_well=is_well)
+    result = compare_with_sandbox({"decision": "recovered", "message": "it says so"}, serves=serves, is_well=is_well)
 
     assert (result["decision"], result["exit_code"]) == ("still_unhealthy", 6)
     assert f"it says so; the sandbox serves the {serves} release" in result["message"]
@@ -480,7 +480,7 @@ def test_the_score_holds_the_write_and_the_recovery_to_their_targets(
 ) -> None:
     ended = {"decision": decision, "exit_code": 0, "durations": durations}
 
-    result = scored(ended, TARGET, runbook="rollback-worker", edge="embedded", with_incident=False)
+    result = add_score(ended, TARGET, runbook="rollback-worker", edge="embedded", with_incident=False)
 
     assert (result["within_target"], result["exit_code"]) == (reached, 0 if reached else 6)
     assert [name for name, target in result["targets"].items() if not target["within"]] == missed
@@ -490,7 +490,7 @@ def test_without_a_target_a_recovery_is_neither_in_time_nor_late_and_with_an_inc
     ended = {"decision": "recovered", "exit_code": 0, "durations": {}}
 
     alone, told = (
-        scored(ended, None, runbook="x", edge="embedded", with_incident=with_it) for with_it in (False, True)
+        add_score(ended, None, runbook="x", edge="embedded", with_incident=with_it) for with_it in (False, True)
     )
 
     assert (alone["targets"], alone["within_target"], alone["exit_code"]) == ({}, None, 0)
@@ -502,14 +502,14 @@ def test_the_help_names_every_drill_with_each_reason(world: World) -> None:
 
     said = " ".join(help_text.partition("Drills:\n")[2].split())
     for name in names():
-        text = "; ".join(exceptions(lacks(name))) or "every edge and trigger"
+        text = "; ".join(exceptions(unsupported(name))) or "every edge and trigger"
         assert f"{name} {text}" in said
-        assert all(why in text for why in lacks(name).values())
+        assert all(why in text for why in unsupported(name).values())
 
 
 def test_the_reference_lists_what_every_drill_supports(update_golden: bool) -> None:
     """A label depends on ops.yml, so that this table leaves it to the text above it."""
-    rows = ((f"`{name}`", "; ".join(exceptions(lacks(name))) or "every edge and trigger") for name in names())
+    rows = ((f"`{name}`", "; ".join(exceptions(unsupported(name))) or "every edge and trigger") for name in names())
     text = table(("drill", "edges and triggers"), rows)
 
     assert_block(ROOT / "docs/reference/commands.md", "drills", text, update=update_golden)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord, embed_record
-from ops.github.answers import ROUTES, check, named
+from ops.github.answers import ROUTES, check, expected_answer
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Outcome, World
@@ -55,7 +55,7 @@ def test_a_foreign_body_is_a_typed_error_on_each_route(kind: str) -> None:
     for method, pattern, what, shape in ROUTES:
         path = "/repos/acme/operations" + pattern.replace(r"\d+", "7").replace("[^/]+", "x").replace(".+", "x/y")
         path = path.replace(".*", "/environments/production")
-        assert named(method, path) == (what, shape)
+        assert expected_answer(method, path) == (what, shape)
         takes_lists = isinstance(shape, list) or (isinstance(shape, tuple) and isinstance(shape[0], list))
         if kind in EMPTY_IS_RIGHT.get(method, ()) and (shape is None or isinstance(shape, tuple)):
             continue

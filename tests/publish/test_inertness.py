@@ -13,7 +13,7 @@ from ops.core.errors import Decision, Reason
 from ops.core.run_record import read_record
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
-from ops.publish.comment import comments
+from ops.publish.comment import render_comments
 from tests.support.hostile import WORDS, skeleton
 
 AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
@@ -56,7 +56,7 @@ def comment(said: dict[str, str]) -> str:
         (EventKind.ENDED, said["decision"], {"message": said["message"], "reason": said["reason"]}),
     ]
     events = tuple(RunEvent(n, AT, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
-    (body,) = comments(RunSummary("77.1-abcd", events, imported=said["login"]), ())
+    (body,) = render_comments(RunSummary("77.1-abcd", events, imported=said["login"]), ())
     return body
 
 
@@ -97,7 +97,9 @@ def test_a_contact_keeps_the_shape_too(text: str) -> None:
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     harmless: Any = SimpleNamespace(role="x", contact="x", availability="x", is_named=True)
 
-    shapes = {tuple(skeleton(comments(RunSummary("77.1-abcd", (event,)), (one,))[0])) for one in (contact, harmless)}
+    shapes = {
+        tuple(skeleton(render_comments(RunSummary("77.1-abcd", (event,)), (one,))[0])) for one in (contact, harmless)
+    }
 
     assert len(shapes) == 1
     assert shapes.pop().count("<li []>") > 1
@@ -107,7 +109,7 @@ def test_a_contact_that_nobody_filled_in_is_said_to_be_none() -> None:
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     contact = Contact(role="Primary On-call", contact="[TBD]", availability="24/7")
 
-    (body,) = comments(RunSummary("77.1-abcd", (event,)), (contact,))
+    (body,) = render_comments(RunSummary("77.1-abcd", (event,)), (contact,))
 
     assert "- `ops.yml` names nobody yet for: Primary On-call\n" in body
     assert "TBD" not in body
@@ -133,7 +135,7 @@ def test_the_test_would_see_a_break_out() -> None:
 def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bool) -> None:
     event = RunEvent(1, AT, 0.0, EventKind.REQUESTED, "x", {"log": said})
 
-    (body,) = comments(RunSummary("77.1-abcd", (event,)), ())
+    (body,) = render_comments(RunSummary("77.1-abcd", (event,)), ())
 
     assert (f" · [log]({said})" in body) == shown
     assert ("[log]" in body) == shown
@@ -144,6 +146,6 @@ def test_a_command_that_undoes_several_changes_stands_there_once() -> None:
     plan = {"plan": {"changes": [change, {**change, "target": "d"}]}}
     events = (RunEvent(1, AT, 0.0, EventKind.PLANNED, "two", plan), RunEvent(2, AT, 1.0, EventKind.WRITTEN, "done", {}))
 
-    (body,) = comments(RunSummary("77.1-abcd", events), ())
+    (body,) = render_comments(RunSummary("77.1-abcd", events), ())
 
     assert body.count("./run ops undo\n") == 1

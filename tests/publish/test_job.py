@@ -130,13 +130,13 @@ def test_no_text_of_others_is_a_command_in_the_log(world: World, releases: Relea
 
 @given(st.text(st.one_of(st.sampled_from(list(":#[ \t\r\n\x85\u2028\u200bad")), st.characters()), max_size=60))
 def test_no_line_of_a_text_is_a_command(text: str) -> None:
-    shown = actions.logged(JOB, text)
+    shown = actions.log_text(JOB, text)
 
     assert commands(Outcome(0, shown, "")) == []
-    assert actions.logged({}, text) == text
+    assert actions.log_text({}, text) == text
     for line in (
         actions.annotation("error", text, text),
-        actions.folded(actions.logged(JOB, text), "{}").split("\n")[0],
+        actions.fold_log(actions.log_text(JOB, text), "{}").split("\n")[0],
     ):
         assert "\r" not in line
         assert "\n" not in line

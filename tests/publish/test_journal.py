@@ -18,8 +18,8 @@ from ops.core.run_summary import RunSummary
 from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.github.client import connect
-from ops.publish.comment import BUDGET, comments
-from ops.publish.issue import Journal
+from ops.publish.comment import BUDGET, render_comments
+from ops.publish.issue import CommentWriter
 from tests.conftest import REFERENCE, Incident, Releases, assert_golden
 from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended
 
@@ -79,7 +79,7 @@ def test_the_comment_while_the_write_is_under_way(incident: Incident, releases: 
     """By the events of a run up to that moment: a run on a clock that stands still is over before its second edit."""
     events = [event_from_json(event) for event in incident.rollback().result["timeline"]]
     writing = next(number for number, event in enumerate(events, start=1) if event.kind == EventKind.WRITING)
-    (body,) = comments(RunSummary("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
+    (body,) = render_comments(RunSummary("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
     assert_golden("comment-writing", body, update=update_golden)
 
 
@@ -286,7 +286,7 @@ def test_edits_are_five_seconds_apart_and_later_twenty(incident: Incident) -> No
     for method, path in (("POST", COMMENTS), ("PATCH", COMMENT)):
         incident.github.fault(method=method, path=path, times=None, after=edited.release)
     environ = incident.github.environ()
-    journal = Journal(
+    journal = CommentWriter(
         lambda: connect(environ, Redactor()),
         lambda events: (f"{len(events)}",),
         number=incident.number,

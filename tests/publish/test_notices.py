@@ -15,8 +15,8 @@ from ops.core.errors import Decision
 from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
-from ops.publish.chat import CHATS, notice
-from ops.publish.chat_sender import LONGEST, Service, is_address
+from ops.publish.chat import CHATS, chat_message
+from ops.publish.chat_sender import LONGEST, ChatService, is_address
 from ops.publish.discord import DISCORD
 from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.publish.slack import SLACK
@@ -100,7 +100,7 @@ def test_every_end_but_that_of_a_dry_run_is_told(decision: Decision) -> None:
     events = tuple(RunEvent(n, at, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
     state = decision.value.replace("_", " ").capitalize()
     said = "" if decision == Decision.PLANNED else f"{state}: rollback-worker on api in production. It is so."
-    assert notice(RunSummary("77.1-abcd", events)) == said
+    assert chat_message(RunSummary("77.1-abcd", events)) == said
 
 
 def test_the_incident_is_linked_and_its_title_never_told(
@@ -230,7 +230,7 @@ def test_a_text_mentions_nobody_and_fits(said: str) -> None:
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("service", [SLACK, DISCORD], ids=lambda service: service.name)
 def test_a_channel_is_pinged_by_nobody_who_types_a_reason(
-    world: World, releases: Releases, receiver: Receiver, service: Service
+    world: World, releases: Releases, receiver: Receiver, service: ChatService
 ) -> None:
     world.rollback("--reason", "<!channel> @everyone [here](https://evil.example)", **receiver.environ)
     assert "because &lt;!channel&gt; @everyone" in receiver.sent("slack")[0]["text"]

@@ -12,7 +12,7 @@ from ops.core.errors import Decision
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
 from ops.gate.form import Stated
-from ops.github.issues import Recorded
+from ops.github.issues import IssueRecord
 from ops.report import markdown
 from ops.report.evidence import Act, Commit, Evidence, Job, Served, WorkflowRun
 from ops.report.moments import Name, moments, spans
@@ -53,7 +53,7 @@ def evidence(text: str = "x", *, decision: str = "recovered", **more: object) ->
         labels=("incident", text),
         stated=Stated(NOW - timedelta(minutes=9), impact=text),
         acts=tuple(Act(NOW, kind, text, text, URL) for kind in ("labeled", "commented", "renamed", "closed")),
-        recorded=(Recorded(block, text, is_edited=False, url=URL),),
+        recorded=(IssueRecord(block, text, is_edited=False, url=URL),),
         left_out=3,
         read_at=NOW,
         runs=(WorkflowRun(1001, 1, URL, text, text, NOW, text, (Job(text, NOW, NOW),)),),
