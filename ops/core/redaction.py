@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -161,6 +161,12 @@ class Secret:
 _WITHOUT_TEXT = {int, float, bool, type(None), datetime}
 
 
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    """Return the fields of a dataclass, and nothing of any other type."""
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+
+
 class Redactor:
     """Masks every registered value in every spelling. Overlapping values are masked together."""
 
@@ -263,7 +269,8 @@ class Redactor:
 
         Call it before rendering: a renderer's escapes could hide a secret.
         """
-        if type(value) in _WITHOUT_TEXT:
+        kind = type(value)
+        if kind in _WITHOUT_TEXT:
             return value
         if isinstance(value, str) and not isinstance(value, Enum):
             return self.text(value)
@@ -272,11 +279,10 @@ class Redactor:
             return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         if isinstance(value, dict):
             return {self.value(key): self.value(item) for key, item in value.items()}
-        if is_dataclass(value) and not isinstance(value, type):
-            had = {each.name: getattr(value, each.name) for each in fields(value)}
-            masked = {name: self.value(item) for name, item in had.items()}
-            return replace(value, **masked) if any(masked[name] is not had[name] for name in had) else value
-        return value
+        names = _field_names(kind)  # type: ignore[arg-type]  # a class can be hashed, which mypy does not see
+        had = {name: getattr(value, name) for name in names}
+        masked = {name: new for name, old in had.items() if (new := self.value(old)) is not old}
+        return replace(value, **masked) if masked else value
 
 
 class _Form:

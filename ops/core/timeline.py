@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from ops.core.clock import Clock, parse_utc
@@ -55,12 +56,20 @@ class RunEvent:
         }
 
     def to_line(self) -> str:
+        return self._line
+
+    @cached_property
+    def _line(self) -> str:
+        """Made once for the record on disk and the terminal."""
         return to_json_line(self.to_json())
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def to_json_line(data: Mapping[str, Any]) -> str:
     """Return JSON on one line, with `##[` escaped: a job log on GitHub reads it as a command at any position."""
-    return json.dumps(data, ensure_ascii=False).replace("##[", "##\\u005b")
+    return _ENCODER.encode(data).replace("##[", "##\\u005b")
 
 
 def event_from_json(data: Mapping[str, Any]) -> RunEvent:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "\0"
@@ -46,7 +47,7 @@ def evaluate(text: str, contexts: Mapping[str, Any], status: JobStatus | None = 
     Raises UnsupportedExpression.
     """
     whole = INSERTED.fullmatch(text.strip())
-    parser = _ExpressionParser(_tokens(whole[1] if whole else text), contexts, status)
+    parser = _ExpressionParser(list(_tokens(whole[1] if whole else text)), contexts, status)
     value = parser.parse()
     if parser.tokens:
         raise UnsupportedExpression(f"the expression `{text}` goes on with {parser.tokens[0][1]!r}")
@@ -68,7 +69,8 @@ def may_be_equal(one: str, other: str) -> bool:
     return starts[1].startswith(starts[0]) and ends[1].endswith(ends[0])
 
 
-def _tokens(expression: str) -> list[tuple[str, str]]:
+@lru_cache(maxsize=1024)  # a label that starts nothing evaluates the same condition of each job
+def _tokens(expression: str) -> tuple[tuple[str, str], ...]:
     found, at = [], 0
     expression = expression.strip()
     while at < len(expression):
@@ -80,7 +82,7 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
         kind = ("string", "number", "name", "sign")[(match.lastindex or 1) - 1]
         found.append((kind, match[match.lastindex or 1]))
         at = match.end()
-    return found
+    return tuple(found)
 
 
 @dataclass
