@@ -113,7 +113,7 @@ def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRou
 def _read_concurrent_states(
     workers: "WorkersApi", deployments: tuple[WorkerDeployment, ...], newest: WorkerVersion
 ) -> list[MaintenanceState]:
-    """Read the states that other runs describe_deployment between the base of the newest version and that version."""
+    """Read the states that other runs deployed between the base of the newest version and that version."""
     base = newest.variables.get(state.BASE_VARIABLE, "")
     older = [deployment.split[0][0] for deployment in deployments[1:]]
     if base not in older:
@@ -291,7 +291,7 @@ def _check_created(ctx: Context[Any]) -> ObservedState:
 def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadState) -> ObservedState:
     """Check the upload by reading it back; only values that can be read can be restored.
 
-    An upload serves no traffic. Until ours is describe_deployment, an upload of another run only changes our base.
+    An upload serves no traffic. Until ours is deployed, an upload of another run only changes our base.
     """
     own, deployments = _own_version(ctx), ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if not deployments or deployments[0].id != store.live_deployment.id:

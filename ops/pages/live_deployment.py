@@ -1,7 +1,7 @@
-"""Which deployment of a Pages project serves production, and which one a rollback goes to. Pure.
+"""Identify the live deployment of a Pages project, and choose the target of a rollback.
 
-That `canonical_deployment` follows a rollback is not known for sure, so it is believed only where the site looks like
-it: one path is read at the site's address and at the deployments' own, and what came back is compared.
+Cloudflare does not document that `canonical_deployment` follows a rollback. So it counts as live only if the site's
+content matches it: Backout reads the same paths at the site's URL and at the deployments' own URLs.
 """
 
 import re
@@ -15,34 +15,34 @@ from ops.core.run_record import RunRecord
 from ops.core.suggestions import did_you_mean, quote_name
 
 MAX_COMPARED = 8
-"""How many of the newest successful deployments of production the site is compared with, where canonical is not it."""
+"""Number of newest successful production deployments that the site is compared with."""
 
 
 @dataclass(frozen=True)
 class ContentDigests:
-    """What one path held, as a digest of it: equal digests, equal content. None where it could not be read."""
+    """Digests of the compared paths: equal digests, equal content. None if a path could not be read."""
 
     site: str | None
     own: Mapping[str, str | None]
-    """Deployment → what its own address held."""
+    """Deployment → digest at its own URL."""
     compares_assets: bool = False
-    """Whether hashed assets were compared, since no content was equal."""
+    """Whether hashed assets were compared, because no content was equal."""
 
 
 @dataclass(frozen=True)
 class LiveDeployment:
     deployment: PagesDeployment | None
-    """None where it is not proven: refuse before a change, and after one it is inconclusive."""
+    """None if it is not proved: refuse before a change; inconclusive after one."""
     why: str
-    """For people."""
+    """Explanation for people."""
     is_canonical: bool = False
     """Whether it is the canonical one. False with a deployment: canonical does not follow rollbacks here."""
     indistinguishable: tuple[str, ...] = ()
-    """Other compared deployments that held the same: the path could not tell them apart."""
+    """Other deployments with equal content on the compared paths."""
 
 
 def select_compared(deployments: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
-    """Those whose own address is to be read beside canonical's. `deployments` are newest first, here and below."""
+    """Return the deployments to compare with the site. `deployments` are newest first, here and below."""
     return tuple(d for d in deployments if d.can_serve_production)[:MAX_COMPARED]
 
 
@@ -53,50 +53,48 @@ def identify_live(
     if canonical is None:
         return LiveDeployment(None, f"Cloudflare names no canonical deployment of {project.name}")
     if digests.site is None:
-        return LiveDeployment(None, "the site itself could not be read")
+        return LiveDeployment(None, "the site could not be read")
     compared = {d.id: d for d in select_compared(deployments)}
     equal = [compared[name] for name in compared if digests.own.get(name) == digests.site]
     if digests.own.get(canonical.id) == digests.site:
         indistinguishable = tuple(d.id for d in equal if d.id != canonical.id)
-        how = "names the hashed assets of" if digests.compares_assets else "looks like"
+        how = "uses the hashed assets of" if digests.compares_assets else "matches"
         return LiveDeployment(
             canonical,
             f"the site {how} the canonical deployment",
             is_canonical=True,
             indistinguishable=indistinguishable,
         )
-    # What could not be read may look like the site too.
+    # An unread deployment may match the site too.
     unread = sum(digests.own.get(name) is None for name in {*compared, canonical.id})
     if unread:
-        return LiveDeployment(None, f"{unread} of the deployments to compare the site with could not be read")
+        return LiveDeployment(None, f"{unread} of the deployments to compare could not be read")
     if len(equal) != 1:
-        found = f"{len(equal)} deployments look like it" if equal else "no deployment looks like it"
-        return LiveDeployment(
-            None, f"the site does not look like the canonical deployment, {canonical.id[:8]}, and {found}"
-        )
-    how = "names the hashed assets of" if digests.compares_assets else "looks like"
-    return LiveDeployment(equal[0], f"the site {how} {equal[0].id[:8]} alone: canonical does not follow rollbacks here")
+        found = f"{len(equal)} deployments match it" if equal else "no deployment matches it"
+        return LiveDeployment(None, f"the site does not match the canonical deployment {canonical.id[:8]}, and {found}")
+    how = "uses the hashed assets of" if digests.compares_assets else "matches"
+    return LiveDeployment(equal[0], f"the site {how} only {equal[0].id[:8]}: canonical does not follow rollbacks here")
 
 
 def include_canonical(
     deployments: Sequence[PagesDeployment], canonical: PagesDeployment | None
 ) -> tuple[PagesDeployment, ...]:
-    """The list, and the canonical one where that came, or was built to the end, after the list was read.
+    """Return the list with the canonical deployment, if that was deployed after the list was read.
 
-    The project and the list are two reads: a deployment that comes between them stands in one of the two alone.
+    The project and the list are two reads; a deployment between them appears in only one of the two.
     """
     if canonical is None or any(d.id == canonical.id and d.can_serve_production for d in deployments):
         return tuple(deployments)
-    if deployments and canonical.created_on < deployments[-1].created_on:  # it is older than all that is listed
+    if deployments and canonical.created_on < deployments[-1].created_on:  # older than all listed ones
         return tuple(deployments)
     others = (d for d in deployments if d.id != canonical.id)
     return tuple(sorted((canonical, *others), key=lambda deployment: deployment.created_on, reverse=True))
 
 
 def newly_available(before: Sequence[PagesDeployment], now: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
-    """Those that can serve now and could not before: made since, or built to the end since.
+    """Return the deployments that became deployable since `before`: new ones, and ones whose build ended.
 
-    What only moved up into the list, since another one was deleted, is older than all that it held.
+    Older ones are ignored: they appear in the list only because another deployment was deleted.
     """
     could = {d.id for d in before if d.can_serve_production}
     oldest = before[-1].created_on
@@ -112,17 +110,17 @@ class RejectedDeployment:
 @dataclass(frozen=True)
 class PagesTargetChoice:
     target: PagesDeployment | None
-    """None: there is nothing to go back to by the rules."""
+    """None: the rules allow no deployment."""
     rejected: tuple[RejectedDeployment, ...]
-    """Those between the live one and the target; all of them where there is none."""
+    """Deployments between the live one and the target; all older ones if there is no target."""
     is_rolled_back: bool
-    """Somebody rolled back already: without an explicit `to` nothing is to be done."""
+    """A newer deployment is not live: without an explicit `to` there is nothing to do."""
 
 
 def choose_target(
     deployments: Sequence[PagesDeployment], serving: PagesDeployment, *, blamed: Collection[str] = ()
 ) -> PagesTargetChoice:
-    """The newest that may serve, was made before the live one, and is neither blamed nor of the live one's commit."""
+    """Choose the newest older deployment that can serve, is not blamed and has another commit than the live one."""
     candidates = [d for d in deployments if d.can_serve_production]
     rejected = []
     target = None
@@ -141,10 +139,9 @@ def choose_target(
 def blamed_deployments(
     runs: Iterable[RunRecord], deployments: Sequence[PagesDeployment], *, service: str, environment: str
 ) -> frozenset[str]:
-    """What earlier runs took out of service, by whatever runbook; the last word on each counts. Oldest run first.
+    """Return the deployments that earlier runs of any runbook replaced and no later run restored. Oldest run first.
 
-    A step back blames what it left. So does a redeployment, whose commit may be older or newer: what it replaced was
-    bad enough to build another one.
+    A rollback blames the deployment that it replaced. So does a redeployment, of an older or a newer commit.
     """
     found: set[str] = set()
     for run in runs:
@@ -161,7 +158,7 @@ def blamed_deployments(
 
 
 def _is_redeployment(after: str) -> bool:
-    """As the plan of redeploy-pages names what comes: the new deployment has no id yet."""
+    """Return whether a plan of redeploy-pages wrote this text: its deployment has no ID yet."""
     return re.fullmatch("commit [0-9a-f]{7,40}", after) is not None
 
 
@@ -172,39 +169,39 @@ def _deployment_by_prefix(name: str, deployments: Sequence[PagesDeployment]) -> 
 
 
 def rejection_reason(deployment: PagesDeployment, serving: PagesDeployment, blamed: Collection[str]) -> str | None:
-    """Why it is no target; None where it is one. A commit that is not known equals nothing."""
+    """Return why a deployment is no target; None if it is one. An unknown commit equals no other."""
     if deployment.id in blamed:
-        return "it was taken out of service before"
+        return "an earlier run replaced it"
     if deployment.commit and deployment.commit == serving.commit:
-        return f"it is of the same commit as the live one, {quote_name(deployment.commit[:12])}"
+        return f"it has the same commit as the live one, {quote_name(deployment.commit[:12])}"
     return None
 
 
 def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:
-    """A deployment's id, its first eight characters where they are unique, or its own address. Raises Refused."""
+    """Parse a deployment ID, its first eight characters if they are unique, or its URL. Raises Refused."""
     name = text.strip().lower().rstrip("/")
     found = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]
     found = found or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
     if not found:
         raise Refused(
-            f'no deployment of {project} in production "{quote_name(text)}"'
+            f'no production deployment of {project} "{quote_name(text)}"'
             f"{did_you_mean(name, [d.id for d in deployments])}",
             reason=Reason.UNKNOWN_NAME,
-            hint=f"See them with `wrangler pages deployment list --project-name {project} --environment production`.",
+            hint=f"List them with `wrangler pages deployment list --project-name {project} --environment production`.",
         )
     if len(found) > 1:
         listed = ", ".join(d.id for d in found)
         raise Refused(
-            f'"{name}" begins {len(found)} deployments of {project}',
+            f'"{name}" matches {len(found)} deployments of {project}',
             reason=Reason.UNKNOWN_NAME,
-            hint=f"Name: {listed}.",
+            hint=f"Pass one of: {listed}.",
         )
     if not found[0].can_serve_production:
         stage = " ".join(filter(None, (found[0].stage, found[0].status))) or "unknown"
         raise Refused(
-            f"deployment {found[0].id[:8]} of {project}, created {format_utc(found[0].created_on)}, cannot serve: "
+            f"deployment {found[0].id[:8]} of {project}, created {format_utc(found[0].created_on)} cannot be deployed: "
             f"its last stage is {stage}",
             reason=Reason.NOT_DEPLOYABLE,
-            hint="Name one that was deployed with success.",
+            hint="Pass a deployment whose last stage is deploy with status success.",
         )
     return found[0]

@@ -1,7 +1,7 @@
-"""What was seen at addresses of Pages, and whether a site looks like a deployment. Pure.
+"""Compare the content of a Pages site with the content of its deployments.
 
-An address of Pages may go on answering with a file that it once served and that the deployment no longer has: so a path
-that a deployment does not have says nothing against that deployment.
+A Pages URL may still serve a file that the deployment no longer has. So a path that a deployment lacks proves nothing
+against that deployment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from ops.core.observations import PageContent
 from ops.pages.live_deployment import ContentDigests
 
 ObservedPages = tuple[PageContent, ...]
-"""One page for each compared path."""
+"""Content of each compared path."""
 
 
 def site_digest(site: ObservedPages, *, compares_assets: bool = False) -> str | None:
-    """All of the site as one digest; None where a path could not be read."""
+    """Return one digest of all paths of the site; None if a path could not be read."""
     return (
         "|".join(page.comparison_digest(by_assets=compares_assets) for page in site)
         if all(page.digest for page in site)
@@ -26,10 +26,10 @@ def site_digest(site: ObservedPages, *, compares_assets: bool = False) -> str | 
 
 
 def deployment_digest(own: ObservedPages, site: ObservedPages, *, compares_assets: bool = False) -> str | None:
-    """What the site's digest would be if this deployment served; None where that is not known.
+    """Return the digest that the site would have if this deployment were live; None if that is unknown.
 
-    Where it lacks a path, and the site has it, the site's page is taken: it may be a remembered one. A deployment that
-    lacks all that the site has is not to be known by them.
+    For a path that only the site has, the site's page is used: it may be cached. A deployment that lacks all
+    these paths cannot be recognized.
     """
     if site_digest(own) is None or site_digest(site) is None:
         return None
@@ -42,12 +42,12 @@ def deployment_digest(own: ObservedPages, site: ObservedPages, *, compares_asset
 
 
 def first_read_failure(*looks: ObservedPages) -> str:
-    """Why a path could not be read, the first of them; nothing where all were."""
+    """Return why a path could not be read, for the first such path; empty if all were read."""
     return next((page.error for look in looks for page in look if not page.digest), "")
 
 
 def describe_match(own: PageContent, site: PageContent) -> str:
-    """Return how the site's page compares with that of a deployment's own address, for people."""
+    """Return how the site's page compares with the page at a deployment's own URL, for people."""
     if not (own.digest and site.digest):
         return f"not read: {site.error or own.error}"
     if own.digest == site.digest:
@@ -59,17 +59,17 @@ def describe_match(own: PageContent, site: PageContent) -> str:
 
 @dataclass(frozen=True)
 class SiteObservation:
-    """All that a plan is made of, read at once, so that it is the comparison too."""
+    """Project, deployments and content of a site, read at the same time; also the comparison before the write."""
 
     project: PagesProject
     deployments: tuple[PagesDeployment, ...]
     site: ObservedPages
     own: Mapping[str, ObservedPages]
-    """Deployment → what its own address held."""
+    """Deployment → pages at its own URL."""
 
     @cached_property
     def compares_assets(self) -> bool:
-        """Whether only hashed assets tell which deployment serves: no content equals, and one set of assets does."""
+        """Return whether only hashed assets identify the deployment: no content is equal, but one set of assets is."""
         if self._equal(self.site, compares_assets=False):
             return False
         return any(page.assets_digest for page in self.site) and len(self._equal(self.site, compares_assets=True)) == 1
@@ -86,27 +86,27 @@ class SiteObservation:
 
     @property
     def first_read_failure(self) -> str:
-        """Why a path could not be read, the first of them; nothing where all were."""
+        """Return why a path could not be read, for the first such path; empty if all were read."""
         return first_read_failure(self.site, *self.own.values())
 
     def matching_deployments(self, site: ObservedPages) -> frozenset[str]:
-        """The deployments that the site, as it is by now, looks like; none where a path could not be read."""
+        """Return the deployments that the current site matches; none if a path could not be read."""
         return self._equal(site, compares_assets=self.compares_assets)
 
     def describe_comparison(self, name: str, paths: Sequence[str]) -> tuple[str, ...]:
-        """How the site and that deployment's own address compare at each path, for people."""
+        """Return how the site compares with a deployment at each path, for people."""
         pages = zip(paths, self.site, self.own.get(name, ()), strict=False)
         return tuple(f"{path}: {describe_match(own, site)}" for path, site, own in pages)
 
     def has_switched_to(self, name: str, site: ObservedPages) -> bool:
-        """Whether the site looks like that deployment by now, where it was not known what it looked like before."""
+        """Return whether the site now matches a deployment, if the live one was unknown before."""
         if name in self._equal(site, compares_assets=False):
             return True
         before, after = (site_digest(look, compares_assets=True) for look in (self.site, site))
         return before != after and self._equal(site, compares_assets=True) == {name}
 
     def serves_new_deployment(self, own: ObservedPages, site: ObservedPages) -> bool:
-        """Whether the site looks like a deployment that was made after the plan; `own` is its own address."""
+        """Return whether the site matches a deployment that is newer than the plan. `own`: pages at its own URL."""
         if (whole := site_digest(site)) is not None and deployment_digest(own, site) == whole:
             return True
         before, after = (site_digest(look, compares_assets=True) for look in (self.site, site))

@@ -1,4 +1,4 @@
-"""Plan lists, warnings and refusals of rollback-pages and redeploy-pages. Pure."""
+"""Plans, warnings and texts of rollback-pages and redeploy-pages."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,36 +24,36 @@ PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
 UNFINISHED_STATUSES = {"idle", "active"}
 
 NOT_UNDONE = (
-    "data in D1, KV, R2 and Durable Objects, and migrations of a database",
-    "the project's settings: domains, build configuration, variables and bindings of the next deployment",
-    "what browsers have already loaded: they keep the live release until they load the page again",
+    "data in D1, KV, R2 and Durable Objects, and database migrations",
+    "project settings: domains, build configuration, and variables and bindings of the next deployment",
+    "open browser tabs: they keep the current deployment until they reload",
 )
 """developers.cloudflare.com/pages/configuration/rollbacks."""
 
 PAUSE_DEPLOYMENTS = (
-    "Workers & Pages → the project → Settings → Builds → Branch control: switch automatic production deployments off"
+    "Workers & Pages → project → Settings → Builds → Branch control: turn off automatic production deployments"
 )
 """developers.cloudflare.com/pages/configuration/branch-build-controls."""
 
 
 @dataclass(frozen=True)
 class PagesHistory:
-    """What was read of a project, and what it is judged by."""
+    """History of a Pages project with its identified live deployment."""
 
     project: PagesProject
     deployments: tuple[PagesDeployment, ...]
-    """Of production, newest first."""
+    """Production deployments, newest first."""
     live: LiveDeployment
     serving_deployment: PagesDeployment
     now: datetime
     repository: str | None
     blamed: frozenset[str] = frozenset()
     compared: tuple[str, ...] = ()
-    """How each compared path told what is live, for people."""
+    """How each path of the site compares with the live deployment, for people."""
 
     @property
     def choice(self) -> PagesTargetChoice:
-        """Where a rollback goes by the rules."""
+        """Return the target that the rules choose."""
         return choose_target(self.deployments, self.serving_deployment, blamed=self.blamed)
 
     @property
@@ -62,7 +62,7 @@ class PagesHistory:
 
     @property
     def has_failed_build(self) -> bool:
-        """The newest one failed, and the newest that did not is live."""
+        """Return whether the newest deployment failed and the newest successful one is live."""
         good = next((d for d in self.deployments if d.can_serve_production), None)
         return good == self.serving_deployment and self.deployments[0].status == "failure"
 
@@ -72,22 +72,22 @@ def short_deployment_id(deployment: PagesDeployment) -> str:
 
 
 def describe_deployment(deployment: PagesDeployment) -> str:
-    """One deployment in a sentence. Cloudflare's API does not say who made it."""
+    """Return a deployment with time and commit, for people. Cloudflare's API does not name its author."""
     parts = [f"{short_deployment_id(deployment)}, created {format_utc(deployment.created_on)}"]
-    parts += [f"of commit {deployment.commit[:12]}"] if deployment.commit else []
+    parts += [f"from commit {deployment.commit[:12]}"] if deployment.commit else []
     return " ".join(parts)
 
 
 def explain_nothing_to_do(
     history: PagesHistory, choice: PagesTargetChoice, named: PagesDeployment | None
 ) -> tuple[str, Reason] | None:
-    """`named`: the one that a person chose."""
+    """Return why there is nothing to do, with the reason code; None if there is. `named`: a person's target."""
     live = short_deployment_id(history.serving_deployment)
     if named is not None:
         already = named.id == history.serving_deployment.id
-        return (f"{live} is live already", Reason.ALREADY_LIVE) if already else None
+        return (f"{live} is already live", Reason.ALREADY_LIVE) if already else None
     if history.has_failed_build:
-        text = f"the latest build failed, the site is still on {live}, nothing to roll back"
+        text = f"the latest build failed, so {live} is still live and there is nothing to roll back"
         return f"{text}: {describe_deployment(history.deployments[0])}", Reason.LATEST_BUILD_FAILED
     if choice.is_rolled_back:
         newest = next(d for d in history.deployments if d.can_serve_production)
@@ -96,10 +96,10 @@ def explain_nothing_to_do(
 
 
 def describe_earlier_rollback(history: PagesHistory, newer: PagesDeployment) -> str:
-    """`newer`: what would serve if nobody had gone back."""
+    """Return the text about an earlier rollback. `newer`: the deployment that it replaced."""
     return (
-        f"somebody went back already: {short_deployment_id(history.serving_deployment)} is live, "
-        f"and not the newer {describe_deployment(newer)}"
+        f"already rolled back: {short_deployment_id(history.serving_deployment)} is live "
+        f"instead of the newer {describe_deployment(newer)}"
     )
 
 
@@ -112,33 +112,35 @@ def build_sections(
     if target.id != history.serving_deployment.id:
         listed.append(PlanSection("Target", (_describe_age_and_source(history.now, target),)))
         listed.append(
-            PlanSection("What changes", tuple(_differences(history, target)) or ("nothing that Cloudflare shows",))
+            PlanSection(
+                "What changes", tuple(_differences(history, target)) or ("no difference that Cloudflare shows",)
+            )
         )
     listed.append(PlanSection("Compared", history.compared))
     if by_rule:
         passed = tuple(f"{over.deployment[:8]}: {over.why}" for over in choice.rejected)
-        listed.append(PlanSection("Passed over", passed))
+        listed.append(PlanSection("Rejected deployments", passed))
     oldest = history.deployments[-1]
     reach = f"the newest {len(history.deployments)} deployments of production, back to {format_utc(oldest.created_on)}"
-    listed.append(PlanSection("History", (f"{reach}; Cloudflare does not say who made them, nor who rolled back",)))
+    listed.append(PlanSection("History", (f"{reach}; Cloudflare does not report who deployed or rolled back",)))
     return tuple(section for section in listed if section.lines)
 
 
 def build_sections_without_live(target: PagesDeployment, now: datetime, why: str) -> tuple[PlanSection, ...]:
-    """The plan's lists where a person named the target and the live deployment could not be identified."""
-    return PlanSection("Live", (f"not known: {why}",)), PlanSection("Target", (_describe_age_and_source(now, target),))
+    """Return the sections of a plan whose live deployment could not be identified."""
+    return PlanSection("Live", (f"unknown: {why}",)), PlanSection("Target", (_describe_age_and_source(now, target),))
 
 
 def list_consequences_without_live(project: PagesProject) -> tuple[str, ...]:
     branch = project.production_branch or "the production branch"
-    return (f"the next deployment to {branch} goes over this: revert the bad commit first",)
+    return (f"the next deployment to {branch} replaces this one: revert the bad commit first",)
 
 
 def _describe_age_and_source(now: datetime, deployment: PagesDeployment) -> str:
     age = format_duration((now - deployment.created_on).total_seconds())
     parts = [deployment.id, f"created {age} ago"]
-    parts += [f"commit {deployment.commit[:12]}"] if deployment.commit else ["of a commit that is not known"]
-    parts += ["with changes that are in no commit"] if deployment.has_uncommitted_changes else []
+    parts += [f"commit {deployment.commit[:12]}"] if deployment.commit else ["commit unknown"]
+    parts += ["with uncommitted changes"] if deployment.has_uncommitted_changes else []
     parts += [f"branch {deployment.branch}"] if deployment.branch else []
     parts += [f'"{deployment.message}"'] if deployment.message else []
     parts += [deployment.url, *(f"alias {alias}" for alias in deployment.aliases)]
@@ -164,8 +166,10 @@ def list_consequences(history: PagesHistory) -> tuple[str, ...]:
     branch = project.production_branch or "the production branch"
     revert = f"revert it first (commit {commit[:12]})" if commit else "revert it first"
     if project.deploys_on_push:
-        return (f"the next push to {branch} deploys over this: {revert}, or stop that: {PAUSE_DEPLOYMENTS}",)
-    return (f"the next deployment to {branch} goes over this: {revert}",)
+        return (
+            f"the next push to {branch} replaces this deployment: {revert}, or pause deployments: {PAUSE_DEPLOYMENTS}",
+        )
+    return (f"the next deployment to {branch} replaces this one: {revert}",)
 
 
 def list_warnings(
@@ -175,42 +179,43 @@ def list_warnings(
     if history.live.indistinguishable:
         names = ", ".join(name[:8] for name in history.live.indistinguishable)
         found.append(
-            f"{names} would look the same: that {short_deployment_id(history.serving_deployment)} is "
-            "live is Cloudflare's word alone"
+            f"{names} have equal content on all compared paths: that "
+            f"{short_deployment_id(history.serving_deployment)} is "
+            "live is stated only by Cloudflare"
         )
     if not history.live.is_canonical:
-        found.append("canonical does not follow rollbacks here: only the site itself tells what is live")
+        found.append("canonical does not follow rollbacks here: only the site's content shows what is live")
     if not provable:
         found.append(
-            f"no compared path tells {short_deployment_id(target)} from "
-            f"{short_deployment_id(history.serving_deployment)}: where canonical does not follow, "
-            "nothing will prove the change; add a path to `compare` that differs from release to release"
+            f"no compared path distinguishes {short_deployment_id(target)} from "
+            f"{short_deployment_id(history.serving_deployment)}: if canonical does not follow, "
+            "nothing can prove the change. Add a path to `compare` whose content differs in each release"
         )
     found += [
-        f"{describe_deployment(d)} is being built, and goes over this when it is done"
+        f"{describe_deployment(d)} is being built and will replace this deployment"
         for d in history.newer_deployments
         if d.status in UNFINISHED_STATUSES
     ]
     if target.id in history.blamed:
-        found.append(f"{short_deployment_id(target)} was taken out of service by an earlier run on this incident")
+        found.append(f"{short_deployment_id(target)} was replaced by an earlier run for this incident")
     if not by_rule and target.created_on > history.serving_deployment.created_on:
-        found.append(f"{short_deployment_id(target)} is newer than the live one: this goes forward")
+        found.append(f"{short_deployment_id(target)} is newer than the live one")
     return tuple(found)
 
 
 def _incident_warnings(serving: PagesDeployment, began: datetime) -> Iterator[str]:
-    """A stated start never selects: people state it wrongly, at night more than ever."""
+    """Compare the stated start with the live deployment. It never selects, since people often state it wrongly."""
     if serving.created_on > began:
-        yield f"{describe_deployment(serving)}, came after the stated start: {NOT_THE_CAUSE}"
+        yield f"{describe_deployment(serving)}; this is after the stated start: {NOT_THE_CAUSE}"
     elif began - serving.created_on > PROBABLY_NOT_THE_DEPLOYMENT:
         age = format_duration((began - serving.created_on).total_seconds())
         yield (
-            f"{short_deployment_id(serving)} was made {age} before the stated start: it is probably not the deployment"
+            f"{short_deployment_id(serving)} was created {age} before the stated start, so it is probably not the cause"
         )
 
 
 BUILD_MAY_DIFFER = (
-    "the build is made anew: today's tools, registries and variables may make another site of the same commit"
+    "the site is built again: current tools, registries and variables may produce a different site from the same commit"
 )
 
 
@@ -224,20 +229,20 @@ def build_redeploy_plan(
     why: str,
     details: object = None,
 ) -> Plan[Any]:
-    """`past` is None where what is live could not be seen, `why` says what is known of that."""
-    before = short_deployment_id(history.serving_deployment) if history else "not known"
+    """Plan a deployment of a commit. `history` is None if the live deployment is unknown; `why` explains it."""
+    before = short_deployment_id(history.serving_deployment) if history else "unknown"
     change = Change(
         target=f"Pages {project.name}",
         before=before,
         after=f"commit {commit.short}",
-        done_when=f"a new deployment of production is of {commit.short}, is canonical, and the site looks like it",
+        done_when=f"a new production deployment of {commit.short} is canonical, and the site matches it",
         undo=None,
     )
     return Plan(
         summary=f"Pages {project.name}: {before} → a new deployment of commit {commit.short}",
         changes=(change,),
         sections=(
-            PlanSection("Live", (f"{history.serving_deployment.id}, {why}" if history else f"not known: {why}",)),
+            PlanSection("Live", (f"{history.serving_deployment.id}, {why}" if history else f"unknown: {why}",)),
             PlanSection("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
             PlanSection("Build", _describe_build(build)),
             PlanSection("Bindings", _compare_bindings(configuration, project)),
@@ -245,23 +250,23 @@ def build_redeploy_plan(
         not_undone=NOT_UNDONE,
         consequences=list_consequences(history) if history else (),
         warnings=tuple(_warnings(build, project, history, configuration)),
-        done_message=f"Deployed {project.name} anew from commit {commit.short}",
+        done_message=f"Deployed {project.name} again from commit {commit.short}",
         details=details,
     )
 
 
 def _describe_build(build: "BuildConfig") -> tuple[str, ...]:
-    lines = [f"{' '.join(build.command)}, in {build.folder}, leaves {build.output}"]
+    lines = [f"{' '.join(build.command)} in {build.folder}, output in {build.output}"]
     lines += [f"with {', '.join(sorted(build.env))}"] if build.env else []
     return tuple(lines)
 
 
 def _compare_bindings(configuration: SiteConfiguration, project: PagesProject) -> tuple[str, ...]:
-    """Those of the new deployment beside those of the live one: `+` is new, `-` goes, `=` stays."""
+    """Return the bindings of the new deployment: `+` added, `-` removed, `=` unchanged."""
     if not configuration.file:
-        return ("as the project's settings on Cloudflare have them", *compare_bindings(None, project.bindings))
+        return ("from the project's settings on Cloudflare", *compare_bindings(None, project.bindings))
     compared = compare_bindings(configuration.bindings, project.bindings)
-    return (f"as {configuration.file} of the commit has them, compared with the project's settings", *compared)
+    return (f"from {configuration.file} of the commit, compared with the project's settings", *compared)
 
 
 def _warnings(
@@ -269,11 +274,11 @@ def _warnings(
 ) -> list[str]:
     found = [BUILD_MAY_DIFFER]
     if missing := sorted(project.env_vars - build.env.keys()):
-        found.append(f"variables of the project that the build does not get: {', '.join(missing)}; see `build.env`")
+        found.append(f"the build does not get these project variables: {', '.join(missing)}; add them to `build.env`")
     if configuration.dropped_settings:
-        found.append(f"left out of {configuration.file}: {', '.join(configuration.dropped_settings)}")
+        found.append(f"ignored settings of {configuration.file}: {', '.join(configuration.dropped_settings)}")
     if history is None:
-        found.append("what is live could not be seen, so it is not known what this replaces")
+        found.append("the live deployment could not be identified, so it is unknown what this replaces")
     return found
 
 
@@ -286,7 +291,7 @@ def add_rollback_options(
     began: datetime | None,
     rollback: Callable[[PagesDeployment], SuggestedCommand],
 ) -> Plan[Any]:
-    """With what is known where the live deployment is: how to undo it, and whether a rollback would do."""
+    """Add the undo, the history and the warnings that need a known live deployment."""
     found = list(list_warnings(history, history.serving_deployment, began=began, provable=True, by_rule=True))
     same = [
         d
@@ -295,7 +300,8 @@ def add_rollback_options(
     ]
     if same and same[0].id != history.serving_deployment.id:
         found.append(
-            f"{short_deployment_id(same[0])} is of this commit: a rollback needs no build: {rollback(same[0]).command}"
+            f"{short_deployment_id(same[0])} has this commit, and a rollback needs no build: "
+            f"{rollback(same[0]).command}"
         )
     (change,) = planned.changes
     return replace(

@@ -1,4 +1,4 @@
-"""What a Pages site serves: seen in two rounds of reads before a change, and in one after it. For all its runbooks."""
+"""Read the state of a Pages site, for its runbooks: two rounds before a change, one round after it."""
 
 import re
 from collections.abc import Callable
@@ -25,35 +25,39 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 MAX_DEPLOYMENTS = 25
-"""Deployments that are read: one page, so that the list takes one round."""
+"""Deployments that are read: one page of Cloudflare's list."""
 FULL_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class PagesRunbook(Runbook[P, D]):
-    """Whatever serves, the probes are those of the service."""
+    """Base of the Pages runbooks: probes the URL of the service."""
 
     kind = "pages"
     compares_at_end = True
 
-    def probes(self, ctx: Context[P], plan: Plan[Any] | None) -> ProbeSet:  # noqa: ARG002  whatever serves
+    def probes(self, ctx: Context[P], plan: Plan[Any] | None) -> ProbeSet:  # noqa: ARG002  the same for each deployment
         service = require_service(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 
 
 @dataclass(frozen=True)
 class PagesSnapshot:
-    """What there was before the change."""
+    """State of a Pages project before a change."""
 
     requested: PagesDeployment | None
-    """The one that `to` names; it may be older than all that the list holds."""
+    """The deployment that `to` names; may be older than the listed ones."""
     observed: SiteObservation
     live: LiveDeployment
     history: PagesHistory | None
-    """None where it is not proven what is live."""
+    """None if the live deployment could not be identified."""
 
 
 def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesSnapshot:
-    """Raises Refused where nothing was deployed, `to` names nothing that can serve, or something came in."""
+    """Read the project, its newest deployments and the served content.
+
+    Raises:
+        Refused: the project has no deployment, `to` cannot be deployed, or the site changed between two reads.
+    """
     earlier = ctx.previous_runs()
     listed = _read_project_and_target(ctx, service, to)
     observed = _read_site(ctx, service, listed)
@@ -74,18 +78,18 @@ def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesS
 def read_current_state(
     ctx: Context[Any], service: "Service"
 ) -> tuple[PagesProject, tuple[PagesDeployment, ...], ObservedPages]:
-    """The project, its deployments, and what the site holds."""
+    """Read the project, its deployments and the content of the site."""
     project, deployments, *site = read_project_with(ctx, service, page_reads(ctx, service.url, service.compare))
     return project, deployments, tuple(site)
 
 
 def read_pages(ctx: Context[Any], service: "Service", address: str) -> ObservedPages:
-    """What the compared paths hold at that address."""
+    """Read the compared paths at a URL."""
     return tuple(run_parallel_mixed(page_reads(ctx, address, service.compare)))
 
 
 def read_project_with(ctx: Context[Any], service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
-    """The project, its newest deployments, newest first, and what the calls beside these two answer."""
+    """Read the project and its newest deployments, newest first, in parallel with `extra_reads`."""
     project, deployments, *others = run_parallel_mixed(
         [
             lambda: ctx.cloudflare.pages.read_project(service.pages),
@@ -106,7 +110,7 @@ def _page_read(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
 
 @dataclass(frozen=True)
 class _ProjectListing:
-    """What the first round read."""
+    """Result of the first round of reads."""
 
     project: PagesProject
     deployments: tuple[PagesDeployment, ...]
@@ -122,9 +126,9 @@ def _read_project_and_target(ctx: Context[Any], service: "Service", to: str) -> 
     project, deployments, *further = read_project_with(ctx, service, requested)
     if not deployments:
         raise Refused(
-            f"{service.pages} was never deployed to production",
+            f"{service.pages} has no production deployment",
             reason=Reason.NO_TARGET,
-            hint="Deploy it first; nothing is live.",
+            hint="Deploy the site first.",
         )
     found = [d for d in further if d is not None and d not in deployments]
     if found and found[0].environment != PRODUCTION:
@@ -133,14 +137,14 @@ def _read_project_and_target(ctx: Context[Any], service: "Service", to: str) -> 
             "preview: "
             "it cannot serve production",
             reason=Reason.NOT_DEPLOYABLE,
-            hint="Name one of production.",
+            hint="Pass a production deployment.",
         )
     chosen = live_deployment.parse_target(to, (*deployments, *found), project=service.pages) if to else None
     return _ProjectListing(project, deployments, chosen)
 
 
 def _read_site(ctx: Context[Any], service: "Service", listed: _ProjectListing) -> SiteObservation:
-    """Both again, with the site and the deployments' own addresses."""
+    """Read project and deployments again, with the content of the site and of the deployments."""
     further = (listed.project.canonical, listed.requested)
     compared = {d.id: d for d in (*live_deployment.select_compared(listed.deployments), *further) if d is not None}
     addresses = [service.url, *(d.url for d in compared.values())]
@@ -150,7 +154,7 @@ def _read_site(ctx: Context[Any], service: "Service", listed: _ProjectListing) -
         raise Refused(
             f"{service.pages} was deployed while the plan was made: {describe_deployment(newly_available[0])}",
             reason=Reason.WORLD_MOVED,
-            hint="Look at what came in, then start again for a new plan.",
+            hint="Check what was deployed, then run the command again for a new plan.",
         )
     each = len(service.compare)
     site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
@@ -158,7 +162,7 @@ def _read_site(ctx: Context[Any], service: "Service", listed: _ProjectListing) -
 
 
 def explain_unknown_live(service: "Service", found: PagesSnapshot) -> str:
-    """Return why the live deployment could not be identified; the likely cause first."""
+    """Return why the live deployment could not be identified, the likely cause first."""
     observed = found.observed
     host, known = urlsplit(service.url).hostname, observed.project.domains
     is_other = known and host not in known
@@ -169,8 +173,8 @@ def explain_unknown_live(service: "Service", found: PagesSnapshot) -> str:
         if page.failure_status and theirs.digest
     ]
     causes = (
-        f"`url` in ops.yml names {host}, and the project serves {', '.join(known)}" if is_other else "",
-        f"{service.url} fails with status {failing[0]}, and the deployment's own address differs" if failing else "",
+        f"`url` in ops.yml has the host {host}, but the project serves {', '.join(known)}" if is_other else "",
+        f"{service.url} returns HTTP {failing[0]}, but the deployment's own URL does not" if failing else "",
         found.live.why,
         observed.first_read_failure,
     )
@@ -180,23 +184,23 @@ def explain_unknown_live(service: "Service", found: PagesSnapshot) -> str:
 def live_unknown_refusal(
     ctx: Context[Any], service: "Service", found: PagesSnapshot, press: SuggestedCommand | None = None
 ) -> Refused:
-    """The way on is a target or a commit that a person names: for that, the live deployment need not be known."""
+    """Return the refusal; a person may still name a target or a commit."""
     canonical = found.observed.project.canonical
     target_ = live_deployment.choose_target(found.observed.deployments, canonical).target if canonical else None
     by_name = (
-        f"If {service.url} shows deployment {short_deployment_id(canonical)}, which Cloudflare calls "
-        "canonical, name the one before "
-        f"it with `to` of rollback-pages: {describe_deployment(target_)}. "
+        f"If {service.url} shows deployment {short_deployment_id(canonical)} (Cloudflare's canonical "
+        "one), roll back to "
+        f"the one before it with `rollback-pages --to`: {describe_deployment(target_)}. "
         if canonical and target_
-        else "Name the deployment to go back to with `to` of rollback-pages. "
+        else "Pass the target with `rollback-pages --to`. "
     )
-    build = "To build and deploy a good commit instead, run redeploy-pages with its SHA. " if service.build else ""
+    build = "Or build and deploy a good commit: `redeploy-pages --commit SHA`. " if service.build else ""
     return Refused(
         f"the live deployment of {service.pages} could not be identified: {explain_unknown_live(service, found)}",
         reason=Reason.LIVE_UNKNOWN,
         hint=(
-            f"{by_name}{build}To prevent this, give {service.name} a path in `compare` that comes from a file, such as "
-            "/version.txt, and let this machine read the deployments' own addresses."
+            f"{by_name}{build}To prevent this, add the path of a file to `compare` of {service.name}, such as "
+            "/version.txt, and allow this machine to read the deployments' own URLs."
         ),
         suggested_command=press
         or ctx.suggest("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
@@ -204,12 +208,11 @@ def live_unknown_refusal(
 
 
 def check_not_superseded(ctx: Context[Any], deployments: tuple[PagesDeployment, ...]) -> None:
-    """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
+    """Refuse if a deployment is newer than the request: it may already be the fix."""
     newest, requested_at = next((d for d in deployments if d.can_serve_production), None), ctx.request.requested_at
     if newest is not None and requested_at is not None and newest.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({format_utc(requested_at)}): "
-            f"{describe_deployment(newest)}",
+            f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_deployment(newest)}",
             reason=Reason.WORLD_MOVED,
-            hint="Look whether that helped, and ask again if it did not.",
+            hint="Check whether it fixed the problem. If not, request the rollback again.",
         )

@@ -1,1 +1,1 @@
-"""What a rotation of secrets reads, asks and writes: `writes` at Cloudflare and GitHub, `values` of people."""
+"""Rotate secrets: `selection` has the rules, `values` checks new values, `writes` sets them."""

@@ -1,4 +1,4 @@
-"""Select the secrets to replace; judge their new values and the answers of providers. Pure."""
+"""Select the secrets to rotate, and check their new values and the answers of providers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RotationSelection:
-    """`rules` by name, in the order of ops.yml. `passed_over` says by name what is left alone, and why."""
+    """Secrets to rotate: name → rule, in the order of ops.yml. `skipped`: secrets that are not rotated, and why."""
 
     rules: "Mapping[str, RotatedSecret]"
     skipped: tuple[str, ...] = ()
 
     @property
     def consumers(self) -> tuple[str, ...]:
-        """Every service that is written."""
+        """Return every service whose Worker gets new values."""
         return tuple(dict.fromkeys(service for rule in self.rules.values() for service in rule.consumers))
 
     def secrets_of(self, service: str) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class RotationSelection:
 
     @property
     def secrets_without_proof(self) -> tuple[str, ...]:
-        """Where nothing in ops.yml could prove that the new value is in use."""
+        """Return secrets, with their service, for which ops.yml has no `proofs` of the new value."""
         return tuple(
             f"{name} in {service}"
             for service in self.consumers
@@ -50,27 +50,27 @@ class RotationSelection:
 
 
 def select_secrets(environment: "Environment", service: str, only: tuple[str, ...]) -> RotationSelection:
-    """Those named, or all that the service uses but what is never rotated. Raises ConfigError and Refused."""
+    """Return the named secrets, or all rotatable ones of the service. Raises ConfigError and Refused."""
     known = environment.secrets
     for name in only:
         if name not in known:
             text = f'no secret "{quote_name(name)}" in {environment.name}{did_you_mean(name, known)}'
-            raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint="Name one that stands under `secrets` in ops.yml.")
+            raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint="Use a secret of `secrets` in ops.yml.")
         if service not in known[name].consumers:
             users = ", ".join(known[name].consumers) or "none"
             raise ConfigError(
-                f"{name} is no secret of {service}: its consumers are {users}",
+                f"{name} is not a secret of {service}; its consumers are {users}",
                 reason=Reason.UNKNOWN_NAME,
-                hint="Name one of them as the service, or correct `consumers` in ops.yml.",
+                hint="Pass one of them as the service, or correct `consumers` in ops.yml.",
             )
     used = {name: rule for name, rule in known.items() if service in rule.consumers and (not only or name in only)}
     rules = {name: rule for name, rule in used.items() if rule.rotate != "never"}
     never = tuple(f"{name}: {_describe_never(rule)}" for name, rule in used.items() if rule.rotate == "never")
     if (only and never) or not rules:
         raise Refused(
-            f"nothing of this is rotated: {'; '.join(never) or f'ops.yml names no secret secrets_of {service}'}",
+            f"no secret can be rotated: {'; '.join(never) or f'{service} has no secret in ops.yml'}",
             reason=Reason.NEVER_ROTATED,
-            hint="Leave it out of `only`: what must not change at once, as an encryption key, needs a migration.",
+            hint="Omit it from `only`. A secret such as an encryption key needs a migration, not a rotation.",
         )
     return RotationSelection(rules, never)
 
@@ -83,7 +83,7 @@ FindValue = Callable[[str], Secret | None]
 
 
 def find_value_problems(selected: RotationSelection, find: FindValue, *, prefix: str = NEW_PREFIX) -> tuple[str, ...]:
-    """All that is wrong with the values that people gave; no value is in it. `find` knows variables by name."""
+    """Return every problem of the given values, without the values. `find` returns the value of a variable."""
     seen: dict[str, str] = {}
     problems: list[str] = []
     for name, rule in selected.rules.items():
@@ -104,39 +104,39 @@ def _find_value_problems_of_one(value: str, rule: "RotatedSecret", prefix: str) 
         yield "is missing or empty"
         return
     if value != value.strip():
-        yield "has whitespace before or after it"
+        yield "starts or ends with whitespace"
     elif any(ord(character) < 32 or ord(character) == 127 for character in value) and rule.provider is None:
-        yield "has a line break or a control character in it"
+        yield "contains a line break or a control character"
     elif rule.provider is not None and not all("!" <= character <= "~" for character in value):
-        yield "has a character that no key of a provider has"
+        yield "contains a character that is not allowed in a provider key"
     if len(value) < rule.min_length and prefix == NEW_PREFIX:
-        yield f"has {len(value)} characters, and ops.yml wants at least {rule.min_length}"
+        yield f"has {len(value)} characters, but ops.yml requires at least {rule.min_length}"
 
 
 def check_new_key(
     name: str, new: KeyAnswer, control: KeyAnswer, *, prefix: str = NEW_PREFIX
 ) -> tuple[Reason, str] | None:
-    """Why the value is not set; None where the provider takes it and refuses a random key."""
+    """Return why a new value is not set; None if the provider accepts it and rejects a random key."""
     if new.verdict == KeyVerdict.REFUSED and control.verdict == KeyVerdict.REFUSED:
-        return Reason.KEY_REFUSED, f"its provider refuses {prefix}{name} ({new.text})"
+        return Reason.KEY_REFUSED, f"the provider rejects {prefix}{name} ({new.text})"
     return _missing_evidence(name, control, ((f"{prefix}{name}", new),))
 
 
 def check_old_key(name: str, current: KeyAnswer, control: KeyAnswer, old: KeyAnswer) -> tuple[Reason, str] | None:
-    """Why the former key is not proved dead; None where it is."""
+    """Return why it is not proved that the previous key is revoked; None if it is proved."""
     if old.verdict == KeyVerdict.ACCEPTED and control.verdict == KeyVerdict.REFUSED:
-        return Reason.KEY_STILL_ACCEPTED, f"its provider still takes {OLD_PREFIX}{name}: it is not revoked"
+        return Reason.KEY_STILL_ACCEPTED, f"the provider still accepts {OLD_PREFIX}{name}, so it is not revoked"
     if problem := _missing_evidence(name, control, ((f"{NEW_PREFIX}{name}", current), (f"{OLD_PREFIX}{name}", old))):
         return problem
     if current.verdict != KeyVerdict.ACCEPTED:
         return (
             Reason.NO_EVIDENCE,
-            f"its provider refuses {NEW_PREFIX}{name} too ({current.text}), so nothing is proved",
+            f"the provider rejects {NEW_PREFIX}{name} too ({current.text}), so nothing is proved",
         )
     if old.text != control.text:
         return (
             Reason.NO_EVIDENCE,
-            f"{OLD_PREFIX}{name} is refused otherwise than a random key ({old.text}; {control.text})",
+            f"{OLD_PREFIX}{name} is rejected differently from a random key ({old.text}; {control.text})",
         )
     return None
 
@@ -145,27 +145,35 @@ def _missing_evidence(
     name: str, control: KeyAnswer, asked: Iterable[tuple[str, KeyAnswer]]
 ) -> tuple[Reason, str] | None:
     if control.verdict == KeyVerdict.ACCEPTED:
-        return Reason.NO_EVIDENCE, f"the provider of {name} takes a random key too, so its answer proves nothing"
+        return Reason.NO_EVIDENCE, f"the provider of {name} accepts a random key too, so its answer proves nothing"
     for what, answer in (*asked, ("a random key", control)):
         if answer.verdict == KeyVerdict.UNCLEAR:
-            return Reason.NO_EVIDENCE, f"the provider of {name} gave no clear answer to {what} ({answer.text})"
+            return Reason.NO_EVIDENCE, f"the provider of {name} gave no clear answer for {what} ({answer.text})"
     return None
 
 
 def find_edit_obstacle(live: WorkerDeployment, newest: str, version: WorkerVersion) -> str:
-    """Why Cloudflare's secret edit cannot be used: it builds on the newest upload and puts that before everybody."""
+    """Return why a secret edit cannot be used: it builds on the newest upload and deploys that to all traffic."""
     if len(live.split) > 1 or live.split[0][1] < ALL_TRAFFIC:
-        return f"{describe_split(live.split)} share the traffic, and an edit would promote the newest of them"
+        return (
+            f"{describe_split(live.split)} share the traffic, and an edit would deploy the newest "
+            "of them to all traffic"
+        )
     if version.id != newest:
-        return f"{short_id(version.id)} serves, and an edit would build on {short_id(newest)}, which was uploaded later"
+        return (
+            f"{short_id(version.id)} is live, and an edit would build on {short_id(newest)}, which was uploaded later"
+        )
     if version.durable_object_classes:
         classes = ", ".join(sorted(version.durable_object_classes))
-        return f"it exports Durable Objects ({classes}), which would keep the former values for minutes while busy"
+        return f"it exports Durable Objects ({classes}), which would keep the previous values for minutes while busy"
     return ""
 
 
 def is_secret_edit_of(planned: WorkerVersion, newer: WorkerVersion) -> bool:
-    """The same release; static assets are in no digest, so there the number and the cause must tell too."""
+    """Return whether a version is a secret edit of the planned one.
+
+    No digest covers static assets, so with them the version number and the trigger must match too.
+    """
     if planned.code_and_settings is None or planned.code_and_settings != newer.code_and_settings:
         return False
     follows = planned.number is not None and newer.number is not None and newer.number > planned.number
@@ -173,24 +181,25 @@ def is_secret_edit_of(planned: WorkerVersion, newer: WorkerVersion) -> bool:
 
 
 NOT_UNDONE = (
-    "what was done with the former value while it was known to others",
-    "what was signed or encrypted with a former value: it cannot be checked or read with the new one",
-    "the code and the bindings of the Workers, which stay as they are",
+    "use of the leaked value before the rotation",
+    "data signed or encrypted with the previous value: the new value cannot verify or decrypt it",
+    "code and bindings of the Workers, which stay unchanged",
 )
 HEALTHY_BEFORE = (
-    "the new values are in use, and everything is healthy, as it was before; the former values are not proved dead yet"
+    "the new values are in use, and all probes are healthy, as before; the previous values are not proved revoked yet"
 )
 UNDO_FORCES = (
-    "to go back without the former value is a deployment that is forced past the changed secrets; whether that brings "
-    "the former value back, Cloudflare does not say: believe it only after the probes"
+    "an undo without the previous value forces a deployment despite changed secrets. Cloudflare does "
+    "not document whether "
+    "that restores the previous value, so trust it only after the probes"
 )
 
 
 def build_sections(selected: RotationSelection, workers: Mapping[str, tuple[str, ...]]) -> tuple[PlanSection, ...]:
-    """`workers`: Worker → the names that are set there."""
+    """Return the sections of the plan. `workers`: Worker → secrets that are set there."""
     listed = (
         PlanSection("Secrets", tuple(_describe_secret(name, rule) for name, rule in selected.rules.items())),
-        PlanSection("Passed over", selected.skipped),
+        PlanSection("Skipped", selected.skipped),
         PlanSection("Workers", tuple(f"{worker}: {', '.join(names)}" for worker, names in workers.items())),
     )
     return tuple(section for section in listed if section.lines)
@@ -214,76 +223,82 @@ def list_warnings(
     `read_failure`: name → why GitHub's copy could not be read.
     """
     copies = (
-        f"GitHub's copy of {name} cannot be read now ({why}): the run tries to write it"
+        f"GitHub's copy of {name} cannot be read ({why}); the run tries to write it"
         for name, why in read_failure.items()
     )
     return (*_list_value_warnings(selected, with_old_value, missing), *copies)
 
 
 def describe_unwritten_copies(by_hand: Mapping[str, str]) -> str:
-    """`by_hand`: name → why its copy on GitHub is not written."""
+    """Return the message about copies on GitHub that stay unchanged. `by_hand`: name → why it is not written."""
     if not by_hand:
         return ""
     names = ", ".join(by_hand)
-    return f"GitHub's copy of {names} still holds the former value, which the next deployment would bring back"
+    return f"GitHub's copy of {names} still has the previous value, which the next deployment would restore"
 
 
 def _list_value_warnings(
     selected: RotationSelection, with_old_value: frozenset[str], missing: tuple[str, ...]
 ) -> Iterator[str]:
-    yield from (f"{each} yet: it is made" for each in missing)
+    yield from (f"{each} yet, so it is created" for each in missing)
     for name, rule in selected.rules.items():
         if rule.effect:
             yield f"{name}: a new value {rule.effect}"
         if rule.rotate == "provided" and rule.provider is None:
-            yield f"{name}: ops.yml names no provider, so the value is not tried before it is set"
+            yield f"{name} has no `provider` in ops.yml, so its value is not tested before it is set"
     if selected.secrets_without_proof:
         yield (
-            "nothing can prove that these are in use, since ops.yml has no proofs: "
+            "these have no `proofs` in ops.yml, so nothing can prove that the new values are in use: "
             f"{', '.join(selected.secrets_without_proof)}"
         )
     if generated := [name for name, rule in selected.rules.items() if rule.rotate == "generate"]:
         yield (
-            f"only this run knows what it generates ({', '.join(generated)}): if it ends half-way, start it again, and "
-            "every Worker gets another new value"
+            f"only this run knows the generated values ({', '.join(generated)}). If it is interrupted, run it again: "
+            "every Worker then gets another new value"
         )
     if without := [name for name in selected.rules if name not in with_old_value]:
-        yield f"{', '.join(OLD_PREFIX + name for name in without)} not held: {UNDO_FORCES}"
+        yield f"{', '.join(OLD_PREFIX + name for name in without)} not set: {UNDO_FORCES}"
 
 
 def reupload_warnings(reupload_state: Reupload, why: str) -> Iterator[str]:
-    """`why`: what stands in the way of the secret edit, which is the other means."""
+    """Yield the warnings of a reupload. `why`: why a secret edit cannot be used."""
     serving = reupload_state.code.version
     yield (
         f"{reupload_state.worker}: {why}; so {short_id(serving)} is uploaded again with the values and gets all traffic"
     )
     for version, percent in reupload_state.live.split:
         if version != serving:
-            yield f"{short_id(version)}, at {percent:g} % of {reupload_state.worker}, ends; it is not promoted"
+            yield (
+                f"{short_id(version)}, at {percent:g} % of {reupload_state.worker}, is removed; it "
+                "does not get all traffic"
+            )
 
 
 def list_tasks(
     selected: RotationSelection, *, by_hand: Mapping[str, str], confirm: SuggestedCommand
 ) -> tuple[str, ...]:
-    """`by_hand`: name → why its copy on GitHub is not written; `confirm`: the command that ends the rotation."""
+    """Return the tasks for people.
+
+    `by_hand`: name → why its copy on GitHub is not written. `confirm`: the command that ends the rotation.
+    """
     return tuple(_list_tasks(selected, by_hand, confirm))
 
 
 def _list_tasks(selected: RotationSelection, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> Iterator[str]:
     for name, why in by_hand.items():
         yield (
-            f"{copy_command(name, selected.rules[name])} (the next deployment would bring the former value back; {why})"
+            f"{copy_command(name, selected.rules[name])} (the next deployment would restore the previous value; {why})"
         )
     for name, rule in selected.rules.items():
         if rule.rotate == "provided":
             yield f"store the new {name} in the password manager"
-            yield f"revoke the former {name}{f' at {rule.page}' if rule.page else ' where it was issued'}"
+            yield f"revoke the previous {name}{f' at {rule.page}' if rule.page else ' where it was issued'}"
         if rule.usage:
-            yield f"look at {rule.usage} for use of {name} that was not yours"
-    yield f"once they are revoked, end the rotation: {confirm.command}; by the button: {confirm.button}"
+            yield f"check {rule.usage} for use of {name} by others"
+    yield f"after the revocation, end the rotation: {confirm.command}; or by button: {confirm.button}"
 
 
 def copy_command(name: str, rule: "RotatedSecret") -> str:
-    """It asks for the value."""
+    """Return the command that sets the copy on GitHub; it prompts for the value."""
     assert rule.github is not None
     return f"gh secret set {name} --env {rule.github.environment} --repo {rule.github.repository}"

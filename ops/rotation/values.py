@@ -1,4 +1,4 @@
-"""The values of a rotation: whether people gave what can be used, and what providers say of it before and after."""
+"""Check the values of a rotation: those that people gave, and the answers of providers about them."""
 
 from functools import partial
 from typing import Any
@@ -13,20 +13,20 @@ from ops.rotation.selection import RotationSelection
 from ops.rotation.writes import GitHubSecretCopy, run_in_batches
 
 SET_VALUES_HINT = (
-    "Set them as secrets of the environment `security` in the settings of this repository (on a laptop: as variables), "
-    "and start again."
+    "Set them as secrets of the GitHub environment `security` (on a laptop: as environment variables), and run the "
+    "command again."
 )
 
 
 def check_values(ctx: Context[Any], selected: RotationSelection, prefix: str) -> None:
-    """Everything at once, before anything is asked."""
+    """Refuse unusable values, all at once, before a provider is called."""
     if any(rule.github for rule in selected.rules.values()):
         ctx.github.secrets.check_configuration()
     problems = list(selection.find_value_problems(selected, ctx.secret_values.value, prefix=prefix))
     for name, rule in selected.rules.items():
         if rule.github and rule.rotate == "generate" and prefix == NEW_PREFIX and not ctx.github.secrets.has_token:
-            missing = "GH_SECRETS_TOKEN is missing (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
-            problems.append(f"{missing}, and only this run could write the new {name} to GitHub")
+            missing = "GH_SECRETS_TOKEN is not set (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
+            problems.append(f"{missing}, but only this run can copy the new {name} to GitHub")
     if problems:
         raise Refused(
             "; ".join(problems),
@@ -36,7 +36,7 @@ def check_values(ctx: Context[Any], selected: RotationSelection, prefix: str) ->
 
 
 def read_given_values(ctx: Context[Any], selected: RotationSelection, prefix: str) -> dict[str, Secret]:
-    """Variable → value, of those that people give."""
+    """Return variable → value of the values that people gave."""
     named = [name for name, rule in selected.rules.items() if prefix == OLD_PREFIX or rule.rotate == "provided"]
     found = {prefix + name: ctx.secret_values.value(prefix + name) for name in named}
     return {variable: value for variable, value in found.items() if value}
@@ -45,7 +45,7 @@ def read_given_values(ctx: Context[Any], selected: RotationSelection, prefix: st
 def ask_providers(
     ctx: Context[Any], selected: RotationSelection, prefixes: tuple[str, ...]
 ) -> dict[str, list[KeyAnswer]]:
-    """Name → what its provider says of each value and, as the second, of a random key; all beside each other."""
+    """Return name → the provider's answers for each value, and second for a random key. Calls run in parallel."""
     asked = {name: rule.provider for name, rule in selected.rules.items() if rule.provider}
     calls = [
         partial(ctx.web.check_provider_key, who, key)
@@ -66,18 +66,22 @@ def refuse_rejected_keys(selected: RotationSelection, refusals: list[tuple[Reaso
         return
     pages = ", ".join(dict.fromkeys(rule.page for rule in selected.rules.values() if rule.page))
     reason = min((reason for reason, _ in refusals), key=lambda each: each == Reason.NO_EVIDENCE)
-    way = "Wait until the provider answers, or look there" if reason == Reason.NO_EVIDENCE else "Look there"
+    way = (
+        "Wait until the provider answers, or check the key there"
+        if reason == Reason.NO_EVIDENCE
+        else "Check the key there"
+    )
     raise Refused(
         "; ".join(text for _, text in refusals),
         reason=reason,
-        hint=f"{way}: {pages or 'where the keys are issued'}. Then start again.",
+        hint=f"{way}: {pages or 'where the keys are issued'}. Then run the command again.",
     )
 
 
 def plan_github_copies(ctx: Context[Any], selected: RotationSelection) -> dict[str, GitHubSecretCopy | str]:
-    """Name → what is to be written on GitHub, or why it cannot be. GitHub's failures hold up no rotation.
+    """Return name → the copy to write on GitHub, or why it is not written. A failure of GitHub stops no rotation.
 
-    A copy that cannot be read now is written at the end all the same, and that then fails or not.
+    A copy that cannot be read now is still written at the end.
     """
 
     def plan_copy(name: str) -> GitHubSecretCopy | str:

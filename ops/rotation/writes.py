@@ -1,7 +1,7 @@
-"""Write secrets of Workers and their copies on GitHub, by a secret edit or by uploading a version again.
+"""Write secrets of Workers and their copies on GitHub.
 
-A secret edit carries no mark, and a value can never be read back. So a write is known by its answer and by one newer
-version of the same release that serves; the probes decide which values it holds.
+A secret edit carries no mark, and Cloudflare never returns a value. So a write is confirmed by its answer and by one
+newer live version of the same release; the probes decide which values it has.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,16 +27,16 @@ from ops.workers.reupload import Reupload
 MAX_SECRETS_PER_EDIT = 100
 """Cloudflare takes no more secrets in one call (100160)."""
 MAX_PARALLEL = 16
-"""Calls beside each other."""
+"""Parallel calls."""
 
 
 @dataclass
 class WriteAttempt:
-    """How far a write came: an answer that is lost leaves nothing else behind."""
+    """Progress of a write, the only trace that an unclear write leaves."""
 
     attempts: int = 0
     sent: int = 0
-    """Those that may have been applied."""
+    """Attempts that may have been applied."""
     is_answered: bool = False
 
     def send(self, write: Callable[[], None]) -> None:
@@ -54,7 +54,7 @@ class WriteAttempt:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """A Worker as the plan found it."""
+    """State of a Worker when the plan was made."""
 
     worker: str
     live: WorkerDeployment
@@ -65,7 +65,7 @@ class WorkerState:
 
     @property
     def edit_obstacle(self) -> str:
-        """Why Cloudflare's secret edit cannot be used."""
+        """Return why a secret edit cannot be used; empty if it can."""
         return find_edit_obstacle(self.live, self.newest_upload.id, self.main_version)
 
     @property
@@ -75,35 +75,35 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class SecretEdit:
-    """One bulk call."""
+    """One bulk edit of a Worker's secrets."""
 
     worker_state: WorkerState
     names: tuple[str, ...]
     attempt: WriteAttempt = field(default_factory=WriteAttempt)
     serving_versions: list[str] = field(default_factory=list)
-    """The version that was seen to serve since."""
+    """The version that was found live after the edit."""
 
     @property
     def missing_secrets(self) -> tuple[str, ...]:
-        """What the Worker does not have yet, and the call makes."""
+        """Return the secrets that the edit creates."""
         return tuple(name for name in self.names if name not in self.worker_state.secrets)
 
 
 @dataclass
 class GitHubSecretCopy:
-    """One environment secret of GitHub's."""
+    """The copy of a secret in a GitHub environment."""
 
     name: str
     repository: str
     environment: str
     updated_at: datetime | None
     read_failure: str = ""
-    """Why the plan could not read it: it is written all the same, since the next deployment takes its value."""
+    """Why the plan could not read it. It is written anyway, since the next deployment uses its value."""
     attempt: WriteAttempt = field(default_factory=WriteAttempt)
 
 
 def secrets_by_worker(ctx: Context[Any], selected: RotationSelection) -> dict[str, tuple[str, ...]]:
-    """Worker → the names that are set there, by whichever services."""
+    """Return Worker → the secrets that are set there."""
     workers: dict[str, tuple[str, ...]] = {}
     for service in selected.consumers:
         worker = ctx.environment.service(service).worker
@@ -111,15 +111,16 @@ def secrets_by_worker(ctx: Context[Any], selected: RotationSelection) -> dict[st
     for worker, names in workers.items():
         if len(names) > MAX_SECRETS_PER_EDIT:
             raise Refused(
-                f"{worker} has {len(names)} of these secrets, and Cloudflare changes {MAX_SECRETS_PER_EDIT} at once",
+                f"{worker} has {len(names)} of these secrets, but Cloudflare changes at most "
+                f"{MAX_SECRETS_PER_EDIT} at once",
                 reason=Reason.VALUES_UNUSABLE,
-                hint="Name fewer of them with `only`.",
+                hint="Pass fewer of them in `only`.",
             )
     return workers
 
 
 def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, WorkerState]:
-    """Two rounds of reads, all Workers beside each other; the last read is the comparison. Raises Refused."""
+    """Read all Workers in parallel, in two rounds; the second is the comparison. Raises Refused."""
     workers = list(workers)
     deployments, listed, names = (
         run_in_batches([partial(read, worker) for worker in workers])
@@ -132,7 +133,7 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
     for worker, found in zip(workers, deployments, strict=True):
         if not found:
             hint = "Deploy it first, or correct `consumers` in ops.yml."
-            raise Refused(f"{worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
+            raise Refused(f"{worker} has no deployment", reason=Reason.NO_TARGET, hint=hint)
     serving_versions = [
         (w, version) for w, found in zip(workers, deployments, strict=True) for version, _ in found[0].split
     ]
@@ -144,9 +145,9 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
         if not now or now[0] != was[0]:
             raise Refused(
                 f"{worker} was deployed while the plan was made: "
-                f"{describe_deployment(now[0]) if now else 'not any more'}",
+                f"{describe_deployment(now[0]) if now else 'it has no deployment any more'}",
                 reason=Reason.WORLD_MOVED,
-                hint="Look at what came in, then start again for a new plan.",
+                hint="Check what was deployed, then run the command again for a new plan.",
             )
         own = {version: known[worker, version] for version, _ in was[0].split}
         result[worker] = WorkerState(worker, was[0], own, uploads[0], secrets)
@@ -154,19 +155,19 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
 
 
 def run_in_batches(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """All results in order."""
+    """Run the calls in parallel batches and return their results in order."""
     batches = [calls[at : at + MAX_PARALLEL] for at in range(0, len(calls), MAX_PARALLEL)]
     return [result for batch in batches for result in run_parallel_mixed(list(batch))]
 
 
 def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand) -> Change:
-    """`kind`: new or former."""
+    """Return the change of an edit. `kind`: new or previous."""
     worker = what.worker_state.worker
     return Change(
         target=f"Worker {worker}",
         before=short_id(what.worker_state.main_version.id),
         after=f"the same release with {kind} values of {', '.join(what.names)}",
-        done_when=f"Cloudflare took them, and one newer version of the release serves {worker}",
+        done_when="Cloudflare accepts them, and one newer version of the release is live",
         undo=undo,
     )
 
@@ -174,17 +175,19 @@ def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand) -> Ch
 def apply_edit(ctx: Context[Any], what: SecretEdit, values: dict[str, Secret]) -> str:
     worker = what.worker_state.worker
     what.attempt.send(lambda: ctx.cloudflare.workers.secrets.edit(worker, {name: values[name] for name in what.names}))
-    return f"Cloudflare took {', '.join(what.names)} for {worker}"
+    return f"Cloudflare accepted {', '.join(what.names)} for {worker}"
 
 
 def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
-    """What serves; not which values it holds."""
+    """Return the state of an edit, by the live version. Its values cannot be read."""
     planned, worker, attempt = what.worker_state.live, what.worker_state.worker, what.attempt
     deployments = ctx.cloudflare.workers.list_deployments(worker)
     at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
     if at is None:
         first = describe_deployment(deployments[0]) if deployments else "nothing"
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"what the plan found is not listed any more; {first} is")
+        return ObservedState(
+            ChangeState.CHANGED_ELSEWHERE, f"the planned deployment is no longer listed; live is {first}"
+        )
     if at == 0:
         return ObservedState(ChangeState.PLANNED, f"{short_id(what.worker_state.main_version.id)} is live, as planned")
     newer = deployments[:at]
@@ -193,7 +196,7 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
     found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
     if not all(found):
         return ObservedState(
-            ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live, and cannot be read yet", is_uncertain=True
+            ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live but not readable yet", is_uncertain=True
         )
     if not all(version and is_secret_edit_of(what.worker_state.main_version, version) for version in found):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
@@ -203,35 +206,35 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
         return ObservedState(
             ChangeState.DONE, f"{short_id(version)} is live on {worker}, the same release with other secrets"
         )
-    doubt = f"{short_id(version)} of the same release is live on {worker}, and which values it holds cannot be read"
+    doubt = f"{short_id(version)} of the same release is live on {worker}, but its secret values cannot be read"
     return ObservedState(ChangeState.PLANNED, doubt, is_uncertain=attempt.sent > 0 and attempt.attempts > 1)
 
 
 def build_copy_change(copying: GitHubSecretCopy) -> Change:
     return Change(
         target=f"GitHub secret {copying.name} of {copying.environment} in {copying.repository}",
-        before="not known" if copying.read_failure else "the former value" if copying.updated_at else "none",
-        after="the value that serves",
-        done_when="GitHub took it",
+        before="unknown" if copying.read_failure else "the previous value" if copying.updated_at else "none",
+        after="the current value",
+        done_when="GitHub accepts it",
         undo=None,
     )
 
 
 def copy(ctx: Context[Any], what: GitHubSecretCopy, value: Secret, by_hand: str) -> str:
-    """`by_hand` is the command for a person where GitHub refuses. Raises Unclear and ProviderError."""
+    """Write the copy. `by_hand`: the command for a person, if GitHub refuses. Raises Unclear and ProviderError."""
     try:
         what.attempt.send(lambda: ctx.github.secrets.put(what.repository, what.environment, what.name, value))
     except UnclearWrite:
         raise
     except ProviderError as error:
-        hint = f"The new value serves, and the next deployment would bring the former one back: {by_hand}"
+        hint = f"The new value is live, but the next deployment would restore the previous one. Run `{by_hand}`"
         raise ProviderError(error.message, reason=error.reason, hint=hint) from None
-    return f"GitHub took {what.name}"
+    return f"GitHub accepted {what.name}"
 
 
 def check_copy(ctx: Context[Any], what: GitHubSecretCopy) -> ObservedState:
     if what.attempt.is_answered:
-        return ObservedState(ChangeState.DONE, f"GitHub took {what.name}")
+        return ObservedState(ChangeState.DONE, f"GitHub accepted {what.name}")
     try:
         now = ctx.github.secrets.updated_at(what.repository, what.environment, what.name)
     except ProviderError as error:
@@ -241,10 +244,10 @@ def check_copy(ctx: Context[Any], what: GitHubSecretCopy) -> ObservedState:
     if what.read_failure and not what.attempt.attempts:
         what.updated_at, what.read_failure = now, ""
     if what.read_failure:
-        text = f"whether GitHub's copy of {what.name} was written does not show, since it could not be read before"
+        text = f"it is unknown whether GitHub's copy of {what.name} was written, because it could not be read before"
         return ObservedState(ChangeState.PLANNED, text, is_uncertain=what.attempt.attempts > 1)
     if now == what.updated_at:
-        return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {what.name} is as planned")
+        return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {what.name} is unchanged since the plan")
     text = f"GitHub's copy of {what.name} was written since the plan"
     return ObservedState(ChangeState.DONE if what.attempt.sent else ChangeState.CHANGED_ELSEWHERE, text)
 
@@ -252,9 +255,9 @@ def check_copy(ctx: Context[Any], what: GitHubSecretCopy) -> ObservedState:
 def plan_reuploads(
     ctx: Context[Any], found: Mapping[str, WorkerState], workers: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Reupload]:
-    """Worker → its rebuild, of those that need one; `workers` has the names of the new values.
+    """Return Worker → its reupload, for Workers that need one. `workers`: Worker → secrets with new values.
 
-    The reads are the comparison. Raises Refused where a version cannot be rebuilt either, with the way on.
+    The reads are the comparison before the write. Raises Refused if a version cannot be uploaded again.
     """
     return {
         worker: _plan_reupload(ctx, found[worker], names)
@@ -269,9 +272,9 @@ def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[st
     version = reupload.majority_version(live.split)
     if version is None:
         raise Refused(
-            f"{describe_split(live.split)} share the traffic of {worker}, and the new values go to one version alone",
+            f"{describe_split(live.split)} share the traffic of {worker}, but new values need a single version",
             reason=Reason.LATEST_NOT_DEPLOYED,
-            hint="Choose which of them shall serve, put its id in the place of VERSION, and rotate after it.",
+            hint="Roll the Worker back to one of these versions (replace VERSION), then run the rotation again.",
             suggested_command=ctx.suggest("rollback-worker", service=service, to="VERSION"),
         )
 

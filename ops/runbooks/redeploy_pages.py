@@ -1,4 +1,4 @@
-"""Scenario 2 of the rollback procedure, with nothing to roll back to: an earlier commit is built and deployed."""
+"""Build an earlier commit of a Pages site and deploy it, if no earlier deployment can be used."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,20 +29,22 @@ PREVIOUS = "previous"
 
 @dataclass(frozen=True)
 class Params:
-    service: str = param("the service of ops.yml to redeploy")
-    commit: str = param("a commit of the production branch, or previous: the one before what is live", default=PREVIOUS)
-    reason: str = param("why, in a few words, for the timeline", default="")
+    service: str = param("Service in ops.yml to redeploy")
+    commit: str = param(
+        "SHA on the production branch (default: previous, the commit before the live one)", default=PREVIOUS
+    )
+    reason: str = param("Reason, shown in the timeline", default="")
 
 
 @dataclass(frozen=True)
 class Details:
-    """What the later steps need of the plan."""
+    """Values of the plan that the later steps use."""
 
     service: "Service"
     commit: GitCommit
     branch: str
     live: PagesDeployment | None
-    """None where that could not be seen, and a person named the commit."""
+    """None if it could not be identified and a person named the commit."""
     observed: SiteObservation
     configuration: SiteConfiguration
 
@@ -52,8 +54,8 @@ class RedeployPages(PagesRunbook[Params, Details]):
 
     name = "redeploy-pages"
     workflow = "redeploy"
-    when = "A release of the frontend is bad, and there is no earlier deployment to roll back to"
-    by_label = False  # an old commit's build runs code that nobody may trust by now
+    when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
+    by_label = False  # a build of an old commit runs code that may no longer be trusted
     params = Params
     example = Params(service="frontend")
     writes = (
@@ -133,13 +135,16 @@ class RedeployPages(PagesRunbook[Params, Details]):
 
 
 def _parse_commit(text: str) -> str:
-    """A SHA, or `previous`. Raises ConfigError."""
+    """Return a SHA in lower case, or `previous`. Raises ConfigError."""
     commit = text.strip().lower() or PREVIOUS
     if commit != PREVIOUS and not is_sha(commit):
         raise ConfigError(
-            f'"{quote_name(text)}" is no SHA of a commit',
+            f'"{quote_name(text)}" is not a commit SHA',
             reason=Reason.UNKNOWN_NAME,
-            hint=f"Give seven digits of it or more, as `git log` shows them, or {PREVIOUS}: no branch and no tag.",
+            hint=(
+                f"Pass at least 7 digits of a SHA, as `git log` shows them, or `{PREVIOUS}`. "
+                "Branches and tags are not accepted."
+            ),
         )
     return commit
 
@@ -152,7 +157,7 @@ def _details_of(
         raise Refused(
             f"Cloudflare does not name the production branch of {service.pages}",
             reason=Reason.MALFORMED_ANSWER,
-            hint="Look at the project's settings in the dashboard, then start again.",
+            hint="Check the project's settings in the Cloudflare dashboard, then run the command again.",
         )
     commit = ctx.site.find_commit(requested, branch)
     ctx.site.check_complete(service, commit)
@@ -168,9 +173,9 @@ def _build_plan(
 
 
 def _find_replaced_deployment(ctx: Context[Params], history: PagesHistory) -> PagesDeployment | None:
-    """One that the live one went back behind: newer by its commit, or deployed later and not live.
+    """Return the deployment that an earlier rollback replaced: newer by its commit or by its time.
 
-    Without it a second press would go forward to the release that the first one replaced.
+    Without this, a second request would deploy the release that the first one replaced.
     """
     live = history.serving_deployment
     could = [d for d in history.deployments if d.can_serve_production and d.id != live.id]
@@ -182,7 +187,7 @@ def _find_replaced_deployment(ctx: Context[Params], history: PagesHistory) -> Pa
 
 
 def _previous(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetChoice) -> str:
-    """The commit that rollback-pages would go to, else the one before the live one's. Raises Refused."""
+    """Return the commit that rollback-pages would choose, else the parent of the live commit. Raises Refused."""
     if choice.target and is_commit_sha(choice.target.commit):
         return choice.target.commit
     parent = _parent(ctx, live)
@@ -190,7 +195,7 @@ def _previous(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetCh
         raise Refused(
             f"the commit before {live.commit[:12] or 'that of ' + short_deployment_id(live)} is not known",
             reason=Reason.NO_TARGET,
-            hint="Look with `git log`, and put the SHA of a good commit in the place of SHA.",
+            hint="Find a good commit with `git log` and replace SHA in the command with it.",
             suggested_command=_redeploy(ctx, "SHA"),
         )
     return parent
@@ -203,10 +208,10 @@ def _parent(ctx: Context[Params], live: PagesDeployment) -> str | None:
 def _nothing(
     ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
 ) -> Plan[Details]:
-    """If what is live is bad too: the commit before. A rollback could go forward to what was replaced."""
+    """Return a plan without changes. It suggests the parent commit, since a rollback could restore a bad release."""
     try:
         before = _parent(ctx, history.serving_deployment)
-    except Refused:  # the repository cannot be read, which is no reason to stop where nothing is to be done
+    except Refused:  # an unreadable repository must not stop a run that changes nothing
         before = None
     return Plan(
         summary=summary,
@@ -227,7 +232,7 @@ def _rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
 def _observe_without_ours(
     details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
 ) -> ObservedState:
-    """No deployment of ours can serve."""
+    """Return the state while no deployment of ours is deployable."""
     canonical = project.canonical_id
     known, sha = {d.id for d in details.observed.deployments}, details.commit.sha
     if new := live_deployment.newly_available(details.observed.deployments, deployments):
@@ -251,7 +256,9 @@ def _observe_without_ours(
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
     if under_way := [d for d in fresh if d.status in UNFINISHED_STATUSES]:
         return ObservedState(
-            ChangeState.PLANNED, f"{short_deployment_id(under_way[0])} of ours is being deployed", is_uncertain=True
+            ChangeState.PLANNED,
+            f"{short_deployment_id(under_way[0])} of ours (ours) is being deployed",
+            is_uncertain=True,
         )
     live = short_deployment_id(details.live) if details.live else "what was live"
     return ObservedState(
@@ -267,14 +274,14 @@ def _observe_ours(
     *,
     look: tuple[ObservedPages, ObservedPages],
 ) -> ObservedState:
-    """Ours was deployed with success: whether it serves."""
+    """Return whether our successful deployment is live."""
     canonical = project.canonical_id
     name, (own, site) = f"{short_deployment_id(ours)} of commit {details.commit.short}", look
     if canonical != ours.id:
         text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
         return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
     if not details.observed.serves_new_deployment(own, site):
-        text = f"{name} is canonical, and the site does not look like it"
+        text = f"{name} is canonical, but the site does not match it"
         return ObservedState(ChangeState.PLANNED, text, slipped, is_uncertain=True)
     notes = []
     if (

@@ -1,7 +1,7 @@
-"""Scenario 4 of the rollback procedure: a Durable Object that is stuck loses its memory, and keeps its storage.
+"""Reset stuck Durable Objects: clear their memory and keep their storage.
 
-Cloudflare has no call that restarts an object, so either its application does it for one, or a new version of the same
-code restarts all of a Worker's.
+Cloudflare has no API call that restarts an object. The application resets one object through its own endpoint, or a new
+version of the same code restarts all objects of a Worker.
 """
 
 from dataclasses import dataclass
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Params:
-    service: str = param("the service of ops.yml whose Durable Objects are reset")
-    name: str = param("one object, as ops.yml names it; without it every object of the Worker", default="")
+    service: str = param("Service in ops.yml whose Durable Objects are reset")
+    name: str = param("Object in ops.yml (default: every object of the Worker)", default="")
     inherit_latest: tuple[str, ...] = param(
-        "secrets that may come from a latest upload that does not serve, with commas between", default=()
+        "Secrets to inherit from a latest upload that is not live, comma-separated", default=()
     )
-    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
 
 
 @dataclass
 class Details:
-    """What the steps need of the plan."""
+    """Values of the plan that the later steps use."""
 
     tracked: tuple[TrackedObject, ...]
-    """The one object; or those of the Worker that can be looked at."""
+    """The requested object, or all objects of the Worker whose state can be read."""
     reupload_state: Reupload | None = None
-    """None: the application resets the one object."""
+    """None if the application resets a single object."""
     left_open: tuple[str, ...] = ()
-    """What will not be proved, as it is known before."""
+    """Objects whose reset cannot be proved, known before the reset."""
     is_live: bool = False
-    """The new version was answered to be live, or seen."""
+    """Whether the new version is live, by Cloudflare's answer or by a read."""
 
     @property
     def unproved(self) -> str:
@@ -54,7 +54,7 @@ class Details:
 
 
 class ResetDurableObject(Runbook[Params, Details]):
-    """Empty the memory of Durable Objects that are stuck; their storage stays."""
+    """Clear the memory of stuck Durable Objects; storage is kept."""
 
     name = "reset-durable-object"
     when = "A Durable Object is stuck: requests to it time out"
@@ -91,7 +91,7 @@ class ResetDurableObject(Runbook[Params, Details]):
         world = reupload.check_change(ctx, details.reupload_state, change)
         if reupload.is_upload_change(details.reupload_state, change) or world.state != ChangeState.DONE:
             return world
-        if not details.is_live:  # a lost answer is settled by this alone; what the objects show is the proof afterwards
+        if not details.is_live:  # this settles an unclear write; the objects' state is the proof afterwards
             details.is_live = True
             return world
         for each in details.tracked:
@@ -117,34 +117,34 @@ def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan[Details]:
         if isinstance(now, OpsError):
             raise _instead(ctx, now)
         it.before = now
-    proof = f"{it.spec.proof} shows that it began anew" if it.has_state_endpoint else "the application says so"
-    keeps = (f"what it shows at {it.spec.keeps}, which is compared",) if it.spec.keeps else ()
+    proof = f"{it.spec.proof} shows a restart" if it.has_state_endpoint else "the application confirms it"
+    keeps = (f"its value at {it.spec.keeps}, which is compared",) if it.spec.keeps else ()
     closed = isinstance(it.before, str) and it.has_state_endpoint
     return Plan(
-        summary=f"{it.name} ({it.spec.class_}) of Worker {service.worker}: its memory is emptied by its application",
+        summary=f"{it.name} ({it.spec.class_}) of Worker {service.worker}: its application clears its memory",
         changes=(
             Change(
                 target=f"Durable Object {it.name} of {service.worker}",
                 before=it.memory_text,
-                after="an empty memory",
-                done_when=f"POST {it.spec.reset} is answered, and {proof}",
+                after="empty memory",
+                done_when=f"POST {it.spec.reset} succeeds, and {proof}",
                 undo=None,
             ),
         ),
-        sections=(
-            PlanSection("Stays", (*keeps, *object_reset.KEPT, "all other objects, and the version that serves")),
-        ),
+        sections=(PlanSection("Stays", (*keeps, *object_reset.KEPT, "all other objects and the live version")),),
         not_undone=object_reset.NOT_UNDONE,
         consequences=(object_reset.CONNECTIONS_CLOSED,),
-        warnings=(f"{it.memory_text}: what it holds before the reset is not known",) if closed else (),
+        warnings=(f"{it.memory_text}: its memory before the reset is unknown",) if closed else (),
         next_step=_all(ctx),
         healthy_before_message=(
-            "the object's memory is empty; no probe failed before either, so look whether it works again"
+            "the object's memory is empty. No probe failed before the reset, so check whether the object works again"
         ),
         done_message=f"Reset {it.name} of {ctx.params.service}",
         details=Details(
             (it,),
-            left_open=() if it.has_state_endpoint else (f"ops.yml names no `state` of {it.name} that would show it",),
+            left_open=()
+            if it.has_state_endpoint
+            else (f"{it.name} has no `state` in ops.yml, so its reset cannot be proved",),
         ),
     )
 
@@ -153,33 +153,33 @@ def _named(ctx: Context[Params], service: "Service") -> TrackedObject:
     name, known = ctx.params.name, service.durable_objects
     if ctx.params.inherit_latest:
         raise ConfigError(
-            "inherit_latest is for a whole Worker, and name for one object", hint="Leave one of them out."
+            "`inherit_latest` applies to a whole Worker, but `name` names one object", hint="Omit one of them."
         )
     if name not in known:
         raise Refused(
-            f'ops.yml names no Durable Object "{quote_name(name)}" of {service.name}{did_you_mean(name, known)}',
+            f'service {service.name} has no Durable Object "{quote_name(name)}"{did_you_mean(name, known)}',
             reason=Reason.UNKNOWN_NAME,
-            hint=f"Name one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
+            hint=f"Use one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
             suggested_command=_all(ctx),
         )
     if known[name].reset is None:
         raise Refused(
-            f"ops.yml has no endpoint that resets {name} alone",
+            f"{name} has no `reset` endpoint in ops.yml",
             reason=Reason.NO_ENDPOINT,
-            hint="Reset every object of the Worker, or write `reset` there.",
+            hint="Reset every object of the Worker, or add `reset` to the object in ops.yml.",
             suggested_command=_all(ctx),
         )
     return TrackedObject(name, service, known[name])
 
 
 def _instead(ctx: Context[Params], error: OpsError) -> Refused:
-    """Where the application does not let us: a new version restarts them all the same."""
+    """Return the refusal with the alternative: a new version restarts every object."""
     hint = f"{error.hint} Or reset every object of the Worker."
     return Refused(error.message, reason=error.reason, hint=hint, suggested_command=_all(ctx))
 
 
 def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
-    """Two rounds; the second one's reads are the comparison before the upload."""
+    """Plan a reset of every object. The second round of reads is the comparison before the upload."""
     shown_ones = [TrackedObject(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
     deployments, uploads, *seen = run_parallel_mixed(
         [
@@ -193,7 +193,7 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
     for it, now in zip(shown_ones, seen, strict=True):
         if isinstance(now, ConfigError):
             closed.append(f"{it.name}: {now.message}")
-        else:  # what the application refuses now, another version of it may still be answering for
+        else:  # another version of the application may answer after the deployment
             it.before = now.message if isinstance(now, OpsError) else now
             tracked.append(it)
     reupload_state = _rebuild(ctx, service, live, uploads[0])
@@ -201,9 +201,9 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
     found = object_reset.find_classes(reupload_state.source, service.worker)
     if not found.own:
         raise Refused(
-            f"{service.worker} has no Durable Object of its own",
+            f"{service.worker} exports no Durable Object class",
             reason=Reason.NO_TARGET,
-            hint="Name the service whose Worker exports the class.",
+            hint="Pass the service whose Worker exports the class.",
         )
     reupload_state.mark = DeploymentMark(
         ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own)
@@ -213,15 +213,15 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
 
 def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDeployment, ...]) -> WorkerDeployment:
     if not deployments:
-        hint = "Deploy it first; nothing is live."
-        raise Refused(f"{service.worker} was never deployed", reason=Reason.NO_TARGET, hint=hint)
+        hint = "Deploy the Worker first."
+        raise Refused(f"{service.worker} has no deployment", reason=Reason.NO_TARGET, hint=hint)
     live = deployments[0]
     plan_text.check_not_superseded(live, ctx.request.requested_at)
     if len(live.split) > 1:
         raise Refused(
             f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it to one",
             reason=Reason.NOT_REBUILDABLE,
-            hint="Choose which of them shall serve, put its id in the place of VERSION, and reset after it.",
+            hint="Roll the Worker back to one of these versions (replace VERSION), then run the reset again.",
             suggested_command=ctx.suggest("rollback-worker", service=ctx.params.service, to="VERSION"),
         )
     return live
@@ -268,12 +268,12 @@ def _plan(
         consequences=(object_reset.CONNECTIONS_CLOSED, object_reset.NOTHING_TO_UNDO),
         warnings=(
             *object_reset.list_unexpected_classes(named, found),
-            *(f"what it shows cannot be compared; {each}" for each in unknown),
-            *(f"nothing will prove it of this object; {each}" for each in details.left_open),
+            *(f"the state before the reset is unknown; {each}" for each in unknown),
+            *(f"the reset of this object cannot be proved; {each}" for each in details.left_open),
         ),
         next_step=ctx.suggest("rollback-worker", service=ctx.params.service),
         healthy_before_message=(
-            "every object began anew; no probe failed before either, so look whether what was stuck goes on"
+            "every object restarted. No probe failed before the reset, so check whether the stuck object works again"
         ),
         done_message=f"Reset the Durable Objects of {ctx.params.service}",
         details=details,

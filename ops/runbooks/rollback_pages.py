@@ -1,6 +1,6 @@
-"""Scenario 2 of the rollback procedure: a bad release of a site. The choice is made in `pages/live_deployment.py`.
+"""Roll a Pages site back to an earlier deployment; `pages/live_deployment.py` chooses it.
 
-Nothing of ours stands in a project's history afterwards, so what is live is seen at the site itself.
+A rollback leaves no entry in the project's history, so the runbook compares the site's content with the deployments.
 """
 
 from dataclasses import dataclass
@@ -25,29 +25,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Params:
-    service: str = param("the service of ops.yml to roll back")
-    to: str = param(
-        "a deployment: its id, the first eight characters, or its address; without it the rules choose", default=""
-    )
-    reason: str = param("why, in a few words, for the timeline", default="")
+    service: str = param("Service in ops.yml to roll back")
+    to: str = param("Deployment: ID, first 8 characters, or URL (default: last known good one)", default="")
+    reason: str = param("Reason, shown in the timeline", default="")
 
 
 @dataclass(frozen=True)
 class Details:
-    """What `check` and `apply` need of the plan."""
+    """Values of the plan that `check` and `apply` use."""
 
     service: "Service"
     target: PagesDeployment
     live: PagesDeployment | None
-    """None if it could not be identified, and a person named the target."""
+    """None if it could not be identified and a person named the target."""
     observed: SiteObservation
 
 
 class RollbackPages(PagesRunbook[Params, Details]):
-    """Let an earlier deployment of a Pages site serve production again."""
+    """Roll a Pages site back to an earlier deployment."""
 
     name = "rollback-pages"
-    when = "A new release of the frontend breaks the UI, its assets or its build"
+    when = "A new deployment of a Pages site breaks the UI or its assets, or its build fails"
     params = Params
     example = Params(service="frontend")
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)
@@ -71,22 +69,20 @@ class RollbackPages(PagesRunbook[Params, Details]):
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
         details = plan.details
         project, deployments, site = steps.read_current_state(ctx, details.service)
-        if target.newly_available(
-            details.observed.deployments, deployments
-        ):  # it may have come after the site was read
+        if target.newly_available(details.observed.deployments, deployments):  # deployed after the site was read
             site = steps.read_pages(ctx, details.service, details.service.url)
         return _observe(details, project, deployments, site)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         details = plan.details
         ctx.cloudflare.pages.roll_back(details.service.pages, details.target.id)
-        return f"Cloudflare took the rollback to {details.target.id}"
+        return f"Cloudflare accepted the rollback to {details.target.id}"
 
 
 def _observe(
     details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
 ) -> ObservedState:
-    """What the site looks like, and what Cloudflare calls canonical where the site alone does not tell."""
+    """Compare the site with the deployments; where that is not clear, use Cloudflare's canonical deployment."""
     former, wanted, canonical = details.live, details.target, project.canonical_id
     newer = tuple(describe_deployment(d) for d in target.newly_available(details.observed.deployments, deployments))
     if former is None:
@@ -100,51 +96,51 @@ def _observe(
     looks = details.observed.matching_deployments(site)
     said = canonical == wanted.id != details.observed.project.canonical_id
     if wanted.id in looks and former.id not in looks:
-        lags = f"Cloudflare's canonical deployment is still {canonical[:8] or 'none'}: it does not follow, or it lags"
+        lags = f"Cloudflare still names {canonical[:8] or 'none'} as canonical: it does not follow rollbacks, or lags"
         return ObservedState(
             ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer, () if canonical == wanted.id else (lags,)
         )
-    if newer:  # while the site looks like the former one, theirs and ours are both on their way to it
+    if newer:  # the site still shows the previous one, so either deployment may appear next
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=former.id in looks)
     if said and (former.id in looks) == (wanted.id in looks):
-        note = f"no compared path shows that {short_deployment_id(wanted)} is live: it is Cloudflare's word"
+        note = f"no compared path proves that {short_deployment_id(wanted)} is live; Cloudflare names it as canonical"
         return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
     if former.id in looks:
         return _not_yet(details, former, canonical, same=wanted.id in looks, said=said)
     others = sorted(name[:8] for name in looks)
-    text = f"the site looks like {' or '.join(others)}" if others else "the site looks like no deployment that was read"
+    text = f"the site matches {' or '.join(others)}" if others else "the site matches no deployment that was read"
     return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not others)
 
 
 def _observe_without_live(
     details: Details, canonical: str, newer: tuple[str, ...], site: ObservedPages
 ) -> ObservedState:
-    """Whether the target serves, where it is not known what served when the plan was made."""
+    """Return whether the target is live, if the plan could not identify the live deployment."""
     wanted, before = details.target, details.observed.project.canonical_id
     if details.observed.has_switched_to(wanted.id, site):
         return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer)
     if newer:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=True)
     if canonical == wanted.id != before:
-        note = f"no compared path shows that {short_deployment_id(wanted)} is live: it is Cloudflare's word"
+        note = f"no compared path proves that {short_deployment_id(wanted)} is live; Cloudflare names it as canonical"
         return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
     if canonical != before:
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", is_uncertain=True
         )
-    why = observed_content.first_read_failure(site) or "the site does not look like it"
+    why = observed_content.first_read_failure(site) or "the site does not match it"
     return ObservedState(
         ChangeState.PLANNED,
-        f"no compared path shows that {short_deployment_id(wanted)} is live: {why}",
+        f"no compared path proves that {short_deployment_id(wanted)} is live: {why}",
         is_uncertain=True,
     )
 
 
 def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: bool, said: bool) -> ObservedState:
-    """The site looks like the former one."""
+    """Return the state while the site still shows the previous deployment."""
     former, wanted = short_deployment_id(live), short_deployment_id(details.target)
     if said:
-        text = f"{wanted} is canonical, and the site still looks like {former}"
+        text = f"{wanted} is canonical, but the site still matches {former}"
         return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
     if canonical not in {details.observed.project.canonical_id, live.id}:
         return ObservedState(
@@ -153,7 +149,7 @@ def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: b
     if same:
         return ObservedState(
             ChangeState.PLANNED,
-            f"whether {former} or {wanted} is live does not show: they look the same",
+            f"{former} and {wanted} have equal content on all compared paths",
             is_uncertain=True,
         )
     return ObservedState(ChangeState.PLANNED, f"{former} is live, as planned")
@@ -162,7 +158,7 @@ def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: b
 def _plan_of_nothing(
     ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
 ) -> Plan[Details]:
-    """Nothing to change: verify what is live, and say what to press if that is not well."""
+    """Return a plan without changes: the run probes what is live and suggests a next step."""
     return Plan(
         summary=summary,
         sections=plan_text.build_sections(history, choice, history.serving_deployment, by_rule=True),
@@ -172,7 +168,7 @@ def _plan_of_nothing(
 
 
 def _plan_without_live(ctx: Context[Params], service: "Service", snapshot: PagesSnapshot) -> Plan[Details]:
-    """A person named the target: that decides, with a warning. Raises Refused if nobody did."""
+    """Plan the rollback to a target that a person named, with a warning. Raises Refused without such a target."""
     chosen, project = snapshot.requested, snapshot.observed.project
     if chosen is None:
         raise steps.live_unknown_refusal(ctx, service, snapshot)
@@ -180,9 +176,9 @@ def _plan_without_live(ctx: Context[Params], service: "Service", snapshot: Pages
     why = steps.explain_unknown_live(service, snapshot)
     change = Change(
         target=f"Pages {service.pages}",
-        before="not known",
+        before="unknown",
         after=short_deployment_id(chosen),
-        done_when=f"the site looks like {short_deployment_id(chosen)}, or Cloudflare calls it canonical",
+        done_when=f"the site matches {short_deployment_id(chosen)}, or Cloudflare names it as canonical",
         undo=None,
     )
     named = (
@@ -190,7 +186,7 @@ def _plan_without_live(ctx: Context[Params], service: "Service", snapshot: Pages
         f"{short_deployment_id(chosen)} is deployed over it. {why}"
     )
     return Plan(
-        summary=f"Pages {service.pages}: not known → {short_deployment_id(chosen)}",
+        summary=f"Pages {service.pages}: unknown → {short_deployment_id(chosen)}",
         changes=(change,),
         sections=plan_text.build_sections_without_live(chosen, ctx.clock.now(), why),
         not_undone=plan_text.NOT_UNDONE,
@@ -232,18 +228,18 @@ def _plan(ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice
 
 
 def _no_target(ctx: Context[Params], service: "Service", choice: PagesTargetChoice) -> Refused:
-    """The way on is to build an earlier commit, where ops.yml says how."""
+    """Refuse, and suggest a build of an earlier commit if ops.yml has a `build`."""
     passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.rejected)
     return Refused(
         f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest "
         f"{steps.MAX_DEPLOYMENTS} are read",
         reason=Reason.NO_TARGET,
         hint=(
-            "Build the commit before the live one and deploy that, which takes some minutes. Or name a deployment "
-            "yourself: start rollback-pages again with `to`."
+            "Build and deploy the commit before the live one, which takes some minutes. Or choose a deployment "
+            "yourself and run rollback-pages with `--to`."
             if service.build
-            else "Choose one yourself, and put its id in the place of DEPLOYMENT. To build an earlier commit instead, "
-            f"{service.name} needs a `build` in ops.yml."
+            else "Choose a deployment and replace DEPLOYMENT with its ID. To build an earlier commit instead, "
+            f"add `build` to {service.name} in ops.yml."
         ),
         suggested_command=ctx.suggest("redeploy-pages", service=service.name)
         if service.build

@@ -1,4 +1,4 @@
-"""Roll a Worker back after a bad release. The rules of the choice are in `workers/rollback_target.py`."""
+"""Roll a Worker back to an earlier version; `workers/rollback_target.py` chooses it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,47 +31,45 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 AT_ONCE = 16
-"""Versions read beside each other; a further batch only while all so far were passed over."""
+"""Versions that are read in parallel. A further batch is read only if all of the batch were rejected."""
 MOST_DEPLOYMENTS = 100
 MOST_PAGES = 10
-"""Of deployments. Older pages are read only while no version can be chosen."""
+"""Pages of deployments. Older pages are read only if no version can be chosen from the newer ones."""
 
 
 @dataclass(frozen=True)
 class Params:
-    service: str = param("the service of ops.yml to roll back")
-    to: str = param("a version, or A@90,B@10 for a split; without it the rules choose", default="")
-    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+    service: str = param("Service in ops.yml to roll back")
+    to: str = param("Version ID, or a split such as A@90,B@10 (default: last known good version)", default="")
+    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
     accept_changed_secrets: tuple[str, ...] = param(
-        "secrets whose former values may come back: the names that Cloudflare gave, with commas between", default=()
+        "Secrets that may return to their previous values, comma-separated", default=()
     )
-    current_secrets: bool = param(
-        "keep the secrets of now: upload the target's code anew with them, and deploy that", default=False
-    )
+    current_secrets: bool = param("Upload the target's code again with the current secrets", default=False)
     inherit_latest: tuple[str, ...] = param(
-        "with current_secrets: secrets that may come from a latest upload that does not serve, with commas between",
+        "Secrets to inherit from a latest upload that is not live, comma-separated",
         default=(),
     )
 
 
 @dataclass(frozen=True)
 class Details:
-    """What `check` and `apply` need of the plan."""
+    """Values of the plan that `check` and `apply` use."""
 
     worker: str
     live: WorkerDeployment
     split: Split
     mark: DeploymentMark
     revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
-    """Secrets whose values in `split` are dead."""
+    """Secret → the deployment since which its value in `split` is revoked."""
     reupload_state: Reupload | None = None
 
 
 class RollbackWorker(Runbook[Params, Details]):
-    """Put an earlier version of a Worker back in front of all traffic."""
+    """Roll a Worker back to an earlier version."""
 
     name = "rollback-worker"
-    when = "A new release of a Worker causes errors, is slow, or breaks the API"
+    when = "A new version of a Worker causes errors, is slow, or breaks the API"
     kind = "worker"
     params = Params
     example = Params(service="api")
@@ -105,20 +103,20 @@ class RollbackWorker(Runbook[Params, Details]):
         )
         if not deployments:
             raise Refused(
-                f"{service.worker} was never deployed",
+                f"{service.worker} has no deployment",
                 reason=Reason.NO_TARGET,
-                hint="Deploy it first; nothing is live.",
+                hint="Deploy the Worker first.",
             )
         to = rollback_target.parse_target(ctx.params.to, listed) if ctx.params.to else None
         plan_text.check_options(to, ctx.params)
         history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets, earlier=earlier)
         choice = rollback_target.choose_target(history, incident=ctx.request.incident)
         if to is None and choice.active_rollback is not None:
-            summary = f"somebody stepped back already: {plan_text.describe_rollback(choice.active_rollback)}"
+            summary = f"already rolled back: {plan_text.describe_rollback(choice.active_rollback)}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
         latest = uploads[0][0] if rebuilt else None
         if to and (reupload.is_already_live(history, to, latest) if rebuilt else is_same_split(to, history.live.split)):
-            summary = f"{describe_split(to)} is live already{', with the current secrets' if rebuilt else ''}"
+            summary = f"{describe_split(to)} is already live{' with the current secrets' if rebuilt else ''}"
             return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
         plan_text.check_not_superseded(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
@@ -146,7 +144,7 @@ class RollbackWorker(Runbook[Params, Details]):
             if not changed.names or not set(changed.names) <= accepted or _dead(plan, changed.names):
                 raise _secrets_stop(ctx, changed.names, accepted, plan) from None
             deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
-            return f"deployment {deployment}; the former values of {', '.join(changed.names)} were accepted"
+            return f"deployment {deployment}; accepted the previous values of {', '.join(changed.names)}"
         return f"deployment {deployment}"
 
 
@@ -160,9 +158,9 @@ def _read(
     has_assets: Callable[[], bool | None],
     earlier: Callable[[], PreviousRuns],
 ) -> WorkerHistory:
-    """Round 2: details in batches, then older deployments, as long as no version can be chosen.
+    """Read version details in batches, then older deployments, until a version can be chosen.
 
-    Each round reads the newest deployments again, so that the last read is the comparison.
+    Each round also reads the newest deployments again. The last of these reads is the comparison before the write.
     """
     versions = {version.id: version for version in listed}
     history = WorkerHistory(
@@ -194,22 +192,22 @@ def _read(
         else:
             page, history = pages[-1], history.with_older_deployments(read, most=MOST_DEPLOYMENTS)
             if page == MOST_PAGES and not history.is_complete:
-                history = replace(history, is_complete=True, unread_note="older ones were not read")
+                history = replace(history, is_complete=True, unread_note="older deployments were not read")
         history = replace(history, now=ctx.clock.now())
         if wanted or _is_settled(ctx, history) or (history.is_complete and not _unread(history, ())):
             return history
 
 
 def _unread(history: WorkerHistory, wanted: Split) -> list[str]:
-    """The versions whose details are missing: those that are live or wanted first, then by time of service."""
+    """Return the versions without details: live and requested ones first, then the most recently deployed."""
     named = [v for v, _ in (*history.live.split, *wanted, *(s for d in history.deployments for s in d.split))]
     return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
 
 
 def _is_settled(ctx: Context[Params], history: WorkerHistory) -> bool:
-    """Whether nothing unread can change the choice.
+    """Return whether no unread version can change the choice.
 
-    In a split the suspect hangs on the ages of both releases: there all the listed versions are read.
+    With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
     """
     if len(history.live.serving_versions) > 1 and _unread(history, ()):
         return False
@@ -224,12 +222,12 @@ def _refuse_moved(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment
         raise Refused(
             f"{worker} was deployed while the plan was made: {describe_deployment(again[0])}",
             reason=Reason.WORLD_MOVED,
-            hint="Look at what came in, then start again for a new plan.",
+            hint="Check what was deployed, then run the command again for a new plan.",
         )
 
 
 def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
-    """An older page; None if it cannot be read: it only makes the choice better."""
+    """Return a read of an older page. It returns None on failure, since older pages only improve the choice."""
 
     def read() -> tuple[WorkerDeployment, ...] | None:
         try:
@@ -293,7 +291,10 @@ def _plan(
 def _with_current_secrets(
     ctx: Context[Params], service: "Service", plan: Plan[Details], latest: WorkerVersion
 ) -> Plan[Details]:
-    """The same, but by an upload anew: its reads are the last before the write, and so the comparison."""
+    """Return the plan with an upload of the same code instead of a plain deployment.
+
+    The reads of the upload come last, so they are the comparison before the write.
+    """
     details = plan.details
     version = details.split[0][0]
     reupload_state = reupload.plan_reupload(
@@ -327,7 +328,7 @@ def _nothing(
     summary: str,
     reason: Reason,
 ) -> Plan[Details]:
-    """Nothing to change: verify what is live, and say what to press if that is not well."""
+    """Return a plan without changes: the run probes what is live and suggests a next step."""
     return Plan(
         summary=summary,
         sections=plan_text.build_sections(
@@ -340,7 +341,7 @@ def _nothing(
 
 
 def _best(history: WorkerHistory, choice: TargetChoice) -> str:
-    """The version that a person would try next; the word VERSION if none is left."""
+    """Return the version to try next; the placeholder VERSION if none is left."""
     found = [*choice.candidates, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
     return next(iter(found), "VERSION")
 
@@ -364,7 +365,7 @@ def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> Sug
 
 
 def _keeping(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> SuggestedCommand:
-    """The way to a version's code with the secrets of now."""
+    """Return the command that deploys a version's code with the current secrets."""
     return _press(ctx, version, current_secrets=True, **more)
 
 

@@ -1,4 +1,4 @@
-"""Replace leaked secrets. The rules for new values are in `rotation/selection.py`."""
+"""Rotate leaked secrets in every Worker that uses them; `rotation/selection.py` has the rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -49,39 +49,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Params:
-    service: str = param("a service of ops.yml with the secret; every other one with it is written too")
-    only: tuple[str, ...] = param("secrets to replace, with commas between; without it, all of the service", default=())
+    service: str = param("Service in ops.yml that uses the secret; all its other consumers are updated too")
+    only: tuple[str, ...] = param("Secrets to rotate, comma-separated (default: all of the service)", default=())
     confirm_revoked: tuple[str, ...] = param(
-        "secrets whose former values are revoked: proves it, and ends the rotation", default=()
+        "Revoked secrets: prove that the previous keys fail, and end the rotation", default=()
     )
-    restore: tuple[str, ...] = param("secrets whose former values, in OLD_NAME, are set again", default=())
+    restore: tuple[str, ...] = param("Secrets to set back to their previous values, given in OLD_NAME", default=())
     inherit_latest: tuple[str, ...] = param(
-        "other secrets that may come from a latest upload that does not serve, with commas between", default=()
+        "Other secrets to inherit from a latest upload that is not live, comma-separated", default=()
     )
-    reason: str = param("why, in a few words, for the deployment's message and the timeline", default="")
+    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
 
 
 @dataclass(frozen=True)
 class Details:
-    """What the steps need of the plan, by the target of a change."""
+    """Values of the plan that the later steps use, by the target of a change."""
 
     selected: RotationSelection
     edits: dict[str, SecretEdit] = field(default_factory=dict)
     reuploads: dict[str, Reupload] = field(default_factory=dict)
-    """Each stands by both of its targets."""
+    """Each reupload has two targets: its upload and its deployment."""
     marks: dict[str, tuple[WorkerState, DeploymentMark]] = field(default_factory=dict)
     copies: dict[str, GitHubSecretCopy] = field(default_factory=dict)
     values: dict[str, Secret] = field(default_factory=dict)
-    """Name → what is set; what is generated comes in once it is confirmed."""
+    """Secret → value to set. Generated values are added after the confirmation."""
 
 
 class RotateSecrets(Runbook[Params, Details]):
-    """Replace leaked secrets in every Worker that uses them, and prove the new values in use and the old ones dead."""
+    """Rotate leaked secrets in every Worker that uses them."""
 
     name = "rotate-secrets"
-    when = "A key or another secret has leaked"
+    when = "A key or another secret leaked"
     kind = "worker"
-    github_environment = "security"  # holds the new and the former values
+    github_environment = "security"  # holds the new and the previous values
     params = Params
     example = Params(service="api", only=("GROQ_API_KEY",))
     writes = (
@@ -107,7 +107,8 @@ class RotateSecrets(Runbook[Params, Details]):
             whole = replace(whole, name=first, other_services=more)
         is_open = plan is not None and selected.secrets_without_proof and not ctx.params.confirm_revoked
         return replace(
-            whole, unproved=f"ops.yml has no proofs of {', '.join(selected.secrets_without_proof)}" if is_open else ""
+            whole,
+            unproved=f"ops.yml has no `proofs` for {', '.join(selected.secrets_without_proof)}" if is_open else "",
         )
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
@@ -133,7 +134,7 @@ class RotateSecrets(Runbook[Params, Details]):
         for name, rule in details.selected.rules.items():
             if (details.edits or details.reuploads) and name not in details.values:
                 details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
-        return bool(details.reuploads)  # what they read took the time of a comparison of the others
+        return bool(details.reuploads)  # planning them took long: compare the other Workers again
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
@@ -169,12 +170,15 @@ def _chosen(ctx: Context[Params]) -> RotationSelection:
     named = [name for name, value in given.items() if value]
     if len(named) > 1:
         raise ConfigError(
-            f"{' and '.join(named)} are given, and each is a run of its own",
-            hint="Give one of them: `only` sets new values, `restore` former ones, `confirm_revoked` ends a rotation.",
+            f"{' and '.join(named)} cannot be combined",
+            hint=(
+                "Pass one of them: `only` sets new values, `restore` previous ones, `confirm_revoked` ends a rotation."
+            ),
         )
     if ctx.params.confirm_revoked and ctx.params.inherit_latest:
         raise ConfigError(
-            "inherit_latest is for values that are set, and confirm_revoked sets none", hint="Leave it out."
+            "`inherit_latest` applies only when values are set, and `confirm_revoked` sets none",
+            hint="Omit `inherit_latest`.",
         )
     return selection.select_secrets(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
 
@@ -224,7 +228,7 @@ def _plan(
         selected, values={v.removeprefix(prefix): s for v, s in read_given_values(ctx, selected, prefix).items()}
     )
     with_old_value = frozenset(name for name in selected.rules if ctx.secret_values.value(OLD_PREFIX + name))
-    kind = "former" if prefix == OLD_PREFIX else "new"
+    kind = "previous" if prefix == OLD_PREFIX else "new"
     changes = _build_changes(ctx, details, found, reupload_by_worker, kind=kind, with_old_value=with_old_value)
     by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
     copying = [copy for copy in on_github.values() if isinstance(copy, GitHubSecretCopy)]
@@ -238,7 +242,7 @@ def _plan(
         final_changes=finishing,
         sections=(*selection.build_sections(selected, workers), *map(rules.build_section, reupload_by_worker.values())),
         not_undone=selection.NOT_UNDONE,
-        consequences=("each Worker gets a new version; whatever it keeps in memory is gone",),
+        consequences=("each Worker gets a new version, and loses what it keeps in memory",),
         warnings=_list_warnings(details, found, reupload_by_worker, with_old_value, read_failure),
         remaining_message=selection.describe_unwritten_copies(by_hand),
         healthy_before_message=selection.HEALTHY_BEFORE,
@@ -294,10 +298,13 @@ def _list_warnings(
 
 
 def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
-    """`unwritten`: name → why its copy on GitHub may not be written; a generated value would be lost with this run."""
+    """Refuse if a generated value could not be copied to GitHub: it would be lost with this run.
+
+    `unwritten`: name → why its copy on GitHub may not be written.
+    """
     if lost := [name for name in unwritten if name not in details.values]:
         raise Refused(
-            f"{', '.join(lost)}: generated, so only this run can write the copy on GitHub, and {unwritten[lost[0]]}",
+            f"{', '.join(lost)} is generated, so only this run can copy it to GitHub, but {unwritten[lost[0]]}",
             reason=Reason.VALUES_UNUSABLE,
             hint="Correct GH_SECRETS_TOKEN (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY), or `github` in ops.yml.",
         )
@@ -316,7 +323,7 @@ def _undo(
 
 
 def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
-    """Prove the former keys dead, and leave the mark by which no later run goes back to them."""
+    """Prove that the previous keys are revoked, and mark the deployment so that no later run restores them."""
     asked = {name: rule for name, rule in selected.rules.items() if rule.provider}
     questions = RotationSelection(asked)
     problems = [
@@ -325,7 +332,7 @@ def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
     ]
     if problems:
         raise Refused(
-            f"{'; '.join(problems)}; that a key is dead is proved by asking for both",
+            f"{'; '.join(problems)}; the current and the previous value are needed to prove that a key is revoked",
             reason=Reason.VALUES_UNUSABLE,
             hint=SET_VALUES_HINT,
         )
@@ -339,20 +346,20 @@ def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
     for worker, names in workers.items():
         mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
         live = describe_split(found[worker].live.split)
-        done = "Cloudflare lists our deployment of the same first"
+        done = "Cloudflare lists our deployment of the same version first"
         change = Change(f"Worker {worker}", live, f"{live}, marked revoked={','.join(names)}", done, undo=None)
         details.marks[change.target] = (found[worker], mark)
         changes.append(change)
     word = [name for name in selected.rules if name not in asked]
-    warnings = (f"no provider could be asked of {', '.join(word)}: that the former value is dead is your word",)
+    warnings = (f"no provider can confirm {', '.join(word)}: that the previous value is revoked is your statement",)
     return Plan(
-        summary=f"{', '.join(selected.rules)}: the former values are revoked",
+        summary=f"{', '.join(selected.rules)}: the previous values are revoked",
         changes=tuple(changes),
         sections=selection.build_sections(selected, workers),
         warnings=warnings if word else (),
-        consequences=("Durable Objects of these Workers restart at once: memory goes, storage stays",),
+        consequences=("Durable Objects of these Workers restart at once: memory is lost, storage is kept",),
         healthy_before_message=(
-            f"proved dead: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(selected.rules)}"
+            f"proved revoked: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(selected.rules)}"
         ),
         done_message=f"Ended the rotation of {', '.join(selected.rules)}",
         details=details,

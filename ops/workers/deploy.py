@@ -1,4 +1,4 @@
-"""How the world stands towards one deployment of a Worker, for every runbook that makes one."""
+"""Compare a Worker's deployments with the one that a plan creates."""
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_split, is_same_split
@@ -16,10 +16,10 @@ def observe_deployment(
     worker: str,
     label: str = "",
 ) -> ObservedState:
-    """Whether a deployment of `split` is first, or still `live` is; `after` is what people call the split.
+    """Return whether a deployment of `split` is live, or still the planned one, `live`.
 
-    `mark` is that of this run. Another run's deployment counts as done where it gives the traffic to the same split.
-    Raises ProviderError where none is listed: `live` was.
+    `mark`: the mark of this run. `label`: a name of the split for people. Another run's deployment counts as done if it
+    deploys the same split. Raises ProviderError if Cloudflare lists no deployment.
     """
     if not deployments:
         raise no_deployments_error(worker)
@@ -39,7 +39,7 @@ def observe_deployment(
 
 
 def _is_same_change(first: WorkerDeployment, live: WorkerDeployment, split: Split, mark: DeploymentMark) -> bool:
-    """Where the split stays as it was, only an equal mark shows that it is the same change."""
+    """Return whether another deployment makes the same change. With an unchanged split, only an equal mark shows it."""
     if not is_same_split(first.split, split):
         return False
     theirs = first.mark
@@ -49,9 +49,9 @@ def _is_same_change(first: WorkerDeployment, live: WorkerDeployment, split: Spli
 
 
 def no_deployments_error(worker: str) -> ProviderError:
-    """It has some: the plan stands on them."""
+    """Return the error for an empty list, although the plan read at least one deployment."""
     return ProviderError(
         f"Cloudflare no longer lists any deployment of {worker}",
         reason=Reason.MALFORMED_ANSWER,
-        hint="Look in the dashboard whether the Worker is still there, and at https://www.cloudflarestatus.com/.",
+        hint="Check in the dashboard whether the Worker exists, and check https://www.cloudflarestatus.com/.",
     )

@@ -1,8 +1,8 @@
-"""Empty the memory of Durable Objects: which ones restart with a Worker, how one is reset, and what proves it.
+"""Reset Durable Objects: find the classes that restart, reset one object, and prove the reset.
 
-A restart takes memory only; storage (SQLite or key-value) and alarms stay
-(developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle). A reset may be sent again without harm,
-so a lost answer is settled by reading the object, or by sending it once more.
+A restart clears memory only; storage (SQLite or key-value) and alarms are kept
+(developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle). A reset is idempotent, so an unclear
+reset is settled by reading the object, or by sending the reset again.
 """
 
 import json
@@ -26,30 +26,28 @@ if TYPE_CHECKING:
 
 BINDING_TYPE = "durable_object_namespace"
 FALLBACK_HINT = (
-    "Deploy the commit that serves once more by CI: every new version restarts them, a busy one within five minutes."
+    "Deploy the live commit again through CI: every new version restarts the objects, busy ones within five minutes."
 )
-NOT_UNDONE = ("what the objects held in memory: it is gone, and nothing brings it back",)
-KEPT = ("storage, in SQLite or as keys and values: quotas, counters, sessions that were stored", "alarms that are set")
-CONNECTIONS_CLOSED = (
-    "their WebSockets are closed, and requests under way in them may fail: whoever called has to call again"
-)
+NOT_UNDONE = ("the lost memory of the objects; it cannot be restored",)
+KEPT = ("storage (SQLite or key-value): stored quotas, counters and sessions", "alarms")
+CONNECTIONS_CLOSED = "WebSockets of the objects close, and requests in progress may fail: clients must retry"
 NOTHING_TO_UNDO = (
-    "there is nothing to undo, since the code stays the same: the undo puts the former version back, and so restarts "
-    "them once more"
+    "the code stays the same, so there is nothing to undo. The undo command deploys the previous version and restarts "
+    "the objects again"
 )
 
 
 @dataclass(frozen=True)
 class WorkerClasses:
-    """Class → the bindings by which the Worker itself reaches it."""
+    """Durable Object classes of a Worker. `own`: class → the bindings through which the Worker reaches it."""
 
     own: dict[str, tuple[str, ...]]
     bound_elsewhere: dict[str, str]
-    """Binding → the Worker whose class it is: its objects go by that one's deployments."""
+    """Binding → the other Worker that exports the class; that Worker's deployments restart the objects."""
 
 
 def find_classes(version: WorkerVersion, worker: str) -> WorkerClasses:
-    """By what the version exports and what it is bound to: either may show more than the other."""
+    """Find the classes in the exports and the bindings of a version; each list may be incomplete."""
     own: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(version.durable_object_classes), ())
     bound_elsewhere = {}
     for (kind, name), rest in sorted(version.bindings.items()):
@@ -67,18 +65,19 @@ def find_classes(version: WorkerVersion, worker: str) -> WorkerClasses:
 def build_sections(found: WorkerClasses) -> tuple[PlanSection, ...]:
     restart = [f"{name}, bound as {', '.join(by)}" if by else name for name, by in found.own.items()]
     others = [
-        f"{name}: of Worker {worker}, whose deployments restart it" for name, worker in found.bound_elsewhere.items()
+        f"{name}: belongs to Worker {worker}, whose deployments restart it"
+        for name, worker in found.bound_elsewhere.items()
     ]
     listed = (
-        PlanSection("Durable Objects that restart, every object of", tuple(restart)),
+        PlanSection("Every object of these classes restarts", tuple(restart)),
         PlanSection("Not restarted", tuple(others)),
-        PlanSection("Stays", KEPT),
+        PlanSection("Kept", KEPT),
     )
     return tuple(section for section in listed if section.lines)
 
 
 def has_restarted(before: ObjectObservation | None, now: ObjectObservation, *, is_answered: bool) -> bool:
-    """It shows another text, or counts less than before, or nothing at all, which proves no reset without an answer."""
+    """Return whether the object restarted: another text, a lower count, or, after a confirmed reset, a count of 0."""
     if is_answered and now.proof == 0:
         return True
     if before is None or isinstance(before.proof, str) != isinstance(now.proof, str):
@@ -87,33 +86,33 @@ def has_restarted(before: ObjectObservation | None, now: ObjectObservation, *, i
 
 
 def is_storage_kept(before: Any, now: Any) -> bool:
-    """The same; or a number that grew, since the object goes on being used."""
+    """Return whether the stored value is unchanged, or is a number that grew through use."""
     return bool(before == now) or (is_number(before) and is_number(now) and now > before)
 
 
 def list_unexpected_classes(names: dict[str, str], found: WorkerClasses) -> Iterator[str]:
-    """`names`: object → its class, as ops.yml has them."""
+    """Yield objects of ops.yml whose class the live version does not export. `names`: object → class."""
     for name, called in names.items():
         if called not in found.own:
-            yield f"ops.yml says that {name} is a {called}, and what serves exports no such class"
+            yield f"{name} is a {called} in ops.yml, but the live version does not export this class"
 
 
 @dataclass
 class TrackedObject:
-    """One object of ops.yml, and what is known of it so far."""
+    """An object of ops.yml, and the progress of its reset."""
 
     name: str
     service: "Service"
     spec: "DurableObject"
     before: ObjectObservation | str = ""
-    """What it showed before the write; or why that is not known."""
+    """State before the reset, or the reason why it is unknown."""
     attempts: int = 0
     sent: int = 0
-    """Tries that may have been applied."""
+    """Attempts that may have been applied."""
     is_answered: bool = False
-    """The write that makes it begin anew was answered, or seen to be live."""
+    """Whether the write that restarts the object succeeded, by its answer or by a read."""
     storage_problem: str = ""
-    """What of its storage is not as it was."""
+    """A stored value that changed, for people; empty if none did."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -122,20 +121,20 @@ class TrackedObject:
 
     @property
     def memory_text(self) -> str:
-        """What it has in memory, as of the last look before the write."""
+        """Return the object's memory as last read before the reset, for people."""
         if not self.has_state_endpoint:
-            return "its memory, which ops.yml names no `state` of"
+            return "its memory (no `state` in ops.yml)"
         return self.before if isinstance(self.before, str) else self.describe_state(self.before)
 
     def describe_state(self, seen: ObjectObservation) -> str:
-        """A text is the application's, and is not repeated."""
+        """Return a state for people. A text comes from the application and is not repeated."""
         if isinstance(seen.proof, str):
-            return f"{self.spec.proof} as it was before"
+            return f"an unchanged {self.spec.proof}"
         return f"{seen.proof:g} at {self.spec.proof}"
 
 
 def read_state(ctx: Context[Any], it: TrackedObject) -> ObjectObservation | str | OpsError:
-    """What it shows; why that is not known; or, as a value, that the application shows it to nobody like us."""
+    """Return the state, the reason why it is unknown, or the error if the application denies access."""
     try:
         return ctx.web.durable_objects.read_state(it.service.url, it.spec)
     except OpsError as error:
@@ -143,7 +142,7 @@ def read_state(ctx: Context[Any], it: TrackedObject) -> ObjectObservation | str 
 
 
 def send_reset(ctx: Context[Any], it: TrackedObject) -> str:
-    """The one write. Raises what `Admin.reset` raises."""
+    """Send the reset. Raises the errors of `DurableObjectAdmin.reset`."""
     it.attempts += 1
     it.sent += 1
     try:
@@ -158,16 +157,16 @@ def send_reset(ctx: Context[Any], it: TrackedObject) -> str:
 
 
 def check_object(ctx: Context[Any], it: TrackedObject) -> ObservedState:
-    """How the one object stands: it is in use, so before the write there is nothing that could have moved."""
+    """Return the state of one reset. The object is in use, so its state before the write is not compared."""
     if not it.sent:
         now = read_state(ctx, it) if it.has_state_endpoint else ""
         it.before = now if isinstance(now, ObjectObservation) else it.before
         return ObservedState(ChangeState.PLANNED, f"{it.name} has {it.memory_text}")
     if not it.has_state_endpoint:
         if it.is_answered:
-            return ObservedState(ChangeState.DONE, f"the application says that it reset {it.name}")
+            return ObservedState(ChangeState.DONE, f"the application confirms the reset of {it.name}")
         return ObservedState(
-            ChangeState.PLANNED, f"nothing shows whether {it.name} was reset", is_uncertain=it.attempts > 1
+            ChangeState.PLANNED, f"it is unknown whether {it.name} was reset", is_uncertain=it.attempts > 1
         )
     now = read_state(ctx, it)
     if why := _missing_proof(it, now):
@@ -176,11 +175,11 @@ def check_object(ctx: Context[Any], it: TrackedObject) -> ObservedState:
             why,
             is_uncertain=it.is_answered or (it.attempts > 1 and not isinstance(now, ObjectObservation)),
         )
-    return ObservedState(ChangeState.DONE, f"{it.name} began anew", notes=it.notes)
+    return ObservedState(ChangeState.DONE, f"{it.name} restarted", notes=it.notes)
 
 
 def verify_restarts(ctx: Context[Any], tracked: Sequence[TrackedObject], world: ObservedState) -> ObservedState:
-    """Of a Worker whose new version is live: it is DONE once each object that can be looked at began anew."""
+    """Return DONE once the new version is live and each readable object restarted."""
     seen = run_parallel_mixed([partial(read_state, ctx, it) for it in tracked])
     missing = [why for it, now in zip(tracked, seen, strict=True) if (why := _missing_proof(it, now, restarted=True))]
     if missing:
@@ -188,27 +187,33 @@ def verify_restarts(ctx: Context[Any], tracked: Sequence[TrackedObject], world: 
             world, state=ChangeState.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", is_uncertain=True
         )
     text = "; ".join(
-        [world.text, *(f"{it.name} began anew" for it in tracked if isinstance(it.before, ObjectObservation))]
+        [world.text, *(f"{it.name} restarted" for it in tracked if isinstance(it.before, ObjectObservation))]
     )
     return replace(world, text=text, notes=(*world.notes, *(note for it in tracked for note in it.notes)))
 
 
 def _missing_proof(it: TrackedObject, now: ObjectObservation | str | OpsError, *, restarted: bool = False) -> str:
-    """Nothing where it began anew; then it is known too what became of its storage.
+    """Return why a restart is not proved; empty if it is. Then also compare the stored value.
 
-    `restarted`: a new version of its Worker is live, so that an object that could not be looked at before is believed.
+    `restarted`: a new version of the Worker is live, so an object without a known earlier state counts as restarted.
     """
     if not isinstance(now, ObjectObservation):
         return f"{it.name}: {now.message if isinstance(now, OpsError) else now}"
     before = it.before if isinstance(it.before, ObjectObservation) else None
     it.notes, it.storage_problem = (), ""
     if before is None and restarted:
-        it.notes = (f"what {it.name} showed before is not known, so there was nothing to compare with",)
+        it.notes = (f"the state of {it.name} before the reset is unknown, so its restart is not proved",)
     elif not has_restarted(before, now, is_answered=it.is_answered):
-        return f"{it.name} still has {it.describe_state(now)}" if before else f"{it.name} shows nothing to compare with"
+        return (
+            f"{it.name} still has {it.describe_state(now)}"
+            if before
+            else f"{it.name} has no earlier state to compare with"
+        )
     path = it.spec.keeps
     if path and not it.notes and (before is None or before.stored_value is None):
-        it.notes = (f"what {it.name} had at {path} before is not known, so that it was kept is not proved",)
+        it.notes = (
+            f"the value of {it.name} at {path} before the reset is unknown, so it is not proved that storage was kept",
+        )
     elif path and before and not is_storage_kept(before.stored_value, now.stored_value):
-        it.storage_problem = f"{path} of {it.name} is not what it was before, though a reset keeps what is in storage"
+        it.storage_problem = f"{path} of {it.name} changed, although a reset keeps storage"
     return ""

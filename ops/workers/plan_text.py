@@ -1,4 +1,4 @@
-"""Plan lists, warnings and refusals of a Worker rollback, with commands ready to paste. Pure."""
+"""Plan sections, warnings and refusals of a Worker rollback."""
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping
@@ -23,33 +23,33 @@ from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, 
 from ops.workers.rollback_target import RejectedTarget, TargetChoice
 
 PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
-NOT_THE_CAUSE = "if that start is right, this is not the cause"
+NOT_THE_CAUSE = "if that start time is right, this is not the cause"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
 
 NOT_UNDONE = (
     "data in KV, R2, D1, Durable Objects, Queues and Vectorize",
     "database and Durable Object migrations",
     "routes, custom domains, and the workers.dev and preview switches",
-    "cron triggers: those of the live release go on, against the older code",
+    "cron triggers: the current ones stay and run the older code",
     "script settings: logpush, observability, tail consumers",
-    "caches: what the live release put there stays until it is purged",
+    "caches: entries of the current version stay until they are purged",
 )
 """developers.cloudflare.com/workers/versions-and-deployments (what a version holds) and …/rollbacks."""
 
 
 def describe_deployment(deployment: WorkerDeployment) -> str:
-    """One deployment in a sentence: what, when, by whom."""
+    """Return a deployment with its versions, time and author, for people."""
     by = deployment.author or "an unknown author"
     via = f" ({deployment.source})" if deployment.source else ""
     return f"{describe_split(deployment.split)}, deployed {format_utc(deployment.created_on)} by {by}{via}"
 
 
 def describe_rollback(step: PastRollback) -> str:
-    return f"{describe_deployment(step.deployment)}, away from {short_id(step.removed_version)}"
+    return f"{describe_deployment(step.deployment)}; it replaced {short_id(step.removed_version)}"
 
 
 def combine_asset_answers(*, reported: bool | None, configured: bool | None) -> bool | None:
-    """Whether the Worker has static assets: as Cloudflare or ops.yml says; None if neither does."""
+    """Return whether the Worker has static assets, from Cloudflare or ops.yml; None if both do not say."""
     return configured if reported is None else reported or bool(configured)
 
 
@@ -62,13 +62,14 @@ def build_sections(
         listed.append(PlanSection("Target", tuple(_describe_version(history, v, p) for v, p in split)))
         listed.append(
             PlanSection(
-                "What changes", tuple(describe_version_changes(suspect, main)) or ("nothing that Cloudflare shows",)
+                "What changes",
+                tuple(describe_version_changes(suspect, main)) or ("no difference that Cloudflare shows",),
             )
         )
-        listed.append(PlanSection("Commits taken back", tuple(_list_commits(main, suspect, repository))))
+        listed.append(PlanSection("Commits removed", tuple(_list_commits(main, suspect, repository))))
     if by_rule:
         listed.append(
-            PlanSection("Passed over", tuple(f"{short_id(over.version)}: {over.why}" for over in choice.rejected))
+            PlanSection("Rejected versions", tuple(f"{short_id(over.version)}: {over.why}" for over in choice.rejected))
         )
     listed.append(PlanSection("History", (history.coverage,)))
     return tuple(section for section in listed if section.lines)
@@ -86,7 +87,7 @@ def _describe_version(history: WorkerHistory, version: str, percent: float) -> s
 
 
 def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | None) -> Iterator[str]:
-    """Where both tags are commits: the only built-in link between a version and the code."""
+    """Yield the commit range, if both version tags are commits. Cloudflare has no other link from a version to code."""
     if is_commit_sha(older.tag) and is_commit_sha(newer.tag) and older.tag != newer.tag:
         yield f"{older.tag}..{newer.tag}"
         if repository:
@@ -94,24 +95,26 @@ def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | 
 
 
 def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) -> tuple[str, ...]:
-    """`rebuilt`: the split's version is uploaded anew, and so is the latest one."""
+    """Return what follows from the rollback. `rebuilt`: the version is uploaded again and becomes the latest."""
     live = [history.version(version) for version, _ in history.live.split]
     target = [history.version(version) for version, _ in split]
     classes = sorted({name for version in (*live, *target) for name in version.durable_object_classes})
     newest = max(history.versions.values(), key=lambda v: (v.number or 0, v.id))
     lines = []
     if classes:
-        lines.append(f"Durable Objects ({', '.join(classes)}) restart at once: sockets and memory go, storage stays")
+        lines.append(
+            f"Durable Objects ({', '.join(classes)}) restart at once: WebSockets and memory are lost, storage is kept"
+        )
     if rebuilt:
-        lines.append("the upload anew is the latest version and the deployed one: secrets can be edited after it")
+        lines.append("the new upload is both the latest and the live version, so secrets can be edited afterwards")
     elif newest.id not in dict(split):
         lines.append(
-            f"the latest version, {short_id(newest.id)}, is not the deployed one: secret edits are refused (10214, "
-            "10215), and `wrangler versions secret put` builds on the code that was taken away"
+            f"the latest version {short_id(newest.id)} is not live: Cloudflare refuses secret edits (10214, 10215), "
+            "and `wrangler versions secret put` builds on the removed code"
         )
     if newest.id not in dict(split):
         bad = f" (commit {newest.tag})" if is_commit_sha(newest.tag) else ""
-        lines.append(f"the next merge ships it again: revert it first{bad}")
+        lines.append(f"the next merge deploys the removed code again: revert it first{bad}")
     return tuple(lines)
 
 
@@ -128,18 +131,17 @@ def list_warnings(
         found += _target_warnings(history, split)
     live_tag = history.version(choice.suspect).migration_tag
     if any((history.version(version).migration_tag is None) != (live_tag is None) for version, _ in split):
-        found.append(
-            "only one side names its Durable Object migration: Cloudflare may refuse to go back across a migration"
-        )
+        found.append("only one version names its Durable Object migration: Cloudflare may refuse the rollback")
     if not rebuilt:
         found.append(
-            "whether secrets changed since the target is known only when Cloudflare answers; it then stops, by name"
+            "Cloudflare reports changed secrets only when the deployment is created. If any changed, the run stops and "
+            "lists them"
         )
     return tuple(found)
 
 
 def _incident_warnings(history: WorkerHistory, suspect: str, split: Split, began: datetime) -> Iterator[str]:
-    """A stated start never selects: people state it wrongly, at night more than ever."""
+    """Compare the stated start with the history. It never selects a version, since people often state it wrongly."""
     first = history.first_served_at(suspect)
     live_then = next((d for d in history.deployments if d.created_on <= began), None)
     if first > began:
@@ -147,19 +149,19 @@ def _incident_warnings(history: WorkerHistory, suspect: str, split: Split, began
         yield f"{short_id(suspect)} first served {format_utc(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
     elif began - first > PROBABLY_NOT_THE_DEPLOYMENT:
         served = format_duration((began - first).total_seconds())
-        yield f"{short_id(suspect)} had served for {served} before the stated start: it is probably not the deployment"
+        yield f"{short_id(suspect)} had served for {served} before the stated start, so it is probably not the cause"
     if live_then and set(live_then.serving_versions) & {version for version, _ in split}:
         yield f"the target was live at the stated start, {format_utc(began)}"
 
 
 def _doubt_warnings(history: WorkerHistory, choice: TargetChoice, split: Split) -> Iterator[str]:
-    """Both ways, each with its `--to`."""
+    """Yield doubts about rejected versions and about the target, each with its command."""
     target = split[0][0]
     for over in choice.doubtful:
         if over.version != target:
             yield (
-                f"{short_id(over.version)} was passed over without proof: {over.why}. To use it all the same: "
-                f"`--to {over.version}`. This plan: `--to {target}`"
+                f"{short_id(over.version)} was rejected without proof: {over.why}. To use it: "
+                f"`--to {over.version}`. This plan uses `--to {target}`"
             )
     if found := find_warning_sign(history, choice.suspect, target):
         yield f"{short_id(target)} may be bad: {found.why}"
@@ -170,23 +172,25 @@ def _doubt_warnings(history: WorkerHistory, choice: TargetChoice, split: Split) 
 def _split_warnings(history: WorkerHistory, suspect: str) -> Iterator[str]:
     if len(history.live.serving_versions) > 1:
         yield (
-            f"traffic is split, and this plan ends {short_id(suspect)} at {dict(history.live.split)[suspect]:g} %. If "
-            f"{short_id(suspect)} is the fix that is being rolled out, do not roll back: give it all of the traffic"
+            f"traffic is split, and this plan removes {short_id(suspect)} at "
+            f"{dict(history.live.split)[suspect]:g} %. If "
+            f"{short_id(suspect)} is the fix in a gradual rollout, do not roll back: give it all traffic"
         )
 
 
 def _unread_warnings(history: WorkerHistory) -> Iterator[str]:
     if history.static_assets is None:
         yield (
-            "Cloudflare did not say whether this Worker has static assets. Equal code counted as another release, "
-            "except after a secret edit. To state it, set `static_assets: true` or `false` in ops.yml"
+            "Cloudflare did not report whether this Worker has static assets. Equal code counts as another release, "
+            "except after a secret edit. Set `static_assets: true` or `false` in ops.yml"
         )
     for deployment in history.deployments:
         if deployment.problem:
             name = f" {short_id(deployment.id)}" if deployment.id else ""
             yield (
-                f"deployment{name} of {format_utc(deployment.created_on)} was ignored: it has {deployment.problem}. "
-                "Nothing is known about its versions"
+                f"deployment{name} of {format_utc(deployment.created_on)} was ignored, because it has "
+                f"{deployment.problem}. "
+                "Its versions are unknown"
             )
 
 
@@ -198,21 +202,21 @@ def _secret_edit_warnings(history: WorkerHistory, suspect: str) -> Iterator[str]
     live = history.version(suspect)
     if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:
         yield (
-            f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. Two ways: set the secret right (`wrangler secret put NAME`), "
-            f"or go back to that version (--to {before})."
+            f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. Correct the secret (`wrangler secret put NAME`), "
+            f"or roll back to that version (`--to {before}`)."
         )
 
 
 def _target_warnings(history: WorkerHistory, split: Split) -> Iterator[str]:
     for version, _ in split:
         if step := history.blamed.get(version):
-            yield f"{short_id(version)} was taken out of service: {describe_deployment(step.deployment)}"
+            yield f"{short_id(version)} was rolled back: {describe_deployment(step.deployment)}"
         elif not any(version in d.serving_versions for d in history.deployments):
-            yield f"{short_id(version)} served no traffic in the listed history: nobody has seen it work there"
+            yield f"{short_id(version)} served no traffic in the listed history, so it is untested there"
 
 
 class RollbackOptions(Protocol):
-    """Of the runbook: what contradicts something else."""
+    """Parameters of rollback-worker that exclude each other."""
 
     @property
     def accept_changed_secrets(self) -> tuple[str, ...]: ...
@@ -223,15 +227,20 @@ class RollbackOptions(Protocol):
 
 
 def check_options(to: Split | None, given: RollbackOptions) -> None:
-    """Raises ConfigError."""
+    """Raise ConfigError for options that exclude each other."""
     if given.current_secrets and to is not None and len(to) > 1:
-        hint = "Name one version, or leave --current-secrets out."
-        raise ConfigError("--current-secrets uploads one version anew, and --to names a split", hint=hint)
+        hint = "Pass one version ID to --to, or omit --current-secrets."
+        raise ConfigError("--current-secrets needs a single version, but --to names a split", hint=hint)
     if given.current_secrets and given.accept_changed_secrets:
-        hint = "Leave one of them out: which values are to serve?"
-        raise ConfigError("--accept-changed-secrets takes the former values, --current-secrets keeps these", hint=hint)
+        hint = "Omit one of them."
+        raise ConfigError(
+            "--accept-changed-secrets restores the previous values, but --current-secrets keeps the current ones",
+            hint=hint,
+        )
     if given.inherit_latest and not given.current_secrets:
-        raise ConfigError("--inherit-latest is for --current-secrets alone", hint="Add it, or leave this out.")
+        raise ConfigError(
+            "--inherit-latest needs --current-secrets", hint="Add --current-secrets, or omit --inherit-latest."
+        )
 
 
 MAX_LISTED = 5
@@ -240,37 +249,36 @@ MAX_LISTED = 5
 def no_target_refusal(
     history: WorkerHistory, choice: TargetChoice, ways: tuple[RejectedTarget, ...], *, press: SuggestedCommand
 ) -> Refused:
-    """`ways` are those that a person may choose, best first; `press` goes to the first of them."""
+    """Return the refusal without a target. `ways`: versions that a person may choose, best first."""
     passed = "; ".join(f"{short_id(over.version)}: {over.why}" for over in choice.rejected)
     return Refused(
-        f"no version to go back to: {passed or 'nothing else ever had all of the traffic'}; {history.coverage}",
+        f"no known good version: {passed or 'no other version has served all traffic'}; {history.coverage}",
         reason=Reason.NO_TARGET,
         hint=f"Choose a version. {_list_fallbacks(ways)}"
         if ways
-        else "No listed version is left to roll back to. Deploy the reverted commit. If you know a good version, put "
-        "its id in the place of VERSION.",
+        else "Deploy the reverted commit. If you know a good version, replace VERSION in the command with its ID. "
+        "List them with `wrangler versions list`.",
         suggested_command=press,
     )
 
 
 def _list_fallbacks(ways: tuple[RejectedTarget, ...]) -> str:
-    more = f" {len(ways) - MAX_LISTED} more are in the message above." if len(ways) > MAX_LISTED else ""
+    more = f" {len(ways) - MAX_LISTED} more are listed in the message above." if len(ways) > MAX_LISTED else ""
     return " ".join(f"`--to {way.version}`: {way.why}." for way in ways[:MAX_LISTED]) + more
 
 
 def check_not_superseded(live: WorkerDeployment, requested_at: datetime | None) -> None:
-    """What was deployed after somebody asked may be the team's own fix, and is not what they saw failing."""
+    """Refuse if a deployment is newer than the request: it may already be the fix."""
     if requested_at is not None and live.created_on > requested_at:
         raise Refused(
-            f"something was deployed after this was asked for ({format_utc(requested_at)}): "
-            f"{describe_deployment(live)}",
+            f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_deployment(live)}",
             reason=Reason.WORLD_MOVED,
-            hint="Look whether that helped, and ask again if it did not.",
+            hint="Check whether it fixed the problem. If not, request the rollback again.",
         )
 
 
 def check_no_migration(history: WorkerHistory, suspect: str, split: Split) -> None:
-    """Cloudflare does not roll back across a Durable Object migration (…/versions-and-deployments/rollbacks)."""
+    """Refuse a Durable Object migration between the versions (…/versions-and-deployments/rollbacks)."""
     live_tag = history.version(suspect).migration_tag
     for version, _ in split:
         tag = history.version(version).migration_tag
@@ -279,7 +287,7 @@ def check_no_migration(history: WorkerHistory, suspect: str, split: Split) -> No
                 f"a Durable Object migration separates {short_id(suspect)} ({live_tag}) "
                 f"from {short_id(version)} ({tag})",
                 reason=Reason.MIGRATION_BETWEEN,
-                hint="Cloudflare cannot go back across it: deploy the reverted code with the migration kept.",
+                hint="Cloudflare cannot roll back across a migration. Revert the code, keep the migration, and deploy.",
             )
 
 
@@ -292,25 +300,28 @@ def secrets_changed_refusal(
     accept: SuggestedCommand,
     keep: SuggestedCommand | None,
 ) -> Refused:
-    """`why`: what the plan knew of it. `accept` goes to the split, `keep` to its code with the current secrets."""
+    """Return the refusal for changed secrets.
+
+    `why`: what the plan knows about it. `accept` restores the previous values, `keep` keeps the current ones.
+    """
     open_names = [name for name in names if name not in accepted]
-    message = f"secrets have changed since {describe_split(split)}: {', '.join(open_names) or 'Cloudflare names none'}"
+    message = f"secrets changed after {describe_split(split)} was uploaded: {', '.join(open_names) or 'names unknown'}"
     if not names:
-        hint = "Look at the Worker's secrets in the dashboard; this tool does not force what it cannot name."
-        keeping = " With --current-secrets the current values stay, whichever they are." if keep else ""
+        hint = "Cloudflare did not name them, so they cannot be accepted. Check the Worker's secrets in the dashboard."
+        keeping = " Or roll back and keep the current values: --current-secrets." if keep else ""
         return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{hint}{keeping}", suggested_command=keep)
     instead = (
-        "With --current-secrets those of now stay. Where every former value is known to be good, put "
-        f"--accept-changed-secrets {shlex.quote(','.join(names))} in its place."
+        "Roll back and keep the current values (recommended): --current-secrets. Roll back and restore the previous "
+        f"values: --accept-changed-secrets {shlex.quote(','.join(names))}."
         if keep
-        else "Where every former value is known to be good, accept them by name."
+        else "If every previous value is known to be good, accept them by name."
     )
-    hint = f"{why} Going back may bring their former values back. {instead}".strip()
+    hint = f"{why} {instead}".strip()
     return Refused(message, reason=Reason.SECRETS_CHANGED, hint=hint, suggested_command=keep or accept)
 
 
 def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:
-    """Those of `names` whose former value was revoked."""
+    """Return the secrets of `names` whose previous value was revoked, each with the deployment that says so."""
     found = {name: revoked.get(name) or revoked.get(ANY_NAME) for name in names}
     return {name: deployment for name, deployment in found.items() if deployment is not None}
 
@@ -318,21 +329,20 @@ def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment
 def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
     return Refused(
-        f"the former values of {', '.join(found)} were revoked, as of {format_utc(since)}: nobody can go back to them",
+        f"the previous values of {', '.join(found)} were revoked at {format_utc(since)}, so the target cannot use them",
         reason=Reason.SECRET_REVOKED,
-        hint="This cannot be accepted away. With --current-secrets that code gets the current values."
+        hint="Roll back with the current values: --current-secrets."
         if keep
-        else "This cannot be accepted away, and a split cannot be uploaded anew: name one version.",
+        else "Pass a single version with --to, and add --current-secrets.",
         suggested_command=keep,
     )
 
 
 def revoked_secrets_warning(revoked: Mapping[str, WorkerDeployment]) -> str:
-    """For the plan."""
+    """Return the plan's warning about revoked values."""
     names = ", ".join("any secret" if name == ANY_NAME else name for name in revoked)
     latest = max(revoked.values(), key=lambda deployment: deployment.created_on)
     return (
-        f"former values were revoked since the target was uploaded, of {names} "
-        f"({describe_deployment(latest)}): if Cloudflare "
-        "stops for one of them, it cannot be accepted, and --current-secrets is the way"
+        f"previous values of {names} were revoked after the target was uploaded "
+        f"({describe_deployment(latest)}). They cannot be accepted; if one of them changed, use --current-secrets"
     )

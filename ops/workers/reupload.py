@@ -1,9 +1,9 @@
 """Upload a version of a Worker again with other secrets, and deploy it, as two changes of a plan.
 
-Cloudflare edits the secrets of the latest upload only. If another version serves, it is uploaded again: its code,
-settings and bindings stay, some secrets get new values, and the others are inherited from the latest upload, the only
-one from which a binding can be inherited (10057). Nothing is remembered between steps: the upload carries the run's
-mark, so that it is found after a lost answer and not made twice.
+Cloudflare edits only the secrets of the latest upload. If another version is live, Backout uploads that version again:
+code, settings and bindings stay, some secrets get new values, and the others are inherited from the latest upload. No
+other upload can be inherited from (10057). The upload carries the run's mark, so an unclear upload is found again and
+not repeated.
 """
 
 import itertools
@@ -35,86 +35,92 @@ from ops.workers.history import WorkerHistory
 from ops.workers.plan_text import describe_deployment
 
 FALLBACK_HINT = (
-    "Deploy the reverted commit by CI: it keeps the secrets of the latest upload, and they can be rotated after it."
+    "Deploy the reverted commit through CI: it keeps the secrets of the latest upload. Rotate them afterwards."
 )
 
 
 @dataclass
 class Reupload:
-    """One Worker's: `code` is the version that is uploaded anew."""
+    """An upload of one Worker's version with other secrets. `code` is the version that is uploaded again."""
 
     worker: str
     code: WorkerCode
     live: WorkerDeployment
-    """What served when this was planned."""
+    """The live deployment when the plan was made."""
     latest: WorkerVersion
-    """The upload from which the other secrets are inherited."""
+    """The latest upload, from which the other secrets are inherited."""
     mark: DeploymentMark
-    """Of the upload and of its deployment: how ours is found after a lost answer."""
+    """Mark of the upload and its deployment; it identifies our write after an unclear answer."""
     edits: tuple[str, ...] = ()
     """Secrets that get new values."""
     source: WorkerVersion | None = None
-    """`code` as the older API shows it, which alone names the Durable Objects."""
+    """The same version from the older API, which alone names the Durable Object classes."""
     fallback_hint: str = FALLBACK_HINT
-    """What to do where this cannot be done."""
+    """What to do if the version cannot be uploaded again."""
     uploaded_version: str = ""
-    """The new version, once it was seen."""
+    """ID of the new version, once Cloudflare lists it."""
     unfinished: tuple[WorkerVersion, ...] = ()
-    """The latest uploads, newest first, where an earlier run for this incident made them and did not deploy them."""
+    """Uploads that earlier runs for this incident made and did not deploy, newest first."""
     secrets_source: WorkerVersion | None = None
-    """The upload before these: its secrets are those that `latest` has."""
+    """The upload before the unfinished ones; `latest` has its secrets."""
 
     @property
     def name(self) -> str:
         what = "with new secrets" if self.edits else "with the current secrets"
-        return f"{short_id(self.code.version)} rebuilt {what}"
+        return f"{short_id(self.code.version)} uploaded again {what}"
 
 
 def majority_version(split: Split) -> str | None:
-    """The version to rebuild where a split serves: the one with more than half of the traffic; None at half and half.
+    """Return the version with more than half of the traffic; None if there is none.
 
-    A rebuilt version gets all of it, so the smaller share, a canary, ends; it is never promoted. It cannot be left in
-    the split either: it would go on with the former values, which are about to be revoked.
+    The reuploaded version gets all traffic, so the smaller share ends. It cannot stay in the split: it would keep the
+    previous values, which are about to be revoked.
     """
     version, percent = split[0]
     return version if percent > 50 else None
 
 
 def is_already_live(history: WorkerHistory, to: Split, latest: WorkerVersion | None) -> bool:
-    """Whether that code serves already, by the latest upload: so with its secrets."""
+    """Return whether the latest upload is live and has that code, and thus the current secrets."""
     live = history.live.split
     return latest is not None and live == ((latest.id, 100.0),) and history.is_same_release(to[0][0], latest.id)
 
 
 def assets_obstacle(*, reported: bool | None, configured: bool | None) -> str:
-    """Why static assets forbid an upload; nothing if there are none. `says` is Cloudflare's answer, None if unknown."""
+    """Return why static assets prevent an upload; empty if there are none.
+
+    `reported`: Cloudflare's answer, None if unknown. `configured`: `static_assets` in ops.yml.
+    """
     if reported:
-        return "its static assets cannot be read"
+        return "its static assets cannot be downloaded"
     if configured:
-        return "ops.yml says that it has static assets, which cannot be read"
+        return "it has static assets (`static_assets: true` in ops.yml), which cannot be downloaded"
     if reported is None and configured is None:
-        return "it is not known whether it has static assets: if it has none, write static_assets: false in ops.yml"
+        return "it is unknown whether it has static assets; if it has none, set `static_assets: false` in ops.yml"
     return ""
 
 
 def manual_deploy_steps(worker: str, version: WorkerVersion, edits: Collection[str]) -> str:
-    """Commands for a person whose Worker has static assets: Cloudflare gives out no files of them."""
+    """Return the manual deployment commands for a Worker with static assets, whose files Cloudflare does not return."""
     commit = version.tag if is_commit_sha(version.tag) else "COMMIT"
     way = (
-        f"By hand, in a checkout of the application: `git checkout {commit}`, build it as CI does, then "
-        f"`npx wrangler deploy --name {worker}`. This uploads the files again, keeps the current secrets, and restarts "
+        f"Deploy manually from a checkout of the application: `git checkout {commit}`, build as CI does, then "
+        f"`npx wrangler deploy --name {worker}`. This uploads the files again, keeps the current secrets and restarts "
         "Durable Objects."
     )
     if commit != version.tag:
-        way += f" COMMIT is the one of `npx wrangler versions view {version.id} --name {worker}`."
+        way += f" Find COMMIT with `npx wrangler versions view {version.id} --name {worker}`."
     if edits:
         values = " ".join(f"`npx wrangler secret put {name} --name {worker}`." for name in sorted(edits))
-        way += f" Then start this rotation again. If it refuses once more, set the values yourself: {values}"
+        way += f" Then run this rotation again. If it refuses again, set the values manually: {values}"
     return way
 
 
 def list_obstacles(code: WorkerCode, version: WorkerVersion, edits: Collection[str], *, assets: str) -> Iterator[str]:
-    """`version` is the same one in the older API, which alone shows exports; `assets` is `assets_text`."""
+    """Yield the reasons why a version cannot be uploaded again.
+
+    `version`: the same version from the older API, which alone has exports. `assets`: text of `assets_obstacle`.
+    """
     yield from code.upload_obstacles
     if assets and not version.has_assets:
         yield assets
@@ -128,7 +134,7 @@ def inherited_secrets(code: WorkerCode, edits: Collection[str]) -> tuple[str, ..
 
 
 def missing_secrets(code: WorkerCode, edits: Collection[str], latest: WorkerVersion) -> tuple[str, ...]:
-    """What the latest upload does not have as the same kind of secret: a variable of that name would come instead."""
+    """Return the secrets that the latest upload does not have; a variable of the same name would replace them."""
     secrets = [each for each in code.bindings if each["type"] in SECRET_BINDING_TYPES and each["name"] not in edits]
     return tuple(sorted(each["name"] for each in secrets if (each["type"], each["name"]) not in latest.bindings))
 
@@ -136,9 +142,9 @@ def missing_secrets(code: WorkerCode, edits: Collection[str], latest: WorkerVers
 def secrets_to_accept(
     code: WorkerCode, edits: Collection[str], live: WorkerDeployment, secrets_source: WorkerVersion
 ) -> tuple[str, ...]:
-    """What is inherited from an upload that does not serve: nobody may have seen these values work.
+    """Return the secrets that would come from an upload that is not live, so their values may be untested.
 
-    `origin` is the latest upload, or the one from which an unfinished rebuild inherited.
+    `origin`: the latest upload, or the one from which an unfinished upload inherited.
     """
     return () if live.split == ((secrets_source.id, 100.0),) else inherited_secrets(code, edits)
 
@@ -146,10 +152,10 @@ def secrets_to_accept(
 def is_unfinished_upload(
     upload: WorkerVersion, code: WorkerCode | None, source: WorkerCode, mark: DeploymentMark, edits: Collection[str]
 ) -> bool:
-    """Whether `upload` is what an earlier run for the same incident uploaded of `source`, by its mark and its content.
+    """Return whether an earlier run for the same incident made `upload` from `source`, by mark and content.
 
-    A mark alone proves nothing, since anybody who may upload can write one. Secrets that it changed must be among
-    those that this run changes too, since the others are inherited.
+    A mark alone proves nothing, because everyone who may upload can write one. This run must change every secret that
+    the upload changed, because it inherits the others.
     """
     own = parse_mark(upload.message)
     if own is None or own.incident != mark.incident or code is None or code.version != upload.id:
@@ -158,7 +164,7 @@ def is_unfinished_upload(
 
 
 def find_code_differences(source: WorkerCode, uploaded_version: WorkerCode) -> Iterator[str]:
-    """By name: what the new version has otherwise than the one that it was made of. No value is shown."""
+    """Yield the names of the parts in which an upload differs from its source. No value is shown."""
     if source.main_module != uploaded_version.main_module:
         yield "the main module"
     modules = [{module.name: module for module in code.modules} for code in (source, uploaded_version)]
@@ -179,7 +185,7 @@ def _differing_keys(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[An
 
 
 def is_upload_change(planned: Reupload, change: Change) -> bool:
-    """Or else its deployment."""
+    """Return whether the change is the upload, not the deployment."""
     return change.target == _upload_of(planned.worker)
 
 
@@ -188,7 +194,7 @@ def _upload_of(worker: str) -> str:
 
 
 def build_changes(planned: Reupload, *, undo: SuggestedCommand | None) -> tuple[Change, Change]:
-    """The upload, which changes nothing that serves, and the deployment; `undo` takes that one back."""
+    """Return the upload, which has no effect on traffic, and the deployment, which `undo` reverts."""
     return (
         Change(
             target=_upload_of(planned.worker),
@@ -208,25 +214,26 @@ def build_changes(planned: Reupload, *, undo: SuggestedCommand | None) -> tuple[
 
 
 def build_section(planned: Reupload) -> PlanSection:
-    """Each secret by name, and where its value comes from."""
+    """Return the plan section with the source of each secret's value."""
     secrets_source = planned.secrets_source or planned.latest
     serves = not secrets_to_accept(planned.code, planned.edits, planned.live, secrets_source)
-    of_latest = "serves" if serves else "does not serve: accepted by --inherit-latest"
+    of_latest = "is live" if serves else "is not live (accepted with --inherit-latest)"
     if serves and planned.unfinished:
         of_latest = (
-            f"an earlier run for this incident uploaded with the secrets of {short_id(secrets_source.id)}, which serves"
+            "an earlier run for this incident uploaded with the secrets of "
+            f"{short_id(secrets_source.id)}, which is live"
         )
-    lines = [f"{name}: a new value" for name in sorted(planned.edits)]
+    lines = [f"{name}: new value" for name in sorted(planned.edits)]
     lines += [
-        f"{name}: the value of the latest upload, {short_id(planned.latest.id)}, which {of_latest}"
+        f"{name}: value of the latest upload, {short_id(planned.latest.id)}, which {of_latest}"
         for name in inherited_secrets(planned.code, planned.edits)
     ]
-    return PlanSection(f"Secrets of {planned.worker}", tuple(lines) or ("the version has none",))
+    return PlanSection(f"Secrets of {planned.worker}", tuple(lines) or ("none",))
 
 
 MAX_UNFINISHED = 5
-"""Uploads of runs that were killed one after the other."""
-STILL_LIVE = "The new version is not deployed, and what was live still is."
+"""Most uploads of consecutive interrupted runs that are recognized."""
+STILL_LIVE = "The new version is not deployed, and the previous one is still live."
 
 
 def plan_reupload(
@@ -243,10 +250,10 @@ def plan_reupload(
     static_assets: bool | None,
     fallback_hint: str = FALLBACK_HINT,
 ) -> Reupload:
-    """Read `version` whole, and `live` and `latest` (the newest upload) once more: the comparison before the upload.
+    """Read `version` with its code, and read `live` and `latest` (the newest upload) again for comparison.
 
-    `edits` are the secrets that get new values; `accept` makes what accepts others by name, of an upload
-    that does not serve. Raises Refused, with `way_on`.
+    `edits`: secrets that get new values. `accept`: makes the command that accepts secrets of an upload that is not
+    live. Raises Refused, with `fallback_hint`.
     """
     reads = ctx.cloudflare.workers
     has_assets = reads.begin_assets_check(worker)
@@ -266,7 +273,7 @@ def plan_reupload(
         raise Refused(
             f"{worker} was changed while the plan was made: {what}",
             reason=Reason.WORLD_MOVED,
-            hint="Look at what came in, then start again for a new plan.",
+            hint="Check what was deployed, then run the command again for a new plan.",
         )
     assets = assets_obstacle(reported=has_assets(), configured=static_assets)
     if known and (static_assets or known.has_assets or has_assets()):
@@ -281,9 +288,9 @@ def plan_reupload(
 def _unfinished(
     ctx: Context[Any], planned: Reupload, uploads: tuple[WorkerVersion, ...]
 ) -> tuple[tuple[WorkerVersion, ...], WorkerVersion | None]:
-    """The newest uploads that earlier runs made like this one and did not deploy, and the upload before them.
+    """Return the unfinished uploads of earlier runs, newest first, and the upload before them.
 
-    A run that is killed between its upload and its deployment leaves one. Its code is read only if it has our mark.
+    A run that is interrupted between upload and deployment leaves one. Its code is read only if it has our mark.
     """
     found: list[WorkerVersion] = []
     for upload, before in itertools.pairwise(uploads[: MAX_UNFINISHED + 1]):
@@ -291,7 +298,7 @@ def _unfinished(
         if own is None or own.incident != planned.mark.incident or upload.id in dict(planned.live.split):
             break
         if upload.number is None or before.number != upload.number - 1:
-            break  # a version between them was deleted, and its secrets are in `upload`
+            break  # a deleted version lies between, and `upload` has its secrets
         code = ctx.cloudflare.workers.secrets.read_code(planned.worker, upload.id)
         if not is_unfinished_upload(upload, code, planned.code, planned.mark, planned.edits):
             break
@@ -310,13 +317,13 @@ def _refuse_obstacles(
 ) -> None:
     if code is None or known is None:
         raise Refused(
-            f"Cloudflare no longer has the code of {short_id(version)}",
+            f"Cloudflare no longer returns the code of {short_id(version)}",
             reason=Reason.NOT_REBUILDABLE,
             hint=fallback_hint,
         )
     if found := tuple(list_obstacles(code, known, edits, assets=assets)):
         raise Refused(
-            f"{short_id(version)} cannot be uploaded anew as it is: {'; '.join(found)}",
+            f"{short_id(version)} cannot be uploaded again: {'; '.join(found)}",
             reason=Reason.NOT_REBUILDABLE,
             hint=fallback_hint,
         )
@@ -330,25 +337,25 @@ def _refuse_secrets(
         raise Refused(
             f"{short_id(code.version)} needs secrets that the latest upload {latest} lacks: {', '.join(names)}",
             reason=Reason.SECRET_MISSING,
-            hint=f"Cloudflare can inherit from the latest upload only. {planned.fallback_hint}",
+            hint=f"Secrets can be inherited only from the latest upload. {planned.fallback_hint}",
         )
     wanted = secrets_to_accept(code, planned.edits, planned.live, planned.secrets_source or planned.latest)
     if left := [name for name in wanted if name not in accepted]:
         raise Refused(
-            f"the values of {', '.join(left)} would be those of the latest upload, {latest}, which does not serve",
+            f"the values of {', '.join(left)} would come from the latest upload {latest}, which is not live",
             reason=Reason.INHERIT_NOT_ACCEPTED,
-            hint=f"If these values are good ({_uploaded(planned.latest)}), accept them by name.",
+            hint=f"If you know that these values are good ({_uploaded(planned.latest)}), accept them by name.",
             suggested_command=accept(wanted),
         )
 
 
 def check_change(ctx: Context[Any], planned: Reupload, change: Change) -> ObservedState:
-    """Of either change. Raises ProviderError."""
+    """Return the state of the upload or the deployment. Raises ProviderError."""
     return (_check_upload if is_upload_change(planned, change) else _check_deployment)(ctx, planned)
 
 
 def apply_change(ctx: Context[Any], planned: Reupload, change: Change, values: Mapping[str, Secret]) -> str:
-    """Either change; `values` by name, at least of the edits."""
+    """Upload or deploy. `values`: secret → value, at least of the edited secrets."""
     if not is_upload_change(planned, change):
         return _deploy(ctx, planned)
     edits = {name: values[name] for name in planned.edits}
@@ -360,7 +367,7 @@ def apply_change(ctx: Context[Any], planned: Reupload, change: Change, values: M
 
 
 def _check_upload(ctx: Context[Any], planned: Reupload) -> ObservedState:
-    """DONE once our upload is listed and its code can be read."""
+    """Return DONE once our upload is listed and its code is readable."""
     deployments, uploads = _read(ctx, planned)
     if not _find(planned, uploads):
         if not deployments:
@@ -373,20 +380,20 @@ def _check_upload(ctx: Context[Any], planned: Reupload) -> ObservedState:
     if ctx.cloudflare.workers.secrets.read_code(planned.worker, planned.uploaded_version) is None:
         return ObservedState(
             ChangeState.PLANNED,
-            f"our upload {short_id(planned.uploaded_version)} is listed and cannot be read yet",
+            f"our upload {short_id(planned.uploaded_version)} is listed but not readable yet",
             is_uncertain=True,
         )
     return ObservedState(ChangeState.DONE, f"{short_id(planned.uploaded_version)} is {planned.name}")
 
 
 def _check_deployment(ctx: Context[Any], planned: Reupload) -> ObservedState:
-    """PLANNED only where our upload is proved to be what was planned. Raises ProviderError where it is not."""
+    """Return the state of the deployment. Raises ProviderError if our upload is not the planned one."""
     deployments, uploads = _read(ctx, planned)
     if not _find(planned, uploads):
         raise ProviderError(
             f"Cloudflare does not list our upload to {planned.worker}",
             reason=Reason.MALFORMED_ANSWER,
-            hint=f"{STILL_LIVE} Start the same command again.",
+            hint=f"{STILL_LIVE} Run the same command again.",
         )
     split = ((planned.uploaded_version, 100.0),)
     world = deploy.observe_deployment(
@@ -408,10 +415,10 @@ def _deploy(ctx: Context[Any], planned: Reupload) -> str:
             planned.worker, ((planned.uploaded_version, 100.0),), mark=planned.mark
         )
     except SecretsChanged as changed:
-        # Whether a forced deployment brings this version's values is not known, so there is nothing to insist on.
+        # It is unknown which values a forced deployment would use, so it is not forced.
         raise ProviderError(
-            f"Cloudflare does not deploy {short_id(planned.uploaded_version)} since secrets have changed: "
-            f"{', '.join(changed.names) or 'it names none'}",
+            f"Cloudflare refused to deploy {short_id(planned.uploaded_version)} because secrets changed: "
+            f"{', '.join(changed.names) or 'names unknown'}",
             reason=Reason.SECRETS_CHANGED,
             hint=f"{STILL_LIVE} {planned.fallback_hint}",
         ) from None
@@ -434,7 +441,7 @@ def _is_ours(planned: Reupload, version: WorkerVersion) -> bool:
 
 
 def _find(planned: Reupload, uploads: tuple[WorkerVersion, ...]) -> bool:
-    """Our upload, remembered; of two, after a list that lagged behind a lost answer, the later one."""
+    """Store the ID of our upload, the later one of two, and return whether it is listed."""
     planned.uploaded_version = next(
         (upload.id for upload in uploads if _is_ours(planned, upload)), planned.uploaded_version
     )
@@ -442,19 +449,19 @@ def _find(planned: Reupload, uploads: tuple[WorkerVersion, ...]) -> bool:
 
 
 def _prove(ctx: Context[Any], planned: Reupload, uploads: tuple[WorkerVersion, ...]) -> None:
-    """That it inherited from the upload that was planned, and is in all else the version that it was made of."""
+    """Verify that the upload inherited from the planned one and otherwise equals its source. Raises ProviderError."""
     order = [upload.id for upload in uploads]
     until = order.index(planned.latest.id) if planned.latest.id in order else len(order)
     between = [each for each in uploads[order.index(planned.uploaded_version) : until] if not _is_ours(planned, each)]
     if between:
         raise ProviderError(
-            f"the secrets were inherited from another upload than was planned: {_uploaded(between[0])}",
+            f"the secrets were inherited from an unplanned upload: {_uploaded(between[0])}",
             reason=Reason.WORLD_MOVED,
-            hint=f"{STILL_LIVE} Look at what came in, then start again for a new plan.",
+            hint=f"{STILL_LIVE} Check that upload, then run the command again for a new plan.",
         )
     uploaded_version = ctx.cloudflare.workers.secrets.read_code(planned.worker, planned.uploaded_version)
     differing = (
-        ["all, for it cannot be read"]
+        ["its code cannot be read"]
         if uploaded_version is None
         else list(find_code_differences(planned.code, uploaded_version))
     )

@@ -1,4 +1,4 @@
-"""Which version a rollback goes to: one pure function, and for each version passed over the reason.
+"""Choose the version that a rollback deploys, and name the reason for each rejected version.
 
 The rules, and the histories that explain them, are in docs/how-to/rollback-worker.md;
 tests/runbooks/test_rollback_worker_target.py runs them row by row.
@@ -16,7 +16,7 @@ from ops.core.suggestions import did_you_mean, quote_name
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
 
 ROLLBACK_HOLDS = timedelta(minutes=30)
-"""A second press within this time is taken for the same emergency, whoever made the first."""
+"""A second request within this time counts as the same emergency, also from another person."""
 
 OURS_WITHOUT_INCIDENT_HOLDS = timedelta(hours=24)
 
@@ -32,19 +32,19 @@ class RejectedTarget:
 @dataclass(frozen=True)
 class TargetChoice:
     suspect: str
-    """The newest live version; its release is what a rollback takes away."""
+    """The newest live version; a rollback removes its release."""
     candidates: tuple[str, ...]
-    """In order of preference, one per release. Empty: there is nothing to go back to by the rules."""
+    """Best first, one per release. Empty: the rules allow no version."""
     rejected: tuple[RejectedTarget, ...]
-    """Those before the first candidate; all of them where there is none."""
+    """Versions that were rejected before the first candidate; all of them if there is no candidate."""
     doubtful: tuple[RejectedTarget, ...] = ()
-    """Those passed over without proof."""
+    """Versions that were rejected without proof."""
     active_rollback: PastRollback | None = None
-    """Somebody stepped back already and that holds: nothing is to be done without an explicit `to`."""
+    """A rollback that is still in effect: without an explicit `to` there is nothing to do."""
 
 
 def choose_target(history: WorkerHistory, *, incident: int | None) -> TargetChoice:
-    """Walk the versions that had all of the traffic, latest service first (in a split, the other member before)."""
+    """Choose among the versions that served all traffic, most recent first, after the other live versions."""
     suspect = history.newest_version(history.live.serving_versions)
     candidates: list[str] = []
     weak: list[str] = []
@@ -82,7 +82,7 @@ def _one_per_release(history: WorkerHistory, versions: list[str]) -> tuple[str, 
 
 
 def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[RejectedTarget, ...]:
-    """Those passed over that a person may still choose, best first: deployable, and neither blamed nor suspect."""
+    """Return the rejected versions that a person may choose, best first: deployable, not blamed, not the suspect."""
     usable = [
         over
         for over in choice.rejected
@@ -96,13 +96,13 @@ def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[Reject
 
 
 def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str | None:
-    """Why `version` is no candidate; None where it is one."""
+    """Return why `version` is no candidate; None if it is one."""
     if history.is_same_release(suspect, version):
-        return "it is the same release as the live one"
+        return "it is the live release"
     if step := history.blamed.get(version):
-        return f"it was taken out of service at {format_utc(step.deployment.created_on)} by {_describe_author(step)}"
+        return f"it was rolled back at {format_utc(step.deployment.created_on)} by {_describe_author(step)}"
     if (served := history.seconds_served(version)) < history.min_served:
-        return f"its release served {format_duration(served)}, less than {format_duration(history.min_served)}"
+        return f"its release served only {format_duration(served)}, less than {format_duration(history.min_served)}"
     if version not in history.deployable:
         return "Cloudflare no longer lists it as deployable"
     if not history.is_proven(version) and has_unread_history(history):
@@ -111,14 +111,17 @@ def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str 
 
 
 def has_unread_history(history: WorkerHistory) -> bool:
-    """Whether a version, or an older deployment, may still say something."""
+    """Return whether versions or older deployments are still unread."""
     return not history.is_complete or any(
         not history.version(v).is_detailed for d in history.deployments for v, _ in d.split
     )
 
 
 def find_active_rollback(history: WorkerHistory, *, incident: int | None) -> PastRollback | None:
-    """The step back that stops a press: a fresh one by anyone, ours of this incident, ours of none within a day."""
+    """Return the rollback that is still in effect, which makes another request do nothing.
+
+    It is a recent one by anyone, ours for this incident, or ours without an incident within a day.
+    """
     return next((step for step in history.active_rollbacks() if _holds(history, step, incident=incident)), None)
 
 
@@ -133,7 +136,7 @@ def _holds(history: WorkerHistory, step: PastRollback, *, incident: int | None) 
 
 
 def version_to_blame(history: WorkerHistory, suspect: str, split: Split, *, by_rule: bool) -> str | None:
-    """The version that our mark blames: none for an undo, a restored split or a step forward."""
+    """Return the version that our mark blames; None for an undo, a restored split or a newer target."""
     steps_back = by_rule or all(history.is_older(version, suspect) for version, percent in split if percent > 0)
     serves_suspect = any(version == suspect for version, _ in split)
     return suspect if steps_back and not serves_suspect else None
@@ -145,9 +148,11 @@ def _describe_author(step: PastRollback) -> str:
 
 
 def parse_target(text: str, known: Iterable[WorkerVersion]) -> Split:
-    """`VERSION` or `A@90,B@10`; a version may be cut to its first eight characters where that is unique.
+    """Parse `VERSION` or `A@90,B@10`. The first eight characters of a version are enough if they are unique.
 
-    Raises ConfigError for a form that cannot be read and Refused for a version that Cloudflare does not list.
+    Raises:
+        ConfigError: the text is malformed.
+        Refused: Cloudflare does not list the version as deployable.
     """
     versions = list(known)
     shares = [part.strip().partition("@") for part in text.split(",")]
@@ -165,12 +170,12 @@ def parse_target(text: str, known: Iterable[WorkerVersion]) -> Split:
 
 def _percent(text: str, share: str) -> float:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?%?", share):
-        raise _malformed(text, f'"{quote_name(share)}" is no percentage')
+        raise _malformed(text, f'"{quote_name(share)}" is not a percentage')
     return float(share.rstrip("%"))
 
 
 def _malformed(text: str, why: str) -> ConfigError:
-    hint = "Write one version, or two with their shares: --to A@90,B@10."
+    hint = "Pass one version ID, or two with percentages: --to A@90,B@10."
     return ConfigError(f'--to "{quote_name(text)}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
@@ -183,10 +188,12 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
         return found[0]
     if len(found) > 1:
         raise Refused(
-            f'"{name}" begins {len(found)} versions', reason=Reason.UNKNOWN_NAME, hint=f"Name one: {', '.join(found)}."
+            f'"{name}" matches {len(found)} versions',
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"Pass one of: {', '.join(found)}.",
         )
     raise Refused(
         f'no deployable version "{quote_name(name)}"{did_you_mean(name, [version.id for version in versions])}',
         reason=Reason.UNKNOWN_NAME,
-        hint="Cloudflare keeps the 100 most recent versions; `wrangler versions list` shows the newest of them.",
+        hint="Cloudflare can deploy the 100 most recent versions. List the newest with `wrangler versions list`.",
     )

@@ -167,8 +167,8 @@ def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_with_what_serves_up
     result = recovered(run, *switched(run[0], 0))
 
     assert [change["after"][8:] for change in result["plan"]["changes"]] == [
-        " rebuilt with new secrets, not deployed",
-        " rebuilt with new secrets",
+        " uploaded again with new secrets, not deployed",
+        " uploaded again with new secrets",
     ]
     assert 0 < result["durations"]["trigger_to_verified"] < 10
 
@@ -298,7 +298,7 @@ def test_the_drill_of_a_stuck_object_empties_its_memory(run: Run, switches: list
     result = recovered(run, *switches)
 
     assert result["service"] == "api", result
-    assert any(event["text"].endswith("ai-mutex began anew") for event in result["timeline"])
+    assert any(event["text"].endswith("ai-mutex restarted") for event in result["timeline"])
     assert result["within_target"]
 
 

@@ -387,7 +387,7 @@ def test_secrets_that_are_all_accepted_are_forced_once(
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert [write.query for write in world.writes()] == [{}, {"force": "true"}]
-    assert "the former values of AI_KEY, DB_URL were accepted" in texts(outcome, "written")[0]
+    assert "the previous values of AI_KEY, DB_URL were accepted" in texts(outcome, "written")[0]
     assert len(ours(world)) == 1
 
 

@@ -54,15 +54,15 @@ def seen(site: str | None, **own: str | None) -> ContentDigests:
 
 
 LIVE: dict[str, tuple[PagesDeployment | None, ContentDigests, PagesDeployment | None, str]] = {
-    "canonical": (D, seen("4", a="1", b="2", c="3", d="4"), D, "looks like the canonical deployment"),
-    "canonical, others not read": (D, seen("4", d="4"), D, "looks like the canonical deployment"),
-    "an older one": (D, seen("3", a="1", b="2", c="3", d="4"), C, "cccccccc alone: canonical does not follow"),
-    "none": (D, seen("9", a="1", b="2", c="3", d="4"), None, "dddddddd, and no deployment looks like it"),
-    "two": (D, seen("3", a="1", b="3", c="3", d="4"), None, "dddddddd, and 2 deployments look like it"),
+    "canonical": (D, seen("4", a="1", b="2", c="3", d="4"), D, "matches the canonical deployment"),
+    "canonical, others not read": (D, seen("4", d="4"), D, "matches the canonical deployment"),
+    "an older one": (D, seen("3", a="1", b="2", c="3", d="4"), C, "only cccccccc: canonical does not follow"),
+    "none": (D, seen("9", a="1", b="2", c="3", d="4"), None, "dddddddd, and no deployment matches it"),
+    "two": (D, seen("3", a="1", b="3", c="3", d="4"), None, "dddddddd, and 2 deployments match it"),
     "one, and one not read": (D, seen("3", a="1", b=None, c="3", d="4"), None, "1 of the deployments to compare"),
     "canonical not read": (D, seen("3", a="1", b="2", c="3"), None, "1 of the deployments to compare"),
     "nothing read": (D, seen("3"), None, "4 of the deployments to compare"),
-    "the site not read": (D, seen(None, a="1", b="2", c="3", d=None), None, "the site itself could not be read"),
+    "the site not read": (D, seen(None, a="1", b="2", c="3", d=None), None, "the site could not be read"),
     "no canonical": (None, seen("4", a="1", b="2", c="3", d="4"), None, "names no canonical deployment"),
     "canonical beyond the list": (
         made("f", 90),
@@ -268,14 +268,14 @@ def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -
 @pytest.mark.parametrize(
     ("text", "said", "reason"),
     [
-        ("", "no deployment of site in production", Reason.UNKNOWN_NAME),
-        ("ddddddd", "no deployment of site in production", Reason.UNKNOWN_NAME),
-        ("dddddddde", "no deployment of site in production", Reason.UNKNOWN_NAME),
-        ("https://site-1ab.pages.dev", "no deployment of site in production", Reason.UNKNOWN_NAME),
-        ("aaaaaaaa", "begins 2 deployments of site", Reason.UNKNOWN_NAME),
+        ("", "no production deployment of site", Reason.UNKNOWN_NAME),
+        ("ddddddd", "no production deployment of site", Reason.UNKNOWN_NAME),
+        ("dddddddde", "no production deployment of site", Reason.UNKNOWN_NAME),
+        ("https://site-1ab.pages.dev", "no production deployment of site", Reason.UNKNOWN_NAME),
+        ("aaaaaaaa", "matches 2 deployments of site", Reason.UNKNOWN_NAME),
         (
             B.id,
-            "bbbbbbbb of site, created 2026-11-24 11:30:00 UTC, cannot serve: its last stage is deploy failure",
+            "bbbbbbbb of site, created 2026-11-24 11:30:00 UTC cannot be deployed: its last stage is deploy failure",
             Reason.NOT_DEPLOYABLE,
         ),
     ],

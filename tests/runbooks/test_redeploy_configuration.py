@@ -239,7 +239,7 @@ def test_a_commit_with_files_in_lfs_is_refused_in_the_plan(site: Site) -> None:
 
 
 def test_a_text_about_lfs_is_no_pointer_and_a_pointer_in_the_output_is_refused(site: Site) -> None:
-    commit = site.repository.commit("manual", lfs_md=POINTER + "what a pointer looks like\n" * 100)
+    commit = site.repository.commit("manual", lfs_md=POINTER + "what a pointer matches\n" * 100)
     assert planned(site, "--commit", commit)
 
     commit = site.repository.commit(

@@ -171,7 +171,7 @@ def test_somebody_elses_that_comes_between_two_reads_is_theirs(site: Site, first
     outcome = site.press()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
-    assert "of commit cccccccccccc" in outcome.result["message"]
+    assert "from commit cccccccccccc" in outcome.result["message"]
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
@@ -191,7 +191,7 @@ def test_a_deployment_of_somebody_else_right_after_ours_is_named(site: Site) -> 
     outcome = site.press()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
-    assert "of commit cccccccccccc" in outcome.result["message"]
+    assert "from commit cccccccccccc" in outcome.result["message"]
 
 
 def while_it_builds(site: Site, meanwhile: Callable[[], object]) -> Outcome:
@@ -285,7 +285,7 @@ def test_a_commit_that_is_live_is_nothing_to_do(site: Site) -> None:
     outcome = site.press("--commit", site.bad)
 
     assert outcome.result["plan"]["changes"] == [], outcome.err
-    assert "is live already" in outcome.result["plan"]["summary"]
+    assert "is already live" in outcome.result["plan"]["summary"]
     assert f"--commit {site.good}" in outcome.result["plan"]["next_step"]
     site.assert_nothing_sent()
 
@@ -593,7 +593,7 @@ def test_the_job_that_fetches_verifies_what_is_live_where_nothing_is_to_be_done(
     outcome = fetch(site, tmp_path / "outputs", "--commit", site.bad)
 
     assert outcome.code == 6
-    assert f"STILL UNHEALTHY: {site.live[:8]} is live already" in outcome.out
+    assert f"STILL UNHEALTHY: {site.live[:8]} is already live" in outcome.out
     assert "; nothing was changed, and it is unhealthy" in outcome.out
     assert "nothing was fetched" in outcome.out
     site.assert_nothing_sent()

@@ -128,7 +128,7 @@ def test_a_new_version_of_the_same_code_empties_the_memory_and_keeps_the_storage
     (made,) = ours(world)
     assert made.code_update_strategy == {"mode": "immediate"}
     assert made.annotations["workers/message"].endswith(f"blames=- reset={CLASS}; AI requests time out")
-    assert f"{NAME} began anew" in texts(outcome, "read_back")[-1]
+    assert f"{NAME} restarted" in texts(outcome, "read_back")[-1]
 
 
 def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_to_be_undone(stuck: Stuck) -> None:
@@ -138,13 +138,13 @@ def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_t
 
     plan = stuck.reset("--dry-run").result["plan"]
 
-    assert plan["sections"]["Durable Objects that restart, every object of"] == [
+    assert plan["sections"]["Every object of these classes restarts"] == [
         f"{CLASS}, bound as AI_MUTEX",
         "SessionDO",
     ]
-    assert plan["sections"]["Not restarted"] == ["ROOM: of Worker chat, whose deployments restart it"]
-    assert any("storage, in SQLite" in line for line in plan["sections"]["Stays"])
-    assert any("alarms" in line for line in plan["sections"]["Stays"])
+    assert plan["sections"]["Not restarted"] == ["ROOM: belongs to Worker chat, whose deployments restart it"]
+    assert any("storage (SQLite or key-value)" in line for line in plan["sections"]["Kept"])
+    assert any("alarms" in line for line in plan["sections"]["Kept"])
     assert any("WebSockets are closed, and requests under way" in line for line in plan["follows"])
     assert any("nothing to undo" in line for line in plan["follows"])
     assert plan["changes"][-1]["undo"].startswith(
@@ -163,7 +163,7 @@ def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
 
     plan = stuck.reset("--dry-run").result["plan"]
 
-    assert plan["sections"]["Durable Objects that restart, every object of"] == [f"{CLASS}, bound as AI_MUTEX"]
+    assert plan["sections"]["Every object of these classes restarts"] == [f"{CLASS}, bound as AI_MUTEX"]
 
 
 @pytest.mark.slow
@@ -224,10 +224,10 @@ def test_in_a_split_somebody_chooses_first(stuck: Stuck) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "static assets": ({"assets": True}, "not_rebuildable", "its static assets cannot be read"),
+    "static assets": ({"assets": True}, "not_rebuildable", "its static assets cannot be downloaded"),
     "containers": ({"more": {"containers": ({"class_name": "Box"},)}}, "not_rebuildable", "its containers cannot be"),
     "exports": ({"more": {"exports": {"R": {"type": "durable-object"}}}}, "not_rebuildable", "its exports cannot be"),
-    "no Durable Object": ({"bindings": (), "durable_objects": ()}, "no_target", "has no Durable Object of its own"),
+    "no Durable Object": ({"bindings": (), "durable_objects": ()}, "no_target", "exports no Durable Object class"),
 }
 
 
@@ -242,7 +242,7 @@ def test_what_cannot_be_restarted_is_refused_with_the_way_on(
 
     assert ended(outcome) == (3, "refused", reason)
     assert said in outcome.result["message"]
-    assert ("Deploy the commit that serves once more by CI" in outcome.result["hint"]) is (reason == "not_rebuildable")
+    assert ("Deploy the live commit again through CI" in outcome.result["hint"]) is (reason == "not_rebuildable")
     assert stuck.world.writes() == []
 
 
@@ -325,7 +325,7 @@ def test_one_object_loses_its_memory_and_nothing_is_deployed(stuck: Stuck) -> No
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
     assert (stuck.world.writes(), stuck.world.live) == ([], before)
     plan = outcome.result["plan"]
-    assert [change["before"] for change in plan["changes"]] == ["instance as it was before"]
+    assert [change["before"] for change in plan["changes"]] == ["an unchanged instance"]
     assert plan["next_step"].startswith("ops reset-durable-object --service api")
     assert outcome.result["undo"] == []
 
@@ -362,7 +362,7 @@ def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alon
     outcome = stuck.one()
 
     assert outcome.result["decision"] == decision, outcome.err
-    assert "what it holds before the reset is not known" in outcome.result["plan"]["warnings"][0]
+    assert "its memory before the reset is unknown" in outcome.result["plan"]["warnings"][0]
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
@@ -394,7 +394,7 @@ def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
     outcome = stuck.one()
 
     assert ended(outcome)[1] in {"no_evidence", "still_unhealthy"}
-    assert f"{NAME} still has instance as it was before" in " ".join(texts(outcome, "warning"))
+    assert f"{NAME} still has an unchanged instance" in " ".join(texts(outcome, "warning"))
     assert stuck.memory == LOCKED
 
 
@@ -516,7 +516,7 @@ def test_one_object_inherits_nothing(stuck: Stuck) -> None:
     outcome = stuck.one("--inherit-latest", "AI_KEY")
 
     assert outcome.code == 2
-    assert "inherit_latest is for a whole Worker" in outcome.err + outcome.out
+    assert "`inherit_latest` applies to a whole Worker" in outcome.err + outcome.out
 
 
 @pytest.mark.slow

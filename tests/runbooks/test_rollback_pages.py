@@ -30,7 +30,7 @@ def test_a_second_press_does_nothing_and_names_the_next_older_one(world: World, 
 
     assert outcome.result["decision"] == "nothing_to_do", outcome.err
     assert outcome.result["reason"] == "already_stepped_back"
-    said = f"somebody went back already: {sites.good[:8]} is live, and not the newer {sites.bad[:8]}, created"
+    said = f"already rolled back: {sites.good[:8]} is live, and not the newer {sites.bad[:8]}, created"
     assert outcome.result["message"].startswith(said)
     assert f"--to {oldest[:8]}" in outcome.result["plan"]["next_step"]
     assert len(world.writes()) == 1
@@ -46,7 +46,7 @@ def test_the_undo_that_the_plan_names_puts_the_former_one_back(world: World, sit
     assert world.served == sites.bad
     where = "Actions → rollback-pages → Run workflow: service = frontend; environment = production"
     assert change["undo_button"] == f"{where}; to = {sites.bad[:8]}"
-    assert any("this goes forward" in warning for warning in outcome.result["plan"]["warnings"])
+    assert any("is newer than the live one" in warning for warning in outcome.result["plan"]["warnings"])
 
 
 @pytest.mark.slow
@@ -85,10 +85,7 @@ def test_the_plan_says_what_both_are_and_what_differs(world: World) -> None:
     plan = outcome.result["plan"]
     (change,) = plan["changes"]
     assert (change["target"], change["before"], change["after"]) == (f"Pages {SITE}", bad[:8], good[:8])
-    assert (
-        f"{bad}, created 10 min ago, commit bbbbbbbbbbbb, with changes that are in no commit"
-        in plan["sections"]["Live"][0]
-    )
+    assert f"{bad}, created 10 min ago, commit bbbbbbbbbbbb, with uncommitted changes" in plan["sections"]["Live"][0]
     assert f'{good}, created 2 h ago, commit aaaaaaaaaaaa, branch main, "prices"' in plan["sections"]["Target"][0]
     assert plan["sections"]["What changes"] == [
         "commits aaaaaaaaaaaa..bbbbbbbbbbbb",
@@ -98,7 +95,7 @@ def test_the_plan_says_what_both_are_and_what_differs(world: World) -> None:
         "environment variable -B",
     ]
     assert any("D1, KV" in line for line in plan["not_undone"])
-    assert "the next push to main deploys over this: revert it first (commit bbbbbbbbbbbb)" in plan["follows"][0]
+    assert "the next push to main replaces this deployment: revert it first (commit bbbbbbbbbbbb)" in plan["follows"][0]
     assert "Branch control" in plan["follows"][0]
     assert "s3cr" not in outcome.out + outcome.err
 
@@ -117,14 +114,14 @@ def test_a_latest_build_that_failed_is_said_with_its_next_step(world: World, sit
     plan = planned(world).result["plan"]
 
     assert plan["summary"].startswith(
-        f"the latest build failed, the site is still on {sites.bad[:8]}, nothing to roll back"
+        f"the latest build failed, so {sites.bad[:8]} is still live and there is nothing to roll back"
     )
     assert f"--to {sites.good[:8]}" in plan["next_step"]
 
 
 @pytest.mark.parametrize(
     ("ago", "said"),
-    [(timedelta(minutes=20), "if that start is right, this is not the cause"), (timedelta(0), None)],
+    [(timedelta(minutes=20), "if that start time is right, this is not the cause"), (timedelta(0), None)],
     ids=["before it", "now"],
 )
 def test_the_stated_start_of_the_incident_warns_and_never_chooses(
@@ -178,7 +175,7 @@ def test_with_nothing_to_go_back_to_the_way_on_is_to_build_an_earlier_commit(wor
     outcome = world.rollback_pages("--incident", "42")
 
     assert ended(outcome) == (3, "refused", "no_target")
-    assert "Build the commit before the live one" in outcome.result["hint"]
+    assert "Build and deploy the commit before the live one" in outcome.result["hint"]
     where = "--service frontend --environment production --incident 42"
     assert outcome.result["press"].startswith(f"ops redeploy-pages {where}")
     assert outcome.result["press_button"].startswith("Actions → redeploy-pages → Run workflow: service = frontend")
@@ -192,7 +189,7 @@ def test_with_nothing_to_go_back_to_and_no_build_a_person_chooses(world: World) 
 
     outcome = world.rollback_pages()
 
-    assert "needs a `build` in ops.yml" in outcome.result["hint"]
+    assert "add `build` to" in outcome.result["hint"]
     assert "--to DEPLOYMENT" in outcome.result["press"]
 
 
@@ -202,7 +199,7 @@ def test_a_project_that_was_never_deployed_has_no_target(world: World) -> None:
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (3, "refused", "no_target")
-    assert "was never deployed to production" in outcome.result["message"]
+    assert "has no production deployment" in outcome.result["message"]
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_an_ordinary_site_is_rolled_back_whatever_its_zone_adds(bakery: World, o
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
     assert live(bakery) == good
-    assert "the site looks like the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
+    assert "the site matches the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
     assert outcome.result["plan"]["sections"]["Compared"] == ["/: equal content"]
     again = press(bakery)
     assert again.result["reason"] == "already_stepped_back"
@@ -147,7 +147,7 @@ def test_hashed_assets_tell_what_serves_where_each_answer_differs(bakery: World)
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
     assert live(bakery) == good
-    assert "names the hashed assets of the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
+    assert "uses the hashed assets of the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
     assert outcome.result["plan"]["sections"]["Compared"] == ["/: other content, the same hashed assets"]
     assert bad[:8] == outcome.result["plan"]["changes"][0]["before"]
 
@@ -216,7 +216,7 @@ def test_a_target_that_a_person_names_is_deployed_with_a_warning(
     assert live(bakery) == good
     if follows:
         assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
-        assert any("it is Cloudflare's word" in text for text in texts(outcome, "warning"))
+        assert any("Cloudflare names it as canonical" in text for text in texts(outcome, "warning"))
     else:
         assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
 
@@ -230,9 +230,7 @@ def test_a_site_that_fails_by_itself_is_rolled_back_to_the_target_that_a_person_
     outcome = press(bakery, "--to", good)
 
     assert ended(refused) == (3, "refused", "live_unknown")
-    assert (
-        f"https://{HOST} fails with status 500, and the deployment's own address differs" in refused.result["message"]
-    )
+    assert f"https://{HOST} returns HTTP 500, but the deployment's own URL does not" in refused.result["message"]
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert live(bakery) == good
 
@@ -271,7 +269,7 @@ def test_a_wrong_url_is_named_as_the_cause(bakery: World) -> None:
 
     assert ended(outcome) == (3, "refused", "live_unknown")
     project = bakery.sandbox.pages.projects[PROJECT]
-    said = f"`url` in ops.yml names other.example, and the project serves {project.subdomain}, {HOST}"
+    said = f"`url` in ops.yml has the host other.example, but the project serves {project.subdomain}, {HOST}"
     assert said in outcome.result["message"]
 
 

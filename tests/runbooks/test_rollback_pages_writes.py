@@ -182,7 +182,7 @@ def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
-    assert f"{sites.good[:8]} is canonical, and the site still looks like {sites.bad[:8]}" in outcome.result["message"]
+    assert f"{sites.good[:8]} is canonical, but the site still matches {sites.bad[:8]}" in outcome.result["message"]
     assert outcome.result["wrote"]
 
 
@@ -211,13 +211,13 @@ def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(wo
     outcome = world.rollback_pages()
 
     plan = outcome.result["plan"]
-    assert any(f"no compared path tells {good[:8]} from {bad[:8]}" in warning for warning in plan["warnings"])
-    assert any(f"{good[:8]} would look the same" in warning for warning in plan["warnings"])
+    assert any(f"no compared path distinguishes {good[:8]} from {bad[:8]}" in warning for warning in plan["warnings"])
+    assert any(f"{good[:8]} have equal content" in warning for warning in plan["warnings"])
     assert world.served == good
     assert len(world.writes()) == 1
     if follows:
         assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
-        assert any("it is Cloudflare's word" in text for text in texts(outcome, "warning"))
+        assert any("Cloudflare names it as canonical" in text for text in texts(outcome, "warning"))
     else:
         assert ended(outcome) == (8, "no_evidence", "no_evidence")
         assert "they look the same" in outcome.result["message"]
@@ -335,8 +335,8 @@ def test_a_site_that_looks_like_no_deployment_is_refused(world: World, sites: Re
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (3, "refused", "live_unknown")
-    assert "no deployment looks like it" in outcome.result["message"]
-    assert "a path in `compare`" in outcome.result["hint"]
+    assert "no deployment matches it" in outcome.result["message"]
+    assert "to `compare` of" in outcome.result["hint"]
 
 
 @pytest.mark.slow
@@ -403,7 +403,7 @@ def test_a_deployment_that_comes_between_two_reads_is_named_and_left_alone(
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
-    assert "of commit cccccccccccc" in outcome.result["message"]
+    assert "from commit cccccccccccc" in outcome.result["message"]
     assert len(world.writes()) == 1
 
 
@@ -415,7 +415,7 @@ def test_a_rollback_by_somebody_else_right_after_the_write_is_named(world: World
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
-    assert f"the site looks like {oldest[:8]}" in outcome.result["message"]
+    assert f"the site matches {oldest[:8]}" in outcome.result["message"]
     assert len(world.writes()) == 1
 
 
@@ -481,7 +481,7 @@ def test_what_was_deployed_after_the_request_is_not_what_was_seen_failing(world:
     outcome = world.rollback_pages("--requested-at", asked)
 
     assert ended(outcome) == (3, "refused", "world_moved")
-    assert "was deployed after this was asked for" in outcome.result["message"]
+    assert "a deployment is newer than this request" in outcome.result["message"]
 
 
 # Ended from outside

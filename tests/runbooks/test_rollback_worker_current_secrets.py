@@ -78,8 +78,8 @@ def follow(world: World, stopped: Outcome) -> Outcome:
 @pytest.mark.parametrize(
     "restores",
     [
-        pytest.param(False, id="former values stay away", marks=pytest.mark.slow),
-        pytest.param(True, id="former values come back"),
+        pytest.param(False, id="previous values stay away", marks=pytest.mark.slow),
+        pytest.param(True, id="previous values come back"),
     ],
 )
 def test_a_stop_for_changed_secrets_names_the_way_that_keeps_them(
@@ -102,14 +102,14 @@ def test_a_stop_for_changed_secrets_names_the_way_that_keeps_them(
 def test_the_plan_names_each_secret_and_two_changes_with_one_undo(world: World, rotated: Releases) -> None:
     plan = world.rollback("--current-secrets", "--dry-run").result["plan"]
 
-    rebuilt = f"{rotated.good[:8]} rebuilt with the current secrets"
+    rebuilt = f"{rotated.good[:8]} uploaded again with the current secrets"
     assert plan["summary"] == f"Worker {WORKER}: {rotated.bad[:8]} → {rebuilt}"
     assert plan["sections"][f"Secrets of {WORKER}"] == [
-        f"{name}: the value of the latest upload, {rotated.bad[:8]}, which serves" for name in NEW
+        f"{name}: value of the latest upload, {rotated.bad[:8]}, which is live" for name in NEW
     ]
     assert [change["after"] for change in plan["changes"]] == [f"{rebuilt}, not deployed", rebuilt]
     assert plan["changes"][0]["undo"] == ""
-    assert not any("secrets changed since the target" in warning for warning in plan["warnings"])
+    assert not any("Cloudflare reports changed secrets" in warning for warning in plan["warnings"])
     assert writes(world) == []
 
 
@@ -163,7 +163,7 @@ def test_all_that_makes_a_version_is_copied(world: World) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "static assets": ({"assets": True}, "its static assets cannot be read"),
+    "static assets": ({"assets": True}, "its static assets cannot be downloaded"),
     "containers": ({"more": {"containers": ({"class_name": "Box"},)}}, "its containers cannot be uploaded"),
     "exports": ({"more": {"exports": {"Room": {"type": "durable-object"}}}}, "its exports cannot be uploaded"),
     "the service-worker format": ({"more": {"main_module": ""}}, "it is in the service-worker format"),
@@ -195,7 +195,7 @@ def test_what_cannot_be_uploaded_anew_is_refused_with_the_way_on(
 
     assert ended(outcome) == (3, "refused", "not_rebuildable")
     assert said in outcome.result["message"]
-    assert "Deploy the reverted commit by CI" in outcome.result["hint"]
+    assert "Deploy the reverted commit through CI" in outcome.result["hint"]
     assert world.writes() == []
     assert world.live == {bad: 100}
 
@@ -263,7 +263,7 @@ def test_a_canary_that_serves_beside_makes_the_latest_upload_one_that_is_asked_f
     ("options", "said"),
     [
         (["--current-secrets", "--to", "{good}@90,{bad}@10"], "names a split"),
-        (["--current-secrets", "--accept-changed-secrets", "AI_KEY"], "takes the former values"),
+        (["--current-secrets", "--accept-changed-secrets", "AI_KEY"], "takes the previous values"),
         (["--inherit-latest", "AI_KEY"], "for --current-secrets alone"),
     ],
 )
@@ -300,10 +300,10 @@ def test_a_worker_with_static_assets_is_refused_with_the_commands_of_a_way_aroun
     outcome = world.rollback("--current-secrets", "--to", good)
 
     assert ended(outcome) == (3, "refused", "not_rebuildable")
-    assert "its static assets cannot be read" in outcome.result["message"]
+    assert "its static assets cannot be downloaded" in outcome.result["message"]
     hint = outcome.result["hint"]
     commit = "COMMIT" if " " in tag else tag
-    assert f"`git checkout {commit}`, build it as CI does, then `npx wrangler deploy --name {WORKER}`" in hint
+    assert f"`git checkout {commit}`, build as CI does, then `npx wrangler deploy --name {WORKER}`" in hint
     assert (f"`npx wrangler versions view {good} --name {WORKER}`" in hint) is (commit == "COMMIT")
     assert "rm -rf" not in hint
 
@@ -462,7 +462,7 @@ def test_an_upload_that_slips_in_before_ours_gives_other_secrets_and_nothing_is_
     outcome = world.rollback("--current-secrets")
 
     assert ended(outcome) == (4, "failed", "world_moved")
-    assert "inherited from another upload than was planned" in outcome.result["message"]
+    assert "inherited from an unplanned upload" in outcome.result["message"]
     assert "dana@example.com" in outcome.result["message"]
     assert writes(world) == ["versions"]
     assert world.live == {rotated.bad: 100}
@@ -521,10 +521,10 @@ def test_a_former_value_that_was_revoked_cannot_be_accepted(
     outcome = world.rollback(*(f"--accept-changed-secrets={name}" for name in accepted))
 
     assert ended(outcome) == (3, "refused", "secret_revoked")
-    assert "the former values of AI_KEY were revoked" in outcome.result["message"]
+    assert "the previous values of AI_KEY were revoked" in outcome.result["message"]
     assert "--accept-changed-secrets" not in outcome.result["hint"]
     assert outcome.result["press_button"].endswith(f"; to = {revoked.good}; current_secrets = true")
-    assert any("former values were revoked" in warning for warning in outcome.result["plan"]["warnings"])
+    assert any("previous values were revoked" in warning for warning in outcome.result["plan"]["warnings"])
     assert [write.query for write in world.writes()] == [{}]
     assert_rebuilt(world, revoked.good, follow(world, outcome))
 

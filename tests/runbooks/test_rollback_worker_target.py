@@ -137,7 +137,7 @@ def test_whether_there_are_assets_may_stay_unknown_and_the_plan_says_so(
     outcome = press(world, "", ids)
 
     assert world.live == {ids["A2"]: 100}
-    assert any("did not say whether this Worker has static assets" in w for w in outcome.result["plan"]["warnings"])
+    assert any("did not report whether this Worker has static assets" in w for w in outcome.result["plan"]["warnings"])
     assert time.monotonic() - began < 5
 
 
@@ -188,7 +188,7 @@ def test_an_old_deployment_of_another_shape_is_named_and_stops_nothing(
 
     assert outcome.code == 0, outcome.err
     assert world.live == {ids["Z" if to else "B"]: 100}
-    assert any("was ignored: it has" in warning for warning in outcome.result["plan"]["warnings"])
+    assert any("was ignored, because it has" in warning for warning in outcome.result["plan"]["warnings"])
 
 
 def test_static_assets_secret_edits_join_their_release_over_one_that_was_never_deployed(world: World) -> None:
@@ -339,7 +339,7 @@ def test_a_version_that_no_longer_exists_is_passed_over(world: World) -> None:
     outcome = world.rollback()
 
     assert world.live == {ids["A"]: 100}
-    assert outcome.result["plan"]["sections"]["Passed over"] == [
+    assert outcome.result["plan"]["sections"]["Rejected versions"] == [
         f"{ids['B'][:8]}: Cloudflare no longer lists it as deployable"
     ]
 
@@ -349,9 +349,9 @@ def test_each_version_passed_over_has_its_reason_in_the_plan(world: World) -> No
 
     outcome = world.rollback("--dry-run")
 
-    assert outcome.result["plan"]["sections"]["Passed over"] == [
-        f"{ids['E'][:8]}: it is the same release as the live one",
-        f"{ids['D'][:8]}: its release served 5 min, less than 10 min",
+    assert outcome.result["plan"]["sections"]["Rejected versions"] == [
+        f"{ids['E'][:8]}: it is the live release",
+        f"{ids['D'][:8]}: its release served only 5 min, less than 10 min",
         f"{ids['C!'][:8]}: Cloudflare no longer lists it as deployable",
     ]
 
@@ -362,7 +362,7 @@ def test_a_blamed_version_that_is_named_by_hand_is_a_warning_with_who_and_when(w
 
     outcome = world.rollback("--to", ids["B"])
 
-    warning = f"{ids['B'][:8]} was taken out of service: {ids['A'][:8]}, deployed {when:%Y-%m-%d %H:%M}"
+    warning = f"{ids['B'][:8]} was rolled back: {ids['A'][:8]}, deployed {when:%Y-%m-%d %H:%M}"
     assert world.live == {ids["B"]: 100}
     assert any(w.startswith(warning) and "ann@example.com (wrangler)" in w for w in outcome.result["plan"]["warnings"])
 
@@ -384,7 +384,7 @@ def test_where_only_a_secret_edit_is_new_the_plan_and_the_stop_name_both_ways(wo
 
     planned, stopped = world.rollback("--dry-run"), world.rollback()
 
-    both = f"set the secret right (`wrangler secret put NAME`), or go back to that version (--to {ids['B']})"
+    both = f"Correct the secret (`wrangler secret put NAME`), or roll back to that version (`--to {ids['B']}`)"
     assert any(both in warning for warning in planned.result["plan"]["warnings"])
     assert (stopped.code, stopped.result["reason"]) == (3, "secrets_changed")
     assert both in stopped.result["hint"]
@@ -398,7 +398,7 @@ def test_a_version_that_is_passed_over_without_proof_is_a_warning_with_both_ways
 
     assert world.live == {ids["A"]: 100}
     (warning,) = (w for w in outcome.result["plan"]["warnings"] if "without proof" in w)
-    assert warning.startswith(f"{ids['B'][:8]} was passed over without proof: it served for only 40 min, and")
+    assert warning.startswith(f"{ids['B'][:8]} was rejected without proof: it served for only 40 min, and")
     assert f"{ids['C'][:8]} replaced it for only 5 min" in warning
     assert f"`--to {ids['B']}`" in warning
     assert f"`--to {ids['A']}`" in warning
@@ -430,7 +430,7 @@ def test_a_canary_that_may_be_the_fix_is_a_warning(world: World) -> None:
     outcome = world.rollback("--dry-run")
 
     warnings = outcome.result["plan"]["warnings"]
-    assert any(f"If {ids['B'][:8]} is the fix that is being rolled out, do not roll back" in w for w in warnings)
+    assert any(f"If {ids['B'][:8]} is the fix in a gradual rollout, do not roll back" in w for w in warnings)
     assert not any(f"--to {ids['B']}" in w for w in warnings)
 
 
@@ -481,7 +481,7 @@ def test_a_press_without_effect_that_ends_unhealthy_says_how_to_go_on(world: Wor
     outcome = press(world, "", ids)
 
     assert (outcome.code, outcome.result["reason"]) != (0, "already_stepped_back")
-    assert "somebody stepped back already" in outcome.result["message"]
+    assert "already rolled back" in outcome.result["message"]
     plan = outcome.result["plan"]
     assert f"--to {ids.get(best, 'VERSION')[:8]}" in plan["next_step"]
     assert plan["next_step_button"].endswith(f"; to = {ids.get(best, 'VERSION')[:8]}")
@@ -551,7 +551,7 @@ def test_a_migration_that_one_side_does_not_name_is_a_warning(world: World) -> N
 @pytest.mark.parametrize(
     ("began", "warning"),
     [
-        ("30m", "after the stated start: if that start is right, this is not the cause; {A}, deployed"),
+        ("30m", "after the stated start: if that start time is right, this is not the cause; {A}, deployed"),
         ("30m", "the target was live at the stated start"),
         ("4d", None),
     ],

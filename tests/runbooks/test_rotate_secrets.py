@@ -68,7 +68,7 @@ def test_a_leaked_key_is_replaced_and_the_new_one_proved_in_use(leak: Leak) -> N
     assert [write.method for write in leak.world.writes()] == ["PATCH"]
     plan = outcome.result["plan"]
     assert plan["tasks"][0].startswith(f"gh secret set {KEY} --env production --repo {REPOSITORY} (")
-    assert plan["tasks"][2] == f"revoke the former {KEY} at https://console.groq.com/keys"
+    assert plan["tasks"][2] == f"revoke the previous {KEY} at https://console.groq.com/keys"
     assert f"--confirm-revoked {KEY}" in plan["tasks"][-1]
     assert plan["changes"][0]["undo"].endswith(f"--restore {KEY} --config {leak.world.config}")
     assert FRESH not in outcome.out + outcome.err
@@ -94,7 +94,7 @@ def test_a_key_that_still_worked_before_is_said_to_have(leak: Leak) -> None:
     outcome = leak.one()
 
     assert ended(outcome)[:2] == (0, "healthy_as_before")
-    assert "the former values are not proved dead yet" in outcome.result["message"]
+    assert "the previous values are not proved dead yet" in outcome.result["message"]
 
 
 # What is refused before anything is written
@@ -113,10 +113,10 @@ def assert_refused(leak: Leak, outcome: Outcome, reason: str, *said: str) -> Non
     [
         (None, "is missing or empty"),
         ("", "is missing or empty"),
-        (f"{FRESH}\n", "has whitespace before or after it"),
-        (f" {FRESH}", "has whitespace before or after it"),
-        ("sixteen\u201ccharacters", "has a character that no key of a provider has"),
-        ("short-one", "has 9 characters, and ops.yml wants at least 16"),
+        (f"{FRESH}\n", "starts or ends with whitespace"),
+        (f" {FRESH}", "starts or ends with whitespace"),
+        ("sixteen\u201ccharacters", "contains a character that is not allowed in a provider key"),
+        ("short-one", "has 9 characters, but ops.yml requires at least 16"),
         (LEAKED, f"equals OLD_{KEY}"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_new_value_that_cannot_be_one_is_refused(leak: Leak, value: str | None
 def test_everything_wrong_with_the_values_is_said_at_once(leak: Leak) -> None:
     outcome = leak.rotate(**{f"NEW_{OTHER}": FRESH})
 
-    for text in ("NEW_IFLOW_API_KEY is missing", f"NEW_{OTHER} equals NEW_{KEY}", "GH_SECRETS_TOKEN is missing"):
+    for text in ("NEW_IFLOW_API_KEY is missing", f"NEW_{OTHER} equals NEW_{KEY}", "GH_SECRETS_TOKEN is not set"):
         assert_refused(leak, outcome, "values_unusable", text)
     assert "PASSWORD_PEPPER" not in outcome.result["message"]
 
@@ -142,7 +142,7 @@ def test_everything_wrong_with_the_values_is_said_at_once(leak: Leak) -> None:
         (["--only", "PASSWORD_PEPPER"], 3, "never_rotated", "no stored password could be checked any more"),
         (["--only", "GROQ_API_KEYS"], 2, "unknown_name", f'did you mean "{KEY}"?'),
         (["--only", KEY, "--restore", KEY], 2, "config_invalid", "only and restore are given"),
-        (["--only", KEY, "--confirm-revoked", KEY], 2, "config_invalid", "each is a run of its own"),
+        (["--only", KEY, "--confirm-revoked", KEY], 2, "config_invalid", "cannot be combined"),
         (["--confirm-revoked", KEY, "--inherit-latest", "X"], 2, "config_invalid", "confirm_revoked sets none"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_secret_of_another_service_is_refused_with_its_consumers(leak: Leak) -
     outcome = leak.world.ops("rotate-secrets", "--service", "jobs", *where, "--only", KEY, **HELD)
 
     assert ended(outcome) == (2, "refused", "unknown_name")
-    assert f"{KEY} is no secret of jobs: its consumers are api" in outcome.result["message"]
+    assert f"{KEY} is not a secret of jobs; its consumers are api" in outcome.result["message"]
 
 
 def broken(**changes: Any) -> Callable[[Leak], None]:
@@ -182,11 +182,11 @@ def iflow(leak: Leak) -> None:
         (
             lambda leak: leak.world.sandbox.providers["groq"].revoke(FRESH),
             "key_refused",
-            f"refuses NEW_{KEY} (status 401)",
+            f"rejects NEW_{KEY} (status 401)",
         ),
-        (broken(down=True), "no_evidence", f"gave no clear answer to NEW_{KEY} (status 503)"),
+        (broken(down=True), "no_evidence", f"gave no clear answer for NEW_{KEY} (status 503)"),
         (broken(delay=0.5), "no_evidence", "(none within 0.1 s)"),
-        (iflow, "no_evidence", "takes a random key too, so its answer proves nothing"),
+        (iflow, "no_evidence", "accepts a random key too, so its answer proves nothing"),
     ],
     ids=["refused", "down", "slow", "open"],
 )
@@ -361,7 +361,7 @@ def test_what_serves_is_rebuilt_with_the_new_value_by_two_writes(
     assert sent(leak) == ["versions", "deployments"]
     plan = outcome.result["plan"]
     assert any(why in warning for warning in plan["warnings"])
-    assert plan["sections"][f"Secrets of {WORKER}"][0] == f"{KEY}: a new value"
+    assert plan["sections"][f"Secrets of {WORKER}"][0] == f"{KEY}: new value"
     assert [bool(change["undo"]) for change in plan["changes"]] == [False, True]
     made = leak.world.sandbox.deployments(WORKER)[0]
     assert made.annotations["workers/message"].endswith(f"blames=- rotated={KEY}")
@@ -400,7 +400,9 @@ def test_at_half_and_half_somebody_chooses_first(leak: Leak) -> None:
 
     outcome = leak.one(*INHERIT)
 
-    assert_refused(leak, outcome, "latest_not_deployed", "go to one version alone", "Choose which of them shall serve")
+    assert_refused(
+        leak, outcome, "latest_not_deployed", "need a single version", "Roll the Worker back to one of these versions"
+    )
     assert "rollback-worker --service api" in outcome.result["press"]
     assert leak.world.live == before
 
@@ -411,7 +413,7 @@ def test_what_cannot_be_rebuilt_either_is_refused_with_the_way_on(leak: Leak) ->
     outcome = leak.one()
 
     way = f"`npx wrangler deploy --name {WORKER}`", f"`npx wrangler secret put {KEY} --name {WORKER}`"
-    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit by CI", *way)
+    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit through CI", *way)
 
 
 @pytest.mark.sampled(2)
@@ -595,7 +597,7 @@ def test_without_a_proof_nothing_is_called_recovered(leak: Leak) -> None:
     outcome = leak.one()
 
     assert ended(outcome) == (8, "no_evidence", "no_evidence")
-    assert f"ops.yml has no proofs of {KEY} in api" in outcome.result["message"]
+    assert f"ops.yml has no `proofs` for {KEY} in api" in outcome.result["message"]
     assert leak.values()[KEY] == FRESH
 
 
@@ -627,7 +629,7 @@ def test_a_new_value_that_does_not_help_is_taken_back_by_the_printed_command(lea
 def test_a_former_value_that_is_dead_is_not_set_again(leak: Leak) -> None:
     outcome = leak.rotate("--restore", KEY)
 
-    assert_refused(leak, outcome, "key_refused", f"refuses OLD_{KEY}")
+    assert_refused(leak, outcome, "key_refused", f"rejects OLD_{KEY}")
 
 
 def test_without_the_former_value_the_undo_is_a_forced_deployment_and_the_plan_says_so(leak: Leak) -> None:
@@ -639,7 +641,7 @@ def test_without_the_former_value_the_undo_is_a_forced_deployment_and_the_plan_s
     assert (
         f"rollback-worker --service api --environment production --to {live[:8]} --accept-changed-secrets {KEY}" in undo
     )
-    assert any("believe it only after the probes" in text for text in outcome.result["plan"]["warnings"])
+    assert any("trust it only after the probes" in text for text in outcome.result["plan"]["warnings"])
 
 
 # What is generated
@@ -725,7 +727,7 @@ def test_a_copy_that_cannot_be_read_in_the_plan_is_written_or_the_run_has_failed
 
     outcome = copied.one(**environ)
 
-    assert any(f"GitHub's copy of {KEY} cannot be read now" in text for text in outcome.result["plan"]["warnings"])
+    assert any(f"GitHub's copy of {KEY} cannot be read" in text for text in outcome.result["plan"]["warnings"])
     if times is None:
         assert_copy_is_left(copied, outcome)
     else:
@@ -746,7 +748,7 @@ def test_without_a_token_for_github_the_last_sentence_names_the_copy(leak: Leak)
     outcome = leak.one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert f"GitHub's copy of {KEY} still holds the former value" in outcome.result["message"]
+    assert f"GitHub's copy of {KEY} still has the previous value" in outcome.result["message"]
 
 
 @pytest.mark.sampled(2)
@@ -785,7 +787,7 @@ def test_what_is_left_for_people_stands_on_the_incident_once_something_was_chang
     assert (planned.code, outcome.code) == (0, 0), outcome.err
     (comment,) = [comment.body for comment in hub.issue(number).comments]
     assert f"**Now, by people**\n\n- `gh secret set {KEY} --env production --repo {REPOSITORY} (" in comment
-    assert f"revoke the former {KEY} at https://console.groq.com/keys" in comment
+    assert f"revoke the previous {KEY} at https://console.groq.com/keys" in comment
 
 
 # The end of a rotation
@@ -804,7 +806,7 @@ def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -
     outcome = rotated.rotate("--confirm-revoked", KEY, "--incident", "42")
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
-    assert f"proved dead: {KEY}" in outcome.result["message"]
+    assert f"proved revoked: {KEY}" in outcome.result["message"]
     assert rotated.world.live == live
     assert [write.method for write in rotated.world.writes()] == ["POST"]
     message = rotated.world.sandbox.deployments(WORKER)[0].annotations["workers/message"]
@@ -818,8 +820,8 @@ def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -
     [
         (lambda leak: leak.world.sandbox.providers["groq"].add_key(LEAKED), {}, "key_still_accepted", "is not revoked"),
         (broken(down=True), {}, "no_evidence", "no clear answer"),
-        (lambda leak: leak.world.sandbox.providers["groq"].revoke(FRESH), {}, "no_evidence", f"refuses NEW_{KEY} too"),
-        (iflow, {}, "no_evidence", "takes a random key too"),
+        (lambda leak: leak.world.sandbox.providers["groq"].revoke(FRESH), {}, "no_evidence", f"rejects NEW_{KEY} too"),
+        (iflow, {}, "no_evidence", "accepts a random key too"),
         (lambda _: None, {f"OLD_{KEY}": None}, "values_unusable", f"OLD_{KEY} is missing or empty"),
         (lambda _: None, {f"OLD_{KEY}": FRESH}, "values_unusable", f"equals OLD_{KEY}"),
     ],

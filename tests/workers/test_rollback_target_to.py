@@ -47,15 +47,15 @@ def test_a_version_or_a_split_is_read(text: str, split: Split) -> None:
         (f"{A}@50,{A[:8]}@50", "both shares name the same version"),
         (f"{A}@50,{B}@30,{C1}@20", "a deployment has at most two versions"),
         (",,", "a deployment has at most two versions"),
-        (f"{A},{B}", '"" is no percentage'),
-        (f"{A}@,{B}@", '"" is no percentage'),
-        (f"{A}@150,{B}@-50", '"-50" is no percentage'),
-        (f"{A}@+90,{B}@10", '"+90" is no percentage'),
-        (f"{A}@1e2", '"1e2" is no percentage'),
-        (f"{A}@nan", '"nan" is no percentage'),
-        (f"{A}@٩٠,{B}@10", '"٩٠" is no percentage'),
-        (f"{A}@90@10", '"90@10" is no percentage'),
-        (f"{A}@90%%,{B}@10", '"90%%" is no percentage'),
+        (f"{A},{B}", '"" is not a percentage'),
+        (f"{A}@,{B}@", '"" is not a percentage'),
+        (f"{A}@150,{B}@-50", '"-50" is not a percentage'),
+        (f"{A}@+90,{B}@10", '"+90" is not a percentage'),
+        (f"{A}@1e2", '"1e2" is not a percentage'),
+        (f"{A}@nan", '"nan" is not a percentage'),
+        (f"{A}@٩٠,{B}@10", '"٩٠" is not a percentage'),
+        (f"{A}@90@10", '"90@10" is not a percentage'),
+        (f"{A}@90%%,{B}@10", '"90%%" is not a percentage'),
     ],
 )
 def test_a_form_that_cannot_be_read_is_a_usage_error(text: str, why: str) -> None:
@@ -87,10 +87,10 @@ def test_an_unknown_version_is_refused_with_the_nearest(text: str, says: str) ->
 
 
 def test_a_beginning_of_two_versions_is_refused_and_both_are_named() -> None:
-    with pytest.raises(Refused, match="begins 2 versions") as raised:
+    with pytest.raises(Refused, match="matches 2 versions") as raised:
         parse_target("cccccccc", KNOWN)
 
-    assert raised.value.hint == f"Name one: {C1}, {C2}."
+    assert raised.value.hint == f"Pass one of: {C1}, {C2}."
 
 
 def test_where_nothing_is_deployable_that_is_said() -> None:
