@@ -257,7 +257,7 @@ def _observe_without_ours(
     if under_way := [d for d in fresh if d.status in UNFINISHED_STATUSES]:
         return ObservedState(
             ChangeState.PLANNED,
-            f"{short_deployment_id(under_way[0])} of ours (ours) is being deployed",
+            f"{short_deployment_id(under_way[0])} (ours) is being deployed",
             is_uncertain=True,
         )
     live = short_deployment_id(details.live) if details.live else "what was live"
