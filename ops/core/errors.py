@@ -221,7 +221,7 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     """Cloudflare's rate limit lasts longer than an emergency can wait."""
     NOT_APPLIED = "not_applied"
-    """The write did not take effect at two tries."""
+    """The write did not take effect in two attempts."""
     UNCLEAR = "unclear"
     """The answer to the write was lost, and reading did not settle it."""
     SIGNAL = "signal"

@@ -1,4 +1,4 @@
-"""The context of a run: everything that a runbook may use. Ports are made on first use."""
+"""The context of a run: the parameters, values and clients that a runbook may use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ P = TypeVar("P")
 
 
 class CloudflareApi(Protocol):
-    """One account of Cloudflare, product by product. Reads only, until the engine makes a change."""
+    """Clients of one Cloudflare account, by product. Read-only until the engine makes a change."""
 
     @property
     def workers(self) -> "WorkersApi": ...
@@ -57,28 +57,28 @@ class CloudflareApi(Protocol):
     def logged_errors(
         self, worker: str, since: datetime, until: datetime
     ) -> "Callable[[], tuple[LoggedError, ...] | str]":
-        """Begin to read the errors that a Worker logged. The answer waits a moment, or says why they are not known."""
+        """Start to read a Worker's logged errors. The returned function waits briefly; a text says why it failed."""
         ...
 
 
 class WebPort(Protocol):
-    """The application and its AI providers, as anybody on the internet reaches them."""
+    """The application and its AI providers on the internet."""
 
     def fetch_page(self, url: str) -> PageContent:
-        """Read a page of the web: what the address holds."""
+        """Read the content of a URL."""
         ...
 
     def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
-        """Return what the application at that origin shows of its limits and switches; or why that is not known."""
+        """Return the limits and switches that the application at this origin reports, or why they are unknown."""
         ...
 
     def check_provider_key(self, spec: "KeyProvider", key: "Secret | None") -> KeyAnswer:
-        """Return what an AI provider says of a key; without one, of a random key."""
+        """Return an AI provider's verdict on a key, or on a random key if `key` is None."""
         ...
 
     @property
     def durable_objects(self) -> "DurableObjectAdmin":
-        """Durable Objects by the application's own endpoints."""
+        """Endpoints of the application that show and reset Durable Objects."""
         ...
 
 
@@ -102,37 +102,40 @@ class GitHubApi(Protocol):
 
 
 class SecretValues(Protocol):
-    """The values of secrets that people gave for this run, and new random ones. All of them are masked."""
+    """Values of secrets: given by people for this run, or newly generated. All of them are masked."""
 
     def value(self, variable: str) -> "Secret | None":
-        """Return None where the variable is missing or empty."""
+        """Return the value of an environment variable; None if it is missing or empty."""
         ...
 
     def generate(self, length: int, alphabet: str) -> "Secret":
-        """Return random characters of the alphabet, from the machine's own source of randomness."""
+        """Return `length` random characters of the alphabet, from the operating system's secure source."""
         ...
 
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """Who requested the run, when and for which incident."""
+    """Who requested the run, when, and for which incident. All times are UTC."""
 
     actor: str
-    """The name on GitHub, or on this machine."""
+    """Login on GitHub, or user name on this machine."""
     incident: int | None = None
     incident_began: datetime | None = None
-    """The start of the incident as a person stated it: it may warn and never chooses."""
+    """Start of the incident as a person stated it. It may add a warning, and never changes a choice."""
     requested_at: datetime | None = None
-    """When it was requested, unless by this command: what happened since counts."""
+    """Time of the request; None if this command is the request. Later events count as newer than it."""
     ends_by: datetime | None = None
-    """Until when a later job of the same workflow run may end what this run begins; None: there is no such job."""
+    """Latest time at which a later job of the same workflow run may end this run's state; None without such a job."""
     approved_at: datetime | None = None
-    """When a reviewer approved it, if one had to: it may be carried out for a while from then on."""
+    """Time of a reviewer's approval; the request's lifetime starts again then."""
 
 
 @dataclass(frozen=True)
 class Context(Generic[P]):
-    """Everything that a runbook may use. It never sleeps, retries, prints or asks whether this is a dry run."""
+    """Everything that a runbook may use.
+
+    A runbook never sleeps, retries or prints, and never asks whether this is a dry run.
+    """
 
     params: P
     config: "Config"
@@ -145,23 +148,25 @@ class Context(Generic[P]):
     github: GitHubApi
     web: WebPort
     make_site: "Callable[[], SiteBuilder]"
-    """Make `site`."""
+    """Factory of `site`."""
     secret_values: SecretValues
     previous_runs: "Callable[[], Callable[[], PreviousRuns]]"
-    """Begin to read the records of earlier runs on the incident. The answer waits within bounds. At most it makes a
-    run stricter."""
+    """Start to read the records of previous runs on the incident. The returned function waits for a limited time.
+
+    Records may make a run stricter, and never less strict.
+    """
     service_kinds: "Callable[[], Mapping[str, str]]"
-    """Runbook → the key that its services have in ops.yml."""
+    """Name of a runbook → kind of its services: worker, pages or runtime."""
     command_prefix: tuple[str, ...] = ("ops",)
-    """How the command line was reached, and the options that it needs to be reached again."""
+    """The program as the user typed it, and the options that a suggested command must repeat."""
 
     @cached_property
     def site(self) -> "SiteBuilder":
-        """A site's repository, and what can be built and deployed of it."""
+        """Builder for the repository of a site."""
         return self.make_site()
 
     def suggest(self, runbook: str, **params: str | bool | tuple[str, ...]) -> SuggestedCommand:
-        """A command for people to paste, and the same button: in this environment and for this incident."""
+        """Return a command and its button, for this environment and incident."""
         where = {
             "service": params.pop("service", ""),
             "environment": self.environment.name,

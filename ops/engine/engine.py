@@ -1,7 +1,7 @@
 """The order of every run: plan → (dry run ends) → confirm → per change compare, write, read back → verify → decide.
 
-Nothing here knows a product. The engine alone waits, repeats and lets writes through; each step is an event with its
-time, also when it fails. A write whose answer is unclear is settled by reading, never by repeating it blindly.
+No product is known here. Only the engine waits, retries and permits writes. Each step is a timed event, also if it
+fails. Reading the live state settles an unclear write; nothing is sent again before that.
 """
 
 from collections.abc import Callable
@@ -45,35 +45,40 @@ from ops.engine.signals import SignalHandler, unwrap_signal
 from ops.probes.runner import ProbeRunner, ProbeSet
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between reads until an answered write shows; the list of deployments may lag."""
+"""Seconds between reads until an answered write is visible; the list of deployments may lag."""
 SETTLE_PAUSE = 1.0
-"""Seconds before an unclear write is looked for: it may still be on its way."""
+"""Seconds to wait before reading after an unclear write, which may still be in progress."""
 LONGEST_RETRY_AFTER = 30.0
-"""A provider that asks for more time than this has refused, at three in the morning."""
-START_AGAIN_HINT = "Start the same command again once the API answers: it finds out, and does nothing twice."
-ADD_YES_HINT = "Add --yes to make these changes, or --dry-run if the plan is all that you want."
+"""Longest Retry-After in seconds that a run waits for. A longer one ends the run."""
+START_AGAIN_HINT = "Start the same command again when the API answers: it reads the state and repeats nothing."
+ADD_YES_HINT = "Add --yes to make these changes, or --dry-run to see only the plan."
 PROBE_WAIT_WITHOUT_WRITE = 15.0
-"""Real seconds that the probes may take where nothing is to be written."""
+"""Real seconds to wait for the probes if the run writes nothing."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
+    """How to run: dry run, confirmation, display and waits."""
+
     dry_run: bool
-    """Whether to end with the plan: on request, or because nobody could confirm it (`is_implicit_dry_run`)."""
+    """Whether to end with the plan, on request or because of `is_implicit_dry_run`."""
     confirm: Callable[[Plan[Any]], bool]
-    """Asked after the plan was shown. True: a person was waited for, so compare again. Raises Refused on a no."""
+    """Called after the plan is displayed. True: a person took time to confirm, so compare again.
+
+    Raises Refused if the person declines.
+    """
     show_plan: Callable[[Plan[Any]], None]
     probe_wait: float
-    """Real seconds to wait for the probes before a write: a moment; where a person is asked they see the answer."""
+    """Real seconds to wait for the probes before a write; longer if a person confirms and sees their results."""
     is_implicit_dry_run: bool = False
-    """A dry run without `--dry-run`: no `--yes`, and no terminal."""
+    """Whether the dry run has another reason than `--dry-run`: no `--yes`, and no terminal."""
     next_job_message: str = ""
-    """What another job does with a plan that has changes, for people; this run then ends with the plan."""
+    """Message about the job that makes the planned changes; this run then ends with the plan. Empty: no such job."""
 
 
 @dataclass
 class RunState:
-    """What is known so far; complete enough at any moment to say how the run ended."""
+    """State of a run, from which its end can be reported at any moment."""
 
     plan: Plan[Any] | None = None
     before: ProbeObservation = NO_OBSERVATION
@@ -81,34 +86,34 @@ class RunState:
     wrote: bool = False
     progress: Progress = field(default_factory=Progress)
     unproved: str = ""
-    """What reading back could not settle after an answered write."""
+    """Why an answered write is not proved to be live; empty if it is."""
     lagging: "list[SentChange]" = field(default_factory=list)
-    """Changes that the API does not show yet: the probes decide."""
+    """Sent changes that the API does not show yet: the probes decide."""
     press: SuggestedCommand | None = None
-    """What people press next, where the run ends with that."""
+    """Command that people run next, if the run ends with one."""
 
 
 @dataclass
 class SentChange:
-    """One change from its first write on: how it is read, and whether an answer to it was unclear."""
+    """One change from its first write on, with its check and the first unclear answer."""
 
     ctx: Context[Any]
     change: Change
     check: Callable[[], ObservedState]
     progress: Progress
     unclear: str = ""
-    """The first answer that left open whether the change was made."""
+    """Message of the first unclear answer; empty if there was none."""
 
     @property
     def doubt(self) -> str:
-        return f"it is not known whether the change was made: {self.unclear}; then"
+        return f"it is unknown whether the change was made: {self.unclear}; then"
 
     def is_ours(self, world: ObservedState) -> bool:
-        """Whether the change that is live was made by this run."""
+        """Return whether this run made the live change."""
         return bool(self.unclear) if world.made_by_run is None else world.made_by_run
 
     def overtaken(self, world: ObservedState, *, answered: bool) -> ProviderError:
-        """Something else is live: the end of the run, and what became of the change."""
+        """Return the error for another live change, and record what happened to ours."""
         made = (
             answered or (None if self.unclear else False)
             if world.made_by_run is None
@@ -117,7 +122,7 @@ class SentChange:
         if made:
             self.progress.settle_change(self.change, self.progress.replaced)
             if not answered:
-                self.ctx.timeline.record(EventKind.WRITTEN, f"applied, and then replaced: {world.text}")
+                self.ctx.timeline.record(EventKind.WRITTEN, f"applied, then replaced: {world.text}")
         elif made is False:
             self.progress.drop_change(verified=True)
         return replaced_error(world.text, made=bool(made))
@@ -125,21 +130,21 @@ class SentChange:
 
 @dataclass(frozen=True)
 class Engine:
-    """The tools of a run, besides the Context that the runbook sees."""
+    """Executes runbooks. It holds what a runbook must not use: probes, write permission and signals."""
 
     prober: ProbeRunner
     writing: Callable[[], AbstractContextManager[None]]
-    """Lets writes through; entered around the one write of a change."""
+    """Context manager that permits writes; entered around the write of one change."""
     signals: SignalHandler = field(default_factory=SignalHandler)
-    """Watched by whoever starts the run, from before its first step until its result is shown."""
+    """Signal handler that the caller activates for the whole run."""
 
     def execute(self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions) -> RunResult:
-        """Run to a decision. Every OpsError becomes a result; anything else is a bug and passes through."""
+        """Execute the runbook and return its result. An OpsError becomes a result; other exceptions are bugs."""
         run = RunState()
         hint, press = "", None
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
-            self.signals.stop_raising()  # the record of the end is not to be cut short
+            self.signals.stop_raising()  # a signal must not interrupt the record of the end
             code, press = exit_code_for(decision, reason), run.press
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
             hint = ADD_YES_HINT if reason == Reason.IMPLICIT_DRY_RUN else hint
@@ -217,7 +222,7 @@ class Engine:
             self._make(runbook, ctx, run, plan, change, compare=True)
         decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
         if run.unproved:
-            text = f"it is not proved that the change is live: {run.unproved}; the probes are {run.after.verdict.value}"
+            text = f"the change is not proved to be live: {run.unproved}; the probes are {run.after.verdict.value}"
             proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
             return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
@@ -235,7 +240,7 @@ class Engine:
         *,
         compare: bool,
     ) -> None:
-        """Make one change, unless it is found done. `compare` False: the plan's last read was a moment ago."""
+        """Make one change, unless it is already done. `compare` is False right after the plan's last read."""
         progress, check = run.progress, partial(runbook.check, ctx, plan, change)
         if compare:
             world = check()
@@ -260,9 +265,9 @@ class Engine:
             progress.settle_change(change, progress.unconfirmed if sent.unclear else progress.changed)
 
     def _write(self, sent: "SentChange", apply: Callable[[], str]) -> bool:
-        """Send the write; once more only where reading shows that the first one was not applied.
+        """Send the write, and once more only if a read shows that the first one was not applied.
 
-        False where another run or person turns out to have made the same change.
+        Return False if another run or person made the same change.
         """
         record = sent.ctx.timeline.record
         for last in (False, True):
@@ -289,11 +294,9 @@ class Engine:
         raise AssertionError("the last try is settled")
 
     def _settle(self, sent: "SentChange", error: OpsError, *, last: bool) -> ObservedState | None:
-        """After an answer that settles nothing: the World with the change live, or one that is left to the probes.
+        """Return the state that settles an unclear or rejected write, or one that the probes must settle.
 
-        None where it may be sent once more.
-
-        A refusal of a later try says nothing about an earlier try whose answer was unclear.
+        Return None if the write may be sent once more. A rejected second attempt does not settle an unclear first one.
         """
         asked = error.retry_after if isinstance(error, NotApplied) else 0.0
         ends = last or asked > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, UnclearWrite))
@@ -322,10 +325,12 @@ class Engine:
         return None
 
     def _look(self, sent: "SentChange", doubt: str, *, patient: bool) -> ObservedState:
-        """Read after a write, and again while that settles nothing; `patient`: also while our change does not show.
+        """Read after a write until the state is settled; with `patient` also until our change is visible.
 
-        So is an answer that cannot be read, and a history that lacks ours after an unclear answer: it may lag.
-        Raises UnknownOutcome.
+        It reads again after a malformed answer, and while the history lacks our unclear write, because it may lag.
+
+        Raises:
+            UnknownOutcome: the state cannot be read.
         """
         pauses = iter(READ_BACK_PAUSES)
         while True:
@@ -349,7 +354,7 @@ class Engine:
             sent.ctx.clock.sleep(pause)
 
     def _read_back(self, sent: "SentChange") -> ObservedState:
-        """The World with the change live, or uncertain; or another one that the probes have to settle."""
+        """Return the state with our change live or uncertain, or a state that the probes must settle."""
         record = sent.ctx.timeline.record
         world = self._look(sent, "the write was answered, but reading it back failed:", patient=True)
         if world.is_uncertain:
@@ -364,22 +369,22 @@ class Engine:
             record(EventKind.READ_BACK, world.text)
             for text in (
                 *world.notes,
-                *(f"slipped in between the plan and the write: {it}" for it in world.concurrent_changes),
+                *(f"happened between the plan and the write: {it}" for it in world.concurrent_changes),
             ):
                 record(EventKind.WARNING, text)
             return world
         raise UnknownOutcome(
-            f"the write was answered, but {format_duration(sum(READ_BACK_PAUSES))} later it does not show",
+            f"the write was answered, but it is not visible after {format_duration(sum(READ_BACK_PAUSES))}",
             reason=Reason.UNCLEAR,
-            hint="Start the same command again in a minute: it finds out, and does nothing twice.",
+            hint="Start the same command again in a minute: it reads the state and repeats nothing.",
         )
 
     def _compare_at_end(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any]) -> None:
-        """Compare what serves after the last probe round. Raises ProviderError if somebody replaced our change."""
+        """Compare the live state after the last probe round. Raises ProviderError if our change was replaced."""
         for change in plan.changes:
             sent = SentChange(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
             try:
-                world = self._look(sent, "what serves could not be compared once more:", patient=True)
+                world = self._look(sent, "the live state could not be compared again:", patient=True)
             except UnknownOutcome as error:
                 ctx.timeline.record(EventKind.WARNING, error.message)
                 continue
@@ -392,7 +397,7 @@ class Engine:
                 raise replaced_error(f"{change.before} is live again" if is_back else world.text, made=True)
 
     def _settle_lagging(self, sent: "SentChange", *, seen_by: str) -> None:
-        """A change that the API did not show: live where the deciding probe saw it; otherwise read once more."""
+        """Settle a change that the API did not show: by the deciding probe, else by one more read."""
         doubt = sent.doubt if sent.unclear else "the write was answered, but neither the API nor a probe shows it:"
         if seen_by:
             world = ObservedState(ChangeState.DONE, f"{sent.change.target}: the probe {seen_by} shows it")
@@ -423,7 +428,7 @@ class Engine:
 
 
 def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None, *, last: bool) -> OpsError:
-    """The end of a run whose change was not made; `world` is as it was read since, None where it could not be."""
+    """Return the error for a change that was not made. `world` is the state read since; None if it was unreadable."""
     sent.progress.drop_change(verified=world is not None)
     if isinstance(error, Refused):
         return error
@@ -431,21 +436,21 @@ def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None,
     asked = error.retry_after if isinstance(error, NotApplied) else 0.0
     if asked > LONGEST_RETRY_AFTER:
         wait = format_duration(asked)
-        hint = f"{read}The limit holds for the whole account: start again in {wait}."
-        return ProviderError(f"{error.message}; it asks for {wait} of patience", reason=Reason.RATE_LIMITED, hint=hint)
-    tries = ", at two tries" if last else ""
+        hint = f"{read}The rate limit counts for the whole account: start the same command again in {wait}."
+        return ProviderError(f"{error.message}; retry after {wait}", reason=Reason.RATE_LIMITED, hint=hint)
+    tries = " in two attempts" if last else ""
     hint = f"{read}Start the same command again."
     return ProviderError(f"the change was not applied{tries}: {error.message}", reason=Reason.NOT_APPLIED, hint=hint)
 
 
 def _seen_by(probes: ProbeSet, after: ProbeObservation) -> str:
-    """The name of the deciding probe, where it saw the change."""
+    """Return the name of the deciding probe if it saw the change, else an empty text."""
     healthy = any(each.probe == probes.deciding and each.verdict == Verdict.HEALTHY for each in after.results)
     return probes.deciding if healthy else ""
 
 
 def _observed(before: "Future[ProbeObservation]", *, wait: float) -> ProbeObservation:
-    """The probes' answer where it is there; a probe without one counts as inconclusive."""
+    """Return the probes' results if they arrive in time, else an inconclusive observation."""
     try:
         return before.result(timeout=wait)
     except TimeoutError:

@@ -1,7 +1,7 @@
-"""The contract of a runbook: what it is asked, in which order, and all that it may use.
+"""The contract of a runbook: its facts, its steps and their order.
 
-A runbook is one class in one file of `ops/runbooks/` or `ops/scheduled/`. The engine owns the order, the retries, the
-waiting, the dry run and the interruption; the runbook says what to change and how to tell that it is done.
+A runbook is one class in one file of `ops/runbooks/` or `ops/scheduled/`. The engine owns order, retries, waits, dry
+runs and interruption. The runbook states its changes and how to see that each is done.
 """
 
 import dataclasses
@@ -25,54 +25,64 @@ if TYPE_CHECKING:
 
 
 def param(text: str, *, default: Any = dataclasses.MISSING) -> Any:
-    """A field of Params: `text` is its help on the command line, in the workflow and in the README."""
+    """Return a field of Params. `text` is its help on the command line, in the workflow and in the docs."""
     return dataclasses.field(default=default, metadata={"help": text})
 
 
 class ChangeState(Enum):
-    """How the world stands towards one change."""
+    """State of the live system relative to one change."""
 
     PLANNED = "planned"
-    """As the plan found it: the change may be made."""
+    """Unchanged since the plan: the change may be made."""
     DONE = "done"
     """Our change is live."""
     CHANGED_ELSEWHERE = "moved"
-    """Neither: somebody else changed it."""
+    """Neither of them: somebody else changed it."""
 
 
 @dataclass(frozen=True)
 class ObservedState:
-    """`text` says what is there. `slipped` names what came in between the plan and our write; `notes` are warnings."""
+    """Live state that was read for one change; `text` describes it for people."""
 
     state: ChangeState
     text: str
     concurrent_changes: tuple[str, ...] = ()
+    """Changes by others between the plan and our write."""
     notes: tuple[str, ...] = ()
+    """Warnings for the timeline."""
     is_uncertain: bool = False
-    """What was read fits another state too. Before a write this one counts; after it the engine goes on reading, and
-    at the end nothing is proved."""
+    """Whether the answers fit another state too.
+
+    Before a write `state` counts. After it the engine reads again, and finally reports no evidence.
+    """
     made_by_run: bool | None = None
-    """Whether this run's own write is in the provider's history; None where the state alone tells, or nothing does."""
+    """Whether the provider's history holds this run's write; None if the history does not tell."""
     may_lag: bool = False
-    """The API may answer what was there before our write. After a write that it did not refuse, the deciding probe
-    counts, and this is read again only where that probe did not see the change."""
+    """Whether the API may still answer the state before our write.
+
+    Then the deciding probe counts after a write, and the API is read again only if that probe did not see the change.
+    """
 
 
 def check_request_age(ctx: Context[Any]) -> None:
-    """A job may start long after its label: what was asked for then may be wrong by now."""
+    """Refuse a request that is older than REQUEST_LIFETIME: its job started late, and the situation may differ."""
     since = ctx.request.approved_at or ctx.request.requested_at
     if since is None or ctx.request.requested_at is None or ctx.clock.now() - since <= REQUEST_LIFETIME:
         return
     age = format_duration((ctx.clock.now() - ctx.request.requested_at).total_seconds())
     raise Refused(
-        f"this was asked for {age} ago, at {format_utc(ctx.request.requested_at)}",
+        f"the request is {age} old: it was made at {format_utc(ctx.request.requested_at)}",
         reason=Reason.REQUEST_TOO_OLD,
-        hint="Look at what is live now, and ask again if it is still wanted.",
+        hint="Check what is live now, and request it again if it is still needed.",
     )
 
 
 def require_service(ctx: Context[Any], kind: str) -> "Service":
-    """The service that was asked for. Raises ConfigError where it is of another kind."""
+    """Return the service that the parameters name.
+
+    Raises:
+        ConfigError: the service is unknown or of another kind.
+    """
     service = ctx.environment.service(ctx.params.service)
     if service.kind == kind:
         return service
@@ -89,7 +99,7 @@ def require_service(ctx: Context[Any], kind: str) -> "Service":
 
 @dataclass(frozen=True)
 class TokenPermissions:
-    """What the tokens of a run must allow, beside the comments on the incident."""
+    """Permissions that the tokens of a run need, besides comments on the incident."""
 
     cloudflare: tuple[str, ...] = ()
     """Permission groups such as "Workers Scripts Write"; the dashboard writes Edit for Write.
@@ -97,12 +107,12 @@ class TokenPermissions:
     developers.cloudflare.com/fundamentals/api/reference/permissions
     """
     github: tuple[str, ...] = ()
-    """Such as "contents: write"; for GITHUB_TOKEN as a workflow writes it."""
+    """Permissions of GITHUB_TOKEN in the form of a workflow, such as "contents: write"."""
 
 
 @dataclass(frozen=True)
 class DueRun:
-    """A run that is due: its parameters, and the incident on which it is published."""
+    """A run that is due, and the incident on which it is published."""
 
     params: Any
     incident: int | None
@@ -119,7 +129,7 @@ class Schedule:
 
 
 class JobSecret(Enum):
-    """Secrets of ops.yml that only some runbooks get in their job, beside the Cloudflare token and the webhooks."""
+    """Secrets of ops.yml that only the jobs of some runbooks get, besides Cloudflare token and webhooks."""
 
     ROTATION = "values of a rotation"
     ADMIN_TOKENS = "admin tokens of applications"
@@ -127,49 +137,49 @@ class JobSecret(Enum):
 
 
 class Runbook(ABC, Generic[P, D]):
-    """Line one of a runbook's docstring is its help text; its name is its file's name with hyphens."""
+    """Base of runbooks. The first docstring line is the help text; the name is the file name with hyphens."""
 
     name: ClassVar[str]
     when: ClassVar[str]
-    """What is broken when somebody should press this: the first column of the README's table."""
+    """Symptom for which people use it: the first column of the README's table."""
     kind: ClassVar[str]
-    """The key that its services have in ops.yml: worker or pages; or runtime, of the Worker that reads switches."""
+    """Kind of its services in ops.yml: worker, pages, or runtime for the Worker that reads switches."""
     by_label: ClassVar[bool] = True
-    """Whether a label may start it: a label's job holds a token."""
+    """Whether a label may start it. The job of a label holds a token."""
     github_environment: ClassVar[str] = "recovery"
-    """The environment of GitHub whose secrets it needs: a label starts the job of incident.yml that stands in it.
+    """GitHub environment whose secrets it needs; a label starts the job of incident.yml in that environment.
 
-    Empty: none, and no token of Cloudflare's either.
+    Empty: no environment, and no Cloudflare token.
     """
     is_routine: ClassVar[bool] = False
-    """It is for calm days too: no chat is told, and without an incident it opens one only where people are needed."""
+    """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
     allows_closed_incident: ClassVar[bool] = False
-    """Whether it may be asked for on an incident that is closed."""
+    """Whether people may request it on a closed incident."""
     compares_at_end: ClassVar[bool] = False
-    """Whether `check` reads once more after the last probe round, since no probe names the version that answers."""
+    """Whether `check` runs once more after the last probe round, because no probe names the live version."""
     needs_incident: ClassVar[bool] = False
     """Whether its command needs --incident."""
     starts_due_runs: ClassVar[bool] = False
-    """Whether its command takes no parameters, and starts a run for each that `find_due_runs` finds."""
+    """Whether its command takes no parameters and starts each run that `find_due_runs` yields."""
     schedule: ClassVar[Schedule | None] = None
     job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
     end_command: ClassVar[str] = ""
-    """Command that ends what is over, such as `maintenance due`, for a runbook whose states can have a timed end."""
+    """Command that ends expired states, such as `maintenance due`; empty if no state has a timed end."""
     workflow: ClassVar[str] = "button"
-    """The template in `templates/workflows` of its button."""
+    """Template of its button in `templates/workflows`."""
     writes: ClassVar[tuple[tuple[str, str], ...]]
-    """Method and path of every write, with `*` for one segment; the first one decides. /repos/… is GitHub's."""
+    """Method and path of every write, with `*` for one segment; the first is the main one. /repos/… is GitHub."""
     permissions: ClassVar[TokenPermissions]
     params: type[P]
     example: P
-    """Valid parameters for the services of the reference application; the generic tests run it with them."""
+    """Valid parameters for the reference application, with which the generic tests run it."""
 
-    def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most are told
-        """The name of the service that it is about, or nothing."""
+    def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most have a parameter
+        """Return the name of its service; empty if it has none."""
         return str(getattr(params, "service", ""))
 
     def may_have_due_runs(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
-        """Whether a run can become due in this environment."""
+        """Return whether a run can become due in this environment."""
         return True
 
     def find_due_runs(
@@ -179,60 +189,74 @@ class Runbook(ABC, Generic[P, D]):
         environ: Mapping[str, str],  # noqa: ARG002
         redactor: "Redactor",  # noqa: ARG002
     ) -> "Iterator[DueRun | str]":
-        """Find the runs that are due now, and yield each, with lines for people about what was found.
+        """Yield the runs that are due now, and lines for people about the findings. It only reads.
 
-        It reads only. Raises OpsError.
+        Raises:
+            OpsError: the state cannot be read.
         """
         yield from ()
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
-        """Return the parameters with which people press it for a service of its kind; none: it does not fit."""
+        """Return the sets of parameters to offer for a service of its kind; empty if the service does not fit."""
         return [{}]
 
     def ends_at(self, params: P, environment: "Environment", now: datetime) -> datetime | None:  # noqa: ARG002
-        """Return when the command `end_command` has to end what such a run begins; None: it does not."""
+        """Return the time (UTC) at which `end_command` must end this run's state; None if it never must."""
         return None
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
-        """Return parameter → the values that its button offers; the others are free text."""
+        """Return parameter → values that its button offers; other parameters are free text."""
         return {}
 
     @abstractmethod
     def probes(self, ctx: Context[P], plan: Plan[D] | None) -> "ProbeSet":
-        """What proves it; before there is a plan, what shows the failure. Sends nothing. Raises ConfigError."""
+        """Return the probes that prove success; without a plan, those that show the failure. Sends nothing.
+
+        Raises:
+            ConfigError: ops.yml lacks a setting that they need.
+        """
 
     @abstractmethod
     def preflight(self, ctx: Context[P]) -> Plan[D]:
-        """Read, write nothing, and say what would be done. Its last read is the comparison if nothing waits after it.
+        """Read the live state and return the plan; write nothing.
 
-        Raises Refused and ProviderError.
+        If nothing waits afterwards, its last read is also the comparison before the first write.
+
+        Raises:
+            Refused: the change must not or need not be planned.
+            ProviderError: the state cannot be read.
         """
 
     def prepare(self, ctx: Context[P], plan: Plan[D]) -> bool:  # noqa: ARG002  most have nothing to make ready
-        """Make ready on this machine what the write needs, once it is confirmed; True where that took its time.
+        """Prepare files on this machine after the confirmation; return whether that took a while.
 
-        It writes nothing at the provider. Raises Refused.
+        It writes nothing at the provider.
+
+        Raises:
+            Refused: the preparation failed.
         """
         return False
 
     def decide_outcome(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
-        """How the run ends once its changes are made, without a probe. It may read."""
+        """Return the outcome after the changes if no probe decides it; None if probes decide. It may read."""
         return None
 
     @abstractmethod
     def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> ObservedState:
-        """Read how the world stands towards the change, before the write and after it."""
+        """Read the live state for the change, before or after its write."""
 
     @abstractmethod
     def apply(self, ctx: Context[P], plan: Plan[D], change: Change) -> str:
-        """Make exactly this change with one write, and answer what the provider said of it.
+        """Make exactly this change with one write, and describe the provider's answer.
 
-        Raises NotApplied and Unclear, which the engine settles by `check`; Refused and ProviderError end the run.
+        Raises:
+            NotApplied, UnclearWrite: the engine settles them with `check`.
+            Refused, ProviderError: they end the run.
         """
 
     def publish_result(self, result: "RunResult", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
-        """Report the result where this runbook has a place of its own, and yield a line about each report.
+        """Publish the result where only this runbook does, and yield a line for each publication.
 
-        The run is over: nothing here changes its result, and a report that fails is a warning.
+        The run has ended: its result cannot change, and a failed publication is a warning.
         """
         yield from ()

@@ -1,7 +1,7 @@
-"""Signals: SIGINT and SIGTERM end a run between steps; during a write they wait for its answer.
+"""Handle SIGINT and SIGTERM: they end a run between steps, never during a write.
 
 GitHub cancels with SIGINT, then SIGTERM after 7.5 seconds, then SIGKILL
-(docs.github.com/actions: workflow cancellation reference): the first one counts, the rest is the same wish.
+(docs.github.com/actions: workflow cancellation reference): only the first counts.
 """
 
 import signal
@@ -23,8 +23,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class SignalReceived(KeyboardInterrupt):
     """A signal outside of a run.
 
-    A subclass on purpose: if KeyboardInterrupt itself leaves code that `exec` runs, CPython ends the process by SIGINT
-    at its exit, even if it was caught (`unhandled_keyboard_interrupt` in Python/pythonrun.c).
+    It is a subclass, because CPython ends the process by SIGINT at its exit if KeyboardInterrupt itself left code that
+    `exec` runs, even if it was caught (`unhandled_keyboard_interrupt` in Python/pythonrun.c).
     """
 
 
@@ -36,17 +36,17 @@ class SignalHandler:
         self._pending: int | None = None
         self._raised = False
         self._unanswered: int | None = None
-        """Raised, and nobody has caught it yet: Python ignores exceptions in some places, such as `__del__`."""
+        """Signal that was raised but perhaps not caught: Python ignores exceptions in places such as `__del__`."""
         self._in_run = False
 
     def install(self) -> None:
-        """Handle signals from here to the end of the process."""
+        """Install the handlers until the end of the process."""
         for number in SIGNALS:
             signal.signal(number, self._handle)
 
     @contextmanager
     def in_run(self) -> Iterator["SignalHandler"]:
-        """A run. Outside the main thread Python delivers no signal, and nothing is installed."""
+        """Handle signals of a run inside the block. Outside the main thread Python delivers none."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -63,7 +63,7 @@ class SignalHandler:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """A signal that comes now is raised at the end of the outermost block, unless the block itself raised."""
+        """Delay a signal to the end of the outermost block; an exception of the block goes first."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -75,11 +75,11 @@ class SignalHandler:
         self.raise_pending()
 
     def stop_raising(self) -> None:
-        """Raise no more: the run or the command is ending. A next run of this process ends at its first step."""
+        """Raise no more exceptions, because the run or command is ending. The next run ends at its first step."""
         self._raised, self._unanswered = True, None
 
     def raise_pending(self) -> None:
-        """Raise a signal that was held, or that was raised where Python ignores exceptions."""
+        """Raise a signal that was delayed, or that was raised where Python ignored it."""
         number = self._unanswered if self._raised else self._pending
         if number is not None and not self._holding:
             self._raise(number)
@@ -98,12 +98,12 @@ class SignalHandler:
         raise Interrupted(
             f"{name} ended the run",
             reason=Reason.SIGNAL,
-            hint="Start the same command again: it sees what was done and goes on from there.",
+            hint="Start the same command again: it reads the state and continues.",
         )
 
 
 def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
-    """Report what Python ignores, but for our own exceptions: they are raised again at the next step."""
+    """Return a hook that does not report our own ignored exceptions: they are raised again at the next step."""
 
     def reporting(found: "sys.UnraisableHookArgs") -> None:
         if not isinstance(found.exc_value, Interrupted | KeyboardInterrupt):
@@ -113,19 +113,19 @@ def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
 
 
 def unwrap_signal(error: Exception) -> BaseException:
-    """Return the signal that another exception hides, or the exception itself.
+    """Return the signal that another exception replaced, or the exception itself.
 
-    A lock of the standard library complains that it was not acquired. Python 3.11 makes a RuntimeError of everything
-    that `__set_name__` raises, as during an import.
+    An interrupted lock of the standard library raises RuntimeError. Python 3.11 turns any exception of `__set_name__`
+    into RuntimeError, as during an import.
     """
     return error.__context__ if isinstance(error.__context__, Interrupted | KeyboardInterrupt) else error
 
 
 PROCESS_SIGNALS = SignalHandler()
-"""The signals of this process, which has one handler for each."""
+"""The handler of this process."""
 
 
 def ignore_signals() -> None:
-    """For the end of the process: Python puts the default action back in place of a handler of its own, not of this."""
+    """Ignore signals at the end of the process. At exit Python restores the default action of its own handlers only."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -95,7 +95,7 @@ def test_a_gate_that_fails_before_its_command_is_answered(world: Stage) -> None:
     assert final(world, issues["broken"]) == (
         "**Refused, and nothing was changed:** `recover:rollback-api` from `@alice`: ops.yml has 3 problems; "
         'ops.yml:10 environments: missing; add it; ops.yml:10 environmints: unknown key; did you mean "environments"?; '
-        'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; there is none\n\n'
+        'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; none is defined\n\n'
         "**What to do:** Correct every line named here, then run `ops config check`. Then take the label off if it "
         f"is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}\n\n"
         f"Reason: `config_invalid`\n\n{ANSWERED}"

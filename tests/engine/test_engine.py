@@ -115,8 +115,8 @@ def test_a_retry_after_beyond_the_budget_ends_the_run_and_says_how_long(world: W
     outcome = world.rollback()
 
     assert ended(outcome) == (4, "failed", "rate_limited")
-    assert "asks for 5 min" in outcome.result["message"]
-    assert "start again in 5 min" in outcome.result["hint"]
+    assert "retry after 5 min" in outcome.result["message"]
+    assert "start the same command again in 5 min" in outcome.result["hint"]
     assert world.live == {releases.bad: 100}
     assert len(world.writes()) == 1
 
@@ -129,7 +129,7 @@ def test_a_write_that_is_refused_twice_was_not_applied(world: World, releases: R
     outcome = world.rollback()
 
     assert ended(outcome) == (4, "failed", "not_applied")
-    assert "at two tries" in outcome.result["message"]
+    assert "in two attempts" in outcome.result["message"]
     assert f"{releases.bad[:8]} is live" in outcome.result["hint"]
     assert world.live == {releases.bad: 100}
     assert len(world.writes()) == 2
@@ -156,8 +156,8 @@ def test_an_unclear_write_that_cannot_be_read_back_ends_in_an_unknown_outcome(
     outcome = world.rollback()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert "it is not known whether the change was made" in outcome.result["message"]
-    assert "finds out, and does nothing twice" in outcome.result["hint"]
+    assert "it is unknown whether the change was made" in outcome.result["message"]
+    assert "reads the state and repeats nothing" in outcome.result["hint"]
     assert len(world.writes()) == 1
 
 
@@ -238,7 +238,7 @@ def test_a_write_that_never_shows_ends_in_an_unknown_outcome_and_not_repeated(wo
     outcome = world.rollback()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert "it does not show" in outcome.result["message"]
+    assert "it is not visible" in outcome.result["message"]
     assert len(world.writes()) == 1
 
 
@@ -299,7 +299,7 @@ def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, rele
     outcome = world.rollback()
 
     assert_recovered_once(world, releases, outcome, sends=1)
-    (warning,) = [text for text in texts(outcome, "warning") if text.startswith("slipped in")]
+    (warning,) = [text for text in texts(outcome, "warning") if text.startswith("happened between")]
     assert "dana@example.com" in warning
 
 

@@ -103,7 +103,7 @@ TOKENS: dict[str, tuple[str | None, str, str, str]] = {
     "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN is not set", "`export CLOUDFLARE_API_TOKEN=…`"),
     "in a job": (None, "token_missing", "is not set", "environment, `recovery` or `security`"),
     "empty": ("", "token_missing", "CLOUDFLARE_API_TOKEN is not set", '"Workers Scripts: Edit"'),
-    "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "without a line break"),
+    "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "without spaces or line breaks"),
     "a space": (" {token}", "token_malformed", "U+0020, at position 1 of 30", "Copy the token again"),
     "smart quotes": ("\u201c{token}\u201d", "token_malformed", "U+201C, at position 1 of 31", "Copy the token again"),
     "an ellipsis": ("{token}\u2026", "token_malformed", "U+2026, at position 30 of 30", "Copy the token again"),

@@ -182,7 +182,7 @@ def test_a_refusal_after_an_unclear_write_does_not_say_that_nothing_was_made(
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
-    assert f"not known: Worker {BASKET}" in outcome.result["message"]
+    assert f"unknown: Worker {BASKET}" in outcome.result["message"]
     assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
     assert shop.value(BASKET) == FRESH
 

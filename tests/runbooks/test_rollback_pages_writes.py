@@ -127,7 +127,7 @@ def test_an_unclear_write_that_cannot_be_looked_at_ends_in_an_unknown_outcome_an
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear"), outcome.err
-    assert "it is not known whether the change was made" in outcome.result["message"]
+    assert "it is unknown whether the change was made" in outcome.result["message"]
     assert len(world.writes()) == 1
     world.sandbox.faults.clear()
     world.sandbox.edge_faults.clear()
@@ -169,7 +169,7 @@ def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: W
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy"), outcome.err
-    assert outcome.result["message"].startswith("it is not proved that the change is live: ")
+    assert outcome.result["message"].startswith("the change is not proved to be live: ")
     assert outcome.result["message"].endswith("; the probes are unhealthy")
 
 

@@ -154,7 +154,7 @@ def test_an_unclear_write_that_nothing_shows_is_an_unknown_outcome(place: Switch
     outcome = place.feature("off")
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert "it is not known whether the change was made" in outcome.result["message"]
+    assert "it is unknown whether the change was made" in outcome.result["message"]
     assert "nothing was changed" not in outcome.result["message"].lower()
 
 
