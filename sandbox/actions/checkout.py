@@ -23,7 +23,7 @@ def tracked_files(folder: Path, *, is_excluded: Callable[[str], bool] = lambda _
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """As a git repository of one commit. What begins with `#!` can be executed."""
+    """Write a git repository of one commit, in few files: act copies each. A file with `#!` can be executed."""
     folder.mkdir(parents=True)
     for name, content in files.items():
         path = folder / name
@@ -32,5 +32,12 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         if content.startswith(b"#!"):
             path.chmod(0o755)
     who = ["-c", "user.name=sandbox", "-c", "user.email=sandbox@example.com", "-c", "core.excludesFile=/dev/null"]
-    for command in (["init", "-q", "-b", "main"], ["add", "-A", "-f"], ["commit", "-q", "--no-gpg-sign", "-m", "all"]):
-        subprocess.run(["git", *who, *command], cwd=folder, check=True, capture_output=True)
+    # git puts a file of at least this size into one pack with the others, uncompressed: git-scm.com/docs/git-config
+    packs = ["-c", "core.bigFileThreshold=1", "-c", "core.compression=0"]
+    commands = (
+        ["init", "-q", "-b", "main", "--template="],
+        ["add", "-A", "-f"],
+        ["commit", "-q", "--no-gpg-sign", "-m", "all"],
+    )
+    for command in commands:
+        subprocess.run(["git", *who, *packs, *command], cwd=folder, check=True, capture_output=True)
