@@ -212,6 +212,14 @@ def test_help_loads_none_of_what_only_a_run_needs(statement: str) -> None:
     assert done.stderr.strip() == ""
 
 
+def test_the_gate_loads_no_template_engine() -> None:
+    script = "import sys, ops.cli, ops.gate.gate; print('jinja2' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
+
+
 def test_functions_stay_short() -> None:
     functions = [
         (path, node)

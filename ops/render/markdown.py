@@ -9,9 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-from jinja2.sandbox import SandboxedEnvironment
-
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration
 from ops.core.next_step import SuggestedCommand, button_fields
@@ -20,6 +17,8 @@ from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
+    import jinja2
+
     from ops.config.types import Contact
 
 HERE = Path(__file__).parent.parent
@@ -59,7 +58,11 @@ def collapse_blank_lines(text: str) -> str:
 
 
 @functools.cache
-def load_templates() -> jinja2.Environment:
+def load_templates() -> "jinja2.Environment":
+    """Import jinja2 on first use: the gate writes without it, and a run publishes beside its changes."""
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
     loader = jinja2.FileSystemLoader([str(folder) for folder in FOLDERS])
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
