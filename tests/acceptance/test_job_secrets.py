@@ -12,7 +12,7 @@ pytestmark = [
 ]
 STAGING, PRODUCTION = "STAGING_CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_TOKEN"
 OF_PRODUCTION = "token-of-production-0123456789abcdef"
-STEP = "exec python3 -m ops recover"
+STEP = "exec python3 -B -m ops recover"
 LOOK = (
     'cat /proc/$$/environ > "$SEEN-$GITHUB_RUN_ID-own"; '
     'cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > "$SEEN-$GITHUB_RUN_ID-all" 2>/dev/null || true'

@@ -80,6 +80,17 @@ def every_secret(path: Path) -> set[str]:
     return {name for each in files(path) for name in SECRET.findall(each.read_text())}
 
 
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_job_with_one_command_writes_no_compiled_files(path: Path) -> None:
+    jobs = [job for file in files(path) for job in parsed(file)["jobs"].values()]
+    commands = [
+        re.findall(r"exec python3 (-B )?-m ops", str([step.get("run") for step in job["steps"]])) for job in jobs
+    ]
+
+    assert {flag for flags in commands if len(flags) == 1 for flag in flags} == {"-B "}
+    assert {flag for flags in commands if len(flags) > 1 for flag in flags} == {""}
+
+
 def test_no_runbook_has_the_name_of_another_workflow() -> None:
     """Its button would replace that file, or would never be written."""
     assert not discover_runbooks().keys() & NO_RUNBOOKS
