@@ -20,7 +20,7 @@ from ops.cli import cli
 from ops.config import Config, RecoveryLabel
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
 from ops.core.redaction import Redactor
-from ops.setup.environments import table
+from ops.setup.environments import render_table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import reference, team_files
 from tests.support.scenarios import arguments, runbooks, shipped
@@ -124,7 +124,7 @@ def test_the_reference_explains_every_exit_code(code: int) -> None:
 
 def environments_table() -> str:
     config, _ = read_config(REFERENCE / "ops.yml")
-    return "\n".join(["", *table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""])
+    return "\n".join(["", *render_table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""])
 
 
 GENERATED = {

@@ -47,12 +47,12 @@ def assert_fits(screen: Phone, name: str, markdown: str) -> None:
 
 def refusal() -> str:
     options = {"service": "api", "environment": "production", "incident": 42, "to": "2c8b7e91", "reason": LONG}
-    return refusals.comment(
+    return refusals.render_comment(
         message="secret {name} changed after version 2c8b7e91 was uploaded",
         hint="Roll back and keep the current value, or restore the previous one",
         values={"name": "PAYMENT_PROVIDER_PRIVATE_KEY_OF_PRODUCTION"},
         reason="secrets_changed",
-        commands=refusals.commands("./run ops", "rollback-worker", options),
+        commands=refusals.laptop_commands("./run ops", "rollback-worker", options),
     )
 
 

@@ -28,10 +28,10 @@ from ops.cli.runbook_command import (
     OF_CONFIG,
     annotate,
     discard_output,
+    echo,
     recover_command,
-    say,
-    say_nothing,
     show_headline,
+    silent,
 )
 from ops.cli.runbook_group import RunbookGroup
 from ops.cli.status import status
@@ -140,48 +140,48 @@ def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None)
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        return show_error(interruption(error, arguments), redactor)
+        return show_error(interruption_error(error, arguments), redactor)
     except OpsError as error:
         return show_error(error, redactor)
     except SystemExit:  # click ends like this where the reader of a pipe is gone
         discard_output()
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
-        return unexpected_end(error, arguments, redactor)
+        return unexpected_error(error, arguments, redactor)
     return code if isinstance(code, int) else 0
 
 
-def unexpected_end(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
+def unexpected_error(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
     """Print what ended the command. Return its exit code."""
     if isinstance(found := unwrap_signal(error), KeyboardInterrupt):
-        return show_error(interruption(found, arguments), redactor)
+        return show_error(interruption_error(found, arguments), redactor)
     if isinstance(found, Interrupted):
         return show_error(found, redactor)
     is_run = bool(getattr(error, "__notes__", ()))  # they say what is known of its changes
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE and not is_run:
         discard_output()
-        return show_error(unwritten(error, arguments), redactor)
+        return show_error(output_error(error, arguments), redactor)
     show_bug(error, redactor)
     return 1
 
 
-def interruption(error: BaseException, arguments: Sequence[str]) -> Interrupted:
+def interruption_error(error: BaseException, arguments: Sequence[str]) -> Interrupted:
     """The end of a command by a signal, outside of a run: a run says itself what it did."""
     name = str(error.__cause__ or error) or "SIGINT"
-    typed, changed, hint = unfinished(arguments)
+    typed, changed, hint = describe_interrupted(arguments)
     return Interrupted(f"{name} ended `{typed}`; {changed}", reason=Reason.SIGNAL, hint=hint)
 
 
-def unwritten(error: OSError, arguments: Sequence[str]) -> ConfigError:
+def output_error(error: OSError, arguments: Sequence[str]) -> ConfigError:
     """The end of a command that cannot write its output, or a file."""
-    typed, changed, hint = unfinished(arguments)
+    typed, changed, hint = describe_interrupted(arguments)
     return ConfigError(
         f"`{typed}` cannot write its output or a file ({error.strerror}); {changed}",
         hint=f"Free disk space, or send the output elsewhere. {hint}",
     )
 
 
-def unfinished(arguments: Sequence[str]) -> tuple[str, str, str]:
+def describe_interrupted(arguments: Sequence[str]) -> tuple[str, str, str]:
     """Return the command as typed, what is known of its changes, and what to do."""
     words = list(takewhile(lambda word: not word.startswith("-"), arguments[:2]))
     typed = quote_name(" ".join(["ops", *words]))
@@ -200,7 +200,7 @@ def show_bug(error: Exception, redactor: Redactor) -> None:
     known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
     lines = [BUG, *(f"  {note}" for note in known), f"  what to do: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
     trace = "".join(traceback.format_exception(error))
-    say(redactor.text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
+    echo(redactor.text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
     annotate("error", "ops", redactor.text("; ".join([BUG, *known])))
 
 
@@ -210,7 +210,7 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    say("\n".join(terminal.to_one_line(redactor.text(line)) for line in lines), err=True)
+    echo("\n".join(terminal.to_one_line(redactor.text(line)) for line in lines), err=True)
     annotate("error", "ops", redactor.text(error.message))
     return error.exit_code
 
@@ -271,7 +271,7 @@ def drill(
     from ops import drills
 
     place = drills.Drill(edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails)
-    say, on_event = (say_nothing, say_nothing) if as_json else (click.echo, _drill_event)
+    say, on_event = (silent, silent) if as_json else (click.echo, _drill_event)
     result = drills.run(name, place, say, on_event)
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
@@ -334,10 +334,10 @@ def sandbox(
         hint = "Leave --port out to use a free port, or stop the program that uses this one."
         raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
     add_rules(made, rules)
-    serve(made, edge=edge, as_json=as_json, say=say_now)
+    serve(made, edge=edge, as_json=as_json, say=echo_now)
 
 
-def say_now(text: str) -> None:
+def echo_now(text: str) -> None:
     """Print the text at once: whoever started this process waits for it."""
     click.echo(text)
     sys.stdout.flush()
@@ -350,7 +350,7 @@ def gate(redactor: Redactor, *, config: Path) -> int:
     """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
     from ops.gate import gate as gates
 
-    return gates.run(os.environ, config, redactor, say=say, warn=partial(say, err=True), annotate=annotate)
+    return gates.run(os.environ, config, redactor, say=echo, warn=partial(echo, err=True), annotate=annotate)
 
 
 @cli.group()
@@ -400,7 +400,7 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
     from ops.setup import command
 
     configuration, _ = read_config(path, labels=None)
-    return command.sync(path.resolve().parent, configuration, check=check, force=force, say=say)
+    return command.sync(path.resolve().parent, configuration, check=check, force=force, say=echo)
 
 
 @workflows.command()
@@ -408,10 +408,10 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
 def environments(path: Path) -> None:
     """Print the GitHub environments that the workflows need, as a Markdown table: secrets, permissions, reviewers."""
     from ops.app.run import read_config
-    from ops.setup.environments import table
+    from ops.setup.environments import render_table
 
     configuration, _ = read_config(path, labels=None)
-    click.echo("\n".join(table(configuration, {name: discover_runbooks()[name] for name in runbook_names()})))
+    click.echo("\n".join(render_table(configuration, {name: discover_runbooks()[name] for name in runbook_names()})))
 
 
 cli.add_command(recover_command(discover_runbooks()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ops.cli.runbook_command import INCIDENT, say
+from ops.cli.runbook_command import INCIDENT, echo
 from ops.core.redaction import Redactor
 
 
@@ -39,7 +39,7 @@ def evidence(
     if file is not None:
         collect.write_json(found, file)
     for line in tables.lines(found):
-        say(line)
+        echo(line)
     if url := collect.published(found, incident, os.environ, redactor):
-        say(url)
+        echo(url)
     collect.require_an_answer(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ops.app.registry import find_runbook_file
-from ops.cli.runbook_command import CONFIG, annotate, say
+from ops.cli.runbook_command import CONFIG, annotate, echo
 from ops.cli.runbook_group import RunbookGroup
 from ops.core.redaction import Redactor
 
@@ -28,7 +28,7 @@ def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | Non
     """Show what limits.yml changes: against Git, and against what is live. It writes nothing at Cloudflare."""
     from ops.scheduled import plan_limits as work
 
-    show = partial(click.echo) if as_json else say
+    show = partial(click.echo) if as_json else echo
     return work.plan(
         config, environment, os.environ, redactor, base=base, file=file, as_json=as_json, say=show, annotate=annotate
     )

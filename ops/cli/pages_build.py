@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ops.app.registry import discover_runbooks
-from ops.cli.runbook_command import CONFIG, INCIDENT, plan_shower, say, show_result, text_event
+from ops.cli.runbook_command import CONFIG, INCIDENT, echo, plan_printer, show_result, text_event
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.engine.engine import RunOptions
@@ -61,15 +61,15 @@ def fetch(
     refuses without the approval that ops.yml demands.
     """
     from ops.app import run
-    from ops.gate.approval import reviewed
+    from ops.gate.approval import approved_by
     from ops.site_build import jobs
 
     runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         where = {"environment": environment, "github_environment": runbook.github_environment}
-        reviewed(run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where)
+        approved_by(run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where)
     request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
-    show_plan = plan_shower(f"Plan: {RUNBOOK} in {environment}", redactor)
+    show_plan = plan_printer(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = RunOptions(
         dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=GOES_ON
     )
@@ -78,16 +78,16 @@ def fetch(
     show_result(result, loaded, redactor)
     _, wrong = run.write_record(result, loaded.contacts, config, os.environ, redactor)
     if wrong:
-        say(f"warning: {wrong}", err=True)
+        echo(f"warning: {wrong}", err=True)
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
         made = run.make_site(os.environ, config.resolve().parent, redactor, ending)
         fetched = jobs.pack_commit(made, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
     if fetched == jobs.NO_OUTPUTS:
-        say("nothing was fetched, so the jobs after this one do nothing")
+        echo("nothing was fetched, so the jobs after this one do nothing")
         return result.exit_code
-    say(redactor.text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
+    echo(redactor.text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
     return 0
 
 
@@ -122,4 +122,4 @@ def build(
     with ExitStack() as ending:
         made = run.make_site(os.environ, config.resolve().parent, redactor, ending)
         count = jobs.build_packed_commit(made, found, GitCommit(commit), branch, tree=tree, into=into)
-    say(f"built {count} files of {commit} in {into}")
+    echo(f"built {count} files of {commit} in {into}")

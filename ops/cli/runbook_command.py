@@ -41,7 +41,7 @@ CONFIG = click.option("--config", **OF_CONFIG)
 YES_HELP = "Skip the confirmation (without a terminal and without --yes: a dry run that exits with 9)"
 
 
-def say_nothing(*_: object) -> None:
+def silent(*_: object) -> None:
     """With --json all of it is in the result."""
 
 
@@ -89,7 +89,7 @@ def _split(_context: click.Context, _option: click.Parameter, values: tuple[str,
     return tuple(name for value in values for name in re.split(r"[,\s]+", value) if name)
 
 
-class Moment(click.ParamType[datetime]):
+class UtcTime(click.ParamType[datetime]):
     name = "UTC"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
@@ -133,8 +133,8 @@ def _common_options() -> list[click.Parameter]:
     return [
         click.Option(["--environment"], required=True, help="the environment of ops.yml; there is no default"),
         click.Option(["--incident"], type=INCIDENT, help="the incident issue: 42, #42 or its address"),
-        click.Option(["--began"], type=Moment(), help="when the incident began: it may warn, and never chooses"),
-        click.Option(["--requested-at"], type=Moment(), help="when it was asked for, if that was not this command"),
+        click.Option(["--began"], type=UtcTime(), help="when the incident began: it may warn, and never chooses"),
+        click.Option(["--requested-at"], type=UtcTime(), help="when it was asked for, if that was not this command"),
         click.Option(
             ["--permission"],
             default="",
@@ -175,8 +175,8 @@ def run(
     options = RunOptions(
         dry_run=dry_run or not (yes or can_ask),
         is_implicit_dry_run=not (dry_run or yes or can_ask),
-        confirm=_yes if yes else _asker(getattr(params, "service", runbook.name)),
-        show_plan=say_nothing if as_json else plan_shower(heading, redactor),
+        confirm=_always_confirm if yes else _name_prompt(getattr(params, "service", runbook.name)),
+        show_plan=silent if as_json else plan_printer(heading, redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_WHEN_ASKING,
     )
     sink = _json_event if as_json else text_event
@@ -187,15 +187,15 @@ def run(
             raise _early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
         actions.write_job_outputs(os.environ, _outputs(result, ends_by))
         for line in runbook.publish_result(result, os.environ, redactor):
-            say(line, err=True)
+            echo(line, err=True)
         record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
         if wrong:
-            say(f"warning: {wrong}", err=True)
+            echo(f"warning: {wrong}", err=True)
         if as_json:
-            say_json(redactor.data(_result_json(result, configuration)))
+            echo_json(redactor.data(_result_json(result, configuration)))
         else:
             show_result(result, configuration, redactor)
-            _show_what_follows(result, record)
+            _show_next_steps(result, record)
     return result.exit_code
 
 
@@ -207,7 +207,7 @@ def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler,
         if isinstance(error, Interrupted):  # the engine turns a later one into a result
             error.message += " before its first step; it changed nothing"
         if as_json:
-            say_json(redactor.data(_error_json(error)))
+            echo_json(redactor.data(_error_json(error)))
     return error
 
 
@@ -229,12 +229,12 @@ def _outputs(result: RunResult, ends_by: datetime | None) -> dict[str, str]:
     return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
 
 
-def say(text: str, *, err: bool = False, **style: Any) -> None:
+def echo(text: str, *, err: bool = False, **style: Any) -> None:
     """All that a run shows to people passes here: in a job of GitHub Actions none of it is a command."""
     _print(actions.log_text(os.environ, text), err=err, **style)
 
 
-def say_json(data: Mapping[str, Any]) -> None:
+def echo_json(data: Mapping[str, Any]) -> None:
     """Print a result on one line."""
     _print(to_json_line(data))
 
@@ -280,7 +280,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         **given: Any,
     ) -> int:
         from ops.app.run import read_config
-        from ops.gate.approval import Approval, refuse_unapproved, reviewed
+        from ops.gate.approval import Approval, approved_by, refuse_unapproved
 
         approval = Approval(
             attempt=attempt,
@@ -296,7 +296,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             where = {"environment": given["environment"], "github_environment": found.github_environment}
             refuse_unapproved(approval, os.environ, **where, runbook=runbook)
             config, who = read_config(given["config"])[0], given["requested_by"]
-            review = reviewed(config, environ=os.environ, redactor=redactor, requester=who, **where)
+            review = approved_by(config, environ=os.environ, redactor=redactor, requester=who, **where)
             chosen = _params(found, params, param)
         except OpsError as error:
             _leave_outputs(error, redactor)
@@ -322,7 +322,7 @@ def _recover_options() -> list[click.Parameter]:
         click.Option(["--approved-runbook"], metavar="NAME", help="Runbook that the gate approved"),
         click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
         click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
-        click.Option(["--ends-by"], type=Moment(), help="Until when a later job may end what this run begins"),
+        click.Option(["--ends-by"], type=UtcTime(), help="Until when a later job may end what this run begins"),
         click.Option(["--requested-by"], default="", metavar="LOGIN", help="Who is answerable, from the gate"),
         click.Option(["--comment"], default="", metavar="ID", help="Comment in which the run goes on"),
     ]
@@ -376,15 +376,15 @@ def text_event(event: RunEvent) -> None:
     _print(actions.fold_log(line, event.to_line()) if actions.is_job(os.environ) else line)
 
 
-def plan_shower(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
-    return lambda plan: say(redactor.text("\n".join(["", *terminal.format_plan(plan, heading=heading), ""])))
+def plan_printer(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
+    return lambda plan: echo(redactor.text("\n".join(["", *terminal.format_plan(plan, heading=heading), ""])))
 
 
-def _yes(_plan: Plan[Any]) -> bool:
+def _always_confirm(_plan: Plan[Any]) -> bool:
     return False
 
 
-def _asker(name: str) -> Callable[[Plan[Any]], bool]:
+def _name_prompt(name: str) -> Callable[[Plan[Any]], bool]:
     def ask(_plan: Plan[Any]) -> bool:
         try:
             typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
@@ -403,7 +403,7 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
     message = redactor.text(result.message)
     show_headline(result.decision, message, good=good)
     lines = terminal.format_result(result, configuration.contacts)
-    say(redactor.text("\n".join(lines)))
+    echo(redactor.text("\n".join(lines)))
     title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
     if good:
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
@@ -411,15 +411,15 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
         annotate("error", title, message)
 
 
-def _show_what_follows(result: RunResult, record: Path | None) -> None:
+def _show_next_steps(result: RunResult, record: Path | None) -> None:
     """Where the record is, and what to type next."""
     from ops.app.run import program_name
 
-    say(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
+    echo(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
     if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
-        say(f"  then, the post-incident report: {program_name(os.environ)} incident report {result.incident}")
+        echo(f"  then, the post-incident report: {program_name(os.environ)} incident report {result.incident}")
 
 
 def show_headline(decision: str, message: str, *, good: bool) -> None:
     headline = f"{decision.upper().replace('_', ' ')}: {terminal.to_one_line(message)}"
-    say(f"\n{headline}", bold=True, fg="green" if good else "red")
+    echo(f"\n{headline}", bold=True, fg="green" if good else "red")

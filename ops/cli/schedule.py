@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.runbook_command import OF_CONFIG, YES_HELP, Moment, annotate, run, say
+from ops.cli.runbook_command import OF_CONFIG, YES_HELP, UtcTime, annotate, echo, run
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
@@ -45,7 +45,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         if requested_by is not None:
             hint = f"Somebody else has to run: {same}"
             refuse_requester(os.environ, redactor, requested_by, hint)
-        scheduled = Scheduled(redactor, config=config, **given)
+        scheduled = ScheduledRuns(redactor, config=config, **given)
         if environment:
             places = [configuration.environment(environment)]
         else:
@@ -61,7 +61,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         params=[
             click.Option(["--environment"], default="", help="default: every one of ops.yml that has a token here"),
             click.Option(["--requested-by"], metavar="LOGIN", help="Refuse if this person may not recover"),
-            click.Option(["--latest"], type=Moment(), help="Refuse after this moment, in UTC"),
+            click.Option(["--latest"], type=UtcTime(), help="Refuse after this moment, in UTC"),
             click.Option(["--dry-run"], is_flag=True, help="read, show the plans, change nothing"),
             click.Option(["--yes"], is_flag=True, help=YES_HELP),
             click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout for each run"),
@@ -78,13 +78,13 @@ def _is_held(command: str, environment: "Environment") -> bool:
     if os.environ.get(environment.token):
         return True
     text = f"{environment.name} is passed over: {environment.token} is not set"
-    say(f"warning: {text}", err=True)
+    echo(f"warning: {text}", err=True)
     annotate("warning", command, text)
     return False
 
 
 @dataclass(frozen=True)
-class Scheduled:
+class ScheduledRuns:
     redactor: Redactor
     dry_run: bool
     yes: bool
@@ -118,7 +118,7 @@ class Scheduled:
 
     def note(self, text: str) -> None:
         """Print a line about what is due. With --json stdout holds results alone."""
-        say(self.redactor.text(text), err=self.as_json)
+        echo(self.redactor.text(text), err=self.as_json)
 
     def all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
         """The exit codes of all their runs, each group until it fails; after an interruption nothing is begun.
@@ -133,12 +133,12 @@ class Scheduled:
                     if code == INTERRUPTED:
                         return codes
             except Interrupted as error:
-                say(f"error: {error.message}", err=True)
+                echo(f"error: {error.message}", err=True)
                 return [*codes, INTERRUPTED]
             except OpsError as error:
                 failed.append(error)
         for other in failed[1:]:
-            say(self.redactor.text(f"error: {other.message}"), err=True)
+            echo(self.redactor.text(f"error: {other.message}"), err=True)
         if failed:
             raise failed[0]
         return codes

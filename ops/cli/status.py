@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ops.cli.runbook_command import CONFIG, say
+from ops.cli.runbook_command import CONFIG, echo
 from ops.core.redaction import Redactor
 
 ENVIRONMENT = click.option("--environment", required=True, help="the environment of ops.yml; there is no default")
@@ -27,4 +27,4 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
         click.echo(json.dumps(redactor.data(found.to_json()), ensure_ascii=False))
         return
     for line in text.lines(found):
-        say(redactor.text(line))
+        echo(redactor.text(line))

@@ -15,7 +15,7 @@ from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, fo
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
-from ops.gate.outcomes import Refusal, Request
+from ops.gate.outcomes import RecoveryRequest, RefusedRequest
 from ops.github import actions, permissions
 from ops.render.markdown import code_span
 
@@ -72,7 +72,7 @@ def refuse_unapproved(
         raise _unapproved(f'{runbook} needs the GitHub environment "{needed}", and this job is for "{there}"')
 
 
-def reviewed(
+def approved_by(
     config: "Config",
     github_environment: str,
     environ: Mapping[str, str],
@@ -110,7 +110,7 @@ def reviewed(
     return found
 
 
-def text_for_reviewers(request: Request, name: str, command: str) -> str:
+def text_for_reviewers(request: RecoveryRequest, name: str, command: str) -> str:
     """Return, as Markdown, what runs if a reviewer of that GitHub environment approves. The gate cannot plan it.
 
     `command`: the same on a laptop.
@@ -151,7 +151,7 @@ def _unapproved(message: str, *, hint: str = PRESS_AGAIN) -> Refused:
     return Refused(f"not approved: {message}", reason=Reason.RERUN, hint=hint)
 
 
-def refused_again(repository: "Repository", request: Request, attempt: int) -> Refusal | None:
+def refuse_further_attempt(repository: "Repository", request: RecoveryRequest, attempt: int) -> RefusedRequest | None:
     """Return why a further attempt is refused: something changed since the request, or that is not known.
 
     Raises ProviderError.
@@ -177,12 +177,12 @@ def _has_changed_since(run: "IssueRecord", at: datetime) -> bool:
     return run.is_run and is_change and max((row.at for row in rows), default=at) > at - MAX_CLOCK_SKEW
 
 
-def unknown_since(request: Request, attempt: int, why: str) -> Refusal:
+def refuse_unknown_changes(request: RecoveryRequest, attempt: int, why: str) -> RefusedRequest:
     return _refused(request, attempt, f"it is not known what changed since the request ({why})")
 
 
-def _refused(request: Request, attempt: int, why: str, run: "IssueRecord | None" = None) -> Refusal:
-    return Refusal(
+def _refused(request: RecoveryRequest, attempt: int, why: str, run: "IssueRecord | None" = None) -> RefusedRequest:
+    return RefusedRequest(
         reason=Reason.RERUN,
         message=f"this is attempt {attempt} of an old request, and {why}",
         hint=PRESS_AGAIN,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ops.gate import payload as fields
 from ops.gate import refusals
-from ops.gate.form import began
-from ops.gate.outcomes import Job, Malformed, NotForUs, Outcome, ReportDue, Request
+from ops.gate.form import parse_began
+from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, ReportDue
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -25,48 +25,48 @@ Runbooks = Mapping[str, Mapping[str, tuple[type, bool]]]
 """Name → its parameters: str, bool or tuple (of texts), and whether nothing runs without it."""
 
 
-def pressed_labels(payload: Any) -> tuple[str, ...]:
+def added_labels(payload: Any) -> tuple[str, ...]:
     """Return the name of the label that the event is about, if it is about one."""
     try:
         return (fields.text(payload, "label", "name"),)
-    except fields.MalformedError:
+    except fields.MalformedFieldError:
         return ()
 
 
-def read(event_name: str, payload: Any, config: "Config", runbooks: Runbooks, job: Job) -> Outcome:
+def read_event(event_name: str, payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
     """Return the meaning of the event. Raises nothing, for any payload."""
     readers = {"issues": _issues, "workflow_dispatch": _button}
     if event_name not in readers:
-        return NotForUs(why="events of this name start nothing here")
+        return IgnoredEvent(cause="events of this name start nothing here")
     try:
         fields.mapping(payload, "the payload")
         return readers[event_name](payload, config, runbooks, job)
-    except fields.MalformedError as error:
+    except fields.MalformedFieldError as error:
         return _malformed(payload, str(error), config)
 
 
-def _issues(payload: Any, config: "Config", _: Runbooks, job: Job) -> Outcome:
+def _issues(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcome:
     action = fields.text(payload, "action")
     if action == "labeled":
         return _labeled(payload, config, job)
     if action == "closed":
         return _closed(payload, job)
-    return NotForUs(why="of what happens to issues only labels and closing count")
+    return IgnoredEvent(cause="of what happens to issues only labels and closing count")
 
 
-def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
+def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     """`issues.labeled`. GitHub leaves `label` out where it was deleted since: then there is nothing to act on."""
     if payload.get("label") is None:
-        return NotForUs(why="the label is not named")
+        return IgnoredEvent(cause="the label is not named")
     label = fields.text(payload, "label", "name")
     is_report = label.lower() == REPORT and not _is_ours(label, config)
     if not is_report and not _is_ours(label, config):
-        return NotForUs(why="the label stands for no recovery")
-    if _elsewhere(payload, job):
-        return NotForUs(why=_ELSEWHERE)
-    issue = fields.mapping(fields.at(payload, "issue"), "issue")
+        return IgnoredEvent(cause="the label stands for no recovery")
+    if _ignored_ref(payload, job):
+        return IgnoredEvent(cause=_ELSEWHERE)
+    issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
-        return NotForUs(why="the label is on a pull request")
+        return IgnoredEvent(cause="the label is on a pull request")
     if is_report:
         return _report_due(payload, job, "updated_at", label=label)
     incident = fields.number(issue, "number", of="issue.")
@@ -77,7 +77,7 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
     request = (
         None
         if not name
-        else Request(
+        else RecoveryRequest(
             runbook=config.labels[name].runbook,
             params=dict(config.labels[name].params),
             environment=config.labels[name].environment,
@@ -88,19 +88,19 @@ def _labeled(payload: Any, config: "Config", job: Job) -> Outcome:
             requested_at=at,
             label=label,
             other_labels=_other_labels(issue, label, config),
-            began=began(issue.get("body"), now=job.now),
+            began=parse_began(issue.get("body"), now=job.now),
         )
     )
     refused = (
-        refusals.refused_sender(payload)
-        or refusals.refused_job(payload, job)
+        refusals.refuse_sender(payload)
+        or refusals.refuse_job(payload, job)
         or (refusals.unknown_label(label, config.labels) if request is None else None)
         or (refusals.misspelled_label(label, name) if name != label else None)
-        or (None if state == "open" else refusals.refused_on_closed(request, issue, job))
-        or refusals.refused_age(at, job.now)
+        or (None if state == "open" else refusals.refuse_on_closed(request, issue, job))
+        or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
-        return refusals.placed(refused, incident=incident, label=label, request=request)
+        return refusals.replace_fields(refused, incident=incident, label=label, request=request)
     assert request is not None
     return request
 
@@ -113,18 +113,18 @@ def _other_labels(issue: Mapping[str, Any], label: str, config: "Config") -> tup
     return tuple(name for name in config.labels if name.lower() in there - {label.lower()})
 
 
-def _closed(payload: Any, job: Job) -> Outcome:
+def _closed(payload: Any, job: GateJob) -> Outcome:
     """`issues.closed`. It recovers nothing, so neither the person nor the time matters here: the report judges both."""
-    if _elsewhere(payload, job):
-        return NotForUs(why=_ELSEWHERE)
-    issue = fields.mapping(fields.at(payload, "issue"), "issue")
+    if _ignored_ref(payload, job):
+        return IgnoredEvent(cause=_ELSEWHERE)
+    issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
-        return NotForUs(why="a pull request was closed")
+        return IgnoredEvent(cause="a pull request was closed")
     return _report_due(payload, job, "closed_at")
 
 
-def _report_due(payload: Any, job: Job, at: str, label: str | None = None) -> ReportDue:
-    issue = fields.mapping(fields.at(payload, "issue"), "issue")
+def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -> ReportDue:
+    issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
     return ReportDue(
         incident=fields.number(issue, "number", of="issue."),
         sender=fields.text(payload, "sender", "login"),
@@ -135,19 +135,19 @@ def _report_due(payload: Any, job: Job, at: str, label: str | None = None) -> Re
     )
 
 
-def _button(payload: Any, config: "Config", runbooks: Runbooks, job: Job) -> Outcome:
+def _button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
     """`workflow_dispatch`: the workflow's file names the runbook, and its inputs are the parameters."""
     path = re.fullmatch(r"\.github/workflows/([a-z0-9-]+)\.ya?ml", fields.text(payload, "workflow"))
     if path is None or path[1] not in runbooks:
-        return NotForUs(why="the workflow is no runbook's button")
-    if _elsewhere(payload, job):
-        return NotForUs(why=_ELSEWHERE)
+        return IgnoredEvent(cause="the workflow is no runbook's button")
+    if _ignored_ref(payload, job):
+        return IgnoredEvent(cause=_ELSEWHERE)
     inputs = {} if payload.get("inputs") is None else fields.mapping(payload["inputs"], "inputs")
     given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[path[1]], *_BEYOND}}
-    request = Request(
+    request = RecoveryRequest(
         runbook=path[1],
         params={
-            name: _typed(value, runbooks[path[1]][name][0])
+            name: _parse_input(value, runbooks[path[1]][name][0])
             for name, value in given.items()
             if name not in _BEYOND and value
         },
@@ -158,37 +158,41 @@ def _button(payload: Any, config: "Config", runbooks: Runbooks, job: Job) -> Out
         actor=job.actor,
         # The payload has no time at all: the run's own is the moment of the press, and stays it in a further attempt.
         requested_at=job.started_at or job.now,
-        dry_run=fields.yes_or_no(given.get("dry_run", "false")),
+        dry_run=fields.parse_boolean(given.get("dry_run", "false")),
     )
     refused = (
-        refusals.refused_sender(payload)
-        or refusals.refused_job(payload, job)
-        or refusals.refused_undated(job)
+        refusals.refuse_sender(payload)
+        or refusals.refuse_job(payload, job)
+        or refusals.refuse_undated(job)
         or (refusals.unknown_environment(request, config) if request.environment not in config.environments else None)
-        or refusals.refused_age(request.requested_at, job.now)
+        or refusals.refuse_age(request.requested_at, job.now)
     )
-    return request if refused is None else refusals.placed(refused, incident=request.incident, request=request)
+    return request if refused is None else refusals.replace_fields(refused, incident=request.incident, request=request)
 
 
-def _typed(value: str, kind: type) -> str | bool | tuple[str, ...]:
+def _parse_input(value: str, kind: type) -> str | bool | tuple[str, ...]:
     """A button has one field where a command line repeats an option: commas and spaces divide it."""
     if kind is bool:
-        return fields.yes_or_no(value)
+        return fields.parse_boolean(value)
     return tuple(each for each in re.split(r"[,\s]+", value) if each) if kind is tuple else value
 
 
-def _elsewhere(payload: Any, job: Job) -> bool:
+def _ignored_ref(payload: Any, job: GateJob) -> bool:
     return fields.text(payload, "repository", "full_name").lower() != job.repository.lower()
 
 
-def _malformed(payload: Any, why: str, config: "Config") -> Malformed:
+def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
     """With the issue and the label where those can be read and the label is ours, so that somebody can be told."""
     try:
         label = fields.text(payload, "label", "name")
         incident = fields.number(payload, "issue", "number")
-    except fields.MalformedError:
-        return Malformed(why=why)
-    return Malformed(why=why, incident=incident, label=label) if _is_ours(label, config) else Malformed(why=why)
+    except fields.MalformedFieldError:
+        return MalformedEvent(cause=why)
+    return (
+        MalformedEvent(cause=why, incident=incident, label=label)
+        if _is_ours(label, config)
+        else MalformedEvent(cause=why)
+    )
 
 
 def _is_ours(label: str, config: "Config") -> bool:

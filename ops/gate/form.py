@@ -15,7 +15,7 @@ LONGEST = 300
 
 
 @dataclass(frozen=True)
-class Stated:
+class IncidentForm:
     """What the person who opened the issue answered on its form: text that anybody can write."""
 
     began: datetime | None = None
@@ -24,9 +24,9 @@ class Stated:
     impact: str = ""
 
 
-def began(body: object, *, now: datetime) -> datetime | None:
+def parse_began(body: object, *, now: datetime) -> datetime | None:
     """The stated start of the incident; None where there is none, or none that can be: it only ever warns."""
-    text = form(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
+    text = read_fields(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?) ?(?:Z|UTC)?", text, re.ASCII)
     if found is None:
         return None
@@ -37,15 +37,17 @@ def began(body: object, *, now: datetime) -> datetime | None:
     return moment if moment <= now else None
 
 
-def stated(body: object, *, now: datetime) -> Stated:
+def parse_form(body: object, *, now: datetime) -> IncidentForm:
     """Return what the form of an incident says for its report."""
-    answers = form(body, HEADINGS) if isinstance(body, str) else {}
+    answers = read_fields(body, HEADINGS) if isinstance(body, str) else {}
     severity = answers.get("Severity", "")
     impact = " ".join(answers.get("Impact", "")[:LONGEST].split())
-    return Stated(began(body, now=now), severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "", impact)
+    return IncidentForm(
+        parse_began(body, now=now), severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "", impact
+    )
 
 
-def form(body: str, headings: Iterable[str]) -> dict[str, str]:
+def read_fields(body: str, headings: Iterable[str]) -> dict[str, str]:
     """The answers of an issue form. They describe the incident to people, and choose nothing.
 
     Anybody can write a further `### Heading` into a free text, so of each heading the first one counts that comes

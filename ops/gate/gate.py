@@ -67,7 +67,7 @@ def run(
     try:
         event = actions.variable(environ, "GITHUB_EVENT_NAME")
         payload = actions.read_payload(environ)
-        config, _ = read_config(config_path, labels=events.pressed_labels(payload))
+        config, _ = read_config(config_path, labels=events.added_labels(payload))
         deferred_modules.defer()
         repository = client.connect(environ, redactor)
         gate = Gate(
@@ -97,27 +97,27 @@ class Gate:
     annotate: Annotate
 
     def judge(self, event: str, payload: Any) -> int:
-        outcome = events.read(event, payload, self.config, registry.parameter_types(), self._job(event))
+        outcome = events.read_event(event, payload, self.config, registry.parameter_types(), self._job(event))
         match outcome:
-            case outcomes.NotForUs():
+            case outcomes.IgnoredEvent():
                 return self._not_for_us(outcome, payload)
-            case outcomes.Malformed():
+            case outcomes.MalformedEvent():
                 return self._malformed(outcome)
             case outcomes.ReportDue():
                 return self._report_due(outcome)
-            case outcomes.Refusal():
+            case outcomes.RefusedRequest():
                 return self._refuse(outcome)
             case _:
                 return self._request(outcome)
 
-    def _job(self, event: str) -> outcomes.Job:
-        return outcomes.Job(
+    def _job(self, event: str) -> outcomes.GateJob:
+        return outcomes.GateJob(
             repository=actions.variable(self.environ, "GITHUB_REPOSITORY"),
             ref=actions.variable(self.environ, "GITHUB_REF"),
             run_attempt=actions.attempt(self.environ),
             actor=self._actor,
             now=system_clock.current_time(self.environ),
-            started_at=self._pressed_at() if event == "workflow_dispatch" else None,
+            started_at=self._requested_at() if event == "workflow_dispatch" else None,
             allows_closed_incident=registry.allows_closed_incident,
         )
 
@@ -131,7 +131,7 @@ class Gate:
         others = () if self._attempt > 1 else ("GITHUB_ACTOR",)
         return actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", *others)
 
-    def _pressed_at(self) -> datetime | None:
+    def _requested_at(self) -> datetime | None:
         """A job may have waited for long. Without an answer it counts from now: that question may stop nothing."""
         run_id = actions.run_id(self.environ)
         if not run_id:
@@ -142,23 +142,23 @@ class Gate:
             self.warn(f"warning: when the button was pressed is not known ({error.message}): taken as now")
             return None
 
-    def _request(self, request: outcomes.Request) -> int:
+    def _request(self, request: outcomes.RecoveryRequest) -> int:
         try:
             # A further attempt has the files of the request's commit.
             is_first = self._attempt == 1
             responders = self.config.responders if is_first else permissions.current_responders(self.repository)
         except ProviderError as error:
-            return self._refuse(approval.unknown_since(request, self._attempt, error.message))
-        answer, who = self._ask(request.sender, request.sender_id, request.actor, responders)
+            return self._refuse(approval.refuse_unknown_changes(request, self._attempt, error.message))
+        answer, who = self._check_permission(request.sender, request.sender_id, request.actor, responders)
         if answer.reason is not None:
             return self._refuse(_refusal(answer, who, request, responders))
         if self._attempt > 1 and (refusal := self._refused_again(request)) is not None:
             return self._refuse(refusal)
-        if request.other_labels and (refusal := self._refused_at_once(request)) is not None:
+        if request.other_labels and (refusal := self._refused_simultaneous(request)) is not None:
             return self._refuse(refusal)
-        if request.label is not None and (refusal := self._take(request, request.label)) is not None:
+        if request.label is not None and (refusal := self._approve(request, request.label)) is not None:
             return self._refuse(refusal, takes_label=False)
-        began, refusal = (request.began, None) if request.label else self._looked_at(request)
+        began, refusal = (request.began, None) if request.label else self._check_issue(request)
         if refusal is not None:
             return self._refuse(refusal)
         ends_by = latest_end(request, self.config, system_clock.current_time(self.environ))
@@ -178,19 +178,19 @@ class Gate:
             ends_by=ends_by.isoformat() if ends_by else "",
         )
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
-        who = refusals.plain("{who}", {"who": request.actor})
+        who = refusals.plain_text("{who}", {"who": request.actor})
         self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
         self._show_to_reviewers(request)
         return 0
 
-    def _show_to_reviewers(self, request: outcomes.Request) -> None:
+    def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
         """On the page of the run, where GitHub asks them, and on the issue."""
         place = self.config.environments[request.environment]
         if registry.github_environment(request.runbook) not in place.approval:
             return
         name, run, comment = place.approval_environment, actions.run_id(self.environ), self._comment
         text = approval.text_for_reviewers(request, name, self._commands(request)["on a laptop"])
-        self._show("notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text)
+        self._print("notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text)
         if comment is not None and run and request.incident:
             mark, shown = request_mark(run, self._attempt), self.redactor.text(text)
             self._try(
@@ -199,7 +199,7 @@ class Gate:
                 request.incident,
             )
 
-    def _looked_at(self, request: outcomes.Request) -> tuple[datetime | None, outcomes.Refusal | None]:
+    def _check_issue(self, request: outcomes.RecoveryRequest) -> tuple[datetime | None, outcomes.RefusedRequest | None]:
         """The incident that a button names: when it began, or why it is none. Where GitHub cannot say, it may be."""
         number = request.incident
         if number is None:
@@ -210,23 +210,23 @@ class Gate:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
             return None, None
-        if (refusal := _refused_there(request, issue)) is not None:
+        if (refusal := _refused_on_issue(request, issue)) is not None:
             return None, refusal
-        return form.began(issue.body, now=system_clock.current_time(self.environ)), None
+        return form.parse_began(issue.body, now=system_clock.current_time(self.environ)), None
 
-    def _refused_again(self, request: outcomes.Request) -> outcomes.Refusal | None:
+    def _refused_again(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Of a further attempt: GitHub must say that the incident is open, and that nothing changed since."""
         number = request.incident
         try:
             if number is not None:
-                refusal = _refused_there(request, triggers.read_issue(self.repository, number))
+                refusal = _refused_on_issue(request, triggers.read_issue(self.repository, number))
                 if refusal is not None:
                     return refusal
-            return approval.refused_again(self.repository, request, self._attempt)
+            return approval.refuse_further_attempt(self.repository, request, self._attempt)
         except ProviderError as error:
-            return approval.unknown_since(request, self._attempt, error.message)
+            return approval.refuse_unknown_changes(request, self._attempt, error.message)
 
-    def _refused_at_once(self, request: outcomes.Request) -> outcomes.Refusal | None:
+    def _refused_simultaneous(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Refuse if the person put on another label within the same second. If GitHub says nothing, it goes on."""
         number, at, by = request.incident, request.requested_at, request.sender
         assert number is not None
@@ -241,7 +241,7 @@ class Gate:
         others = [label for label in request.other_labels if label.lower() in found]
         return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
 
-    def _take(self, request: outcomes.Request, label: str) -> outcomes.Refusal | None:
+    def _approve(self, request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest | None:
         """Refuse if the label is gone (the event came twice, or somebody thought better of it), or the issue is."""
         assert request.incident is not None
         try:
@@ -251,7 +251,7 @@ class Gate:
                 return refusals.moved_issue(request)
             self.warn(f"warning: the label could not be taken off ({error.message}): take it off by hand")
             return None
-        return None if is_ours or self._attempt > 1 else _taken(request, label)
+        return None if is_ours or self._attempt > 1 else _label_note(request, label)
 
     def _is_gone(self, number: int) -> bool:
         """Whether GitHub says that it is no issue of this repository. If it says nothing, the recovery goes on."""
@@ -263,7 +263,7 @@ class Gate:
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Everybody gets a report; without write access only of a run that is on record."""
-        answer, _ = self._ask(due.sender, due.sender_id, due.actor, self.config.responders)
+        answer, _ = self._check_permission(due.sender, due.sender_id, due.actor, self.config.responders)
         at = due.at.isoformat()
         if label := due.label:
             self._try("label", lambda number: triggers.remove_label(self.repository, number, label), due.incident)
@@ -274,7 +274,7 @@ class Gate:
         self.say(f"the report of incident {due.incident} is due: {why}")
         return 0
 
-    def _ask(
+    def _check_permission(
         self, sender: str, sender_id: int, actor: str, responders: Collection[str]
     ) -> tuple[permissions.PermissionCheck, str]:
         """Whether the sender and the person who started this attempt may; and which of them the answer is about.
@@ -293,10 +293,10 @@ class Gate:
             answers.append(answer)
         return next((answer for answer in answers if not answer.checked), answers[0]), askers[0].login
 
-    def _malformed(self, malformed: outcomes.Malformed) -> int:
-        refusal = outcomes.Refusal(
+    def _malformed(self, malformed: outcomes.MalformedEvent) -> int:
+        refusal = outcomes.RefusedRequest(
             reason=Reason.EVENT_MALFORMED,
-            message=f"the event cannot be read: {malformed.why}",
+            message=f"the event cannot be read: {malformed.cause}",
             hint=PRESS_AGAIN,
             incident=malformed.incident,
             label=malformed.label,
@@ -304,16 +304,16 @@ class Gate:
         self._refuse(refusal)
         return MALFORMED
 
-    def _not_for_us(self, outcome: outcomes.NotForUs, payload: Any) -> int:
-        self.say(f"not for us: {outcome.why}")
+    def _not_for_us(self, outcome: outcomes.IgnoredEvent, payload: Any) -> int:
+        self.say(f"not for us: {outcome.cause}")
         if self._comment:
-            with contextlib.suppress(fields.MalformedError):
+            with contextlib.suppress(fields.MalformedFieldError):
                 self._withdraw(fields.number(payload, "issue", "number"))
         return 0
 
-    def _refuse(self, refusal: outcomes.Refusal, *, takes_label: bool = True) -> int:
+    def _refuse(self, refusal: outcomes.RefusedRequest, *, takes_label: bool = True) -> int:
         """Write the outputs first: then the job that acts does not start, even if GitHub fails next."""
-        message, hint = (refusals.plain(text, refusal.values) for text in (refusal.message, refusal.hint))
+        message, hint = (refusals.plain_text(text, refusal.values) for text in (refusal.message, refusal.hint))
         said = {"message": self.redactor.text(message), "hint": self.redactor.text(hint)}
         self._write(go="false", report="false", reason=refusal.reason.value, **said)
         self.warn(f"refused: {message}\n hint: {hint}")
@@ -321,7 +321,7 @@ class Gate:
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
         body = self._body(refusal, commands)
-        self._show("error", "refused", message, body)
+        self._print("error", "refused", message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
         if self._answer(refusal, body, self._record(refusal, self.redactor.text(message))):
@@ -348,9 +348,9 @@ class Gate:
         mark = request_mark(run, self._attempt)
         self._try("request", lambda number: triggers.withdraw_request(self.repository, number, mark, comment), incident)
 
-    def _body(self, refusal: outcomes.Refusal, commands: Mapping[str, str]) -> str:
+    def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str]) -> str:
         return self.redactor.text(
-            refusals.comment(
+            refusals.render_comment(
                 message=refusal.message,
                 hint=refusal.hint,
                 values=refusal.values,
@@ -359,26 +359,26 @@ class Gate:
             )
         )
 
-    def _answer(self, refusal: outcomes.Refusal, body: str, record: RunRecord) -> bool:
+    def _answer(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:
         """One comment per issue, with the latest refusal: nobody can flood an incident by being refused."""
 
         def text(former: RunRecord | None) -> str:
             rows = (*(former.rows if former else ()), *record.rows)
-            return embed_record(refusals.latest(body, rows[-1].at, len(rows)), replace(record, rows=rows))
+            return embed_record(refusals.with_refusal_count(body, rows[-1].at, len(rows)), replace(record, rows=rows))
 
         assert refusal.incident is not None
         return self._try(
             "comment", lambda number: triggers.keep_refusal(self.repository, number, text), refusal.incident
         )
 
-    def _commands(self, request: outcomes.Request | None) -> dict[str, str]:
+    def _commands(self, request: outcomes.RecoveryRequest | None) -> dict[str, str]:
         """The same without the label, for a laptop and for the button."""
         if request is None:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
-        return refusals.commands(program_name(self.environ), request.runbook, {**request.params, **where})
+        return refusals.laptop_commands(program_name(self.environ), request.runbook, {**request.params, **where})
 
-    def _record(self, refusal: outcomes.Refusal, message: str) -> RunRecord:
+    def _record(self, refusal: outcomes.RefusedRequest, message: str) -> RunRecord:
         """For the report: that it was asked for, and refused."""
         return RunRecord(
             run=f"gate-{actions.run_id(self.environ) or 'unknown'}",
@@ -391,7 +391,7 @@ class Gate:
             program=__version__,
         )
 
-    def _show(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
+    def _print(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
         """On the pages of the workflow run."""
         self.annotate(level, title, self.redactor.text(message))
         try:
@@ -420,10 +420,10 @@ class Gate:
 
 
 def _refusal(
-    answer: permissions.PermissionCheck, who: str, request: outcomes.Request, may: Iterable[str]
-) -> outcomes.Refusal:
+    answer: permissions.PermissionCheck, who: str, request: outcomes.RecoveryRequest, may: Iterable[str]
+) -> outcomes.RefusedRequest:
     assert answer.reason is not None
-    return outcomes.Refusal(
+    return outcomes.RefusedRequest(
         reason=answer.reason,
         message=answer.message,
         hint=answer.hint,
@@ -434,19 +434,21 @@ def _refusal(
     )
 
 
-def _refused_there(request: outcomes.Request, issue: triggers.TriggerIssue) -> outcomes.Refusal | None:
+def _refused_on_issue(
+    request: outcomes.RecoveryRequest, issue: triggers.TriggerIssue
+) -> outcomes.RefusedRequest | None:
     """Why nothing starts on what the number of the incident stands for, as it is now."""
     if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
         closed = refusals.closed_incident(None if request.label else request)
-        return refusals.placed(closed, incident=request.incident, label=request.label, request=request)
+        return refusals.replace_fields(closed, incident=request.incident, label=request.label, request=request)
     if issue.state in {"open", "closed"}:
         return None
     why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
     return refusals.not_an_incident(request, why)
 
 
-def _taken(request: outcomes.Request, label: str) -> outcomes.Refusal:
-    return outcomes.Refusal(
+def _label_note(request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest:
+    return outcomes.RefusedRequest(
         reason=Reason.LABEL_TAKEN,
         message="the label {label} is no longer on the issue: another run took it, or somebody took it off",
         hint="Look at the issue for that run. Put the label on again if there is none.",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ops.gate import payload as fields
 from ops.gate import refusals
-from ops.gate.outcomes import Job, Malformed, NotForUs, Refusal
+from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, RefusedRequest
 
 DISPATCH = "secret-leak"
 LONGEST = 200
@@ -24,18 +24,18 @@ _KEYS = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "cfut_", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leak:
+class LeakReport:
     """`secret` is a name of ops.yml; empty where what was said is none. The rest is for private repositories."""
 
     secret: str
-    seen: str = ""
+    location: str = ""
     url: str = ""
     source: str = ""
 
 
 def read_leak(
-    event_name: str, payload: Any, declared: Collection[str], job: Job
-) -> Leak | NotForUs | Malformed | Refusal:
+    event_name: str, payload: Any, declared: Collection[str], job: GateJob
+) -> LeakReport | IgnoredEvent | MalformedEvent | RefusedRequest:
     """Never raises, whatever the payload holds. No text of the outcome has a word of the payload but in `Leak`."""
     try:
         fields.mapping(payload, "the payload")
@@ -44,19 +44,19 @@ def read_leak(
         elif event_name == "workflow_dispatch":
             said = payload.get("inputs")
         else:
-            return NotForUs(why="this event reports no leak")
+            return IgnoredEvent(cause="this event reports no leak")
         said = fields.mapping({} if said is None else said, "what was sent")
-        refused = refusals.refused_job(payload, job)
+        refused = refusals.refuse_job(payload, job)
         return refused if refused is not None else _leak(said, declared)
-    except fields.MalformedError as error:
-        return Malformed(why=str(error))
+    except fields.MalformedFieldError as error:
+        return MalformedEvent(cause=str(error))
 
 
-def _leak(said: Mapping[str, Any], declared: Collection[str]) -> Leak:
+def _leak(said: Mapping[str, Any], declared: Collection[str]) -> LeakReport:
     name = _text(said, "secret")
-    return Leak(
+    return LeakReport(
         secret=name if name in declared else "",
-        seen=without_keys(_text(said, "seen")),
+        location=without_keys(_text(said, "seen")),
         url=plain_address(_text(said, "url")),
         source=without_keys(_text(said, "source")),
     )

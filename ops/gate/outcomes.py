@@ -9,7 +9,7 @@ from ops.core.errors import Reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class GateJob:
     """What GitHub Actions says of the job beside the event.
 
     `actor` started this attempt: a further one perhaps somebody else than the event's sender.
@@ -27,7 +27,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RecoveryRequest:
     """A recovery that somebody asked for, before it is known whether they may."""
 
     runbook: str
@@ -60,7 +60,7 @@ class ReportDue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class RefusedRequest:
     """`message` and `hint` are our words; `{name}` in them stands for somebody else's, in `values`."""
 
     reason: Reason
@@ -69,20 +69,20 @@ class Refusal:
     values: Mapping[str, str] = field(default_factory=dict)
     incident: int | None = None
     label: str | None = None
-    request: Request | None = None
+    request: RecoveryRequest | None = None
     """What was asked for, where that much is known: the command for a laptop is made of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotForUs:
-    why: str
+class IgnoredEvent:
+    cause: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Malformed:
-    why: str
+class MalformedEvent:
+    cause: str
     incident: int | None = None
     label: str | None = None
 
 
-Outcome = Request | ReportDue | Refusal | NotForUs | Malformed
+Outcome = RecoveryRequest | ReportDue | RefusedRequest | IgnoredEvent | MalformedEvent

@@ -11,35 +11,35 @@ LONGEST_INPUT = 1000
 """Characters. GitHub takes 65,535; the jobs get the inputs in variables, of which Linux takes 131,071 bytes each."""
 
 
-class MalformedError(Exception):
+class MalformedFieldError(Exception):
     """A field is missing or of the wrong type; the text names it."""
 
 
-def at(value: Any, *path: str, of: str = "") -> Any:
+def field_value(value: Any, *path: str, of: str = "") -> Any:
     for depth, key in enumerate(path):
         if not isinstance(value, dict) or key not in value:
-            raise MalformedError(f"{of}{'.'.join(path[: depth + 1])} is missing")
+            raise MalformedFieldError(f"{of}{'.'.join(path[: depth + 1])} is missing")
         value = value[key]
     return value
 
 
 def mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise MalformedError(f"{name} is no object")
+        raise MalformedFieldError(f"{name} is no object")
     return value
 
 
 def text(value: Any, *path: str, of: str = "") -> str:
-    found = at(value, *path, of=of)
+    found = field_value(value, *path, of=of)
     if not isinstance(found, str) or not found:
-        raise MalformedError(f"{of}{'.'.join(path)} is no text")
+        raise MalformedFieldError(f"{of}{'.'.join(path)} is no text")
     return found
 
 
 def number(value: Any, *path: str, of: str = "") -> int:
-    found = at(value, *path, of=of)
+    found = field_value(value, *path, of=of)
     if type(found) is not int or found < 1:
-        raise MalformedError(f"{of}{'.'.join(path)} is no number of GitHub's")
+        raise MalformedFieldError(f"{of}{'.'.join(path)} is no number of GitHub's")
     return found
 
 
@@ -47,7 +47,7 @@ def moment(value: Any, name: str, *, of: str) -> datetime:
     try:
         return parse_utc(text(value, name, of=of))
     except (ValueError, OverflowError):
-        raise MalformedError(f"{of}{name} is no moment") from None
+        raise MalformedFieldError(f"{of}{name} is no moment") from None
 
 
 def input_text(inputs: Mapping[str, Any], name: str) -> str:
@@ -56,10 +56,10 @@ def input_text(inputs: Mapping[str, Any], name: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int):
-        raise MalformedError(f"inputs.{name} is no text")
+        raise MalformedFieldError(f"inputs.{name} is no text")
     text = str(value).strip()
     if len(text) > LONGEST_INPUT:
-        raise MalformedError(f"inputs.{name} is longer than {LONGEST_INPUT:,} characters")
+        raise MalformedFieldError(f"inputs.{name} is longer than {LONGEST_INPUT:,} characters")
     return text
 
 
@@ -71,11 +71,11 @@ def incident(text: str, repository: str) -> int | None:
     if address and address[1].lower() == repository.lower():
         return int(address[2])
     if not re.fullmatch("#?[1-9][0-9]{0,9}", text, re.ASCII):
-        raise MalformedError("inputs.incident is no issue's number, and no address of an issue of this repository")
+        raise MalformedFieldError("inputs.incident is no issue's number, and no address of an issue of this repository")
     return int(text.removeprefix("#"))
 
 
-def yes_or_no(text: str) -> bool:
+def parse_boolean(text: str) -> bool:
     if text not in {"true", "false", ""}:
-        raise MalformedError("an input is neither true nor false")
+        raise MalformedFieldError("an input is neither true nor false")
     return text == "true"

@@ -15,7 +15,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
-from ops.gate.outcomes import Job, Refusal, Request
+from ops.gate.outcomes import GateJob, RecoveryRequest, RefusedRequest
 from ops.render.markdown import button_text, code_span
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ AFTER_CLOSING = timedelta(days=7)
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only what was merged there may act."
 
 
-def refused_sender(payload: Any) -> Refusal | None:
+def refuse_sender(payload: Any) -> RefusedRequest | None:
     """Agents and apps can put labels on: an intent of theirs starts nothing, whatever they may do otherwise."""
     kind = fields.text(payload, "sender", "type")
     if kind == "User":
         return None
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.NOT_A_PERSON,
         message="{sender} is not a person, and only people start a recovery",
         hint="A person with write access asks for it: put the label on yourself, or press the button.",
@@ -40,10 +40,10 @@ def refused_sender(payload: Any) -> Refusal | None:
     )
 
 
-def refused_job(payload: Any, job: Job) -> Refusal | None:
+def refuse_job(payload: Any, job: GateJob) -> RefusedRequest | None:
     branch = fields.text(payload, "repository", "default_branch")
     if job.ref != f"refs/heads/{branch}":
-        return Refusal(
+        return RefusedRequest(
             reason=Reason.OTHER_REF,
             message="this ran on {ref}, and the default branch is {branch}",
             hint=_ON_THE_DEFAULT_BRANCH,
@@ -52,33 +52,33 @@ def refused_job(payload: Any, job: Job) -> Refusal | None:
     return None
 
 
-def refused_undated(job: Job) -> Refusal | None:
+def refuse_undated(job: GateJob) -> RefusedRequest | None:
     """Of a button: in a further attempt the moment of its press must be known."""
     if job.run_attempt == 1 or job.started_at is not None:
         return None
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.RERUN,
         message=f"this is attempt {job.run_attempt}, and it is not known when the button was pressed",
         hint=PRESS_AGAIN,
     )
 
 
-def refused_age(at: datetime, now: datetime) -> Refusal | None:
+def refuse_age(at: datetime, now: datetime) -> RefusedRequest | None:
     if -MAX_CLOCK_SKEW <= now - at <= REQUEST_LIFETIME:
         return None
     ago = (now - at).total_seconds()
     late = f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
     when = f"{format_duration(ago)} ago" if ago > 0 else "which is still to come"
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.REQUEST_TOO_OLD,
         message=f"it was asked for at {format_utc(at)}, {when}; after {late} somebody may have acted otherwise",
         hint=PRESS_AGAIN,
     )
 
 
-def closed_incident(request: Request | None = None) -> Refusal:
+def closed_incident(request: RecoveryRequest | None = None) -> RefusedRequest:
     """Of a button with the request: it names the incident, where a label stands on it."""
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.INCIDENT_CLOSED,
         message="the incident is closed",
         hint=f"Reopen it, or open a new one, and {'press the button' if request else 'put the label on'} again.",
@@ -87,23 +87,23 @@ def closed_incident(request: Request | None = None) -> Refusal:
     )
 
 
-def refused_on_closed(request: Request | None, issue: Mapping[str, Any], job: Job) -> Refusal | None:
+def refuse_on_closed(request: RecoveryRequest | None, issue: Mapping[str, Any], job: GateJob) -> RefusedRequest | None:
     """Of a label: what ends an incident may come after its closing, for a while."""
     if request is None or not job.allows_closed_incident(request.runbook):
         return closed_incident()
     closed_at = fields.moment(issue, "closed_at", of="issue.")
     if job.now - closed_at <= AFTER_CLOSING:
         return None
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.INCIDENT_CLOSED,
         message=f"the incident was closed at {format_utc(closed_at)}, more than {AFTER_CLOSING.days} days ago",
         hint="Reopen it and put the label on again, or press the button: it names the incident.",
     )
 
 
-def not_an_incident(request: Request, why: str) -> Refusal:
+def not_an_incident(request: RecoveryRequest, why: str) -> RefusedRequest:
     """The number that somebody typed beside the button. Nobody is told there: it may be another's issue."""
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.UNKNOWN_INCIDENT,
         message=f"#{request.incident} {why}",
         hint="Give the number of the incident's issue, or none: then one is opened after the run.",
@@ -111,9 +111,9 @@ def not_an_incident(request: Request, why: str) -> Refusal:
     )
 
 
-def moved_issue(request: Request) -> Refusal:
+def moved_issue(request: RecoveryRequest) -> RefusedRequest:
     """Of a label on an issue that is elsewhere by now: nobody can be answered there."""
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.UNKNOWN_INCIDENT,
         message=f"#{request.incident} is no issue of this repository any more: it was transferred or deleted",
         hint="Put the label on the incident's issue in this repository.",
@@ -121,13 +121,13 @@ def moved_issue(request: Request) -> Refusal:
     )
 
 
-def unknown_label(label: str, known: Collection[str]) -> Refusal:
+def unknown_label(label: str, known: Collection[str]) -> RefusedRequest:
     names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
     listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
     ends = {name.rpartition(":")[2]: name for name in known}  # what all begin with would make any of them near
     near = ends.get(nearest_name(label.rpartition(":")[2], ends), "")
     meant = "; did you mean {near}?" if near else ""
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.UNKNOWN_LABEL,
         message="ops.yml has no label {label}" + meant,
         hint=listed,
@@ -135,9 +135,9 @@ def unknown_label(label: str, known: Collection[str]) -> Refusal:
     )
 
 
-def misspelled_label(label: str, known: str) -> Refusal:
+def misspelled_label(label: str, known: str) -> RefusedRequest:
     """GitHub has one label for every spelling of a name, so somebody made or renamed it by hand."""
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.UNKNOWN_LABEL,
         message="the label {label} is spelled {near} in ops.yml",
         hint="Run `ops labels sync`, which corrects it, or rename it to {near}. Then put it on again.",
@@ -145,10 +145,10 @@ def misspelled_label(label: str, known: str) -> Refusal:
     )
 
 
-def labels_at_once(request: Request, labels: Collection[str]) -> Refusal:
+def labels_at_once(request: RecoveryRequest, labels: Collection[str]) -> RefusedRequest:
     """Nobody knows which of them GitHub starts first: their runs could contradict each other."""
     names = {f"label{number}": name for number, name in enumerate(sorted(labels), 1)}
-    return Refusal(
+    return RefusedRequest(
         reason=Reason.LABELS_AT_ONCE,
         message=f"{' and '.join(f'{{{name}}}' for name in names)} were put on within one second",
         hint="Put one label on, wait for its answer, and then put on the next.",
@@ -159,8 +159,8 @@ def labels_at_once(request: Request, labels: Collection[str]) -> Refusal:
     )
 
 
-def unknown_environment(request: Request, config: "Config") -> Refusal:
-    return Refusal(
+def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRequest:
+    return RefusedRequest(
         reason=Reason.UNKNOWN_NAME,
         message="ops.yml has no environment {environment}",
         hint=f"Choose one of: {', '.join(sorted(config.environments))}.",
@@ -168,8 +168,8 @@ def unknown_environment(request: Request, config: "Config") -> Refusal:
     )
 
 
-def placed(refusal: Refusal, **where: Any) -> Refusal:
-    return Refusal(**{**vars(refusal), **where})
+def replace_fields(refusal: RefusedRequest, **where: Any) -> RefusedRequest:
+    return RefusedRequest(**{**vars(refusal), **where})
 
 
 Values = Mapping[str, str]
@@ -177,11 +177,11 @@ BUTTON = "by the button"
 """How the command is run that is a workflow's button with its fields."""
 
 
-def plain(text: str, values: Values) -> str:
+def plain_text(text: str, values: Values) -> str:
     return text.format_map({name: f'"{quote_name(value)}"' for name, value in values.items()})
 
 
-def comment(*, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str]) -> str:
+def render_comment(*, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str]) -> str:
     """Why, what to do, and what to type instead; `commands` are shown to be copied, by how each is run."""
     safe = {name: code_span(value) for name, value in values.items()}
     lines = [
@@ -197,14 +197,14 @@ def _shown(where: str, command: str) -> str:
     return button_text(SuggestedCommand("", command), "") if where == BUTTON else code_span(command)
 
 
-def latest(body: str, at: datetime, count: int) -> str:
+def with_refusal_count(body: str, at: datetime, count: int) -> str:
     """The comment on an issue where that many requests were refused."""
     if count == 1:
         return body
     return f"{body}\nThis is the latest of {count} refused requests on this issue: {at:%Y-%m-%d %H:%M:%S} UTC.\n"
 
 
-def commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
+def laptop_commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
     """The same by other ways: on a laptop, by the button, and by the button from a command line."""
     return {
         "on a laptop": next_step.build_command(program, runbook, options),

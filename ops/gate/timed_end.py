@@ -13,7 +13,7 @@ from ops.app import registry
 from ops.core import system_clock
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
-from ops.gate.outcomes import Request
+from ops.gate.outcomes import RecoveryRequest
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -24,7 +24,7 @@ LATEST = timedelta(minutes=30)
 """After the end: until then the job that ends the state may start."""
 
 
-def latest_end(request: Request, config: "Config", now: datetime) -> datetime | None:
+def latest_end(request: RecoveryRequest, config: "Config", now: datetime) -> datetime | None:
     """Return until when the job that ends the state may start; None if no job is to wait for it."""
     runbook, environment = registry.load_runbook(request.runbook), config.environments.get(request.environment)
     known = {field.name for field in fields(runbook.params)}

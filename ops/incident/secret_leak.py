@@ -17,8 +17,8 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.gate import outcomes
-from ops.gate.leak import Leak, read_leak
-from ops.gate.refusals import commands
+from ops.gate.leak import LeakReport, read_leak
+from ops.gate.refusals import laptop_commands
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render.markdown import collapse_blank_lines, load_templates
@@ -57,14 +57,14 @@ def told(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> T
     if leak is None:
         return None
     repository = connect(environ, redactor)
-    leak = redactor.value(leak) if _is_private(repository) else Leak(secret=leak.secret)
+    leak = redactor.value(leak) if _is_private(repository) else LeakReport(secret=leak.secret)
     with provider_errors(CHECK_HINT):
         return _told(repository, config, leak, environ, now)
 
 
-def _read(config: "Config", environ: Mapping[str, str], now: datetime) -> Leak | None:
+def _read(config: "Config", environ: Mapping[str, str], now: datetime) -> LeakReport | None:
     event = actions.variable(environ, "GITHUB_EVENT_NAME")
-    job = outcomes.Job(
+    job = outcomes.GateJob(
         repository=actions.variable(environ, "GITHUB_REPOSITORY"),
         ref=actions.variable(environ, "GITHUB_REF"),
         run_attempt=actions.attempt(environ),
@@ -72,13 +72,13 @@ def _read(config: "Config", environ: Mapping[str, str], now: datetime) -> Leak |
         now=now,
     )
     outcome = read_leak(event, actions.read_payload(environ), names(config), job)
-    if isinstance(outcome, outcomes.Malformed):
+    if isinstance(outcome, outcomes.MalformedEvent):
         hint = "Send it again, with an object that has `secret`, and `seen`, `url` and `source` if you know them."
-        raise ConfigError(f"the report cannot be read: {outcome.why}", reason=Reason.EVENT_MALFORMED, hint=hint)
-    if isinstance(outcome, outcomes.Refusal):
+        raise ConfigError(f"the report cannot be read: {outcome.cause}", reason=Reason.EVENT_MALFORMED, hint=hint)
+    if isinstance(outcome, outcomes.RefusedRequest):
         hint = "Start the workflow on the default branch: only what was merged there may act."
         raise Refused("this did not run on the default branch", reason=outcome.reason, hint=hint)
-    return outcome if isinstance(outcome, Leak) else None
+    return outcome if isinstance(outcome, LeakReport) else None
 
 
 def _is_private(repository: "Repository") -> bool:
@@ -87,7 +87,9 @@ def _is_private(repository: "Repository") -> bool:
     return environments.is_private(repository)
 
 
-def _told(repository: "Repository", config: "Config", leak: Leak, environ: Mapping[str, str], now: datetime) -> Told:
+def _told(
+    repository: "Repository", config: "Config", leak: LeakReport, environ: Mapping[str, str], now: datetime
+) -> Told:
     from ops.github import issues
 
     key = _key(leak.secret)
@@ -105,7 +107,7 @@ def _told(repository: "Repository", config: "Config", leak: Leak, environ: Mappi
     return Told(number, url, is_new=True)
 
 
-def _again(repository: "Repository", number: int, leak: Leak, environ: Mapping[str, str], now: datetime) -> Told:
+def _again(repository: "Repository", number: int, leak: LeakReport, environ: Mapping[str, str], now: datetime) -> Told:
     """One comment for each run of the workflow, so that a run which is started again adds none."""
     from ops.github.comments import RunComments
 
@@ -156,7 +158,7 @@ def replacements(config: "Config", name: str) -> Iterator[Replacement]:
 
 
 def incident(
-    leak: Leak,
+    leak: LeakReport,
     what: str,
     replacing: Sequence[Replacement],
     environments: Sequence[str],
@@ -176,15 +178,15 @@ def incident(
 
 def _rotation(each: Replacement, secret: str, number: str) -> dict[str, str]:
     options = {"service": each.service, "environment": each.environment, "only": secret, "incident": number}
-    return commands(PROGRAM, RUNBOOK, options) if each.service else {}
+    return laptop_commands(PROGRAM, RUNBOOK, options) if each.service else {}
 
 
-def again(leak: Leak, text: str, *, at: datetime) -> str:
+def again(leak: LeakReport, text: str, *, at: datetime) -> str:
     return collapse_blank_lines(
         load_templates().get_template("leak_again.md.j2").render(at=at, text=text, where=where(leak))
     )
 
 
-def where(leak: Leak) -> list[tuple[str, str]]:
-    told = (("Seen", leak.seen), ("Page", leak.url), ("Found by", leak.source))
+def where(leak: LeakReport) -> list[tuple[str, str]]:
+    told = (("Seen", leak.location), ("Page", leak.url), ("Found by", leak.source))
     return [(name, said) for name, said in told if said]

@@ -17,7 +17,7 @@ from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
-from ops.gate.form import stated
+from ops.gate.form import parse_form
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.report.evidence import Evidence, Served
 from ops.status import read
@@ -82,7 +82,9 @@ def _of_github(repository: "Repository", number: int, environ: Mapping[str, str]
 
     read_at = system_clock.current_time(environ)
     with provider_errors(CHECK_HINT):
-        evidence = github.on_issue(repository, number, read_at=read_at, stated=lambda body: stated(body, now=read_at))
+        evidence = github.on_issue(
+            repository, number, read_at=read_at, stated=lambda body: parse_form(body, now=read_at)
+        )
     wanted = [run for one in evidence.our_runs if (run := one.actions_run)]
     runs, why = _asked(lambda: _told(lambda: tuple(github.workflow_runs(repository, wanted))))
     return replace(evidence, runs=runs or (), unasked=tuple(f"the runs of GitHub Actions: {each}" for each in why))

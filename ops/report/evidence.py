@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
-from ops.gate.form import Stated
+from ops.gate.form import IncidentForm
 from ops.github.issues import IssueRecord
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
@@ -92,7 +92,7 @@ class Evidence:
     opened_by_team: bool
     closed_at: datetime | None
     labels: tuple[str, ...]
-    stated: Stated
+    stated: IncidentForm
     acts: tuple[Act, ...]
     recorded: tuple[IssueRecord, ...]
     left_out: int

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ops.core.clock import parse_utc
 from ops.core.run_record import is_edited, read_record
-from ops.gate.form import Stated
+from ops.gate.form import IncidentForm
 from ops.github.issues import IssueRecord, TrustedAuthors
 from ops.report.evidence import TEAM, Act, Commit, Evidence, Job, WorkflowRun
 
@@ -26,7 +26,7 @@ MOST_COMMITS = 50
 
 
 def on_issue(
-    repository: "Repository", number: int, *, read_at: datetime, stated: Callable[[str | None], Stated]
+    repository: "Repository", number: int, *, read_at: datetime, stated: Callable[[str | None], IncidentForm]
 ) -> Evidence:
     """The incident as its issue tells it; `stated` reads the form. Raises what PyGithub raises."""
     issue = repository.get_issue(number)

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 from ops.app.registry import added_runbook_names, discover_runbooks, list_runbook_facts, runbook_names
 from ops.core.errors import ConfigError
 from ops.setup import issue_form, jobs, workflows
-from ops.setup.workflows import Difference, Step
+from ops.setup.workflows import FileAction, FileDifference
 
 if TYPE_CHECKING:
     from ops.config import Config
 
 Say = Callable[[str], object]
 DIFFERS = 2
-DONE = {Step.WRITE: "written", Step.REMOVE: "removed", Step.KEEP: "kept"}
+DONE = {FileAction.WRITE: "written", FileAction.REMOVE: "removed", FileAction.KEEP: "kept"}
 
 
 def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) -> int:
     """Return the exit code: 0, or DIFFERS if `check` found a difference or a file was kept. Raises ConfigError."""
     runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
-    _refuse_minutes(jobs.tasks(config), config)
+    _refuse_minutes(jobs.scheduled_tasks(config), config)
     found = workflows.differences(root / workflows.FOLDER, config, runbooks)
     form = issue_form.difference(root / issue_form.PATH, config, list_runbook_facts())
     kept = 0
     for each in [*found, *([form] if form else [])]:
-        is_kept = each.step is Step.KEEP and not force
+        is_kept = each.step is FileAction.KEEP and not force
         kept += is_kept
         if check or is_kept:
             say(each.diff)
@@ -44,13 +44,13 @@ def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) ->
     return DIFFERS if kept or (check and (found or form)) else 0
 
 
-def _line(each: Difference, root: Path, *, check: bool, is_kept: bool) -> str:
-    step = Step.KEEP if is_kept else Step.WRITE if each.wanted else Step.REMOVE
+def _line(each: FileDifference, root: Path, *, check: bool, is_kept: bool) -> str:
+    step = FileAction.KEEP if is_kept else FileAction.WRITE if each.desired else FileAction.REMOVE
     verb = f"would {step.value}" if check and not is_kept else DONE[step]
     return f"{verb}: {each.path.relative_to(root)} ({each.why})"
 
 
-def _refuse_minutes(tasks: list[jobs.Task], config: "Config") -> None:
+def _refuse_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:
     used, included = sum(task.minutes for task in tasks), config.github.included_minutes
     if not included or used * 2 <= included or used <= config.github.accept_minutes:
         return
@@ -62,7 +62,7 @@ def _refuse_minutes(tasks: list[jobs.Task], config: "Config") -> None:
 
 
 def _say_costs(config: "Config", say: Say) -> None:
-    tasks = jobs.tasks(config)
+    tasks = jobs.scheduled_tasks(config)
     if tasks:
         used = sum(task.minutes for task in tasks)
         say(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")

@@ -30,7 +30,7 @@ class GitHubEnvironment:
             listed += [each for each in more if each not in listed]
 
 
-def needed(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[GitHubEnvironment]:
+def needed_environments(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[GitHubEnvironment]:
     """Return the environments in alphabetical order."""
     found: dict[str, GitHubEnvironment] = {}
 
@@ -38,13 +38,13 @@ def needed(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[Gi
         found.setdefault(name, GitHubEnvironment(name)).add(used_by, secrets, permissions)
 
     for runbook in runbooks.values():
-        for job in jobs.of_button(config, runbook):
+        for job in jobs.button_jobs(config, runbook):
             if job.github_environment:
                 add(job.github_environment, runbook.name, _names(job.secrets), runbook.permissions.cloudflare)
         if jobs.has_other_repository(config, runbook):
             token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
             add(runbook.github_environment, runbook.name, [token], ())
-    for job in jobs.of_limits(config):
+    for job in jobs.limits_jobs(config):
         add("limits", "limits", _names(job.secrets), ["Workers KV Storage Write"])
     written = {group for each in found.values() for group in each.permissions}
     add(
@@ -73,11 +73,11 @@ def _reads(group: str) -> Iterator[str]:
         yield f"{area} Read"
 
 
-def table(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[str]:
+def render_table(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[str]:
     """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(COLUMNS)} |"
     yield f"|{' --- |' * len(COLUMNS)}"
-    for each in needed(config, runbooks):
+    for each in needed_environments(config, runbooks):
         plan = "private: Enterprise" if each.has_reviewers else "private: Pro, Team or Enterprise"
         rights = [group for group in each.permissions if f"{group.removesuffix(' Read')} Write" not in each.permissions]
         cells = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.config.labels import RunbookFacts, format_params, list_recovery_options
-from ops.setup.workflows import Difference, Step
+from ops.setup.workflows import FileAction, FileDifference
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -17,16 +17,16 @@ PRESSED = re.compile(
 )
 
 
-def difference(path: Path, config: "Config", recoveries: Sequence[RunbookFacts]) -> Difference | None:
+def difference(path: Path, config: "Config", recoveries: Sequence[RunbookFacts]) -> FileDifference | None:
     """Compare the form with the configuration; None where there is no form, or no difference. Writes nothing."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    wanted = rewritten(text, config, recoveries)
+    wanted = rewrite_form(text, config, recoveries)
     if wanted == text:
         return None
-    return Difference(path, Step.WRITE, "says what starts which recovery", text, wanted)
+    return FileDifference(path, FileAction.WRITE, "says what starts which recovery", text, wanted)
 
 
-def rewritten(text: str, config: "Config", recoveries: Sequence[RunbookFacts]) -> str:
+def rewrite_form(text: str, config: "Config", recoveries: Sequence[RunbookFacts]) -> str:
     """Return the issue form with the recoveries that ops.yml has."""
     lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
     labels: dict[tuple[str, str], list[str]] = {}

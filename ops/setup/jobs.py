@@ -54,7 +54,7 @@ class ActingJob:
 
 
 @dataclass(frozen=True)
-class Input:
+class ButtonInput:
     """One field of a button."""
 
     name: str
@@ -85,11 +85,11 @@ def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
     return runbook.workflow == "redeploy" and any(service.repository for service in found)
 
 
-def of_button(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
+def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
     return _acting(config, [(runbook, each) for each in environments(config, runbook)])
 
 
-def of_labels(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
+def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
     """Return the jobs that the labels of `ops.yml` can start."""
     asked = {(label.runbook, label.environment) for label in config.labels.values() if label.runbook in runbooks}
     pairs = [
@@ -160,7 +160,7 @@ def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tu
     return (RUNTIME_LOCK, *(("crypto",) if signs else ()), *(("browser",) if browses else ()))
 
 
-def approvals(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
+def approval_jobs(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
     """Return id of a job that waits for a reviewer → the jobs that act behind it."""
     found: dict[str, list[ActingJob]] = {}
     for job in acting:
@@ -202,7 +202,7 @@ def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
     return expressions(config, github_environment, (each.token for each in config.environments.values()))
 
 
-def inputs(config: "Config", runbook: AnyRunbook) -> list[Input]:
+def inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
     """Return the fields of the runbook's button, in their order on the page."""
     fitting = environments(config, runbook)
     known = {"service": tuple(dict.fromkeys(name for each in fitting for name in services(each, runbook)))}
@@ -214,27 +214,27 @@ def inputs(config: "Config", runbook: AnyRunbook) -> list[Input]:
     first = [each for each in params if each.required]
     return [
         *first,
-        Input("environment", "environment of ops.yml", "choice", places, required=True),
-        Input("incident", "incident: 42, #42 or the address of its issue", required=runbook.needs_incident),
+        ButtonInput("environment", "environment of ops.yml", "choice", places, required=True),
+        ButtonInput("incident", "incident: 42, #42 or the address of its issue", required=runbook.needs_incident),
         *(each for each in params if each.name == "reason"),
         *(each for each in params if not each.required and each.name != "reason"),
-        Input("dry_run", "show the plan, and change nothing", "boolean", default=False),
+        ButtonInput("dry_run", "show the plan, and change nothing", "boolean", default=False),
     ]
 
 
-def _input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> Input:
+def _input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> ButtonInput:
     required = field.default is dataclasses.MISSING
     text = str(field.metadata["help"])
     if isinstance(field.default, bool):
-        return Input(field.name, text, "boolean", default=field.default)
+        return ButtonInput(field.name, text, "boolean", default=field.default)
     if options and required:
-        return Input(field.name, text, "choice", options, required=True)
+        return ButtonInput(field.name, text, "choice", options, required=True)
     default = field.default if isinstance(field.default, str) and field.default else None
-    return Input(field.name, text, default=default, required=required)
+    return ButtonInput(field.name, text, default=default, required=required)
 
 
 @dataclass(frozen=True)
-class Task:
+class ScheduledTask:
     """A command that a schedule starts, once for each job."""
 
     runbook: AnyRunbook
@@ -268,16 +268,17 @@ class Task:
         return 30 * 24 * 60 // (number * (60 if unit == "h" else 1)) * len(self.jobs)
 
 
-def tasks(config: "Config") -> list[Task]:
+def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
     """Return the tasks of the schedules in `ops.yml`, without those that no environment has a use for."""
     runbooks = (registry.load_runbook(name) for name in registry.scheduled_files())
     by_task = {runbook.schedule.task: runbook for runbook in runbooks if runbook.schedule}
     found = [
-        Task(by_task[name], every, of_button(config, by_task[name])) for name, every in config.github.schedules.items()
+        ScheduledTask(by_task[name], every, button_jobs(config, by_task[name]))
+        for name, every in config.github.schedules.items()
     ]
     return [task for task in found if task.jobs]
 
 
-def of_limits(config: "Config") -> list[ActingJob]:
+def limits_jobs(config: "Config") -> list[ActingJob]:
     """Return the jobs that write what was merged into `limits.yml`, one for each environment with limits."""
-    return of_button(config, registry.load_runbook("limits apply"))
+    return button_jobs(config, registry.load_runbook("limits apply"))

@@ -40,7 +40,7 @@ FIXED = ("evidence", "incident", "limits", "ops-check", "scheduled", "secret-lea
 LAPTOP = "./run ops"
 
 
-class Step(Enum):
+class FileAction(Enum):
     """The action of sync on one file."""
 
     WRITE = "write"
@@ -50,48 +50,53 @@ class Step(Enum):
 
 
 @dataclass(frozen=True)
-class Difference:
+class FileDifference:
     path: Path
-    step: Step
+    step: FileAction
     why: str
     old: str = ""
-    wanted: str = ""
+    desired: str = ""
 
     @property
     def diff(self) -> str:
         """The lines that differ, of which none is a command to a job's log."""
-        old, new = (_comparable(text).splitlines() for text in (self.old, self.wanted))
+        old, new = (_comparable(text).splitlines() for text in (self.old, self.desired))
         lines = difflib.unified_diff(old, new, f"{self.path.name} now", f"{self.path.name} by ops.yml")
         return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)
 
 
-def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[Difference]:
+def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[FileDifference]:
     """Compare the workflows in `folder` with those of the configuration. Writes nothing."""
     files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
-    there = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
-    known = {**_pins(there.values())}
-    wanted = {name: _pinned(text, {**known, **_pins([there.get(name, "")])}) for name, text in render(config, runbooks)}
+    existing = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
+    pins = {**_pins(existing.values())}
+    desired = {}
+    for name, text in render(config, runbooks):
+        desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")])})
     found = []
     for name in sorted({*runbooks, *FIXED}):
-        path, text, old = folder / f"{name}.yml", wanted.get(name), there.get(name)
-        if old is None and text is not None:
-            found.append(Difference(path, Step.WRITE, "is missing", wanted=text))
-        elif old is not None and text is None and old.startswith(HEADER):  # without it, it is a file of the team's own
-            step = Step.REMOVE if _is_ours(old) else Step.KEEP
-            why = "has no use with this ops.yml" + ("" if step is Step.REMOVE else ", and is not as sync last wrote it")
-            found.append(Difference(path, step, why, old))
-        elif old is not None and text is not None and _comparable(old) != _comparable(text):
-            step = Step.WRITE if _is_ours(old) else Step.KEEP
-            why = "is not as ops.yml has it" if step is Step.WRITE else "is not as sync last wrote it"
-            found.append(Difference(path, step, why, old, text))
+        path, new, old = folder / f"{name}.yml", desired.get(name), existing.get(name)
+        if old is None and new is not None:
+            found.append(FileDifference(path, FileAction.WRITE, "is missing", desired=new))
+        elif old is not None and new is None and old.startswith(HEADER):  # without it, the file is the team's own
+            why = "no longer applies to this ops.yml"
+            action = FileAction.REMOVE
+            if not _is_ours(old):
+                action, why = FileAction.KEEP, f"{why}, and was edited since the last sync"
+            found.append(FileDifference(path, action, why, old))
+        elif old is not None and new is not None and _comparable(old) != _comparable(new):
+            action, why = FileAction.WRITE, "differs from ops.yml"
+            if not _is_ours(old):
+                action, why = FileAction.KEEP, "was edited since the last sync"
+            found.append(FileDifference(path, action, why, old, new))
     return found
 
 
-def apply(difference: Difference) -> None:
+def apply(difference: FileDifference) -> None:
     """Write or remove the file, also one that a person changed."""
-    if difference.wanted:
+    if difference.desired:
         difference.path.parent.mkdir(parents=True, exist_ok=True)
-        difference.path.write_text(difference.wanted, encoding="utf-8")
+        difference.path.write_text(difference.desired, encoding="utf-8")
     else:
         difference.path.unlink()
 
@@ -99,16 +104,16 @@ def apply(difference: Difference) -> None:
 def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[tuple[str, str]]:
     """Yield name → text of every workflow that the configuration can use."""
     for name, runbook in runbooks.items():
-        if acting := jobs.of_button(config, runbook):
+        if acting := jobs.button_jobs(config, runbook):
             yield name, _button(config, runbook, acting)
     yield "incident", _incident(config, runbooks)
     yield "evidence", _text(config, "evidence")
     yield "ops-check", _text(config, "ops-check")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
         yield "secret-leak", _text(config, "secret-leak", example=secret)
-    if limited := jobs.of_limits(config):
+    if limited := jobs.limits_jobs(config):
         yield "limits", _text(config, "limits", limited=limited)
-    if tasks := jobs.tasks(config):
+    if tasks := jobs.scheduled_tasks(config):
         yield "scheduled", _text(config, "scheduled", tasks=tasks)
 
 
@@ -121,7 +126,7 @@ def _button(config: "Config", runbook: jobs.AnyRunbook, acting: list[jobs.Acting
         if runbook.kind in KINDS
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
-    waiting = jobs.approvals(acting)
+    waiting = jobs.approval_jobs(acting)
     return _text(config, runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites)
 
 
@@ -129,8 +134,8 @@ def _incident(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
     answers = json.dumps({label: _command(each) for label, each in labels.items()}, indent=2, ensure_ascii=False)
     answers = answers.replace("${{", "\\u0024{{")  # the same text to JSON, and no expression to GitHub
-    acting = jobs.of_labels(config, runbooks)
-    waiting = jobs.approvals(acting)
+    acting = jobs.label_jobs(config, runbooks)
+    waiting = jobs.approval_jobs(acting)
     return _text(config, "incident", acting=acting, waiting=waiting, answers=answers)
 
 
@@ -159,17 +164,17 @@ def _text(config: "Config", template: str, **values: Any) -> str:
         "scripts": workflow_text.load_scripts(),
     }
     text = workflow_text.load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
-    return _sealed(_spaced(text))
+    return _with_digest(_with_blank_lines(text))
 
 
-def _spaced(text: str) -> str:
+def _with_blank_lines(text: str) -> str:
     """One empty line before each job, and none where a part was left out."""
     text = re.sub(r"\n{2,}", "\n\n", text).strip() + "\n"
     head, jobs_, rest = text.partition("\njobs:\n")
     return head + jobs_ + re.sub(r"\n+(?=  [a-z][a-z0-9_-]*:\n    name:)", "\n\n", "\n" + rest).lstrip("\n")
 
 
-def _sealed(body: str) -> str:
+def _with_digest(body: str) -> str:
     return f"{HEADER}# digest: {_digest(body)}\n{body}"
 
 
@@ -193,5 +198,5 @@ def _pins(texts: Sequence[str] | Any) -> dict[str, str]:
     return {found["action"]: found["pin"] for text in texts for found in USES.finditer(text)}
 
 
-def _pinned(text: str, pins: Mapping[str, str]) -> str:
+def _with_pins(text: str, pins: Mapping[str, str]) -> str:
     return USES.sub(lambda found: f"{found['head']}{found['action']}@{pins.get(found['action'], found['pin'])}", text)

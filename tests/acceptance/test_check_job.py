@@ -33,4 +33,4 @@ def test_a_push_passes_and_a_pull_request_that_changes_a_generated_file_fails(pi
         hub.open_pull("By hand", "by-hand", "alice")
         run, log = checked(known)
         assert conclusions(run) == {"check": "failure"}, log
-        assert "incident.yml (is not as sync last wrote it)" in log
+        assert "incident.yml (was edited since the last sync)" in log

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli.schedule import Scheduled
+from ops.cli.schedule import ScheduledRuns
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, most_urgent_exit_code
 from ops.core.redaction import Redactor
 
-SCHEDULED = Scheduled(Redactor(), dry_run=False, yes=True, as_json=False, config=Path("ops.yml"))
+SCHEDULED = ScheduledRuns(Redactor(), dry_run=False, yes=True, as_json=False, config=Path("ops.yml"))
 NO_TOKEN = ConfigError("SHOPDESK_TOKEN is not set", reason=Reason.TOKEN_MISSING)
 STOPPED = Interrupted("SIGINT ended the run before its first step", reason=Reason.SIGNAL)
 

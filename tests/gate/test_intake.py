@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from ops.app.run import read_config
 from ops.core.errors import Reason
-from ops.gate.events import read
+from ops.gate.events import read_event
 from ops.gate.form import HEADINGS as FORM_HEADINGS
-from ops.gate.form import began, form
-from ops.gate.outcomes import Job, Malformed, NotForUs, Outcome, Refusal, ReportDue, Request
+from ops.gate.form import parse_began, read_fields
+from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, RefusedRequest, ReportDue
 from tests.conftest import REFERENCE, ROOT
 from tests.support import plain_yaml
 from tests.support.properties import holds_for
@@ -32,9 +32,9 @@ REPOSITORY = "acme/operations"
 LABEL = "recover:rollback-api"
 
 
-def job(**changed: Any) -> Job:
+def job(**changed: Any) -> GateJob:
     usual = {"repository": REPOSITORY, "ref": "refs/heads/main", "run_attempt": 1, "actor": "alice", "now": NOW}
-    return Job(**{**usual, **changed})
+    return GateJob(**{**usual, **changed})
 
 
 def payload(action: str = "labeled", **issue: Any) -> dict[str, Any]:
@@ -61,16 +61,16 @@ def button(**inputs: Any) -> dict[str, Any]:
 
 
 def judged(event: str, body: Any, **changed: Any) -> Outcome:
-    return read(event, body, CONFIG, RUNBOOKS, job(**changed))
+    return read_event(event, body, CONFIG, RUNBOOKS, job(**changed))
 
 
 def reason(outcome: Outcome) -> Reason:
-    assert isinstance(outcome, Refusal), outcome
+    assert isinstance(outcome, RefusedRequest), outcome
     return outcome.reason
 
 
 def test_a_label_asks_for_what_ops_yml_says() -> None:
-    assert judged("issues", payload()) == Request(
+    assert judged("issues", payload()) == RecoveryRequest(
         runbook="rollback-worker",
         params={"service": "api"},
         environment="production",
@@ -94,7 +94,7 @@ def test_a_button_asks_for_its_inputs_at_the_moment_when_its_run_was_made() -> N
 
     outcome = judged("workflow_dispatch", button(to="", dry_run="true", unknown="x", reason="slow"), started_at=at)
 
-    assert isinstance(outcome, Request)
+    assert isinstance(outcome, RecoveryRequest)
     assert outcome.params == {"service": "api", "reason": "slow"}
     assert (outcome.runbook, outcome.environment, outcome.incident) == ("rollback-worker", "production", 7)
     assert (outcome.requested_at, outcome.dry_run, outcome.label) == (at, True, None)
@@ -110,7 +110,7 @@ def test_a_button_for_an_unknown_environment_is_refused_with_the_names_there_are
     outcome = judged("workflow_dispatch", button(environment="prod"))
 
     assert reason(outcome) == Reason.UNKNOWN_NAME
-    assert isinstance(outcome, Refusal)
+    assert isinstance(outcome, RefusedRequest)
     assert "production, staging" in outcome.hint
 
 
@@ -118,7 +118,7 @@ def test_a_button_with_a_text_that_no_variable_holds_is_malformed() -> None:
     """The jobs behind could not start their program, and none could answer."""
     outcome = judged("workflow_dispatch", button(reason="\U0001f525" * 10_000))
 
-    assert outcome == Malformed(why="inputs.reason is longer than 1,000 characters")
+    assert outcome == MalformedEvent(cause="inputs.reason is longer than 1,000 characters")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_button_with_a_text_that_no_variable_holds_is_malformed() -> None:
     ids=str,
 )
 def test_a_button_with_an_input_of_another_kind_is_malformed(inputs: dict[str, Any]) -> None:
-    assert isinstance(judged("workflow_dispatch", button(**inputs)), Malformed)
+    assert isinstance(judged("workflow_dispatch", button(**inputs)), MalformedEvent)
 
 
 def test_closing_an_incident_recovers_nothing_and_is_told_apart() -> None:
@@ -179,7 +179,7 @@ def _with(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_not_for_us_is_said_to_be_so(event: str, body: Any) -> None:
-    assert isinstance(judged(event, body), NotForUs)
+    assert isinstance(judged(event, body), IgnoredEvent)
 
 
 NEEDED = (
@@ -193,21 +193,21 @@ NEEDED = (
 def test_an_event_of_ours_without_a_field_or_with_another_type_is_malformed(path: str, value: Any) -> None:
     outcome = judged("issues", _with(payload(), path, value))
 
-    assert isinstance(outcome, Malformed)
-    assert path.rpartition(".")[2] in outcome.why or path.partition(".")[0] in outcome.why
+    assert isinstance(outcome, MalformedEvent)
+    assert path.rpartition(".")[2] in outcome.cause or path.partition(".")[0] in outcome.cause
 
 
 @pytest.mark.parametrize("body", [None, [], "labeled", 3, {}], ids=repr)
 @pytest.mark.parametrize("event", ["issues", "workflow_dispatch"])
 def test_no_payload_at_all_is_malformed(event: str, body: Any) -> None:
-    assert isinstance(judged(event, body), Malformed)
+    assert isinstance(judged(event, body), MalformedEvent)
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "0001-01-01T00:00:00+23:59", "2026-13-01T00:00:00Z"])
 def test_a_time_that_is_none_is_malformed_and_still_says_where(moment: str) -> None:
     outcome = judged("issues", payload(updated_at=moment))
 
-    assert isinstance(outcome, Malformed)
+    assert isinstance(outcome, MalformedEvent)
     assert (outcome.incident, outcome.label) == (7, LABEL)
 
 
@@ -217,7 +217,7 @@ def test_a_time_that_is_none_is_malformed_and_still_says_where(moment: str) -> N
 def test_an_unknown_recover_label_is_refused_with_the_known_ones(label: str, near: str | None) -> None:
     outcome = judged("issues", _with(payload(), "label.name", label))
 
-    assert isinstance(outcome, Refusal)
+    assert isinstance(outcome, RefusedRequest)
     assert outcome.reason == Reason.UNKNOWN_LABEL
     assert LABEL in outcome.values.values()
     assert outcome.values.get("near") == near
@@ -227,7 +227,7 @@ def test_a_label_equal_but_for_case_is_refused_with_the_right_one_and_the_same_c
     """GitHub has one label for both spellings, so somebody made or renamed it by hand."""
     outcome = judged("issues", _with(payload(), "label.name", "Recover:Rollback-API"))
 
-    assert isinstance(outcome, Refusal)
+    assert isinstance(outcome, RefusedRequest)
     assert (outcome.reason, outcome.label) == (Reason.UNKNOWN_LABEL, "Recover:Rollback-API")
     assert outcome.message == "the label {label} is spelled {near} in ops.yml"
     assert outcome.values == {"label": "Recover:Rollback-API", "near": LABEL}
@@ -240,7 +240,7 @@ def test_the_other_labels_of_a_recovery_are_named_and_no_others() -> None:
 
     outcome = judged("issues", payload(labels=labels))
 
-    assert isinstance(outcome, Request)
+    assert isinstance(outcome, RecoveryRequest)
     assert outcome.other_labels == ("recover:api-off",)
 
 
@@ -275,7 +275,7 @@ def test_a_label_is_accepted_only_where_every_rule_holds(age: int) -> None:
         outcome = judged("issues", body, ref=ref, run_attempt=attempt)
 
         broken = expected(age, kind, ref, state, label)
-        assert isinstance(outcome, Request) == (not broken), case
+        assert isinstance(outcome, RecoveryRequest) == (not broken), case
         assert not broken or reason(outcome) in broken, case
 
 
@@ -286,14 +286,14 @@ def test_a_button_is_accepted_only_where_every_rule_holds(kind: str, ref: str, a
     outcome = judged("workflow_dispatch", body, ref=ref, run_attempt=attempt, started_at=NOW)
 
     broken = expected(0, kind, ref, "open", LABEL)
-    assert isinstance(outcome, Request) == (not broken)
+    assert isinstance(outcome, RecoveryRequest) == (not broken)
     assert not broken or reason(outcome) in broken
 
 
 def test_of_all_example_payloads_of_github_none_asks_for_a_recovery() -> None:
     assert len(examples()) == 329
     for event, body in examples():
-        assert isinstance(judged(event, body), NotForUs), (event, body.get("action"))
+        assert isinstance(judged(event, body), IgnoredEvent), (event, body.get("action"))
 
 
 def test_a_labeled_example_of_github_is_read_once_its_label_is_ours() -> None:
@@ -306,7 +306,7 @@ def test_a_labeled_example_of_github_is_read_once_its_label_is_ours() -> None:
 
         outcome = judged("issues", body, now=at, **where)
 
-        assert isinstance(outcome, Request)
+        assert isinstance(outcome, RecoveryRequest)
         assert (outcome.incident, outcome.sender) == (body["issue"]["number"], body["sender"]["login"])
         assert reason(judged("issues", body, **where)) == Reason.REQUEST_TOO_OLD
 
@@ -317,7 +317,7 @@ def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
             continue
         changed = _with(_with(body, "action", "closed"), "issue.closed_at", "2026-11-24T03:04:30Z")
         outcome = judged("issues", changed, repository=body["repository"]["full_name"])
-        assert isinstance(outcome, ReportDue | NotForUs), outcome
+        assert isinstance(outcome, ReportDue | IgnoredEvent), outcome
 
 
 FAST, SLOW = 25, 600
@@ -331,7 +331,7 @@ PLACES = sorted({*NEEDED, "label", "label.name", "issue.title", "issue.body"})
 
 @holds_for(FAST, SLOW, event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
 def test_no_payload_at_all_makes_it_fail(event: str, body: Any) -> None:
-    assert not isinstance(judged(event, body), Request)
+    assert not isinstance(judged(event, body), RecoveryRequest)
 
 
 @holds_for(FAST, SLOW, path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
@@ -370,11 +370,11 @@ _No response_
 
 
 def test_a_form_is_read_by_its_headings() -> None:
-    answers = form(BODY.format(seen=""), HEADINGS)
+    answers = read_fields(BODY.format(seen=""), HEADINGS)
 
     assert answers == {"Service": "api", "Severity": "SEV2", "What is seen": "500 since 10:00", "Impact": ""}
-    assert form(BODY.format(seen="").replace("\n", "\r\n"), HEADINGS) == answers
-    assert form("", HEADINGS) == {}
+    assert read_fields(BODY.format(seen="").replace("\n", "\r\n"), HEADINGS) == answers
+    assert read_fields("", HEADINGS) == {}
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_a_form_is_read_by_its_headings() -> None:
     ],
 )
 def test_a_forged_heading_in_a_free_text_changes_no_other_answer(seen: str) -> None:
-    answers = form(BODY.format(seen=seen), HEADINGS)
+    answers = read_fields(BODY.format(seen=seen), HEADINGS)
 
     assert (answers["Service"], answers["Severity"], answers["Impact"]) == ("api", "SEV2", "")
     assert seen in answers["What is seen"]
@@ -397,18 +397,18 @@ def test_a_forged_heading_in_a_free_text_changes_no_other_answer(seen: str) -> N
 def test_a_heading_two_fields_ahead_is_not_believed_before_its_turn() -> None:
     body = BODY.replace("\nSEV2\n", "\nSEV2\n\n### Impact\n\nall\n").format(seen="")
 
-    assert form(body, HEADINGS)["What is seen"] == "500 since 10:00"
+    assert read_fields(body, HEADINGS)["What is seen"] == "500 since 10:00"
 
 
 def test_a_form_without_one_of_its_headings_still_has_the_others() -> None:
     body = BODY.format(seen="").replace("### Severity", "Severity")
 
-    assert form(body, HEADINGS)["What is seen"] == "500 since 10:00"
+    assert read_fields(body, HEADINGS)["What is seen"] == "500 since 10:00"
 
 
 @holds_for(FAST, SLOW, body=st.text(alphabet="#` ~\r\nISei") | st.text())
 def test_no_form_makes_it_fail(body: str) -> None:
-    assert set(form(body, HEADINGS)) <= set(HEADINGS)
+    assert set(read_fields(body, HEADINGS)) <= set(HEADINGS)
 
 
 STATED = {
@@ -429,7 +429,7 @@ STATED = {
 def test_a_stated_start_is_a_moment_of_the_past_or_nothing(said: str, moment: str | None) -> None:
     body = f"### What is seen\n\n500\n\n### When it began (UTC)\n\n{said}\n\n### Impact\n\nall"
 
-    found = began(body, now=NOW)
+    found = parse_began(body, now=NOW)
 
     assert (found and found.isoformat()) == moment
 
@@ -438,7 +438,7 @@ def test_a_stated_start_is_a_moment_of_the_past_or_nothing(said: str, moment: st
 def test_a_body_of_any_kind_has_no_start_and_still_asks(body: object) -> None:
     outcome = judged("issues", payload(body=body))
 
-    assert isinstance(outcome, Request)
+    assert isinstance(outcome, RecoveryRequest)
     assert outcome.began is None
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.core.clock import parse_utc
-from ops.gate.leak import Leak, plain_address, read_leak, without_keys
-from ops.gate.outcomes import Job
+from ops.gate.leak import LeakReport, plain_address, read_leak, without_keys
+from ops.gate.outcomes import GateJob
 from ops.incident.secret_leak import Replacement
 from ops.incident.secret_leak import incident as incident_text
 from sandbox.github import GitHub
@@ -177,7 +177,7 @@ def test_github_that_fails_is_an_error_and_the_run_can_be_started_again(reports:
 
 
 NOW = parse_utc("2026-11-24T03:05Z")
-JOB = Job(repository="acme/operations", ref="refs/heads/main", run_attempt=1, actor="alice", now=NOW)
+JOB = GateJob(repository="acme/operations", ref="refs/heads/main", run_attempt=1, actor="alice", now=NOW)
 WHERE = {"repository": {"full_name": "acme/operations", "default_branch": "main"}}
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=300),
@@ -191,9 +191,9 @@ def test_no_payload_breaks_the_intake(said: Any) -> None:
     payload = {**WHERE, "action": "secret-leak", "client_payload": said}
     outcome = read_leak("repository_dispatch", payload, {"A_KEY"}, JOB)
 
-    if isinstance(outcome, Leak):
+    if isinstance(outcome, LeakReport):
         assert outcome.secret in {"", "A_KEY"}
-        assert max(len(outcome.seen), len(outcome.source)) <= 202
+        assert max(len(outcome.location), len(outcome.source)) <= 202
         assert outcome.url == "" or re.fullmatch(r"https://[!-~…]+", outcome.url)
     read_leak("workflow_dispatch", said, set(), JOB)
 
@@ -227,7 +227,13 @@ def test_words_get_through() -> None:
 def incident_of(said: Mapping[str, str]) -> str:
     replacing = [Replacement("production", service="api"), Replacement("staging", by_hand="Ask.")]
     return incident_text(
-        Leak(secret="GROQ_API_KEY", **said), "GROQ_API_KEY", replacing, ["production"], at=NOW, number="7", page=""
+        LeakReport(secret="GROQ_API_KEY", **said),
+        "GROQ_API_KEY",
+        replacing,
+        ["production"],
+        at=NOW,
+        number="7",
+        page="",
     )
 
 

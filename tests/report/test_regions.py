@@ -11,7 +11,7 @@ from ops.core.clock import parse_utc
 from ops.core.errors import Decision
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
-from ops.gate.form import Stated
+from ops.gate.form import IncidentForm
 from ops.github.issues import IssueRecord
 from ops.report import markdown
 from ops.report.evidence import Act, Commit, Evidence, Job, Served, WorkflowRun
@@ -51,7 +51,7 @@ def evidence(text: str = "x", *, decision: str = "recovered", **more: object) ->
         opened_by_team=True,
         closed_at=None,
         labels=("incident", text),
-        stated=Stated(NOW - timedelta(minutes=9), impact=text),
+        stated=IncidentForm(NOW - timedelta(minutes=9), impact=text),
         acts=tuple(Act(NOW, kind, text, text, URL) for kind in ("labeled", "commented", "renamed", "closed")),
         recorded=(IssueRecord(block, text, is_edited=False, url=URL),),
         left_out=3,
@@ -121,7 +121,7 @@ def test_only_what_was_recovered_is_mitigated(decision: str) -> None:
 
 
 def test_a_span_without_both_ends_or_backwards_is_unknown() -> None:
-    late = evidence(stated=Stated(parse_utc("2026-11-24 04:00")), closed_at=NOW + timedelta(hours=1))
+    late = evidence(stated=IncidentForm(parse_utc("2026-11-24 04:00")), closed_at=NOW + timedelta(hours=1))
     found = {span.name: span.seconds for span in spans(moments(late))}
     assert found["felt by users, as far as known"] is None
     assert found["until it was resolved"] == 20 * 60

@@ -399,7 +399,7 @@ def test_check_shows_the_difference_fails_and_writes_nothing(team: Folder) -> No
 
     assert done.code == 2
     assert "+          - rehearsal" in done.out
-    assert "would write: .github/workflows/rollback-worker.yml (is not as ops.yml has it)" in done.out
+    assert "would write: .github/workflows/rollback-worker.yml (differs from ops.yml)" in done.out
     assert team.file("rollback-worker").read_text() == before
 
 
@@ -410,7 +410,7 @@ def test_a_button_without_a_use_is_removed(team: Folder) -> None:
     done = team.sync()
 
     assert done.code == 0
-    assert "removed: .github/workflows/propose-limits.yml (has no use with this ops.yml)" in done.out
+    assert "removed: .github/workflows/propose-limits.yml (no longer applies to this ops.yml)" in done.out
     assert not team.file("propose-limits").exists()
 
 
@@ -423,7 +423,7 @@ def test_a_file_that_a_person_changed_is_shown_and_kept_without_force(team: Fold
     kept, checked = team.sync(), team.sync("--check")
     assert (kept.code, checked.code, file.read_text()) == (2, 2, changed)
     assert "-    timeout-minutes: 20" in kept.out
-    assert "kept: .github/workflows/rollback-worker.yml (is not as sync last wrote it)" in kept.out
+    assert "kept: .github/workflows/rollback-worker.yml (was edited since the last sync)" in kept.out
 
     forced = team.sync("--force")
     assert forced.code == 0
@@ -674,7 +674,7 @@ def test_the_table_of_environments_has_the_secrets_that_the_jobs_name(path: Path
             if name := environment["name"] if isinstance(environment, dict) else environment:
                 used.setdefault(name, set()).update(SECRET.findall(str(job["steps"])))
 
-    listed = environments.needed(config(path), {name: discover_runbooks()[name] for name in RUNBOOKS})
+    listed = environments.needed_environments(config(path), {name: discover_runbooks()[name] for name in RUNBOOKS})
 
     assert {each.name: {name for name in each.secrets if not name.startswith("vars.")} for each in listed} == used
     assert {each.name for each in listed if each.has_reviewers} == {
