@@ -101,7 +101,7 @@ def test_no_webhook_shows_however_it_fails_and_in_a_job_only_to_be_masked(marked
     masks = [line for line in outcome.err.splitlines() if line.startswith("::add-mask::")]
     assert sum(receiver.url in mask for mask in masks) == 2
     shown = outcome.out + "".join(line for line in outcome.err.splitlines() if line not in masks) + page.read_text()
-    assert "the notice to Slack failed (it answered 500)" in shown
+    assert "the message to Slack failed (it answered 500)" in shown
     assert "marked" not in shown
     assert_nothing_shows(marked, Outcome(outcome.code, outcome.out, ""))
 

@@ -118,7 +118,7 @@ def _docstring(
     if isinstance(node, ast.Module) and len(first) > LONGEST_FIRST_LINE:
         yield Finding(path, line, f"first line of {len(first)} characters: shorten it to {LONGEST_FIRST_LINE}")
     if isinstance(node, ast.FunctionDef) and any(_name(one) in {"command", "group"} for one in node.decorator_list):
-        yield from _help(path, line, " ".join(text.partition("\n\n")[0].split()), is_command=True)
+        yield from _help(path, line, " ".join(text.partition("\n\n")[0].split()).removesuffix("."), is_command=True)
 
 
 def _option(path: str, node: ast.Call) -> Iterator[Finding]:
@@ -203,7 +203,6 @@ def test_each_rule_finds_its_example() -> None:
         (4, "help ends with a full stop"),
         (5, 'help begins with "the"'),
         (7, "docstring of 3 words"),
-        (7, "help ends with a full stop"),
     ]
     assert [one.line for one in long_lines_in("a.md", f"| {'a' * 130} |\nb\n{'c' * 121}")] == [3]
     assert [one.line for one in words_in("a.py", "x\ndef test_it_is_told_anew()")] == [2, 2]

@@ -44,10 +44,10 @@ from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
 from ops.render import terminal
 from ops.tools.own_environment import hide_environment
 
-BUG = "BUG: a mistake in this program ended it, and not your command or Cloudflare"
+BUG = "BUG: this program failed; neither your command nor Cloudflare is the cause"
 REPORT = (
-    "Afterwards report it to whoever keeps this tool for you, in an issue of the operations repository, with the "
-    "command that you typed and all that follows. What ops.yml names as a secret is masked in it."
+    "Afterwards report it in an issue of the operations repository, with the command that you typed and the whole "
+    "output below. Secrets that ops.yml names are masked in it."
 )
 CLOSED_PIPE = 128 + signal.SIGPIPE
 """What a shell answers of a program that wrote into a pipe without a reader."""
@@ -229,28 +229,32 @@ class DrillCommand(click.Command):
 
 @cli.command(cls=DrillCommand)
 @click.argument("name", metavar="DRILL")
-@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
-@click.option("--environment", default="production", help="whose settings are tried; default: production")
-@click.option("--service", default="", help="default: the first one that the drill fits")
+@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers")
+@click.option("--environment", default="production", help="Environment to drill (default: production)")
+@click.option("--service", default="", help="Service to drill (default: the first one that fits)")
 @click.option(
     "--switch",
     "switches",
     multiple=True,
     metavar="NAME=VALUE",
-    help="of the sandbox; an unknown NAME is answered with those that there are",
+    help="Switch of the sandbox; an unknown NAME lists all of them",
 )
 @click.option(
     "--trigger",
     type=click.Choice(["label", "button", "command"]),
-    help="with an incident on a local GitHub; a label has to be in ops.yml",
+    help="How the drill starts: with an incident on a local GitHub",
 )
 @click.option(
     "--github-fails",
     metavar="METHOD:PATH",
-    help="with a trigger: GitHub answers 503 to these, or, with after-permission, to all but the first",
+    help="Let the local GitHub answer 503 to these requests (with --trigger)",
 )
-@click.option("--json", "as_json", is_flag=True, help="one JSON result")
-@click.option("--config", type=click.Path(path_type=Path), help="default: ops.yml of the reference application")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Configuration file (default: ops.yml of the reference application)",
+)
 def drill(
     name: str,
     *,
@@ -301,17 +305,17 @@ def _show_score(result: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="what runs the Workers")
+@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers")
 @click.option(
     "--switch",
     "switches",
     multiple=True,
     metavar="NAME=VALUE",
-    help="an unknown NAME is answered with those that there are",
+    help="Switch of the sandbox; an unknown NAME lists all of them",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API; without it, a free one")
-@click.option("--faults", type=click.Path(path_type=Path), help="YAML or JSON file with rules for answers that fail")
-@click.option("--json", "as_json", is_flag=True, help="one line with every address and token, then serve")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API (default: a free one)")
+@click.option("--faults", type=click.Path(path_type=Path), help="YAML or JSON file with faults to inject")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with all addresses and tokens")
 def sandbox(
     *,
     edge: "Literal['embedded', 'workerd']",
@@ -347,7 +351,7 @@ def echo_now(text: str) -> None:
 @CONFIG
 @click.pass_obj
 def gate(redactor: Redactor, *, config: Path) -> int:
-    """Judge the event that started this GitHub Actions job: whether it asks for a recovery, and whether it may."""
+    """Authorize the GitHub event that started this job."""
     from ops.gate import gate as gates
 
     return gates.run(os.environ, config, redactor, say=echo, warn=partial(echo, err=True), annotate=annotate)
@@ -361,7 +365,7 @@ def config() -> None:
 @config.command()
 @click.option("--config", "path", **OF_CONFIG)
 def check(path: Path) -> None:
-    """Report every problem of ops.yml at once, with its line, and labels of issue templates that start a recovery."""
+    """Report every problem in ops.yml and in issue templates, with its line."""
     from ops.app.run import read_config
     from ops.setup.issue_templates import refuse_labels
 
@@ -387,11 +391,11 @@ def workflows() -> None:
 
 
 @workflows.command()
-@click.option("--check", is_flag=True, help="Write nothing; show the differences and exit with 2 if there are any")
-@click.option("--force", is_flag=True, help="Overwrite files that a person changed, too")
+@click.option("--check", is_flag=True, help="Write nothing; show the differences, and exit with 2 if there are any")
+@click.option("--force", is_flag=True, help="Also overwrite files that a person changed")
 @click.option("--config", "path", **OF_CONFIG)
 def sync(path: Path, *, check: bool, force: bool) -> int:
-    """Write every workflow, and what the issue form says, from ops.yml and the runbooks.
+    """Write the workflows and the issue form from ops.yml and the runbooks.
 
     A button that ops.yml has no use for is removed. A file that a person changed is shown and kept, without --force.
     Versions of actions (`uses:`) are kept as they are, and not compared.
@@ -406,7 +410,7 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
 @workflows.command()
 @click.option("--config", "path", **OF_CONFIG)
 def environments(path: Path) -> None:
-    """Print the GitHub environments that the workflows need, as a Markdown table: secrets, permissions, reviewers."""
+    """Print the GitHub environments to create, as a Markdown table."""
     from ops.app.run import read_config
     from ops.setup.environments import render_table
 

@@ -1,4 +1,4 @@
-"""`ops evidence`."""
+"""`ops evidence`: collect and post evidence of a period."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,14 @@ from ops.core.redaction import Redactor
 
 
 @click.command()
-@click.option("--since", required=True, help="how long ago, as 24h, or a moment in UTC, as 2026-11-24 13:05")
-@click.option("--until", default="", help="the same; default: now")
-@click.option("--environment", required=True, help="an environment of ops.yml")
-@click.option("--incident", type=INCIDENT, help="the issue on which it is posted, as one comment")
-@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="a file for all rows")
-@click.option("--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="default: ops.yml")
+@click.option("--since", required=True, help="Start of the period, such as 24h or 2026-11-24 13:05 (UTC)")
+@click.option("--until", default="", help="End of the period, such as 2h or 2026-11-24 13:05 (default: now)")
+@click.option("--environment", required=True, help="Environment in ops.yml")
+@click.option("--incident", type=INCIDENT, help="Issue to post the evidence on, as one comment")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="File to write all rows to")
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="Configuration file (default: ops.yml)"
+)
 @click.pass_obj
 def evidence(
     redactor: Redactor,
@@ -28,7 +30,7 @@ def evidence(
     file: Path | None,
     config: Path,
 ) -> None:
-    """Collect what Cloudflare and GitHub recorded in a period. It reads, and changes nothing.
+    """Collect what Cloudflare and GitHub recorded in a period (read-only).
 
     One line for each source, with what the token lacks where one could not be asked; the rows are in the JSON, on the
     incident issue, and on the summary page of a job.

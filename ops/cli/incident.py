@@ -19,11 +19,11 @@ def incident() -> None:
 
 @incident.command("import")
 @click.argument("source", metavar="FILE|RUN")
-@click.option("--incident", "number", type=INCIDENT, required=True, help="the issue's number")
+@click.option("--incident", "number", type=INCIDENT, required=True, help="Issue number")
 @CONFIG
 @click.pass_obj
 def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) -> None:
-    """Post the record of a run that GitHub did not get."""
+    """Post the record of a run that is missing on GitHub."""
     from ops.incident import commands as work
 
     click.echo(work.import_record(source, number, config, os.environ, redactor))
@@ -43,9 +43,9 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
 
 
 @incident.command("open")
-@click.option("--service", required=True, help="a service of ops.yml")
+@click.option("--service", required=True, help="Service in ops.yml")
 @click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False), required=True)
-@click.option("--title", required=True, help="what is seen")
+@click.option("--title", required=True, help="Symptom, as the title of the issue")
 @CONFIG
 @click.pass_obj
 def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, config: Path) -> None:
@@ -60,7 +60,7 @@ def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, con
 @CONFIG
 @click.pass_obj
 def leak(redactor: Redactor, /, *, config: Path) -> None:
-    """In a job of GitHub Actions: open the incident of a leaked secret that the event reports."""
+    """Open the incident of a leaked secret, from a GitHub Actions event."""
     from ops.incident import secret_leak as work
 
     told = work.told(config, os.environ, redactor)
@@ -72,11 +72,11 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
 
 @incident.command()
 @click.argument("number", type=INCIDENT)
-@click.option("--only-if-recorded", is_flag=True, help="only where a run of a runbook is on the incident")
+@click.option("--only-if-recorded", is_flag=True, help="Do nothing unless a run of a runbook is on the incident")
 @CONFIG
 @click.pass_obj
 def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config: Path) -> None:
-    """Make the post-incident report, or renew what in it is made by machine."""
+    """Create the post-incident report, or update its generated parts."""
     from ops.report import build as work
 
     made = work.report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
@@ -101,7 +101,7 @@ def show(redactor: Redactor, /, *, number: int) -> None:
 
 @click.group()
 def labels() -> None:
-    """Keep the repository's labels."""
+    """Manage the labels of the repository."""
 
 
 @labels.command()

@@ -1,4 +1,4 @@
-"""`ops limits …`: plan a change of limits.yml, apply what was merged, keep what is live as it says."""
+"""`ops limits …`: plan, apply and reconcile limits.yml."""
 
 import os
 from functools import partial
@@ -14,18 +14,20 @@ from ops.core.redaction import Redactor
 
 @click.group(cls=RunbookGroup)
 def limits() -> None:
-    """Rate limits by pull request: what limits.yml changes, applies, and keeps."""
+    """Plan, apply and reconcile rate limits in limits.yml."""
 
 
 @limits.command("plan")
-@click.option("--base", default="", metavar="REF", help="a commit; default: where this branch left the default branch")
-@click.option("--environment", default="", help="default: the first one with limits in ops.yml")
-@click.option("--file", type=click.Path(path_type=Path), help="the proposed file; default: limits.yml beside ops.yml")
-@click.option("--json", "as_json", is_flag=True, help="one JSON result")
+@click.option(
+    "--base", default="", metavar="REF", help="Commit to compare with (default: merge base with the default branch)"
+)
+@click.option("--environment", default="", help="Environment in ops.yml (default: the first one with limits)")
+@click.option("--file", type=click.Path(path_type=Path), help="Proposed file (default: limits.yml beside ops.yml)")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
 @click.pass_obj
 def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | None, as_json: bool, config: Path) -> int:
-    """Show what limits.yml changes: against Git, and against what is live. It writes nothing at Cloudflare."""
+    """Compare limits.yml with Git and with the live limits."""
     from ops.scheduled import plan_limits as work
 
     show = partial(click.echo) if as_json else echo

@@ -1,4 +1,4 @@
-"""`ops site …`: the steps of redeploy-pages that a workflow divides among jobs, so that no build is near a token."""
+"""`ops site …`: steps of redeploy-pages as separate jobs: only fetch has a token."""
 
 import os
 from contextlib import ExitStack
@@ -26,20 +26,22 @@ GOES_ON = (
 
 @click.group()
 def site() -> None:
-    """The steps of redeploy-pages for jobs of their own: fetch with a token, build without one."""
+    """Run the steps of redeploy-pages in separate jobs."""
 
 
 @site.command()
-@click.option("--service", required=True, help="a service of ops.yml with a build")
-@click.option("--environment", required=True, help="an environment of ops.yml")
-@click.option("--commit", default="previous", help="a commit of the production branch, or previous")
-@click.option("--incident", type=INCIDENT, help="what earlier runs on it took out of service is passed over")
-@click.option("--into", type=click.Path(path_type=Path), required=True, help="the tar with the commit's files")
-@click.option("--requested-by", default="", metavar="LOGIN", help="Who is answerable, from the gate")
+@click.option("--service", required=True, help="Service in ops.yml with a build")
+@click.option("--environment", required=True, help="Environment in ops.yml")
+@click.option("--commit", default="previous", help="Commit of the production branch, or previous")
+@click.option("--incident", type=INCIDENT, help="Incident whose rolled back commits are skipped")
+@click.option(
+    "--into", type=click.Path(path_type=Path), required=True, help="Tar archive to write the files of the commit to"
+)
+@click.option("--requested-by", default="", metavar="LOGIN", help="Login of the requester, from the gate")
 @click.option(
     "--configuration",
     type=click.Path(path_type=Path),
-    help="the file with the commit's wrangler configuration (default: configuration.json beside the tar)",
+    help="File for the wrangler configuration (default: configuration.json beside the tar)",
 )
 @CONFIG
 @click.pass_obj
@@ -55,7 +57,7 @@ def fetch(
     configuration: Path | None,
     config: Path,
 ) -> int:
-    """Plan, and pack the files of the commit; nothing of them is run.
+    """Plan, and pack the files of the commit without running any.
 
     As a job's outputs: `commit`, `branch`, and the digest of the `configuration`. In a job it holds a token, so it
     refuses without the approval that ops.yml demands.
@@ -92,12 +94,12 @@ def fetch(
 
 
 @site.command()
-@click.option("--service", required=True, help="a service of ops.yml with a build")
-@click.option("--environment", required=True, help="an environment of ops.yml")
-@click.option("--commit", required=True, help="the whole SHA of what was fetched")
-@click.option("--branch", required=True, help="the production branch")
-@click.option("--tree", type=click.Path(path_type=Path), required=True, help="the tar that was fetched")
-@click.option("--into", type=click.Path(path_type=Path), required=True, help="the folder for the built site")
+@click.option("--service", required=True, help="Service in ops.yml with a build")
+@click.option("--environment", required=True, help="Environment in ops.yml")
+@click.option("--commit", required=True, help="Full SHA of the fetched commit")
+@click.option("--branch", required=True, help="Production branch")
+@click.option("--tree", type=click.Path(path_type=Path), required=True, help="Fetched tar archive")
+@click.option("--into", type=click.Path(path_type=Path), required=True, help="Folder to write the built site to")
 @CONFIG
 @click.pass_obj
 def build(
@@ -111,7 +113,10 @@ def build(
     into: Path,
     config: Path,
 ) -> None:
-    """Build what was fetched. It needs no token and must be given none: it runs the commit's own code."""
+    """Build the fetched files.
+
+    The build runs the commit's own code: give the job no token.
+    """
     from ops.app import run
     from ops.site_build import jobs
     from ops.tools.git import GitCommit

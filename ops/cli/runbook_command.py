@@ -38,7 +38,7 @@ OF_CONFIG: dict[str, Any] = {
     "help": "default: ops.yml",
 }
 CONFIG = click.option("--config", **OF_CONFIG)
-YES_HELP = "Skip the confirmation (without a terminal and without --yes: a dry run that exits with 9)"
+YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit code 9)"
 
 
 def silent(*_: object) -> None:
@@ -131,18 +131,20 @@ INCIDENT = IncidentNumber()
 
 def _common_options() -> list[click.Parameter]:
     return [
-        click.Option(["--environment"], required=True, help="the environment of ops.yml; there is no default"),
-        click.Option(["--incident"], type=INCIDENT, help="the incident issue: 42, #42 or its address"),
-        click.Option(["--began"], type=UtcTime(), help="when the incident began: it may warn, and never chooses"),
-        click.Option(["--requested-at"], type=UtcTime(), help="when it was asked for, if that was not this command"),
+        click.Option(["--environment"], required=True, help="Environment in ops.yml (no default)"),
+        click.Option(["--incident"], type=INCIDENT, help="Incident issue: 42, #42 or its address"),
+        click.Option(["--began"], type=UtcTime(), help="Start of the incident in UTC; used for warnings only"),
+        click.Option(["--requested-at"], type=UtcTime(), help="Time of the original request in UTC (default: now)"),
         click.Option(
             ["--permission"],
             default="",
-            help="whether the requester's permission was verified: checked, or not checked",
+            help="Whether the requester's permission was verified: checked, or not checked",
         ),
-        click.Option(["--dry-run"], is_flag=True, help="read, show the plan, change nothing"),
+        click.Option(["--dry-run"], is_flag=True, help="Read and show the plan; change nothing"),
         click.Option(["--yes"], is_flag=True, help=YES_HELP),
-        click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout, events as JSON on stderr"),
+        click.Option(
+            ["--json", "as_json"], is_flag=True, help="Print one JSON result on stdout, and events as JSON on stderr"
+        ),
         click.Option(["--config"], **OF_CONFIG),
     ]
 
@@ -308,23 +310,25 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         "recover",
         params=[*_recover_options(), *_common_options()],
         callback=command,
-        help="Run a runbook that the gate let through.",
+        help="Run a runbook that the gate approved",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
 def _recover_options() -> list[click.Parameter]:
     return [
-        click.Option(["--runbook"], required=True, help="the name of a runbook"),
-        click.Option(["--params"], default="{}", metavar="JSON", help="its parameters, as the gate passes them"),
-        click.Option(["--param"], multiple=True, metavar="NAME=TEXT", help="Parameter that an earlier job settled"),
+        click.Option(["--runbook"], required=True, help="Name of the runbook"),
+        click.Option(
+            ["--params"], default="{}", metavar="JSON", help="Parameters of the runbook, as the gate passes them"
+        ),
+        click.Option(["--param"], multiple=True, metavar="NAME=TEXT", help="Parameter that an earlier job determined"),
         click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
         click.Option(["--approved-runbook"], metavar="NAME", help="Runbook that the gate approved"),
         click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
         click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
-        click.Option(["--ends-by"], type=UtcTime(), help="Until when a later job may end what this run begins"),
-        click.Option(["--requested-by"], default="", metavar="LOGIN", help="Who is answerable, from the gate"),
-        click.Option(["--comment"], default="", metavar="ID", help="Comment in which the run goes on"),
+        click.Option(["--ends-by"], type=UtcTime(), help="Time until which a later job may end this change"),
+        click.Option(["--requested-by"], default="", metavar="LOGIN", help="Login of the requester, from the gate"),
+        click.Option(["--comment"], default="", metavar="ID", help="Id of the comment that the run continues in"),
     ]
 
 
@@ -339,10 +343,10 @@ def _params(runbook: Runbook[Any, Any], text: str, settled: Sequence[str] = ()) 
         given |= dict(each.partition("=")[::2] for each in settled)
     if not isinstance(given, dict) or not all(_fits(known.get(name), value) for name, value in given.items()):
         hint = f"Give values of the right kind for some of: {', '.join(known)}."
-        raise ConfigError(f"--params is no JSON object of {runbook.name}'s parameters", hint=hint)
+        raise ConfigError(f"--params is not a JSON object with parameters of {runbook.name}", hint=hint)
     missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]
     if missing:
-        raise ConfigError(f"--params lacks {', '.join(missing)}", hint=f"{runbook.name} cannot run without.")
+        raise ConfigError(f"--params lacks {', '.join(missing)}", hint=f"Add them: {runbook.name} requires them.")
     return runbook.params(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
@@ -391,7 +395,7 @@ def _name_prompt(name: str) -> Callable[[Plan[Any]], bool]:
         except click.Abort:  # the end of the input
             typed = ""
         if typed.strip() != name:
-            hint = "Start again when you are sure."
+            hint = "Start the command again when you are sure."
             raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
         return True
 

@@ -59,12 +59,12 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
     return click.Command(
         runbook.name,
         params=[
-            click.Option(["--environment"], default="", help="default: every one of ops.yml that has a token here"),
-            click.Option(["--requested-by"], metavar="LOGIN", help="Refuse if this person may not recover"),
+            click.Option(["--environment"], default="", help="Environment in ops.yml (default: all with a token here)"),
+            click.Option(["--requested-by"], metavar="LOGIN", help="Refuse if this person may not start a recovery"),
             click.Option(["--latest"], type=UtcTime(), help="Refuse after this moment, in UTC"),
-            click.Option(["--dry-run"], is_flag=True, help="read, show the plans, change nothing"),
+            click.Option(["--dry-run"], is_flag=True, help="Read and show the plans; change nothing"),
             click.Option(["--yes"], is_flag=True, help=YES_HELP),
-            click.Option(["--json", "as_json"], is_flag=True, help="one JSON result on stdout for each run"),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON result per run on stdout"),
             click.Option(["--config"], **OF_CONFIG),
         ],
         callback=command,

@@ -9,16 +9,16 @@ import click
 from ops.cli.runbook_command import CONFIG, echo
 from ops.core.redaction import Redactor
 
-ENVIRONMENT = click.option("--environment", required=True, help="the environment of ops.yml; there is no default")
+ENVIRONMENT = click.option("--environment", required=True, help="Environment in ops.yml (no default)")
 
 
 @click.command()
 @ENVIRONMENT
-@click.option("--json", "as_json", is_flag=True, help="one JSON result")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
 @click.pass_obj
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
-    """What is live, and what is on: switches, temporary limits, maintenance. It reads, and changes nothing."""
+    """Show live versions, switches, temporary limits and maintenance."""
     from ops.status import read as work
     from ops.status import text
 

@@ -51,7 +51,7 @@ def _issues(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcom
         return _labeled(payload, config, job)
     if action == "closed":
         return _closed(payload, job)
-    return IgnoredEvent(cause="of what happens to issues only labels and closing count")
+    return IgnoredEvent(cause="only labels and closing of an issue count")
 
 
 def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
@@ -61,7 +61,7 @@ def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     label = fields.text(payload, "label", "name")
     is_report = label.lower() == REPORT and not _is_ours(label, config)
     if not is_report and not _is_ours(label, config):
-        return IgnoredEvent(cause="the label stands for no recovery")
+        return IgnoredEvent(cause="the label starts no recovery")
     if _ignored_ref(payload, job):
         return IgnoredEvent(cause=_ELSEWHERE)
     issue = fields.mapping(fields.field_value(payload, "issue"), "issue")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AFTER_CLOSING = timedelta(days=7)
 """So long the label that sets an incident's switches back is taken on the closed issue."""
-_ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only what was merged there may act."
+_ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged code may act."
 
 
 def refuse_sender(payload: Any) -> RefusedRequest | None:
@@ -34,8 +34,8 @@ def refuse_sender(payload: Any) -> RefusedRequest | None:
         return None
     return RefusedRequest(
         reason=Reason.NOT_A_PERSON,
-        message="{sender} is not a person, and only people start a recovery",
-        hint="A person with write access asks for it: put the label on yourself, or press the button.",
+        message="{sender} is a bot or an app, and only people may start a recovery",
+        hint="Ask a person with write access to put the label on or to press the button.",
         values={"sender": fields.text(payload, "sender", "login")},
     )
 
@@ -45,7 +45,7 @@ def refuse_job(payload: Any, job: GateJob) -> RefusedRequest | None:
     if job.ref != f"refs/heads/{branch}":
         return RefusedRequest(
             reason=Reason.OTHER_REF,
-            message="this ran on {ref}, and the default branch is {branch}",
+            message="the workflow ran on {ref}, not on the default branch {branch}",
             hint=_ON_THE_DEFAULT_BRANCH,
             values={"ref": job.ref, "branch": branch},
         )
@@ -68,10 +68,10 @@ def refuse_age(at: datetime, now: datetime) -> RefusedRequest | None:
         return None
     ago = (now - at).total_seconds()
     late = f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
-    when = f"{format_duration(ago)} ago" if ago > 0 else "which is still to come"
+    when = f"{format_duration(ago)} ago" if ago > 0 else "in the future"
     return RefusedRequest(
         reason=Reason.REQUEST_TOO_OLD,
-        message=f"it was asked for at {format_utc(at)}, {when}; after {late} somebody may have acted otherwise",
+        message=f"the request is of {format_utc(at)}, {when}; a request is valid for {late}",
         hint=PRESS_AGAIN,
     )
 
@@ -106,7 +106,7 @@ def not_an_incident(request: RecoveryRequest, why: str) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.UNKNOWN_INCIDENT,
         message=f"#{request.incident} {why}",
-        hint="Give the number of the incident's issue, or none: then one is opened after the run.",
+        hint="Give the number of an incident issue, or none: then one is opened after the run.",
         request=replace(request, incident=None),
     )
 
@@ -115,7 +115,7 @@ def moved_issue(request: RecoveryRequest) -> RefusedRequest:
     """Of a label on an issue that is elsewhere by now: nobody can be answered there."""
     return RefusedRequest(
         reason=Reason.UNKNOWN_INCIDENT,
-        message=f"#{request.incident} is no issue of this repository any more: it was transferred or deleted",
+        message=f"#{request.incident} was transferred or deleted",
         hint="Put the label on the incident's issue in this repository.",
         request=replace(request, incident=None),
     )

@@ -41,7 +41,7 @@ def refuse_late_end(environ: Mapping[str, str], latest: datetime | None, command
     """Raise Refused if the job that ends a state starts too late: somebody may have decided otherwise since."""
     if latest is not None and system_clock.current_time(environ) > latest:
         raise Refused(
-            f"this job may start until {format_utc(latest)}, and that is over",
+            f"this job may start until {format_utc(latest)}, which has passed",
             reason=Reason.REQUEST_TOO_OLD,
-            hint=f"Look at what is off now. To end what is over, run: {command}",
+            hint=f"Check what is off now (`ops status`). To end it, run: {command}",
         )

@@ -37,7 +37,7 @@ def variable(environ: Mapping[str, str], *names: str) -> str:
 def attempt(environ: Mapping[str, str]) -> int:
     text = variable(environ, "GITHUB_RUN_ATTEMPT")
     if not re.fullmatch("[1-9][0-9]{0,5}", text):
-        raise ConfigError("GITHUB_RUN_ATTEMPT is no number", hint="Leave it as GitHub Actions sets it.")
+        raise ConfigError("GITHUB_RUN_ATTEMPT is not a number", hint="Leave it as GitHub Actions sets it.")
     return int(text)
 
 

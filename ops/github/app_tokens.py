@@ -55,7 +55,7 @@ class AppTokens:
         """Raise ConfigError where the id or the key cannot be one."""
         if not re.fullmatch(r"[A-Za-z0-9.]{1,40}", self._app_id):
             hint = "Copy the App ID, a number, from the page of the App (Settings → Developer settings → GitHub Apps)."
-            raise ConfigError(f"{APP_ID} is no id of a GitHub App", hint=hint)
+            raise ConfigError(f"{APP_ID} is not the id of a GitHub App", hint=hint)
         if self._private_key is None:
             text = f"{APP_KEY} is no private key of a GitHub App (RSA in PEM, without a password)"
             hint = f"Store the whole file that GitHub made, with its first and last line: {STORE}."

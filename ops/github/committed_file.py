@@ -88,7 +88,7 @@ def read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        hint = "It stands beside ops.yml in the operations repository; see docs/how-to/propose-limits.md."
+        hint = "The file is beside ops.yml in the operations repository; see docs/how-to/propose-limits.md."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
 
 

@@ -131,8 +131,10 @@ def _no_access(message: str) -> PermissionCheck:
 
 
 def _not_a_person() -> PermissionCheck:
-    hint = "A person with write access asks for it: put the label on yourself, or press the button."
-    return PermissionCheck(Reason.NOT_A_PERSON, "{asker} is not a person, and only people start a recovery", hint)
+    hint = "Ask a person with write access to put the label on or to press the button."
+    return PermissionCheck(
+        Reason.NOT_A_PERSON, "{asker} is a bot or an app, and only people may start a recovery", hint
+    )
 
 
 def _unknown(why: str) -> PermissionCheck:

@@ -175,6 +175,6 @@ class PullRequests(WriteGuard):
 
     def _write(self, call: "Callable[[Repository], Any]") -> Any:
         if not self._may_write:
-            raise Refused("a branch of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
+            raise Refused("a branch on GitHub may not be written before the plan is confirmed", reason=Reason.READ_ONLY)
         with write_errors(HINT):
             return call(self.repository)

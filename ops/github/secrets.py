@@ -85,7 +85,7 @@ class EnvironmentSecrets(WriteGuard):
     def put(self, repository: str, environment: str, name: str, value: Secret) -> None:
         """Sent once. Raises Unclear and ProviderError."""
         if not self._may_write:
-            raise Refused("a secret of GitHub is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
+            raise Refused("a secret on GitHub may not be written before the plan is confirmed", reason=Reason.READ_ONLY)
         holder = self._environment(repository, environment)
         with write_errors(self._hint):
             holder.create_secret(name, value.reveal())

@@ -76,7 +76,7 @@ def _read(config: "Config", environ: Mapping[str, str], now: datetime) -> LeakRe
         hint = "Send it again, with an object that has `secret`, and `seen`, `url` and `source` if you know them."
         raise ConfigError(f"the report cannot be read: {outcome.cause}", reason=Reason.EVENT_MALFORMED, hint=hint)
     if isinstance(outcome, outcomes.RefusedRequest):
-        hint = "Start the workflow on the default branch: only what was merged there may act."
+        hint = "Start the workflow on the default branch: only merged code may act."
         raise Refused("this did not run on the default branch", reason=outcome.reason, hint=hint)
     return outcome if isinstance(outcome, LeakReport) else None
 

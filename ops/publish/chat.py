@@ -82,7 +82,7 @@ class ChatPublisher:
             if is_address(service, url) and is_loopback(url) == self._is_drill:
                 self._channels.append(_Channel(service, Secret(url), links))
             elif not self._is_drill:
-                self._strange.append(f"{secret} is no address of a webhook of {service.name}'s")
+                self._strange.append(f"{secret} is not the address of a {service.name} webhook")
 
     def sinks(self) -> tuple[EventSink, ...]:
         return (self,) if self._channels else ()
@@ -96,7 +96,7 @@ class ChatPublisher:
     def begin(self, tell: Report, ending: ExitStack) -> None:
         """It ends with the run, also where that ends by a bug."""
         for strange in self._strange:
-            tell(f"no notice is sent: {strange}")
+            tell(f"no chat message is sent: {strange}")
         for channel in self._channels:
             channel.begin(tell)
         ending.callback(self.end)
@@ -135,7 +135,7 @@ class _Channel:
 
     def wait(self, seconds: float) -> None:
         if not self._done.wait(seconds):
-            self._fail("it takes too long")
+            self._fail("timeout")
         self._tell = None
 
     def _work(self) -> None:
@@ -156,4 +156,4 @@ class _Channel:
     def _fail(self, why: str) -> None:
         tell, self._tell = self._tell, None
         if tell is not None:
-            tell(f"the notice to {self._service.name} failed ({why})")
+            tell(f"the message to {self._service.name} failed ({why})")

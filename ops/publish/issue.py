@@ -96,7 +96,7 @@ class IssuePublisher:
             try:
                 return reading.result(timeout=max(0.0, latest - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
-                tell(f"what earlier runs took out of service is not known ({client.failure_text(error)})")
+                tell(f"cannot read the earlier runs of the incident ({client.failure_text(error)})")
                 return PreviousRuns()
 
         return known
@@ -301,4 +301,4 @@ class CommentWriter:
         tell, self._tell = self._tell, None
         if tell is not None:
             advice = f"; issue #{self._number} does not exist there" if getattr(error, "status", 0) == 404 else ""
-            tell(f"the journal on the incident issue failed ({client.failure_text(error)}{advice})")
+            tell(f"cannot update the comment on the incident issue ({client.failure_text(error)}{advice})")

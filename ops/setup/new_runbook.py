@@ -111,7 +111,9 @@ def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, ...
         ConfigError: the name is not words with hyphens, or a command, a workflow or a file has it already.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError(f'"{name}" is no name of a runbook', hint="Write words with hyphens, such as purge-cache.")
+        raise ConfigError(
+            f'"{name}" is not a valid name of a runbook', hint="Write words with hyphens, such as purge-cache."
+        )
     module = name.replace("-", "_")
     files = {
         folder / "ops" / "runbooks" / f"{module}.py": RUNBOOK,
@@ -121,7 +123,7 @@ def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, ...
     if name in taken or any(path.exists() for path in files):
         raise ConfigError(f"{name} exists already", hint="Choose another name.")
     if missing := [path.parent for path in files if not path.parent.is_dir()]:
-        raise ConfigError(f"{missing[0]} is no folder", hint="Run the command at the top of the repository.")
+        raise ConfigError(f"{missing[0]} is not a folder", hint="Run the command at the top of the repository.")
     words = {"CLASS": "".join(map(str.capitalize, module.split("_"))), "NAME": name, "MODULE": module}
     for path, text in files.items():
         path.write_text(re.sub(r"\b(CLASS|NAME)\b|MODULE", lambda found: words[found[0]], text), encoding="utf-8")

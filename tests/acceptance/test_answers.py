@@ -216,7 +216,7 @@ def test_a_recovery_goes_on_if_no_comment_can_be_written(world: Stage) -> None:
     assert world.live == {world.good: 100}, log
     assert (world.comments(number), run.conclusion, conclusions(run)["tell"]) == ("", "success", "skipped"), log
     assert "The request got no comment yet: GitHub answered 503" in log
-    assert "the journal on the incident issue failed (GitHub answered 503)" in log
+    assert "cannot update the comment on the incident issue (GitHub answered 503)" in log
 
 
 def test_one_job_started_again_and_all_jobs_by_somebody_who_may_not_are_refused(world: Stage) -> None:

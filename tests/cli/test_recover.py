@@ -46,12 +46,16 @@ def test_runs_what_the_gate_let_through(world: World, releases: Releases) -> Non
     ("runbook", "params", "said"),
     [
         ("rollback-wroker", "{}", 'no runbook "rollback-wroker"; did you mean "rollback-worker"?'),
-        ("rollback-worker", "{", "is no JSON object of rollback-worker's parameters"),
-        ("rollback-worker", "[]", "is no JSON object of rollback-worker's parameters"),
-        ("rollback-worker", '{"service": "api", "force": "true"}', "is no JSON object of rollback-worker's parameters"),
-        ("rollback-worker", '{"service": 7}', "is no JSON object of rollback-worker's parameters"),
-        ("rollback-worker", '{"service": "api", "accept_changed_secrets": "A"}', "is no JSON object"),
-        ("rollback-worker", '{"service": "api", "current_secrets": "true"}', "is no JSON object"),
+        ("rollback-worker", "{", "is not a JSON object with parameters of rollback-worker"),
+        ("rollback-worker", "[]", "is not a JSON object with parameters of rollback-worker"),
+        (
+            "rollback-worker",
+            '{"service": "api", "force": "true"}',
+            "is not a JSON object with parameters of rollback-worker",
+        ),
+        ("rollback-worker", '{"service": 7}', "is not a JSON object with parameters of rollback-worker"),
+        ("rollback-worker", '{"service": "api", "accept_changed_secrets": "A"}', "is not a JSON object"),
+        ("rollback-worker", '{"service": "api", "current_secrets": "true"}', "is not a JSON object"),
         ("rollback-worker", "{}", "--params lacks service"),
     ],
 )

@@ -448,7 +448,7 @@ def test_a_label_on_an_issue_that_is_gone_is_refused_on_the_pages_of_the_run(job
     done = job.gate(payload, GITHUB_STEP_SUMMARY=str(page))
 
     assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "unknown_incident")
-    said = f"#{job.incident} is no issue of this repository any more: it was transferred or deleted"
+    said = f"#{job.incident} was transferred or deleted"
     assert f"refused: {said}\n" in done.err
     assert f"**Refused, and nothing was changed:** {said}." in page.read_text()
 

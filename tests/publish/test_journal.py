@@ -110,7 +110,7 @@ def test_the_run_recovers_whatever_github_does(
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     runs = [block.run for body in incident.bodies if (block := read_record(body))]
     assert len(runs) == len(set(runs))
-    assert sum("journal" in event["text"] for event in outcome.events) <= 1
+    assert sum("cannot update the comment" in event["text"] for event in outcome.events) <= 1
 
 
 @pytest.mark.sampled(3)
@@ -124,7 +124,7 @@ def test_an_answer_that_was_lost_gives_one_comment_that_tells_all(
     outcome = incident.rollback()
     (body,) = incident.bodies
     assert body.startswith("### ✅ ")
-    assert len([e for e in outcome.events if "journal on the incident issue failed" in e["text"]]) == 1
+    assert len([e for e in outcome.events if "cannot update the comment on the incident issue" in e["text"]]) == 1
 
 
 @pytest.mark.slow
@@ -141,16 +141,18 @@ def test_github_cannot_be_reached(incident: Incident, releases: Releases) -> Non
     outcome = incident.rollback(GITHUB_API_URL="http://127.0.0.1:9")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     assert [e["text"] for e in outcome.events if e["kind"] == "warning"] == [
-        "what earlier runs took out of service is not known (ConnectionError)",
-        "the journal on the incident issue failed (ConnectionError)",
+        "cannot read the earlier runs of the incident (ConnectionError)",
+        "cannot update the comment on the incident issue (ConnectionError)",
     ]
 
 
 def test_an_incident_that_does_not_exist_is_named(incident: Incident, releases: Releases) -> None:
     outcome = incident.rollback("--incident", "999")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
-    said = [e["text"] for e in outcome.events if "journal" in e["text"]]
-    assert said == ["the journal on the incident issue failed (GitHub answered 404; issue #999 does not exist there)"]
+    said = [e["text"] for e in outcome.events if "cannot update the comment" in e["text"]]
+    assert said == [
+        "cannot update the comment on the incident issue (GitHub answered 404; issue #999 does not exist there)"
+    ]
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ def test_a_notice_that_fails_is_one_warning(
     receiver.answers["slack"] = answer
     outcome = world.rollback(**receiver.environ)
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
-    assert texts(outcome, "warning") == [f"the notice to Slack failed ({why})"]
+    assert texts(outcome, "warning") == [f"the message to Slack failed ({why})"]
     assert len(receiver.sent("slack")) == len(receiver.sent("discord")) == 2
     assert "marked" not in outcome.out + outcome.err
 
@@ -151,7 +151,7 @@ def test_a_notice_that_fails_is_one_warning(
 def test_a_webhook_that_cannot_be_reached_is_one_warning(world: World, releases: Releases) -> None:
     outcome = world.rollback(SLACK_WEBHOOK_URL="http://127.0.0.1:9/marked")
     assert outcome.code == 0
-    assert texts(outcome, "warning") == ["the notice to Slack failed (ConnectError)"]
+    assert texts(outcome, "warning") == ["the message to Slack failed (ConnectError)"]
     assert "marked" not in outcome.out + outcome.err
 
 
@@ -167,9 +167,9 @@ def test_chat_and_github_that_hang_hold_the_end_up_for_five_seconds_in_all(
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     receiver.released.set()
     assert sorted(text.partition(" (")[0] for text in texts(outcome, "warning")) == [
-        "the journal on the incident issue failed",
-        "the notice to Discord failed",
-        "the notice to Slack failed",
+        "cannot update the comment on the incident issue",
+        "the message to Discord failed",
+        "the message to Slack failed",
         "what earlier runs took out of service is not known",
     ]
 

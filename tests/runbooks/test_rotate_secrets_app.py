@@ -187,7 +187,7 @@ def short_key() -> str:
         ({"GH_SECRETS_TOKEN": "github_pat_x"}, "GH_SECRETS_TOKEN and GH_SECRETS_APP_KEY are both set", "gh secret del"),
         ({"GH_SECRETS_APP_ID": ""}, "GH_SECRETS_APP_KEY is set and GH_SECRETS_APP_ID is not", "gh variable set"),
         ({"GH_SECRETS_APP_KEY": " "}, "GH_SECRETS_APP_ID is set and GH_SECRETS_APP_KEY is not", "< FILE.pem"),
-        ({"GH_SECRETS_APP_ID": "my app"}, "GH_SECRETS_APP_ID is no id of a GitHub App", "a number"),
+        ({"GH_SECRETS_APP_ID": "my app"}, "GH_SECRETS_APP_ID is not the id of a GitHub App", "a number"),
         ({"GH_SECRETS_APP_KEY": "SHA256:abcdef"}, "GH_SECRETS_APP_KEY is no private key", "the whole file"),
         ({"GH_SECRETS_APP_KEY": short_key}, "GH_SECRETS_APP_KEY is no private key", "the whole file"),
         ({"GH_SECRETS_APP_KEY": lambda: key_pair(0)[1]}, "GH_SECRETS_APP_KEY is no private key", "the whole file"),

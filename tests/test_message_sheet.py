@@ -1,0 +1,40 @@
+"""The sheet of all messages has every refusal and error that the code makes."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.message_sheet import ERRORS, endings, messages, sheet
+
+
+def test_every_refusal_and_error_of_the_code_is_on_the_sheet() -> None:
+    """Counted here in the text of the files, and there in their syntax trees."""
+    pattern = re.compile(
+        rf"(?<![\w\"'`.])(?:errors\.)?({'|'.join(sorted(ERRORS))})\((?!Exception|OpsError|\w+Error\):)"
+    )
+    found = {message.where for message in messages() if message.call in ERRORS}
+
+    missing = []
+    for path in sorted((ROOT / "ops").rglob("*.py")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            where = f"{path.relative_to(ROOT)}:{number}"
+            if pattern.search(line) and not line.startswith("class ") and where not in found:
+                missing.append(f"{where} {line.strip()}")
+
+    assert missing == []
+    assert len(found) > 200
+
+
+def test_each_decision_has_a_heading_of_its_own_for_each_runbook() -> None:
+    headings = [heading for _, heading, _ in endings()]
+
+    assert len(set(headings)) == len(headings)
+
+
+@pytest.mark.slow
+def test_the_sheet_is_rendered() -> None:
+    text = "\n".join(sheet())
+
+    assert "no known good" in text or "no version to" in text
+    assert "## Help" in text
