@@ -1,8 +1,8 @@
-"""Find runbooks by file name, and import one when it is asked for.
+"""Find runbooks by file name, and import one on demand.
 
 `rollback-worker` is the class RollbackWorker of `ops/runbooks/rollback_worker.py`. `limits apply` is the class
-ApplyLimits of `ops/scheduled/apply_limits.py`, whose text says the name. Listing names and help lines imports no
-runbook, so that no command loads another product's package.
+ApplyLimits of `ops/scheduled/apply_limits.py`, whose source has the name. Names and help lines are read as text, so
+no command imports another product's package.
 """
 
 import functools
@@ -23,29 +23,29 @@ OPS = Path(__file__).parent.parent
 NAME = "    name = "
 FOLDER = OPS / "runbooks"
 _outside: dict[str, Path] = {}
-"""Module of a runbook → its file, of those that `add` added."""
+"""Module name → file, of the runbooks that `add_runbook_file` added."""
 
 
 @dataclass(frozen=True)
 class RunbookFile:
-    """The file of one runbook: `package` is runbooks or scheduled, `module` its name without `.py`."""
+    """Source file of a runbook. `package` is runbooks or scheduled; `module` is the file name without `.py`."""
 
     package: str
     module: str
 
     @property
     def help_line(self) -> str:
-        """The first line of the class's docstring, read as text."""
+        """Return the first line of the class's docstring, read as text."""
         return next(iter(self._body()), "").strip().strip('"')
 
     @property
     def name(self) -> str:
-        """What the class says as its name, read as text. Empty: the file holds no runbook."""
+        """Return the `name` of the class, read as text; empty if the file has no runbook."""
         lines = (line.removeprefix(NAME) for line in self._body() if line.startswith(NAME))
         return next(lines, "").strip().strip('"')
 
     def _body(self) -> list[str]:
-        """The lines below the head of the class."""
+        """Return the lines below the class statement."""
         path = _outside.get(self.module) or OPS / self.package / f"{self.module}.py"
         lines = path.read_text(encoding="utf-8").splitlines()
         head = f"class {self.module.replace('_', '')}("
@@ -53,7 +53,7 @@ class RunbookFile:
         return lines[next(found, len(lines)) :]
 
     def load(self) -> Runbook[Any, Any]:
-        """Import the file and make its runbook."""
+        """Import the file and return its runbook."""
         module = importlib.import_module(f"ops.{self.package}.{self.module}")
         name = self.module.replace("_", "")
         (made,) = (
@@ -66,7 +66,7 @@ class RunbookFile:
 
 
 class LazyMapping(Mapping[str, V]):
-    """A mapping with known names, whose values are made when they are read."""
+    """A mapping with fixed names; reading a value creates it."""
 
     def __init__(self, names: tuple[str, ...], make: Callable[[str], V]) -> None:
         self._names, self._make = names, make
@@ -88,7 +88,7 @@ class LazyMapping(Mapping[str, V]):
 
 @functools.cache
 def runbook_names() -> tuple[str, ...]:
-    """Names of the runbooks that have a button, in alphabetical order."""
+    """Return the names of the runbooks with a button, in alphabetical order."""
     files = (path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
     return tuple(sorted({stem.replace("_", "-") for stem in (*files, *_outside)}))
 
@@ -102,19 +102,19 @@ def add_runbook_file(path: Path) -> str:
 
 
 def added_runbook_names() -> tuple[str, ...]:
-    """Names of the runbooks that `add` added."""
+    """Return the names of the runbooks that `add_runbook_file` added."""
     return tuple(stem.replace("_", "-") for stem in _outside)
 
 
 @functools.cache
 def scheduled_files() -> Mapping[str, RunbookFile]:
-    """Name → file of the runbooks that a schedule, a merge or a quiet day starts: they have no button and no label."""
+    """Return name → file of the runbooks without button and label, which a schedule, merge or person starts."""
     files = (RunbookFile("scheduled", path.stem) for path in (OPS / "scheduled").glob("*.py"))
     return dict(sorted((name, file) for file in files if (name := file.name)))
 
 
 def find_runbook_file(name: str) -> RunbookFile:
-    """Return the file of a runbook, or where that of a name with a button would be."""
+    """Return the file of a runbook; an unknown name gets a path in `ops/runbooks`."""
     return RunbookFile("runbooks", name.replace("-", "_")) if name not in scheduled_files() else scheduled_files()[name]
 
 
@@ -125,12 +125,12 @@ def load_runbook(name: str) -> Runbook[Any, Any]:
 
 
 def discover_runbooks() -> Mapping[str, Runbook[Any, Any]]:
-    """Return name → runbook of those with a button. Reading a value imports that runbook."""
+    """Return name → runbook for those with a button. Reading a value imports its file."""
     return LazyMapping(runbook_names(), load_runbook)
 
 
 def parameter_types() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
-    """Name of a runbook → name of a parameter → str, bool or tuple (of texts), and whether nothing runs without it."""
+    """Return runbook → parameter → its type (str, bool or tuple of texts) and whether it is required."""
     return LazyMapping(runbook_names(), _parameters)
 
 
@@ -142,27 +142,27 @@ def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
 
 
 def service_kinds() -> Mapping[str, str]:
-    """Name of a runbook → what its services are: worker or pages."""
+    """Return runbook → kind of its services: worker, pages or runtime."""
     return LazyMapping(runbook_names(), lambda name: load_runbook(name).kind)
 
 
 def github_environment(name: str) -> str:
-    """The environment of GitHub whose secrets it needs."""
+    """Return the GitHub environment whose secrets the runbook needs."""
     return discover_runbooks()[name].github_environment
 
 
 def may_start_by_label() -> Mapping[str, bool]:
-    """Name of a runbook → whether a label may start it."""
+    """Return runbook → whether a label may start it."""
     return LazyMapping(runbook_names(), lambda name: load_runbook(name).by_label)
 
 
 def allows_closed_incident(name: str) -> bool:
-    """Whether people may request it on an incident that is closed."""
+    """Return whether people may request the runbook on a closed incident."""
     return discover_runbooks()[name].allows_closed_incident
 
 
 def list_runbook_facts() -> "list[RunbookFacts]":
-    """Return the runbooks that have a button."""
+    """Return the runbooks with a button, as people choose among them."""
     from ops.config.labels import RunbookFacts
 
     found = [(name, made) for name, made in discover_runbooks().items() if name not in added_runbook_names()]

@@ -1,6 +1,6 @@
-"""The composition root: the process environment and ops.yml become clients, sinks and a Context; then the engine runs.
+"""Compose and start a run: environment variables and ops.yml become clients, sinks and a Context.
 
-Nothing of Cloudflare's is imported before it is needed.
+Cloudflare's clients are imported only when a run uses them.
 """
 
 import functools
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 RUNS = Path(".ops", "runs")
 DEFAULT_CONFIG = Path("ops.yml")
 AFTER_A_BUG = (
-    "Look at what is live in the dashboard (Workers & Pages → the Worker or the project → Deployments), and go on "
-    "there by hand. Or start the same command again: it sees what was done, and does nothing twice."
+    "Check what is live in the dashboard (Workers & Pages → the Worker or project → Deployments), and continue there. "
+    "Or start the same command again: it reads the state and repeats nothing."
 )
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What somebody asked for, however they asked. `requested_at` is None where the command itself is the trigger."""
+    """A request to run a runbook, from any trigger. `requested_at` is None if the command is the trigger."""
 
     runbook: Runbook[Any, Any]
     params: Any
@@ -66,27 +66,30 @@ class RunRequest:
     incident_began: datetime | None = None
     requested_at: datetime | None = None
     permission: str = ""
-    """Whether the requester's permission was verified: `checked`, `not checked`, or nothing without a gate."""
+    """Whether the requester's permission was verified: `checked`, `not checked`, or empty without a gate."""
     requested_by: str = ""
-    """Login of who is answerable, as the gate says; "": as the environment says."""
+    """Login of the requester according to the gate; empty: according to environment variables."""
     comment: int | None = None
-    """Id of the comment on the incident in which the run goes on."""
+    """Id of the comment on the incident that the run continues."""
     ends_by: datetime | None = None
-    """Until when a job of the same workflow run may end what this run begins."""
+    """Latest time at which a job of the same workflow run may end this run's state."""
     review: "EnvironmentReview | None" = None
-    """The approval of a reviewer, where ops.yml demands one."""
+    """Approval of a reviewer, if ops.yml requires one."""
 
 
 def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Config, tuple[str, ...]]":
     """Return the configuration and its warnings.
 
-    `labels`: names of the labels that the caller needs, None: all. A mistake in another label stops no recovery; that
-    label is left out. Raises ConfigError with every problem at once.
+    `labels` names the labels that the caller needs; None: all. A problem in another label removes only that label, so
+    that it cannot stop a recovery.
+
+    Raises:
+        ConfigError: with every problem at once.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        hint = "Run it from the folder that holds ops.yml, or name the file: --config PATH."
+        hint = "Run the command in the folder of ops.yml, or add --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     needed = None if labels is None else frozenset(name.casefold() for name in labels)
     return _checked(text, needed).require_valid(str(path))
@@ -94,7 +97,7 @@ def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Co
 
 @functools.lru_cache(maxsize=4)
 def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
-    """Schedules, labels and drills read the same file for each of their runs. The configuration is frozen."""
+    """Check the text. Cached, because schedules, labels and drills read the same file for each run."""
     from ops import config
 
     return config.check_config(
@@ -115,7 +118,11 @@ def run(
     options: RunOptions,
     signals: SignalHandler,
 ) -> "tuple[RunResult, Config]":
-    """One run, from the request to the result. Raises ConfigError before anything was sent."""
+    """Run a runbook from the request to the result.
+
+    Raises:
+        ConfigError: before anything is sent.
+    """
     config, _ = read_config(request.config)
     seen = _probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, environment = request.runbook, config.environment(request.environment)
@@ -125,7 +132,7 @@ def run(
         clock, folder = session.clock, request.config.resolve().parent
         run_id = _run_id(environ, clock)
         record = folder / RUNS / run_id
-        session.client  # noqa: B018  a token that is missing ends the run here, before its first event
+        session.client  # noqa: B018  a missing token ends the run here, before its first event
         incident, comment = request.incident, request.comment
         telling = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
         published = telling.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run)
@@ -159,7 +166,7 @@ def run(
 
 
 def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:
-    """The run; tokens that were made for it are revoked, also after a failure or a bug."""
+    """Execute the run, and revoke the tokens that were made for it, also after a failure or bug."""
     try:
         result = engine.execute(request.runbook, context, options)
     finally:
@@ -176,7 +183,10 @@ def make_site(
     *,
     elsewhere: bool = False,
 ) -> "SiteBuilder":
-    """`folder` is that of ops.yml. Without a session it can deploy nothing; `elsewhere`: another job builds."""
+    """Return the builder of sites.
+
+    `folder` is that of ops.yml. Without a session it cannot deploy. `elsewhere`: another job builds.
+    """
     from ops.site_build import DeployAccount, SiteBuilder
 
     def exposed(application: str) -> str:
@@ -196,7 +206,7 @@ def make_site(
 
 
 class _Repository:
-    """The operations repository, as a Context has it. Most ports are made and imported on first use."""
+    """The operations repository for a Context. Most ports are made and imported on first use."""
 
     def __init__(
         self, folder: Path, environ: Mapping[str, str], redactor: Redactor, session: Session, ending: ExitStack
@@ -223,20 +233,20 @@ class _Repository:
 
 
 def program_name(environ: Mapping[str, str]) -> str:
-    """How shown commands begin: `./run` says how it was called, so that they can be pasted as they stand.
+    """Return the start of suggested commands: `ops`, or the way in which `./run` was called.
 
-    What a job shows is for a laptop with a checkout, where nothing is installed.
+    A job suggests commands for a laptop with a checkout, where `ops` is not installed.
     """
     return environ.get("OPS_PROGRAM") or ("./run ops" if actions.is_job(environ) else "ops")
 
 
 def command_prefix(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
-    """The program, and the options that each of its commands needs to reach the same configuration."""
+    """Return the program name, and the option that a suggested command needs to use the same ops.yml."""
     return (program_name(environ), *(() if config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(config))}",)))
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
-    """The variables that ops.yml uses for secrets, in any environment; from here on no value of theirs is shown."""
+    """Register the values of all secret variables of ops.yml for redaction, and return their names."""
     from ops.config import durable_object_token_names
 
     tokens = {environment.token for environment in config.environments.values()}
@@ -251,14 +261,14 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
 
 
 def _without_secrets(params: Any, redactor: Redactor) -> Any:
-    """A reason may hold a pasted token, and goes into a message that the whole account can read."""
+    """Return parameters with masked secrets: a reason may hold a pasted token, and the whole account can read it."""
     return replace(
         params, **{name: redactor.text(value) for name, value in vars(params).items() if isinstance(value, str)}
     )
 
 
 def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
-    """What a probe sees: the variables that it names, and `never` a name that ops.yml uses for a secret of the run."""
+    """Return a function from a probe to its environment: the variables that it names, except those in `never`."""
 
     def environ_of(probe: "Probe") -> Mapping[str, str]:
         return process.clean_environment(environ, names=probe.variables, never=never)
@@ -267,9 +277,9 @@ def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callab
 
 
 def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
-    """GitHub's run and attempt, or the moment; and four random digits, since one job may run two commands.
+    """Return a unique id: GitHub's run and attempt, or the time; and four random digits.
 
-    A mark carries it, so it must never repeat.
+    One job may run two commands. Deployment messages hold the id, so it must never repeat.
     """
     digits = secrets.token_hex(2)
     of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
@@ -277,7 +287,7 @@ def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
 
 
 def _lead(request: RunRequest, clock: Clock) -> float:
-    """Seconds from the trigger to now: on this process's own clock, or on the wall where the trigger was elsewhere."""
+    """Return seconds from the trigger to now: since this process started, or since the request elsewhere."""
     if request.requested_at is None:
         return time.monotonic() - STARTED
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
@@ -298,7 +308,7 @@ def _record_request(
 
 
 def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:
-    """Return who requested the run, for people. A further attempt may be started by somebody else."""
+    """Return the requester, for people. Somebody else may have started another attempt."""
     actor, first = _actor(request, environ), _first_actor(environ)
     if not first:
         return f"laptop, {LOCAL_USER}{actor}"
@@ -318,21 +328,21 @@ def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo
 
 
 def _actor(request: RunRequest, environ: Mapping[str, str]) -> str:
-    """Return who is answerable for this attempt."""
+    """Return the login or user name of the person responsible for this attempt."""
     is_again = environ.get("GITHUB_RUN_ATTEMPT", "1") != "1"
     again = request.requested_by or environ.get("GITHUB_TRIGGERING_ACTOR") if is_again else ""
     return again or _first_actor(environ) or environ.get("USER") or _account()
 
 
 def _first_actor(environ: Mapping[str, str]) -> str:
-    """Return who started the first attempt of a job's run; nothing on a laptop."""
+    """Return the login that started the first attempt of a workflow run; empty on a laptop."""
     if environ.get("GITHUB_EVENT_NAME") == "schedule":
         return "a schedule"  # GitHub names the author of the schedule
     return environ.get("GITHUB_ACTOR", "")
 
 
 def _account() -> str:
-    """Return the name of this process's account, which a shell without USER does not say."""
+    """Return the user name of this process from the password database, for a shell without USER."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -340,13 +350,13 @@ def _account() -> str:
 
 
 def _appending(folder: Path) -> EventSink:
-    """One JSON line per event, on disk before the next step: a run that is killed leaves its record."""
+    """Return a sink that writes each event to disk before the next step, so that a killed run leaves a record."""
     path = folder / "timeline.jsonl"
 
     def append(event: RunEvent) -> None:
         try:
             file = process.open_private_file(path, append=True)
-        except FileNotFoundError:  # the first event, or somebody deleted the folder
+        except FileNotFoundError:  # the first event, or the folder was deleted
             process.make_private_folder(folder)
             file = process.open_private_file(path, append=True)
         with file:
@@ -356,14 +366,14 @@ def _appending(folder: Path) -> EventSink:
 
 
 def _telling_of_a_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
-    """Of an end that nobody foresaw the record, the incident and whoever looks at the traceback get to know as well."""
+    """Return an exit callback that reports a bug in the timeline, on the incident and in the traceback."""
 
     def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, OpsError):
             known = describe_state_after_bug(timeline.first)
-            text = f"a mistake in this program ended the run ({type(error).__name__}); {known}"
+            text = f"a bug in this program ended the run ({type(error).__name__}); {known}"
             timeline.record(EventKind.FAILED, text, hint=AFTER_A_BUG)
-            error.add_note(f"{known}; the record of the run is kept: {record / 'timeline.jsonl'}")
+            error.add_note(f"{known}; record of the run: {record / 'timeline.jsonl'}")
 
     return tell
 
@@ -371,9 +381,9 @@ def _telling_of_a_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
 def write_record(
     result: RunResult, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[Path | None, str]:
-    """The whole run as Markdown: a file to be pasted into the incident issue, and the summary page of a job.
+    """Write the run as Markdown: a file to paste into the incident issue, and the job's summary page.
 
-    The file is None where the disk refused it; the text says what is wrong with the summary, where something is.
+    Return the file, or None if it cannot be written, and the problem of the summary, or an empty text.
     """
     from ops.render import markdown
 

@@ -1,4 +1,4 @@
-"""The values of a rotation: out of variables of this process, or made here. None of them is ever shown."""
+"""Values of secrets for a rotation: from environment variables, or generated. All are masked."""
 
 import secrets
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def secret_variables(config: "Config") -> frozenset[str]:
-    """Those that may hold a value of a secret, in any environment, and what writes GitHub's copies."""
+    """Return the variables that may hold a value of a secret or a token for secrets on GitHub."""
     names = {name for environment in config.environments.values() for name in environment.secrets}
     return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW_PREFIX, OLD_PREFIX) for name in names)})
 
 
 class ProcessSecretValues:
-    """Only what `variables` names can be had of it, and that was given to the redactor before."""
+    """Reads the variables that `secret_variables` names, whose values the redactor knows."""
 
     def __init__(self, environ: Mapping[str, str], redactor: Redactor, config: "Config") -> None:
         self._environ, self._redactor, self._names = environ, redactor, secret_variables(config)
 
     def value(self, variable: str) -> Secret | None:
-        """None where it is missing or empty."""
+        """Return the value of a variable; None if it is missing or empty."""
         found = self._environ.get(variable, "") if variable in self._names else ""
         return Secret(found) if found else None
 
     def generate(self, length: int, alphabet: str) -> Secret:
-        """By the machine's own source of randomness. It is masked before anybody has it."""
+        """Return random characters of the alphabet from the system's secure source; they are masked first."""
         made = "".join(secrets.choice(alphabet) for _ in range(length))
         self._redactor.add(made)
         actions.mask_command(self._environ, made)

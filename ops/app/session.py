@@ -1,6 +1,6 @@
-"""Clients for Cloudflare, the application and AI providers, and a clock; all real, or all a sandbox's.
+"""The clients of one environment: Cloudflare, application, AI providers and clock.
 
-Variables of the environment alone decide which. Each client is made and imported on first use.
+All are real, or all belong to a sandbox: environment variables decide. Each is made and imported on first use.
 """
 
 import threading
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
-"""As the dashboard names them: for services with `worker:`, and for those with `pages:`."""
+"""Token permissions in the dashboard's words, for services with `worker:` and with `pages:`."""
 
 
 LOGS_WAIT = 2.0
-"""Real seconds for what was logged: it explains, and may delay nothing."""
+"""Real seconds to wait for logged errors, which are only an explanation."""
 
 
 T = TypeVar("T")
 
 
 class _Once(Generic[T]):
-    """A property that is made on first use, and once, whichever thread asks. An error is raised again each time."""
+    """A property that is made once on first use, by any thread. An error is raised at each use."""
 
     def __init__(self, make: "Callable[[Session], T]") -> None:
         self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
@@ -62,7 +62,7 @@ class _Once(Generic[T]):
 
 
 class Session:
-    """Clients for one environment of `ops.yml`, until `ending` closes them. Threads may share it."""
+    """Clients for one environment of `ops.yml`, closed by the stack `ending`. Threads may share it."""
 
     def __init__(
         self,
@@ -74,22 +74,23 @@ class Session:
         needs_token: bool = True,
         with_passes: bool = True,
     ) -> None:
-        """Raises ConfigError where the variables name half a sandbox, or another machine.
+        """Without `needs_token` the token is a placeholder. Without `with_passes` probes send no secret headers.
 
-        Without `needs_token` the token opens nothing. Without `with_passes` probes send no secret headers.
+        Raises:
+            ConfigError: only some variables name a sandbox, or one names another machine.
         """
         self.environment, self.account_id = environment, environment.account_id
         self.base_url, self.edge_url, self.clock = _addresses(environ)
         self.lock = threading.RLock()
         self.write_guards = WriteGuards()
-        """What can write."""
+        """Guards of the clients that can write."""
         self._environ, self._config = environ, config
         self._closers: list[Callable[[], object]] | None = []
         ending.callback(self._close)
         self._needs_token, self._with_passes = needs_token, with_passes
 
     def _at_end(self, close: Callable[[], object]) -> None:
-        """A thread may make a client when the session has ended: it is closed at once."""
+        """Close a client with the session; at once if the session has ended, as a thread may make one later."""
         with self.lock:
             if self._closers is not None:
                 self._closers.append(close)
@@ -104,12 +105,12 @@ class Session:
 
     @_Once
     def token(self) -> Secret:
-        """Raises ConfigError where it is missing, or cannot be one."""
+        """The Cloudflare token. Raises ConfigError if it is missing or malformed."""
         return _token(self._environ, self.environment) if self._needs_token else Secret("none")
 
     @_Once
     def client(self) -> "CloudflareClient":
-        """Open. Read-only outside `with session.write_guards.writing():`. Raises ConfigError without a token."""
+        """Open client, read-only outside `with session.write_guards.writing():`. Raises ConfigError without a token."""
         from ops.cloudflare.client import CloudflareClient
 
         client = self.write_guards.add(
@@ -150,11 +151,11 @@ class Session:
         return MaintenanceWorkerApi(self.client, self.account_id, WORKER)
 
     def web(self) -> "ProbeClient":
-        """Return the client of the probes. `start_web` makes it beside other work: its certificates take a while."""
+        """Return the client of the probes. `start_web` makes it in the background, because certificates load slowly."""
         return self._web.result()
 
     def start_web(self) -> "Callable[[], ProbeClient]":
-        """Start to make the client of the probes. Return what waits for it."""
+        """Start to make the client of the probes. Return a function that waits for it."""
         return self._web.result
 
     @_Once
@@ -171,20 +172,20 @@ class Session:
         return web
 
     def fetch_page(self, url: str) -> PageContent:
-        """Read a page of the web: what the address holds."""
+        """Read the content of a URL."""
         from ops.probes import page_content
 
         return page_content.read_page(self.web(), self.clock, url)
 
     def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
-        """Return what the application at that origin shows of its limits and switches; or why that is not known."""
+        """Return the limits and switches that the application at this origin reports, or why they are unknown."""
         from ops.probes import runtime
 
         return runtime.read_runtime_state(self.web(), url)
 
     @_Once
     def durable_objects(self) -> "DurableObjectAdmin":
-        """The application's own endpoints for Durable Objects."""
+        """Endpoints of the application for its Durable Objects."""
         from ops.config import durable_object_token_names
         from ops.probes.durable_object import DurableObjectAdmin
 
@@ -194,7 +195,7 @@ class Session:
     def logged_errors(
         self, worker: str, since: datetime, until: datetime
     ) -> "Callable[[], tuple[LoggedError, ...] | str]":
-        """Begin to read the errors that a Worker logged. The answer waits LOGS_WAIT, or says why they are not known."""
+        """Start to read a Worker's logged errors. The returned function waits LOGS_WAIT; a text says why it failed."""
         from ops.cloudflare import telemetry
         from ops.cloudflare.types.records import Period
 
@@ -211,7 +212,7 @@ class Session:
         return answer
 
     def check_provider_key(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
-        """Return what an AI provider says of a key; without one, of a random key. Raises ConfigError."""
+        """Return an AI provider's verdict on a key, or on a random key if `key` is None. Raises ConfigError."""
         from ops.probes import ai_provider
 
         return ai_provider.check_key(self._provider_web, spec, key or ai_provider.random_key())
@@ -223,9 +224,9 @@ class Session:
         url = self._environ.get("OPS_PROVIDERS_URL") or None
         if (url is not None) != (self.base_url != API) or (url and not is_loopback(url)):
             raise ConfigError(
-                "a sandbox's API and real providers (or the other way round) do not go together",
+                "Cloudflare's API and the AI providers must both be real or both be of a sandbox",
                 reason=Reason.NOT_LOOPBACK,
-                hint="Set OPS_PROVIDERS_URL as `ops sandbox` prints it, or, without a sandbox, unset it.",
+                hint="Set OPS_PROVIDERS_URL to the value that `ops sandbox` prints; without a sandbox, unset it.",
             )
         web = ProbeClient(url)
         self._at_end(web.close)
@@ -233,12 +234,12 @@ class Session:
 
 
 def _addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
-    """API base, edge and clock. Another API than Cloudflare's own is a sandbox on this machine, and wholly so."""
+    """Return API base URL, edge URL and clock: all of Cloudflare, or all of a sandbox on this machine."""
     base_url = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/")
     edge_url, clock_url = environ.get("OPS_EDGE_URL") or None, environ.get("OPS_CLOCK_URL") or None
     for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):
         if url and url != API and not is_loopback(url):
-            hint = "Unset it: only a sandbox on this machine (127.0.0.1) may stand in for Cloudflare."
+            hint = f"Run `unset {name}`: only a sandbox on this machine (127.0.0.1) may replace Cloudflare."
             raise ConfigError(f"{name} names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
     if (base_url == API) != (edge_url is None) or (clock_url and base_url == API):
         raise _half_a_sandbox(
@@ -251,26 +252,26 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
     is_set, is_not = ([name for name, value in places.items() if bool(value) == wanted] for wanted in (True, False))
     return ConfigError(
         f"{' and '.join(is_set)} {'is' if len(is_set) == 1 else 'are'} set, and {' and '.join(is_not)} "
-        f"{'is' if len(is_not) == 1 else 'are'} not: a sandbox stands in for all of it or for none",
+        f"{'is' if len(is_not) == 1 else 'are'} not: a sandbox replaces all of Cloudflare or nothing",
         reason=Reason.NOT_LOOPBACK,
         hint=(
             f"For the real Cloudflare, run `unset {' '.join(is_set)}`. For a sandbox, set all three as `ops sandbox` "
-            "prints them (the clock may be left out)."
+            "prints them (the clock is optional)."
         ),
     )
 
 
 def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
-    """Raises ConfigError where it is missing, or cannot be one."""
+    """Return the Cloudflare token of the environment. Raises ConfigError if it is missing or malformed."""
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
         needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
         raise ConfigError(
-            f"the token for {environment.name} is missing: {name} is not set",
+            f"the Cloudflare token for {environment.name} is missing: {name} is not set",
             reason=Reason.TOKEN_MISSING,
             hint=(
-                f"It is a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
-                f"{name}=…`. In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` "
+                f"Create a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
+                f"{name}=…`. For a job, add a secret of that name to its GitHub environment, `recovery` or `security` "
                 "(Settings → Environments)."
             ),
         )

@@ -1,4 +1,4 @@
-"""A result as Markdown, by the templates in `templates/`. The only importer of jinja2.
+"""Render results as Markdown with the templates in `templates/`.
 
 Whatever people or providers wrote is inert: no mention, reference, link, HTML or table break-out.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent.parent
 FOLDERS = (HERE / "templates", HERE.parent / "templates")
-"""In an installed wheel, and in a checkout."""
+"""Folders of templates: in an installed wheel, and in a checkout."""
 
 LONGEST = 1000
 
@@ -53,7 +53,7 @@ _REPOSITORY = re.compile(r"(https?://[A-Za-z0-9.:-]+/[\w.-]+/[\w.-]+)/(?:issues|
 
 
 def collapse_blank_lines(text: str) -> str:
-    """One empty line where a part that is missing leaves two."""
+    """Replace several empty lines, which omitted parts leave, by one."""
     return re.sub(r"\n{3,}", "\n\n", text)
 
 

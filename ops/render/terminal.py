@@ -1,4 +1,4 @@
-"""Plain text for a terminal and a job log: an event, a plan, a result. Short lines: somebody reads them on a phone."""
+"""Format events, plans and results for a terminal and a job log, in short lines for a phone."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -16,11 +16,12 @@ WIDTH = 100
 
 
 def format_event(event: RunEvent) -> str:
+    """Return an event as one line."""
     return f"{event.at:%H:%M:%S}Z {event.seconds:7.2f} s  {event.kind.value:<9}  {to_one_line(event.text)}"
 
 
 def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
-    """What will change, what will not be undone, what follows, and how to undo it."""
+    """Yield the lines of a plan: changes, limits of the undo, consequences, warnings and commands."""
     yield heading
     yield f"  {to_one_line(plan.summary)}"
     for section in plan.sections:
@@ -34,7 +35,7 @@ def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
 
 
 def format_result(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[str]:
-    """What happened, how long it took, what to press next; whom to call where it did not end well."""
+    """Yield the lines of a result: durations, hint and commands; contacts if people must be called."""
     timed = [f"{duration_label(name)} {s:.1f} s" for name, s in result.durations.items() if s]
     yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
@@ -57,7 +58,7 @@ def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[st
 
 
 def _presses(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator[str]:
-    """Never wrapped: they are there to be copied."""
+    """Yield commands and buttons without wrapping, so that people can copy them."""
     given = [press for press in presses if press]
     if given:
         yield f"  {title}"
@@ -79,5 +80,5 @@ def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
 
 
 def to_one_line(text: str) -> str:
-    """Somebody's words on one line, without control characters and marks that turn the direction of text."""
+    """Return the text on one line, with control and direction characters replaced by spaces."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

@@ -1,4 +1,4 @@
-"""Workflow files of GitHub Actions as text: their templates, and scalars that YAML and GitHub read as they are."""
+"""Templates of GitHub Actions workflows, and quoting for YAML and GitHub's expressions."""
 
 import functools
 import json
@@ -13,7 +13,7 @@ SHARED = re.compile(r"^from _request import .*\n", re.MULTILINE)
 
 @functools.cache
 def load_scripts() -> dict[str, str]:
-    """Return name → text of the programs that stand inside of a workflow."""
+    """Return name → text of the programs that a workflow contains."""
     folder = next(each for each in FOLDERS if (each / "workflows").is_dir()) / "workflows"
     _, _, shared = (folder / "_request.py").read_text(encoding="utf-8").partition('"""\n\n')
     texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("[a-z]*.py")}
@@ -22,7 +22,7 @@ def load_scripts() -> dict[str, str]:
 
 @functools.cache
 def load_templates() -> jinja2.Environment:
-    """`{{` and `{%` mean something else in a workflow, so the templates write `[[` and `[%`."""
+    """Return the templates. They use `[[` and `[%`, because `{{` is GitHub's in a workflow."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, and no HTML
         loader=jinja2.FileSystemLoader([str(folder) for folder in FOLDERS]),
         undefined=jinja2.StrictUndefined,
@@ -55,5 +55,5 @@ def quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
 
 
 def literal(value: str) -> str:
-    """Return a string of GitHub's expressions."""
+    """Return a string literal of GitHub's expressions."""
     return "'" + value.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Read a git repository: its commits and their files. Neither its work tree nor its index changes."""
+"""Read commits and files of a git repository, without changing its work tree or index."""
 
 import re
 import shutil
@@ -15,40 +15,42 @@ FULL_SHA = r"[0-9a-f]{40}"
 
 @dataclass(frozen=True)
 class GitCommit:
-    """`subject` is "" where the repository is not at hand."""
+    """A commit; `subject` is empty if the repository is not on this machine."""
 
     sha: str
     subject: str = ""
 
     @property
     def short(self) -> str:
+        """Return the first twelve digits of the SHA."""
         return self.sha[:12]
 
 
 def is_sha(text: str) -> bool:
-    """The whole one, or seven digits of it or more."""
+    """Return whether the text is a full SHA or at least its first seven digits."""
     return re.fullmatch(r"[0-9a-f]{7,40}", text) is not None
 
 
 def is_full_sha(text: str) -> bool:
+    """Return whether the text is a full SHA of 40 digits."""
     return re.fullmatch(FULL_SHA, text) is not None
 
 
 TIMEOUT = 120.0
-"""Seconds, for each call."""
+"""Time limit of each git call, in seconds."""
 PLAIN = {"100644", "100755"}
 """Modes of plain files."""
 LFS_LARGEST = 1024
-"""Of a pointer file, in bytes (github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
+"""Largest Git LFS pointer file in bytes (github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
 OWN = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"]
 
 
 class GitError(Exception):
-    """There is no git, the folder holds no repository, or git fails; the text says which."""
+    """Git is not installed, the folder has no repository, or git failed; the message says which."""
 
 
 class GitRepository:
-    """That of `folder`. Every method raises GitError."""
+    """The git repository of a folder. Every method raises GitError."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
         self._folder = folder
@@ -60,12 +62,12 @@ class GitRepository:
         return self._line("rev-parse", "--is-shallow-repository") == "true"
 
     def branch_head(self, name: str) -> str | None:
-        """Its newest commit that this repository knows: as fetched, else as it stands here."""
+        """Return the SHA of the branch on origin as last fetched, else of the local branch; None if it is unknown."""
         found = (self._whole(f"refs/{place}/{name}") for place in ("remotes/origin", "heads"))
         return next(filter(None, found), None)
 
     def find_commit(self, text: str) -> GitCommit | None:
-        """By its SHA or the beginning of it. None: no such commit, or more than one."""
+        """Return the commit with this SHA or prefix; None if there is none or more than one."""
         sha = self._whole(text)
         return None if sha is None else GitCommit(sha, self._line("show", "--no-patch", "--format=%s", sha) or "")
 
@@ -73,7 +75,7 @@ class GitRepository:
         return self._whole(f"{sha}^1")
 
     def is_ancestor(self, older: str, newer: str) -> bool:
-        """False where one of them is not in the repository."""
+        """Return whether `older` is an ancestor of `newer`; False if the repository lacks one of them."""
         known = self._whole(older) and self._whole(newer)
         return bool(known) and self._must("merge-base", "--is-ancestor", older, newer, answers=(0, 1)) == 0
 
@@ -81,16 +83,16 @@ class GitRepository:
         return self._line("merge-base", one, other)
 
     def default_branch(self) -> str:
-        """That of origin, where the clone knows it, else main."""
+        """Return the default branch of origin, or main if the clone does not know it."""
         found = self._line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
         return found.partition("/")[2] or "main"
 
     def newest_commit_touching(self, sha: str, path: str) -> str | None:
-        """The newest commit that touches the file, as of that one."""
+        """Return the SHA of the newest commit up to `sha` that touches the file; None if there is none."""
         return self._line("log", "-1", "--format=%H", sha, "--", path)
 
     def read_file(self, sha: str, path: str) -> str | None:
-        """Its text at a commit, below the folder; None where it is not there."""
+        """Return the text of a file at a commit; the path is relative to the folder. None if it does not exist."""
         with process.scratch_folder() as scratch:
             done = self._git("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", path)
             if done.code != 0:
@@ -100,12 +102,12 @@ class GitRepository:
                 return None if found is None else found.read().decode("utf-8", errors="surrogateescape")
 
     def file_mode(self, sha: str, path: str) -> str | None:
-        """As `git ls-tree` has it: 100644, 120000 for a link, 160000 for a submodule. None where it is not there."""
+        """Return the `git ls-tree` mode: 100644, 120000 for a link, 160000 for a submodule. None if it is missing."""
         line = self._line("ls-tree", sha, "--", path)
         return line.partition(" ")[0] if line else None
 
     def list_submodules(self, sha: str) -> tuple[str, ...]:
-        """The paths that .gitmodules names, and that are submodules at that commit."""
+        """Return the paths in .gitmodules that are submodules at this commit."""
         if self.file_mode(sha, ".gitmodules") not in PLAIN:
             return ()
         done = self._git("config", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.path$")
@@ -113,7 +115,7 @@ class GitRepository:
         return tuple(path for path in paths if path and self.file_mode(sha, path) == "160000")
 
     def list_lfs_pointers(self, sha: str) -> tuple[str, ...]:
-        """Files that are pointers of Git LFS; a longer file that quotes one is none. The last 20 of a long list."""
+        """Return at most 20 Git LFS pointer files of the commit. A longer file that quotes a pointer is not one."""
         wanted = ["-e", "^version https://git-lfs.github.com/spec/v1", "-e", "^oid sha256:"]
         done = self._git("grep", "-alz", "--full-name", "--all-match", *wanted, sha, "--", ":/")
         paths = [name.partition(":")[2] for name in done.output.split("\0")[-21:]]
@@ -121,7 +123,7 @@ class GitRepository:
         return tuple(path for path, size in sizes.items() if size and size.isdecimal() and int(size) <= LFS_LARGEST)
 
     def archive_commit(self, sha: str, archive: Path) -> None:
-        """All files of the commit as a tar: it keeps what may be executed, and links."""
+        """Write all files of the commit to a tar archive, with executable bits and links."""
         with process.scratch_folder() as scratch:
             index = {"GIT_INDEX_FILE": str(scratch / "index")}
             self._must("read-tree", sha, more=index)
@@ -151,17 +153,22 @@ class GitRepository:
         environ = {**self._environ, **(more or {})}
         done = process.run(argv, environ=environ, timeout=TIMEOUT, redactor=self._redactor, folder=Path.cwd())
         if done.code is None:
-            raise GitError(f"git {arguments[0]} did not end within {TIMEOUT:g} s")
+            raise GitError(f"git {arguments[0]} did not finish within {TIMEOUT:g} s")
         if done.code == 128 and "not a git repository" in done.output:
-            raise GitError(f"{self._folder} is no checkout of a git repository")
+            raise GitError(f"{self._folder} is not a git repository")
         return done
 
 
 def unpack_archive(archive: Path, folder: Path) -> None:
-    """Raises OSError and tarfile.TarError; nothing goes outside of the folder."""
+    """Unpack a tar archive; no file is written outside the folder.
+
+    Raises:
+        OSError, tarfile.TarError: the archive cannot be read or written.
+    """
     with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")
 
 
 def last_output_line(output: str) -> str:
-    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "it said nothing")[:300]
+    """Return the last line with text, at most 300 characters."""
+    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "it printed nothing")[:300]

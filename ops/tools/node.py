@@ -1,7 +1,6 @@
-"""Node, and the npm parts of our lock file: wrangler and workerd. Found on this machine, or installed once.
+"""Find Node, and install wrangler and workerd from our lock file once per machine.
 
-It knows nothing of Cloudflare and imports nothing of the rest, so that the sandbox may stand on it as well: what
-deploys and what is deployed to are of the same releases, and share nothing else.
+This module imports nothing of `ops`, so that the sandbox can use it too: both get the same releases.
 """
 
 import hashlib
@@ -17,24 +16,28 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "npm"
 FILES = ("package.json", "package-lock.json")
 MIN_NODE_MAJOR = 22
-"""Of Node: what wrangler and miniflare ask for."""
+"""Oldest major version of Node that wrangler and miniflare support."""
 NPM_VARIABLES = {"path", "home", "lang", "xdg_cache_home", "node_extra_ca_certs", "ssl_cert_file"}
 NPM_VARIABLES |= {"http_proxy", "https_proxy", "no_proxy"}
-"""Variables that npm needs, in either case; and those of its own, where the registry may stand. No token is one."""
+"""Variables for npm, in either case, besides its own `npm_config_…`. No token is among them."""
 
 QUIET_WRANGLER = {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
-"""Of wrangler: no questions, no colours, no telemetry."""
+"""Variables that turn off wrangler's questions, colors and telemetry."""
 
 CommandRunner = Callable[[list[str], Mapping[str, str], Path], str | None]
-"""Runs a command line with that environment in that folder: why it failed, or None."""
+"""Runs a command line with this environment in this folder; returns why it failed, or None."""
 
 
 class MissingTool(Exception):
-    """Something that has to be on this machine is not; the text says what, and how to get it."""
+    """A program is missing on this machine; the message says which, and how to install it."""
 
 
 def find_node(environ: Mapping[str, str] = os.environ) -> Path:
-    """The Node of the extra `sandbox`, else one on PATH that is new enough. Raises MissingTool."""
+    """Return the path of Node: of the extra `sandbox`, else on PATH.
+
+    Raises:
+        MissingTool: there is no Node, or it is too old.
+    """
     if wheel := _wheel():
         return wheel / "bin" / "node"
     found = shutil.which("node", path=environ.get("PATH", ""))
@@ -44,7 +47,7 @@ def find_node(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def add_node_to_path(environ: Mapping[str, str]) -> dict[str, str]:
-    """The same environment; where no Node is on PATH, that of the extra `sandbox` stands at its end."""
+    """Return the environment with the extra's Node appended to PATH if PATH has no Node."""
     path = environ.get("PATH", "")
     wheel = _wheel()
     if wheel is None or shutil.which("node", path=path):
@@ -53,7 +56,7 @@ def add_node_to_path(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def npm_command(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The start of its command line. Raises MissingTool."""
+    """Return the command that starts npm. Raises MissingTool."""
     runs_on = find_node(environ)
     if wheel := _wheel():
         return [str(runs_on), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
@@ -64,14 +67,14 @@ def npm_command(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def run_verbosely(argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
-    """Aloud: with what npm says on stderr."""
-    print("installing wrangler and workerd (once, some 80 MB to download)", file=sys.stderr, flush=True)
+    """Run npm and show its output on stderr."""
+    print("installing wrangler and workerd (once, about 80 MB)", file=sys.stderr, flush=True)
     ended = subprocess.run(argv, env=dict(environ), cwd=folder, stdout=sys.stderr, check=False)
-    return "its message stands above" if ended.returncode else None
+    return "see its message above" if ended.returncode else None
 
 
 def wrangler_command(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> list[str]:
-    """The start of its command line: Node and the script that is wrangler, without a shell or a process between."""
+    """Return the command that starts wrangler: Node and its script, without a shell. Raises MissingTool."""
     return [
         str(find_node(environ)),
         str(install_packages(environ, run) / "node_modules" / "wrangler" / "wrangler-dist" / "cli.js"),
@@ -79,10 +82,13 @@ def wrangler_command(environ: Mapping[str, str] = os.environ, run: CommandRunner
 
 
 def install_packages(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> Path:
-    """The folder that holds `node_modules`, made on the first call, which takes some seconds. Raises MissingTool.
+    """Return the folder with `node_modules`; the first call installs it, which takes some seconds.
 
-    It is made beside its place and then renamed: what exists is whole, and of two at once the first one stays. No
-    script of a package is run.
+    It is installed under another name and then renamed, so an existing folder is complete. Of two parallel
+    installations the first one stays. No script of a package runs.
+
+    Raises:
+        MissingTool: npm is missing or failed.
     """
     digest = hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
     cache = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache")

@@ -11,17 +11,17 @@ ENV_START, ENV_END = 47, 48
 
 
 def hide_environment() -> None:
-    """Wipe the environment that /proc shows of this process; os.environ and getenv go on as before. Linux only.
+    """Wipe the environment of this process in /proc; os.environ and getenv still work. Linux only.
 
-    Other processes of the same user can no longer read the memory either. Root can: a program with sudo rights, or in
-    a container that runs as root, finds the values in /proc/PID/mem.
+    Other processes of the same user cannot read the memory either. Root can: a program with sudo rights, or in a
+    container that runs as root, finds the values in /proc/PID/mem.
     """
     if not sys.platform.startswith("linux"):
         return
     import ctypes
 
     for name, value in os.environb.items():
-        os.putenv(name, value)  # into memory of its own: getenv no longer reads the block that is wiped
+        os.putenv(name, value)  # copies it, so that getenv does not read the wiped block
     try:
         fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         start, end = int(fields[ENV_START]), int(fields[ENV_END])

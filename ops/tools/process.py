@@ -1,6 +1,6 @@
-"""Run subprocesses with a clean environment, a time limit, a process group of their own and redacted output.
+"""Run programs with a clean environment, a time limit, their own process group and redacted output.
 
-Also folders and files that only this user can read: records of runs, and pictures of pages.
+Also create folders and files that only this user can read: records of runs, and screenshots.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ from typing import IO, Any
 from ops.core.redaction import Redactor
 
 DEFAULT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
-"""All that a program gets of our environment unless its name is asked for: no token, no GITHUB_ variable."""
+"""Variables that every program gets; others must be named. No token and no GITHUB_ variable is among them."""
 ANSI_COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-"""Some programs paint what they say though they were asked not to."""
+"""Color codes, which some programs print in spite of NO_COLOR."""
 MAX_OUTPUT = 20_000
 
 GATE_SCRIPT = 'read -r _ && unset PWD && exec "$@" </dev/null'
-"""Becomes the program once it is told so, and nothing where whoever was to tell it has ended. A shell may set PWD."""
+"""Waits for a line on stdin, then becomes the program. It ends if our process ends first. A shell may set PWD."""
 LEASH_SCRIPT = 'read -r group && { read -r _; kill -s KILL -- "-$group"; }'
-"""Ends the group at the end of a pipe that this process alone holds open."""
+"""Kills the process group when the pipe on stdin closes, which only our process holds open."""
 
 _running: set[subprocess.Popen[bytes]] = set()
 _scratch: set[Path] = set()
@@ -38,7 +38,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class FinishedProcess:
-    """`code` is None where the program did not end by itself in time."""
+    """Result of a program; `code` is None if it exceeded the time limit."""
 
     code: int | None
     output: str
@@ -47,7 +47,7 @@ class FinishedProcess:
 def clean_environment(
     environ: Mapping[str, str], *, names: Sequence[str] = (), never: frozenset[str] = frozenset()
 ) -> dict[str, str]:
-    """What a program may see. `never` wins over `names`: a probe that asks for the token does not get it."""
+    """Return the environment of a program: the default variables and `names`, without those in `never`."""
     wanted = {*DEFAULT_VARIABLES, *names} - never
     return {name: environ[name] for name in sorted(wanted) if name in environ}
 
@@ -55,24 +55,25 @@ def clean_environment(
 def run(
     argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor, folder: Path
 ) -> FinishedProcess:
-    """Run in `folder` to the end or to the time limit (seconds); then the whole process group is ended.
+    """Run a program in `folder` until it ends or `timeout` seconds have passed; then kill its process group.
 
-    It is ended with this process too, however and whenever that ends: nothing is started before its leash holds it.
+    The group is also killed when our process ends for any reason: a second process watches for that before the program
+    starts. The output is stdout and stderr together, redacted, at most the last 20,000 characters. It goes to a file,
+    """Return a program's environment: default variables and `names`, without those in `never`."""
 
-    Raises OSError if there is no such program. One that cannot be run ends with 126 or 127, as in a shell, which also
-    runs a script that names no interpreter. Output is stdout and stderr together, its last 20,000 characters, redacted.
-    It goes to a file: a pipe would stay open for as long as anything that the program started.
+    Raises:
+        OSError: the program does not exist.
     """
     _find(argv[0], environ, folder)
     with tempfile.TemporaryFile() as output:
         code = _run(argv, environ, timeout, folder, output.fileno())
         output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT - redactor.reach))
-        said = ANSI_COLORS.sub("", output.read().decode(errors="replace"))
-        return FinishedProcess(code, redactor.tail(said, MAX_OUTPUT))
+        text = ANSI_COLORS.sub("", output.read().decode(errors="replace"))
+        return FinishedProcess(code, redactor.tail(text, MAX_OUTPUT))
 
 
 def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
-    """Raises OSError as starting it would; of a program that it does not find the shell leaves but an exit code."""
+    """Raise OSError if the program does not exist; the shell would only return an exit code."""
     places = os.pathsep.join(str(folder / place) for place in os.get_exec_path(environ))
     named = str(folder / program) if "/" in program else program
     if shutil.which(named, path=places) is None:
@@ -81,7 +82,7 @@ def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str], timeout: float, folder: Path, output: int) -> int | None:
-    """The exit code; None after the time limit."""
+    """Return the exit code, or None after the time limit."""
     with _leash() as leash:
         process = _shell(
             GATE_SCRIPT, "sh", *argv, cwd=folder, env=dict(environ), stdout=output, stderr=subprocess.STDOUT
@@ -103,7 +104,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], timeout: float, folder
 
 @contextlib.contextmanager
 def _leash() -> Iterator[subprocess.Popen[bytes]]:
-    """It waits for the group's number. It is never killed: whatever breaks the block off, the group ends with it."""
+    """Start the process that kills the group when the block ends in any way. It first reads the group's id."""
     leash = _shell(LEASH_SCRIPT, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield leash
@@ -112,7 +113,7 @@ def _leash() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _shell(script: str, *arguments: str, **more: Any) -> subprocess.Popen[bytes]:
-    """In a session of its own: a signal to our group does not reach it, and no terminal does."""
+    """Start a shell script in a new session, which no signal to our group and no terminal reaches."""
     argv = ["/bin/sh", "-c", script, *arguments]
     return subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, start_new_session=True, **more)
 
@@ -129,18 +130,18 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the group: what the program started goes with it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left; macOS: nothing but zombies
+    """Kill the process group, with all children of the program."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended; on macOS only zombies are left
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for a program to write in. It goes with the program, at `kill_all` too."""
+    """Create a private temporary folder for the block; `kill_all` removes it too."""
     folder = Path(tempfile.gettempdir(), f"backout-{secrets.token_hex(8)}")
     with _lock:
-        _scratch.add(folder)  # before it is there: a signal in between leaves nothing
+        _scratch.add(folder)  # before it exists, so that a signal in between leaves no folder
     try:
         folder.mkdir(mode=0o700)
         yield folder
@@ -151,7 +152,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def kill_all() -> None:
-    """At the end of a run, whatever still goes on; a probe must not outlive the run that asked it."""
+    """Kill all running programs and remove scratch folders, so that no probe outlives its run."""
     with _lock:
         left, folders = list(_running), list(_scratch)
     for process in left:
@@ -161,7 +162,7 @@ def kill_all() -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """With those above it that do not exist. Of an older release's folder `.ops`, others lose their access."""
+    """Create a folder and its missing parents for this user only; tighten a `.ops` of an older release."""
     for each in reversed([folder, *folder.parents]):
         if not each.exists():
             each.mkdir(mode=0o700, exist_ok=True)
@@ -171,6 +172,6 @@ def make_private_folder(folder: Path) -> None:
 
 
 def open_private_file(path: Path, *, append: bool = False) -> IO[str]:
-    """For writing text."""
+    """Open a text file for writing that only this user can read."""
     start = os.O_APPEND if append else os.O_TRUNC
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | start, 0o600), "a" if append else "w", encoding="utf-8")

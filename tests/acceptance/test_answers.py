@@ -143,10 +143,10 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
 
     assert final(world, missing) == (
         f"{FAILED} job `recovery-production` failed in step `Recover` · [log](LOG)\n\n"
-        "**Why:** the token for production is missing: CLOUDFLARE_API_TOKEN is not set, `token_missing`\n\n"
-        '**What to do:** It is a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
+        "**Why:** the Cloudflare token for production is missing: CLOUDFLARE_API_TOKEN is not set, `token_missing`\n\n"
+        '**What to do:** Create a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
         '"Cloudflare Pages: Edit" on this account. On a laptop: `export CLOUDFLARE_API_TOKEN=…`. '
-        "In a job: a secret of that name in the job's GitHub environment, `recovery` or `security` (Settings → Environments). "
+        "For a job, add a secret of that name to its GitHub environment, `recovery` or `security` (Settings → Environments). "
         f"Then p{AGAIN}\n\n{ANSWERED}"
     )
     assert final(world, cancelled) == (

@@ -39,7 +39,7 @@ def test_a_job_of_staging_has_no_token_of_production_in_any_process(pip_cache: P
             log = "\n".join(line for run in runs for line in runner.log(run.id))
 
     assert [conclusions(run)["recovery-staging"] for run in runs] == ["success", "failure"], log
-    assert f"the token for staging is missing: {STAGING} is not set" in world.comments(number)
+    assert f"the Cloudflare token for staging is missing: {STAGING} is not set" in world.comments(number)
     own = [(tmp_path / f"seen-{run.id}-own").read_text().split("\0") for run in runs]
     assert f"{STAGING}={world.sandbox.token}" in own[0]
     assert [entry for entry in own[1] if world.sandbox.token in entry or entry.startswith(PRODUCTION)] == []

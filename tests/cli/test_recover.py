@@ -140,7 +140,7 @@ def test_a_run_that_cannot_begin_leaves_its_reason_to_the_next_job(world: World,
     written = outputs(world)
     assert tuple(written) == RUN_OUTPUTS
     assert (written["decision"], written["reason"], written["run"]) == ("refused", "token_missing", "")
-    assert "the token for production is missing" in written["message"]
+    assert "the Cloudflare token for production is missing" in written["message"]
     assert written["hint"]
 
 

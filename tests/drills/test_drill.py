@@ -427,7 +427,7 @@ def test_a_command_recovers_though_github_fails_and_its_record_is_posted_later(f
     [
         (["--github-fails", "after-permission"], "--github-fails needs a GitHub"),
         (["--trigger", "command", "--github-fails", "issues"], 'error: --github-fails "issues" is no METHOD:PATH'),
-        (["--trigger", "label"], "is no checkout of a git repository"),
+        (["--trigger", "label"], "is not a git repository"),
     ],
 )
 def test_a_drill_that_cannot_be_says_why_and_what_to_do(world: Any, arguments: list[str], said: str) -> None:

@@ -203,7 +203,7 @@ def test_a_long_rate_limit_after_a_change_does_not_say_that_nothing_was_changed(
     outcome = shop.rotate()
 
     assert ended(outcome) == (4, "failed", "rate_limited")
-    assert "asks for 5 min" in outcome.result["message"]
+    assert "retry after 5 min" in outcome.result["message"]
     assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
     assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
     assert f"changed: Worker {BASKET}; not changed: Worker {STOCK}" in outcome.result["message"]

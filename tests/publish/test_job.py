@@ -113,7 +113,7 @@ def test_what_cannot_start_is_a_note_too(world: World) -> None:
     outcome = rollback(world, CLOUDFLARE_API_TOKEN=None)
 
     assert outcome.code == 2
-    assert "::error title=ops::the token for production is missing" in outcome.err
+    assert "::error title=ops::the Cloudflare token for production is missing" in outcome.err
 
 
 def test_no_text_of_others_is_a_command_in_the_log(world: World, releases: Releases) -> None:

@@ -314,7 +314,7 @@ def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, 
     outcome = night.report(CLOUDFLARE_API_TOKEN=None)
     assert outcome.code == 0
     assert "> - the runs of GitHub Actions: GitHub answered 403\n" in night.text
-    assert "the deployments of api in production: the token for production is missing" in night.text
+    assert "the deployments of api in production: the Cloudflare token for production is missing" in night.text
     assert night.moment("Change deployed") == "unknown"
     assert night.moment("Mitigated") != "unknown"
     down.remove()

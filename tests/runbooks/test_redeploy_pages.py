@@ -363,7 +363,7 @@ def test_a_shallow_checkout_is_refused(site: Site) -> None:
 def test_a_folder_without_a_repository_is_refused(site: Site) -> None:
     (site.world.folder / "empty").mkdir()
 
-    refused(site, site.press(OPS_SOURCE="empty"), "tool_missing", "is no checkout")
+    refused(site, site.press(OPS_SOURCE="empty"), "tool_missing", "is not a git repository")
 
 
 def test_a_first_commit_has_none_before_it(site: Site) -> None:
