@@ -59,7 +59,8 @@ def run(
 
     The group is also killed when our process ends for any reason: a second process watches for that before the program
     starts. The output is stdout and stderr together, redacted, at most the last 20,000 characters. It goes to a file,
-    """Return a program's environment: default variables and `names`, without those in `never`."""
+    because a child of the program could keep a pipe open. A program that cannot run ends with 126 or 127, as in a
+    shell.
 
     Raises:
         OSError: the program does not exist.
