@@ -118,11 +118,7 @@ def run(
     options: RunOptions,
     signals: SignalHandler,
 ) -> "tuple[RunResult, Config]":
-    """Run a runbook from the request to the result.
-
-    Raises:
-        ConfigError: before anything is sent.
-    """
+    """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
     config, _ = read_config(request.config)
     seen = _probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, environment = request.runbook, config.environment(request.environment)
