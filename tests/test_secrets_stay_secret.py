@@ -64,7 +64,7 @@ WORLDS: dict[str, list[dict[str, Any]]] = {
     "an error at another read": [{**ONE_VERSION, "status": 400, "code": 7003, "message": ECHO}],
     "an error of a server": [{**LISTED_VERSIONS, "status": 500, "message": ECHO, "times": None}],
     "HTML": [{**LIST, "body": f"<html>{ECHO}", "times": None}],
-    "JSON of another shape": [{**LIST, "body": json.dumps({"success": True, "result": ECHO}), **JSON}],
+    "unexpected JSON": [{**LIST, "body": json.dumps({"success": True, "result": ECHO}), **JSON}],
     "a header": [{**LIST, "status": 400, "headers": {"cf-ray": TOKEN}}],
     "an unclear write": [{**WRITE, "status": 500, "message": ECHO}],
     "a write without an answer": [{**WRITE, "lost": "before", "times": 2}],

@@ -1,8 +1,8 @@
-"""Cloudflare's analytics by GraphQL: requests to a host, and the use of D1.
+"""Cloudflare's GraphQL analytics: requests to a host, and usage of D1.
 
 developers.cloudflare.com/analytics/graphql-api
 
-Every count may be an estimate from a sample. How far back a data set reaches depends on the plan, and is asked for.
+Counts may be estimates from samples. The retention of a data set depends on the plan and is read from Cloudflare.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ ZONE_READ = "Zone Read"
 ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
 MAX_ROWS = 1000
-"""Asked for at once; a data set may allow fewer."""
+"""Rows of one query; a data set may allow fewer."""
 
 _LIMITS = "{ enabled maxDuration maxPageSize notOlderThan }"
 _REQUESTS = "httpRequestsAdaptiveGroups"
@@ -41,7 +41,7 @@ _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
 
 @reads("GET /zones")
 def find_zone(client: CloudflareClient, account_id: str, host: str) -> str | None:
-    """The id of the zone that the host is in; None where this token sees none, as for workers.dev and pages.dev."""
+    """Return the ID of the host's zone; None if the token can read none, as for workers.dev and pages.dev."""
 
     def read(page: Mapping[str, str]) -> CloudflareResponse:
         answer = client.read("/zones", permission=ZONE_READ, params={"account.id": account_id, **page})
@@ -84,7 +84,7 @@ def _limits(answer: CloudflareResponse) -> DatasetLimits:
 def count_host_requests(
     client: CloudflareClient, zone: str, host: str, period: Period, *, max_rows: int
 ) -> tuple[HostRequests, ...]:
-    """Of clients, not of Workers: the most frequent first. `most` rows: there may be more."""
+    """Count requests from clients, not from Workers, most frequent first. With `max_rows` rows there may be more."""
     variables = {"z": zone, "h": host, **_between(period)}
     answer = client.query_graphql(_BY_PATH % max_rows, permission=ANALYTICS_READ, variables=variables)
     return parse_result(answer, "the requests by path", lambda: tuple(_requests(host, answer.result)))
@@ -108,7 +108,7 @@ def _requests(host: str, data: Mapping[str, Any]) -> Iterator[HostRequests]:
 def read_database_usage(
     client: CloudflareClient, account_id: str, period: Period, *, max_rows: int
 ) -> tuple[DatabaseUsage, ...]:
-    """By database and hour, the newest first; the period begins with an hour. `most`: as above."""
+    """Read usage by database and hour, newest first. The period starts at a full hour."""
     variables = {"a": account_id, **_between(period)}
     answer = client.query_graphql(_BY_DATABASE % max_rows, permission=ACCOUNT_ANALYTICS_READ, variables=variables)
     return parse_result(answer, "the use of D1", lambda: tuple(_database_use(answer.result)))

@@ -18,23 +18,23 @@ from ops.core.clock import format_rfc3339, parse_utc
 
 READ_PERMISSION = "Account Settings Read"
 MAX_ENTRIES = 5000
-"""Entries that are read of one period."""
+"""Most entries to read for one period."""
 PAGE_SIZE = 100
-"""Entries that one request asks for."""
+"""Entries of one page."""
 _ANY_PERMISSION = "any active token"
 
 
 class AuditLog(NamedTuple):
-    """Entries, newest first."""
+    """Entries of the audit log, newest first."""
 
     entries: tuple[AuditLogEntry, ...]
     may_be_incomplete: bool
-    """The last page was full and named no next one: there may be older entries."""
+    """Whether older entries may be missing: the last page was full and named no next page."""
 
 
 @reads("GET /accounts/{account}/logs/audit")
 def read_audit_log(client: CloudflareClient, account_id: str, period: Period) -> AuditLog:
-    """The entries of a period, MOST of them at most. Cloudflare lists an entry a minute or more after the event."""
+    """Read at most MAX_ENTRIES entries of a period. Cloudflare lists an entry a minute or more after its event."""
     cut = False
     between = {"since": format_rfc3339(period.since), "before": format_rfc3339(period.until)}
 
@@ -56,7 +56,7 @@ def read_audit_log(client: CloudflareClient, account_id: str, period: Period) ->
 
 @reads("GET /user/tokens/verify", "GET /accounts/{account}/tokens/verify")
 def verify_token(client: CloudflareClient, account_id: str) -> VerifiedToken:
-    """The client's own token: a user's or the account's, and each of the two questions knows its own kind alone."""
+    """Verify the client's own token. User tokens and account tokens have different endpoints, so both are tried."""
     try:
         return _verified(client.read("/user/tokens/verify", permission=_ANY_PERMISSION), "user")
     except CloudflareApiError:

@@ -1,7 +1,7 @@
-"""The one way to Cloudflare's API: one pool; reads retried within a budget; writes sent once, and only when allowed.
+"""Client of Cloudflare's API: retries reads, sends each write once and only when writes are allowed.
 
-While a run plans, the client sends only requests that an API method declares as reads (`reads.py`): a dry run is the
-prefix of a real run, enforced at the transport. GraphQL here is analytics, which has queries and nothing that writes.
+While a run plans, the client sends only requests that API methods declare as reads (`reads.py`). So a dry run cannot
+write. GraphQL is used only for analytics, which has no mutations.
 """
 
 import re
@@ -33,9 +33,9 @@ from ops.core.write_guard import WriteGuard
 MAX_CONNECTIONS = 20
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 RETRY_DELAYS = (0.2, 0.5, 1.0)
-"""Seconds before the first, second and third retry of a read, unless the answer names a time."""
+"""Seconds before the first, second and third retry of a read; a longer Retry-After of the response wins."""
 RETRY_BUDGET = 20.0
-"""Seconds that one read may take with all its retries; a Retry-After beyond it ends the read."""
+"""Seconds that a read may take with all retries; a Retry-After beyond it ends the read."""
 MAX_PAGES = 100
 
 Decoder = Callable[[str, str, int, Mapping[str, str], bytes], CloudflareResponse]
@@ -43,12 +43,12 @@ Decoder = Callable[[str, str, int, Mapping[str, str], bytes], CloudflareResponse
 
 @cache
 def plain_http_ssl_context() -> ssl.SSLContext:
-    """Return what httpx needs for a client that sends plain HTTP. Each client would make one of its own."""
+    """Return a shared SSL context for plain HTTP clients, because each client would otherwise create its own."""
     return httpx.create_ssl_context(verify=False)
 
 
 class CloudflareClient(WriteGuard):
-    """One account's token on one API base. Threads may share it. `token_name` is what error texts call the token."""
+    """Client for one account's token; thread-safe. Error messages call the token `token_name`."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class CloudflareClient(WriteGuard):
         return f"Client({self.base_url!r}, {self._token_name})"
 
     def open(self) -> None:
-        """Make the pool; called before threads share the client."""
-        # A proxy of the environment is for the internet; a sandbox is never behind one.
+        """Create the connection pool. Call it before threads share the client."""
+        # A proxy from the environment does not apply to a sandbox on loopback.
         trust = not is_loopback(self.base_url)
         is_secure = self.base_url.startswith("https:")
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
@@ -97,13 +97,13 @@ class CloudflareClient(WriteGuard):
         return request
 
     def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> CloudflareResponse:
-        """GET, retried on 429, 5xx, unreadable answers and transport errors. Raises ProviderError."""
+        """Send a GET; retry 429, 5xx, unreadable responses and transport errors. Raises ProviderError."""
         return self._retried(
             f"GET {without_account(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
 
     def query_graphql(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> CloudflareResponse:
-        """A query of GraphQL, retried like a read; its result is the answer's `data`. Raises ProviderError.
+        """Send a GraphQL query, retried like a read, and return its `data`. Raises ProviderError.
 
         developers.cloudflare.com/analytics/graphql-api
         """
@@ -115,7 +115,7 @@ class CloudflareClient(WriteGuard):
         return self._retried("POST /graphql", send)
 
     def read_by_post(self, path: str, body: Mapping[str, Any], *, permission: str) -> CloudflareResponse:
-        """A question that is sent by POST, and retried like a read. Raises ProviderError."""
+        """Send a read that uses POST, retried like a GET. Raises ProviderError."""
         return self._retried(
             f"POST {without_account(path)}", lambda: self._send("POST", path, permission=permission, json=dict(body))
         )
@@ -144,9 +144,12 @@ class CloudflareClient(WriteGuard):
         files: Any = None,
         content: bytes | None = None,
     ) -> CloudflareResponse:
-        """Send once: JSON, a form, or bytes as they are.
+        """Send a write once, as JSON, a form or bytes.
 
-        Raises NotApplied, Unclear, or ApiError where Cloudflare refused and nothing changed.
+        Raises:
+            NotApplied: Cloudflare did not apply the write; it may be sent again.
+            Unclear: it is unknown whether Cloudflare applied the write.
+            CloudflareApiError: Cloudflare rejected the write and changed nothing.
         """
         call = f"{method} {without_account(path)}"
         try:
@@ -170,7 +173,7 @@ class CloudflareClient(WriteGuard):
     ) -> CloudflareResponse:
         if not self._may_write and not is_declared_read(method, path):
             raise Refused(
-                f"{method} {without_account(path)} is no read, and nothing may be written yet", reason=Reason.READ_ONLY
+                f"{method} {without_account(path)} is a write, and writes are not allowed yet", reason=Reason.READ_ONLY
             )
         if self._http is None:
             self.open()
@@ -185,22 +188,22 @@ class CloudflareClient(WriteGuard):
             raise
 
     def _permission_hint(self, path: str, permission: str) -> str:
-        """Cloudflare answers a token without the permission and an account without the token with the same code."""
+        """Return the hint for a rejected token. Cloudflare uses one code for a wrong permission and a wrong account."""
         account = re.match(r"/accounts/([0-9a-f]{32})", path)
         where = f"account {account[1]}" if account else "this account"
-        also = f" Check also that account_id in ops.yml, {account[1]}, is the right account." if account else ""
+        also = f" Check also `account_id` in ops.yml: {account[1]}." if account else ""
         return (
-            f"Check the token in {self._token_name} at dash.cloudflare.com → Manage account → API tokens: it must be "
-            f'active, allowed from this address, and have the permission "{permission}" on {where}.{also}'
+            f"Check the token {self._token_name} at dash.cloudflare.com → Manage account → API tokens: it must be "
+            f'active, allowed from this IP address, and have the permission "{permission}" on {where}.{also}'
         )
 
 
 def _retry_pause(
     error: CloudflareApiError | MalformedCloudflareResponse | httpx.RequestError, pause: float | None
 ) -> float | None:
-    """Seconds until the next try; None where there is none.
+    """Return the seconds until the next retry; None for no retry.
 
-    A 200 that cannot be read is tried again like a 5xx: something in between may have spoiled it.
+    An unreadable 200 is retried like a 5xx, since a proxy may have changed it.
     """
     if pause is None:
         return None
@@ -211,12 +214,12 @@ def _retry_pause(
 
 
 def _final(error: CloudflareApiError | MalformedCloudflareResponse | httpx.RequestError, call: str) -> ProviderError:
-    """A transport error's own text may hold an address or a header: its type says enough."""
+    """Return the error to raise. The text of a transport error is dropped: it may hold an address or a header."""
     if isinstance(error, httpx.RequestError):
         return ProviderError(
-            f"Cloudflare's API could not be reached: {call} ended with {type(error).__name__}",
+            f"Cloudflare's API is unreachable: {call} failed with {type(error).__name__}",
             reason=Reason.PROVIDER_UNAVAILABLE,
-            hint="Look at https://www.cloudflarestatus.com/ and at this machine's network, then run it again.",
+            hint="Check https://www.cloudflarestatus.com/ and this machine's network, then run the command again.",
         )
     return error
 
@@ -225,7 +228,7 @@ PageReader = Callable[[Mapping[str, str]], CloudflareResponse]
 
 
 def paginate_by_total(read: PageReader, *, per_page: int = 50) -> Iterator[Any]:
-    """Rows of a list whose `result_info.total_count` can be trusted: zones, Pages deployments, KV namespaces."""
+    """Yield the rows of a list with a reliable `result_info.total_count`: zones, Pages deployments, KV namespaces."""
     for page in range(1, MAX_PAGES + 1):
         answer = read({"page": str(page), "per_page": str(per_page)})
         yield from _rows(answer)
@@ -237,7 +240,7 @@ def paginate_by_total(read: PageReader, *, per_page: int = 50) -> Iterator[Any]:
 
 
 def paginate_by_cursor(read: PageReader, *, per_page: int = 100, size_parameter: str = "per_page") -> Iterator[Any]:
-    """Rows of a list with a cursor: KV keys, Durable Objects; and the audit log, whose `size` is named `limit`."""
+    """Yield the rows of a list with a cursor: KV keys, Durable Objects, audit log."""
     cursor = ""
     for _ in range(MAX_PAGES):
         answer = read({size_parameter: str(per_page), **({"cursor": cursor} if cursor else {})})
@@ -248,9 +251,9 @@ def paginate_by_cursor(read: PageReader, *, per_page: int = 100, size_parameter:
 
 
 def next_cursor(answer: CloudflareResponse) -> str:
-    """The cursor of the next page; nothing on the last one.
+    """Return the cursor of the next page; empty on the last page.
 
-    Most lists have it in `result_info.cursor`, and Cloudflare's SDKs read `result_info.cursors.after` of the audit log.
+    Most lists use `result_info.cursor`; for the audit log, Cloudflare's SDKs read `result_info.cursors.after`.
     """
     cursors = answer.result_info.get("cursors")
     after = cursors.get("after") if isinstance(cursors, Mapping) else None
@@ -258,7 +261,7 @@ def next_cursor(answer: CloudflareResponse) -> str:
 
 
 def _rows(answer: CloudflareResponse) -> list[Any]:
-    """Of one page. Raises MalformedAnswer."""
+    """Return the rows of one page. Raises MalformedCloudflareResponse."""
     if not isinstance(answer.result, list):
         raise unexpected_shape(answer, "a list")
     return answer.result

@@ -1,4 +1,4 @@
-"""Error codes of Cloudflare's API, one table per product: the same number means different things in different products.
+"""Error codes of Cloudflare's API, one table per product, because products reuse numbers.
 
 Sources, by their short names in the rows:
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 
 class ErrorKind(Enum):
-    """What an error code means for the caller."""
+    """Meaning of an error code for the caller."""
 
     AUTH = "auth"
     NOT_FOUND = "not found"
@@ -45,7 +45,7 @@ COMMON: ErrorCodes = {
     9109: ErrorCode(ErrorKind.AUTH, "the token is invalid, or may not use this account or zone", "auth"),
     10000: ErrorCode(ErrorKind.AUTH, "the token is wrong, expired, filtered by address, or lacks a permission", "auth"),
 }
-"""Answered by the gateway in front of every product."""
+"""Codes of the gateway in front of every product."""
 
 WORKERS: ErrorCodes = {
     10006: ErrorCode(ErrorKind.REFUSED, "the Worker's code could not be parsed", "errors"),
@@ -57,14 +57,14 @@ WORKERS: ErrorCodes = {
     10026: ErrorCode(ErrorKind.REFUSED, "the request body could not be parsed", "errors"),
     10027: ErrorCode(ErrorKind.REFUSED, "the Worker exceeds the size limit", "errors"),
     10034: ErrorCode(ErrorKind.REFUSED, "the account's e-mail address is not verified", "wrangler"),
-    10035: ErrorCode(ErrorKind.NOT_APPLIED, "somebody changed the same Worker at the same time", "errors"),
+    10035: ErrorCode(ErrorKind.NOT_APPLIED, "another client changed the same Worker at the same time", "errors"),
     10037: ErrorCode(ErrorKind.REFUSED, "the account has too many Workers", "errors"),
     10052: ErrorCode(ErrorKind.REFUSED, "a binding has no name", "errors"),
     10054: ErrorCode(ErrorKind.REFUSED, "a variable or secret exceeds the size limit", "errors"),
     10055: ErrorCode(ErrorKind.REFUSED, "there are too many variables and secrets", "errors"),
     10056: ErrorCode(ErrorKind.NOT_FOUND, "there is no such binding or secret", "errors"),
     10057: ErrorCode(ErrorKind.REFUSED, "an inherited binding cannot be resolved", "workers-sdk"),
-    10061: ErrorCode(ErrorKind.REFUSED, "a Durable Object class cannot be created as asked", "workers-sdk"),
+    10061: ErrorCode(ErrorKind.REFUSED, "a Durable Object class cannot be created as requested", "workers-sdk"),
     10064: ErrorCode(ErrorKind.REFUSED, "a Durable Object class is in use", "workers-sdk"),
     10068: ErrorCode(ErrorKind.REFUSED, "the script registers no handler", "errors"),
     10069: ErrorCode(ErrorKind.REFUSED, "the script registers a handler that Workers does not support", "errors"),
@@ -87,7 +87,7 @@ PAGES: ErrorCodes = {
     8000007: ErrorCode(ErrorKind.NOT_FOUND, "there is no such Pages project", "pages"),
     8000009: ErrorCode(ErrorKind.NOT_FOUND, "there is no such Pages deployment", "pages"),
     8000013: ErrorCode(ErrorKind.AUTH, "the upload token is no longer valid", "pages"),
-    8000024: ErrorCode(ErrorKind.REFUSED, "that page of the list cannot be asked for", "pages"),
+    8000024: ErrorCode(ErrorKind.REFUSED, "the requested page size or page number is invalid", "pages"),
     8000034: ErrorCode(ErrorKind.REFUSED, "the deployment serves production", "pages"),
     8000035: ErrorCode(ErrorKind.REFUSED, "an alias leads to the deployment", "pages"),
 }
@@ -106,7 +106,7 @@ ROUTES: ErrorCodes = {
     10009: ErrorCode(ErrorKind.NOT_FOUND, "there is no such route", "workers-sdk"),
     10020: ErrorCode(ErrorKind.REFUSED, "there is a route with that pattern already", "workers-sdk"),
 }
-"""Zones and the routes of Workers in them."""
+"""Zones and Workers routes."""
 TOKENS: ErrorCodes = {
     1000: ErrorCode(ErrorKind.AUTH, "the API token is invalid", "auth"),
     1001: ErrorCode(ErrorKind.NOT_FOUND, "there is no such API token", "auth"),
@@ -123,16 +123,16 @@ PRODUCTS: tuple[tuple[str, str, ErrorCodes], ...] = (
     ("the audit log", r"/accounts/[^/]+/logs/audit", {}),
     ("GraphQL", r"/graphql", {}),
 )
-"""Name of the product, its paths, and its codes. An empty table: no code of it is documented."""
+"""Product name, path pattern and codes. An empty table: Cloudflare documents no codes."""
 
 
 def find_product(path: str) -> str:
-    """The name of the product that answers at a path; nothing where it is not in the table."""
+    """Return the name of the product at a path; empty if it is not in the table."""
     return next((name for name, pattern, _ in PRODUCTS if re.fullmatch(pattern, path)), "")
 
 
 def find_error_code(path: str, code: int | None) -> ErrorCode | None:
-    """What the product at that path means by a code; None where that is not known."""
+    """Return the meaning of a code at a path; None if it is unknown."""
     if code is None:
         return None
     own: ErrorCodes = next((codes for _, pattern, codes in PRODUCTS if re.fullmatch(pattern, path)), {})

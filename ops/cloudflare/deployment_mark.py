@@ -1,7 +1,7 @@
-"""Our mark: the start of a deployment's message, by which a later run knows what an earlier one did and why.
+"""Parse and write the mark of Backout at the start of a deployment's message.
 
-`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B|reset=A,B; text`. Anybody who may deploy can write
-one, so a mark is believed only where the deployment before it bears it out (`history.py`).
+`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B|reset=A,B; text`. Everyone who may
+deploy can write a mark, so it is trusted only if the deployment history confirms it (`history.py`).
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_MESSAGE_BYTES = 1000
-"""Cloudflare cuts `workers/message` here (developers.cloudflare.com/api: workers.scripts.deployments.create)."""
+"""Cloudflare truncates `workers/message` here (developers.cloudflare.com/api: workers.scripts.deployments.create)."""
 
 PATTERN = re.compile(
     r"ops1 incident=(?P<incident>[0-9]{1,18}|-) run=(?P<run>[A-Za-z0-9._-]+) blames=(?P<blames>[0-9a-f-]{36}|-)"
@@ -20,7 +20,7 @@ PATTERN = re.compile(
 
 
 ANY_NAME = "*"
-"""Stands for the names for which there was no room: it may be any."""
+"""Replaces the names that did not fit: any name may be meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class DeploymentMark:
     blames: str | None
     text: str = ""
     rotated: tuple[str, ...] = ()
-    """Secrets that have a new value from this deployment on."""
+    """Secrets with a new value since this deployment."""
     revoked: tuple[str, ...] = ()
-    """Secrets whose values before the version that is deployed are revoked, and proved dead; not with `rotated`."""
+    """Secrets whose values before the deployed version are revoked; never together with `rotated`."""
     reset: tuple[str, ...] = ()
-    """Classes of Durable Objects whose memory it emptied; alone."""
+    """Durable Object classes whose memory was cleared; never together with the other two."""
 
     @property
     def keeps_release(self) -> bool:
-        """The deployment changes no release, and says nothing of one."""
+        """Return whether the deployment only concerns secrets or memory, not a release."""
         return bool(self.rotated or self.revoked or self.reset)
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class DeploymentMark:
 
 
 def parse_mark(message: str) -> DeploymentMark | None:
-    """None where the message is somebody else's."""
+    """Parse a deployment message; None if it has no mark of Backout."""
     found = PATTERN.match(message)
     if found is None:
         return None
@@ -69,7 +69,7 @@ def parse_mark(message: str) -> DeploymentMark | None:
 
 
 def _within(names: tuple[str, ...], size: int) -> Iterator[str]:
-    """Whole names, escaped: one that is cut is another secret's."""
+    """Yield escaped names that fit. A name is never truncated, since that would name another secret."""
     left = size - len(f",{ANY_NAME}")
     for name in names:
         escaped = name if name == ANY_NAME else urllib.parse.quote(name, safe="")

@@ -1,4 +1,4 @@
-"""Values in KV namespaces (developers.cloudflare.com/api/resources/kv/subresources/namespaces)."""
+"""KV values (developers.cloudflare.com/api/resources/kv/subresources/namespaces)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,13 +12,13 @@ from ops.cloudflare.response import parse_result
 READ_PERMISSION = "Workers KV Storage Read"
 WRITE_PERMISSION = "Workers KV Storage Write"
 MAX_KEYS_PER_READ = 100
-"""Keys that one bulk get takes."""
+"""Most keys of one bulk get."""
 
 
 class KvApi:
-    """What these answer holds for the API alone: a location may serve a former value for a minute and longer.
+    """KV API of one account. A location may serve a previous value for a minute or longer.
 
-    KV has no comparison at a write, and no history (developers.cloudflare.com/kv/concepts/how-kv-works).
+    KV has no compare-and-set and no history (developers.cloudflare.com/kv/concepts/how-kv-works).
     """
 
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
@@ -27,7 +27,7 @@ class KvApi:
 
     @reads("POST /accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get")
     def read_values(self, namespace: str, keys: Sequence[str]) -> dict[str, str | None]:
-        """Key → its text; None where there is none. One request for 100 keys. Raises ProviderError."""
+        """Return key → value, None for a missing key, with one request per 100 keys. Raises ProviderError."""
         path, found = f"{self._namespaces}/{namespace}/bulk/get", dict[str, str | None]()
         for first in range(0, len(keys), MAX_KEYS_PER_READ):
             some = list(keys[first : first + MAX_KEYS_PER_READ])
@@ -39,7 +39,10 @@ class KvApi:
         return self.read_values(namespace, [key])[key]
 
     def write_value(self, namespace: str, key: str, value: str) -> None:
-        """Sent once; a key takes one write a second. Raises NotApplied, Unclear, ApiError."""
+        """Write a value once; Cloudflare allows one write per key and second.
+
+        Raises NotApplied, Unclear and CloudflareApiError.
+        """
         path = f"{self._namespaces}/{namespace}/values/{quote(key, safe='')}"
         self._client.write("PUT", path, permission=WRITE_PERMISSION, content=value.encode())
 

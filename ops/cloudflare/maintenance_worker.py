@@ -1,4 +1,4 @@
-"""Uploads of ops-maintenance, whose source is the file beside this one.
+"""Upload the Worker ops-maintenance, whose source is `ops_maintenance.js` in this folder.
 
 developers.cloudflare.com/workers/configuration/multipart-upload-metadata
 """
@@ -19,7 +19,7 @@ COMPATIBILITY_DATE = "2026-09-01"
 
 
 class MaintenanceWorkerApi:
-    """Sent once each; they raise NotApplied, Unclear, ApiError."""
+    """API of the Worker ops-maintenance. Writes are sent once and raise NotApplied, Unclear and CloudflareApiError."""
 
     def __init__(self, client: CloudflareClient, account_id: str, worker: str) -> None:
         self._client = client
@@ -31,15 +31,15 @@ class MaintenanceWorkerApi:
 
     @property
     def source_tag(self) -> str:
-        """The source that this machine has, as its versions are tagged."""
+        """Return the tag of versions with this machine's source."""
         return sha256(self._source).hexdigest()[:16]
 
     def create_worker(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
-        """The Worker, deployed."""
+        """Create and deploy the Worker."""
         self._client.write("PUT", self._script, permission=WRITE_PERMISSION, files=self._form(variables, mark))
 
     def upload_version(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
-        """A version with these variables, not deployed."""
+        """Upload a version with these variables, without a deployment."""
         self._client.write(
             "POST", f"{self._script}/versions", permission=WRITE_PERMISSION, files=self._form(variables, mark)
         )

@@ -1,4 +1,4 @@
-"""Pages: a project, its deployments, and the rollback (developers.cloudflare.com/api/resources/pages)."""
+"""Pages projects, deployments and rollbacks (developers.cloudflare.com/api/resources/pages)."""
 
 import base64
 import json
@@ -31,9 +31,9 @@ WRITE_PERMISSION = "Pages Write"
 ID_PATTERN = re.compile(r"[0-9a-f-]{36}")
 NO_SUCH_DEPLOYMENT = 8000009
 DEFAULT_FILE_LIMIT = 20_000
-"""That every project may have (developers.cloudflare.com/pages/platform/limits)."""
+"""File limit of every project (developers.cloudflare.com/pages/platform/limits)."""
 PAGE_SIZE = 25
-"""Cloudflare takes no more (8000024)."""
+"""Largest page that Cloudflare accepts (8000024)."""
 BINDING_KINDS = {
     "env_vars": ("variable", ""),
     "kv_namespaces": ("KV", "namespace_id"),
@@ -49,11 +49,11 @@ BINDING_KINDS = {
     "ai_bindings": ("AI", ""),
     "browsers": ("browser", ""),
 }
-"""Key of `deployment_configs` → how people call it, and what names its target (…/api/resources/pages)."""
+"""Key of `deployment_configs` → display name, and the field with its target (…/api/resources/pages)."""
 
 
 class PagesApi:
-    """The Pages of one account."""
+    """Pages API of one account."""
 
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class PagesApi:
 
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments")
     def list_deployments(self, project: str, *, limit: int = 100) -> tuple[PagesDeployment, ...]:
-        """Those of production, of every status, newest first, and no more than `most` of them."""
+        """Return at most `limit` production deployments of every status, newest first."""
 
         def read(page: Mapping[str, str]) -> CloudflareResponse:
             params = {"env": PRODUCTION, **page}
@@ -81,13 +81,13 @@ class PagesApi:
             )
 
         rows = islice(paginate_by_total(read, per_page=PAGE_SIZE), limit)
-        # By id: what is deployed between two pages moves a row from the one to the next.
+        # Keyed by ID, because a deployment between two reads moves a row to the next page.
         found = {row.id: row for row in rows if row.environment == PRODUCTION}
         return tuple(sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True))
 
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments/{deployment}")
     def read_deployment(self, project: str, deployment: str) -> PagesDeployment | None:
-        """None where Cloudflare no longer has it."""
+        """Return a deployment; None if Cloudflare no longer has it."""
         try:
             path = f"{self._projects}/{project}/deployments/{deployment}"
             answer = self._client.read(path, permission=READ_PERMISSION)
@@ -98,18 +98,18 @@ class PagesApi:
         return parse_result(answer, f"deployment {deployment} of {project}", lambda: _deployment(answer.result))
 
     def read_file_limit(self, project: str) -> int:
-        """How many files a Direct Upload to it may have: a claim of the upload token, which is kept nowhere.
+        """Return the most files of a Direct Upload, a claim of the upload token. The token is not stored.
 
-        The token could be written with, so this is no read for a plan (…/pages/platform/limits).
+        The token permits writes, so a plan must not read it (…/pages/platform/limits).
         """
         answer = self._client.read(f"{self._projects}/{project}/upload-token", permission=WRITE_PERMISSION)
         return parse_result(answer, f"the upload token of {project}", lambda: _most_files(answer.result["jwt"]))
 
     def roll_back(self, project: str, deployment: str) -> None:
-        """Let that deployment serve production; sent once. Raises NotApplied, Unclear, ApiError.
+        """Roll production back to a deployment; sent once. Raises NotApplied, Unclear and CloudflareApiError.
 
-        It takes no message, so nothing of ours stands in the project's history afterwards. What is refused has no
-        documented code: 8000000, "an unknown error", is taken for unclear.
+        A rollback has no message, so it leaves no mark in the history. Cloudflare documents no code for a refusal:
+        8000000, "an unknown error", counts as unclear.
         """
         path = f"{self._projects}/{project}/deployments/{deployment}/rollback"
         answer = self._client.write("POST", path, permission=WRITE_PERMISSION)

@@ -1,4 +1,4 @@
-"""The allow-list of a planning client: every read of Cloudflare's API, declared beside the method that sends it."""
+"""Allow-list of reads during planning, declared at the methods that send them."""
 
 import re
 from collections.abc import Callable
@@ -16,16 +16,16 @@ PATH_PARTS = {
     "version": _UUID,
     "deployment": _UUID,
 }
-"""Name in a template → the pattern of one segment of a path."""
+"""Placeholder of a template → pattern of a path segment."""
 
 DECLARED_READS: dict[tuple[str, str], re.Pattern[str]] = {}
-"""Method and template → pattern, of every module of ops.cloudflare that this process has imported."""
+"""Method and template → pattern, of all imported modules of ops.cloudflare."""
 
 
 def reads(*requests: str) -> Callable[[F], F]:
-    """Declare the requests of a method, such as `GET /zones/{zone}/workers/routes`. They change nothing at Cloudflare.
+    """Declare requests of a method, such as `GET /zones/{zone}/workers/routes`, that change nothing at Cloudflare.
 
-    Raises KeyError for a part of a path that has no pattern.
+    Raises KeyError for an unknown placeholder.
     """
 
     def declare(method: F) -> F:

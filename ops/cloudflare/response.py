@@ -1,6 +1,6 @@
-"""Cloudflare's answers, decoded: (method, path, status, headers, body) → a value, or one typed error. Pure.
+"""Decode responses of Cloudflare's API into a value or a typed error.
 
-The envelope: developers.cloudflare.com/fundamentals/api/how-to/make-api-calls. `success` decides, not the status alone.
+Envelope: developers.cloudflare.com/fundamentals/api/how-to/make-api-calls. `success` decides, not only the status.
 """
 
 import email.utils
@@ -19,12 +19,13 @@ T = TypeVar("T")
 
 HINTS: Mapping[ErrorKind, str] = {
     ErrorKind.AUTH: "Check the token and its permissions.",
-    ErrorKind.NOT_FOUND: "Check the names and account_id in ops.yml against the dashboard.",
-    ErrorKind.NOT_APPLIED: "Start the same command again in a minute.",
-    ErrorKind.TRANSIENT: "Look at https://www.cloudflarestatus.com/, then start the same command again.",
+    ErrorKind.NOT_FOUND: "Compare the names and account_id in ops.yml with the Cloudflare dashboard.",
+    ErrorKind.NOT_APPLIED: "Run the same command again in a minute.",
+    ErrorKind.TRANSIENT: "Check https://www.cloudflarestatus.com/, then run the same command again.",
     ErrorKind.REFUSED: (
-        "The same request will be refused again: look at the Worker or the site in the dashboard, or give Cloudflare's "
-        "support the cf-ray."
+        "Cloudflare will reject the same request again. Check the Worker or site in the dashboard, "
+        "or send the cf-ray to "
+        "Cloudflare support."
     ),
 }
 
@@ -33,13 +34,13 @@ HINTS: Mapping[ErrorKind, str] = {
 class CloudflareResponse:
     result: Any
     result_info: Mapping[str, Any] = field(default_factory=dict)
-    """`result_info`: the paging part of the envelope."""
+    """Paging part of the envelope."""
     status: int = 200
     ray_id: str = ""
 
 
 class CloudflareApiError(ProviderError):
-    """Cloudflare answered, and the answer is no."""
+    """Error response of Cloudflare's API."""
 
     def __init__(
         self, method: str, path: str, *, status: int, code: int | None, text: str, ray: str, retry_after: float
@@ -58,14 +59,14 @@ class CloudflareApiError(ProviderError):
 
 
 class MalformedCloudflareResponse(ProviderError):
-    """Cloudflare, or something in between, answered with something that cannot be read."""
+    """Unreadable response of Cloudflare or of a proxy."""
 
     def __init__(self, call: str, *, status: int, ray: str, what: str) -> None:
         self.status, self.ray, self.retry_after = status, ray, 0.0
         super().__init__(
-            f"the answer to {call} cannot be read: {what} (HTTP {status}, cf-ray {ray or 'none'})",
+            f"the response to {call} cannot be read: {what} (HTTP {status}, cf-ray {ray or 'none'})",
             reason=Reason.MALFORMED_ANSWER,
-            hint="Look at https://www.cloudflarestatus.com/; give Cloudflare's support the cf-ray.",
+            hint="Check https://www.cloudflarestatus.com/, or send the cf-ray to Cloudflare support.",
         )
 
 
@@ -87,16 +88,18 @@ def _reason(kind: ErrorKind) -> Reason:
 
 
 def decode_response(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> CloudflareResponse:
-    """Raises ApiError where Cloudflare says no, MalformedAnswer where it cannot be read. `headers` in lower case.
+    """Decode a response. `headers` have lower-case names. The result is JSON, or ScriptContent for a script download.
 
-    The result is JSON, or a Form where code is downloaded.
+    Raises:
+        CloudflareApiError: Cloudflare returned an error.
+        MalformedCloudflareResponse: the response cannot be read.
     """
     call = f"{method} {without_account(path)}"
     ray = headers.get("cf-ray", "")
     if not body and status in {204, 205}:
         return CloudflareResponse(None, status=status, ray_id=ray)
     if headers.get("cf-mitigated") == "challenge":
-        what = "Cloudflare's firewall put a challenge before its own API, as it does with some addresses"
+        what = "Cloudflare's firewall answered with a challenge, as it does for some IP addresses"
         raise MalformedCloudflareResponse(call, status=status, ray=ray, what=what)
     if status == 200 and headers.get("content-type", "").startswith("multipart/form-data"):
         try:
@@ -118,10 +121,10 @@ def decode_response(method: str, path: str, status: int, headers: Mapping[str, s
 def decode_graphql_response(
     method: str, path: str, status: int, headers: Mapping[str, str], body: bytes
 ) -> CloudflareResponse:
-    """The `data` of a GraphQL answer, which has no envelope but where the request as such is refused.
+    """Return the `data` of a GraphQL response. Only a rejected request has Cloudflare's envelope.
 
-    Errors come with HTTP 200 (developers.cloudflare.com/analytics/graphql-api/errors). A spent budget counts as HTTP
-    429. Raises ApiError and MalformedAnswer.
+    Errors come with HTTP 200 (developers.cloudflare.com/analytics/graphql-api/errors). A depleted budget counts as
+    HTTP 429. Raises CloudflareApiError and MalformedCloudflareResponse.
     """
     call, ray = f"{method} {without_account(path)}", headers.get("cf-ray", "")
     value = _json_object(call, status, ray, headers, body)
@@ -154,15 +157,15 @@ def _json_object(call: str, status: int, ray: str, headers: Mapping[str, str], b
         elif "html" in headers.get("content-type", "") or body.lstrip()[:1] == b"<":
             what = "an HTML page"
         else:
-            what = f"{len(body)} bytes that are no JSON, or cut off"
+            what = f"{len(body)} bytes of invalid or truncated JSON"
         raise MalformedCloudflareResponse(call, status=status, ray=ray, what=what) from None
     if not isinstance(value, dict):
-        raise MalformedCloudflareResponse(call, status=status, ray=ray, what="JSON, but no object")
+        raise MalformedCloudflareResponse(call, status=status, ray=ray, what="JSON that is not an object")
     return value
 
 
 def _first_error(envelope: Mapping[str, Any]) -> tuple[int | None, str]:
-    """`errors[0]` with its chain; some old handlers answer only {"error": …, "code": …}."""
+    """Return code and text of the first error with its chain. Some old handlers send {"error": …, "code": …}."""
     errors = envelope.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None
     if first is None:
@@ -176,9 +179,9 @@ def _first_error(envelope: Mapping[str, Any]) -> tuple[int | None, str]:
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds; the header holds seconds or an HTTP date (RFC 9110, 10.2.3), which is set against the answer's own.
+    """Return Retry-After in seconds; 0 if it is absent or unreadable.
 
-    0 where it is absent or unreadable.
+    The header has seconds or an HTTP date (RFC 9110, 10.2.3), which is compared with the response's Date.
     """
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
@@ -191,12 +194,12 @@ def parse_retry_after(headers: Mapping[str, str]) -> float:
 
 
 def without_account(path: str) -> str:
-    """The path without the account, which every call shares: /workers/scripts/NAME/deployments."""
+    """Return the path without the account, such as /workers/scripts/NAME/deployments."""
     return re.sub(r"^/accounts/[^/]+", "", path)
 
 
 def parse_result(answer: CloudflareResponse, subject: str, build: Callable[[], T]) -> T:
-    """`build()`, with every kind of missing or wrong field turned into one error that names the answer."""
+    """Return `build()`; a missing or wrong field becomes one error that names the response."""
     try:
         return build()
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -205,7 +208,7 @@ def parse_result(answer: CloudflareResponse, subject: str, build: Callable[[], T
 
 def unexpected_shape(answer: CloudflareResponse, subject: str) -> MalformedCloudflareResponse:
     return MalformedCloudflareResponse(
-        f"GET {subject}", status=answer.status, ray=answer.ray_id, what="JSON of another shape"
+        f"GET {subject}", status=answer.status, ray=answer.ray_id, what="unexpected JSON"
     )
 
 
@@ -213,7 +216,7 @@ def require_text(value: Any) -> str:
     """Return a text that is not empty.
 
     Raises:
-        ValueError: it is no text, or empty; inside of `shaped` that is a malformed answer.
+        ValueError: it is no text, or empty; `parse_result` turns it into a malformed response.
     """
     if not isinstance(value, str) or not value:
         raise ValueError(value)
@@ -221,12 +224,12 @@ def require_text(value: Any) -> str:
 
 
 def require_id(value: Any, pattern: re.Pattern[str]) -> str:
-    """Return a text of exactly that form. Raises ValueError as `word` does."""
+    """Return a text that matches the pattern. Raises ValueError."""
     if not pattern.fullmatch(require_text(value)):
         raise ValueError(value)
     return str(value)
 
 
 def text_or_empty(value: Any) -> str:
-    """Nothing for whatever is no text."""
+    """Return a text; empty for a value of another type."""
     return value if isinstance(value, str) else ""

@@ -16,11 +16,11 @@ WRITE_PERMISSION = "Workers Routes Write"
 SCRIPTS_READ = "Workers Scripts Read"
 ID_PATTERN = re.compile("[0-9a-f]{32}")
 WORKER_NOT_FOUND = 10007
-"""The route names a Worker that does not exist: reading again cannot help."""
+"""Cloudflare's code for a route to a Worker that does not exist."""
 
 
 class RoutesApi:
-    """The routes of an account, as far as the token sees its zones. No list of them is paged but that of the zones."""
+    """Workers routes of an account, in the zones that the token can read. Only the list of zones is paged."""
 
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
@@ -28,7 +28,7 @@ class RoutesApi:
 
     @reads("GET /zones")
     def list_zones(self) -> tuple[Zone, ...]:
-        """Those that the token may read."""
+        """Return the zones that the token can read."""
         last: list[Any] = []
 
         def page(params: Mapping[str, str]) -> Any:
@@ -52,20 +52,20 @@ class RoutesApi:
         return parse_result(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))
 
     def add_route(self, zone: str, pattern: str, script: str) -> None:
-        """Sent once, as are the two below. Raises NotApplied, Unclear, ApiError.
+        """Add a route; sent once, like the two writes below. Raises NotApplied, Unclear and CloudflareApiError.
 
-        A pattern that is taken (HTTP 409) is Unclear: another run may have added the same route.
+        An existing pattern (HTTP 409) is Unclear: another run may have added the same route.
         """
         body = {"pattern": pattern, "script": script}
         self._write("POST", f"/zones/{zone}/workers/routes", json=body)
 
     def update_route(self, zone: str, route: str, pattern: str, script: str) -> None:
-        """Let it lead to another Worker. A route that is gone (HTTP 404) is Unclear: reading says what is there."""
+        """Point a route to another Worker. A missing route (HTTP 404) is Unclear, so it is read again."""
         body = {"pattern": pattern, "script": script}
         self._write("PUT", f"/zones/{zone}/workers/routes/{route}", json=body)
 
     def delete_route(self, zone: str, route: str) -> bool:
-        """False where the route was gone already. Cloudflare documents no code for that; people report 10009."""
+        """Delete a route; return False if it did not exist. Its code is undocumented; users report 10009."""
         try:
             self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}", permission=WRITE_PERMISSION)
         except CloudflareApiError as error:

@@ -1,4 +1,4 @@
-"""Secrets of Workers, and the code of a version, for a new version of it with other secrets.
+"""Secrets of Workers, and uploads of existing code with other secrets.
 
 developers.cloudflare.com/workers/configuration/secrets
 """
@@ -25,7 +25,7 @@ WRITE_PERMISSION = "Workers Scripts Write"
 LATEST_NOT_DEPLOYED = frozenset({10214, 10215})
 MERGE_PATCH = "application/merge-patch+json"
 MAX_SECRETS_PER_CALL = 100
-"""Cloudflare takes no more in one call (100160)."""
+"""Most secrets of one call (100160)."""
 UPLOADABLE_SETTINGS = (
     "cache_options",
     "compatibility_date",
@@ -34,17 +34,17 @@ UPLOADABLE_SETTINGS = (
     "placement",
     "usage_model",
 )
-"""Settings of a version that an upload takes as they are answered."""
+"""Settings of a version that an upload accepts unchanged."""
 UNSUPPORTED_PARTS = ("assets", "containers", "exports")
-"""Parts of a version that are answered, and that no upload of a version takes back as they are."""
+"""Parts of a version that no upload of a version accepts."""
 REPORTED_PLACEMENT_KEYS = frozenset({"last_analyzed_at", "status"})
-"""What Cloudflare itself says of a placement beside what was asked for."""
+"""Keys that Cloudflare adds to a placement in its answers."""
 SCRIPT_SETTINGS = ("logpush", "observability", "tags", "tail_consumers")
-"""Settings of the script alone: no deployment changes them."""
+"""Settings of the script, which no deployment changes."""
 
 
 class WorkerSecretsApi:
-    """The secrets of the Workers of one account. Names can be read; values only written."""
+    """Secrets API of the Workers of one account. Cloudflare returns names but no values."""
 
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
@@ -52,15 +52,15 @@ class WorkerSecretsApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/secrets")
     def list_names(self, worker: str) -> frozenset[str]:
-        """Cloudflare says neither of which version nor how old they are."""
+        """Return the names of a Worker's secrets. Cloudflare reports neither their version nor their age."""
         answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets", permission=READ_PERMISSION)
         return parse_result(answer, f"the secrets of {worker}", lambda: frozenset(_name(row) for row in answer.result))
 
     def edit(self, worker: str, edits: Mapping[str, Secret | None]) -> None:
-        """Set these, delete where the value is None, leave the rest; sent once, as one version that serves all at once.
+        """Set secrets, or delete those with the value None; sent once. The new version gets all traffic at once.
 
-        It is built on the latest upload, so Cloudflare refuses it while another one serves. Raises LatestNotDeployed,
-        NotApplied, Unclear, ApiError.
+        It builds on the latest upload, so Cloudflare refuses it while another version is live.
+        Raises LatestNotDeployed, NotApplied, Unclear and CloudflareApiError.
         """
         if not 1 <= len(edits) <= MAX_SECRETS_PER_CALL:
             raise ValueError(f"from 1 to {MAX_SECRETS_PER_CALL} secrets can be changed at once, not {len(edits)}")
@@ -83,7 +83,7 @@ class WorkerSecretsApi:
 
     @reads("GET /accounts/{account}/workers/workers/{script}/versions/{version}")
     def read_code(self, worker: str, version: str) -> WorkerCode | None:
-        """Of any version; None where Cloudflare no longer has it.
+        """Return the code of a version; None if Cloudflare no longer has it.
 
         developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
         """
@@ -102,7 +102,7 @@ class WorkerSecretsApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/content/v2")
     def download_content(self, worker: str) -> ScriptContent:
-        """The script's modules, as it is downloaded. Of which version is not documented: compare before using it."""
+        """Download the script's modules. Cloudflare does not document their version, so compare them before use."""
         answer = self._client.read(f"{self._workers}/scripts/{worker}/content/v2", permission=READ_PERMISSION)
         if not isinstance(answer.result, ScriptContent):
             raise unexpected_shape(answer, f"the content of {worker}")
@@ -110,7 +110,7 @@ class WorkerSecretsApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
     def read_script_settings(self, worker: str) -> dict[str, Any]:
-        """Those of no version (logpush, observability, tags, tail_consumers), where they are set."""
+        """Return the script settings that are set (logpush, observability, tags, tail_consumers)."""
         answer = self._client.read(f"{self._workers}/scripts/{worker}/settings", permission=READ_PERMISSION)
         what = f"the settings of {worker}"
         return parse_result(
@@ -120,14 +120,13 @@ class WorkerSecretsApi:
     def upload_version(
         self, worker: str, code: WorkerCode, edits: Mapping[str, Secret], *, mark: DeploymentMark, tag: str = ""
     ) -> str:
-        """A new version of `code` with these secrets changed, not deployed; its id. Sent once.
+        """Upload `code` with changed secrets and return the ID of the new version, which is not deployed. Sent once.
 
-        `tag` is that of the version, mostly its commit, which later runs compare. Its alias is not kept: that names
-        a preview of the version that has it.
+        `tag`: tag of the version, mostly its commit, which later runs compare. A preview alias is not kept.
 
-        Secrets that are not edited are inherited from the latest upload, which need not be what serves; where that
-        lacks one, Cloudflare refuses (10057). Whoever calls has looked at `code.obstacles`. Raises NotApplied, Unclear,
-        ApiError.
+        Other secrets are inherited from the latest upload, which may not be live. Cloudflare refuses an upload if
+        one is missing there (10057). The caller must check `code.upload_obstacles` first.
+        Raises NotApplied, Unclear and CloudflareApiError.
         """
         head = json.dumps(build_upload_metadata(code, edits, message=str(mark), tag=tag))
         parts = [("metadata", (None, head.encode(), "application/json"))]

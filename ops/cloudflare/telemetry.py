@@ -1,4 +1,4 @@
-"""What Workers Observability recorded of the requests to a Worker.
+"""Requests and errors of a Worker, from Workers Observability.
 
 developers.cloudflare.com/api/resources/workers/subresources/observability/subresources/telemetry/methods/query
 """
@@ -13,7 +13,7 @@ from ops.cloudflare.types.records import LoggedError, Period, WorkerRequests
 
 READ_PERMISSION = "Workers Observability Read"
 MAX_ROWS = 1000
-"""Rows that are asked for."""
+"""Most rows of one query."""
 TRIGGER, STATUS, SERVICE, REQUEST, ERROR = (
     f"$metadata.{name}" for name in ("trigger", "statusCode", "service", "requestId", "error")
 )
@@ -22,9 +22,9 @@ TRIGGER, STATUS, SERVICE, REQUEST, ERROR = (
 def count_requests(
     client: CloudflareClient, account_id: str, worker: str, period: Period
 ) -> tuple[WorkerRequests, ...]:
-    """By method, path and status, the most frequent first; MOST rows: there may be more.
+    """Count requests by method, path and status, most frequent first, at most MAX_ROWS rows.
 
-    It has nothing of a Worker whose observability is off, and a part of the requests where they are sampled.
+    The result is empty if observability is off, and partial if requests are sampled.
     """
     answer = _counted(client, account_id, worker, period, {TRIGGER: "string", STATUS: "number"})
     found = parse_result(answer, "the requests to a Worker", lambda: list(_handled(answer)))
@@ -32,9 +32,9 @@ def count_requests(
 
 
 def count_errors(client: CloudflareClient, account_id: str, worker: str, period: Period) -> tuple[LoggedError, ...]:
-    """What it and its Durable Objects logged as errors, the most frequent first.
+    """Count the errors that a Worker and its Durable Objects logged, most frequent first.
 
-    Asked for as a count, and never by a tail, which may restart the objects that one wants to look at
+    A tail is not used, since it may restart the objects
     (developers.cloudflare.com/durable-objects/platform/known-issues).
     """
     answer = _counted(client, account_id, worker, period, {ERROR: "string"})
@@ -46,7 +46,7 @@ def count_errors(client: CloudflareClient, account_id: str, worker: str, period:
 def _counted(
     client: CloudflareClient, account_id: str, worker: str, period: Period, groups: Mapping[str, str]
 ) -> CloudflareResponse:
-    """How many requests there are of each group; a request leaves several events: what is logged, and itself."""
+    """Query the number of distinct requests per group, since a request leaves several events."""
     question = {
         "queryId": "ops-evidence",
         "dry": True,
@@ -73,7 +73,7 @@ def _errors(answer: CloudflareResponse) -> Iterator[LoggedError]:
 
 
 def _handled(answer: CloudflareResponse) -> Iterator[WorkerRequests]:
-    """A group leaves out what an event has not: a log line has no status."""
+    """Yield the requests. A group omits missing fields: a log line has no status."""
     for groups, count in _rows(answer):
         status = groups.get(STATUS)
         yield WorkerRequests(

@@ -1,4 +1,4 @@
-"""Workers: deployments and versions (developers.cloudflare.com/api/resources/workers/subresources/scripts)."""
+"""Workers API (developers.cloudflare.com/api/resources/workers/subresources/scripts)."""
 
 import json
 import re
@@ -32,15 +32,15 @@ WRITE_PERMISSION = "Workers Scripts Write"
 
 ID_PATTERN = re.compile(r"[0-9a-f-]{32,36}")
 ASSETS_WAIT = 1.0
-"""Real seconds that a run waits for the list of scripts, once all else is read."""
+"""Real seconds that a run waits for the list of scripts after all other reads."""
 
 SECRETS_CHANGED = 10220
 CHANGED_SECRETS_PREFIX = "The following secrets have changed:"
-"""The names follow it, joined by ", ": the answer has them nowhere else (wrangler reads them in the same way)."""
+"""Text before the names of changed secrets, joined by ", ". wrangler reads them in the same way."""
 
 
 class WorkersApi:
-    """The Workers of one account."""
+    """Workers API of one account."""
 
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
@@ -50,10 +50,10 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/deployments")
     def list_deployments(self, worker: str, *, page: int = 1) -> tuple[WorkerDeployment, ...]:
-        """One page of the deployments, newest first; the first deployment of page 1 serves.
+        """Return a page of deployments, newest first; the first one of page 1 is live.
 
-        The size of a page is Cloudflare's choice: none is documented, and a wrong `per_page` would fail the read. The
-        deployment that serves is read strictly. An older row of another shape has no split and a `problem`.
+        Cloudflare documents no page size, and a wrong `per_page` would fail the read. The live deployment is parsed
+        strictly. An unreadable older row has no split and a `problem`.
         """
         path = f"{self._scripts}/{worker}/deployments"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"page": str(page)} if page > 1 else None)
@@ -64,7 +64,7 @@ class WorkersApi:
         return tuple(deployments)
 
     def begin_assets_check(self, worker: str) -> Callable[[], bool | None]:
-        """Start to ask whether the Worker has static assets. The answer waits at most ASSETS_WAIT; None: unknown."""
+        """Start to read whether the Worker has static assets. The result waits at most ASSETS_WAIT; None: unknown."""
         asked = start_call(lambda: self._has_assets(worker))
 
         def answer() -> bool | None:
@@ -77,7 +77,7 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts")
     def _has_assets(self, worker: str) -> bool | None:
-        """As the list of scripts says it: no version does, unless its configuration names a binding.
+        """Read it from the list of scripts: a version shows static assets only if it has an assets binding.
 
         developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
         """
@@ -87,7 +87,7 @@ class WorkersApi:
         return found if isinstance(found, bool) else None
 
     def find_deployments(self, worker: str) -> tuple[WorkerDeployment, ...] | None:
-        """Its deployments; None where there is no such Worker."""
+        """Return the deployments; None if the Worker does not exist."""
         try:
             return self.list_deployments(worker)
         except CloudflareApiError as error:
@@ -97,7 +97,7 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
     def list_deployable_versions(self, worker: str) -> tuple[WorkerVersion, ...]:
-        """The versions that may be deployed, the 100 most recent at most; Cloudflare does not page this list."""
+        """Return the deployable versions, at most the 100 most recent. Cloudflare does not page this list."""
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"deployable": "true"})
         rows = _rows(answer, "items", f"the versions of {worker}")
@@ -105,9 +105,9 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
     def list_uploads(self, worker: str) -> tuple[WorkerVersion, ...]:
-        """The newest 25 versions, newest first, whether they may be deployed or not: the first one is the latest.
+        """Return the newest 25 versions, newest first, deployable or not. The first one is the latest upload.
 
-        There is one, since a Worker begins with an upload.
+        The list is never empty, since a Worker starts with an upload.
         """
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"page": "1", "per_page": "25"})
@@ -119,7 +119,7 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions/{version}")
     def read_version(self, worker: str, version: str) -> WorkerVersion | None:
-        """With code, bindings and runtime; None where Cloudflare no longer has it."""
+        """Return a version with bindings and runtime; None if Cloudflare no longer has it."""
         try:
             answer = self._client.read(f"{self._scripts}/{worker}/versions/{version}", permission=READ_PERMISSION)
         except CloudflareApiError as error:
@@ -129,11 +129,11 @@ class WorkersApi:
         return parse_result(answer, f"version {version} of {worker}", lambda: _detailed(answer.result or {}))
 
     def deploy(self, worker: str, split: Split, *, mark: DeploymentMark, force: bool = False) -> str:
-        """Put `split` into service at once and answer the deployment's id; sent once.
+        """Deploy `split` at once and return the deployment's ID; sent once.
 
-        `code_update_strategy: immediate` because the default leaves busy Durable Objects on the old code for five
-        minutes (developers.cloudflare.com/durable-objects/deployments/durable-objects-code-updates). `force` passes
-        the check for changed secrets. Raises SecretsChanged, NotApplied, Unclear, ApiError.
+        `code_update_strategy` is `immediate`, since the default leaves busy Durable Objects on the old code for five
+        minutes (developers.cloudflare.com/durable-objects/deployments/durable-objects-code-updates). `force` skips
+        the check for changed secrets. Raises SecretsChanged, NotApplied, Unclear and CloudflareApiError.
         """
         body = {
             "strategy": "percentage",
@@ -158,7 +158,7 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/subdomain")
     def read_subdomain(self, worker: str) -> WorkersDevSubdomain:
-        """Its switches of workers.dev (…/scripts/subresources/subdomain)."""
+        """Return whether workers.dev and previews are enabled (…/scripts/subresources/subdomain)."""
         answer = self._client.read(f"{self._scripts}/{worker}/subdomain", permission=READ_PERMISSION)
         on = "enabled", "previews_enabled"
         return parse_result(
@@ -168,13 +168,13 @@ class WorkersApi:
         )
 
     def set_subdomain(self, worker: str, desired: WorkersDevSubdomain) -> None:
-        """Sent once. Raises NotApplied, Unclear, ApiError."""
+        """Set workers.dev and previews; sent once. Raises NotApplied, Unclear and CloudflareApiError."""
         body = {"enabled": desired.enabled, "previews_enabled": desired.previews_enabled}
         self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE_PERMISSION, json=body)
 
     @reads("GET /accounts/{account}/workers/subdomain")
     def read_workers_dev_host(self, worker: str) -> str:
-        """Its host on workers.dev, switched on or not; nothing where the account has no subdomain there."""
+        """Return the Worker's host on workers.dev, enabled or not; empty if the account has no subdomain."""
         try:
             answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ_PERMISSION)
         except CloudflareApiError as error:
@@ -202,7 +202,7 @@ def _switch(value: Any) -> bool:
 
 
 def _changed_secrets(text: str) -> tuple[str, ...]:
-    """Each name as it was answered: what cannot be taken apart for certain is nothing that anybody accepted."""
+    """Return the names from an error text. A text that cannot be split safely matches no accepted name."""
     listed = text.partition(CHANGED_SECRETS_PREFIX)[2].strip(" .")
     return tuple(filter(None, re.split(r",\s*", listed)))
 
@@ -218,7 +218,7 @@ def _deployment(row: Mapping[str, Any]) -> WorkerDeployment:
     if row.get("strategy", "percentage") != "percentage":
         raise ValueError(row)
     split = [(require_id(share["version_id"], ID_PATTERN), float(share["percentage"])) for share in row["versions"]]
-    if not abs(sum(percent for _, percent in split) - 100) < 0.01:  # so that not a number is caught as well
+    if not abs(sum(percent for _, percent in split) - 100) < 0.01:  # also catches NaN
         raise ValueError(row)
     annotations = row.get("annotations") or {}
     return WorkerDeployment(
@@ -232,7 +232,7 @@ def _deployment(row: Mapping[str, Any]) -> WorkerDeployment:
 
 
 def _leniently(rows: list[Any]) -> Iterator[WorkerDeployment]:
-    """All rows, if one of them can be read; one of another shape keeps its place in the order."""
+    """Yield all rows if one of them is readable. An unreadable row keeps its position."""
     read = [_or_none(_deployment, row) for row in rows]
     newer = next((deployment.created_on for deployment in read if deployment), None)
     for row, deployment in zip(rows, read, strict=True):
@@ -244,11 +244,11 @@ def _leniently(rows: list[Any]) -> Iterator[WorkerDeployment]:
 
 
 def _unreadable(row: Any, newer: datetime) -> WorkerDeployment:
-    """`newer` is the moment of the next newer row."""
+    """Return a placeholder for an unreadable row. `newer`: time of the next newer row."""
     row = row if isinstance(row, dict) else {}
     created_on = _or_none(parse_utc, row.get("created_on")) or newer
     strategy = text_or_empty(row.get("strategy")) or "percentage"
-    problem = "an unknown strategy" if strategy != "percentage" else "versions that cannot be read"
+    problem = "an unknown strategy" if strategy != "percentage" else "unreadable versions"
     return WorkerDeployment(id=text_or_empty(row.get("id"))[:36], created_on=created_on, split=(), problem=problem)
 
 
@@ -281,7 +281,9 @@ def _moment(text: str | None) -> datetime | None:
 def _detailed(row: Mapping[str, Any]) -> WorkerVersion:
     resources = row["resources"]
     script, runtime = resources.get("script") or {}, dict(resources.get("script_runtime") or {})
-    migration_tag = runtime.pop("migration_tag", None)  # shown only once a version was deployed: no part of a release
+    migration_tag = runtime.pop(
+        "migration_tag", None
+    )  # reported only after a deployment, so it is not part of a release
     if script.get("placement_mode"):
         runtime["placement_mode"] = script["placement_mode"]
     named = [item for item in script.get("named_handlers") or [] if isinstance(item, dict)]

@@ -333,5 +333,5 @@ def test_a_page_of_another_shape_is_malformed(
 ) -> None:
     sandbox.fault(body=f'{{"success": true, "errors": [], {answer}}}', content_type="application/json", times=None)
 
-    with pytest.raises(MalformedCloudflareResponse, match="JSON of another shape"):
+    with pytest.raises(MalformedCloudflareResponse, match="unexpected JSON"):
         list(pages(lambda params: client.read(DEPLOYMENTS, permission="Zone Read", params=params)))

@@ -232,7 +232,7 @@ def test_a_deployment_of_another_shape_is_malformed(pages: PagesApi, sandbox: Sa
     ]
     for result, envelope, call in calls:
         answers(sandbox, result, **envelope)
-        with pytest.raises(MalformedCloudflareResponse, match="JSON of another shape"):
+        with pytest.raises(MalformedCloudflareResponse, match="unexpected JSON"):
             call()
 
 

@@ -315,10 +315,13 @@ def test_an_edit_has_a_size(workers: WorkersApi, client: CloudflareClient, count
     [
         ({"main_module": ""}, "it is in the service-worker format"),
         ({"main_module": "other.js"}, "its main module other.js cannot be read"),
-        ({"bindings": ({"type": "assets", "name": "ASSETS"},)}, "its static assets (binding ASSETS) cannot be read"),
+        (
+            {"bindings": ({"type": "assets", "name": "ASSETS"},)},
+            "its static assets (binding ASSETS) cannot be downloaded",
+        ),
         (
             {"bindings": ({"type": "wasm_module", "name": "W"},)},
-            "its binding W is of a kind that is not known here (wasm_module)",
+            "its binding W has an unsupported type (wasm_module)",
         ),
         ({"unsupported_parts": ("containers",)}, "its containers cannot be uploaded with a version"),
     ],

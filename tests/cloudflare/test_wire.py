@@ -51,16 +51,16 @@ MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
     "HTML": (b"<html>", 502, {"content_type": "text/html"}, "an HTML page"),
     "HTML by its look": (b" \n<!doctype html>", 200, {}, "an HTML page"),
     "text by its type": (b"error code: 1015", 429, {"content_type": "text/html"}, "an HTML page"),
-    "text": (b"bad gateway", 502, {}, "11 bytes that are no JSON, or cut off"),
-    "cut off": (b'{"success": true, "res', 200, {}, "22 bytes that are no JSON, or cut off"),
-    "no UTF-8": (b'{"a": "\xff"}', 200, {}, "no JSON, or cut off"),
-    "too deep": (b"[" * 100_000, 200, {}, "no JSON, or cut off"),
-    "a list": (b"[]", 200, {}, "JSON, but no object"),
-    "null": (b"null", 500, {}, "JSON, but no object"),
+    "text": (b"bad gateway", 502, {}, "11 bytes of invalid or truncated JSON"),
+    "cut off": (b'{"success": true, "res', 200, {}, "22 bytes of invalid or truncated JSON"),
+    "no UTF-8": (b'{"a": "\xff"}', 200, {}, "invalid or truncated JSON"),
+    "too deep": (b"[" * 100_000, 200, {}, "invalid or truncated JSON"),
+    "a list": (b"[]", 200, {}, "JSON that is not an object"),
+    "null": (b"null", 500, {}, "JSON that is not an object"),
     "no envelope": (b'{"status": "ok"}', 200, {}, "JSON without Cloudflare's envelope"),
     "a success that is a text": (b'{"success": "true"}', 200, {}, "JSON without Cloudflare's envelope"),
     "a success that is a number": (b'{"success": 1}', 200, {}, "JSON without Cloudflare's envelope"),
-    "a challenge": (b"{}", 403, {"cf_mitigated": "challenge"}, "firewall put a challenge before its own API"),
+    "a challenge": (b"{}", 403, {"cf_mitigated": "challenge"}, "firewall answered with a challenge"),
 }
 
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_is_named_with_status_and_ray(
         decoded(body, status=status, **headers)
 
     assert what in caught.value.message
-    assert caught.value.message.startswith(f"the answer to {CALL} cannot be read: ")
+    assert caught.value.message.startswith(f"the response to {CALL} cannot be read: ")
     assert caught.value.message.endswith(f"(HTTP {status}, cf-ray 8f1-LHR)")
     assert caught.value.reason == Reason.MALFORMED_ANSWER
     assert "cloudflarestatus.com" in caught.value.hint

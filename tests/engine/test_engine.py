@@ -276,7 +276,7 @@ def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, relea
     assert ended(outcome) == (3, "refused", "world_moved")
     assert "was deployed while the plan was made" in outcome.result["message"]
     assert "dana@example.com" in outcome.result["message"]
-    assert "start again" in outcome.result["hint"]
+    assert "run the command again" in outcome.result["hint"]
     assert world.writes() == []
 
 
@@ -387,7 +387,7 @@ def test_secrets_that_are_all_accepted_are_forced_once(
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert [write.query for write in world.writes()] == [{}, {"force": "true"}]
-    assert "the previous values of AI_KEY, DB_URL were accepted" in texts(outcome, "written")[0]
+    assert "accepted the previous values of AI_KEY, DB_URL" in texts(outcome, "written")[0]
     assert len(ours(world)) == 1
 
 
@@ -403,7 +403,7 @@ def test_names_that_the_provider_did_not_give_never_force(world: World, rotated:
     outcome = world.rollback(*accept("AI_KEY", "DB_URL"))
 
     assert ended(outcome) == (3, "refused", "secrets_changed")
-    assert "Cloudflare names none" in outcome.result["message"]
+    assert "names unknown" in outcome.result["message"]
     assert "does not force what it cannot name" in outcome.result["hint"]
     assert "--accept-changed-secrets" not in outcome.result["press"]
     assert [write.query for write in world.writes()] == [{}]

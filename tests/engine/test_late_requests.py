@@ -35,7 +35,7 @@ def test_the_teams_own_fix_after_the_request_is_left_alone(world: World, release
     outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=5)))
 
     assert (outcome.code, outcome.result["reason"]) == (3, "world_moved")
-    assert "after this was asked for" in outcome.result["message"]
+    assert "newer than this request" in outcome.result["message"]
     assert world.live == {fix: 100}
     assert world.writes() == []
 

@@ -282,8 +282,8 @@ def test_a_worker_that_was_never_deployed_has_nothing_to_go_back_to(world: World
 
     result = refused(world, outcome)
     assert ended(outcome) == (3, "refused", "no_target")
-    assert result["message"] == f"{WORKER} was never deployed; nothing was changed"
-    assert result["hint"] == "Deploy it first; nothing is live."
+    assert result["message"] == f"{WORKER} has no deployment; nothing was changed"
+    assert result["hint"] == "Deploy the Worker first."
 
 
 def test_a_first_deployment_has_no_target_and_says_how_to_name_one(world: World) -> None:
@@ -306,7 +306,7 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
     "cut off": ({"body": '{"success": tr', **JSON, **RAY}, "cut off (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
     "another shape": (
         {"body": '{"success": true, "result": [{"id": 7}]}', **JSON, **RAY},
-        "JSON of another shape (HTTP 200, cf-ray 8f0c0ffee-LHR)",
+        "unexpected JSON (HTTP 200, cf-ray 8f0c0ffee-LHR)",
     ),
     "another shape inside": (
         {
@@ -314,7 +314,7 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
             **JSON,
             **RAY,
         },
-        "JSON of another shape (HTTP 200, cf-ray 8f0c0ffee-LHR)",
+        "unexpected JSON (HTTP 200, cf-ray 8f0c0ffee-LHR)",
     ),
     "HTML of a gateway": ({"status": 502, "body": "<html>", **RAY}, "an HTML page (HTTP 502, cf-ray 8f0c0ffee-LHR)"),
     "a connection that breaks": ({"truncate": 5}, "ended with RemoteProtocolError"),
@@ -482,4 +482,4 @@ def test_an_account_that_the_token_cannot_see_is_named_as_a_cause(world: World, 
 
     assert ended(outcome) == (4, "failed", "not_authorised")
     assert "Check the token in CLOUDFLARE_API_TOKEN" in outcome.result["hint"]
-    assert f"Check also that account_id in ops.yml, {'e0' * 16}, is the right account." in outcome.result["hint"]
+    assert f"Check also `account_id` in ops.yml: {'e0' * 16}." in outcome.result["hint"]

@@ -244,7 +244,8 @@ def test_what_is_kept_no_longer_is_not_called_none(recorded: Incident) -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "said"), [("yesterday", "is no moment"), ("2999-01-01", "in the future"), ("0s", "no length")]
+    ("since", "said"),
+    [("yesterday", "is not a time"), ("2999-01-01", "in the future"), ("0s", "is empty or ends in the future")],
 )
 def test_a_period_that_is_none_is_refused(recorded: Incident, since: str, said: str) -> None:
     outcome = collect(recorded, since=since)

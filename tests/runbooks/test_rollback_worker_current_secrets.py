@@ -169,7 +169,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "the service-worker format": ({"more": {"main_module": ""}}, "it is in the service-worker format"),
     "a kind of binding that is not known": (
         {"bindings": [{"type": "wasm_module", "name": "W"}]},
-        "its binding W is of a kind that is not known here (wasm_module)",
+        "its binding W has an unsupported type (wasm_module)",
     ),
 }
 

@@ -94,7 +94,7 @@ def test_a_beginning_of_two_versions_is_refused_and_both_are_named() -> None:
 
 
 def test_where_nothing_is_deployable_that_is_said() -> None:
-    with pytest.raises(Refused, match="there is none"):
+    with pytest.raises(Refused, match="none is defined"):
         parse_target(A, [])
 
 

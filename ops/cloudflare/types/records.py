@@ -1,6 +1,6 @@
-"""Records that Cloudflare and GitHub keep: audit log, tokens, analytics, uses of a GitHub environment.
+"""Records of Cloudflare and GitHub: audit log, tokens, analytics, uses of a GitHub environment.
 
-An `Exhibit` is a table of what one source recorded in a period, or the reason why it could not be read.
+An `EvidenceTable` has the records of one source in a period, or the reason why they could not be read.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,15 +14,15 @@ from ops.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class AuditLogEntry:
-    """One call that changed, or was to change, something; reads are not logged. `at` is Cloudflare's clock."""
+    """An entry of the audit log: a write or an attempted write; reads are not logged. `at`: Cloudflare's clock."""
 
     at: datetime
     action: str
     result: str
     actor: str
-    """An e-mail address, or the kind of actor where there is none."""
+    """E-mail address, or the kind of actor."""
     context: str
-    """How it was asked for: api_token, api_key, dash, oauth."""
+    """Authentication: api_token, api_key, dash, oauth."""
     token_id: str
     token_name: str
     address: str
@@ -34,13 +34,13 @@ class AuditLogEntry:
 
     @property
     def token(self) -> str:
-        """As people find it in the dashboard, with the beginning of its id."""
+        """Return the token's name in the dashboard with the start of its ID."""
         return f"{self.token_name} ({self.token_id[:8]})" if self.token_id else self.context
 
 
 @dataclass(frozen=True)
 class VerifiedToken:
-    """A token as Cloudflare verified it."""
+    """A token that Cloudflare verified."""
 
     id: str
     kind: str
@@ -51,7 +51,7 @@ class VerifiedToken:
 
 @dataclass(frozen=True)
 class HostRequests:
-    """Requests to one host within an hour, alike in all that is here. A count is an estimate where it was sampled."""
+    """Equal requests to one host within an hour. A sampled count is an estimate."""
 
     hour: datetime
     host: str
@@ -64,26 +64,26 @@ class HostRequests:
 
 @dataclass(frozen=True)
 class LoggedError:
-    """An error that a Worker logged: its text is the application's, and may hold anything."""
+    """An error that a Worker logged. Its text is untrusted."""
 
     text: str
     count: int
-    """Requests during which it came."""
+    """Number of requests with this error."""
 
 
 @dataclass(frozen=True)
 class WorkerRequests:
-    """Requests that a Worker handled, alike in method, path and status, as an estimate. Nothing: it is not recorded."""
+    """Requests that a Worker handled, with equal method, path and status; an estimate."""
 
     trigger: str
-    """As `GET /path`; another word where it was no request."""
+    """Such as `GET /path`; another word for other events."""
     status: str
     count: int
 
 
 @dataclass(frozen=True)
 class DatabaseUsage:
-    """What was asked of one D1 database within an hour."""
+    """Usage of one D1 database within an hour."""
 
     hour: datetime
     database: str
@@ -95,7 +95,7 @@ class DatabaseUsage:
 
 @dataclass(frozen=True)
 class DatasetLimits:
-    """Of a data set: how far back it reaches and how wide a question may be, in seconds; and rows of an answer."""
+    """Limits of a data set: retention and longest period in seconds, and rows of a response."""
 
     is_enabled: bool
     retention_seconds: float
@@ -105,7 +105,7 @@ class DatasetLimits:
 
 @dataclass(frozen=True)
 class EnvironmentUse:
-    """Of a GitHub environment by a job. `at` is GitHub's clock; `who` is whoever started the run."""
+    """Use of a GitHub environment by a job. `at`: GitHub's clock. `actor`: the person who started the run."""
 
     at: datetime
     environment: str
@@ -114,11 +114,11 @@ class EnvironmentUse:
     sha: str
     state: str
     url: str
-    """Of the job's log."""
+    """URL of the job's log."""
 
 
 TableCell = str | int | datetime | None
-"""None is what the source does not say."""
+"""None: the source does not report it."""
 
 FOUND, NONE_FOUND, NOT_RETAINED, UNAVAILABLE = "found", "none found", "out of reach", "could not ask"
 
@@ -134,23 +134,23 @@ class Period:
 
 @dataclass(frozen=True)
 class EvidenceTable:
-    """`title`, `source`, `permission`, `columns` and `notes` are our words; what is in the rows and `why` is not."""
+    """A table of evidence. Rows and `unavailable_reason` are untrusted text; the other fields are ours."""
 
     title: str
     source: str
-    """Who recorded it, by whose clock."""
+    """Source of the records, with its clock."""
     permission: str
-    """What a token needs to ask for it, as Cloudflare's dashboard or GitHub's workflow syntax names it."""
+    """Permission that a token needs, by its name in Cloudflare's dashboard or GitHub's workflow syntax."""
     columns: tuple[str, ...]
     rows: tuple[tuple[TableCell, ...], ...] = ()
     unavailable_reason: str = ""
-    """Why it could not be asked."""
+    """Why the source could not be read."""
     retained_since: datetime | None = None
-    """The source knows nothing of before; None where it reaches over the whole period."""
+    """Start of the source's retention; None if it covers the whole period."""
     is_not_retained: bool = False
-    """The whole of the period is before `reaches_to`, so that nothing was asked for."""
+    """Whether the whole period is before `retained_since`, so that nothing was read."""
     notes: tuple[str, ...] = ()
-    """What limits what can be concluded."""
+    """Limits of the conclusions."""
 
     @property
     def outcome(self) -> str:
@@ -175,7 +175,7 @@ class EvidenceTable:
 
 @dataclass(frozen=True)
 class EvidenceCollection:
-    """All exhibits of one environment. `is_shortened`: personal data was, since others may read it."""
+    """All evidence tables of one environment. `is_anonymized`: personal data was shortened."""
 
     environment: str
     period: Period
@@ -200,7 +200,7 @@ class EvidenceCollection:
 
 
 def anonymize_table(table: EvidenceTable, anonymize: Callable[[str], str]) -> EvidenceTable:
-    """Every text that is somebody else's; rows that differ in nothing any more are counted together."""
+    """Anonymize every untrusted text, and merge rows that became equal."""
     rows = [tuple(anonymize(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows]
     return replace(
         table, rows=tuple(_summed(table.columns, rows)), unavailable_reason=anonymize(table.unavailable_reason)
@@ -208,7 +208,7 @@ def anonymize_table(table: EvidenceTable, anonymize: Callable[[str], str]) -> Ev
 
 
 def _summed(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iterator[tuple[TableCell, ...]]:
-    """By the column `requests`, where there is one and it holds numbers."""
+    """Merge equal rows and add up their column `requests`, if there is one."""
     if "requests" not in columns:
         yield from rows
         return
@@ -222,11 +222,11 @@ def _summed(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iter
 
 
 def parse_period(since: str, until: str, now: datetime) -> Period:
-    """`24h` is so long ago; anything else is a moment in UTC. Raises ConfigError."""
+    """Parse a period. `24h` means that long ago; other texts are times in UTC. Raises ConfigError."""
     found = Period(_moment("--since", since, now), _moment("--until", until, now) if until else now)
     if not found.since < found.until <= now:
-        hint = "Give a --since that is before --until, and neither in the future; both are UTC."
-        raise ConfigError("the period has no length, or ends in the future", hint=hint)
+        hint = "Pass a --since before --until, both in UTC and not in the future."
+        raise ConfigError("the period is empty or ends in the future", hint=hint)
     return found
 
 
@@ -238,8 +238,8 @@ def _moment(option: str, text: str, now: datetime) -> datetime:
     try:
         return parse_utc(text)
     except (ValueError, OverflowError):
-        hint = "Write how long ago, as 90m or 24h, or a moment in UTC, as 2026-11-24 13:05."
-        raise ConfigError(f"{option} is no moment", hint=hint) from None
+        hint = "Pass a duration such as 90m or 24h, or a time in UTC such as 2026-11-24 13:05."
+        raise ConfigError(f"{option} is not a time", hint=hint) from None
 
 
 def _plain(value: TableCell) -> str | int | None:
@@ -247,7 +247,7 @@ def _plain(value: TableCell) -> str | int | None:
 
 
 def split_period(period: Period, max_length: timedelta) -> Iterator[Period]:
-    """The period in parts that a source answers for at once, newest first."""
+    """Split a period into parts of at most `max_length`, newest first."""
     until = period.until
     while until > period.since:
         since = max(period.since, until - max_length)
@@ -256,7 +256,7 @@ def split_period(period: Period, max_length: timedelta) -> Iterator[Period]:
 
 
 def clip_to_whole_hours(period: Period, retained_since: datetime) -> Period | None:
-    """From the beginning of an hour on, and not of one that began before; None where all of it is older."""
+    """Start the period at a full, retained hour; None if nothing of it is retained."""
     since = max(_hour(period.since), _hour(retained_since) + timedelta(hours=1))
     return Period(since, period.until) if since < period.until else None
 

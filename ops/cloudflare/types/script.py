@@ -1,4 +1,4 @@
-"""A version of a Worker as it can be uploaded again: code, bindings, settings. No secret's value is in it."""
+"""Code, bindings and settings of a Worker version, for another upload; without secret values."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ UPLOADABLE_BINDING_TYPES = SECRET_BINDING_TYPES | {
     *("images", "json", "kv_namespace", "mtls_certificate", "pipelines", "plain_text", "queue", "r2_bucket"),
     *("ratelimit", "secrets_store_secret", "send_email", "service", "vectorize", "version_metadata", "workflow"),
 }
-"""Kinds of bindings whose answer is all that an upload needs; secrets are inherited.
+"""Binding types that can be uploaded as Cloudflare returns them; secrets are inherited.
 
-developers.cloudflare.com/workers/configuration/multipart-upload-metadata/#bindings. A kind that is not here may stand
-for more than its answer holds, such as the file of a `wasm_module`.
+developers.cloudflare.com/workers/configuration/multipart-upload-metadata/#bindings. Other types may have
+parts that Cloudflare does not return, such as the file of a `wasm_module`.
 """
 
 
@@ -29,14 +29,14 @@ class WorkerModule:
 class WorkerCode:
     version: str
     main_module: str
-    """Empty for a Worker in the service-worker format, which has none."""
+    """Empty for a Worker in service-worker format."""
     modules: tuple[WorkerModule, ...]
     bindings: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
-    """As Cloudflare answers them, variables in clear: never print them."""
+    """Bindings as Cloudflare returns them. They hold plain-text variables: never print them."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Those of a version that an upload takes: compatibility date and flags, limits, placement, usage model."""
+    """Settings that an upload accepts: compatibility date and flags, limits, placement, usage model."""
     unsupported_parts: tuple[str, ...] = ()
-    """Other parts that it has, by their name at Cloudflare, such as `containers`."""
+    """Cloudflare's names of parts that an upload does not accept, such as `containers`."""
     migration_tag: str | None = None
 
     @property
@@ -45,7 +45,7 @@ class WorkerCode:
 
     @property
     def upload_obstacles(self) -> tuple[str, ...]:
-        """Why it cannot be uploaded again as it is; empty where it can."""
+        """Return why the version cannot be uploaded again; empty if it can."""
         return tuple(self._obstacles())
 
     def _obstacles(self) -> Iterator[str]:
@@ -57,6 +57,6 @@ class WorkerCode:
             yield f"its {part} cannot be uploaded with a version"
         for binding in self.bindings:
             if binding["type"] == ASSETS_BINDING_TYPE:
-                yield f"its static assets (binding {binding['name']}) cannot be read"
+                yield f"its static assets (binding {binding['name']}) cannot be downloaded"
             elif binding["type"] not in UPLOADABLE_BINDING_TYPES:
-                yield f"its binding {binding['name']} is of a kind that is not known here ({binding['type']})"
+                yield f"its binding {binding['name']} has an unsupported type ({binding['type']})"

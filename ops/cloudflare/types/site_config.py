@@ -1,8 +1,8 @@
-"""The wrangler configuration of a Pages site: the settings that a deployment takes from a commit, and its bindings.
+"""Wrangler configuration of a Pages site: settings and bindings that a deployment takes from a commit.
 
-A build runs code of others, so nothing that it writes chooses these. Of the commit's own file only the settings that
-Pages documents pass (developers.cloudflare.com/pages/functions/wrangler-configuration): none of them runs a command,
-and none makes wrangler read a file.
+A build runs untrusted code, so its output must not choose these settings. Only documented Pages settings of the
+committed file are accepted (developers.cloudflare.com/pages/functions/wrangler-configuration): none of them runs a
+command or makes wrangler read a file.
 """
 
 import json
@@ -15,11 +15,11 @@ from typing import Any
 from ops.core.errors import Reason, Refused
 
 CONFIGURATION_FILES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
-"""In the order in which wrangler looks for them."""
+"""File names in the order in which wrangler looks for them."""
 REDIRECT_FILE = ".wrangler/deploy/config.json"
-"""Names another configuration (…/workers/wrangler/configuration/#generated-wrangler-configuration)."""
+"""File that redirects to another configuration (…/wrangler/configuration/#generated-wrangler-configuration)."""
 MAX_BYTES = 200_000
-"""Of a configuration, in bytes."""
+"""Largest configuration, in bytes."""
 MAX_LINES, MAX_NAME_LENGTH = 60, 120
 
 _PLAIN = {"name", "pages_build_output_dir", "compatibility_date", "compatibility_flags", "limits", "placement"}
@@ -33,27 +33,27 @@ _LISTS = {
     "analytics_engine_datasets": ("Analytics Engine", "dataset"),
     "mtls_certificates": ("mTLS certificate", "certificate_id"),
 }
-"""Key → how people call the binding, and what names its target."""
+"""Key → display name of the binding, and the field with its target."""
 _SINGLE = {"ai": "AI", "browser": "browser", "version_metadata": "version metadata"}
 _NESTED = {"durable_objects": ("bindings", "Durable Object", ""), "queues": ("producers", "queue", "queue")}
 _TAKEN = {*_PLAIN, "vars", *_LISTS, *_SINGLE, *_NESTED}
 _DROPPED = {"upload_source_maps", "no_bundle", "send_metrics", "dev", "$schema"}
-"""Without effect on what the site is; the first makes wrangler read the files that a source map names."""
+"""Ignored settings without effect on the site. The first makes wrangler read the files that a source map names."""
 
 
 @dataclass(frozen=True)
 class SiteConfiguration:
-    """Of one commit. Without settings, the project's own settings on Cloudflare count."""
+    """Configuration of one commit. Without settings, the project's settings on Cloudflare apply."""
 
     file: str = ""
-    """The path that it was read from, empty where the commit has none for Pages."""
+    """Path of the file; empty if the commit has no Pages configuration."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     dropped_settings: tuple[str, ...] = ()
-    """Settings of the file that no deployment by this tool has."""
+    """Settings of the file that Backout ignores."""
 
     @property
     def bindings(self) -> tuple[str, ...]:
-        """Of production, for people, with the names of variables and without their values."""
+        """Return production bindings and variable names without values, for people."""
         production = nested_table(self.settings, "env", "production")
         return tuple(sorted(_bindings(production or self.settings)))
 
@@ -62,14 +62,14 @@ NO_CONFIGURATION = SiteConfiguration()
 
 
 def parse_configuration(name: str, raw: bytes) -> SiteConfiguration:
-    """Raises Refused where it cannot be read, or has a setting that no Pages deployment may have."""
+    """Parse a configuration file. Raises Refused for an unreadable file or a forbidden setting."""
     settings = _read(name, raw)
-    if "pages_build_output_dir" not in settings:  # wrangler takes no notice of it for Pages either
+    if "pages_build_output_dir" not in settings:  # wrangler ignores such a file for Pages
         return NO_CONFIGURATION
     environments = settings.pop("env", {})
     kept, dropped = _filtered(name, settings)
     if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
-        raise _unusable(f"{name} has an env that is no table of environments")
+        raise _unusable(f"`env` in {name} is not a table of environments")
     passed = {}
     for environment, own in environments.items():
         passed[environment], further = _filtered(name, own)
@@ -81,16 +81,14 @@ def parse_configuration(name: str, raw: bytes) -> SiteConfiguration:
 def _filtered(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     if stray := sorted(settings.keys() - _TAKEN - _DROPPED):
         named = ", ".join(key[:40] for key in stray[:5])
-        raise _unusable(
-            f"{name} of the commit has {named}: such a setting could run a command or read files where the token is"
-        )
+        raise _unusable(f"{name} of the commit has {named}, which could run a command or read files beside the token")
     kept = {key: value for key, value in settings.items() if key in _TAKEN}
     return kept, settings.keys() & _DROPPED
 
 
 def _read(name: str, raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_BYTES:
-        raise _unusable(f"{name} of the commit has {len(raw)} bytes, and {MAX_BYTES} are the most")
+        raise _unusable(f"{name} of the commit has {len(raw)} bytes, but the limit is {MAX_BYTES}")
     try:
         text = raw.decode()
         settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(_without_comments(text))
@@ -98,16 +96,16 @@ def _read(name: str, raw: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError) as error:
         raise _unusable(f"{name} of the commit cannot be read: {str(error)[:100]}") from None
     if not isinstance(settings, dict):
-        raise _unusable(f"{name} of the commit is no table of settings")
+        raise _unusable(f"{name} of the commit is not a table of settings")
     return settings
 
 
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|//[^\n]*|/\*(?:[^*]|\*(?!/))*+(?:\*/)?|[^"/,]+|.', re.DOTALL)
-"""One without its end goes to the end of the text, so that no part of the text is read twice."""
+"""Tokens of JSONC. An unterminated token extends to the end, so each character is read once."""
 
 
 def _without_comments(text: str) -> str:
-    """JSON of JSONC: without comments, and without a comma before a closing bracket."""
+    """Return JSONC as JSON, without comments and trailing commas."""
     parts = [part for part in _TOKENS.findall(text) if part.strip() and not part.startswith(("//", "/*"))]
     closes = [following.lstrip()[:1] in {"}", "]"} for following in [*parts[1:], ""]]
     return "".join(part for part, closed in zip(parts, closes, strict=False) if not (part == "," and closed))
@@ -132,14 +130,14 @@ def _rows(rows: Any, kind: str, target: str) -> Iterator[str]:
 
 
 def describe_binding(kind: str, name: Any, target: Any = None) -> str:
-    """One binding for people; a target that is no text is left out."""
+    """Return a binding for people, without a target that is not text."""
     parts = [f"{kind} {str(name)[:MAX_NAME_LENGTH]}"]
     parts += [f"→ {target[:MAX_NAME_LENGTH]}"] if isinstance(target, str) and target else []
     return " ".join(parts)
 
 
 def compare_bindings(new: tuple[str, ...] | None, live: tuple[str, ...]) -> tuple[str, ...]:
-    """The bindings of the new deployment beside the live ones. None: the project's settings count, as they do now."""
+    """Compare the new bindings with the live ones. `new` is None if the project's settings stay in use."""
     if new is None:
         return _cut([f"= {each}" for each in live]) or ("none",)
     both = [f"= {each}" for each in new if each in live]
@@ -153,7 +151,7 @@ def _cut(rows: list[str]) -> tuple[str, ...]:
 
 
 def nested_table(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """Return the table below these keys, empty where something else is there: that must not stop a recovery."""
+    """Return the table below these keys; empty for another value, which must not stop a recovery."""
     found: Any = settings
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
@@ -161,5 +159,5 @@ def nested_table(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 
 def _unusable(text: str) -> Refused:
-    hint = "Nothing was sent to Cloudflare. Remove the setting from the file, or name another commit."
+    hint = "Nothing was sent to Cloudflare. Remove the setting from the file, or pass another commit."
     return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=hint)

@@ -1,4 +1,4 @@
-"""What Cloudflare says of a Worker: its versions and its deployments, as values; and how two versions differ."""
+"""Versions and deployments of a Worker, as Cloudflare returns them, and how two versions differ."""
 
 import json
 import re
@@ -18,7 +18,7 @@ BindingKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class WorkerDeployment:
-    """One row of the deployment history. `split` holds (version, percent), largest share first."""
+    """A deployment of a Worker. `split`: (version, percent), largest share first."""
 
     id: str
     created_on: datetime
@@ -27,11 +27,11 @@ class WorkerDeployment:
     source: str = ""
     message: str = ""
     problem: str = ""
-    """Why the row could not be read. It then has no split, and nothing is concluded from it."""
+    """Why the row is unreadable. It then has no split and is ignored."""
 
     @property
     def serving_versions(self) -> tuple[str, ...]:
-        """The versions with traffic: a member at 0 % is deployed and serves nobody."""
+        """Return the versions with traffic; a version at 0 % serves none."""
         return tuple(version for version, percent in self.split if percent > 0)
 
     @cached_property
@@ -45,7 +45,7 @@ class WorkerDeployment:
 
 @dataclass(frozen=True)
 class WorkerVersion:
-    """A version as the list shows it; `detailed` once its own page was read (code, bindings, runtime)."""
+    """A version of a Worker. `is_detailed`: its bindings and runtime were read."""
 
     id: str
     number: int | None = None
@@ -57,12 +57,12 @@ class WorkerVersion:
     is_detailed: bool = False
     etag: str | None = None
     bindings: Mapping[BindingKey, str] = field(default_factory=dict)
-    """(type, name) → the rest of the binding as canonical JSON. Plain-text values are in it: never print it."""
+    """(type, name) → rest of the binding as canonical JSON. It holds plain-text values: never print it."""
     runtime: Mapping[str, str] = field(default_factory=dict)
     """Setting → canonical JSON: compatibility date and flags, limits, placement, usage model."""
     handlers: frozenset[str] = frozenset()
     durable_object_classes: frozenset[str] = frozenset()
-    """The classes that this version exports: their objects restart when another version takes over."""
+    """Exported Durable Object classes; their objects restart when another version is deployed."""
     migration_tag: str | None = None
 
     @property
@@ -75,23 +75,23 @@ class WorkerVersion:
 
     @property
     def called_workers(self) -> frozenset[str]:
-        """The Workers that it reaches by a service binding."""
+        """Return the Workers that this version calls through service bindings."""
         return frozenset(
             json.loads(rest).get("service", "") for (kind, _), rest in self.bindings.items() if kind == "service"
         )
 
     @property
     def variables(self) -> Mapping[str, Any]:
-        """Plain-text ones and JSON ones, by name."""
+        """Return plain-text and JSON variables by name."""
         fields = {"plain_text": "text", "json": "json"}
         found = ((kind, name, rest) for (kind, name), rest in self.bindings.items() if kind in fields)
         return {name: json.loads(rest).get(fields[kind]) for kind, name, rest in found}
 
     @property
     def code_and_settings(self) -> tuple[object, ...] | None:
-        """What makes two versions one release; None where the code is unknown, which equals nothing.
+        """Return the value that is equal for versions of one release; None if the code is unknown.
 
-        Secrets are left out: a secret edit makes a version, not a release.
+        It has no secrets: a secret edit makes a new version, not a new release.
         """
         if self.etag is None:
             return None
@@ -103,14 +103,14 @@ Split = tuple[tuple[str, float], ...]
 
 
 def format_split(split: Split) -> str:
-    """The form that `--to` takes: a version, or A@90,B@10. Whole identifiers, so that it can be pasted."""
+    """Return a split in the form of `--to`: a version, or A@90,B@10, with full IDs."""
     if len(split) == 1:
         return split[0][0]
     return ",".join(f"{version}@{percent:g}" for version, percent in split)
 
 
 def short_id(version: str) -> str:
-    """The first eight characters, for prose; `--to` takes them too where they are unique."""
+    """Return the first eight characters; `--to` accepts them if they are unique."""
     return version[:8]
 
 
@@ -125,24 +125,24 @@ def is_same_split(one: Split, other: Split) -> bool:
 
 
 def describe_version_changes(live: WorkerVersion, target: WorkerVersion) -> list[str]:
-    """What changes when `target` takes over from `live`, by name; values are never shown."""
+    """Return the changes from `live` to `target` by name, without values."""
     lines = []
     if live.etag != target.etag:
         lines.append("code")
     for kind, name in sorted(live.bindings.keys() | target.bindings.keys()):
         before, after = live.bindings.get((kind, name)), target.bindings.get((kind, name))
         if after is None:
-            lines.append(f"binding {name} ({kind}) goes away")
+            lines.append(f"binding {name} ({kind}) is removed")
         elif before is None:
-            lines.append(f"binding {name} ({kind}) comes back")
+            lines.append(f"binding {name} ({kind}) is added")
         elif before != after:
-            lines.append(f"binding {name} ({kind}) gets its former value")
+            lines.append(f"binding {name} ({kind}) gets its previous value")
     for setting in sorted(live.runtime.keys() | target.runtime.keys()):
         before, after = live.runtime.get(setting, "unset"), target.runtime.get(setting, "unset")
         if before != after:
             lines.append(f"{setting} {before} → {after}")
-    lines += [f"handler {name} goes away" for name in sorted(live.handlers - target.handlers)]
-    lines += [f"handler {name} comes back" for name in sorted(target.handlers - live.handlers)]
+    lines += [f"handler {name} is removed" for name in sorted(live.handlers - target.handlers)]
+    lines += [f"handler {name} is added" for name in sorted(target.handlers - live.handlers)]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Workers routes as values, and which of them a request meets.
+"""Zones, Workers routes and domains, and how a request matches a route.
 
 developers.cloudflare.com/workers/configuration/routing/routes/#matching-behavior
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 UNRESERVED_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
-"""Characters that Cloudflare decodes in an incoming URL, where its zone has not switched that off: no others
+"""The only characters that Cloudflare decodes in an incoming URL, unless the zone disables it
 (…/rules/normalization/how-it-works)."""
 
 
@@ -25,11 +25,11 @@ class Zone:
 @dataclass(frozen=True)
 class WorkerRoute:
     zone: str
-    """Its id."""
+    """ID of the zone."""
     id: str
     pattern: str
     script: str | None
-    """None: no Worker here, whatever a less specific route says."""
+    """None: no Worker runs here, even if a less specific route matches."""
 
     @cached_property
     def _parts(self) -> tuple[str, str]:
@@ -46,7 +46,7 @@ class WorkerRoute:
 
     @property
     def prefix(self) -> str:
-        """The path up to its `*`."""
+        """Return the path up to its `*`."""
         return self.path.removesuffix("*")
 
     @property
@@ -54,22 +54,22 @@ class WorkerRoute:
         return self.path.endswith("*")
 
     def matches_host(self, host: str) -> bool:
-        """Whether requests to `host` can meet it; a host that is itself a pattern is met by its equal alone."""
+        """Return whether the route covers `host`. A host that is a pattern matches only an equal pattern."""
         return self.host == host or ("*" not in host and _glob(self.host).fullmatch(host) is not None)
 
     def matches(self, host: str, path: str) -> bool:
-        """`path` with its query: a pattern ends where it ends, unless a `*` ends it."""
+        """Return whether a request matches. `path` includes the query, which a pattern must match too."""
         return self.matches_host(host) and _glob(self.path).fullmatch(path) is not None
 
     @property
     def specificity(self) -> tuple[bool, int, int, bool]:
-        """The host decides before the path (…/workers/platform/known-issues/#route-specificity)."""
+        """Return the sort key; the host precedes the path (…/workers/platform/known-issues/#route-specificity)."""
         return "*" not in self.host, len(self.host), len(self.prefix.rstrip("/")), not self.is_open_ended
 
 
 @dataclass(frozen=True)
 class CustomDomain:
-    """A custom domain: all of a host belongs to one Worker, but where a route is."""
+    """A custom domain: a host that belongs to one Worker, except where a route matches."""
 
     zone: str
     hostname: str
@@ -78,7 +78,7 @@ class CustomDomain:
 
 @dataclass(frozen=True)
 class WorkersDevSubdomain:
-    """A Worker's addresses on workers.dev: its own, and those of its versions."""
+    """Whether workers.dev and preview URLs of a Worker are enabled."""
 
     enabled: bool
     previews_enabled: bool
@@ -88,7 +88,7 @@ class WorkersDevSubdomain:
 
 
 def most_specific_route(routes: Iterable[WorkerRoute], host: str, path: str) -> WorkerRoute | None:
-    """The most specific one that the request meets."""
+    """Return the most specific route that matches the request."""
     matching = (route for route in routes if route.matches(host, path))
     return max(matching, key=lambda route: route.specificity, default=None)
 
