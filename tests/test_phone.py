@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from ops.core.run_record import RunRecord
-from ops.evidence.tables import text as evidence_text
+from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
-from ops.limits.diff import compare
+from ops.limits.diff import compare_limits
 from ops.limits.file import Limit
-from ops.limits.text import Planned, applied, comment, drift
+from ops.limits.text import LimitsPlan, render_comment, render_drift, render_result
 from ops.publish.comment import render_note
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
@@ -56,11 +56,11 @@ def refusal() -> str:
     )
 
 
-def plan() -> Planned:
+def plan() -> LimitsPlan:
     base = {"calculate-route": Limit(limit=60, period=60, key="ip"), "login": Limit(limit=5, period=60, key="ip")}
     proposed = {**base, "calculate-route": Limit(limit=120, period=60, key="ip")}
-    return Planned(
-        compare(base, proposed, "no answer", NOW), "main", "the pull request", "production", warnings=(LONG,)
+    return LimitsPlan(
+        compare_limits(base, proposed, "no answer", NOW), "main", "the pull request", "production", warnings=(LONG,)
     )
 
 
@@ -68,10 +68,12 @@ GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "test
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
     "note": lambda: render_note(NOW, LONG, RunRecord("note-1", source="note")),
-    "limits": lambda: comment(plan(), log=LOG),
-    "limits-invalid": lambda: comment(Planned(None, "main", "the pull request", "production", problems=(LONG,))),
-    "limits-applied": lambda: applied(comment(plan()), "production", LONG, (LONG,)),
-    "limits-drift": lambda: drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
+    "limits": lambda: render_comment(plan(), log=LOG),
+    "limits-invalid": lambda: render_comment(
+        LimitsPlan(None, "main", "the pull request", "production", problems=(LONG,))
+    ),
+    "limits-applied": lambda: render_result(render_comment(plan()), "production", LONG, (LONG,)),
+    "limits-drift": lambda: render_drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
     "evidence": lambda: evidence_text(collection(URL)),
     "readme": team_files.readme,
     **{f"how-to/{path.stem}": path.read_text for path in sorted((ROOT / "docs/how-to").glob("*.md"))},

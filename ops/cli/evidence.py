@@ -37,11 +37,11 @@ def evidence(
     """
     from ops.evidence import collect, tables
 
-    found = collect.collected(environment, (since, until), config, os.environ, redactor)
+    found = collect.collect_evidence(environment, (since, until), config, os.environ, redactor)
     if file is not None:
         collect.write_json(found, file)
-    for line in tables.lines(found):
+    for line in tables.evidence_lines(found):
         echo(line)
-    if url := collect.published(found, incident, os.environ, redactor):
+    if url := collect.publish_evidence(found, incident, os.environ, redactor):
         echo(url)
-    collect.require_an_answer(found)
+    collect.require_any_source(found)

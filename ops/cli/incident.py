@@ -37,7 +37,7 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     """Add what a person did or saw, with its time in UTC."""
     from ops.incident import commands as work
 
-    stored, url = work.note(number, text, os.environ, redactor, now=datetime.now(UTC))
+    stored, url = work.add_note(number, text, os.environ, redactor, now=datetime.now(UTC))
     click.echo(redactor.text(stored))
     click.echo(url)
 
@@ -52,7 +52,7 @@ def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, con
     """Open the incident issue."""
     from ops.incident import commands as work
 
-    number, url = work.opened(service, severity, title, config=config, environ=os.environ, redactor=redactor)
+    number, url = work.open_incident(service, severity, title, config=config, environ=os.environ, redactor=redactor)
     click.echo(f"#{number} {url}")
 
 
@@ -63,7 +63,7 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
     """Open the incident of a leaked secret, from a GitHub Actions event."""
     from ops.incident import secret_leak as work
 
-    told = work.told(config, os.environ, redactor)
+    told = work.report_leak(config, os.environ, redactor)
     if told is None:
         click.echo("not for us: this event reports no leak")
         return
@@ -79,7 +79,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
     """Create the post-incident report, or update its generated parts."""
     from ops.report import build as work
 
-    made = work.report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
+    made = work.write_report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
     if made is None:
         click.echo(f"no report: no run of a runbook is on incident {number}, and who closed it may not write here")
         return
@@ -95,7 +95,7 @@ def show(redactor: Redactor, /, *, number: int) -> None:
     """Print the timeline of all runs and notes, in UTC."""
     from ops.incident import commands as work
 
-    for line in work.rows(number, os.environ, redactor):
+    for line in work.timeline_lines(number, os.environ, redactor):
         click.echo(redactor.text(line))
 
 

@@ -31,7 +31,7 @@ def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | Non
     from ops.scheduled import plan_limits as work
 
     show = partial(click.echo) if as_json else echo
-    return work.plan(
+    return work.plan_limits(
         config, environment, os.environ, redactor, base=base, file=file, as_json=as_json, say=show, annotate=annotate
     )
 

@@ -22,9 +22,9 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     from ops.status import read as work
     from ops.status import text
 
-    found = work.of_environment(environment, config, os.environ, redactor)
+    found = work.environment_status(environment, config, os.environ, redactor)
     if as_json:
         click.echo(json.dumps(redactor.data(found.to_json()), ensure_ascii=False))
         return
-    for line in text.lines(found):
+    for line in text.status_lines(found):
         echo(redactor.text(line))

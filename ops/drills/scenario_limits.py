@@ -202,12 +202,12 @@ def _drilled(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
 
 
 def _applied_limit(drill: _Drill) -> int:
-    from ops.limits.file import parse
+    from ops.limits.file import parse_limits
 
     runtime = drill.place.environment.require_runtime()
     names: Sequence[str] = runtime.limits.names if runtime.limits else ()
     text = (drill.folder / LIMITS_FILE).read_text(encoding="utf-8")
-    return parse(text, path=LIMITS_FILE, names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit
+    return parse_limits(text, path=LIMITS_FILE, names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit
 
 
 def _proposed(drill: _Drill, config: "Config") -> int | None:

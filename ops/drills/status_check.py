@@ -9,7 +9,7 @@ from ops.status import read
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.status.status import Status
+    from ops.status.status import EnvironmentStatus
     from sandbox import Sandbox
 
 
@@ -17,7 +17,7 @@ def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path)
     """For people; nothing where it is right."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
     late = _late(sandbox, environment)
-    found = read.of_environment(environment.name, config, environ, Redactor())
+    found = read.environment_status(environment.name, config, environ, Redactor())
     serves = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
     told = {live.service: dict(live.split) for live in found.live}
     truth = {name: serves[each.worker] for name, each in environment.services.items() if each.worker in serves}
@@ -31,7 +31,7 @@ def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path)
     return (*wrong, *([] if is_right else [f"that these switches are on: {on}, not {held}"]))
 
 
-def _names(found: "Status", name: str, state: str) -> bool:
+def _names(found: "EnvironmentStatus", name: str, state: str) -> bool:
     """Whether it says that the application shows that state, and KV another one."""
     return any(f" {name} = " in line and f"the application {state}: " in line for line in found.unread)
 

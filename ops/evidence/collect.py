@@ -1,7 +1,8 @@
-"""`ops evidence`: what Cloudflare and GitHub recorded in a period, collected by reads before it is kept no longer.
+"""`ops evidence`: collect the records of Cloudflare and GitHub for a period.
 
-Each source is an exhibit of its own, and one that cannot be asked holds up none of the others: it says why, and what
-a token needs for it. (`ops/report/build.py` has evidence too: what a post-incident report is made from.)
+Cloudflare deletes records after a while, so a copy is kept on the incident. Each source is a table of its own. A source
+that cannot be read is reported with the reason and the permission; the others are still read. This is independent of
+the evidence in `ops/report`, from which a post-incident report is built.
 """
 
 import json
@@ -41,56 +42,64 @@ if TYPE_CHECKING:
     from ops.config import Environment
 
 T = TypeVar("T")
-MOST_PIECES = 31
-"""Questions to one data set: as many days, where it answers for a day at once."""
-Asking = tuple[tuple[EvidenceTable, ...], Callable[[], Sequence[EvidenceTable]]]
-"""What stands in the collection where the question fails, and the question."""
+MAX_QUERIES = 31
+"""Most queries to one data set; as many days, if one query covers a day."""
+Source = tuple[tuple[EvidenceTable, ...], Callable[[], Sequence[EvidenceTable]]]
+"""Empty tables to show if the read fails, and the read."""
 
 
-def collected(
+def collect_evidence(
     environment: str, span: tuple[str, str], config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> EvidenceCollection:
-    """`span`: since and until, as typed. Redacted; shortened too unless GitHub says that the repository is private.
+    """Collect all sources, redacted. `span` is since and until as typed.
 
-    Raises ConfigError before anything was asked.
+    Unless GitHub reports the repository as private, IP and e-mail addresses are shortened. Raises ConfigError before
+    the first request.
     """
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
-    place = config.environment(environment)
+    environment_config = config.environment(environment)
     with ExitStack() as ending:
-        session = Session(place, environ, ending)
+        session = Session(environment_config, environ, ending)
         now = session.clock.now()
-        asked_for = parse_period(*span, now)
-        asking = [*_Cloudflare(place, session, asked_for, now).asking(), _of_github(asked_for, environ, redactor)]
-        found = [each for several in run_parallel([partial(_asked, *one) for one in asking]) for each in several]
-    whole = EvidenceCollection(environment, asked_for, now, is_anonymized=True, tables=redactor.value(tuple(found)))
+        requested_period = parse_period(*span, now)
+        sources = [
+            *_CloudflareSources(environment_config, session, requested_period, now).sources(),
+            _github_source(requested_period, environ, redactor),
+        ]
+        found = [each for several in run_parallel([partial(_read_source, *one) for one in sources]) for each in several]
+    whole = EvidenceCollection(
+        environment, requested_period, now, is_anonymized=True, tables=redactor.value(tuple(found))
+    )
     if _is_private(environ, redactor):
         return replace(whole, is_anonymized=False)
     return replace(whole, tables=tuple(anonymize_table(each, without_persons) for each in whole.tables))
 
 
-def _asked(blank: tuple[EvidenceTable, ...], ask: Callable[[], Sequence[EvidenceTable]]) -> Sequence[EvidenceTable]:
+def _read_source(
+    blank: tuple[EvidenceTable, ...], read: Callable[[], Sequence[EvidenceTable]]
+) -> Sequence[EvidenceTable]:
     try:
-        return ask()
+        return read()
     except OpsError as error:
         return [replace(exhibit, unavailable_reason=error.message) for exhibit in blank]
 
 
 @dataclass(frozen=True)
-class _Cloudflare:
-    place: "Environment"
+class _CloudflareSources:
+    environment_config: "Environment"
     session: Session
     period: Period
     now: datetime
 
     @property
     def account(self) -> str:
-        return self.place.account_id
+        return self.environment_config.account_id
 
-    def asking(self) -> Iterator[Asking]:
+    def sources(self) -> Iterator[Source]:
         yield (tables.AUDIT, tables.TOKEN_USE), self.audit
         yield (tables.VERIFIED,), self.verified
-        for service in self.place.services.values():
+        for service in self.environment_config.services.values():
             title = service.worker or service.pages
             if service.kind == "worker":
                 blank = replace(tables.DEPLOYMENTS, title=tables.DEPLOYMENTS.title.format(f"the Worker {title}"))
@@ -100,27 +109,31 @@ class _Cloudflare:
             else:
                 blank = replace(tables.PAGES, title=tables.PAGES.title.format(f"the site {title}"))
                 yield (blank,), partial(self.site, service.pages)
-        for host in dict.fromkeys(urlsplit(service.url).hostname or "" for service in self.place.services.values()):
-            yield (tables.requests(host, (), notes=()),), partial(self.requests, host)
+        for host in dict.fromkeys(
+            urlsplit(service.url).hostname or "" for service in self.environment_config.services.values()
+        ):
+            yield (tables.request_table(host, (), notes=()),), partial(self.requests, host)
         yield (tables.D1,), self.databases
 
     def audit(self) -> Sequence[EvidenceTable]:
         from ops.cloudflare import audit
 
         log = audit.read_audit_log(self.session.client, self.account, self.period)
-        told = tables.audit(log.entries, self.period, self.now, audit.MAX_ENTRIES, may_be_cut=log.may_be_incomplete)
-        used = tables.token_use(log.entries)
+        told = tables.audit_table(
+            log.entries, self.period, self.now, audit.MAX_ENTRIES, may_be_cut=log.may_be_incomplete
+        )
+        used = tables.token_table(log.entries)
         return told, replace(used, retained_since=told.retained_since, is_not_retained=told.is_not_retained)
 
     def verified(self) -> Sequence[EvidenceTable]:
         from ops.cloudflare import audit
 
-        return (tables.verified(audit.verify_token(self.session.client, self.account)),)
+        return (tables.verification_table(audit.verify_token(self.session.client, self.account)),)
 
     def worker(self, name: str) -> Sequence[EvidenceTable]:
         workers = self.session.workers
         return (
-            tables.deployments(
+            tables.deployment_table(
                 name, workers.list_deployments(name), workers.list_deployable_versions(name), self.period
             ),
         )
@@ -129,10 +142,10 @@ class _Cloudflare:
         from ops.cloudflare import telemetry
 
         found = telemetry.count_requests(self.session.client, self.account, name, self.period)
-        return (tables.handled(name, found, telemetry.MAX_ROWS),)
+        return (tables.invocation_table(name, found, telemetry.MAX_ROWS),)
 
     def site(self, name: str) -> Sequence[EvidenceTable]:
-        return (tables.site(name, self.session.pages.list_deployments(name), self.period),)
+        return (tables.pages_table(name, self.session.pages.list_deployments(name), self.period),)
 
     def requests(self, host: str) -> Sequence[EvidenceTable]:
         from ops.cloudflare import analytics
@@ -140,14 +153,14 @@ class _Cloudflare:
         client = self.session.client
         zone = analytics.find_zone(client, self.account, host)
         if zone is None:
-            message = f"the token sees no zone of this account that holds {host}"
+            message = f"the token can read no zone of this account for {host}"
             raise ProviderError(message, reason=Reason.NOT_AUTHORISED)
         limits = analytics.read_zone_limits(client, zone)
         return (
-            self._measured(
+            self._query_analytics(
                 limits,
                 lambda part: analytics.count_host_requests(client, zone, host, part, max_rows=limits.max_rows),
-                lambda rows, notes: tables.requests(host, rows, notes=notes),
+                lambda rows, notes: tables.request_table(host, rows, notes=notes),
             ),
         )
 
@@ -157,42 +170,46 @@ class _Cloudflare:
         client = self.session.client
         limits = analytics.read_account_limits(client, self.account)
 
-        def ask(part: Period) -> tuple[DatabaseUsage, ...]:
+        def read(part: Period) -> tuple[DatabaseUsage, ...]:
             return analytics.read_database_usage(client, self.account, part, max_rows=limits.max_rows)
 
-        return (self._measured(limits, ask, lambda rows, notes: tables.databases(rows, notes=notes)),)
+        return (self._query_analytics(limits, read, lambda rows, notes: tables.database_table(rows, notes=notes)),)
 
-    def _measured(
+    def _query_analytics(
         self,
         limits: DatasetLimits,
-        ask: Callable[[Period], tuple[T, ...]],
+        read: Callable[[Period], tuple[T, ...]],
         build: Callable[[list[T], list[str]], EvidenceTable],
     ) -> EvidenceTable:
-        """From a data set of the analytics, in as many questions as its limits need."""
+        """Query an analytics data set in as many parts as its limits require."""
         if not limits.is_enabled:
-            raise ProviderError("this data set is not a part of the plan", reason=Reason.PROVIDER_REFUSED)
+            raise ProviderError("this data set is not part of the Cloudflare plan", reason=Reason.PROVIDER_REFUSED)
         reached = clip_to_whole_hours(self.period, self.now - timedelta(seconds=limits.retention_seconds))
         if reached is None:
             kept_since = self.now - timedelta(seconds=limits.retention_seconds)
             return replace(build([], []), retained_since=kept_since, is_not_retained=True)
-        parts = list(split_period(reached, timedelta(seconds=limits.max_period_seconds)))[:MOST_PIECES]
-        answers = [ask(part) for part in parts]
+        parts = list(split_period(reached, timedelta(seconds=limits.max_period_seconds)))[:MAX_QUERIES]
+        answers = [read(part) for part in parts]
         notes = []
         if any(len(answer) >= limits.max_rows for answer in answers):
-            notes.append(f"An answer had {limits.max_rows} rows, which is the most: there may be others.")
+            notes.append(f"An answer has the maximum of {limits.max_rows} rows: there may be others.")
         built = build([row for answer in answers for row in answer], notes)
         return replace(built, retained_since=parts[-1].since if parts[-1].since > self.period.since else None)
 
 
-def _of_github(asked_for: Period, environ: Mapping[str, str], redactor: Redactor) -> Asking:
-    def ask() -> Sequence[EvidenceTable]:
+def _github_source(requested_period: Period, environ: Mapping[str, str], redactor: Redactor) -> Source:
+    def read() -> Sequence[EvidenceTable]:
         from ops.github import environments
 
         repository = connect(environ, redactor)
         with provider_errors():
-            return (tables.environments(environments.environment_uses(repository, asked_for), environments.MOST),)
+            return (
+                tables.environment_table(
+                    environments.environment_uses(repository, requested_period), environments.MOST
+                ),
+            )
 
-    return (tables.ENVIRONMENTS,), ask
+    return (tables.ENVIRONMENTS,), read
 
 
 def _is_private(environ: Mapping[str, str], redactor: Redactor) -> bool:
@@ -202,20 +219,20 @@ def _is_private(environ: Mapping[str, str], redactor: Redactor) -> bool:
 
 
 def write_json(collection: EvidenceCollection, path: Path) -> None:
-    """Raises ConfigError where the file cannot be written."""
+    """Write the collection as JSON. Raises ConfigError if the file cannot be written."""
     try:
         path.write_text(json.dumps(collection.as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        hint = "Name a file in a folder that is there and may be written."
-        raise ConfigError(f"the JSON cannot be written ({error.strerror})", hint=hint) from None
+        hint = "Choose a file in an existing, writable folder."
+        raise ConfigError(f"cannot write {path.name} ({error.strerror})", hint=hint) from None
 
 
-def published(
+def publish_evidence(
     collection: EvidenceCollection, number: int | None, environ: Mapping[str, str], redactor: Redactor
 ) -> str:
-    """Onto the summary page of a job, and the same onto the incident: the address of that comment, where there is one.
+    """Write the collection to the job summary and to the incident; return the URL of the comment, or an empty string.
 
-    It is edited in place when it is collected again. Raises ProviderError and ConfigError.
+    A repeated collection edits the same comment. Raises ProviderError and ConfigError.
     """
     from ops.evidence import tables
     from ops.github.comments import RunComments
@@ -223,7 +240,7 @@ def published(
     run = f"evidence-{collection.environment}"[:64]
     said = f"evidence of {collection.environment} collected, {format_utc(collection.period.since)} to then"
     block = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
-    body = embed_record(tables.text(collection), block)
+    body = embed_record(tables.render_comment(collection), block)
     try:
         if number is None:
             return ""
@@ -235,16 +252,16 @@ def published(
         _write_summary(environ, body)
 
 
-def require_an_answer(collection: EvidenceCollection) -> None:
-    """Raises ProviderError where not one source could be asked."""
+def require_any_source(collection: EvidenceCollection) -> None:
+    """Raise ProviderError if no source could be read."""
     if len(collection.unavailable_tables) == len(collection.tables):
-        hint = "Each source is named above with the permission that it needs."
-        raise ProviderError("no source could be asked", reason=Reason.NOT_AUTHORISED, hint=hint)
+        hint = "Give the token the permissions that are listed above."
+        raise ProviderError("no source could be read", reason=Reason.NOT_AUTHORISED, hint=hint)
 
 
 def _write_summary(environ: Mapping[str, str], body: str) -> None:
     try:
         actions.write_summary(environ, body)
     except OSError as error:
-        hint = "Leave GITHUB_STEP_SUMMARY as GitHub Actions sets it."
-        raise ConfigError(f"the job's summary page cannot be written ({error.strerror})", hint=hint) from None
+        hint = "Do not change GITHUB_STEP_SUMMARY, which GitHub Actions sets."
+        raise ConfigError(f"cannot write the job summary ({error.strerror})", hint=hint) from None

@@ -1,6 +1,6 @@
-"""Tables and the comment of `ops evidence`, made of what each source recorded. Pure.
+"""Tables and comment of `ops evidence`, built from the records of each source.
 
-None of them concludes anything: a row says what was recorded, and a note what the source cannot know.
+A table draws no conclusions: rows hold records, and notes name the limits of the source.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,15 +40,15 @@ AUDIT = EvidenceTable(
     ("at", "action", "result", "by", "with", "from", "request", "status", "program", "cf-ray"),
 )
 TOKEN_USE = EvidenceTable(
-    "Use of each token, as the audit log has it",
+    "Use of each token, from the audit log",
     "Cloudflare's audit log, version 2, by its clock",
     "Account Settings Read",
     ("token", "by", "first", "last", "requests", "failed", "from"),
-    notes=("The audit log has what was to change something. Reads with a stolen token are not in it.",),
+    notes=("The audit log holds requests that change something. Reads with a stolen token are not in it.",),
 )
 VERIFIED = EvidenceTable(
-    "The token that asked",
-    "Cloudflare's verification of the token, now",
+    "Token of this command",
+    "Cloudflare's token verification, at present",
     "any active token",
     ("token", "kind", "status", "expires"),
 )
@@ -73,13 +73,13 @@ REQUESTS = EvidenceTable(
     notes=("Each count is an estimate from a sample. The last minutes are incomplete.",),
 )
 HANDLED = EvidenceTable(
-    "What {} handled, by path and status",
+    "Requests that {} handled, by path and status",
     "Cloudflare's Workers Observability, over the whole period",
     "Workers Observability Read",
     ("request", "status", "requests"),
     notes=(
-        "Nothing is recorded while observability is off for the Worker, and nothing is kept for longer than some days.",
-        "Each count is an estimate where it is sampled. A row without a status is of lines that were logged meanwhile.",
+        "A Worker with observability off records nothing, and records are kept for a few days only.",
+        "Sampled counts are estimates. A row without a status counts log lines.",
     ),
 )
 D1 = EvidenceTable(
@@ -87,18 +87,18 @@ D1 = EvidenceTable(
     "Cloudflare's analytics (d1AnalyticsAdaptiveGroups), by the hour",
     "Account Analytics Read",
     ("hour", "database", "reads", "writes", "rows read", "rows written"),
-    notes=("Each number is an estimate from a sample. Which statements were run is not asked for.",),
+    notes=("Each number is an estimate from a sample. The statements are not collected.",),
 )
 ENVIRONMENTS = EvidenceTable(
     "Workflow runs that used an environment",
     "GitHub's deployments of this repository, by its clock",
     "deployments: read",
     ("at", "environment", "by", "of", "commit", "state", "log"),
-    notes=("A job with `deployment: false` leaves no trace here, nor do the repository's own secrets.",),
+    notes=("Jobs with `deployment: false` and uses of repository secrets are not recorded here.",),
 )
 
 
-def audit(
+def audit_table(
     entries: Sequence[AuditLogEntry], period: Period, now: datetime, most: int, *, may_be_cut: bool
 ) -> EvidenceTable:
     rows = tuple(
@@ -106,15 +106,15 @@ def audit(
         for e in entries
     )
     kept_since = now - AUDIT_KEPT
-    notes = ["The audit log has what was to change something. Reads are not in it."]
+    notes = ["The audit log holds requests that change something. Reads are not in it."]
     if period.until > now - AUDIT_LAG:
-        notes.append("An entry is listed some minutes late: ask again for the last of them.")
+        notes.append("Entries are listed some minutes late: collect again for the newest ones.")
     if len(entries) >= most:
-        notes.append(f"Only the newest {most} entries were read. Ask for a shorter period to see the others.")
+        notes.append(f"Only the newest {most} entries were read. Use a shorter period to see the others.")
     elif may_be_cut:
         notes.append(
-            f"Cloudflare listed {len(entries)} entries and named no next page, although the last one was full: older "
-            "entries may be missing. Ask for a shorter period."
+            f"Cloudflare listed {len(entries)} entries without a next page, although the last page was full: older "
+            "entries may be missing. Use a shorter period."
         )
     return replace(
         AUDIT,
@@ -125,35 +125,42 @@ def audit(
     )
 
 
-def token_use(entries: Sequence[AuditLogEntry]) -> EvidenceTable:
-    """One row for each token and each other way of asking, the busiest first."""
+def token_table(entries: Sequence[AuditLogEntry]) -> EvidenceTable:
+    """Return one row per token and actor, the most requests first."""
     by_token: dict[tuple[str, str], list[AuditLogEntry]] = {}
     for entry in entries:
         by_token.setdefault((entry.token, entry.actor), []).append(entry)
     rows: list[tuple[TableCell, ...]] = [
-        (token, by, *_span(used), len(used), sum(entry.result != "success" for entry in used), _from(used))
+        (
+            token,
+            by,
+            *_first_and_last(used),
+            len(used),
+            sum(entry.result != "success" for entry in used),
+            _join_addresses(used),
+        )
         for (token, by), used in sorted(by_token.items(), key=lambda found: -len(found[1]))
     ]
     return replace(TOKEN_USE, rows=tuple(rows))
 
 
-def _span(used: Iterable[AuditLogEntry]) -> tuple[datetime, datetime]:
+def _first_and_last(used: Iterable[AuditLogEntry]) -> tuple[datetime, datetime]:
     moments = [entry.at for entry in used]
     return min(moments), max(moments)
 
 
-def _from(used: Iterable[AuditLogEntry]) -> str:
+def _join_addresses(used: Iterable[AuditLogEntry]) -> str:
     return ", ".join(sorted({entry.address for entry in used if entry.address}))
 
 
-def verified(token: VerifiedToken) -> EvidenceTable:
+def verification_table(token: VerifiedToken) -> EvidenceTable:
     return replace(VERIFIED, rows=((token.id, token.kind, token.status, token.expires_on or None),))
 
 
-def deployments(
+def deployment_table(
     worker: str, listed: Sequence[WorkerDeployment], versions: Sequence[WorkerVersion], period: Period
 ) -> EvidenceTable:
-    """What served, and each version that an edit of a secret made, deployed or not. Newest first."""
+    """List deployments, and versions made by a secret change (deployed or not), newest first."""
     served = [
         (d.created_on, f"deployed {describe_split(d.split)}", d.id, d.author, d.source, d.message)
         for d in listed
@@ -168,101 +175,101 @@ def deployments(
         DEPLOYMENTS,
         title=DEPLOYMENTS.title.format(f"the Worker {worker}"),
         rows=tuple(sorted(served + edited, key=lambda row: str(row[0]), reverse=True)),
-        notes=_listed([d.created_on for d in listed], period),
+        notes=_note_list_limit([d.created_on for d in listed], period),
     )
 
 
-def site(project: str, listed: Sequence[pages.PagesDeployment], period: Period) -> EvidenceTable:
+def pages_table(project: str, listed: Sequence[pages.PagesDeployment], period: Period) -> EvidenceTable:
     rows = tuple(
         (d.created_on, d.id, f"{d.stage} {d.status}", d.trigger, d.branch, d.commit, d.message)
         for d in listed
         if period.contains(d.created_on)
     )
-    notes = (*PAGES.notes, *_listed([d.created_on for d in listed], period))
+    notes = (*PAGES.notes, *_note_list_limit([d.created_on for d in listed], period))
     return replace(PAGES, title=PAGES.title.format(f"the site {project}"), rows=rows, notes=notes)
 
 
-def _listed(moments: Sequence[datetime], period: Period) -> tuple[str, ...]:
-    """Cloudflare lists the newest ones and does not say whether there were more."""
+def _note_list_limit(moments: Sequence[datetime], period: Period) -> tuple[str, ...]:
+    """Note that Cloudflare lists only the newest deployments, if the oldest one is within the period."""
     oldest = min(moments, default=None)
     if oldest is None or oldest <= period.since:
         return ()
-    what = f"The oldest of the {len(moments)} deployments that Cloudflare lists"
-    return (f"{what} is of {oldest:%Y-%m-%d %H:%M:%S} UTC. Whether there were earlier ones it does not say.",)
+    text = f"Cloudflare lists {len(moments)} deployments; the oldest is from {oldest:%Y-%m-%d %H:%M:%S} UTC"
+    return (f"{text}. Earlier ones may exist.",)
 
 
-def requests(host: str, found: Iterable[HostRequests], *, notes: Iterable[str]) -> EvidenceTable:
+def request_table(host: str, found: Iterable[HostRequests], *, notes: Iterable[str]) -> EvidenceTable:
     rows = tuple((r.hour, r.path, r.address, r.country, r.status, r.count) for r in found)
     return replace(REQUESTS, title=REQUESTS.title.format(host), rows=rows, notes=(*REQUESTS.notes, *notes))
 
 
-def handled(worker: str, found: Sequence[WorkerRequests], most: int) -> EvidenceTable:
+def invocation_table(worker: str, found: Sequence[WorkerRequests], most: int) -> EvidenceTable:
     rows = tuple((each.trigger, each.status, each.count) for each in found)
-    more = (f"The answer had {most} rows, which is the most: there may be others.",) if len(found) >= most else ()
+    more = (f"The answer has the maximum of {most} rows: there may be others.",) if len(found) >= most else ()
     title = HANDLED.title.format(f"the Worker {worker}")
     return replace(HANDLED, title=title, rows=rows, notes=(*HANDLED.notes, *more))
 
 
-def databases(found: Iterable[DatabaseUsage], *, notes: Iterable[str]) -> EvidenceTable:
+def database_table(found: Iterable[DatabaseUsage], *, notes: Iterable[str]) -> EvidenceTable:
     rows = tuple((u.hour, u.database, u.read_queries, u.write_queries, u.rows_read, u.rows_written) for u in found)
     return replace(D1, rows=rows, notes=(*D1.notes, *notes))
 
 
-def environments(found: Sequence[EnvironmentUse], most: int) -> EvidenceTable:
+def environment_table(found: Sequence[EnvironmentUse], most: int) -> EvidenceTable:
     rows = tuple((u.at, u.environment, u.actor, u.ref, u.sha[:12], u.state, u.url) for u in found)
-    more = (f"Only the newest {most} were read. Ask for a shorter period to see the others.",)
+    more = (f"Only the newest {most} were read. Use a shorter period to see the others.",)
     return replace(ENVIRONMENTS, rows=rows, notes=(*ENVIRONMENTS.notes, *(more if len(found) >= most else ())))
 
 
-LONGEST_CELL = 160
+MAX_CELL_LENGTH = 160
 
 
-def text(collection: EvidenceCollection) -> str:
-    """With as many rows of each table as there is room for."""
+def render_comment(collection: EvidenceCollection) -> str:
+    """Render the comment, with as many rows per table as fit."""
     most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
-    while len(shown := _text(collection, most)) > BUDGET and most > 0:
+    while len(shown := _render(collection, most)) > BUDGET and most > 0:
         most = most * 3 // 4
     return shown
 
 
-def _text(collection: EvidenceCollection, most: int) -> str:
+def _render(collection: EvidenceCollection, most: int) -> str:
     template = load_templates().get_template("evidence.md.j2")
     return collapse_blank_lines(
-        template.render(collection=collection, most=most, outcome=outcome, shown=_shown, filled=_filled)
+        template.render(
+            collection=collection, most=most, outcome=describe_outcome, shown=_format_cell, filled=_list_values
+        )
     )
 
 
-def outcome(exhibit: EvidenceTable) -> str:
-    """What became of the question, in words of ours."""
+def describe_outcome(exhibit: EvidenceTable) -> str:
+    """Describe the outcome of one source."""
     if exhibit.outcome == FOUND:
         return f"{len(exhibit.rows)} found"
     if exhibit.outcome in {NONE_FOUND, UNAVAILABLE}:
         return exhibit.outcome
-    return "not kept for so long"
+    return "no longer kept"
 
 
-def lines(collection: EvidenceCollection) -> list[str]:
-    """The same for a terminal: one line for each source, and below it why it could not be asked."""
-    told = []
+def evidence_lines(collection: EvidenceCollection) -> list[str]:
+    """Return one line per source for a terminal, followed by the reason if it could not be read."""
+    lines = []
     for exhibit in collection.tables:
-        told.append(f"{exhibit.title}: {outcome(exhibit)}{_reach(exhibit)}")
+        lines.append(f"{exhibit.title}: {describe_outcome(exhibit)}{_describe_reach(exhibit)}")
         if exhibit.unavailable_reason:
-            told.append(f"  {to_one_line(exhibit.unavailable_reason)}; it needs the permission {exhibit.permission}")
-    return told
+            lines.append(f"  {to_one_line(exhibit.unavailable_reason)}; needs the permission {exhibit.permission}")
+    return lines
 
 
-def _reach(exhibit: EvidenceTable) -> str:
-    return (
-        f" (nothing is known of before {exhibit.retained_since:%Y-%m-%d %H:%M} UTC)" if exhibit.retained_since else ""
-    )
+def _describe_reach(exhibit: EvidenceTable) -> str:
+    return f" (unknown before {exhibit.retained_since:%Y-%m-%d %H:%M} UTC)" if exhibit.retained_since else ""
 
 
-def _filled(columns: tuple[str, ...], row: tuple[TableCell, ...]) -> list[tuple[str, TableCell]]:
+def _list_values(columns: tuple[str, ...], row: tuple[TableCell, ...]) -> list[tuple[str, TableCell]]:
     """Return the columns of a row that have a value."""
     return [(column, value) for column, value in zip(columns, row, strict=True) if value not in (None, "")]
 
 
-def _shown(value: TableCell) -> str:
+def _format_cell(value: TableCell) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value) if isinstance(value, int) else code_span(value, LONGEST_CELL)
+    return str(value) if isinstance(value, int) else code_span(value, MAX_CELL_LENGTH)

@@ -1,7 +1,7 @@
-"""`ops incident leak`: open the incident of a leaked secret, or add to it, and propose its replacement.
+"""`ops incident leak`: open or extend the incident of a leaked secret, with instructions to replace it.
 
-It starts nothing. In a job it prints no word of what was sent. A runbook replaces the secret where there is one for it;
-else the issue says what a person does.
+It starts no runbook. A job prints nothing of the report. The issue has the command of the runbook that rotates the
+secret, or instructions for a person.
 """
 
 import hashlib
@@ -32,37 +32,37 @@ RUNBOOK = "rotate-secrets"
 SEVERITY = "sev1"
 UNDECLARED = "an undeclared secret"
 
-NEVER = "ops.yml says rotate: never. Decide who replaces it, and what is lost by that."
-LOGIN = "Change the password of the account with which the probes log in, then the secret."
-BY_DASHBOARD = (
+NEVER_ROTATED = "ops.yml says `rotate: never`. Decide who replaces it, and which data that loses."
+LOGIN_INSTRUCTION = "Change the password of the account that the probes use, then update the secret."
+DASHBOARD_INSTRUCTION = (
     "Roll the token at dash.cloudflare.com → Manage account → API tokens, "
-    "then set the secret anew in every GitHub environment that has it."
+    "then update the secret in every GitHub environment that has it."
 )
-WEBHOOK = "Delete the webhook in the chat's settings, make a new one, then set the secret anew."
+WEBHOOK_INSTRUCTION = "Delete the webhook in the chat settings, create a new one, then update the secret."
 
 
 @dataclass(frozen=True)
-class Told:
+class LeakIncident:
     number: int
     url: str
     is_new: bool
 
 
-def told(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Told | None:
-    """None where the event reports no leak. Raises ConfigError where it cannot be read, Refused, ProviderError."""
+def report_leak(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> LeakIncident | None:
+    """Report the leak in the event; None if there is none. Raises ConfigError, Refused and ProviderError."""
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
     now = system_clock.current_time(environ)
-    leak = _read(config, environ, now)
+    leak = _read_event(config, environ, now)
     if leak is None:
         return None
     repository = connect(environ, redactor)
     leak = redactor.value(leak) if _is_private(repository) else LeakReport(secret=leak.secret)
     with provider_errors(CHECK_HINT):
-        return _told(repository, config, leak, environ, now)
+        return _open_or_extend(repository, config, leak, environ, now)
 
 
-def _read(config: "Config", environ: Mapping[str, str], now: datetime) -> LeakReport | None:
+def _read_event(config: "Config", environ: Mapping[str, str], now: datetime) -> LeakReport | None:
     event = actions.variable(environ, "GITHUB_EVENT_NAME")
     job = outcomes.GateJob(
         repository=actions.variable(environ, "GITHUB_REPOSITORY"),
@@ -71,13 +71,13 @@ def _read(config: "Config", environ: Mapping[str, str], now: datetime) -> LeakRe
         actor=actions.variable(environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
         now=now,
     )
-    outcome = read_leak(event, actions.read_payload(environ), names(config), job)
+    outcome = read_leak(event, actions.read_payload(environ), declared_secrets(config), job)
     if isinstance(outcome, outcomes.MalformedEvent):
-        hint = "Send it again, with an object that has `secret`, and `seen`, `url` and `source` if you know them."
-        raise ConfigError(f"the report cannot be read: {outcome.cause}", reason=Reason.EVENT_MALFORMED, hint=hint)
+        hint = "Send an object with `secret`, and `seen`, `url` and `source` if known."
+        raise ConfigError(f"cannot read the report: {outcome.cause}", reason=Reason.EVENT_MALFORMED, hint=hint)
     if isinstance(outcome, outcomes.RefusedRequest):
-        hint = "Start the workflow on the default branch: only merged code may act."
-        raise Refused("this did not run on the default branch", reason=outcome.reason, hint=hint)
+        hint = "Run the workflow on the default branch: only merged code may act."
+        raise Refused("the workflow does not run on the default branch", reason=outcome.reason, hint=hint)
     return outcome if isinstance(outcome, LeakReport) else None
 
 
@@ -87,77 +87,79 @@ def _is_private(repository: "Repository") -> bool:
     return environments.is_private(repository)
 
 
-def _told(
+def _open_or_extend(
     repository: "Repository", config: "Config", leak: LeakReport, environ: Mapping[str, str], now: datetime
-) -> Told:
+) -> LeakIncident:
     from ops.github import issues
 
-    key = _key(leak.secret)
+    key = _incident_key(leak.secret)
     what = leak.secret or UNDECLARED
     if found := issues.open_with_record(repository, key):
-        return _again(repository, found, leak, environ, now)
-    replacing = list(replacements(config, leak.secret)) if leak.secret else []
+        return _add_comment(repository, found, leak, environ, now)
+    replacing = list(list_replacements(config, leak.secret)) if leak.secret else []
     run_page = actions.run_links(environ, None).get("run", "")
 
     def body(number: str) -> str:
-        text = incident(leak, what, replacing, list(config.environments), at=now, number=number, page=run_page)
+        text = render_incident(leak, what, replacing, list(config.environments), at=now, number=number, page=run_page)
         return embed_record(text, RunRecord(key, source="leak"))
 
     number, url = issues.open_incident(repository, f"Leaked secret: {what}", body, [SEVERITY])
-    return Told(number, url, is_new=True)
+    return LeakIncident(number, url, is_new=True)
 
 
-def _again(repository: "Repository", number: int, leak: LeakReport, environ: Mapping[str, str], now: datetime) -> Told:
-    """One comment for each run of the workflow, so that a run which is started again adds none."""
+def _add_comment(
+    repository: "Repository", number: int, leak: LeakReport, environ: Mapping[str, str], now: datetime
+) -> LeakIncident:
+    """Add one comment per workflow run, so that a re-run adds none."""
     from ops.github.comments import RunComments
 
-    text = f"{leak.secret or UNDECLARED} was reported as leaked once more"
+    text = f"{leak.secret or UNDECLARED} was reported as leaked again"
     run = f"leak-{environ.get('GITHUB_RUN_ID') or f'{now:%Y%m%dT%H%M%S}'}"[:64]
     comments = RunComments(repository, number, run, look=True)
     block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),))
-    comments.put(1, embed_record(again(leak, text, at=now), block))
-    return Told(number, comments.url, is_new=False)
+    comments.put(1, embed_record(render_repeat(leak, text, at=now), block))
+    return LeakIncident(number, comments.url, is_new=False)
 
 
-def _key(secret: str) -> str:
-    """One incident for each secret of ops.yml at a time, and one for all others."""
+def _incident_key(secret: str) -> str:
+    """Return the key of the incident: one per secret in ops.yml, and one for all others."""
     return f"leak-{hashlib.sha256(secret.encode()).hexdigest()[:16]}" if secret else "leak-undeclared"
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """`service` is one for which the runbook replaces it; without one, `by_hand` says what a person does."""
+    """How to replace a secret: a runbook for `service`, or without a service the instructions `by_hand`."""
 
     environment: str
     service: str = ""
     by_hand: str = ""
 
 
-def names(config: "Config") -> frozenset[str]:
-    """Every secret that ops.yml names."""
+def declared_secrets(config: "Config") -> frozenset[str]:
+    """Return the names of all secrets in ops.yml."""
     found = {*config.notify.webhooks.values(), *config.login_variables}
     for environment in config.environments.values():
         found |= {environment.token, *environment.secrets}
     return frozenset(found)
 
 
-def replacements(config: "Config", name: str) -> Iterator[Replacement]:
-    """In the order of ops.yml."""
+def list_replacements(config: "Config", name: str) -> Iterator[Replacement]:
+    """Yield the replacements of a secret, in the order of ops.yml."""
     for environment in config.environments.values():
         declared = environment.secrets.get(name)
         if declared is not None and declared.rotate == "never":
-            yield Replacement(environment.name, by_hand=NEVER)
+            yield Replacement(environment.name, by_hand=NEVER_ROTATED)
         elif declared is not None:
             yield Replacement(environment.name, service=declared.consumers[0])
         if environment.token == name:
-            yield Replacement(environment.name, by_hand=BY_DASHBOARD)
+            yield Replacement(environment.name, by_hand=DASHBOARD_INSTRUCTION)
     if name in config.notify.webhooks.values():
-        yield Replacement("", by_hand=WEBHOOK)
+        yield Replacement("", by_hand=WEBHOOK_INSTRUCTION)
     if name in config.login_variables:
-        yield Replacement("", by_hand=LOGIN)
+        yield Replacement("", by_hand=LOGIN_INSTRUCTION)
 
 
-def incident(
+def render_incident(
     leak: LeakReport,
     what: str,
     replacing: Sequence[Replacement],
@@ -167,26 +169,26 @@ def incident(
     number: str,
     page: str,
 ) -> str:
-    """`number` is the word NUMBER as long as it is not known; `page` is that of the workflow's run."""
-    shown = [(each, _rotation(each, what, number)) for each in replacing]
+    """Render the incident body. `number` is `NUMBER` until it is known; `page` is the URL of the workflow run."""
+    shown = [(each, _rotation_commands(each, what, number)) for each in replacing]
     touched = dict.fromkeys(each.environment for each in replacing if each.environment) or dict.fromkeys(environments)
     collecting = [f"{PROGRAM} evidence --since 24h --environment {name} --incident {number}" for name in touched]
     template = load_templates().get_template("leak.md.j2")
-    values = {"what": what, "where": where(leak), "at": at, "number": number, "page": page}
+    values = {"what": what, "where": list_facts(leak), "at": at, "number": number, "page": page}
     return collapse_blank_lines(template.render(**values, replacing=shown, collecting=collecting))
 
 
-def _rotation(each: Replacement, secret: str, number: str) -> dict[str, str]:
+def _rotation_commands(each: Replacement, secret: str, number: str) -> dict[str, str]:
     options = {"service": each.service, "environment": each.environment, "only": secret, "incident": number}
     return laptop_commands(PROGRAM, RUNBOOK, options) if each.service else {}
 
 
-def again(leak: LeakReport, text: str, *, at: datetime) -> str:
+def render_repeat(leak: LeakReport, text: str, *, at: datetime) -> str:
     return collapse_blank_lines(
-        load_templates().get_template("leak_again.md.j2").render(at=at, text=text, where=where(leak))
+        load_templates().get_template("leak_again.md.j2").render(at=at, text=text, where=list_facts(leak))
     )
 
 
-def where(leak: LeakReport) -> list[tuple[str, str]]:
-    told = (("Seen", leak.location), ("Page", leak.url), ("Found by", leak.source))
-    return [(name, said) for name, said in told if said]
+def list_facts(leak: LeakReport) -> list[tuple[str, str]]:
+    facts = (("Seen", leak.location), ("Page", leak.url), ("Found by", leak.source))
+    return [(name, said) for name, said in facts if said]

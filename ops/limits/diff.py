@@ -1,4 +1,4 @@
-"""What a change of `limits.yml` changes, as a table of values: what was, is proposed, is in effect, and is live."""
+"""Compare two `limits.yml` files with each other and with the live limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ COLUMNS = ("limit", "base", "proposed", "effective now", "live", "change")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One limit. None: it is not in that file, or the application does not show it."""
+class LimitChange:
+    """One limit in both files and live. None: not in that file, or not shown by the application."""
 
     name: str
     base: Limit | None
@@ -25,7 +25,7 @@ class Row:
 
     @property
     def percent(self) -> float | None:
-        """From what the base gives at that moment to what is proposed, in requests over time."""
+        """Change in requests over time, from the base to the proposal, at `at`."""
         if self.base is None or self.proposed is None:
             return None
         was = self.base.effective(self.at) / self.base.period
@@ -37,40 +37,40 @@ class Row:
 
     @property
     def change(self) -> str:
-        """In words, with the percentage where there is one."""
+        """Describe the change, with its percentage if there is one."""
         if not self.is_changed:
             return NO_CHANGE
         if self.base is None:
             return "new"
         if self.proposed is None:
-            return "taken out: what the code declares holds"
-        return "; ".join(self._parts(self.base, self.proposed))
+            return "removed: the value in the code applies"
+        return "; ".join(self._describe_parts(self.base, self.proposed))
 
-    def _parts(self, base: Limit, proposed: Limit) -> list[str]:
+    def _describe_parts(self, base: Limit, proposed: Limit) -> list[str]:
         percent = self.percent
         assert percent is not None
         parts = [f"{percent:+.0f} %"] if abs(percent) >= 0.5 else []
         if proposed.temporary != base.temporary:
-            parts.append(_temporary(proposed, self.at))
+            parts.append(_describe_temporary(proposed, self.at))
         elif not parts and proposed.limit != base.limit:
-            parts.append(f"{base.limit} → {proposed.limit} later, or the same over time")
+            parts.append(f"{base.limit} → {proposed.limit}, current rate unchanged")
         for field in ("key", "probe"):
             was, now = getattr(base, field), getattr(proposed, field)
             if was != now:
-                parts.append(f"{field} {_word(was)} → {_word(now)}")
-        return parts or ["only what people read"]
+                parts.append(f"{field} {_format_value(was)} → {_format_value(now)}")
+        return parts or ["only notes for people"]
 
     def cells(self) -> tuple[str, ...]:
-        """As `COLUMNS`."""
+        """Return the cells in the order of `COLUMNS`."""
         now = "-" if self.base is None else str(self.base.effective(self.at))
-        live = "-" if self.live is None else shown_text(self.live)
-        return self.name, text(self.base), text(self.proposed), now, live, self.change
+        live = "-" if self.live is None else describe_live_limit(self.live)
+        return self.name, describe_limit(self.base), describe_limit(self.proposed), now, live, self.change
 
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "base": _json(self.base),
-            "proposed": _json(self.proposed),
+            "base": _limit_json(self.base),
+            "proposed": _limit_json(self.proposed),
             "effective_now": None if self.base is None else self.base.effective(self.at),
             "live": None if self.live is None else {"limit": self.live.limit, "period": self.live.period},
             "percent": None if self.percent is None else round(self.percent, 1),
@@ -80,14 +80,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class LimitsPlan:
-    rows: tuple[Row, ...]
+class LimitsDiff:
+    rows: tuple[LimitChange, ...]
     live: RuntimeState | str
-    """What the application shows at the location that was asked; or why that is not known."""
+    """Limits that the application shows at one location, or the reason that they are unknown."""
     at: datetime
 
     @property
-    def changed(self) -> tuple[Row, ...]:
+    def changed(self) -> tuple[LimitChange, ...]:
         return tuple(row for row in self.rows if row.is_changed)
 
     @property
@@ -99,12 +99,12 @@ class LimitsPlan:
 
     @property
     def live_text(self) -> str:
-        """What the column `live` stands on."""
+        """Describe the source of the column `live`."""
         if isinstance(self.live, str):
-            return f"what is live is not known: {self.live}"
+            return f"live limits are unknown: {self.live}"
         revision = self.live.revision
-        shown = f"revision {revision}" if revision else "no value of limits.yml, so that those of the code hold"
-        return f"live is what one location shows: {shown}"
+        shown = f"revision {revision}" if revision else "no limits.yml, so the values in the code apply"
+        return f"live limits are read at one location: {shown}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -117,52 +117,52 @@ class LimitsPlan:
         }
 
 
-def compare(base: Limits | None, proposed: Limits, live: RuntimeState | str, now: datetime) -> LimitsPlan:
-    """Rows in the order of the proposed file; what it takes out comes last."""
+def compare_limits(base: Limits | None, proposed: Limits, live: RuntimeState | str, now: datetime) -> LimitsDiff:
+    """Compare the files; rows follow the order of the proposed file, and removed limits come last."""
     was: Mapping[str, Limit] = base or {}
     shown = {} if isinstance(live, str) else live.limits
     names = [*proposed, *(name for name in was if name not in proposed)]
-    rows = tuple(Row(name, was.get(name), proposed.get(name), shown.get(name), now) for name in names)
-    return LimitsPlan(rows, live, now)
+    rows = tuple(LimitChange(name, was.get(name), proposed.get(name), shown.get(name), now) for name in names)
+    return LimitsDiff(rows, live, now)
 
 
-def markdown(plan: LimitsPlan) -> str:
-    """As a table of Markdown. All of it is ours: names as ops.yml has them, numbers and moments."""
+def render_table(plan: LimitsDiff) -> str:
+    """Render a Markdown table. It holds only names from ops.yml, numbers and times, so nothing needs escaping."""
     rows = [" | ".join(f"`{cell}`" for cell in row.cells()) for row in plan.rows]
     head = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
     return "\n".join(f"| {line} |" for line in [*head, *rows])
 
 
-def text(limit: Limit | None) -> str:
-    """A limit in one cell: `30 in 60 s per ip, 60 until 2026-11-25 06:00`."""
+def describe_limit(limit: Limit | None) -> str:
+    """Describe a limit in one cell: `30 in 60 s per ip, 60 until 2026-11-25 06:00`."""
     if limit is None:
         return "-"
-    told = f"{limit.limit} in {limit.period} s per {limit.key}"
+    line = f"{limit.limit} in {limit.period} s per {limit.key}"
     if limit.temporary is not None:
-        told += f", {limit.temporary.limit} until {_minute(limit.temporary.until)}"
-    return told
+        line += f", {limit.temporary.limit} until {_format_minute(limit.temporary.until)}"
+    return line
 
 
-def shown_text(limit: ReportedLimit) -> str:
-    until = f" until {_minute(limit.until)}" if limit.until else ""
+def describe_live_limit(limit: ReportedLimit) -> str:
+    until = f" until {_format_minute(limit.until)}" if limit.until else ""
     return f"{limit.limit} in {limit.period} s{until}"
 
 
-def _temporary(limit: Limit, now: datetime) -> str:
+def _describe_temporary(limit: Limit, now: datetime) -> str:
     if limit.temporary is None:
         return "no temporary limit"
     if limit.temporary.is_over(now):
-        return "its temporary limit is over"
-    return f"until {_minute(limit.temporary.until)}, then {limit.limit}"
+        return "its temporary limit has ended"
+    return f"until {_format_minute(limit.temporary.until)}, then {limit.limit}"
 
 
-def _minute(moment: datetime) -> str:
+def _format_minute(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
-def _json(limit: Limit | None) -> dict[str, Any] | None:
+def _limit_json(limit: Limit | None) -> dict[str, Any] | None:
     return None if limit is None else limit.model_dump(mode="json", exclude_none=True)

@@ -1,7 +1,7 @@
-"""Temporary limits written into the text of `limits.yml`, so that every comment and every other value stays.
+"""Write temporary limits into the text of `limits.yml`, and keep comments and other values.
 
-The places come from the nodes of the YAML: an empty value, a flow mapping and a block mapping are each edited in their
-own style. What was read before and after is compared at the end.
+Positions come from the YAML nodes: empty values, flow mappings and block mappings are each edited in their own style.
+The parsed content before and after is compared at the end.
 """
 
 import difflib
@@ -18,8 +18,8 @@ from ops.core.names import LIMITS_FILE as FILE
 from ops.limits.file import Limit, Temporary
 
 
-def patch(before: str, after: str) -> tuple[str, ...]:
-    """The difference of two files, as `git apply` takes it, line by line."""
+def build_patch(before: str, after: str) -> tuple[str, ...]:
+    """Return the lines of a unified diff that `git apply` accepts."""
     lines = before.splitlines(), after.splitlines()
     return tuple(difflib.unified_diff(*lines, f"a/{FILE}", f"b/{FILE}", lineterm=""))
 
@@ -30,41 +30,41 @@ class _Edit(NamedTuple):
     text: str
 
 
-def with_temporary(text: str, wanted: Mapping[str, Temporary]) -> str:
-    """`text` is a valid limits.yml that holds each of these names. Raises Refused where it cannot be edited safely."""
+def set_temporary_limits(text: str, planned: Mapping[str, Temporary]) -> str:
+    """Set temporary limits in `text`, a valid limits.yml with all of these names. Raises Refused if that is unsafe."""
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)  # in Python: its marks count characters
     limits = {key.value: value for key, value in root.value}
-    edits = [edit for name, temporary in wanted.items() for edit in _limit(text, limits[name], temporary)]
+    edits = [edit for name, temporary in planned.items() for edit in _edit_limit(text, limits[name], temporary)]
     edited = text
     for edit in sorted(edits, reverse=True):
         edited = edited[: edit.start] + edit.text + edited[edit.end :]
-    if not _is_as_meant(text, edited, wanted):
+    if not _is_edit_correct(text, edited, planned):
         raise Refused(
-            f"{FILE} could not be edited without changing something else",
+            f"cannot edit {FILE} without changing other values",
             reason=Reason.CONFIG_INVALID,
-            hint="Write the temporary limits by hand, and open a pull request.",
+            hint="Edit the temporary limits by hand, and open a pull request.",
         )
     return edited
 
 
-def _limit(text: str, limit: Any, temporary: Temporary) -> Iterator[_Edit]:
-    fields = _fields(temporary)
-    found = _child(limit, "temporary")
+def _edit_limit(text: str, limit: Any, temporary: Temporary) -> Iterator[_Edit]:
+    fields = _yaml_fields(temporary)
+    found = _find_child(limit, "temporary")
     if found is None:
-        yield _insert(text, limit, "temporary", _flow(fields))
+        yield _insert_key(text, limit, "temporary", _flow_mapping(fields))
     elif isinstance(found, yaml.MappingNode):
         for key, value in fields.items():
-            there = _child(found, key)
+            there = _find_child(found, key)
             if there is not None:
-                yield _replace(text, there, value)
+                yield _replace_node(text, there, value)
             elif value != "null":
-                yield _insert(text, found, key, value)
+                yield _insert_key(text, found, key, value)
     else:
-        yield _replace(text, found, _flow(fields))
+        yield _replace_node(text, found, _flow_mapping(fields))
 
 
-def _fields(temporary: Temporary) -> dict[str, str]:
-    """Each value as YAML; JSON is such."""
+def _yaml_fields(temporary: Temporary) -> dict[str, str]:
+    """Return each value as JSON, which is valid YAML."""
     values = {
         "limit": temporary.limit,
         "until": format_rfc3339(temporary.until),
@@ -74,32 +74,32 @@ def _fields(temporary: Temporary) -> dict[str, str]:
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
 
-def _flow(fields: Mapping[str, str]) -> str:
+def _flow_mapping(fields: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in fields.items() if value != "null") + "}"
 
 
-def _child(mapping: Any, name: str) -> Any:
+def _find_child(mapping: Any, name: str) -> Any:
     return next((value for key, value in mapping.value if key.value == name), None)
 
 
-def _replace(text: str, node: Any, value: str) -> _Edit:
-    start, end = node.start_mark.index, _end(text, node)
+def _replace_node(text: str, node: Any, value: str) -> _Edit:
+    start, end = node.start_mark.index, _node_end(text, node)
     return _Edit(start, end, value if text[start - 1] in " \n" else f" {value}")
 
 
-def _end(text: str, node: Any) -> int:
-    """Of a block scalar the node ends before the next token, wherever that is."""
+def _node_end(text: str, node: Any) -> int:
+    """Return the end of the node's text; the node of a block scalar ends only before the next token."""
     start, end = int(node.start_mark.index), int(node.end_mark.index)
     return start + len(text[start:end].rstrip())
 
 
-def _insert(text: str, mapping: Any, key: str, value: str) -> _Edit:
-    """After the last value that stands on one line: one of several lines may end anywhere."""
+def _insert_key(text: str, mapping: Any, key: str, value: str) -> _Edit:
+    """Insert after the last single-line value, because the end of a multi-line value is uncertain."""
     if mapping.flow_style:
-        at = max(_last(text, value) for _, value in mapping.value)
+        at = max(_value_end(text, value) for _, value in mapping.value)
         return _Edit(at, at, f", {key}: {value}")
     plain = [each for _, each in mapping.value if isinstance(each, yaml.ScalarNode) and each.style not in {"|", ">"}]
-    at = text.find("\n", max(_end(text, each) for each in plain))
+    at = text.find("\n", max(_node_end(text, each) for each in plain))
     at = len(text) if at < 0 else at
     newline = "\r\n" if text[:at].endswith("\r") else "\n"
     at -= len(newline) - 1
@@ -107,16 +107,16 @@ def _insert(text: str, mapping: Any, key: str, value: str) -> _Edit:
     return _Edit(at, at, f"{newline}{indent}{key}: {value}")
 
 
-def _last(text: str, node: Any) -> int:
-    """Where a value within a flow mapping ends."""
-    return int(node.end_mark.index) if isinstance(node, yaml.CollectionNode) else _end(text, node)
+def _value_end(text: str, node: Any) -> int:
+    """Return the end of a value in a flow mapping."""
+    return int(node.end_mark.index) if isinstance(node, yaml.CollectionNode) else _node_end(text, node)
 
 
-def _is_as_meant(before: str, after: str, wanted: Mapping[str, Temporary]) -> bool:
+def _is_edit_correct(before: str, after: str, planned: Mapping[str, Temporary]) -> bool:
     was, found = read_yaml(before), read_yaml(after)
     if found.problems or not found.complete:
         return False
-    meant = {**was.data, **{name: {**was.data[name], "temporary": None} for name in wanted}}
-    got = {**found.data, **{name: {**found.data[name], "temporary": None} for name in wanted}}
-    temporary = {name: Limit.model_validate(found.data[name]).temporary for name in wanted}
-    return bool(meant == got and [*was.data] == [*found.data] and temporary == dict(wanted))
+    expected = {**was.data, **{name: {**was.data[name], "temporary": None} for name in planned}}
+    actual = {**found.data, **{name: {**found.data[name], "temporary": None} for name in planned}}
+    temporary = {name: Limit.model_validate(found.data[name]).temporary for name in planned}
+    return bool(expected == actual and [*was.data] == [*found.data] and temporary == dict(planned))

@@ -1,4 +1,4 @@
-"""What `limits.yml` may say (docs/how-to/propose-limits.md)."""
+"""Model and checks of `limits.yml` (docs/how-to/propose-limits.md)."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -14,28 +14,28 @@ from ops.core.errors import ConfigError
 from ops.core.runtime_contract import AI_SWITCH
 from ops.core.suggestions import did_you_mean
 
-MOST_AHEAD = timedelta(days=14)
-MOST_TIMES = 10
-LARGEST = 1_000_000
+MAX_AHEAD = timedelta(days=14)
+MAX_STEP = 10
+MAX_LIMIT = 1_000_000
 
 
-def _moment(value: Any) -> datetime:
+def _parse_time(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     try:
         return parse_utc(value)
     except (ValueError, TypeError, AttributeError, OverflowError):
-        raise ValueError('not a moment in UTC; write it in quotes, as "2026-11-25T06:00:00Z"') from None
+        raise ValueError('not a time in UTC; write it in quotes, such as "2026-11-25T06:00:00Z"') from None
 
 
-Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+UtcTime = Annotated[datetime, BeforeValidator(_parse_time), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class Temporary(ConfigModel):
-    """Takes the place of the limit until a moment; nobody has to take it back."""
+    """Replaces the limit until `until`, and then ends automatically."""
 
-    limit: int = Field(ge=1, le=LARGEST)
-    until: Moment
+    limit: int = Field(ge=1, le=MAX_LIMIT)
+    until: UtcTime
     reason: Text
     incident: int | None = Field(default=None, ge=1)
 
@@ -44,9 +44,9 @@ class Temporary(ConfigModel):
 
 
 class Limit(ConfigModel):
-    """`limit` requests within `period` seconds, for each `key`."""
+    """Allows `limit` requests within `period` seconds for each `key`."""
 
-    limit: int = Field(ge=1, le=LARGEST)
+    limit: int = Field(ge=1, le=MAX_LIMIT)
     period: int = Field(ge=1, le=86_400)
     key: Literal["ip", "user"]
     probe: bool = False
@@ -54,15 +54,15 @@ class Limit(ConfigModel):
     temporary: Temporary | None = None
 
     def effective(self, now: datetime) -> int:
-        """Requests within the period at that moment."""
+        """Return the allowed requests within the period at `now`."""
         return self.limit if self.temporary is None or self.temporary.is_over(now) else self.temporary.limit
 
     def times(self, other: "Limit", limit: int) -> float:
-        """How many times the permanent value of `other` a `limit` here is: in requests at once, or over time."""
+        """Return the larger ratio of `limit` to the permanent value of `other`: burst or rate."""
         return max(self._ratios(other, limit))
 
     def part(self, other: "Limit", limit: int) -> float:
-        """The part of the permanent value of `other` that a `limit` here is: in requests at once, or over time."""
+        """Return the smaller ratio of `limit` to the permanent value of `other`: burst or rate."""
         return min(self._ratios(other, limit))
 
     def _ratios(self, other: "Limit", limit: int) -> tuple[float, float]:
@@ -70,13 +70,13 @@ class Limit(ConfigModel):
 
 
 class _File(RootModel[Annotated[Mapping[str, Limit], Field(min_length=1, max_length=1000)]]):
-    """Limit → its values."""
+    """Maps each limit's name to its values."""
 
 
 Limits = Mapping[str, Limit]
 
 
-def parse(
+def parse_limits(
     text: str,
     *,
     path: str,
@@ -84,76 +84,79 @@ def parse(
     now: datetime,
     base: Limits | None = None,
 ) -> tuple[dict[str, Limit], tuple[str, ...]]:
-    """The limits and the warnings; ConfigError with every problem at once, each with its line.
+    """Return the limits and the warnings.
 
-    `names` are those that ops.yml knows. With a `base` what is new against it is held to the rules for a change;
-    without one a temporary limit that is past is a warning only.
+    `names` are the limits in ops.yml. With a `base`, differences must follow the rules for a change. Without one, a
+    temporary limit in the past is only a warning.
+
+    Raises:
+        ConfigError: with all problems at once, each with its line.
     """
     document = read_yaml(text)
-    found = [*_findings(document.data, names, now, base)] if document.complete else []
+    found = [*_check_limits(document.data, names, now, base)] if document.complete else []
     model, problems = build_model(_File, document, [(where, text) for where, text, is_wrong in found if is_wrong])
     if model is None or problems:
         raise ConfigError(
             f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            hint="Correct every line named here, then run `ops limits plan`.",
+            hint="Correct these lines, then run `ops limits plan`.",
             problems=format_problems(path, problems),
         )
     warnings = [ConfigProblem(document.line(where), where, text) for where, text, is_wrong in found if not is_wrong]
     return dict(model.root), format_problems(path, warnings)
 
 
-def _findings(
+def _check_limits(
     data: Any, names: Collection[str], now: datetime, base: Limits | None
 ) -> Iterator[tuple[KeyPath, str, bool]]:
-    """Place, text, and whether it is wrong or a warning: what no single model can see."""
+    """Yield (place, text, is_error) of the checks that span several values."""
     for name, value in data.items() if isinstance(data, dict) else ():
         if name not in names:
-            yield (name,), f"no limit of that name in ops.yml{did_you_mean(name, names)}", True
+            yield (name,), f"unknown limit; ops.yml does not list it{did_you_mean(name, names)}", True
         if name == AI_SWITCH and isinstance(value, dict) and value.get("probe") is True:
-            yield (name, "probe"), "a probe of it would ask for paid answers; leave probe out", True
+            yield (name, "probe"), "a probe would request paid AI answers; remove `probe`", True
         try:
             limit = Limit.model_validate(value)
-        except ValidationError:  # told by the models, with its place
+        except ValidationError:  # the model reports it with its place
             continue
         was = base.get(name) if base is not None else None
-        yield from steps(name, limit, was)
-        yield from _until(name, limit, was, now, has_base=base is not None)
+        yield from check_steps(name, limit, was)
+        yield from _check_end(name, limit, was, now, has_base=base is not None)
 
 
-def steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[KeyPath, str, bool]]:
-    """Place, text, and whether it is wrong: a step up that is too large, or a warning about a large step down.
+def check_steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[KeyPath, str, bool]]:
+    """Yield (place, text, is_error): an error for a step up that is too large, a warning for a large step down.
 
-    An `override` that stood there before was for another change.
+    An `override` allows the step, but only if it is new: an old one was for another change.
     """
     if was is None or (limit.override is not None and limit.override != was.override):
         return
-    wanted: dict[KeyPath, int] = {(name, "limit"): limit.limit}
+    proposed: dict[KeyPath, int] = {(name, "limit"): limit.limit}
     if limit.temporary is not None:
-        wanted[(name, "temporary", "limit")] = limit.temporary.limit
+        proposed[(name, "temporary", "limit")] = limit.temporary.limit
     before = {was.limit, was.temporary.limit if was.temporary else was.limit} if was.period == limit.period else set()
-    for where, value in wanted.items():
-        if value not in before and limit.times(was, value) > MOST_TIMES:
-            text = f"more than {MOST_TIMES} times the {was.limit} in {was.period} s that it is now"
-            yield where, f"{text}; write less, or why under a new override of {name}", True
-        elif value not in before and limit.part(was, value) <= 1 / MOST_TIMES:
-            yield where, f"{value} is a tenth or less of the {was.limit} in {was.period} s that it is now", False
+    for where, value in proposed.items():
+        if value not in before and limit.times(was, value) > MAX_STEP:
+            text = f"more than {MAX_STEP} times the current {was.limit} in {was.period} s"
+            yield where, f"{text}; use a smaller value, or set a new `override` of {name} with the reason", True
+        elif value not in before and limit.part(was, value) <= 1 / MAX_STEP:
+            yield where, f"{value} is a tenth or less of the current {was.limit} in {was.period} s", False
 
 
-def _until(
+def _check_end(
     name: str, limit: Limit, was: Limit | None, now: datetime, *, has_base: bool
 ) -> Iterator[tuple[KeyPath, str, bool]]:
     if limit.temporary is None:
         return
     until, where = limit.temporary.until, (name, "temporary", "until")
-    if until > now + MOST_AHEAD:
-        latest = format_utc(now + MOST_AHEAD)
+    if until > now + MAX_AHEAD:
+        latest = format_utc(now + MAX_AHEAD)
         yield (
             where,
-            f"more than {format_duration(MOST_AHEAD.total_seconds())} ahead; write {latest} at the latest",
+            f"more than {format_duration(MAX_AHEAD.total_seconds())} ahead; use {latest} or earlier",
             True,
         )
     elif until <= now:
         is_old = was is not None and was.temporary is not None and was.temporary.until == until
         is_wrong = has_base and not is_old
-        text = "past; write a moment to come" if is_wrong else "past, so that it has no effect; take temporary out"
+        text = "in the past; use a future time" if is_wrong else "in the past, without effect; remove `temporary`"
         yield where, text, is_wrong

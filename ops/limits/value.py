@@ -1,4 +1,4 @@
-"""What of `limits.yml` an application reads in KV, under `ops/limits` (docs/reference/runtime-contract.md)."""
+"""The value of `limits.yml` in KV under `ops/limits` (docs/reference/runtime-contract.md)."""
 
 import json
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ops.limits.file import Limit, Limits
 
 
-class Value(NamedTuple):
-    """What stands in KV under `ops/limits`."""
+class LimitsValue(NamedTuple):
+    """Parsed or built value of `ops/limits` in KV."""
 
     text: str
     revision: str
@@ -22,18 +22,20 @@ class Value(NamedTuple):
 
 
 class NewerVersionError(ValueError):
-    """A later program than this one wrote it."""
+    """A newer version of Backout wrote the value."""
 
 
-def value_of(limits: "Limits", commit: str, now: datetime) -> Value:
-    """What belongs into KV at that moment: without what is past, reasons and incidents. `commit` is a whole SHA."""
-    values = {name: _as_read(limit, now) for name, limit in limits.items()}
+def build_value(limits: "Limits", commit: str, now: datetime) -> LimitsValue:
+    """Build the value for KV at `now`, without ended limits, reasons and incidents. `commit` is a full SHA."""
+    values = {name: _limit_value(limit, now) for name, limit in limits.items()}
     digest = sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     revision = f"{commit[:12]}-{digest[:8]}"
-    return Value(json.dumps({"version": CONTRACT_VERSION, "revision": revision, "limits": values}), revision, values)
+    return LimitsValue(
+        json.dumps({"version": CONTRACT_VERSION, "revision": revision, "limits": values}), revision, values
+    )
 
 
-def _as_read(limit: "Limit", now: datetime) -> dict[str, Any]:
+def _limit_value(limit: "Limit", now: datetime) -> dict[str, Any]:
     shown: dict[str, Any] = {"limit": limit.limit, "period": limit.period, "key": limit.key}
     if limit.probe:
         shown["probe"] = True
@@ -42,24 +44,29 @@ def _as_read(limit: "Limit", now: datetime) -> dict[str, Any]:
     return shown
 
 
-def parse_value(text: str) -> Value:
-    """Raises ValueError where it is none of ours, and NewerVersionError where it may be."""
+def parse_value(text: str) -> LimitsValue:
+    """Parse a value from KV.
+
+    Raises:
+        NewerVersionError: a newer version of Backout wrote it.
+        ValueError: it is not a value of the limits.
+    """
     try:
         found = json.loads(text)
         version, revision, limits = found["version"], str(found["revision"]), found["limits"].items()
         values = {str(name): {**value, "limit": int(value["limit"])} for name, value in limits}
         is_newer, is_ours = version > CONTRACT_VERSION, version == CONTRACT_VERSION
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"no value of the limits ({type(error).__name__})") from None
+        raise ValueError(f"not a value of the limits ({type(error).__name__})") from None
     if is_newer:
-        raise NewerVersionError(f"version {version} of the contract, and this program knows {CONTRACT_VERSION}")
+        raise NewerVersionError(f"version {version} of the runtime contract; this program supports {CONTRACT_VERSION}")
     if not is_ours:
-        raise ValueError("no value of the limits")
-    return Value(text, revision, values)
+        raise ValueError("not a value of the limits")
+    return LimitsValue(text, revision, values)
 
 
-def limits_of(value: Value) -> "dict[str, Limit]":
-    """The limits of a value as limits.yml would have them, without what cannot be understood."""
+def value_limits(value: LimitsValue) -> "dict[str, Limit]":
+    """Return the limits of a value in the form of limits.yml; skip malformed ones."""
     from pydantic import ValidationError
 
     from ops.limits.file import Limit
@@ -75,15 +82,15 @@ def limits_of(value: Value) -> "dict[str, Limit]":
     return found
 
 
-def without_what_is_past(limits: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """The limits of a value as they would be written now. What is not understood stays as it is."""
+def drop_ended(limits: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the limits of a value without ended temporary limits; malformed ones stay unchanged."""
     return {
-        name: {key: value for key, value in each.items() if key != "temporary" or not _is_past(value, now)}
+        name: {key: value for key, value in each.items() if key != "temporary" or not _has_ended(value, now)}
         for name, each in limits.items()
     }
 
 
-def _is_past(temporary: Any, now: datetime) -> bool:
+def _has_ended(temporary: Any, now: datetime) -> bool:
     try:
         return parse_utc(temporary["until"]) <= now
     except (LookupError, TypeError, ValueError, AttributeError):

@@ -1,1 +1,1 @@
-"""The post-incident report as values: what the sources said, and what follows from it. No I/O, no Markdown."""
+"""The post-incident report: sources, timing, rows, Markdown, and its issue."""

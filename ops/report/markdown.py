@@ -1,4 +1,4 @@
-"""The post-incident report as Markdown: its regions from the evidence, and the page around them."""
+"""Render the post-incident report as Markdown: generated regions, and the page around them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,15 +8,22 @@ from typing import Any
 from ops.github.issues import IssueRecord
 from ops.publish.comment import AFTER, BEFORE, steps_for_people
 from ops.render.markdown import collapse_blank_lines, load_templates
-from ops.report.evidence import Evidence
-from ops.report.moments import Moment, Name, Span, moments, spans
-from ops.report.regions import OPEN, region, renewed, still_open, todo_rows, unticked
-from ops.report.rows import Line, Recovery, Stage, at_once, lines, recovery
+from ops.report.evidence import IncidentEvidence
+from ops.report.moments import IncidentMoment, IncidentSpan, MomentName, find_moments, measure_spans
+from ops.report.regions import (
+    PLACEHOLDER,
+    build_region,
+    count_open_rows,
+    unanswered_prompts,
+    unchecked_items,
+    update_regions,
+)
+from ops.report.rows import RecoveryStage, RecoveryTiming, TimelineRow, build_rows, measure_recovery, visible_rows
 
 BUDGET = 60_000
-"""In characters. GitHub takes 65,536, and people's words come on top."""
-BAR = 10
-"""Characters of the longest possible bar; more do not fit on a phone."""
+"""Largest report, in characters. GitHub accepts 65,536, and people add text."""
+MAX_BAR_LENGTH = 10
+"""Characters of the longest bar; more do not fit on a phone."""
 REGIONS = ("status", "summary", "timing", "timeline", "impact", "resolution", "evidence")
 PROMPTS: Mapping[str, tuple[str, ...]] = {
     "Summary": ("In two sentences: what broke, for whom, and what ended it?",),
@@ -25,7 +32,7 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
     "Resolution": ("What was done by hand, and what still has to be put right?",),
     "Lessons Learned": ("What went well, what went badly, and what would have halved the time to notice and recover?",),
 }
-"""How and what, not who and why: people answer those."""
+"""Questions for people. They ask how and what, not who and why."""
 CHECKLIST = (
     ("Before", steps_for_people(BEFORE)),
     ("After", steps_for_people(AFTER)),
@@ -33,55 +40,55 @@ CHECKLIST = (
 
 
 @dataclass(frozen=True)
-class _View:
-    """What the templates see. `most` rows of the timeline find room."""
+class _ReportView:
+    """Values for the templates, with at most `most` timeline rows."""
 
-    evidence: Evidence
+    evidence: IncidentEvidence
     most: int
 
     @cached_property
-    def every_line(self) -> tuple[Line, ...]:
-        return lines(self.evidence)
+    def every_line(self) -> tuple[TimelineRow, ...]:
+        return build_rows(self.evidence)
 
     @property
     def all_lines(self) -> int:
         return len(self.every_line)
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[TimelineRow, ...]:
         return self.every_line[: self.most]
 
     @cached_property
-    def at_once(self) -> tuple[Line, ...]:
-        return at_once(self.every_line)[: self.most]
+    def at_once(self) -> tuple[TimelineRow, ...]:
+        return visible_rows(self.every_line)[: self.most]
 
     @cached_property
-    def moments(self) -> tuple[Moment, ...]:
-        return moments(self.evidence)
+    def moments(self) -> tuple[IncidentMoment, ...]:
+        return find_moments(self.evidence)
 
     @cached_property
-    def spans(self) -> tuple[Span, ...]:
-        return spans(self.moments)
+    def spans(self) -> tuple[IncidentSpan, ...]:
+        return measure_spans(self.moments)
 
     @cached_property
-    def recovery(self) -> Recovery | None:
-        return recovery(self.evidence)
+    def recovery(self) -> RecoveryTiming | None:
+        return measure_recovery(self.evidence)
 
     @property
     def main(self) -> IssueRecord | None:
         return self.evidence.main_run
 
     @property
-    def went(self) -> str:
-        """Only what was read back is said to have happened."""
+    def change_verb(self) -> str:
+        """Return the verb: a change counts as done only if it was read back."""
         return "went from" if self.main and self.main.first_event_at("read_back") else "was to go from"
 
     @property
-    def doubt(self) -> str:
+    def doubt_note(self) -> str:
         sent = (
             self.main is not None and self.main.first_event_at("writing") and not self.main.first_event_at("read_back")
         )
-        return "; whether it did, the run could not tell" if sent else ""
+        return "; the run could not verify it" if sent else ""
 
     @property
     def services(self) -> list[str]:
@@ -89,12 +96,12 @@ class _View:
         return list(dict.fromkeys(f"{block.service} in {block.environment}" for block in blocks))
 
     @property
-    def refusals(self) -> bool:
-        return any(one.record.source == "gate" for one in self.evidence.recorded)
+    def has_refusals(self) -> bool:
+        return any(one.record.source == "gate" for one in self.evidence.records)
 
     @property
-    def unasked(self) -> tuple[str, ...]:
-        return self.evidence.unasked
+    def unavailable(self) -> tuple[str, ...]:
+        return self.evidence.unavailable
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -112,7 +119,7 @@ class _View:
 
     @cached_property
     def day(self) -> str:
-        """The date, where all happened on one."""
+        """Return the date if everything happened on one day, else an empty string."""
         told = [*(line.at for line in self.every_line), *(moment.at for moment in self.moments if moment.at)]
         dates = {at.date() for at in told}
         return dates.pop().isoformat() if len(dates) == 1 else ""
@@ -121,84 +128,88 @@ class _View:
     def heading(self) -> str:
         return f"{self.day}, UTC" if self.day else "UTC"
 
-    def _span(self, first: Name, last: Name) -> float | None:
+    def _span(self, first: MomentName, last: MomentName) -> float | None:
         return next(span.seconds for span in self.spans if (span.first, span.last) == (first, last))
 
     @property
     def recovery_seconds(self) -> float | None:
-        return self._span(Name.REQUESTED, Name.MITIGATED)
+        return self._span(MomentName.REQUESTED, MomentName.MITIGATED)
 
     @property
     def duration(self) -> float | None:
-        return self._span(Name.STARTED, Name.MITIGATED)
+        return self._span(MomentName.STARTED, MomentName.MITIGATED)
 
     @property
-    def duration_lacks(self) -> str:
+    def missing_times(self) -> str:
         missing = {moment.name for moment in self.moments if moment.at is None}
-        lacks = [name for name in (Name.STARTED, Name.MITIGATED) if name in missing]
-        ends = {Name.STARTED: "when it started", Name.MITIGATED: "when it was mitigated"}
-        return " and ".join(ends[name] for name in lacks) or "which of the two came first"
+        lacks = [name for name in (MomentName.STARTED, MomentName.MITIGATED) if name in missing]
+        ends = {MomentName.STARTED: "start time", MomentName.MITIGATED: "mitigation time"}
+        return " and ".join(ends[name] for name in lacks) or "order of start and mitigation"
 
     @property
-    def bars(self) -> list[tuple[Stage, str]]:
-        """Return each stage with a bar of its share: a picture that also an e-mail shows."""
+    def bars(self) -> list[tuple[RecoveryStage, str]]:
+        """Return each stage with a text bar of its share, which e-mail clients show too."""
         stages = self.recovery.stages if self.recovery else ()
         whole = sum(stage.seconds for stage in stages) or 1.0
-        return [(stage, "█" * max(1, round(BAR * stage.seconds / whole))) for stage in stages if stage.seconds >= 0.05]
+        return [
+            (stage, "█" * max(1, round(MAX_BAR_LENGTH * stage.seconds / whole)))
+            for stage in stages
+            if stage.seconds >= 0.05
+        ]
 
 
-def title(evidence: Evidence) -> str:
-    """The procedure's own, with what it is about."""
+def report_title(evidence: IncidentEvidence) -> str:
+    """Return the title in the format of the procedure."""
     drill = "Drill: " if evidence.is_drill else ""
     return f"{drill}Incident report: {evidence.opened_at:%Y-%m-%d}, incident {evidence.number}"
 
 
-def new(evidence: Evidence) -> str:
-    """A report with all its prompts."""
+def render_report(evidence: IncidentEvidence) -> str:
+    """Render a new report with all prompts."""
 
     def page(regions: Mapping[str, str]) -> str:
-        marked = {name: region(name, evidence.number, text) for name, text in regions.items()}
+        marked = {name: build_region(name, evidence.number, text) for name, text in regions.items()}
         template = load_templates().get_template("report.md.j2")
-        return collapse_blank_lines(template.render(regions=marked, asked=_asked, checklist=CHECKLIST))
+        return collapse_blank_lines(template.render(regions=marked, asked=_render_prompts, checklist=CHECKLIST))
 
-    return _fitted(evidence, page)
-
-
-def renew(body: str, evidence: Evidence) -> str:
-    """The same report with its regions as they are now."""
-    return _fitted(evidence, lambda regions: renewed(body, evidence.number, regions))
+    return _fit_rows(evidence, page)
 
 
-def _fitted(evidence: Evidence, page: Callable[[Mapping[str, str]], str]) -> str:
-    """With as many rows of the timeline as there is room for."""
+def update_report(body: str, evidence: IncidentEvidence) -> str:
+    """Update the generated regions of a report."""
+    return _fit_rows(evidence, lambda regions: update_regions(body, evidence.number, regions))
+
+
+def _fit_rows(evidence: IncidentEvidence, page: Callable[[Mapping[str, str]], str]) -> str:
+    """Return the page with as many timeline rows as fit."""
     most = 400
     while True:
-        text = page(_regions(_View(evidence, most)))
+        text = page(_render_regions(_ReportView(evidence, most)))
         if len(text) <= BUDGET or most == 0:
             return text
         most = most * 3 // 4
 
 
-def _regions(view: _View) -> dict[str, str]:
+def _render_regions(view: _ReportView) -> dict[str, str]:
     macros = load_templates().get_template("report_regions.md.j2").module
     return {name: collapse_blank_lines(str(getattr(macros, name)(view))).strip() for name in REGIONS}
 
 
-def _asked(section: str) -> str:
-    return "".join(f"**{prompt}**\n\n{OPEN}\n\n" for prompt in PROMPTS[section])
+def _render_prompts(section: str) -> str:
+    return "".join(f"**{prompt}**\n\n{PLACEHOLDER}\n\n" for prompt in PROMPTS[section])
 
 
 def open_items(body: str) -> list[str]:
-    """What people have still to write or to tick, in the order of the page."""
-    items = list(still_open(body, [prompt for prompts in PROMPTS.values() for prompt in prompts]))
-    if rows_left := todo_rows(body):
+    """Return the prompts, rows and checks that people still have to complete, in page order."""
+    items = list(unanswered_prompts(body, [prompt for prompts in PROMPTS.values() for prompt in prompts]))
+    if rows_left := count_open_rows(body):
         items.append(f"{rows_left} action item{'s' if rows_left > 1 else ''} under Prevention")
-    return [*items, *unticked(body, [item for _, items in CHECKLIST for item in items])]
+    return [*items, *unchecked_items(body, [item for _, items in CHECKLIST for item in items])]
 
 
-def closing(number: int, items: list[str], evidence: Evidence) -> str:
-    """What is said on an incident that was closed. `number`: the report's."""
-    what = "drill" if evidence.is_drill else "incident"
+def render_closing(number: int, items: list[str], evidence: IncidentEvidence) -> str:
+    """Render the comment for a closed incident; `number` is the report's."""
+    kind = "drill" if evidence.is_drill else "incident"
     template = load_templates().get_template("report_closing.md.j2")
-    on, back = evidence.still_on, evidence.sets_back
-    return template.render(number=number, items=items, what=what, still_on=on, sets_back=back)
+    on, back = evidence.leftovers, evidence.reset_commands
+    return template.render(number=number, items=items, kind=kind, leftovers=on, reset_commands=back)

@@ -1,6 +1,6 @@
-"""The timing of an incident: nine moments, each with its source or unknown, and the spans between them.
+"""Timing of an incident: nine moments with their sources, and the spans between them.
 
-A span is only as good as both its ends: where one is unknown, or the second lies before the first, it is unknown too.
+A span is unknown if one of its ends is unknown, or if the second lies before the first.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from enum import StrEnum
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME
 from ops.core.errors import Decision
 from ops.github.issues import IssueRecord
-from ops.report.evidence import Evidence
+from ops.report.evidence import IncidentEvidence
 
-RECENT = REQUEST_LIFETIME + MAX_CLOCK_SKEW
-"""A label that is older than this started no run: the gate refuses it."""
+MAX_LABEL_AGE = REQUEST_LIFETIME + MAX_CLOCK_SKEW
+"""Oldest label that can have started a run; the gate refuses older ones."""
 
 
-class Name(StrEnum):
+class MomentName(StrEnum):
     DEPLOYED = "Change deployed"
     STARTED = "Started"
     DETECTED = "Detected"
@@ -29,143 +29,153 @@ class Name(StrEnum):
 
 
 @dataclass(frozen=True)
-class Moment:
-    """`source` says where it comes from, or, where `at` is None, how it can be told."""
+class IncidentMoment:
+    """One moment. `source` is its origin, or if `at` is None, how to add it."""
 
-    name: Name
+    name: MomentName
     at: datetime | None
     source: str
     url: str = ""
 
 
 @dataclass(frozen=True)
-class Span:
+class IncidentSpan:
     name: str
-    first: Name
-    last: Name
+    first: MomentName
+    last: MomentName
     seconds: float | None
 
 
 SPANS = (
-    ("exposed before it was felt", Name.DEPLOYED, Name.STARTED),
-    ("until it was noticed", Name.STARTED, Name.DETECTED),
-    ("until somebody took it on", Name.DETECTED, Name.ACKNOWLEDGED),
-    ("until a recovery was asked for", Name.ACKNOWLEDGED, Name.REQUESTED),
-    ("recovery, this tool's part", Name.REQUESTED, Name.MITIGATED),
-    ("felt by users, as far as known", Name.STARTED, Name.MITIGATED),
-    ("until it was resolved", Name.STARTED, Name.RESOLVED),
+    ("deployment to start", MomentName.DEPLOYED, MomentName.STARTED),
+    ("start to detection", MomentName.STARTED, MomentName.DETECTED),
+    ("detection to acknowledgment", MomentName.DETECTED, MomentName.ACKNOWLEDGED),
+    ("acknowledgment to request", MomentName.ACKNOWLEDGED, MomentName.REQUESTED),
+    ("request to mitigation (Backout)", MomentName.REQUESTED, MomentName.MITIGATED),
+    ("start to mitigation (users affected)", MomentName.STARTED, MomentName.MITIGATED),
+    ("start to resolution", MomentName.STARTED, MomentName.RESOLVED),
 )
 
 
-def moments(evidence: Evidence) -> tuple[Moment, ...]:
+def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
     main = evidence.main_run
     return (
-        _deployed(evidence, main),
-        _started(evidence),
-        _noted(evidence, Name.DETECTED, "detected", f"at the latest when the issue was opened, {_time(evidence)}"),
-        _acknowledged(evidence),
-        _requested(evidence),
-        _called(evidence, main),
-        _mitigated(main),
-        _noted(evidence, Name.CAUSE, "root cause", ""),
-        _resolved(evidence),
+        _find_deployment(evidence, main),
+        _find_start(evidence),
+        _find_note(
+            evidence,
+            MomentName.DETECTED,
+            "detected",
+            f"no later than the opening of the issue, {_format_opened(evidence)}",
+        ),
+        _find_acknowledgment(evidence),
+        _find_request(evidence),
+        _find_provider_call(evidence, main),
+        _find_mitigation(main),
+        _find_note(evidence, MomentName.CAUSE, "root cause", ""),
+        _find_resolution(evidence),
     )
 
 
-def spans(found: tuple[Moment, ...]) -> tuple[Span, ...]:
+def measure_spans(found: tuple[IncidentMoment, ...]) -> tuple[IncidentSpan, ...]:
     at = {moment.name: moment.at for moment in found}
-    return tuple(Span(name, first, last, _between(at[first], at[last])) for name, first, last in SPANS)
+    return tuple(IncidentSpan(name, first, last, _seconds_between(at[first], at[last])) for name, first, last in SPANS)
 
 
-def _between(first: datetime | None, last: datetime | None) -> float | None:
+def _seconds_between(first: datetime | None, last: datetime | None) -> float | None:
     if first is None or last is None or last < first:
         return None
     return (last - first).total_seconds()
 
 
-def _deployed(evidence: Evidence, main: IssueRecord | None) -> Moment:
-    """When the version that was taken away first got traffic. A candidate for the cause, and no more."""
-    served = evidence.serving(main) if main else None
+def _find_deployment(evidence: IncidentEvidence, main: IssueRecord | None) -> IncidentMoment:
+    """Return when the replaced version first got traffic; it is only a candidate for the cause."""
+    served = evidence.find_history(main) if main else None
     if main is None or served is None:
-        return Moment(Name.DEPLOYED, None, "Cloudflare's history was not read")
-    version, _ = evidence.exchanged(main)
-    first = served.first_served_at(version.id) if version else None
+        return IncidentMoment(MomentName.DEPLOYED, None, "Cloudflare's history was not read")
+    version, _ = evidence.find_versions(main)
+    first = served.first_deployment(version.id) if version else None
     if version is None or first is None:
-        return Moment(Name.DEPLOYED, None, "the version that was taken away is not in Cloudflare's history")
-    text = f"Cloudflare: version {version.id[:8]}, the last change before the recovery; not proved to be the cause"
-    return Moment(Name.DEPLOYED, first.created_on, text, served.url)
+        return IncidentMoment(MomentName.DEPLOYED, None, "Cloudflare does not list the replaced version")
+    text = f"Cloudflare: version {version.id[:8]}, the last change before the recovery; not proven to be the cause"
+    return IncidentMoment(MomentName.DEPLOYED, first.created_on, text, served.url)
 
 
-def _started(evidence: Evidence) -> Moment:
+def _find_start(evidence: IncidentEvidence) -> IncidentMoment:
     if evidence.began is None:
-        return Moment(Name.STARTED, None, "the issue's form does not say it")
-    return Moment(Name.STARTED, evidence.began, "as stated on the issue's form", evidence.url)
+        return IncidentMoment(MomentName.STARTED, None, "not given in the issue form")
+    return IncidentMoment(MomentName.STARTED, evidence.began, "from the issue form", evidence.url)
 
 
-def _noted(evidence: Evidence, name: Name, words: str, otherwise: str) -> Moment:
-    found = evidence.notes(words)
+def _find_note(evidence: IncidentEvidence, name: MomentName, words: str, otherwise: str) -> IncidentMoment:
+    found = evidence.find_note(words)
     if found:
-        return Moment(name, found[0], "a person's note", found[1])
-    how = f'tell it with `ops incident note {evidence.number} "13:05 {words} …"`'
-    return Moment(name, None, f"{otherwise}; {how}" if otherwise else how)
+        return IncidentMoment(name, found[0], "note", found[1])
+    how = f'add it with `ops incident note {evidence.number} "13:05 {words} …"`'
+    return IncidentMoment(name, None, f"{otherwise}; {how}" if otherwise else how)
 
 
-def _time(evidence: Evidence) -> str:
+def _format_opened(evidence: IncidentEvidence) -> str:
     return f"{evidence.opened_at:%H:%M:%S}"
 
 
-def _acknowledged(evidence: Evidence) -> Moment:
-    """The first act of somebody of the team: a program's is none, and a stranger can only touch an issue of his own."""
+def _find_acknowledgment(evidence: IncidentEvidence) -> IncidentMoment:
+    """Return the first action of a team member; bots and outsiders do not count."""
     if evidence.opened_by_team:
-        return Moment(Name.ACKNOWLEDGED, evidence.opened_at, "the issue was opened", evidence.url)
-    first = next((act for act in evidence.acts if act.who != evidence.opened_by), None)
+        return IncidentMoment(MomentName.ACKNOWLEDGED, evidence.opened_at, "issue opened", evidence.url)
+    first = next((act for act in evidence.actions if act.who != evidence.opened_by), None)
     if first is None:
-        return Moment(Name.ACKNOWLEDGED, None, "no act of a person is on the issue")
-    return Moment(Name.ACKNOWLEDGED, first.at, f"the first act of a person: {first.kind}", first.url)
+        return IncidentMoment(MomentName.ACKNOWLEDGED, None, "no action of a person on the issue")
+    return IncidentMoment(MomentName.ACKNOWLEDGED, first.at, f"first action of a person: {first.kind}", first.url)
 
 
-def _requested(evidence: Evidence) -> Moment:
-    """Of the first run that was let through; by GitHub's clock where GitHub has it."""
+def _find_request(evidence: IncidentEvidence) -> IncidentMoment:
+    """Return when the first approved run was requested, by GitHub's clock if available."""
     first = next(iter(evidence.our_runs), None)
     if first is None:
-        return Moment(Name.REQUESTED, None, "no run of a runbook is on the issue")
+        return IncidentMoment(MomentName.REQUESTED, None, "no runbook ran on this issue")
     began = first.record.rows[0].at
     labels = [
         act
-        for act in evidence.acts
-        if act.kind == "labeled" and act.text.startswith("recover:") and began - RECENT <= act.at <= began
+        for act in evidence.actions
+        if act.kind == "labeled" and act.text.startswith("recover:") and began - MAX_LABEL_AGE <= act.at <= began
     ]
-    run = evidence.workflow_run(first)
+    run = evidence.find_workflow_run(first)
     if run is not None and run.event == "issues" and labels:
-        return Moment(Name.REQUESTED, labels[-1].at, "GitHub: the label was put on", labels[-1].url)
+        return IncidentMoment(MomentName.REQUESTED, labels[-1].at, "GitHub: label added", labels[-1].url)
     if run is not None and run.event == "workflow_dispatch":
-        return Moment(Name.REQUESTED, run.created_at, "GitHub: the button was pressed", run.url)
-    return Moment(Name.REQUESTED, began, "the run's own record", first.url)
+        return IncidentMoment(MomentName.REQUESTED, run.created_at, "GitHub: button pressed", run.url)
+    return IncidentMoment(MomentName.REQUESTED, began, "run record", first.url)
 
 
-def _called(evidence: Evidence, main: IssueRecord | None) -> Moment:
-    served = evidence.serving(main) if main else None
+def _find_provider_call(evidence: IncidentEvidence, main: IssueRecord | None) -> IncidentMoment:
+    served = evidence.find_history(main) if main else None
     ours = [d for d in served.deployments if main and d.mark and d.mark.run == main.record.run] if served else []
     if served and ours:
-        return Moment(Name.CALLED, ours[-1].created_on, f"Cloudflare: deployment {ours[-1].id[:8]}", served.url)
+        return IncidentMoment(
+            MomentName.CALLED, ours[-1].created_on, f"Cloudflare: deployment {ours[-1].id[:8]}", served.url
+        )
     at = main.first_event_at("written") if main else None
     if main is None or at is None:
-        return Moment(Name.CALLED, None, "no run changed anything")
-    return Moment(Name.CALLED, at, "the run's own record: Cloudflare had answered", main.url)
+        return IncidentMoment(MomentName.CALLED, None, "no run changed anything")
+    return IncidentMoment(MomentName.CALLED, at, "run record: answer of Cloudflare", main.url)
 
 
-def _mitigated(main: IssueRecord | None) -> Moment:
-    """Only where the probes were not healthy before: else nobody knows that this run ended anything."""
+def _find_mitigation(main: IssueRecord | None) -> IncidentMoment:
+    """Return the mitigation, known only if the probes were unhealthy before the run."""
     if main is None:
-        return Moment(Name.MITIGATED, None, "no run of a runbook is on the issue")
+        return IncidentMoment(MomentName.MITIGATED, None, "no runbook ran on this issue")
     if main.record.decision != Decision.RECOVERED:
-        return Moment(Name.MITIGATED, None, f"no run recovered it; the last one ended: {main.decision_text}")
-    return Moment(
-        Name.MITIGATED, main.first_event_at("verified"), "the run's probes were healthy, every round in a row", main.url
+        return IncidentMoment(MomentName.MITIGATED, None, f"no run recovered it; last result: {main.decision_text}")
+    return IncidentMoment(
+        MomentName.MITIGATED,
+        main.first_event_at("verified"),
+        "probes of the run healthy in all required rounds",
+        main.url,
     )
 
 
-def _resolved(evidence: Evidence) -> Moment:
+def _find_resolution(evidence: IncidentEvidence) -> IncidentMoment:
     if evidence.closed_at is None:
-        return Moment(Name.RESOLVED, None, "the incident is still open")
-    return Moment(Name.RESOLVED, evidence.closed_at, "GitHub: the incident was closed", evidence.url)
+        return IncidentMoment(MomentName.RESOLVED, None, "the incident is still open")
+    return IncidentMoment(MomentName.RESOLVED, evidence.closed_at, "GitHub: issue closed", evidence.url)

@@ -1,6 +1,6 @@
-"""The post-incident reports: issues with a label of their own, one for each incident.
+"""Publish post-incident reports as labeled issues, one per incident.
 
-They are found by listing, since GitHub's search is minutes behind.
+Reports are found by listing issues, because GitHub's search lags by minutes.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,23 @@ LABEL = "post-incident"
 
 
 @dataclass(frozen=True)
-class Written:
+class PublishedReport:
     number: int
     url: str
     body: str
     is_new: bool
 
 
-def write(
+def publish_report(
     repository: "Repository", incident: int, *, title: str, new: Callable[[], str], renew: Callable[[str], str]
-) -> Written:
-    """Create the incident's report, or bring it up to date. Raises what PyGithub raises, and NotKept.
+) -> PublishedReport:
+    """Create or update the incident's report. Raises PyGithub's exceptions, and NotKept.
 
-    GitHub has no compare-and-set for a text: it is read, renewed and written at once, and read again.
+    GitHub has no compare-and-set for a text, so it is read, updated, written at once, and read back.
     """
-    found = find(repository, incident)
+    found = find_report(repository, incident)
     if found is None:
-        return _created(repository, incident, title, new())
+        return _create_report(repository, incident, title, new())
     before = found.body or ""
     after = renew(before)
     if after != before:
@@ -43,11 +43,11 @@ def write(
         kept = repository.get_issue(found.number).body or ""
         if not is_saved(kept, after):
             raise CommentNotSaved
-    return Written(found.number, found.html_url, after, is_new=False)
+    return PublishedReport(found.number, found.html_url, after, is_new=False)
 
 
-def find(repository: "Repository", incident: int) -> "Issue | None":
-    """The first that was made of it, by this program or by somebody who may write here; open or closed."""
+def find_report(repository: "Repository", incident: int) -> "Issue | None":
+    """Return the first report of the incident by a trusted author, open or closed."""
     writers = TrustedAuthors(repository)
     reports = repository.get_issues(labels=[LABEL], state="all", direction="asc")
     return next(
@@ -61,16 +61,16 @@ def find(repository: "Repository", incident: int) -> "Issue | None":
     )
 
 
-def _created(repository: "Repository", incident: int, title: str, body: str) -> Written:
-    """Two that made one at the same time both look again: the first stays, and the other closes its own."""
+def _create_report(repository: "Repository", incident: int, title: str, body: str) -> PublishedReport:
+    """Create the report. If two runs create one at the same time, the later one closes its own."""
     try:
         made = repository.create_issue(clean_title(title), body, labels=[LABEL])
-    except Exception:  # the answer may be lost, and the report there all the same
-        if (found := find(repository, incident)) is None:
+    except Exception:  # the answer may be lost although the report was created
+        if (found := find_report(repository, incident)) is None:
             raise
         made = found
-    first = find(repository, incident)
+    first = find_report(repository, incident)
     if first is not None and first.number < made.number:
         made.edit(state="closed", state_reason="not_planned")
-        return Written(first.number, first.html_url, first.body or "", is_new=False)
-    return Written(made.number, made.html_url, body, is_new=True)
+        return PublishedReport(first.number, first.html_url, first.body or "", is_new=False)
+    return PublishedReport(made.number, made.html_url, body, is_new=True)

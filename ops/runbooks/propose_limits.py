@@ -1,7 +1,7 @@
-"""Users are refused by a rate limit that is too low for tonight: a pull request that raises it for a while.
+"""Open a pull request that raises rate limits for a limited time.
 
-A person merges it, and merging applies it (docs/how-to/propose-limits.md). The proposed numbers stand in ops.yml, never
-in an issue.
+A person merges it, and the merge applies it (docs/how-to/propose-limits.md). The values come from ops.yml, never from
+an issue.
 """
 
 from collections.abc import Mapping
@@ -23,47 +23,46 @@ if TYPE_CHECKING:
     from ops.config.runtime import LimitRaise
     from ops.limits.file import Limits, Temporary
 
-PREFIX = "ops/raise-limits-"
+BRANCH_PREFIX = "ops/raise-limits-"
 BRANCH, COMMIT, PULL = "a branch", FILE, "a pull request"
-MOST_SAID = 600
-"""Characters of the patch in a row of the timeline."""
-REVIEW = (
-    "What a reviewer checks: that the numbers are what tonight needs, that `until` is soon, and that nothing but "
-    "`temporary` is changed. Checks do not start by themselves on a pull request that a workflow opened: close and "
-    "reopen it to start them. Once a person merges it, *limits* applies it and says here what it saw; a merge by a "
-    "workflow with GITHUB_TOKEN starts nothing. At `until` the former limits hold again; nobody has to take "
-    "anything back."
+MAX_PATCH_LENGTH = 600
+"""Most characters of the patch in a timeline row."""
+REVIEW_TEXT = (
+    "Please check that the numbers fit the incident, that `until` is soon, and that only `temporary` changed. GitHub "
+    "starts no checks on a pull request that a workflow opened: close and reopen it to start them. After a person "
+    "merges it, the workflow *limits* applies it and comments here; a merge by a workflow with GITHUB_TOKEN starts "
+    "nothing. At `until` the previous limits apply again automatically."
 )
 
 
 @dataclass(frozen=True)
 class Params:
-    only: tuple[str, ...] = param("limits to raise, with commas between; without it, all under raises", default=())
-    reason: str = param("why, in a few words, for limits.yml and the timeline", default="")
+    only: tuple[str, ...] = param("Limits to raise, comma-separated (default: all in `raises`)", default=())
+    reason: str = param("Reason, written to limits.yml and the timeline", default="")
 
 
 @dataclass(frozen=True)
 class Details:
     branch: str = ""
     base: str = ""
-    """The commit that the branch begins at."""
-    replaces: str = ""
-    """The blob of limits.yml there."""
+    """Commit that the branch starts at."""
+    base_blob: str = ""
+    """Blob of limits.yml at `base`."""
     text: str = ""
     body: str = ""
     ending: RunOutcome | None = None
     patch: tuple[str, ...] = ()
     not_permitted: list[bool] = field(default_factory=list)
-    """Filled in where GitHub lets this program open no pull request: the write was answered, and made none."""
+    """Set after the write if GitHub does not let the token open pull requests."""
     opened: list[RunOutcome] = field(default_factory=list)
-    """Filled in where the pull request was read back: it needs no further read."""
+    """Set after the pull request was read back, so that it is not read again."""
 
 
 class ProposeLimits(Runbook[Params, Details]):
-    """Propose temporary rate limits by a pull request on limits.yml, which a person merges."""
+    """Open a pull request that raises rate limits for a limited time."""
 
     name = "propose-limits"
-    when = "Users are answered 429: a rate limit is too low for a while"
+    when = "Users get HTTP 429: a rate limit is temporarily too low"
     kind = "runtime"
     github_environment = ""
     params = Params
@@ -80,170 +79,182 @@ class ProposeLimits(Runbook[Params, Details]):
         return [{}] if limits and limits.raises else []
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
-        """That which reads the limits."""
+        """Return the service that reads the limits."""
         return environment.require_runtime().service
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002  nothing is proved by it
-        """Those of the service, for the record: a refused user is seen by none of them."""
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002  it verifies nothing
+        """Probe the service for the record only; no probe sees a rate-limited user."""
         service = ctx.environment.service(ctx.environment.require_runtime().service)
         return ProbeSet(service.url, service.probes, service.verify)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        wanted = _wanted(ctx)
+        raises_by_name = _requested_raises(ctx)
         if (
             ctx.request.incident
-            and (there := ctx.github.pulls.own_open_pulls(PREFIX, _marker(ctx.request.incident))) is not None
+            and (existing := ctx.github.pulls.own_open_pulls(BRANCH_PREFIX, _incident_marker(ctx.request.incident)))
+            is not None
         ):
-            said = (
-                f"pull request {there.number} for incident {ctx.request.incident} is open already: review and merge it"
-            )
-            ending = RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(there.url))
-            return Plan(summary=said, details=Details(ending=ending))
+            message = f"pull request {existing.number} for incident {ctx.request.incident} is open: review and merge it"
+            ending = RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(existing.url))
+            return Plan(summary=message, details=Details(ending=ending))
         base = ctx.github.pulls.branch_head(ctx.github.pulls.default_branch)
         file = ctx.github.pulls.file(FILE, base) if base else None
         if base is None or file is None:
             raise Refused(
                 f"the default branch has no {FILE}",
                 reason=Reason.UNKNOWN_NAME,
-                hint="Commit one: docs/how-to/propose-limits.md says what it holds.",
+                hint="Commit one: docs/how-to/propose-limits.md describes it.",
             )
-        return _plan(ctx, wanted, base, file.text, file.sha)
+        return _build_plan(ctx, raises_by_name, base, file.text, file.sha)
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
-        told = plan.details
-        if told.ending is not None:
-            return told.ending
-        if told.not_permitted:
-            said = f"{told.branch} is ready, and GitHub Actions may open no pull request here: open it, and merge it"
+        details = plan.details
+        if details.ending is not None:
+            return details.ending
+        if details.not_permitted:
+            message = f"{details.branch} is ready, but GitHub Actions may not open pull requests: open and merge one"
             return RunOutcome(
-                Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(ctx.github.pulls.compare_url(told.branch))
+                Decision.PLANNED,
+                Reason.HANDED_ON,
+                message,
+                SuggestedCommand(ctx.github.pulls.compare_url(details.branch)),
             )
-        if not told.opened and self.check(ctx, plan, plan.changes[-1]).state != ChangeState.DONE:
-            said = f"the pull request of {told.branch} is closed already"
-            return RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said)
-        return told.opened[-1]
+        if not details.opened and self.check(ctx, plan, plan.changes[-1]).state != ChangeState.DONE:
+            message = f"the pull request of {details.branch} is already closed"
+            return RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message)
+        return details.opened[-1]
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
-        told = plan.details
+        details = plan.details
         if change.target == BRANCH:
-            head = ctx.github.pulls.branch_head(told.branch)
+            head = ctx.github.pulls.branch_head(details.branch)
             state = (
                 ChangeState.PLANNED
                 if head is None
                 else ChangeState.DONE
-                if head == told.base
+                if head == details.base
                 else ChangeState.CHANGED_ELSEWHERE
             )
-            return ObservedState(state, f"{told.branch} is {'not there' if head is None else f'at {head[:12]}'}")
+            return ObservedState(state, f"{details.branch} is {'missing' if head is None else f'at {head[:12]}'}")
         if change.target == COMMIT:
-            file = ctx.github.pulls.file(FILE, told.branch)
-            if file is not None and file.text == told.text:
-                return ObservedState(ChangeState.DONE, f"{FILE} on {told.branch} is as planned")
-            is_former = file is not None and file.sha == told.replaces
+            file = ctx.github.pulls.file(FILE, details.branch)
+            if file is not None and file.text == details.text:
+                return ObservedState(ChangeState.DONE, f"{FILE} on {details.branch} is as planned")
+            is_former = file is not None and file.sha == details.base_blob
             return ObservedState(
                 ChangeState.PLANNED if is_former else ChangeState.CHANGED_ELSEWHERE,
-                f"{FILE} on {told.branch} is another",
+                f"{FILE} on {details.branch} differs from the plan",
             )
-        opened = ctx.github.pulls.open_pull_of(told.branch)
+        opened = ctx.github.pulls.open_pull_of(details.branch)
         if opened is not None:
-            said = f"pull request {opened.number} is open: a person reviews and merges it, and then it is applied"
-            told.opened.append(RunOutcome(Decision.PLANNED, Reason.HANDED_ON, said, SuggestedCommand(opened.url)))
+            message = f"pull request {opened.number} is open: review and merge it to apply the limits"
+            details.opened.append(RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(opened.url)))
             return ObservedState(ChangeState.DONE, f"pull request {opened.number} is open: {opened.url}")
-        return ObservedState(ChangeState.DONE if told.not_permitted else ChangeState.PLANNED, "no pull request is open")
+        return ObservedState(
+            ChangeState.DONE if details.not_permitted else ChangeState.PLANNED, "no pull request is open"
+        )
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        told = plan.details
+        details = plan.details
         if change.target == BRANCH:
-            ctx.github.pulls.create_branch(told.branch, told.base)
-            return f"made {told.branch}"
+            ctx.github.pulls.create_branch(details.branch, details.base)
+            return f"created {details.branch}"
         if change.target == COMMIT:
-            ctx.github.pulls.commit(told.branch, FILE, told.text, replaces=told.replaces, message=plan.summary)
-            return f"committed {FILE} to {told.branch}"
-        if ctx.github.pulls.propose(told.branch, title=plan.summary, body=told.body):
+            ctx.github.pulls.commit(
+                details.branch, FILE, details.text, replaces=details.base_blob, message=plan.summary
+            )
+            return f"committed {FILE} to {details.branch}"
+        if ctx.github.pulls.propose(details.branch, title=plan.summary, body=details.body):
             return "opened the pull request"
-        told.not_permitted.append(True)
-        lines = " ".join(line for line in told.patch if line[:1] in "+-")
-        return f"GitHub Actions may open no pull request here; the patch: {lines[:MOST_SAID]}"
+        details.not_permitted.append(True)
+        lines = " ".join(line for line in details.patch if line[:1] in "+-")
+        return f"GitHub Actions may not open pull requests here; patch: {lines[:MAX_PATCH_LENGTH]}"
 
 
-def _marker(incident: int) -> str:
+def _incident_marker(incident: int) -> str:
     return f"<!-- backout limits incident={incident} -->"
 
 
-def _wanted(ctx: Context[Params]) -> "Mapping[str, LimitRaise]":
-    """What ops.yml says for each limit that was asked for. Raises ConfigError."""
+def _requested_raises(ctx: Context[Params]) -> "Mapping[str, LimitRaise]":
+    """Return the planned values for the requested limits from ops.yml. Raises ConfigError."""
     limits = ctx.environment.require_runtime().limits
     raises = limits.raises if limits else {}
     if not raises:
         raise ConfigError(
-            f"{ctx.environment.name} has no runtime.limits.raises in ops.yml",
-            hint="Write there what is proposed for each limit, and for how long.",
+            f"{ctx.environment.name} has no `runtime.limits.raises` in ops.yml",
+            hint="Set there the temporary value and duration of each limit.",
         )
     for name in ctx.params.only:
         if name not in raises:
             raise ConfigError(
-                f'nothing is to be raised by the name "{name}"{did_you_mean(name, raises)}', reason=Reason.UNKNOWN_NAME
+                f'no limit "{name}" in `raises` of ops.yml{did_you_mean(name, raises)}', reason=Reason.UNKNOWN_NAME
             )
     return {name: raises[name] for name in ctx.params.only or raises}
 
 
-def _plan(ctx: Context[Params], wanted: "Mapping[str, LimitRaise]", base: str, text: str, blob: str) -> Plan[Details]:
-    from ops.limits.diff import compare, markdown
-    from ops.limits.edit import patch, with_temporary
-    from ops.limits.file import parse
+def _build_plan(
+    ctx: Context[Params], raises_by_name: "Mapping[str, LimitRaise]", base: str, text: str, blob: str
+) -> Plan[Details]:
+    from ops.limits.diff import compare_limits, render_table
+    from ops.limits.edit import build_patch, set_temporary_limits
+    from ops.limits.file import parse_limits
 
     runtime, now = ctx.environment.require_runtime(), ctx.clock.now()
     names = runtime.limits.names if runtime.limits else ()
-    before, _ = parse(text, path=FILE, names=names, now=now)
-    edited = with_temporary(text, _temporary(ctx, wanted, before))
-    after, warnings = parse(edited, path=FILE, names=names, now=now, base=before)
-    table = compare(before, after, ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url), now)
-    branch = f"{PREFIX}{ctx.run_id}"
-    raised = ", ".join(f"{name} to {each.limit}" for name, each in wanted.items())
+    before, _ = parse_limits(text, path=FILE, names=names, now=now)
+    edited = set_temporary_limits(text, _temporary_limits(ctx, raises_by_name, before))
+    after, warnings = parse_limits(edited, path=FILE, names=names, now=now, base=before)
+    table = compare_limits(
+        before, after, ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url), now
+    )
+    branch = f"{BRANCH_PREFIX}{ctx.run_id}"
+    raised = ", ".join(f"{name} to {each.limit}" for name, each in raises_by_name.items())
     incident = ctx.request.incident
-    body = f"{markdown(table)}\n\n{'' if incident is None else f'For incident #{incident}. '}{REVIEW}"
+    body = f"{render_table(table)}\n\n{'' if incident is None else f'For incident #{incident}. '}{REVIEW_TEXT}"
     return Plan(
-        summary=f"Raise {raised} for a while",
+        summary=f"Raise {raised} temporarily",
         changes=(
             Change(BRANCH, "none", branch, f"{branch} is at {base[:12]}", None),
-            Change(COMMIT, "the limits of now", f"{raised} for a while", f"{FILE} there has them", None),
-            Change(PULL, "none", f"from {branch}", "it is open", None),
+            Change(COMMIT, "current limits", f"{raised} temporarily", f"{FILE} there has them", None),
+            Change(PULL, "none", f"from {branch}", "the pull request is open", None),
         ),
         sections=(
             PlanSection("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
-            PlanSection("Patch", patch(text, edited)),
+            PlanSection("Patch", build_patch(text, edited)),
         ),
-        consequences=("nothing is raised before a person merges it",),
+        consequences=("the limits stay unchanged until a person merges it",),
         warnings=warnings,
-        done_message=f"Proposed to raise {raised}",
-        tasks=("Review the pull request and merge it; then look whether users are let through",),
+        done_message=f"Proposed {raised}",
+        tasks=("Review and merge the pull request, then check that users no longer get HTTP 429",),
         details=Details(
             branch=branch,
             base=base,
-            replaces=blob,
+            base_blob=blob,
             text=edited,
-            body=f"{body}\n{_marker(ctx.request.incident) if ctx.request.incident else ''}\n",
-            patch=patch(text, edited),
+            body=f"{body}\n{_incident_marker(ctx.request.incident) if ctx.request.incident else ''}\n",
+            patch=build_patch(text, edited),
         ),
     )
 
 
-def _temporary(ctx: Context[Params], wanted: "Mapping[str, LimitRaise]", before: "Limits") -> "dict[str, Temporary]":
+def _temporary_limits(
+    ctx: Context[Params], raises_by_name: "Mapping[str, LimitRaise]", before: "Limits"
+) -> "dict[str, Temporary]":
     from ops.limits.file import Temporary
 
-    missing = [name for name in wanted if name not in before]
+    missing = [name for name in raises_by_name if name not in before]
     if missing:
         raise Refused(
             f"{FILE} has no limit {', '.join(missing)}",
             reason=Reason.UNKNOWN_NAME,
-            hint="Write it there with the value that the code declares, or raise others with --only.",
+            hint="Add it with the value that the code declares, or choose other limits with `--only`.",
         )
     now = ctx.clock.now().replace(microsecond=0)
-    said = " ".join("".join(c if c.isprintable() else " " for c in ctx.params.reason).split())[:150]
-    why = said or ("raised during an incident" if ctx.request.incident else "raised by hand")
+    message = " ".join("".join(c if c.isprintable() else " " for c in ctx.params.reason).split())[:150]
+    why = message or ("raised during an incident" if ctx.request.incident else "raised by hand")
     return {
         name: Temporary(
             limit=each.limit, until=now + timedelta(seconds=each.lasts), reason=why, incident=ctx.request.incident
         )
-        for name, each in wanted.items()
+        for name, each in raises_by_name.items()
     }

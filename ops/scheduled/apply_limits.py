@@ -1,6 +1,6 @@
-"""`ops limits apply`: what was merged into limits.yml, written to KV once and watched until it is seen in effect.
+"""`ops limits apply`: write the merged limits.yml to KV, and wait until it is in effect.
 
-It has a plan and a comparison like a runbook; but nothing is broken when somebody wants it, so it is no button.
+It is planned and checked like any runbook. It has no button, because a merge starts it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from ops.github import actions, comments
 from ops.github.committed_file import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import text
-from ops.limits.value import NewerVersionError, Value, limits_of, parse_value, value_of
+from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
 from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig
     from ops.limits.file import Limits
 
-MOST_PROVED = 200
-"""Requests in a period: a larger limit is not proved by asking."""
+MAX_PROBED_LIMIT = 200
+"""Largest limit to probe, in requests per period, because the probe sends more requests than the limit."""
 
 
 @dataclass(frozen=True)
 class Params:
-    """None: what is written stands in limits.yml."""
+    """No parameters: limits.yml holds the values."""
 
 
 @dataclass(frozen=True)
 class Details:
     commits: FileCommits
-    value: Value
+    value: LimitsValue
     before: str | None
-    """The text in KV as the plan found it."""
+    """Raw value in KV when the plan was made; None if there was none."""
     revision: str = ""
-    """What the application has to show."""
-    prove: RateLimitCheck | None = None
+    """Revision that the application must show."""
+    proof: RateLimitCheck | None = None
     ending: RunOutcome | None = None
     limits: "Limits" = field(default_factory=dict)
-    """As limits.yml has them."""
+    """Limits in limits.yml."""
     drift: tuple[str, ...] | None = None
-    """How KV differs from limits.yml; None where that was not compared."""
+    """Differences between KV and limits.yml; None if they were not compared."""
 
 
 class ApplyLimits(Runbook[Params, Details]):
-    """Write what was merged into limits.yml to KV, and watch until it is seen in effect."""
+    """Write the merged limits.yml to KV, and wait until it is in effect."""
 
     name = "limits apply"
-    when = "Nothing: it is for what was merged"
+    when = "No incident: a merge of limits.yml starts it"
     kind = "runtime"
     by_label = False
     github_environment = "limits"
@@ -73,11 +73,11 @@ class ApplyLimits(Runbook[Params, Details]):
         return [{}] if environment.runtime and environment.runtime.limits else []
 
     def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
-        """That which reads them."""
+        """Return the service that reads the limits."""
         return environment.require_runtime().service
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        """Its public endpoint, known once there is a plan: one healthy answer is one location, and no more is said."""
+        """Probe the public endpoint for the planned revision. One healthy answer covers one location."""
         from ops.config.probes import HttpProbe, Probe
 
         runtime = ctx.environment.require_runtime()
@@ -88,7 +88,7 @@ class ApplyLimits(Runbook[Params, Details]):
             return ProbeSet(url, (), verify)
         told = plan.details
         asked = HttpProbe.model_validate({"path": RUNTIME_PATH, "json": {"limits.revision": told.revision}})
-        return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.prove, deciding="runtime")
+        return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.proof, deciding="runtime")
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         runtime = ctx.environment.require_runtime()
@@ -96,19 +96,19 @@ class ApplyLimits(Runbook[Params, Details]):
             [ctx.github.limits.commits, lambda: ctx.cloudflare.kv.read_value(runtime.namespace, LIMITS_KEY)]
         )
         if not commits.is_newest:
-            return _superseded(commits, text)
-        limits, warnings = _wanted(ctx, runtime)
-        value = value_of(limits, commits.checked_out, ctx.clock.now())
+            return _superseded_plan(commits, text)
+        limits, warnings = _read_limits(ctx, runtime)
+        value = build_value(limits, commits.checked_out, ctx.clock.now())
         return self._plan(ctx, Details(commits, value, text, limits=limits), warnings)
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
-        stored, told = stored_in(found.before)
+        stored, told = parse_kv(found.before)
         if stored is not None and (stored.revision, stored.limits) == (found.value.revision, found.value.limits):
-            return plan_of(ctx, found, stored, changes=(), reason=Reason.ALREADY_LIVE, warnings=warnings)
+            return build_plan(ctx, found, stored, changes=(), reason=Reason.ALREADY_LIVE, warnings=warnings)
         warnings = (*warnings, told) if told else warnings
         if stored is not None:
-            warnings = (*warnings, *_steps(found.limits, limits_of(stored)))
-        return plan_of(ctx, found, stored, changes=(write(found),), warnings=warnings)
+            warnings = (*warnings, *_check_large_steps(found.limits, value_limits(stored)))
+        return build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:  # noqa: ARG002
         return plan.details.ending
@@ -116,8 +116,8 @@ class ApplyLimits(Runbook[Params, Details]):
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  there is one
         told = plan.details
         text = ctx.cloudflare.kv.read_value(ctx.environment.require_runtime().namespace, LIMITS_KEY)
-        stored, _ = stored_in(text)
-        holds = f"KV holds {named(text)}"
+        stored, _ = parse_kv(text)
+        holds = f"KV holds {describe_kv(text)}"
         if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
             return ObservedState(ChangeState.DONE, holds)
         return ObservedState(
@@ -130,162 +130,160 @@ class ApplyLimits(Runbook[Params, Details]):
         return f"KV took revision {value.revision}"
 
     def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
-        """Complete the comment that has the plan of the merged pull request."""
-        found = details_of(result)
+        """Add the result to the plan comment on the merged pull request."""
+        found = find_details(result)
         if found is None or result.decision == Decision.PLANNED or not actions.is_job(environ):
             return
         with closing(PullRequests.of(environ, redactor)) as pulls:
             try:
-                yield _report(result, found, pulls, environ, redactor)
+                yield _comment_result(result, found, pulls, environ, redactor)
             except (OpsError, comments.CommentForbidden) as error:
-                yield f"warning: the pull request could not be told ({reason_of(error)})"
+                yield f"warning: could not comment on the pull request ({describe_error(error)})"
 
 
-def details_of(result: RunResult) -> Details | None:
-    """Return what the plan of a run was made of; None: it ended before its plan."""
+def find_details(result: RunResult) -> Details | None:
+    """Return the details of a run's plan; None if it ended without a plan."""
     found: Details | None = result.plan.details if result.plan else None
     return found
 
 
-def reason_of(error: Exception) -> str:
-    return error.message if isinstance(error, OpsError) else "the token may not"
+def describe_error(error: Exception) -> str:
+    return error.message if isinstance(error, OpsError) else "the token lacks the permission"
 
 
-def _report(
+def _comment_result(
     result: RunResult, found: Details, pulls: PullRequests, environ: Mapping[str, str], redactor: Redactor
 ) -> str:
     pull = pulls.merged_pull(found.commits.checked_out)
     if pull is None:
-        return f"no pull request brought commit {found.commits.checked_out[:12]}, so there is none to tell"
+        return f"no pull request for commit {found.commits.checked_out[:12]}, so there is no comment to update"
     mark = text.marker(result.environment)
     before = comments.comment(pulls.repository, pull.number, mark)
     said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     notes = result.after.notes if result.after else ()
-    body = text.applied(before, result.environment, said, notes, log=actions.run_links(environ, None).get("run", ""))
-    return f"told at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.text(body))}"
+    body = text.render_result(
+        before, result.environment, said, notes, log=actions.run_links(environ, None).get("run", "")
+    )
+    return f"commented at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.text(body))}"
 
 
-def _superseded(commits: FileCommits, text: str | None) -> Plan[Details]:
+def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[Details]:
     newest, own = commits.newest[:12], commits.checked_out[:12]
-    said = f"{FILE} was changed again by commit {newest}, which applies itself; this is {own}"
+    said = f"commit {newest} changed {FILE} again, and its own run applies it; this run is for {own}"
     ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, said)
-    found = Details(commits, Value("", "", {}), text, ending=ending)
+    found = Details(commits, LimitsValue("", "", {}), text, ending=ending)
     return Plan(summary=said, reason=ending.reason, details=found)
 
 
-def write(found: Details) -> Change:
+def kv_change(found: Details) -> Change:
     revision = found.value.revision
-    return Change(f"{LIMITS_KEY} in KV", named(found.before), f"revision {revision}", f"KV holds {revision}", None)
+    return Change(
+        f"{LIMITS_KEY} in KV", describe_kv(found.before), f"revision {revision}", f"KV holds {revision}", None
+    )
 
 
-def named(text: str | None) -> str:
-    """What stands in KV, in words."""
+def describe_kv(text: str | None) -> str:
+    """Describe the value in KV."""
     if text is None:
-        return "nothing yet"
-    stored, told = stored_in(text)
+        return "no value"
+    stored, told = parse_kv(text)
     return f"revision {stored.revision}" if stored else told
 
 
-def stored_in(text: str | None) -> tuple[Value | None, str]:
-    """What stands in KV, or what it is instead. Raises Refused where a later program wrote it."""
+def parse_kv(text: str | None) -> tuple[LimitsValue | None, str]:
+    """Return the value in KV, or its description if it is malformed. Raises Refused for a newer version."""
     if text is None:
         return None, ""
     try:
         return parse_value(text), ""
     except NewerVersionError as error:
         raise Refused(
-            f"{LIMITS_KEY} in KV is of {error}",
-            reason=Reason.UNKNOWN_VALUE,
-            hint="Bring this program up to date first.",
+            f"{LIMITS_KEY} in KV has {error}", reason=Reason.UNKNOWN_VALUE, hint="Update Backout, then run this again."
         ) from None
     except ValueError as error:
-        return None, f"something that is {error}"
+        return None, f"malformed text: {error}"
 
 
-def _wanted(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, tuple[str, ...]]":
-    """Raises ConfigError: with every problem of limits.yml."""
-    from ops.limits.file import parse
+def _read_limits(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, tuple[str, ...]]":
+    """Return limits.yml with its warnings. Raises ConfigError with all of its problems."""
+    from ops.limits.file import parse_limits
 
     if runtime.limits is None:
         raise ConfigError(
-            f"{ctx.environment.name} has no limits in ops.yml", hint="Write them under `runtime.limits.names`."
+            f"{ctx.environment.name} has no limits in ops.yml", hint="List them under `runtime.limits.names`."
         )
-    return parse(ctx.github.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
+    return parse_limits(ctx.github.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
 
 
-def _steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:
-    """Warnings about large steps from what KV holds. Raises ConfigError where one is too large."""
-    from ops.limits.file import steps
+def _check_large_steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:
+    """Return warnings about large steps from the value in KV. Raises ConfigError if one is too large."""
+    from ops.limits.file import check_steps
 
     found = [
         (f"{'.'.join(map(str, where))}: {text}", is_wrong)
         for name, limit in limits.items()
-        for where, text, is_wrong in steps(name, limit, applied.get(name))
+        for where, text, is_wrong in check_steps(name, limit, applied.get(name))
     ]
     if problems := tuple(text for text, is_wrong in found if is_wrong):
         raise ConfigError(
-            f"{FILE} raises a limit too far above what KV holds: {'; '.join(problems)}",
-            hint="Merge a smaller step, or the reason under `override` of that limit. Then it is applied.",
+            f"{FILE} raises a limit too far above the value in KV: {'; '.join(problems)}",
+            hint="Merge a smaller step, or set `override` of that limit to the reason.",
             problems=problems,
         )
     return tuple(text for text, _ in found)
 
 
-def plan_of(
+def build_plan(
     ctx: Context[Any],
     found: Details,
-    stored: Value | None,
+    stored: LimitsValue | None,
     *,
     changes: tuple[Change, ...],
     reason: Reason | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Plan[Details]:
     revision = found.value.revision
-    differences = tuple(difference(stored.limits if stored else {}, found.value.limits))
-    told = replace(found, revision=revision, prove=_proof(ctx, found.value, stored), drift=differences)
+    differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
+    told = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
     return Plan(
-        summary=f"revision {revision} of {FILE} is {'to be written to KV' if changes else 'in KV already'}",
+        summary=f"revision {revision} of {FILE} is {'not in KV yet' if changes else 'already in KV'}",
         changes=changes,
-        sections=(PlanSection("Limits", differences or ("none changes",)),),
-        consequences=(f"to undo it, revert the pull request: what is merged into {FILE} is applied",)
-        if changes
-        else (),
+        sections=(PlanSection("Limits", differences or ("no change",)),),
+        consequences=(f"to undo it, revert the pull request: each merge of {FILE} is applied",) if changes else (),
         warnings=warnings,
         reason=reason,
         done_message=f"Applied revision {revision} of {FILE}",
-        proved_claim=(
-            f"revision {revision} of {FILE} is in effect at the one location that was asked, and others follow"
-        ),
+        proved_claim=(f"revision {revision} of {FILE} is in effect at the probed location; others follow"),
         details=told,
     )
 
 
-def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Each limit whose value in KV is another."""
+def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the limits with different values."""
     for name in dict.fromkeys([*after, *before]):
         if before.get(name) != after.get(name):
-            yield f"{name}: {_shown(before.get(name))} → {_shown(after.get(name))}"
+            yield f"{name}: {_describe_value(before.get(name))} → {_describe_value(after.get(name))}"
 
 
-def _shown(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     if not isinstance(value, Mapping):
-        return "what the code declares"
+        return "value in the code"
     told = f"{value.get('limit')} in {value.get('period')} s per {value.get('key')}"
     temporary = value.get("temporary")
     if isinstance(temporary, Mapping):
         told += f", {temporary.get('limit')} until {temporary.get('until')}"
-    return told + (", to be probed" if value.get("probe") else "")
+    return told + (", probed" if value.get("probe") else "")
 
 
-def _proof(ctx: Context[Any], value: Value, stored: Value | None) -> RateLimitCheck | None:
-    """A limit that changed before one that did not, and the smallest: each costs up to twice as many requests."""
+def _choose_probed_limit(ctx: Context[Any], value: LimitsValue, stored: LimitsValue | None) -> RateLimitCheck | None:
+    """Choose the limit to probe: a changed one first, then the smallest, which needs the fewest requests."""
     before = stored.limits if stored else {}
     found = [
         (each == before.get(name), each.get("temporary", each)["limit"], name)
         for name, each in value.limits.items()
         if each.get("probe")
     ]
-    fitting = sorted(each for each in found if each[1] <= MOST_PROVED)
+    fitting = sorted(each for each in found if each[1] <= MAX_PROBED_LIMIT)
     if not fitting:
         return None
     _, limit, name = fitting[0]

@@ -1,6 +1,6 @@
-"""`ops status`: what is live and what is on, by reading alone.
+"""`ops status`: read the live versions, switches, temporary limits and maintenance.
 
-A source that cannot be read is named, and stops none of the others.
+A source that cannot be read is reported; the other sources are still read.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from ops.maintenance import orphaned_routes, steps
 from ops.maintenance import routes as maintenance_routes
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import describe_match
-from ops.status.status import Live, Orphan, Status, Temporary, temporary
+from ops.status.status import EnvironmentStatus, LiveService, OrphanedRoute, TemporaryLimit, temporary_limits
 from ops.switches import values as switches
 from ops.switches.values import SwitchState
 
@@ -32,124 +32,130 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def of_environment(name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Status:
-    """Redacted. Raises ConfigError."""
+def environment_status(
+    name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> EnvironmentStatus:
+    """Return the redacted status of an environment. Raises ConfigError."""
     config, _ = run.read_config(config_path)
     run.register_secrets(environ, config, redactor)
     with ExitStack() as ending:
-        found: Status = redactor.value(read(Session(config.environment(name), environ, ending)))
+        found: EnvironmentStatus = redactor.value(read_status(Session(config.environment(name), environ, ending)))
         return found
 
 
-def read(session: Session, *, with_services: bool = True) -> Status:
+def read_status(session: Session, *, with_services: bool = True) -> EnvironmentStatus:
     services = list(session.environment.services.values()) if with_services else []
-    asks: list[Callable[[], Any]] = [partial(_live, session, each) for each in services]
-    *live, (on, limits, why), (off, orphans, not_off) = run_parallel(
-        [*asks, lambda: _on(session), lambda: _off(session)]
+    reads: list[Callable[[], Any]] = [partial(_read_live, session, each) for each in services]
+    *live, (on, limits, why), (off, orphans, maintenance_errors) = run_parallel(
+        [*reads, lambda: _read_switches_and_limits(session), lambda: _read_maintenance(session)]
     )
-    return Status(
+    return EnvironmentStatus(
         session.environment.name,
         session.clock.now(),
         live=tuple(found for found, _ in live if found),
         switches=on,
         limits=limits,
-        off=off,
+        windows=off,
         orphans=orphans,
-        unread=(*(lack for _, lack in live if lack), *why, *not_off),
+        unread=(*(lack for _, lack in live if lack), *why, *maintenance_errors),
     )
 
 
-def _live(session: Session, service: "Service") -> tuple[Live | None, str]:
-    found, why = _asked(lambda: _of_worker(session, service) if service.worker else _of_site(session, service))
-    return found, f"what is live of {service.name}: {why}" if why else ""
+def _read_live(session: Session, service: "Service") -> tuple[LiveService | None, str]:
+    found, why = _try_read(lambda: _live_worker(session, service) if service.worker else _live_site(session, service))
+    return found, f"live version of {service.name}: {why}" if why else ""
 
 
-def _of_worker(session: Session, service: "Service") -> Live:
+def _live_worker(session: Session, service: "Service") -> LiveService:
     newest = session.workers.list_deployments(service.worker)[:1]
     if not newest:
-        return Live(service.name, service.kind, (), None, "")
+        return LiveService(service.name, service.kind, (), None, "")
     one = newest[0]
-    return Live(service.name, service.kind, one.split, one.created_on, one.author, one.message)
+    return LiveService(service.name, service.kind, one.split, one.created_on, one.author, one.message)
 
 
-def _of_site(session: Session, service: "Service") -> Live:
-    """What Cloudflare calls canonical."""
+def _live_site(session: Session, service: "Service") -> LiveService:
+    """Read the deployment that Cloudflare reports as canonical."""
     one: PagesDeployment | None = session.pages.read_project(service.pages).canonical
     if one is None:
-        return Live(service.name, service.kind, (), None, "")
-    compared = _compared(session, service, one)
-    return Live(service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message, compared)
+        return LiveService(service.name, service.kind, (), None, "")
+    compared = _compare_paths(session, service, one)
+    return LiveService(
+        service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message, compared
+    )
 
 
-def _compared(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:
-    """What a rollback would find out by each path of `compare`, so that a calm day shows which of them work."""
+def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:
+    """Compare each path in `compare` as a rollback does, which shows early if a path does not work."""
     places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
     pages = run_parallel([partial(session.fetch_page, url) for _, url in places])
-    told = zip(service.compare, pages[::2], pages[1::2], strict=True)
-    return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in told)
+    results = zip(service.compare, pages[::2], pages[1::2], strict=True)
+    return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in results)
 
 
-def _on(session: Session) -> tuple[tuple[SwitchState, ...], tuple[Temporary, ...], list[str]]:
-    """Switches and limits are values of one namespace: read together, in one request for 100."""
+def _read_switches_and_limits(
+    session: Session,
+) -> tuple[tuple[SwitchState, ...], tuple[TemporaryLimit, ...], list[str]]:
+    """Read switches and limits, which share one namespace, with one request per 100 values."""
     runtime = session.environment.runtime
     if runtime is None:
         return (), (), []
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
-    shown = start_call(lambda: _shown(session, runtime))
-    values, why = _asked(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]))
+    shown = start_call(lambda: _read_shown_switches(session, runtime))
+    values, why = _try_read(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]))
     if values is None:
-        return (), (), [f"the switches and the limits in KV: {why}"]
-    found, unread = _understood(runtime, values)
+        return (), (), [f"switches and limits in KV: {why}"]
+    found, unread = _parse_switches(runtime, values)
     seen = shown.result()
     apart = [each.describe_disagreement(seen.get(each.name), session.clock.now()) for each in found]
     unread += [f"{each}. Run this again in a minute" for each in apart if each]
-    limits: tuple[Temporary, ...] = ()
+    limits: tuple[TemporaryLimit, ...] = ()
     try:
-        limits = temporary(values[LIMITS_KEY], session.clock.now())
+        limits = temporary_limits(values[LIMITS_KEY], session.clock.now())
     except ValueError as error:
-        unread.append(f"the limits in KV: {error}")
+        unread.append(f"limits in KV: {error}")
     return tuple(each for each in found if each.is_on(session.clock.now())), limits, unread
 
 
-def _shown(session: Session, runtime: "RuntimeConfig") -> Mapping[str, ReportedSwitch]:
-    """What the application shows of its switches: nothing where it does not answer, since it may be what is broken."""
+def _read_shown_switches(session: Session, runtime: "RuntimeConfig") -> Mapping[str, ReportedSwitch]:
+    """Read the switches that the application shows; empty if it does not answer, because it may be broken."""
     document = session.fetch_runtime_state(session.environment.service(runtime.service).url)
     return {} if isinstance(document, str) else document.switches
 
 
-def _understood(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> tuple[list[SwitchState], list[str]]:
+def _parse_switches(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> tuple[list[SwitchState], list[str]]:
     found, unread = list[SwitchState](), list[str]()
     for name, rules in runtime.switches.items():
         try:
             found.append(switches.parse_state(name, rules, values[f"{SWITCH_KEY_PREFIX}{name}"]))
         except Refused as error:
-            unread.append(f"the switch {name}: {error.message}")
+            unread.append(f"switch {name}: {error.message}")
     return found, unread
 
 
-def _off(session: Session) -> tuple[tuple[MaintenanceWindow, ...], tuple[Orphan, ...], list[str]]:
-    """What ops-maintenance stores, and the routes that lead to it although it does not store them."""
-    standing, why = _asked(lambda: steps.read_worker(session.workers))
+def _read_maintenance(session: Session) -> tuple[tuple[MaintenanceWindow, ...], tuple[OrphanedRoute, ...], list[str]]:
+    """Read the maintenance windows, and the orphaned routes."""
+    standing, why = _try_read(lambda: steps.read_worker(session.workers))
     if standing is None:
-        return (), (), [f"what is off at the edge: {why}"] if why else []
-    orphans, why = _asked(lambda: _orphans(session, standing.state))
-    return standing.state.windows, orphans or (), [f"routes that lead to {WORKER}: {why}"] if why else []
+        return (), (), [f"maintenance at the edge: {why}"] if why else []
+    orphans, why = _try_read(lambda: _find_orphans(session, standing.state))
+    return standing.state.windows, orphans or (), [f"routes to {WORKER}: {why}"] if why else []
 
 
-def _orphans(session: Session, stored: MaintenanceState) -> tuple[Orphan, ...]:
+def _find_orphans(session: Session, stored: MaintenanceState) -> tuple[OrphanedRoute, ...]:
     services = [service for service in session.environment.services.values() if service.worker]
     hosts = {service.name: service.url.removeprefix("https://").partition(":")[0] for service in services}
     zones = maintenance_routes.select_zones(session.routes.list_zones(), hosts.values(), stored)
     routes = steps.read_routes(session.routes, zones)
     found = orphaned_routes.find_orphans([route for route in routes if route.script == WORKER], stored)
     return tuple(
-        Orphan(route.pattern, next((name for name, host in hosts.items() if route.matches_host(host)), ""))
+        OrphanedRoute(route.pattern, next((name for name, host in hosts.items() if route.matches_host(host)), ""))
         for route in found
     )
 
 
-def _asked(ask: Callable[[], T]) -> tuple[T | None, str]:
-    """The answer, or why there is none and what to do."""
+def _try_read(ask: Callable[[], T]) -> tuple[T | None, str]:
+    """Return the result, or the error with its hint."""
     try:
         return ask(), ""
     except OpsError as error:

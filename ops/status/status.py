@@ -1,4 +1,4 @@
-"""What is live and what is on in one environment, as it was read. Pure."""
+"""Status of one environment as it was read, and its JSON."""
 
 import json
 from collections.abc import Mapping
@@ -13,62 +13,62 @@ from ops.switches.values import SwitchState
 
 
 @dataclass(frozen=True)
-class Live:
-    """What serves of one service."""
+class LiveService:
+    """Live version or deployment of one service."""
 
     service: str
     kind: str
     split: tuple[tuple[str, float], ...]
-    """Of a Worker: versions, each with its share in percent. Of a site: its deployment."""
+    """Worker versions with their percentages, or the one deployment of a site."""
     since: datetime | None
     by: str
     message: str = ""
     compared: tuple[str, ...] = ()
-    """Of a site: for each path of `compare`, how it tells that this deployment serves."""
+    """For a site: result for each path in `compare`."""
 
 
 @dataclass(frozen=True)
-class Temporary:
-    """A limit that is another one for a while."""
+class TemporaryLimit:
+    """A temporary limit that has not ended."""
 
     name: str
     limit: int
     period: int
-    """Seconds."""
+    """In seconds."""
     until: datetime
 
 
 @dataclass(frozen=True)
-class Orphan:
-    """A route that leads to ops-maintenance although that does not store it: two runs at once can leave one."""
+class OrphanedRoute:
+    """A route to ops-maintenance that it does not store; two runs at once can leave one."""
 
     pattern: str
     service: str
-    """The service of ops.yml at that host; nothing where none is known."""
+    """Service in ops.yml at that host, or empty."""
 
 
 @dataclass(frozen=True)
-class Status:
-    """`switches` are those that are on. `unread` says what could not be read, and why: of it nothing is known."""
+class EnvironmentStatus:
+    """Status of one environment. `switches` are the active ones; `unread` lists unreadable sources with the reason."""
 
     environment: str
     read_at: datetime
-    live: tuple[Live, ...] = ()
+    live: tuple[LiveService, ...] = ()
     switches: tuple[SwitchState, ...] = ()
-    limits: tuple[Temporary, ...] = ()
-    off: tuple[MaintenanceWindow, ...] = ()
-    orphans: tuple[Orphan, ...] = ()
-    """Of no incident that is known, and so of every one."""
+    limits: tuple[TemporaryLimit, ...] = ()
+    windows: tuple[MaintenanceWindow, ...] = ()
+    orphans: tuple[OrphanedRoute, ...] = ()
+    """Their incident is unknown, so they are listed for every incident."""
     unread: tuple[str, ...] = ()
 
-    def of_incident(self, number: int) -> "Status":
-        """What is on for that incident. KV does not say for which incident a limit is: so every temporary one."""
-        return Status(
+    def of_incident(self, number: int) -> "EnvironmentStatus":
+        """Return the status of one incident, with all temporary limits, because KV holds no incident for them."""
+        return EnvironmentStatus(
             self.environment,
             self.read_at,
             switches=tuple(each for each in self.switches if each.value and each.value.incident == number),
             limits=self.limits,
-            off=tuple(block for block in self.off if block.incident == number),
+            windows=tuple(block for block in self.windows if block.incident == number),
             orphans=self.orphans,
             unread=self.unread,
         )
@@ -78,46 +78,48 @@ class Status:
             "schema": 1,
             "environment": self.environment,
             "read_at": format_rfc3339(self.read_at),
-            "services": [_live(each) for each in self.live],
-            "switches": [_switch(each) for each in self.switches],
+            "services": [_live_json(each) for each in self.live],
+            "switches": [_switch_json(each) for each in self.switches],
             "limits": [vars(each) | {"until": format_rfc3339(each.until)} for each in self.limits],
             "maintenance": [
                 {name: getattr(block, name) for name in ("service", "path", "message", "since", "until", "incident")}
-                for block in self.off
+                for block in self.windows
             ],
             "orphaned_routes": [vars(each) for each in self.orphans],
             "unread": list(self.unread),
         }
 
 
-def _live(each: Live) -> dict[str, Any]:
+def _live_json(each: LiveService) -> dict[str, Any]:
     split = [{"id": name, "percent": percent} for name, percent in each.split]
     return {**vars(each), "split": split, "since": each.since and format_rfc3339(each.since)}
 
 
-def _switch(each: SwitchState) -> dict[str, Any]:
+def _switch_json(each: SwitchState) -> dict[str, Any]:
     value = each.value
     assert value is not None
     moments = {name: getattr(value, name) for name in ("since", "until", "review_at")}
     shown = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
-    told = {name: getattr(value, name) for name in ("state", "owner", "incident", "message", "revision")}
-    return {"name": each.name, **told, **shown, "paths": list(value.paths)}
+    fields = {name: getattr(value, name) for name in ("state", "owner", "incident", "message", "revision")}
+    return {"name": each.name, **fields, **shown, "paths": list(value.paths)}
 
 
-def temporary(text: str | None, now: datetime) -> tuple[Temporary, ...]:
-    """Those of `ops/limits` that have not ended. Raises ValueError where the value is not understood."""
+def temporary_limits(text: str | None, now: datetime) -> tuple[TemporaryLimit, ...]:
+    """Return the temporary limits in `ops/limits` that have not ended. Raises ValueError if it is malformed."""
     if text is None:
         return ()
     try:
         value = json.loads(text)
         if value["version"] != CONTRACT_VERSION:
-            raise ValueError(f"it is of version {value['version']}, and this program knows {CONTRACT_VERSION}")
+            raise ValueError(
+                f"version {value['version']} of the runtime contract; this program supports {CONTRACT_VERSION}"
+            )
         found = [(name, each, each["temporary"]) for name, each in value["limits"].items() if each.get("temporary")]
-        limits = tuple(_temporary(name, each, while_) for name, each, while_ in found)
+        limits = tuple(_parse_temporary(name, each, while_) for name, each, while_ in found)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"it holds no limits ({type(error).__name__})") from None
+        raise ValueError(f"not a value of the limits ({type(error).__name__})") from None
     return tuple(each for each in limits if each.until > now)
 
 
-def _temporary(name: str, value: Mapping[str, Any], while_: Mapping[str, Any]) -> Temporary:
-    return Temporary(name, int(while_["limit"]), int(value["period"]), parse_utc(while_["until"]))
+def _parse_temporary(name: str, value: Mapping[str, Any], while_: Mapping[str, Any]) -> TemporaryLimit:
+    return TemporaryLimit(name, int(while_["limit"]), int(value["period"]), parse_utc(while_["until"]))

@@ -88,15 +88,15 @@ def of(found: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
     return one
 
 
-def test_every_source_is_asked_and_says_what_it_has(recorded: Incident) -> None:
+def test_all_sources_are_collected(recorded: Incident) -> None:
     found = exhibits(recorded)
 
     assert {title: each["outcome"] for title, each in found.items()} == {
         "Audit log of the account": "found",
-        "Use of each token, as the audit log has it": "found",
-        "The token that asked": "found",
+        "Use of each token, from the audit log": "found",
+        "Token of this command": "found",
         "Deployments and secret changes of the Worker fortunet-api": "found",
-        "What the Worker fortunet-api handled, by path and status": "found",
+        "Requests that the Worker fortunet-api handled, by path and status": "found",
         "Production deployments of the site fortunet-frontend": "found",
         "Requests to api.fortunet.example by path and network": "found",
         "Requests to fortunet.example by path and network": "none found",
@@ -113,13 +113,11 @@ def test_every_source_is_asked_and_says_what_it_has(recorded: Incident) -> None:
     (use,) = of(found, "environment")["rows"]
     assert (use["environment"], use["by"]) == ("recovery", "alice")
     assert "/actions/runs/77/" in use["log"]
-    assert of(found, "The token that asked")["rows"][0]["status"] == "active"
+    assert of(found, "Token of this command")["rows"][0]["status"] == "active"
 
 
 @pytest.mark.parametrize("names_all", [False, True])
-def test_what_a_worker_handled_is_counted_by_requests_and_not_by_what_they_logged(
-    recorded: Incident, names_all: bool
-) -> None:
+def test_worker_requests_are_counted_without_log_lines(recorded: Incident, names_all: bool) -> None:
     recorded.world.sandbox.switches.telemetry_names_what_is_missing = names_all
     recorded.github.switches.private = True
 
@@ -135,7 +133,7 @@ def test_what_a_worker_handled_is_counted_by_requests_and_not_by_what_they_logge
 
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("result", [{}, {"calculations": [{"aggregates": [{"value": "many"}]}]}, [], 7])
-def test_an_answer_of_telemetry_that_is_not_understood_is_no_empty_one(recorded: Incident, result: Any) -> None:
+def test_malformed_telemetry_is_not_empty(recorded: Incident, result: Any) -> None:
     body = json.dumps({"success": True, "errors": [], "messages": [], "result": result})
     recorded.world.sandbox.fault(
         path="/accounts/*/workers/observability/**", body=body, content_type="application/json", times=None
@@ -154,7 +152,7 @@ def test_only_reads_are_sent(recorded: Incident) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_public_repository_nobody_is_identified(recorded: Incident) -> None:
+def test_public_repository_gets_anonymized_evidence(recorded: Incident) -> None:
     path = recorded.world.folder / "evidence.json"
     page = recorded.world.folder / "summary.md"
     outcome = collect(recorded, "--json", str(path), "--incident", str(recorded.number), GITHUB_STEP_SUMMARY=str(page))
@@ -173,9 +171,7 @@ def test_on_a_public_repository_nobody_is_identified(recorded: Incident) -> None
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("visibility", ["private", "public", "unknown"])
-def test_only_a_repository_that_is_known_to_be_private_gets_whole_addresses(
-    recorded: Incident, visibility: str
-) -> None:
+def test_only_private_repository_gets_full_addresses(recorded: Incident, visibility: str) -> None:
     recorded.github.switches.private = visibility == "private"
     if visibility == "unknown":
         recorded.github.switches.private = True
@@ -187,7 +183,7 @@ def test_only_a_repository_that_is_known_to_be_private_gets_whole_addresses(
 
 
 @pytest.mark.slow
-def test_it_is_one_comment_however_often_it_is_collected(recorded: Incident) -> None:
+def test_repeated_collection_edits_one_comment(recorded: Incident) -> None:
     number = ("--incident", str(recorded.number))
 
     assert [collect(recorded, *number).code for _ in range(2)] == [0, 0]
@@ -199,7 +195,7 @@ def test_it_is_one_comment_however_often_it_is_collected(recorded: Incident) -> 
     assert "evidence of production collected" in recorded.ops("incident", "show", str(recorded.number)).out
 
 
-def test_a_source_that_cannot_be_asked_is_named_with_what_the_token_lacks(recorded: Incident) -> None:
+def test_unreadable_source_names_its_permission(recorded: Incident) -> None:
     recorded.world.sandbox.add_token("poor", ["Workers Scripts Read"])
     outcome = collect(recorded, "--incident", str(recorded.number), CLOUDFLARE_API_TOKEN="poor")
 
@@ -207,32 +203,32 @@ def test_a_source_that_cannot_be_asked_is_named_with_what_the_token_lacks(record
     for title, permission in (
         ("Audit log of the account", "Account Settings Read"),
         ("Queries of D1 by database", "Account Analytics Read"),
-        ("What the Worker fortunet-api handled, by path and status", "Workers Observability Read"),
+        ("Requests that the Worker fortunet-api handled, by path and status", "Workers Observability Read"),
         ("Production deployments of the site fortunet-frontend", "Pages Read"),
         ("Requests to fortunet.example by path and network", "Zone Read and, of the zone, Analytics Read"),
     ):
         assert f"{title}: could not ask" in outcome.out
-        assert f"it needs the permission {permission}" in outcome.out
+        assert f"needs the permission {permission}" in outcome.out
     (body,) = recorded.bodies
-    assert "7 of 10 sources could not be asked" in body
+    assert "7 of 10 sources could not be read" in body
 
 
-def test_without_a_token_github_is_still_asked(recorded: Incident) -> None:
+def test_github_is_read_without_cloudflare_token(recorded: Incident) -> None:
     found = exhibits(recorded, CLOUDFLARE_API_TOKEN=None)
 
     assert of(found, "environment")["outcome"] == "found"
     assert {each["outcome"] for title, each in found.items() if "environment" not in title} == {"could not ask"}
 
 
-def test_where_no_source_at_all_answers_it_is_an_error(recorded: Incident) -> None:
+def test_no_readable_source_is_an_error(recorded: Incident) -> None:
     outcome = collect(recorded, CLOUDFLARE_API_TOKEN=None, GITHUB_TOKEN=None)
 
     assert outcome.code == 4
-    assert "no source could be asked" in outcome.err
+    assert "no source could be read" in outcome.err
 
 
 @pytest.mark.slow
-def test_what_is_kept_no_longer_is_not_called_none(recorded: Incident) -> None:
+def test_expired_records_are_not_reported_as_none(recorded: Incident) -> None:
     old = exhibits(recorded, "--until", "100h", since="200h")
     half = exhibits(recorded, since="100h")
 
@@ -247,7 +243,7 @@ def test_what_is_kept_no_longer_is_not_called_none(recorded: Incident) -> None:
     ("since", "said"),
     [("yesterday", "is not a time"), ("2999-01-01", "in the future"), ("0s", "is empty or ends in the future")],
 )
-def test_a_period_that_is_none_is_refused(recorded: Incident, since: str, said: str) -> None:
+def test_invalid_period_is_refused(recorded: Incident, since: str, said: str) -> None:
     outcome = collect(recorded, since=since)
 
     assert outcome.code == 2
@@ -258,9 +254,7 @@ def test_a_period_that_is_none_is_refused(recorded: Incident, since: str, said: 
     ("switch", "rows", "is_noted"),
     [("audit_lag_seconds", 250, False), ("audit_cursor_after", 250, False), ("audit_names_next_page", 100, True)],
 )
-def test_the_audit_log_is_read_page_by_page_or_said_to_be_cut(
-    recorded: Incident, switch: str, rows: int, is_noted: bool
-) -> None:
+def test_audit_log_is_paginated_or_reported_as_cut(recorded: Incident, switch: str, rows: int, is_noted: bool) -> None:
     now = recorded.world.sandbox.clock.now()
     setattr(recorded.world.sandbox.switches, switch, False)
     recorded.world.sandbox.audit[:] = [entry(now - timedelta(hours=2, seconds=n)) for n in range(250)]
@@ -268,11 +262,11 @@ def test_the_audit_log_is_read_page_by_page_or_said_to_be_cut(
     found = of(exhibits(recorded, "--incident", str(recorded.number)), "Audit log")
 
     assert len(found["rows"]) == rows
-    assert any("listed 100 entries and named no next page" in note for note in found["notes"]) is is_noted
+    assert any("listed 100 entries without a next page" in note for note in found["notes"]) is is_noted
 
 
 @pytest.mark.slow
-def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: Incident, tmp_path: Path) -> None:
+def test_many_rows_fit_one_comment_and_json_has_all(recorded: Incident, tmp_path: Path) -> None:
     now = recorded.world.sandbox.clock.now()
     hostile = "| </details> @alice `x` <!-- backout:v1 {} -->\n# x"
     recorded.world.sandbox.audit[:] = [
@@ -301,7 +295,7 @@ def test_thousands_of_rows_fit_into_one_comment_and_the_json_has_all(recorded: I
         ({"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}, "could not ask"),
     ],
 )
-def test_an_answer_of_graphql_with_200_may_be_an_error(recorded: Incident, body: Any, outcome: str) -> None:
+def test_graphql_error_with_status_200_is_detected(recorded: Incident, body: Any, outcome: str) -> None:
     """A spent budget and an unreadable answer are asked again."""
     recorded.world.edit_config("    url: https://fortunet.example", "    url: https://api.fortunet.example")
     times = 2 if outcome == "found" else None
@@ -312,7 +306,7 @@ def test_an_answer_of_graphql_with_200_may_be_an_error(recorded: Incident, body:
     assert {of(found, "Requests to")["outcome"], of(found, "D1")["outcome"]} == {outcome}
 
 
-def test_a_period_that_is_wider_than_one_question_is_asked_for_in_parts(recorded: Incident) -> None:
+def test_long_period_is_queried_in_parts(recorded: Incident) -> None:
     now = recorded.world.sandbox.clock.now()
     zone = next(iter(recorded.world.sandbox.zones.all))
     recorded.world.sandbox.analytics.add_requests(zone, "fortunet.example", "/", ADDRESS, at=now - timedelta(hours=60))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from ops.cloudflare.types.records import EvidenceCollection, EvidenceTable, Period, TableCell
-from ops.evidence.tables import AUDIT, lines, text
+from ops.evidence.tables import AUDIT, evidence_lines, render_comment
 from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for
 
@@ -20,18 +20,18 @@ def collection(said: str, *, rows: int = 2) -> EvidenceCollection:
     return EvidenceCollection("production", period, AT, is_anonymized=True, tables=(found, missing))
 
 
-HARMLESS = skeleton(text(collection("x")))
+HARMLESS = skeleton(render_comment(collection("x")))
 
 
 @holds_for(25, 1500, said=WORDS)
-def test_the_comment_keeps_its_shape_whatever_was_recorded(said: str) -> None:
-    assert skeleton(text(collection(said))) == HARMLESS
-    assert all(line.isprintable() for line in lines(collection(said)))
+def test_comment_survives_untrusted_records(said: str) -> None:
+    assert skeleton(render_comment(collection(said))) == HARMLESS
+    assert all(line.isprintable() for line in evidence_lines(collection(said)))
 
 
 @holds_for(1, 20, rows=st.integers(1, 5000), long=st.integers(1, 400))
-def test_the_comment_is_never_too_long(rows: int, long: int) -> None:
-    shown = text(collection("|" * long, rows=rows))
+def test_comment_stays_within_budget(rows: int, long: int) -> None:
+    shown = render_comment(collection("|" * long, rows=rows))
 
     assert len(shown) <= 60_000
     assert shown.rstrip().endswith("</details>")

@@ -70,7 +70,7 @@ def assert_run(incident: Incident, body: str) -> list[str]:
     ],
     ids=["a Worker", "a site", "switches"],
 )
-def test_each_command_of_an_incident_fits_the_configuration(
+def test_incident_commands_match_the_configuration(
     incident: Incident, config: str, service: str, runbooks: list[str], unfit: set[str]
 ) -> None:
     """The names are literal: what fits a configuration is under test here, so that no class can tell it."""
@@ -86,12 +86,12 @@ def test_each_command_of_an_incident_fits_the_configuration(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("service", ["api", "frontend"])
-def test_each_command_of_an_incident_fits_the_shipped_configuration(world: World, service: str) -> None:
+def test_incident_commands_match_the_shipped_configuration(world: World, service: str) -> None:
     hub = world.sandbox.github
     hub.add_user("alice")
     assert len(assert_run(Incident(world, 1), opened(Incident(world, 1), service))) > 2
 
 
-def test_no_example_of_one_application_is_in_the_text_of_a_runbook() -> None:
+def test_runbook_texts_contain_no_application_example() -> None:
     for name, runbook in discover_runbooks().items():
         assert "such as" not in runbook.when, name

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
 from ops.core.run_record import LONGEST, RecordRow, RunRecord, embed_record, is_edited, read_record
-from ops.incident.commands import moment
+from ops.incident.commands import parse_note
 from tests.conftest import Incident, Releases
 from tests.support.commands import unwrapped
 from tests.support.properties import holds_for
@@ -14,7 +14,7 @@ from tests.support.properties import holds_for
 AT = parse_utc("2026-11-24T13:05Z")
 
 
-def test_a_record_is_imported_once_and_garbage_never(incident: Incident, releases: Releases) -> None:
+def test_record_is_imported_once_and_garbage_never(incident: Incident, releases: Releases) -> None:
     incident.world.verify_three_rounds()
     run = incident.world.rollback().result["run"]
     command = ("incident", "import", run, "--incident", str(incident.number), "--config", str(incident.world.config))
@@ -25,11 +25,11 @@ def test_a_record_is_imported_once_and_garbage_never(incident: Incident, release
         file.write('nonsense\n{"schema": 1}\n')
     refused = incident.ops(*command)
     assert refused.code == 2
-    assert "line 14: no event" in refused.err
-    assert "line 15: no event" in refused.err
+    assert "line 14: not an event" in refused.err
+    assert "line 15: not an event" in refused.err
 
 
-def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incident, releases: Releases) -> None:
+def test_timeline_merges_trusted_notes_and_runs(incident: Incident, releases: Releases) -> None:
     incident.rollback()
     number = str(incident.number)
     assert incident.ops("incident", "note", number, "2026-11-24 13:05 called @dana").code == 0
@@ -43,7 +43,7 @@ def test_notes_and_runs_are_one_timeline_of_those_who_may_write(incident: Incide
     assert "forged" not in shown.out
 
 
-def test_events_of_one_second_are_shown_in_their_order(incident: Incident) -> None:
+def test_events_of_one_second_keep_their_order(incident: Incident) -> None:
     kinds = ["requested", "planned", "confirmed", "written", "ended"]
     older = RunRecord("run-1", part=2, rows=tuple(RecordRow(AT, kind, f"{kind} first") for kind in kinds[:2]))
     newer = RunRecord("run-1", rows=tuple(RecordRow(AT, kind, f"{kind} first") for kind in kinds[2:]))
@@ -69,24 +69,24 @@ def test_events_of_one_second_are_shown_in_their_order(incident: Incident) -> No
         ("15:41", "2027-11-25 13:05 x", None),
     ],
 )
-def test_the_time_of_a_note_is_never_silently_another_day(now: str, said: str, stored: str | None) -> None:
+def test_note_time_is_never_another_day_silently(now: str, said: str, stored: str | None) -> None:
     at = parse_utc(f"2026-11-25T{now}Z")
     if stored is not None:
-        assert moment(said, at) == (parse_utc(stored), "x")
+        assert parse_note(said, at) == (parse_utc(stored), "x")
         return
     with pytest.raises(ConfigError) as refused:
-        moment(said, at)
-    assert "is still to come; now it is 2026-11-25 15:41 UTC" in refused.value.message
+        parse_note(said, at)
+    assert "is in the future; it is 2026-11-25 15:41 UTC" in refused.value.message
 
 
-def test_a_note_says_what_was_stored(incident: Incident) -> None:
+def test_note_prints_stored_text(incident: Incident) -> None:
     done = incident.ops("incident", "note", str(incident.number), "2026-11-24 13:05  called the  provider")
 
     assert done.out.splitlines()[0] == "2026-11-24 13:05:00 UTC  called the  provider"
 
 
 @pytest.mark.parametrize("said", ["1", "#1", "https://shop.example/acme/operations/issues/1#issuecomment-2"])
-def test_an_incident_is_named_by_number_or_address(incident: Incident, said: str) -> None:
+def test_incident_accepts_number_or_url(incident: Incident, said: str) -> None:
     server = {"GITHUB_SERVER_URL": "https://shop.example"}
 
     assert incident.ops("incident", "note", said, "2026-11-24 13:05 called", **server).code == 0
@@ -102,13 +102,13 @@ def test_an_incident_is_named_by_number_or_address(incident: Incident, said: str
         ("one", "is no incident"),
     ],
 )
-def test_an_issue_elsewhere_is_no_incident(incident: Incident, said: str, message: str) -> None:
+def test_issue_of_another_repository_is_refused(incident: Incident, said: str, message: str) -> None:
     for command in (("incident", "show", said), ("rollback-worker", "--incident", said)):
         refused = incident.ops(*command, GITHUB_SERVER_URL="https://shop.example")
         assert (refused.code, message in refused.err) == (2, True), refused.err
 
 
-def test_an_import_completes_the_comment_of_a_job_that_could_not_go_on(incident: Incident, releases: Releases) -> None:
+def test_import_completes_comment_of_interrupted_job(incident: Incident, releases: Releases) -> None:
     """By a person on a laptop, whose login is not the bot's."""
     hub = incident.github
     rule = hub.fault(method="PATCH", path="/repos/*/*/issues/comments/*", times=None, status=502)
@@ -126,26 +126,26 @@ def test_an_import_completes_the_comment_of_a_job_that_could_not_go_on(incident:
     assert ": received" not in body
 
 
-def test_a_note_needs_a_time(incident: Incident) -> None:
+def test_note_requires_a_time(incident: Incident) -> None:
     refused = incident.ops("incident", "note", str(incident.number), "soon")
     assert (refused.code, incident.bodies) == (2, [])
 
 
-def test_an_incident_is_opened_with_the_laptop_command(incident: Incident) -> None:
+def test_incident_is_opened_with_laptop_command(incident: Incident) -> None:
     config = str(incident.world.config)
     options = ["--severity", "sev1", "--title", "500", "--config", config]
     assert incident.ops("incident", "open", "--service", "api", *options).out.startswith("#2 http")
     opened = incident.github.issue(2)
     body = opened.body or ""
     assert "ops rollback-worker --service api --environment production --incident 2" in unwrapped(body)
-    assert "- **`recover:rollback-api`**: A new release of a Worker" in body
+    assert "- **`recover:rollback-api`**: A new version of a Worker" in body
     assert ") → **Run workflow**: service `api`, environment `production`, incident `2`\n" in body
     assert {label.name for label in opened.labels} == {"incident", "sev1"}
     assert incident.ops("incident", "open", "--service", "apo", *options).code == 2
 
 
 @pytest.mark.parametrize("host", ["", "github.shopdesk.example"])
-def test_an_incident_is_opened_on_an_enterprise_server(incident: Incident, host: str) -> None:
+def test_incident_is_opened_on_enterprise_server(incident: Incident, host: str) -> None:
     incident.github.switches.enterprise_server = True
     incident.github.switches.host_in_answers = host
     options = ["--severity", "sev1", "--title", "500", "--config", str(incident.world.config)]
@@ -159,7 +159,7 @@ def test_an_incident_is_opened_on_an_enterprise_server(incident: Incident, host:
     assert incident.ops("incident", "report", "2", "--config", str(incident.world.config)).code == 0
 
 
-def test_the_laptop_command_of_an_incident_asks_for_all_that_its_label_asks_for(incident: Incident) -> None:
+def test_laptop_command_has_all_parameters_of_its_label(incident: Incident) -> None:
     incident.world.edit_config(
         "      service: api\n  recover:rollback-frontend:",
         "      service: api\n      accept_changed_secrets: [KEY, DB_URL]\n  recover:rollback-frontend:",
@@ -173,7 +173,7 @@ def test_the_laptop_command_of_an_incident_asks_for_all_that_its_label_asks_for(
     assert command in unwrapped(incident.github.issue(2).body or "")
 
 
-def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) -> None:
+def test_label_sync_is_idempotent(incident: Incident) -> None:
     config = ("--config", str(incident.world.config))
     first = incident.ops("labels", "sync", *config)
     assert "created sev1" in first.out
@@ -190,7 +190,7 @@ def test_labels_are_created_corrected_and_then_left_alone(incident: Incident) ->
 
 
 @holds_for(25, 500, texts=st.lists(st.text(max_size=300), min_size=1, max_size=30))
-def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
+def test_record_survives_embedding(texts: list[str]) -> None:
     body = embed_record("shown", RunRecord("run-1", rows=tuple(RecordRow(AT, "note", text) for text in texts)))
     hidden = body.split("<!-- ", 1)[1].removesuffix(" -->\n")
     assert not set("<>&@\u2028\u2029") & set(hidden)
@@ -203,7 +203,7 @@ def test_a_block_ends_nothing_and_comes_back(texts: list[str]) -> None:
 
 
 @holds_for(30, 1000, body=st.one_of(st.text(), st.text().map(lambda text: f"<!-- backout:v1 {{{text}}} -->")))
-def test_a_hostile_block_never_raises(body: str) -> None:
+def test_hostile_record_never_raises(body: str) -> None:
     read_record(body)
     is_edited(body)
 
@@ -211,5 +211,5 @@ def test_a_hostile_block_never_raises(body: str) -> None:
 @pytest.mark.parametrize(
     "data", ["[" * 900, '"v":1,"run":7', '"v":1,"run":"a","part":NaN', '"v":2', '"v":' + "9" * 900]
 )
-def test_no_block_is_made_of_nonsense(data: str) -> None:
+def test_malformed_text_is_no_record(data: str) -> None:
     assert read_record(f"<!-- backout:v1 {{{data}}} -->") is None

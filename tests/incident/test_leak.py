@@ -13,7 +13,7 @@ from ops.core.clock import parse_utc
 from ops.gate.leak import LeakReport, plain_address, read_leak, without_keys
 from ops.gate.outcomes import GateJob
 from ops.incident.secret_leak import Replacement
-from ops.incident.secret_leak import incident as incident_text
+from ops.incident.secret_leak import render_incident as incident_text
 from sandbox.github import GitHub
 from tests.conftest import Outcome, World
 from tests.support.commands import unwrapped
@@ -69,7 +69,7 @@ def reports(world: World) -> Reports:
 
 
 @pytest.mark.parametrize("event", ["repository_dispatch", "workflow_dispatch"])
-def test_a_report_opens_the_incident_and_says_what_replaces_the_secret(reports: Reports, event: str) -> None:
+def test_leak_report_opens_incident_with_instructions(reports: Reports, event: str) -> None:
     done = reports.send(SAID, event)
 
     assert done.code == 0, done.err
@@ -86,7 +86,7 @@ def test_a_report_opens_the_incident_and_says_what_replaces_the_secret(reports: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("visibility", ["public", "unknown"])
-def test_where_others_may_read_it_only_the_name_stands_there(reports: Reports, visibility: str) -> None:
+def test_public_incident_shows_only_the_name(reports: Reports, visibility: str) -> None:
     if visibility == "public":
         reports.github.switches.private = False
     else:
@@ -101,17 +101,17 @@ def test_where_others_may_read_it_only_the_name_stands_there(reports: Reports, v
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["GROQ_KEY_OF_SOMEBODY", KEY, "", None, 7, ["x"], "CLOUDFLARE_API_TOKEN\n@alice"])
-def test_a_name_that_ops_yml_does_not_have_is_not_repeated(reports: Reports, name: Any) -> None:
+def test_undeclared_name_is_not_repeated(reports: Reports, name: Any) -> None:
     done = reports.send({**SAID, "secret": name})
 
     assert (done.code, reports.issue().title) == (0, "Leaked secret: an undeclared secret")
-    assert "revoke it at its provider" in reports.issue().body
+    assert "revoke it there" in reports.issue().body
     for word in ("GROQ_KEY", "alice"):
         assert word not in reports.issue().body
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_key_in_the_report_shows_nowhere(reports: Reports, private: bool) -> None:
+def test_key_in_report_is_never_shown(reports: Reports, private: bool) -> None:
     reports.github.switches.private = private
     page = reports.world.folder / "summary.md"
     url = f"https://ci.example/{KEY}/x?k={KEY}#{KEY}"
@@ -125,19 +125,19 @@ def test_a_key_in_the_report_shows_nowhere(reports: Reports, private: bool) -> N
     assert not page.exists() or leaks({"page": page.read_text()}) == []
 
 
-def test_a_second_report_of_the_same_secret_is_a_note_on_the_first(reports: Reports) -> None:
+def test_repeated_report_extends_the_incident(reports: Reports) -> None:
     for run in ("77", "78", "78"):
         assert reports.send(SAID, run=run).code == 0
     assert reports.send({**SAID, "secret": "SLACK_WEBHOOK_URL"}, run="79").code == 0
 
     (note,) = reports.issue().comments
-    assert "UTC** CLOUDFLARE_API_TOKEN was reported as leaked once more\n" in note.body
+    assert "UTC** CLOUDFLARE_API_TOKEN was reported as leaked again\n" in note.body
     assert "- Page: `https://ci.example/builds/77`" in note.body
     assert reports.issue(2).title == "Leaked secret: SLACK_WEBHOOK_URL"
-    assert "reported as leaked once more" in reports.world.ops("incident", "show", "1", **reports.github.environ()).out
+    assert "reported as leaked again" in reports.world.ops("incident", "show", "1", **reports.github.environ()).out
 
 
-def test_a_closed_incident_and_one_that_a_stranger_forged_count_for_nothing(reports: Reports) -> None:
+def test_closed_and_forged_incidents_are_ignored(reports: Reports) -> None:
     reports.send(SAID)
     body = reports.issue().body
     reports.github.close(1, "alice")
@@ -158,7 +158,7 @@ def test_a_closed_incident_and_one_that_a_stranger_forged_count_for_nothing(repo
         ("issues", SAID, "refs/heads/main", 0),
     ],
 )
-def test_what_is_malformed_elsewhere_or_not_for_us_opens_nothing_wrong(
+def test_malformed_or_foreign_event_opens_no_incident(
     reports: Reports, event: str, said: Any, ref: str, code: int
 ) -> None:
     done = reports.send(said, event, GITHUB_REF=ref)
@@ -169,7 +169,7 @@ def test_what_is_malformed_elsewhere_or_not_for_us_opens_nothing_wrong(
 
 
 @pytest.mark.slow
-def test_github_that_fails_is_an_error_and_the_run_can_be_started_again(reports: Reports) -> None:
+def test_failed_github_write_can_be_repeated(reports: Reports) -> None:
     reports.github.fault(method="GET", path="/repos/*/*/issues", status=503, times=None)
     assert reports.send(SAID).code == 4
     reports.github.faults.clear()
@@ -187,7 +187,7 @@ JUNK = st.recursive(
 
 
 @holds_for(30, 2000, said=JUNK)
-def test_no_payload_breaks_the_intake(said: Any) -> None:
+def test_no_payload_raises(said: Any) -> None:
     payload = {**WHERE, "action": "secret-leak", "client_payload": said}
     outcome = read_leak("repository_dispatch", payload, {"A_KEY"}, JOB)
 
@@ -210,13 +210,13 @@ KEYS = st.from_regex(r"[A-Za-z0-9_/+=.~-]{16,80}", fullmatch=True).filter(
     before=st.sampled_from(["", "the key is ", "key=", "("]),
     after=st.sampled_from(["", ")", ".", " ?"]),
 )
-def test_what_looks_like_a_key_gets_through_no_text_and_no_address(key: str, before: str, after: str) -> None:
+def test_key_like_text_is_redacted(key: str, before: str, after: str) -> None:
     assert key.strip(".") not in without_keys(f"{before}{key}{after}")
     if "/" not in key or re.search("[A-Z]", key):
         assert key not in plain_address(f"https://ci.example/{key}?x={key}")
 
 
-def test_words_get_through() -> None:
+def test_plain_words_are_kept() -> None:
     said = "In the log of build 77, on 2026-11-24 at 13:05: docs/architecture.md"
     assert without_keys(said) == said
     assert plain_address("https://github.com/acme/app/issues/7#x") == "https://github.com/acme/app/issues/7"
@@ -237,7 +237,7 @@ def incident_of(said: Mapping[str, str]) -> str:
     )
 
 
-def test_the_rotation_is_proposed_as_a_command_and_as_a_button() -> None:
+def test_rotation_is_shown_as_command_and_button() -> None:
     text = incident_of({})
 
     only = "--service api --environment production --only GROQ_API_KEY --incident 7"
@@ -248,7 +248,7 @@ def test_the_rotation_is_proposed_as_a_command_and_as_a_button() -> None:
 
 
 @holds_for(25, 1000, said=WORDS)
-def test_the_incident_keeps_its_shape_whatever_was_reported(said: str) -> None:
-    one, other = (dict.fromkeys(("seen", "url", "source"), f"x{word}") for word in (said, ""))
+def test_incident_survives_untrusted_report(said: str) -> None:
+    one, other = (dict.fromkeys(("location", "url", "source"), f"x{word}") for word in (said, ""))
 
     assert skeleton(incident_of(one)) == skeleton(incident_of(other))

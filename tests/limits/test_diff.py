@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ops.core.runtime_contract import ReportedLimit, RuntimeState
-from ops.limits.diff import compare
+from ops.limits.diff import compare_limits
 from ops.limits.file import Limit, Temporary
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -30,35 +30,35 @@ def changed(**fields: Any) -> Limit:
         (WAS, changed(limit=45), "+50 %"),
         (WAS, changed(limit=20), "-33 %"),
         (WAS, changed(period=120), "-50 %"),
-        (WAS, changed(limit=60, period=120), "30 → 60 later, or the same over time"),
+        (WAS, changed(limit=60, period=120), "30 → 60, current rate unchanged"),
         (WAS, changed(temporary=until(SOON)), "+100 %; until 2026-11-25 06:00, then 30"),
         (changed(temporary=until(SOON)), WAS, "-50 %; no temporary limit"),
-        (WAS, changed(temporary=until(PAST)), "its temporary limit is over"),
+        (WAS, changed(temporary=until(PAST)), "its temporary limit has ended"),
         (
             changed(temporary=until(SOON)),
             changed(limit=40, temporary=until(SOON)),
-            "30 → 40 later, or the same over time",
+            "30 → 40, current rate unchanged",
         ),
         (WAS, changed(key="user", probe=True), "key ip → user; probe off → on"),
-        (WAS, changed(override="a load test"), "only what people read"),
+        (WAS, changed(override="a load test"), "only notes for people"),
     ],
 )
-def test_a_change_is_told_against_what_is_in_effect_now(was: Limit | None, proposed: Limit, change: str) -> None:
-    plan = compare(None if was is None else {"calc": was}, {"calc": proposed}, "offline", NOW)
+def test_diff_compares_with_effective_limit(was: Limit | None, proposed: Limit, change: str) -> None:
+    plan = compare_limits(None if was is None else {"calc": was}, {"calc": proposed}, "offline", NOW)
 
     assert plan.rows[0].change == change
     assert plan.summary == ("no change" if change == "no change" else "1 of 1 limit changes")
 
 
-def test_what_is_taken_out_and_what_is_live_have_their_place() -> None:
+def test_diff_shows_removed_and_live_limits() -> None:
     live = RuntimeState(
         "version", "rev", {"calc": ReportedLimit(60, 60, "ip", SOON), "other": ReportedLimit(1, 1, "ip")}
     )
 
-    plan = compare({"calc": WAS, "ai": WAS}, {"calc": WAS}, live, NOW)
+    plan = compare_limits({"calc": WAS, "ai": WAS}, {"calc": WAS}, live, NOW)
 
     assert [row.cells() for row in plan.rows] == [
         ("calc", "30 in 60 s per ip", "30 in 60 s per ip", "30", "60 in 60 s until 2026-11-25 06:00", "no change"),
-        ("ai", "30 in 60 s per ip", "-", "30", "-", "taken out: what the code declares holds"),
+        ("ai", "30 in 60 s per ip", "-", "30", "-", "removed: the value in the code applies"),
     ]
-    assert plan.live_text == "live is what one location shows: revision rev"
+    assert plan.live_text == "live limits are read at one location: revision rev"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.limits.edit import with_temporary
-from ops.limits.file import Temporary, parse
+from ops.limits.edit import set_temporary_limits
+from ops.limits.file import Temporary, parse_limits
 from tests.support.properties import holds_for
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -85,17 +85,17 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "wanted"), CASES.values(), ids=CASES)
-def test_a_temporary_limit_is_written_in_the_style_that_is_there(text: str, wanted: str) -> None:
-    assert with_temporary(text, {"calc": RAISED}) == wanted.replace("WHY", WHY)
+def test_temporary_limit_keeps_yaml_style(text: str, wanted: str) -> None:
+    assert set_temporary_limits(text, {"calc": RAISED}) == wanted.replace("WHY", WHY)
 
 
-def test_the_incident_of_an_earlier_one_does_not_stay() -> None:
+def test_previous_incident_is_replaced() -> None:
     text = 'calc: {limit: 3, period: 6, key: ip, temporary: {limit: 5, until: "2026-11-25", reason: x, incident: 7}}'
 
-    edited = with_temporary(text, {"calc": RAISED.model_copy(update={"incident": None})})
+    edited = set_temporary_limits(text, {"calc": RAISED.model_copy(update={"incident": None})})
 
     assert edited.endswith("incident: null}}")
-    assert parse(edited, path="x", names=["calc"], now=NOW)[0]["calc"].temporary == RAISED.model_copy(
+    assert parse_limits(edited, path="x", names=["calc"], now=NOW)[0]["calc"].temporary == RAISED.model_copy(
         update={"incident": None}
     )
 
@@ -131,11 +131,11 @@ def files(draw: Any) -> str:
 
 
 @holds_for(60, 1500, text=files(), names=st.sets(st.sampled_from(["calc", "more", "other"]), min_size=1))
-def test_every_comment_and_every_other_value_stays(text: str, names: set[str]) -> None:
+def test_comments_and_other_values_stay(text: str, names: set[str]) -> None:
     def parsed(text: str) -> dict[str, Any]:
-        return parse(text, path="x", names=["calc", "more", "other"], now=NOW)[0]
+        return parse_limits(text, path="x", names=["calc", "more", "other"], now=NOW)[0]
 
-    edited = with_temporary(text, dict.fromkeys(names, RAISED))
+    edited = set_temporary_limits(text, dict.fromkeys(names, RAISED))
 
     was = parsed(text)
     assert parsed(edited) == {

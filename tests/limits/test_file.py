@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from ops.core.errors import ConfigError
-from ops.limits.file import Limit, parse
-from ops.limits.value import NewerVersionError, parse_value, value_of, without_what_is_past
+from ops.limits.file import Limit, parse_limits
+from ops.limits.value import NewerVersionError, build_value, drop_ended, parse_value
 from tests.conftest import REFERENCE, ROOT
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -19,8 +19,8 @@ SOON, PAST = '"2026-11-25T06:00:00Z"', '"2026-11-25T02:00:00Z"'
 
 
 def read(text: str, base: str | None = None) -> tuple[dict[str, Limit], tuple[str, ...]]:
-    was = None if base is None else parse(base, path="base", names=NAMES, now=NOW)[0]
-    return parse(text, path="limits.yml", names=NAMES, now=NOW, base=was)
+    was = None if base is None else parse_limits(base, path="base", names=NAMES, now=NOW)[0]
+    return parse_limits(text, path="limits.yml", names=NAMES, now=NOW, base=was)
 
 
 def calc(limit: object = 30, period: object = 60, key: str = "ip", more: str = "") -> str:
@@ -31,7 +31,7 @@ def temporary(limit: object = 60, until: str = SOON, more: str = "") -> str:
     return f"  temporary: {{limit: {limit}, until: {until}, reason: many users{more}}}\n"
 
 
-def test_the_shipped_file_is_valid_and_holds_every_limit_of_ops_yml() -> None:
+def test_shipped_file_is_valid_and_complete() -> None:
     limits, warnings = read(SHIPPED)
 
     assert (list(limits), warnings) == (["calc", "ai"], ())
@@ -42,7 +42,7 @@ NUMBER = "a number, date or time that YAML readers take differently; quote it, o
 BROKEN = {
     "an unknown name": (
         "ai: {limit: 1, period: 1, key: ip}\nclac: {limit: 1, period: 1, key: ip}\n",
-        "2 clac: no limit",
+        "2 clac: unknown limit",
     ),
     "007": (calc("007"), f"3 calc.limit: {NUMBER}"),
     "1e3": (calc("1e3"), f"3 calc.limit: {NUMBER}"),
@@ -60,33 +60,39 @@ BROKEN = {
     "an empty mapping": ("{}", "1: empty; write at least one"),
     "a probe that costs": (
         "ai:\n  limit: 1\n  period: 1\n  key: user\n  probe: true\n",
-        "5 ai.probe: a probe of it would ask for paid answers; leave probe out",
+        "5 ai.probe: a probe would request paid AI answers; remove `probe`",
     ),
     "too far ahead": (
         calc(more=temporary(until='"2026-12-09T03:00:01Z"')),
-        "6 calc.temporary.until: more than 14 d ahead; write 2026-12-09 03:00:00 UTC at the latest",
+        "6 calc.temporary.until: more than 14 d ahead; use 2026-12-09 03:00:00 UTC or earlier",
     ),
-    "no moment": (calc(more=temporary(until="soon")), "6 calc.temporary.until: not a moment in UTC"),
+    "no moment": (calc(more=temporary(until="soon")), "6 calc.temporary.until: not a time in UTC"),
     "a moment without quotes": (calc(more=temporary(until="2026-11-25")), "6 calc.temporary.until: a number, date"),
-    "a past moment that is new": (calc(more=temporary(until=PAST)), "6 calc.temporary.until: past; write a moment"),
+    "a past moment that is new": (
+        calc(more=temporary(until=PAST)),
+        "6 calc.temporary.until: in the past; use a future time",
+    ),
     "more than ten times": (
         calc(301),
-        "3 calc.limit: more than 10 times the 30 in 60 s that it is now; write less, or",
+        "3 calc.limit: more than 10 times the current 30 in 60 s; use a smaller value, or",
     ),
-    "more than ten times for a while": (calc(more=temporary(301)), "6 calc.temporary.limit: more than 10 times the 30"),
-    "more than ten times in time": (calc(30, 5), "3 calc.limit: more than 10 times the 30 in 60 s that it is now"),
+    "more than ten times for a while": (
+        calc(more=temporary(301)),
+        "6 calc.temporary.limit: more than 10 times the current 30",
+    ),
+    "more than ten times in time": (calc(30, 5), "3 calc.limit: more than 10 times the current 30 in 60 s"),
 }
 
 
 @pytest.mark.parametrize(("text", "problem"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_rule_is_told_with_its_line(text: str, problem: str) -> None:
+def test_broken_rule_is_reported_with_its_line(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text, calc())
 
     assert [each for each in caught.value.problems if each.startswith(f"limits.yml:{problem}")], caught.value.problems
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         read(calc(0, more="  x: 1\n" + temporary(0, PAST)) + "clac: 3\n", calc())
 
@@ -108,35 +114,35 @@ def test_every_problem_is_told_at_once() -> None:
         (calc(9000), None),
     ],
 )
-def test_what_is_no_more_than_ten_times_or_gives_a_reason_passes(text: str, base: str | None) -> None:
+def test_step_up_to_ten_times_or_with_override_passes(text: str, base: str | None) -> None:
     assert read(text, base)[1] == ()
 
 
-def test_the_reason_of_an_earlier_change_is_none_for_the_next() -> None:
+def test_old_override_does_not_allow_a_new_step() -> None:
     text = calc(9000, more="  override: a load test\n")
 
     with pytest.raises(ConfigError, match="1 problem"):
         read(text, calc(more="  override: a load test\n"))
 
 
-def test_a_temporary_limit_that_is_past_is_a_warning_where_it_stood_there_before() -> None:
+def test_old_ended_limit_is_a_warning() -> None:
     text = calc(more=temporary(until=PAST))
 
-    told = ("limits.yml:6 calc.temporary.until: past, so that it has no effect; take temporary out",)
+    told = ("limits.yml:6 calc.temporary.until: in the past, without effect; remove `temporary`",)
     assert read(text, text)[1] == told
     assert read(text)[1] == told
 
 
-def test_what_is_in_effect_follows_the_clock() -> None:
+def test_effective_limit_follows_the_clock() -> None:
     limit = read(calc(more=temporary()))[0]["calc"]
 
     assert [limit.effective(NOW + timedelta(hours=hours)) for hours in (0, 2, 3, 4)] == [60, 60, 30, 30]
 
 
-def test_the_value_in_kv_holds_what_is_in_effect_and_nothing_of_why() -> None:
+def test_kv_value_holds_no_reasons() -> None:
     limits, _ = read(SHIPPED.replace("key: ip", f'key: ip, override: "x", {temporary(more=", incident: 42").strip()}'))
 
-    value = value_of(limits, "a" * 40, NOW)
+    value = build_value(limits, "a" * 40, NOW)
 
     schema = json.loads((ROOT / "docs/reference/runtime-contract.schema.json").read_text())
     jsonschema.validate(json.loads(value.text), schema)
@@ -152,12 +158,12 @@ def test_the_value_in_kv_holds_what_is_in_effect_and_nothing_of_why() -> None:
         assert word not in value.text
 
 
-def test_the_revision_names_the_commit_and_the_content() -> None:
+def test_revision_contains_commit_and_digest() -> None:
     limits, _ = read(calc(more=temporary()))
     later = NOW + timedelta(hours=4)
 
     first, again, other, over = (
-        value_of(read(text)[0], commit * 40, at).revision
+        build_value(read(text)[0], commit * 40, at).revision
         for text, commit, at in (
             (calc(more=temporary()), "a", NOW),
             (calc(more=temporary()) + "# x", "a", NOW),
@@ -169,9 +175,7 @@ def test_the_revision_names_the_commit_and_the_content() -> None:
     assert first == again
     assert len({first, other, over}) == 3
     assert first.startswith("a" * 12 + "-")
-    assert value_of(limits, "a" * 40, later).limits == without_what_is_past(
-        value_of(limits, "a" * 40, NOW).limits, later
-    )
+    assert build_value(limits, "a" * 40, later).limits == drop_ended(build_value(limits, "a" * 40, NOW).limits, later)
 
 
 @pytest.mark.usefixtures("without_collection")
@@ -179,21 +183,21 @@ def test_the_revision_names_the_commit_and_the_content() -> None:
     "text",
     ["", "x", "[]", "3", "{}", '{"version": 1}', '{"version": 1, "revision": "x", "limits": {"a": 3}}', "[" * 100_000],
 )
-def test_what_is_no_value_of_ours_is_told_as_such(text: str) -> None:
-    with pytest.raises(ValueError, match="no value of the limits"):
+def test_foreign_value_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="not a value of the limits"):
         parse_value(text)
 
 
-def test_a_value_of_a_later_version_is_not_taken_for_garbage() -> None:
-    with pytest.raises(NewerVersionError, match="version 2 of the contract, and this program knows 1"):
+def test_newer_version_is_not_malformed() -> None:
+    with pytest.raises(NewerVersionError, match="version 2 of the runtime contract; this program supports 1"):
         parse_value('{"version": 2, "revision": "x", "limits": {}}')
 
 
-def test_five_hundred_limits_are_read_within_a_second() -> None:
+def test_five_hundred_limits_parse_within_a_second() -> None:
     names = [f"limit-{number}" for number in range(500)]
     text = "".join(f"{name}: {{limit: {9 + n}, period: 60, key: ip}}\n" for n, name in enumerate(names))
     began = time.process_time()
 
-    parse(text, path="limits.yml", names=names, now=NOW)
+    parse_limits(text, path="limits.yml", names=names, now=NOW)
 
     assert time.process_time() - began < 1

@@ -111,7 +111,7 @@ def assert_golden(name: str, text: str, *, update: bool) -> None:
     assert shown(text) == path.read_text()
 
 
-def test_a_recovered_incident(night: Night, releases: Releases, update_golden: bool) -> None:
+def test_report_of_recovered_incident(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.verify_three_rounds()
     night.github.comment(night.number, "looking", "alice", at=NOW - timedelta(minutes=4))
     assert night.recover().code == 0
@@ -124,7 +124,7 @@ def test_a_recovered_incident(night: Night, releases: Releases, update_golden: b
     assert night.reports[0].title == "Incident report: 2026-11-24, incident 1"
 
 
-def test_a_failed_run(night: Night, releases: Releases, update_golden: bool) -> None:
+def test_report_of_failed_run(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.sandbox.fault(**WRITE, code=10021, message="no")
     assert night.recover().code == 4
     night.report()
@@ -133,7 +133,7 @@ def test_a_failed_run(night: Night, releases: Releases, update_golden: bool) -> 
 
 
 @pytest.mark.slow
-def test_a_run_with_an_unknown_outcome(night: Night, releases: Releases, update_golden: bool) -> None:
+def test_report_of_unknown_outcome(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.sandbox.fault(**WRITE, lost="after")
     down = night.world.sandbox.fault(**LIST, status=500, times=None, skip=2)
     assert night.recover().code == 5
@@ -142,7 +142,7 @@ def test_a_run_with_an_unknown_outcome(night: Night, releases: Releases, update_
     assert_golden("unknown_outcome", night.text, update=update_golden)
 
 
-def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) -> None:
+def test_report_of_refused_label(night: Night, releases: Releases, update_golden: bool) -> None:
     refused = RunRecord(
         "gate-1001", source="gate", decision="refused", rows=(RecordRow(NOW, "refused", "@tina | may not write here"),)
     )
@@ -153,9 +153,7 @@ def test_a_refused_label(night: Night, releases: Releases, update_golden: bool) 
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("permission", "detected"), [("write", "03:13:00"), ("read", "unknown")])
-def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
-    night: Night, permission: str, detected: str
-) -> None:
+def test_note_of_custom_role_with_write_counts(night: Night, permission: str, detected: str) -> None:
     night.github.add_user("carla", "read")
     role = json.dumps(
         {"permission": permission, "role_name": "deployer", "user": {"login": "carla", "type": "User", "id": 7}}
@@ -176,7 +174,7 @@ def test_a_note_counts_where_the_custom_role_of_its_author_may_write(
 
 
 @pytest.mark.slow
-def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:
+def test_report_of_drill(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.verify_three_rounds()
     night.github.label(night.number, "drill", "alice", at=NOW - timedelta(minutes=4))
     night.recover()
@@ -188,7 +186,7 @@ def test_a_drill(night: Night, releases: Releases, update_golden: bool) -> None:
 
 
 @pytest.mark.slow
-def test_a_site_is_told_like_a_worker(night: Night, sites: Releases) -> None:
+def test_report_of_pages_site(night: Night, sites: Releases) -> None:
     told = {**night.github.environ(), "GITHUB_RUN_ID": night.run}
     assert night.world.rollback_pages("--incident", str(night.number), **told).code == 0
     night.report()
@@ -199,7 +197,7 @@ def test_a_site_is_told_like_a_worker(night: Night, sites: Releases) -> None:
 
 
 @pytest.mark.slow
-def test_the_commits_that_were_taken_back_are_listed(night: Night) -> None:
+def test_reverted_commits_are_listed(night: Night) -> None:
     hub = night.github
     night.world.edit_config("repository: fortunet/fortunet", f"repository: {hub.repository}")
     good = hub.add_commit("Prices by region", "alice")
@@ -215,7 +213,7 @@ def test_the_commits_that_were_taken_back_are_listed(night: Night) -> None:
     assert "Prices by region" not in night.text
 
 
-def test_there_is_one_report_however_often_it_is_asked_for(night: Night, releases: Releases) -> None:
+def test_repeated_command_updates_one_report(night: Night, releases: Releases) -> None:
     night.recover()
     assert [night.report().out.split()[2] for _ in range(3)] == ["created", "renewed", "renewed"]
     other = night.github.open_issue("Another", FORM, ["incident"], "alice")
@@ -224,7 +222,7 @@ def test_there_is_one_report_however_often_it_is_asked_for(night: Night, release
 
 
 @pytest.mark.slow
-def test_a_report_that_was_closed_is_renewed_and_not_made_again(night: Night, releases: Releases) -> None:
+def test_closed_report_is_updated(night: Night, releases: Releases) -> None:
     night.report()
     night.github.close(night.reports[0].number, "alice")
     night.recover()
@@ -232,7 +230,7 @@ def test_a_report_that_was_closed_is_renewed_and_not_made_again(night: Night, re
     assert "ended **recovered**" in night.text
 
 
-def test_a_report_whose_answer_was_lost_is_not_made_twice(night: Night, releases: Releases) -> None:
+def test_lost_answer_creates_one_report(night: Night, releases: Releases) -> None:
     night.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
     first = night.report()
     assert (first.code, "created" in first.out) == (0, True)
@@ -240,7 +238,7 @@ def test_a_report_whose_answer_was_lost_is_not_made_twice(night: Night, releases
     assert len(night.reports) == 1
 
 
-def test_the_report_ticks_the_post_mortem_in_the_comment_of_a_run(night: Night, releases: Releases) -> None:
+def test_report_ticks_the_run_comment(night: Night, releases: Releases) -> None:
     night.recover()
     comments = night.github.issue(night.number).comments
     (before,) = [comment.body for comment in comments if "Create post-mortem" in comment.body]
@@ -255,7 +253,7 @@ def test_the_report_ticks_the_post_mortem_in_the_comment_of_a_run(night: Night, 
     assert "Create post-mortem" not in night.text
 
 
-def test_severity_impact_and_start_come_from_the_form(world: World) -> None:
+def test_form_provides_severity_impact_and_start(world: World) -> None:
     """As GitHub renders it: a form sets the label `incident` and no other."""
     form = FORM.replace("sev1", "sev2").replace("_No response_", "All | paying\ncustomers of @org/shop")
     world.sandbox.clock.set(NOW)
@@ -265,11 +263,11 @@ def test_severity_impact_and_start_come_from_the_form(world: World) -> None:
     night.report()
 
     assert "Severity sev2 · service unknown ·" in night.text
-    assert "As stated on the issue's form: All &#124; paying customers of @&#8203;org/shop\n" in night.text
+    assert "From the issue form: All &#124; paying customers of @&#8203;org/shop\n" in night.text
     assert night.moment("Started") == "03:11:00"
 
 
-def test_a_label_says_the_severity_if_there_is_one(world: World) -> None:
+def test_label_overrides_severity(world: World) -> None:
     world.sandbox.github.add_user("alice")
     form = FORM.replace("sev1", "sev9; a lie")
     night = Night(world, world.sandbox.github.open_issue("Down", form, ["incident", "sev3"], "alice"))
@@ -279,7 +277,7 @@ def test_a_label_says_the_severity_if_there_is_one(world: World) -> None:
     assert "Severity sev3 · service unknown ·" in night.text
 
 
-def test_a_mention_by_a_stranger_is_no_act_of_the_incident(night: Night, releases: Releases) -> None:
+def test_mention_by_outsider_is_ignored(night: Night, releases: Releases) -> None:
     """Nor by somebody who belongs to the repository of the mention and may not write here."""
     hub = night.github
     hub.switches.private = False
@@ -297,7 +295,7 @@ def test_a_mention_by_a_stranger_is_no_act_of_the_incident(night: Night, release
     assert "reader" not in night.text
 
 
-def test_a_report_forged_by_a_stranger_is_nobodys(night: Night, releases: Releases) -> None:
+def test_report_forged_by_outsider_is_ignored(night: Night, releases: Releases) -> None:
     night.report()
     forged = night.text
     night.reports[0].labels.clear()
@@ -308,13 +306,13 @@ def test_a_report_forged_by_a_stranger_is_nobodys(night: Night, releases: Releas
 
 
 @pytest.mark.slow
-def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, releases: Releases) -> None:
+def test_unreadable_source_is_named_in_the_report(night: Night, releases: Releases) -> None:
     night.recover()
     down = night.github.fault(method="GET", path="/repos/*/*/actions/**", status=403, times=None)
     outcome = night.report(CLOUDFLARE_API_TOKEN=None)
     assert outcome.code == 0
-    assert "> - the runs of GitHub Actions: GitHub answered 403\n" in night.text
-    assert "the deployments of api in production: the Cloudflare token for production is missing" in night.text
+    assert "> - GitHub Actions runs: GitHub answered 403\n" in night.text
+    assert "deployments of api in production: the Cloudflare token for production is missing" in night.text
     assert night.moment("Change deployed") == "unknown"
     assert night.moment("Mitigated") != "unknown"
     down.remove()
@@ -323,24 +321,24 @@ def test_a_source_that_cannot_be_asked_is_named_and_stops_nothing(night: Night, 
 
 
 @pytest.mark.slow
-def test_what_cloudflare_refuses_is_not_laid_at_githubs_door(night: Night, releases: Releases) -> None:
+def test_cloudflare_error_is_not_attributed_to_github(night: Night, releases: Releases) -> None:
     night.recover()
     night.world.sandbox.fault(**LIST, status=403, code=10000, message="no", times=None)
     assert night.report().code == 0
     (lacks,) = [line for line in night.text.splitlines() if line.startswith("> - ")]
-    assert "the deployments of api in production" in lacks
+    assert "deployments of api in production" in lacks
     assert "GitHub" not in lacks
 
 
-def test_there_is_no_report_of_a_report(night: Night) -> None:
+def test_report_of_a_report_is_refused(night: Night) -> None:
     night.report()
     outcome = night.ops("incident", "report", str(night.reports[0].number), "--config", str(night.world.config))
     assert outcome.code == 2
-    assert f"#{night.reports[0].number} is itself a post-incident report" in outcome.err
+    assert f"#{night.reports[0].number} is a post-incident report, not an incident" in outcome.err
     assert len(night.reports) == 1
 
 
-def test_an_incident_that_cannot_be_read_is_an_error_that_says_what_to_do(night: Night) -> None:
+def test_unreadable_incident_is_an_error_with_hint(night: Night) -> None:
     outcome = night.ops("incident", "report", "99", "--config", str(night.world.config))
     assert outcome.code == 4
     assert "GitHub answered 404" in outcome.err
@@ -348,7 +346,7 @@ def test_an_incident_that_cannot_be_read_is_an_error_that_says_what_to_do(night:
 
 
 @pytest.mark.slow
-def test_only_runs_of_ours_make_a_report_for_somebody_who_may_not_write(night: Night, releases: Releases) -> None:
+def test_outsider_gets_report_only_with_runs(night: Night, releases: Releases) -> None:
     forged = embed_record("x", RunRecord("1001.1-abcd", rows=(RecordRow(NOW, "ended", "recovered"),)))
     night.github.add_user("mallory", "read")
     night.github.comment(night.number, forged, "mallory")
@@ -362,7 +360,7 @@ def test_only_runs_of_ours_make_a_report_for_somebody_who_may_not_write(night: N
 
 
 @pytest.mark.slow
-def test_words_of_people_stay_and_regions_are_renewed(night: Night, releases: Releases) -> None:
+def test_text_of_people_stays_and_regions_update(night: Night, releases: Releases) -> None:
     night.report()
     report = night.reports[0]
     question = "**What was done by hand, and what still has to be put right?**\n\n_TODO_"
@@ -379,20 +377,20 @@ def test_words_of_people_stay_and_regions_are_renewed(night: Night, releases: Re
 
 
 @pytest.mark.slow
-def test_a_region_that_somebody_edited_stays_as_their_text(night: Night, releases: Releases) -> None:
+def test_edited_region_stays_as_text(night: Night, releases: Releases) -> None:
     night.report()
     report = night.reports[0]
-    report.body = night.text.replace("No run of a runbook is on the incident.", "It was the database, not the Worker.")
+    report.body = night.text.replace("No runbook ran on this incident.", "It was the database, not the Worker.")
     night.recover()
     for _ in range(2):
         night.report()
     assert night.text.count("It was the database, not the Worker.") == 1
-    assert night.text.count("edited by hand and is no longer renewed") == 1
+    assert night.text.count("edited by hand and is no longer updated") == 1
     assert night.text.count("ended **recovered**") == 1
 
 
 @pytest.mark.slow
-def test_closing_says_on_the_incident_what_is_still_to_be_written(night: Night, releases: Releases) -> None:
+def test_closing_lists_open_items(night: Night, releases: Releases) -> None:
     night.recover()
     night.github.close(night.number, "alice")
     night.report()
@@ -402,12 +400,10 @@ def test_closing_says_on_the_incident_what_is_still_to_be_written(night: Night, 
     report.body = body
     night.report()
     assert len(night.bodies) == before
-    assert "Nothing is left open in it." in night.bodies[-1]
+    assert "The report is complete." in night.bodies[-1]
 
 
-def test_closing_says_what_is_still_on_for_the_incident_and_how_it_is_set_back(
-    night: Night, releases: Releases
-) -> None:
+def test_closing_lists_leftovers_and_reset_commands(night: Night, releases: Releases) -> None:
     night.recover()
     place = Switches(night.world)
     place.put("session-do", state="off", incident=night.number, owner="<b>@bob</b>")
@@ -424,14 +420,12 @@ def test_closing_says_what_is_still_on_for_the_incident_and_how_it_is_set_back(
 
     for text in (night.bodies[-1], night.text):
         assert (
-            "the switch session-do: off, by &lt;b&gt;@&#8203;bob&lt;/b&gt; 5 min ago, for incident #&#8203;1, in production"
+            "switch session-do: off, by &lt;b&gt;@&#8203;bob&lt;/b&gt; 5 min ago, for incident #&#8203;1, in production"
             in text
         )
-        assert "a temporary limit, of whatever incident: calc: 60 in 60 s, until 2026-11-24 06:00:00 UTC" in text
-        assert (
-            "off at the edge: api /api/ai, since 2026-11-24 05:00:00 UTC for incident #&#8203;1, in production" in text
-        )
-        assert "the switch ai" not in text
+        assert "temporary limit (any incident): calc: 60 in 60 s, until 2026-11-24 06:00:00 UTC" in text
+        assert "maintenance: api /api/ai, since 2026-11-24 05:00:00 UTC for incident #&#8203;1, in production" in text
+        assert "switch ai" not in text
         assert "the label recover:all-clear on the incident, within 7 days of its closing; or ops all-clear" in text
         assert "ops maintenance --state off --service api --path /api/ai --environment production --incident 1`" in text
 
@@ -444,28 +438,28 @@ def test_closing_says_what_is_still_on_for_the_incident_and_how_it_is_set_back(
 
 
 @pytest.mark.slow
-def test_closing_says_what_of_that_could_not_be_read(night: Night, releases: Releases) -> None:
+def test_closing_lists_unreadable_leftovers(night: Night, releases: Releases) -> None:
     night.recover()
     night.github.close(night.number, "alice")
     night.world.sandbox.add_token("reading", ["Workers Scripts Read", "Pages Read"])
 
     night.report(CLOUDFLARE_API_TOKEN="reading")
 
-    (line,) = [line for line in night.bodies[-1].splitlines() if line.startswith("- not known in production")]
+    (line,) = [line for line in night.bodies[-1].splitlines() if line.startswith("- unknown in production")]
     assert "Workers KV Storage Read" in line
 
 
 @pytest.mark.slow
-def test_a_note_in_the_future_or_an_edited_run_is_shown_as_what_it_is(night: Night, releases: Releases) -> None:
+def test_future_note_and_edited_run_are_marked(night: Night, releases: Releases) -> None:
     night.recover()
     comment = night.github.issue(night.number).comments[-1]
     comment.body = comment.body.replace("### ✅", "### Never happened:")
     night.report()
-    assert "run ended, edited since" in night.text
+    assert "run ended, edited later" in night.text
 
 
 @pytest.mark.slow
-def test_a_long_silence_is_a_row(night: Night, releases: Releases) -> None:
+def test_long_gap_is_a_row(night: Night, releases: Releases) -> None:
     night.recover()
     night.github.close(night.number, "alice", at=NOW + timedelta(hours=2))
     night.report()
@@ -480,7 +474,7 @@ def crowded(night: Night) -> Night:
 
 
 @pytest.mark.slow
-def test_many_rows_are_folded_and_what_matters_stays_in_sight(crowded: Night, releases: Releases) -> None:
+def test_many_rows_are_folded_except_key_rows(crowded: Night, releases: Releases) -> None:
     crowded.recover()
     crowded.report()
     before, folded = crowded.text.split("<summary>All ")
@@ -489,7 +483,7 @@ def test_many_rows_are_folded_and_what_matters_stays_in_sight(crowded: Night, re
     assert "comment 7 (" in folded
 
 
-def test_a_secret_that_somebody_pasted_is_not_copied(night: Night, releases: Releases) -> None:
+def test_pasted_secret_is_not_copied(night: Night, releases: Releases) -> None:
     secret = night.world.sandbox.environ()["CLOUDFLARE_API_TOKEN"]
     night.github.comment(night.number, f"the token is {secret}", "alice")
     night.report()
@@ -504,9 +498,7 @@ def test_a_secret_that_somebody_pasted_is_not_copied(night: Night, releases: Rel
     [({"method": "PATCH", "status": 200, "body": "{}", "content_type": "application/json"}, 4), ({"status": 500}, 4)],
     ids=["an edit that silently did nothing", "down"],
 )
-def test_a_report_that_was_not_kept_is_an_error(
-    night: Night, releases: Releases, fault: dict[str, Any], code: int
-) -> None:
+def test_report_not_kept_is_an_error(night: Night, releases: Releases, fault: dict[str, Any], code: int) -> None:
     night.report()
     night.recover()
     night.github.fault(path="/repos/*/*/issues/*", times=None, **fault)

@@ -41,7 +41,7 @@ def asked(place: Switches) -> dict[str, int]:
     return {name: len(place.world.sandbox.providers[name].requests) for name in ORDER}
 
 
-def test_auto_takes_the_first_healthy_one_by_what_the_application_saw_and_asks_no_provider(place: Switches) -> None:
+def test_auto_chooses_by_application_outcomes_without_probes(place: Switches) -> None:
     seen(place, iflow=DOWN, groq=WELL, cerebras=WELL)
 
     outcome = failover(place, "auto", "--incident", "42", **KEYS)
@@ -60,7 +60,7 @@ def test_auto_takes_the_first_healthy_one_by_what_the_application_saw_and_asks_n
 LOGS = "Errors in the logs of the last 15 min"
 
 
-def test_the_plan_shows_the_last_errors_by_a_query_and_starts_no_tail(place: Switches) -> None:
+def test_plan_queries_last_errors_without_a_tail(place: Switches) -> None:
     sandbox, now = place.world.sandbox, place.world.sandbox.clock.now()
     sandbox.add_token("reads-logs", ["Workers Scripts Read", "Workers KV Storage Write", "Workers Observability Read"])
     for minutes, error in (
@@ -81,7 +81,7 @@ def test_the_plan_shows_the_last_errors_by_a_query_and_starts_no_tail(place: Swi
     assert not [request for request in sandbox.requests if "tails" in request.path]
 
 
-def test_logs_that_may_not_be_read_stop_nothing(place: Switches) -> None:
+def test_unreadable_logs_stop_nothing(place: Switches) -> None:
     place.world.sandbox.add_token("no-logs", ["Workers Scripts Read", "Workers KV Storage Write"])
 
     outcome = failover(place, "groq", CLOUDFLARE_API_TOKEN="no-logs")
@@ -105,9 +105,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("outcomes", "chosen"), CHOICES)
-def test_a_healthy_one_comes_before_one_that_is_not_known_and_where_all_are_down_none_is_asked(
-    outcomes: dict[str, Any], chosen: str
-) -> None:
+def test_choice_prefers_healthy_then_unknown_then_off(outcomes: dict[str, Any], chosen: str) -> None:
     found = {
         name: ai_providers.judge_health(ProviderOutcomes(**outcomes[name]) if name in outcomes else None)
         for name in ORDER
@@ -116,7 +114,7 @@ def test_a_healthy_one_comes_before_one_that_is_not_known_and_where_all_are_down
     assert ai_providers.choose_provider(ORDER, found) == chosen
 
 
-def test_a_probe_outweighs_what_was_seen_but_a_refused_key_says_nothing() -> None:
+def test_probe_outweighs_outcomes_unless_key_is_refused() -> None:
     down = ProviderOutcomes(0, 7)
 
     assert ai_providers.judge_health(down, KeyAnswer(KeyVerdict.ACCEPTED, "")) == ProviderHealth.HEALTHY
@@ -128,14 +126,14 @@ def test_a_probe_outweighs_what_was_seen_but_a_refused_key_says_nothing() -> Non
     assert ai_providers.judge_health(None, KeyAnswer(KeyVerdict.REFUSED, "")) == ProviderHealth.UNKNOWN
 
 
-def test_where_the_preferred_one_is_healthy_there_is_nothing_to_do(place: Switches) -> None:
+def test_healthy_preferred_provider_needs_no_change(place: Switches) -> None:
     seen(place, iflow=WELL)
 
     assert ended(failover(place, "auto")) == (0, "nothing_to_do", "already_set")
     assert place.puts == []
 
 
-def test_where_all_are_down_it_is_off_with_the_message_and_a_text_for_the_status_page(place: Switches) -> None:
+def test_all_down_turns_ai_off_with_status_page_text(place: Switches) -> None:
     seen(place, **dict.fromkeys(ORDER, DOWN))
 
     outcome = failover(place, "auto", "--incident", "42")
@@ -152,7 +150,7 @@ def test_where_all_are_down_it_is_off_with_the_message_and_a_text_for_the_status
 
 
 @pytest.mark.slow
-def test_restore_puts_the_application_s_own_order_back(place: Switches) -> None:
+def test_restore_resets_the_normal_order(place: Switches) -> None:
     failover(place, "off", "--incident", "42")
 
     outcome = failover(place, "restore", "--incident", "42")
@@ -164,7 +162,7 @@ def test_restore_puts_the_application_s_own_order_back(place: Switches) -> None:
     assert ended(failover(place, "restore")) == (0, "nothing_to_do", "already_set")
 
 
-def test_a_provider_can_be_named_and_is_warned_of_where_it_is_down(place: Switches) -> None:
+def test_named_provider_that_is_down_gets_a_warning(place: Switches) -> None:
     seen(place, cerebras=DOWN)
 
     outcome = failover(place, "cerebras", "--until", "1h")
@@ -174,7 +172,7 @@ def test_a_provider_can_be_named_and_is_warned_of_where_it_is_down(place: Switch
     assert "health of cerebras: down" in outcome.result["plan"]["warnings"]
 
 
-def test_with_probe_each_provider_is_asked_once_with_its_key(place: Switches) -> None:
+def test_probe_sends_one_request_per_provider(place: Switches) -> None:
     sandbox = place.world.sandbox
     seen(place, iflow=WELL)
     for name in ORDER:
@@ -198,7 +196,7 @@ def test_with_probe_each_provider_is_asked_once_with_its_key(place: Switches) ->
         (["--to", "off", "--until", "13h"], "ai may be off for at most 12 h"),
     ],
 )
-def test_what_cannot_be_asked_is_an_error(place: Switches, arguments: list[str], told: str) -> None:
+def test_invalid_options_are_errors(place: Switches, arguments: list[str], told: str) -> None:
     outcome = place.ops("ai-failover", *arguments)
 
     assert outcome.code == 2
@@ -206,7 +204,7 @@ def test_what_cannot_be_asked_is_an_error(place: Switches, arguments: list[str],
     assert place.puts == []
 
 
-def test_where_the_application_cannot_be_asked_auto_is_a_person_s_to_choose(place: Switches) -> None:
+def test_auto_is_refused_without_health(place: Switches) -> None:
     place.world.sandbox.edge_fault(path="/__ops/runtime", status=500, times=None)
 
     outcome = failover(place, "auto")
@@ -237,7 +235,7 @@ def override(place: Switches) -> Switches:
 
 
 @pytest.mark.slow
-def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(override: Switches) -> None:
+def test_failback_removes_override_of_healthy_provider(override: Switches) -> None:
     seen(override, iflow=WELL)
 
     outcome = failback(override)
@@ -266,7 +264,9 @@ def test_an_override_is_taken_back_once_the_preferred_one_answered_everything(ov
         ({}, "no key is available to probe it; it ends automatically at"),
     ],
 )
-def test_it_stays_while_that_is_not_known(override: Switches, outcomes: dict[str, Any], told: str) -> None:
+def test_failback_keeps_override_while_health_is_unknown(
+    override: Switches, outcomes: dict[str, Any], told: str
+) -> None:
     seen(override, **outcomes)
 
     outcome = failback(override)
@@ -278,7 +278,7 @@ def test_it_stays_while_that_is_not_known(override: Switches, outcomes: dict[str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_down", [True, False])
-def test_where_the_application_did_not_ask_it_one_probe_tells(override: Switches, is_down: bool) -> None:
+def test_failback_probes_unused_provider_once(override: Switches, is_down: bool) -> None:
     seen(override, groq=WELL)
     override.world.sandbox.providers["iflow"].add_key(KEYS["NEW_IFLOW_API_KEY"])
     override.world.sandbox.providers["iflow"].down = is_down
@@ -290,7 +290,7 @@ def test_where_the_application_did_not_ask_it_one_probe_tells(override: Switches
     assert asked(override)["iflow"] == 1
 
 
-def test_an_override_that_is_young_or_names_no_incident_is_left(place: Switches) -> None:
+def test_failback_keeps_new_override_or_one_without_incident(place: Switches) -> None:
     seen(place, iflow=WELL)
     failover(place, "groq", "--incident", "42")
     place.world.sandbox.clock.advance(60)
@@ -304,7 +304,7 @@ def test_an_override_that_is_young_or_names_no_incident_is_left(place: Switches)
     assert "the override belongs to no incident" in nameless.out
 
 
-def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_token(override: Switches) -> None:
+def test_failback_dry_run_covers_environments_with_token(override: Switches) -> None:
     seen(override, iflow=WELL)
 
     outcome = override.world.ops(
@@ -318,7 +318,7 @@ def test_without_yes_it_shows_what_it_would_do_in_every_environment_that_has_a_t
 
 
 @pytest.mark.slow
-def test_one_environment_that_cannot_be_read_holds_up_no_other(override: Switches) -> None:
+def test_unreadable_environment_stops_no_other(override: Switches) -> None:
     """Both are this sandbox's account; only production's namespace is there."""
     seen(override, iflow=WELL)
     override.world.edit_config("0fedcba00fedcba00fedcba00fedcba0", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f")
@@ -331,7 +331,7 @@ def test_one_environment_that_cannot_be_read_holds_up_no_other(override: Switche
 
 
 @pytest.mark.slow
-def test_an_override_that_was_set_anew_meanwhile_is_none_of_its_business(override: Switches) -> None:
+def test_failback_refuses_a_newer_override(override: Switches) -> None:
     seen(override, iflow=WELL)
     anew = {"state": "cerebras", "revision": "000000000000", "incident": 43}
     override.world.sandbox.fault(**switches.READ, after=lambda: override.put("ai", **anew))
@@ -342,7 +342,7 @@ def test_an_override_that_was_set_anew_meanwhile_is_none_of_its_business(overrid
     assert "ai was set again" in outcome.out
 
 
-def test_an_override_that_only_the_application_shows_yet_is_not_taken_back(override: Switches) -> None:
+def test_failback_refuses_override_unknown_to_kv(override: Switches) -> None:
     """Somebody set it a moment ago, and KV's API shows the former one."""
     seen(override, iflow=WELL)
     value = {**(override.value("ai") or {}), "state": "cerebras", "revision": "000000000000", "incident": 43}

@@ -22,7 +22,7 @@ def place(world: World) -> Switches:
 
 
 @pytest.mark.parametrize("command", ["all-clear", "switches clear"])
-def test_every_switch_of_the_incident_is_normal_again(place: Switches, command: str) -> None:
+def test_all_clear_resets_all_switches_of_the_incident(place: Switches, command: str) -> None:
     outcome = place.ops(*command.split(), "--incident", "42")
 
     assert ended(outcome) == (0, "healthy_as_before", "verified")
@@ -36,7 +36,7 @@ def test_every_switch_of_the_incident_is_normal_again(place: Switches, command: 
     assert ended(place.ops(*command.split(), "--incident", "42")) == (0, "nothing_to_do", "nothing_left")
 
 
-def test_what_another_incident_or_nobody_set_is_left_and_named(place: Switches) -> None:
+def test_all_clear_skips_and_names_other_switches(place: Switches) -> None:
     ended_at = place.world.sandbox.clock.now() - timedelta(minutes=1)
     place.put("ai", state="groq", incident=43)
     place.put("maintenance", state="on", incident=None, until=f"{ended_at:%Y-%m-%dT%H:%M:%SZ}")
@@ -52,7 +52,7 @@ def test_what_another_incident_or_nobody_set_is_left_and_named(place: Switches) 
     ]
 
 
-def test_what_is_not_understood_is_left_and_holds_up_nothing(place: Switches) -> None:
+def test_all_clear_skips_malformed_values(place: Switches) -> None:
     place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/maintenance", '{"version": 2}')
 
     outcome = place.ops("all-clear", "--incident", "42")
@@ -64,7 +64,7 @@ def test_what_is_not_understood_is_left_and_holds_up_nothing(place: Switches) ->
     assert "version 2" in line
 
 
-def test_a_switch_that_somebody_set_meanwhile_is_not_overwritten(place: Switches) -> None:
+def test_all_clear_keeps_a_newer_value(place: Switches) -> None:
     """The second one, before its own comparison."""
     place.world.sandbox.fault(**PUT, after=lambda: place.put("ai", state="cerebras", incident=43))
 
@@ -76,14 +76,14 @@ def test_a_switch_that_somebody_set_meanwhile_is_not_overwritten(place: Switches
     assert place.puts == ["session-do"]
 
 
-def test_it_asks_of_which_incident(place: Switches) -> None:
+def test_all_clear_requires_an_incident(place: Switches) -> None:
     outcome = place.ops("all-clear")
 
     assert outcome.code == 2
     assert "--incident 42" in outcome.result["hint"]
 
 
-def test_where_kv_cannot_be_read_nothing_is_written(place: Switches) -> None:
+def test_unreadable_kv_prevents_writes(place: Switches) -> None:
     place.world.sandbox.fault(**READ, times=None, status=500)
 
     assert place.ops("all-clear", "--incident", "42").code == 4

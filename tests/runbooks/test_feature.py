@@ -23,7 +23,7 @@ def place(world: World) -> Switches:
     return found
 
 
-def test_a_switch_is_set_is_seen_in_effect_and_ends_by_itself(place: Switches) -> None:
+def test_switch_is_set_verified_and_ends_automatically(place: Switches) -> None:
     outcome = place.feature("off", "--incident", "42", "--reason", "errors", GITHUB_ACTOR="alice")
 
     assert ended(outcome) == (0, "recovered", "verified")
@@ -46,7 +46,7 @@ def test_a_switch_is_set_is_seen_in_effect_and_ends_by_itself(place: Switches) -
     assert place.shown["switches"]["session-do"]["state"] == "on"
 
 
-def test_it_is_taken_back_by_the_command_that_its_plan_names(place: Switches) -> None:
+def test_undo_command_resets_the_switch(place: Switches) -> None:
     place.feature("off", "--incident", "42")
 
     outcome = place.feature("on", "--incident", "42")
@@ -58,7 +58,7 @@ def test_it_is_taken_back_by_the_command_that_its_plan_names(place: Switches) ->
 
 
 @pytest.mark.slow
-def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_change(place: Switches) -> None:
+def test_only_a_new_end_or_incident_is_a_change(place: Switches) -> None:
     place.feature("off", "--until", "1h", "--incident", "42")
     first = place.value()
     assert first
@@ -93,9 +93,7 @@ def test_what_is_so_already_is_left_and_a_later_end_or_another_incident_is_a_cha
         (["--name", "session-do", "--state", "off", "--until", "soon"], '"soon" is not an end'),
     ],
 )
-def test_what_cannot_be_asked_of_a_switch_is_an_error_before_anything_is_read(
-    place: Switches, arguments: list[str], told: str
-) -> None:
+def test_invalid_switch_options_are_errors_before_reads(place: Switches, arguments: list[str], told: str) -> None:
     outcome = place.ops("feature", *arguments)
 
     assert outcome.code == 2
@@ -103,7 +101,7 @@ def test_what_cannot_be_asked_of_a_switch_is_an_error_before_anything_is_read(
     assert place.world.sandbox.requests == []
 
 
-def test_without_a_runtime_in_ops_yml_it_is_said_where_to_write_it(place: Switches) -> None:
+def test_missing_runtime_names_the_setting(place: Switches) -> None:
     text = place.world.config.read_text()
     runtime = text[text.index("    # What the application reads of us") : text.index("  # The same application")]
     place.world.config.write_text(text.replace(runtime, ""))
@@ -114,7 +112,7 @@ def test_without_a_runtime_in_ops_yml_it_is_said_where_to_write_it(place: Switch
     assert "production has no runtime in ops.yml" in outcome.out
 
 
-def test_a_key_that_is_missing_is_made_with_a_warning(place: Switches) -> None:
+def test_missing_key_is_created_with_a_warning(place: Switches) -> None:
     place.world.sandbox.kv.delete(switches.NAMESPACE, "ops/switch/session-do")
 
     outcome = place.feature("off")
@@ -125,7 +123,7 @@ def test_a_key_that_is_missing_is_made_with_a_warning(place: Switches) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"version": 2, "state": "off"}', "of", "[]", '{"version": 1}'])
-def test_a_value_that_is_not_understood_is_left_with_the_way_on(place: Switches, text: str) -> None:
+def test_malformed_value_is_refused_with_a_hint(place: Switches, text: str) -> None:
     place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/session-do", text)
 
     outcome = place.feature("off")
@@ -135,7 +133,7 @@ def test_a_value_that_is_not_understood_is_left_with_the_way_on(place: Switches,
     assert place.puts == []
 
 
-def test_of_two_different_switches_written_at_once_both_hold(place: Switches) -> None:
+def test_concurrent_writes_of_two_switches_both_apply(place: Switches) -> None:
     place.world.sandbox.fault(**PUT, before=lambda: place.put("ai", state="groq"))
 
     outcome = place.feature("off")
@@ -145,7 +143,7 @@ def test_of_two_different_switches_written_at_once_both_hold(place: Switches) ->
     assert (shown["session-do"]["state"], shown["ai"]["state"]) == ("off", "groq")
 
 
-def test_of_one_switch_written_twice_the_later_wins_and_the_earlier_says_so(place: Switches) -> None:
+def test_concurrent_writes_of_one_switch_are_reported(place: Switches) -> None:
     place.world.sandbox.fault(**PUT, after=lambda: place.put(state="off", owner="bob", incident=8))
 
     outcome = place.feature("off", "--incident", "42")
@@ -156,7 +154,7 @@ def test_of_one_switch_written_twice_the_later_wins_and_the_earlier_says_so(plac
     assert place.puts == ["session-do"]
 
 
-def test_an_answer_that_was_lost_is_settled_by_reading(place: Switches) -> None:
+def test_lost_answer_is_settled_by_reading(place: Switches) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, **LOST)
 
@@ -167,7 +165,7 @@ def test_an_answer_that_was_lost_is_settled_by_reading(place: Switches) -> None:
     assert "applied after all" in " ".join(texts(outcome, "written"))
 
 
-def test_a_write_that_never_came_is_sent_once_more(place: Switches) -> None:
+def test_lost_write_is_repeated_once(place: Switches) -> None:
     place.world.sandbox.fault(**PUT, lost="before")
 
     outcome = place.feature("off")
@@ -176,7 +174,7 @@ def test_a_write_that_never_came_is_sent_once_more(place: Switches) -> None:
     assert len(place.puts) == 2
 
 
-def test_where_kv_cannot_be_read_nothing_is_written(place: Switches) -> None:
+def test_unreadable_kv_prevents_writes(place: Switches) -> None:
     place.world.sandbox.fault(**READ, times=None, status=503)
 
     outcome = place.feature("off")
@@ -186,7 +184,7 @@ def test_where_kv_cannot_be_read_nothing_is_written(place: Switches) -> None:
     assert place.puts == []
 
 
-def test_a_token_that_may_not_read_kv_is_told_by_the_name_of_its_permission(place: Switches) -> None:
+def test_missing_kv_permission_is_named(place: Switches) -> None:
     place.world.sandbox.add_token("poor", ["Workers Scripts Write"])
 
     outcome = place.feature("off", CLOUDFLARE_API_TOKEN="poor")
@@ -194,7 +192,7 @@ def test_a_token_that_may_not_read_kv_is_told_by_the_name_of_its_permission(plac
     assert "Workers KV Storage" in outcome.result["message"] + outcome.result["hint"]
 
 
-def test_within_the_staleness_of_kv_nothing_is_claimed_early(place: Switches) -> None:
+def test_no_success_before_kv_is_consistent(place: Switches) -> None:
     """A location that read a moment before the write goes on with that for a minute."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
     assert place.shown["switches"]["session-do"]["state"] == "on"
@@ -209,7 +207,7 @@ def test_within_the_staleness_of_kv_nothing_is_claimed_early(place: Switches) ->
 
 
 @pytest.mark.slow
-def test_what_never_shows_is_not_proved(place: Switches) -> None:
+def test_value_that_never_shows_is_unverified(place: Switches) -> None:
     switches.deploy(place.world, {"switches": {}})
 
     outcome = place.feature("off")
@@ -222,7 +220,7 @@ HOSTILE = ["\u202eevil\n::set-output name=x::y", "<script>alert(1)</script>", "`
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_whatever_stands_in_a_value_is_shown_on_one_line_and_short(place: Switches, text: str) -> None:
+def test_untrusted_value_is_shortened_to_one_line(place: Switches, text: str) -> None:
     place.put(state="off", owner=text, message=text, paths=[f"/{text}"])
     where = ["--environment", "production", "--config", str(place.world.config), "--dry-run"]
 
@@ -246,7 +244,7 @@ KILLS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", KILLS)
-def test_killed_at_any_step_and_started_again_it_writes_nothing_twice(place: Switches, step: str) -> None:
+def test_killed_run_repeats_no_write(place: Switches, step: str) -> None:
     where, rule, then = KILLS[step]
     command = Command(
         place.world,
@@ -268,7 +266,7 @@ def test_killed_at_any_step_and_started_again_it_writes_nothing_twice(place: Swi
     assert place.puts == ["session-do"]
 
 
-def test_a_state_without_an_end_gets_one_when_it_is_pressed_again(place: Switches) -> None:
+def test_repeated_request_adds_missing_end(place: Switches) -> None:
     place.put(state="off", until=None)
     place.world.sandbox.clock.advance(2)
 
@@ -279,7 +277,7 @@ def test_a_state_without_an_end_gets_one_when_it_is_pressed_again(place: Switche
     assert value["until"]
 
 
-def test_a_run_without_an_incident_opens_one_that_says_how_to_press_it_again(place: Switches) -> None:
+def test_failed_run_opens_incident_with_its_command(place: Switches) -> None:
     github = place.world.sandbox.github
 
     outcome = place.feature("off", "--reason", "a <secret> reason", **github.environ())
@@ -291,7 +289,7 @@ def test_a_run_without_an_incident_opens_one_that_says_how_to_press_it_again(pla
     assert again in unwrapped(issue.body or "")
 
 
-def test_from_the_command_to_its_effect_it_takes_no_two_seconds(place: Switches) -> None:
+def test_switch_takes_effect_within_two_seconds(place: Switches) -> None:
     """At a location that remembers nothing; by the run's own clock, without the further rounds that prove it."""
     outcome = place.feature("off")
 
@@ -299,7 +297,7 @@ def test_from_the_command_to_its_effect_it_takes_no_two_seconds(place: Switches)
     assert first["seconds"] - outcome.events[0]["seconds"] <= 2
 
 
-def test_the_probes_of_a_switch_are_asked_by_whoever_sets_it_and_by_nobody_else(place: Switches) -> None:
+def test_switch_probes_run_only_for_their_switch(place: Switches) -> None:
     switches.deploy(place.world, paths={"/health/sessions": {"status": 503}})
 
     outcome = place.feature("off", "--incident", "42")

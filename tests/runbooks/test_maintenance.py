@@ -29,7 +29,7 @@ def place(world: World) -> Iterator[Place]:
         yield found
 
 
-def test_the_whole_service_goes_off_by_every_way_in_and_comes_back_as_it_was(place: Place) -> None:
+def test_maintenance_closes_and_reopens_all_ingress_paths(place: Place) -> None:
     before = place.ways
 
     closed = place.on("--message", "back <soon>", "--until", "2h", "--incident", "42")
@@ -54,7 +54,7 @@ def test_the_whole_service_goes_off_by_every_way_in_and_comes_back_as_it_was(pla
 
 
 @pytest.mark.slow
-def test_people_and_programs_are_told_and_nothing_is_cached(place: Place) -> None:
+def test_answer_fits_browsers_and_programs_and_is_not_cached(place: Place) -> None:
     place.on("--message", 'back <script>"soon"', "--until", "2h")
 
     program = place.get(f"{HOST}/x", accept="application/json")
@@ -68,7 +68,7 @@ def test_people_and_programs_are_told_and_nothing_is_cached(place: Place) -> Non
         assert 7000 < int(answer.headers["retry-after"]) <= 7200
 
 
-def test_a_path_goes_off_and_the_rest_goes_on(place: Place) -> None:
+def test_maintenance_closes_only_the_path(place: Place) -> None:
     closed = place.on("--path", "/api/ai/")
 
     assert ended(closed) == (0, "recovered", "verified")
@@ -85,7 +85,7 @@ def test_a_path_goes_off_and_the_rest_goes_on(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_every_former_value_is_stored_before_the_first_route_changes(place: Place) -> None:
+def test_previous_values_are_stored_before_the_first_route_changes(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     stored: list[Any] = []
 
@@ -111,7 +111,7 @@ def test_every_former_value_is_stored_before_the_first_route_changes(place: Plac
 
 
 @pytest.mark.slow
-def test_a_more_specific_route_of_the_service_is_covered_and_another_worker_s_is_named(place: Place) -> None:
+def test_specific_routes_are_closed_and_other_workers_named(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     place.route(f"{HOST}/api/ai/docs*", "other")
     place.route(f"{HOST}/api/ai/raw", None)
@@ -128,7 +128,7 @@ def test_a_more_specific_route_of_the_service_is_covered_and_another_worker_s_is
 
 
 @pytest.mark.slow
-def test_a_path_that_another_worker_answers_is_left_to_it(place: Place) -> None:
+def test_path_of_another_worker_stays_unchanged(place: Place) -> None:
     place.route(f"{HOST}/pa*", "other")
 
     outcome = place.on("--path", "/pay")
@@ -142,7 +142,7 @@ def test_a_path_that_another_worker_answers_is_left_to_it(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_routes_for_many_hosts_are_turned_and_what_else_a_new_route_takes_is_named(place: Place) -> None:
+def test_wildcard_routes_are_repointed_and_overrides_named(place: Place) -> None:
     place.route("*.fortunet.example/shop/*", WORKER)
     place.route("*.fortunet.example/docs/*", "other")
     before = place.ways
@@ -162,7 +162,7 @@ def test_routes_for_many_hosts_are_turned_and_what_else_a_new_route_takes_is_nam
 
 
 @pytest.mark.slow
-def test_a_host_in_a_zone_that_the_token_does_not_see_is_named_and_found_open(place: Place) -> None:
+def test_host_in_unreadable_zone_is_named_and_probed_open(place: Place) -> None:
     zones = place.world.sandbox.zones
     hidden = zones.all[zones.add("hidden.example")]
     zones.add_domain(hidden, "api.hidden.example", WORKER)
@@ -179,7 +179,7 @@ def test_a_host_in_a_zone_that_the_token_does_not_see_is_named_and_found_open(pl
 
 
 @pytest.mark.slow
-def test_without_a_subdomain_of_workers_dev_it_goes_off_but_cannot_be_prepared(place: Place) -> None:
+def test_missing_workers_dev_subdomain_blocks_only_preparation(place: Place) -> None:
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
 
     assert place.on().code == 0
@@ -187,7 +187,7 @@ def test_without_a_subdomain_of_workers_dev_it_goes_off_but_cannot_be_prepared(p
 
 
 @pytest.mark.slow
-def test_all_ways_past_the_routes_are_named(place: Place) -> None:
+def test_plan_names_all_paths_past_the_routes(place: Place) -> None:
     sandbox = place.world.sandbox
     bound = [{"type": "service", "name": "API", "service": WORKER}]
     sandbox.deploy("shop", sandbox.upload("shop", bindings=bound))
@@ -208,7 +208,7 @@ def test_all_ways_past_the_routes_are_named(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_on_twice_is_once(place: Place) -> None:
+def test_maintenance_on_is_idempotent(place: Place) -> None:
     place.on("--until", "2h")
     versions = place.world.sandbox.deployments(OFFICE)
     place.world.sandbox.requests.clear()
@@ -222,7 +222,7 @@ def test_on_twice_is_once(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_path_adds_and_each_opens_alone(place: Place) -> None:
+def test_two_paths_close_and_reopen_independently(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     before = place.ways
     place.on("--path", "/api")
@@ -240,7 +240,7 @@ def test_a_second_path_adds_and_each_opens_alone(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_path_stays_off_while_the_whole_service_is(place: Place) -> None:
+def test_path_stays_closed_while_the_service_is_closed(place: Place) -> None:
     before = place.ways
     place.on("--path", "/api/ai")
     place.on()
@@ -254,7 +254,7 @@ def test_a_path_stays_off_while_the_whole_service_is(place: Place) -> None:
     assert place.ways == before
 
 
-def test_off_without_on_does_nothing(place: Place) -> None:
+def test_maintenance_off_without_on_does_nothing(place: Place) -> None:
     outcome = place.off()
 
     assert ended(outcome) == (0, "nothing_to_do", "not_off")
@@ -262,7 +262,7 @@ def test_off_without_on_does_nothing(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_route_that_somebody_changed_meanwhile_is_named_and_left(place: Place) -> None:
+def test_route_changed_elsewhere_is_named_and_skipped(place: Place) -> None:
     place.on()
     theirs = next(route for route in place.zone.routes.values() if route.pattern == f"{HOST}/*")
     place.world.sandbox.zones.add_route(place.zone, theirs.pattern, "other", id=theirs.id)
@@ -277,7 +277,7 @@ def test_a_route_that_somebody_changed_meanwhile_is_named_and_left(place: Place)
 
 
 @pytest.mark.slow
-def test_the_service_that_is_still_ill_is_not_called_recovered_when_it_is_opened(place: Place) -> None:
+def test_reopening_an_unhealthy_service_is_not_recovered(place: Place) -> None:
     place.on()
     place.world.release(timedelta(minutes=1), code="bad", behaviour={"status": 500})
 
@@ -285,7 +285,7 @@ def test_the_service_that_is_still_ill_is_not_called_recovered_when_it_is_opened
 
 
 @pytest.mark.slow
-def test_probes_of_what_is_off_say_so_and_other_runbooks_claim_nothing(place: Place) -> None:
+def test_other_runbooks_claim_no_recovery_during_maintenance(place: Place) -> None:
     bad = place.world.release(timedelta(minutes=20), code="bad", behaviour={"status": 500})
     place.on()
 
@@ -315,7 +315,7 @@ def interrupt() -> None:
 
 
 @EACH_WRITE
-def test_a_run_that_is_ended_after_any_write_is_completed_by_the_next(place: Place, number: int) -> None:
+def test_run_killed_after_any_write_is_completed_by_the_next(place: Place, number: int) -> None:
     before = place.ways
     for run, writes, serves in ((place.on, ON, "off"), (place.off, OFF, "home")):
         place.world.sandbox.fault(**writes[number], after=interrupt)
@@ -330,7 +330,7 @@ def test_a_run_that_is_ended_after_any_write_is_completed_by_the_next(place: Pla
 
 @pytest.mark.parametrize("lost", ["before", pytest.param("after", marks=pytest.mark.slow)])
 @EACH_WRITE
-def test_a_write_without_an_answer_is_settled_by_reading(place: Place, number: int, lost: Any) -> None:
+def test_unclear_write_is_settled_by_reading(place: Place, number: int, lost: Any) -> None:
     before = place.ways
     place.world.sandbox.fault(**ON[number], lost=lost)
     assert place.on().code == 0
@@ -341,7 +341,7 @@ def test_a_write_without_an_answer_is_settled_by_reading(place: Place, number: i
 
 
 @pytest.mark.slow
-def test_what_is_refused_in_the_midst_names_what_stays_and_the_next_run_goes_on(place: Place) -> None:
+def test_refused_write_names_the_rest_and_next_run_continues(place: Place) -> None:
     place.world.sandbox.fault(**TURNED, status=403, code=10000, times=None)
 
     assert ended(place.on()) == (4, "failed", "not_authorised")
@@ -352,7 +352,7 @@ def test_what_is_refused_in_the_midst_names_what_stays_and_the_next_run_goes_on(
     assert len(place.world.sandbox.deployments(OFFICE)) == 3, "a run that opens meanwhile would notice a new version"
 
 
-def test_a_route_that_changes_between_the_plan_and_its_write_ends_the_run(place: Place) -> None:
+def test_route_changed_after_the_plan_stops_the_run(place: Place) -> None:
     (mine,) = place.zone.routes.values()
 
     def change() -> None:
@@ -370,7 +370,7 @@ def test_a_route_that_changes_between_the_plan_and_its_write_ends_the_run(place:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [0, 1])
-def test_two_at_once_lose_no_former_value(place: Place, moment: int) -> None:
+def test_concurrent_runs_keep_all_previous_values(place: Place, moment: int) -> None:
     """A second run, for a path, goes all its way while the first is before its upload, or before its deployment."""
     before = place.ways
     others: list[Outcome] = []
@@ -419,7 +419,7 @@ def elsewhere(place: Place) -> Outcome:
         (["--state", "off", "--message", "x"], "`--state off` takes no message"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_read(place: Place, arguments: list[str], says: str) -> None:
+def test_invalid_options_are_refused_before_reads(place: Place, arguments: list[str], says: str) -> None:
     outcome = place.ops(*arguments, "--service", "api")
 
     assert ended(outcome)[:2] == (2, "refused")
@@ -427,14 +427,14 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_read(place: Place, a
     assert place.world.sandbox.requests == []
 
 
-def test_a_site_of_pages_is_refused(place: Place) -> None:
+def test_pages_site_is_refused(place: Place) -> None:
     outcome = place.ops("--state", "on", "--service", "frontend")
 
     assert ended(outcome) == (2, "refused", "unknown_name")
     assert outcome.result["hint"].startswith("Name one of: api. ")
 
 
-def test_without_ops_maintenance_it_is_refused_with_the_command_that_prepares_it(place: Place) -> None:
+def test_missing_worker_is_refused_with_prepare_command(place: Place) -> None:
     del account(place).workers[OFFICE]
 
     outcome = place.on()
@@ -449,14 +449,14 @@ def test_without_ops_maintenance_it_is_refused_with_the_command_that_prepares_it
 @pytest.mark.parametrize(
     "variables", [{"OTHER": "x"}, {"RUN": "x", "BLOCK_00": "x"}], ids=["somebody else's", "changed by hand"]
 )
-def test_a_worker_that_is_not_understood_is_refused(place: Place, variables: dict[str, str]) -> None:
+def test_unknown_worker_variables_are_refused(place: Place, variables: dict[str, str]) -> None:
     place.world.sandbox.deploy(OFFICE, place.world.sandbox.upload(OFFICE, vars=variables))
 
     assert ended(place.on()) == ended(place.off()) == (3, "refused", "not_prepared")
     assert place.world.writes() == []
 
 
-def test_a_service_that_nothing_leads_to_is_refused(place: Place) -> None:
+def test_service_without_routes_is_refused(place: Place) -> None:
     place.zone.routes.clear()
     place.world.sandbox.zones.domains.clear()
 
@@ -466,14 +466,14 @@ def test_a_service_that_nothing_leads_to_is_refused(place: Place) -> None:
     assert "zones that the token can read: fortunet.example" in outcome.result["message"]
 
 
-def test_a_zone_that_the_token_does_not_see_is_refused(place: Place) -> None:
+def test_unreadable_zone_is_refused(place: Place) -> None:
     place.world.edit_config("url: https://api.fortunet.example", "url: https://api.elsewhere.example")
 
     assert ended(place.on()) == (3, "refused", "no_way_in")
 
 
 @pytest.mark.slow
-def test_more_routes_than_can_be_stored_are_refused(place: Place) -> None:
+def test_too_many_routes_are_refused(place: Place) -> None:
     for number in range(60):
         place.route(f"{HOST}/a-rather-long-path-of-a-route/{number}/*", WORKER)
 
@@ -483,7 +483,7 @@ def test_more_routes_than_can_be_stored_are_refused(place: Place) -> None:
     assert place.world.writes() == []
 
 
-def test_a_token_without_routes_is_told_which_permission_it_lacks(place: Place) -> None:
+def test_missing_routes_permission_is_named(place: Place) -> None:
     outcome = place.ops("--state", "on", "--service", "api", CLOUDFLARE_API_TOKEN=place.world.sandbox.token)
 
     assert ended(outcome) == (4, "failed", "not_authorised")
@@ -511,7 +511,7 @@ ANYTHING = st.text(st.sampled_from("ab/.%?&=2fF;:+~-_A"), max_size=20).map(lambd
 
 @pytest.mark.slow
 @holds_for(8, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
-def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -> None:
+def test_no_spelling_of_a_path_bypasses_maintenance(place: Place, target: str, host: str) -> None:
     if PATH not in {route.pattern.removeprefix(HOST).removesuffix("*") for route in place.zone.routes.values()}:
         assert place.on("--path", PATH).code == 0
 
@@ -519,7 +519,7 @@ def test_no_spelling_of_a_path_gets_past(place: Place, target: str, host: str) -
 
 
 @holds_for(8, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalize_html=st.booleans())
-def test_nothing_gets_past_when_the_whole_service_is_off(
+def test_no_request_bypasses_maintenance_of_a_service(
     place: Place, target: str, host: str, normalize_html: bool
 ) -> None:
     place.world.sandbox.switches.urls_normalized = normalize_html
@@ -530,7 +530,7 @@ def test_nothing_gets_past_when_the_whole_service_is_off(
 
 
 @pytest.mark.slow
-def test_where_a_zone_does_not_normalize_urls_the_encoded_address_is_seen_to_get_past(place: Place) -> None:
+def test_encoded_url_bypass_is_detected_without_normalization(place: Place) -> None:
     place.world.sandbox.switches.urls_normalized = False
 
     outcome = place.on("--path", "/api/ai")
@@ -555,7 +555,7 @@ def orphan(place: Place) -> None:
     place.world.sandbox.requests.clear()
 
 
-def test_off_opens_orphaned_routes_by_an_older_version(place: Place) -> None:
+def test_off_reopens_orphaned_routes_from_an_older_version(place: Place) -> None:
     before = place.ways
     orphan(place)
 
@@ -569,7 +569,7 @@ def test_off_opens_orphaned_routes_by_an_older_version(place: Place) -> None:
     assert dev.startswith(f"workers.dev of {WORKER} was switched off")
 
 
-def test_on_stores_orphaned_routes_again(place: Place) -> None:
+def test_on_stores_orphaned_routes(place: Place) -> None:
     before = place.ways
     orphan(place)
 
@@ -581,7 +581,7 @@ def test_on_stores_orphaned_routes_again(place: Place) -> None:
     assert place.ways == before
 
 
-def test_off_of_another_service_leaves_orphaned_routes(place: Place) -> None:
+def test_off_of_another_service_skips_orphaned_routes(place: Place) -> None:
     """`shop` of another team has routes of its own in the same zone."""
     sandbox, shop = place.world.sandbox, "shop.fortunet.example"
     sandbox.deploy("bookshop", sandbox.upload("bookshop", behaviour={"body": "books", "status": 200}))
@@ -603,7 +603,7 @@ def test_off_of_another_service_leaves_orphaned_routes(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_route_that_no_version_explains_is_named_with_the_place_to_change_it(place: Place) -> None:
+def test_unknown_orphaned_route_is_named_with_dashboard_page(place: Place) -> None:
     place.zone.routes.clear()
     place.route(f"{HOST}/*", OFFICE)
 
@@ -617,7 +617,7 @@ def test_a_route_that_no_version_explains_is_named_with_the_place_to_change_it(p
 
 
 @pytest.mark.slow
-def test_another_route_and_another_worker_are_not_restored(place: Place) -> None:
+def test_other_routes_and_workers_are_not_restored(place: Place) -> None:
     """Somebody made the first route again, and the second one was stored for a Worker that ops.yml does not name."""
     block: dict[str, Any] = {"service": "api", "path": "", "message": "m", "until": "", "run": "r"}
     block |= {"since": "2026-11-24T05:00:00Z", "incident": None, "subdomain": None}
@@ -640,7 +640,7 @@ def test_another_route_and_another_worker_are_not_restored(place: Place) -> None
     assert len(outcome.result["plan"]["warnings"]) == 2
 
 
-def test_a_route_that_is_gone_is_done(place: Place) -> None:
+def test_deleted_route_counts_as_done(place: Place) -> None:
     """Somebody deletes the added route right before this run does."""
     before = place.routes
     place.on()
@@ -657,7 +657,7 @@ def test_a_route_that_is_gone_is_done(place: Place) -> None:
     assert f"route {ALSO}/* was deleted before" in texts(outcome, "written")
 
 
-def test_a_list_of_deployments_that_lags_is_no_other_run(place: Place) -> None:
+def test_lagging_deployment_list_is_not_another_run(place: Place) -> None:
     """Each read after the deployment was seen shows the list of before, once for each way in."""
     before = place.ways
     worker = account(place).workers[OFFICE]
@@ -675,7 +675,7 @@ def test_a_list_of_deployments_that_lags_is_no_other_run(place: Place) -> None:
     assert place.ways == before
 
 
-def test_zones_that_do_not_matter_are_not_read_where_there_are_many(place: Place) -> None:
+def test_irrelevant_zones_are_skipped_if_there_are_many(place: Place) -> None:
     for number in range(60):
         place.world.sandbox.zones.add(f"customer-{number}.example")
 
@@ -689,7 +689,7 @@ def test_zones_that_do_not_matter_are_not_read_where_there_are_many(place: Place
     assert "and 55 more were not read" in warning
 
 
-def test_the_routes_of_some_zones_are_read_a_few_at_a_time(place: Place) -> None:
+def test_zones_are_read_in_batches(place: Place) -> None:
     for number in range(30):
         place.world.sandbox.zones.add(f"customer-{number}.example")
     under_way, most = set[object](), list[int]()
@@ -710,7 +710,7 @@ def test_the_routes_of_some_zones_are_read_a_few_at_a_time(place: Place) -> None
 
 
 @pytest.mark.slow
-def test_prepared_twice_is_once_and_an_older_source_is_renewed_with_what_is_off(place: Place) -> None:
+def test_prepare_is_idempotent_and_updates_old_source(place: Place) -> None:
     assert ended(place.ops("prepare")) == (0, "nothing_to_do", "already_prepared")
     assert place.world.writes() == []
     place.on()
@@ -728,7 +728,7 @@ def test_prepared_twice_is_once_and_an_older_source_is_renewed_with_what_is_off(
 
 
 @pytest.mark.slow
-def test_a_dry_run_of_the_preparation_writes_nothing(place: Place) -> None:
+def test_prepare_dry_run_writes_nothing(place: Place) -> None:
     del account(place).workers[OFFICE]
 
     assert ended(place.ops("prepare", "--dry-run"))[:2] == (0, "planned")
@@ -736,7 +736,7 @@ def test_a_dry_run_of_the_preparation_writes_nothing(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_the_stand_in_of_the_sandbox_answers_as_the_real_source_does(place: Place, world: World) -> None:
+def test_sandbox_worker_answers_like_the_real_source(place: Place, world: World) -> None:
     place.route("*.fortunet.example/*", WORKER)
     place.on("--path", "/api", "--message", "all & <more>")
     place.on("--path", "/api/ai", "--message", "this")
@@ -773,7 +773,7 @@ ASKS = {
 """The headers of a preflight, without the host."""
 
 
-def test_a_frontend_of_another_origin_can_read_the_503(place: Place) -> None:
+def test_cross_origin_frontend_can_read_the_503(place: Place) -> None:
     place.on("--until", "2h")
 
     preflight = place.get(f"{HOST}/api", "OPTIONS", **ASKS)

@@ -33,7 +33,7 @@ def open_at(place: Switches) -> dict[str, bool]:
     return {path: place.get(path).status_code != 503 for path in ("/", "/api/ai", "/api/charts/calculate", "/health")}
 
 
-def test_the_whole_service_goes_off_but_health_and_is_opened_again(place: Switches) -> None:
+def test_switch_closes_service_except_health_and_reopens(place: Switches) -> None:
     closed = turn(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
 
     assert ended(closed) == (0, "recovered", "verified")
@@ -55,7 +55,7 @@ def test_the_whole_service_goes_off_but_health_and_is_opened_again(place: Switch
     assert all(open_at(place).values())
 
 
-def test_to_the_probes_of_other_runbooks_it_is_off_on_purpose_and_not_broken(place: Switches) -> None:
+def test_other_runbooks_see_maintenance_not_failure(place: Switches) -> None:
     turn(place, "on", "--path", "/api/charts")
 
     outcome = place.ops("feature", "--name", "session-do", "--state", "off", "--dry-run")
@@ -66,7 +66,7 @@ def test_to_the_probes_of_other_runbooks_it_is_off_on_purpose_and_not_broken(pla
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/health", "/health/auth", "/__ops/objects"])
-def test_what_it_cannot_close_is_refused_before_anything_is_written(place: Switches, path: str) -> None:
+def test_path_that_stays_open_is_refused(place: Switches, path: str) -> None:
     before = place.value("maintenance")
 
     outcome = turn(place, "on", "--path", path)
@@ -76,13 +76,13 @@ def test_what_it_cannot_close_is_refused_before_anything_is_written(place: Switc
     assert place.value("maintenance") == before
 
 
-def test_the_plan_says_all_that_stays_open(place: Switches) -> None:
+def test_plan_lists_open_paths(place: Switches) -> None:
     stays = turn(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
 
     assert stays[0] == "/health, /health/… and /__ops/…, which are needed for the repair"
 
 
-def test_it_does_not_open_by_itself(place: Switches) -> None:
+def test_switch_does_not_reopen_automatically(place: Switches) -> None:
     turn(place, "on", "--until", "2h")
 
     place.world.sandbox.clock.advance(3 * 3600)
@@ -91,7 +91,7 @@ def test_it_does_not_open_by_itself(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Switches) -> None:
+def test_reopen_at_end_uses_the_application_clock(place: Switches) -> None:
     closed = turn(place, "on", "--until", "2h", "--reopen-at-end")
     assert closed.code == 0
     assert closed.result["plan"]["follows"][0].startswith("it reopens automatically at ")
@@ -105,7 +105,7 @@ def test_with_reopen_at_end_the_application_opens_it_by_its_own_clock(place: Swi
 
 
 @pytest.mark.slow
-def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Switches) -> None:
+def test_switch_closes_and_reopens_paths_independently(place: Switches) -> None:
     first = turn(place, "on", "--path", "/api/ai")
     place.world.sandbox.clock.advance(30)
     second = turn(place, "on", "--path", "/api/charts")
@@ -124,7 +124,7 @@ def test_a_path_goes_off_beside_another_and_each_is_opened_for_itself(place: Swi
 
 
 @pytest.mark.slow
-def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches) -> None:
+def test_repeated_on_and_off_change_nothing(place: Switches) -> None:
     assert ended(turn(place, "off")) == (0, "nothing_to_do", "not_off")
     turn(place, "on")
     value = place.value("maintenance")
@@ -140,7 +140,7 @@ def test_what_is_off_already_and_what_was_not_off_change_nothing(place: Switches
 
 
 @pytest.mark.slow
-def test_another_message_or_another_reminder_is_a_change(place: Switches) -> None:
+def test_new_message_or_reminder_is_a_change(place: Switches) -> None:
     turn(place, "on", "--message", "first", "--incident", "42")
     place.world.sandbox.clock.advance(30)
 
@@ -153,7 +153,7 @@ def test_another_message_or_another_reminder_is_a_change(place: Switches) -> Non
     assert "second" in place.get("/").text
 
 
-def test_ops_yml_has_to_say_which_switch_that_is(place: Switches) -> None:
+def test_maintenance_switch_must_be_in_ops_yml(place: Switches) -> None:
     place.world.edit_config("        maintenance:\n          states", "        closing:\n          states")
 
     outcome = place.world.ops("config", "check", "--config", str(place.world.config))

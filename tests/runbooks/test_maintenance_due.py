@@ -49,7 +49,7 @@ def until_its_end(place: Place) -> timedelta:
     return parse_utc(stored(place)["until"]) - place.world.sandbox.clock.now()
 
 
-def test_what_was_to_open_at_its_end_is_opened_after_it_told_on_its_incident_and_once(place: Place) -> None:
+def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
     before, github = place.ways, place.world.sandbox.github
     github.add_user("alice")
     number = github.open_issue("A key has leaked", labels=["incident"], author="alice")
@@ -79,7 +79,7 @@ def test_what_was_to_open_at_its_end_is_opened_after_it_told_on_its_incident_and
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "an end that reminds"])
-def test_without_the_flag_nothing_opens_by_itself_ever(place: Place, options: tuple[str, ...]) -> None:
+def test_nothing_reopens_without_the_flag(place: Place, options: tuple[str, ...]) -> None:
     plan = place.on(*options).result["plan"]
 
     outcome = due(place, after=timedelta(days=30))
@@ -124,7 +124,7 @@ def moment_of(place: Place) -> str:
     return f"{end[:10]} {end[11:19]} UTC"
 
 
-def test_the_plan_says_that_nothing_opens_it_where_no_job_and_no_schedule_does(place: Place) -> None:
+def test_plan_warns_if_nothing_reopens_it(place: Place) -> None:
     plan = place.on(*BY_ITSELF).result["plan"]
 
     assert plan["sections"]["Planned end"] == [f"{moment_of(place)}; reopens automatically"]
@@ -133,7 +133,7 @@ def test_the_plan_says_that_nothing_opens_it_where_no_job_and_no_schedule_does(p
     assert "maintenance due --environment production` then" in warning
 
 
-def test_the_plan_names_the_schedule_that_opens_it(place: Place) -> None:
+def test_plan_names_the_schedule(place: Place) -> None:
     config = place.world.config
     config.write_text(f"{config.read_text()}\ngithub: {{schedules: {{reopen-maintenance: 1h}}}}\n")
 
@@ -144,7 +144,7 @@ def test_the_plan_names_the_schedule_that_opens_it(place: Place) -> None:
     assert not [line for line in plan["warnings"] if "nothing reopens it" in line]
 
 
-def test_the_plan_of_a_job_says_what_waiting_costs_and_hands_the_end_to_the_next_job(place: Place) -> None:
+def test_plan_of_a_job_names_cost_and_next_job(place: Place) -> None:
     ends_by = (place.world.sandbox.clock.now() + timedelta(hours=2, minutes=30)).isoformat()
 
     done = recovered_in_a_job(place, ends_by)
@@ -158,14 +158,14 @@ def test_the_plan_of_a_job_says_what_waiting_costs_and_hands_the_end_to_the_next
     assert f"\n{end.isoformat()}\n" in (place.world.folder / "outputs").read_text()
 
 
-def test_an_end_after_what_the_gate_approved_is_left_to_people(place: Place) -> None:
+def test_end_after_approved_time_is_not_automatic(place: Place) -> None:
     done = recovered_in_a_job(place, (place.world.sandbox.clock.now() + timedelta(hours=1)).isoformat())
 
     assert [line for line in done.result["plan"]["warnings"] if line.startswith("nothing reopens it at its end")]
     assert "+00:00" not in (place.world.folder / "outputs").read_text()
 
 
-def test_the_job_that_ends_it_refuses_when_it_is_late_or_the_requester_may_no_more(place: Place) -> None:
+def test_reopening_job_refuses_if_late_or_unauthorized(place: Place) -> None:
     github, clock = place.world.sandbox.github, place.world.sandbox.clock
     place.on(*BY_ITSELF)
     clock.advance(2 * 3600 + 1)
@@ -193,7 +193,7 @@ def test_the_job_that_ends_it_refuses_when_it_is_late_or_the_requester_may_no_mo
 
 
 @pytest.mark.slow
-def test_each_that_is_due_is_opened_alone_and_what_is_off_besides_stays_so(place: Place) -> None:
+def test_each_due_window_is_reopened_alone(place: Place) -> None:
     place.on("--path", "/api/ai")
     place.on("--path", "/admin", "--until", "1h")
     place.on("--path", "/shop", *BY_ITSELF)
@@ -209,7 +209,7 @@ def test_each_that_is_due_is_opened_alone_and_what_is_off_besides_stays_so(place
 
 
 @pytest.mark.slow
-def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
+def test_newest_request_decides_on_automatic_reopening(place: Place) -> None:
     place.on(*BY_ITSELF)
 
     again = place.on()
@@ -232,7 +232,7 @@ def test_the_newest_press_says_whether_it_opens_by_itself(place: Place) -> None:
         (("--state", "off", "--reopen-at-end"), "`--state off` takes no message"),
     ],
 )
-def test_the_flag_without_an_end_is_a_mistake(place: Place, options: tuple[str, ...], said: str) -> None:
+def test_flag_without_end_is_an_error(place: Place, options: tuple[str, ...], said: str) -> None:
     outcome = place.ops(*options, "--service", "api")
 
     assert (outcome.code, outcome.result["reason"]) == (2, "config_invalid")
@@ -241,7 +241,7 @@ def test_the_flag_without_an_end_is_a_mistake(place: Place, options: tuple[str, 
 
 
 @pytest.mark.slow
-def test_what_was_stored_before_there_was_the_flag_is_understood_and_opens_only_by_a_person(place: Place) -> None:
+def test_old_windows_without_flag_stay_closed(place: Place) -> None:
     place.on("--until", "2h")
     del stored(place)["reopen_at_end"]
 
@@ -256,7 +256,7 @@ def test_what_was_stored_before_there_was_the_flag_is_understood_and_opens_only_
     ("key", "value"),
     [("reopen_at_end", "true"), ("reopen_at_end", 1), ("until", "soon"), ("since", ""), ("incident", "1/comments")],
 )
-def test_a_block_that_was_edited_into_nonsense_opens_nothing(place: Place, key: str, value: Any) -> None:
+def test_malformed_window_reopens_nothing(place: Place, key: str, value: Any) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     stored(place)[key] = value
 
@@ -268,7 +268,7 @@ def test_a_block_that_was_edited_into_nonsense_opens_nothing(place: Place, key: 
 
 
 @pytest.mark.slow
-def test_a_block_that_was_edited_to_lead_elsewhere_is_opened_by_nobody_but_a_person(place: Place) -> None:
+def test_window_with_foreign_target_needs_a_person(place: Place) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     stored(place)["closed"][0][3] = "other"
 
@@ -280,7 +280,7 @@ def test_a_block_that_was_edited_to_lead_elsewhere_is_opened_by_nobody_but_a_per
 
 
 @pytest.mark.slow
-def test_what_somebody_gives_another_end_between_the_look_and_the_plan_stays_off(place: Place) -> None:
+def test_window_with_changed_end_stays_closed(place: Place) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     block = stored(place)
     listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{OFFICE}/deployments"}
@@ -295,7 +295,7 @@ def test_what_somebody_gives_another_end_between_the_look_and_the_plan_stays_off
 
 
 @pytest.mark.slow
-def test_one_that_cannot_be_opened_holds_up_no_other_and_no_environment_that_cannot_be_asked(place: Place) -> None:
+def test_failed_window_or_environment_stops_no_other(place: Place) -> None:
     place.world.sandbox.add_token("staging", PERMISSIONS)
     place.on("--path", "/shop", *BY_ITSELF)
     place.on("--path", "/admin", *BY_ITSELF)
@@ -310,7 +310,7 @@ def test_one_that_cannot_be_opened_holds_up_no_other_and_no_environment_that_can
 
 
 @pytest.mark.slow
-def test_a_signal_ends_all_of_it_and_not_only_the_first(place: Place) -> None:
+def test_signal_stops_all_windows(place: Place) -> None:
     place.on("--path", "/shop", *BY_ITSELF)
     place.on("--path", "/admin", *BY_ITSELF)
     place.world.sandbox.fault(
@@ -324,7 +324,7 @@ def test_a_signal_ends_all_of_it_and_not_only_the_first(place: Place) -> None:
     assert sum(script == OFFICE for script in place.routes.values()) == 3
 
 
-def test_without_any_token_nothing_is_asked_and_that_is_said(place: Place) -> None:
+def test_no_token_is_reported_without_requests(place: Place) -> None:
     outcome = due(place, CLOUDFLARE_API_TOKEN="")
 
     assert (outcome.code, outcome.out, place.world.sandbox.requests) == (0, NOTHING, [])
@@ -333,7 +333,7 @@ def test_without_any_token_nothing_is_asked_and_that_is_said(place: Place) -> No
 
 
 @pytest.mark.slow
-def test_a_failure_to_read_is_no_empty_answer(place: Place) -> None:
+def test_failed_read_is_not_empty(place: Place) -> None:
     place.on(*BY_ITSELF)
     place.world.sandbox.fault(method="GET", path="/accounts/**", status=403, code=10000, times=None)
 
@@ -344,7 +344,7 @@ def test_a_failure_to_read_is_no_empty_answer(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_dry_run_shows_the_plan_and_opens_nothing(place: Place) -> None:
+def test_dry_run_reopens_nothing(place: Place) -> None:
     place.on(*BY_ITSELF)
 
     place.world.sandbox.clock.advance(3 * 3600)
@@ -369,9 +369,7 @@ def test_a_dry_run_shows_the_plan_and_opens_nothing(place: Place) -> None:
         ((True, "2h"), (True, "3h"), False),
     ],
 )
-def test_what_two_runs_stored_side_by_side_opens_by_itself_only_where_both_say_so_of_one_end(
-    one: tuple[bool, str], other: tuple[bool, str], opens: bool
-) -> None:
+def test_merged_windows_reopen_only_if_both_agree(one: tuple[bool, str], other: tuple[bool, str], opens: bool) -> None:
     both = [
         MaintenanceWindow("api", WORKER, "", "m", until, "2026-11-24T05:00:00Z", "r", None, (), reopen_at_end=reopens)
         for reopens, until in (one, other)

@@ -37,7 +37,7 @@ def incident(place: Place) -> int:
     return place.github.open_issue("Users get 429", labels=["incident"], author="alice")
 
 
-def test_a_pull_request_raises_every_limit_of_ops_yml_and_nothing_else_of_the_file(place: Place) -> None:
+def test_pull_request_changes_only_configured_limits(place: Place) -> None:
     number = incident(place)
 
     done = propose(place, "--incident", str(number), "--reason", "a  <b>\nnewsletter")
@@ -52,7 +52,7 @@ def test_a_pull_request_raises_every_limit_of_ops_yml_and_nothing_else_of_the_fi
     assert f'reason: "a <b> newsletter", incident: {number}}}' in text
     kept = [line for line in SHIPPED.splitlines() if line.startswith("#")]
     assert [line for line in text.splitlines() if line.startswith("#")] == kept
-    assert f"For incident #{number}. What a reviewer checks" in pull.body
+    assert f"For incident #{number}. Please check" in pull.body
     assert "| `calc` | `30 in 60 s per ip` | `30 in 60 s per ip, 60 until" in pull.body
     assert "`+100 %; until" in pull.body
     assert pull.pull.head.startswith("ops/raise-limits-")
@@ -60,7 +60,7 @@ def test_a_pull_request_raises_every_limit_of_ops_yml_and_nothing_else_of_the_fi
     assert f"pull request {pull.number} is open" in "\n".join(place.comments(number))
 
 
-def test_only_some_are_raised(place: Place) -> None:
+def test_only_option_selects_limits(place: Place) -> None:
     propose(place, "--only", "ai")
 
     (pull,) = pulls(place)
@@ -75,7 +75,7 @@ def test_only_some_are_raised(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_an_open_one_for_the_same_incident_is_not_doubled(place: Place) -> None:
+def test_open_pull_request_of_incident_is_reused(place: Place) -> None:
     first, second = incident(place), incident(place)
     propose(place, "--incident", str(first))
 
@@ -83,11 +83,11 @@ def test_an_open_one_for_the_same_incident_is_not_doubled(place: Place) -> None:
     other = propose(place, "--incident", str(second))
 
     assert ended(again) == ended(other) == (0, "planned", "handed_on")
-    assert "is open already: review and merge it" in again.result["message"]
+    assert "is open: review and merge it" in again.result["message"]
     assert len(pulls(place)) == 2
 
 
-def test_somebody_elses_pull_request_does_not_count_as_ours(place: Place) -> None:
+def test_pull_request_of_another_author_is_ignored(place: Place) -> None:
     number = incident(place)
     place.github.add_commit("Mine", "alice", files={"limits.yml": "x"}, branch="ops/raise-limits-mine")
     place.github.open_pull("Mine", "ops/raise-limits-mine", "alice", f"<!-- backout limits incident={number} -->")
@@ -97,7 +97,7 @@ def test_somebody_elses_pull_request_does_not_count_as_ours(place: Place) -> Non
     assert len(pulls(place)) == 2
 
 
-def test_where_actions_may_open_no_pull_request_the_patch_and_the_page_to_open_it_are_told(place: Place) -> None:
+def test_forbidden_pull_request_shows_patch_and_link(place: Place) -> None:
     place.github.switches.actions_may_create_pull_requests = False
     number = incident(place)
 
@@ -108,7 +108,7 @@ def test_where_actions_may_open_no_pull_request_the_patch_and_the_page_to_open_i
     assert pulls(place) == []
     assert any(line.startswith("+calc: {limit: 30") for line in done.result["plan"]["sections"]["Patch"])
     told = "\n".join(place.comments(number))
-    assert "GitHub Actions may open no pull request here; the patch: --- a/limits.yml" in told
+    assert "GitHub Actions may not open pull requests here; patch: --- a/limits.yml" in told
     assert done.result["press"] in told
 
 
@@ -124,7 +124,7 @@ def test_where_actions_may_open_no_pull_request_the_patch_and_the_page_to_open_i
     ],
     ids=lambda value: value if isinstance(value, str) else value["path"].rpartition("/")[2],
 )
-def test_a_lost_answer_is_settled_by_reading(place: Place, where: dict[str, str], lost: str) -> None:
+def test_lost_answer_is_settled_by_reading(place: Place, where: dict[str, str], lost: str) -> None:
     place.github.fault(**where, lost=lost)
 
     done = propose(place)
@@ -134,7 +134,7 @@ def test_a_lost_answer_is_settled_by_reading(place: Place, where: dict[str, str]
     assert [name for name in place.github._repository.git.branches if name != "main"] == [pulls(place)[0].pull.head]
 
 
-def test_a_dry_run_writes_nothing(place: Place) -> None:
+def test_dry_run_writes_nothing(place: Place) -> None:
     done = propose(place, "--dry-run")
 
     assert ended(done) == (0, "planned", "dry_run")
@@ -144,11 +144,11 @@ def test_a_dry_run_writes_nothing(place: Place) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--only", "clac"], 2, 'nothing is to be raised by the name "clac"; did you mean "calc"?'),
+        (["--only", "clac"], 2, 'no limit "clac" in `raises` of ops.yml; did you mean "calc"?'),
         ([], 3, "no limit ai"),
     ],
 )
-def test_what_cannot_be_proposed_is_refused(place: Place, arguments: list[str], code: int, said: str) -> None:
+def test_invalid_proposal_is_refused(place: Place, arguments: list[str], code: int, said: str) -> None:
     if code == 3:
         place.commit("".join(line + "\n" for line in SHIPPED.splitlines() if not line.startswith("ai:")))
 
@@ -159,14 +159,14 @@ def test_what_cannot_be_proposed_is_refused(place: Place, arguments: list[str], 
     assert pulls(place) == []
 
 
-def test_without_github_it_says_what_it_needs(place: Place) -> None:
+def test_missing_github_access_is_explained(place: Place) -> None:
     done = propose(place, GITHUB_TOKEN=None)
 
     assert (done.code, done.result["reason"]) == (2, "token_missing")
 
 
 @pytest.mark.slow
-def test_once_merged_it_is_applied_and_at_its_end_the_former_limits_hold(place: Place) -> None:
+def test_merged_proposal_is_applied_and_ends(place: Place) -> None:
     """From the first 429 to the day after."""
     place.apply()
     assert place.calculate(31)[-1] == 429
@@ -184,7 +184,7 @@ def test_once_merged_it_is_applied_and_at_its_end_the_former_limits_hold(place: 
     assert place.calculate(31) == [200] * 30 + [429]
 
 
-def test_a_rate_limit_after_the_pull_request_does_not_end_it_as_failed(place: Place) -> None:
+def test_rate_limit_after_pull_request_is_no_failure(place: Place) -> None:
     """The read-back has its address already."""
     place.github.fault(method="GET", path="/repos/*/*/pulls", skip=2, status=429, body="{}", times=None)
 
@@ -195,7 +195,7 @@ def test_a_rate_limit_after_the_pull_request_does_not_end_it_as_failed(place: Pl
     assert done.result["press"].endswith(f"/pull/{pull.number}")
 
 
-def test_a_refusal_after_a_pull_request_whose_answer_was_lost_does_not_hide_it(place: Place) -> None:
+def test_refusal_after_unclear_write_keeps_pull_request(place: Place) -> None:
     place.github.fault(**PULLS, lost="after")
     place.github.fault(**PULLS, skip=1, status=429, body="{}", content_type="application/json")
     place.github.fault(method="GET", path="/repos/*/*/pulls", skip=1, body="[]", content_type="application/json")

@@ -29,7 +29,7 @@ def in_hours(world: World, hours: float) -> str:
 # Applying what was merged.
 
 
-def test_what_was_merged_is_written_once_seen_and_proved(place: Place) -> None:
+def test_merged_limits_are_written_once_and_verified(place: Place) -> None:
     place.commit(changed(40))
 
     done = place.apply()
@@ -37,7 +37,7 @@ def test_what_was_merged_is_written_once_seen_and_proved(place: Place) -> None:
     assert ended(done) == (0, "recovered", "not_seen_failing")
     revision = place.stored["revision"]
     assert done.result["message"] == (
-        f"revision {revision} of limits.yml is in effect at the one location that was asked, and others follow"
+        f"revision {revision} of limits.yml is in effect at the probed location; others follow"
     )
     assert revision.startswith(place.sha[:12])
     assert place.stored["limits"]["calc"] == {"limit": 40, "period": 60, "key": "ip", "probe": True}
@@ -49,7 +49,7 @@ def test_what_was_merged_is_written_once_seen_and_proved(place: Place) -> None:
     assert place.github.issues == []
 
 
-def test_again_it_has_nothing_to_do(place: Place) -> None:
+def test_apply_is_idempotent(place: Place) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     place.world.sandbox.requests.clear()
@@ -60,7 +60,7 @@ def test_again_it_has_nothing_to_do(place: Place) -> None:
     assert not [each for each in place.world.sandbox.requests if each.method == "PUT"]
 
 
-def test_a_step_that_a_pull_request_could_not_take_is_not_applied_either(place: Place) -> None:
+def test_too_large_step_is_not_applied(place: Place) -> None:
     """The base is what KV holds, for whoever pushed to the default branch without a pull request."""
     place.apply()
     place.world.sandbox.clock.advance(60)
@@ -69,14 +69,14 @@ def test_a_step_that_a_pull_request_could_not_take_is_not_applied_either(place: 
     refused = place.apply()
 
     assert refused.code == 2
-    assert "calc.limit: more than 10 times the 30 in 60 s that it is now" in refused.result["message"]
+    assert "calc.limit: more than 10 times the current 30 in 60 s" in refused.result["message"]
     assert place.stored["limits"]["calc"]["limit"] == 30
     place.commit(changed(30_000).replace("probe: true}", "probe: true, override: a load test}"))
     assert ended(place.apply())[0] == 0
     assert place.stored["limits"]["calc"]["limit"] == 30_000
 
 
-def test_a_deep_cut_is_applied_with_a_warning(place: Place) -> None:
+def test_large_step_down_is_applied_with_a_warning(place: Place) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     place.commit(changed(1))
@@ -84,32 +84,32 @@ def test_a_deep_cut_is_applied_with_a_warning(place: Place) -> None:
     done = place.apply()
 
     assert done.code == 0
-    assert "calc.limit: 1 is a tenth or less of the 30 in 60 s that it is now" in done.result["plan"]["warnings"]
+    assert "calc.limit: 1 is a tenth or less of the current 30 in 60 s" in done.result["plan"]["warnings"]
 
 
-def test_a_dry_run_writes_nothing(place: Place) -> None:
+def test_dry_run_writes_nothing(place: Place) -> None:
     done = place.apply("--dry-run")
 
     assert ended(done) == (0, "planned", "dry_run")
-    assert "calc: what the code declares → 30 in 60 s per ip, to be probed" in done.result["plan"]["sections"]["Limits"]
+    assert "calc: value in the code → 30 in 60 s per ip, probed" in done.result["plan"]["sections"]["Limits"]
     assert place.stored is None
 
 
 @pytest.mark.parametrize("touches", ["limits.yml", "README.md"])
-def test_a_late_run_changes_nothing_where_limits_yml_was_changed_again(place: Place, touches: str) -> None:
+def test_superseded_run_changes_nothing(place: Place, touches: str) -> None:
     place.github.add_commit("Later", "alice", files={touches: changed(50)})
 
     done = place.apply()
 
     if touches == "limits.yml":
         assert ended(done) == (0, "nothing_to_do", "superseded")
-        assert "was changed again by commit" in done.result["message"]
+        assert "changed limits.yml again" in done.result["message"]
         assert place.stored is None
     else:
         assert ended(done)[1] == "recovered"
 
 
-def test_nothing_is_claimed_before_it_was_seen(place: Place) -> None:
+def test_no_success_before_the_revision_shows(place: Place) -> None:
     """The location remembers for a minute what it read: that there was nothing."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
     place.calculate(1)
@@ -126,7 +126,7 @@ def test_nothing_is_claimed_before_it_was_seen(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_never_seen_is_not_verified_and_an_incident_says_so(place: Place) -> None:
+def test_hidden_revision_is_unverified_and_opens_incident(place: Place) -> None:
     place.world.sandbox.switches.kv_staleness_seconds = 600
     place.calculate(1)
 
@@ -146,7 +146,7 @@ def test_what_is_never_seen_is_not_verified_and_an_incident_says_so(place: Place
         ({"status": 404}, "first 429 request 1 was answered with status 404"),
     ],
 )
-def test_a_limit_that_refuses_too_early_or_never_is_not_proved(place: Place, path: dict[str, int], said: str) -> None:
+def test_wrong_rate_limit_is_unverified(place: Place, path: dict[str, int], said: str) -> None:
     place.world.sandbox.edge_fault(path="/__ops/limits/calc", times=None, body="", **path)
 
     done = place.apply()
@@ -155,7 +155,7 @@ def test_a_limit_that_refuses_too_early_or_never_is_not_proved(place: Place, pat
     assert f"not proved: limit calc: {said.replace('first 429 ', 'first 429: ', 1)}" in texts(done, "warning")
 
 
-def test_an_answer_that_is_lost_is_settled_by_reading(place: Place) -> None:
+def test_lost_answer_of_kv_is_settled_by_reading(place: Place) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, lost="after")
 
@@ -165,14 +165,14 @@ def test_an_answer_that_is_lost_is_settled_by_reading(place: Place) -> None:
     assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 1
 
 
-def test_a_write_that_was_not_made_is_made_once_more(place: Place) -> None:
+def test_lost_write_is_repeated_once(place: Place) -> None:
     place.world.sandbox.fault(**PUT, lost="before")
 
     assert ended(place.apply())[:2] == (0, "recovered")
     assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 2
 
 
-def test_somebody_elses_value_after_an_unclear_write_is_left_alone(place: Place) -> None:
+def test_foreign_value_after_unclear_write_stays(place: Place) -> None:
     theirs = {"version": 1, "revision": "0" * 12 + "-" + "1" * 8, "limits": {}}
     place.world.sandbox.fault(**PUT, lost="before", before=lambda: place.put(theirs))
 
@@ -183,7 +183,7 @@ def test_somebody_elses_value_after_an_unclear_write_is_left_alone(place: Place)
 
 
 @pytest.mark.slow
-def test_two_at_once_write_the_same_and_both_say_so(place: Place) -> None:
+def test_concurrent_equal_writes_both_succeed(place: Place) -> None:
     """The other one comes in between the plan of this one and its write."""
     others: list[Outcome] = []
     place.world.sandbox.fault(**PUT, before=lambda: others.append(place.apply()))
@@ -196,17 +196,17 @@ def test_two_at_once_write_the_same_and_both_say_so(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["garbage", '{"version": 1}', "[]"])
-def test_garbage_in_kv_is_replaced_and_said(place: Place, text: str) -> None:
+def test_malformed_kv_value_is_replaced_with_a_warning(place: Place, text: str) -> None:
     place.put(text)
 
     done = place.apply()
 
     assert ended(done)[:2] == (0, "recovered")
-    assert "something that is no value of the limits" in done.result["plan"]["changes"][0]["before"]
+    assert "malformed text: not a value of the limits" in done.result["plan"]["changes"][0]["before"]
     assert done.result["plan"]["warnings"]
 
 
-def test_a_value_of_a_later_version_is_not_replaced(place: Place) -> None:
+def test_newer_kv_value_is_not_replaced(place: Place) -> None:
     place.put({"version": 2, "revision": "x", "limits": {}})
 
     for done in (place.apply(), place.reconcile()):
@@ -214,7 +214,7 @@ def test_a_value_of_a_later_version_is_not_replaced(place: Place) -> None:
     assert place.stored["version"] == 2
 
 
-def test_a_file_that_is_not_valid_is_not_applied(place: Place) -> None:
+def test_invalid_file_is_not_applied(place: Place) -> None:
     place.commit(SHIPPED.replace("30", "007"))
 
     done = place.apply()
@@ -224,7 +224,7 @@ def test_a_file_that_is_not_valid_is_not_applied(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_laptop_without_github_the_fetched_default_branch_counts(place: Place) -> None:
+def test_laptop_uses_the_fetched_default_branch(place: Place) -> None:
     folder = place.world.folder
     repository(folder)
     laptop = dict.fromkeys([*place.github.environ(), "GITHUB_ACTIONS", "GITHUB_SHA"])
@@ -253,7 +253,7 @@ def repository(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_merged_pull_request_is_told_in_the_comment_with_its_plan(place: Place, tmp_path: Path) -> None:
+def test_result_is_added_to_the_plan_comment(place: Place, tmp_path: Path) -> None:
     number = place.pull(changed(40))
     assert planned(place, number, tmp_path).code == 0
     place.merge(number)
@@ -268,7 +268,7 @@ def test_the_merged_pull_request_is_told_in_the_comment_with_its_plan(place: Pla
     assert place.comments(number)[0].count("After the merge") == 1
 
 
-def test_the_pull_request_of_a_fork_is_told_once_it_is_merged(place: Place) -> None:
+def test_pull_request_of_fork_gets_result_after_merge(place: Place) -> None:
     place.github.add_user("zoe", "read")
     number = place.github.open_fork_pull("Raise", "zoe", {"limits.yml": changed(40)})
     place.merge(number)
@@ -279,7 +279,7 @@ def test_the_pull_request_of_a_fork_is_told_once_it_is_merged(place: Place) -> N
     assert "**After the merge:** recovered: revision" in comment
 
 
-def test_a_dry_run_in_a_job_leaves_the_merged_pull_request_alone(place: Place) -> None:
+def test_dry_run_keeps_the_plan_comment(place: Place) -> None:
     number = place.pull(changed(40))
     place.merge(number)
 
@@ -303,7 +303,7 @@ def planned(place: Place, number: int, folder: Path, **environ: Any) -> Outcome:
     return place.ops("plan", **{**given, "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), **environ})
 
 
-def test_a_pull_request_gets_its_plan_in_one_comment_that_is_edited_in_place(place: Place, tmp_path: Path) -> None:
+def test_pull_request_gets_one_plan_comment(place: Place, tmp_path: Path) -> None:
     number = place.pull(changed(60))
 
     first = planned(place, number, tmp_path)
@@ -317,7 +317,7 @@ def test_a_pull_request_gets_its_plan_in_one_comment_that_is_edited_in_place(pla
     assert "+100 %" in (tmp_path / "summary.md").read_text()
 
 
-def test_a_pull_request_that_is_not_valid_is_refused_with_every_problem(place: Place, tmp_path: Path) -> None:
+def test_invalid_pull_request_lists_all_problems(place: Place, tmp_path: Path) -> None:
     number = place.pull(changed(400).replace("limit: 10", "limit: 0"))
 
     done = planned(place, number, tmp_path)
@@ -333,7 +333,7 @@ def test_a_pull_request_that_is_not_valid_is_refused_with_every_problem(place: P
         assert f"::error title=limits.yml::{place_}" in done.err
 
 
-def test_a_fork_gets_its_plan_on_the_summary_and_by_the_exit_code(place: Place, tmp_path: Path) -> None:
+def test_fork_gets_plan_in_job_summary(place: Place, tmp_path: Path) -> None:
     place.github.add_user("zoe", "read")
     reading = place.github.add_workflow_token("ghs_reading", {"contents": "read", "pull_requests": "read"})
     good, bad = (
@@ -349,7 +349,7 @@ def test_a_fork_gets_its_plan_on_the_summary_and_by_the_exit_code(place: Place, 
     assert place.comments(good) == place.comments(bad) == []
 
 
-def test_a_pull_request_has_no_influence_on_its_own_plan(place: Place, tmp_path: Path) -> None:
+def test_pull_request_cannot_influence_its_plan(place: Place, tmp_path: Path) -> None:
     """It changes ops.yml too, so that the limit would be known; the checkout is the base."""
     place.github.add_commit(
         "All mine",
@@ -364,18 +364,18 @@ def test_a_pull_request_has_no_influence_on_its_own_plan(place: Place, tmp_path:
     number = place.github.open_pull("Mine", "mine", "alice")
 
     assert planned(place, number, tmp_path).code == 3
-    assert "limits.yml:13 mine: no limit of that name in ops.yml" in place.comments(number)[0]
+    assert "limits.yml:13 mine: unknown limit; ops.yml does not list it" in place.comments(number)[0]
 
 
-def test_a_pull_request_without_the_file_is_not_valid(place: Place, tmp_path: Path) -> None:
+def test_pull_request_without_file_is_invalid(place: Place, tmp_path: Path) -> None:
     place.github.add_commit("Away", "alice", files={"limits.yml": None}, branch="away")
     number = place.github.open_pull("Away", "away", "alice")
 
     assert planned(place, number, tmp_path).code == 3
-    assert "limits.yml: it is not there" in place.comments(number)[0]
+    assert "limits.yml is missing" in place.comments(number)[0]
 
 
-def test_another_bots_or_a_persons_comment_is_never_edited(place: Place, tmp_path: Path) -> None:
+def test_comments_of_others_are_never_edited(place: Place, tmp_path: Path) -> None:
     number = place.pull(changed(60))
     place.github.comment(number, "<!-- backout limits production -->\nmine", "alice")
 
@@ -392,7 +392,7 @@ def test_another_bots_or_a_persons_comment_is_never_edited(place: Place, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_laptop_compares_with_where_the_branch_began(place: Place) -> None:
+def test_laptop_compares_with_the_merge_base(place: Place) -> None:
     repository(place.world.folder)
     git(place.world.folder, "checkout", "-qb", "more")
     place.write(changed(45))
@@ -405,17 +405,17 @@ def test_a_laptop_compares_with_where_the_branch_began(place: Place) -> None:
     assert (told["summary"], told["changed"]) == ("1 of 2 limits changes", ["calc"])
     assert [each["percent"] for each in told["limits"]] == [50.0, 0.0]
     assert told["limits"][0]["live"] == {"limit": 30, "period": 60}
-    assert "no change; live is what one location shows: no value of limits.yml" in none.out
+    assert "no change; live limits are read at one location: no limits.yml" in none.out
 
 
-def test_without_a_network_the_plan_lacks_what_is_live_and_says_so(place: Place) -> None:
+def test_plan_without_network_reports_unknown_live_limits(place: Place) -> None:
     told = place.ops("plan", "--base", "", OPS_EDGE_URL="http://127.0.0.1:9")
 
     assert told.code == 0
-    assert "what is live is not known: https://api.fortunet.example/__ops/runtime could not be reached" in told.out
+    assert "live limits are unknown: https://api.fortunet.example/__ops/runtime could not be reached" in told.out
 
 
-def test_another_file_is_planned_and_a_wrong_one_refused(place: Place, tmp_path: Path) -> None:
+def test_file_option_is_planned_or_refused(place: Place, tmp_path: Path) -> None:
     other = tmp_path / "other.yml"
     other.write_text(changed(0))
 
@@ -425,7 +425,7 @@ def test_another_file_is_planned_and_a_wrong_one_refused(place: Place, tmp_path:
     assert "error: limits.yml:11 calc.limit: too small; write 1 or more" in told.out
 
 
-def test_five_hundred_limits_are_planned_within_a_second(place: Place) -> None:
+def test_five_hundred_limits_plan_within_a_second(place: Place) -> None:
     names = [f"limit-{number}" for number in range(500)]
     place.world.edit_config("names: [calc, ai]", f"names: [calc, ai, {', '.join(names)}]")
     place.write(SHIPPED + "".join(f"{name}: {{limit: 5, period: 60, key: ip}}\n" for name in names))
@@ -445,16 +445,16 @@ def drift(place: Place) -> list[Any]:
     return [issue for issue in place.github.issues if any(label.name == "limits-drift" for label in issue.labels)]
 
 
-def test_nothing_applied_yet_is_said_as_such(place: Place) -> None:
+def test_reconcile_reports_missing_value(place: Place) -> None:
     done = place.reconcile()
 
     assert ended(done) == (0, "nothing_to_do", "never_applied")
-    assert "nothing of limits.yml was ever applied here" in done.result["message"]
+    assert "limits.yml was never applied here" in done.result["message"]
     assert (place.stored, place.github.issues) == (None, [])
 
 
 @pytest.mark.slow
-def test_a_temporary_limit_that_is_over_leaves_kv(place: Place) -> None:
+def test_reconcile_removes_ended_limit(place: Place) -> None:
     place.commit(temporary(60, in_hours(place.world, 4)))
     place.apply()
     assert place.calculate(61) == [200] * 60 + [429]
@@ -465,13 +465,13 @@ def test_a_temporary_limit_that_is_over_leaves_kv(place: Place) -> None:
     done = place.reconcile()
 
     assert ended(done)[:2] == (0, "recovered")
-    assert done.result["plan"]["summary"].startswith("a temporary limit is over")
+    assert done.result["plan"]["summary"].startswith("a temporary limit has ended")
     assert "temporary" not in place.stored["limits"]["calc"]
     assert ended(place.reconcile()) == (0, "nothing_to_do", "already_live")
     assert place.github.issues == []
 
 
-def test_a_difference_is_reported_on_one_issue_which_is_kept_and_closed(place: Place) -> None:
+def test_drift_is_reported_on_one_issue(place: Place) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     by_hand = {**place.stored, "limits": {**place.stored["limits"], "calc": {"limit": 5, "period": 60, "key": "ip"}}}
@@ -481,7 +481,7 @@ def test_a_difference_is_reported_on_one_issue_which_is_kept_and_closed(place: P
 
     assert ended(done) == (0, "nothing_to_do", "drifted")
     (issue,) = drift(place)
-    assert "- calc: 5 in 60 s per ip → 30 in 60 s per ip, to be probed\n" in issue.body
+    assert "- calc: 5 in 60 s per ip → 30 in 60 s per ip, probed\n" in issue.body
     place.put({**by_hand, "limits": {**by_hand["limits"], "ai": {"limit": 1, "period": 60, "key": "user"}}})
     place.reconcile()
     (issue,) = drift(place)
@@ -493,7 +493,7 @@ def test_a_difference_is_reported_on_one_issue_which_is_kept_and_closed(place: P
     assert (drift(place)[0].state, len(drift(place))) == ("closed", 1)
 
 
-def test_a_comment_in_the_file_is_no_difference(place: Place) -> None:
+def test_comment_in_file_is_no_drift(place: Place) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     place.commit(f"# another\n{SHIPPED}")
@@ -506,7 +506,7 @@ def test_a_comment_in_the_file_is_no_difference(place: Place) -> None:
     ("hours", "enforce", "incident", "corrects"),
     [(25, True, False, True), (23, True, False, False), (25, False, False, False), (25, True, True, False)],
 )
-def test_a_difference_is_put_right_after_a_day_on_a_day_without_an_incident(
+def test_drift_is_corrected_after_a_day_without_incident(
     place: Place, hours: int, enforce: bool, incident: bool, corrects: bool
 ) -> None:
     place.world.edit_config("names: [calc, ai]\n", f"names: [calc, ai]\n        enforce: {str(enforce).lower()}\n")
@@ -524,7 +524,7 @@ def test_a_difference_is_put_right_after_a_day_on_a_day_without_an_incident(
     assert (drift(place)[0].state == "closed") is corrects
 
 
-def test_a_dry_run_closes_no_issue(place: Place) -> None:
+def test_dry_run_closes_no_issue(place: Place) -> None:
     place.apply()
     value = place.stored
     place.put({**value, "limits": {}})
@@ -537,16 +537,16 @@ def test_a_dry_run_closes_no_issue(place: Place) -> None:
     assert drift(place)[0].state == "open"
 
 
-def test_garbage_in_kv_is_a_difference(place: Place) -> None:
+def test_malformed_kv_value_is_drift(place: Place) -> None:
     place.apply()
     place.put("garbage")
 
     assert ended(place.reconcile()) == (0, "nothing_to_do", "drifted")
-    assert "something that is no value of the limits" in drift(place)[0].body
+    assert "malformed text: not a value of the limits" in drift(place)[0].body
 
 
 @pytest.mark.slow
-def test_without_github_a_difference_is_told_and_left(place: Place) -> None:
+def test_drift_without_github_is_only_reported(place: Place) -> None:
     repository(place.world.folder)
     place.apply()
     place.put({**place.stored, "limits": {}})
@@ -556,4 +556,4 @@ def test_without_github_a_difference_is_told_and_left(place: Place) -> None:
     done = place.reconcile(**laptop)
 
     assert ended(done) == (0, "nothing_to_do", "drifted")
-    assert "it is not known since when, without GitHub" in done.result["message"]
+    assert "without GitHub the age of the difference is unknown" in done.result["message"]

@@ -15,7 +15,7 @@ def place(world: World) -> Switches:
     return switches.prepared(world)
 
 
-def test_the_missing_keys_are_made_in_their_normal_state_and_what_is_there_is_not_touched(place: Switches) -> None:
+def test_prepare_creates_only_missing_keys(place: Switches) -> None:
     before = place.put("session-do", state="off")
 
     outcome = place.ops("switches", "prepare")
@@ -32,7 +32,7 @@ def test_the_missing_keys_are_made_in_their_normal_state_and_what_is_there_is_no
     assert ended(place.ops("switches", "prepare")) == (0, "nothing_to_do", "already_prepared")
 
 
-def test_a_key_that_somebody_made_meanwhile_is_not_touched(place: Switches) -> None:
+def test_prepare_keeps_concurrent_key(place: Switches) -> None:
     place.world.sandbox.fault(**PUT, after=lambda: place.put("session-do", state="off"))
 
     outcome = place.ops("switches", "prepare")
@@ -41,7 +41,7 @@ def test_a_key_that_somebody_made_meanwhile_is_not_touched(place: Switches) -> N
     assert place.puts == ["maintenance"]
 
 
-def test_a_value_that_is_not_understood_is_there_and_not_touched(place: Switches) -> None:
+def test_prepare_keeps_malformed_value(place: Switches) -> None:
     place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/ai", '{"version": 2}')
 
     outcome = place.ops("switches", "prepare")
@@ -51,7 +51,7 @@ def test_a_value_that_is_not_understood_is_there_and_not_touched(place: Switches
     assert any("ai: " in line for line in outcome.result["plan"]["sections"]["Unchanged"])
 
 
-def test_a_hundred_switches_are_read_in_one_request(place: Switches) -> None:
+def test_hundred_switches_need_one_request(place: Switches) -> None:
     many = "".join(f"        part-{n}:\n          longest: 1h\n" for n in range(97))
     text = place.world.config.read_text()
     place.world.config.write_text(re.sub(r"(\n      switches: [^\n]*\n)", rf"\1{many}", text, count=1))
@@ -66,7 +66,7 @@ def test_a_hundred_switches_are_read_in_one_request(place: Switches) -> None:
     assert len(place.world.sandbox.requests) == 1
 
 
-def test_where_kv_cannot_be_read_nothing_is_made(place: Switches) -> None:
+def test_unreadable_kv_creates_nothing(place: Switches) -> None:
     place.world.sandbox.fault(**READ, times=None, status=403)
 
     outcome = place.ops("switches", "prepare")

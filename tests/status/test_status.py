@@ -35,7 +35,7 @@ def limits(place: Switches, **values: Any) -> None:
     place.world.sandbox.kv.put(NAMESPACE, "ops/limits", text)
 
 
-def test_it_says_what_is_live_and_what_is_on(place: Switches) -> None:
+def test_status_lists_live_versions_and_active_settings(place: Switches) -> None:
     now = place.world.sandbox.clock.now()
     until = f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
     place.put("session-do", state="off", until=until, incident=42)
@@ -67,7 +67,7 @@ def test_it_says_what_is_live_and_what_is_on(place: Switches) -> None:
     assert all(r.path.endswith("/bulk/get") for r in place.world.sandbox.requests if r.method == "POST")
 
 
-def test_a_route_that_leads_to_ops_maintenance_and_is_not_stored_is_named(place: Switches) -> None:
+def test_status_names_orphaned_routes(place: Switches) -> None:
     sandbox = place.world.sandbox
     off_at_the_edge(place.world)
     zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
@@ -76,28 +76,28 @@ def test_a_route_that_leads_to_ops_maintenance_and_is_not_stored_is_named(place:
 
     assert told(place)["orphaned_routes"] == [{"pattern": "api.fortunet.example/*", "service": "api"}]
     lines = status(place).out
-    assert "    the route api.fortunet.example/* leads to ops-maintenance, which does not store it" in lines
+    assert "    route api.fortunet.example/* leads to ops-maintenance, which does not store it" in lines
     assert "--state off --service api --environment production" in lines
 
 
-def test_where_nothing_is_on_it_says_so(place: Switches) -> None:
+def test_status_without_active_settings(place: Switches) -> None:
     lines = status(place).out
 
-    assert lines.count("    nothing") == 3
+    assert lines.count("    none") == 3
 
 
 UNREAD = [
-    (READ, "the switches and the limits in KV"),
-    ({"method": "GET", "path": "/accounts/*/workers/scripts/fortunet-api/deployments"}, "what is live of api"),
-    ({"method": "GET", "path": "/accounts/*/pages/**"}, "what is live of frontend"),
-    ({"method": "GET", "path": "/accounts/*/workers/scripts/ops-maintenance/deployments"}, "what is off at the edge"),
-    ({"method": "GET", "path": "/zones"}, "routes that lead to ops-maintenance"),
+    (READ, "switches and limits in KV"),
+    ({"method": "GET", "path": "/accounts/*/workers/scripts/fortunet-api/deployments"}, "live version of api"),
+    ({"method": "GET", "path": "/accounts/*/pages/**"}, "live version of frontend"),
+    ({"method": "GET", "path": "/accounts/*/workers/scripts/ops-maintenance/deployments"}, "maintenance at the edge"),
+    ({"method": "GET", "path": "/zones"}, "routes to ops-maintenance"),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rule", "what"), UNREAD, ids=[what for _, what in UNREAD])
-def test_what_could_not_be_read_is_said_and_the_rest_is_there(place: Switches, rule: dict[str, Any], what: str) -> None:
+def test_status_reports_unreadable_sources(place: Switches, rule: dict[str, Any], what: str) -> None:
     off_at_the_edge(place.world)
     place.world.sandbox.fault(**rule, times=None, status=403, code=10000)
 
@@ -110,7 +110,7 @@ def test_what_could_not_be_read_is_said_and_the_rest_is_there(place: Switches, r
 
 
 @pytest.mark.parametrize("key", ["ops/switch/ai", "ops/limits"])
-def test_a_value_that_is_not_understood_is_said(place: Switches, key: str) -> None:
+def test_status_reports_malformed_values(place: Switches, key: str) -> None:
     place.world.sandbox.kv.put(NAMESPACE, key, '{"version": 2}')
 
     (line,) = told(place)["unread"]
@@ -118,7 +118,7 @@ def test_a_value_that_is_not_understood_is_said(place: Switches, key: str) -> No
     assert "version 2" in line
 
 
-def test_whatever_stands_in_a_value_is_shown_on_one_line(place: Switches) -> None:
+def test_status_shortens_untrusted_values(place: Switches) -> None:
     place.put("session-do", state="off", owner="\u202eevil\n::error::x", incident=42)
     place.world.sandbox.deploy(
         "fortunet-api", place.world.sandbox.upload("fortunet-api"), message="a\n::error::b\u202e"

@@ -45,7 +45,7 @@ WRITERS = [case for case in all_cases() if case.writes[0] == WRITE]
 
 
 @pytest.mark.parametrize("case", WRITERS, ids=str)
-def test_a_write_to_kv_is_proved_by_the_application_while_the_api_lags(case: Case) -> None:
+def test_application_proves_write_while_api_lags(case: Case) -> None:
     with a_world(case) as world:
         world.sandbox.switches.kv_api_staleness_seconds = 20
 
@@ -55,7 +55,7 @@ def test_a_write_to_kv_is_proved_by_the_application_while_the_api_lags(case: Cas
     assert_proved(outcome)
 
 
-def test_limits_are_proved_by_the_application_while_the_api_lags(world: World) -> None:
+def test_application_proves_limits_while_api_lags(world: World) -> None:
     place = limits.place(world)
 
     outcome = place.apply()
@@ -76,19 +76,19 @@ def close(place: Switches, state: str = "on") -> Outcome:
     return place.ops("maintenance", "--state", state, "--service", "api")
 
 
-def test_maintenance_by_a_switch_is_proved_by_the_application_while_the_api_lags(place: Switches) -> None:
+def test_application_proves_maintenance_while_api_lags(place: Switches) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 20
 
     assert_proved(close(place))
 
 
-def test_a_switch_is_proved_by_the_application_while_the_api_lags_for_longer_than_it_settles(place: Switches) -> None:
+def test_application_proves_switch_beyond_settle_time(place: Switches) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 10 * SETTLE
 
     assert_proved(place.feature("off", "--incident", "42"))
 
 
-def test_a_switch_can_be_taken_back_while_the_api_shows_its_former_state(place: Switches) -> None:
+def test_switch_can_be_reset_while_api_lags(place: Switches) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
 
@@ -97,7 +97,7 @@ def test_a_switch_can_be_taken_back_while_the_api_shows_its_former_state(place: 
     assert_shown(place, back, "session-do", "on")
 
 
-def test_maintenance_by_a_switch_can_be_taken_back_while_the_api_shows_its_former_state(place: Switches) -> None:
+def test_maintenance_can_be_reset_while_api_lags(place: Switches) -> None:
     close(place)
     place.world.sandbox.clock.advance(2)
 
@@ -113,7 +113,7 @@ def assert_shown(place: Switches, outcome: Outcome, name: str, state: str) -> No
     assert value["state"] == state == place.shown["switches"][name]["state"]
 
 
-def test_another_teams_switch_is_proved_and_taken_back_as_well(shop: Switches) -> None:
+def test_switch_of_another_team_is_proved_and_reset(shop: Switches) -> None:
     off = shop.feature("off", name="basket")
     shop.world.sandbox.clock.advance(2)
     on = shop.feature("on", name="basket")
@@ -122,7 +122,7 @@ def test_another_teams_switch_is_proved_and_taken_back_as_well(shop: Switches) -
     assert shop.shown["switches"]["basket"]["state"] == "on"
 
 
-def test_a_value_of_an_earlier_run_that_shows_late_is_not_taken_for_a_later_one(place: Switches) -> None:
+def test_late_value_of_earlier_run_is_not_a_newer_one(place: Switches) -> None:
     """The API shows the value of bob, who set it before, only after this run's write."""
     sandbox = place.world.sandbox
     former = place.value()
@@ -139,7 +139,7 @@ def test_a_value_of_an_earlier_run_that_shows_late_is_not_taken_for_a_later_one(
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_an_unclear_write_is_settled_by_the_application(place: Switches, lost: str) -> None:
+def test_application_settles_unclear_write(place: Switches, lost: str) -> None:
     place.world.sandbox.fault(**PUT, lost=lost, times=2 if lost == "after" else 1)
 
     outcome = place.feature("off")
@@ -148,7 +148,7 @@ def test_an_unclear_write_is_settled_by_the_application(place: Switches, lost: s
     assert place.shown["switches"]["session-do"]["state"] == "off"
 
 
-def test_an_unclear_write_that_nothing_shows_is_an_unknown_outcome(place: Switches) -> None:
+def test_unclear_write_without_evidence_is_unknown(place: Switches) -> None:
     place.world.sandbox.fault(**PUT, lost="before", times=2)
 
     outcome = place.feature("off")
@@ -158,7 +158,7 @@ def test_an_unclear_write_that_nothing_shows_is_an_unknown_outcome(place: Switch
     assert "nothing was changed" not in outcome.result["message"].lower()
 
 
-def test_two_definite_refusals_are_not_an_unknown_outcome(place: Switches) -> None:
+def test_two_refusals_are_not_unknown(place: Switches) -> None:
     place.world.sandbox.fault(**PUT, status=429, times=2)
 
     outcome = place.feature("off")
@@ -166,7 +166,7 @@ def test_two_definite_refusals_are_not_an_unknown_outcome(place: Switches) -> No
     assert ended(outcome) == (4, "failed", "not_applied")
 
 
-def test_a_write_that_nothing_shows_is_not_claimed(place: Switches) -> None:
+def test_write_without_evidence_is_not_claimed(place: Switches) -> None:
     """The application reads no KV, and the API shows nothing for longer than `settle`."""
     switches.deploy(place.world, {"switches": {}})
     place.world.sandbox.switches.kv_api_staleness_seconds = 10 * SETTLE
@@ -177,7 +177,7 @@ def test_a_write_that_nothing_shows_is_not_claimed(place: Switches) -> None:
     assert outcome.result["wrote"]
 
 
-def test_a_new_key_is_not_overwritten_by_prepare(place: Switches) -> None:
+def test_prepare_keeps_a_new_key(place: Switches) -> None:
     place.world.sandbox.kv.delete(NAMESPACE, "ops/switch/session-do")
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
@@ -188,7 +188,7 @@ def test_a_new_key_is_not_overwritten_by_prepare(place: Switches) -> None:
     assert place.shown["switches"]["session-do"]["state"] == "off"
 
 
-def test_all_clear_names_a_switch_that_the_api_does_not_show_yet(place: Switches) -> None:
+def test_all_clear_names_switch_hidden_by_lag(place: Switches) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
 
@@ -201,7 +201,7 @@ def test_all_clear_names_a_switch_that_the_api_does_not_show_yet(place: Switches
     assert place.shown["switches"]["session-do"]["state"] == "on"
 
 
-def test_all_clear_sets_back_what_it_knows_and_names_the_rest_in_the_end(place: Switches) -> None:
+def test_all_clear_resets_known_switches_and_names_the_rest(place: Switches) -> None:
     place.put("ai", state="groq", incident=42)
     place.world.sandbox.clock.advance(60)
     place.feature("off", "--incident", "42")
@@ -223,7 +223,7 @@ PRESSES: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", PRESSES)
-def test_the_same_press_again_holds_and_says_what_it_may_replace(place: Switches, name: str) -> None:
+def test_repeated_request_warns_about_replaced_fields(place: Switches, name: str) -> None:
     place.ops(*PRESSES[name], "--incident", "42")
     before = place.value(name)
     assert before
@@ -241,7 +241,7 @@ def test_the_same_press_again_holds_and_says_what_it_may_replace(place: Switches
 
 
 @pytest.mark.slow
-def test_an_application_that_hangs_delays_the_write_for_a_moment_only(place: Switches) -> None:
+def test_hanging_application_delays_write_briefly(place: Switches) -> None:
     written: list[float] = []
     place.world.sandbox.edge_fault(path="/__ops/runtime", times=2, before=lambda: time.sleep(9))
     place.world.sandbox.fault(**PUT, after=lambda: written.append(time.monotonic()))
@@ -253,7 +253,7 @@ def test_an_application_that_hangs_delays_the_write_for_a_moment_only(place: Swi
     assert written[0] - began < 8
 
 
-def test_what_is_normal_again_and_is_set_so_once_more_is_proved(place: Switches) -> None:
+def test_repeated_reset_is_proved(place: Switches) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
     place.feature("on", "--incident", "42")
@@ -265,7 +265,7 @@ def test_what_is_normal_again_and_is_set_so_once_more_is_proved(place: Switches)
     assert again.result["plan"]["warnings"] == []
 
 
-def test_status_names_a_switch_that_the_api_does_not_show_yet(shop: Switches) -> None:
+def test_status_names_switch_hidden_by_lag(shop: Switches) -> None:
     def unread() -> list[str]:
         where = ["--environment", "production", "--config", str(shop.world.config), "--json"]
         lines: list[str] = json.loads(shop.world.ops("status", *where, CLOUDFLARE_API_TOKEN="switching").out)["unread"]
@@ -279,7 +279,7 @@ def test_status_names_a_switch_that_the_api_does_not_show_yet(shop: Switches) ->
     assert [line for line in unread() if "basket" in line] == []
 
 
-def test_limits_that_the_api_does_not_show_yet_are_not_reported(world: World) -> None:
+def test_limits_hidden_by_lag_are_not_reported(world: World) -> None:
     place = limits.place(world)
     place.apply()
 
@@ -294,7 +294,7 @@ def test_limits_that_the_api_does_not_show_yet_are_not_reported(world: World) ->
     assert place.github.issues == []
 
 
-def test_maintenance_of_a_path_waits_until_the_closed_paths_are_known(place: Switches) -> None:
+def test_path_maintenance_requires_known_closed_paths(place: Switches) -> None:
     def turn(state: str, path: str) -> Outcome:
         return place.ops("maintenance", "--state", state, "--service", "api", "--path", path)
 
