@@ -43,6 +43,7 @@ def assert_fits(screen: Phone, name: str, markdown: str) -> None:
     folder = os.environ.get("PICTURES")
     picture = Path(folder) / f"{name.replace('/', '-')}.png" if folder else None
     assert screen.show(markdown.partition("<!-- backout:v1")[0], picture) == [], name
+    assert "](http" not in screen.page.inner_text("body"), f"{name}: a link is shown as it is written"
 
 
 def refusal() -> str:

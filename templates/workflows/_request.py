@@ -59,8 +59,12 @@ def inert(text: object) -> str:
 
 
 def prose(text: object) -> str:
-    """Return somebody's words as prose without effect; an address and what stands between backticks become code."""
+    """Return somebody's words as prose without effect; addresses and text between backticks become code.
+
+    A UUID is cut to 8 characters.
+    """
     line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST]
+    line = re.sub(r"\b([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", r"\1", line)
     parts, at = [], 0
     for found in re.finditer("`([^`]+)`|https?://[^ `]*[^ `.,:;!?)]", line):
         parts += [_escape(line[at : found.start()]), inert(found[1] or found[0])]
