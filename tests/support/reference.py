@@ -96,14 +96,20 @@ def common_options_table() -> str:
 
 
 def decisions_table() -> str:
-    documented = attribute_texts(ROOT / "ops/core/errors.py", "Decision")
-    rows = [(f"`{decision}`", str(code), documented[decision.name]) for decision, code in EXIT_CODES.items()]
+    rows = ((f"`{decision}`", str(code), decision_texts()[decision.name]) for decision, code in EXIT_CODES.items())
     return table(("decision", "exit code", "meaning"), rows)
 
 
 def reasons_table() -> str:
-    documented = attribute_texts(Path(errors.__file__), "Reason")
-    return table(("reason", "meaning"), ((f"`{reason}`", documented[reason.name]) for reason in Reason))
+    return table(("reason", "meaning"), ((f"`{reason}`", reason_texts()[reason.name]) for reason in Reason))
+
+
+def decision_texts() -> Mapping[str, str]:
+    return attribute_texts(Path(errors.__file__), "Decision")
+
+
+def reason_texts() -> Mapping[str, str]:
+    return attribute_texts(Path(errors.__file__), "Reason")
 
 
 def switches_table() -> str:
