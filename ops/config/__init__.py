@@ -1,6 +1,6 @@
-"""What `ops.yml` may say: its models, the one way to read it (`parse`), and its JSON Schema (`schema`).
+"""The models of `ops.yml`, its reader and its JSON Schema.
 
-Secrets stand in it by name only. The descriptions are what an editor shows.
+`ops.yml` holds names of secrets only, never values. Editors show the descriptions of the fields.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class NamedModel(ConfigModel):
-    """A model that stands under its name in the file."""
+    """A model whose name is its key in the file."""
 
     _name: str = PrivateAttr(default="")
 
@@ -58,11 +58,11 @@ class NamedModel(ConfigModel):
 
 
 class VerificationRule(ConfigModel):
-    """When probes have proved a recovery."""
+    """Rule for the probes that prove a recovery."""
 
-    successes: int = Field(default=3, ge=1, le=100, description="Healthy rounds of all probes in a row.")
-    interval: Annotated[Seconds, between("10ms", "1m")] = duration_field("1s", "From one round to the next.")
-    deadline: Annotated[Seconds, between("1s", "1h")] = duration_field("2m", "All rounds together.")
+    successes: int = Field(default=3, ge=1, le=100, description="Number of consecutive healthy rounds of all probes.")
+    interval: Annotated[Seconds, between("10ms", "1m")] = duration_field("1s", "Time from one round to the next.")
+    deadline: Annotated[Seconds, between("1s", "1h")] = duration_field("2m", "Time limit of all rounds together.")
 
     @model_validator(mode="after")
     def _rounds_fit(self) -> Self:
@@ -76,13 +76,13 @@ class VerificationRule(ConfigModel):
 
 
 class Service(NamedModel):
-    """A deployed part of the application. The key of its Cloudflare name says what kind it is."""
+    """A deployed part of the application. Its key `worker` or `pages` decides its kind."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in checks.KINDS]})
 
-    worker: str = Field(default="", pattern=WORKER, description="The Worker's name on Cloudflare.")
-    pages: str = Field(default="", pattern=PAGES, description="The Pages project's name on Cloudflare.")
-    url: str = Field(pattern=ORIGIN, description="Where the service answers: https:// and a host, nothing after it.")
+    worker: str = Field(default="", pattern=WORKER, description="Name of the Worker on Cloudflare.")
+    pages: str = Field(default="", pattern=PAGES, description="Name of the Pages project on Cloudflare.")
+    url: str = Field(pattern=ORIGIN, description="Origin of the service: https:// and a host, without a path.")
     repository: str | None = Field(
         default=None, pattern=REPOSITORY, description="owner/name on GitHub, for links that compare two versions."
     )
@@ -91,42 +91,41 @@ class Service(NamedModel):
         description="Whether the Worker has static assets, if Cloudflare does not say so (default: ask Cloudflare).",
     )
     min_served: Annotated[Seconds, between("0s", "720h")] = duration_field(
-        "10m", "A release that served for less than this is not rolled back to."
+        "10m", "Shortest time that a version must have served to be a rollback target."
     )
     compare: tuple[Annotated[str, Field(pattern=URL_PATH)], ...] = Field(
         default=("/",),
         min_length=1,
         max_length=4,
-        description="Paths that every release has: by them it is seen which deployment of Pages serves.",
+        description="Paths that every release has; their content shows which Pages deployment is live.",
     )
-    build: BuildConfig | None = Field(
-        default=None, description="How a commit of it becomes a site, for redeploy-pages."
-    )
+    build: BuildConfig | None = Field(default=None, description="Build of a commit into a site, for redeploy-pages.")
     maintenance: Literal["edge", "switch"] = Field(
-        default="edge", description="How it is taken offline: edge, by routes to ops-maintenance, or by its own switch."
+        default="edge",
+        description="Maintenance method: edge (routes to ops-maintenance) or switch (the application's own).",
     )
     durable_objects: DurableObjects = Field(default_factory=dict)
     verify: VerificationRule = Field(
-        default_factory=VerificationRule, description="How often and how long the probes are run."
+        default_factory=VerificationRule, description="Number and timing of the probe rounds."
     )
-    probes: tuple[Probe, ...] = Field(default=(), description="What tells healthy from unhealthy.")
+    probes: tuple[Probe, ...] = Field(default=(), description="Probes that decide whether the service is healthy.")
 
     def probes_with(self, objects: Iterable[str]) -> tuple[Probe, ...]:
-        """Its own, and those of the Durable Objects of these names; an unknown one has none."""
+        """Return its probes and those of the named Durable Objects; unknown names are ignored."""
         named = (self.durable_objects[name] for name in objects if name in self.durable_objects)
         return (*self.probes, *(probe for each in named for probe in each.probes))
 
     @property
     def kind(self) -> str:
-        """The key that names it on Cloudflare."""
+        """Return the kind of the service: worker or pages."""
         return next(kind for kind in checks.KINDS if getattr(self, kind))
 
     def require_build(self) -> BuildConfig:
-        """Raises ConfigError where there is none."""
+        """Return `build`. Raises ConfigError if it is missing."""
         if self.build is None:
             raise ConfigError(
                 f"{self.name} has no build in ops.yml",
-                hint="Write how a commit becomes a site under `build`: its command and its output.",
+                hint="Add `build` with the command and the output folder.",
             )
         return self.build
 
@@ -134,85 +133,88 @@ class Service(NamedModel):
 class Environment(NamedModel):
     """One Cloudflare account and what runs there."""
 
-    account_id: str = Field(pattern=ACCOUNT, description="The Cloudflare account's id: 32 hexadecimal digits.")
+    account_id: str = Field(pattern=ACCOUNT, description="Id of the Cloudflare account: 32 hexadecimal digits.")
     token: SecretName = Field(
         default=checks.DEFAULT_TOKEN,
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
-    services: Mapping[Name, Service] = Field(min_length=1, description="The services, by the name that people type.")
+    services: Mapping[Name, Service] = Field(min_length=1, description="Services, by the name that people type.")
     approval: tuple[ActingEnvironment, ...] = Field(
         default=(),
-        description="GitHub environments whose jobs act here only after a reviewer of `approve-NAME` approved.",
+        description="GitHub environments whose jobs need an approval by a reviewer of `approve-NAME`.",
     )
     secrets: Mapping[SecretName, RotatedSecret] = Field(
         default_factory=dict, description="NAME of a secret of Workers → how rotate-secrets replaces its value."
     )
     runtime: RuntimeConfig | None = Field(
-        default=None, description="What the application reads of us while it runs: limits and switches."
+        default=None, description="Limits and switches that the application reads while it runs."
     )
 
     @property
     def approval_environment(self) -> str:
-        """The GitHub environment whose reviewers approve what is done here."""
+        """Return the GitHub environment whose reviewers approve changes here."""
         return f"approve-{self.name}"
 
     @property
     def probes(self) -> Iterator[Probe]:
-        """Of all services, their Durable Objects and the switches."""
+        """Yield the probes of all services, Durable Objects and switches."""
         for service in self.services.values():
             yield from service.probes_with(service.durable_objects)
         for switch in self.runtime.switches.values() if self.runtime else ():
             yield from switch.probes
 
     def service(self, name: str) -> Service:
+        """Return the service with this name. Raises ConfigError if there is none."""
         return _named("service", name, self.services, where=self.name)
 
     def require_runtime(self) -> RuntimeConfig:
-        """Raises ConfigError where there is none."""
+        """Return `runtime`. Raises ConfigError if it is missing."""
         if self.runtime is None:
             raise ConfigError(
                 f"{self.name} has no runtime in ops.yml",
-                hint="Write which Worker reads limits and switches, and from which KV namespace, under `runtime`.",
+                hint="Add `runtime` with the service that reads limits and switches, and the KV namespace.",
             )
         return self.runtime
 
 
 class RecoveryLabel(ConfigModel):
-    """The run that a label on an incident issue asks for."""
+    """The run that a label on an incident issue requests."""
 
-    runbook: RunbookName = Field(description="The runbook to run.")
-    environment: str = Field(description="The environment to run it in.")
+    runbook: RunbookName = Field(description="Runbook to run.")
+    environment: str = Field(description="Environment to run it in.")
     params: Mapping[Annotated[str, Field(pattern=PARAMETER)], ParameterValue] = Field(
-        default_factory=dict, description="The runbook's parameters."
+        default_factory=dict, description="Parameters of the runbook."
     )
 
 
 class RecoveryTarget(ConfigModel):
-    """How fast a runbook is meant to be, counted from its trigger. A drill holds it to that."""
+    """Target times of a runbook, counted from its trigger. A drill compares its times with them."""
 
     write: Annotated[Seconds, between("1s", "24h")] | None = Field(
-        default=None, description="Until the provider has answered the write, such as 1m."
+        default=None, description="Time until the provider answers the write, such as 1m."
     )
     recovery: Annotated[Seconds, between("1s", "24h")] = Field(
-        description="Until the probes have proved the recovery, such as 5m."
+        description="Time until the probes prove the recovery, such as 5m."
     )
 
 
 class Config(ConfigModel):
-    """The operations of one application: what runs where, who may recover it, and how it is known to be well."""
+    """Operations of one application: environments, services, probes, labels and responders."""
 
-    environments: Mapping[Name, Environment] = Field(min_length=1, description="The environments, by name.")
+    environments: Mapping[Name, Environment] = Field(min_length=1, description="Environments, by name.")
     labels: Mapping[Annotated[str, Field(pattern=LABEL)], RecoveryLabel] = Field(
-        default_factory=dict, description="Label of an incident issue → the run that it asks for."
+        default_factory=dict, description="Label of an incident issue → the run that it requests."
     )
     responders: tuple[Annotated[str, Field(pattern=LOGIN)], ...] = Field(
-        default=(), description="GitHub logins that may start a recovery. Without any: whoever may write here."
+        default=(), description="GitHub logins that may start a recovery (default: everyone with write access)."
     )
-    contacts: tuple[Contact, ...] = Field(default=(), description="Shown when a recovery did not succeed.")
-    notify: NotifyConfig = Field(default_factory=NotifyConfig, description="Where notices go. Names of secrets only.")
+    contacts: tuple[Contact, ...] = Field(default=(), description="People to call when a recovery fails.")
+    notify: NotifyConfig = Field(
+        default_factory=NotifyConfig, description="Chats that get notices. Names of secrets only."
+    )
     github: GitHubConfig = Field(default_factory=GitHubConfig, description="The operations repository on GitHub.")
     recovery_targets: Mapping[RunbookName, RecoveryTarget] = Field(
-        default_factory=dict, description="Runbook → how fast it is meant to be."
+        default_factory=dict, description="Runbook → its target times."
     )
 
     def model_post_init(self, _context: Any) -> None:
@@ -222,22 +224,23 @@ class Config(ConfigModel):
 
     @property
     def login_variables(self) -> frozenset[str]:
-        """Names of the variables that probes fill into forms or send as headers: secrets, but not the run's own."""
+        """Return the variables that probes fill into forms or send as headers: secrets, but not of the run."""
         probes = (probe for environment in self.environments.values() for probe in environment.probes)
         return frozenset(variable for probe in probes for variable in probe.secret_variables)
 
     @property
     def header_variables(self) -> frozenset[str]:
-        """Names of the variables that probes send as headers."""
+        """Return the variables that probes send as headers."""
         probes = (probe for environment in self.environments.values() for probe in environment.probes)
         return frozenset(name for probe in probes if not probe.browser for name in probe.secret_variables)
 
     def environment(self, name: str) -> Environment:
+        """Return the environment with this name. Raises ConfigError if there is none."""
         return _named("environment", name, self.environments, where="ops.yml")
 
 
 class CheckedConfig(NamedTuple):
-    """A configuration, or None and its problems; and the warnings. The paths of files are not part of it."""
+    """A checked configuration: its problems if `config` is None, and its warnings, without the file's path."""
 
     config: Config | None
     problems: tuple[ConfigProblem, ...]
@@ -266,11 +269,11 @@ def check_config(
 ) -> CheckedConfig:
     """Read the text of an `ops.yml` and check it.
 
-    `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
-    services are; `by_label`: whether a label may start it.
-    `labels`: names of the labels that the caller needs, in lower case; default: all. Another label is left out if it
-    has a problem, and is not compared with its runbook.
-    Read the file with `errors="surrogateescape"`: then bytes that are not UTF-8 are a problem with a line as well.
+    `runbooks`: runbook → parameter → its type and whether it is required. `kinds`: runbook → kind of its services.
+    `by_label`: runbook → whether a label may start it. `labels`: lower-case names of the labels that the caller needs
+    (default: all); another label is not compared with its runbook, and is removed if it has a problem.
+
+    Read the file with `errors="surrogateescape"`, so that invalid UTF-8 is a problem with a line number.
     """
     document = read_yaml(text)
     find = partial(checks.find_errors, runbooks=runbooks, kinds=kinds, by_label=by_label, labels=labels)
@@ -302,14 +305,14 @@ def parse_config(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[s
 
 
 def config_schema() -> dict[str, Any]:
-    """JSON Schema of `ops.yml`, for editors. What one key says about another only `parse` checks."""
+    """Return the JSON Schema of `ops.yml` for editors. Rules between keys are checked by `parse_config` only."""
     draft = {"$schema": ConfigSchemaGenerator.schema_dialect}
     return draft | Config.model_json_schema(schema_generator=ConfigSchemaGenerator) | {"title": "ops.yml"}
 
 
 def _give_names(named: Mapping[str, NamedModel]) -> None:
     for name, model in named.items():
-        model._name = name  # noqa: SLF001 - the name stands outside of what it names, and only here is it known
+        model._name = name  # noqa: SLF001 - only here the key of the model is known
 
 
 def _named(what: str, name: str, known: Mapping[str, T], *, where: str) -> T:

@@ -1,7 +1,7 @@
-"""Checks of `ops.yml` that no single model can make: names, labels, probes, the runtime, secrets.
+"""Checks of `ops.yml` across models: names, labels, probes, runtime and secrets.
 
-They work on the plain data, so that their problems are reported together with all others. The data may have any shape
-here: the models report a wrong type, and these checks pass it over.
+They read plain data, so that their problems are reported together with those of the models. Data of a wrong type is
+skipped here, because the models report it.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -19,21 +19,24 @@ Finding = tuple[KeyPath, str]
 
 
 def get_nested(value: Any, *keys: Any) -> Any:
+    """Return the value below these keys, or None."""
     for key in keys:
         value = as_mapping(value).get(key) if isinstance(key, str) else None
     return value
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return the value if it is a mapping, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_items(value: Any) -> tuple[Any, ...]:
+    """Return the value if it is a list, else an empty one."""
     return value if isinstance(value, tuple) else ()
 
 
 def iter_services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
-    """Of all environments, each with its path."""
+    """Yield the services of all environments with their paths."""
     for environment, holder in as_mapping(get_nested(data, "environments")).items():
         for name, service in as_mapping(get_nested(holder, "services")).items():
             if isinstance(service, dict):
@@ -42,9 +45,9 @@ def iter_services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 KINDS = {"worker": ("static_assets", "min_served", "maintenance", "durable_objects"), "pages": ("compare", "build")}
-"""What says which kind a service is, exactly one of them → the keys that only this kind has."""
+"""Kind of a service, which is the key that names it → keys that only this kind has."""
 _WRITE = {str: "text, in quotes where it looks like something else", bool: "true or false", tuple: "a list, as [A, B]"}
-"""Kind of a runbook's parameter → what a label has to have for it."""
+"""Type of a runbook's parameter → value to write in a label."""
 SECRETS_OF_THE_RUN = {
     DEFAULT_TOKEN,
     "CLOUDFLARE_API_KEY",
@@ -65,11 +68,9 @@ def find_errors(
     by_label: Mapping[str, bool] | None = None,
     labels: Collection[str] | None = None,
 ) -> Iterator[Finding]:
-    """What `parse` answers as errors, beside those of the models.
+    """Yield the errors besides those of the models.
 
-    `runbooks`: of each runbook its parameters, each with its kind of value and whether it is needed; `kinds`: what its
-    services are, worker or pages; `by_label`: whether a label may start it. `labels`: names, in lower case, of the
-    labels to compare with their runbooks; default: all.
+    The parameters are those of `check_config`.
     """
     every = as_mapping(get_nested(data, "labels"))
     started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
@@ -88,9 +89,9 @@ def find_errors(
         for name, each in as_mapping(service.get("durable_objects")).items():
             if isinstance(token := get_nested(each, "token"), str) and token in secrets:
                 where = (*path, "durable_objects", name, "token")
-                yield where, "a secret of the run; no application gets one: name the variable of its own token"
+                yield where, "a secret of the run, which no application may get; name the variable of its own token"
         for variable in as_mapping(get_nested(service, "build", "env")).keys() & (secrets | _admin_tokens(data)):
-            yield (*path, "build", "env", variable), "a secret of the run; no build ever gets one: leave it out"
+            yield (*path, "build", "env", variable), "a secret of the run, which no build may get; leave it out"
     yield from find_secret_errors(data, secrets=secrets)
     yield from find_runtime_errors(data)
 
@@ -110,7 +111,7 @@ def find_warnings(data: Any) -> Iterator[Finding]:
 
 
 def _blanks(value: Any, path: KeyPath) -> Iterator[Finding]:
-    """A key with nothing after it is a forgotten value; only the expected JSON value of a probe may be null."""
+    """Find keys without a value. Only the expected JSON value of a probe may be null."""
     if value is None and path[-3:-1] != ("http", "json"):
         yield path, "empty; write a value, or leave the key out" if path else "an empty file; write environments"
     for key, child in _children(value):
@@ -122,7 +123,7 @@ def _approvals(data: Any) -> Iterator[Finding]:
         return
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         if as_items(get_nested(environment, "approval")):
-            text = "without environments GitHub asks no reviewer; leave it out, or use a plan that has environments"
+            text = "a GitHub plan without environments has no reviewers; leave it out, or use a plan with environments"
             yield ("environments", name, "approval"), text
 
 
@@ -157,7 +158,7 @@ def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) 
     for name, label in labels.items():
         runbook = get_nested(label, "runbook")
         if isinstance(runbook, str) and not by_label.get(runbook, True):
-            why = "a label's job holds a token, and this one builds an old commit"
+            why = "the job of a label holds a token, and this runbook builds an old commit"
             yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
 
 
@@ -189,7 +190,7 @@ def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
     if not given:
         yield (*path, "worker"), "missing; add it, or pages for a site of Pages"
     if len(given) > 1:
-        yield (*path, "pages"), "worker stands there too; write exactly one of them"
+        yield (*path, "pages"), "both worker and pages; keep one of them"
     for kind in KINDS.keys() - given if given else ():
         for key in service.keys() & {*KINDS[kind]}:
             yield (*path, key), f"only a service with {kind} has it; leave it out"
@@ -200,17 +201,17 @@ def _shared_access(data: Any) -> Iterator[Finding]:
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         account, token = environment["account_id"], environment.get("token", DEFAULT_TOKEN)
         if account in first:
-            text = f"the same account as {first[account]}; a mistake here reaches both, so use a separate one"
+            text = f"same account as {first[account]}; a mistake here affects both, so use a separate account"
             yield ("environments", name, "account_id"), text
         elif token in first:
-            text = f"the token is that of {first[token]} too, so a job of one can reach both; name one for each"
+            text = f"same token as {first[token]}, so a job of one can change both; name a token for each"
             yield ("environments", name, "token"), text
         first.setdefault(account, name)
         first.setdefault(token, name)
 
 
 def _secrets(data: Any) -> set[str]:
-    """Names of the secrets that the run itself holds."""
+    """Return the names of the secrets of the run itself."""
     tokens = [get_nested(environment, "token") for environment in as_mapping(get_nested(data, "environments")).values()]
     webhooks = [get_nested(target, "webhook") for target in as_mapping(get_nested(data, "notify")).values()]
     return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | SECRETS_OF_THE_RUN
@@ -231,13 +232,13 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
 
 
 def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
-    """`secrets` are those of the run itself."""
+    """Yield errors of rotated secrets. `secrets` names those of the run itself."""
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         services = as_mapping(get_nested(environment, "services"))
         for secret, rule in as_mapping(get_nested(environment, "secrets")).items():
             path: KeyPath = ("environments", name, "secrets", secret)
             if secret in secrets or any(before + secret in secrets for before in (NEW_PREFIX, OLD_PREFIX)):
-                yield path, "a secret of the run, which no Worker may have; give the Worker's secret another name"
+                yield path, "a secret of the run, which no Worker may have; rename the Worker's secret"
             yield from _consumers(path, rule, services)
             yield from _proofs(path, rule)
             yield from _useless(path, rule)
@@ -254,7 +255,7 @@ def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterato
         elif "pages" in as_mapping(services[consumer]):
             yield where, f"{quote_name(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
         elif consumer in seen:
-            yield where, f"{quote_name(consumer)} stands here twice; keep one"
+            yield where, f"{quote_name(consumer)} is listed twice; keep one"
         seen.add(consumer)
 
 
@@ -266,7 +267,10 @@ def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
             yield where, f'no consumer "{quote_name(consumer)}" of this secret{did_you_mean(consumer, consumers)}'
         for index, request in enumerate(as_items(requests)):
             if isinstance(request, dict) and "version" not in request:
-                yield (*where, index), "a proof without version; write where the answer echoes the Worker's version"
+                yield (
+                    (*where, index),
+                    "a proof without version; write the JSON path where the answer echoes the Worker's version",
+                )
 
 
 def _useless(path: KeyPath, rule: Any) -> Iterator[Finding]:
@@ -296,7 +300,7 @@ def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, A
 
 
 def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
-    """Only the service that reads the switches can be taken offline by one."""
+    """Only the service that reads the switches can use the maintenance method `switch`."""
     for name, service in services.items():
         if get_nested(service, "maintenance") == "switch" and (
             get_nested(runtime, "service") != name or not get_nested(runtime, "switches", MAINTENANCE_SWITCH)
@@ -312,7 +316,7 @@ def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
     names = [each for each in as_items(get_nested(runtime, "limits", "names")) if isinstance(each, str)]
     for index, name in enumerate(names):
         if name in names[:index]:
-            yield (*path, "limits", "names", index), f"{quote_name(name)} stands here twice; keep one"
+            yield (*path, "limits", "names", index), f"{quote_name(name)} is listed twice; keep one"
     for name in as_mapping(get_nested(runtime, "limits", "raises")):
         if name not in names:
             yield (
@@ -322,13 +326,16 @@ def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
-    """The states of the two switches that the contract fixes, and who is behind a provider's name."""
+    """Check the states of the two switches of the contract, and the secrets of the AI providers."""
     order = [each for each in as_items(get_nested(runtime, "ai", "order")) if isinstance(each, str)]
     wanted = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
     for name, states in wanted.items():
         switch = get_nested(runtime, "switches", name)
         if isinstance(switch, dict) and list(as_items(get_nested(switch, "states"))) != states:
-            yield (*path, "switches", name, "states"), f"not those of {name}; write [{', '.join(states)}], with quotes"
+            yield (
+                (*path, "switches", name, "states"),
+                f"wrong states for {name}; write [{', '.join(states)}], with quotes",
+            )
     if order and AI_SWITCH not in as_mapping(get_nested(runtime, "switches")):
         yield (
             (*path, "ai"),
@@ -346,7 +353,7 @@ def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, 
 
 
 def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
-    """`secrets`: names of variables that no program and no page ever gets."""
+    """Yield errors of probes. `secrets` names variables that no program and no page may get."""
     for path, service in iter_services(data):
         yield from _browsers_alone(path, service)
         names: set[str] = set()
@@ -358,25 +365,25 @@ def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
 
 
 def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Iterator[Finding]:
-    """Only one switch is set at a time, so two of them may have probes of the same name."""
+    """Check the probes of switches. Only one switch is set at a time, so two may share a probe's name."""
     service = get_nested(environment, "services", get_nested(environment, "runtime", "service"))
     beside = {
         name for probe in as_items(get_nested(service, "probes")) if isinstance(name := get_nested(probe, "name"), str)
     }
     for name, switch in as_mapping(get_nested(environment, "runtime", "switches")).items():
         if name == MAINTENANCE_SWITCH and as_items(get_nested(switch, "probes")):
-            yield (*path, name, "probes"), "never asked, for what is closed is not well; leave them out"
+            yield (*path, name, "probes"), "never run, because a closed service is not healthy; leave them out"
         yield from _probes((*path, name), switch, secrets=secrets, names=set(beside))
 
 
 def _browsers_alone(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
     if (all_of_them := as_items(service.get("probes"))) and all("browser" in as_mapping(each) for each in all_of_them):
-        text = "a browser is started when all other probes are healthy, and there is none; write an http or page probe"
+        text = "only browser probes, which start after all others are healthy; add an http or page probe"
         yield (*path, "probes"), text
 
 
 def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[Finding]:
-    """`names`: of the probes that are asked beside these, which are added."""
+    """Check the probes of `holder`. `names` holds the names that are taken, and gets theirs."""
     for index, probe in enumerate(as_items(get_nested(holder, "probes"))):
         name = get_nested(probe, "name")
         if isinstance(name, str) and name in names:
@@ -385,31 +392,31 @@ def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -
         for position, variable in enumerate(as_items(get_nested(probe, "command", "environment"))):
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "command", "environment", position)
-                yield where, "a secret of the run; a probe's command never gets one: leave it out"
+                yield where, "a secret of the run, which no probe's command may get; leave it out"
         for kind in ("http", "page"):
             for header, variable in as_mapping(get_nested(probe, kind, "request_headers")).items():
                 if isinstance(variable, str) and variable in secrets:
                     where = (*path, "probes", index, kind, "request_headers", header)
-                    yield where, "a secret of the run; no probe ever sends one: name a variable for this header alone"
+                    yield where, "a secret of the run, which no probe may send; name a variable for this header alone"
         for position, step in enumerate(as_items(get_nested(probe, "browser", "steps"))):
             variable = get_nested(step, "fill", "variable")
             if isinstance(variable, str) and variable in secrets:
                 where = (*path, "probes", index, "browser", "steps", position, "fill", "variable")
-                yield where, "a secret of the run; no page ever gets one: name the variable of a login for tests"
+                yield where, "a secret of the run, which no page may get; name the variable of a test login"
 
 
 STARTS = "recover:"
-"""Of each label that starts a runbook; the workflow looks at no other."""
+"""Prefix of every label that starts a runbook; the workflow ignores other labels."""
 RESERVED_LABELS = ("approve:", "ops:")
 RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
-"""The first four are GitHub's (docs.github.com/actions/reference/workflows-and-actions/variables), the last is ours."""
+"""Prefixes of GitHub (docs.github.com/actions/reference/workflows-and-actions/variables) and, last, of Backout."""
 RESERVED = {"GH_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_ID", "GH_SECRETS_APP_KEY", "APP_REPO_TOKEN", "CI"}
 OF_STEPS = {
     *("ACTOR", "ATTEMPT", "BEGAN", "BRANCH", "BUILT", "COMMENT", "COMMIT", "CONFIGURATION", "DRY_RUN", "ENDS_BY"),
     *("ENVIRONMENT", "FILE", "INCIDENT", "ONLY_IF_RECORDED", "PARAMS", "PERMISSION", "REQUESTED_AT", "RUNBOOK"),
     *("HOME", "LANG", "PATH", "PYTHONPATH", "SERVICE", "SINCE", "TREE"),
 }
-"""Variables of the steps in `templates/workflows`: GitHub refuses a file that sets one twice."""
+"""Variables of the steps in `templates/workflows`: GitHub rejects a workflow that sets one twice."""
 LONGEST_LABEL = 50
 
 
@@ -419,7 +426,7 @@ def find_name_errors(data: Any) -> Iterator[Finding]:
         if not isinstance(name, str) or (len(path) > 3 and name in SECRETS_OF_THE_RUN):
             continue  # the checks of probes and of Durable Objects name those
         if name in RESERVED | OF_STEPS or name.startswith(RESERVED_BEGINNINGS):
-            yield path, f'"{quote_name(name)}" has another meaning in a job; name a secret of its own'
+            yield path, f'"{quote_name(name)}" is reserved in a job; use another name'
 
 
 def _label_names(data: Any) -> Iterator[Finding]:
@@ -429,20 +436,20 @@ def _label_names(data: Any) -> Iterator[Finding]:
             continue
         folded, path = name.casefold(), ("labels", name)
         if "${{" in name:
-            yield path, "GitHub reads ${{ as the beginning of an expression; leave it out"
+            yield path, "GitHub reads ${{ as an expression; leave it out"
         if not name.isascii():
-            yield path, "has letters that are not ASCII, and some look like others; write ASCII letters only"
+            yield path, "has letters outside ASCII, which may look like others; use ASCII letters only"
         elif reserved := next((each for each in RESERVED_LABELS if folded.startswith(each)), None):
-            yield path, f"begins with {reserved}, which is reserved; begin it with {STARTS}"
+            yield path, f"the prefix {reserved} is reserved; start the name with {STARTS}"
         elif not name.startswith(STARTS) or name == STARTS:
-            yield path, f"starts nothing: a label that starts a runbook begins with {STARTS}"
+            yield path, f"a label that starts a runbook needs the prefix {STARTS}; add it"
         elif folded in first:
-            yield path, f"is {quote_name(first[folded])} to GitHub, which ignores case; rename one of them"
+            yield path, f"equal to {quote_name(first[folded])} on GitHub, which ignores case; rename one of them"
         first.setdefault(folded, name)
 
 
 def _variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
-    """Of every variable that a job gets from a secret: its path and its name."""
+    """Yield path and name of each variable that a job gets from a secret."""
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         yield ("environments", name, "token"), get_nested(environment, "token")
     for name, target in as_mapping(get_nested(data, "notify")).items():

@@ -1,4 +1,4 @@
-"""What `ops.yml` says about Durable Objects that the application itself can reset and show, one by one."""
+"""Durable Objects in `ops.yml` that the application can reset and show one by one."""
 
 from collections.abc import Mapping
 from typing import Annotated, Self
@@ -10,43 +10,42 @@ from ops.config.types import CLASS, ConfigModel, JsonPath, Name, SecretName
 
 
 class DurableObject(ConfigModel):
-    """One object, and the endpoints of the application that want a token: docs/how-to/reset-durable-object.md."""
+    """A Durable Object and its endpoints, which need a token (docs/how-to/reset-durable-object.md)."""
 
-    class_: str = Field(alias="class", pattern=CLASS, description="Its class, as the Worker exports it.")
+    class_: str = Field(alias="class", pattern=CLASS, description="Class that the Worker exports.")
     reset: UrlPath | None = Field(
         default=None,
-        description="Path to which a POST makes the object forget what it has in memory, and nothing else.",
+        description="Path where a POST clears the object's memory, and nothing else.",
     )
-    state: UrlPath | None = Field(
-        default=None, description="Path where a GET shows what it has in memory and in storage, as JSON."
-    )
+    state: UrlPath | None = Field(default=None, description="Path where a GET returns its memory and storage as JSON.")
     token: SecretName | None = Field(
         default=None,
         description="NAME of the environment variable that holds the application's token. Never the token.",
     )
     proof: JsonPath | None = Field(
         default=None,
-        description="Path into that JSON to a number in memory that begins at 0, or a text that each start makes anew.",
+        description="JSON path in `state` to a number in memory that starts at 0, or a text that each start generates.",
     )
     keeps: JsonPath | None = Field(
-        default=None, description="Path into that JSON to something in storage, which a reset must not take away."
+        default=None, description="JSON path in `state` to a stored value that a reset must keep."
     )
     probes: tuple[Probe, ...] = Field(
-        default=(), description="What tells whether it is stuck: asked beside the service's probes by its reset alone."
+        default=(),
+        description="Probes that show whether it is stuck; only its reset runs them, besides the service's probes.",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.reset or self.state) and self.token is None:
-            raise ValueError("its endpoints want a token; write the NAME of the variable that holds it under token")
+            raise ValueError("its endpoints need a token; write the NAME of its variable under token")
         if (self.state is None) != (self.proof is None):
-            raise ValueError("state shows the proof of a reset; write both, state and proof, or neither")
+            raise ValueError("state and proof belong together; write both or neither")
         if self.keeps and self.state is None:
-            raise ValueError("keeps is read at state; write its path, or leave keeps out")
+            raise ValueError("keeps is read from state; write state, or leave keeps out")
         return self
 
 
 DurableObjects = Annotated[
     Mapping[Name, DurableObject],
-    Field(description="Durable Objects that reset-durable-object can reset or look at by themselves, by name."),
+    Field(description="Durable Objects that reset-durable-object can reset or read one by one, by name."),
 ]

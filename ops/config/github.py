@@ -10,50 +10,53 @@ from pydantic import Field
 from ops.config.types import ARCHIVE, BRANCH, ConfigModel
 
 ActingEnvironment = Literal["recovery", "security"]
-"""A GitHub environment with the secrets of jobs that act."""
+"""A GitHub environment with the secrets of jobs that make changes."""
 ScheduledTask = Literal["ai-failback", "reconcile-limits", "reopen-maintenance"]
-"""A task that a schedule may start."""
+"""A task that a schedule can start."""
 ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
-"""Those that a cron line can say, from GitHub's shortest on."""
+"""Intervals that a cron line can express, from GitHub's shortest."""
 
 
 class GitHubConfig(ConfigModel):
-    """The operations repository: its branch, what its plan has, and which schedules run."""
+    """Settings of the operations repository: branch, features of the GitHub plan, and schedules."""
 
     branch: str = Field(
-        default="main", pattern=BRANCH, max_length=200, description="The default branch: only what is there may act."
+        default="main",
+        pattern=BRANCH,
+        max_length=200,
+        description="Default branch; only workflows on it may make changes.",
     )
     environments: bool = Field(
         default=True,
-        description="false where the plan has no environments (private on GitHub Free): secrets are the repository's.",
+        description="Whether the plan has environments (not on GitHub Free if private); else repository secrets.",
     )
     enterprise_server: bool = Field(
-        default=False, description="true on GitHub Enterprise Server: keys that it may not know are left out."
+        default=False, description="Whether this is GitHub Enterprise Server: newer workflow keys are omitted."
     )
     schedules: Mapping[ScheduledTask, ScheduleInterval] = Field(
-        default_factory=dict, description="Task → how often a schedule starts it. Default: no schedule."
+        default_factory=dict, description="Task → interval of its schedule (default: no schedule)."
     )
     wheels_archive: str | None = Field(
         default=None,
         pattern=ARCHIVE,
         max_length=500,
-        description="Archive of wheels that jobs install from while the package index is down. Default: none.",
+        description="Archive of wheels to install from while the package index is down (default: none).",
     )
     included_minutes: int = Field(
         default=2000,
         ge=0,
         le=1_000_000,
-        description="Minutes of Actions a month that the plan includes. 0: public, where they cost nothing.",
+        description="Actions minutes a month in the plan; 0 for a public repository, where they are free.",
     )
     accept_minutes: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="Minutes a month that schedules may use, where that is more than half of the included ones.",
+        description="Minutes a month that schedules may use, if more than half of the included ones.",
     )
 
     def secret(self, environment: str, name: str) -> str:
-        """Return the name of the GitHub secret that a job of that GitHub environment reads for a variable."""
+        """Return the GitHub secret that a job in this GitHub environment reads for a variable."""
         return name if self.environments or not environment else f"{environment.upper()}_{name}"
 
 

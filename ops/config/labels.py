@@ -1,4 +1,4 @@
-"""Which label and which button starts which recovery, as ops.yml has it: for people who open an incident. Pure."""
+"""The recoveries that ops.yml offers for an incident, with their labels and buttons."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,41 +10,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecoveryOption:
-    """One recovery of one service, in one environment."""
+    """One recovery of one service in one environment."""
 
     when: str
-    """What is broken when somebody should take it."""
+    """Symptom for which people use it."""
     runbook: str
     service: str
     environment: str
     labels: tuple[str, ...] = ()
-    """Those that start it just so; some start by their button only."""
+    """Labels that start it with exactly these parameters; empty if only the button does."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """What these labels ask for, the service among it; without a label, what the command needs."""
+    """Parameters of the labels, with the service; without a label, those that the command needs."""
 
 
 @dataclass(frozen=True)
 class RunbookFacts:
-    """A runbook, as far as people choose among them."""
+    """Facts by which people choose a runbook."""
 
     name: str
     kind: str
-    """What its services are: worker, pages or runtime."""
+    """Kind of its services: worker, pages or runtime."""
     when: str
-    """What is broken when somebody should take it."""
+    """Symptom for which people use it."""
     fits: "Callable[[Environment, str], Sequence[Mapping[str, Any]]]"
-    """Of a service in an environment: the parameters with which the runbook fits it; none: it does not."""
+    """Returns the sets of parameters to offer for a service; empty if the runbook does not fit."""
 
 
 def format_params(params: Mapping[str, Any]) -> str:
-    """In one line: `service=api state=on`."""
+    """Format parameters in one line, such as `service=api state=on`."""
     return " ".join(f"{k}={','.join(v) if isinstance(v, tuple | list) else v}" for k, v in params.items())
 
 
 def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) -> Iterator[RecoveryOption]:
-    """Of each service in the environments that its labels name, else in all that have it.
+    """Yield the recoveries of each service, in the environments that its labels name, else in all that have it.
 
-    Those with a label first, in the order of the labels.
+    Recoveries with a label come first, in the order of the labels.
     """
     for name in dict.fromkeys(name for each in config.environments.values() for name in each.services):
         labels = {put: label for put, label in config.labels.items() if _service(config, label) == name}
@@ -63,7 +63,7 @@ def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) ->
 
 
 def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Labels that ask for the same, together."""
+    """Group labels with equal parameters."""
     asked = [label.params for label in labels.values()]
     for number, params in enumerate(asked):
         if params not in asked[:number]:
@@ -71,7 +71,7 @@ def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, .
 
 
 def _service(config: "Config", label: "RecoveryLabel") -> Any:
-    """The one that the label names; a switch is that of the service that reads it."""
+    """Return the service that the label names, else the service that reads the switches."""
     runtime = config.environments[label.environment].runtime
     return label.params.get("service") or (runtime and runtime.service)
 

@@ -1,4 +1,4 @@
-"""From plain data to the models of `ops.yml`, or to everything that is wrong with it: what is, then what to write."""
+"""Build the models of `ops.yml` from plain data, or a message for each problem."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -26,9 +26,10 @@ _WANTED = {
 def build_model(
     root: type[M], document: YamlDocument, findings: Iterable[tuple[KeyPath, str]]
 ) -> tuple[M | None, list[ConfigProblem]]:
-    """The model, and every problem. At each place the first one found is kept: the reader's is nearest to the cause.
+    """Return the model or None, and every problem.
 
-    `findings` are those that no single model can see.
+    At each place the first problem is kept, because the reader's is closest to the cause. `findings` are the problems
+    across models.
     """
     model, errors = _validated(root, document)
     problems: dict[tuple[int, KeyPath], ConfigProblem] = {}
@@ -49,12 +50,12 @@ def _validated(root: type[M], document: YamlDocument) -> tuple[M | None, list[Er
         return root.model_validate(document.data), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-    # pydantic counts valid items only, and so calls a list of faulty ones too short.
+    # pydantic counts valid items only, so it calls a list of invalid items too short.
     return None, [detail for detail in details if detail["type"] != "too_short" or not detail["input"]]
 
 
 def format_problems(path: str, problems: Iterable[ConfigProblem]) -> tuple[str, ...]:
-    """In the order of the file, each like `ops.yml:14 labels.x.runbook: missing; add it`."""
+    """Return the problems in the order of the file, each like `ops.yml:14 labels.x.runbook: missing; add it`."""
     ordered = sorted(problems, key=lambda problem: problem.line)
     return tuple(f"{path}:{line}{_place(where)}: {text}" for line, where, text in ordered)
 
@@ -100,13 +101,13 @@ def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
 
 
 def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
-    """The keys that the model at `path` knows."""
+    """Return the keys of the model at `path`."""
     model, containers = root, 0
     if issubclass(root, RootModel):
         annotation = root.model_fields["root"].annotation
         model, containers = next(_models(annotation)), _containers(annotation)
     for part in path:
-        if containers:  # a name of a mapping or a number of a list: no field of its own
+        if containers:  # a key of a mapping or an index of a list, not a field
             containers -= 1
             continue
         field = next(field for key, field in _fields(model) if key == part)
@@ -116,7 +117,7 @@ def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
 
 
 def _containers(annotation: Any) -> int:
-    """How many stand in each other: a mapping of lists is two."""
+    """Return the nesting depth of containers: a mapping of lists is two."""
     inside = {Mapping: 1, tuple: 0}.get(get_origin(annotation))
     return 0 if inside is None else 1 + _containers(get_args(annotation)[inside])
 

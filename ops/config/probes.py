@@ -1,4 +1,4 @@
-"""What `ops.yml` says about the probes that ask a service: `http`, `page`, `browser` and `command`."""
+"""Probes in `ops.yml`: `http`, `page`, `browser` and `command`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -29,25 +29,25 @@ SET_BY_US = frozenset({"connection", "content-length", "host", "te", "transfer-e
 def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     names = [name.lower() for name in headers]
     if kept := sorted(SET_BY_US.intersection(names)):
-        raise ValueError(f"{kept[0]} belongs to the connection and cannot be set here; leave it out")
+        raise ValueError(f"{kept[0]} is a header of the connection and cannot be set here; leave it out")
     if len({*names}) < len(names):
-        raise ValueError("one header is named twice, since upper and lower case are the same; name it once")
+        raise ValueError("a header is given twice, because case does not matter; keep one")
     return headers
 
 
 def request_headers_field() -> RequestHeaders:
-    """Return the field of a probe whose requests carry secret headers."""
-    text = "Header of the request → NAME of the environment variable with its value, such as a service token of Access."
+    """Return the field for secret headers of a probe's requests."""
+    text = "Header of the request → NAME of the environment variable with its value, such as an Access token."
     field: RequestHeaders = Field(default_factory=dict, description=text)
     return field
 
 
 class HttpProbe(ConfigModel):
-    """An HTTP request and what its answer must be. Everything given must hold."""
+    """An HTTP request and conditions on its answer, all of which must hold."""
 
-    path: str = Field(pattern=URL_PATH, description="Path under the service's url, with its query.")
-    method: Literal["GET", "HEAD"] = Field(default="GET", description="GET or HEAD: a probe changes nothing.")
-    status: int = Field(default=200, ge=100, le=599, description="The answer's status. Redirects are not followed.")
+    path: str = Field(pattern=URL_PATH, description="Path below the service's url, with its query.")
+    method: Literal["GET", "HEAD"] = Field(default="GET", description="GET or HEAD, because a probe changes nothing.")
+    status: int = Field(default=200, ge=100, le=599, description="Status of the answer. Redirects are not followed.")
     json_: Mapping[JsonPath, JsonValue] = Field(
         default_factory=dict, alias="json", description="Path into the JSON answer (keys joined by dots) → its value."
     )
@@ -56,41 +56,41 @@ class HttpProbe(ConfigModel):
         default_factory=dict, description="Header of the answer → text that its value must contain, in either case."
     )
     body: RegularExpression | None = Field(
-        default=None, description="Regular expression (Python's) to be found somewhere in the answer's body."
+        default=None, description="Regular expression (Python) that must match in the answer's body."
     )
     latency: Annotated[Seconds, between("1ms", "1m")] | None = Field(
-        default=None, description="Longest time from sending the request to the end of the answer, such as 2s."
+        default=None, description="Longest time from the request to the end of the answer, such as 2s."
     )
     version: JsonPath | None = Field(
-        default=None, description="Path into the JSON answer where the Worker echoes the id of its own version."
+        default=None, description="Path into the JSON answer where the Worker echoes its version id."
     )
 
     @model_validator(mode="after")
     def _head_has_no_body(self) -> Self:
         if self.method == "HEAD" and (self.json_ or self.body is not None or self.version is not None):
-            raise ValueError("HEAD is answered without a body; write GET to check json, body or version")
+            raise ValueError("an answer to HEAD has no body; write GET to check json, body or version")
         return self
 
 
 class PageProbe(ConfigModel):
-    """Pages of the service, and all that they name on its host: each must answer 200, with the right content type."""
+    """Pages of the service with their assets and links on its host: each answers 200 with its content type."""
 
     paths: tuple[UrlPath, ...] = Field(
-        default=("/",), min_length=1, max_length=50, description="Paths of the pages under the service's url."
+        default=("/",), min_length=1, max_length=50, description="Paths of the pages below the service's url."
     )
     timeout: Annotated[Seconds, between("100ms", "5m")] = duration_field(
-        "30s", "All requests together. What was not asked by then makes the verdict inconclusive."
+        "30s", "Time limit of all requests; a request that it prevents makes the verdict inconclusive."
     )
     request_headers: Annotated[RequestHeaders, AfterValidator(_checked_headers)] = request_headers_field()
     ignore: IgnorePatterns = Field(
-        default=(), description="Regular expressions: an asset or a link is not asked if one is found in its URL."
+        default=(), description="Regular expressions; an asset or link is skipped if one matches in its URL."
     )
 
 
 class FormFill(ConfigModel):
-    """A form's field and the variable whose value goes into it. The value is a secret, and is shown nowhere."""
+    """A field of a form and the variable with its value, which is a secret and never shown."""
 
-    field: Text = Field(description="Playwright's selector of the field, such as input[name=email].")
+    field: Text = Field(description="Playwright selector of the field, such as input[name=email].")
     variable: SecretName = Field(description="NAME of the environment variable that holds the value. Never the value.")
 
 
@@ -101,8 +101,8 @@ class BrowserStep(ConfigModel):
 
     goto: UrlPath | None = Field(default=None, description="Open this path of the service.")
     fill: FormFill | None = Field(default=None, description="Fill a field from an environment variable.")
-    click: Text | None = Field(default=None, description="Click what this selector of Playwright's names.")
-    expect: Text | None = Field(default=None, description="Within 10 s this selector must show something visible.")
+    click: Text | None = Field(default=None, description="Click the element of this Playwright selector.")
+    expect: Text | None = Field(default=None, description="An element of this selector must be visible within 10 s.")
     wait: Annotated[Seconds, between("1ms", "30s")] | None = Field(default=None, description="Wait, such as 500ms.")
 
     @model_validator(mode="after")
@@ -113,29 +113,29 @@ class BrowserStep(ConfigModel):
 
 
 class BrowserProbe(ConfigModel):
-    """Pages in a real Chromium: they load, log no error and miss no request; then steps, such as those of a login."""
+    """Pages in a real Chromium, which load without errors and failed requests; then steps, such as a login."""
 
     paths: tuple[UrlPath, ...] = Field(
         default=("/",), min_length=1, max_length=50, description="Paths of the pages to open, each in turn."
     )
     steps: tuple[BrowserStep, ...] = Field(
-        default=(), max_length=50, description="Afterwards, in one page, one by one."
+        default=(), max_length=50, description="Steps after the pages, one by one in one page."
     )
     required: bool = Field(
-        default=False, description="Whether a recovery is proved only with it. Otherwise a failure is a warning."
+        default=False, description="Whether it must be healthy to prove a recovery (default: a failure is a warning)."
     )
     timeout: Annotated[Seconds, between("1s", "5m")] = duration_field(
-        "30s", "All together. After this time the browser is ended, and the verdict is inconclusive."
+        "30s", "Time limit; then the browser is ended and the verdict is inconclusive."
     )
-    path: Text | None = Field(default=None, description="The browser's program, where it is not found on PATH.")
+    path: Text | None = Field(default=None, description="Program of the browser, if it is not on PATH.")
     ignore: IgnorePatterns = Field(
         default=(),
-        description="Regular expressions: an error or a failed request is passed over if one is found in its text.",
+        description="Regular expressions; an error or failed request is ignored if one matches in its text.",
     )
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of the variables that its steps fill in."""
+        """Return the variables whose values its steps fill in."""
         return tuple(dict.fromkeys(step.fill.variable for step in self.steps if step.fill))
 
 
@@ -143,13 +143,13 @@ class CommandProbe(ConfigModel):
     """A program whose exit code is the verdict: 0 healthy, 1 unhealthy, anything else inconclusive."""
 
     run: tuple[Text, ...] = Field(
-        min_length=1, description="The program and its arguments, from the folder of ops.yml. No shell reads them."
+        min_length=1, description="Program and arguments, run in the folder of ops.yml without a shell."
     )
     timeout: Annotated[Seconds, between("100ms", "10m")] = duration_field(
-        "30s", "After this time the program is ended, and the verdict is inconclusive."
+        "30s", "Time limit; then the program is ended and the verdict is inconclusive."
     )
     environment: tuple[SecretName, ...] = Field(
-        default=(), description="Names of environment variables to pass on besides PATH, HOME and LANG."
+        default=(), description="Names of environment variables to pass on, besides PATH, HOME and LANG."
     )
 
 
@@ -161,11 +161,11 @@ class Probe(ConfigModel):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in CHECKS]})
 
-    name: Name = Field(description="How the probe is called in plans and timelines.")
+    name: Name = Field(description="Name of the probe in plans and timelines.")
     http: HttpProbe | None = Field(default=None, description="A request to the service.")
     page: PageProbe | None = Field(default=None, description="Pages of the service, with their assets and links.")
     browser: BrowserProbe | None = Field(default=None, description="Pages of the service in a real Chromium.")
-    command: CommandProbe | None = Field(default=None, description="A program on the machine that recovers.")
+    command: CommandProbe | None = Field(default=None, description="A program on the machine that runs the recovery.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -175,7 +175,7 @@ class Probe(ConfigModel):
 
     @property
     def secret_variables(self) -> tuple[str, ...]:
-        """Names of the variables whose values are secrets: those of headers, and those that a browser fills in."""
+        """Return the variables with secret values: of headers, or of a browser's form fields."""
         if self.browser is not None:
             return self.browser.variables
         asked = self.http or self.page
@@ -183,5 +183,5 @@ class Probe(ConfigModel):
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of all variables that it sees."""
+        """Return all variables that the probe gets."""
         return self.command.environment if self.command else self.secret_variables

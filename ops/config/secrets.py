@@ -1,4 +1,4 @@
-"""What `ops.yml` says about the secrets of Workers, for rotate-secrets. It names them; no value stands in it."""
+"""Secrets of Workers in `ops.yml`, for rotate-secrets: their names, never their values."""
 
 import string
 from collections.abc import Mapping
@@ -15,61 +15,65 @@ Address = Annotated[str, Field(pattern=WEB_ADDRESS, max_length=300)]
 
 def _various(alphabet: str) -> str:
     if len(set(alphabet)) < FEWEST_CHARACTERS or not alphabet.isascii() or not alphabet.isprintable():
-        raise ValueError(f"too poor; write at least {FEWEST_CHARACTERS} different characters of ASCII")
+        raise ValueError(f"too few; write at least {FEWEST_CHARACTERS} different ASCII characters")
     if " " in alphabet:
-        raise ValueError("a space in it; leave it out")
+        raise ValueError("contains a space; leave it out")
     return alphabet
 
 
 class KeyProvider(ConfigModel):
-    """Who issued the key, and is asked whether it takes one: OpenAI's wire."""
+    """The AI provider of a key, with an API compatible with OpenAI's, which tells whether it accepts a key."""
 
-    url: Address = Field(description="What stands before /models, such as https://api.groq.com/openai/v1.")
+    url: Address = Field(description="Base URL before /models, such as https://api.groq.com/openai/v1.")
     chat: Text | None = Field(
         default=None,
-        description="A model that is asked for one token, where the list of models is open to whoever asks.",
+        description="Model to request one token from, if the list of models needs no key.",
     )
     timeout: Annotated[Seconds, between("100ms", "10s")] = duration_field(
-        "5s", "No answer within this time proves nothing."
+        "5s", "Time limit of a request; without an answer nothing is proved."
     )
 
 
 class SecretCopyTarget(ConfigModel):
-    """The environment of GitHub that holds the secret for the application's next deployment."""
+    """The GitHub environment that holds the secret for the application's next deployment."""
 
     repository: str = Field(pattern=REPOSITORY, description="owner/name of the application's repository.")
-    environment: Text = Field(description="The environment in its settings.")
+    environment: Text = Field(description="GitHub environment in its settings.")
 
 
 class RotatedSecret(ConfigModel):
-    """One secret: where its new value comes from, who uses it, and what proves that the new value is in use."""
+    """A secret: source of its new value, services that use it, and proof that they use the new value."""
 
     rotate: Literal["provided", "generate", "never"] = Field(
         default="never",
-        description="provided: the new value is in NEW_NAME. generate: it is made. never: it is passed over, by name.",
+        description="provided: new value in NEW_NAME. generate: random value. never: skipped, and reported.",
     )
-    effect: Text | None = Field(default=None, description="What a new value does to people, shown in the plan.")
-    consumers: tuple[Name, ...] = Field(default=(), description="The services with this secret; all are written.")
-    min_length: int = Field(default=16, ge=8, le=5000, description="A shorter new value is refused.")
-    length: int = Field(default=64, ge=32, le=1000, description="Characters of a generated value.")
+    effect: Text | None = Field(default=None, description="Effect of a new value on users, shown in the plan.")
+    consumers: tuple[Name, ...] = Field(
+        default=(), description="Services with this secret; all of them get the new value."
+    )
+    min_length: int = Field(default=16, ge=8, le=5000, description="Fewest characters of a new value.")
+    length: int = Field(default=64, ge=32, le=1000, description="Number of characters of a generated value.")
     alphabet: Annotated[str, AfterValidator(_various)] = Field(
-        default=string.ascii_letters + string.digits, max_length=100, description="What a generated value is made of."
+        default=string.ascii_letters + string.digits, max_length=100, description="Characters of a generated value."
     )
-    page: Address | None = Field(default=None, description="Where a person makes and revokes keys.")
-    usage: Address | None = Field(default=None, description="Where a person sees what the key was used for.")
-    provider: KeyProvider | None = Field(default=None, description="Asked before a value is set, and after its end.")
+    page: Address | None = Field(default=None, description="Page where a person creates and revokes keys.")
+    usage: Address | None = Field(default=None, description="Page that shows the usage of the key.")
+    provider: KeyProvider | None = Field(
+        default=None, description="Provider that checks a value before it is set, and after it is revoked."
+    )
     proofs: Mapping[Name, tuple[HttpProbe, ...]] = Field(
         default_factory=dict,
-        description="Consumer → requests that it can answer only with the secret; each echoes the Worker's version.",
+        description="Consumer → requests that need the secret; each answer echoes the Worker's version.",
     )
     github: SecretCopyTarget | None = Field(
-        default=None, description="The copy that the next deployment would bring back."
+        default=None, description="Copy on GitHub, which the next deployment would restore."
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.rotate == "generate" and self.provider is not None:
-            raise ValueError("a provider takes no generated key; write rotate: provided, or leave the provider out")
+            raise ValueError("a provider does not accept generated keys; write rotate: provided, or leave provider out")
         if self.rotate != "never" and not self.consumers:
-            raise ValueError("no consumers; name the services with this secret, or write rotate: never")
+            raise ValueError("no consumers; list the services with this secret, or write rotate: never")
         return self

@@ -1,8 +1,8 @@
-"""YAML read strictly into plain data, with the line of every value and every problem at once.
+"""Read YAML strictly into plain data, with line numbers and all problems at once.
 
-Plain data: dict, tuple, str, int, float, bool, None. Whatever two YAML readers could take differently is a problem:
-tags, anchors, merge keys, duplicate keys, `yes` and `007` without quotes. No message repeats a value, since the value
-may be a secret in the wrong place.
+Plain data: dict, tuple, str, int, float, bool, None. Text that YAML readers interpret differently is a problem: tags,
+anchors, merge keys, duplicate keys, `yes` and `007` without quotes. No message repeats a value, because it may be a
+secret in the wrong place.
 """
 
 import re
@@ -40,7 +40,7 @@ _NUMBER_LIKE = re.compile(
     re.IGNORECASE,
 )
 
-# A part of the parser's own text (libyaml's or PyYAML's) → what to tell a person.
+# Part of a message of libyaml or PyYAML → message for people.
 _SYNTAX = {
     "cannot start any token": "a character that cannot start a value; put quotes around the text",
     "mapping values are not allowed": 'a ":" where none fits; put quotes around the text, or check the indentation',
@@ -59,13 +59,15 @@ _OPENED_EARLIER = ("',' or", "unexpected end of stream")
 
 
 class ConfigProblem(NamedTuple):
+    """A problem at a line and key path; `text` says what is wrong, then what to write."""
+
     line: int
     path: KeyPath
     text: str
 
 
 class YamlDocument(NamedTuple):
-    """`complete` is False when reading stopped early: then `data` says nothing."""
+    """Data of a YAML file. If `complete` is False, reading stopped early and `data` is None."""
 
     data: Any
     lines: dict[KeyPath, int]
@@ -73,12 +75,12 @@ class YamlDocument(NamedTuple):
     complete: bool
 
     def line(self, path: KeyPath) -> int:
-        """The line of the key or list item at `path`; of the nearest one above where it is missing."""
+        """Return the line of the key or list item at `path`, or of its nearest existing parent."""
         return _line_of(self.lines, path)
 
 
 def read_yaml(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
-    """Read `text`. A file's bytes that are not UTF-8 must arrive as `errors="surrogateescape"` makes them."""
+    """Read YAML. Decode the file with `errors="surrogateescape"`, so that invalid UTF-8 becomes a problem."""
     reader = _Reader()
     data = None
     try:
@@ -94,7 +96,7 @@ def read_yaml(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
 
 
 def describe_type(value: Any) -> str:
-    """What a value is to a person writing YAML. Never the value: it may be a secret in the wrong place."""
+    """Return the type of a value in words, never the value: it may be a secret in the wrong place."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -104,7 +106,7 @@ def describe_type(value: Any) -> str:
 
 
 class _StopReadingError(Exception):
-    """What follows could not be read, or would not help."""
+    """Stop reading, because the rest is unreadable or would not help."""
 
 
 class _Reader:
@@ -124,13 +126,13 @@ class _Reader:
         raise _StopReadingError
 
     def characters(self, text: str) -> None:
-        """Stop at characters that have no place in the file: past them, a parser's line and advice would be wrong."""
+        """Stop at forbidden characters, because a parser's line and message would be wrong after them."""
         if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
             self.stop((), "larger than 1 MB; keep only what the recovery needs")
         position = 0
         while match := _FORBIDDEN.search(text, position):
             self.report((), _character(match[0]), line=1 + text.count("\n", 0, match.start()))
-            position = text.find("\n", match.start())  # one a line will do
+            position = text.find("\n", match.start())  # one problem per line is enough
             if position < 0:
                 break
         if self.problems:
@@ -169,7 +171,7 @@ class _Reader:
             self.report(path, "an anchor (&); write the value without it", line=line)
         elif event.tag is not None:
             self.report(path, "a tag (!); write the value without it", line=line)
-        # Only double quotes have escapes; the characters of everything else were read before.
+        # Only double quotes have escapes; other characters are checked before.
         elif getattr(event, "style", "") == '"' and (escaped := _FORBIDDEN.search(event.value)):
             self.report(path, f"an escape for a control character (U+{ord(escaped[0]):04X}); leave it out", line=line)
 
@@ -182,7 +184,7 @@ class _Reader:
         return tuple(items)
 
     def mapping(self, path: KeyPath) -> dict[str, Any]:
-        """Of a key that stands there twice the first is kept; the second is read for its problems."""
+        """Read a mapping. Of a duplicate key the first is kept, and the second is read for its problems."""
         result: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self.key(event, path)
@@ -190,7 +192,7 @@ class _Reader:
             if key in result:
                 first = self.lines[where]
                 self.report(where, f"given twice, first on line {first}; keep one", line=_line(event))
-                where = (*path, f"{key} (again)")  # a place of its own: its problems have other lines
+                where = (*path, f"{key} (again)")  # its own path, because its problems have other lines
             self.lines[where] = _line(event)
             value = self.value(next(self.events), where)
             result.setdefault(key, value)
@@ -221,7 +223,7 @@ class _Reader:
 
 
 def _plain(text: str) -> Any:
-    """The value of a scalar without quotes: nothing is a number that people could read as something else."""
+    """Return the value of a scalar without quotes. Ambiguous numbers stay text."""
     if text in _NULL:
         return None
     if text in _BOOLEAN:
@@ -234,7 +236,7 @@ def _plain(text: str) -> Any:
 
 
 def _doubt(text: str) -> tuple[str, str] | None:
-    """Why YAML readers may disagree on `text` without quotes, and what to write if it was not meant as text."""
+    """Return why YAML readers disagree on `text` without quotes, and what to write instead; None if they agree."""
     if not isinstance(_plain(text), str):
         return None
     if text[0] not in _FIRST_OF_A_NUMBER and len(text) > _LONGEST_WORD:
@@ -260,7 +262,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> ConfigProblem:
     technical = error.problem or ""
     mark = error.problem_mark or error.context_mark
     if error.context_mark and any(part in technical for part in _OPENED_EARLIER):
-        mark = error.context_mark  # the line of the opening bracket or quote says more than the end of the file
+        mark = error.context_mark  # the line of the opening bracket or quote helps more than the end of the file
     sentences = (sentence for part, sentence in _SYNTAX.items() if part in technical)
     text = next(sentences, "not YAML; check the quotes and the indentation here and on the line above")
     return ConfigProblem(mark.line + 1 if mark else 1, (), text)

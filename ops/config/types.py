@@ -1,4 +1,4 @@
-"""Types that the models of `ops.yml` share: text, durations, site builds, notifications."""
+"""Types that the models of `ops.yml` share: names, durations, builds and notifications."""
 
 import re
 import warnings
@@ -59,12 +59,14 @@ PATTERNS = {
 
 
 class ConfigModel(BaseModel):
-    # The input may hold a secret in the wrong place: no text of pydantic's may show it.
+    """Base of the models: frozen and strict, without unknown keys."""
+
+    # The input may hold a secret in the wrong place, so no message of pydantic may show it.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def _never_a_value(name: str) -> str:
-    """Some keys are all capitals and digits, and so look like a name to the pattern alone."""
+    """Reject values: some keys have only capitals and digits, and so match the pattern of names."""
     if len(name) >= 20 and "_" not in name and re.search("[0-9]", name):
         raise ValueError(PATTERNS[SECRET])
     return name
@@ -85,7 +87,7 @@ def _parameter_value(value: Any) -> Any:
 
 
 def _bracketed(value: Any) -> Any:
-    """`[TBD]` without quotes is a list to YAML, and the text to the person who wrote it."""
+    """Return `[TBD]` as text, which YAML without quotes reads as a list."""
     return f"[{value[0]}]" if isinstance(value, tuple) and [*map(type, value)] == [str] else value
 
 
@@ -94,7 +96,7 @@ def _regular(value: str) -> str:
         with warnings.catch_warnings(action="error"):
             re.compile(value)
     except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise ValueError(f"not a regular expression ({quote_name(str(error))}); write one of Python's") from None
+        raise ValueError(f"not a regular expression ({quote_name(str(error))}); write one for Python") from None
     return value
 
 
@@ -114,7 +116,7 @@ ParameterValue = Annotated[str | int | bool | tuple[str, ...], BeforeValidator(_
 
 
 def between(least: str, most: str) -> AfterValidator:
-    """Bounds, both included, for a field of type `Seconds`."""
+    """Return a validator for a field of type `Seconds` with these bounds, both included."""
     bounds = parse_duration(least), parse_duration(most)
 
     def check(duration: float) -> float:
@@ -137,29 +139,29 @@ Seconds = Annotated[
 
 
 def duration_field(default: str, description: str) -> Any:
-    """A pydantic field with a default as people write it; the JSON Schema shows it so as well."""
+    """Return a field whose default is a duration text, which the JSON Schema shows too."""
     return Field(default=parse_duration(default), description=description, json_schema_extra={"default": default})
 
 
 class BuildConfig(ConfigModel):
-    """How a commit becomes a site. The tree is the commit's own; nothing is installed but by `command`."""
+    """Build of a commit into a site. Only `command` installs anything."""
 
-    folder: str = Field(default=".", pattern=BUILD_PATH, description="Where it is built: a folder of the repository.")
+    folder: str = Field(default=".", pattern=BUILD_PATH, description="Folder of the repository to build in.")
     command: tuple[Text, ...] = Field(
-        min_length=1, description="The program and its arguments, from `folder`. No shell reads them."
+        min_length=1, description="Program and arguments, run in `folder` without a shell."
     )
-    output: str = Field(default="dist", pattern=BUILD_PATH, description="The folder that it leaves, below `folder`.")
+    output: str = Field(default="dist", pattern=BUILD_PATH, description="Folder with the built site, below `folder`.")
     functions: str = Field(
-        default="functions", pattern=BUILD_PATH, description="The folder of Pages Functions, below `folder`."
+        default="functions", pattern=BUILD_PATH, description="Folder of Pages Functions, below `folder`."
     )
     env: Mapping[SecretName, Annotated[str, Field(max_length=1000)]] = Field(
-        default_factory=dict, description="Variables of the build and their values, which are no secrets."
+        default_factory=dict, description="Variables of the build and their values, which are not secrets."
     )
-    timeout: Annotated[Seconds, between("1s", "20m")] = duration_field("10m", "After this time the build is ended.")
+    timeout: Annotated[Seconds, between("1s", "20m")] = duration_field("10m", "Time limit of the build.")
 
 
 class ConfigSchemaGenerator(GenerateJsonSchema):
-    """A key may be left out, and may not be empty: no null. Names are strict. No titles, which repeat the keys."""
+    """JSON Schema without null, because a key may be omitted but not empty; without titles, which repeat keys."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -176,11 +178,11 @@ class ConfigSchemaGenerator(GenerateJsonSchema):
 
 
 class Contact(ConfigModel):
-    """Whom to call. A text in brackets, such as [TBD], is a placeholder."""
+    """A person or team to call. A text in brackets, such as [TBD], is a placeholder."""
 
-    role: ContactText = Field(description="What the contact is called for.")
-    contact: ContactText = Field(description="A name, a number or a link.")
-    availability: ContactText = Field(description="When the contact answers, such as 24/7.")
+    role: ContactText = Field(description="Reason to call the contact.")
+    contact: ContactText = Field(description="Name, number or link.")
+    availability: ContactText = Field(description="Hours of the contact, such as 24/7.")
 
     @property
     def is_named(self) -> bool:
@@ -189,17 +191,19 @@ class Contact(ConfigModel):
 
 
 class Webhook(ConfigModel):
+    """A chat webhook, by the name of its secret."""
+
     webhook: SecretName = Field(description="NAME of the secret that holds the webhook's URL. Never the URL.")
 
 
 class NotifyConfig(ConfigModel):
-    """Where notices go."""
+    """Chats that get notices."""
 
     slack: Webhook | None = Field(default=None, description="A Slack channel.")
     discord: Webhook | None = Field(default=None, description="A Discord channel.")
 
     @property
     def webhooks(self) -> dict[str, str]:
-        """Chat → the name of the secret that holds its webhook's URL, where one is given."""
+        """Return chat → name of the secret with its webhook's URL, for the configured chats."""
         given = {chat: getattr(self, chat) for chat in type(self).model_fields}
         return {chat: hook.webhook for chat, hook in given.items() if hook is not None}

@@ -143,7 +143,7 @@ VALUES = [
     ("nothing where text belongs", "worker: fortunet-api", "worker:",
      [f"6 {SERVICE}.worker: empty; write a value, or leave the key out"]),
     ("both kinds at once", "url:", "pages: site\n        url:",
-     [f"7 {SERVICE}.pages: worker stands there too; write exactly one of them"]),
+     [f"7 {SERVICE}.pages: both worker and pages; keep one of them"]),
     ("a key of the other kind", "url:", "compare: [/]\n        url:",
      [f"7 {SERVICE}.compare: only a service with pages has it; leave it out"]),
     ("a key of a Worker at a site", "worker: fortunet-api", "pages: site\n        min_served: 1m",
@@ -188,7 +188,7 @@ VALUES = [
     ("an unknown method", "path: /health", "path: /health, method: POST",
      [f"10 {PROBE}.http.method: unknown value; write GET or HEAD"]),
     ("HEAD with a look at the body", "path: /health", "path: /health, method: HEAD, body: ok",
-     [f"10 {PROBE}.http: HEAD is answered without a body; write GET to check json, body or version"]),
+     [f"10 {PROBE}.http: an answer to HEAD has no body; write GET to check json, body or version"]),
     ("a path without a slash", "path: /health", "path: health",
      [f"10 {PROBE}.http.path: not a path; begin with one / and leave out host, spaces and #: /health"]),
     ("a path that is another host", "path: /health", "path: //evil.example/health",
@@ -200,11 +200,11 @@ VALUES = [
     ("a header that is none", "path: /health", "path: /health, headers: {a b: c}",
      [f"10 {PROBE}.http.headers.a b: not a header's name; write letters, digits and hyphens, such as content-type"]),
     ("a pattern that does not compile", "path: /health", "path: /health, body: '(a'",
-     [f"10 {PROBE}.http.body: not a regular expression (missing ), unterminated subpattern at position 0); write one of Python's"]),
+     [f"10 {PROBE}.http.body: not a regular expression (missing ), unterminated subpattern at position 0); write one for Python"]),
     ("a pattern that Python will read differently", "path: /health", "path: /health, body: '[[a]'",
-     [f"10 {PROBE}.http.body: not a regular expression (Possible nested set at position 1); write one of Python's"]),
+     [f"10 {PROBE}.http.body: not a regular expression (Possible nested set at position 1); write one for Python"]),
     ("a pattern that is too large", "path: /health", "path: /health, body: 'a{99999999999}'",
-     [f"10 {PROBE}.http.body: not a regular expression (the repetition number is too large); write one of Python's"]),
+     [f"10 {PROBE}.http.body: not a regular expression (the repetition number is too large); write one for Python"]),
     ("neither http nor command", "http: {path: /health}", "",
      [f"9 {PROBE}: a probe is one of http, page, browser and command; write exactly one of them"]),
     ("both http and command", "{path: /health}", "{path: /health}\n            command: {run: [a]}",
@@ -214,14 +214,14 @@ VALUES = [
     ("a page probe of no page", "http: {path: /health}", "page: {paths: []}",
      [f"10 {PROBE}.page.paths: empty; write at least one"]),
     ("a step of two verbs", "http: {path: /health}", "browser: {steps: [{goto: /, wait: 1s}]}",
-     [f"8 {SERVICE}.probes: a browser is started when all other probes are healthy, and there is none; write an http or page probe",
+     [f"8 {SERVICE}.probes: only browser probes, which start after all others are healthy; add an http or page probe",
       f"10 {PROBE}.browser.steps[0]: a step is one of goto, fill, click, expect and wait; write exactly one of them"]),
     ("a login by its value", "{path: /health}", "{path: /health}\n          - {name: b, browser: {steps: [{fill: {field: a, variable: hunter2}}]}}",
      [f"11 {SERVICE}.probes[1].browser.steps[0].fill.variable: not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value"]),
     ("a secret for a page", "{path: /health}", "{path: /health}\n          - {name: b, browser: {steps: [{fill: {field: a, variable: GITHUB_TOKEN}}]}}",
-     [f"11 {SERVICE}.probes[1].browser.steps[0].fill.variable: a secret of the run; no page ever gets one: name the variable of a login for tests"]),
+     [f"11 {SERVICE}.probes[1].browser.steps[0].fill.variable: a secret of the run, which no page may get; name the variable of a test login"]),
     ("a secret for a command", "http: {path: /health}", "command: {run: [a], environment: [CLOUDFLARE_API_TOKEN]}",
-     [f"10 {PROBE}.command.environment[0]: a secret of the run; a probe's command never gets one: leave it out"]),
+     [f"10 {PROBE}.command.environment[0]: a secret of the run, which no probe's command may get; leave it out"]),
     ("a duration without a unit", "path: /health", "path: /health, latency: 2",
      [f"10 {PROBE}.http.latency: a number without a unit; write 10s or 10m"]),
     ("a decimal duration", "path: /health", "path: /health, latency: 1.5s",
@@ -394,12 +394,12 @@ def test_both_parsers_of_yaml_give_the_same_document(text: str) -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("rollback", "starts nothing: a label that starts a runbook begins with recover:"),
-        ("recover:", "starts nothing: a label that starts a runbook begins with recover:"),
-        ("Recover:x", "starts nothing: a label that starts a runbook begins with recover:"),
-        ("approve:x", "begins with approve:, which is reserved; begin it with recover:"),
-        ("OPS:x", "begins with ops:, which is reserved; begin it with recover:"),
-        ("recover:wor\u212aer", "has letters that are not ASCII, and some look like others; write ASCII letters only"),
+        ("rollback", "a label that starts a runbook needs the prefix recover:; add it"),
+        ("recover:", "a label that starts a runbook needs the prefix recover:; add it"),
+        ("Recover:x", "a label that starts a runbook needs the prefix recover:; add it"),
+        ("approve:x", "the prefix approve: is reserved; start the name with recover:"),
+        ("OPS:x", "the prefix ops: is reserved; start the name with recover:"),
+        ("recover:wor\u212aer", "has letters outside ASCII, which may look like others; use ASCII letters only"),
     ],
 )
 def test_a_label_that_can_never_start_a_runbook_is_an_error(label: str, said: str) -> None:
@@ -413,7 +413,7 @@ def test_labels_that_are_one_to_github_are_an_error() -> None:
 
     (problem,) = problems(SMALL + f"labels: {{recover:api: {label}, recover:API: {label}}}\n")
 
-    assert "labels.recover:API: is recover:api to GitHub, which ignores case" in problem
+    assert "labels.recover:API: equal to recover:api on GitHub, which ignores case" in problem
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_a_token_with_a_reserved_name_is_an_error(name: str) -> None:
 
     (problem,) = problems(text)
 
-    assert f'token: "{name}" has another meaning in a job' in problem
+    assert f'token: "{name}" is reserved in a job' in problem
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_a_token_with_a_reserved_name_is_an_error(name: str) -> None:
 def test_a_probe_whose_variable_a_job_uses_otherwise_is_an_error(probe: str) -> None:
     (problem,) = problems(edited("http: {path: /health}", probe))
 
-    assert '"ATTEMPT" has another meaning in a job' in problem
+    assert '"ATTEMPT" is reserved in a job' in problem
 
 
 def test_reports_every_problem_at_once_in_the_order_of_the_file() -> None:
@@ -502,13 +502,13 @@ def test_warns_when_two_environments_share_a_token(token: str) -> None:
     _, warnings = parse_config(SMALL + staging.replace("    services:", f"{token}    services:"), path="ops.yml")
 
     (warning,) = warnings
-    assert "environments.staging.token: the token is that of production too" in warning
+    assert "environments.staging.token: same token as production" in warning
 
 
 def test_warns_when_two_environments_share_an_account() -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging")
     _, warnings = parse_config(SMALL + staging, path="ops.yml")
-    reason = "the same account as production; a mistake here reaches both, so use a separate one"
+    reason = "same account as production; a mistake here affects both, so use a separate account"
     assert warnings == (f"ops.yml:12 environments.staging.account_id: {reason}",)
 
 

@@ -24,18 +24,18 @@ WRONG = [
     ("without a class", "token: T", ".class: missing; add it"),
     ("no class", "class: ai-mutex", ".class: not a class; write it as the Worker exports it, such as AiMutexDO"),
     ("an endpoint without a token", "class: A, reset: /r",
-     ": its endpoints want a token; write the NAME of the variable that holds it under token"),
+     ": its endpoints need a token; write the NAME of its variable under token"),
     ("a state without a proof", "class: A, state: /s, token: T",
-     ": state shows the proof of a reset; write both, state and proof, or neither"),
-    ("what is kept without a state", "class: A, keeps: a", ": keeps is read at state; write its path, or leave keeps out"),
+     ": state and proof belong together; write both or neither"),
+    ("what is kept without a state", "class: A, keeps: a", ": keeps is read from state; write state, or leave keeps out"),
     ("another host", "class: A, reset: //evil.example/r, token: T",
      ".reset: not a path; begin with one / and leave out host, spaces and #: /health"),
     ("the token itself", "class: A, reset: /r, token: s3cret-value",
      ".token: not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value"),
     ("the run's own token", "class: A, reset: /r, token: CLOUDFLARE_API_TOKEN",
-     ".token: a secret of the run; no application gets one: name the variable of its own token"),
+     ".token: a secret of the run, which no application may get; name the variable of its own token"),
     ("GitHub's token", "class: A, reset: /r, token: GITHUB_TOKEN",
-     ".token: a secret of the run; no application gets one: name the variable of its own token"),
+     ".token: a secret of the run, which no application may get; name the variable of its own token"),
 ]  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_no_command_of_a_probe_gets_the_token_of_an_application() -> None:
     command = "\n          - {name: c, command: {run: [x], environment: [ADMIN]}}\n"
     text = with_object(WHOLE).rstrip() + command
     (line,) = problems(text)
-    assert "a secret of the run; a probe's command never gets one: leave it out" in line
+    assert "a secret of the run, which no probe's command may get; leave it out" in line
 
 
 def test_a_site_has_no_durable_objects() -> None:
@@ -83,9 +83,9 @@ def test_probes_of_objects_and_switches_are_read_and_no_value_that_they_fill_in_
 WRONG_PROBES = [
     ("the name of a service's", "{name: health, http: {path: /}}", "beta", f".name: {TWICE}"),
     ("the token of an application", "{name: a, command: {run: [x], environment: [ADMIN]}}", "beta",
-     ".command.environment[0]: a secret of the run; a probe's command never gets one: leave it out"),
+     ".command.environment[0]: a secret of the run, which no probe's command may get; leave it out"),
     ("of the switch maintenance", "{name: a, http: {path: /}}", "maintenance",
-     ": never asked, for what is closed is not well; leave them out"),
+     ": never run, because a closed service is not healthy; leave them out"),
 ]  # fmt: skip
 
 

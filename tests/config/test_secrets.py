@@ -28,26 +28,26 @@ def test_everything_of_a_secret_is_read() -> None:
 
 OTHER = "not an address; write https://, a host and a path, without / at its end, query or #"
 WRONG = [
-    ("without consumers", "rotate: provided", ["no consumers; name the services with this secret, or write rotate: never"]),
+    ("without consumers", "rotate: provided", ["no consumers; list the services with this secret, or write rotate: never"]),
     ("an unknown way", "rotate: always", [".rotate: unknown value; write provided, generate or never"]),
     ("a consumer that is near", "consumers: [apii]", ['.consumers[0]: no service "apii" in production; did you mean "api"?']),
-    ("a consumer twice", "consumers: [api, api]", [".consumers[1]: api stands here twice; keep one"]),
+    ("a consumer twice", "consumers: [api, api]", [".consumers[1]: api is listed twice; keep one"]),
     ("a site", "consumers: [site]",
      [".consumers[0]: site has no worker, and only a Worker's secrets are rotated; leave it out"]),
     ("a proof of no consumer", "consumers: [api], proofs: {apy: [{path: /, version: v}]}",
      ['.proofs.apy: no consumer "apy" of this secret; did you mean "api"?']),
     ("a proof without a version", "consumers: [api], proofs: {api: [{path: /}]}",
-     [".proofs.api[0]: a proof without version; write where the answer echoes the Worker's version"]),
+     [".proofs.api[0]: a proof without version; write the JSON path where the answer echoes the Worker's version"]),
     ("a length of what is provided", "rotate: provided, consumers: [api], length: 40",
      [".length: only a secret with rotate: generate has it; leave it out"]),
     ("a least length of what is made", "rotate: generate, consumers: [api], min_length: 40",
      [".min_length: only a secret with rotate: provided has it; leave it out"]),
     ("a provider of what is made", "rotate: generate, consumers: [api], provider: {url: https://a.example}",
-     [": a provider takes no generated key; write rotate: provided, or leave the provider out"]),
+     [": a provider does not accept generated keys; write rotate: provided, or leave provider out"]),
     ("a poor alphabet", "rotate: generate, consumers: [api], alphabet: abcabcabcabcabcabc",
-     [".alphabet: too poor; write at least 16 different characters of ASCII"]),
+     [".alphabet: too few; write at least 16 different ASCII characters"]),
     ("a space in an alphabet", "rotate: generate, consumers: [api], alphabet: abcdefgh ijklmnopq",
-     [".alphabet: a space in it; leave it out"]),
+     [".alphabet: contains a space; leave it out"]),
     ("a provider in clear text", "provider: {url: http://a.example/v1}", [f".provider.url: {OTHER}"]),
     ("a page with a query", "page: 'https://a.example/?a=b'", [f".page: {OTHER}"]),
     ("a key of a proof that is near", "consumers: [api], proofs: {api: [{path: /, version: v, statsu: 200}]}",
@@ -66,5 +66,5 @@ def test_says_what_is_wrong_with_a_secret_and_what_to_write(rule: str, said: lis
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN", "GH_SECRETS_TOKEN", "HOOK", "TOKEN"])
 def test_no_secret_of_the_run_is_one_of_a_worker(name: str) -> None:
     text = f"notify: {{slack: {{webhook: HOOK}}}}\n{SMALL}    token: NEW_TOKEN\n    secrets: {{{name}: {{}}}}\n"
-    said = "a secret of the run, which no Worker may have; give the Worker's secret another name"
+    said = "a secret of the run, which no Worker may have; rename the Worker's secret"
     assert problems(text) == [f"13 environments.production.secrets.{name}: {said}"]

@@ -216,9 +216,9 @@ def test_a_page_probe_sends_its_headers_to_its_own_origin_alone() -> None:
 
 WRONG: Mapping[str, tuple[str, str]] = {
     "a value": ("{X-Pass: hunter2}", "not a variable's name; write the NAME of the secret"),
-    "a secret of the run": ("{X-Pass: GITHUB_TOKEN}", "a secret of the run; no probe ever sends one"),
-    "a header of the connection": ("{Host: SHOP_HOST}", "host belongs to the connection and cannot be set here"),
-    "twice": ("{x-pass: A_PASS, X-Pass: B_PASS}", "one header is named twice"),
+    "a secret of the run": ("{X-Pass: GITHUB_TOKEN}", "a secret of the run, which no probe may send"),
+    "a header of the connection": ("{Host: SHOP_HOST}", "host is a header of the connection and cannot be set here"),
+    "twice": ("{x-pass: A_PASS, X-Pass: B_PASS}", "a header is given twice"),
     "no header": ('{"x pass": A_PASS}', "not a header's name"),
 }
 
