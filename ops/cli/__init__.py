@@ -198,7 +198,7 @@ def show_bug(error: Exception, redactor: Redactor) -> None:
 
     run = getattr(error, "__notes__", [])
     known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
-    lines = [BUG, *(f"  {note}" for note in known), f"  what to do: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
+    lines = [BUG, *(f"  {note}" for note in known), f"  next step: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
     trace = "".join(traceback.format_exception(error))
     echo(redactor.text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
     annotate("error", "ops", redactor.text("; ".join([BUG, *known])))

@@ -26,27 +26,27 @@ def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     yield f"  {to_one_line(plan.summary)}"
     for section in plan.sections:
         yield from _list(section.title, section.lines)
-    yield from _list("This does NOT undo", plan.not_undone)
-    yield from _list("What follows", plan.consequences)
+    yield from _list("Not undone", plan.not_undone)
+    yield from _list("Consequences", plan.consequences)
     yield from _list("Warnings", plan.warnings, bullet="!")
     yield from _presses("Undo", plan.undo)
     yield from _presses("If it does not help", [plan.next_step])
-    yield from _list("Then, by people", plan.tasks)
+    yield from _list("Manual steps", plan.tasks)
 
 
 def format_result(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[str]:
     """Yield the lines of a result: durations, hint and commands; contacts if people must be called."""
-    timed = [f"{duration_label(name)} {s:.1f} s" for name, s in result.durations.items() if s]
-    yield f"  after the trigger: {', '.join(timed)}" if timed else "  no step was reached"
+    timed = [f"{duration_label(name)} {s:.1f}" for name, s in result.durations.items() if s]
+    yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
-        yield from _wrapped(result.hint, first="  what to do: ", rest="    ")
-    yield from _presses("What to press", [result.suggested_command])
+        yield from _wrapped(result.hint, first="  next step: ", rest="    ")
+    yield from _presses("Run", [result.suggested_command])
     if result.plan is not None and result.decision.value != "planned":
         yield from _presses("Undo", result.plan.undo if result.wrote else ())
         yield from _presses("If it does not help", [result.plan.next_step])
-        yield from _list("Now, by people", result.plan.tasks if result.wrote else ())
+        yield from _list("Manual steps", result.plan.tasks if result.wrote else ())
     if result.needs_people:
-        yield from _list("Whom to call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
+        yield from _list("Call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
 
 
 def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[str]:

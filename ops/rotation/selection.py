@@ -286,16 +286,15 @@ def list_tasks(
 
 def _list_tasks(selected: RotationSelection, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> Iterator[str]:
     for name, why in by_hand.items():
-        yield (
-            f"{copy_command(name, selected.rules[name])} (the next deployment would restore the previous value; {why})"
-        )
+        command = copy_command(name, selected.rules[name])
+        yield f"`{command}` (the next deployment would restore the previous value; {why})"
     for name, rule in selected.rules.items():
         if rule.rotate == "provided":
             yield f"store the new {name} in the password manager"
             yield f"revoke the previous {name}{f' at {rule.page}' if rule.page else ' where it was issued'}"
         if rule.usage:
             yield f"check {rule.usage} for use of {name} by others"
-    yield f"after the revocation, end the rotation: {confirm.command}; or by button: {confirm.button}"
+    yield f"after the revocation, end the rotation: `{confirm.command}`; or by button: {confirm.button}"
 
 
 def copy_command(name: str, rule: "RotatedSecret") -> str:

@@ -93,7 +93,7 @@ def test_a_service_that_is_not_known_is_said_on_a_terminal_too(world: World, rel
 
     assert outcome.code == 2
     assert 'REFUSED: no service "apy" in production; did you mean "api"?' in outcome.out
-    assert "what to do: Name one of: api, frontend." in outcome.out
+    assert "next step: Name one of: api, frontend." in outcome.out
 
 
 # Tokens
@@ -385,7 +385,7 @@ def test_another_name_than_the_services_is_a_no(world: World, releases: Releases
     assert world.writes() == []
 
 
-# Whom to call
+# Contacts
 
 
 def test_a_run_that_did_not_recover_says_whom_to_call_and_when_they_answer(world: World, releases: Releases) -> None:
@@ -395,7 +395,7 @@ def test_a_run_that_did_not_recover_says_whom_to_call_and_when_they_answer(world
     outcome = plain(world, *BASE)
 
     assert outcome.code == 4
-    assert "Whom to call" in outcome.out
+    assert "Call\n" in outcome.out
     assert "Primary On-call: +49 1 (24/7)" in outcome.out
     assert "Cloudflare Support: support.cloudflare.com (24/7)" in outcome.out
     assert "AI Provider Support: [Provider docs] (Business hours)" in outcome.out
@@ -434,7 +434,7 @@ def test_nobody_is_called_where_all_is_well(world: World, releases: Releases, ar
     outcome = plain(world, *BASE, *arguments)
 
     assert outcome.code == 0
-    assert "Whom to call" not in outcome.out
+    assert "Call\n" not in outcome.out
 
 
 def test_every_line_on_stderr_of_a_json_run_is_an_event(world: World, releases: Releases) -> None:

@@ -585,7 +585,7 @@ def test_the_job_that_fetches_says_why_it_refuses_and_what_to_do(site: Site, tmp
 
     assert outcome.code == 3
     assert "REFUSED: no commit" in outcome.out
-    assert "what to do: Run `git fetch` there" in outcome.out
+    assert "next step: Run `git fetch` there" in outcome.out
     assert "fetched" not in outcome.out.replace("nothing was fetched, so the jobs after this one do nothing", "")
 
 

@@ -67,7 +67,7 @@ def test_a_leaked_key_is_replaced_and_the_new_one_proved_in_use(leak: Leak) -> N
     assert leak.values() == {KEY: FRESH, OTHER: "kept", "X": "kept"}
     assert [write.method for write in leak.world.writes()] == ["PATCH"]
     plan = outcome.result["plan"]
-    assert plan["tasks"][0].startswith(f"gh secret set {KEY} --env production --repo {REPOSITORY} (")
+    assert plan["tasks"][0].startswith(f"`gh secret set {KEY} --env production --repo {REPOSITORY}` (")
     assert plan["tasks"][2] == f"revoke the previous {KEY} at https://console.groq.com/keys"
     assert f"--confirm-revoked {KEY}" in plan["tasks"][-1]
     assert plan["changes"][0]["undo"].endswith(f"--restore {KEY} --config {leak.world.config}")
@@ -695,7 +695,7 @@ def test_the_copy_on_github_follows_once_the_new_value_is_proved(copied: Leak) -
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
-    assert not [task for task in outcome.result["plan"]["tasks"] if task.startswith("gh secret set")]
+    assert not [task for task in outcome.result["plan"]["tasks"] if task.startswith("`gh secret set")]
 
 
 @pytest.mark.slow
@@ -786,8 +786,8 @@ def test_what_is_left_for_people_stands_on_the_incident_once_something_was_chang
 
     assert (planned.code, outcome.code) == (0, 0), outcome.err
     (comment,) = [comment.body for comment in hub.issue(number).comments]
-    assert f"**Now, by people**\n\n- `gh secret set {KEY} --env production --repo {REPOSITORY} (" in comment
-    assert f"revoke the previous {KEY} at https://console.groq.com/keys" in comment
+    assert f"**Manual steps**\n\n- `gh secret set {KEY} --env production --repo {REPOSITORY}` (" in comment
+    assert f"revoke the previous {KEY} at `https://console.groq.com/keys`" in comment
 
 
 # The end of a rotation
