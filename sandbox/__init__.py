@@ -1,6 +1,7 @@
-"""A local Cloudflare and a local GitHub: APIs as strict as the real ones, and an edge that serves what is deployed.
+"""A local Cloudflare and a local GitHub, with an edge that serves the deployed versions.
 
-It imports nothing of `ops` but the finder of Node: a stand-in that shares the client's constants shares its mistakes.
+The APIs are as strict as the real ones. The package imports nothing of `ops` except `ops.tools.node`: a fake that
+shares constants with the client would share its mistakes.
 """
 
 from sandbox.sandbox import Sandbox

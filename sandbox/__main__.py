@@ -1,4 +1,7 @@
-"""Start a local Cloudflare and a local GitHub: `python -m sandbox`. Fault files are read by `ops sandbox --faults`."""
+"""Start a local Cloudflare and a local GitHub: `python -m sandbox`.
+
+`ops sandbox --faults` also reads a file of faults.
+"""
 
 import argparse
 import sys
@@ -12,12 +15,14 @@ from sandbox.sandbox import RuntimeName, Sandbox
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="Start a local Cloudflare and GitHub")
     edge = get_args(RuntimeName)
-    parser.add_argument("--edge", choices=edge, default=edge[0], help="runtime of the Workers (default: embedded)")
-    parser.add_argument("--switch", action="append", default=[], metavar="NAME=VALUE", help="repeat for more than one")
-    parser.add_argument("--port", type=int, default=0, help="port of the API (default: a free one)")
-    parser.add_argument("--json", action="store_true", help="print one line with every address and token")
+    parser.add_argument("--edge", choices=edge, default=edge[0], help="Runtime of the Workers (default: embedded)")
+    parser.add_argument(
+        "--switch", action="append", default=[], metavar="NAME=VALUE", help="Set a switch; can be repeated"
+    )
+    parser.add_argument("--port", type=int, default=0, help="Port of the API (default: a free port)")
+    parser.add_argument("--json", action="store_true", help="Print all addresses and tokens as one line of JSON")
     given = parser.parse_args(arguments)
     try:
         if given.edge == "workerd":

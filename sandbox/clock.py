@@ -1,24 +1,28 @@
-"""The sandbox's own time: what stamps every version and deployment, and decides what the edge already serves."""
+"""The sandbox's clock, which stamps changes and delays their effect at the edge."""
 
 from datetime import UTC, datetime, timedelta
 
 
 class FakeClock:
-    """The wall clock plus an offset; or, when virtual, an instant that stands still until it is moved."""
+    """The wall clock plus an offset or, if virtual, an instant that moves only by `set` and `advance`."""
 
     def __init__(self, *, virtual: bool = False) -> None:
         self.virtual = virtual
         self._started = datetime.now(UTC)
         self.offset = timedelta()
-        """How far it was moved: set by `set` and `advance` alone."""
+        """Sum of all moves by `set` and `advance`."""
 
     def now(self) -> datetime:
         return self._unmoved() + self.offset
 
     def set(self, instant: datetime) -> None:
-        """Only an instant with a zone is taken: a naive one would mean another time on every machine."""
+        """Move the clock to an instant.
+
+        Raises:
+            ValueError: the instant has no time zone, so its meaning would depend on the machine.
+        """
         if instant.tzinfo is None:
-            raise ValueError(f"the clock is set to an instant with a time zone, and {instant.isoformat()} has none")
+            raise ValueError(f"the clock needs an instant with a time zone; {instant.isoformat()} has none")
         self.offset = instant.astimezone(UTC) - self._unmoved()
 
     def advance(self, seconds: float) -> None:
@@ -29,5 +33,5 @@ class FakeClock:
 
 
 def timestamp(instant: datetime) -> str:
-    """As the API writes a time: UTC, microseconds, Z."""
+    """Format a time as the Cloudflare API does: UTC, microseconds, Z."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""Serve a sandbox until SIGINT or SIGTERM: for `python -m sandbox` and `ops sandbox`."""
+"""Serve a sandbox until SIGINT or SIGTERM, for `python -m sandbox` and `ops sandbox`."""
 
 import json
 import signal
@@ -9,11 +9,12 @@ from sandbox.cloudflare.tokens.state import PERMISSIONS
 from sandbox.sandbox import Sandbox
 
 ALL_RIGHTS = "sandbox-all-rights"
-"""The token of `--json` that every route takes; the other one is what a recovery needs."""
+"""Token in the output of `--json` that every route accepts. The default token has only the permissions of a
+recovery."""
 
 
 def serve(made: Sandbox, *, edge: str, as_json: bool, say: Callable[[str], None]) -> None:
-    """Print the addresses and tokens, then serve until a signal. The signal's handlers stay."""
+    """Print the addresses and tokens, then serve until a signal. The signal handlers stay installed."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -1,4 +1,4 @@
-"""What other processes may read and change of the sandbox: JSON under /sandbox on the API's port, without a token."""
+"""Control API for other processes: JSON under /sandbox on the API's port, without a token."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _FAULT_FIELDS = {field.name for field in fields(Fault)} - {"before", "after", "i
 
 
 class ControlTarget(Protocol):
-    """The Cloudflare part, or the GitHub part."""
+    """The Cloudflare part or the GitHub part of a sandbox."""
 
     clock: FakeClock
     faults: Faults
@@ -32,7 +32,7 @@ class ControlTarget(Protocol):
 
 
 ControlHandlers = Mapping[tuple[str, str], Callable[[Any], Any]]
-"""Method and path below /sandbox → what answers, given the body."""
+"""Method and path below /sandbox → handler, which takes the parsed body."""
 
 
 def is_for(request: HttpRequest) -> bool:
@@ -41,7 +41,7 @@ def is_for(request: HttpRequest) -> bool:
 
 class ControlApi:
     def __init__(self, sandbox: ControlTarget, own: ControlHandlers) -> None:
-        """`own` are the handlers that this part alone has."""
+        """`own` are the additional handlers of this part."""
         self._sandbox = sandbox
         self._handlers: ControlHandlers = {
             ("GET", ""): lambda _: sandbox.describe(),
@@ -99,7 +99,13 @@ def _known(body: Any, names: set[str]) -> dict[str, Any]:
 
 
 def _body(request: HttpRequest) -> Any:
-    """JSON by its content type too, which no form of a web page can send."""
+    """Return the parsed body of a POST; None for other methods.
+
+    The content type must be JSON, which a form of a web page cannot send.
+
+    Raises:
+        ValueError: the body or its content type is not JSON.
+    """
     if request.method != "POST":
         return None
     if request.headers.get_content_type() != "application/json":

@@ -1,4 +1,4 @@
-"""Answers that go wrong on purpose: rules by method and path, each wrapped around what would have been answered."""
+"""Faulty responses on purpose: rules by method and path that wrap the normal response."""
 
 import itertools
 import json
@@ -14,35 +14,35 @@ from sandbox.server import HttpRequest, HttpResponse, Responder
 
 @dataclass(eq=False, kw_only=True)
 class Fault:
-    """What happens to a request of this method and path, in the order of the fields from `before` on."""
+    """Rule for requests with this method, path and host. Its effects apply in field order, from `before` on."""
 
     method: str = "*"
     path: str = "**"
-    """A glob over the path, with or without /client/v4: `*` within one segment, `**` across."""
+    """Glob over the path, with or without /client/v4: `*` within one segment, `**` across segments."""
     host: str = "*"
-    """A glob over the host that is asked for, which only the edge has several of."""
+    """Glob over the Host header; only the edge has several hosts."""
     times: int | None = 1
-    """How many requests it strikes; None: all."""
+    """Number of requests that it affects; None for all."""
     skip: int = 0
-    """How many it lets through first."""
+    """Number of matching requests that it ignores first."""
 
     before: Callable[[], Any] | None = None
     delay: float = 0.0
     """In real seconds."""
     lost: Literal["before", "after"] | None = None
-    """Close the connection without an answer, before or after the request took effect."""
+    """Close the connection without a response, before or after the request took effect."""
     status: int | None = None
     code: int | None = None
     message: str = "a fault of the sandbox"
     body: bytes | str | None = None
-    """Instead of the JSON envelope."""
+    """Sent instead of the JSON envelope."""
     content_type: str | None = None
     applied: bool = False
-    """With `status`, `code` or `body`: whether the request takes effect all the same."""
+    """With `status`, `code` or `body`: whether the request still takes effect."""
     after: Callable[[], Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     truncate: int | None = None
-    """Announce the whole answer, send only so many bytes of its body, and close."""
+    """Declare the full content length, send only this many bytes of the body, and close the connection."""
 
     id: int = 0
     hits: int = 0
@@ -50,10 +50,10 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.lost not in {None, "before", "after"}:
-            raise ValueError(f'lost is "before" or "after", and not {self.lost!r}')
+            raise ValueError(f'lost must be "before" or "after", not {self.lost!r}')
 
     def applies_to(self, request: HttpRequest) -> bool:
-        """Counts the request when it matches."""
+        """Return whether the fault affects this request, and count it."""
         host = request.headers.get("host", "").partition(":")[0].lower()
         if self.method not in {"*", request.method} or not self._is_for(request.path):
             return False
@@ -104,7 +104,7 @@ class Fault:
 
 
 class Faults:
-    """The rules in force. Several may strike one request: the first added is the outermost."""
+    """The active faults. If several affect one request, the first added is the outermost."""
 
     def __init__(self) -> None:
         self.rules: list[Fault] = []
@@ -122,7 +122,7 @@ class Faults:
         self.rules.clear()
 
     def close(self) -> None:
-        """End every delay."""
+        """End every delay at once."""
         self._closed.set()
 
     def wrap(self, answer: Responder, request: HttpRequest) -> HttpResponse | None:

@@ -1,4 +1,4 @@
-"""Every request that reached the API, in order."""
+"""A record of each request that reached the API."""
 
 import json
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ class RequestRecord:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    """Names in lower case; the token is left out."""
+    """Lowercase names; the token is masked."""
     body: Any
-    """Parsed where it is JSON, else the bytes."""
+    """Parsed if it is JSON, otherwise bytes; None if empty."""
     at: datetime
     unknown: bool
-    """Whether the sandbox has no such route."""
+    """True if the sandbox has no such route."""
     status: int | None = None
-    """None until it is answered, and for good when the answer was lost."""
+    """None until the response, and permanently if the response was lost."""
     effect: int | None = None
-    """The status before any fault: what became of the request. None where it never reached the part that acts."""
+    """Status before any fault was applied; None if a fault kept the request from the API."""
 
     def wrap(self, answer: Responder) -> Responder:
-        """`answer`, and the status of what it answers is kept as `effect`."""
+        """Return a responder that also stores the status of the response as `effect`."""
 
         def answered(request: HttpRequest) -> HttpResponse | None:
             response = answer(request)

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 from urllib.parse import unquote
 
 A = TypeVar("A")
-"""What an API demands of the caller of a route, in its own terms."""
+"""Type of the access rule of a route, in the terms of each API."""
 H = TypeVar("H")
-"""Its handlers."""
+"""Type of the handlers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ApiRoute(Generic[A, H]):
 
     @cached_property
     def depth(self) -> int | None:
-        """The number of slashes in its paths, or None if that varies."""
+        """Number of slashes in its paths, or None if that varies."""
         return None if "*}" in self.template else self.template.count("/")
 
 
@@ -52,14 +52,14 @@ class Routes(Generic[A, H]):
 
 
 class Router(Generic[A, H]):
-    """All routes of an API. Each API decides how it answers where no route matches."""
+    """All routes of an API. Each API chooses its response if no route matches."""
 
     def __init__(self, tables: Iterable[Routes[A, H]], *, ignores_last_slash: bool = False) -> None:
         self.routes = [route for routes in tables for route in routes.table]
         self._ignores_last_slash = ignores_last_slash
 
     def match(self, method: str, path: str) -> tuple[ApiRoute[A, H], Mapping[str, str]] | None:
-        """Return the first route of that method and path, and its parameters, decoded."""
+        """Return the first route with that method and path, and its decoded parameters."""
         for route, found in self._matches(path):
             if route.method == method:
                 return route, {name: unquote(value) for name, value in found.groupdict().items()}

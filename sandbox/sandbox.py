@@ -1,4 +1,4 @@
-"""The sandbox as one object: started, seeded, disturbed and looked into from Python, used by anyone over HTTP."""
+"""The sandbox: a Python object to start, seed, disturb and inspect; its clients use HTTP."""
 
 import json
 from collections import Counter
@@ -31,10 +31,10 @@ RuntimeName = Literal["embedded", "workerd"]
 
 
 class Sandbox:
-    """A context manager; or `start` and `stop`.
+    """A local Cloudflare and GitHub. Use it as a context manager, or call `start` and `stop`.
 
-    What seeds (`upload`, `deploy`, `put_secret`, `delete_version`, `delete_resource`) asks no permission and checks
-    nothing. `at` dates it back without moving the clock.
+    The seeding methods (`upload`, `deploy`, `put_secret`, `delete_version`, `delete_resource`) need no permission and
+    validate nothing. `at` backdates the change without moving the clock.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Sandbox:
         repository: str = "acme/operations",
         github_port: int = 0,
     ) -> None:
-        self._api_server = Server(self._answer, port)  # first: a port in use leaves nothing to be closed
+        self._api_server = Server(self._answer, port)  # first, so that a port in use leaves nothing to close
         self.account_id = account_id
         self.token = "sandbox-workers-pages-writing"  # noqa: S105  (opens nothing but this sandbox)
         self.clock = FakeClock(virtual=virtual_clock)
@@ -95,7 +95,7 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # Where it is.
+    # Addresses.
 
     @property
     def api_url(self) -> str:
@@ -114,7 +114,7 @@ class Sandbox:
         return f"{self.control_url}/clock"
 
     def environ(self) -> dict[str, str]:
-        """What a client needs in its environment."""
+        """Return the environment variables that a client needs."""
         return {
             "CLOUDFLARE_API_BASE_URL": self.api_url,
             "CLOUDFLARE_API_TOKEN": self.token,
@@ -151,7 +151,7 @@ class Sandbox:
             "github": self.github.describe(),
         }
 
-    # What is in it.
+    # Contents.
 
     def add_token(
         self, token: str, permissions: Iterable[str] = (), *, expired: bool = False, owner: Owner = "user"
@@ -162,7 +162,7 @@ class Sandbox:
         return token
 
     def route(self, host: str, worker: str) -> None:
-        """The edge answers for `host`, of no zone, with `worker`. A Worker that is the only one needs no route."""
+        """Serve `host`, which is in no zone, with `worker`. A single Worker needs no route."""
         self._edge.routes[host] = worker
 
     def upload(
@@ -187,10 +187,10 @@ class Sandbox:
         durable_objects: Sequence[str] = (),
         more: Mapping[str, Any] | None = None,
     ) -> str:
-        """A new version, not deployed; its id. The Worker is made when it is missing.
+        """Upload a version without deploying it, and return its ID. Creates a missing Worker.
 
-        Left out, `code` is different each time, `secrets` are those of the version before (as wrangler keeps them)
-        and `migration_tag` is the current one. `more` are other fields of `Upload`.
+        Defaults: `code` differs each time, `secrets` are those of the previous version (as wrangler keeps them),
+        `migration_tag` is the current one. `more` holds other fields of `WorkerUpload`.
         """
         with self._account.lock:
             state = self._account.worker(worker)
@@ -223,7 +223,7 @@ class Sandbox:
         triggered_by: str = "deployment",
         at: datetime | None = None,
     ) -> str:
-        """A version at 100 %, or versions with their percentages; the id of the deployment."""
+        """Deploy a version at 100 %, or versions by percentage, and return the deployment's ID."""
         percentages = {version: 100} if isinstance(version, str) else version
         by = ChangeAuthor(author=author, source=source, message=message, at=at)
         with self._account.lock:
@@ -233,7 +233,7 @@ class Sandbox:
     def put_secret(
         self, worker: str, name: str, value: str, *, author: str = AUTHOR, at: datetime | None = None
     ) -> str:
-        """As the API does it: a version, deployed at 100 %; its id."""
+        """Set a secret as the API does: create a version, deploy it at 100 %, and return its ID."""
         with self._account.lock:
             by = ChangeAuthor(author=author, source="api", at=at)
             return self._account.edit_secrets(self._account.workers[worker], {name: value}, by).id
@@ -242,48 +242,51 @@ class Sandbox:
         with self._account.lock:
             state = self._account.workers[worker]
             if version_id in state.live:
-                raise ValueError(f"version {version_id} serves, and cannot be deleted")
+                raise ValueError(f"version {version_id} is live and cannot be deleted")
             del state.versions[version_id]
 
     def delete_resource(self, resource: str) -> None:
-        """A KV namespace by id, an R2 bucket or a queue by name: versions bound to it cannot be deployed any more."""
+        """Delete a KV namespace by ID, or an R2 bucket or queue by name.
+
+        Versions bound to it can no longer be deployed.
+        """
         self._account.deleted_resources.add(resource)
         self.kv.namespaces.pop(resource, None)
 
     def set_outcomes(self, worker: str, seen: Mapping[str, Mapping[str, int]]) -> None:
-        """What a Worker on the embedded edge shows of its AI providers, as `{"iflow": {"ok": 0, "failed": 7}}`."""
+        """Set the AI outcomes that an embedded Worker reports, such as `{"iflow": {"ok": 0, "failed": 7}}`."""
         self._contract.outcomes[worker] = seen
 
     def deployments(self, worker: str) -> list[FakeWorkerDeployment]:
-        """Newest first."""
+        """Return the deployments, newest first."""
         with self._account.lock:
             return self._account.workers[worker].history[::-1]
 
     def live(self, worker: str) -> dict[str, float]:
-        """Version id → percentage."""
+        """Return version ID → percentage of the traffic."""
         with self._account.lock:
             return dict(self._account.workers[worker].live)
 
     def subdomain(self, worker: str) -> dict[str, bool]:
-        """The switches of workers.dev."""
+        """Return the workers.dev settings of the Worker."""
         return dict(self._account.workers[worker].subdomain)
 
     def switch_subdomain(self, worker: str, **switches: bool) -> None:
         self._account.workers[worker].subdomain |= switches
 
     def latest(self, worker: str) -> str:
-        """The version uploaded last, deployed or not."""
+        """Return the ID of the version uploaded last, deployed or not."""
         with self._account.lock:
             return next(reversed(self._account.workers[worker].versions))
 
-    # What went on, and what shall go wrong.
+    # Requests and faults.
 
     def fault(self, **rule: Any) -> Fault:
-        """Takes the fields of `Fault`."""
+        """Add a fault of the API. Takes the fields of `Fault`."""
         return self.faults.add(Fault(**rule))
 
     def edge_fault(self, **rule: Any) -> Fault:
-        """Takes the fields of `Fault`; for what the edge answers."""
+        """Add a fault of the edge. Takes the fields of `Fault`."""
         return self.edge_faults.add(Fault(**rule))
 
     @property
@@ -293,7 +296,7 @@ class Sandbox:
 
     @property
     def edge_counts(self) -> Counter[str]:
-        """Version id → requests served."""
+        """Version ID → requests served."""
         return self._edge.counts
 
     def _answer(self, request: HttpRequest) -> HttpResponse | None:
@@ -311,6 +314,6 @@ def _make_runtime(
 ) -> Runtime:
     if name == "embedded":
         return EmbeddedRuntime(providers.accepts_key, clock, contract)
-    from sandbox.edge.workerd import WorkerdRuntime  # only here, as it needs Node
+    from sandbox.edge.workerd import WorkerdRuntime  # imported here because it needs Node
 
     return WorkerdRuntime(clock, kv, providers)

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on loopback: requests in, responses out, and answers that break on purpose."""
+"""A small HTTP/1.1 server on loopback that can also break its responses on purpose."""
 
 import contextlib
 import selectors
@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 LOOPBACK = "127.0.0.1"
 LONGEST_LINE = 65_536
-"""Bytes of the first line of a request, and of one header."""
+"""Maximum bytes of the request line and of each header."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +44,15 @@ class HttpResponse:
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
     sent: int | None = None
-    """Announce the whole body, send only so many bytes of it, and close."""
+    """Declare the full content length, send only this many bytes of the body, and close the connection."""
 
 
 Responder = Callable[[HttpRequest], HttpResponse | None]
-"""None closes the connection without an answer."""
+"""A responder that returns None closes the connection without a response."""
 
 
 class _Acceptor:
-    """The one thread of a process that waits for connections to any of its servers."""
+    """One thread per process that accepts the connections of all its servers."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -61,7 +61,7 @@ class _Acceptor:
         self._thread: threading.Thread | None = None
 
     def add(self, server: "_Server") -> None:
-        """A selector takes sockets while another thread waits for it."""
+        """Accept connections to the server. A selector can register sockets while another thread waits on it."""
         with self._lock:
             self._servers.add(server)
             self._selector.register(server, selectors.EVENT_READ, server)
@@ -70,7 +70,7 @@ class _Acceptor:
                 self._thread.start()
 
     def remove(self, server: "_Server") -> None:
-        """From here on no connection to it is accepted."""
+        """Accept no further connections to the server."""
         with self._lock:
             self._servers.remove(server)
             self._selector.unregister(server)
@@ -87,7 +87,7 @@ _ACCEPTOR = _Acceptor()
 
 
 class _Threads:
-    """Threads of a process, each of which serves one connection after another. To start one takes 0.1 ms."""
+    """Pool of threads, each of which serves one connection at a time. A thread start takes 0.1 ms."""
 
     def __init__(self) -> None:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -95,7 +95,7 @@ class _Threads:
         self._idle = 0
 
     def run(self, work: Callable[[], None]) -> None:
-        """Call it in a thread that has nothing to do, or in a new one."""
+        """Call `work` in an idle thread, or in a new one."""
         with self._lock:
             if self._idle:
                 self._idle -= 1
@@ -115,23 +115,23 @@ _THREADS = _Threads()
 
 
 class _Server(TCPServer):
-    """Serves `answer` from `start` to `stop`, each connection in a thread of its own."""
+    """Calls `answer` for each request between `start` and `stop`, one thread per connection."""
 
     allow_reuse_address = True
     request_queue_size = 128
 
     def __init__(self, answer: Responder, address: Any, handler: type[StreamRequestHandler]) -> None:
         super().__init__(address, handler)
-        self.socket.settimeout(0)  # the event may be that of a stopped server, whose number this socket got
+        self.socket.settimeout(0)  # the event may belong to a stopped server whose descriptor this socket reuses
         self.answer = answer
         self._connections: dict[socket.socket, threading.Lock] = {}
-        """Each with a lock that is free once it has ended."""
+        """Connection → lock, released when the connection has ended."""
 
     def start(self) -> None:
         _ACCEPTOR.add(self)
 
     def stop(self) -> None:
-        """Close every connection and wait for its end."""
+        """Close every connection and wait until all have ended."""
         _ACCEPTOR.remove(self)
         for connection, ending in list(self._connections.items()):
             with contextlib.suppress(OSError):
@@ -141,7 +141,7 @@ class _Server(TCPServer):
         self.server_close()
 
     def accept(self) -> None:
-        with contextlib.suppress(OSError):  # nobody is there, or not any more
+        with contextlib.suppress(OSError):  # the client has already disconnected
             request, address = self.get_request()
             request.settimeout(None)
             self.process_request(request, address)
@@ -161,13 +161,13 @@ class _Server(TCPServer):
 
 
 class _Handler(StreamRequestHandler):
-    """HTTP/1.1 for well-formed clients: `http.server` takes half of the time of a request to parse its headers."""
+    """HTTP/1.1 for well-formed clients. `http.server` spends half of a request's time on parsing headers."""
 
-    disable_nagle_algorithm = True  # and one write for headers and body, or each answer waits 40 ms for an ACK
+    disable_nagle_algorithm = True  # and a single write; otherwise each response waits 40 ms for an ACK
     server: _Server
 
     def handle(self) -> None:
-        """A client that goes away is no news."""
+        """Serve the requests of the connection; ignore a client that disconnects."""
         with contextlib.suppress(ConnectionError):
             while self._is_kept_after_an_exchange():
                 pass
@@ -187,14 +187,14 @@ class _Handler(StreamRequestHandler):
             return self._write(HttpResponse(status=411), keep=False)
         if headers.get("expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if target.startswith("//"):  # a browser would take what follows for a host
+        if target.startswith("//"):  # a browser would read the next part as a host
             target = "/" + target.lstrip("/")
         body = self.rfile.read(int(length))
         response = self._answer(HttpRequest(method=method, target=target, headers=headers, body=body))
         return response is not None and self._write(response, keep=keep, with_body=method != "HEAD")
 
     def _headers(self) -> Message:
-        """Raises ValueError."""
+        """Read the headers. Raises ValueError if a header is malformed."""
         headers = Message()
         while (line := self.rfile.readline(LONGEST_LINE)) not in {b"\r\n", b"\n"}:
             name, colon, value = line.decode("latin-1").partition(":")
@@ -211,7 +211,7 @@ class _Handler(StreamRequestHandler):
             return HttpResponse(status=500, headers=[("content-type", "text/plain")], body=b"the sandbox has a bug")
 
     def _write(self, response: HttpResponse, *, keep: bool, with_body: bool = True) -> bool:
-        """Return whether the connection stays open."""
+        """Send the response and return whether the connection stays open."""
         keep &= response.sent is None
         lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}"]
         lines += [f"{name}: {value}" for name, value in response.headers]
@@ -225,11 +225,11 @@ class _Handler(StreamRequestHandler):
 
 
 class _UnixHandler(_Handler):
-    disable_nagle_algorithm = False  # there is none on a unix socket
+    disable_nagle_algorithm = False  # a Unix socket has none
 
 
 class Server(_Server):
-    """On a port of this machine; 0 is any that is free."""
+    """Server on a loopback port; port 0 selects a free one."""
 
     def __init__(self, answer: Responder, port: int = 0) -> None:
         super().__init__(answer, (LOOPBACK, port), _Handler)
@@ -244,7 +244,7 @@ class Server(_Server):
 
 
 class UnixServer(_Server):
-    """On a socket in the file system."""
+    """Server on a Unix socket."""
 
     address_family = socket.AF_UNIX
 

@@ -1,4 +1,7 @@
-"""Each unsure fact about Cloudflare and GitHub as a switch. The default is the inconvenient answer."""
+"""Switches for unconfirmed facts about Cloudflare and GitHub.
+
+Each default is the behavior that is harder for a client.
+"""
 
 import json
 from collections.abc import Iterable
@@ -8,133 +11,137 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class Switches:
-    """May be changed while the sandbox runs, from Python or through `POST /sandbox/switches`."""
+    """Can be changed while the sandbox runs, from Python or through `POST /sandbox/switches`."""
 
     deployments_listed: int | None = 10
-    """How many deployments a page of GET deployments holds without `per_page`, newest first. None: all of them."""
+    """Number of deployments on a page of GET deployments without `per_page`, newest first. None: all of them."""
 
     deployments_paged: bool = True
-    """Whether GET deployments takes `page`, `per_page`, `since` and `until`, as the official SDK has them since 5.8.
+    """Whether GET deployments accepts `page`, `per_page`, `since` and `until`, as the official SDK has since 5.8.
     False: it ignores all four."""
 
     assets_binding_shown: bool = False
-    """Whether a version with static assets shows a binding of type `assets`. False: as if its configuration named
-    none, which is usual."""
+    """Whether a version with static assets shows a binding of type `assets`. False: as if its configuration named no
+    binding, which is common."""
 
     has_assets_listed: bool = True
-    """Whether the list of scripts says `has_assets`. The official SDK has the field, and as optional."""
+    """Whether the list of scripts has `has_assets`. The official SDK has the field as optional."""
 
     deployments_lag_reads: int = 0
-    """How many GET deployments after a new deployment still answer the list as it was before. One database keeps
-    deployments, and no stale list was ever reported, hence 0."""
+    """Number of GET deployments after a new deployment that still return the previous list. Deployments are kept in one
+    database and no stale list was ever reported, hence 0."""
 
     version_visible_after_reads: int = 0
-    """How many reads of a version right after its upload answer 404 (100146). Reported for Workers with containers
-    only, and wrangler itself cannot take it elsewhere, hence 0."""
+    """Number of reads of a version right after its upload that answer 404 (100146). Reported only for Workers with
+    containers, and wrangler itself fails on it elsewhere, hence 0."""
 
     code_update_strategy_answered: bool = False
-    """Whether a deployment in an answer shows the `code_update_strategy` that it was created with."""
+    """Whether a deployment in a response shows the `code_update_strategy` that it was created with."""
 
     migration_tag_before_deploy: bool = False
-    """Whether a version shows its `migration_tag` before it was first deployed."""
+    """Whether a version shows its `migration_tag` before its first deployment."""
 
     forced_rollback_restores_secrets: bool = False
-    """Whether a deployment forced past changed secrets (10220) brings back the values of the target version. False:
-    the values now in effect stay."""
+    """Whether a deployment forced past changed secrets (10220) restores the values of the target version. False: the
+    current values stay."""
 
     secret_edit_ends_split: bool = False
     """Whether a secret can be edited while the latest version serves a part of the traffic: the edit then serves all of
     it. False: refused (10215, in bulk 10214)."""
 
     content_of_deployed: bool = False
-    """Whether the script's content that can be downloaded is that of the version which serves, where another one was
-    uploaded since. False: it is the latest upload's."""
+    """Whether a download of the script's content returns the live version if another one was uploaded since. False: it
+    returns the latest upload."""
 
     propagation_seconds: float = 1.0
-    """For how many seconds of the sandbox's clock the edge goes on serving the former deployment, of a Worker or of
+    """Seconds of the sandbox's clock during which the edge still serves the previous deployment, of a Worker or of
     Pages."""
 
     edge_challenges_runners: bool = False
     """Whether the edge answers probes with a bot challenge (403, `cf-mitigated: challenge`), as a zone with Bot Fight
-    Mode or *Under attack* does to data centers; not at pages.dev and workers.dev. A request passes, as by a WAF skip
-    rule, if one of its headers has the value `sandbox-skips-challenge`. Off: most zones challenge no runner."""
+    Mode or *Under attack* does for data centers; not on pages.dev and workers.dev. A request passes, as with a WAF
+    skip rule, if one of its headers has the value `sandbox-skips-challenge`. Off: most zones do not challenge
+    runners."""
 
     edge_injects_beacon: bool = True
-    """Whether a zone puts the script of Web Analytics into the pages of a site. Cloudflare switches it on by itself for
-    zones of the free plan, so that is the usual case. Not at pages.dev, which serves the page as it was built."""
+    """Whether a zone injects the Web Analytics script into the pages of a site. Cloudflare turns it on by default for
+    zones of the free plan, so this is the common case. Not on pages.dev, which serves the page as it was built."""
 
     edge_obfuscates_emails: bool = True
-    """Whether a zone hides addresses of email in the pages of a site, with another key in each answer. New zones do."""
+    """Whether a zone hides email addresses in the pages of a site, with another key in each response. New zones do."""
 
     edge_detects_bots_by_script: bool = False
-    """Whether a zone puts a script of JavaScript detections into each page, another one in each answer. It comes with
-    Bot Fight Mode, which is a choice."""
+    """Whether a zone injects a JavaScript detections script into each page, different in each response. Part of Bot
+    Fight Mode, which is off by default."""
 
     edge_rocket_loader: bool = False
-    """Whether a zone defers the scripts of each page (Rocket Loader), with another key in each answer. A choice."""
+    """Whether a zone defers the scripts of each page (Rocket Loader), with another key in each response. Off by
+    default."""
 
     edge_access_before_deployments: bool = False
-    """Whether Access stands before the addresses of single deployments (HASH.PROJECT.pages.dev), as its policy for
-    previews does. It is a choice."""
+    """Whether Access protects the addresses of single deployments (HASH.PROJECT.pages.dev), as its policy for previews
+    does. Off by default."""
 
     urls_normalized: bool = True
-    """Whether the zones normalize incoming URLs before routes are matched: Cloudflare does, unless told not to.
-    Adjacent slashes become one all the same."""
+    """Whether zones normalize incoming URLs before they match routes. Cloudflare does by default. False: adjacent
+    slashes are still merged."""
 
     pages_canonical_follows_rollbacks: bool = False
-    """Whether the `canonical_deployment` of a Pages project is the one that serves, after a rollback too. False: it is
-    the newest successful one of production, as the API's reference words it."""
+    """Whether the `canonical_deployment` of a Pages project is the live one, also after a rollback. False: it is the
+    newest successful production deployment, as the API reference words it."""
 
     pages_canonical_lag_reads: int = 0
-    """How many reads of a project after its canonical deployment changed still answer the former one. No stale one was
-    ever reported, hence 0."""
+    """Number of reads of a project after its canonical deployment changed that still return the previous one. No stale
+    read was ever reported, hence 0."""
 
     pages_partial_source_taken: bool = False
-    """Whether PATCH of a project takes a part of its `source`. False: 400 to anything but the whole object."""
+    """Whether PATCH of a project accepts a part of its `source`. False: 400 for anything but the whole object."""
 
     pages_reads_until_deployed: int = 1
-    """How many reads of a new Pages deployment answer that it is still queued."""
+    """Number of reads of a new Pages deployment that report it as queued."""
 
     pages_refusal_code: int = 8000000
-    """What a rollback to a preview or to a deployment that failed is refused with. No code is documented; 8000000, "an
-    unknown error", is also what Pages answers when it may have worked."""
+    """Error code for a rollback to a preview or to a failed deployment. No code is documented; 8000000, "an unknown
+    error", is also the answer of Pages when the change may have worked."""
 
     iflow_models_open: bool = True
-    """Whether the provider iflow lists its models without a valid key, so that the list proves nothing of a key."""
+    """Whether the provider iflow lists its models without a valid key, so that the list proves nothing about a key."""
 
     iflow_refuses_with_200: bool = True
-    """Whether the provider iflow refuses a key in the body of a 200. False: 401."""
+    """Whether the provider iflow rejects a key in the body of a 200. False: 401."""
 
     kv_staleness_seconds: float = 60.0
-    """For how many seconds of the sandbox's clock a location goes on seeing what it read of a key in KV, or that there
-    was none. Cloudflare says 60 or more."""
+    """Seconds of the sandbox's clock during which a location still sees its last read of a KV key, also a missing
+    value. Cloudflare says 60 or more."""
 
     kv_api_staleness_seconds: float = 20.0
-    """For how many seconds of the sandbox's clock the API answers the former value of a key after a write. Cloudflare
+    """Seconds of the sandbox's clock during which the API returns the previous value of a key after a write. Cloudflare
     calls KV eventually consistent and does not exempt the API (developers.cloudflare.com/kv/concepts/how-kv-works)."""
 
     kv_writes_per_key_limited: bool = True
     """Whether KV refuses a second write to a key within a second (429)."""
 
     audit_lag_seconds: float = 60.0
-    """How many seconds of the sandbox's clock pass until an entry stands in the audit log."""
+    """Seconds of the sandbox's clock until an entry appears in the audit log."""
 
     audit_cursor_after: bool = True
     """Whether the audit log names its next page in `result_info.cursors.after`, as Cloudflare's SDKs read it. False: in
     `result_info.cursor`, as its reference says."""
 
     audit_names_next_page: bool = True
-    """Whether the audit log names a next page where there is one."""
+    """Whether the audit log names the next page if there is one."""
 
     zone_analytics_longest_seconds: int = 86400
-    """How wide a question to the requests of a zone may be, in seconds. By the plan; a day is the free one's."""
+    """Maximum time range of a query for the requests of a zone, in seconds. Depends on the plan; a day is the free
+    plan's."""
 
     zone_analytics_kept_seconds: int = 3 * 86400
-    """How far back the requests of a zone reach, in seconds. By the plan, and the free one's number is not known."""
+    """Maximum age of the requests of a zone in a query, in seconds. Depends on the plan; the free plan's value is not
+    known."""
 
     telemetry_names_what_is_missing: bool = False
-    """Whether a group of telemetry's answer names a key that its events have not, with an empty value. False: it is
-    left out."""
+    """Whether a telemetry group has keys that are missing in its events, with an empty value. False: they are left
+    out."""
 
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""
@@ -142,17 +149,20 @@ class Switches:
 
 @dataclass(kw_only=True)
 class GitHubSwitches:
-    """Those of the local GitHub, to be changed in the same way. The text of a convenient default says why."""
+    """Switches of the local GitHub. They can be changed in the same way.
+
+    The text of each default that is easier for a client gives the reason.
+    """
 
     private: bool = True
-    """Whether the repository is private: strangers then have no permission at all, else everybody reads."""
+    """Whether the repository is private: strangers have no permission at all. False: everybody can read it."""
 
     github_token_reads_permissions: bool = True
-    """Whether GITHUB_TOKEN may ask for a collaborator's permission. The endpoint belongs to Metadata (read), which
-    every installation token has, hence True; False answers 403."""
+    """Whether GITHUB_TOKEN can read a collaborator's permission. The endpoint belongs to Metadata (read), which every
+    installation token has, hence True; False answers 403."""
 
     over_long_issue_body_is_refused: bool = False
-    """Whether an update of an issue's body beyond the limit answers 422. False: 200, and the old body stays."""
+    """Whether an update of an issue body beyond the size limit answers 422. False: 200, and the old body stays."""
 
     plan_has_environments: bool = True
     """Whether the plan has environments for this repository. False, as for private repositories on GitHub Free: a job
@@ -166,25 +176,30 @@ class GitHubSwitches:
     """The setting "Allow GitHub Actions to create and approve pull requests", which is off in a new repository."""
 
     dispatch_answers_run_details: bool = True
-    """Whether a dispatch takes `return_run_details` and answers 200 with the run. github.com documents it, hence True;
-    False answers 422 to the field, as an older GitHub Enterprise Server does."""
+    """Whether a dispatch accepts `return_run_details` and answers 200 with the run. github.com documents it, hence
+    True; False answers 422 to the field, as an older GitHub Enterprise Server does."""
 
     enterprise_server: bool = False
-    """Whether it is a GitHub Enterprise Server, whose API is below /api/v3. Most are github.com, hence False."""
+    """Whether it is a GitHub Enterprise Server, whose API is below /api/v3. Most installations use github.com, hence
+    False."""
 
     host_in_answers: str = ""
-    """The host that addresses in answers name, as an Enterprise Server behind a proxy does. "": the host that was
-    asked, as github.com does."""
+    """Host in the addresses of a response, as an Enterprise Server behind a proxy sets it. "": the host of the request,
+    as on github.com."""
 
 
 def parse(assignments: Iterable[str]) -> Switches:
-    """From `name=value`, the value as JSON. ValueError with a sentence for people."""
+    """Parse `name=value` assignments, each value as JSON.
+
+    Raises:
+        ValueError: a name or value is invalid; the message is for people.
+    """
     names = [field.name for field in fields(Switches)]
     values = {}
     for assignment in assignments:
         name, _, value = assignment.partition("=")
         if name not in names:
-            raise ValueError(f'no switch "{name}"; there are: {", ".join(names)}')
+            raise ValueError(f'no switch "{name}"; choose from: {", ".join(names)}')
         values[name] = _value(name, value)
     return Switches(**values)
 
@@ -193,7 +208,11 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def _value(name: str, text: str) -> Any:
-    """Return the JSON value, of the kind that the switch has by default."""
+    """Return the JSON value, with the type of the switch's default.
+
+    Raises:
+        ValueError: the value has another type.
+    """
     default = getattr(Switches(), name)
     kind = type(default)
     try:

@@ -1,25 +1,25 @@
-"""A local GitHub Actions: what the sandbox's GitHub delivers starts the workflows of its commits, by `act`.
+"""A local GitHub Actions: deliveries of the fake GitHub start workflows, which act executes.
 
-As on GitHub:
+Same as on GitHub:
 
-- What starts a run: event types, branch and path filters, inputs, which the API checks.
-- What a job waits for: needs and `if`; then its concurrency group, as a run may have one too; then its environment with
-  branches and reviewers, unless the plan has none.
-- What a job is given: outputs of its needs, secrets and variables of its environment, a GITHUB_TOKEN of its own.
-- What ends it: time limits, and cancelling with SIGINT before SIGTERM, after which jobs with `always()` run.
-- Further attempts of all jobs, failed ones or one; runs, jobs and deployments in the API with their times.
-- A pull request runs the files of its merge. One of a fork has no secret, no variable and a token that reads.
+- Start of a run: event types, branch and path filters, inputs, which the API checks.
+- Order of jobs: needs and `if`, then the concurrency group of the job (and of the run), then the environment with
+  branches and reviewers, if the plan has environments.
+- Input of a job: outputs of its needs, secrets and variables of its environment, a GITHUB_TOKEN of its own.
+- End of a job: time limits, and cancellation with SIGINT before SIGTERM; jobs with `always()` still run.
+- Reruns of all jobs, failed jobs or one job; runs, jobs and deployments in the API with their times.
+- A pull request runs the files of its merge commit. One from a fork has no secrets, no variables and a read-only token.
 
-The schedule decides for each job, and act runs the steps of one job. What differs from GitHub:
+The schedule decides about each job, and act runs the steps of one job. Different from GitHub:
 
 - A job without `steps` succeeds at once, without a process. GitHub refuses such a file.
-- A cancelled job still does its steps with `failure()`, and goes on where its step ended well all the same.
+- A cancelled job still runs its steps with `failure()`. If its current step succeeds, the job continues.
 - Steps have a terminal, and jobs share this machine. Step time limits are real minutes.
 - A job checks out one commit, without history. GITHUB_SHA in a step is the sha of a commit made for act, while
-  `github.sha` is the run's. act reads a job's own `env` twice: values of the event there may become expressions.
-- Times start nothing by themselves (`Runner.schedule`). Nobody approves the run of a first-time contributor.
+  `github.sha` is the run's. act evaluates a job's own `env` twice: values of the event there may become expressions.
+- Cron times start nothing by themselves (`Runner.schedule`). Runs of first-time contributors need no approval.
 - Teams as reviewers and wait timers are missing; the default branch is the only protected one.
-- Matrices and reusable workflows are missing. An unknown feature is `UnsupportedExpression`, and then nothing starts.
+- Matrices and reusable workflows are missing. An unknown feature raises `UnsupportedExpression`, and nothing starts.
 """
 
 from sandbox.actions.checkout import NotACheckout, tracked_files

@@ -1,4 +1,4 @@
-"""The files of a repository: out of a real checkout into the sandbox, and out of a commit into a folder for act."""
+"""Read the files of a real checkout, and write the files of a commit for act."""
 
 import subprocess
 from collections.abc import Callable, Mapping
@@ -6,24 +6,30 @@ from pathlib import Path
 
 
 class NotACheckout(Exception):
-    """The folder is no checkout of a git repository."""
+    """The folder is not a git repository."""
 
 
 def tracked_files(folder: Path, *, is_excluded: Callable[[str], bool] = lambda _: False) -> dict[str, bytes]:
-    """Return path → content of the files that git knows, as they stand now. Files for which `but` is true are not read.
+    """Return path → current content of the files that git tracks.
 
-    Raises NotACheckout.
+    Files for which `is_excluded` returns true are not read.
+
+    Raises:
+        NotACheckout: git lists no files in the folder.
     """
     try:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        raise NotACheckout(f"{folder} is no checkout of a git repository") from None
+        raise NotACheckout(f"{folder} is not a git repository") from None
     files = {name: folder / name for name in listed.stdout.split("\0") if name and not is_excluded(name)}
     return {name: path.read_bytes() for name, path in files.items() if path.is_file()}
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write a git repository of one commit, in few files: act copies each. A file with `#!` can be executed."""
+    """Write a git repository with one commit and few files, because act copies each file.
+
+    A file that starts with `#!` becomes executable.
+    """
     folder.mkdir(parents=True)
     for name, content in files.items():
         path = folder / name

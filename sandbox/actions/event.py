@@ -1,4 +1,4 @@
-"""Which workflows a delivered event starts, and the contexts that it gives to their expressions.
+"""Match a delivered event with workflows, and build the contexts of their expressions.
 
 docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#on
 docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet
@@ -14,7 +14,7 @@ from sandbox.github.actions.state import FakeRun
 from sandbox.github.repository import Delivery
 
 _USUAL_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
-"""Of events that do not start by every type."""
+"""Default types of events that do not start a workflow for every type."""
 _KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags", "tags-ignore", "inputs"}
 
 
@@ -24,17 +24,17 @@ def is_triggered(on: Any, event: str, payload: Mapping[str, Any], changed: Calla
     `changed` returns the paths that a push or a pull request changed.
 
     Raises:
-        UnsupportedExpression: the workflow uses a trigger that this runner does not know.
+        UnsupportedExpression: the workflow uses a trigger that this runner does not support.
     """
     triggers = {on: None} if isinstance(on, str) else dict.fromkeys(on) if isinstance(on, list) else on
     if event == "pull_request" and "pull_request_target" in triggers:
-        raise UnsupportedExpression("this runner does not know `on: pull_request_target`")
+        raise UnsupportedExpression("this runner does not support `on: pull_request_target`")
     if event not in triggers:
         return False
     rules = triggers[event] or {}
     if not rules.keys() <= _KNOWN:
         raise UnsupportedExpression(
-            f"this runner does not know, of `on: {event}`, {', '.join(sorted(rules.keys() - _KNOWN))}"
+            f"this runner does not support, in `on: {event}`: {', '.join(sorted(rules.keys() - _KNOWN))}"
         )
     types = rules.get("types", _USUAL_TYPES.get(event))
     if types is not None and payload.get("action") not in ([types] if isinstance(types, str) else types):
@@ -56,7 +56,7 @@ def _is_on_branch(rules: Mapping[str, Any], event: str, payload: Mapping[str, An
 
 
 def _passes(rules: Mapping[str, Any], kind: str, name: str, *, other: str) -> bool:
-    """With a filter for the other kind alone, this kind starts nothing."""
+    """Return whether the filters allow this ref. A filter only for the other kind excludes this kind."""
     if kind in rules or f"{kind}-ignore" in rules:
         return matches(rules.get(kind, ["**"]), name) and not matches(rules.get(f"{kind}-ignore", []), name)
     return not (other and (other in rules or f"{other}-ignore" in rules))
@@ -71,7 +71,7 @@ def _has_paths(rules: Mapping[str, Any], changed: Callable[[], Collection[str]])
 
 
 def matches(patterns: Sequence[str] | str, name: str) -> bool:
-    """The last pattern that fits decides; with `!` before it, against the name."""
+    """Return whether the name matches. The last matching pattern decides; one with a `!` prefix excludes the name."""
     found = False
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         negated = pattern.startswith("!")
@@ -89,7 +89,7 @@ def _glob(pattern: str) -> re.Pattern[str]:
 def expression_contexts(
     run: FakeRun, workflow: Mapping[str, Any], repository: str, variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    """github, inputs and vars."""
+    """Return the contexts github, inputs and vars."""
     ends = run.payload["pull_request"] if run.pull else {}
     full = run_ref(run)
     github = {
@@ -111,12 +111,12 @@ def expression_contexts(
 
 
 def run_ref(run: FakeRun) -> str:
-    """GITHUB_REF."""
+    """Return GITHUB_REF of the run."""
     return f"refs/pull/{run.pull.number}/merge" if run.pull else f"refs/heads/{run.head_branch}"
 
 
 def _inputs(run: FakeRun, on: Any) -> dict[str, Any]:
-    """Booleans as booleans, where the payload has texts."""
+    """Return the inputs, with booleans where the payload has texts."""
     given = run.payload.get("inputs") or {}
     declared = (on["workflow_dispatch"].get("inputs") or {}) if given else {}
     booleans = {name for name, rules in declared.items() if rules.get("type") == "boolean"}
@@ -124,24 +124,27 @@ def _inputs(run: FakeRun, on: Any) -> dict[str, Any]:
 
 
 def workflow_source_ref(delivery: Delivery) -> str | None:
-    """Return the branch whose file runs, or the merge commit of a pull request; None for the default branch.
-
-    Raises UnsupportedExpression.
+    """Return the branch whose workflow file runs, or the merge commit of a pull request; None for the default branch.
 
     docs.github.com/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request
+
+    Raises:
+        UnsupportedExpression: the event is for a tag.
     """
     event, payload = delivery
     if event == "pull_request":
         return f"refs/pull/{payload['number']}/merge"
     if event in {"push", "workflow_dispatch"}:
         if not str(payload["ref"]).startswith("refs/heads/"):
-            raise UnsupportedExpression(f"this runner knows branches, and {payload['ref']} is none")
+            raise UnsupportedExpression(f"this runner supports only branches, not {payload['ref']}")
         return str(payload["ref"]).removeprefix("refs/heads/")
     return None
 
 
 def changed_paths(github: GitHub, delivery: Delivery) -> list[str]:
-    """The paths: from end to end of a push to a branch that was there, and all that its commits changed of a new one.
+    """Return the paths changed by a push or a pull request.
+
+    A push to an existing branch is compared from end to end; for a new branch, the changes of all its commits count.
 
     docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#git-diff-comparisons
     """

@@ -1,4 +1,4 @@
-"""One job on this machine: its commit as a folder, its secrets and token, and an `act` of its own."""
+"""Run one job on this machine: its commit as a folder, its secrets and token, and one act."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ _USES = re.compile(r"\buses:\s*[\"']?([\w.-]+/[\w./-]+@[\w./-]+)")
 
 
 class JobExecution:
-    """Called with a task, it runs the job and returns its result and its outputs."""
+    """Callable that runs a job and returns its result and its outputs."""
 
     def __init__(
         self,
@@ -64,24 +64,24 @@ class JobExecution:
             shutil.rmtree(folder, ignore_errors=True)
 
     def expire(self, run_id: int, job: str) -> None:
-        """End the running jobs of a run with this id as their time limit does."""
+        """End the running jobs with this ID as their time limit would."""
         for act, task in list(self._acts.items()):
             if (task.run.run.id, task.job.id) == (run_id, job):
                 self._end_late(task, act)
 
     def crash(self, run_id: int, job: str) -> None:
-        """Kill all processes of the running jobs of a run with this id, as if their runner was lost."""
+        """Kill all processes of the running jobs with this ID, as if their runner was lost."""
         for act, task in list(self._acts.items()):
             if (task.run.run.id, task.job.id) == (run_id, job):
                 act.kill()
 
     def kill(self) -> None:
-        """End all that runs, at once."""
+        """Kill all running jobs at once."""
         for act in list(self._acts):
             act.kill()
 
     def _wait_for_runner(self, run: FakeRun) -> None:
-        """The first job of an attempt lets the time pass on the sandbox's clock."""
+        """Advance the sandbox's clock by the runner delay, once per attempt of a run."""
         with self._lock:
             is_first = (run.id, run.run_attempt) not in self._late
             self._late.add((run.id, run.run_attempt))
@@ -126,9 +126,10 @@ class JobExecution:
         return "success" if code == 0 else "failure", kept
 
     def _end_late(self, task: TrackedJob, act: ActProcess) -> None:
-        """The time limit has passed, on the sandbox's clock in full. GitHub calls such a job cancelled, not failed.
+        """End a job after its time limit, which passes in full on the sandbox's clock.
 
-        github.com/tenstorrent/tt-metal/pull/36611, github.com/fujibee/agmsg/pull/878
+        GitHub calls such a job cancelled, not failed: github.com/tenstorrent/tt-metal/pull/36611,
+        github.com/fujibee/agmsg/pull/878
         """
         clock = self._github.clock
         began = task.record.started_at if task.record and task.record.started_at else clock.now()
@@ -139,7 +140,7 @@ class JobExecution:
         act.cancel()
 
     def _repository(self, sha: str) -> Path:
-        """The commit as a folder that no job changes: act copies it for each checkout."""
+        """Return the folder of the commit. No job changes it: act copies it for each checkout."""
         with self._lock:
             if sha not in self._folders:
                 folder = self._scratch / "commits" / sha
@@ -148,7 +149,10 @@ class JobExecution:
             return self._folders[sha]
 
     def _unavailable_action(self, task: TrackedJob) -> str | None:
-        """An action that cannot be downloaded: GitHub does so before the first step, and then does no step."""
+        """Return an action of the job that cannot be downloaded, or None.
+
+        GitHub downloads all actions before the first step; if a download fails, no step runs.
+        """
         used = (str(step.get("uses", "")) for step in task.job.rules["steps"])
         return next(
             (uses for uses in used if uses and not uses.startswith("./") and not self._is_available(uses)), None
@@ -159,9 +163,9 @@ class JobExecution:
         return _action(uses) in known - {name.lower() for name in self.unavailable}
 
     def _action_folders(self, task: TrackedJob, sha: str) -> dict[str, Path]:
-        """A folder for each action that the job or an action of the commit uses, an empty one where it is missing.
+        """Return a folder for each action that the job or an action of the commit uses, so that act downloads none.
 
-        So act downloads none.
+        A missing action gets an empty folder.
         """
         files = self._github.files(sha)
         texts = [files[path].decode() for path in files if path.startswith(".github/actions/")]
@@ -178,7 +182,7 @@ class JobExecution:
         }
 
     def _token(self, task: TrackedJob) -> str:
-        """A GITHUB_TOKEN with what the job asks for; for a fork one that reads.
+        """Add a GITHUB_TOKEN with the permissions of the job; read-only for a fork.
 
         docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#how-permissions-are-calculated-for-a-workflow-job
         """
@@ -213,12 +217,12 @@ class JobExecution:
 
 
 def _action(uses: str) -> str:
-    """`owner/name` of an action, which may be a folder of that repository."""
+    """Return `owner/name` of an action, which may be a folder of that repository."""
     return "/".join(uses.partition("@")[0].lower().split("/")[:2])
 
 
 def _values_for_run(run: FakeRun, values: Any, environment: str | None) -> Mapping[str, str]:
-    """Secrets or variables: to a fork neither the repository's nor an environment's.
+    """Return the secrets or variables of the repository and the environment; none for a run of a fork.
 
     docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/use-secrets
     """
@@ -226,7 +230,7 @@ def _values_for_run(run: FakeRun, values: Any, environment: str | None) -> Mappi
 
 
 def _environment_values(values: Any, environment: str | None) -> Mapping[str, str]:
-    """A missing environment comes into being with its first run, empty."""
+    """Return the values of the environment. A missing environment is created by its first run and has no values yet."""
     try:
         return dict(values(environment)) if environment else {}
     except KeyError:

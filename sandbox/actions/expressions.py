@@ -1,4 +1,6 @@
-"""Expressions of workflows: before a job starts, the values it depends on may still be unknown.
+"""Evaluate expressions of workflows, also with values that are still unknown.
+
+Before a job starts, the outputs and results of other jobs may be unknown.
 
 docs.github.com/actions/reference/workflows-and-actions/expressions
 """
@@ -11,19 +13,19 @@ from functools import lru_cache
 from typing import Any
 
 HIDDEN = "\0"
-"""Stands in a text for a part that is not known yet."""
+"""Placeholder in a text for a part that is not known yet."""
 STATUS = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
 _TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=]=|[!().,*\[\]]))")
 INSERTED = re.compile(r"\$\{\{((?:'(?:[^']|'')*'|[^'])*?)\}\}", re.DOTALL)
-"""`${{ }}` in a text; a string literal inside may hold braces."""
+"""`${{ }}` in a text; a string literal inside may contain braces."""
 
 
 class UnsupportedExpression(Exception):
-    """A workflow uses something that this runner does not know. Nothing was started."""
+    """A workflow uses a feature that this runner does not support. Nothing was started."""
 
 
 class _Unknown:
-    """What only a job that has run can tell."""
+    """A value that is known only after another job has run."""
 
 
 UNKNOWN = _Unknown()
@@ -44,23 +46,24 @@ class JobStatus:
 def evaluate(text: str, contexts: Mapping[str, Any], status: JobStatus | None = None) -> Any:
     """Return the value, or UNKNOWN. A missing property is None. Without `status`, status functions are UNKNOWN.
 
-    Raises UnsupportedExpression.
+    Raises:
+        UnsupportedExpression: the expression has a syntax error or an unsupported feature.
     """
     whole = INSERTED.fullmatch(text.strip())
     parser = _ExpressionParser(list(_tokens(whole[1] if whole else text)), contexts, status)
     value = parser.parse()
     if parser.tokens:
-        raise UnsupportedExpression(f"the expression `{text}` goes on with {parser.tokens[0][1]!r}")
+        raise UnsupportedExpression(f"the expression `{text}` continues with {parser.tokens[0][1]!r}")
     return value
 
 
 def render_text(template: str, contexts: Mapping[str, Any]) -> str:
-    """With every `${{ }}` filled in, HIDDEN where that is unknown."""
+    """Return the text with the value of each `${{ }}`; HIDDEN if it is unknown."""
     return INSERTED.sub(lambda found: _text(evaluate(found[1], contexts)), template)
 
 
 def may_be_equal(one: str, other: str) -> bool:
-    """Whether two texts are the same once all is known. Names of groups have no case."""
+    """Return whether two group names can be equal once all values are known. Case is ignored."""
     one, other = one.lower(), other.lower()
     if HIDDEN not in one + other:
         return one == other
@@ -69,7 +72,7 @@ def may_be_equal(one: str, other: str) -> bool:
     return starts[1].startswith(starts[0]) and ends[1].endswith(ends[0])
 
 
-@lru_cache(maxsize=1024)  # a label that starts nothing evaluates the same condition of each job
+@lru_cache(maxsize=1024)  # a label that starts nothing evaluates the same condition for each job
 def _tokens(expression: str) -> tuple[tuple[str, str], ...]:
     found, at = [], 0
     expression = expression.strip()
@@ -77,7 +80,7 @@ def _tokens(expression: str) -> tuple[tuple[str, str], ...]:
         match = _TOKEN.match(expression, at)
         if match is None:
             raise UnsupportedExpression(
-                f"the expression `{expression}` cannot be read from {expression[at : at + 10]!r} on"
+                f"the expression `{expression}` has a syntax error at {expression[at : at + 10]!r}"
             )
         kind = ("string", "number", "name", "sign")[(match.lastindex or 1) - 1]
         found.append((kind, match[match.lastindex or 1]))
@@ -132,7 +135,7 @@ class _ExpressionParser:
         if kind == "number":
             return float(token)
         if kind != "name":
-            raise UnsupportedExpression(f"an expression has {token!r} where a value belongs")
+            raise UnsupportedExpression(f"an expression has {token!r} in place of a value")
         if self._accept("("):
             return self._call(token)
         constants = {"true": True, "false": False, "null": None}
@@ -140,7 +143,7 @@ class _ExpressionParser:
 
     def _path(self, root: str) -> Any:
         if root not in self.contexts:
-            raise UnsupportedExpression(f"this runner does not know the context `{root}` here")
+            raise UnsupportedExpression(f"this runner does not support the context `{root}` here")
         value, many = self.contexts[root], False
         while True:
             if self._accept("."):
@@ -168,7 +171,7 @@ class _ExpressionParser:
         if name in {"success", "failure", "cancelled"}:
             return getattr(self.status, name) if self.status else UNKNOWN
         if name not in _FUNCTIONS:
-            raise UnsupportedExpression(f"this runner does not know the function `{name}`")
+            raise UnsupportedExpression(f"this runner does not support the function `{name}`")
         return UNKNOWN if UNKNOWN in arguments else _FUNCTIONS[name](*arguments)
 
     def _accept(self, sign: str) -> bool:
@@ -201,7 +204,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    """What is no number equals nothing, itself included."""
+    """Return the number; NaN, which equals nothing, if the value is not a number."""
     try:
         return float(value or 0)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Concurrency groups: who holds one, who waits, and whom a newcomer displaces.
+"""Concurrency groups of runs and jobs: current holder, queue and cancellations.
 
 docs.github.com/actions/how-tos/write-workflows/choose-when-workflows-run/control-workflow-concurrency
 """
@@ -9,21 +9,21 @@ from typing import Generic, TypeVar
 from sandbox.actions.plan import GroupClaim
 
 MOST_PENDING = 100
-"""Members that wait in a group with `queue: max`."""
+"""Maximum number of waiting members in a group with `queue: max`."""
 
 T = TypeVar("T", bound=Hashable)
 
 
 class ConcurrencyGroups(Generic[T]):
-    """Of one repository. A member is a run or a job; the first of a group holds it, the others wait in order."""
+    """The groups of one repository. The first member, a run or a job, holds the group; the others wait in order."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[T]] = {}
 
     def join(self, claim: GroupClaim, member: T) -> list[T]:
-        """Line the member up and return those that must be cancelled; the member itself if the queue is full.
+        """Queue the member and return the members to cancel; the member itself if the queue is full.
 
-        The names of groups ignore case.
+        Group names ignore case.
         """
         line = self._lines.setdefault(claim.group.lower(), [])
         if claim.queues_all and len(line) > MOST_PENDING:
@@ -35,7 +35,7 @@ class ConcurrencyGroups(Generic[T]):
         return displaced
 
     def holds(self, claim: GroupClaim | None, member: T) -> bool:
-        """Whether it is the member's turn; without a claim, always."""
+        """Return whether the member holds its group; always true without a claim."""
         return claim is None or self._lines.get(claim.group.lower(), [member])[0] is member
 
     def leave(self, claim: GroupClaim | None, member: T) -> None:

@@ -1,4 +1,4 @@
-"""A workflow file and an event → the jobs of a run, with groups, environments and secrets. It starts nothing."""
+"""Plan the jobs of a run from its workflow file and event, without starting them."""
 
 import json
 import re
@@ -21,11 +21,11 @@ from sandbox.actions.expressions import (
 
 _NOT_HERE = ("strategy", "uses", "container", "services", "defaults", "snapshot")
 _CHECKOUT = {"ref", "fetch-depth", "persist-credentials"}
-"""Options of a checkout. The last two change nothing: a checkout has one commit and no credential."""
+"""Supported options of actions/checkout. The last two have no effect: a checkout has one commit and no credential."""
 _LATER = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
 _SKIPPED = {"result": "skipped", "outputs": {}}
 _USUAL_PERMISSIONS = {"contents": "read"}
-"""Permissions of a workflow that asks for none, in a repository with the restricted setting."""
+"""Permissions of a workflow that declares none, in a repository with the restricted setting."""
 LONGEST_MINUTES = 360.0
 """docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes"""
 TOKEN = "GITHUB_TOKEN"  # noqa: S105
@@ -33,7 +33,7 @@ TOKEN = "GITHUB_TOKEN"  # noqa: S105
 
 @dataclass(frozen=True)
 class GroupClaim:
-    """A concurrency group; its name holds HIDDEN for a part that another job's output decides."""
+    """A concurrency group. Its name holds HIDDEN for each part that depends on the output of another job."""
 
     group: str
     cancels: bool
@@ -42,7 +42,7 @@ class GroupClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedJob:
-    """One job. Before its needs have ended, its texts may hold HIDDEN and `may_run` means "perhaps"."""
+    """One job. Until its needs have ended, its texts may hold HIDDEN and `may_run` means "perhaps"."""
 
     id: str
     name: str
@@ -50,26 +50,26 @@ class PlannedJob:
     may_run: bool
     environment: str | None
     deploys: bool
-    """Whether the environment gets a deployment."""
+    """Whether the job creates a deployment in its environment."""
     permissions: Mapping[str, str]
     claim: GroupClaim | None
     minutes: float
-    """Time limit."""
+    """Time limit in minutes."""
     may_fail: bool
     """`continue-on-error`: a failure counts as success for the jobs after it and for the run."""
     checkouts: tuple[str, ...]
-    """The `ref` of each actions/checkout, empty without one."""
+    """The `ref` of each actions/checkout, empty if the step has none."""
     rules: Mapping[str, Any]
-    """The job as the file has it."""
+    """The job as written in the workflow file."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The jobs of one run in the order of the file, those that may not run included."""
+    """All jobs of one run in the order of the file, also those that cannot run."""
 
     jobs: tuple[PlannedJob, ...]
     claim: GroupClaim | None
-    """The group of the run itself."""
+    """Concurrency group of the run itself."""
 
     @property
     def running(self) -> tuple[PlannedJob, ...]:
@@ -83,9 +83,10 @@ class RunPlan:
 
 @lru_cache(maxsize=256)
 def parse_workflow(file: str) -> dict[str, Any]:
-    """Return the workflow, shared between callers. YAML 1.1 reads the key `on` as true.
+    """Return the workflow, cached and shared between callers. YAML 1.1 reads the key `on` as true.
 
-    Raises UnsupportedExpression.
+    Raises:
+        UnsupportedExpression: the file is not YAML, or has no jobs or no `on`.
     """
     import yaml
 
@@ -93,14 +94,18 @@ def parse_workflow(file: str) -> dict[str, Any]:
     try:
         data = yaml.load(file, Loader=loader)  # noqa: S506  a safe loader, in C where there is one
     except yaml.YAMLError as error:
-        raise UnsupportedExpression(f"the workflow is no YAML: {error}") from None
+        raise UnsupportedExpression(f"the workflow is not valid YAML: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict) or not data.keys() & {True, "on"}:
         raise UnsupportedExpression("the workflow has no jobs, or no `on`")
     return {"on" if key is True else key: value for key, value in data.items()}
 
 
 def plan_run(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPlan:
-    """Plan a run before its first job. `contexts` are github, inputs and vars. Raises UnsupportedExpression."""
+    """Plan a run before its first job. `contexts` are github, inputs and vars.
+
+    Raises:
+        UnsupportedExpression: the workflow uses a feature that this runner does not support.
+    """
     jobs: dict[str, PlannedJob] = {}
     for name in order_jobs(workflow["jobs"]):
         needs = {each: UNKNOWN if jobs[each].may_run else _SKIPPED for each in job_needs(workflow["jobs"][name])}
@@ -117,17 +122,25 @@ _NEVER = JobStatus(success=False, failure=False, cancelled=False)
 def plan_job(
     name: str, workflow: Mapping[str, Any], contexts: Mapping[str, Any], needs: Mapping[str, Any], status: JobStatus
 ) -> PlannedJob:
-    """Decide a job whose needs have ended. Raises UnsupportedExpression."""
+    """Decide about a job whose needs have ended.
+
+    Raises:
+        UnsupportedExpression: the job uses a feature that this runner does not support.
+    """
     return _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, status)
 
 
 def order_jobs(jobs: Mapping[str, Any]) -> list[str]:
-    """Names of the jobs, each after its needs. Raises UnsupportedExpression."""
+    """Return the names of the jobs, each after its needs.
+
+    Raises:
+        UnsupportedExpression: jobs need each other in a circle, or need a missing job.
+    """
     done: list[str] = []
     while len(done) < len(jobs):
         ready = [name for name in jobs if name not in done and set(job_needs(jobs[name])) <= set(done)]
         if not ready:
-            raise UnsupportedExpression("jobs need each other in a circle, or one that is not there")
+            raise UnsupportedExpression("jobs need each other in a circle, or need a missing job")
         done += ready
     return done
 
@@ -138,7 +151,7 @@ def job_needs(job: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def is_condition_met(condition: str, contexts: Mapping[str, Any], status: JobStatus | None) -> bool:
-    """Whether a job's `if` is true or not known yet; without a status function it also asks for success().
+    """Return whether a job's `if` is true or not known yet; without a status function it also requires success().
 
     docs.github.com/actions/reference/workflows-and-actions/expressions#status-check-functions
     """
@@ -151,7 +164,7 @@ def is_condition_met(condition: str, contexts: Mapping[str, Any], status: JobSta
 def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: JobStatus | None) -> PlannedJob:
     rules = workflow["jobs"][name]
     if strange := [key for key in _NOT_HERE if key in rules]:
-        raise UnsupportedExpression(f"this runner does not know `{strange[0]}` of the job {name}")
+        raise UnsupportedExpression(f"this runner does not support `{strange[0]}` of the job {name}")
     given = rules.get("environment")
     environment = given if isinstance(given, Mapping) else {"name": given}
     named = environment.get("name")
@@ -177,28 +190,32 @@ def _number(value: Any, known: Mapping[str, Any]) -> float:
 
 
 def checkout_refs(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what each actions/checkout is given."""
+    """Return the `with` options of each actions/checkout step."""
     steps = [step for step in job.get("steps") or () if str(step.get("uses", "")).startswith("actions/checkout@")]
     return [step.get("with") or {} for step in steps]
 
 
 def checkout_commit(job: PlannedJob, resolve: Callable[[str], str | None], own: str) -> str:
-    """Return the sha of the one commit that the job checks out; `own` is the run's. Raises UnsupportedExpression."""
+    """Return the sha of the single commit that the job checks out; `own` is the run's.
+
+    Raises:
+        UnsupportedExpression: an option is not supported, a ref is unknown, or the job checks out several commits.
+    """
     given = {name for one in checkout_refs(job.rules) for name in one}
     if strange := given - _CHECKOUT:
-        raise UnsupportedExpression(f"this runner does not know, of actions/checkout, {', '.join(sorted(strange))}")
+        raise UnsupportedExpression(f"this runner does not support, in actions/checkout: {', '.join(sorted(strange))}")
     found = {}
     for ref in sorted(set(job.checkouts)):
         if HIDDEN in ref:
             raise UnsupportedExpression(
-                "the ref of a checkout hangs on a step, and its files cannot be laid out before"
+                "the ref of a checkout depends on a step, so its files cannot be written before the job"
             )
         sha = resolve(ref) if ref else own
         if sha is None:
-            raise UnsupportedExpression(f"there is no {ref} that could be checked out")
+            raise UnsupportedExpression(f"the ref {ref} of a checkout does not exist")
         found[sha] = ref or "its own commit"
     if len(found) > 1:
-        raise UnsupportedExpression(f"a job checks out one commit here, and not {' and '.join(found.values())}")
+        raise UnsupportedExpression(f"this runner checks out one commit per job, not {' and '.join(found.values())}")
     return next(iter(found), own)
 
 
@@ -207,7 +224,7 @@ def _permissions(given: Any) -> Mapping[str, str]:
         return {str(name): str(level) for name, level in given.items()}
     if given is None:
         return _USUAL_PERMISSIONS
-    raise UnsupportedExpression(f"this runner does not know the permissions `{given}`")
+    raise UnsupportedExpression(f"this runner does not support the permissions `{given}`")
 
 
 def _claim(rules: Any, contexts: Mapping[str, Any]) -> GroupClaim | None:
@@ -219,14 +236,18 @@ def _claim(rules: Any, contexts: Mapping[str, Any]) -> GroupClaim | None:
     if isinstance(cancels, str):
         cancels = is_truthy(evaluate(cancels, contexts))
     if not isinstance(cancels, bool) or queue not in {"single", "max"} or (cancels and queue == "max"):
-        raise UnsupportedExpression(f"this runner does not know the concurrency `{rules}`")
+        raise UnsupportedExpression(f"this runner does not support the concurrency `{rules}`")
     return GroupClaim(render_text(str(rules["group"]), contexts), cancels, queue == "max")
 
 
 def values_used(
     workflow: Mapping[str, Any], job: PlannedJob, context: str, values: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return those of the secrets or variables that the job names. Raises UnsupportedExpression."""
+    """Return the secrets or variables that the job names.
+
+    Raises:
+        UnsupportedExpression: the job uses the context other than by a name.
+    """
     whole = json.dumps([workflow.get("env"), job.rules], default=str)
     inside = " ".join(found[1] for found in INSERTED.finditer(whole))
     inside += " " + str(job.rules.get("if", ""))

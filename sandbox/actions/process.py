@@ -1,4 +1,4 @@
-"""`act` as a process: started with what a runner has, read line by line, cancelled as GitHub cancels."""
+"""Run act as a process with a runner's environment, read its log, and cancel it as GitHub does."""
 
 import json
 import os
@@ -17,30 +17,34 @@ _GRACE = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 5.0))
 """docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation"""
 
 _SETTLES = 5.0
-"""Seconds in which act ends after a signal between two steps, with the steps that it does all the same."""
+"""Seconds that act gets to end after a signal between two steps, including the steps that it still runs."""
 
 
 class ActNotFound(Exception):
-    """act is not installed."""
+    """The program act is not installed."""
 
 
 def find_act() -> Path:
-    """Beside this Python, or on the PATH. Raises MissingTool."""
+    """Return the path of act, next to this Python or on the PATH.
+
+    Raises:
+        ActNotFound: act is not installed.
+    """
     beside = Path(sys.executable).parent / "act"
     found = beside if beside.exists() else shutil.which("act")
     if found is None:
-        raise ActNotFound("act is not there, which runs the workflow files: install the extra backout[sandbox]")
+        raise ActNotFound("act, which runs the workflow files, is not installed: install the extra backout[sandbox]")
     return Path(found)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActInvocation:
-    """What one job is started with. The environment of its steps has these variables and few others."""
+    """Input of one job. The environment of its steps has these variables and few others."""
 
     event: str
     workflow: Path
     actions: Mapping[str, Path]
-    """`owner/name@ref` → the folder that stands for its download."""
+    """`owner/name@ref` → folder used instead of a download."""
     payload: Mapping[str, Any]
     actor: str
     environ: Mapping[str, str]
@@ -48,7 +52,7 @@ class ActInvocation:
     variables: Mapping[str, str]
 
     def arguments(self, payload: Path, secrets: Path) -> list[str]:
-        """Without the secrets themselves: any process can read the arguments of another."""
+        """Return the arguments of act, without secret values: any process can read the arguments of another."""
         pairs = [("--env", self.environ), ("--var", self.variables)]
         if self.event == "workflow_dispatch":
             pairs.append(("--input", self.payload["inputs"]))
@@ -60,7 +64,7 @@ class ActInvocation:
 
 
 class ActProcess:
-    """One job, started in `repository`; its home is in `folder`."""
+    """One running job, started in `repository`; its home directory is in `folder`."""
 
     def __init__(self, start: ActInvocation, folder: Path, repository: Path, pip_cache: Path) -> None:
         payload, self._secrets = folder / "event.json", folder / "secrets.yml"
@@ -71,8 +75,8 @@ class ActProcess:
         home.mkdir()
         path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         environ = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "PIP_CACHE_DIR": str(pip_cache)}
-        environ["OPS_WHEELS"] = str(pip_cache / "ops-wheels")  # where the set-up of our own workflows keeps them
-        environ["PIP_ROOT_USER_ACTION"] = "ignore"  # nobody is root on a runner of GitHub's
+        environ["OPS_WHEELS"] = str(pip_cache / "ops-wheels")  # used by the setup action of our workflows
+        environ["PIP_ROOT_USER_ACTION"] = "ignore"  # steps on a GitHub runner do not run as root
         self._process = subprocess.Popen(
             [str(find_act()), *start.arguments(payload, self._secrets)],
             cwd=repository,
@@ -87,7 +91,7 @@ class ActProcess:
         self._ended = threading.Event()
 
     def follow(self, on_line: Callable[[Mapping[str, Any]], object]) -> int:
-        """Each line of its log, until it ends; its exit code. Only `msg` is masked."""
+        """Pass each line of the log to `on_line` until act ends, and return its exit code. Only `msg` is masked."""
         assert self._process.stdout is not None
         with self._process.stdout:
             for line in self._process.stdout:
@@ -95,7 +99,7 @@ class ActProcess:
                     read = json.loads(line)
                 except ValueError:
                     read = {"msg": line}
-                if "jobID" in read:  # act has read them
+                if "jobID" in read:  # act has read the secrets
                     self._secrets.unlink(missing_ok=True)
                 on_line(read)
         code = self._process.wait()
@@ -103,16 +107,16 @@ class ActProcess:
         return code
 
     def cancel(self) -> None:
-        """SIGINT to the program of the step, later SIGTERM, then SIGKILL; act itself goes on to the last step.
+        """Send SIGINT to the program of the step, later SIGTERM, then SIGKILL. act itself continues to the last step.
 
-        A SIGINT to act would kill the program at once, which GitHub does not. It is for the time between two steps.
+        Between two steps, act gets the SIGINT. During a step it would kill the program at once, which GitHub does not.
         """
         struck = child_processes(self._process.pid)
         if not struck:
             _kill(self._process.pid, signal.SIGINT)
             if self._ended.wait(_SETTLES):
                 return
-            struck = child_processes(self._process.pid)  # act was about to start the step, and started it all the same
+            struck = child_processes(self._process.pid)  # act started the next step all the same
         for number, seconds in _GRACE:
             for pid in struck if number != signal.SIGKILL else self._below():
                 _kill(pid, number)
@@ -120,7 +124,7 @@ class ActProcess:
                 return
 
     def kill(self) -> None:
-        """All of it, at once."""
+        """Kill act and all its descendants at once."""
         for pid in (*self._below(), self._process.pid):
             _kill(pid, signal.SIGKILL)
 
@@ -134,7 +138,7 @@ class ActProcess:
 
 
 def child_processes(parent: int) -> list[int]:
-    """Nothing where there is no `ps`."""
+    """Return the process IDs of the children; empty if `ps` is not available."""
     try:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -159,5 +163,5 @@ def _running(pids: list[int]) -> bool:
 
 
 def _wait(pids: list[int], seconds: float, ended: threading.Event) -> bool:
-    """Whether they ended in time."""
+    """Return whether the processes ended in time."""
     return any(ended.wait(0.1) or not _running(pids) for _ in range(int(seconds * 10)))

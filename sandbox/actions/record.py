@@ -1,4 +1,4 @@
-"""What act says of a job → its steps in the Actions API, with the sandbox's times, and the log of its run."""
+"""Turn act's log of a job into steps of the Actions API and the log of the run."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,15 +10,15 @@ from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""act gives its steps a terminal, and GitHub does not."""
+"""act gives its steps a terminal; GitHub does not."""
 
 
 SET_UP, COMPLETE = "Set up job", "Complete job"
-"""Steps that GitHub adds: the first downloads actions."""
+"""Steps that GitHub adds. The first one downloads actions."""
 
 
 class JobRecorder:
-    """Of one job, with these steps in the file."""
+    """Records the steps and the log of one job. `steps` are those of the workflow file."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class JobRecorder:
         self._secrets = sorted(lines, key=len, reverse=True)
         self._index = {str(step.get("id", index)): index for index, step in enumerate(steps)}
         self._next = 0
-        """Index of the next step of the file."""
+        """Index of the next step in the workflow file."""
         self._began: datetime | None = None
 
     def add_line(self, line: Mapping[str, Any]) -> None:
-        """Take one line of act's. Only its `msg` is masked by act, and only that is kept."""
+        """Record one line of act's log. Only its `msg` is kept, because act masks nothing else."""
         step = line.get("stepID") or [""]
         if step[0] == LAST_STEP:
             return
@@ -57,7 +57,7 @@ class JobRecorder:
             self._add(str(line["step"]), str(line["stepResult"]))
 
     def mask_secrets(self, text: str) -> str:
-        """Without secrets, line by line as on GitHub: act masks no secret of several lines."""
+        """Mask secrets line by line, as GitHub does. act does not mask multi-line secrets."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
@@ -76,7 +76,7 @@ class JobRecorder:
         self._add(name, "cancelled" if conclusion == "failure" and self._is_cancelled() else conclusion)
 
     def _skip_to(self, index: int) -> None:
-        """Steps that act passed over without a word."""
+        """Record the steps that act skipped without a log line."""
         for step in self._steps[self._next : index]:
             self._add(_name(step), "skipped", self._now())
         self._next = max(self._next, index)
@@ -90,6 +90,6 @@ class JobRecorder:
 
 
 def _name(step: Mapping[str, Any]) -> str:
-    """As GitHub names it."""
+    """Return the step's name as GitHub shows it."""
     first = "".join(str(step.get("run", "")).splitlines()[:1])
     return str(step.get("name") or f"Run {step.get('uses') or first}")

@@ -1,4 +1,4 @@
-"""Deliveries → runs, and the runner's public face."""
+"""Start the runs of each delivery; the public interface of the Actions runner."""
 
 import shutil
 import tempfile
@@ -19,16 +19,19 @@ from sandbox.github.actions.state import FOLDER, FakeRun, RunChange
 from sandbox.github.repository import Delivery
 
 LONGEST = 300.0
-"""Real seconds for all that was started, in `wait`."""
+"""Timeout of `wait` for all runs, in real seconds."""
 
 
 class Runner:
-    """A context manager: what is delivered inside starts workflows.
+    """Runs workflows for deliveries while its context is open.
 
-    `environ` is for every step, `delay` passes on the sandbox's clock between a run's delivery and its first job,
-    `pip_cache` is where wheels are kept from one run to the next, `on_line` gets what steps print, with the run's id.
-    `minute` is how many real seconds a minute of a job's time limit lasts. `actions` are folders by `owner/name` that
-    stand for the downloads of these actions; beside actions/checkout, no other can be downloaded. Raises MissingTool.
+    `environ` is added to every step. `delay` passes on the sandbox's clock between a run's delivery and its first job.
+    `pip_cache` keeps wheels between runs. `on_line` gets the run's ID and each line that steps print. `minute` is the
+    number of real seconds per minute of a job's time limit. `actions` maps `owner/name` to a folder used instead of a
+    download; apart from actions/checkout, no other action can be downloaded.
+
+    Raises:
+        ActNotFound: act is not installed.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Runner:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def deliver(self, delivery: Delivery) -> list[int]:
-        """Start what the delivery starts; given once more, it does so once more. The ids of the runs."""
+        """Start the workflows of the delivery, and return the IDs of the runs. A second call starts them again."""
         started = []
         for begin in self._beginnings(delivery):
             try:
@@ -83,9 +86,10 @@ class Runner:
         return started
 
     def schedule(self, workflow: str) -> list[int]:
-        """Start it, as if each time that the file on the default branch names had come. The ids of the runs.
+        """Start the workflow once for each cron time in its file on the default branch, and return the IDs of the runs.
 
-        Raises ValueError where it names none.
+        Raises:
+            ValueError: the file has no cron times.
         """
         runs = self._github.schedule(workflow)
         for run in runs:
@@ -96,13 +100,18 @@ class Runner:
         return [run.id for run in runs]
 
     def wait(self) -> None:
-        """Until all has ended. Raises what could not be started, and TimeoutError."""
+        """Wait until all runs have ended.
+
+        Raises:
+            Exception: the first problem of a run that could not be started.
+            TimeoutError: a run has not ended after LONGEST seconds.
+        """
         self.until(lambda: all(work.ended for work in self._schedule.runs), LONGEST)
         if self._problems:
             raise self._problems[0]
 
     def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until it holds; it is asked at every change of a job. Raises TimeoutError."""
+        """Wait until the condition is true. It is checked after every change of a job. Raises TimeoutError."""
         with self._schedule.turn:
             if not self._schedule.turn.wait_for(condition, seconds):
                 on = [str(work.run.id) for work in self._schedule.runs if not work.ended]
@@ -113,25 +122,25 @@ class Runner:
         self._schedule.cancel(self._tracked_run(run_id))
 
     def hold_jobs(self, *jobs: str) -> None:
-        """Give no runner to jobs with these ids from now on; without one, give runners to all again."""
+        """Give no runner to jobs with these IDs; without arguments, give runners to all jobs again."""
         with self._schedule.turn:
             self._schedule.held = set(jobs)
             self._schedule.advance()
 
     def expire_job(self, run_id: int, job: str) -> None:
-        """Let the time limit of the running jobs of that run with this id pass now."""
+        """End the running jobs of that run with this ID as if their time limit had passed."""
         self._execution.expire(run_id, job)
 
     def crash_job(self, run_id: int, job: str) -> None:
-        """Lose the runner of the running jobs of that run with this id: its processes get SIGKILL, and no step ends."""
+        """Lose the runner of the running jobs of that run with this ID: its processes get SIGKILL, and no step ends."""
         self._execution.crash(run_id, job)
 
     def make_unavailable(self, *actions: str) -> None:
-        """Let downloads of these actions, as `owner/name`, fail from now on; without one, let all succeed again."""
+        """Let downloads of these actions, as `owner/name`, fail; without arguments, let all succeed again."""
         self._execution.unavailable = set(actions)
 
     def log(self, run_id: int) -> list[str]:
-        """Its lines so far."""
+        """Return the lines of the run so far."""
         return list(self._tracked_run(run_id).log)
 
     def _on_run_change(self, change: RunChange) -> None:
@@ -152,7 +161,7 @@ class Runner:
         return next(work for work in reversed(self._schedule.runs) if work.run.id == run_id)
 
     def _beginnings(self, delivery: Delivery) -> Iterator[Callable[[], FakeRun]]:
-        """One for each run. It is made now, except for a dispatch: that has its run."""
+        """Yield one start function per run. It creates the run, except for a dispatch, which has one already."""
         event, payload = delivery
         if event == "workflow_dispatch":
             taken = {work.run.id for work in self._schedule.runs}
@@ -163,7 +172,7 @@ class Runner:
             yield partial(self._begin_new, path, delivery)
 
     def _listening(self, delivery: Delivery) -> Iterator[str]:
-        """The paths of the workflows that it starts. One that cannot be read is a problem of its own."""
+        """Yield the paths of the workflows that the delivery starts; a file that cannot be read is a problem."""
         try:
             files = self._github.files(workflow_source_ref(delivery))
         except UnsupportedExpression as error:
@@ -189,7 +198,11 @@ class Runner:
         return run
 
     def _planned(self, run: FakeRun) -> TrackedRun:
-        """Raises UnsupportedExpression, and the run has failed to start."""
+        """Return the planned run.
+
+        Raises:
+            UnsupportedExpression: the workflow cannot be planned; the run has the conclusion startup_failure.
+        """
         try:
             return self._plan(run)
         except UnsupportedExpression:

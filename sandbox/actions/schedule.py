@@ -1,4 +1,4 @@
-"""Runs and their jobs: what each waits for, when it starts, and what cancels it.
+"""Schedule the jobs of runs: order, waiting, start and cancellation.
 
 A job waits for its needs, then its `if` is decided. Only a job that may run joins its concurrency group. The first of
 the group waits for its environment: branches, then reviewers. It then waits for a runner, and runs.
@@ -33,16 +33,16 @@ class TrackedJob:
     run: "TrackedRun"
     state: State = "blocked"
     result: Result = ""
-    """As `needs.JOB.result` has it."""
+    """The value of `needs.JOB.result`."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     record: JobRecord | None = None
     """The job in the API, once its `if` is decided."""
     gate: PendingDeployment | None = None
-    """The question to a reviewer."""
+    """Pending approval of a reviewer."""
     deployment: int | None = None
     cancelled: bool = False
     stop: Callable[[], None] | None = None
-    """Ends it while it runs."""
+    """Ends the running job."""
 
     @property
     def claim(self) -> GroupClaim | None:
@@ -56,7 +56,7 @@ class TrackedJob:
 
     @property
     def status(self) -> JobStatus:
-        """Over all jobs before it, also those that it needs through others.
+        """Status over all jobs before it, including indirect needs.
 
         github.com/actions/runner/issues/2205
         """
@@ -79,10 +79,10 @@ class TrackedRun:
     run: FakeRun
     workflow: Mapping[str, Any]
     contexts: Mapping[str, Any]
-    """github, inputs and vars."""
+    """The contexts github, inputs and vars."""
     plan: RunPlan
     tasks: dict[str, TrackedJob] = field(default_factory=dict)
-    """In the order of the file."""
+    """In the order of the workflow file."""
     log: list[str] = field(default_factory=list)
     """Lines of all jobs, masked as on GitHub."""
     cancelled: bool = False
@@ -94,9 +94,10 @@ class TrackedRun:
 
 
 class RunScheduler:
-    """`execute` runs a job in a thread of its own and returns its result; `report` gets what went wrong beside a run.
+    """Schedules runs. All changes of a run happen under the lock of the repository, followed by `advance`.
 
-    All changes of a run happen under the lock of the repository, and then `advance` goes on from there.
+    `execute` runs a job in its own thread and returns its result and outputs. `report` receives problems outside of a
+    run.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class RunScheduler:
         self.turn = threading.Condition(github.lock)
         self.runs: list[TrackedRun] = []
         self.held: set[str] = set()
-        """Ids of jobs that get no runner."""
+        """IDs of jobs that get no runner."""
         self._closed = False
         self._groups: ConcurrencyGroups[TrackedRun | TrackedJob] = ConcurrencyGroups()
         self._threads: list[threading.Thread] = []
@@ -120,7 +121,7 @@ class RunScheduler:
             self._start_work(work)
 
     def begin_again(self, work: TrackedRun, records: Collection[JobRecord]) -> None:
-        """Begin a further attempt: of all jobs, or of these and those that need them. The others keep their outputs."""
+        """Start a further attempt of all jobs, or of `records` and the jobs that need them. The others keep outputs."""
         with self.turn:
             before = next(other for other in reversed(self.runs) if other.run is work.run)
             again = {name for name, task in before.tasks.items() if not records or task.record in records}
@@ -144,7 +145,7 @@ class RunScheduler:
         self.advance()
 
     def advance(self) -> None:
-        """Take every job as far as it can go now."""
+        """Advance every job as far as possible now."""
         with self.turn:
             active = [work for work in self.runs if not work.ended]
             while any(self._step(task) for work in active for task in work.tasks.values()) or any(
@@ -154,7 +155,7 @@ class RunScheduler:
             self.turn.notify_all()
 
     def cancel(self, work: TrackedRun) -> None:
-        """Cancel the run: a job goes on if its `if` is true for a cancelled run.
+        """Cancel the run. A job continues if its `if` is true for a cancelled run.
 
         docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
         """
@@ -174,7 +175,7 @@ class RunScheduler:
                 self._cancel_task(task)
 
     def close(self) -> None:
-        """Cancel all and start no further job."""
+        """Cancel all runs and start no further job."""
         with self.turn:
             self._closed = True
             for work in self.runs:
@@ -185,7 +186,7 @@ class RunScheduler:
             thread.join(seconds)
 
     def _step(self, task: TrackedJob) -> bool:
-        """Whether it changed."""
+        """Advance one job and return whether it changed."""
         if task.state == "blocked":
             ready = all(task.run.tasks[name].state == "completed" for name in task.job.needs)
             if ready and self._groups.holds(task.run.claim, task.run):
@@ -215,7 +216,7 @@ class RunScheduler:
         return True
 
     def _enter(self, task: TrackedJob) -> bool:
-        """Into its environment, if its rules let the job."""
+        """Enter the environment if its rules allow the job."""
         run, name = task.run.run, task.job.environment
         if name is None:
             return self._queue(task)
@@ -243,7 +244,7 @@ class RunScheduler:
         return self._complete(task, "failure")
 
     def _holds(self, task: TrackedJob) -> bool:
-        """Whether its `if` is true now; one that cannot be read is not."""
+        """Return whether the job's `if` is true now; false if it cannot be evaluated."""
         condition = str(task.job.rules.get("if", ""))
         try:
             return plans.is_condition_met(condition, {**task.run.contexts, "needs": task.needs}, task.status)
@@ -322,7 +323,7 @@ class RunScheduler:
             self._github.set_deployment(task.deployment, state)
 
     def _show(self, work: TrackedRun) -> bool:
-        """Show the state of the run in the API. Whether it ended, so that another may have its group."""
+        """Show the state of the run in the API, and return whether it has ended and released its group."""
         tasks = work.tasks.values()
         if all(task.state == "completed" for task in tasks):
             work.ended = True
@@ -339,7 +340,7 @@ class RunScheduler:
 
 
 def branch_of(run: FakeRun) -> str:
-    """As environments compare it: github.com/rocicorp/mono/pull/6163."""
+    """Return the branch as environments compare it: github.com/rocicorp/mono/pull/6163."""
     return f"refs/pull/{run.pull.number}/merge" if run.pull else run.head_branch
 
 
@@ -350,7 +351,10 @@ def _is_allowed(rules: EnvironmentProtection, branch: str) -> bool:
 
 
 def _conclusion(work: TrackedRun) -> str:
-    """A time limit that ended a job cancels the run too: github.com/evoila/meho/issues/2800."""
+    """Return the conclusion of the run.
+
+    A job that exceeds its time limit cancels the run: github.com/evoila/meho/issues/2800.
+    """
     results = [task.result for task in work.tasks.values()]
     if work.cancelled:
         return "cancelled"

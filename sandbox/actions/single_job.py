@@ -1,4 +1,4 @@
-"""One job of a workflow as a workflow of its own, which act runs."""
+"""Extract one job of a workflow as a workflow of its own, which act runs."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from typing import Any
 from sandbox.actions.expressions import INSERTED, evaluate
 
 LAST_STEP = "hands-over-the-outputs"
-"""Id of the step that writes the job's outputs to a file. The log and the API do not show it."""
+"""ID of the step that writes the job's outputs to a file. The log and the API do not show it."""
 _HERE = ("if", "needs", "name", "concurrency", "environment", "permissions", "timeout-minutes", "continue-on-error")
-"""Keys of a job that the runner itself obeys."""
+"""Keys of a job that the runner itself handles."""
 _PATH = re.compile(
     r"'(?:[^']|'')*'|(?<![\w.-])(?:needs\b(?:\s*\.\s*[\w*-]+|\s*\[\s*'(?:[^']|'')*'\s*\])*"
     r"|github\s*\.\s*(?:sha|triggering_actor)\b)"
@@ -20,11 +20,11 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def single_job(workflow: Mapping[str, Any], name: str, contexts: Mapping[str, Any], outputs: Path) -> str:
-    """Return the workflow of that job alone, as JSON, which is YAML too.
+    """Return a workflow with only that job, as JSON, which is valid YAML.
 
-    `contexts` hold `needs` and `github`. act does not know them: each `needs` becomes its value, as do `github.sha`,
-    which act takes from the folder, and `github.triggering_actor`. A value is data: no text in it is read as an
-    expression. A checkout loses its `ref`, for which act would clone: the folder holds that commit already. A last step
+    `contexts` hold `needs` and `github`. act does not know them, so each `needs`, `github.sha` and
+    `github.triggering_actor` is replaced by its value. A value is data: its text is never evaluated as an expression.
+    Each checkout loses its `ref`, for which act would clone: the folder already holds that commit. An added last step
     writes the job's outputs to the file `outputs`, each followed by a NUL.
     """
     rules = workflow["jobs"][name]
@@ -39,13 +39,13 @@ def single_job(workflow: Mapping[str, Any], name: str, contexts: Mapping[str, An
 
 
 def read_outputs(rules: Mapping[str, Any], file: Path) -> dict[str, str]:
-    """Return what the last step wrote; nothing where it did not run."""
+    """Return the outputs that the last step wrote; empty if it did not run."""
     written = file.read_text(errors="replace").split("\0") if file.exists() else []
     return {name: value for name, value in zip(rules.get("outputs") or (), written, strict=False) if value}
 
 
 def _divided(env: Mapping[str, Any], contexts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The job's variables, and those that hold needs: these go to the steps, as act evaluates a job's own twice."""
+    """Split off the variables that use needs: they go to each step, because act evaluates a job's `env` twice."""
     late = {key: _filled(value, contexts) for key, value in env.items() if re.search(r"\bneeds\b", str(value))}
     return {key: _filled(value, contexts) for key, value in env.items() if key not in late}, late
 
@@ -68,7 +68,7 @@ def _last(outputs: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _filled(value: Any, contexts: Mapping[str, Any], key: str = "") -> Any:
-    """The value with literals for what act does not know, at any depth."""
+    """Return the value at any depth with literals for the contexts that act does not know."""
     if isinstance(value, Mapping):
         return {name: _filled(inner, contexts, str(name)) for name, inner in value.items()}
     if isinstance(value, list):
@@ -88,7 +88,7 @@ def _literals(expression: str, contexts: Mapping[str, Any]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """As an expression that can stand inside `${{ }}`: no quote, dollar or double brace of the value remains."""
+    """Return the value as an expression inside `${{ }}`, without its quotes, dollars and double braces."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     text = _STRING.sub(

@@ -41,7 +41,7 @@ def test_an_unknown_switch_is_named_with_those_there_are(world: World) -> None:
     outcome = world.ops("sandbox", "--switch", "propagation=0")
 
     assert outcome.code == 2
-    assert 'no switch "propagation"; there are: deployments_listed' in outcome.err
+    assert 'no switch "propagation"; choose from: deployments_listed' in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_several_faults_strike_one_request(api: Api, releases: Releases) -> None
 def test_a_fault_that_cannot_be_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(TypeError):
         sandbox.fault(surprise=True)
-    with pytest.raises(ValueError, match="lost is"):
+    with pytest.raises(ValueError, match="lost must be"):
         sandbox.fault(lost="sometimes")
 
 

@@ -144,7 +144,7 @@ def checking_out(*refs: str, **more: Any) -> PlannedJob:
 
 
 def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
-    with pytest.raises(UnsupportedExpression, match="of actions/checkout, repository"):
+    with pytest.raises(UnsupportedExpression, match="in actions/checkout: repository"):
         checkout_commit(checking_out("main", repository="a/b"), str, "0")
 
 
@@ -167,9 +167,9 @@ def test_a_job_checks_out_the_commit_that_it_names(refs: list[str], sha: str) ->
     ("refs", "reason"),
     [
         (["base", "main"], "base and main"),
-        (["", "base"], "checks out one commit here"),
-        (["nope"], "there is no nope"),
-        (["${{ steps.a.outputs.ref }}"], "hangs on a step"),
+        (["", "base"], "checks out one commit per job"),
+        (["nope"], "the ref nope of a checkout does not exist"),
+        (["${{ steps.a.outputs.ref }}"], "depends on a step"),
     ],
 )
 def test_checkouts_that_cannot_be_laid_out_are_refused_aloud(refs: list[str], reason: str) -> None:

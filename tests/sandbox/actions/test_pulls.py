@@ -164,7 +164,7 @@ def test_checkouts_of_several_commits_in_one_job_are_a_failed_start(hub: GitHub,
     both = workflow({"pull_request": None}, {"both": {"runs-on": "ubuntu-latest", "steps": steps}})
     hub.add_commit("Both", "alice", files={FILE: both})
     propose(hub)
-    with pytest.raises(UnsupportedExpression, match="checks out one commit here"):
+    with pytest.raises(UnsupportedExpression, match="checks out one commit per job"):
         runner.wait()
     assert hub.runs[-1].conclusion == "startup_failure"
 
