@@ -1,4 +1,4 @@
-"""Whether an AI provider takes a key: one request of OpenAI's wire, which changes nothing there.
+"""Check whether an AI provider accepts a key, with one read-only request of OpenAI's API.
 
 platform.openai.com/docs/api-reference/models/list and …/chat/create
 """
@@ -21,12 +21,12 @@ UNAUTHORIZED_STATUSES = {401, 403}
 
 
 def random_key() -> Secret:
-    """What no provider ever issued: the control of every question."""
+    """Return a key that no provider issued, as the control of a check."""
     return Secret(f"sk-{secrets.token_hex(24)}")
 
 
 def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
-    """Ask once. What is neither yes nor no (an outage, a rate limit, a page of somebody else's) is unclear."""
+    """Send one request. An outage, a rate limit or a foreign page is unclear."""
     headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
     method, path, content, wanted = "GET", "/models", None, "data"
     if spec.chat:
@@ -35,7 +35,7 @@ def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
     try:
         response, body = web.send(method, spec.url + path, headers=headers, within=spec.timeout, content=content)
     except httpx.TimeoutException:
-        return KeyAnswer(KeyVerdict.UNCLEAR, f"none within {spec.timeout:g} s")
+        return KeyAnswer(KeyVerdict.UNCLEAR, f"no answer within {spec.timeout:g} s")
     except httpx.RequestError as error:
         return KeyAnswer(KeyVerdict.UNCLEAR, type(error).__name__)
     if challenged := detect_challenge(response.status_code, response.headers, body):
@@ -47,10 +47,10 @@ def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
     document = _json(body)
     if isinstance(document.get(wanted), list):
         return KeyAnswer(KeyVerdict.ACCEPTED, "status 200")
-    # iflow says no in the body of a 200; a page of any other kind has none of these.
+    # iflow rejects a key in the body of a 200; other pages have none of these fields.
     if any(isinstance(document.get(key), str | dict) for key in ("msg", "message", "error")):
-        return KeyAnswer(KeyVerdict.REFUSED, "an error in a 200")
-    return KeyAnswer(KeyVerdict.UNCLEAR, "a 200 of another shape")
+        return KeyAnswer(KeyVerdict.REFUSED, "an error with status 200")
+    return KeyAnswer(KeyVerdict.UNCLEAR, "status 200 with unexpected content")
 
 
 def _json(body: bytes) -> dict[str, Any]:

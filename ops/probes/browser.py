@@ -1,4 +1,4 @@
-"""The `browser` probe: pages and steps in a real Chromium, by `ops.probes.browser_process` in a process of its own."""
+"""Run the `browser` probe: pages and steps in Chromium, by `ops.probes.browser_process`."""
 
 import importlib.util
 import json
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ops.config.probes import BrowserProbe
 
 PROGRAMS = ("google-chrome", "google-chrome-stable", "chrome", "chromium", "chromium-browser")
-"""The last is a stub on Ubuntu, which only names a snap."""
+"""Program names; the last one is only a stub for a snap on Ubuntu."""
 INSTALL_HINT = "run: pip install 'backout[browser]'; for jobs, run `ops workflows sync` and commit"
 MAC_PROGRAM = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 STARTUP_SECONDS = 5.0
-"""Seconds for starting and ending the process itself, on top of the probe's own."""
+"""Seconds to start and end the process, in addition to the probe's timeout."""
 
 
 def run_browser_probe(
@@ -37,16 +37,16 @@ def run_browser_probe(
     edge_url: str | None,
     pictures: Path,
 ) -> ProbeResult:
-    """Look once. `environ` holds the values to fill in; a picture of the first failure goes into the folder `pictures`.
+    """Run the probe once. `environ` has the values to fill in; a screenshot of the first failure goes into `pictures`.
 
-    What is not `required` is never worse than inconclusive.
+    A probe that is not `required` is at worst inconclusive.
     """
     for variable in spec.variables:
         redactor.add(environ.get(variable, ""))
     missing = [variable for variable in spec.variables if not environ.get(variable)]
     browser = _find_browser(spec, environ)
     if missing:
-        return _inconclusive(name, f"{' and '.join(missing)} not set, which its steps fill in")
+        return _inconclusive(name, f"{' and '.join(missing)} is not set, but its steps need it")
     playwright = importlib.util.find_spec("playwright")
     if playwright is None:
         return _inconclusive(name, f"playwright is not installed; {INSTALL_HINT}")
@@ -100,9 +100,9 @@ def _find_browser(spec: "BrowserProbe", environ: Mapping[str, str]) -> str | Non
 
 
 def _read(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Assertion, ...]:
-    """Its last line; anything else is a failure of the program itself."""
+    """Parse the last line of the output; other output means that the program failed."""
     if finished.code is None:
-        return (Assertion("browser", Verdict.INCONCLUSIVE, f"no end within {spec.timeout:g} s"),)
+        return (Assertion("browser", Verdict.INCONCLUSIVE, f"not finished within {spec.timeout:g} s"),)
     last = (finished.output.strip().splitlines() or ["no output"])[-1]
     try:
         return tuple(

@@ -1,7 +1,7 @@
-"""Pages in a real Chromium: a program of its own, which says in one last line of JSON what it saw.
+"""Open pages in Chromium and print the assertions as one line of JSON.
 
-`ops.probes.browser` starts it in a process group of its own, and so the browser and playwright's driver end with it,
-however that comes about. No browser is downloaded: it starts the one that it is told, and connects to it.
+`ops.probes.browser` runs this program in its own process group, so the browser and playwright's driver always end with
+it. No browser is downloaded: the program starts an installed one and connects to it.
 """
 
 import contextlib
@@ -34,20 +34,20 @@ from ops.probes import chromium
 from ops.tools.own_environment import hide_environment
 
 MAX_STEP_SECONDS = 10.0
-"""Seconds for one page or one step."""
+"""Most seconds for a page or a step."""
 SETTLE_SECONDS = 1.0
-"""Seconds that a loaded page gets for what its scripts ask afterwards."""
+"""Seconds for requests that scripts send after the page is loaded."""
 SCREENSHOT_SECONDS = 3.0
-"""Seconds for taking one."""
+"""Most seconds for a screenshot."""
 MAX_NAMED = 3
 MAX_TEXT_LENGTH = 2000
-"""Characters that a pattern of `ignore` sees; a slow one ends with the whole probe, at its `timeout`."""
+"""Characters that an `ignore` pattern searches; a slow pattern ends at the probe's `timeout`."""
 CHALLENGE = "challenge"
 
 
 @dataclass(frozen=True)
 class BrowserJob:
-    """What to do, as it stands on the command line. Seconds; secrets by the names of their variables only."""
+    """Job from the command line. It names the variables of secrets, not their values."""
 
     url: str
     paths: Sequence[str]
@@ -57,14 +57,14 @@ class BrowserJob:
     browser: str
     profile: str
     screenshot: str
-    """Where a picture of the first failure goes."""
+    """Path of the screenshot of the first failure."""
     variables: Sequence[str]
     edge: str | None = None
 
 
 @dataclass
 class BrowserFindings:
-    """What went wrong, by assertion; and how far it came."""
+    """Problems by assertion, and the progress of the job."""
 
     job: BrowserJob
     deadline: float
@@ -73,7 +73,7 @@ class BrowserFindings:
     by_assertion: dict[str, list[tuple[Verdict, str]]] = field(default_factory=dict)
 
     def add(self, assertion: str, text: str, verdict: Verdict = Verdict.UNHEALTHY) -> None:
-        """Masked before it is cut: the start of a secret would slip through."""
+        """Add a problem. It is redacted before it is truncated, since half a secret would not be recognized."""
         text = self.redactor.text(text)
         if assertion in {"pages", "steps", CHALLENGE} or not any(
             re.search(pattern, text[:MAX_TEXT_LENGTH]) for pattern in self.job.ignore
@@ -83,7 +83,7 @@ class BrowserFindings:
             )
 
     def is_own(self, url: str) -> bool:
-        """On the site's host: what other hosts answer says nothing about this service."""
+        """Return whether a URL is on the site's host; other hosts say nothing about this service."""
         return urlsplit(url).netloc == urlsplit(self.job.url).netloc
 
     @property
@@ -91,7 +91,7 @@ class BrowserFindings:
         return sum(map(len, self.by_assertion.values()))
 
     def milliseconds(self) -> float:
-        """For the next page or step; playwright takes 0 for ever."""
+        """Return the timeout of the next page or step; for playwright, 0 means no timeout."""
         return max(1.0, min(MAX_STEP_SECONDS, self.deadline - time.monotonic()) * 1000)
 
     @property
@@ -101,7 +101,7 @@ class BrowserFindings:
 
 def main(argument: str) -> None:
     job = BrowserJob(**json.loads(argument))
-    # Out of the environment, before anything is started that would inherit them.
+    # Remove secrets from the environment before a child process can inherit them.
     secrets = {name: os.environ.pop(name) for name in job.variables}
     hide_environment()
     redactor = Redactor(shortest=1)
@@ -116,13 +116,13 @@ def main(argument: str) -> None:
             browser = playwright.chromium.connect_over_cdp(endpoint, timeout=findings.milliseconds())
             _visit(browser.new_context(), findings, secrets)
     except (Error, OSError, chromium.BrowserNotStarted) as error:
-        findings.location = "the browser itself failed"
+        findings.location = "the browser failed"
         findings.add("pages", str(error).partition("\n")[0], Verdict.INCONCLUSIVE)
     print(json.dumps(_assertions(findings)), flush=True)
 
 
 def _visit(context: BrowserContext, findings: BrowserFindings, secrets: Mapping[str, str]) -> None:
-    """Each page on its own, then the steps in one page."""
+    """Open each path in a new page, then take all steps in one page."""
     for path in findings.job.paths:
         with _watched_page(context, findings, secrets) as page:
             findings.location = path
@@ -134,7 +134,7 @@ def _visit(context: BrowserContext, findings: BrowserFindings, secrets: Mapping[
 
 @contextlib.contextmanager
 def _watched_page(context: BrowserContext, findings: BrowserFindings, secrets: Mapping[str, str]) -> Iterator[Page]:
-    """A page that is watched; where something is wrong with it, a picture."""
+    """Open a page, record its problems, and take a screenshot if there are any."""
     before = findings.count
     page = context.new_page()
     page.on("pageerror", lambda error: findings.add("console", error.message))
@@ -153,13 +153,13 @@ def _watched_page(context: BrowserContext, findings: BrowserFindings, secrets: M
 
 
 def _on_console(message: ConsoleMessage, findings: BrowserFindings) -> None:
-    """What is not loaded is a failed request already."""
+    """Record a console error, except failed loads, which are recorded as requests."""
     if message.type == "error" and not message.text.startswith("Failed to load resource"):
         findings.add("console", message.text)
 
 
 def _on_failure(request: Request, findings: BrowserFindings) -> None:
-    """Of the site's own; not what the page broke off itself, or was left in the middle of."""
+    """Record a failed request to the site, but not one that the page aborted."""
     if request.failure != "net::ERR_ABORTED" and findings.is_own(request.url):
         findings.add("requests", f"{urlsplit(request.url).path} {request.failure}")
 
@@ -173,7 +173,7 @@ def _on_response(response: Response, findings: BrowserFindings) -> None:
 
 
 def _fields_to_mask(page: Page, secrets: Iterable[str]) -> list[Locator]:
-    """Every field of a form, and wherever a text repeats a value."""
+    """Return the form fields and the texts that contain a secret, to mask them in the screenshot."""
     fields = [frame.locator("input, textarea") for frame in page.frames]
     return fields + [frame.get_by_text(secret) for frame in page.frames for secret in secrets]
 
@@ -197,7 +197,7 @@ def _open(page: Page, findings: BrowserFindings, path: str) -> bool:
 
 
 def _take_steps(page: Page, findings: BrowserFindings, secrets: Mapping[str, str]) -> None:
-    """Until the first that fails."""
+    """Take the steps until one fails."""
     for number, step in enumerate(findings.job.steps, start=1):
         ((verb, what),) = step.items()
         shown = what["field"] if verb == "fill" else what
@@ -230,8 +230,8 @@ def _take_step(page: Page, verb: str, what: Any, findings: BrowserFindings, secr
 
 
 def _assertions(findings: BrowserFindings) -> list[list[str]]:
-    """Name, verdict and detail of each."""
-    if challenged := findings.by_assertion.get(CHALLENGE):  # then nothing else says anything of the site
+    """Return name, verdict and detail of each assertion."""
+    if challenged := findings.by_assertion.get(CHALLENGE):  # other assertions are then meaningless
         return [[CHALLENGE, Verdict.INCONCLUSIVE.value, f"{challenged[0][1]}: the state of the service is unknown"]]
     whole = {"pages": f"{len(findings.job.paths)}", "console": "no error", "requests": "none failed"}
     if findings.job.steps:

@@ -1,4 +1,4 @@
-"""Recognize answers that Cloudflare gives in place of the service: a bot challenge, a block, or a login of Access.
+"""Recognize responses of Cloudflare in place of the service: challenge, block or Access login.
 
 developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response
 """
@@ -10,13 +10,13 @@ from ops.core.verdict import Assertion, Verdict
 
 HINT = (
     "Let this machine through: add a WAF skip rule or an Access service token, and send it with `request_headers` of "
-    "the probe (docs/reference/ops-yml.md). Then start the same command again."
+    "the probe (docs/reference/ops-yml.md). Then run the same command again."
 )
-BROWSER_HINT = "Let this machine through with a WAF skip rule. Then start the same command again."
+BROWSER_HINT = "Let this machine through with a WAF skip rule. Then run the same command again."
 CHALLENGE_PAGE = b"_cf_chl_opt"
-"""In every page of a challenge. Pages of the site may hold `/cdn-cgi/challenge-platform/`, which proves nothing."""
+"""Text of every challenge page. Normal pages may contain `/cdn-cgi/challenge-platform/`, so that is not used."""
 BLOCK_PAGES = b"cf-error-details", b"error code: 10"
-"""In the page of a block, as HTML and as text. Codes from 1100 on are failures of the Worker itself."""
+"""Texts of a block page, in HTML and plain text. Codes from 1100 are errors of the Worker."""
 MAX_BYTES_READ = 50_000
 ACCESS_DOMAIN = ".cloudflareaccess.com"
 
@@ -24,9 +24,9 @@ ACCESS_DOMAIN = ".cloudflareaccess.com"
 def detect_challenge(
     status: int, headers: Mapping[str, str], body: bytes = b"", *, expected_status: int = 0
 ) -> Assertion | None:
-    """Return an inconclusive assertion if Cloudflare answered before the service could; None for any other answer.
+    """Return an inconclusive assertion if Cloudflare answered instead of the service; None otherwise.
 
-    A block is the wanted answer of a probe that wants its status.
+    A block is accepted if the probe expects its status.
     """
     who = _find_blocker(status, headers, body[:MAX_BYTES_READ], is_wanted=status == expected_status)
     if not who:

@@ -1,6 +1,6 @@
-"""Starts a Chromium or Chrome that is on this machine, without a window, with a profile of its own, and with DevTools.
+"""Start an installed Chromium or Chrome: headless, with a new profile and DevTools.
 
-With a sandbox's edge the browser finds the site's host there, behind TLS, and no other host at all.
+With the sandbox's edge, the browser reaches only the site's host there, through TLS.
 """
 
 import os
@@ -35,7 +35,10 @@ class BrowserNotStarted(Exception):
 
 @contextmanager
 def start_browser(program: str, profile: Path, url: str, edge_url: str | None, deadline: float) -> Iterator[str]:
-    """The address of its DevTools; at the end it is killed. `deadline` is `time.monotonic()`'s. Raises NotStarted."""
+    """Start the browser, yield the address of its DevTools, and kill it at the end.
+
+    `deadline`: time of `time.monotonic()`. Raises BrowserNotStarted.
+    """
     log = profile / "log.txt"
     with _flags(url, edge_url) as flags:
         argv = [program, *flags, f"--user-data-dir={profile}"]
@@ -50,7 +53,7 @@ def start_browser(program: str, profile: Path, url: str, edge_url: str | None, d
 
 @contextmanager
 def _flags(url: str, edge_url: str | None) -> Iterator[list[str]]:
-    # As root Chromium refuses to start with its sandbox.
+    # Chromium does not start with its sandbox as root.
     flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     if edge_url is None:
         yield flags
@@ -59,12 +62,12 @@ def _flags(url: str, edge_url: str | None) -> Iterator[list[str]]:
 
     host = urlsplit(url).hostname or ""
     with tls_front.serve_tls_front(host, edge_url) as port:
-        rules = f"MAP {host} 127.0.0.1:{port},MAP * ~NOTFOUND"  # the first that fits counts
+        rules = f"MAP {host} 127.0.0.1:{port},MAP * ~NOTFOUND"  # the first match applies
         yield [*flags, f"--host-resolver-rules={rules}", "--ignore-certificate-errors"]
 
 
 def _endpoint(process: "subprocess.Popen[bytes]", written: Path, log: Path, deadline: float) -> str:
-    """Chromium writes its port and path to a file once it listens."""
+    """Wait until Chromium writes its port and path to a file, and return the address."""
     while time.monotonic() < deadline:
         lines = written.read_text().splitlines() if written.exists() else []
         if len(lines) > 1:

@@ -1,8 +1,8 @@
-"""Read and reset Durable Objects by endpoints of the application.
+"""Read and reset Durable Objects through the application's own endpoints.
 
 The contract is in docs/how-to/reset-durable-object.md.
 
-Nothing that the application says is shown but a number that ops.yml takes for a proof.
+Texts of the application are never shown; only the number at `proof` in ops.yml is.
 """
 
 import json
@@ -23,66 +23,69 @@ if TYPE_CHECKING:
     from ops.config.durable_objects import DurableObject
 
 READ_TIMEOUT = 5.0
-"""Seconds for a look: an object that is stuck may never answer, and a recovery must not wait for it."""
+"""Seconds for a read: a stuck object may never answer, and a recovery must not wait for it."""
 
 
 class DurableObjectAdmin(WriteGuard):
     """Of any service. It can only read but while somebody has entered `writing`."""
 
     def __init__(self, web: Callable[[], ProbeClient], environ: Mapping[str, str], tokens: frozenset[str]) -> None:
-        """Of `environ` only the variables that `tokens` names are ever read."""
+        """Of `environ`, only the variables in `tokens` are read."""
         self._web = web
         self._tokens = {name: Secret(value) for name in tokens if (value := environ.get(name, ""))}
 
     def read_state(self, url: str, spec: "DurableObject") -> ObjectObservation | str:
-        """What the object shows now; or why that is not known. Raises ConfigError and Refused."""
+        """Return the object's state, or why it is unknown. Raises ConfigError and Refused."""
         assert spec.state is not None
         assert spec.proof is not None
         try:
             response, body = self._send("GET", url + spec.state, spec, within=READ_TIMEOUT)
         except httpx.RequestError as error:
-            return f"it could not be looked at ({type(error).__name__})"
+            return f"its state could not be read ({type(error).__name__})"
         if challenged := detect_challenge(response.status_code, response.headers, body):
             return f"GET {spec.state} could not be read: {challenged.detail}"
         _check_access(response, f"GET {spec.state}", spec)
         if response.status_code != 200:
-            return f"GET {spec.state} is answered {response.status_code}"
+            return f"GET {spec.state} returned HTTP {response.status_code}"
         document = _json(body)
         proof = parse_proof(value_at_path(document, spec.proof))
         if proof is None:
-            return f"GET {spec.state} shows neither a number nor a text at {spec.proof}"
+            return f"GET {spec.state} has neither a number nor a text at {spec.proof}"
         return ObjectObservation(proof, value_at_path(document, spec.keeps) if spec.keeps else None)
 
     def reset(self, url: str, spec: "DurableObject") -> str:
-        """Sent once; sent again it does no harm. Raises ConfigError, Refused, NotApplied, Unclear and ProviderError."""
+        """Send a reset once; resets are idempotent.
+
+        Raises ConfigError, Refused, NotApplied, Unclear and ProviderError.
+        """
         assert spec.reset is not None
         if not self._may_write:
-            raise Refused("a reset is no read, and nothing may be written yet", reason=Reason.READ_ONLY)
+            raise Refused("a reset is a write, and writes are not allowed yet", reason=Reason.READ_ONLY)
         what = f"POST {spec.reset}"
         try:
             response, body = self._send("POST", url + spec.reset, spec, content=b"")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            text = f"{what} reached nobody ({type(error).__name__})"
+            text = f"{what} did not reach the application ({type(error).__name__})"
             raise NotApplied(text, reason=Reason.PROVIDER_UNAVAILABLE) from None
         except httpx.RequestError as error:
-            raise UnclearWrite(f"{what} got no answer ({type(error).__name__})", reason=Reason.UNCLEAR) from None
+            raise UnclearWrite(f"no answer to {what} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
         status = response.status_code
         if challenged := detect_challenge(status, response.headers, body):
             raise Refused(
                 f"{what} did not reach the application: {challenged.detail}",
                 reason=Reason.NO_ENDPOINT,
-                hint="Let this machine through with a WAF skip rule for this path. Then start the same command again.",
+                hint="Let this machine through with a WAF skip rule for this path. Then run the same command again.",
             )
         _check_access(response, what, spec)
         if status >= 500 or status == 429:
-            raise UnclearWrite(f"{what} was answered {status}", reason=Reason.UNCLEAR)
+            raise UnclearWrite(f"{what} returned HTTP {status}", reason=Reason.UNCLEAR)
         if not 200 <= status < 300:
             raise ProviderError(
-                f"{what} was answered {status}",
+                f"{what} returned HTTP {status}",
                 reason=Reason.PROVIDER_REFUSED,
                 hint="Correct `reset` in ops.yml, or reset every object of the Worker.",
             )
-        return f"{what} was answered {status}"
+        return f"{what} returned HTTP {status}"
 
     def _send(self, method: str, url: str, spec: "DurableObject", **more: Any) -> tuple[httpx.Response, bytes]:
         headers = {"authorization": f"Bearer {self._token(spec).reveal()}"}
@@ -92,11 +95,11 @@ class DurableObjectAdmin(WriteGuard):
         name = spec.token or ""
         if name not in self._tokens:
             raise ConfigError(
-                f"the application's token is missing: {name} is not set",
+                f"the token of the application is missing: {name} is not set",
                 reason=Reason.TOKEN_MISSING,
                 hint=(
-                    f"It is the value of the application's secret ADMIN_TOKEN. On a laptop: `export {name}=…`. In a "
-                    "job: a secret of that name in the GitHub environment `recovery`."
+                    f"Use the value of the application's secret ADMIN_TOKEN. On a laptop: `export {name}=…`. In a "
+                    "job: set a secret of that name in the GitHub environment `recovery`."
                 ),
             )
         return parse_token(name, self._tokens[name].reveal())
@@ -106,19 +109,22 @@ def _check_access(response: httpx.Response, what: str, spec: "DurableObject") ->
     status = response.status_code
     if detect_maintenance(status, response.headers):
         raise Refused(
-            f"{what} meets ops-maintenance: the service is off on purpose",
+            f"{what} was answered by ops-maintenance: the service is in maintenance mode",
             reason=Reason.NO_ENDPOINT,
-            hint="Open the service first.",
+            hint="Turn maintenance mode off first.",
         )
     if status == 404:
         raise Refused(
-            f"the application has nothing at {what} (404): most likely its secret ADMIN_TOKEN is not set",
+            f"{what} returned HTTP 404; probably the application's secret ADMIN_TOKEN is not set",
             reason=Reason.NO_ENDPOINT,
-            hint=f"Set it (`wrangler secret put ADMIN_TOKEN`) and {spec.token} to the same value, or correct ops.yml.",
+            hint=(
+                f"Set it with `wrangler secret put ADMIN_TOKEN`, set {spec.token} to the same value, "
+                "or correct ops.yml."
+            ),
         )
     if status in {401, 403}:
         raise Refused(
-            f"the application does not take {spec.token} at {what} ({status})",
+            f"the application rejected {spec.token} at {what} (HTTP {status})",
             reason=Reason.TOKEN_REFUSED,
             hint=f"Set {spec.token} to the value of the application's secret ADMIN_TOKEN.",
         )

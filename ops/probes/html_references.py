@@ -1,6 +1,6 @@
-"""What an HTML page names: scripts, styles, images, fonts, the manifest and links, each as a whole URL. Pure.
+"""Find the URLs in an HTML page: scripts, styles, images, fonts, manifest and links.
 
-html.spec.whatwg.org says which attributes name what. What a style sheet or a script names in turn is not looked at.
+The attributes follow html.spec.whatwg.org. URLs in style sheets and scripts are not followed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 
 class ReferenceKind(StrEnum):
-    """What the page uses an answer for."""
+    """Use of a reference in the page."""
 
     PAGE = "page"
     LINK = "link"
@@ -56,10 +56,10 @@ _SOURCES = {
 
 
 def find_references(html: str, url: str) -> tuple[HtmlReference, ...]:
-    """All of them once, in order, without fragments. `url` is where the page came from; a `base` may replace it.
+    """Return each reference once, in order, without fragments. `url`: the page's URL; a `base` element may replace it.
 
-    `data:`, `mailto:` and whatever else is not asked by HTTP is left out, and so is the content of `template`. A URL
-    that cannot be read keeps its text, so that it can be named.
+    Other schemes such as `data:` and the content of `template` are omitted. An invalid URL keeps its text, so that it
+    can be reported.
     """
     parser = _Parser()
     parser.feed(html)
@@ -79,7 +79,9 @@ class _Parser(HTMLParser):
         self._templates += tag == "template"
         if self._templates:
             return
-        given = {name: (value or "").strip() for name, value in reversed(attrs)}  # of two equal ones the first counts
+        given = {
+            name: (value or "").strip() for name, value in reversed(attrs)
+        }  # the first of two equal attributes applies
         if tag == "base":
             self.base = self.base or given.get("href", "")
         named = [(text, kind) for text, kind in _references_of(tag, given) if text]
@@ -112,7 +114,7 @@ def _references_of(tag: str, given: Mapping[str, str]) -> Iterator[tuple[str, Re
 
 
 def _link_references(given: Mapping[str, str]) -> Iterator[tuple[str, ReferenceKind]]:
-    """`link`: what it is for stands in `rel`, and for a preload in `as`."""
+    """Yield the references of a `link`: `rel` gives the use, and `as` that of a preload."""
     rel, href = set(given.get("rel", "").lower().split()), given.get("href", "")
     if "stylesheet" in rel:
         yield href, ReferenceKind.STYLE
@@ -130,7 +132,7 @@ def _link_references(given: Mapping[str, str]) -> Iterator[tuple[str, ReferenceK
 
 
 def _srcset_urls(srcset: str) -> Iterator[str]:
-    """The URLs of a `srcset`; one may hold commas itself, and then only ends with white space.
+    """Yield the URLs of a `srcset`. A URL with commas ends at white space.
 
     html.spec.whatwg.org/multipage/images.html#parsing-a-srcset-attribute
     """

@@ -1,8 +1,7 @@
-"""The `http` probe, and the probe of a maintenance window.
+"""Run the `http` probe and the probe of maintenance mode.
 
-Each assertion about an answer has a verdict of its own. Every answer of ops-maintenance names the run that stored its
-text, in the header `ops-maintenance`; an application that closes itself by its switch says `switch` there
-(docs/reference/runtime-contract.md).
+Each assertion has its own verdict. The header `ops-maintenance` names the run that stored the maintenance text; an
+application that turned on its own maintenance switch sends `switch` (docs/reference/runtime-contract.md).
 """
 
 import json
@@ -29,20 +28,20 @@ if TYPE_CHECKING:
 MAINTENANCE_HEADER = "ops-maintenance"
 SWITCH_VALUE = "switch"
 MAX_NAMED = 3
-"""Addresses that a verdict names; the others are counted."""
+"""Failures that a detail names; the others are counted."""
 
 
 def detect_maintenance(status: int, headers: Mapping[str, str]) -> Assertion | None:
-    """What a probe says that met maintenance: nothing of the service, neither good nor bad."""
+    """Return an inconclusive assertion for a maintenance response; None otherwise."""
     if status != 503 or MAINTENANCE_HEADER not in headers:
         return None
-    who = "its own switch" if headers[MAINTENANCE_HEADER] == SWITCH_VALUE else MAINTENANCE_HEADER
-    text = f"off on purpose: {who} answers 503 here, so nothing is known of the service"
+    who = "its switch" if headers[MAINTENANCE_HEADER] == SWITCH_VALUE else MAINTENANCE_HEADER
+    text = f"in maintenance mode: {who} answers with status 503, so the state of the service is unknown"
     return Assertion("maintenance", Verdict.INCONCLUSIVE, text)
 
 
 def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
-    """Ask each once. An address that cannot be reached proves nothing."""
+    """Check each address once. An unreachable address proves nothing."""
     said = run_parallel([partial(_check_address, web, address) for address in addresses])
     verdict = worst_verdict(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
@@ -80,19 +79,19 @@ def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> Assertion
 
 
 MAX_SECONDS, CONNECT_SECONDS = 10.0, 3.0
-"""Seconds for the whole answer: httpx itself counts from one piece to the next."""
+"""Seconds for the whole response, since httpx limits only the time between two chunks."""
 TIMEOUT = httpx.Timeout(MAX_SECONDS, connect=CONNECT_SECONDS)
 NO_HEADERS: Mapping[str, str] = {}
 MAX_BYTES = 1_000_000
 MAX_TEXT_LENGTH = 80
-"""Characters of what was found, in an assertion."""
+"""Characters of a found value in an assertion."""
 
 Redact = Callable[[str], str]
-"""Text without the secrets that it holds. It comes before every cut: half a secret is not recognised any more."""
+"""Redact secrets in a text, before it is truncated: half a secret would not be recognized."""
 
 
 class ProbeClient:
-    """The client of all HTTP probes. With a sandbox's `edge_url`, every request goes there and keeps its Host."""
+    """HTTP client of all probes. With the sandbox's `edge_url`, every request goes there and keeps its Host."""
 
     def __init__(
         self,
@@ -111,7 +110,7 @@ class ProbeClient:
         self._under_way.close()
 
     def fetch(self, url: str, headers: Mapping[str, str] = NO_HEADERS) -> tuple[httpx.Response, bytes]:
-        """GET with the secret headers of that origin, if there are any. Raises httpx.RequestError."""
+        """Send a GET with the secret headers of the origin. Raises httpx.RequestError."""
         parts = urlsplit(url)
         return self.send(
             "GET", url, headers={**headers, **self._headers_by_origin.get(f"{parts.scheme}://{parts.netloc}", {})}
@@ -126,7 +125,7 @@ class ProbeClient:
         within: float = MAX_SECONDS,
         content: bytes | None = None,
     ) -> tuple[httpx.Response, bytes]:
-        """The answer and the first megabyte of its body, in at most `within` seconds. Raises httpx.RequestError."""
+        """Return the response and the first megabyte of its body within `within` seconds. Raises httpx.RequestError."""
         headers = {"user-agent": "backout-probe", "cache-control": "no-cache", **headers}
         if self.edge_url is not None:
             parts = urlsplit(url)
@@ -141,7 +140,7 @@ class ProbeClient:
             body = b""
             for chunk in response.iter_bytes():
                 if time.monotonic() > latest:
-                    raise httpx.ReadTimeout("the answer goes on and on")
+                    raise httpx.ReadTimeout("the response did not end in time")
                 body += chunk
                 if len(body) >= MAX_BYTES:
                     break
@@ -158,14 +157,14 @@ def run_http_probe(
     redact: Redact = str,
     environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
 ) -> ProbeResult:
-    """Ask once. `versions` are those that may answer; empty where any may (the probe before a run)."""
+    """Send the request once. `versions`: the versions that may answer; empty for any, as before a run."""
     headers = secret_headers.read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
     try:
         response, body = web.send(spec.method, url.rstrip("/") + spec.path, headers=headers)
     except httpx.ReadTimeout:
-        late = Assertion("answer", Verdict.UNHEALTHY, "none within 10 s")
+        late = Assertion("answer", Verdict.UNHEALTHY, "no answer within 10 s")
         return ProbeResult(name, Verdict.UNHEALTHY, (late,))
     except httpx.RequestError as error:
         unreached = Assertion("answer", Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
@@ -182,7 +181,7 @@ def run_http_probe(
     verdict = worst_verdict(a.verdict for a in assertions)
     if spec.version:
         assertions.append(_version(echoed, versions))
-        # An old version may not echo yet: that leaves this one assertion open, and fails nothing.
+        # An old version may not echo its ID: then this assertion is inconclusive and fails nothing.
         if assertions[-1].verdict == Verdict.UNHEALTHY:
             verdict = Verdict.UNHEALTHY
     return ProbeResult(name, verdict, tuple(assertions), seconds, echoed)
@@ -214,7 +213,7 @@ def _document(spec: "HttpProbe", document: Any, redact: Redact) -> Iterator[Asse
 def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
     if echoed is None:
         return Assertion(
-            "version", Verdict.INCONCLUSIVE, "the answer echoes none, so which version gave it is not proved"
+            "version", Verdict.INCONCLUSIVE, "the response has no version ID, so its version is not proved"
         )
     if not versions or echoed in versions:
         return Assertion("version", Verdict.HEALTHY, echoed[:8])
@@ -239,7 +238,7 @@ def _json(body: bytes) -> Any:
 
 
 def value_at_path(document: Any, path: str) -> Any:
-    """The value at a dotted path (`version.id`, `items.0.name`); None where there is none."""
+    """Return the value at a dotted path (`version.id`, `items.0.name`); None if it is missing."""
     for step in path.split("."):
         if isinstance(document, dict):
             document = document.get(step)

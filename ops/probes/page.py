@@ -1,7 +1,7 @@
-"""The `page` probe: pages, and all that they name on their own host, asked as a visitor's browser would ask.
+"""Run the `page` probe: request pages and their references on the same host, as a browser would.
 
-Each URL is asked once, 16 at a time. Redirects on the host are followed. Other hosts are not asked, and are counted:
-what they answer says nothing about this service.
+Each URL is requested once, 16 in parallel. Redirects on the host are followed. URLs on other hosts are only counted,
+since they say nothing about this service.
 """
 
 import re
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 MAX_PARALLEL = 16
 MAX_URLS = 500
-"""More than these are not asked, and the verdict is inconclusive."""
+"""Most URLs to request; with more, the verdict is inconclusive."""
 MAX_REDIRECTS = 5
 MAX_URL_LENGTH = 2000
-"""Characters that a pattern of `ignore` sees."""
+"""Characters of a URL that an `ignore` pattern searches."""
 MAX_NAMED = 3
-"""Failures that a verdict names; the others are counted."""
+"""Failures that a detail names; the others are counted."""
 
 _CONTENT_TYPES: Mapping[ReferenceKind, tuple[str, str]] = {
     ReferenceKind.PAGE: ("HTML", r"text/html|application/xhtml\+xml"),
@@ -45,8 +45,8 @@ _CONTENT_TYPES: Mapping[ReferenceKind, tuple[str, str]] = {
     ReferenceKind.MANIFEST: ("a manifest", r"application/(manifest\+)?json"),
     ReferenceKind.OTHER: ("no HTML", r"(?!text/html).*"),
 }
-"""Content types, in words and as a pattern. A browser runs no script and applies no style of another type; a font it
-takes as octets too. Links and frames may be of any."""
+"""Accepted content types, in words and as a pattern. Browsers reject scripts and styles of other types, and accept
+fonts as octets. Links and frames may have any type."""
 _DESTINATIONS = {
     ReferenceKind.PAGE: "document",
     ReferenceKind.LINK: "document",
@@ -57,12 +57,12 @@ _DESTINATIONS = {
 
 @dataclass(frozen=True)
 class _Answer:
-    """One URL's. Where none came, `failure` says so, and `verdict` what that is taken for."""
+    """Response to one URL. Without a response, `failure` has the reason and `verdict` its verdict."""
 
     status: int = 0
     content_type: str = ""
     location: str | None = None
-    """Where it redirects to."""
+    """Target of a redirect."""
     html: str = ""
     is_full_sha: bool = True
     failure: str = ""
@@ -72,18 +72,18 @@ class _Answer:
 
 @dataclass
 class _Visit:
-    """What is known so far: who names which URL as what, and what each one answered."""
+    """State of a probe: the references, the pages that name them, and the responses."""
 
     host: str | None
     deadline: float
     redact: "Redact"
     headers: Mapping[str, str]
-    """Secrets, sent to the service's own origin alone."""
+    """Secret headers, sent only to the service's own origin."""
     origin: str
     named_by: dict[HtmlReference, str] = field(default_factory=dict)
-    """Reference → path of the first page that names it; nothing for a page itself."""
+    """Reference → path of the first page that names it; empty for a probed page."""
     answers: dict[str, _Answer] = field(default_factory=dict)
-    """Not in it: what was not asked, for want of time or because there are too many."""
+    """URL → response; without URLs beyond the time or the limit."""
     other_host_urls: set[str] = field(default_factory=set)
 
 
@@ -96,7 +96,7 @@ def run_page_probe(
     redact: "Redact" = str,
     environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
 ) -> ProbeResult:
-    """Look at every page once. `timeout` counts real seconds; nothing is sent after it."""
+    """Request every page once. `timeout` is in real seconds; no request starts after it."""
     headers = secret_headers.read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
@@ -116,7 +116,7 @@ def run_page_probe(
 def _collect_references(
     visit: _Visit, pages: Iterable[HtmlReference], ignored: Sequence[str]
 ) -> dict[HtmlReference, str] | None:
-    """What the pages name on their own host, and the page that names it first; None if `ignored` is too slow."""
+    """Return reference → first page that names it, on the own host; None if an `ignored` pattern is too slow."""
     found: dict[HtmlReference, str] = {}
     for page in pages:
         last, answer = _final_answer(visit, page.url)
@@ -134,7 +134,7 @@ def _collect_references(
 
 
 def _ask(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReference, str]) -> None:
-    """Ask what was not asked yet, and wherever that redirects to."""
+    """Request the URLs that were not requested yet, and follow their redirects."""
     visit.named_by |= named
     todo = {reference.url: reference.kind for reference in named}
     for _ in range(MAX_REDIRECTS + 1):
@@ -146,7 +146,7 @@ def _ask(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReference, str]) 
 
 
 def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, ReferenceKind]]) -> dict[str, _Answer]:
-    """Those that answer, or fail, before the deadline."""
+    """Return the responses and failures before the deadline."""
     waiting, answers = iter(todo), {}
 
     def ask_on() -> None:
@@ -163,7 +163,7 @@ def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, lef
     headers = {"sec-fetch-dest": _DESTINATIONS.get(kind, kind.value)}
     headers |= visit.headers if _is_at(url, visit.origin) else {}
     if kind in {ReferenceKind.PAGE, ReferenceKind.LINK, ReferenceKind.FRAME}:
-        # By it Cloudflare tells a visit, which a single-page application answers, from an asset that is missing.
+        # Cloudflare uses it to tell a page visit of a single-page application from a missing asset.
         headers |= {"sec-fetch-mode": "navigate", "accept": "text/html,*/*;q=0.8"}
     try:
         response, body = web.send("GET", url, headers=headers, within=min(MAX_SECONDS, left))
@@ -171,9 +171,9 @@ def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, lef
         if left < MAX_SECONDS:
             return None
         late = isinstance(error, httpx.ReadTimeout)
-        return _Answer(failure="none within 10 s") if late else _unreachable(error)
+        return _Answer(failure="no answer within 10 s") if late else _unreachable(error)
     except (httpx.InvalidURL, ValueError):
-        return _Answer(failure="no URL that can be asked")
+        return _Answer(failure="invalid URL")
     except httpx.RequestError as error:
         return _unreachable(error)
     if off := detect_maintenance(response.status_code, response.headers):
@@ -213,13 +213,13 @@ def _text(response: httpx.Response, body: bytes) -> str:
 
 
 def _final_answer(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
-    """The last URL that is reached from `url` on the host, and its answer; None where it was not asked."""
+    """Return the last URL of a redirect chain on the host, and its response; None if it was not requested."""
     passed: list[str] = []
     while (answer := visit.answers.get(url)) and answer.location and _host(answer.location) == visit.host:
         passed.append(url)
         url = answer.location
         if url in passed:
-            return url, _Answer(failure="redirects in a circle")
+            return url, _Answer(failure="a redirect loop")
         if len(passed) > MAX_REDIRECTS:
             return url, _Answer(failure=f"more than {MAX_REDIRECTS} redirects")
     return url, answer
@@ -240,10 +240,10 @@ def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
     left_out = len({reference.url for reference in visit.named_by if not _final_answer(visit, reference.url)[1]})
     if left_out:
         why = f"at most {MAX_URLS} are" if len(visit.answers) >= MAX_URLS else f"{spec.timeout:g} s were over"
-        yield Assertion("limits", Verdict.INCONCLUSIVE, f"{left_out} URLs were not asked: {why}")
+        yield Assertion("limits", Verdict.INCONCLUSIVE, f"{left_out} URLs were not requested: {why}")
     redirected = sum(1 for answer in visit.answers.values() if answer.location and _host(answer.location) != visit.host)
     if visit.other_host_urls or redirected:
-        said = f"{len(visit.other_host_urls)} named and {redirected} redirected to, not asked"
+        said = f"{len(visit.other_host_urls)} named and {redirected} redirected to, not requested"
         yield Assertion("other hosts", Verdict.HEALTHY, said)
 
 
@@ -259,14 +259,14 @@ def _group(visit: _Visit, name: str, judged: Sequence[tuple[HtmlReference, Verdi
 
 
 def _judge(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
-    """The verdict on one reference, and what came where it is not healthy."""
+    """Return the verdict on a reference, with the reason if it is not healthy."""
     _, answer = _final_answer(visit, reference.url)
     if answer is None:
-        return Verdict.INCONCLUSIVE, "not asked"
+        return Verdict.INCONCLUSIVE, "not requested"
     if answer.failure:
         return answer.verdict, answer.failure
     if answer.location:
-        said = f"redirects to {_host(answer.location)}, which is not asked"
+        said = f"redirects to {_host(answer.location)}, which is not requested"
         return Verdict.INCONCLUSIVE if reference.kind == ReferenceKind.PAGE else Verdict.HEALTHY, said
     if answer.status != 200:
         return Verdict.UNHEALTHY, f"status {answer.status}"
@@ -274,7 +274,7 @@ def _judge(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
     if not re.fullmatch(pattern, answer.content_type):
         return Verdict.UNHEALTHY, f"{answer.content_type or 'no content type'}, wanted {wanted}"
     if reference.kind == ReferenceKind.PAGE and not answer.is_full_sha:
-        return Verdict.INCONCLUSIVE, "longer than the first megabyte, which alone was read"
+        return Verdict.INCONCLUSIVE, "longer than the first megabyte, the only part that was read"
     return Verdict.HEALTHY, ""
 
 
@@ -284,7 +284,7 @@ def _describe_reference(visit: _Visit, reference: HtmlReference) -> str:
 
 
 def _path(url: str) -> str:
-    """What follows the host, on one line; of a query only that there is one, since some hold a signature."""
+    """Return path of a URL on one line. A query is hidden, since it may contain a signature."""
     path, query, _ = url.removeprefix("https://").removeprefix("http://").partition("?")
     line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in path)
     line = line[max(0, line.find("/")) :]
@@ -292,7 +292,7 @@ def _path(url: str) -> str:
 
 
 def _is_at(url: str, origin: str) -> bool:
-    """Whether the scheme, the host and the port are those of the origin: plain http would show a secret header."""
+    """Return whether scheme, host and port equal the origin: plain HTTP would expose a secret header."""
     try:
         parts, own = urlsplit(url), urlsplit(origin)
     except ValueError:
@@ -301,7 +301,7 @@ def _is_at(url: str, origin: str) -> bool:
 
 
 def _host(url: str) -> str | None:
-    """With its port where that is unusual; None where the URL cannot be read."""
+    """Return the host, with an unusual port; None for an invalid URL."""
     try:
         parts = urlsplit(url)
         return f"{parts.hostname}" + ("" if parts.port in {None, 80, 443} else f":{parts.port}")

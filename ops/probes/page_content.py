@@ -1,7 +1,7 @@
-"""Read the content of an address as a digest, regardless of what Cloudflare's edge adds to pages.
+"""Read the content of a URL as a digest, without additions of Cloudflare's edge.
 
-A zone adds a script of Web Analytics, hides addresses of email, or defers scripts; the deployment's own address serves
-the page as it was built. developers.cloudflare.com: web-analytics, waf/tools/scrape-shield/email-address-obfuscation,
+A zone may add the Web Analytics script, hide e-mail addresses, or defer scripts; the deployment's own URL serves the
+page as it was built. developers.cloudflare.com: web-analytics, waf/tools/scrape-shield/email-address-obfuscation,
 speed/optimization/content/rocket-loader, cloudflare-challenges/challenge-types/javascript-detections.
 """
 
@@ -25,14 +25,14 @@ INJECTED_SCRIPT_MARKS = (
     b"/cdn-cgi/zaraz/",
     b"__CF$cv$params",
 )
-"""What marks a script that Cloudflare added."""
+"""Texts that identify a script added by Cloudflare."""
 COMMENTS = (
     b"<!-- Cloudflare Pages Analytics -->",
     b"<!-- Cloudflare Web Analytics -->",
     b"<!-- End Cloudflare Web Analytics -->",
 )
 ROCKET_LOADER_GUARD = b"if (!window.__cfRLUnblockHandlers) return false; "
-"""Rocket Loader puts it before the code of an event's attribute."""
+"""Text that Rocket Loader adds before the code of an event attribute."""
 _HIDDEN_TEXT = re.compile(
     rb'<(?:a|span)\b[^<>]{0,200}\bdata-cfemail="([0-9a-f]{4,600})"[^<>]{0,100}>\[email&#160;protected\]</(?:a|span)>'
 )
@@ -46,7 +46,7 @@ _HASH = re.compile(r"(?:^|[-._/=])(?=([A-Za-z0-9_-]{8,64})(?:[.?&]|$))")
 
 
 def normalize_html(html: bytes) -> bytes:
-    """Return the page without additions of the edge, quotes and white space that mean nothing."""
+    """Return the page without additions of the edge and without insignificant quotes and white space."""
     for comment in COMMENTS:
         html = html.replace(comment, b"")
     html = _HIDDEN_TEXT.sub(lambda found: _email(found[1]), _without_injected_scripts(html))
@@ -59,7 +59,7 @@ def normalize_html(html: bytes) -> bytes:
 
 
 def find_hashed_assets(html: bytes) -> tuple[str, ...]:
-    """Return the references whose names hold a hash of their content, sorted, each once; those of the edge left out."""
+    """Return the references whose names contain a content hash, sorted, without those of the edge."""
     found = {reference[1].decode("latin-1") for reference in _REFERENCE.finditer(html)}
     return tuple(sorted(each for each in found if not _is_cloudflares(each) and _is_hashed(each)))
 
@@ -69,7 +69,7 @@ def _without_injected_scripts(html: bytes) -> bytes:
 
 
 def _parts(html: bytes) -> Iterator[bytes]:
-    """Each script whole, and what stands between them."""
+    """Yield each script element, and the text between them."""
     at, lower = 0, html.lower()
     while (start := lower.find(b"<script", at)) >= 0 and (end := lower.find(b"</script>", start)) >= 0:
         yield html[at:start]
@@ -83,7 +83,7 @@ def _is_injected(part: bytes) -> bool:
 
 
 def _email(hidden: bytes) -> bytes:
-    """The first byte is the key; the others are the address, each with the key by exclusive or."""
+    """Decode a hidden e-mail address: the first byte is the key, and the others are XORed with it."""
     if len(hidden) % 2:
         return hidden
     key, *text = bytes.fromhex(hidden.decode())
@@ -95,7 +95,7 @@ def _is_cloudflares(reference: str) -> bool:
 
 
 def _is_hashed(reference: str) -> bool:
-    """A part of the last name, of eight characters or more, mixes digits with letters, or capitals with small ones."""
+    """Return whether a part of the name has eight or more characters and mixes digits, capitals and small letters."""
     name = reference.rpartition("/")[2]
     return any(_is_mixed(found[1]) for found in _HASH.finditer(name))
 
@@ -106,15 +106,15 @@ def _is_mixed(part: str) -> bool:
 
 
 CLOSED_STATUSES = {401, 403, 407, 429}
-"""An answer with such a status shows nothing of the content: Access before previews, a firewall, a limit."""
+"""Statuses that hide the content: Access on previews, a firewall, a rate limit."""
 RETRY_DELAYS = (0.0, 0.0, 0.05, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
-"""Seconds before another try: one failed request of many must not stop a recovery."""
+"""Seconds before each retry, since one failed request of many must not stop a recovery."""
 RETRY_SECONDS = 3.0
-"""Real seconds of answers and pauses, after which nothing is tried again."""
+"""Real seconds after which no retry starts."""
 
 
 def read_page(web: ProbeClient, clock: Clock, url: str) -> PageContent:
-    """Return what the address serves, after up to ten tries if the server fails, limits or drops the request."""
+    """Return the content of a URL, with up to ten attempts if the server fails, limits or drops the request."""
     latest = time.monotonic() + RETRY_SECONDS
     page, is_final = _look(web, url)
     for pause in RETRY_DELAYS:
@@ -126,7 +126,7 @@ def read_page(web: ProbeClient, clock: Clock, url: str) -> PageContent:
 
 
 def _look(web: ProbeClient, url: str) -> tuple[PageContent, bool]:
-    """The page, and whether another try would show the same. The text of a server's failure may name a time."""
+    """Return the content, and whether a retry is useless. The text of a server error is ignored: it may hold a time."""
     try:
         response, body = web.fetch(url)
     except httpx.RequestError as error:
@@ -141,7 +141,7 @@ def _look(web: ProbeClient, url: str) -> tuple[PageContent, bool]:
     if 300 <= status < 400:
         elsewhere = urlsplit(urljoin(url, response.headers.get("location", "")))
         if elsewhere.netloc != urlsplit(url).netloc:
-            return PageContent(error=f"{url} leads to another host, {elsewhere.netloc[:80]}"), True
+            return PageContent(error=f"{url} redirects to another host, {elsewhere.netloc[:80]}"), True
         body = f"{elsewhere.path}?{elsewhere.query}".encode()
     is_html = "html" in response.headers.get("content-type", "")
     assets = find_hashed_assets(body) if is_html and status == 200 else ()

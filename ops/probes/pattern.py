@@ -1,4 +1,4 @@
-"""Search texts of a service with the regular expressions of ops.yml, within a time limit.
+"""Search texts of a service with the regular expressions of ops.yml, with a time limit.
 
 Python cannot stop a search in its own process, and one that backtracks would stop all other threads as well.
 """

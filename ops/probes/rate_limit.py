@@ -1,7 +1,7 @@
-"""A limit proved for real: requests that count apart from those of users, until one is refused.
+"""Prove a rate limit with requests that are counted apart from those of users.
 
-docs/reference/runtime-contract.md: with windows the first 429 comes at the earliest after `limit` requests, and at
-the latest after twice as many. An earlier one, or none, proves nothing.
+With fixed windows, the first 429 follows after `limit` requests and at most twice as many
+(docs/reference/runtime-contract.md). An earlier one, or none, proves nothing.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def prove_rate_limit(web: "ProbeClient", url: str, proof: RateLimitCheck) -> ProbeResult:
-    """Sends up to twice the limit, one after the other."""
+    """Send up to twice the limit, one request after the other."""
     said = _ask(web, url, proof)
     verdict = Verdict.HEALTHY if said.verdict == Verdict.HEALTHY else Verdict.INCONCLUSIVE
     return ProbeResult(f"limit {proof.name}", verdict, (said,))

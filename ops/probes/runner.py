@@ -1,6 +1,6 @@
-"""A service's probes beside each other: once before a run, and after it until enough rounds in a row are healthy.
+"""Run the probes of a service in parallel: one round before a run, several rounds after it.
 
-A browser takes seconds: it is started only where everything else says healthy, for the last of these rounds.
+A browser takes seconds, so it starts only in the last round, if all other probes are healthy.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
 QUICK_ROUNDS = 12
 SLOWDOWN = 3
-"""After so many rounds the interval is so many times as long while nothing is healthy: whoever asks once a second for
-minutes from one address meets the service's own rate limit, and takes that for a failure."""
+"""Factor of the interval after QUICK_ROUNDS without success. Otherwise the probes themselves would reach the service's
+rate limit and report it as a failure."""
 
 
 @dataclass(frozen=True)
 class ProbeSet:
-    """What is asked, where, and which versions may answer (empty: any)."""
+    """Probes of a service, with its URL and the versions that may answer (empty: any)."""
 
     url: str
     probes: "tuple[Probe, ...]"
     verify: "VerificationRule"
     versions: frozenset[str] = frozenset()
     addresses: tuple[MaintenanceCheck, ...] = ()
-    """Asked besides, on whatever host: what is off on purpose there, or no longer."""
+    """Addresses on any host that must be in maintenance mode, or no longer."""
     name: str = ""
-    """Of the service, where several are asked together."""
+    """Name of the service, if several are probed together."""
     proofs: frozenset[str] = frozenset()
-    """Probes that prove nothing unless one of `versions` answers them, and says so."""
+    """Names of probes that count only if the response names one of `versions`."""
     other_services: "tuple[ProbeSet, ...]" = ()
-    """Other services, asked beside this one and as often."""
+    """Other services that are probed in the same rounds."""
     limit: RateLimitCheck | None = None
-    """Proved for real, once, when all else is healthy. It has no vote: what it could not prove is a note."""
+    """A rate limit to prove once all else is healthy. It has no vote; a missing proof becomes a note."""
     unproved: str = ""
-    """What no probe can prove, however healthy all of them are."""
+    """A fact that no probe can prove, even if all are healthy."""
     deciding: str = ""
-    """The probe that sees the change itself, also while the API that took it answers what was there before."""
+    """The probe that sees the change itself, also while the provider's API still returns the old state."""
 
     @property
     def all_probes(self) -> "list[tuple[ProbeSet, Probe]]":
@@ -63,9 +63,9 @@ class ProbeSet:
 
 
 class ProbeRunner:
-    """Runs probe sets. `web` answers the one client; a program sees `environ`, cleaned already.
+    """Runs probe sets. `web` returns the shared client; `environ` returns the cleaned environment of a probe.
 
-    A command runs in `folder`. A browser leaves its picture of a failure in `pictures`.
+    A command runs in `folder`. Screenshots of failures go into `pictures`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ProbeRunner:
         self._pictures = pictures
 
     def run_round(self, probes: ProbeSet) -> ProbeObservation:
-        """One round without a browser, which leaves open what a required one would say. No probe is inconclusive."""
+        """Run one round without browsers; a required browser probe is inconclusive. So is a set without probes."""
         seen = self._round(probes)
         left = tuple(
             _not_started(probe.name) for _, probe in probes.all_probes if probe.browser and probe.browser.required
@@ -97,7 +97,7 @@ class ProbeRunner:
     def run_until_healthy(
         self, probes: ProbeSet, *, on_round: Callable[[int, ProbeObservation], None]
     ) -> ProbeObservation:
-        """Rounds until `successes` in a row are healthy, or the deadline; then the verdict of the last that was not."""
+        """Run rounds until `successes` in a row are healthy, or the deadline; then return the last unhealthy round."""
         settings = probes.verify
         deadline = self._clock.monotonic() + settings.deadline
         in_a_row, rounds, last_bad = 0, 0, ProbeObservation(Verdict.INCONCLUSIVE)
@@ -113,7 +113,7 @@ class ProbeRunner:
                 return ProbeObservation(
                     Verdict.HEALTHY, seen.results, rounds=rounds, notes=_open_assertions(seen.results)
                 )
-            # Intervals run from start to start, so that a slow answer does not stretch the proof.
+            # Intervals run from start to start, so a slow response does not delay the proof.
             interval = settings.interval * (SLOWDOWN if rounds >= QUICK_ROUNDS and not in_a_row else 1)
             pause = max(0.0, began + interval - self._clock.monotonic())
             if self._clock.monotonic() + pause > deadline:
@@ -121,7 +121,7 @@ class ProbeRunner:
             self._clock.sleep(pause)
 
     def _round(self, probes: ProbeSet, *, is_last: bool = False) -> ProbeObservation:
-        """Where it is the last if it is healthy, the browsers have their say too; one that is not required, no vote."""
+        """Run one round. The last round includes browsers; one that is not required has no vote."""
         all_probes = probes.all_probes
         quick, browsers = ([a for a in all_probes if (a[1].browser is None) == is_quick] for is_quick in (True, False))
         asked = [partial(self._ask, *each) for each in quick]
@@ -149,13 +149,13 @@ class ProbeRunner:
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:
             return _label_result(probes, self._run_probe(probes, probe))
-        except Exception as error:  # noqa: BLE001  no probe may stop a recovery: it has only no evidence to give
-            failed = Assertion("probe", Verdict.INCONCLUSIVE, f"the probe itself failed ({type(error).__name__})")
+        except Exception as error:  # noqa: BLE001  a probe must not stop a recovery
+            failed = Assertion("probe", Verdict.INCONCLUSIVE, f"the probe failed with {type(error).__name__}")
             return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
 
     def _run_probe(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         redact = self._redactor.text
-        # The kinds are imported where they are used: httpx costs a tenth of a second.
+        # Probe modules are imported on use: httpx takes a tenth of a second.
         if probe.http is not None:
             from ops.probes import http
 
@@ -188,19 +188,19 @@ class ProbeRunner:
 
 
 def _label_result(probes: ProbeSet, result: ProbeResult) -> ProbeResult:
-    """Under the service's name, and without comfort where a proof does not say which version answered it."""
+    """Return a result with the service's name; a proof without a version ID becomes inconclusive."""
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
     return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)
 
 
 def _not_started(name: str) -> ProbeResult:
-    said = Assertion("browser", Verdict.INCONCLUSIVE, "is started only when everything else is healthy, after a run")
+    said = Assertion("browser", Verdict.INCONCLUSIVE, "starts only after a run, when all other probes are healthy")
     return ProbeResult(name, Verdict.INCONCLUSIVE, (said,))
 
 
 def _open_assertions(results: tuple[ProbeResult, ...]) -> tuple[str, ...]:
-    """What a healthy round did not prove, by name."""
+    """Return the assertions of a healthy round that are inconclusive."""
     return tuple(
         f"{result.probe}: {assertion.name}: {assertion.detail}"
         for result in results

@@ -1,4 +1,4 @@
-"""What an application shows of itself at /__ops/runtime: read once (docs/reference/runtime-contract.md)."""
+"""Read the application's endpoint /__ops/runtime (docs/reference/runtime-contract.md)."""
 
 import httpx
 
@@ -17,8 +17,8 @@ def read_runtime_state(web: ProbeClient, url: str) -> RuntimeState | str:
     if challenged := detect_challenge(response.status_code, response.headers, body):
         return f"{where} could not be read: {challenged.detail}"
     if response.status_code != 200:
-        return f"{where} answers with status {response.status_code}"
+        return f"{where} returned HTTP {response.status_code}"
     try:
         return parse_runtime_state(body.decode())
     except ValueError as error:
-        return f"what {where} answers is not understood: {error}"
+        return f"the response of {where} is invalid: {error}"

@@ -1,4 +1,4 @@
-"""Headers of a probe's requests whose values come from environment variables, such as an Access service token."""
+"""Read secret request headers of probes from environment variables."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -20,11 +20,11 @@ def read_secret_headers(names: Mapping[str, str], environ: Mapping[str, str]) ->
     """
     missing = dict.fromkeys(variable for variable in names.values() if not environ.get(variable))
     if missing:
-        return _unusable(f"{' and '.join(missing)} not set, which request_headers of this probe needs")
+        return _unusable(f"{' and '.join(missing)} is not set, but `request_headers` of this probe needs it")
     values = {header: environ[variable].strip() for header, variable in names.items()}
     for header, value in values.items():
         if not re.fullmatch(r"[!-~]([ -~]{0,8190}[!-~])?", value):
-            return _unusable(f"{names[header]} holds a value that cannot be sent as a header")
+            return _unusable(f"{names[header]} has a value that cannot be sent as a header")
     return values
 
 

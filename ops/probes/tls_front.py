@@ -1,4 +1,4 @@
-"""TLS in front of a sandbox's edge, on loopback: the browser sees the site's own https origin, and its cookies hold."""
+"""Serve TLS in front of the sandbox's edge, so that a browser sees the site's https origin."""
 
 import contextlib
 import socket
@@ -14,7 +14,7 @@ BUFFER_SIZE = 65_536
 
 @contextlib.contextmanager
 def serve_tls_front(host: str, edge_url: str) -> Iterator[int]:
-    """The port that speaks TLS as `host`, by a certificate made for now, and hands every byte on to the edge."""
+    """Yield a port that accepts TLS as `host`, with a temporary certificate, and forwards to the edge."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert(host).configure_cert(context)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
@@ -23,14 +23,14 @@ def serve_tls_front(host: str, edge_url: str) -> Iterator[int]:
 
 
 def _accept(listening: socket.socket, context: ssl.SSLContext, edge_url: str) -> None:
-    with contextlib.suppress(OSError):  # at the end it is closed
+    with contextlib.suppress(OSError):  # the socket is closed at the end
         while True:
             connection, _ = listening.accept()
             threading.Thread(target=_serve, args=(connection, context, edge_url), daemon=True).start()
 
 
 def _serve(connection: socket.socket, context: ssl.SSLContext, edge_url: str) -> None:
-    """One connection; it ends with either side."""
+    """Forward one connection until either side closes it."""
     edge = urlsplit(edge_url)
     with (
         connection,

@@ -1,8 +1,8 @@
-"""A commit of a site's repository → a built site → a deployment: what a runbook does with it on this machine.
+"""Build a commit of a Pages site on this machine and deploy it.
 
-The repository is that of OPS_SOURCE, else of the folder of ops.yml. With OPS_BUILT a job without a token has built the
-site: then nothing of a repository is read and nothing of it is run here, and its files are believed in nothing. The
-configuration of wrangler is the committed one: from the repository, or in OPS_CONFIGURATION from the job that fetched.
+The repository is OPS_SOURCE, by default the folder of ops.yml. With OPS_BUILT, a job without a token built the site:
+then this process reads no repository and runs no code of it, and treats its files as untrusted. The wrangler
+configuration is always the committed one: from the repository, or in OPS_CONFIGURATION from the job that fetched it.
 """
 
 import shutil
@@ -33,7 +33,7 @@ INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
 
 @dataclass(frozen=True)
 class DeployAccount:
-    """What only the deployment itself gets."""
+    """Cloudflare account and token, passed only to the deployment."""
 
     base_url: str
     id: str
@@ -41,9 +41,9 @@ class DeployAccount:
 
 
 class SiteBuilder:
-    """Of one run. `environ` is the process's own: programs get none of it but what they need.
+    """Builds and deploys sites in one run. Programs get only the needed variables of `environ`.
 
-    `exposed` says why others could read what is packed here, or nothing.
+    `exposed` returns why others could read a packed site; empty if they cannot.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class SiteBuilder:
 
     @cached_property
     def _environ(self) -> Mapping[str, str]:
-        """With Node on its PATH, which is looked for where it is needed: a run of a Worker's never does."""
+        """Return the environment with Node on PATH; Node is searched only if a site needs it."""
         return node.add_node_to_path(self._process_environ)
 
     @property
@@ -78,30 +78,30 @@ class SiteBuilder:
         return self._prebuilt is not None
 
     def find_commit(self, text: str, branch: str) -> GitCommit:
-        """A commit of the production branch. Raises Refused. Given a built site, its SHA is taken as it is."""
+        """Return a commit of the production branch. For a prebuilt site, its SHA is used unchecked. Raises Refused."""
         if self.is_prebuilt:
             if not is_full_sha(text):
                 raise ConfigError(
-                    f'"{quote_name(text)}" is no whole SHA, which a built site needs', hint="Name all 40 digits."
+                    f'"{quote_name(text)}" is not a full SHA, which a prebuilt site needs', hint="Pass all 40 digits."
                 )
             return GitCommit(text)
         with self._open_repository() as repository:
             tip = repository.branch_head(branch)
             if tip is None:
-                raise _unknown_commit(f"no branch {branch}, the project's production branch, in {self._source}")
+                raise _unknown_commit(f"{self._source} has no branch {branch}, the project's production branch")
             commit = repository.find_commit(text) if is_sha(text) else None
             if commit is None:
-                raise _unknown_commit(f'no commit "{quote_name(text)}" in {self._source}')
+                raise _unknown_commit(f'commit "{quote_name(text)}" is not in {self._source}')
             if not repository.is_ancestor(commit.sha, tip):
                 raise Refused(
                     f"commit {commit.short} is not on {branch}, the project's production branch",
                     reason=Reason.NOT_ON_BRANCH,
-                    hint=f"Name one that was merged to {branch}.",
+                    hint=f"Pass a commit that was merged to {branch}.",
                 )
             return commit
 
     def configuration(self, service: "Service", commit: GitCommit) -> SiteConfiguration:
-        """The wrangler configuration that the deployment uses. Raises Refused and ConfigError."""
+        """Return the wrangler configuration of the deployment. Raises Refused and ConfigError."""
         return configuration.choose_configuration(self._committed(service, commit))
 
     def _committed(self, service: "Service", commit: GitCommit) -> ConfigurationFiles:
@@ -111,7 +111,7 @@ class SiteBuilder:
             return configuration.read_committed(repository, commit.sha, service.require_build().folder)
 
     def check_complete(self, service: "Service", commit: GitCommit) -> None:
-        """Raises Refused where others could read what is packed, or the commit is not all: submodules, Git LFS."""
+        """Refuse a commit with submodules or Git LFS files, and one that others could read."""
         if self.is_prebuilt:
             return
         files.check_not_exposed(self._exposed(service.repository or ""))
@@ -119,12 +119,12 @@ class SiteBuilder:
             files.check_complete(repository, commit)
 
     def find_parent(self, text: str) -> str | None:
-        """The first parent of a commit. None where it is not known, or has none. Raises Refused."""
+        """Return the first parent of a commit; None if it is unknown or has none. Raises Refused."""
         with self._open_repository() as repository:
             return repository.first_parent(text)
 
     def is_ancestor(self, one: str, other: str) -> bool:
-        """Whether the one is an ancestor of the other, and not the same. Raises Refused."""
+        """Return whether `one` is an ancestor of `other` and differs from it. Raises Refused."""
         with self._open_repository() as repository:
             return one != other and repository.is_ancestor(one, other)
 
@@ -134,17 +134,17 @@ class SiteBuilder:
         try:
             if repository.is_shallow:
                 raise Refused(
-                    f"the checkout {self._source} is shallow: its history is not whole",
+                    f"the checkout {self._source} is shallow, so its history is incomplete",
                     reason=Reason.UNKNOWN_NAME,
-                    hint="Run `git fetch --unshallow` there, or set fetch-depth: 0.",
+                    hint="Run `git fetch --unshallow` there, or set `fetch-depth: 0` in the workflow.",
                 )
             yield repository
         except git.GitError as error:
-            hint = "Name the checkout of the site's repository in OPS_SOURCE, and start again."
+            hint = "Set OPS_SOURCE to a checkout of the site's repository, and run the command again."
             raise Refused(str(error), reason=Reason.TOOL_MISSING, hint=hint) from None
 
     def check_tools(self, build: "BuildConfig") -> None:
-        """Raises Refused where no build may run here, or a program is missing that is needed later."""
+        """Refuse if a build is not allowed here, or a needed program is missing."""
         self._check_no_token()
         program = build.command[0]
         missing = "" if self.is_prebuilt or "/" in program or self._which(program) else f"{program} is not on PATH"
@@ -159,8 +159,8 @@ class SiteBuilder:
         return shutil.which(program, path=self._environ.get("PATH"))
 
     def prepare(self, service: "Service", commit: GitCommit, branch: str) -> int:
-        """Build it, or take what was built; answers how many files go out. Raises Refused."""
-        self._wrangler()  # its first call installs it, which is nothing to begin within a write
+        """Build the site, or copy the prebuilt one, and return its number of files. Raises Refused."""
+        self._wrangler()  # the first call installs wrangler, which must not happen during a write
         folder = self._scratch()
         committed = self._committed(service, commit)
         if self._prebuilt is not None:
@@ -180,33 +180,36 @@ class SiteBuilder:
     def _check_no_token(self) -> None:
         if not self.is_prebuilt and not self._may_build:
             raise Refused(
-                "a job that holds a token runs no build of an old commit",
+                "a job with a token must not build an old commit",
                 reason=Reason.BUILD_UNUSABLE,
-                hint="Press the button: Actions → redeploy-pages → Run workflow. It builds in a job without a token.",
+                hint="Use Actions → redeploy-pages → Run workflow, which builds in a job without a token.",
             )
 
     def check_file_limit(self, most: int, commit: GitCommit) -> None:
-        """Where more files were prepared than the upload token allows. Raises Refused."""
+        """Refuse a site with more files than the upload token allows."""
         if (count := files.count_files(self._built[commit.sha] / OUTPUT)) > most:
-            raise files.unusable_build(f"the build left {count} files, and Cloudflare takes {most} for this project")
+            raise files.unusable_build(f"the build produced {count} files, but this project may have {most}")
 
     def pack(self, service: "Service", commit: GitCommit, archive: Path, configured: Path) -> str:
-        """The commit's files, for `build` elsewhere, and its configuration: the digest of that. Raises Refused."""
+        """Pack the files and the configuration of a commit for a build in another job.
+
+        Returns the digest of the configuration. Raises Refused.
+        """
         with self._open_repository() as repository:
             repository.archive_commit(commit.sha, archive)
         return configuration.save_for_deployment(self._committed(service, commit), configured)
 
     def build(self, build: "BuildConfig", archive: Path, into: Path, commit: GitCommit, branch: str) -> None:
-        """Run the build in a tree of its own, with a home of its own and none of our variables. Raises Refused."""
+        """Run the build in a new folder, with a new home and without our variables. Raises Refused."""
         tree, home = self._scratch(), self._scratch()
         try:
             git.unpack_archive(archive, tree)
         except (OSError, tarfile.TarError) as error:
-            raise files.unusable_build(f"the files of {commit.short} cannot be laid out: {error}") from None
+            raise files.unusable_build(f"the files of {commit.short} cannot be unpacked: {error}") from None
         folder = files.folder_within(tree, tree / build.folder)
         if folder is None:
             raise files.unusable_build(f"commit {commit.short} has no folder {build.folder}")
-        # developers.cloudflare.com/pages/configuration/build-configuration: as a build of Cloudflare's own has them
+        # The variables of a build by Cloudflare (developers.cloudflare.com/pages/configuration/build-configuration)
         pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
         clean = {**process.clean_environment(self._environ), "HOME": str(home), **pages, **build.env}
         committed = configuration.read_folder(folder)
@@ -214,12 +217,12 @@ class SiteBuilder:
         configuration.check_unchanged(committed, configuration.read_folder(folder))
         output = files.folder_within(tree, folder / build.output)
         if output is None:
-            raise files.unusable_build(f"the build of {commit.short} left no folder {build.output}")
+            raise files.unusable_build(f"the build of {commit.short} did not create the folder {build.output}")
         files.copy_files(output, into / OUTPUT)
         self._compile(build, tree, folder, into, home)
 
     def _compile(self, build: "BuildConfig", tree: Path, folder: Path, into: Path, home: Path) -> None:
-        """Functions become a Worker here, where no token is: they may name any file of the machine."""
+        """Compile Functions to a Worker here, without a token, since they may name any file of the machine."""
         functions = files.folder_within(tree, folder / build.functions)
         if functions is None:
             return
@@ -240,7 +243,7 @@ class SiteBuilder:
     def _npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
         done = process.run(argv, environ=environ, timeout=INSTALL_TIMEOUT, redactor=self._redactor, folder=folder)
         said = [line for line in done.output.splitlines() if line.strip() and "complete log of this run" not in line]
-        return None if done.code == 0 else " ".join(said[-3:])[:300] or "it said nothing"
+        return None if done.code == 0 else " ".join(said[-3:])[:300] or "no output"
 
     def _run(self, argv: list[str], environ: Mapping[str, str], folder: Path, what: str, *, timeout: float) -> None:
         try:
@@ -248,18 +251,20 @@ class SiteBuilder:
         except OSError as error:
             raise _missing_tool(f"{argv[0]} cannot be started ({error.strerror})") from None
         if done.code != 0:
-            ended = f"did not end within {timeout:g} s" if done.code is None else f"failed with exit code {done.code}"
+            ended = (
+                f"did not finish within {timeout:g} s" if done.code is None else f"failed with exit code {done.code}"
+            )
             last = git.last_output_line(done.output)
             raise Refused(
                 f"{what} {ended}: {last}",
                 reason=Reason.BUILD_FAILED,
-                hint=f"{NOTHING_SENT} Build that commit yourself to see why, or name another one.",
+                hint=f"{NOTHING_SENT} Build that commit yourself to find the cause, or pass another one.",
             )
 
     def deploy(self, service: "Service", commit: GitCommit, branch: str, message: str) -> str:
-        """`wrangler pages deploy` of what was prepared. Raises Unclear, and ProviderError where the deployment failed.
+        """Deploy the prepared site with `wrangler pages deploy`. Raises Unclear and ProviderError.
 
-        wrangler tries an unknown error (8000000) again by itself, which may make two deployments; both are ours.
+        wrangler retries an unknown error (8000000), which may create two deployments; both are ours.
         """
         assert self._account is not None
         folder, home = self._built[commit.sha], self._scratch()
@@ -284,20 +289,19 @@ class SiteBuilder:
         )
         if any("Deployment failed!" in line for line in said):
             raise ProviderError(
-                f"Cloudflare took the deployment of {service.pages} and could not publish it: "
-                f"{git.last_output_line(done.output)}",
+                f"Cloudflare could not publish the deployment of {service.pages}: {git.last_output_line(done.output)}",
                 reason=Reason.PROVIDER_REFUSED,
-                hint="What was live still is. Read the deployment's log in the dashboard.",
+                hint="The previous deployment is still live. Read the deployment's log in the dashboard.",
             )
         raise UnclearWrite(
-            f"deploying {service.pages}: wrangler ended with {done.code}: {why[:300]}", reason=Reason.UNCLEAR
+            f"deploying {service.pages}: wrangler exited with {done.code}: {why[:300]}", reason=Reason.UNCLEAR
         )
 
 
 def _missing_tool(text: str) -> Refused:
-    hint = f"{NOTHING_SENT} Install it and start again, or press the button: a job of its own builds there."
+    hint = f"{NOTHING_SENT} Install it and run the command again, or use the button, which builds in a job."
     return Refused(text, reason=Reason.TOOL_MISSING, hint=hint)
 
 
 def _unknown_commit(text: str) -> Refused:
-    return Refused(text, reason=Reason.UNKNOWN_NAME, hint="Run `git fetch` there, and look with `git log`.")
+    return Refused(text, reason=Reason.UNKNOWN_NAME, hint="Run `git fetch` there, then check with `git log`.")

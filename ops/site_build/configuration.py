@@ -1,4 +1,4 @@
-"""The wrangler configuration of a deployment: the committed one, never one that a build wrote."""
+"""Read the committed wrangler configuration, never one that a build wrote."""
 
 import base64
 import hashlib
@@ -21,11 +21,11 @@ from ops.tools import git
 
 CONFIGURATION_PATHS = (*CONFIGURATION_FILES, REDIRECT_FILE)
 ConfigurationFiles = Mapping[str, bytes]
-"""File name → content, of the folder that is built; only files that exist."""
+"""File name → content of the existing configuration files in the built folder."""
 
 
 def read_committed(repository: git.GitRepository, sha: str, folder: str) -> ConfigurationFiles:
-    """Those of a commit. Raises Refused where one is no plain file."""
+    """Read the configuration files of a commit. Raises Refused if one is not a plain file."""
     found = {}
     for name in CONFIGURATION_PATHS:
         path = name if folder == "." else f"{folder}/{name}"
@@ -42,17 +42,17 @@ def read_committed(repository: git.GitRepository, sha: str, folder: str) -> Conf
 
 
 def choose_configuration(files: ConfigurationFiles) -> SiteConfiguration:
-    """The one that wrangler takes. Raises Refused."""
+    """Return the configuration that wrangler would use. Raises Refused."""
     if REDIRECT_FILE in files:
         raise _refused(
-            f"the commit has {REDIRECT_FILE}, which names another configuration", "Remove it from the repository"
+            f"the commit has {REDIRECT_FILE}, which redirects to another configuration", "Remove it from the repository"
         )
     name = next((name for name in CONFIGURATION_FILES if name in files), None)
     return NO_CONFIGURATION if name is None else parse_configuration(name, files[name])
 
 
 def read_folder(folder: Path) -> ConfigurationFiles:
-    """Those of a folder as it is now. What is no plain file, or is too large, is there with content of its own."""
+    """Read the configuration files of a folder. A large file or a link gets a placeholder as content."""
     found = {}
     for name in CONFIGURATION_PATHS:
         try:
@@ -65,43 +65,43 @@ def read_folder(folder: Path) -> ConfigurationFiles:
 
 
 def check_unchanged(before: ConfigurationFiles, now: ConfigurationFiles) -> None:
-    """Raises Refused where a build added, changed or removed one."""
+    """Refuse if a build added, changed or removed a configuration file."""
     if names := [name for name in CONFIGURATION_PATHS if before.get(name) != now.get(name)]:
         raise _refused(
-            f"the build wrote {', '.join(names)}, and only the committed file may choose bindings",
-            "Commit the file as the build writes it",
+            f"the build changed {', '.join(names)}, but only the committed file may set bindings",
+            "Commit the file that the build writes",
         )
 
 
 def save_for_deployment(files: ConfigurationFiles, into: Path) -> str:
-    """For the job that deploys; answers the digest by which that one knows it again."""
+    """Save the files for the job that deploys, and return their digest."""
     content = json.dumps({name: base64.b64encode(raw).decode() for name, raw in sorted(files.items())}).encode()
     into.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
 def load_for_deployment(path: str, digest: str) -> ConfigurationFiles:
-    """What the job that fetched handed over. Raises ConfigError where it is missing, or is not what that job wrote."""
-    hint = "Copy redeploy-pages.yml of this release to .github/workflows, and press the button again."
+    """Load the files that the fetching job saved. Raises ConfigError if they are missing or changed."""
+    hint = "Run `ops workflows sync`, commit the result, and use the button again."
     if not path or not digest:
-        raise ConfigError("OPS_CONFIGURATION and OPS_CONFIGURATION_SHA256 are needed beside OPS_BUILT", hint=hint)
+        raise ConfigError("OPS_BUILT needs OPS_CONFIGURATION and OPS_CONFIGURATION_SHA256", hint=hint)
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"OPS_CONFIGURATION cannot be read: {error.strerror}", hint=hint) from None
     if hashlib.sha256(content).hexdigest() != digest:
         raise ConfigError(
-            "the artifact configuration is not what the job fetch wrote: another job replaced it",
-            hint="Deploy nothing of this run. Look at what the build did.",
+            "the artifact `configuration` differs from what the job `fetch` wrote: another job replaced it",
+            hint="Deploy nothing of this run, and check what the build did.",
         )
     return {name: base64.b64decode(raw) for name, raw in json.loads(content).items()}
 
 
 def write_configuration(configuration: SiteConfiguration, project: str, into: Path) -> None:
-    """As wrangler.json, the first that wrangler looks for, here and in each folder above: without settings too."""
+    """Write wrangler.json, which wrangler looks for first in each folder. It is written without settings too."""
     settings = {**configuration.settings, "name": project} if configuration.settings else {}
     (into / "wrangler.json").write_text(json.dumps(settings))
 
 
 def _refused(text: str, what: str) -> Refused:
-    return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=f"{NOTHING_SENT} {what}, or name another commit.")
+    return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=f"{NOTHING_SENT} {what}, or pass another commit.")

@@ -1,4 +1,4 @@
-"""A built site as files: what is taken of it, and whether Cloudflare would take it."""
+"""Copy the files of a built site, and check them against Cloudflare's limits."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from ops.tools.git import GitCommit
 
 OUTPUT = "output"
 MAX_FILE_BYTES = 25 * 1024 * 1024
-"""Of a file, in bytes (developers.cloudflare.com/pages/platform/limits)."""
+"""Largest file, in bytes (developers.cloudflare.com/pages/platform/limits)."""
 NOT_UPLOADED = {
     "_worker.js",
     "_redirects",
@@ -22,20 +22,20 @@ NOT_UPLOADED = {
     "node_modules",
     ".git",
 }
-"""As wrangler has it: these are no files of the site."""
+"""Names that wrangler does not upload as files of the site."""
 LFS_POINTER_PREFIX = b"version https://git-lfs.github.com/spec/v1\n"
 NOTHING_SENT = "Nothing was sent to Cloudflare."
 
 
 def copy_prebuilt(given: Path, into: Path) -> None:
-    """Only what is known, so that no other file of the artifact lies where wrangler runs."""
+    """Copy only the output folder, so that wrangler sees no other file of the artifact."""
     if not (given / OUTPUT).is_dir():
-        raise unusable_build(f"{given} holds no folder {OUTPUT}")
+        raise unusable_build(f"{given} has no folder {OUTPUT}")
     copy_files(given / OUTPUT, into / OUTPUT)
 
 
 def check_complete(repository: git.GitRepository, commit: GitCommit) -> None:
-    """Raises Refused where the commit has submodules or files in Git LFS: only its own files are packed."""
+    """Refuse a commit with submodules or Git LFS files, since only its own files are packed."""
     submodules, pointers = repository.list_submodules(commit.sha), repository.list_lfs_pointers(commit.sha)
     for what, paths in (("submodules", submodules), ("files in Git LFS", pointers)):
         if paths:
@@ -43,12 +43,12 @@ def check_complete(repository: git.GitRepository, commit: GitCommit) -> None:
             raise Refused(
                 f"commit {commit.short} has {what}, which are not fetched: {named}",
                 reason=Reason.BUILD_UNUSABLE,
-                hint=f"{NOTHING_SENT} Deploy that commit with the site's own pipeline, or name another commit.",
+                hint=f"{NOTHING_SENT} Deploy that commit with the site's own pipeline, or pass another commit.",
             )
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Plain files alone: a link could name a file of this machine, and wrangler uploads none either."""
+    """Copy plain files only, since a link could point to any file of this machine."""
     for folder, _, names in os.walk(source):
         into = target / Path(folder).relative_to(source)
         into.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def count_files(output: Path) -> int:
-    """How many files go out. Raises Refused where there is none, one is too large, or one is a pointer of Git LFS."""
+    """Return the number of uploaded files. Raises Refused for no file, a large file or a Git LFS pointer."""
     found = 0
     for folder, folders, names in os.walk(output):
         folders[:] = [name for name in folders if name not in NOT_UPLOADED]
@@ -70,29 +70,29 @@ def count_files(output: Path) -> int:
             found += 1
             size = path.stat().st_size
             if size <= git.LFS_LARGEST and path.read_bytes().startswith(LFS_POINTER_PREFIX):
-                raise unusable_build(f"{path.relative_to(output)} is a pointer of Git LFS in the place of a file")
+                raise unusable_build(f"{path.relative_to(output)} is a Git LFS pointer instead of a file")
             if size > MAX_FILE_BYTES:
                 raise unusable_build(
-                    f"{path.relative_to(output)} has {size} bytes, and Cloudflare takes {MAX_FILE_BYTES} for a file"
+                    f"{path.relative_to(output)} has {size} bytes, but Cloudflare's limit is {MAX_FILE_BYTES}"
                 )
     if found == 0:
-        raise unusable_build("the build left no file")
+        raise unusable_build("the build produced no file")
     return found
 
 
 def folder_within(tree: Path, folder: Path) -> Path | None:
-    """The folder itself; None where it is none, or a link leads out of the tree."""
+    """Return the resolved folder; None if it is missing or outside the tree."""
     found = folder.resolve()
     return found if found.is_dir() and found.is_relative_to(tree.resolve()) else None
 
 
 def unusable_build(text: str) -> Refused:
-    hint = f"{NOTHING_SENT} Correct `build` in ops.yml, or name another commit."
+    hint = f"{NOTHING_SENT} Correct `build` in ops.yml, or pass another commit."
     return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=hint)
 
 
 def check_not_exposed(why: str) -> None:
-    """Raises Refused where there is a reason."""
+    """Refuse if others could read the packed source. `why`: the reason, or empty."""
     hint = (
         f"{NOTHING_SENT} Make the operations repository private, or run `ops redeploy-pages` on a laptop. If the site "
         "is in the operations repository itself, remove `repository` of its service in ops.yml."

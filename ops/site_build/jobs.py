@@ -1,4 +1,4 @@
-"""The steps of redeploy-pages that a workflow divides among jobs: fetched beside a token, built where none is."""
+"""Steps of redeploy-pages in separate jobs: fetch with a token, build without one."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ NO_OUTPUTS = {"commit": "", "branch": "", "configuration": ""}
 
 
 def pack_commit(site: SiteBuilder, plan: Plan[Any] | None, into: Path, configured: Path) -> dict[str, str]:
-    """The commit that the plan is about, as a tar, and its configuration for the job that deploys.
+    """Pack the planned commit as a tar, and its configuration for the job that deploys.
 
-    Answers the job's outputs: NOTHING where it changes nothing. Another job of the run can replace an artifact, and no
-    output of this one: so the digest of the configuration is an output.
+    Returns the outputs of the job: NO_OUTPUTS if the plan has no change. Another job can replace an artifact but not an
+    output, so the digest of the configuration is an output.
     """
     details: Any = plan.details if plan and plan.changes else None
     if details is None:
@@ -29,19 +29,19 @@ def pack_commit(site: SiteBuilder, plan: Plan[Any] | None, into: Path, configure
 
 
 def check_no_secrets(environ: Mapping[str, str], named: Collection[str], config: "Config") -> None:
-    """Those `named` by ops.yml, those that a probe fills into forms, and other tools' tokens. Raises ConfigError.
+    """Refuse secrets in the environment of a build, which could read them. Raises ConfigError.
 
-    A program of the build can read the environment of the process that starts it.
+    They are the variables `named` in ops.yml, logins of probes, and tokens of other tools.
     """
     from ops.config.checks import SECRETS_OF_THE_RUN
 
     if held := sorted(name for name in {*named, *config.login_variables, *SECRETS_OF_THE_RUN} if environ.get(name)):
-        raise ConfigError(f"a build must not hold {', '.join(held)}", hint="Run it in a job without secrets.")
+        raise ConfigError(f"a build must not have {', '.join(held)}", hint="Run it in a job without secrets.")
 
 
 def build_packed_commit(
     site: SiteBuilder, service: "Service", commit: GitCommit, branch: str, *, tree: Path, into: Path
 ) -> int:
-    """Of what was packed; answers how many files the site has. Raises ConfigError and Refused."""
+    """Build a packed commit and return the number of files. Raises ConfigError and Refused."""
     site.build(service.require_build(), tree, into, commit, branch)
     return files.count_files(into / files.OUTPUT)

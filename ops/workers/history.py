@@ -16,44 +16,44 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_com
 from ops.core.clock import format_duration, format_utc
 
 ALL_TRAFFIC = 99.99
-"""Percentages may be fractional; wrangler itself tolerates a thousandth."""
+"""Percent that counts as all traffic: percentages may be fractional, and wrangler tolerates a thousandth."""
 
 
 @dataclass(frozen=True)
 class PastRollback:
-    """`deployment` took `taken_away` out of service in favour of something older."""
+    """A rollback in the history: `deployment` replaced `removed_version` with an older version."""
 
     deployment: WorkerDeployment
     removed_version: str
     is_within_release: bool
-    """True: both are of one release (a secret edit taken back), so only the version is blamed, not the release."""
+    """Whether both versions belong to one release, such as a reverted secret edit; then only the version is blamed."""
     is_ours: bool = False
-    """Whether our mark says so, and is believed."""
+    """Whether a trusted mark of ours says so."""
 
 
 @dataclass(frozen=True)
 class WorkerHistory:
     deployments: tuple[WorkerDeployment, ...]
-    """Newest first, at least one."""
+    """At least one deployment, newest first."""
     versions: Mapping[str, WorkerVersion]
     deployable: frozenset[str]
     now: datetime
     min_served: float
-    """Seconds that a release must have carried half of the traffic to count as tried."""
+    """Seconds for which a release must have served half of the traffic to count as proven."""
     static_assets: bool | None = False
-    """Whether equal code may come with other files. None: not known, and read as if it may."""
+    """Whether equal code may have different static files. None: unknown, treated like True."""
     is_complete: bool = True
-    """False while Cloudflare may have older deployments that were not asked for."""
+    """False if Cloudflare may have older deployments that were not read."""
     unread_note: str = ""
-    """What could not be read of it, for people."""
+    """Missing part of the history, for people."""
     our_uploads: frozenset[str] = frozenset()
-    """Versions that runs uploaded whose records are believed."""
+    """Versions that runs with trusted records uploaded."""
     incident_opened_at: datetime | None = None
 
     def with_older_deployments(
         self, pages: Iterable[tuple[WorkerDeployment, ...] | None], *, most: int
     ) -> "WorkerHistory":
-        """The history with more of its deployments, at most `most`. A page is None if it could not be read."""
+        """Return the history with older deployments, at most `most` in total. A page is None if it is unreadable."""
         pages = tuple(pages)
         known = {deployment.id: deployment for deployment in self.deployments}
         found = {deployment.id: deployment for page in pages for deployment in page or () if deployment.id not in known}
@@ -74,7 +74,7 @@ class WorkerHistory:
 
     @property
     def coverage(self) -> str:
-        """How far back the history goes, for people: rules can only judge what is listed."""
+        """Return how far back the history goes, for people."""
         count = len(self.deployments)
         oldest = self.deployments[-1].created_on
         listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {format_utc(oldest)}"
@@ -85,9 +85,9 @@ class WorkerHistory:
 
     @cached_property
     def releases(self) -> Mapping[str, str]:
-        """Version → its release, which is named by its oldest version of those that were deployed.
+        """Return version → release. A release is named by its oldest deployed version.
 
-        What was only uploaded makes no release older: its code is not read, unless somebody names it.
+        A version that was never deployed does not make a release older, since its code may be unread.
         """
         describe_deployment = {v for d in self.deployments for v, _ in d.split}
         known = sorted({*self.versions, *describe_deployment}, key=self._age)
@@ -101,12 +101,12 @@ class WorkerHistory:
             if code is not None and not version.has_assets and self.static_assets is False:
                 releases[name] = by_code[code]
             else:
-                # Asset contents are in no digest, so only a secret edit is known to be the same release.
+                # No digest covers static assets, so only a secret edit is known to be the same release.
                 releases[name] = releases[before] if before and self._is_secret_edit_of(version, before) else name
         return releases
 
     def _is_secret_edit_of(self, version: WorkerVersion, before: str) -> bool:
-        """A secret edit builds on the version with the next lower number; a gap in the numbers hides which."""
+        """Return whether a version is a secret edit of the one before it. A gap in the numbers hides it."""
         number, lower = version.number, self.version(before).number
         return version.triggered_by == "secret" and (number is None or lower is None or number == lower + 1)
 
@@ -114,16 +114,16 @@ class WorkerHistory:
         return self.releases[one] == self.releases[other]
 
     def is_older(self, one: str, other: str) -> bool:
-        """`one` was uploaded before `other`, or belongs to an older release (a revert uploaded anew)."""
+        """Return whether `one` was uploaded first or has an older release, such as a reuploaded revert."""
         release, other_release = self.releases[one], self.releases[other]
         return self._age(one) < self._age(other) or self._age(release) < self._age(other_release)
 
     def newest_version(self, versions: tuple[str, ...]) -> str:
-        """By release first: a revert uploaded anew is newer by number, and older by what it is."""
+        """Return the newest version, by release first: a reuploaded revert has a higher number but an older release."""
         return max(versions, key=lambda v: (self._age(self.releases[v]), self._age(v)))
 
     def _age(self, version: str) -> tuple[float, int, str]:
-        """Sorts oldest first; a version that can no longer be read is as old as the first sight of it."""
+        """Return the sort key, oldest first. An unreadable version is as old as its first deployment."""
         known = self.version(version)
         if known.created_on is not None:
             return known.created_on.timestamp(), known.number or 0, version
@@ -140,7 +140,7 @@ class WorkerHistory:
         return frozenset(v for v, r in self.releases.items() if r == release)
 
     def seconds_served(self, version: str) -> float:
-        """Seconds that the version's release carried half of the traffic or more, over all times."""
+        """Return the total seconds for which the version's release served at least half of the traffic."""
         versions_of_release = self.versions_of_release(self.releases[version])
         return sum(
             self.seconds_deployed(i)
@@ -149,18 +149,18 @@ class WorkerHistory:
         )
 
     def first_served_at(self, version: str) -> datetime:
-        """The release's first visible deployment with traffic."""
+        """Return when the release first served traffic in the listed history."""
         versions_of_release = self.versions_of_release(self.releases[version])
         return min(d.created_on for d in self.deployments if versions_of_release & set(d.serving_versions))
 
     @cached_property
     def served_all_traffic(self) -> tuple[str, ...]:
-        """The versions that had all of the traffic at some time, latest service first."""
+        """Return the versions that served all traffic at some time, most recent first."""
         return tuple(dict.fromkeys(d.serving_versions[0] for d in self.deployments if len(d.serving_versions) == 1))
 
     @cached_property
     def rollbacks(self) -> tuple[PastRollback, ...]:
-        """Newest first; at most two per deployment, one for each version taken away."""
+        """Return the rollbacks, newest first; at most two per deployment, one per removed version."""
         return tuple(step for index in range(len(self.deployments) - 1) for step in self._rollbacks_at(index))
 
     def _rollbacks_at(self, index: int) -> list[PastRollback]:
@@ -171,7 +171,7 @@ class WorkerHistory:
         mark = self._trusted_mark(index)
         if mark is not None:
             removed_version = [mark.blames] if mark.blames else []
-        else:  # anyone else's, or a mark that the history does not bear out
+        else:  # a foreign deployment, or a mark that the history does not confirm
             removed_version = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving_versions)]
         return [
             PastRollback(
@@ -184,9 +184,9 @@ class WorkerHistory:
         ]
 
     def revoked(self, version: str) -> Mapping[str, WorkerDeployment]:
-        """Secret → the deployment whose mark says that the value which `version` may have of it is dead.
+        """Return secret → deployment whose mark says that the secret's value in `version` is revoked.
 
-        The mark speaks of what was uploaded before the version that it deployed; a later upload has later values.
+        A mark applies to versions before the deployed one; later uploads have later values.
         """
         marked = [d for index, d in enumerate(self.deployments) if self._is_confirmed(index)]
         return {
@@ -197,9 +197,9 @@ class WorkerHistory:
         }
 
     def _trusted_mark(self, index: int) -> DeploymentMark | None:
-        """The mark of a deployment, if it may be ours: anyone who deploys can write one.
+        """Return the mark of a deployment if it is trusted, since everyone who deploys can write one.
 
-        The history bears it out, and each version that it deployed had served before or was uploaded by a known run.
+        The history confirms it, and each of its versions served before or was uploaded by a known run.
         """
         deployment = self.deployments[index]
         known = (v in self.our_uploads or self._first_index.get(v, -1) > index for v in deployment.serving_versions)
@@ -207,11 +207,11 @@ class WorkerHistory:
 
     @cached_property
     def _first_index(self) -> Mapping[str, int]:
-        """Version → the place of its oldest listed deployment with traffic."""
+        """Return version → index of its oldest listed deployment with traffic."""
         return {version: index for index, d in enumerate(self.deployments) for version in d.serving_versions}
 
     def _is_confirmed(self, index: int) -> bool:
-        """Whether the version that the mark blames served right before and is gone; true as well if it blames none."""
+        """Return whether the blamed version was live right before and was removed; also true if none is blamed."""
         newer, older = self.deployments[index], self.deployments[index + 1 : index + 2]
         blames = newer.mark.blames if newer.mark else None
         return blames is None or (
@@ -220,7 +220,7 @@ class WorkerHistory:
 
     @cached_property
     def blamed(self) -> Mapping[str, PastRollback]:
-        """Version → the latest step back that blames it or its release, unless it has served well since."""
+        """Return version → latest rollback that blames it or its release, unless it served well since."""
         blamed: dict[str, PastRollback] = {}
         for step in self.rollbacks:
             release = self.versions_of_release(self.releases[step.removed_version])
@@ -234,10 +234,10 @@ class WorkerHistory:
         return self.has_served_well(versions, before=self.deployments.index(step.deployment))
 
     def is_proven(self, version: str) -> bool:
-        """It served well after everything that has not been read yet, so no unread row can blame it.
+        """Return whether no unread row can blame the version, because it served well after all of them.
 
-        The version itself: that another one of its release served well does not end a blame of this one alone. With
-        static assets a release hangs on the numbers between, so there nothing is proven before all was read.
+        Only the version itself counts, since a blame may concern it alone. With static assets a release depends on the
+        versions between, so nothing is proven before all are read.
         """
         if self.static_assets is not False or any(version.has_assets for version in self.versions.values()):
             read = all(self.version(v).is_detailed for d in self.deployments for v in d.serving_versions)
@@ -252,10 +252,9 @@ class WorkerHistory:
         return self.has_served_well(frozenset({version}), before=next(unread, len(self.deployments)))
 
     def has_served_well(self, versions: frozenset[str], *, before: int) -> bool:
-        """Whether these versions, among the `before` newest deployments, once did their time.
+        """Return whether these versions served all traffic for `min_served` without a break or a rollback.
 
-        That is: all of the traffic without a break for `min_served`, and no step back from them at the end of it. The
-        later blame may be another one than that which is to end here, of the whole release, and have ended since.
+        Only the `before` newest deployments count.
         """
         total = 0.0
         for index in range(before - 1, -1, -1):
@@ -269,15 +268,15 @@ class WorkerHistory:
         return False
 
     def _was_rolled_back(self, index: int, versions: frozenset[str]) -> bool:
-        """Whether the next newer deployment stepped back from one of them."""
+        """Return whether the next newer deployment rolled one of the versions back."""
         newer = self.deployments[index - 1] if index else None
         return any(step.deployment is newer and step.removed_version in versions for step in self.rollbacks)
 
     def active_rollbacks(self) -> Iterator[PastRollback]:
-        """The step backs whose result is live, newest first: nothing but the same release came after them.
+        """Yield the rollbacks whose release is still live, newest first.
 
-        A later deployment of ours that is no step back was somebody's decision, and ends them; not where it was about
-        secrets or memory alone.
+        A later deployment of ours that is not a rollback was a decision of a person and ends them, unless it concerned
+        only secrets or memory.
         """
         live = {self.releases[v] for v in self.live.serving_versions}
         for index, deployment in enumerate(self.deployments):
@@ -290,9 +289,9 @@ class WorkerHistory:
 
 
 BARELY_PROVEN_FACTOR = 6
-"""A release that served for less than so many times `min_served` is barely proven."""
+"""A release that served less than this many times `min_served` is barely proven."""
 PROBABLY_NOT_THE_CAUSE = timedelta(hours=24)
-"""A release that served for so long before an incident was opened is probably not its cause."""
+"""A release that served this long before an incident is probably not its cause."""
 MAX_MESSAGE_LENGTH = 1000
 _QUOTED = re.compile(r'Revert "(.{1,200})"')
 _COMMIT = re.compile(r"This reverts commit ([0-9a-f]{7,40})\b")
@@ -302,7 +301,7 @@ _COMMIT = re.compile(r"This reverts commit ([0-9a-f]{7,40})\b")
 class WarningSign:
     why: str
     weak: bool = False
-    """True: better than no target at all."""
+    """Whether the version is still better than no target."""
 
 
 def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
@@ -318,14 +317,14 @@ def is_barely_proven(history: WorkerHistory, version: str) -> bool:
 
 
 def _same_commit(history: WorkerHistory, suspect: str, version: str) -> Iterator[str]:
-    """The same commit and settings in another build: with a time stamp in it, even the same code has another digest."""
+    """Yield a sign for another build of a bad commit. A time stamp in the code changes its digest."""
     own = history.version(version)
     if _is_same_build(own, history.version(suspect)):
-        yield f"it was built from the same commit as the live one, {own.tag}"
+        yield f"it was built from the same commit as the live version, {own.tag}"
     for blamed, step in history.blamed.items():
         if blamed != version and _is_same_build(own, history.version(blamed)):
             when = format_utc(step.deployment.created_on)
-            yield f"it was built from the same commit as {short_id(blamed)}, which was taken out of service at {when}"
+            yield f"it was built from the same commit as {short_id(blamed)}, which was rolled back at {when}"
 
 
 def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
@@ -336,7 +335,7 @@ def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
 
 
 def _reverted(history: WorkerHistory, version: str) -> Iterator[str]:
-    """A later deployed version says in its message that it reverts this one, and this one did not serve well since."""
+    """Yield a sign if a later version's message reverts this one, unless this one served well since."""
     own, versions_of_release = history.version(version), history.versions_of_release(history.releases[version])
     subject = own.message[:MAX_MESSAGE_LENGTH].partition("\n")[0].strip()
     for index, deployment in enumerate(history.deployments):
@@ -345,7 +344,7 @@ def _reverted(history: WorkerHistory, version: str) -> Iterator[str]:
                 continue
             if _says_revert(history.version(serving).message[:MAX_MESSAGE_LENGTH], subject, own.tag):
                 if not history.has_served_well(versions_of_release, before=index):
-                    yield f"{short_id(serving)} says that it reverts it"
+                    yield f"{short_id(serving)} reverts it, by its message"
                 return
 
 
@@ -357,7 +356,7 @@ def _says_revert(message: str, subject: str, tag: str) -> bool:
 
 
 def _in_incident(history: WorkerHistory, version: str) -> Iterator[str]:
-    """It was live when the incident was opened, was replaced during it, and did not serve well since."""
+    """Yield a sign for a version that was live when the incident was opened and was replaced during it."""
     opened = history.incident_opened_at
     if opened is None:
         return
@@ -375,7 +374,7 @@ def _in_incident(history: WorkerHistory, version: str) -> Iterator[str]:
 
 
 def _briefly_followed(history: WorkerHistory, suspect: str, version: str) -> Iterator[str]:
-    """It is barely proven, and the release that replaced it was itself replaced before `min_served`: maybe a revert."""
+    """Yield a weak sign for a barely proven version whose short-lived successor may have reverted it."""
     versions_of_release = history.versions_of_release(history.releases[version])
     last = next((i for i, d in enumerate(history.deployments) if versions_of_release & set(d.serving_versions)), 0)
     if last == 0 or not is_barely_proven(history, version):
@@ -389,5 +388,5 @@ def _briefly_followed(history: WorkerHistory, suspect: str, version: str) -> Ite
             f"it served for only {format_duration(history.seconds_served(version))}, "
             f"and "
             f"{short_id(follower)} replaced it for only "
-            f"{format_duration(history.seconds_served(follower))}: that may have been its revert"
+            f"{format_duration(history.seconds_served(follower))}, which may have been its revert"
         )

@@ -162,7 +162,7 @@ def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
         "rollback-worker · production · requested by alice at TIME UTC · [log](LOG)\n\n"
         "Cloudflare answered GET /workers/scripts/fortunet-api/deployments with HTTP 403, code 10000: "
         "Authentication error (cf-ray RAY); nothing was changed.\n\n"
-        "**Next step:** Check the token in CLOUDFLARE_API_TOKEN at dash.cloudflare.com → Manage account → API tokens: "
+        "**Next step:** Check the token CLOUDFLARE_API_TOKEN at dash.cloudflare.com → Manage account → API tokens: "
         'it must be active, allowed from this address, and have the permission "Workers Scripts Read" on account '
         f"`{ACCOUNT}`. Check also that account_id in ops.yml, `{ACCOUNT}`, is the right account."
     )

@@ -404,7 +404,7 @@ def test_names_that_the_provider_did_not_give_never_force(world: World, rotated:
 
     assert ended(outcome) == (3, "refused", "secrets_changed")
     assert "names unknown" in outcome.result["message"]
-    assert "does not force what it cannot name" in outcome.result["hint"]
+    assert "cannot be accepted" in outcome.result["hint"]
     assert "--accept-changed-secrets" not in outcome.result["press"]
     assert [write.query for write in world.writes()] == [{}]
 

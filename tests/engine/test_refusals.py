@@ -481,5 +481,5 @@ def test_an_account_that_the_token_cannot_see_is_named_as_a_cause(world: World, 
     outcome = world.rollback()
 
     assert ended(outcome) == (4, "failed", "not_authorised")
-    assert "Check the token in CLOUDFLARE_API_TOKEN" in outcome.result["hint"]
+    assert "Check the token CLOUDFLARE_API_TOKEN" in outcome.result["hint"]
     assert f"Check also `account_id` in ops.yml: {'e0' * 16}." in outcome.result["hint"]

@@ -19,7 +19,7 @@ def test_a_probe_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
     unset = look({}, tmp_path, steps=STEPS, environ={"DEMO_EMAIL": "", "DEMO_PASSWORD": ""})
 
     assert missing.detail == "browser no Chromium or Chrome at /no/chromium; run: apt-get install chromium"
-    assert unset.detail == "browser DEMO_EMAIL and DEMO_PASSWORD not set, which its steps fill in"
+    assert unset.detail == "browser DEMO_EMAIL and DEMO_PASSWORD is not set, but its steps need it"
     assert missing.verdict == unset.verdict == INCONCLUSIVE
 
 
@@ -52,7 +52,7 @@ def test_before_a_run_a_required_browser_is_an_open_question() -> None:
         before = prober(web).run_round(probe_set(HEALTH, absent))
 
     assert before.verdict == INCONCLUSIVE
-    assert "visit inconclusive: browser is started only when everything else is healthy" in before.detail
+    assert "visit inconclusive: browser starts only after a run" in before.detail
 
 
 @pytest.mark.slow

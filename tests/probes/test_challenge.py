@@ -178,8 +178,8 @@ def test_request_headers_let_the_probes_through(world: World, releases: Releases
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (None, "SHOP_PASS not set, which request_headers of this probe needs"),
-        ("s3cret-one\ns3cret-two", "SHOP_PASS holds a value"),
+        (None, "SHOP_PASS is not set, but `request_headers` of this probe needs it"),
+        ("s3cret-one\ns3cret-two", "SHOP_PASS has a value"),
     ],
 )
 def test_a_variable_without_a_usable_value_is_named(

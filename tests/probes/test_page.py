@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
     "a page that redirects to itself": (
         {"/": redirect("/")},
         UNHEALTHY,
-        "pages 1 of 1 failed: /: redirects in a circle",
+        "pages 1 of 1 failed: /: a redirect loop",
     ),
     "a page without an end of redirects": (
         {"/": redirect("/1"), **{f"/{n}": redirect(f"/{n + 1}") for n in range(1, 9)}},
@@ -94,7 +94,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
         "/: more than 5 redirects",
     ),
     "a page of more than a megabyte": ({"/": "x" * 1_100_000}, INCONCLUSIVE, "longer than the first megabyte"),
-    "a URL that is none": ({"/": '<img src="https://[fortunet.example/a.png">'}, UNHEALTHY, "no URL that can be asked"),
+    "a URL that is none": ({"/": '<img src="https://[fortunet.example/a.png">'}, UNHEALTHY, "invalid URL"),
     "a redirect without a place": ({"/about": HttpResponse(status=302)}, UNHEALTHY, "/about (from /): status 302"),
 }
 
@@ -140,7 +140,7 @@ def test_other_hosts_are_counted_and_not_asked() -> None:
 
     result = look(site)
 
-    assert {a.name: a.detail for a in result.assertions}["other hosts"] == "2 named and 1 redirected to, not asked"
+    assert {a.name: a.detail for a in result.assertions}["other hosts"] == "2 named and 1 redirected to, not requested"
     assert result.verdict == HEALTHY
     assert site.hosts == {HOST}
     assert site.asked == {"/": 1, "/out": 1}
@@ -170,7 +170,7 @@ def test_at_most_five_hundred_are_asked_and_the_rest_proves_nothing() -> None:
 
     result = look(site)
 
-    assert (result.verdict, result.detail) == (INCONCLUSIVE, "limits 11 URLs were not asked: at most 500 are")
+    assert (result.verdict, result.detail) == (INCONCLUSIVE, "limits 11 URLs were not requested: at most 500 are")
     assert site.asked.total() == 500
 
 
@@ -181,7 +181,7 @@ def test_what_is_not_asked_in_time_proves_nothing() -> None:
     result = look(site, timeout="100ms")
 
     assert result.verdict == INCONCLUSIVE
-    assert "URLs were not asked: 0.1 s were over" in result.detail
+    assert "URLs were not requested: 0.1 s were over" in result.detail
     assert result.seconds is not None
     assert result.seconds < 1
 

@@ -210,7 +210,7 @@ def test_auto_is_refused_without_health(place: Switches) -> None:
     outcome = failover(place, "auto")
 
     assert ended(outcome) == (3, "refused", "no_evidence")
-    assert "answers with status 500" in outcome.result["message"]
+    assert "returned HTTP 500" in outcome.result["message"]
     assert "ai-failover --environment production --to off" in outcome.result["press"]
 
 

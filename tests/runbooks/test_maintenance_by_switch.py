@@ -61,7 +61,7 @@ def test_other_runbooks_see_maintenance_not_failure(place: Switches) -> None:
     outcome = place.ops("feature", "--name", "session-do", "--state", "off", "--dry-run")
 
     (before,) = texts(outcome, "probed")
-    assert "calculate inconclusive: maintenance off on purpose: its own switch answers 503 here" in before
+    assert "calculate inconclusive: maintenance in maintenance mode: its switch answers with status 503" in before
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ def iflow(leak: Leak) -> None:
             f"rejects NEW_{KEY} (status 401)",
         ),
         (broken(down=True), "no_evidence", f"gave no clear answer for NEW_{KEY} (status 503)"),
-        (broken(delay=0.5), "no_evidence", "(none within 0.1 s)"),
+        (broken(delay=0.5), "no_evidence", "(no answer within 0.1 s)"),
         (iflow, "no_evidence", "accepts a random key too, so its answer proves nothing"),
     ],
     ids=["refused", "down", "slow", "open"],
