@@ -119,11 +119,11 @@ class _CloudflareSources:
         from ops.cloudflare import audit
 
         log = audit.read_audit_log(self.session.client, self.account, self.period)
-        told = tables.audit_table(
+        table = tables.audit_table(
             log.entries, self.period, self.now, audit.MAX_ENTRIES, may_be_cut=log.may_be_incomplete
         )
         used = tables.token_table(log.entries)
-        return told, replace(used, retained_since=told.retained_since, is_not_retained=told.is_not_retained)
+        return table, replace(used, retained_since=table.retained_since, is_not_retained=table.is_not_retained)
 
     def verified(self) -> Sequence[EvidenceTable]:
         from ops.cloudflare import audit

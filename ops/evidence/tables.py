@@ -227,9 +227,9 @@ MAX_CELL_LENGTH = 160
 def render_comment(collection: EvidenceCollection) -> str:
     """Render the comment, with as many rows per table as fit."""
     most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
-    while len(shown := _render(collection, most)) > BUDGET and most > 0:
+    while len(text := _render(collection, most)) > BUDGET and most > 0:
         most = most * 3 // 4
-    return shown
+    return text
 
 
 def _render(collection: EvidenceCollection, most: int) -> str:

@@ -1,4 +1,4 @@
-"""`ops incident leak`: open or extend the incident of a leaked secret, with instructions to replace it.
+"""`ops incident leak`: open or extend the incident of a leaked secret.
 
 It starts no runbook. A job prints nothing of the report. The issue has the command of the runbook that rotates the
 secret, or instructions for a person.

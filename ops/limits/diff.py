@@ -103,8 +103,8 @@ class LimitsDiff:
         if isinstance(self.live, str):
             return f"live limits are unknown: {self.live}"
         revision = self.live.revision
-        shown = f"revision {revision}" if revision else "no limits.yml, so the values in the code apply"
-        return f"live limits are read at one location: {shown}"
+        source = f"revision {revision}" if revision else "no limits.yml, so the values in the code apply"
+        return f"live limits are read at one location: {source}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -120,9 +120,9 @@ class LimitsDiff:
 def compare_limits(base: Limits | None, proposed: Limits, live: RuntimeState | str, now: datetime) -> LimitsDiff:
     """Compare the files; rows follow the order of the proposed file, and removed limits come last."""
     was: Mapping[str, Limit] = base or {}
-    shown = {} if isinstance(live, str) else live.limits
+    live_limits = {} if isinstance(live, str) else live.limits
     names = [*proposed, *(name for name in was if name not in proposed)]
-    rows = tuple(LimitChange(name, was.get(name), proposed.get(name), shown.get(name), now) for name in names)
+    rows = tuple(LimitChange(name, was.get(name), proposed.get(name), live_limits.get(name), now) for name in names)
     return LimitsDiff(rows, live, now)
 
 

@@ -58,23 +58,23 @@ def render_comment(planned: LimitsPlan, *, log: str = "") -> str:
     changed = [row for row in rows[:MAX_COMMENT_ROWS] if row.is_changed]
     same = [row for row in rows[:MAX_COMMENT_ROWS] if not row.is_changed]
     left = len(rows[MAX_COMMENT_ROWS:])
-    shown = template.render(planned=planned, changed=changed, same=same, left=left, log=log)
-    return f"{marker(planned.environment)}\n{collapse_blank_lines(shown)}"
+    body = template.render(planned=planned, changed=changed, same=same, left=left, log=log)
+    return f"{marker(planned.environment)}\n{collapse_blank_lines(body)}"
 
 
-def render_result(before: str, environment: str, said: str, notes: Sequence[str] = (), *, log: str = "") -> str:
+def render_result(before: str, environment: str, message: str, notes: Sequence[str] = (), *, log: str = "") -> str:
     """Add the result after the merge to the comment `before`, which may be empty."""
     kept = before.partition(RESULT_MARKER)[0].strip() or marker(environment)
-    text = load_templates().get_template("limits_applied.md.j2").render(said=said, notes=notes, log=log)
+    text = load_templates().get_template("limits_applied.md.j2").render(message=message, notes=notes, log=log)
     return f"{kept}\n\n{RESULT_MARKER}\n{collapse_blank_lines(text)}"
 
 
-def render_drift(differences: Sequence[str], environment: str, said: str) -> str:
+def render_drift(differences: Sequence[str], environment: str, message: str) -> str:
     """Render the issue that lists the differences between KV and limits.yml."""
-    shown = load_templates().get_template("limits_drift.md.j2").render(differences=differences, said=said)
-    return f"{marker(environment)}\n{collapse_blank_lines(shown)}"
+    body = load_templates().get_template("limits_drift.md.j2").render(differences=differences, message=message)
+    return f"{marker(environment)}\n{collapse_blank_lines(body)}"
 
 
-def render_drift_end(said: str) -> str:
+def render_drift_end(message: str) -> str:
     """Render the comment that closes the drift issue."""
-    return f"KV matches limits.yml again: {escape_markdown(said)}\n"
+    return f"KV matches limits.yml again: {escape_markdown(message)}\n"

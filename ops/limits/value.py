@@ -36,12 +36,12 @@ def build_value(limits: "Limits", commit: str, now: datetime) -> LimitsValue:
 
 
 def _limit_value(limit: "Limit", now: datetime) -> dict[str, Any]:
-    shown: dict[str, Any] = {"limit": limit.limit, "period": limit.period, "key": limit.key}
+    value: dict[str, Any] = {"limit": limit.limit, "period": limit.period, "key": limit.key}
     if limit.probe:
-        shown["probe"] = True
+        value["probe"] = True
     if limit.temporary is not None and not limit.temporary.is_over(now):
-        shown["temporary"] = {"limit": limit.temporary.limit, "until": format_rfc3339(limit.temporary.until)}
-    return shown
+        value["temporary"] = {"limit": limit.temporary.limit, "until": format_rfc3339(limit.temporary.until)}
+    return value
 
 
 def parse_value(text: str) -> LimitsValue:

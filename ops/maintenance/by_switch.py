@@ -144,8 +144,8 @@ def _refuse_open_path(path: str) -> None:
 def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> None:
     """Refuse a change of one path if the closed paths are unknown."""
     observed = steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if request.path else None
-    held = current.value.revision if current.value else None
-    if observed is None or observed.state != ON or observed.revision == held:
+    revision = current.value.revision if current.value else None
+    if observed is None or observed.state != ON or observed.revision == revision:
         return
     raise Refused(
         f"the closed paths are unknown: the application shows {MAINTENANCE_SWITCH} = on "

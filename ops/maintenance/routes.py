@@ -91,9 +91,9 @@ def choose_routes(ingress: IngressPaths, state: MaintenanceState, path: str) -> 
 
 def _reachable_domains(ingress: IngressPaths, found: RoutesToClose) -> Iterator[CustomDomain]:
     """Yield the custom domains of the Worker, and note those in zones that the token cannot read."""
-    seen = {zone.id for zone in ingress.zones}
+    readable_zones = {zone.id for zone in ingress.zones}
     for domain in ingress.domains:
-        if domain.worker == ingress.worker and domain.zone in seen:
+        if domain.worker == ingress.worker and domain.zone in readable_zones:
             yield domain
         elif domain.worker == ingress.worker:
             found.unreachable_hosts.append(domain.hostname)

@@ -95,10 +95,10 @@ def describe_write(step: MaintenanceWrite) -> tuple[str, str, str, str]:
 
 
 def plan_closing(
-    ingress: IngressPaths, window: MaintenanceWindow, wanted: Iterable[ClosedRoute]
+    ingress: IngressPaths, window: MaintenanceWindow, desired: Iterable[ClosedRoute]
 ) -> Iterator[MaintenanceWrite]:
-    """Yield the writes for the `wanted` routes that do not lead to ops-maintenance yet."""
-    keys = {each.key for each in wanted}
+    """Yield the writes for the `desired` routes that do not lead to ops-maintenance yet."""
+    keys = {each.key for each in desired}
     for each in window.closed:
         live = ingress.find_route(*each.key)
         if each.key in keys and (live is None or live.script != WORKER):
@@ -116,11 +116,11 @@ def plan_reopening(
     """
     steps: list[MaintenanceWrite] = []
     left: list[SkippedRoute] = []
-    held = MaintenanceState(remaining, "").closed_routes
+    needed_routes = MaintenanceState(remaining, "").closed_routes
     for key, each in MaintenanceState(reopened, "").closed_routes.items():
         live = ingress.find_route(*key)
         if (
-            key in held
+            key in needed_routes
             or (live is None and not each.id)
             or (live is not None and each.id and live.script == each.previous_worker)
         ):

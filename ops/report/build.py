@@ -1,4 +1,4 @@
-"""Build the post-incident report: read all sources, create or update it, list its open items.
+"""Build the post-incident report from all sources, and list its open items.
 
 A source that cannot be read is named in the report. Only the incident itself must be readable.
 """
@@ -90,17 +90,17 @@ def _read_github(repository: "Repository", number: int, environ: Mapping[str, st
         evidence = github.read_issue(
             repository, number, read_at=read_at, stated=lambda body: parse_form(body, now=read_at)
         )
-    wanted = [run for one in evidence.our_runs if (run := one.actions_run)]
-    runs, errors = _try_read(lambda: _translate_errors(lambda: tuple(github.workflow_runs(repository, wanted))))
+    run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]
+    runs, errors = _try_read(lambda: _translate_errors(lambda: tuple(github.workflow_runs(repository, run_ids))))
     return replace(evidence, runs=runs or (), unavailable=tuple(f"GitHub Actions runs: {each}" for each in errors))
 
 
 def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
     """Read the deployment history of every service that a run acted on."""
-    wanted = dict.fromkeys((one.record.environment, one.record.service) for one in evidence.our_runs)
+    run_ids = dict.fromkeys((one.record.environment, one.record.service) for one in evidence.our_runs)
     served: list[ServiceHistory] = []
     unavailable: list[str] = []
-    for name, service in wanted:
+    for name, service in run_ids:
         environment = config.environments.get(name)
         if environment is None or service not in environment.services:
             unavailable.append(f"deployments of {service} in {name}: the service is not in ops.yml (any more)")

@@ -112,11 +112,11 @@ def _entry_text(kind: str, entry: Mapping[str, Any]) -> str | None:
             return str(entry.get("state_reason") or "").replace("_", " ")
 
 
-def workflow_runs(repository: "Repository", wanted: Iterable[tuple[int, int]]) -> Iterator[WorkflowRun]:
+def workflow_runs(repository: "Repository", run_ids: Iterable[tuple[int, int]]) -> Iterator[WorkflowRun]:
     """Yield each run attempt with its jobs; skip runs that GitHub has deleted."""
     from github import UnknownObjectException
 
-    for run_id, attempt in dict.fromkeys(wanted):
+    for run_id, attempt in dict.fromkeys(run_ids):
         path = f"{repository.url}/actions/runs/{run_id}"
         try:
             _, run = repository.requester.requestJsonAndCheck("GET", path)

@@ -120,8 +120,8 @@ class _ReportView:
     @cached_property
     def day(self) -> str:
         """Return the date if everything happened on one day, else an empty string."""
-        told = [*(line.at for line in self.every_line), *(moment.at for moment in self.moments if moment.at)]
-        dates = {at.date() for at in told}
+        times = [*(line.at for line in self.every_line), *(moment.at for moment in self.moments if moment.at)]
+        dates = {at.date() for at in times}
         return dates.pop().isoformat() if len(dates) == 1 else ""
 
     @property

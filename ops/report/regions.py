@@ -58,8 +58,8 @@ def _find_end(lines: list[str], start: int) -> int | None:
 
 
 def _digest(text: str) -> str:
-    shown = "\n".join(line.rstrip() for line in text.strip().splitlines())
-    return hashlib.sha256(shown.encode(errors="backslashreplace")).hexdigest()[:16]
+    normalized = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return hashlib.sha256(normalized.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def unanswered_prompts(body: str, prompts: Iterable[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ DEFAULT_MESSAGE = "This service is off for maintenance. Please try again later."
 
 @dataclass(frozen=True)
 class Params:
-    state: str = param("on to start maintenance, off to restore the previous routes")
+    state: str = param("Turn maintenance on, or off to restore the previous routes")
     service: str = param("Service in ops.yml")
     path: str = param("Path prefix, such as /api/ai (default: the whole service)", default="")
     message: str = param("Message to users, at most 300 characters (default: a general notice)", default="")

@@ -66,8 +66,8 @@ class AiFailback(AiFailover):
         observed = read_shown_switches(ctx).get(AI_SWITCH)
         for setting in plan.details.writes.values():
             previous = setting.current.value
-            held = {previous.revision if previous else "", observed.revision if observed else ctx.params.revision}
-            if held != {ctx.params.revision}:
+            revisions = {previous.revision if previous else "", observed.revision if observed else ctx.params.revision}
+            if revisions != {ctx.params.revision}:
                 raise Refused(
                     f"{AI_SWITCH} was set again after the check: KV holds {setting.current.describe(ctx.clock.now())}",
                     reason=Reason.WORLD_MOVED,

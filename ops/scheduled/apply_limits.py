@@ -86,9 +86,9 @@ class ApplyLimits(Runbook[Params, Details]):
         verify = service.verify.model_copy(update={"successes": 1, "interval": 1.0, "deadline": runtime.settle})
         if plan is None:
             return ProbeSet(url, (), verify)
-        told = plan.details
-        asked = HttpProbe.model_validate({"path": RUNTIME_PATH, "json": {"limits.revision": told.revision}})
-        return ProbeSet(url, (Probe(name="runtime", http=asked),), verify, limit=told.proof, deciding="runtime")
+        details = plan.details
+        probe = HttpProbe.model_validate({"path": RUNTIME_PATH, "json": {"limits.revision": details.revision}})
+        return ProbeSet(url, (Probe(name="runtime", http=probe),), verify, limit=details.proof, deciding="runtime")
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         runtime = ctx.environment.require_runtime()
@@ -102,10 +102,10 @@ class ApplyLimits(Runbook[Params, Details]):
         return self._plan(ctx, Details(commits, value, text, limits=limits), warnings)
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
-        stored, told = parse_kv(found.before)
+        stored, problem = parse_kv(found.before)
         if stored is not None and (stored.revision, stored.limits) == (found.value.revision, found.value.limits):
             return build_plan(ctx, found, stored, changes=(), reason=Reason.ALREADY_LIVE, warnings=warnings)
-        warnings = (*warnings, told) if told else warnings
+        warnings = (*warnings, problem) if problem else warnings
         if stored is not None:
             warnings = (*warnings, *_check_large_steps(found.limits, value_limits(stored)))
         return build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
@@ -114,14 +114,14 @@ class ApplyLimits(Runbook[Params, Details]):
         return plan.details.ending
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  there is one
-        told = plan.details
+        details = plan.details
         text = ctx.cloudflare.kv.read_value(ctx.environment.require_runtime().namespace, LIMITS_KEY)
         stored, _ = parse_kv(text)
         holds = f"KV holds {describe_kv(text)}"
-        if stored is not None and (stored.revision, stored.limits) == (told.value.revision, told.value.limits):
+        if stored is not None and (stored.revision, stored.limits) == (details.value.revision, details.value.limits):
             return ObservedState(ChangeState.DONE, holds)
         return ObservedState(
-            ChangeState.PLANNED if text == told.before else ChangeState.CHANGED_ELSEWHERE, holds, may_lag=True
+            ChangeState.PLANNED if text == details.before else ChangeState.CHANGED_ELSEWHERE, holds, may_lag=True
         )
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002
@@ -159,20 +159,20 @@ def _comment_result(
         return f"no pull request for commit {found.commits.checked_out[:12]}, so there is no comment to update"
     mark = text.marker(result.environment)
     before = comments.comment(pulls.repository, pull.number, mark)
-    said = f"{result.decision.value.replace('_', ' ')}: {result.message}"
+    message = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     notes = result.after.notes if result.after else ()
     body = text.render_result(
-        before, result.environment, said, notes, log=actions.run_links(environ, None).get("run", "")
+        before, result.environment, message, notes, log=actions.run_links(environ, None).get("run", "")
     )
     return f"commented at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.text(body))}"
 
 
 def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[Details]:
     newest, own = commits.newest[:12], commits.checked_out[:12]
-    said = f"commit {newest} changed {FILE} again, and its own run applies it; this run is for {own}"
-    ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, said)
+    message = f"commit {newest} changed {FILE} again, and its own run applies it; this run is for {own}"
+    ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, message)
     found = Details(commits, LimitsValue("", "", {}), text, ending=ending)
-    return Plan(summary=said, reason=ending.reason, details=found)
+    return Plan(summary=message, reason=ending.reason, details=found)
 
 
 def kv_change(found: Details) -> Change:
@@ -186,8 +186,8 @@ def describe_kv(text: str | None) -> str:
     """Describe the value in KV."""
     if text is None:
         return "no value"
-    stored, told = parse_kv(text)
-    return f"revision {stored.revision}" if stored else told
+    stored, problem = parse_kv(text)
+    return f"revision {stored.revision}" if stored else problem
 
 
 def parse_kv(text: str | None) -> tuple[LimitsValue | None, str]:
@@ -244,7 +244,7 @@ def build_plan(
 ) -> Plan[Details]:
     revision = found.value.revision
     differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
-    told = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
+    details = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
     return Plan(
         summary=f"revision {revision} of {FILE} is {'not in KV yet' if changes else 'already in KV'}",
         changes=changes,
@@ -254,7 +254,7 @@ def build_plan(
         reason=reason,
         done_message=f"Applied revision {revision} of {FILE}",
         proved_claim=(f"revision {revision} of {FILE} is in effect at the probed location; others follow"),
-        details=told,
+        details=details,
     )
 
 
@@ -268,11 +268,11 @@ def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Ite
 def _describe_value(value: Any) -> str:
     if not isinstance(value, Mapping):
         return "value in the code"
-    told = f"{value.get('limit')} in {value.get('period')} s per {value.get('key')}"
+    text = f"{value.get('limit')} in {value.get('period')} s per {value.get('key')}"
     temporary = value.get("temporary")
     if isinstance(temporary, Mapping):
-        told += f", {temporary.get('limit')} until {temporary.get('until')}"
-    return told + (", probed" if value.get("probe") else "")
+        text += f", {temporary.get('limit')} until {temporary.get('until')}"
+    return text + (", probed" if value.get("probe") else "")
 
 
 def _choose_probed_limit(ctx: Context[Any], value: LimitsValue, stored: LimitsValue | None) -> RateLimitCheck | None:

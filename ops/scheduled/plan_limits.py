@@ -113,14 +113,14 @@ def _build_plan(
     if sources.proposed is None:
         return replace(planned, problems=(f"{FILE} is missing; restore it with the limits that the code declares",))
     try:
-        proposed, told = parse_limits(sources.proposed, path=FILE, names=names, now=now, base=base)
+        proposed, notes = parse_limits(sources.proposed, path=FILE, names=names, now=now, base=base)
     except ConfigError as error:
         return replace(planned, problems=error.problems, warnings=tuple(warnings))
     try:
-        shown = live.result(timeout=LIVE_TIMEOUT)
+        live_limits = live.result(timeout=LIVE_TIMEOUT)
     except TimeoutError:
-        shown = f"no answer within {LIVE_TIMEOUT:g} s"
-    return replace(planned, plan=compare_limits(base, proposed, shown, now), warnings=(*warnings, *told))
+        live_limits = f"no answer within {LIVE_TIMEOUT:g} s"
+    return replace(planned, plan=compare_limits(base, proposed, live_limits, now), warnings=(*warnings, *notes))
 
 
 def _all_names(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -208,15 +208,15 @@ def _publish_comment(
 def _plan_json(planned: LimitsPlan, code: int) -> str:
     import json
 
-    told: LimitsDiff | None = planned.plan
-    shown = {} if told is None else told.to_json()
+    diff: LimitsDiff | None = planned.plan
+    fields = {} if diff is None else diff.to_json()
     return json.dumps(
         {
             "schema": 1,
             "exit_code": code,
             "base": planned.base,
             "proposed": planned.proposed,
-            **shown,
+            **fields,
             "problems": list(planned.problems),
             "warnings": list(planned.warnings),
         },

@@ -51,28 +51,30 @@ class ReconcileLimits(ApplyLimits):
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, garbage = parse_kv(found.before)
         if not garbage and self._is_application_ahead(ctx, found, stored):
-            said = f"the application shows revision {found.value.revision} of {FILE}; KV's API does not yet"
-            return _ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said)))
+            message = f"the application shows revision {found.value.revision} of {FILE}; KV's API does not yet"
+            return _ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message)))
         if found.before is None:
-            said = f"KV holds no limits: {FILE} was never applied here, so the values in the code apply"
-            return _ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, said)))
-        live, wanted = (stored.limits if stored else {}), found.value.limits
-        if stored is not None and live == wanted:
-            said = f"KV matches {FILE}, revision {stored.revision}"
+            message = f"KV holds no limits: {FILE} was never applied here, so the values in the code apply"
             return _ending_plan(
-                replace(found, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, said))
+                replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, message))
             )
-        if stored is not None and drop_ended(live, ctx.clock.now()) == wanted:
+        live, desired = (stored.limits if stored else {}), found.value.limits
+        if stored is not None and live == desired:
+            message = f"KV matches {FILE}, revision {stored.revision}"
+            return _ending_plan(
+                replace(found, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message))
+            )
+        if stored is not None and drop_ended(live, ctx.clock.now()) == desired:
             plan = build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
             return replace(
                 plan, summary=f"a temporary limit has ended: {plan.summary}", details=replace(plan.details, drift=())
             )
-        drift = (garbage,) if garbage else tuple(list_differences(live, wanted))
+        drift = (garbage,) if garbage else tuple(list_differences(live, desired))
         if (why := self._reason_to_wait(ctx)) == "":
             return build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
-        said = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"
+        message = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"
         return _ending_plan(
-            replace(found, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, said))
+            replace(found, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, message))
         )
 
     def _is_application_ahead(self, ctx: Context[Params], found: Details, stored: LimitsValue | None) -> bool:

@@ -101,14 +101,14 @@ def _read_switches_and_limits(
     if runtime is None:
         return (), (), []
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
-    shown = start_call(lambda: _read_shown_switches(session, runtime))
+    pending = start_call(lambda: _read_shown_switches(session, runtime))
     values, why = _try_read(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]))
     if values is None:
         return (), (), [f"switches and limits in KV: {why}"]
     found, unread = _parse_switches(runtime, values)
-    seen = shown.result()
-    apart = [each.describe_disagreement(seen.get(each.name), session.clock.now()) for each in found]
-    unread += [f"{each}. Run this again in a minute" for each in apart if each]
+    shown_switches = pending.result()
+    disagreements = [each.describe_disagreement(shown_switches.get(each.name), session.clock.now()) for each in found]
+    unread += [f"{each}. Run this again in a minute" for each in disagreements if each]
     limits: tuple[TemporaryLimit, ...] = ()
     try:
         limits = temporary_limits(values[LIMITS_KEY], session.clock.now())

@@ -99,9 +99,9 @@ def _switch_json(each: SwitchState) -> dict[str, Any]:
     value = each.value
     assert value is not None
     moments = {name: getattr(value, name) for name in ("since", "until", "review_at")}
-    shown = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
+    times = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
     fields = {name: getattr(value, name) for name in ("state", "owner", "incident", "message", "revision")}
-    return {"name": each.name, **fields, **shown, "paths": list(value.paths)}
+    return {"name": each.name, **fields, **times, "paths": list(value.paths)}
 
 
 def temporary_limits(text: str | None, now: datetime) -> tuple[TemporaryLimit, ...]:

@@ -47,9 +47,9 @@ def judge_health(observed: ProviderOutcomes | None, answer: KeyAnswer | None = N
 def choose_provider(order: Iterable[str], found: Mapping[str, ProviderHealth]) -> str:
     """Return the first healthy provider in `order`, else the first unknown one, else `off`."""
     names = list(order)
-    for wanted in (ProviderHealth.HEALTHY, ProviderHealth.UNKNOWN):
+    for level in (ProviderHealth.HEALTHY, ProviderHealth.UNKNOWN):
         for name in names:
-            if found[name] == wanted:
+            if found[name] == level:
                 return name
     return OFF
 
@@ -169,8 +169,8 @@ def observe_providers(ports: ProviderPorts, ai: "AiConfig", *, probe: bool) -> P
     reported = None if isinstance(document, str) else document.ai
     lacks = document if isinstance(document, str) else "" if reported else "the application shows no AI outcomes"
     outcomes = reported.outcomes if reported else {}
-    held = [name for name in ai.order if probe and find_key(ports, ai, name)]
-    answers = dict(zip(held, run_parallel([partial(probe_provider, ports, ai, name) for name in held]), strict=True))
+    names = [name for name in ai.order if probe and find_key(ports, ai, name)]
+    answers = dict(zip(names, run_parallel([partial(probe_provider, ports, ai, name) for name in names]), strict=True))
     found = {name: judge_health(outcomes.get(name), answers.get(name)) for name in ai.order}
     return ProviderObservation(found, outcomes, lacks, answers)
 

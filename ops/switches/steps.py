@@ -65,7 +65,7 @@ class SwitchRunbook(Runbook[P, SwitchDetails]):
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write", "Workers Scripts Read"))
 
-    def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  whatever is set
+    def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  the same for each switch
         """Return the service that reads the switches."""
         return environment.runtime.service if environment.runtime else ""
 
@@ -209,8 +209,8 @@ def check_write(ctx: Context[Any], setting: SwitchWrite) -> ObservedState:
     current = setting.current
     text = ctx.cloudflare.kv.read_value(runtime.namespace, current.key)
     if text == current.text:
-        held = f"KV holds {current.name} unchanged: {current.describe(ctx.clock.now())}"
-        return ObservedState(ChangeState.PLANNED, held, may_lag=True)
+        message = f"KV holds {current.name} unchanged: {current.describe(ctx.clock.now())}"
+        return ObservedState(ChangeState.PLANNED, message, may_lag=True)
     try:
         found = switches.parse_state(current.name, current.rules, text)
     except Refused as error:

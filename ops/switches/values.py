@@ -49,8 +49,8 @@ class SwitchState:
 
     def differs_from(self, observed: ReportedSwitch | None) -> bool:
         """Return whether the application shows a value of another run; KV or the application may lag a minute."""
-        held = self.value.revision if self.value else None
-        return observed is not None and observed.revision is not None and observed.revision != held
+        revision = self.value.revision if self.value else None
+        return observed is not None and observed.revision is not None and observed.revision != revision
 
     def describe_disagreement(self, observed: ReportedSwitch | None, now: datetime) -> str:
         """Describe different states in KV and in the application; empty if they agree."""

@@ -296,7 +296,7 @@ def test_many_rows_fit_one_comment_and_json_has_all(recorded: Incident, tmp_path
     ],
 )
 def test_graphql_error_with_status_200_is_detected(recorded: Incident, body: Any, outcome: str) -> None:
-    """A spent budget and an unreadable answer are asked again."""
+    """A spent budget and an unreadable answer cause one more request."""
     recorded.world.edit_config("    url: https://fortunet.example", "    url: https://api.fortunet.example")
     times = 2 if outcome == "found" else None
     recorded.world.sandbox.fault(path="/graphql", body=json.dumps(body), content_type="application/json", times=times)

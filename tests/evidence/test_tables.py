@@ -1,4 +1,4 @@
-"""Whatever is recorded, the comment with the evidence keeps its shape and stays within GitHub's limit."""
+"""The evidence comment keeps its shape and stays within GitHub's limit for any record."""
 
 from datetime import UTC, datetime, timedelta
 

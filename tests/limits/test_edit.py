@@ -107,7 +107,7 @@ TEMPORARY = {"limit": "77777", "until": '"2026-11-26"', "reason": "because", "in
 
 @st.composite
 def limits(draw: Any, name: str) -> str:
-    """One limit in some style, with comments wherever one may stand."""
+    """One limit in some style, with comments at every valid place."""
     fields = {"limit": str(draw(st.integers(1, 10**6))), "period": str(draw(st.integers(1, 86400))), "key": "ip"}
     fields |= draw(st.sampled_from([{}, {"probe": "true"}, {"override": "'why: \"x\" # no'"}]))
     inner = draw(st.permutations([*TEMPORARY.items()])) if draw(st.booleans()) else []

@@ -1,4 +1,4 @@
-"""The render_comment on a pull request keeps its shape, whatever somebody wrote into limits.yml or its problems name."""
+"""The comment on a pull request keeps its shape for any text in limits.yml or its problems."""
 
 from datetime import UTC, datetime
 

@@ -333,8 +333,8 @@ def test_unreadable_environment_stops_no_other(override: Switches) -> None:
 @pytest.mark.slow
 def test_failback_refuses_a_newer_override(override: Switches) -> None:
     seen(override, iflow=WELL)
-    anew = {"state": "cerebras", "revision": "000000000000", "incident": 43}
-    override.world.sandbox.fault(**switches.READ, after=lambda: override.put("ai", **anew))
+    newer = {"state": "cerebras", "revision": "000000000000", "incident": 43}
+    override.world.sandbox.fault(**switches.READ, after=lambda: override.put("ai", **newer))
 
     outcome = failback(override)
 

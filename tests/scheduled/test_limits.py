@@ -61,7 +61,7 @@ def test_apply_is_idempotent(place: Place) -> None:
 
 
 def test_too_large_step_is_not_applied(place: Place) -> None:
-    """The base is what KV holds, for whoever pushed to the default branch without a pull request."""
+    """The value in KV is the base, also after a push to the default branch without a pull request."""
     place.apply()
     place.world.sandbox.clock.advance(60)
     place.commit(changed(30_000))
