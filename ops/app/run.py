@@ -1,4 +1,4 @@
-"""Compose and start a run: environment variables and ops.yml become clients, sinks and a Context.
+"""Compose a run: environment variables and ops.yml become clients, sinks and a Context.
 
 Cloudflare's clients are imported only when a run uses them.
 """

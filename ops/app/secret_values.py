@@ -1,4 +1,4 @@
-"""Values of secrets for a rotation: from environment variables, or generated. All are masked."""
+"""Values of secrets for a rotation, from environment variables or generated; all are masked."""
 
 import secrets
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Checks of API addresses and tokens: only an address of this machine may replace a real API."""
+"""Checks of tokens and API URLs: only a URL of this machine may replace a real API."""
 
 import ipaddress
 import re

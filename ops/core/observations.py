@@ -1,4 +1,4 @@
-"""Values that probes return: page content, the verdict on a key, the state of a Durable Object."""
+"""Values that probes return: page content, verdict on a key, state of a Durable Object."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,4 @@
-"""What a run's comment on the incident issue says: all of it comes from the run's events, on the spot or imported."""
+"""Summary of a run for people, made only from its events, live or imported."""
 
 import re
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ STATES = {
     EventKind.FAILED: "Failed",
     EventKind.ENDED: "Ended",
 }
-"""The kinds of event that change how a run stands, each as a headline."""
+"""Kinds of events that change the state of a run, each with its words."""
 
 LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/actions/runs/[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
 class RecordedPlan:
-    """A plan as the event `planned` tells it."""
+    """A plan as the event `planned` records it."""
 
     summary: str
     changes: tuple[tuple[str, str, str], ...] = ()
@@ -39,21 +39,21 @@ class RecordedPlan:
     not_undone: tuple[str, ...] = ()
     undo: tuple[SuggestedCommand, ...] = ()
     next_step: SuggestedCommand | None = None
-    done: str = ""
+    done_message: str = ""
     tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """`imported` says by whom and when, where the run's own comment was not written by the run."""
+    """Summary of a run. `imported` names the person and time of an import; empty if the run wrote its comment."""
 
     run: str
     events: tuple[RunEvent, ...]
     imported: str = ""
     source: str = "run"
-    """What its block says of where the run took place: run, or laptop."""
+    """Origin of the run in its record: run or laptop."""
     is_notified: bool = False
-    """Whether the team's chat took a notice of this run."""
+    """Whether the team's chat accepted a notice of this run."""
 
     @property
     def state(self) -> str:
@@ -66,7 +66,7 @@ class RunSummary:
 
     @property
     def decision(self) -> str:
-        ended = self.last(EventKind.ENDED)
+        ended = self.last_event(EventKind.ENDED)
         return ended.text if ended else ""
 
     @property
@@ -78,10 +78,10 @@ class RunSummary:
         return self._data(EventKind.FAILED, "hint")
 
     @property
-    def press(self) -> SuggestedCommand | None:
-        """What the hint speaks of, or what a run that went well leaves to be pressed."""
-        told = self.last(EventKind.FAILED) or self.last(EventKind.ENDED)
-        return _press(told.data, "press") if told else None
+    def suggested_command(self) -> SuggestedCommand | None:
+        """Return the command that the hint refers to, or the next command of a successful run."""
+        event = self.last_event(EventKind.FAILED) or self.last_event(EventKind.ENDED)
+        return _press(event.data, "press") if event else None
 
     @property
     def runbook(self) -> str:
@@ -97,38 +97,38 @@ class RunSummary:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """Of the runbook, as they were asked for."""
-        asked = self.last(EventKind.REQUESTED)
-        params = asked.data.get("params") if asked else None
+        """Return the parameters of the request."""
+        requested = self.last_event(EventKind.REQUESTED)
+        params = requested.data.get("params") if requested else None
         return params if isinstance(params, Mapping) else {}
 
     @property
-    def because(self) -> str:
-        """The reason that somebody typed, else the incident's number: never anything of the issue's own text."""
-        asked = self.last(EventKind.REQUESTED)
-        data = asked.data if asked else {}
+    def reason_text(self) -> str:
+        """Return the typed reason, else the incident's number; never a text of the issue."""
+        requested = self.last_event(EventKind.REQUESTED)
+        data = requested.data if requested else {}
         typed, incident = _text(self.params.get("reason")).strip().rstrip("."), data.get("incident")
         if typed:
             return f" because {typed}"
         return f" because of incident #{incident}" if isinstance(incident, int) else ""
 
     @property
-    def done(self) -> str:
-        """What was done, for the team."""
+    def done_text(self) -> str:
+        """Return the message to the team about a finished change."""
         plan = self.plan
-        told = (plan.done or plan.summary) if plan else self.runbook
-        return f"{told} in {self.environment}{self.because}"
+        message = (plan.done_message or plan.summary) if plan else self.runbook
+        return f"{message} in {self.environment}{self.reason_text}"
 
     @property
-    def log(self) -> str:
-        """The page of the workflow's run, where it was one; a record may have been edited, and gives no other link."""
-        said = self._data(EventKind.REQUESTED, "log")
-        return said if LOG.fullmatch(said) else ""
+    def log_url(self) -> str:
+        """Return the URL of the workflow run, or "". Other URLs, as in an edited record, are ignored."""
+        url = self._data(EventKind.REQUESTED, "log")
+        return url if LOG.fullmatch(url) else ""
 
     @property
     def requester(self) -> str:
         """Who requested the run and where, as its first event says: "by alice", "on a laptop by local user ana"."""
-        requested = self.last(EventKind.REQUESTED)
+        requested = self.last_event(EventKind.REQUESTED)
         if requested is None or not requested.text.endswith(")"):
             return ""
         who = requested.text.rpartition(" (")[2].removesuffix(")")
@@ -138,10 +138,10 @@ class RunSummary:
     def headline(self) -> str:
         """Verdict, service, version and seconds: the line that somebody reads first."""
         run = f"{self.runbook} for {self.service}" if self.service else self.runbook
-        done = self.plan.done if self.plan and self.plan.done and self.wrote else run
+        done = self.plan.done_message if self.plan and self.plan.done_message and self.has_written else run
         seconds = self.durations["verified"] or self.durations["total"]
         after = f" after {seconds:.1f} s" if seconds else ""
-        unchanged = ", nothing changed" if not self.wrote and "nothing was changed" in self.message else ""
+        unchanged = ", nothing changed" if not self.has_written and "nothing was changed" in self.message else ""
         match self.decision:
             case Decision.RECOVERED:
                 return f"{done}: healthy{after}"
@@ -162,31 +162,32 @@ class RunSummary:
                 return f"{run}: {state}{unchanged}"
 
     @property
-    def wrote(self) -> bool:
-        return self.last(EventKind.WRITTEN) is not None
+    def has_written(self) -> bool:
+        return self.last_event(EventKind.WRITTEN) is not None
 
     @property
     def is_verified(self) -> bool:
-        verified = self.last(EventKind.VERIFIED)
+        verified = self.last_event(EventKind.VERIFIED)
         return verified is not None and verified.text == Verdict.HEALTHY
 
     @cached_property
     def plan(self) -> RecordedPlan | None:
-        planned = self.last(EventKind.PLANNED)
+        planned = self.last_event(EventKind.PLANNED)
         return _plan(planned) if planned else None
 
     @property
     def durations(self) -> dict[str, float | None]:
-        """Seconds since the trigger, by what they lead to."""
+        """Return seconds from the trigger to each point; None if the run did not reach it."""
         return {
             duration_label(name): s for name, s in measure_durations(self._first, is_proved=self.is_verified).items()
         }
 
-    def last(self, kind: EventKind) -> RunEvent | None:
+    def last_event(self, kind: EventKind) -> RunEvent | None:
+        """Return the last event of this kind, or None."""
         return next((event for event in reversed(self.events) if event.kind == kind), None)
 
-    def block(self, *, part: int) -> RunRecord:
-        """What the hidden block of this part says; the rows stand in the first."""
+    def to_record(self, *, part: int) -> RunRecord:
+        """Return the hidden record of this part; part 1 holds the rows."""
         rows = tuple(RecordRow(event.at, event.kind.value, event.text) for event in self.events) if part == 1 else ()
         return RunRecord(
             run=self.run,
@@ -207,7 +208,7 @@ class RunSummary:
         return next((event.seconds for event in self.events if event.kind == kind), None)
 
     def _data(self, kind: EventKind, name: str) -> str:
-        event = self.last(kind)
+        event = self.last_event(kind)
         return _text(event.data.get(name)) if event else ""
 
 
@@ -246,7 +247,7 @@ def merge_rounds(events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
 
 
 def _plan(event: RunEvent) -> RecordedPlan:
-    """A file may have been edited: what is of another shape is left out."""
+    """Return the recorded plan without values of a wrong type, because the file may have been edited."""
     data = event.data.get("plan")
     data = data if isinstance(data, Mapping) else {}
     changes = [change for change in _list(data.get("changes")) if isinstance(change, Mapping)]
@@ -257,7 +258,7 @@ def _plan(event: RunEvent) -> RecordedPlan:
         not_undone=_texts(data.get("not_undone")),
         undo=tuple(dict.fromkeys(undo for change in reversed(changes) if (undo := _press(change, "undo")))),
         next_step=_press(data, "next_step"),
-        done=_text(data.get("done")),
+        done_message=_text(data.get("done")),
         tasks=_texts(data.get("tasks")),
     )
 

@@ -1,4 +1,4 @@
-"""Names that a person typed: shown safely in messages, with the known name they probably meant."""
+"""Show names that people typed safely in messages, and suggest the known name."""
 
 import re
 from collections.abc import Iterable

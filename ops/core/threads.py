@@ -1,4 +1,4 @@
-"""Run calls in daemon threads, so that a hanging read cannot delay the end of an interrupted run."""
+"""Run calls in daemon threads, so that a hanging read cannot delay an interrupted run."""
 
 import _thread
 import threading

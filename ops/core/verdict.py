@@ -1,4 +1,4 @@
-"""Probe results and their verdicts, and the decision that verdicts before and after a run give.
+"""Probe results and verdicts, and the decision from the verdicts before and after a run.
 
 Missing data is inconclusive, and inconclusive never counts as healthy.
 """

@@ -14,7 +14,7 @@ class WriteGuard:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Let writes through."""
+        """Permit writes inside the block."""
         self._may_write = True
         try:
             yield
@@ -37,7 +37,7 @@ class WriteGuards:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Let writes through."""
+        """Permit writes of all clients inside the block."""
         with ExitStack() as opened:
             for door in self._all:
                 opened.enter_context(door.writing())

@@ -1,4 +1,6 @@
-"""The order of every run: plan → (dry run ends) → confirm → per change compare, write, read back → verify → decide.
+"""The order of every run: plan, confirm, compare, write, read back, verify and decide.
+
+A dry run ends with the plan. Compare, write and read back repeat for each change.
 
 No product is known here. Only the engine waits, retries and permits writes. Each step is a timed event, also if it
 fails. Reading the live state settles an unclear write; nothing is sent again before that.

@@ -36,16 +36,20 @@ def chat_message(page: RunSummary) -> str:
             return to_one_line(f"Started: {_requested_by(page)}. {_sentence(page.plan.summary if page.plan else '')}")
         case EventKind.ENDED if page.decision not in SILENT:
             # A change that was read back is told as done; what became of another one is the message's to say.
-            done = page.done if page.last(EventKind.READ_BACK) else _requested_by(page)
+            done = page.done_text if page.last_event(EventKind.READ_BACK) else _requested_by(page)
             told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
-            told += [f"The button: {page.press.button}"] if page.press and page.press.button else []
+            told += (
+                [f"The button: {page.suggested_command.button}"]
+                if page.suggested_command and page.suggested_command.button
+                else []
+            )
             return to_one_line(" ".join(part for part in told if part))
         case _:
             return ""
 
 
 def _requested_by(page: RunSummary) -> str:
-    return f"{page.runbook} on {page.service} in {page.environment}{page.because}"
+    return f"{page.runbook} on {page.service} in {page.environment}{page.reason_text}"
 
 
 def _sentence(text: str) -> str:

@@ -46,13 +46,13 @@ def _is_reported(_page: RunSummary) -> bool:
 
 
 BEFORE: tuple[tuple[str, PersonStep | None], ...] = (
-    ("Identify the issue clearly", lambda page: page.last(EventKind.REQUESTED) is not None),
+    ("Identify the issue clearly", lambda page: page.last_event(EventKind.REQUESTED) is not None),
     ("Determine root cause (if possible)", PEOPLE),
     ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
     ("Notify team", _is_notified),
-    ("Execute rollback", lambda page: page.wrote),
+    ("Execute rollback", lambda page: page.has_written),
     ("Verify recovery", lambda page: page.is_verified),
-    ("Document incident", lambda page: page.last(EventKind.ENDED) is not None),
+    ("Document incident", lambda page: page.last_event(EventKind.ENDED) is not None),
     ("Plan proper fix", PEOPLE),
 )
 AFTER: tuple[tuple[str, PersonStep | None], ...] = (
@@ -105,7 +105,7 @@ def _main(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str, ev
             contacts=contacts if needs_people(page.decision) else (),
         )
     )
-    return embed_record(collapse_blank_lines(text), page.block(part=1))
+    return embed_record(collapse_blank_lines(text), page.to_record(part=1))
 
 
 def _older(page: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
@@ -114,7 +114,7 @@ def _older(page: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
     events = older[:first] + older[len(older) - (count - first) :]
     template = load_templates().get_template("journal_older.md.j2")
     text = template.render(page=page, events=events, left_out=len(older) - count)
-    return embed_record(collapse_blank_lines(text), page.block(part=2))
+    return embed_record(collapse_blank_lines(text), page.to_record(part=2))
 
 
 def _fits(render: Callable[[int], str], most: int) -> int:

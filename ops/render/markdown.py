@@ -1,6 +1,6 @@
 """Render results as Markdown with the templates in `templates/`.
 
-Whatever people or providers wrote is inert: no mention, reference, link, HTML or table break-out.
+Texts of people and providers are escaped: no mention, reference, link, HTML or table break-out.
 """
 
 import functools

@@ -186,7 +186,7 @@ def _read(
                 history,
                 versions={**history.versions, **found},
                 static_assets=assets,
-                our_uploads=runs.uploads,
+                our_uploads=runs.uploaded_versions,
                 incident_opened_at=runs.opened_at,
             )
         else:

@@ -1,4 +1,4 @@
-"""Run programs with a clean environment, a time limit, their own process group and redacted output.
+"""Run programs with a clean environment, a time limit and redacted output.
 
 Also create folders and files that only this user can read: records of runs, and screenshots.
 """

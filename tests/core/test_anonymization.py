@@ -1,4 +1,4 @@
-"""What identifies somebody does not get out whole, wherever it stands in a text."""
+"""Addresses of networks and people are shortened everywhere in a text."""
 
 import ipaddress
 import re

@@ -28,7 +28,7 @@ def test_a_comment_with_a_former_decision_is_read_by_its_name_of_today(incident:
     assert "edited" not in "".join(shown)  # the digest covers the old name
     assert reported.code == 0, reported.err
     report = incident.github.issues[-1].body or ""
-    assert f"no run recovered it; the last one ended: {new.replace('_', ' ')}" in report
+    assert f"no run recovered it; last result: {new.replace('_', ' ')}" in report
     assert old not in report.replace("before: inconclusive", "")
 
 

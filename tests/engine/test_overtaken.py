@@ -88,7 +88,7 @@ def test_a_refused_write_beside_the_same_rollback_claims_nothing_as_its_own(worl
 
 @pytest.mark.slow
 def test_four_presses_at_once_end_with_the_good_version_and_no_false_alarm(world: World, releases: Releases) -> None:
-    """Whoever planned before the first write is done by another run; whoever planned across it is refused."""
+    """A run that planned before the first write finds it done; a run that planned across it is refused."""
     world.release(timedelta(hours=9), code="older")
     world.edit_config("deadline: 10s", "deadline: 10m")  # four processes move one clock on
     barrier = threading.Barrier(4)

@@ -94,7 +94,7 @@ def became(outcome: Outcome) -> dict[str, Any]:
 BOTH = [f"Worker {BASKET}", f"Worker {STOCK}"]
 
 
-def test_all_changes_are_told_apart_in_the_result(shop: Shop) -> None:
+def test_the_result_distinguishes_all_changes(shop: Shop) -> None:
     outcome = shop.rotate()
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err

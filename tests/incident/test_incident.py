@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
-from ops.core.run_record import LONGEST, RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.core.run_record import MAX_RECORD_BYTES, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.incident.commands import parse_note
 from tests.conftest import Incident, Releases
 from tests.support.commands import unwrapped
@@ -195,7 +195,7 @@ def test_record_survives_embedding(texts: list[str]) -> None:
     hidden = body.split("<!-- ", 1)[1].removesuffix(" -->\n")
     assert not set("<>&@\u2028\u2029") & set(hidden)
     assert "--" not in hidden
-    assert len(hidden) <= LONGEST
+    assert len(hidden) <= MAX_RECORD_BYTES
     block = read_record(body)
     assert block
     assert all(row.text in [text[:160] for text in texts] for row in block.rows)
