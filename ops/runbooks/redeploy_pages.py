@@ -76,24 +76,24 @@ class RedeployPages(PagesRunbook[Params, Details]):
         why = found.live.why if history else steps.explain_unknown_live(service, found)
         if history is None:
             if requested == PREVIOUS:
-                raise steps.live_unknown_refusal(ctx, service, found, _redeploy(ctx, "SHA"))
-            details = _details_of(ctx, service, requested, found.observed, None)
+                raise steps.live_unknown_refusal(ctx, service, found, _suggest_redeploy(ctx, "SHA"))
+            details = _build_details(ctx, service, requested, found.observed, None)
             return _build_plan(details, build, project, None, why)
         choice, live = history.choice, history.serving_deployment
         if requested == PREVIOUS:
             if replaced := _find_replaced_deployment(ctx, history):
-                return _nothing(
+                return _plan_nothing(
                     ctx,
                     history,
                     choice,
                     plan_text.describe_earlier_rollback(history, replaced),
                     Reason.ALREADY_STEPPED_BACK,
                 )
-            requested = _previous(ctx, live, choice)
-        details = _details_of(ctx, service, requested, found.observed, live)
+            requested = _choose_previous_commit(ctx, live, choice)
+        details = _build_details(ctx, service, requested, found.observed, live)
         if live.commit == details.commit.sha and not live.has_uncommitted_changes:
             text = f"{short_deployment_id(live)} is live already, and is of commit {details.commit.short}"
-            return _nothing(ctx, history, choice, text, Reason.ALREADY_LIVE)
+            return _plan_nothing(ctx, history, choice, text, Reason.ALREADY_LIVE)
         steps.check_not_superseded(ctx, history.deployments)
         plan = _build_plan(details, build, project, history, why)
         return plan_text.add_rollback_options(
@@ -102,7 +102,7 @@ class RedeployPages(PagesRunbook[Params, Details]):
             choice,
             details.commit,
             began=ctx.request.incident_began,
-            rollback=lambda to: _rollback(ctx, to.id),
+            rollback=lambda to: _suggest_rollback(ctx, to.id),
         )
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
@@ -149,7 +149,7 @@ def _parse_commit(text: str) -> str:
     return commit
 
 
-def _details_of(
+def _build_details(
     ctx: Context[Params], service: "Service", requested: str, observed: SiteObservation, live: PagesDeployment | None
 ) -> Details:
     branch = observed.project.production_branch
@@ -186,46 +186,46 @@ def _find_replaced_deployment(ctx: Context[Params], history: PagesHistory) -> Pa
     return next((d for d in could if is_commit_sha(d.commit) and ctx.site.is_ancestor(live.commit, d.commit)), None)
 
 
-def _previous(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetChoice) -> str:
+def _choose_previous_commit(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetChoice) -> str:
     """Return the commit that rollback-pages would choose, else the parent of the live commit. Raises Refused."""
     if choice.target and is_commit_sha(choice.target.commit):
         return choice.target.commit
-    parent = _parent(ctx, live)
+    parent = _find_parent(ctx, live)
     if parent is None:
         raise Refused(
             f"the commit before {live.commit[:12] or 'that of ' + short_deployment_id(live)} is not known",
             reason=Reason.NO_TARGET,
             hint="Find a good commit with `git log` and replace SHA in the command with it.",
-            suggested_command=_redeploy(ctx, "SHA"),
+            suggested_command=_suggest_redeploy(ctx, "SHA"),
         )
     return parent
 
 
-def _parent(ctx: Context[Params], live: PagesDeployment) -> str | None:
+def _find_parent(ctx: Context[Params], live: PagesDeployment) -> str | None:
     return ctx.site.find_parent(live.commit) if is_commit_sha(live.commit) and not ctx.site.is_prebuilt else None
 
 
-def _nothing(
+def _plan_nothing(
     ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
 ) -> Plan[Details]:
     """Return a plan without changes. It suggests the parent commit, since a rollback could restore a bad release."""
     try:
-        before = _parent(ctx, history.serving_deployment)
+        before = _find_parent(ctx, history.serving_deployment)
     except Refused:  # an unreadable repository must not stop a run that changes nothing
         before = None
     return Plan(
         summary=summary,
         sections=plan_text.build_sections(history, choice, history.serving_deployment, by_rule=False),
         reason=reason,
-        next_step=_redeploy(ctx, before or "SHA"),
+        next_step=_suggest_redeploy(ctx, before or "SHA"),
     )
 
 
-def _redeploy(ctx: Context[Params], commit: str) -> SuggestedCommand:
+def _suggest_redeploy(ctx: Context[Params], commit: str) -> SuggestedCommand:
     return ctx.suggest("redeploy-pages", service=ctx.params.service, commit=commit)
 
 
-def _rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
+def _suggest_rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
     return ctx.suggest("rollback-pages", service=ctx.params.service, to=to)
 
 
@@ -239,19 +239,21 @@ def _observe_without_ours(
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(new[0]))
     if canonical != details.observed.project.canonical_id:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical")
-    compares_assets, looks = (
+    compares_assets, matches = (
         details.observed.compares_assets,
         sorted(name[:8] for name in details.observed.matching_deployments(site)),
     )
     whole = observed_content.site_digest(site, compares_assets=compares_assets)
-    former = details.observed.own[details.live.id] if details.live else None
-    if former and observed_content.deployment_digest(former, site, compares_assets=compares_assets) not in {
+    previous_pages = details.observed.own[details.live.id] if details.live else None
+    if previous_pages and observed_content.deployment_digest(
+        previous_pages, site, compares_assets=compares_assets
+    ) not in {
         None,
         whole,
     }:
-        text = f"the site looks like {' or '.join(looks) or 'no deployment that was read'}"
+        text = f"the site looks like {' or '.join(matches) or 'no deployment that was read'}"
         return ObservedState(
-            ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not looks
+            ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not matches
         )  # what came after the list was read may be ours
     fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
     if under_way := [d for d in fresh if d.status in UNFINISHED_STATUSES]:

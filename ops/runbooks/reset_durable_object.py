@@ -43,14 +43,16 @@ class Details:
     """The requested object, or all objects of the Worker whose state can be read."""
     reupload_state: Reupload | None = None
     """None if the application resets a single object."""
-    left_open: tuple[str, ...] = ()
+    without_proof: tuple[str, ...] = ()
     """Objects whose reset cannot be proved, known before the reset."""
     is_live: bool = False
     """Whether the new version is live, by Cloudflare's answer or by a read."""
 
     @property
     def unproved(self) -> str:
-        return "; ".join([*self.left_open, *(each.storage_problem for each in self.tracked if each.storage_problem)])
+        return "; ".join(
+            [*self.without_proof, *(each.storage_problem for each in self.tracked if each.storage_problem)]
+        )
 
 
 class ResetDurableObject(Runbook[Params, Details]):
@@ -82,7 +84,7 @@ class ResetDurableObject(Runbook[Params, Details]):
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = require_service(ctx, self.kind)
-        return _plan_of_one(ctx, service) if ctx.params.name else _plan_of_all(ctx, service)
+        return _plan_one_object(ctx, service) if ctx.params.name else _plan_all_objects(ctx, service)
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
@@ -104,52 +106,59 @@ class ResetDurableObject(Runbook[Params, Details]):
             try:
                 return object_reset.send_reset(ctx, details.tracked[0])
             except (ConfigError, Refused) as error:
-                raise _instead(ctx, error) from None
+                raise _refuse_with_alternative(ctx, error) from None
         said = reupload.apply_change(ctx, details.reupload_state, change, {})
         details.is_live = not reupload.is_upload_change(details.reupload_state, change)
         return said
 
 
-def _plan_of_one(ctx: Context[Params], service: "Service") -> Plan[Details]:
-    it = _named(ctx, service)
-    if it.has_state_endpoint:
-        now = object_reset.read_state(ctx, it)
+def _plan_one_object(ctx: Context[Params], service: "Service") -> Plan[Details]:
+    tracked_object = _find_object(ctx, service)
+    if tracked_object.has_state_endpoint:
+        now = object_reset.read_state(ctx, tracked_object)
         if isinstance(now, OpsError):
-            raise _instead(ctx, now)
-        it.before = now
-    proof = f"{it.spec.proof} shows a restart" if it.has_state_endpoint else "the application confirms it"
-    keeps = (f"its value at {it.spec.keeps}, which is compared",) if it.spec.keeps else ()
-    closed = isinstance(it.before, str) and it.has_state_endpoint
+            raise _refuse_with_alternative(ctx, now)
+        tracked_object.before = now
+    proof = (
+        f"{tracked_object.spec.proof} shows a restart"
+        if tracked_object.has_state_endpoint
+        else "the application confirms it"
+    )
+    keeps = (f"its value at {tracked_object.spec.keeps}, which is compared",) if tracked_object.spec.keeps else ()
+    closed = isinstance(tracked_object.before, str) and tracked_object.has_state_endpoint
     return Plan(
-        summary=f"{it.name} ({it.spec.class_}) of Worker {service.worker}: its application clears its memory",
+        summary=(
+            f"{tracked_object.name} ({tracked_object.spec.class_}) of Worker {service.worker}: "
+            "its application clears its memory"
+        ),
         changes=(
             Change(
-                target=f"Durable Object {it.name} of {service.worker}",
-                before=it.memory_text,
+                target=f"Durable Object {tracked_object.name} of {service.worker}",
+                before=tracked_object.memory_text,
                 after="empty memory",
-                done_when=f"POST {it.spec.reset} succeeds, and {proof}",
+                done_when=f"POST {tracked_object.spec.reset} succeeds, and {proof}",
                 undo=None,
             ),
         ),
         sections=(PlanSection("Stays", (*keeps, *object_reset.KEPT, "all other objects and the live version")),),
         not_undone=object_reset.NOT_UNDONE,
         consequences=(object_reset.CONNECTIONS_CLOSED,),
-        warnings=(f"{it.memory_text}: its memory before the reset is unknown",) if closed else (),
-        next_step=_all(ctx),
+        warnings=(f"{tracked_object.memory_text}: its memory before the reset is unknown",) if closed else (),
+        next_step=_suggest_full_reset(ctx),
         healthy_before_message=(
             "the object's memory is empty. No probe failed before the reset, so check whether the object works again"
         ),
-        done_message=f"Reset {it.name} of {ctx.params.service}",
+        done_message=f"Reset {tracked_object.name} of {ctx.params.service}",
         details=Details(
-            (it,),
-            left_open=()
-            if it.has_state_endpoint
-            else (f"{it.name} has no `state` in ops.yml, so its reset cannot be proved",),
+            (tracked_object,),
+            without_proof=()
+            if tracked_object.has_state_endpoint
+            else (f"{tracked_object.name} has no `state` in ops.yml, so its reset cannot be proved",),
         ),
     )
 
 
-def _named(ctx: Context[Params], service: "Service") -> TrackedObject:
+def _find_object(ctx: Context[Params], service: "Service") -> TrackedObject:
     name, known = ctx.params.name, service.durable_objects
     if ctx.params.inherit_latest:
         raise ConfigError(
@@ -160,43 +169,46 @@ def _named(ctx: Context[Params], service: "Service") -> TrackedObject:
             f'service {service.name} has no Durable Object "{quote_name(name)}"{did_you_mean(name, known)}',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Use one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
-            suggested_command=_all(ctx),
+            suggested_command=_suggest_full_reset(ctx),
         )
     if known[name].reset is None:
         raise Refused(
             f"{name} has no `reset` endpoint in ops.yml",
             reason=Reason.NO_ENDPOINT,
             hint="Reset every object of the Worker, or add `reset` to the object in ops.yml.",
-            suggested_command=_all(ctx),
+            suggested_command=_suggest_full_reset(ctx),
         )
     return TrackedObject(name, service, known[name])
 
 
-def _instead(ctx: Context[Params], error: OpsError) -> Refused:
+def _refuse_with_alternative(ctx: Context[Params], error: OpsError) -> Refused:
     """Return the refusal with the alternative: a new version restarts every object."""
     hint = f"{error.hint} Or reset every object of the Worker."
-    return Refused(error.message, reason=error.reason, hint=hint, suggested_command=_all(ctx))
+    return Refused(error.message, reason=error.reason, hint=hint, suggested_command=_suggest_full_reset(ctx))
 
 
-def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
+def _plan_all_objects(ctx: Context[Params], service: "Service") -> Plan[Details]:
     """Plan a reset of every object. The second round of reads is the comparison before the upload."""
-    shown_ones = [TrackedObject(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
+    readable = [TrackedObject(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
     deployments, uploads, *seen = run_parallel_mixed(
         [
             lambda: ctx.cloudflare.workers.list_deployments(service.worker),
             lambda: ctx.cloudflare.workers.list_uploads(service.worker),
-            *((lambda it=it: object_reset.read_state(ctx, it)) for it in shown_ones),
+            *(
+                (lambda tracked_object=tracked_object: object_reset.read_state(ctx, tracked_object))
+                for tracked_object in readable
+            ),
         ]
     )
-    live = _live(ctx, service, deployments)
+    live = _require_live_deployment(ctx, service, deployments)
     tracked, closed = [], []
-    for it, now in zip(shown_ones, seen, strict=True):
+    for tracked_object, now in zip(readable, seen, strict=True):
         if isinstance(now, ConfigError):
-            closed.append(f"{it.name}: {now.message}")
+            closed.append(f"{tracked_object.name}: {now.message}")
         else:  # another version of the application may answer after the deployment
-            it.before = now.message if isinstance(now, OpsError) else now
-            tracked.append(it)
-    reupload_state = _rebuild(ctx, service, live, uploads[0])
+            tracked_object.before = now.message if isinstance(now, OpsError) else now
+            tracked.append(tracked_object)
+    reupload_state = _plan_reupload(ctx, service, live, uploads[0])
     assert reupload_state.source is not None
     found = object_reset.find_classes(reupload_state.source, service.worker)
     if not found.own:
@@ -208,10 +220,12 @@ def _plan_of_all(ctx: Context[Params], service: "Service") -> Plan[Details]:
     reupload_state.mark = DeploymentMark(
         ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own)
     )
-    return _plan(ctx, service, reupload_state, found, Details(tuple(tracked), reupload_state, tuple(closed)))
+    return _build_plan(ctx, service, reupload_state, found, Details(tuple(tracked), reupload_state, tuple(closed)))
 
 
-def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDeployment, ...]) -> WorkerDeployment:
+def _require_live_deployment(
+    ctx: Context[Params], service: "Service", deployments: tuple[WorkerDeployment, ...]
+) -> WorkerDeployment:
     if not deployments:
         hint = "Deploy the Worker first."
         raise Refused(f"{service.worker} has no deployment", reason=Reason.NO_TARGET, hint=hint)
@@ -227,7 +241,7 @@ def _live(ctx: Context[Params], service: "Service", deployments: tuple[WorkerDep
     return live
 
 
-def _rebuild(ctx: Context[Params], service: "Service", live: WorkerDeployment, latest: WorkerVersion) -> Reupload:
+def _plan_reupload(ctx: Context[Params], service: "Service", live: WorkerDeployment, latest: WorkerVersion) -> Reupload:
     return reupload.plan_reupload(
         ctx,
         service.worker,
@@ -243,7 +257,7 @@ def _rebuild(ctx: Context[Params], service: "Service", live: WorkerDeployment, l
     )
 
 
-def _plan(
+def _build_plan(
     ctx: Context[Params],
     service: "Service",
     reupload_state: Reupload,
@@ -269,7 +283,7 @@ def _plan(
         warnings=(
             *object_reset.list_unexpected_classes(named, found),
             *(f"the state before the reset is unknown; {each}" for each in unknown),
-            *(f"the reset of this object cannot be proved; {each}" for each in details.left_open),
+            *(f"the reset of this object cannot be proved; {each}" for each in details.without_proof),
         ),
         next_step=ctx.suggest("rollback-worker", service=ctx.params.service),
         healthy_before_message=(
@@ -280,5 +294,5 @@ def _plan(
     )
 
 
-def _all(ctx: Context[Params]) -> SuggestedCommand:
+def _suggest_full_reset(ctx: Context[Params]) -> SuggestedCommand:
     return ctx.suggest("reset-durable-object", service=ctx.params.service)

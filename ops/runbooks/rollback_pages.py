@@ -59,12 +59,14 @@ class RollbackPages(PagesRunbook[Params, Details]):
             return _plan_without_live(ctx, service, snapshot)
         choice = history.choice
         if nothing := plan_text.explain_nothing_to_do(history, choice, snapshot.requested):
-            return _plan_of_nothing(ctx, history, choice, *nothing)
+            return _plan_nothing(ctx, history, choice, *nothing)
         steps.check_not_superseded(ctx, history.deployments)
         chosen = snapshot.requested or choice.target
         if chosen is None:
             raise _no_target(ctx, service, choice)
-        return _plan(ctx, history, choice, Details(service, chosen, history.serving_deployment, snapshot.observed))
+        return _build_plan(
+            ctx, history, choice, Details(service, chosen, history.serving_deployment, snapshot.observed)
+        )
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
         details = plan.details
@@ -83,9 +85,9 @@ def _observe(
     details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
 ) -> ObservedState:
     """Compare the site with the deployments; where that is not clear, use Cloudflare's canonical deployment."""
-    former, wanted, canonical = details.live, details.target, project.canonical_id
+    previous, target_deployment, canonical = details.live, details.target, project.canonical_id
     newer = tuple(describe_deployment(d) for d in target.newly_available(details.observed.deployments, deployments))
-    if former is None:
+    if previous is None:
         return _observe_without_live(details, canonical, newer, site)
     if observed_content.site_digest(site) is None:
         return ObservedState(
@@ -93,21 +95,29 @@ def _observe(
             f"the site could not be read: {observed_content.first_read_failure(site)}",
             is_uncertain=True,
         )
-    looks = details.observed.matching_deployments(site)
-    said = canonical == wanted.id != details.observed.project.canonical_id
-    if wanted.id in looks and former.id not in looks:
+    matches = details.observed.matching_deployments(site)
+    is_canonical = canonical == target_deployment.id != details.observed.project.canonical_id
+    if target_deployment.id in matches and previous.id not in matches:
         lags = f"Cloudflare still names {canonical[:8] or 'none'} as canonical: it does not follow rollbacks, or lags"
         return ObservedState(
-            ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer, () if canonical == wanted.id else (lags,)
+            ChangeState.DONE,
+            f"{short_deployment_id(target_deployment)} is live",
+            newer,
+            () if canonical == target_deployment.id else (lags,),
         )
     if newer:  # the site still shows the previous one, so either deployment may appear next
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=former.id in looks)
-    if said and (former.id in looks) == (wanted.id in looks):
-        note = f"no compared path proves that {short_deployment_id(wanted)} is live; Cloudflare names it as canonical"
-        return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
-    if former.id in looks:
-        return _not_yet(details, former, canonical, same=wanted.id in looks, said=said)
-    others = sorted(name[:8] for name in looks)
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=previous.id in matches)
+    if is_canonical and (previous.id in matches) == (target_deployment.id in matches):
+        note = (
+            f"no compared path proves that {short_deployment_id(target_deployment)} is live; "
+            "Cloudflare names it as canonical"
+        )
+        return ObservedState(ChangeState.DONE, f"{short_deployment_id(target_deployment)} is canonical", notes=(note,))
+    if previous.id in matches:
+        return _observe_previous(
+            details, previous, canonical, is_equal=target_deployment.id in matches, is_canonical=is_canonical
+        )
+    others = sorted(name[:8] for name in matches)
     text = f"the site matches {' or '.join(others)}" if others else "the site matches no deployment that was read"
     return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not others)
 
@@ -116,14 +126,17 @@ def _observe_without_live(
     details: Details, canonical: str, newer: tuple[str, ...], site: ObservedPages
 ) -> ObservedState:
     """Return whether the target is live, if the plan could not identify the live deployment."""
-    wanted, before = details.target, details.observed.project.canonical_id
-    if details.observed.has_switched_to(wanted.id, site):
-        return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is live", newer)
+    target_deployment, before = details.target, details.observed.project.canonical_id
+    if details.observed.has_switched_to(target_deployment.id, site):
+        return ObservedState(ChangeState.DONE, f"{short_deployment_id(target_deployment)} is live", newer)
     if newer:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=True)
-    if canonical == wanted.id != before:
-        note = f"no compared path proves that {short_deployment_id(wanted)} is live; Cloudflare names it as canonical"
-        return ObservedState(ChangeState.DONE, f"{short_deployment_id(wanted)} is canonical", notes=(note,))
+    if canonical == target_deployment.id != before:
+        note = (
+            f"no compared path proves that {short_deployment_id(target_deployment)} is live; "
+            "Cloudflare names it as canonical"
+        )
+        return ObservedState(ChangeState.DONE, f"{short_deployment_id(target_deployment)} is canonical", notes=(note,))
     if canonical != before:
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", is_uncertain=True
@@ -131,31 +144,33 @@ def _observe_without_live(
     why = observed_content.first_read_failure(site) or "the site does not match it"
     return ObservedState(
         ChangeState.PLANNED,
-        f"no compared path proves that {short_deployment_id(wanted)} is live: {why}",
+        f"no compared path proves that {short_deployment_id(target_deployment)} is live: {why}",
         is_uncertain=True,
     )
 
 
-def _not_yet(details: Details, live: PagesDeployment, canonical: str, *, same: bool, said: bool) -> ObservedState:
+def _observe_previous(
+    details: Details, live: PagesDeployment, canonical: str, *, is_equal: bool, is_canonical: bool
+) -> ObservedState:
     """Return the state while the site still shows the previous deployment."""
-    former, wanted = short_deployment_id(live), short_deployment_id(details.target)
-    if said:
-        text = f"{wanted} is canonical, but the site still matches {former}"
+    previous, target_deployment = short_deployment_id(live), short_deployment_id(details.target)
+    if is_canonical:
+        text = f"{target_deployment} is canonical, but the site still matches {previous}"
         return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
     if canonical not in {details.observed.project.canonical_id, live.id}:
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", is_uncertain=True
         )
-    if same:
+    if is_equal:
         return ObservedState(
             ChangeState.PLANNED,
-            f"{former} and {wanted} have equal content on all compared paths",
+            f"{previous} and {target_deployment} have equal content on all compared paths",
             is_uncertain=True,
         )
-    return ObservedState(ChangeState.PLANNED, f"{former} is live, as planned")
+    return ObservedState(ChangeState.PLANNED, f"{previous} is live, as planned")
 
 
-def _plan_of_nothing(
+def _plan_nothing(
     ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
 ) -> Plan[Details]:
     """Return a plan without changes: the run probes what is live and suggests a next step."""
@@ -163,7 +178,7 @@ def _plan_of_nothing(
         summary=summary,
         sections=plan_text.build_sections(history, choice, history.serving_deployment, by_rule=True),
         reason=reason,
-        next_step=_press(ctx, choice.target.id) if choice.target else None,
+        next_step=_suggest_rollback(ctx, choice.target.id) if choice.target else None,
     )
 
 
@@ -197,7 +212,9 @@ def _plan_without_live(ctx: Context[Params], service: "Service", snapshot: Pages
     )
 
 
-def _plan(ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, details: Details) -> Plan[Details]:
+def _build_plan(
+    ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, details: Details
+) -> Plan[Details]:
     chosen, live, sees = details.target, history.serving_deployment, details.observed.digests
     by_rule = not ctx.params.to
     change = Change(
@@ -205,7 +222,7 @@ def _plan(ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice
         before=short_deployment_id(live),
         after=short_deployment_id(chosen),
         done_when=f"the site looks like {short_deployment_id(chosen)}, and no longer like {short_deployment_id(live)}",
-        undo=_press(ctx, live.id),
+        undo=_suggest_rollback(ctx, live.id),
     )
     older = target.choose_target(history.deployments, chosen, blamed=history.blamed).target
     return Plan(
@@ -221,7 +238,7 @@ def _plan(ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice
             provable=sees.own.get(chosen.id) not in {None, sees.site},
             by_rule=by_rule,
         ),
-        next_step=_press(ctx, older.id) if older else None,
+        next_step=_suggest_rollback(ctx, older.id) if older else None,
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
         details=details,
     )
@@ -243,9 +260,9 @@ def _no_target(ctx: Context[Params], service: "Service", choice: PagesTargetChoi
         ),
         suggested_command=ctx.suggest("redeploy-pages", service=service.name)
         if service.build
-        else _press(ctx, "DEPLOYMENT"),
+        else _suggest_rollback(ctx, "DEPLOYMENT"),
     )
 
 
-def _press(ctx: Context[Params], to: str) -> SuggestedCommand:
+def _suggest_rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
     return ctx.suggest("rollback-pages", service=ctx.params.service, to=to)

@@ -30,10 +30,10 @@ from ops.workers.rollback_target import TargetChoice
 if TYPE_CHECKING:
     from ops.config import Service
 
-AT_ONCE = 16
+MAX_PARALLEL = 16
 """Versions that are read in parallel. A further batch is read only if all of the batch were rejected."""
-MOST_DEPLOYMENTS = 100
-MOST_PAGES = 10
+MAX_DEPLOYMENTS = 100
+MAX_PAGES = 10
 """Pages of deployments. Older pages are read only if no version can be chosen from the newer ones."""
 
 
@@ -109,22 +109,26 @@ class RollbackWorker(Runbook[Params, Details]):
             )
         to = rollback_target.parse_target(ctx.params.to, listed) if ctx.params.to else None
         plan_text.check_options(to, ctx.params)
-        history = _read(ctx, service, deployments, listed, wanted=to or (), has_assets=has_assets, earlier=earlier)
+        history = _read_history(
+            ctx, service, deployments, listed, requested=to or (), has_assets=has_assets, earlier=earlier
+        )
         choice = rollback_target.choose_target(history, incident=ctx.request.incident)
         if to is None and choice.active_rollback is not None:
             summary = f"already rolled back: {plan_text.describe_rollback(choice.active_rollback)}"
-            return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
+            return _plan_nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
         latest = uploads[0][0] if rebuilt else None
         if to and (reupload.is_already_live(history, to, latest) if rebuilt else is_same_split(to, history.live.split)):
             summary = f"{describe_split(to)} is already live{' with the current secrets' if rebuilt else ''}"
-            return _nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
+            return _plan_nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
         plan_text.check_not_superseded(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
             ways = rollback_target.list_fallbacks(history, choice)
-            raise plan_text.no_target_refusal(history, choice, ways, press=_press(ctx, _best(history, choice)))
+            raise plan_text.no_target_refusal(
+                history, choice, ways, press=_suggest_rollback(ctx, _next_version_to_try(history, choice))
+            )
         split = to or ((choice.candidates[0], 100.0),)
         plan_text.check_no_migration(history, choice.suspect, split)
-        plan = _plan(ctx, service, history, choice, split, by_rule=to is None)
+        plan = _build_plan(ctx, service, history, choice, split, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
@@ -141,20 +145,20 @@ class RollbackWorker(Runbook[Params, Details]):
         try:
             deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark)
         except SecretsChanged as changed:
-            if not changed.names or not set(changed.names) <= accepted or _dead(plan, changed.names):
-                raise _secrets_stop(ctx, changed.names, accepted, plan) from None
+            if not changed.names or not set(changed.names) <= accepted or _revoked_secrets(plan, changed.names):
+                raise _changed_secrets_refusal(ctx, changed.names, accepted, plan) from None
             deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
             return f"deployment {deployment}; accepted the previous values of {', '.join(changed.names)}"
         return f"deployment {deployment}"
 
 
-def _read(
+def _read_history(
     ctx: Context[Params],
     service: "Service",
     deployments: tuple[WorkerDeployment, ...],
     listed: Iterable[WorkerVersion],
     *,
-    wanted: Split,
+    requested: Split,
     has_assets: Callable[[], bool | None],
     earlier: Callable[[], PreviousRuns],
 ) -> WorkerHistory:
@@ -168,16 +172,16 @@ def _read(
     )
     page = 1
     while True:
-        batch = _unread(history, wanted)[:AT_ONCE]
-        pages = [] if batch else [2] if page == 1 else list(range(page + 1, MOST_PAGES + 1))
+        batch = _unread_versions(history, requested)[:MAX_PARALLEL]
+        pages = [] if batch else [2] if page == 1 else list(range(page + 1, MAX_PAGES + 1))
         again, *read = run_parallel_mixed(
             [
                 lambda: ctx.cloudflare.workers.list_deployments(service.worker),
-                *(_reading(ctx, service.worker, version) for version in batch),
-                *(_reading_page(ctx, service.worker, page) for page in pages),
+                *(_version_read(ctx, service.worker, version) for version in batch),
+                *(_page_read(ctx, service.worker, page) for page in pages),
             ]
         )
-        _refuse_moved(again, deployments[0], service.worker)
+        _check_unchanged(again, deployments[0], service.worker)
         if batch:
             found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
             assets = plan_text.combine_asset_answers(reported=has_assets(), configured=service.static_assets)
@@ -190,17 +194,17 @@ def _read(
                 incident_opened_at=runs.opened_at,
             )
         else:
-            page, history = pages[-1], history.with_older_deployments(read, most=MOST_DEPLOYMENTS)
-            if page == MOST_PAGES and not history.is_complete:
+            page, history = pages[-1], history.with_older_deployments(read, most=MAX_DEPLOYMENTS)
+            if page == MAX_PAGES and not history.is_complete:
                 history = replace(history, is_complete=True, unread_note="older deployments were not read")
         history = replace(history, now=ctx.clock.now())
-        if wanted or _is_settled(ctx, history) or (history.is_complete and not _unread(history, ())):
+        if requested or _is_settled(ctx, history) or (history.is_complete and not _unread_versions(history, ())):
             return history
 
 
-def _unread(history: WorkerHistory, wanted: Split) -> list[str]:
+def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:
     """Return the versions without details: live and requested ones first, then the most recently deployed."""
-    named = [v for v, _ in (*history.live.split, *wanted, *(s for d in history.deployments for s in d.split))]
+    named = [v for v, _ in (*history.live.split, *requested, *(s for d in history.deployments for s in d.split))]
     return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
 
 
@@ -209,13 +213,13 @@ def _is_settled(ctx: Context[Params], history: WorkerHistory) -> bool:
 
     With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
     """
-    if len(history.live.serving_versions) > 1 and _unread(history, ()):
+    if len(history.live.serving_versions) > 1 and _unread_versions(history, ()):
         return False
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
     return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.rejected)
 
 
-def _refuse_moved(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment, worker: str) -> None:
+def _check_unchanged(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment, worker: str) -> None:
     if not again:
         raise deploy.no_deployments_error(worker)
     if again[0] != planned:
@@ -226,7 +230,7 @@ def _refuse_moved(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment
         )
 
 
-def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
+def _page_read(ctx: Context[Params], worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
     """Return a read of an older page. It returns None on failure, since older pages only improve the choice."""
 
     def read() -> tuple[WorkerDeployment, ...] | None:
@@ -238,11 +242,11 @@ def _reading_page(ctx: Context[Params], worker: str, page: int) -> Callable[[], 
     return read
 
 
-def _reading(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:
+def _version_read(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:
     return lambda: ctx.cloudflare.workers.read_version(worker, version)
 
 
-def _details_of(
+def _build_details(
     ctx: Context[Params], service: "Service", history: WorkerHistory, split: Split, *, blames: str | None
 ) -> Details:
     mark = DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
@@ -250,7 +254,7 @@ def _details_of(
     return Details(service.worker, history.live, split, mark, revoked)
 
 
-def _plan(
+def _build_plan(
     ctx: Context[Params],
     service: "Service",
     history: WorkerHistory,
@@ -261,7 +265,7 @@ def _plan(
 ) -> Plan[Details]:
     blames = rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule)
     live, rebuilt = history.live.split, ctx.params.current_secrets
-    details = _details_of(ctx, service, history, split, blames=blames)
+    details = _build_details(ctx, service, history, split, blames=blames)
     warnings = plan_text.list_warnings(
         history, choice, split, began=ctx.request.incident_began, by_rule=by_rule, rebuilt=rebuilt
     )
@@ -272,7 +276,7 @@ def _plan(
         before=describe_split(live),
         after=describe_split(split),
         done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
-        undo=_press(ctx, format_split(live)),
+        undo=_suggest_rollback(ctx, format_split(live)),
     )
     following = [c for c in choice.candidates if c not in dict(split) and (by_rule or history.is_older(c, split[0][0]))]
     return Plan(
@@ -282,7 +286,7 @@ def _plan(
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
         warnings=warnings,
-        next_step=_next_step(ctx, following[0]) if following else None,
+        next_step=_suggest_next_step(ctx, following[0]) if following else None,
         done_message=f"Rolled back {ctx.params.service} to {describe_split(split)}",
         details=details,
     )
@@ -306,7 +310,7 @@ def _with_current_secrets(
         latest=latest,
         edits=(),
         accepted=ctx.params.inherit_latest,
-        accept=lambda names: _keeping(ctx, version, inherit_latest=names),
+        accept=lambda names: _suggest_current_secrets(ctx, version, inherit_latest=names),
         static_assets=service.static_assets,
     )
     return replace(
@@ -319,7 +323,7 @@ def _with_current_secrets(
     )
 
 
-def _nothing(
+def _plan_nothing(
     ctx: Context[Params],
     service: "Service",
     history: WorkerHistory,
@@ -335,39 +339,41 @@ def _nothing(
             history, choice, history.live.split, repository=service.repository, by_rule=True
         ),
         reason=reason,
-        next_step=_next_step(ctx, _best(history, choice)),
-        details=_details_of(ctx, service, history, history.live.split, blames=None),
+        next_step=_suggest_next_step(ctx, _next_version_to_try(history, choice)),
+        details=_build_details(ctx, service, history, history.live.split, blames=None),
     )
 
 
-def _best(history: WorkerHistory, choice: TargetChoice) -> str:
+def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
     """Return the version to try next; the placeholder VERSION if none is left."""
     found = [*choice.candidates, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
     return next(iter(found), "VERSION")
 
 
-def _dead(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:
+def _revoked_secrets(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:
     return plan_text.revoked_among(names, plan.details.revoked)
 
 
-def _secrets_stop(ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan[Details]) -> Refused:
+def _changed_secrets_refusal(
+    ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan[Details]
+) -> Refused:
     split = plan.details.split
-    keep = _keeping(ctx, split[0][0]) if len(split) == 1 else None
-    if found := _dead(plan, names):
+    keep = _suggest_current_secrets(ctx, split[0][0]) if len(split) == 1 else None
+    if found := _revoked_secrets(plan, names):
         return plan_text.secrets_revoked_refusal(found, keep=keep)
     why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
-    accept = _press(ctx, format_split(split), accept_changed_secrets=names)
+    accept = _suggest_rollback(ctx, format_split(split), accept_changed_secrets=names)
     return plan_text.secrets_changed_refusal(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
-def _press(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
+def _suggest_rollback(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
     return ctx.suggest("rollback-worker", service=ctx.params.service, to=to, **more)
 
 
-def _keeping(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> SuggestedCommand:
+def _suggest_current_secrets(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> SuggestedCommand:
     """Return the command that deploys a version's code with the current secrets."""
-    return _press(ctx, version, current_secrets=True, **more)
+    return _suggest_rollback(ctx, version, current_secrets=True, **more)
 
 
-def _next_step(ctx: Context[Params], version: str) -> SuggestedCommand:
-    return _keeping(ctx, version) if ctx.params.current_secrets else _press(ctx, version)
+def _suggest_next_step(ctx: Context[Params], version: str) -> SuggestedCommand:
+    return _suggest_current_secrets(ctx, version) if ctx.params.current_secrets else _suggest_rollback(ctx, version)

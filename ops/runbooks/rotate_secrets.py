@@ -98,12 +98,12 @@ class RotateSecrets(Runbook[Params, Details]):
         return [{}] if any(rule.rotate != "never" and service in rule.consumers for rule in rules) else []
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        service = _service(ctx)
-        selected = plan.details.selected if plan else _chosen(ctx)
+        service = _require_service(ctx)
+        selected = plan.details.selected if plan else _select_secrets(ctx)
         first, *others = dict.fromkeys([service.name, *selected.consumers])
-        whole = _probe_set(ctx, selected, first, plan)
+        whole = _build_probe_set(ctx, selected, first, plan)
         if others:
-            more = tuple(replace(_probe_set(ctx, selected, name, plan), name=name) for name in others)
+            more = tuple(replace(_build_probe_set(ctx, selected, name, plan), name=name) for name in others)
             whole = replace(whole, name=first, other_services=more)
         is_open = plan is not None and selected.secrets_without_proof and not ctx.params.confirm_revoked
         return replace(
@@ -112,22 +112,24 @@ class RotateSecrets(Runbook[Params, Details]):
         )
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        selected = _chosen(ctx)
+        selected = _select_secrets(ctx)
         if ctx.params.confirm_revoked:
-            return _end(ctx, selected)
+            return _plan_confirmation(ctx, selected)
         prefix = OLD_PREFIX if ctx.params.restore else NEW_PREFIX
         check_values(ctx, selected, prefix)
-        found, asked, on_github = run_parallel_mixed(
+        found, answers_by_secret, on_github = run_parallel_mixed(
             [
                 lambda: read_worker_states(ctx, secrets_by_worker(ctx, selected)),
                 lambda: ask_providers(ctx, selected, (prefix,)),
                 lambda: plan_github_copies(ctx, selected),
             ]
         )
-        refusals = [selection.check_new_key(name, *answers, prefix=prefix) for name, answers in asked.items()]
+        refusals = [
+            selection.check_new_key(name, *answers, prefix=prefix) for name, answers in answers_by_secret.items()
+        ]
         refuse_rejected_keys(selected, [each for each in refusals if each])
         reupload_by_worker = reuploads.plan_reuploads(ctx, found, secrets_by_worker(ctx, selected))
-        return _plan(ctx, selected, found, reupload_by_worker, on_github, prefix=prefix)
+        return _build_plan(ctx, selected, found, reupload_by_worker, on_github, prefix=prefix)
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
         details = plan.details
@@ -161,11 +163,11 @@ class RotateSecrets(Runbook[Params, Details]):
         return f"deployment {ctx.cloudflare.workers.deploy(worker_state.worker, worker_state.live.split, mark=mark)}"
 
 
-def _service(ctx: Context[Params]) -> "Service":
+def _require_service(ctx: Context[Params]) -> "Service":
     return require_service(ctx, RotateSecrets.kind)
 
 
-def _chosen(ctx: Context[Params]) -> RotationSelection:
+def _select_secrets(ctx: Context[Params]) -> RotationSelection:
     given = {name: getattr(ctx.params, name) for name in ("only", "confirm_revoked", "restore")}
     named = [name for name, value in given.items() if value]
     if len(named) > 1:
@@ -180,10 +182,14 @@ def _chosen(ctx: Context[Params]) -> RotationSelection:
             "`inherit_latest` applies only when values are set, and `confirm_revoked` sets none",
             hint="Omit `inherit_latest`.",
         )
-    return selection.select_secrets(ctx.environment, _service(ctx).name, next((given[name] for name in named), ()))
+    return selection.select_secrets(
+        ctx.environment, _require_service(ctx).name, next((given[name] for name in named), ())
+    )
 
 
-def _probe_set(ctx: Context[Params], selected: RotationSelection, name: str, plan: Plan[Details] | None) -> ProbeSet:
+def _build_probe_set(
+    ctx: Context[Params], selected: RotationSelection, name: str, plan: Plan[Details] | None
+) -> ProbeSet:
     from ops.config.probes import Probe
 
     service = ctx.environment.service(name)
@@ -214,7 +220,7 @@ def _probe_set(ctx: Context[Params], selected: RotationSelection, name: str, pla
     )
 
 
-def _plan(
+def _build_plan(
     ctx: Context[Params],
     selected: RotationSelection,
     found: dict[str, WorkerState],
@@ -233,7 +239,7 @@ def _plan(
     by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
     copying = [copy for copy in on_github.values() if isinstance(copy, GitHubSecretCopy)]
     read_failure = {copy.name: copy.read_failure for copy in copying if copy.read_failure}
-    _refuse_lost(details, {**by_hand, **read_failure})
+    _check_generated_copies(details, {**by_hand, **read_failure})
     finishing = tuple(build_copy_change(each) for each in copying)
     details.copies.update({change.target: each for change, each in zip(finishing, copying, strict=True)})
     return Plan(
@@ -247,7 +253,7 @@ def _plan(
         remaining_message=selection.describe_unwritten_copies(by_hand),
         healthy_before_message=selection.HEALTHY_BEFORE,
         tasks=selection.list_tasks(
-            selected, by_hand=by_hand, confirm=_press(ctx, confirm_revoked=tuple(selected.rules))
+            selected, by_hand=by_hand, confirm=_suggest_rotation(ctx, confirm_revoked=tuple(selected.rules))
         ),
         done_message=f"Set {kind} values of {', '.join(selected.rules)} for {', '.join(workers)}",
         details=details,
@@ -266,7 +272,7 @@ def _build_changes(
     """Return the changes of all Workers, and enter into `details` what each of them writes."""
     changes: list[Change] = []
     for worker, names in secrets_by_worker(ctx, details.selected).items():
-        undo = _undo(ctx, worker, found[worker], names, with_old_value)
+        undo = _suggest_undo(ctx, worker, found[worker], names, with_old_value)
         if worker in reupload_by_worker:
             both = rules.build_changes(reupload_by_worker[worker], undo=undo)
             details.reuploads.update({change.target: reupload_by_worker[worker] for change in both})
@@ -297,7 +303,7 @@ def _list_warnings(
     return (*reuploads, *values)
 
 
-def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
+def _check_generated_copies(details: Details, unwritten: Mapping[str, str]) -> None:
     """Refuse if a generated value could not be copied to GitHub: it would be lost with this run.
 
     `unwritten`: name → why its copy on GitHub may not be written.
@@ -310,22 +316,22 @@ def _refuse_lost(details: Details, unwritten: Mapping[str, str]) -> None:
         )
 
 
-def _undo(
+def _suggest_undo(
     ctx: Context[Params], worker: str, worker_state: WorkerState, names: tuple[str, ...], with_old_value: frozenset[str]
 ) -> SuggestedCommand:
     if ctx.params.restore:
-        return _press(ctx, only=ctx.params.restore)
+        return _suggest_rotation(ctx, only=ctx.params.restore)
     if with_old_value.issuperset(names):
-        return _press(ctx, restore=names)
+        return _suggest_rotation(ctx, restore=names)
     service = next(name for name, each in ctx.environment.services.items() if each.worker == worker)
     to = format_split(worker_state.live.split)
     return ctx.suggest("rollback-worker", service=service, to=to, accept_changed_secrets=names)
 
 
-def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
+def _plan_confirmation(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
     """Prove that the previous keys are revoked, and mark the deployment so that no later run restores them."""
-    asked = {name: rule for name, rule in selected.rules.items() if rule.provider}
-    questions = RotationSelection(asked)
+    answers_by_secret = {name: rule for name, rule in selected.rules.items() if rule.provider}
+    questions = RotationSelection(answers_by_secret)
     problems = [
         *selection.find_value_problems(questions, ctx.secret_values.value),
         *selection.find_value_problems(questions, ctx.secret_values.value, prefix=OLD_PREFIX),
@@ -350,7 +356,7 @@ def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
         change = Change(f"Worker {worker}", live, f"{live}, marked revoked={','.join(names)}", done, undo=None)
         details.marks[change.target] = (found[worker], mark)
         changes.append(change)
-    word = [name for name in selected.rules if name not in asked]
+    word = [name for name in selected.rules if name not in answers_by_secret]
     warnings = (f"no provider can confirm {', '.join(word)}: that the previous value is revoked is your statement",)
     return Plan(
         summary=f"{', '.join(selected.rules)}: the previous values are revoked",
@@ -359,12 +365,12 @@ def _end(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
         warnings=warnings if word else (),
         consequences=("Durable Objects of these Workers restart at once: memory is lost, storage is kept",),
         healthy_before_message=(
-            f"proved revoked: {', '.join(asked) or 'none'}; marked as revoked: {', '.join(selected.rules)}"
+            f"proved revoked: {', '.join(answers_by_secret) or 'none'}; marked as revoked: {', '.join(selected.rules)}"
         ),
         done_message=f"Ended the rotation of {', '.join(selected.rules)}",
         details=details,
     )
 
 
-def _press(ctx: Context[Params], **names: tuple[str, ...]) -> SuggestedCommand:
+def _suggest_rotation(ctx: Context[Params], **names: tuple[str, ...]) -> SuggestedCommand:
     return ctx.suggest("rotate-secrets", service=ctx.params.service, **names)

@@ -133,87 +133,110 @@ class TrackedObject:
         return f"{seen.proof:g} at {self.spec.proof}"
 
 
-def read_state(ctx: Context[Any], it: TrackedObject) -> ObjectObservation | str | OpsError:
+def read_state(ctx: Context[Any], tracked_object: TrackedObject) -> ObjectObservation | str | OpsError:
     """Return the state, the reason why it is unknown, or the error if the application denies access."""
     try:
-        return ctx.web.durable_objects.read_state(it.service.url, it.spec)
+        return ctx.web.durable_objects.read_state(tracked_object.service.url, tracked_object.spec)
     except OpsError as error:
         return error
 
 
-def send_reset(ctx: Context[Any], it: TrackedObject) -> str:
+def send_reset(ctx: Context[Any], tracked_object: TrackedObject) -> str:
     """Send the reset. Raises the errors of `DurableObjectAdmin.reset`."""
-    it.attempts += 1
-    it.sent += 1
+    tracked_object.attempts += 1
+    tracked_object.sent += 1
     try:
-        said = ctx.web.durable_objects.reset(it.service.url, it.spec)
+        said = ctx.web.durable_objects.reset(tracked_object.service.url, tracked_object.spec)
     except UnclearWrite:
         raise
     except OpsError:
-        it.sent -= 1
+        tracked_object.sent -= 1
         raise
-    it.is_answered = True
+    tracked_object.is_answered = True
     return said
 
 
-def check_object(ctx: Context[Any], it: TrackedObject) -> ObservedState:
+def check_object(ctx: Context[Any], tracked_object: TrackedObject) -> ObservedState:
     """Return the state of one reset. The object is in use, so its state before the write is not compared."""
-    if not it.sent:
-        now = read_state(ctx, it) if it.has_state_endpoint else ""
-        it.before = now if isinstance(now, ObjectObservation) else it.before
-        return ObservedState(ChangeState.PLANNED, f"{it.name} has {it.memory_text}")
-    if not it.has_state_endpoint:
-        if it.is_answered:
-            return ObservedState(ChangeState.DONE, f"the application confirms the reset of {it.name}")
+    if not tracked_object.sent:
+        now = read_state(ctx, tracked_object) if tracked_object.has_state_endpoint else ""
+        tracked_object.before = now if isinstance(now, ObjectObservation) else tracked_object.before
+        return ObservedState(ChangeState.PLANNED, f"{tracked_object.name} has {tracked_object.memory_text}")
+    if not tracked_object.has_state_endpoint:
+        if tracked_object.is_answered:
+            return ObservedState(ChangeState.DONE, f"the application confirms the reset of {tracked_object.name}")
         return ObservedState(
-            ChangeState.PLANNED, f"it is unknown whether {it.name} was reset", is_uncertain=it.attempts > 1
+            ChangeState.PLANNED,
+            f"it is unknown whether {tracked_object.name} was reset",
+            is_uncertain=tracked_object.attempts > 1,
         )
-    now = read_state(ctx, it)
-    if why := _missing_proof(it, now):
+    now = read_state(ctx, tracked_object)
+    if why := _missing_proof(tracked_object, now):
         return ObservedState(
             ChangeState.PLANNED,
             why,
-            is_uncertain=it.is_answered or (it.attempts > 1 and not isinstance(now, ObjectObservation)),
+            is_uncertain=tracked_object.is_answered
+            or (tracked_object.attempts > 1 and not isinstance(now, ObjectObservation)),
         )
-    return ObservedState(ChangeState.DONE, f"{it.name} restarted", notes=it.notes)
+    return ObservedState(ChangeState.DONE, f"{tracked_object.name} restarted", notes=tracked_object.notes)
 
 
 def verify_restarts(ctx: Context[Any], tracked: Sequence[TrackedObject], world: ObservedState) -> ObservedState:
     """Return DONE once the new version is live and each readable object restarted."""
-    seen = run_parallel_mixed([partial(read_state, ctx, it) for it in tracked])
-    missing = [why for it, now in zip(tracked, seen, strict=True) if (why := _missing_proof(it, now, restarted=True))]
+    seen = run_parallel_mixed([partial(read_state, ctx, tracked_object) for tracked_object in tracked])
+    missing = [
+        why
+        for tracked_object, now in zip(tracked, seen, strict=True)
+        if (why := _missing_proof(tracked_object, now, restarted=True))
+    ]
     if missing:
         return replace(
             world, state=ChangeState.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", is_uncertain=True
         )
     text = "; ".join(
-        [world.text, *(f"{it.name} restarted" for it in tracked if isinstance(it.before, ObjectObservation))]
+        [
+            world.text,
+            *(
+                f"{tracked_object.name} restarted"
+                for tracked_object in tracked
+                if isinstance(tracked_object.before, ObjectObservation)
+            ),
+        ]
     )
-    return replace(world, text=text, notes=(*world.notes, *(note for it in tracked for note in it.notes)))
+    return replace(
+        world, text=text, notes=(*world.notes, *(note for tracked_object in tracked for note in tracked_object.notes))
+    )
 
 
-def _missing_proof(it: TrackedObject, now: ObjectObservation | str | OpsError, *, restarted: bool = False) -> str:
+def _missing_proof(
+    tracked_object: TrackedObject, now: ObjectObservation | str | OpsError, *, restarted: bool = False
+) -> str:
     """Return why a restart is not proved; empty if it is. Then also compare the stored value.
 
     `restarted`: a new version of the Worker is live, so an object without a known earlier state counts as restarted.
     """
     if not isinstance(now, ObjectObservation):
-        return f"{it.name}: {now.message if isinstance(now, OpsError) else now}"
-    before = it.before if isinstance(it.before, ObjectObservation) else None
-    it.notes, it.storage_problem = (), ""
+        return f"{tracked_object.name}: {now.message if isinstance(now, OpsError) else now}"
+    before = tracked_object.before if isinstance(tracked_object.before, ObjectObservation) else None
+    tracked_object.notes, tracked_object.storage_problem = (), ""
     if before is None and restarted:
-        it.notes = (f"the state of {it.name} before the reset is unknown, so its restart is not proved",)
-    elif not has_restarted(before, now, is_answered=it.is_answered):
-        return (
-            f"{it.name} still has {it.describe_state(now)}"
-            if before
-            else f"{it.name} has no earlier state to compare with"
+        tracked_object.notes = (
+            f"the state of {tracked_object.name} before the reset is unknown, so its restart is not proved",
         )
-    path = it.spec.keeps
-    if path and not it.notes and (before is None or before.stored_value is None):
-        it.notes = (
-            f"the value of {it.name} at {path} before the reset is unknown, so it is not proved that storage was kept",
+    elif not has_restarted(before, now, is_answered=tracked_object.is_answered):
+        return (
+            f"{tracked_object.name} still has {tracked_object.describe_state(now)}"
+            if before
+            else f"{tracked_object.name} has no earlier state to compare with"
+        )
+    path = tracked_object.spec.keeps
+    if path and not tracked_object.notes and (before is None or before.stored_value is None):
+        tracked_object.notes = (
+            (
+                f"the value of {tracked_object.name} at {path} before the reset is unknown, so it is not "
+                "proved that storage was kept"
+            ),
         )
     elif path and before and not is_storage_kept(before.stored_value, now.stored_value):
-        it.storage_problem = f"{path} of {it.name} changed, although a reset keeps storage"
+        tracked_object.storage_problem = f"{path} of {tracked_object.name} changed, although a reset keeps storage"
     return ""

@@ -145,7 +145,7 @@ def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_t
     assert plan["sections"]["Not restarted"] == ["ROOM: belongs to Worker chat, whose deployments restart it"]
     assert any("storage (SQLite or key-value)" in line for line in plan["sections"]["Kept"])
     assert any("alarms" in line for line in plan["sections"]["Kept"])
-    assert any("WebSockets are closed, and requests under way" in line for line in plan["follows"])
+    assert any("WebSockets of the objects close, and requests in progress" in line for line in plan["follows"])
     assert any("nothing to undo" in line for line in plan["follows"])
     assert plan["changes"][-1]["undo"].startswith(
         f"ops rollback-worker --service api --environment production --to {live[:8]}"

@@ -193,7 +193,7 @@ def iflow(leak: Leak) -> None:
 def test_a_value_that_its_provider_does_not_bear_out_is_not_set(
     leak: Leak, prepare: Callable[[Leak], None], reason: str, said: str
 ) -> None:
-    if "none within" in said:
+    if "no answer within" in said:
         leak.world.edit_config(
             "url: https://api.groq.com/openai/v1", "url: https://api.groq.com/openai/v1\n          timeout: 100ms"
         )
