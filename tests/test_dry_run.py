@@ -209,6 +209,6 @@ def test_a_runbook_that_writes_too_early_is_stopped_at_the_transport(
         assert result.decision == Decision.PLANNED  # it was never asked to compare
     else:
         assert (result.decision, result.reason) == (Decision.REFUSED, Reason.READ_ONLY)
-        assert "nothing may be written yet" in result.message
+        assert "writes are not allowed yet" in result.message
     assert world.writes() == []
     assert world.live == {releases.bad: 100}

@@ -163,7 +163,7 @@ def test_no_secret_shows_in_the_traceback_of_a_bug(marked: World, broken: str) -
     (record,) = (marked.folder / ".ops" / "runs").glob("*/timeline.jsonl")
     assert f"nothing was changed; record of the run: {record}" in outcome.err
     assert "next step: Check what is live in the dashboard" in outcome.err
-    assert "report it to whoever keeps this tool for you" in outcome.err
+    assert "Afterwards report it in an issue of the operations repository" in outcome.err
     assert "a bug in this program ended the run (RuntimeError); nothing was changed" in record.read_text()
     assert "RuntimeError: in the midst of ***" in outcome.err
     assert_nothing_shows(marked, outcome)

@@ -92,7 +92,7 @@ def test_a_label_for_what_only_a_button_may_start_is_an_error(world: World) -> N
 
     assert outcome.code == 2
     assert (
-        "recover:rollback-frontend.runbook: no label may start redeploy-pages: a label's job holds a token"
+        "recover:rollback-frontend.runbook: no label may start redeploy-pages: the job of a label holds a token"
         in outcome.err
     )
 

@@ -38,8 +38,8 @@ WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
     (INCONCLUSIVE, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "whether it was healthy before is unknown"),
     (HEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "now, though it was healthy before: undo it"),
     (UNHEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "changed; the probes could not tell"),
-    (INCONCLUSIVE, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is no success"),
-    (HEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is no success"),
+    (INCONCLUSIVE, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is not a success"),
+    (HEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is not a success"),
 }
 
 WROTE_NOTHING: dict[str, tuple[int, str, str]] = {

@@ -24,7 +24,7 @@ def test_a_request_of_more_than_half_an_hour_ago_changes_nothing_and_says_so(wor
     outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=31)))
 
     assert (outcome.code, outcome.result["reason"]) == (3, "request_too_old")
-    assert "31 min ago" in outcome.result["message"]
+    assert "31 min old" in outcome.result["message"]
     assert world.live == {bad: 100}
     assert world.writes() == []
 

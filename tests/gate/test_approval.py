@@ -264,7 +264,7 @@ def test_an_approval_cannot_be_demanded_where_the_plan_has_no_environments(world
     done = world.ops("config", "check", "--config", str(world.config))
 
     assert done.code == 2
-    assert "without environments GitHub asks no reviewer" in done.err
+    assert "a GitHub plan without environments has no reviewers" in done.err
 
 
 def handed_over(job: Job, config: str) -> tuple[str, str, str]:

@@ -311,7 +311,7 @@ def test_a_command_probe_that_names_a_secret_is_an_error_of_the_configuration(
     outcome = world.rollback(**SECRETS)
 
     assert outcome.code == 2
-    assert "a probe's command never gets one" in outcome.result["problems"][0]
+    assert "a secret of the run, which no probe's command may get" in outcome.result["problems"][0]
     assert not (world.folder / "env.txt").exists()
 
 

@@ -196,7 +196,7 @@ def test_a_run_is_imported_from_the_log_of_its_job(
     assert done.code == 0, done.err
     (body,) = incident.bodies
     assert body.startswith("### ⏳ " if is_lost else "### ✅ ")
-    assert "run 77 of GitHub Actions, told by github-actions\\[bot\\], imported at " in body
+    assert "Run 77 of GitHub Actions, by github-actions\\[bot\\], imported at " in body
     assert re.search(r"Run `77\.1-[0-9a-f]{4}`", body)
     assert " [77.1-" in incident.ops("incident", "show", str(incident.number)).out
 

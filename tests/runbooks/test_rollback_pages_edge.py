@@ -176,7 +176,7 @@ def test_the_status_of_a_calm_day_says_which_path_tells_what_serves(bakery: Worl
 
     (site,) = as_json.result["services"]
     assert site["compared"][0].startswith(said)
-    assert f"compared with its own address, {said}" in told.out
+    assert f"compared with the deployment URL, {said}" in told.out
 
 
 # Where it is not known what is live
@@ -352,4 +352,4 @@ def test_a_site_that_cannot_be_compared_at_the_end_is_a_warning(bakery: World) -
 
     assert outcome.code == 0, outcome.err
     assert live(bakery) == good
-    assert any("could not be compared once more" in text for text in texts(outcome, "warning"))
+    assert any("no compared path proves that" in text for text in texts(outcome, "warning"))
