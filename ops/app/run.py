@@ -120,7 +120,7 @@ def run(
 ) -> "tuple[RunResult, Config]":
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
     config, _ = read_config(request.config)
-    seen = _probe_environ(environ, register_secrets(environ, config, redactor))
+    probe_environ = _probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, environment = request.runbook, config.environment(request.environment)
     with ExitStack() as ending:
         ending.callback(process.kill_all)
@@ -130,12 +130,12 @@ def run(
         record = folder / RUNS / run_id
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         incident, comment = request.incident, request.comment
-        telling = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
-        published = telling.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run)
+        publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
+        published = publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run)
         sinks = (_appending(record), sink, *published)
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
         _record_request(timeline, request, environ, run_id, runbook.service(request.params, environment))
-        telling.begin(timeline, ending)
+        publisher.begin(timeline, ending)
         ending.push(_telling_of_a_bug(timeline, record))
         web, elsewhere = session.start_web(), bool(options.next_job_message)
         context = Context(
@@ -151,14 +151,16 @@ def run(
             web=session,
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
             secret_values=ProcessSecretValues(environ, redactor, config),
-            previous_runs=lambda: telling.earlier(timeline),
+            previous_runs=lambda: publisher.earlier(timeline),
             service_kinds=registry.service_kinds,
             command_prefix=command_prefix(environ, request.config),
         )
-        prober = ProbeRunner(web=web, environ=seen, redactor=redactor, clock=clock, folder=folder, pictures=record)
+        prober = ProbeRunner(
+            web=web, environ=probe_environ, redactor=redactor, clock=clock, folder=folder, pictures=record
+        )
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
-        links = telling.end(timeline, context.suggest, is_routine=runbook.is_routine)
-    return redactor.value(replace(result, links=links, incident=incident or telling.opened)), config
+        links = publisher.end(timeline, context.suggest, is_routine=runbook.is_routine)
+    return redactor.value(replace(result, links=links, incident=incident or publisher.opened)), config
 
 
 def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:
@@ -293,8 +295,8 @@ def _record_request(
     timeline: Timeline, request: RunRequest, environ: Mapping[str, str], run: str, service: str
 ) -> None:
     params = {name: value for name, value in vars(request.params).items() if value}
-    asked = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
-    text = f"{request.runbook.name} {asked} in {request.environment} ({_requester(request, environ)})"
+    given = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
+    text = f"{request.runbook.name} {given} in {request.environment} ({_requester(request, environ)})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     if log := actions.run_links(environ, None).get("run"):
         what["log"] = log

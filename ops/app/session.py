@@ -199,11 +199,11 @@ class Session:
         from ops.cloudflare import telemetry
         from ops.cloudflare.types.records import Period
 
-        asked = start_call(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
+        pending = start_call(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
 
         def answer() -> "tuple[LoggedError, ...] | str":
             try:
-                return asked.result(timeout=LOGS_WAIT)
+                return pending.result(timeout=LOGS_WAIT)
             except TimeoutError:
                 return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
             except ProviderError as error:
@@ -249,7 +249,7 @@ def _addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock
 
 
 def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
-    is_set, is_not = ([name for name, value in places.items() if bool(value) == wanted] for wanted in (True, False))
+    is_set, is_not = ([name for name, value in places.items() if bool(value) == state] for state in (True, False))
     return ConfigError(
         f"{' and '.join(is_set)} {'is' if len(is_set) == 1 else 'are'} set, and {' and '.join(is_not)} "
         f"{'is' if len(is_not) == 1 else 'are'} not: a sandbox replaces all of Cloudflare or nothing",

@@ -245,7 +245,7 @@ def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
 
 
 def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[Finding]:
-    seen: set[str] = set()
+    listed: set[str] = set()
     for index, consumer in enumerate(as_items(get_nested(rule, "consumers"))):
         if not isinstance(consumer, str):
             continue
@@ -254,9 +254,9 @@ def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterato
             yield where, f'no service "{quote_name(consumer)}" in {path[1]}{did_you_mean(consumer, services)}'
         elif "pages" in as_mapping(services[consumer]):
             yield where, f"{quote_name(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
-        elif consumer in seen:
+        elif consumer in listed:
             yield where, f"{quote_name(consumer)} is listed twice; keep one"
-        seen.add(consumer)
+        listed.add(consumer)
 
 
 def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
@@ -328,8 +328,8 @@ def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
 def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
     """Check the states of the two switches of the contract, and the secrets of the AI providers."""
     order = [each for each in as_items(get_nested(runtime, "ai", "order")) if isinstance(each, str)]
-    wanted = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
-    for name, states in wanted.items():
+    expected = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
+    for name, states in expected.items():
         switch = get_nested(runtime, "switches", name)
         if isinstance(switch, dict) and list(as_items(get_nested(switch, "states"))) != states:
             yield (

@@ -59,14 +59,14 @@ def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) ->
                     RecoveryOption(*what, (), params) for params in fits
                 ]
             place = {put: number for number, put in enumerate(labels)}
-            yield from sorted(found, key=lambda way: place[way.labels[0]] if way.labels else len(place))
+            yield from sorted(found, key=lambda option: place[option.labels[0]] if option.labels else len(place))
 
 
 def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     """Group labels with equal parameters."""
-    asked = [label.params for label in labels.values()]
-    for number, params in enumerate(asked):
-        if params not in asked[:number]:
+    requested = [label.params for label in labels.values()]
+    for number, params in enumerate(requested):
+        if params not in requested[:number]:
             yield tuple(name for name, label in labels.items() if label.params == params), params
 
 

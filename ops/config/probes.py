@@ -178,8 +178,8 @@ class Probe(ConfigModel):
         """Return the variables with secret values: of headers, or of a browser's form fields."""
         if self.browser is not None:
             return self.browser.variables
-        asked = self.http or self.page
-        return tuple(dict.fromkeys(asked.request_headers.values())) if asked else ()
+        request = self.http or self.page
+        return tuple(dict.fromkeys(request.request_headers.values())) if request else ()
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -126,8 +126,8 @@ def _left_alone(plan: Plan[Any]) -> str:
 def _unhealthy(before: Verdict, plan: Plan[Any]) -> str:
     match before:
         case Verdict.HEALTHY:
-            way = "undo it" if plan.undo else "no command can undo it, because the previous state is unknown"
-            return f"unhealthy now, though it was healthy before: {way}"
+            advice = "undo it" if plan.undo else "no command can undo it, because the previous state is unknown"
+            return f"unhealthy now, though it was healthy before: {advice}"
         case Verdict.UNHEALTHY:
             return "unhealthy as before: it did not help"
         case _:
@@ -185,9 +185,9 @@ def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
     }
 
 
-def command_to_json(name: str, press: SuggestedCommand | None) -> dict[str, str]:
+def command_to_json(name: str, command: SuggestedCommand | None) -> dict[str, str]:
     """Return the command under this name, and its button under NAME_button."""
-    return {name: press.command if press else "", f"{name}_button": press.button if press else ""}
+    return {name: command.command if command else "", f"{name}_button": command.button if command else ""}
 
 
 def observation_to_json(observation: ProbeObservation | None) -> dict[str, Any] | None:

@@ -128,8 +128,8 @@ def _written(record: RunRecord) -> str:
 def _digest(text: str, record: RunRecord) -> str:
     """Return a digest of the visible and the hidden part; trailing spaces and line ends do not count."""
     visible = "\n".join(line.rstrip() for line in text.strip().splitlines())
-    whole = json.dumps([visible, _json(record)], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+    content = json.dumps([visible, _json(record)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _shrunk(record: RunRecord) -> RunRecord:

@@ -161,8 +161,10 @@ def _switch(value: Mapping[str, Any]) -> ReportedSwitch:
 
 
 def _ai(value: Mapping[str, Any]) -> ReportedAi:
-    seen = {name: ProviderOutcomes(int(each["ok"]), int(each["failed"])) for name, each in value["outcomes"].items()}
-    return ReportedAi(int(value["seconds"]), tuple(_text(name) for name in value["order"]), seen)
+    outcomes = {
+        name: ProviderOutcomes(int(each["ok"]), int(each["failed"])) for name, each in value["outcomes"].items()
+    }
+    return ReportedAi(int(value["seconds"]), tuple(_text(name) for name in value["order"]), outcomes)
 
 
 def _until(value: Mapping[str, Any]) -> datetime | None:

@@ -99,8 +99,8 @@ class ProbeObservation:
     @property
     def detail(self) -> str:
         """Return all results in one line."""
-        said = [f"{result.probe} {result.verdict}: {result.detail}" for result in self.results]
-        return "; ".join(said or self.notes or ["no probe is configured"])
+        details = [f"{result.probe} {result.verdict}: {result.detail}" for result in self.results]
+        return "; ".join(details or self.notes or ["no probe is configured"])
 
 
 NO_OBSERVATION = ProbeObservation(Verdict.INCONCLUSIVE, notes=("no probe answered in time",))

@@ -91,7 +91,7 @@ class RunState:
     """Why an answered write is not proved to be live; empty if it is."""
     lagging: "list[SentChange]" = field(default_factory=list)
     """Sent changes that the API does not show yet: the probes decide."""
-    press: SuggestedCommand | None = None
+    suggested_command: SuggestedCommand | None = None
     """Command that people run next, if the run ends with one."""
 
 
@@ -147,7 +147,7 @@ class Engine:
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
-            code, press = exit_code_for(decision, reason), run.press
+            code, press = exit_code_for(decision, reason), run.suggested_command
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
             hint = ADD_YES_HINT if reason == Reason.IMPLICIT_DRY_RUN else hint
         except (OpsError, RuntimeError) as raised:
@@ -164,7 +164,7 @@ class Engine:
                 message = f"{message}; {so_far}"
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
-        ended = {"reason": reason.value, "message": message, **command_to_json("press", run.press)}
+        ended = {"reason": reason.value, "message": message, **command_to_json("press", run.suggested_command)}
         ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         return RunResult(
@@ -211,7 +211,7 @@ class Engine:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 compare = True
         if (outcome := runbook.decide_outcome(ctx, plan)) is not None:
-            run.press = outcome.suggested_command
+            run.suggested_command = outcome.suggested_command
             return outcome.decision, outcome.reason, outcome.message
         probes = runbook.probes(ctx, plan)
         run.after = self._verify(ctx, probes)
@@ -229,8 +229,12 @@ class Engine:
             return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
-        said = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote)
-        return decision, reason, f"{said}; {plan.remaining_message}" if plan.remaining_message and run.wrote else said
+        message = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote)
+        return (
+            decision,
+            reason,
+            f"{message}; {plan.remaining_message}" if plan.remaining_message and run.wrote else message,
+        )
 
     def _make(
         self,
@@ -300,9 +304,9 @@ class Engine:
 
         Return None if the write may be sent once more. A rejected second attempt does not settle an unclear first one.
         """
-        asked = error.retry_after if isinstance(error, NotApplied) else 0.0
-        ends = last or asked > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, UnclearWrite))
-        sent.ctx.clock.sleep(max(SETTLE_PAUSE, asked) if asked <= LONGEST_RETRY_AFTER else SETTLE_PAUSE)
+        retry_after = error.retry_after if isinstance(error, NotApplied) else 0.0
+        ends = last or retry_after > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, UnclearWrite))
+        sent.ctx.clock.sleep(max(SETTLE_PAUSE, retry_after) if retry_after <= LONGEST_RETRY_AFTER else SETTLE_PAUSE)
         try:
             world = self._look(sent, sent.doubt, patient=ends and bool(sent.unclear))
         except UnknownOutcome:
@@ -416,11 +420,11 @@ class Engine:
         record(EventKind.READ_BACK, world.text)
 
     def _verify(self, ctx: Context[Any], probes: ProbeSet) -> ProbeObservation:
-        wanted = probes.verify.successes
+        needed = probes.verify.successes
 
-        def on_round(in_a_row: int, seen: ProbeObservation) -> None:
-            said = f"after, {in_a_row} of {wanted} in a row: {seen.detail}"
-            ctx.timeline.record(EventKind.PROBED, said, verdict=seen.verdict.value)
+        def on_round(in_a_row: int, observed: ProbeObservation) -> None:
+            text = f"after, {in_a_row} of {needed} in a row: {observed.detail}"
+            ctx.timeline.record(EventKind.PROBED, text, verdict=observed.verdict.value)
 
         after = self.prober.run_until_healthy(probes, on_round=on_round)
         ctx.timeline.record(EventKind.VERIFIED, after.verdict.value, rounds=after.rounds)
@@ -435,9 +439,9 @@ def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None,
     if isinstance(error, Refused):
         return error
     read = f"As read at {format_utc(sent.ctx.clock.now())}, {world.text}. " if world else ""
-    asked = error.retry_after if isinstance(error, NotApplied) else 0.0
-    if asked > LONGEST_RETRY_AFTER:
-        wait = format_duration(asked)
+    retry_after = error.retry_after if isinstance(error, NotApplied) else 0.0
+    if retry_after > LONGEST_RETRY_AFTER:
+        wait = format_duration(retry_after)
         hint = f"{read}The rate limit counts for the whole account: start the same command again in {wait}."
         return ProviderError(f"{error.message}; retry after {wait}", reason=Reason.RATE_LIMITED, hint=hint)
     tries = " in two attempts" if last else ""

@@ -116,8 +116,8 @@ class GitRepository:
 
     def list_lfs_pointers(self, sha: str) -> tuple[str, ...]:
         """Return at most 20 Git LFS pointer files of the commit. A longer file that quotes a pointer is not one."""
-        wanted = ["-e", "^version https://git-lfs.github.com/spec/v1", "-e", "^oid sha256:"]
-        done = self._git("grep", "-alz", "--full-name", "--all-match", *wanted, sha, "--", ":/")
+        patterns = ["-e", "^version https://git-lfs.github.com/spec/v1", "-e", "^oid sha256:"]
+        done = self._git("grep", "-alz", "--full-name", "--all-match", *patterns, sha, "--", ":/")
         paths = [name.partition(":")[2] for name in done.output.split("\0")[-21:]]
         sizes = {path: self._line("cat-file", "-s", f"{sha}:{path}") for path in paths if path}
         return tuple(path for path, size in sizes.items() if size and size.isdecimal() and int(size) <= LFS_LARGEST)

@@ -48,8 +48,8 @@ def clean_environment(
     environ: Mapping[str, str], *, names: Sequence[str] = (), never: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """Return the environment of a program: the default variables and `names`, without those in `never`."""
-    wanted = {*DEFAULT_VARIABLES, *names} - never
-    return {name: environ[name] for name in sorted(wanted) if name in environ}
+    passed_on = {*DEFAULT_VARIABLES, *names} - never
+    return {name: environ[name] for name in sorted(passed_on) if name in environ}
 
 
 def run(

@@ -29,7 +29,7 @@ from tests.support.properties import holds_for
         ("mention @alice", "mention @alice"),
     ],
 )
-def test_an_address_becomes_its_network_and_a_name_its_first_letter(text: str, shown: str) -> None:
+def test_addresses_are_shortened(text: str, shown: str) -> None:
     assert anonymize_text(text) == shown
 
 

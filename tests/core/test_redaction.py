@@ -66,7 +66,7 @@ def test_the_longer_of_two_secrets_leaves_no_rest() -> None:
     assert redactor.text("hunter2-and-more-of-it") == "***"
 
 
-def test_a_value_that_is_no_text_is_masked_too() -> None:
+def test_masks_a_value_that_is_not_utf8() -> None:
     redactor = redacting(os.fsdecode(b"pass\xffword"))
 
     assert redactor.text("pass%FFword") == "***"
@@ -81,7 +81,7 @@ def test_a_character_that_json_writes_as_halves_is_found(value: str) -> None:
     assert redacting(value).text(f"{spelled} {json.dumps(value)}") == '*** "***"'
 
 
-def test_a_text_that_was_clean_is_searched_again_for_a_new_value() -> None:
+def test_a_new_value_clears_the_cache_of_texts() -> None:
     redactor = redacting("hunter2-x")
     assert redactor.text("a key: correct-horse") == "a key: correct-horse"
 
@@ -238,7 +238,7 @@ def test_nothing_else_is_touched(secret: str, text: str, short: str) -> None:
 
 
 @holds_for(20, 500, secret=SECRETS, text=st.lists(st.one_of(SECRETS, AROUND), max_size=6), length=st.integers(0, 80))
-def test_what_a_cut_leaves_holds_no_part_that_is_not_masked(secret: str, text: list[str], length: int) -> None:
+def test_a_cut_leaves_no_unmasked_part(secret: str, text: list[str], length: int) -> None:
     whole = secret.join(text)
     redactor = redacting(secret)
 
@@ -251,7 +251,7 @@ def test_a_long_run_of_backslashes_takes_no_time() -> None:
     assert redactor.text('\\\\"' * 3000) == '\\\\"' * 3000
 
 
-def test_half_a_secret_at_the_start_of_a_program_s_output_is_masked(tmp_path: Path) -> None:
+def test_masks_half_a_secret_at_the_start_of_output(tmp_path: Path) -> None:
     secret = "0123456789" * 30
     script = f"print('{secret}' + 'x' * {process.MAX_OUTPUT - 151})"
     argv = [sys.executable, "-c", script]

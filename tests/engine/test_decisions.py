@@ -130,7 +130,7 @@ def test_without_any_probe_nothing_is_called_recovered(world: World, says: Calla
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("press", ["first", "second"])
-def test_a_run_that_did_not_help_names_the_next_older_version_and_whom_to_call(
+def test_an_unsuccessful_run_suggests_the_next_older_version_and_contacts(
     world: World, says: Callable[[str], object], press: str
 ) -> None:
     (older,) = (d for d in world.sandbox.deployments("fortunet-api")[-1].percentages)

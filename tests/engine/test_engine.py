@@ -97,7 +97,7 @@ def test_two_lost_answers_are_never_followed_by_a_third_send(world: World, relea
     ],
     ids=["429 with a time", "429 without", "10035", "10035 with 409"],
 )
-def test_a_refused_write_is_sent_once_more_after_the_time_that_was_asked_for(
+def test_a_refused_write_is_sent_once_more_after_retry_after(
     world: World, releases: Releases, rule: dict[str, Any]
 ) -> None:
     world.sandbox.fault(**WRITE, **rule)
@@ -109,7 +109,7 @@ def test_a_refused_write_is_sent_once_more_after_the_time_that_was_asked_for(
     assert (second.at - first.at).total_seconds() >= float(rule.get("headers", {}).get("retry-after", 1))
 
 
-def test_a_retry_after_beyond_the_budget_ends_the_run_and_says_how_long(world: World, releases: Releases) -> None:
+def test_a_long_retry_after_ends_the_run(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, status=429, headers={"retry-after": "300"})
 
     outcome = world.rollback()
@@ -179,9 +179,7 @@ def test_after_an_unknown_outcome_the_same_command_finds_out(world: World, relea
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_an_unclear_write_and_a_colleagues_deployment_are_left_to_the_colleague(
-    world: World, releases: Releases, lost: str
-) -> None:
+def test_a_colleagues_deployment_after_an_unclear_write_stays_live(world: World, releases: Releases, lost: str) -> None:
     world.sandbox.fault(**WRITE, lost=lost, **{lost: colleague(world)})
 
     outcome = world.rollback()
@@ -232,7 +230,7 @@ def test_a_list_that_lags_behind_the_write_is_waited_for(world: World, releases:
     assert_recovered_once(world, releases, outcome, sends=1)
 
 
-def test_a_write_that_never_shows_ends_in_an_unknown_outcome_and_not_repeated(world: World, releases: Releases) -> None:
+def test_a_write_that_stays_invisible_is_an_unknown_outcome(world: World, releases: Releases) -> None:
     world.sandbox.switches.deployments_lag_reads = 100
 
     outcome = world.rollback()
@@ -243,7 +241,7 @@ def test_a_write_that_never_shows_ends_in_an_unknown_outcome_and_not_repeated(wo
 
 
 @pytest.mark.slow
-def test_a_lost_write_behind_a_list_that_lags_leaves_the_good_version_live(world: World, releases: Releases) -> None:
+def test_a_lost_answer_with_a_lagging_list_keeps_the_good_version_live(world: World, releases: Releases) -> None:
     """The re-read cannot see the first send, so there are two of ours: the same split, and no third."""
     world.sandbox.switches.deployments_lag_reads = 1
     world.sandbox.fault(**WRITE, lost="after")
@@ -282,9 +280,7 @@ def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, relea
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", [0, 1], ids=["round 1", "round 2"])
-def test_a_list_without_any_deployment_is_never_taken_for_the_planned_state(
-    world: World, releases: Releases, read: int
-) -> None:
+def test_an_empty_list_is_never_the_planned_state(world: World, releases: Releases, read: int) -> None:
     world.sandbox.fault(**LIST, skip=read, body='{"success": true, "result": {"deployments": []}}', **JSON)
 
     outcome = world.rollback()
@@ -331,7 +327,7 @@ def test_a_deployment_while_a_person_reads_the_plan_refuses_the_run(world: World
 
 
 @pytest.mark.slow
-def test_a_typed_confirmation_is_followed_by_one_more_comparison(world: World, releases: Releases) -> None:
+def test_a_typed_confirmation_compares_again(world: World, releases: Releases) -> None:
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')
         terminal.type("api\n")

@@ -142,7 +142,7 @@ def test_a_signal_during_the_write_waits_for_its_answer(world: World, releases: 
 
 
 @pytest.mark.slow
-def test_a_signal_during_a_write_without_an_answer_leaves_the_doubt_on_record(world: World, releases: Releases) -> None:
+def test_a_signal_during_an_unclear_write_is_recorded(world: World, releases: Releases) -> None:
     command = Command(world)
     world.sandbox.fault(**WRITE, before=command.send(signal.SIGTERM), lost="after")
 
@@ -193,7 +193,7 @@ def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
         ),
     ],
 )
-def test_a_signal_while_an_event_is_recorded_loses_neither(world: World, releases: Releases, kind: EventKind) -> None:
+def test_a_signal_during_an_event_loses_neither(world: World, releases: Releases, kind: EventKind) -> None:
     result = run_with_a_signal_at(world, kind)
 
     assert result.exit_code == 130
@@ -210,7 +210,7 @@ def test_a_signal_before_the_first_step_ends_the_command_at_once(world: World, r
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_the_question_changes_nothing_and_says_so(world: World, releases: Releases) -> None:
+def test_ctrl_c_at_the_confirmation_changes_nothing(world: World, releases: Releases) -> None:
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')
         terminal.interrupt()
@@ -256,7 +256,7 @@ class FullDisk(RollbackWorker):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_fills_up_after_the_write_does_not_hide_the_change(world: World, releases: Releases) -> None:
+def test_a_full_disk_after_the_write_does_not_hide_the_change(world: World, releases: Releases) -> None:
     cli.cli.add_command(runbook_command(FullDisk()))
     try:
         where = ["--service", "api", "--environment", "production", "--config", str(world.config)]

@@ -9,7 +9,7 @@ def asked(world: World, ago: timedelta) -> str:
     return (world.sandbox.clock.now() - ago).isoformat()
 
 
-def test_a_request_of_a_few_minutes_ago_is_carried_out_and_counted_from_there(world: World, releases: Releases) -> None:
+def test_durations_of_a_recent_request_start_at_the_request(world: World, releases: Releases) -> None:
     outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=5)))
 
     assert outcome.result["decision"] == "recovered"
@@ -17,7 +17,7 @@ def test_a_request_of_a_few_minutes_ago_is_carried_out_and_counted_from_there(wo
     assert world.live == {releases.good: 100}
 
 
-def test_a_request_of_more_than_half_an_hour_ago_changes_nothing_and_says_so(world: World) -> None:
+def test_a_request_older_than_half_an_hour_is_refused(world: World) -> None:
     world.release(timedelta(hours=3))
     bad = world.release(timedelta(hours=2), behaviour={"status": 500})
 
@@ -29,7 +29,7 @@ def test_a_request_of_more_than_half_an_hour_ago_changes_nothing_and_says_so(wor
     assert world.writes() == []
 
 
-def test_the_teams_own_fix_after_the_request_is_left_alone(world: World, releases: Releases) -> None:
+def test_a_fix_after_the_request_is_not_replaced(world: World, releases: Releases) -> None:
     fix = world.release(timedelta(minutes=3), code="the fix")
 
     outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=5)))

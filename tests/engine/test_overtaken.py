@@ -16,7 +16,7 @@ def press(world: World, releases: Releases) -> Callable[[], str]:
     return lambda: world.sandbox.deploy(WORKER, releases.good, message=message, author="recovery@example.com")
 
 
-def test_ours_is_said_to_be_made_and_replaced_where_the_answer_was_empty(world: World, releases: Releases) -> None:
+def test_an_empty_answer_reports_our_change_as_made_and_replaced(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, body="", applied=True, after=colleague(world))
 
     outcome = world.rollback()
@@ -40,7 +40,7 @@ def test_a_history_that_lacks_ours_and_lags_is_read_again(world: World, releases
     assert any("dana@example.com" in text for text in texts(outcome, "warning"))
 
 
-def test_ours_is_known_not_to_be_made_where_the_history_shows_only_others(world: World, releases: Releases) -> None:
+def test_a_history_of_others_shows_that_our_change_was_not_made(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, lost="before", before=colleague(world))
 
     outcome = world.rollback()
@@ -77,7 +77,7 @@ def test_the_same_rollback_by_another_run_right_after_ours_is_recovered(
     assert world.live == {releases.good: 100}
 
 
-def test_a_refused_write_beside_the_same_rollback_claims_nothing_as_its_own(world: World, releases: Releases) -> None:
+def test_a_refused_write_does_not_claim_the_same_rollback_of_another_run(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, code=10035, before=press(world, releases))
 
     outcome = world.rollback()
@@ -87,7 +87,7 @@ def test_a_refused_write_beside_the_same_rollback_claims_nothing_as_its_own(worl
 
 
 @pytest.mark.slow
-def test_four_presses_at_once_end_with_the_good_version_and_no_false_alarm(world: World, releases: Releases) -> None:
+def test_four_parallel_runs_end_with_the_good_version(world: World, releases: Releases) -> None:
     """A run that planned before the first write finds it done; a run that planned across it is refused."""
     world.release(timedelta(hours=9), code="older")
     world.edit_config("deadline: 10s", "deadline: 10m")  # four processes move one clock on

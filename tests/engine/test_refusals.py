@@ -63,7 +63,7 @@ NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("arguments", "code", "said", "hint"), NAMES.values(), ids=NAMES)
-def test_a_name_that_is_not_known_is_answered_with_those_that_are(
+def test_an_unknown_name_lists_the_known_names(
     world: World, releases: Releases, arguments: tuple[str, ...], code: int, said: str, hint: str
 ) -> None:
     typed = [argument.format(good=releases.good, bad=releases.bad) for argument in arguments]
@@ -78,7 +78,7 @@ def test_a_name_that_is_not_known_is_answered_with_those_that_are(
     assert result["reason"] == "unknown_name"
 
 
-def test_a_version_that_is_not_known_is_answered_with_the_nearest(world: World, releases: Releases) -> None:
+def test_an_unknown_version_suggests_the_nearest(world: World, releases: Releases) -> None:
     typed = "f" + releases.good[1:]
 
     outcome = world.rollback("--to", typed)
@@ -88,7 +88,7 @@ def test_a_version_that_is_not_known_is_answered_with_the_nearest(world: World, 
     assert f'did you mean "{releases.good}"?' in result["message"]
 
 
-def test_a_service_that_is_not_known_is_said_on_a_terminal_too(world: World, releases: Releases) -> None:
+def test_an_unknown_service_is_reported_on_a_terminal(world: World, releases: Releases) -> None:
     outcome = plain(world, "--environment", "production", "--service", "apy")
 
     assert outcome.code == 2
@@ -114,7 +114,7 @@ TOKENS: dict[str, tuple[str | None, str, str, str]] = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("value", "reason", "said", "hint"), TOKENS.values(), ids=TOKENS)
-def test_a_token_that_cannot_be_sent_is_refused_before_anything_is(
+def test_a_malformed_token_is_refused_before_any_request(
     world: World, releases: Releases, value: str | None, reason: str, said: str, hint: str
 ) -> None:
     token = value and value.format(token=world.sandbox.token)
@@ -207,7 +207,7 @@ PLACES: dict[str, tuple[dict[str, str | None], str, str]] = {
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("environ", "said", "hint"), PLACES.values(), ids=PLACES)
-def test_only_a_whole_sandbox_on_this_machine_stands_in_for_cloudflare(
+def test_only_a_complete_sandbox_on_this_machine_replaces_cloudflare(
     world: World, releases: Releases, environ: dict[str, str | None], said: str, hint: str
 ) -> None:
     outcome = world.rollback(**environ)
@@ -275,7 +275,7 @@ def test_a_worker_that_cloudflare_does_not_know_is_named(world: World) -> None:
     assert "there is no such Worker" in result["hint"]
 
 
-def test_a_worker_that_was_never_deployed_has_nothing_to_go_back_to(world: World) -> None:
+def test_a_worker_without_deployments_has_no_rollback_target(world: World) -> None:
     world.release(timedelta(hours=1), deploy=False)
 
     outcome = world.rollback()
@@ -388,7 +388,7 @@ def test_another_name_than_the_services_is_a_no(world: World, releases: Releases
 # Contacts
 
 
-def test_a_run_that_did_not_recover_says_whom_to_call_and_when_they_answer(world: World, releases: Releases) -> None:
+def test_a_run_that_did_not_recover_shows_contacts(world: World, releases: Releases) -> None:
     world.edit_config('role: Primary On-call\n    contact: "[TBD]"', 'role: Primary On-call\n    contact: "+49 1"')
     world.sandbox.fault(**WRITE, status=500, times=None)
 
@@ -445,7 +445,7 @@ def test_every_line_on_stderr_of_a_json_run_is_an_event(world: World, releases: 
     assert texts(outcome, "ended") == ["recovered"]
 
 
-def test_hostile_text_of_a_colleague_or_the_provider_moves_no_cursor(world: World) -> None:
+def test_hostile_text_cannot_move_the_cursor(world: World) -> None:
     hostile = "\x1b[2Jfine\r\u202e \x07"
     world.release(timedelta(hours=2), code="good", message=hostile, author=hostile)
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500}, message=hostile, author=hostile)
@@ -461,7 +461,7 @@ def test_hostile_text_of_a_colleague_or_the_provider_moves_no_cursor(world: Worl
         assert not [c for c in printed if not c.isprintable() and c != "\n"]
 
 
-def test_a_command_that_does_not_exist_is_named_with_the_nearest(world: World) -> None:
+def test_an_unknown_command_suggests_the_nearest(world: World) -> None:
     outcome = world.ops("rollback-wroker")
 
     assert outcome.code == 2

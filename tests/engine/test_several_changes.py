@@ -171,9 +171,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal_after_an_unclear_write_does_not_say_that_nothing_was_made(
-    shop: Shop, refusal: dict[str, Any]
-) -> None:
+def test_a_refusal_after_an_unclear_write_is_not_reported_as_unchanged(shop: Shop, refusal: dict[str, Any]) -> None:
     """A secret edit carries no mark: after the second try nobody can tell whose the newer version is."""
     shop.world.sandbox.fault(**OF_BASKET, lost="after")
     shop.world.sandbox.fault(**OF_BASKET, **refusal, skip=1)
@@ -197,7 +195,7 @@ def test_an_unclear_write_after_a_refusal_is_not_taken_for_refused(shop: Shop) -
     assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
 
 
-def test_a_long_rate_limit_after_a_change_does_not_say_that_nothing_was_changed(shop: Shop) -> None:
+def test_a_long_rate_limit_after_a_change_is_not_reported_as_unchanged(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_STOCK, status=429, headers={"retry-after": "300"})
 
     outcome = shop.rotate()
@@ -209,7 +207,7 @@ def test_a_long_rate_limit_after_a_change_does_not_say_that_nothing_was_changed(
     assert f"changed: Worker {BASKET}; not changed: Worker {STOCK}" in outcome.result["message"]
 
 
-def test_a_long_rate_limit_alone_reads_before_it_says_that_nothing_was_changed(shop: Shop) -> None:
+def test_a_long_rate_limit_reads_before_it_reports_unchanged(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_BASKET, status=429, headers={"retry-after": "300"})
 
     outcome = shop.rotate()
@@ -220,7 +218,7 @@ def test_a_long_rate_limit_alone_reads_before_it_says_that_nothing_was_changed(s
     assert "is live, as planned" in texts(outcome, "compared")[-1]
 
 
-def test_a_refused_write_that_cannot_be_read_afterwards_claims_no_more_than_the_refusal(shop: Shop) -> None:
+def test_an_unreadable_state_after_a_refusal_reports_only_the_refusal(shop: Shop) -> None:
     listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{BASKET}/deployments"}
     shop.world.sandbox.fault(
         **OF_BASKET, code=10035, after=lambda: shop.world.sandbox.fault(**listed, status=503, times=None)

@@ -31,7 +31,7 @@ def test_a_missing_node_is_one_sentence_that_says_what_to_install(tmp_path: Path
     assert ended.stdout == "Node 22 or newer is missing: pip install 'backout[sandbox]'\n"
 
 
-def test_an_old_node_is_as_good_as_none(tmp_path: Path) -> None:
+def test_an_old_node_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "node").write_text("#!/bin/sh\necho v18.20.0\n")
     (tmp_path / "node").chmod(0o755)
     environ = {**os.environ, "PATH": str(tmp_path)}
