@@ -120,7 +120,7 @@ def run(
 ) -> "tuple[RunResult, Config]":
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
     config, _ = read_config(request.config)
-    probe_environ = _probe_environ(environ, register_secrets(environ, config, redactor))
+    variables = _probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, environment = request.runbook, config.environment(request.environment)
     with ExitStack() as ending:
         ending.callback(process.kill_all)
@@ -136,7 +136,7 @@ def run(
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
         _record_request(timeline, request, environ, run_id, runbook.service(request.params, environment))
         publisher.begin(timeline, ending)
-        ending.push(_telling_of_a_bug(timeline, record))
+        ending.push(_report_bug(timeline, record))
         web, elsewhere = session.start_web(), bool(options.next_job_message)
         context = Context(
             params=_without_secrets(request.params, redactor),
@@ -155,9 +155,7 @@ def run(
             service_kinds=registry.service_kinds,
             command_prefix=command_prefix(environ, request.config),
         )
-        prober = ProbeRunner(
-            web=web, environ=probe_environ, redactor=redactor, clock=clock, folder=folder, pictures=record
-        )
+        prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
         links = publisher.end(timeline, context.suggest, is_routine=runbook.is_routine)
     return redactor.value(replace(result, links=links, incident=incident or publisher.opened)), config
@@ -363,7 +361,7 @@ def _appending(folder: Path) -> EventSink:
     return append
 
 
-def _telling_of_a_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
+def _report_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
     """Return an exit callback that reports a bug in the timeline, on the incident and in the traceback."""
 
     def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
