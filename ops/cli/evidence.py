@@ -32,8 +32,8 @@ def evidence(
 ) -> None:
     """Collect what Cloudflare and GitHub recorded in a period (read-only).
 
-    One line for each source, with what the token lacks where one could not be asked; the rows are in the JSON, on the
-    incident issue, and on the summary page of a job.
+    Prints one line per source, with the missing permission if it cannot be read. The rows are in the JSON file, on the
+    incident issue, and in the job summary.
     """
     from ops.evidence import collect, tables
 

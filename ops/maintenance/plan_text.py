@@ -94,7 +94,7 @@ def describe_consequences(window: MaintenanceWindow, opens: str, end: ReopeningM
     else:
         yield f"it stays in maintenance until a person reopens it: {opens}"
         yield (
-            f"at {format_utc(parse_utc(window.until))} `ops status` reminds of it; nothing reopens it"
+            f"at {format_utc(parse_utc(window.until))} nothing reopens it: put it into a calendar"
             if window.until
             else "no end was given: agree who reopens it, and when"
         )

@@ -133,7 +133,7 @@ def test_hidden_revision_is_unverified_and_opens_incident(place: Place) -> None:
     done = place.apply()
 
     assert ended(done) == (6, "still_unhealthy", "still_unhealthy")
-    assert "this does not hold: revision" in done.result["message"]
+    assert "the probes do not confirm: revision" in done.result["message"]
     assert [issue.title for issue in place.github.issues] == ["limits apply on api in production: Still unhealthy"]
 
 
