@@ -1,7 +1,8 @@
-"""A GitHub event becomes a request, a refusal, "not for us", or "malformed". Pure: who may ask is asked elsewhere.
+"""Turn a GitHub event into a request, a refusal, or a reason to ignore it.
 
-Only the label that was just put on chooses, and `ops.yml` says what it stands for. No title, comment or other label of
-the issue is ever looked at, and of the body only when the incident began, which describes and chooses nothing.
+Only the label that was just added selects the recovery, and `ops.yml` defines its meaning. The gate reads no title, no
+comment and no other label to select it. From the body it reads only when the incident began, which is used for
+warnings.
 
 Payloads: docs.github.com/webhooks/webhook-events-and-payloads
 """

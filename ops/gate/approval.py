@@ -1,7 +1,7 @@
-"""An approval holds for one attempt of one workflow run: checked by the gate and by the job that acts.
+"""Check that a job acts on an approval of the same workflow run and attempt.
 
-GitHub keeps the outputs of a gate when somebody starts a later job alone again. If all jobs are started again, the gate
-judges again, and nothing may have changed since the request: GitHub offers the button for 30 days.
+GitHub keeps the outputs of the gate when somebody re-runs only a later job. If all jobs are re-run, the gate checks
+again, and nothing may have changed since the request: GitHub offers a re-run for 30 days.
 """
 
 from collections.abc import Mapping
@@ -30,30 +30,33 @@ APPROVAL_HOLDS = REQUEST_LIFETIME
 """From the start of the job that waited for a reviewer to the start of the job that acts."""
 SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
 NO_ENVIRONMENT = "none"
-"""Instead of a GitHub environment: the job is in none."""
+"""In place of a GitHub environment: the job has none."""
 _CHANGES = {"writing", "written"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """What the gate approved and what the job is for, as the workflow says. None: it does not say; in a job it must."""
+    """The gate's approval and the purpose of this job, as the workflow states them.
+
+    None: the workflow does not state it. A job must have all four.
+    """
 
     attempt: str | None = None
-    """Of the gate."""
+    """Attempt of the gate."""
     runbook: str | None = None
-    """From the gate."""
+    """Runbook, from the gate."""
     environment: str | None = None
-    """Of `ops.yml`, from the gate."""
+    """Environment of `ops.yml`, from the gate."""
     github_environment: str | None = None
-    """Of the job itself."""
+    """GitHub environment of the job itself."""
 
 
 def refuse_unapproved(
     approval: Approval, environ: Mapping[str, str], *, environment: str, github_environment: str, runbook: str
 ) -> None:
-    """Raise Refused if this job is not the one that was approved. Reads nothing but its arguments.
+    """Raise Refused if this job is not the approved one. Pure.
 
-    `environment` and `runbook`: the job's own. `github_environment`: the runbook's.
+    `environment` and `runbook` are those of the job. `github_environment` is the one that the runbook needs.
     """
     if actions.is_job(environ) and None in vars(approval).values():
         raise _unapproved("the workflow does not pass on what the gate approved", hint=SYNC)
@@ -81,10 +84,13 @@ def approved_by(
     environment: str,
     requester: str,
 ) -> "EnvironmentReview | None":
-    """Return the approval for which a job of this attempt waited; None if `ops.yml` demands none here.
+    """Return the review for which a job of this attempt waited; None if `ops.yml` requires none here.
 
-    GitHub waits up to 30 days for a reviewer, so the requester's permission is read again.
-    Raises Refused, also if GitHub does not answer: it is a question of who may. Raises ConfigError.
+    GitHub waits up to 30 days for a reviewer, so the requester's permission is checked again.
+
+    Raises:
+        Refused: nobody approved it, the approval is too old, the requester has lost access, or GitHub gives no answer.
+        ConfigError: the job's variables cannot be used.
     """
     from ops.github.client import connect
     from ops.github.reviews import find_review
@@ -111,9 +117,9 @@ def approved_by(
 
 
 def text_for_reviewers(request: RecoveryRequest, name: str, command: str) -> str:
-    """Return, as Markdown, what runs if a reviewer of that GitHub environment approves. The gate cannot plan it.
+    """Return the request as Markdown, for a reviewer of that GitHub environment.
 
-    `command`: the same on a laptop.
+    `command` is the laptop command. It shows the plan, which the gate cannot read.
     """
     asked = code_span(f"{request.runbook} {format_params(request.params)}".strip())
     dry = ", as a dry run" if request.dry_run else ""
@@ -124,7 +130,7 @@ def text_for_reviewers(request: RecoveryRequest, name: str, command: str) -> str
 
 
 def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str, hint: str) -> None:
-    """Raise Refused if the person may not start a recovery any more: since the gate judged, hours or days passed.
+    """Raise Refused if the requester may no longer start a recovery: hours or days can pass after the gate.
 
     This job has the `ops.yml` of the request's commit, so the responders are read from the default branch.
     """
@@ -152,7 +158,7 @@ def _unapproved(message: str, *, hint: str = PRESS_AGAIN) -> Refused:
 
 
 def refuse_further_attempt(repository: "Repository", request: RecoveryRequest, attempt: int) -> RefusedRequest | None:
-    """Return why a further attempt is refused: something changed since the request, or that is not known.
+    """Return a refusal of a re-run if a run changed something after the request, or if that is not known.
 
     Raises ProviderError.
     """
@@ -171,7 +177,7 @@ def refuse_further_attempt(repository: "Repository", request: RecoveryRequest, a
 
 
 def _has_changed_since(run: "IssueRecord", at: datetime) -> bool:
-    """Whether a run on the incident changed something. Times of the runner and of GitHub may differ by SKEW."""
+    """Return whether the run changed something after that time. The clocks of runner and GitHub may differ."""
     rows = run.record.rows
     is_change = bool(run.record.versions) or any(row.kind in _CHANGES for row in rows)
     return run.is_run and is_change and max((row.at for row in rows), default=at) > at - MAX_CLOCK_SKEW

@@ -1,4 +1,4 @@
-"""Read an event of GitHub: whether it is ours, and which request it makes."""
+"""Read a GitHub event: whether it concerns Backout, and which request it makes."""
 
 import re
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 PREFIX = "recover:"
-"""A label that begins so is meant for us, even where `ops.yml` does not know it."""
+"""A label with this prefix is meant for Backout, even if `ops.yml` does not have it."""
 REPORT = "report"
-"""The label that makes the report, or renews it; at any time, also on a closed incident."""
+"""The label that creates or updates the report, at any time, also on a closed incident."""
 _BEYOND = {"environment", "incident", "dry_run"}
-"""Inputs of a button beside the runbook's own parameters."""
+"""Inputs of a button besides the runbook's own parameters."""
 _ELSEWHERE = "it happened in another repository"
 
 
 Runbooks = Mapping[str, Mapping[str, tuple[type, bool]]]
-"""Name → its parameters: str, bool or tuple (of texts), and whether nothing runs without it."""
+"""Runbook → parameter → its type (str, bool, or tuple of texts) and whether it is required."""
 
 
 def added_labels(payload: Any) -> tuple[str, ...]:
-    """Return the name of the label that the event is about, if it is about one."""
+    """Return the name of the label in the event, or nothing."""
     try:
         return (fields.text(payload, "label", "name"),)
     except fields.MalformedFieldError:
@@ -34,7 +34,7 @@ def added_labels(payload: Any) -> tuple[str, ...]:
 
 
 def read_event(event_name: str, payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
-    """Return the meaning of the event. Raises nothing, for any payload."""
+    """Return the meaning of the event. Never raises, for any payload."""
     readers = {"issues": _issues, "workflow_dispatch": _button}
     if event_name not in readers:
         return IgnoredEvent(cause="events of this name start nothing here")
@@ -55,7 +55,7 @@ def _issues(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcom
 
 
 def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
-    """`issues.labeled`. GitHub leaves `label` out where it was deleted since: then there is nothing to act on."""
+    """Read `issues.labeled`. GitHub omits `label` if it was deleted since; then there is nothing to do."""
     if payload.get("label") is None:
         return IgnoredEvent(cause="the label is not named")
     label = fields.text(payload, "label", "name")
@@ -70,7 +70,8 @@ def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if is_report:
         return _report_due(payload, job, "updated_at", label=label)
     incident = fields.number(issue, "number", of="issue.")
-    # The payload has no time of its own. Putting a label on sets the issue's `updated_at`, and this is how it was then.
+    # The payload has no time of its own. Adding a label sets `updated_at` of the issue, and the payload holds that
+    # value.
     at = fields.moment(issue, "updated_at", of="issue.")
     state = fields.text(issue, "state", of="issue.")
     name = next((name for name in config.labels if name.lower() == label.lower()), "")
@@ -106,7 +107,7 @@ def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
 
 
 def _other_labels(issue: Mapping[str, Any], label: str, config: "Config") -> tuple[str, ...]:
-    """Return the other labels on the issue that `ops.yml` has, in its spelling."""
+    """Return the other labels on the issue that `ops.yml` has, as spelled there."""
     listed = issue.get("labels")
     labels = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     there = {str(each.get("name")).lower() for each in labels}
@@ -114,7 +115,7 @@ def _other_labels(issue: Mapping[str, Any], label: str, config: "Config") -> tup
 
 
 def _closed(payload: Any, job: GateJob) -> Outcome:
-    """`issues.closed`. It recovers nothing, so neither the person nor the time matters here: the report judges both."""
+    """Read `issues.closed`. It starts no recovery, so person and time are not checked; the report checks both."""
     if _ignored_ref(payload, job):
         return IgnoredEvent(cause=_ELSEWHERE)
     issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
@@ -136,7 +137,7 @@ def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -
 
 
 def _button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
-    """`workflow_dispatch`: the workflow's file names the runbook, and its inputs are the parameters."""
+    """Read `workflow_dispatch`: the file of the workflow names the runbook, and its inputs are the parameters."""
     path = re.fullmatch(r"\.github/workflows/([a-z0-9-]+)\.ya?ml", fields.text(payload, "workflow"))
     if path is None or path[1] not in runbooks:
         return IgnoredEvent(cause="the workflow is no runbook's button")
@@ -156,7 +157,7 @@ def _button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) ->
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
-        # The payload has no time at all: the run's own is the moment of the press, and stays it in a further attempt.
+        # The payload has no time. The run's creation time is the time of the click, also in a later attempt.
         requested_at=job.started_at or job.now,
         dry_run=fields.parse_boolean(given.get("dry_run", "false")),
     )
@@ -171,7 +172,7 @@ def _button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) ->
 
 
 def _parse_input(value: str, kind: type) -> str | bool | tuple[str, ...]:
-    """A button has one field where a command line repeats an option: commas and spaces divide it."""
+    """Parse one input. A button has one field for a repeatable option, so commas and spaces separate its values."""
     if kind is bool:
         return fields.parse_boolean(value)
     return tuple(each for each in re.split(r"[,\s]+", value) if each) if kind is tuple else value
@@ -182,7 +183,10 @@ def _ignored_ref(payload: Any, job: GateJob) -> bool:
 
 
 def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
-    """With the issue and the label where those can be read and the label is ours, so that somebody can be told."""
+    """Return the outcome.
+
+    It names issue and label if they can be read and the label is ours, so that the requester gets an answer.
+    """
     try:
         label = fields.text(payload, "label", "name")
         incident = fields.number(payload, "issue", "number")

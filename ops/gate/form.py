@@ -1,4 +1,4 @@
-"""The answers of an issue form, which are text that anybody can write."""
+"""Read the answers of the incident form. Anybody can write them."""
 
 import re
 from collections.abc import Iterable
@@ -9,23 +9,23 @@ from ops.core.clock import parse_utc
 
 BEGAN = "When it began (UTC)"
 HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
-"""Of .github/ISSUE_TEMPLATE/incident.yml, in its order."""
+"""The headings of .github/ISSUE_TEMPLATE/incident.yml, in order."""
 LONGEST = 300
 """Characters of the impact that the report shows."""
 
 
 @dataclass(frozen=True)
 class IncidentForm:
-    """What the person who opened the issue answered on its form: text that anybody can write."""
+    """Answers on the incident form: untrusted text."""
 
     began: datetime | None = None
     severity: str = ""
-    """One of the form's own, or nothing."""
+    """One of the form's severities, or ""."""
     impact: str = ""
 
 
 def parse_began(body: object, *, now: datetime) -> datetime | None:
-    """The stated start of the incident; None where there is none, or none that can be: it only ever warns."""
+    """Return the stated start of the incident; None if it is missing, malformed or in the future. It only warns."""
     text = read_fields(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?) ?(?:Z|UTC)?", text, re.ASCII)
     if found is None:
@@ -38,7 +38,7 @@ def parse_began(body: object, *, now: datetime) -> datetime | None:
 
 
 def parse_form(body: object, *, now: datetime) -> IncidentForm:
-    """Return what the form of an incident says for its report."""
+    """Return the answers that the report shows."""
     answers = read_fields(body, HEADINGS) if isinstance(body, str) else {}
     severity = answers.get("Severity", "")
     impact = " ".join(answers.get("Impact", "")[:LONGEST].split())
@@ -48,10 +48,10 @@ def parse_form(body: object, *, now: datetime) -> IncidentForm:
 
 
 def read_fields(body: str, headings: Iterable[str]) -> dict[str, str]:
-    """The answers of an issue form. They describe the incident to people, and choose nothing.
+    """Return heading → answer of an issue form. The answers describe the incident, and select nothing.
 
-    Anybody can write a further `### Heading` into a free text, so of each heading the first one counts that comes
-    after the one before it in the template; in a code fence none does. What was left out is "".
+    Anybody can write another `### Heading` into a free text. Each heading therefore counts once, only after the
+    previous heading of the template, and never in a code fence. An omitted answer is "".
     """
     lines = re.split(r"\r\n|\r|\n", body)
     found: list[tuple[str, int]] = []

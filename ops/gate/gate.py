@@ -1,8 +1,7 @@
-"""Check a request that comes by GitHub: read the event, check the permission, take the label off, answer.
+"""Authorize a request from GitHub: read the event, check the permission, remove the label, answer.
 
-It holds no secret of Cloudflare's, and its outputs are all that the job that acts gets to know of the event. Of its
-requests to GitHub only the question for the permission can stop a recovery: a comment or a label that fails is one
-line of warning.
+The gate holds no Cloudflare secret. The acting job learns of the event only through the gate's outputs. Only the
+permission check can stop a recovery: a comment or label that fails is one warning.
 """
 
 import contextlib
@@ -51,18 +50,19 @@ OUTPUTS = (
         "answered",
     ),
 )
-"""Outputs of the gate's step. `answered` is written last: once a refusal is on the issue."""
+"""Outputs of the gate's step. `answered` is written last, once a refusal is on the issue."""
 ISSUE_WAIT = 3.0
-"""Real seconds for a look at the incident that a button names: the recovery comes first."""
+"""Real seconds to read the incident that a button names. A slow answer must not delay the recovery."""
 MALFORMED = 2
 
 
 def run(
     environ: Mapping[str, str], config_path: Path, redactor: Redactor, *, say: Say, warn: Say, annotate: Annotate
 ) -> int:
-    """Return the exit code. Raises ConfigError if the job, its variables or ops.yml cannot be used.
+    """Authorize the event of this job and return the exit code.
 
-    The outputs then say why, so that the job `tell` can answer on the issue.
+    Raises ConfigError if the job, its variables or ops.yml cannot be used. The outputs then hold the reason, so that
+    the job `tell` can answer on the issue.
     """
     try:
         event = actions.variable(environ, "GITHUB_EVENT_NAME")
@@ -127,12 +127,15 @@ class Gate:
 
     @property
     def _actor(self) -> str:
-        """Who started this attempt. act sets the second variable only, which names the person of the first attempt."""
+        """The person who started this attempt.
+
+        act sets only the second variable, which names the person of the first attempt.
+        """
         others = () if self._attempt > 1 else ("GITHUB_ACTOR",)
         return actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", *others)
 
     def _requested_at(self) -> datetime | None:
-        """A job may have waited for long. Without an answer it counts from now: that question may stop nothing."""
+        """Return when the button was pressed; None if GitHub gives no answer, and the request then counts from now."""
         run_id = actions.run_id(self.environ)
         if not run_id:
             return None
@@ -144,7 +147,7 @@ class Gate:
 
     def _request(self, request: outcomes.RecoveryRequest) -> int:
         try:
-            # A further attempt has the files of the request's commit.
+            # A later attempt has the files of the request's commit, so that its responders may be outdated.
             is_first = self._attempt == 1
             responders = self.config.responders if is_first else permissions.current_responders(self.repository)
         except ProviderError as error:
@@ -184,7 +187,7 @@ class Gate:
         return 0
 
     def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
-        """On the page of the run, where GitHub asks them, and on the issue."""
+        """Show the request on the page of the run, where reviewers approve, and on the issue."""
         place = self.config.environments[request.environment]
         if registry.github_environment(request.runbook) not in place.approval:
             return
@@ -200,7 +203,10 @@ class Gate:
             )
 
     def _check_issue(self, request: outcomes.RecoveryRequest) -> tuple[datetime | None, outcomes.RefusedRequest | None]:
-        """The incident that a button names: when it began, or why it is none. Where GitHub cannot say, it may be."""
+        """Return when the incident of a button began, and a refusal if it is no open incident.
+
+        If GitHub gives no answer, the recovery goes on.
+        """
         number = request.incident
         if number is None:
             return None, None
@@ -215,7 +221,7 @@ class Gate:
         return form.parse_began(issue.body, now=system_clock.current_time(self.environ)), None
 
     def _refused_again(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
-        """Of a further attempt: GitHub must say that the incident is open, and that nothing changed since."""
+        """Return a refusal of a later attempt, unless GitHub confirms an open incident and no change since."""
         number = request.incident
         try:
             if number is not None:
@@ -227,7 +233,10 @@ class Gate:
             return approval.refuse_unknown_changes(request, self._attempt, error.message)
 
     def _refused_simultaneous(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
-        """Refuse if the person put on another label within the same second. If GitHub says nothing, it goes on."""
+        """Return a refusal if the person added another label within the same second.
+
+        If GitHub gives no answer, go on.
+        """
         number, at, by = request.incident, request.requested_at, request.sender
         assert number is not None
         try:
@@ -242,7 +251,10 @@ class Gate:
         return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
 
     def _approve(self, request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest | None:
-        """Refuse if the label is gone (the event came twice, or somebody thought better of it), or the issue is."""
+        """Remove the label.
+
+        Return a refusal if it is gone (a repeated event, or somebody removed it), or if the issue is.
+        """
         assert request.incident is not None
         try:
             is_ours = triggers.remove_label(self.repository, request.incident, label)
@@ -254,7 +266,7 @@ class Gate:
         return None if is_ours or self._attempt > 1 else _label_note(request, label)
 
     def _is_gone(self, number: int) -> bool:
-        """Whether GitHub says that it is no issue of this repository. If it says nothing, the recovery goes on."""
+        """Return whether GitHub confirms that the repository has no such issue. False if GitHub gives no answer."""
         try:
             issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError):
@@ -262,7 +274,7 @@ class Gate:
         return issue.state == "missing"
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
-        """Everybody gets a report; without write access only of a run that is on record."""
+        """Pass on that a report is due. Without write access, a person gets only a report of a run on record."""
         answer, _ = self._check_permission(due.sender, due.sender_id, due.actor, self.config.responders)
         at = due.at.isoformat()
         if label := due.label:
@@ -277,9 +289,9 @@ class Gate:
     def _check_permission(
         self, sender: str, sender_id: int, actor: str, responders: Collection[str]
     ) -> tuple[permissions.PermissionCheck, str]:
-        """Whether the sender and the person who started this attempt may; and which of them the answer is about.
+        """Check the sender and the person who started this attempt; return the decisive result and its login.
 
-        A further attempt is a request of its own: only who started it counts.
+        A later attempt is a request of its own: only the person who started it counts.
         """
         is_same = actor.lower() == sender.lower()
         askers = [permissions.Requester(sender, sender_id)] if is_same or self._attempt == 1 else []
@@ -312,7 +324,10 @@ class Gate:
         return 0
 
     def _refuse(self, refusal: outcomes.RefusedRequest, *, takes_label: bool = True) -> int:
-        """Write the outputs first: then the job that acts does not start, even if GitHub fails next."""
+        """Refuse the request.
+
+        The outputs come first, so that the acting job does not start even if GitHub fails next.
+        """
         message, hint = (refusals.plain_text(text, refusal.values) for text in (refusal.message, refusal.hint))
         said = {"message": self.redactor.text(message), "hint": self.redactor.text(hint)}
         self._write(go="false", report="false", reason=refusal.reason.value, **said)
@@ -334,14 +349,14 @@ class Gate:
 
     @property
     def _comment(self) -> int | None:
-        """Id of the comment that says that the run starts; 0 if its step did not learn it, None without such a step."""
+        """Id of the comment that announced the run; 0 if its step did not learn the id, None without such a step."""
         text = self.environ.get("OPS_COMMENT")
         if text is None:
             return None
         return int(text) if re.fullmatch("[1-9][0-9]{0,19}", text) else 0
 
     def _withdraw(self, incident: int) -> None:
-        """Nothing starts: the refusal has the answer, or nobody asked."""
+        """Delete the comment that announced the run, because nothing starts."""
         comment, run = self._comment, actions.run_id(self.environ)
         if comment is None or not run:
             return
@@ -360,7 +375,7 @@ class Gate:
         )
 
     def _answer(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:
-        """One comment per issue, with the latest refusal: nobody can flood an incident by being refused."""
+        """Write the refusal comment: one per issue, with the latest refusal, so that none can flood it."""
 
         def text(former: RunRecord | None) -> str:
             rows = (*(former.rows if former else ()), *record.rows)
@@ -372,14 +387,14 @@ class Gate:
         )
 
     def _commands(self, request: outcomes.RecoveryRequest | None) -> dict[str, str]:
-        """The same without the label, for a laptop and for the button."""
+        """Return the same request for a laptop and for the button."""
         if request is None:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
         return refusals.laptop_commands(program_name(self.environ), request.runbook, {**request.params, **where})
 
     def _record(self, refusal: outcomes.RefusedRequest, message: str) -> RunRecord:
-        """For the report: that it was asked for, and refused."""
+        """Return the record that shows the request and its refusal in the report."""
         return RunRecord(
             run=f"gate-{actions.run_id(self.environ) or 'unknown'}",
             source="gate",
@@ -392,7 +407,7 @@ class Gate:
         )
 
     def _print(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
-        """On the pages of the workflow run."""
+        """Show the text as annotation and summary of the workflow run."""
         self.annotate(level, title, self.redactor.text(message))
         try:
             actions.write_summary(self.environ, self.redactor.text(body))
@@ -400,7 +415,7 @@ class Gate:
             self.warn(f"warning: the job's summary page cannot be written ({error.strerror})")
 
     def _try(self, what: str, call: Callable[[int], object], number: int) -> bool:
-        """Whether it worked."""
+        """Call GitHub and return whether it worked; a failure is one warning."""
         failed = {
             "comment": "the answer could not be written to the issue",
             "request": "the comment that says that the run starts could not be deleted",
@@ -437,7 +452,7 @@ def _refusal(
 def _refused_on_issue(
     request: outcomes.RecoveryRequest, issue: triggers.TriggerIssue
 ) -> outcomes.RefusedRequest | None:
-    """Why nothing starts on what the number of the incident stands for, as it is now."""
+    """Return a refusal if the number is no open incident of this repository."""
     if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
         closed = refusals.closed_incident(None if request.label else request)
         return refusals.replace_fields(closed, incident=request.incident, label=request.label, request=request)

@@ -1,7 +1,7 @@
-"""A report that a secret has leaked, from `repository_dispatch` or a button: which one, and where. Pure.
+"""Read a report of a leaked secret, from `repository_dispatch` or a button. Pure.
 
-Every text of it is hostile, and may hold the key itself. Of the secret only a name that `ops.yml` has is taken; of the
-rest, nothing that looks like a key and nothing that is long.
+All its text is untrusted and may contain the secret itself. The secret's name must be one of `ops.yml`. From other
+text, anything that looks like a key, or is long, is removed.
 """
 
 import re
@@ -18,14 +18,17 @@ DISPATCH = "secret-leak"
 LONGEST = 200
 LEFT_OUT = "[left out]"
 _AROUND = ".,;:!?()[]{}<>\"'`|"
-"""Signs at either end of a word. Within one they may be the key's."""
+"""Characters to strip from the ends of a word. Inside a word they may belong to a key."""
 _KEYS = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "cfut_", "cfat_", "xox", "AKIA", "eyJ")
-"""How keys of well-known services begin."""
+"""Prefixes of keys of well-known services."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeakReport:
-    """`secret` is a name of ops.yml; empty where what was said is none. The rest is for private repositories."""
+    """A report that a secret leaked, for private repositories only.
+
+    `secret` is "" if `ops.yml` does not have the name.
+    """
 
     secret: str
     location: str = ""
@@ -36,7 +39,10 @@ class LeakReport:
 def read_leak(
     event_name: str, payload: Any, declared: Collection[str], job: GateJob
 ) -> LeakReport | IgnoredEvent | MalformedEvent | RefusedRequest:
-    """Never raises, whatever the payload holds. No text of the outcome has a word of the payload but in `Leak`."""
+    """Return the meaning of the event. Never raises, for any payload.
+
+    Only LeakReport contains text of the payload.
+    """
     try:
         fields.mapping(payload, "the payload")
         if event_name == "repository_dispatch" and payload.get("action") == DISPATCH:
@@ -68,15 +74,18 @@ def _text(said: Mapping[str, Any], name: str) -> str:
 
 
 def without_keys(text: str) -> str:
-    """The words that are none, up to LONGEST. Cut last: half of a key does not look like one."""
+    """Return the text without words that look like a key.
+
+    It is cut to LONGEST last: half of a key does not look like one.
+    """
     kept = re.sub(r"\S+", lambda found: LEFT_OUT if looks_like_a_key(found[0].strip(_AROUND)) else found[0], text)
     return kept if len(kept) <= LONGEST else f"{kept[:LONGEST].rpartition(' ')[0]} …"
 
 
 def plain_address(url: str) -> str:
-    """Host and path of an https address, of the path only plain words and short numbers. Nothing behind a `?`.
+    """Return host and path of an https URL, without query. In the path only plain words and short numbers stay.
 
-    A key may hold slashes, so that no part of it looks like one: one with a capital always loses a part.
+    A key may contain slashes, so that no part of it looks like a key. A part with a capital letter is always removed.
     """
     try:
         parts = urlsplit(url)
@@ -91,7 +100,10 @@ def plain_address(url: str) -> str:
 
 
 def looks_like_a_key(word: str, *, longest: int = 23) -> bool:
-    """Long, or not so long with digits or both cases; a word of a language or a path of such words is neither."""
+    """Return whether the word has a key's prefix, is long, or is less long with digits or mixed case.
+
+    A word of a language, or a path of such words, does not match.
+    """
     if word.startswith(_KEYS) or len(word) > longest:
         return True
     has_digit, mixed = re.search("[0-9]", word), re.search("[a-z]", word) and re.search("[A-Z]", word[1:])

@@ -1,4 +1,4 @@
-"""Meanings that an event of GitHub can have."""
+"""Outcomes of a GitHub event."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from ops.core.errors import Reason
 
 @dataclass(frozen=True, kw_only=True)
 class GateJob:
-    """What GitHub Actions says of the job beside the event.
+    """Facts that GitHub Actions gives about the job, besides the event.
 
-    `actor` started this attempt: a further one perhaps somebody else than the event's sender.
+    `actor` started this attempt. In a later attempt that may be somebody else than the event's sender.
     """
 
     repository: str
@@ -21,14 +21,14 @@ class GateJob:
     actor: str
     now: datetime
     started_at: datetime | None = None
-    """When the workflow run was created; None where nobody could say."""
+    """When the workflow run was created; None if GitHub gave no answer."""
     allows_closed_incident: Callable[[str], bool] = lambda _: False
-    """Whether people may request a runbook on an incident that is closed."""
+    """Returns whether people may request the runbook on a closed incident."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryRequest:
-    """A recovery that somebody asked for, before it is known whether they may."""
+    """A requested recovery, before the requester's permission is checked."""
 
     runbook: str
     params: Mapping[str, Any]
@@ -38,18 +38,18 @@ class RecoveryRequest:
     sender_id: int
     actor: str
     requested_at: datetime
-    """The event's own time, by GitHub's clock."""
+    """Time of the event, by GitHub's clock."""
     label: str | None = None
     other_labels: tuple[str, ...] = ()
-    """Further labels on the issue that start a recovery."""
+    """Other labels on the issue that start a recovery."""
     dry_run: bool = False
     began: datetime | None = None
-    """When the incident began, as its form says: it may warn somebody, and chooses nothing."""
+    """When the incident began, by its form. It is used for warnings only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportDue:
-    """An incident was closed, or its report asked for by a label: nothing is recovered."""
+    """A report is due because an incident was closed or labeled. Nothing is recovered."""
 
     incident: int
     sender: str
@@ -61,7 +61,7 @@ class ReportDue:
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedRequest:
-    """`message` and `hint` are our words; `{name}` in them stands for somebody else's, in `values`."""
+    """A refused request. `message` and `hint` are our text; `{name}` in them stands for untrusted text in `values`."""
 
     reason: Reason
     message: str
@@ -70,7 +70,7 @@ class RefusedRequest:
     incident: int | None = None
     label: str | None = None
     request: RecoveryRequest | None = None
-    """What was asked for, where that much is known: the command for a laptop is made of it."""
+    """The refused request, as far as it is known: the laptop command is built from it."""
 
 
 @dataclass(frozen=True, kw_only=True)

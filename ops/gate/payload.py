@@ -1,4 +1,7 @@
-"""Fields of a payload, each of its type. A name in an error is a field's of GitHub's, never a value."""
+"""Read typed fields of a webhook payload.
+
+Errors name a field of GitHub's, never a value.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,11 +11,11 @@ from typing import Any
 from ops.core.clock import parse_utc
 
 LONGEST_INPUT = 1000
-"""Characters. GitHub takes 65,535; the jobs get the inputs in variables, of which Linux takes 131,071 bytes each."""
+"""Characters. GitHub accepts 65,535. Jobs get inputs in variables, and Linux accepts 131,071 bytes for each."""
 
 
 class MalformedFieldError(Exception):
-    """A field is missing or of the wrong type; the text names it."""
+    """A field is missing or has the wrong type; the text names it."""
 
 
 def field_value(value: Any, *path: str, of: str = "") -> Any:
@@ -51,7 +54,7 @@ def moment(value: Any, name: str, *, of: str) -> datetime:
 
 
 def input_text(inputs: Mapping[str, Any], name: str) -> str:
-    """GitHub sends each as text; an older one may send a boolean or a number as what it is."""
+    """Return an input as text. GitHub sends text; an older server may send a boolean or a number."""
     value = inputs[name]
     if isinstance(value, bool):
         return str(value).lower()
@@ -64,7 +67,7 @@ def input_text(inputs: Mapping[str, Any], name: str) -> str:
 
 
 def incident(text: str, repository: str) -> int | None:
-    """The number in 42, #42 or the address of an issue of that repository."""
+    """Return the number of 42, #42 or the URL of an issue of that repository; None for ""."""
     if not text:
         return None
     address = re.fullmatch(r"https?://[^/\s]+/([\w.-]+/[\w.-]+)/issues/([1-9][0-9]{0,9})(?:[/?#]\S*)?", text, re.ASCII)

@@ -1,6 +1,6 @@
-"""Reasons to refuse a request from its event alone, and the text of a refusal.
+"""Refuse a request by its event alone, and render the text of a refusal.
 
-On the issue the text quotes other people's words without effect; in the job log it is one line.
+On the issue, text of other people is quoted without effect; in the job log, the text is one line.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 AFTER_CLOSING = timedelta(days=7)
-"""So long the label that sets an incident's switches back is taken on the closed issue."""
+"""How long a closed incident accepts the label that resets its switches."""
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged code may act."
 
 
 def refuse_sender(payload: Any) -> RefusedRequest | None:
-    """Agents and apps can put labels on: an intent of theirs starts nothing, whatever they may do otherwise."""
+    """Refuse a sender that is no person: agents and apps can add labels too."""
     kind = fields.text(payload, "sender", "type")
     if kind == "User":
         return None
@@ -53,7 +53,7 @@ def refuse_job(payload: Any, job: GateJob) -> RefusedRequest | None:
 
 
 def refuse_undated(job: GateJob) -> RefusedRequest | None:
-    """Of a button: in a further attempt the moment of its press must be known."""
+    """Refuse a later attempt of a button if the time of the click is not known."""
     if job.run_attempt == 1 or job.started_at is not None:
         return None
     return RefusedRequest(
@@ -77,7 +77,7 @@ def refuse_age(at: datetime, now: datetime) -> RefusedRequest | None:
 
 
 def closed_incident(request: RecoveryRequest | None = None) -> RefusedRequest:
-    """Of a button with the request: it names the incident, where a label stands on it."""
+    """Return the refusal of a request on a closed incident. `request` is given for a button only."""
     return RefusedRequest(
         reason=Reason.INCIDENT_CLOSED,
         message="the incident is closed",
@@ -88,7 +88,7 @@ def closed_incident(request: RecoveryRequest | None = None) -> RefusedRequest:
 
 
 def refuse_on_closed(request: RecoveryRequest | None, issue: Mapping[str, Any], job: GateJob) -> RefusedRequest | None:
-    """Of a label: what ends an incident may come after its closing, for a while."""
+    """Refuse a label on a closed incident, unless its runbook may end an incident's states for some days more."""
     if request is None or not job.allows_closed_incident(request.runbook):
         return closed_incident()
     closed_at = fields.moment(issue, "closed_at", of="issue.")
@@ -102,7 +102,10 @@ def refuse_on_closed(request: RecoveryRequest | None, issue: Mapping[str, Any], 
 
 
 def not_an_incident(request: RecoveryRequest, why: str) -> RefusedRequest:
-    """The number that somebody typed beside the button. Nobody is told there: it may be another's issue."""
+    """Return the refusal of a number that is no incident.
+
+    It gets no comment there: it may be another person's issue.
+    """
     return RefusedRequest(
         reason=Reason.UNKNOWN_INCIDENT,
         message=f"#{request.incident} {why}",
@@ -112,7 +115,7 @@ def not_an_incident(request: RecoveryRequest, why: str) -> RefusedRequest:
 
 
 def moved_issue(request: RecoveryRequest) -> RefusedRequest:
-    """Of a label on an issue that is elsewhere by now: nobody can be answered there."""
+    """Return the refusal of a label on an issue that was transferred or deleted. No comment can be written there."""
     return RefusedRequest(
         reason=Reason.UNKNOWN_INCIDENT,
         message=f"#{request.incident} was transferred or deleted",
@@ -124,7 +127,7 @@ def moved_issue(request: RecoveryRequest) -> RefusedRequest:
 def unknown_label(label: str, known: Collection[str]) -> RefusedRequest:
     names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
     listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
-    ends = {name.rpartition(":")[2]: name for name in known}  # what all begin with would make any of them near
+    ends = {name.rpartition(":")[2]: name for name in known}  # the shared prefix would make any label look near
     near = ends.get(nearest_name(label.rpartition(":")[2], ends), "")
     meant = "; did you mean {near}?" if near else ""
     return RefusedRequest(
@@ -136,7 +139,7 @@ def unknown_label(label: str, known: Collection[str]) -> RefusedRequest:
 
 
 def misspelled_label(label: str, known: str) -> RefusedRequest:
-    """GitHub has one label for every spelling of a name, so somebody made or renamed it by hand."""
+    """Return the refusal of another spelling. GitHub ignores case, so somebody created or renamed the label by hand."""
     return RefusedRequest(
         reason=Reason.UNKNOWN_LABEL,
         message="the label {label} is spelled {near} in ops.yml",
@@ -146,7 +149,7 @@ def misspelled_label(label: str, known: str) -> RefusedRequest:
 
 
 def labels_at_once(request: RecoveryRequest, labels: Collection[str]) -> RefusedRequest:
-    """Nobody knows which of them GitHub starts first: their runs could contradict each other."""
+    """Return the refusal of labels added together: their order is unknown, and their runs may conflict."""
     names = {f"label{number}": name for number, name in enumerate(sorted(labels), 1)}
     return RefusedRequest(
         reason=Reason.LABELS_AT_ONCE,
@@ -174,7 +177,7 @@ def replace_fields(refusal: RefusedRequest, **where: Any) -> RefusedRequest:
 
 Values = Mapping[str, str]
 BUTTON = "by the button"
-"""How the command is run that is a workflow's button with its fields."""
+"""The entry of the command list that is a workflow button with its fields."""
 
 
 def plain_text(text: str, values: Values) -> str:
@@ -182,7 +185,7 @@ def plain_text(text: str, values: Values) -> str:
 
 
 def render_comment(*, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str]) -> str:
-    """Why, what to do, and what to type instead; `commands` are shown to be copied, by how each is run."""
+    """Return the refusal comment: the reason, then the next step, then `commands` (place → command) to copy."""
     safe = {name: code_span(value) for name, value in values.items()}
     lines = [
         f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
@@ -198,14 +201,14 @@ def _shown(where: str, command: str) -> str:
 
 
 def with_refusal_count(body: str, at: datetime, count: int) -> str:
-    """The comment on an issue where that many requests were refused."""
+    """Return the comment with the number of refused requests on the issue."""
     if count == 1:
         return body
     return f"{body}\nThis is the latest of {count} refused requests on this issue: {at:%Y-%m-%d %H:%M:%S} UTC.\n"
 
 
 def laptop_commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """The same by other ways: on a laptop, by the button, and by the button from a command line."""
+    """Return the request for other places: on a laptop, by the button, and with `gh`."""
     return {
         "on a laptop": next_step.build_command(program, runbook, options),
         BUTTON: next_step.describe_button(runbook, options),

@@ -1,7 +1,7 @@
-"""The end of a state that a request begins for a while: a later job of the same workflow run ends it.
+"""End a temporary state in a later job of the same workflow run.
 
-The job belongs to the approved request, so the gate says until when it may start, and the requester's permission is
-read again when it starts (`approval.refuse_requester`).
+The job belongs to the approved request. The gate therefore sets the latest time of its start, and the requester's
+permission is checked again then (`approval.refuse_requester`).
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 LONGEST_WAIT = timedelta(hours=5)
-"""A job may take six hours at most: docs.github.com/actions/reference/limits"""
+"""A job may run six hours at most: docs.github.com/actions/reference/limits"""
 LATEST = timedelta(minutes=30)
-"""After the end: until then the job that ends the state may start."""
+"""The job that ends the state may start until this long after the planned end."""
 
 
 def latest_end(request: RecoveryRequest, config: "Config", now: datetime) -> datetime | None:
-    """Return until when the job that ends the state may start; None if no job is to wait for it."""
+    """Return the latest time at which the job that ends the state may start; None if no job waits for it."""
     runbook, environment = registry.load_runbook(request.runbook), config.environments.get(request.environment)
     known = {field.name for field in fields(runbook.params)}
     if not runbook.end_command or environment is None or request.dry_run or not known >= request.params.keys():
         return None
     try:
         end = runbook.ends_at(runbook.params(**request.params), environment, now)
-    except TypeError:  # a parameter is missing: the run says which one
+    except TypeError:  # a parameter is missing: the run reports it
         return None
     return end + LATEST if end is not None and end - now <= LONGEST_WAIT else None
 

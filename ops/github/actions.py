@@ -1,7 +1,7 @@
-"""A GitHub Actions job: the event that started it, its outputs, its summary page, and the commands in its log.
+"""Read and write the files of a GitHub Actions job: event, outputs, summary and log commands.
 
-The only code that touches its files and that writes commands. docs.github.com/actions/reference/workflows-and-actions:
-variables, and workflow-commands.
+No other module touches these files or prints workflow commands. Sources:
+docs.github.com/actions/reference/workflows-and-actions/variables and …/workflow-commands.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from typing import Any, Literal
 from ops.core.errors import ConfigError, OpsError
 
 UNREADABLE = object()
-"""Instead of a payload: the file is no JSON."""
+"""Returned in place of a payload that is not JSON."""
 RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends_at")
-"""Outputs of a step that runs a runbook. Without `run` no run began."""
+"""Outputs of a step that executes a runbook. `run` is missing if no run began."""
 LONGEST_SUMMARY = 200_000
-"""In bytes; GitHub drops a step's summary that is larger than 1 MiB."""
+"""Bytes. GitHub drops a step summary that is larger than 1 MiB."""
 CUT = "\n```\n\nCut here: the whole of it is in the job's log.\n"
-"""Ends a code fence where one is open, and else is one that is empty."""
+"""Closes an open code fence; if none is open, it adds an empty one."""
 
 
 def variable(environ: Mapping[str, str], *names: str) -> str:
-    """The first that is set. Raises ConfigError where none is."""
+    """Return the value of the first variable that is set. Raises ConfigError if none is set."""
     for name in names:
         if value := environ.get(name):
             return value
@@ -42,13 +42,13 @@ def attempt(environ: Mapping[str, str]) -> int:
 
 
 def run_id(environ: Mapping[str, str]) -> str:
-    """The number of the workflow's run; "" where this is none."""
+    """Return the id of the workflow run; "" outside of GitHub Actions."""
     text = environ.get("GITHUB_RUN_ID", "")
     return text if re.fullmatch("[0-9]{1,20}", text) else ""
 
 
 def read_payload(environ: Mapping[str, str]) -> Any:
-    """What the webhook said, or UNREADABLE. Raises ConfigError where there is no such file."""
+    """Return the webhook payload, or UNREADABLE if it is not JSON. Raises ConfigError if the file cannot be read."""
     path = Path(variable(environ, "GITHUB_EVENT_PATH"))
     try:
         return json.loads(path.read_bytes())
@@ -62,7 +62,11 @@ def read_payload(environ: Mapping[str, str]) -> Any:
 def write_outputs(
     environ: Mapping[str, str], values: Mapping[str, str], *, token: Callable[[], str] = lambda: secrets.token_hex(16)
 ) -> None:
-    """Appends each value between delimiters that nobody can guess, so that no value can end itself and add another."""
+    """Append the values to the outputs of the step.
+
+    Each value stands between random delimiters, so that no value can end early and add another output. Raises
+    ConfigError if the file cannot be written.
+    """
     lines = []
     for name, value in values.items():
         delimiter = _delimiter(value, token)
@@ -77,9 +81,10 @@ def write_outputs(
 
 
 def write_job_outputs(environ: Mapping[str, str], values: Mapping[str, str]) -> None:
-    """The same after a run, where a job wants them: the recovery is over, so a file that cannot be written is no error.
+    """Append the outputs of a finished run, if the process runs in a job.
 
-    The next job then finds nothing, and does nothing.
+    A file that cannot be written is no error, because the recovery is over. The next job then finds no outputs and does
+    nothing.
     """
     if environ.get("GITHUB_OUTPUT"):
         with contextlib.suppress(ConfigError):
@@ -87,7 +92,7 @@ def write_job_outputs(environ: Mapping[str, str], values: Mapping[str, str]) -> 
 
 
 def failure_outputs(error: OpsError) -> dict[str, str]:
-    """Return the outputs of a step that failed before it decided anything, for the job that answers the requester."""
+    """Return the outputs of a step that failed before its decision, for the job that answers the requester."""
     problems = error.problems if isinstance(error, ConfigError) else ()
     return {"reason": error.reason.value, "message": "; ".join([error.message, *problems]), "hint": error.hint}
 
@@ -103,7 +108,7 @@ def is_job(environ: Mapping[str, str]) -> bool:
 
 
 def run_links(environ: Mapping[str, str], incident: int | None) -> dict[str, str]:
-    """Pages of the incident and of the workflow's run, where it is known where they are."""
+    """Return the URLs of the incident and of the workflow run, as far as they are known."""
     page, run = repository_page(environ), run_id(environ)
     if not page:
         return {}
@@ -114,7 +119,7 @@ def run_links(environ: Mapping[str, str], incident: int | None) -> dict[str, str
 
 
 def repository_page(environ: Mapping[str, str]) -> str:
-    """Return the address of the operations repository's page; "" if the environment does not name it."""
+    """Return the URL of the operations repository; "" if the environment does not name it."""
     server = (environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
     repository = environ.get("GITHUB_REPOSITORY", "")
     if not re.fullmatch(r"https?://[A-Za-z0-9.:-]+", server) or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
@@ -123,7 +128,7 @@ def repository_page(environ: Mapping[str, str]) -> str:
 
 
 def write_summary(environ: Mapping[str, str], text: str) -> bool:
-    """Appends to the summary page of this step; False where there is none. Raises OSError."""
+    """Append to the summary of this step. Return False if the process has no summary file. Raises OSError."""
     path = environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return False
@@ -136,7 +141,7 @@ def write_summary(environ: Mapping[str, str], text: str) -> bool:
 
 
 def mask_command(environ: Mapping[str, str], secret: str) -> None:
-    """Have GitHub blot a value out of the log, also where a program that we start shows it. Only within a job."""
+    """Mask a value in the job log, also in the output of programs that we start. Does nothing outside of a job."""
     if is_job(environ):
         for line in secret.splitlines():
             if line.strip():
@@ -144,7 +149,10 @@ def mask_command(environ: Mapping[str, str], secret: str) -> None:
 
 
 def log_text(environ: Mapping[str, str], text: str) -> str:
-    """Text for the job's log, in which no line is a command: GitHub finds one at a line's start, `##[` anywhere."""
+    """Return the text without workflow commands, for the job log.
+
+    GitHub reads `::name::` at the start of a line, and `##[` at any place, as a command.
+    """
     if not is_job(environ):
         return text
     lines = text.replace("##[", "## [").replace("\r", "\n")
@@ -152,12 +160,12 @@ def log_text(environ: Mapping[str, str], text: str) -> str:
 
 
 def fold_log(title: str, content: str) -> str:
-    """A line of the log that opens to show more."""
+    """Return a group for the job log: a title that opens to the content."""
     return f"::group::{_data(title)}\n{content}\n::endgroup::"
 
 
 def annotation(level: Literal["notice", "warning", "error"], title: str, text: str) -> str:
-    """A note on the page of the workflow's run."""
+    """Return the command that puts an annotation on the page of the workflow run."""
     name = _data(title).replace(":", "%3A").replace(",", "%2C")
     return f"::{level} title={name}::{_data(text)}".replace("##[", "## [")
 

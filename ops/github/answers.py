@@ -1,6 +1,6 @@
-"""The answers of GitHub's API that the product reads: their shapes, and one typed error for any other. Pure.
+"""Check responses of GitHub's API against the expected shapes. Pure.
 
-docs.github.com/rest. Only fields that are read here, or that PyGithub follows, belong to a shape.
+Shapes follow docs.github.com/rest. They hold only the fields that Backout or PyGithub reads.
 """
 
 import base64
@@ -13,14 +13,14 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, UnclearWrite
 
 Shape = Any
-"""A type, None, a predicate, a list of one shape, a mapping of fields to shapes, or a tuple of alternatives.
+"""A type, None, a predicate, a list of one shape, a mapping of field → shape, or a tuple of alternatives.
 
-A field that is missing counts as None.
+A missing field counts as None.
 """
 
 
 class MalformedAnswer(ProviderError):
-    """GitHub, or a proxy before it, answered a read with a body of another shape."""
+    """GitHub, or a proxy in front of it, answered a read with an unexpected body."""
 
     def __init__(self, what: str, status: int, why: str) -> None:
         hint = "Check https://www.githubstatus.com/, then start the same command again."
@@ -33,7 +33,10 @@ def _http(status: int) -> str:
 
 
 def malformed_answer(method: str, what: str, status: int, why: str) -> ProviderError:
-    """The error for an answer of another shape: a write may have taken effect all the same. Status 0: unknown."""
+    """Return the error for an unexpected response. After a write it is UnclearWrite: the write may have taken effect.
+
+    `status` 0 means that the status is unknown.
+    """
     if method == "GET":
         return MalformedAnswer(what, status, why)
     hint = "Look on GitHub whether the change is there, before you start the same command again."
@@ -50,7 +53,7 @@ def is_timestamp(value: Any) -> bool:
 
 
 def is_public_key(value: Any) -> bool:
-    """A key of libsodium's sealed boxes: 32 bytes in Base64."""
+    """Return whether the value is a key for libsodium sealed boxes: 32 bytes in Base64."""
     return isinstance(value, str) and len(_decoded(value) or b"") == 32
 
 
@@ -70,7 +73,7 @@ def is_file(value: Any) -> bool:
 
 
 def is_entry(value: Any) -> bool:
-    """An entry of a timeline. There are dozens of kinds; those that are not read may have any shape."""
+    """Return whether the value is a timeline entry. Entries of kinds that Backout does not read may have any fields."""
     if not isinstance(value, dict):
         return False
     return _problem(_ENTRIES.get(str(value.get("event")), {}), value) == ""
@@ -78,7 +81,7 @@ def is_entry(value: Any) -> bool:
 
 TEXT = (str, None)
 USER = ({"login": str}, None)
-"""None: the account was deleted."""
+"""None if the account was deleted."""
 MOMENT = (is_timestamp, None)
 LABEL = {"name": str, "color": str, "description": TEXT, "url": str}
 ISSUE = {
@@ -183,12 +186,12 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("DELETE", "/installation/token", "the token of the App", None),
     ("PUT", ".*/secrets/[^/]+", "a secret of an environment", (dict, None)),
 )
-"""Method, path below the repository, name in error texts, and the shape of a success."""
+"""Method, path below the repository, name in error texts, shape of a success response."""
 _USER = {"login": str}
 
 
 def expected_answer(method: str, path: str) -> tuple[str, Shape]:
-    """The name of a route and the shape of its answer; of any other route, an object or a list."""
+    """Return the name of the route and its shape. A route that is not listed may return any object or list."""
     if path == "/user":
         return "the user of the token", _USER
     below = re.sub(r"^/repos/[^/]+/[^/]+", "", path)
@@ -199,9 +202,13 @@ def expected_answer(method: str, path: str) -> tuple[str, Shape]:
 
 
 def check(method: str, path: str, status: int, text: str) -> None:
-    """Raise MalformedAnswer, or Unclear for a write, unless a success has the shape of its route.
+    """Check that a success response has the shape of its route.
 
-    `path` is the API's own, without host and query. A refusal is judged by its status: see `as_refusal`.
+    `path` is the API path without host and query. Error responses are checked by their status: see `provider_errors`.
+
+    Raises:
+        MalformedAnswer: the response to a read has another shape.
+        UnclearWrite: the response to a write has another shape.
     """
     what, shape = expected_answer(method, path)
     try:
@@ -215,7 +222,7 @@ def check(method: str, path: str, status: int, text: str) -> None:
 
 
 def refusal_body(text: str) -> str:
-    """The body of a refusal, or an empty object where it has no message in GitHub's form."""
+    """Return the body of an error response; `{}` if it has no `message` in GitHub's form."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -224,7 +231,7 @@ def refusal_body(text: str) -> str:
 
 
 def _problem(shape: Shape, value: Any, at: str = "") -> str:
-    """Where the value departs from the shape; "" where it does not."""
+    """Return where the value differs from the shape; "" if it matches."""
     match shape:
         case tuple():
             found = [_problem(one, value, at) for one in shape]

@@ -1,4 +1,4 @@
-"""Installation tokens of a GitHub App: one for each repository, made when it is first needed, revoked at the end.
+"""Create and revoke installation tokens of a GitHub App, one per repository.
 
 docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
 """
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 APP_ID = "GH_SECRETS_APP_ID"
 APP_KEY = "GH_SECRETS_APP_KEY"
 PERMISSIONS = {"environments": "write"}
-"""For the secrets of environments, and nothing else.
+"""The permission for environment secrets; the tokens get no other.
 
 docs.github.com/rest/authentication/permissions-required-for-github-apps#repository-permissions-for-environments
 """
 PERMISSION = "Environments: write"
 JWT_SECONDS = 300
-"""GitHub takes 600 at most; both machines' clocks may differ."""
+"""GitHub accepts at most 600. The margin covers a difference between the clocks."""
 MAKE_WAIT = 10.0
 REVOKE_WAIT = 4.0
 """Real seconds for all tokens together. GitHub ends a cancelled job 10 s after its first signal."""
@@ -39,10 +39,12 @@ STORE = f"`gh secret set {APP_KEY} --env security < FILE.pem`"
 
 
 class AppTokens:
-    """Each is limited to one repository and to `PERMISSIONS`. The redactor knows the key and each token before use."""
+    """Installation tokens of one App, created on first use.
+
+    Each token is limited to one repository and to `PERMISSIONS`. The redactor gets the key and each token before use.
+    """
 
     def __init__(self, environ: Mapping[str, str], redactor: Redactor, clock: Clock) -> None:
-        """Sends nothing."""
         self._environ, self._redactor, self._clock = environ, redactor, clock
         self._app_id = environ.get(APP_ID, "").strip()
         key = environ.get(APP_KEY, "").strip().replace("\\n", "\n")
@@ -52,7 +54,7 @@ class AppTokens:
         self._made: dict[str, Future[Secret]] = {}
 
     def check_key(self) -> None:
-        """Raise ConfigError where the id or the key cannot be one."""
+        """Raise ConfigError if the App id or the private key is malformed."""
         if not re.fullmatch(r"[A-Za-z0-9.]{1,40}", self._app_id):
             hint = "Copy the App ID, a number, from the page of the App (Settings → Developer settings → GitHub Apps)."
             raise ConfigError(f"{APP_ID} is not the id of a GitHub App", hint=hint)
@@ -63,7 +65,10 @@ class AppTokens:
 
     @cached_property
     def _private_key(self) -> "RSAPrivateKey | None":
-        """The loaded key, once: its check takes 50 ms. None if it is no RSA key in PEM, or has a password."""
+        """The loaded key, cached because its check takes 50 ms.
+
+        None if it is not an RSA key in PEM without a password.
+        """
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -75,7 +80,7 @@ class AppTokens:
         return loaded if isinstance(loaded, RSAPrivateKey) else None
 
     def token(self, repository: str) -> str:
-        """Return a token for that repository. Raises ProviderError, after `MAKE_WAIT` seconds at the latest."""
+        """Return a token for the repository. Raises ProviderError, after at most `MAKE_WAIT` seconds."""
         with self._lock:
             making = self._made.get(repository)
             if making is None or (making.done() and making.exception() is not None):
@@ -88,7 +93,7 @@ class AppTokens:
             raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None
 
     def revoke(self, warn: Callable[[str], object]) -> None:
-        """Revoke every token that was made; `warn` gets one sentence for each that may still be valid."""
+        """Revoke every token of this run. `warn` gets one sentence for each token that may still be valid."""
         with self._lock:
             made, self._made = self._made, {}
         budget = TimeBudget(REVOKE_WAIT)
@@ -115,7 +120,7 @@ class AppTokens:
         return Secret(answer["token"])
 
     def _revoke(self, making: Future[Secret]) -> None:
-        """A token that GitHub did not make, or no longer takes, needs none. Raises ProviderError."""
+        """Revoke the token unless GitHub never created it or already rejects it (401). Raises ProviderError."""
         if making.exception() is not None:
             return
         try:
@@ -146,7 +151,10 @@ class AppTokens:
 
     @contextmanager
     def _refusals(self, repository: str) -> Iterator[None]:
-        """GitHub's refusals by their cause, each with a way out; a lost answer is no change that matters."""
+        """Translate GitHub's refusals to ProviderError with cause and hint.
+
+        A lost response is no UnclearWrite here: an unused token changes nothing.
+        """
         from github import GithubException
 
         app = f"App {self._app_id}"
@@ -163,7 +171,7 @@ class AppTokens:
 
 
 def _refusal(error: Exception, app: str, repository: str) -> tuple[str, str] | None:
-    """Return the cause and the way out, where GitHub's status and message are known."""
+    """Return cause and hint of a refusal, or None if GitHub's status and message are not known."""
     status, data = getattr(error, "status", None), getattr(error, "data", None)
     message = str(data.get("message", "")) if isinstance(data, dict) else ""
     if status == 404 and message == "Integration not found":
@@ -180,7 +188,7 @@ def _refusal(error: Exception, app: str, repository: str) -> tuple[str, str] | N
 
 
 def check_one_credential(environ: Mapping[str, str], token: str) -> None:
-    """Raise ConfigError where `token`, a variable, and an App are both configured, or an App by half."""
+    """Raise ConfigError if both the token variable and an App are configured, or only half of an App."""
     is_set = {name: bool(environ.get(name, "").strip()) for name in (token, APP_ID, APP_KEY)}
     if is_set[token] and is_set[APP_KEY]:
         raise ConfigError(

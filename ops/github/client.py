@@ -1,7 +1,7 @@
-"""The one way to GitHub's API: PyGithub, built so that a write is sent once and nothing sleeps unseen.
+"""Connect to GitHub's API with PyGithub: each write is sent once, and waits are short.
 
-PyGithub's own defaults wait a second between writes, repeat a POST after a 5xx (a comment would stand twice), and sleep
-until a rate limit ends. During a recovery each of these is worse than an error.
+PyGithub's defaults wait one second between writes, repeat a POST after a 5xx (which could post a comment twice), and
+sleep until a rate limit ends. During a recovery, an error is better than each of these.
 """
 
 import logging
@@ -28,7 +28,7 @@ TIMEOUT = 5
 LONGEST_RATE_LIMIT_WAIT = 5
 READ_TRIES = 2
 RETRIED = [429, *range(500, 600)]
-"""Statuses after which a read is tried again; PyGithub adds 403 where it is a rate limit."""
+"""Statuses after which a read is tried again. PyGithub adds 403 if it is a rate limit."""
 USER_AGENT = "backout"
 
 
@@ -37,9 +37,10 @@ def is_configured(environ: Mapping[str, str]) -> bool:
 
 
 def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
-    """The operations repository; sends nothing. Raises ConfigError where a variable is missing or points elsewhere.
+    """Return the operations repository, without a request.
 
-    Reads are tried twice more after a 429 or 5xx; writes never are.
+    Reads are tried up to twice more after a 429 or 5xx; writes never are. Raises ConfigError if a variable is missing
+    or names another machine.
     """
     redactor.add(environ.get("GITHUB_TOKEN", ""))
     name = environ.get("GITHUB_REPOSITORY", "")
@@ -59,11 +60,11 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
 
 
 def api_url(environ: Mapping[str, str]) -> str:
-    """Return GitHub's API: github.com's, a sandbox's on loopback, or, in a job, that of the job's own server.
+    """Return the URL of GitHub's API: github.com, a sandbox on loopback, or the server of the current job.
 
-    GitHub Actions sets both variables of a job: on an Enterprise Server the API is on the same host, below /api/v3,
-    and for SUBDOMAIN.ghe.com it is api.SUBDOMAIN.ghe.com (docs.github.com/actions/reference/workflows-and-actions,
-    variables). Raises ConfigError for any other: it would get the token.
+    GitHub Actions sets both variables of a job. On an Enterprise Server the API is at /api/v3 of the same host; for
+    SUBDOMAIN.ghe.com it is api.SUBDOMAIN.ghe.com (docs.github.com/actions/reference/workflows-and-actions/variables).
+    Raises ConfigError for any other URL, because that host would receive the token.
     """
     url = (environ.get("GITHUB_API_URL") or API).rstrip("/")
     if url == API or is_loopback(url):
@@ -79,7 +80,7 @@ def api_url(environ: Mapping[str, str]) -> str:
 
 
 def _is_on_server(api_url: str, server_url: str) -> bool:
-    """With the same scheme and port, and without user information."""
+    """Return whether the API belongs to the server: same scheme and port, no user information."""
     api, server = urlsplit(api_url.lower()), urlsplit(server_url.lower())
     hosts = {server.netloc, f"api.{server.netloc}"} if server.netloc.endswith(".ghe.com") else {server.netloc}
     is_plain = bool(server.netloc) and "@" not in server.netloc and server.scheme in {"http", "https"}
@@ -87,7 +88,7 @@ def _is_on_server(api_url: str, server_url: str) -> bool:
 
 
 def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository":
-    """Any repository, by `owner/name`; sends nothing. Raises ConfigError."""
+    """Return any repository by `owner/name`, without a request. Raises ConfigError."""
     from github.Auth import Token
     from github.Repository import Repository
 
@@ -95,20 +96,20 @@ def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository
 
 
 def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
-    """PyGithub's transport with that authentication; sends nothing. Raises ConfigError."""
+    """Return PyGithub's transport with these credentials, without a request. Raises ConfigError."""
     base_url = api_url(environ)
     from github import GithubRetry
 
     from ops.github.requester import TypedRequester
 
-    logging.getLogger("github").setLevel(logging.CRITICAL)  # it tells of each 403 that we ask for and expect
+    logging.getLogger("github").setLevel(logging.CRITICAL)  # it logs each 403, also those that we expect
     retry = GithubRetry(
         total=READ_TRIES,
         status_forcelist=RETRIED,
         backoff_factor=0.1,
         allowed_methods={"GET"},
         max_rate_limit_wait=LONGEST_RATE_LIMIT_WAIT,
-        respect_retry_after_header=False,  # it would be slept on, however long it is
+        respect_retry_after_header=False,  # otherwise it sleeps for Retry-After without a limit
     )
     return TypedRequester(
         auth=auth,
@@ -131,16 +132,16 @@ CHECK_HINT = (
 
 
 def failure_text(error: Exception) -> str:
-    """Return what failed, by status or type alone: a message of GitHub's may echo what was sent."""
+    """Return the failure as status or type only: GitHub's message may contain what was sent."""
     status = getattr(error, "status", None)
     return f"GitHub answered {status}" if isinstance(status, int) else type(error).__name__
 
 
 @contextmanager
 def provider_errors(hint: str = "") -> Iterator[None]:
-    """Whatever PyGithub and its transport raise, as a ProviderError; nothing else.
+    """Convert errors of PyGithub and its transport to ProviderError.
 
-    By status and kind of failure alone: a message of theirs may echo what was sent.
+    The text holds status and kind of failure only: their messages may contain what was sent.
     """
     import requests
     from github import GithubException
@@ -156,7 +157,7 @@ def provider_errors(hint: str = "") -> Iterator[None]:
 
 @contextmanager
 def write_errors(hint: str = "") -> Iterator[None]:
-    """The same around one write: Unclear if it may have taken effect."""
+    """Convert errors like `provider_errors`; raise UnclearWrite if the write may have taken effect."""
     try:
         with provider_errors(hint):
             yield

@@ -1,4 +1,4 @@
-"""Our comments on an issue, and issues of ours by label: each written once, edited in place, and read back."""
+"""Write Backout's own comments and issues: create once, edit in place, read back."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 BOT = "github-actions[bot]"
-"""The author of what is written with GITHUB_TOKEN. No person can have a login with brackets."""
+"""The author of everything written with GITHUB_TOKEN. A person's login cannot contain brackets."""
 
 
 def request_mark(run: int | str, attempt: int | str) -> str:
-    """Return the line by which the comment is found that answers a request before its run begins.
+    """Return the line that marks the comment of a request before its run begins.
 
-    `templates/workflows/received.py` writes it. The run of that attempt goes on in that comment.
+    `templates/workflows/received.py` writes the line. The run of that attempt continues in that comment.
     """
     return f"<!-- backout:request run={run} attempt={attempt} -->"
 
@@ -36,7 +36,7 @@ class CommentNotSaved(ProviderError):
 
 
 def login(repository: "Repository") -> str:
-    """Whose token it is. GITHUB_TOKEN may not ask, and is the bot's.
+    """Return the login of the token's owner. GITHUB_TOKEN may not read it (403) and belongs to the bot.
 
     docs.github.com/rest/users/users#get-the-authenticated-user
     """
@@ -51,15 +51,16 @@ def login(repository: "Repository") -> str:
 
 
 def author(written: "Issue | IssueComment | PullRequest") -> str:
-    """The login of who wrote it; "" where the account was deleted."""
-    user: Any = written.user  # GitHub may answer null, which PyGithub's types leave out
+    """Return the author's login; "" if the account was deleted."""
+    user: Any = written.user  # GitHub may answer null, which PyGithub's types omit
     return user.login if user else ""
 
 
 def find_request(repository: "Repository", number: int, mark: str, comment: int | None) -> "IssueComment | None":
-    """Return our comment on the issue with that mark; without its id all comments are read.
+    """Return our comment on the issue that has the mark, or None.
 
-    None if it is somebody else's, another request's, or gone. Raises what PyGithub raises.
+    `comment` is its id; without it, all comments are read. A comment of somebody else or of another request does not
+    count. Raises what PyGithub raises.
     """
     from github import UnknownObjectException
 
@@ -74,18 +75,19 @@ def find_request(repository: "Repository", number: int, mark: str, comment: int 
 
 
 def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
-    """Oldest first, by anybody: whose it is has to be asked."""
+    """Yield comments with a run record, oldest first, by any author. The caller checks the author."""
     for comment in issue.get_comments():
         if (block := read_record(comment.body)) is not None:
             yield comment, block
 
 
 class RunComments:
-    """The comments of one run.
+    """The comments of one run on an issue.
 
-    `look`: they may be there already, from before this process. `completes`: so may a comment of the bot's that tells
-    of the same run and no end of it, since the job could not write on. `request`: id of the comment that says that this
-    run starts; the run goes on in it.
+    `look`: an earlier process may have written them already.
+    `completes`: they may also be comments of the bot about the same run without a decision, because the job could not
+    continue.
+    `request`: id of the comment that announced this run; the run continues in it.
     """
 
     def __init__(
@@ -104,13 +106,17 @@ class RunComments:
         self._run = run
         self._completes = completes
         self._doubtful = {1, 2} if look else set()
-        """Parts that may be there although we do not know them."""
+        """Parts that may exist already, although their id is not known."""
         self._ids: dict[int, int] = {}
         self._replaced: set[int] = set()
         self.url = ""
 
     def put(self, part: int, body: str) -> None:
-        """Raises what PyGithub raises, and NotKept; to be called again then with what is to be said by that time."""
+        """Create or edit the comment of that part.
+
+        After an error, call it again with the text that is current then. Raises what PyGithub raises, and
+        CommentNotSaved.
+        """
         if part == 1 and self._request:
             self._continue_in(self._request)
         if part in self._doubtful:
@@ -121,7 +127,7 @@ class RunComments:
             self._replace(part, body)
 
     def _continue_in(self, comment: int) -> None:
-        """Only in a comment of ours that names this run of GitHub's and this attempt."""
+        """Continue in the comment if it is ours and names this run and attempt of GitHub Actions."""
         job = parse_job_run(self._run)
         mark = request_mark(*job) if job else ""
         found = find_request(self._repository, self._number, mark, comment) if job else None
@@ -139,7 +145,7 @@ class RunComments:
         self._doubtful.discard(part)
 
     def _create(self, part: int, body: str) -> None:
-        """A create whose answer is lost may have been heard: before it is tried again, it is looked for."""
+        """Create the comment. It stays doubtful until GitHub answers: a retry first looks for it."""
         self._doubtful.add(part)
         self._remember(part, self._issue.create_comment(body))
         self._doubtful.discard(part)
@@ -150,20 +156,23 @@ class RunComments:
             self.url = comment.html_url
 
     def _edit(self, part: int, body: str) -> bool:
-        """False where it was answered with success and did not happen: a text that is too long is such a case."""
+        """Edit and read back.
+
+        Return False if GitHub reported success and kept the old text, for instance if it is too long.
+        """
         from github import UnknownObjectException
 
         try:
             self._issue.get_comment(self._ids[part]).edit(body)
             kept = self._issue.get_comment(self._ids[part]).body
-        except UnknownObjectException:  # somebody deleted it
+        except UnknownObjectException:  # a person deleted it
             del self._ids[part]
             self._create(part, body)
             return True
         return is_saved(kept, body)
 
     def _replace(self, part: int, body: str) -> None:
-        """Once, by a new comment; the one that cannot be edited would say something else, and goes."""
+        """Replace a comment that cannot be edited, once. The old one is deleted because its text is outdated."""
         if part in self._replaced:
             raise CommentNotSaved
         self._replaced.add(part)
@@ -177,18 +186,21 @@ def is_saved(kept: str, wanted: str) -> bool:
 
 
 class CommentForbidden(Exception):
-    """The token may not write: that of a pull request from a fork, for one."""
+    """The token may not write comments, such as the token of a pull request from a fork."""
 
 
 def comment(repository: "Repository", number: int, marker: str) -> str:
-    """What our comment with that marker says; "" where there is none. Raises ProviderError."""
+    """Return the text of our comment with the marker; "" if there is none. Raises ProviderError."""
     with provider_errors():
         found = _find(repository.get_issue(number), marker, login(repository))
         return found.body if found else ""
 
 
 def keep_comment(repository: "Repository", number: int, marker: str, body: str) -> str:
-    """Its address. `body` holds the marker. Raises Forbidden and ProviderError."""
+    """Create or edit our comment with the marker and return its URL.
+
+    `body` contains the marker. Raises CommentForbidden and ProviderError.
+    """
     from github import GithubException
 
     with provider_errors():
@@ -218,7 +230,10 @@ class OpenIssue:
 
 
 def open_issue(repository: "Repository", label: str, marker: str) -> OpenIssue | None:
-    """Our newest open one with that label and marker; one that somebody else opened is none. Raises ProviderError."""
+    """Return our newest open issue with the label and marker, or None. Issues by others do not count.
+
+    Raises ProviderError.
+    """
     with provider_errors():
         me = login(repository)
         for issue in repository.get_issues(state="open", labels=[label]):
@@ -233,7 +248,7 @@ def is_any_open(repository: "Repository", label: str) -> bool:
 
 
 def keep_issue(repository: "Repository", label: str, marker: str, title: str, body: str) -> OpenIssue:
-    """Opened, or edited where its text is another. `body` holds the marker. Raises ProviderError."""
+    """Create our issue, or edit it if its text differs. `body` contains the marker. Raises ProviderError."""
     there = open_issue(repository, label, marker)
     with provider_errors():
         if there is None:

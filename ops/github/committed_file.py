@@ -1,6 +1,6 @@
-"""A file of the operations repository: its text in this checkout, and the newest commits that touch it.
+"""Read a file of the operations repository, and the newest commits that touch it.
 
-GitHub decides if it is configured, else the repository on this machine as it was fetched last.
+Commits come from GitHub if it is configured, else from the local repository as last fetched.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from ops.tools import git
 
 @dataclass(frozen=True)
 class FileCommits:
-    """Both touch the file: the newest that this checkout has, and the newest on the default branch."""
+    """The newest commits that touch the file: in this checkout, and on the default branch."""
 
     checked_out: str
     newest: str
     source: str
-    """GitHub, or git."""
+    """`GitHub` or git, for people."""
 
     @property
     def is_newest(self) -> bool:
@@ -29,7 +29,7 @@ class FileCommits:
 
 
 class CommittedFile:
-    """`folder` is that of ops.yml."""
+    """A file of this checkout. `folder` is the folder of ops.yml."""
 
     def __init__(
         self, folder: Path, name: str, environ: Mapping[str, str], redactor: Redactor, pulls: PullRequests
@@ -39,18 +39,23 @@ class CommittedFile:
         self._git = git.GitRepository(folder, environ, redactor)
 
     def text(self) -> str:
-        """Raises ConfigError."""
+        """Return the text of the file. Raises ConfigError if it cannot be read."""
         return read(self._folder / self._name)
 
     def commits(self) -> FileCommits:
-        """Raises Refused, also where the file here is not as it was committed; and ProviderError."""
+        """Return the commits of the file.
+
+        Raises:
+            Refused: a commit is unknown, or the file here differs from its commit.
+            ProviderError: GitHub failed.
+        """
         try:
             return self._by_github() if self._pulls.is_available else self._by_git()
         except git.GitError as error:
             raise _unknown(str(error), "Run it in a checkout of the operations repository, with git.") from None
 
     def _by_github(self) -> FileCommits:
-        # A workflow hands on `github.sha`: a local runner's GITHUB_SHA is that of its own copy.
+        # A workflow passes on `github.sha`: a local runner's GITHUB_SHA names its own copy.
         told = self._environ.get("OPS_COMMIT") or self._environ.get("GITHUB_SHA", "")
         head = told if actions.is_job(self._environ) else ""
         own = self._pulls.newest_commit(self._name, head or self._head())
@@ -71,7 +76,7 @@ class CommittedFile:
         return FileCommits(own, newest, f"git, as fetched last from {branch}")
 
     def _head(self) -> str:
-        """Of this checkout, whose file is the committed one."""
+        """Return the commit of this checkout. Raises Refused if the file differs from it."""
         commit = self._git.find_commit("HEAD")
         if commit is None:
             raise git.GitError(f"{self._folder} has no commit")
@@ -84,7 +89,7 @@ class CommittedFile:
 
 
 def read(path: Path) -> str:
-    """Raises ConfigError."""
+    """Return the text of a file. Raises ConfigError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Load the modules of PyGithub on first use, in the gate: it imports 170 of its own, and the gate uses some ten.
+"""Load the modules of PyGithub on first use in the gate.
 
-A job has no compiled files, so loading all of them is a quarter of the gate's processor time. PyGithub imports PyJWT
-too, which only a GitHub App needs.
+PyGithub imports 170 of its modules; the gate uses about ten. A job has no compiled files, so that loading all of them
+takes a quarter of the gate's processor time. PyGithub also imports PyJWT, which only a GitHub App needs.
 """
 
 import sys
@@ -13,14 +13,16 @@ from types import ModuleType
 from typing import Any
 
 _LOADING = threading.RLock()
-"""One thread at a time loads modules. It is taken only after the package itself is imported: its import loads some."""
+"""Lets one thread at a time load modules. It is taken after the package `github` is imported, since that loads some
+too.
+"""
 
 
 class DeferredLoader(Loader):
-    """Runs the module's code when somebody reads its first name.
+    """Execute a module when its first name is read.
 
-    importlib.util.LazyLoader loads at the second `import` of the module already, and before Python 3.12 it is not safe
-    with threads.
+    importlib.util.LazyLoader already loads at the second `import` of the module, and is not thread-safe before Python
+    3.12.
     """
 
     def __init__(self, loader: Loader) -> None:
@@ -42,17 +44,17 @@ class DeferredLoader(Loader):
                     try:
                         self._loader.exec_module(module)
                     except BaseException:
-                        is_started = False  # the next use tries again, as the next import does
+                        is_started = False  # the next use tries again, as the next import would
                         raise
                 if name in module.__dict__:
                     return module.__dict__[name]
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
 
-        module.__dict__["__getattr__"] = read  # peps.python.org/pep-0562: for a name that the module lacks
+        module.__dict__["__getattr__"] = read  # called for a missing name: peps.python.org/pep-0562
 
 
 class DeferredModules:
-    """A finder of modules before the others."""
+    """Find modules of PyGithub and PyJWT with a deferred loader."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -65,6 +67,6 @@ class DeferredModules:
 
 
 def defer() -> None:
-    """Defer the modules that are not imported yet. Calling it again changes nothing."""
+    """Defer the modules that are not imported yet. A second call changes nothing."""
     if not any(isinstance(finder, DeferredModules) for finder in sys.meta_path):
         sys.meta_path.insert(0, DeferredModules())

@@ -1,7 +1,7 @@
-"""Which workflow runs used a GitHub environment, and with it its secrets; and who may read the repository. Reads only.
+"""Read which workflow runs used a GitHub environment, and whether the repository is private.
 
-GitHub makes a deployment for each job with an `environment`, unless the job says `deployment: false`; the deployment's
-statuses lead to the job's log. docs.github.com/rest/deployments/deployments and …/deployments/statuses
+GitHub creates a deployment for each job with an `environment`, unless the job sets `deployment: false`. The statuses of
+the deployment link to the job log. docs.github.com/rest/deployments/deployments and …/deployments/statuses
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 MOST = 100
-"""Deployments, and requests for their statuses, of one period."""
+"""The limit of deployments in one period; each needs one request for its statuses."""
 PER_PAGE, MOST_PAGES = 100, 20
 
 
 def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
-    """Of every environment, newest first, MOST of them at most. Raises what PyGithub raises."""
+    """Return the uses of all environments in the period, newest first, at most MOST. Raises what PyGithub raises."""
     return tuple(_use(repository, row) for row in _deployments(repository, period))
 
 
 def _deployments(repository: "Repository", period: Period) -> Iterator[Mapping[str, Any]]:
-    """GitHub lists the newest first and takes no moment to list from."""
+    """Yield the deployments of the period. GitHub lists the newest first and has no filter by time."""
     count = 0
     for page in range(1, MOST_PAGES + 1):
         path = f"{repository.url}/deployments?per_page={PER_PAGE}&page={page}"
@@ -57,7 +57,10 @@ def _use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
 
 
 def is_private(repository: "Repository") -> bool:
-    """Whether GitHub says so; False also where it cannot be asked or says nothing, and never an exception."""
+    """Return whether GitHub confirms that the repository is private.
+
+    False if GitHub fails or does not say; never raises.
+    """
     from ops.core.errors import ProviderError
     from ops.github.client import provider_errors
 
@@ -70,7 +73,7 @@ def is_private(repository: "Repository") -> bool:
 
 
 def source_exposure(environ: Mapping[str, str], redactor: Redactor, application: str) -> str:
-    """Why others could read an artifact with the application's source; "" where they cannot, or can read it anyway."""
+    """Return why others could read an artifact with the application's source; "" if it exposes nothing new."""
     from ops.github.client import connect, is_configured
 
     own = environ.get("GITHUB_REPOSITORY", "")

@@ -1,4 +1,4 @@
-"""The incident issues, and the labels of the repository."""
+"""Open and read incident issues, and sync the repository's labels."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 INCIDENT = "incident"
 LONGEST_TITLE = 256
-"""docs.github.com/rest/issues/issues: a longer one is refused."""
+"""GitHub rejects a longer one: docs.github.com/rest/issues/issues."""
 
 
 @dataclass(frozen=True)
 class IssueRecord:
-    """A block of ours on the issue, by somebody who may write here."""
+    """A record of ours in a comment of a trusted author."""
 
     record: RunRecord
     author: str
@@ -33,12 +33,12 @@ class IssueRecord:
         return self.record.source in {"run", "laptop"} and self.record.part == 1
 
     def first_event_at(self, kind: str) -> datetime | None:
-        """The first row of that kind."""
+        """Return the time of the first row of that kind."""
         return next((row.at for row in self.record.rows if row.kind == kind), None)
 
     @property
     def decision_text(self) -> str:
-        """Its decision, in words."""
+        """The decision as words for people."""
         said = self.record.decision
         return said.replace("_", " ") if said in set(Decision) else "without an end"
 
@@ -48,7 +48,7 @@ class IssueRecord:
 
     @property
     def actions_run(self) -> tuple[int, int] | None:
-        """GitHub's run and attempt; None for a laptop's."""
+        """The workflow run and its attempt; None for a laptop."""
         return parse_job_run(self.record.run)
 
 
@@ -59,20 +59,21 @@ def clean_title(text: str) -> str:
 def open_incident(
     repository: "Repository", title: str, body: Callable[[str], str], labels: Iterable[str] = ()
 ) -> "tuple[int, str]":
-    """Number and address. Sent once: where the answer is lost, two incidents would be worse than none.
+    """Create the incident and return its number and URL.
 
-    `body` gets the number, which is known afterwards only, so that the text is written twice.
+    It is sent once: after a lost response, a second incident would be worse than none. `body` gets the number, which is
+    known only afterwards, so that the text is written twice.
     """
     from github import GithubException
 
     issue = repository.create_issue(clean_title(title), body("NUMBER"), labels=[INCIDENT, *labels])
-    with contextlib.suppress(GithubException, ProviderError, OSError):  # the body then says NUMBER
+    with contextlib.suppress(GithubException, ProviderError, OSError):  # the body then keeps the word NUMBER
         issue.edit(body=body(str(issue.number)))
     return issue.number, issue.html_url
 
 
 def open_with_record(repository: "Repository", run: str) -> int | None:
-    """The newest open incident whose body carries that block, by the bot or by somebody who may write here."""
+    """Return the number of the newest open incident with the record of that run by a trusted author, or None."""
     writers = TrustedAuthors(repository)
     for issue in repository.get_issues(state="open", labels=[INCIDENT]):
         block = read_record(issue.body or "")
@@ -82,7 +83,7 @@ def open_with_record(repository: "Repository", run: str) -> int | None:
 
 
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
-    """The blocks of the bot, and of people who may write here; those of others are as good as none."""
+    """Return the records on the issue by the bot and by people with write access, oldest first."""
     writers = TrustedAuthors(repository)
     return [
         IssueRecord(block, author(comment), is_edited(comment.body), comment.html_url)
@@ -92,14 +93,14 @@ def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
 
 
 class TrustedAuthors:
-    """Who may write to the repository, or is the bot that speaks for its workflows. Each is asked for once."""
+    """Tells whose records count: people with write access, and the bot of the workflows. Each login is read once."""
 
     def __init__(self, repository: "Repository") -> None:
         self._repository = repository
         self._may: dict[str, bool] = {}
 
     def includes(self, login: str) -> bool:
-        """Whether that user is one of them. A user without a login is gone, and none."""
+        """Return whether records of that login count. "" is a deleted account, and does not count."""
         if login == BOT:
             return True
         if login not in self._may:
@@ -108,7 +109,7 @@ class TrustedAuthors:
 
 
 def _may_write(repository: "Repository", login: str) -> bool:
-    """False also where GitHub does not know: an app, a user who is gone, a token that may not ask."""
+    """Return whether GitHub reports write access; False for an app, a deleted account, or a token that may not ask."""
     from github import GithubException
 
     try:
@@ -136,11 +137,11 @@ LABELS = {
     "sev2": LabelStyle("d93f0b", "Broken for many users"),
     "sev3": LabelStyle("fbca04", "Broken for some users"),
 }
-"""Beside those of ops.yml. None of them changes anything outside of GitHub."""
+"""Labels besides those of ops.yml. None of them changes anything outside of GitHub."""
 
 
 def sync_labels(repository: "Repository", wanted: Mapping[str, LabelStyle], say: Callable[[str], None]) -> None:
-    """Create what is missing and change what differs. Names are the same whatever their case; others stay."""
+    """Create missing labels and correct those that differ. Other labels stay; case in names does not matter."""
     present = {label.name.lower(): label for label in repository.get_labels()}
     for name, label in wanted.items():
         there = present.get(name.lower())

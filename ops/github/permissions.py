@@ -1,6 +1,6 @@
-"""Who may start a recovery: the sender's permission as GitHub knows it now, and the `responders` of `ops.yml`.
+"""Check who may start a recovery: the current permission on GitHub and ops.yml `responders`.
 
-Fails closed, with one exception: where GitHub answers 403 to our own token, a person whom `ops.yml` lists is let pass.
+Fails closed, with one exception: if GitHub answers 403 to our own token, a person whom `responders` lists is accepted.
 
 docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user
 """
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 CONFIG_FILE = "ops.yml"
 WRITERS = {"write", "maintain", "admin"}
 BUILT_IN = {*WRITERS, "triage", "read", "none"}
-"""Any other `role_name` is a custom role, and the older field `permission` says what it comes to."""
+"""Any other `role_name` is a custom role; the older field `permission` then holds its base role."""
 CHECKED, UNCHECKED, REFUSED = "checked", "not checked", "refused"
 NOT_CHECKED = "permission not checked: GitHub answered 403 to our own token"
-"""What is said wherever the answer is UNCHECKED."""
+"""The text for every result that is UNCHECKED."""
 _LOGIN = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
 class Requester:
-    """`id` is None where only the login is known. A login can change hands, an id cannot."""
+    """The person who requests a recovery.
+
+    `id` is None if only the login is known: a login can change hands, an id cannot.
+    """
 
     login: str
     id: int | None = None
@@ -36,7 +39,10 @@ class Requester:
 
 @dataclass(frozen=True)
 class PermissionCheck:
-    """`reason` is None where the asker may. `{asker}` in the texts stands for the login, `{responders}` for theirs."""
+    """The result of a check; `reason` is None if the requester may start a recovery.
+
+    The texts have the placeholders `{asker}` (their login) and `{responders}` (the listed logins).
+    """
 
     reason: Reason | None = None
     message: str = ""
@@ -45,12 +51,12 @@ class PermissionCheck:
 
     @property
     def permission(self) -> str:
-        """In a word, as the gate hands it on to the job that acts."""
+        """The result in one word, as the gate passes it to the acting job."""
         return REFUSED if self.reason else CHECKED if self.checked else UNCHECKED
 
 
 def check_permission(repository: "Repository", asker: Requester, responders: Collection[str]) -> PermissionCheck:
-    """One request at most, and never an exception."""
+    """Return whether the requester may start a recovery. Sends at most one request; never raises."""
     from github import GithubException, RateLimitExceededException
 
     from ops.github.client import provider_errors
@@ -78,7 +84,7 @@ def check_permission(repository: "Repository", asker: Requester, responders: Col
 
 
 def current_responders(repository: "Repository") -> tuple[str, ...]:
-    """Return the `responders` of `ops.yml` on the default branch as it is now; sends one request. Raises ProviderError.
+    """Return the current `responders` of ops.yml on the default branch. Sends one request. Raises ProviderError.
 
     docs.github.com/rest/repos/contents#get-repository-content
     """
@@ -100,18 +106,18 @@ def current_responders(repository: "Repository") -> tuple[str, ...]:
 
 
 def may_write(role: str, permission: str) -> bool:
-    """`role` and `permission` as GitHub answers `role_name` and `permission`."""
+    """Return whether GitHub's `role_name` and `permission` include write access."""
     return role in WRITERS or (role not in BUILT_IN and permission in WRITERS)
 
 
 def permission_of(repository: "Repository", login: str) -> Any:
-    """GitHub's whole answer; sends one request. Raises what PyGithub raises."""
+    """Return GitHub's whole response about a user's permission. Sends one request. Raises what PyGithub raises."""
     path = f"/collaborators/{quote(login, safe='')}/permission"
     return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
 
 
 def _check_login(found: Any, asker: Requester) -> PermissionCheck:
-    """What GitHub said of that very user."""
+    """Check that the response is about this person, and their write access."""
     user = found.get("user")
     if user is None:
         return _unknown("GitHub's answer names no user")
@@ -143,7 +149,7 @@ def _unknown(why: str) -> PermissionCheck:
 
 
 def _unreadable(asker: Requester, responders: Collection[str]) -> PermissionCheck:
-    """GitHub refuses the question to our own token, so nobody can be checked; the list is all there is."""
+    """Return the result if GitHub rejects our own token: only `responders` can decide then."""
     if asker.login in responders:
         return PermissionCheck(checked=False)
     listed = "does not list that login" if responders else "lists no responders"

@@ -1,7 +1,7 @@
-"""Files at a commit, branches and pull requests of the operations repository.
+"""Read and write files, branches and pull requests of the operations repository.
 
-What is read of a pull request is data: nothing of it is checked out, and nothing of it chooses what is done.
-docs.github.com/rest: repos/contents, commits/commits, git/refs, pulls/pulls
+Content of a pull request is data: it is never checked out, and never decides what runs. docs.github.com/rest:
+repos/contents, commits/commits, git/refs, pulls/pulls
 """
 
 from collections.abc import Callable, Mapping
@@ -26,14 +26,14 @@ HINT = (
     "needs Contents: write and Pull requests: write."
 )
 NOT_PERMITTED = "not permitted to create"
-"""GitHub's words where the repository does not let Actions open pull requests."""
+"""Part of GitHub's message if the repository does not allow Actions to create pull requests."""
 
 
 @dataclass(frozen=True)
 class FileAtCommit:
     text: str
     sha: str
-    """Of the blob: a write names the one that it replaces."""
+    """SHA of the blob: a write names the blob that it replaces."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class CreatedPullRequest:
 
 
 class PullRequests(WriteGuard):
-    """It can only read but while somebody has entered `writing`. Every method raises ProviderError."""
+    """The repository's pull requests. Read-only outside `with pulls.writing():`. Every method raises ProviderError."""
 
     def __init__(self, open_repository: "Callable[[], Repository] | None") -> None:
-        """None where GitHub is not configured, or is of another world than Cloudflare."""
+        """`open_repository` is None if GitHub is not configured, or only one of GitHub and Cloudflare is a sandbox."""
         self._open = open_repository
         self._opened: Repository | None = None
 
@@ -66,7 +66,7 @@ class PullRequests(WriteGuard):
 
     @property
     def repository(self) -> "Repository":
-        """Raises ConfigError where GitHub is not configured."""
+        """The opened repository. Raises ConfigError if GitHub is not configured."""
         if self._open is None:
             raise ConfigError(
                 "GITHUB_TOKEN and GITHUB_REPOSITORY are not both set",
@@ -83,7 +83,10 @@ class PullRequests(WriteGuard):
             return self.repository.default_branch
 
     def file(self, path: str, ref: str) -> FileAtCommit | None:
-        """At a branch or a commit; of a fork's commit too, where a pull request asks for it. None: not there."""
+        """Return a file at a branch or commit, or None if it does not exist.
+
+        A commit of a fork can be read too, once a pull request exists for it.
+        """
         from github import UnknownObjectException
 
         with provider_errors(HINT):
@@ -96,18 +99,18 @@ class PullRequests(WriteGuard):
             return FileAtCommit(found.decoded_content.decode("utf-8", errors="surrogateescape"), found.sha)
 
     def newest_commit(self, path: str, ref: str) -> str | None:
-        """The newest commit that touches the file, as of that branch or commit."""
+        """Return the newest commit that touches the file, as of that branch or commit."""
         with provider_errors(HINT):
             return next((commit.sha for commit in self.repository.get_commits(sha=ref, path=path)), None)
 
     def merged_pull(self, sha: str) -> CreatedPullRequest | None:
-        """The merged pull request that brought a commit of the default branch."""
+        """Return the merged pull request that added a commit to the default branch."""
         with provider_errors(HINT):
             found = self.repository.get_commit(sha).get_pulls()
             return next((CreatedPullRequest(one.number, one.html_url) for one in found if one.merged_at), None)
 
     def branch_head(self, branch: str) -> str | None:
-        """The commit of a branch."""
+        """Return the newest commit of a branch, or None."""
         from github import UnknownObjectException
 
         with provider_errors(HINT):
@@ -123,40 +126,40 @@ class PullRequests(WriteGuard):
             return next((CreatedPullRequest(one.number, one.html_url) for one in found), None)
 
     def own_open_pulls(self, prefix: str, marker: str) -> CreatedPullRequest | None:
-        """One that we opened from a branch of such a name, and that carries the marker."""
+        """Return an open pull request of ours with the marker, from a branch with that prefix."""
         with provider_errors(HINT):
             me = login(self.repository)
             name = self.repository.full_name
             for one in self.repository.get_pulls(state="open"):
-                home: Any = one.head.repo  # None where the fork is gone
+                home: Any = one.head.repo  # None if the fork was deleted
                 is_ours = author(one) == me and home is not None and home.full_name == name
                 if is_ours and one.head.ref.startswith(prefix) and marker in (one.body or ""):
                     return CreatedPullRequest(one.number, one.html_url)
         return None
 
     def issue_since(self, label: str, marker: str) -> datetime | None:
-        """When our open issue with that label and marker was opened."""
+        """Return when our open issue with the label and marker was opened, or None."""
         found = comments.open_issue(self.repository, label, marker)
         return None if found is None else found.since
 
     def is_any_open(self, label: str) -> bool:
-        """Whether any issue with that label is open."""
+        """Return whether any issue with that label is open."""
         return comments.is_any_open(self.repository, label)
 
     def compare_url(self, branch: str) -> str:
-        """The page where a person opens the pull request."""
+        """Return the URL of the page where a person creates the pull request."""
         repository = self.repository
         return f"{repository.html_url}/compare/{quote(self.default_branch)}...{quote(branch)}?expand=1"
 
     def create_branch(self, branch: str, sha: str) -> None:
-        """Sent once, as are the others. Raises Unclear."""
+        """Create a branch. Each write is sent once. Raises UnclearWrite."""
         self._write(lambda repository: repository.create_git_ref(f"refs/heads/{branch}", sha))
 
     def commit(self, branch: str, path: str, text: str, *, replaces: str, message: str) -> None:
         self._write(lambda repository: repository.update_file(path, message, text, replaces, branch=branch))
 
     def propose(self, branch: str, *, title: str, body: str) -> bool:
-        """False where this repository does not let GitHub Actions open any."""
+        """Create the pull request. Return False if the repository does not allow GitHub Actions to create any."""
         from github import GithubException
 
         base = self.default_branch

@@ -1,4 +1,4 @@
-"""PyGithub's transport, so that its objects only ever hold answers of the shape that is expected."""
+"""PyGithub's transport with a check of each response."""
 
 import re
 from typing import Any
@@ -11,14 +11,18 @@ from github.Requester import Requester
 from ops.github.answers import check, expected_answer, malformed_answer, refusal_body
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
-"""github.com answers at the root of its own host, an Enterprise Server below /api/v3."""
+"""github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
 
 
 class TypedRequester(Requester):
-    """Raises ProviderError, or Unclear for a write, where an answer has another shape.
+    """A transport that rejects responses with an unexpected shape.
 
-    An answer may name addresses on another host, as behind a proxy. Every request goes to the configured API: the
-    token is for that host alone.
+    A response may contain URLs on another host, for instance behind a proxy. Every request still goes to the configured
+    API, because the token is for that host only.
+
+    Raises:
+        ProviderError: the response to a read has an unexpected shape.
+        UnclearWrite: the response to a write has one.
     """
 
     def requestJsonAndCheck(  # noqa: N802  PyGithub's name
@@ -35,7 +39,7 @@ class TypedRequester(Requester):
         except (requests.RequestException, GithubException):
             raise
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            # Headers that PyGithub cannot read, or a redirect to another host.
+            # PyGithub cannot read the headers, or it was redirected to another host.
             raise malformed_answer(verb, expected_answer(verb, path)[0], 0, type(error).__name__) from None
         if status >= 400:
             return status, headers, refusal_body(text)

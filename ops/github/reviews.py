@@ -1,4 +1,4 @@
-"""Reviews of a workflow run: who approved the GitHub environment of one of its jobs, and when that job began.
+"""Read who approved the GitHub environment of a job, and when that job began.
 
 docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
 """
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 class EnvironmentReview:
     reviewer: str
     began: datetime
-    """When the job began that waited for it, by GitHub's clock: GitHub keeps no time of the review itself."""
+    """When the job that waited for the review began, by GitHub's clock: GitHub stores no time of the review itself."""
 
 
 def find_review(repository: "Repository", run_id: int, attempt: int, environment: str) -> EnvironmentReview | None:
-    """Return the newest approval of that environment, if the job of that name began in this attempt.
+    """Return the newest approval of the environment, if the job of that name began in this attempt; else None.
 
-    GitHub names no attempt with an approval, and each start of the job takes one: of an earlier attempt none is left.
-    None also where nobody was asked: GitHub makes a missing environment, without a rule, when a job names it. GitHub
-    ignores case in the names of environments; `environment` is in lower case.
-    Raises ProviderError.
+    GitHub does not store the attempt of an approval. Each start of the job uses one up, so that no approval of an
+    earlier attempt is left. GitHub creates a missing environment, without a rule, when a job names it: no approval is
+    found then. GitHub ignores case in the names of environments; `environment` is in lower case. Raises ProviderError.
     """
     with provider_errors():
         _, reviews = repository.requester.requestJsonAndCheck(
@@ -46,7 +45,7 @@ def find_review(repository: "Repository", run_id: int, attempt: int, environment
 
 
 def _waiting_job(repository: "Repository", run_id: int, attempt: int, environment: str) -> Any:
-    """Return the job that waits for a reviewer of that environment, as GitHub has it, or None."""
+    """Return GitHub's entry of the job that waits for a reviewer of the environment, or None."""
     jobs = f"{repository.url}/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100"
     _, found = repository.requester.requestJsonAndCheck("GET", jobs)
     return next((job for job in found["jobs"] if job["name"] == environment), None)

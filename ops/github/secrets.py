@@ -1,6 +1,6 @@
-"""Secrets of environments on GitHub: one can read when they were written, and write values, sealed with their key.
+"""Read when environment secrets on GitHub were written, and write sealed values.
 
-docs.github.com/rest/actions/secrets; GITHUB_TOKEN can never write one.
+docs.github.com/rest/actions/secrets; GITHUB_TOKEN can never write a secret.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on
 
 
 class EnvironmentSecrets(WriteGuard):
-    """Of any repository that the token reaches. It can only read but while somebody has entered `writing`."""
+    """Environment secrets of every repository that the token reaches. Read-only outside `with secrets.writing():`."""
 
     def __init__(
         self,
@@ -33,14 +33,14 @@ class EnvironmentSecrets(WriteGuard):
         apps: app_tokens.AppTokens | None = None,
         misconfigured: ConfigError | None = None,
     ) -> None:
-        """`connect` opens a repository by its name; None where there is no token for it."""
+        """`connect` opens a repository by name. It is None if no token is configured."""
         self._connect = connect
         self._apps = apps
         self._misconfigured = misconfigured
 
     @classmethod
     def of(cls, environ: Mapping[str, str], redactor: Redactor, clock: Clock) -> "EnvironmentSecrets":
-        """By a token in the environment, or by tokens of an App; never from a sandbox's run to the real GitHub."""
+        """Return secrets by a token or by an App of the environment; no sandbox run reaches the real GitHub."""
         if not uses_one_sandbox(environ):
             return cls(None)
         try:
@@ -59,19 +59,22 @@ class EnvironmentSecrets(WriteGuard):
         return self._connect is not None
 
     def check_configuration(self) -> None:
-        """Raise ConfigError where the variables give no token, or more than one. Nothing else of a run needs them."""
+        """Raise ConfigError if the credentials are incomplete or given twice. Only these writes need them."""
         if self._misconfigured is not None:
             raise self._misconfigured
         if self._apps is not None:
             self._apps.check_key()
 
     def end(self, warn: Callable[[str], object]) -> None:
-        """Revoke what was made for this run; `warn` gets one sentence for each token that may still be valid."""
+        """Revoke the tokens of this run. `warn` gets one sentence for each token that may still be valid."""
         if self._apps is not None:
             self._apps.revoke(warn)
 
     def updated_at(self, repository: str, environment: str, name: str) -> datetime | None:
-        """None where it was never written. Raises ProviderError, also where the key to seal with cannot be read."""
+        """Return when the secret was written last, or None if it never was.
+
+        It also reads the public key that a write needs. Raises ProviderError.
+        """
         from github import UnknownObjectException
 
         holder = self._environment(repository, environment)
@@ -83,7 +86,7 @@ class EnvironmentSecrets(WriteGuard):
                 return None
 
     def put(self, repository: str, environment: str, name: str, value: Secret) -> None:
-        """Sent once. Raises Unclear and ProviderError."""
+        """Write the secret. It is sent once. Raises UnclearWrite and ProviderError."""
         if not self._may_write:
             raise Refused("a secret on GitHub may not be written before the plan is confirmed", reason=Reason.READ_ONLY)
         holder = self._environment(repository, environment)
@@ -95,6 +98,6 @@ class EnvironmentSecrets(WriteGuard):
         return HINT if self._apps is None else "Check https://www.githubstatus.com/ and `github` in ops.yml."
 
     def _environment(self, repository: str, environment: str) -> "Environment":
-        """Its address alone; sends nothing but what makes the token of an App."""
+        """Return a handle of the environment. Sends no request, but an App may create a token."""
         assert self._connect is not None
         return self._connect(repository).get_environment(environment)

@@ -1,6 +1,6 @@
-"""What the gate does to an issue that triggered it, and what it asks of the run.
+"""Read and change the issue that triggered the gate.
 
-A failure is one error, whose message has no foreign text.
+Each failure is one ProviderError, whose message contains no foreign text.
 
 docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com/rest/issues/comments
 """
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 SECOND = timedelta(seconds=1)
-"""GitHub's times have no fraction."""
+"""GitHub's times have whole seconds."""
 
 
 def remove_label(repository: "Repository", number: int, label: str) -> bool:
-    """Take a label off an issue, and return whether this call did: of two calls at once, one alone gets True.
+    """Remove a label and return whether this call removed it: of two parallel calls, only one gets True.
 
-    A 404 may mean that the label is gone or that the token cannot see the issue, so the labels decide. If the answer
-    was lost and the label is gone, GitHub cannot say who took it: True, since a recovery comes before its paperwork.
-    Raises ProviderError where the label may still be there.
+    A 404 means that the label is gone or that the token cannot see the issue, so the labels are read. If the response
+    was lost and the label is gone, GitHub cannot say who removed it. The result is then True, so that no recovery is
+    lost.
+    Raises ProviderError if the label may still be there.
     """
     try:
         _delete_label(repository, number, label)
@@ -45,14 +46,14 @@ def remove_label(repository: "Repository", number: int, label: str) -> bool:
 
 
 def _delete_label(repository: "Repository", number: int, label: str) -> None:
-    # PyGithub's own method leaves a slash in the label's name as it is.
+    # PyGithub's own method does not quote a slash in the label's name.
     path = f"/issues/{number}/labels/{quote(label, safe='')}"
     with write_errors():
         repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
 
 
 def _has_label(repository: "Repository", number: int, label: str) -> bool:
-    """GitHub ignores case in the names of labels, and an issue has 100 at most."""
+    """Return whether the issue has the label. GitHub ignores case in names; an issue has at most 100 labels."""
     with provider_errors():
         url = f"{repository.url}/issues/{number}/labels?per_page=100"
         _, found = repository.requester.requestJsonAndCheck("GET", url)
@@ -60,7 +61,7 @@ def _has_label(repository: "Repository", number: int, label: str) -> bool:
 
 
 def labels_added(repository: "Repository", number: int, at: datetime, login: str) -> set[str]:
-    """Return the labels, in lower case, that the person put on within a second of that moment. Raises ProviderError.
+    """Return the labels, in lower case, that the person added within a second of that time. Raises ProviderError.
 
     docs.github.com/rest/issues/events#list-issue-events
     """
@@ -69,7 +70,7 @@ def labels_added(repository: "Repository", number: int, at: datetime, login: str
         for event in repository.get_issue(number).get_events().reversed:
             if event.created_at < at - SECOND:
                 break
-            actor: Any = event.actor  # null where the account was deleted, which PyGithub's types leave out
+            actor: Any = event.actor  # null if the account was deleted, which PyGithub's types omit
             is_theirs = bool(actor) and actor.login.lower() == login.lower()
             if event.event == "labeled" and is_theirs and event.created_at <= at + SECOND:
                 found.add(event.label.name.lower())
@@ -77,13 +78,13 @@ def labels_added(repository: "Repository", number: int, at: datetime, login: str
 
 
 def keep_refusal(repository: "Repository", number: int, text: Callable[[RunRecord | None], str]) -> None:
-    """Write the one comment of refusals on an issue: the first creates it, later ones edit it.
+    """Write the refusal comment of an issue: the first refusal creates it, later ones edit it.
 
     `text` gets the record of the refusals so far. Raises ProviderError.
     """
     try:
         there, block = _last_refusal(repository, number)
-    except ProviderError:  # an answer twice is better than none
+    except ProviderError:  # a second comment is better than none
         there, block = None, None
     with provider_errors():
         if there is None:
@@ -93,14 +94,14 @@ def keep_refusal(repository: "Repository", number: int, text: Callable[[RunRecor
 
 
 def withdraw_request(repository: "Repository", number: int, mark: str, comment: int | None) -> None:
-    """Delete our comment that says that the run starts, if there is one. Raises ProviderError."""
+    """Delete our comment that announces the run, if there is one. Raises ProviderError."""
     with provider_errors():
         if (found := find_request(repository, number, mark, comment)) is not None:
             found.delete()
 
 
 def add_to_request(repository: "Repository", number: int, mark: str, comment: int, text: str) -> None:
-    """Add a paragraph to our comment that says that the run starts, above its mark. Raises ProviderError."""
+    """Add a paragraph to our comment that announces the run, above its mark. Raises ProviderError."""
     with provider_errors():
         if (found := find_request(repository, number, mark, comment)) is not None:
             found.edit(found.body.replace(mark, f"{text.strip()}\n\n{mark}"))
@@ -115,7 +116,7 @@ def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment 
 
 
 def run_created_at(repository: "Repository", run_id: int) -> datetime:
-    """When a workflow run was made. Raises ProviderError.
+    """Return when the workflow run was created. Raises ProviderError.
 
     docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
     """
@@ -126,14 +127,14 @@ def run_created_at(repository: "Repository", run_id: int) -> datetime:
 
 @dataclass(frozen=True)
 class TriggerIssue:
-    """`state` is `open`, `closed`, `missing` or `pull_request`."""
+    """The issue of a request. `state` is `open`, `closed`, `missing` or `pull_request`."""
 
     state: str
     body: str = ""
 
 
 def read_issue(repository: "Repository", number: int) -> TriggerIssue:
-    """Raises ProviderError.
+    """Return the state and text of the issue. Raises ProviderError.
 
     docs.github.com/rest/issues/issues#get-an-issue
     """
@@ -147,7 +148,7 @@ def read_issue(repository: "Repository", number: int) -> TriggerIssue:
                 return TriggerIssue("missing")
             raise
     if not found["repository_url"].lower().endswith(repository.url.lower()):
-        return TriggerIssue("missing")  # GitHub redirected to the repository to which it was transferred
+        return TriggerIssue("missing")  # GitHub redirects if the issue was transferred
     return TriggerIssue(
         "pull_request" if found.get("pull_request") is not None else found["state"], found.get("body") or ""
     )

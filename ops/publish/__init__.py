@@ -1,4 +1,4 @@
-"""What is told of a run outside of the terminal: on its incident issue and in the team's chat, within one budget."""
+"""Publish run events to the incident issue and the team's chat, within a shared time budget."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCAL_USER", "Publisher"]
 FLUSH = 5.0
-"""Real seconds that the end of a run waits for GitHub and the chat, in all."""
+"""Real seconds that the end of a run waits for GitHub and the chat together."""
 
 
 class Publisher:
-    """Of one run. Nothing here raises, and nothing here is waited for before the run has ended.
+    """Publishes the events of one run in the background.
 
-    A run against a sandbox is a drill: it is told to the sandbox's GitHub and chat alone, a real one to the real ones.
+    Never raises into the run, and waits only at its end. A run against a sandbox is a drill: it reaches only the
+    sandbox's GitHub and chat, and a real run reaches only the real ones.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Publisher:
         incident: int | None,
         comment: int | None = None,
     ) -> None:
-        """`comment`: id of the comment that says that the run starts; the run goes on in it."""
+        """`comment`: id of the comment that announced this run; the run continues in it."""
         rest = TimeBudget(FLUSH).rest
         self._incident = incident
         self._links = actions.run_links(environ, incident)
@@ -59,7 +60,7 @@ class Publisher:
         )
 
     def sinks(self, *, is_routine: bool, is_dry: bool) -> tuple[EventSink, ...]:
-        """Return the sinks of the run's events: a dry run posts no comment, and a routine run is not sent to chat."""
+        """Return the event sinks. A dry run posts no comment, and a routine run posts nothing to chat."""
         comment = () if is_dry else self._journal.sinks(self._incident)
         return (*comment, *(() if is_routine else self._notices.sinks()))
 
@@ -72,15 +73,18 @@ class Publisher:
 
     @property
     def opened(self) -> int | None:
-        """The incident that was opened because the run wrote and had none."""
+        """The incident that was opened because the run wrote and named none."""
         return self._journal.opened
 
     def earlier(self, timeline: Timeline) -> "Callable[[], PreviousRuns]":
-        """Begin to read what earlier runs wrote on the incident; what this answers has it."""
+        """Start to read the previous runs on the incident. Return a function that waits for them."""
         return self._journal.earlier(self._incident, lambda text: timeline.record(EventKind.WARNING, text))
 
     def end(self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, is_routine: bool) -> dict[str, str]:
-        """The links to what was written, and to the pages of this run. A routine one opens an incident if need be."""
+        """Publish the end of the run. Return links to the comment or incident and to the pages of this run.
+
+        A routine run without an incident opens one only if people are needed.
+        """
         written = self._journal.end(timeline, press, only_if_needed=is_routine)
         self._notices.end()
         return {**self._links, **written}

@@ -1,6 +1,6 @@
-"""Post one line to the team's chat before a run writes, and one when it has ended.
+"""Post to the team's chat before a run writes and when it has ended.
 
-A sink that only queues; each webhook has a thread of its own. A failure is one warning and changes nothing.
+The sink only queues; each webhook has its own thread. A failure becomes one warning and does not change the run.
 """
 
 import threading
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 CHATS: dict[str, ChatService] = {"slack": SLACK, "discord": DISCORD}
-"""Key under `notify` in ops.yml → the chat, which has a file of its own."""
+"""Key under `notify` in ops.yml → chat service. Each service has its own module."""
 SILENT = {Decision.PLANNED}
 
 
 def chat_message(page: RunSummary) -> str:
-    """What the latest event is worth: nothing, but when a run is about to write and when it ends."""
+    """Return the message for the latest event: before the first write and at the end of a run. "" for other events."""
     match page.events[-1].kind:
         case EventKind.CONFIRMED:
             return to_one_line(f"Started: {_requested_by(page)}. {_sentence(page.plan.summary if page.plan else '')}")
         case EventKind.ENDED if page.decision not in SILENT:
-            # A change that was read back is told as done; what became of another one is the message's to say.
+            # Only a change that was read back is reported as done.
             done = page.done_text if page.last_event(EventKind.READ_BACK) else _requested_by(page)
             told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
             told += (
@@ -59,11 +59,11 @@ def _sentence(text: str) -> str:
 
 Report = Callable[[str], object]
 DRILL = "[DRILL] "
-"""Heads what a sandbox's run says."""
+"""Prefix of each message of a sandbox run."""
 
 
 class ChatPublisher:
-    """Of one run. `rest`: real seconds that its end may still wait."""
+    """Posts the events of one run. `rest` returns the real seconds that its end may still wait."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class ChatPublisher:
                 channel.put(f"{DRILL if self._is_drill else ''}{text}")
 
     def begin(self, tell: Report, ending: ExitStack) -> None:
-        """It ends with the run, also where that ends by a bug."""
+        """Start the threads. They end with the run, also if a bug ends it."""
         for strange in self._strange:
             tell(f"no chat message is sent: {strange}")
         for channel in self._channels:
@@ -107,7 +107,7 @@ class ChatPublisher:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether a chat took a notice."""
+        """Whether a chat accepted a message."""
         return any(channel.is_delivered for channel in self._channels)
 
     def end(self) -> None:
@@ -118,7 +118,7 @@ class ChatPublisher:
 
 
 class _Channel:
-    """One webhook: notices in order, each within its limit."""
+    """Posts to one webhook: messages in order, each with a time limit."""
 
     def __init__(self, service: ChatService, url: Secret, links: tuple[str, ...]) -> None:
         self._service, self._url, self._links = service, url, links

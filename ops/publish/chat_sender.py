@@ -1,4 +1,7 @@
-"""One POST to a webhook. Its URL is the credential: no text of ours holds it, and no redirect carries it on."""
+"""Post one message to a webhook.
+
+The URL is the credential: no text of ours contains it, and redirects are not followed.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -9,30 +12,30 @@ from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 
 LIMIT = 3.0
-"""Real seconds for one notice, all of it."""
+"""Real seconds for one message, in all."""
 LONGEST = 900
-"""Characters of a notice's text: what a phone shows, and half of what Discord takes even where each one is escaped."""
+"""Characters of a message: as much as a phone shows, and half of Discord's limit even if each one is escaped."""
 
 
 @dataclass(frozen=True)
 class ChatService:
-    """Where a service's webhooks live, what it wants to be sent, and how it says that it took it."""
+    """A chat service: its webhook hosts, its message format, and its sign of success."""
 
     name: str
     hosts: Collection[str]
     body: Callable[[str, tuple[str, ...]], dict[str, Any]]
-    """From the text, which is inert afterwards, and the links, which stay links."""
+    """Build the body from the text, which is escaped, and the links, which stay links."""
     is_accepted: Callable[[int, str], bool]
-    """From the status and the text of the answer."""
+    """Return whether the message was accepted, from status and text of the response."""
     query: str = ""
 
 
 class NotSentError(Exception):
-    """The text says why, by status or by the kind of failure alone."""
+    """The message was not sent. The text holds the status or the kind of failure only."""
 
 
 def is_address(service: ChatService, url: str) -> bool:
-    """Https and a host of the service's, and nothing that could lead elsewhere; or this machine."""
+    """Return whether the URL is HTTPS on a host of the service, without user information, or is on this machine."""
     try:
         parts = urlsplit(url)
         own = parts.scheme == "https" and parts.hostname in service.hosts and parts.port in {None, 443}
@@ -42,7 +45,7 @@ def is_address(service: ChatService, url: str) -> bool:
 
 
 def send(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -> None:
-    """Raises NotSentError. The caller bounds the time in all; each step is bounded here."""
+    """Post the message. Each step is limited in time; the caller limits the total. Raises NotSentError."""
     import httpx
 
     address = url.reveal()

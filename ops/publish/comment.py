@@ -1,6 +1,6 @@
-"""A run's comments on the incident issue: text and hidden block, within GitHub's limit.
+"""Render the comments of a run: text and hidden record, within GitHub's size limit.
 
-A comment may be 65,536 characters long (docs.github.com says so only in its error message); measured limits differ.
+GitHub's error message names a limit of 65,536 characters; measured limits differ.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ops.config.types import Contact
 
 BUDGET = 60_000
-"""In characters, the block included."""
+"""Characters, including the hidden record."""
 MOST_LINES = 10
-"""Of a list of the plan; the plan itself is in the run's record."""
+"""Most lines shown of one list of the plan. The record holds the whole plan."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _is_notified(page: RunSummary) -> bool:
 
 
 def _is_reported(_page: RunSummary) -> bool:
-    """The report comes after the run, and ticks it in the comment itself."""
+    """Return False: the report comes after the run, and `add_report` ticks the step."""
     return False
 
 
@@ -62,18 +62,18 @@ AFTER: tuple[tuple[str, PersonStep | None], ...] = (
     (POST_MORTEM, _is_reported),
     ("Implement prevention measures", PEOPLE),
 )
-"""The procedure's checklists. An item is ticked by what happened, or is for people to answer."""
+"""Steps of the procedure. The run ticks a step with a function; people tick the others."""
 
 
 def steps_for_people(items: tuple[tuple[str, PersonStep | None], ...]) -> tuple[str, ...]:
-    """Return the items that only people can tick, and those where they may have to."""
+    """Return the steps that only people can tick, and those that they may have to."""
     return tuple(title for title, told in items if told in (PEOPLE, _is_notified))
 
 
 def render_comments(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "") -> tuple[str, ...]:
-    """Return the run's comment, and a second one if the older rows find no room in it.
+    """Return the run's comment, and a second one with the older rows if they do not fit.
 
-    `repository`: address of the page of the repository that has the buttons.
+    `repository`: URL of the repository whose Actions tab has the buttons.
     """
     rows = merge_rounds(page.events)
 
@@ -90,7 +90,7 @@ def render_comments(page: RunSummary, contacts: "tuple[Contact, ...]", repositor
 
 
 def _main(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]) -> str:
-    """Return the comment with these rows, which are the newest."""
+    """Return the main comment with the newest rows."""
     text = (
         load_templates()
         .get_template("journal.md.j2")
@@ -109,7 +109,7 @@ def _main(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str, ev
 
 
 def _older(page: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
-    """The oldest and the newest of them: what began it, and what leads to the other comment."""
+    """Return the second comment: the first row and as many of the last older rows as fit."""
     first = min(count, 1)
     events = older[:first] + older[len(older) - (count - first) :]
     template = load_templates().get_template("journal_older.md.j2")
@@ -118,7 +118,7 @@ def _older(page: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
 
 
 def _fits(render: Callable[[int], str], most: int) -> int:
-    """How many rows there is room for."""
+    """Return how many rows fit into the limit."""
     if len(render(most)) <= BUDGET:
         return most
     low, high = 0, most
@@ -135,7 +135,7 @@ def _items(list_of: tuple[tuple[str, PersonStep | None], ...], page: RunSummary)
 
 
 def add_report(body: str) -> str | None:
-    """The run's comment with the report ticked; None where there is nothing to tick, or somebody edited it."""
+    """Return the run's comment with the report ticked; None if that step is not open or somebody edited the comment."""
     line = f"- [ ] {POST_MORTEM}\n"
     if line not in body or is_edited(body):
         return None
@@ -143,7 +143,7 @@ def add_report(body: str) -> str | None:
 
 
 def render_note(at: datetime, text: str, block: RunRecord) -> str:
-    """A person's row."""
+    """Return a comment with a note that a person added to the timeline."""
     return embed_record(load_templates().get_template("note.md.j2").render(at=at, text=text), block)
 
 
@@ -159,7 +159,7 @@ def render_incident(
     program: str,
     repository: str,
 ) -> str:
-    """Return the body of an incident issue. `number` is the word NUMBER until GitHub has given one.
+    """Return the body of an incident issue. `number` is the word NUMBER until GitHub has assigned one.
 
     `recoveries`: the purpose of each recovery, the labels that start it, and its button and command.
     """

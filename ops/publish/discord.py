@@ -1,4 +1,4 @@
-"""Discord's webhooks: docs.discord.com/developers/resources/webhook#execute-webhook."""
+"""Discord webhooks: docs.discord.com/developers/resources/webhook#execute-webhook."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ SUPPRESS_EMBEDS = 4
 
 
 def _body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
-    """Markdown is escaped, so that no text hides where a link leads; nobody is mentioned whatever it says."""
+    """Return the message. Escaped Markdown cannot hide where a link leads, and no text can mention anybody."""
     plain = re.sub(r"([\\*_~`|<>\[\]()#])", r"\\\1", text)
     after = "".join(f"\n<{link}>" for link in links)
     return {
@@ -25,4 +25,4 @@ def _took(status: int, _answer: str) -> bool:
 
 
 DISCORD = ChatService("Discord", {"discord.com", "discordapp.com"}, _body, _took, query="?wait=true")
-"""Without `wait` an answer says nothing of whether the message was kept."""
+"""Without `wait`, Discord's response does not say whether it saved the message."""

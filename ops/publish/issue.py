@@ -1,6 +1,6 @@
-"""What becomes of a run on GitHub: its comment on the incident issue, or an incident of its own after it wrote.
+"""Publish a run on its incident issue, or open an incident for a run that wrote without one.
 
-GitHub comes after the recovery: nothing here raises, and nothing waits for longer than a few seconds at the end.
+Publishing follows the recovery: nothing here raises, and the end of a run waits a few seconds at most.
 """
 
 import threading
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 LOCAL_USER = "by local user "
-"""Heads the name in the request of a run on a laptop: GitHub is not asked before the run."""
+"""Prefix of the name in the request of a laptop run: the login on GitHub is read later."""
 EARLIER = 2.0
-"""Real seconds for what earlier runs wrote, from when it is first asked for."""
+"""Real seconds to wait for previous runs, counted from the start of the read."""
 
 
 class IssuePublisher:
-    """Of one run. `rest`: real seconds that its end may still wait.
+    """Publishes one run on GitHub. `rest` returns the real seconds that its end may still wait.
 
-    Does nothing where GitHub is not configured, or is of the other world: a drill is not told to the real one.
+    Does nothing if GitHub is not configured, or if only one of GitHub and Cloudflare is a sandbox.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class IssuePublisher:
         self._contacts, self._rest = contacts, rest
         self._journal: CommentWriter | None = None
         self._login: str | None = None
-        """Of the token's owner; None until it was asked for."""
+        """Login of the token's owner; None until it was read."""
         self.opened: int | None = None
-        """The incident that was opened after the run."""
+        """Number of the incident that was opened after the run."""
         self._is_on = client.is_configured(environ) and uses_one_sandbox(environ)
 
     def sinks(self, incident: int | None) -> tuple[EventSink, ...]:
@@ -81,13 +81,16 @@ class IssuePublisher:
         return (self._journal,)
 
     def begin(self, tell: Callable[[str], object], ending: ExitStack) -> None:
-        """It ends with the run, also where that ends by a bug."""
+        """Start the thread that writes. It ends with the run, also if a bug ends it."""
         if self._journal:
             ending.callback(self._journal.close)
             self._journal.begin(tell)
 
     def earlier(self, incident: int | None, tell: Callable[[str], object]) -> Callable[[], PreviousRuns]:
-        """Begin to read the runs on the incident. What this answers has them; nothing where GitHub is late or fails."""
+        """Start to read the runs on the incident.
+
+        Return a function that waits for them; no runs if GitHub is late or fails.
+        """
         if not self._is_on or incident is None:
             return PreviousRuns
         latest, reading = time.monotonic() + EARLIER, start_call(lambda: self._earlier(incident))
@@ -111,7 +114,10 @@ class IssuePublisher:
     def end(
         self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, only_if_needed: bool = False
     ) -> dict[str, str]:
-        """The links to what was written. `only_if_needed`: an incident is opened only where people are."""
+        """Publish the end. Return links to the comment, or to an incident that is opened now.
+
+        An incident is opened if the run wrote and named none; with `only_if_needed` only if people are needed too.
+        """
         if self._journal:
             url = self._journal.close()
             return {"journal": url} if url else {}
@@ -130,7 +136,7 @@ class IssuePublisher:
             return {}
 
     def _open(self, events: tuple[RunEvent, ...], press: "Callable[..., SuggestedCommand]") -> str:
-        """The issue, with the run on it."""
+        """Open an incident with the run on it, and return its URL."""
         from ops.github.comments import RunComments
         from ops.github.issues import open_incident
         from ops.publish import comment
@@ -170,7 +176,7 @@ class IssuePublisher:
         return comment.render_comments(page, self._contacts, repository_page(self._environ))
 
     def _named(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
-        """The events, of which the first names the owner of GITHUB_TOKEN beside the local user of a laptop."""
+        """Return the events with the owner of GITHUB_TOKEN added to the laptop's local user in the first one."""
         if not events or LOCAL_USER not in events[0].text:
             return events
         if self._login is None:
@@ -179,7 +185,7 @@ class IssuePublisher:
         return (replace(events[0], text=events[0].text.replace(LOCAL_USER, owner)), *events[1:])
 
     def _ask_login(self) -> str:
-        """Nothing for GitHub's own bot, which is no person."""
+        """Return the login of the token's owner; "" for the bot, which is no person, or if GitHub fails."""
         from ops.github.comments import BOT, login
 
         try:
@@ -192,17 +198,17 @@ class IssuePublisher:
 
 FIRST_MINUTE = 60.0
 EARLY, LATE = 5.0, 20.0
-"""Seconds from one edit to the next, in the first minute and later: GitHub counts what is written.
+"""Seconds between two edits, in the first minute and later: GitHub limits content that is written.
 
 docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 LAST_TRIES = 3
 REFUSALS = range(400, 500)
-"""Statuses that a second try at once does not change."""
+"""Statuses that an immediate retry would not change."""
 
 
 class CommentWriter:
-    """A sink of the timeline that only queues, and a thread that writes. `begin` starts it, `close` ends it.
+    """A timeline sink that only queues, and a thread that writes the comment.
 
     The thread loads PyGithub. A failure there is recorded once, by its type, and does not change the run.
     """
@@ -218,7 +224,10 @@ class CommentWriter:
         rest: Callable[[], float],
         request: int | None = None,
     ) -> None:
-        """`rest`: real seconds that `close` may still wait. `request`: the comment that says that the run starts."""
+        """`rest` returns the real seconds that `close` may still wait.
+
+        `request`: id of the comment that announced this run.
+        """
         self._connect = connect
         self._render = render
         self._number, self._run, self._request = number, run, request
@@ -238,12 +247,12 @@ class CommentWriter:
             self._changed.notify()
 
     def begin(self, tell: Callable[[str], object]) -> None:
-        """`tell` gets the one failure."""
+        """Start the thread. `tell` gets the first failure."""
         self._tell = tell
         run_in_background(self._work)
 
     def close(self) -> str:
-        """Wait for the last edit, within bounds. The comment's address, or nothing where it was never written."""
+        """Wait for the last edit, within the time budget. Return the comment's URL; "" if it was never written."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -264,7 +273,7 @@ class CommentWriter:
             self._done.set()
 
     def _wait(self) -> tuple[tuple[RunEvent, ...], bool]:
-        """What is to be written once it is time; and whether it is the last."""
+        """Wait until a write is due. Return its events, and whether it is the last write."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._is_due)
             while not self._closing and (rest := self._next - self._clock.monotonic()) > 0:

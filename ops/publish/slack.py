@@ -5,7 +5,7 @@ from typing import Any
 from ops.publish.chat_sender import ChatService
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-"""All that Slack's format wants escaped: `<!channel>`, `<@U1>` and `<url|text>` are text then.
+"""Every character that Slack wants escaped: `<!channel>`, `<@U1>` and `<url|text>` then have no effect.
 
 docs.slack.dev/messaging/formatting-message-text#escaping
 """
