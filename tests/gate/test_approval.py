@@ -1,4 +1,4 @@
-"""The approval that ops.yml demands: the job that acts asks GitHub for it, and refuses without one."""
+"""Require the approval that ops.yml demands before a recovery job changes anything."""
 
 import json
 from collections.abc import Callable
@@ -75,9 +75,7 @@ def waited(hub: GitHub, run: FakeRun, ago: timedelta = timedelta()) -> None:
     hub.add_job(run.id, APPROVE, started_at=hub.clock.now() - ago)
 
 
-def test_what_a_reviewer_approved_is_done_and_the_timeline_names_the_reviewer(
-    world: World, releases: Releases, hub: GitHub, run: FakeRun
-) -> None:
+def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     waited(hub, run)
     approve(hub, run)
 
@@ -88,7 +86,7 @@ def test_what_a_reviewer_approved_is_done_and_the_timeline_names_the_reviewer(
     assert "(alice, approved by rita)" in done.result["timeline"][0]["text"]
 
 
-def test_the_environment_may_have_capitals(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
+def test_environment_name_ignores_case(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """GitHub ignores case in its name, and shows it as it was created."""
     waited(hub, run)
     approve(hub, run, "Approve-Production")
@@ -96,9 +94,7 @@ def test_the_environment_may_have_capitals(world: World, releases: Releases, hub
     assert act(world, run).result["decision"] == "recovered"
 
 
-def test_an_approval_makes_an_old_request_a_new_one(
-    world: World, releases: Releases, hub: GitHub, run: FakeRun
-) -> None:
+def test_approval_renews_old_request(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """The reviewer looked at it now."""
     asked = hub.clock.now().isoformat()
     world.sandbox.clock.advance(3600)
@@ -114,7 +110,7 @@ def test_an_approval_makes_an_old_request_a_new_one(
     assert world.live == {releases.good: 100}
 
 
-def test_who_lost_the_right_while_a_reviewer_was_waited_for_recovers_nothing(
+def test_requester_who_lost_write_access_is_refused(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     """GitHub lets a job wait for a reviewer for 30 days."""
@@ -129,7 +125,7 @@ def test_who_lost_the_right_while_a_reviewer_was_waited_for_recovers_nothing(
     assert world.sandbox.requests == []
 
 
-def test_who_was_taken_off_the_responders_meanwhile_recovers_nothing(
+def test_requester_removed_from_responders_is_refused(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     """The job has the files of the request's commit."""
@@ -186,7 +182,7 @@ def unknown(hub: GitHub, run: FakeRun) -> None:
         (unknown, "GitHub does not say whether it was approved"),
     ],
 )
-def test_without_an_approval_nothing_is_read_or_changed(
+def test_missing_approval_stops_run_before_any_request(
     world: World, releases: Releases, hub: GitHub, run: FakeRun, given: Callable[[GitHub, FakeRun], Any], said: str
 ) -> None:
     given(hub, run)
@@ -199,9 +195,7 @@ def test_without_an_approval_nothing_is_read_or_changed(
     assert world.sandbox.requests == []
 
 
-def test_the_job_that_fetches_a_site_holds_the_token_too_and_refuses_without_an_approval(
-    world: World, releases: Releases, hub: GitHub, run: FakeRun
-) -> None:
+def test_site_fetch_requires_approval(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     never(hub, run)
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(run.id), "GITHUB_RUN_ATTEMPT": "1"}
     github = {name: value for name, value in hub.environ().items() if name.startswith("GITHUB_")}
@@ -221,7 +215,7 @@ def again(hub: GitHub, run: FakeRun) -> dict[str, str]:
     return {"GITHUB_RUN_ATTEMPT": str(run.run_attempt)}
 
 
-def test_an_approval_of_an_earlier_attempt_is_none_of_this_one(
+def test_approval_of_earlier_attempt_does_not_count(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     """Between the attempts somebody took the reviewers off the environment: GitHub asks nobody."""
@@ -240,7 +234,7 @@ def test_an_approval_of_an_earlier_attempt_is_none_of_this_one(
     assert done.result["decision"] == "recovered", done.err
 
 
-def test_an_approval_after_a_rejection_counts(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
+def test_approval_after_rejection_counts(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     hub.add_job(run.id, APPROVE, conclusion="failure")
     approve(hub, run, state="rejected")
     second = again(hub, run)
@@ -249,7 +243,7 @@ def test_an_approval_after_a_rejection_counts(world: World, releases: Releases, 
     assert act(world, run, "--attempt", "2", **second).result["decision"] == "recovered"
 
 
-def test_an_environment_without_the_demand_needs_none(
+def test_environment_without_approval_rule_needs_none(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     world.edit_config(DEMANDED, "    token: CLOUDFLARE_API_TOKEN\n")
@@ -258,7 +252,7 @@ def test_an_environment_without_the_demand_needs_none(
     assert world.live == {releases.good: 100}
 
 
-def test_an_approval_cannot_be_demanded_where_the_plan_has_no_environments(world: World, hub: GitHub) -> None:
+def test_approval_rule_requires_github_environments(world: World, hub: GitHub) -> None:
     world.config.write_text(world.config.read_text() + "\ngithub:\n  environments: false\n")
 
     done = world.ops("config", "check", "--config", str(world.config))
@@ -284,7 +278,7 @@ def handed_over(job: Job, config: str) -> tuple[str, str, str]:
     return page.read_text(), job.comments[0], done.err
 
 
-def test_reviewers_read_what_they_approve_on_the_page_of_the_run_and_on_the_issue(job: Job) -> None:
+def test_summary_and_issue_describe_request_to_reviewers(job: Job) -> None:
     summary, comment, err = handed_over(job, DEMANDED)
 
     options = f"--service api --environment production --incident {job.incident}"
@@ -296,13 +290,13 @@ def test_reviewers_read_what_they_approve_on_the_page_of_the_run_and_on_the_issu
     assert "::notice title=approval::" in err
 
 
-def test_without_a_demanded_approval_nobody_is_said_to_wait(job: Job) -> None:
+def test_waiting_notice_absent_without_approval_rule(job: Job) -> None:
     summary, comment, _ = handed_over(job, "    token: CLOUDFLARE_API_TOKEN\n")
 
     assert (summary, "Waits for" in comment) == ("", False)
 
 
-def test_a_request_goes_to_the_reviewers_although_nothing_of_it_can_be_written(job: Job) -> None:
+def test_failed_comment_update_does_not_block_approval(job: Job) -> None:
     job.github.fault(path="/repos/*/*/issues/comments/*", status=500, times=None)
 
     summary, comment, err = handed_over(job, DEMANDED)

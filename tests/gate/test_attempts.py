@@ -1,4 +1,4 @@
-"""A run that somebody starts again, and the comment that says that the run starts."""
+"""Re-run attempts of a recovery run, and the comment that announces the start of a run."""
 
 import itertools
 import json
@@ -50,7 +50,7 @@ def record(
     job.github.comment(job.incident, embed_record("### Run\n", RunRecord(run=run, **about)), by)
 
 
-def test_all_jobs_started_again_go_without_the_label_in_the_name_of_who_did_it(job: Job) -> None:
+def test_rerun_needs_no_label_and_acts_for_its_starter(job: Job) -> None:
     job.github.add_user("bob")
     payload = job.label()
     job.assert_went(job.gate(payload))
@@ -70,7 +70,7 @@ def test_all_jobs_started_again_go_without_the_label_in_the_name_of_who_did_it(j
     ]
 
 
-def test_a_further_attempt_takes_a_label_off_that_the_first_one_left(job: Job) -> None:
+def test_rerun_removes_label_left_by_first_attempt(job: Job) -> None:
     payload = job.label()
 
     job.assert_went(again(job, payload, "alice"))
@@ -78,21 +78,21 @@ def test_a_further_attempt_takes_a_label_off_that_the_first_one_left(job: Job) -
     assert job.labels == ["incident"]
 
 
-def test_a_request_that_was_refused_may_be_started_again_by_somebody_who_may(job: Job) -> None:
+def test_refused_request_can_be_rerun_by_writer(job: Job) -> None:
     payload = job.label("tina")
     job.assert_refused(job.gate(payload), "no_write_access")
 
     job.assert_went(again(job, payload, "alice"))
 
 
-def test_without_the_name_of_who_started_it_again_nothing_goes(job: Job) -> None:
+def test_rerun_requires_triggering_actor(job: Job) -> None:
     done = again(job, job.label(), "", GITHUB_TRIGGERING_ACTOR=None)
 
     assert (done.code, job.outputs["go"]) == (2, "false")
     assert "GITHUB_TRIGGERING_ACTOR is not set" in done.err
 
 
-def test_who_is_no_responder_any_more_starts_nothing_again(job: Job) -> None:
+def test_rerun_checks_responders_on_default_branch(job: Job) -> None:
     """A further attempt has the files of the request's commit."""
     config = job.world.config
     job.github.add_user("bob")
@@ -107,7 +107,7 @@ def test_who_is_no_responder_any_more_starts_nothing_again(job: Job) -> None:
 @pytest.mark.parametrize(
     "text", [None, "", "responders: alice", "responders: [1]", "a: [", "- x"], ids=["missing", *"12345"]
 )
-def test_if_nobody_can_say_who_the_responders_are_nothing_is_started_again(job: Job, text: str | None) -> None:
+def test_rerun_is_refused_if_responders_are_unreadable(job: Job, text: str | None) -> None:
     job.github.add_commit("Something", "alice", files={"ops.yml": text} if text is not None else {"a": ""})
     payload = job.label()
     if text is None:
@@ -118,14 +118,14 @@ def test_if_nobody_can_say_who_the_responders_are_nothing_is_started_again(job: 
     assert "the responders of ops.yml on the default branch" in job.outputs["message"]
 
 
-def test_a_request_that_is_too_old_is_not_started_again(job: Job) -> None:
+def test_rerun_of_old_request_is_refused(job: Job) -> None:
     payload = job.label()
     job.world.sandbox.clock.advance(31 * 60)
 
     job.assert_refused(again(job, payload, "alice"), "request_too_old")
 
 
-def test_a_label_on_an_incident_that_was_closed_since_is_not_started_again(job: Job) -> None:
+def test_rerun_on_closed_incident_is_refused(job: Job) -> None:
     payload = job.label()
     job.github.close(job.incident, "alice")
 
@@ -133,7 +133,7 @@ def test_a_label_on_an_incident_that_was_closed_since_is_not_started_again(job: 
     assert "put the label on again" in job.outputs["hint"]
 
 
-def test_an_old_api_off_is_not_started_again_after_it_took_the_api_off_and_another_run_opened_it(job: Job) -> None:
+def test_rerun_is_refused_after_later_changes(job: Job) -> None:
     payload = job.label(name="recover:api-off")
     job.assert_went(job.gate(payload, GITHUB_RUN_ID=RUN))
     record(job, f"{RUN}.1-00ab", 1)
@@ -164,9 +164,7 @@ CHANGES: dict[str, tuple[dict[str, Any], bool]] = {
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("change", "is_refused"), CHANGES.values(), ids=CHANGES)
-def test_a_further_attempt_goes_only_if_nothing_changed_since_the_request(
-    job: Job, change: dict[str, Any], is_refused: bool
-) -> None:
+def test_rerun_is_refused_only_after_recorded_change(job: Job, change: dict[str, Any], is_refused: bool) -> None:
     payload = job.label()
     record(job, **change)
     before = list(job.comments)
@@ -181,7 +179,7 @@ def test_a_further_attempt_goes_only_if_nothing_changed_since_the_request(
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("path", ["/repos/*/*/issues/*", COMMENTS])
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}, {"body": "[7]"}, {"lost": "before"}], ids=str)
-def test_if_github_cannot_say_what_changed_nothing_is_started_again(job: Job, path: str, fault: dict[str, Any]) -> None:
+def test_rerun_is_refused_if_changes_are_unreadable(job: Job, path: str, fault: dict[str, Any]) -> None:
     payload = job.label()
     job.github.fault(method="GET", path=path, times=None, **fault)
 
@@ -198,7 +196,7 @@ def pressed(job: Job, incident: str) -> tuple[Mapping[str, Any], str]:
     return run.payload, str(run.id)
 
 
-def test_a_button_goes_again_with_the_moment_of_its_press(job: Job) -> None:
+def test_rerun_of_button_keeps_original_request_time(job: Job) -> None:
     payload, run = pressed(job, str(job.incident))
     at = job.github.runs[0].created_at
     job.github.set_run(int(run), "completed", "failure")
@@ -211,7 +209,7 @@ def test_a_button_goes_again_with_the_moment_of_its_press(job: Job) -> None:
     assert job.outputs["requested_at"] == at.isoformat()
 
 
-def test_a_button_without_an_incident_is_not_started_again(job: Job) -> None:
+def test_rerun_of_button_without_incident_is_refused(job: Job) -> None:
     payload, run = pressed(job, "")
 
     done = again(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run)
@@ -220,7 +218,7 @@ def test_a_button_without_an_incident_is_not_started_again(job: Job) -> None:
     assert "it names no incident" in job.outputs["message"]
 
 
-def test_a_button_is_not_started_again_if_it_is_not_known_when_it_was_pressed(job: Job) -> None:
+def test_rerun_of_button_without_start_time_is_refused(job: Job) -> None:
     payload, run = pressed(job, str(job.incident))
     job.github.fault(method="GET", path="/repos/*/*/actions/runs/*", status=403)
 
@@ -242,7 +240,7 @@ NUMBERS = itertools.count(1)
     by_label=st.booleans(),
     is_first_let_through=st.booleans(),
 )
-def test_no_further_attempt_goes_by_somebody_without_the_right(
+def test_rerun_requires_permission_of_triggering_actor(
     job: Job,
     roles: tuple[Any, Any],
     listed: list[str],
@@ -273,7 +271,7 @@ def test_no_further_attempt_goes_by_somebody_without_the_right(
     assert job.outputs["attempt"] == attempt
 
 
-def test_a_label_that_comes_while_the_gate_refuses_an_older_one_is_left_for_its_own_gate(job: Job) -> None:
+def test_refusal_keeps_label_added_meanwhile(job: Job) -> None:
     payload = job.label()
     job.github.unlabel(job.incident, LABEL, "alice")
     job.github.fault(method="POST", path=COMMENTS, after=job.label)
@@ -292,7 +290,7 @@ def received(job: Job, run: str = RUN, attempt: str = "1", by: str = "github-act
     return str(job.github.comment(job.incident, text, by))
 
 
-def test_the_comment_of_a_request_that_goes_is_handed_on_unread(job: Job) -> None:
+def test_accepted_request_passes_on_comment_id(job: Job) -> None:
     payload, comment = job.label(), received(job)
 
     job.assert_went(job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment))
@@ -304,7 +302,7 @@ def test_the_comment_of_a_request_that_goes_is_handed_on_unread(job: Job) -> Non
 
 @pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
 @pytest.mark.parametrize("attempt", ["1", "2"])
-def test_a_refusal_takes_the_place_of_the_comment(job: Job, known: bool, attempt: str) -> None:
+def test_refusal_replaces_start_comment(job: Job, known: bool, attempt: str) -> None:
     merge_config(job)
     payload, comment = job.label("tina"), received(job, attempt=attempt)
     environ = {"GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": attempt, "OPS_COMMENT": comment if known else ""}
@@ -315,7 +313,7 @@ def test_a_refusal_takes_the_place_of_the_comment(job: Job, known: bool, attempt
     assert job.outputs["comment"] == ""
 
 
-def test_a_second_refusal_is_the_same_comment_and_leaves_no_other(job: Job) -> None:
+def test_second_refusal_updates_same_comment(job: Job) -> None:
     job.gate(job.label("tina"), GITHUB_RUN_ID=RUN, OPS_COMMENT=received(job))
     payload = job.label("tina")
 
@@ -334,7 +332,7 @@ OTHERS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
-def test_no_other_comment_is_deleted(job: Job, given: dict[str, str], known: bool) -> None:
+def test_refusal_deletes_only_own_start_comment(job: Job, given: dict[str, str], known: bool) -> None:
     payload, comment = job.label("tina"), received(job, **given)
 
     done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment if known else "")
@@ -343,7 +341,7 @@ def test_no_other_comment_is_deleted(job: Job, given: dict[str, str], known: boo
     assert [each[:8] for each in job.comments] == ["**Receiv", "**Refuse"]
 
 
-def test_a_comment_on_another_issue_is_not_deleted(job: Job) -> None:
+def test_refusal_keeps_comment_of_another_issue(job: Job) -> None:
     payload, here = job.label("tina"), job.incident
     job.incident = job.github.open_issue("Another", "", ["incident"], "alice")
     comment = received(job)
@@ -357,13 +355,13 @@ def test_a_comment_on_another_issue_is_not_deleted(job: Job) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "x", "1\ngo=true", "9" * 30])
 @pytest.mark.sampled(2)
-def test_an_id_that_is_none_is_handed_on_to_nobody(job: Job, text: str) -> None:
+def test_invalid_comment_id_is_dropped(job: Job, text: str) -> None:
     job.assert_went(job.gate(job.label(), OPS_COMMENT=text))
 
     assert job.outputs["comment"] == ""
 
 
-def test_what_is_not_for_us_leaves_no_comment(job: Job) -> None:
+def test_ignored_event_deletes_start_comment(job: Job) -> None:
     payload = {**job.label(), "repository": {"full_name": "acme/other", "default_branch": "main"}}
 
     done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=received(job))
@@ -371,7 +369,7 @@ def test_what_is_not_for_us_leaves_no_comment(job: Job) -> None:
     assert (done.code, job.outputs, job.comments) == (0, {}, [])
 
 
-def test_a_refusal_that_could_not_be_written_leaves_the_comment_for_the_last_job(job: Job) -> None:
+def test_unwritten_refusal_keeps_start_comment(job: Job) -> None:
     payload, comment = job.label("tina"), received(job)
     job.github.fault(method="POST", path=COMMENTS, times=None, status=500)
 
@@ -382,7 +380,7 @@ def test_a_refusal_that_could_not_be_written_leaves_the_comment_for_the_last_job
     assert [each[:8] for each in job.comments] == ["**Receiv"]
 
 
-def test_a_comment_that_cannot_be_deleted_is_a_warning(job: Job) -> None:
+def test_failed_comment_deletion_is_a_warning(job: Job) -> None:
     payload, comment = job.label("tina"), received(job)
     job.github.fault(method="DELETE", path=COMMENT, status=500)
 
@@ -392,7 +390,7 @@ def test_a_comment_that_cannot_be_deleted_is_a_warning(job: Job) -> None:
     assert "the comment that says that the run starts could not be deleted" in done.err
 
 
-def test_no_output_of_a_refusal_ends_itself(job: Job) -> None:
+def test_refusal_message_is_a_single_line(job: Job) -> None:
     done = job.gate(job.label(name="recover:x"), OPS_COMMENT=received(job))
 
     assert done.code == 3

@@ -1,4 +1,4 @@
-"""The form of every button of every configuration, as a person leaves it: GitHub takes it, and so does the gate."""
+"""Accept the form of every button of every configuration with its default answers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ def filled(form: Mapping[str, Any], incident: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("config", "button"), BUTTONS, ids=[f"{config.parent.name} {button.stem}" for config, button in BUTTONS]
 )
-def test_a_form_as_it_is_offered_is_a_request_for_a_dry_run(job: Job, config: Path, button: Path) -> None:
+def test_default_form_requests_dry_run(job: Job, config: Path, button: Path) -> None:
     job.world.config.write_text(config.read_text())
     file = f".github/workflows/{button.name}"
     job.github.add_commit("Add the button", "alice", files={file: button.read_text()})

@@ -1,4 +1,4 @@
-"""Who may ask for a recovery through GitHub: the public command in a job, on the sandbox's GitHub over HTTP."""
+"""Authorize requests through GitHub: the public command in a job, on the sandbox's GitHub."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def responders(job: Job, *logins: str) -> None:
     job.world.edit_config("responders: []", f"responders: [{', '.join(logins)}]")
 
 
-def test_a_label_of_somebody_who_may_write_goes_and_is_consumed(job: Job) -> None:
+def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
     payload = job.label()
 
     done = job.gate(payload)
@@ -69,7 +69,7 @@ LABELS = read_config(REFERENCE / "ops.yml")[0].labels
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_label_names_the_environment_that_holds_what_its_runbook_needs(job: Job, label: str) -> None:
+def test_label_selects_github_environment_of_runbook(job: Job, label: str) -> None:
     done = job.gate(job.label(name=label))
 
     job.assert_went(done)
@@ -80,21 +80,21 @@ def test_a_label_names_the_environment_that_holds_what_its_runbook_needs(job: Jo
     assert job.labels == ["incident"]
 
 
-def test_labels_for_what_needs_more_than_a_rollback_have_an_environment_of_their_own() -> None:
+def test_privileged_labels_use_security_environment() -> None:
     security = {label for label, one in LABELS.items() if registry.github_environment(one.runbook) == "security"}
 
     assert security == {"recover:api-off", "recover:api-on", "recover:rotate-secrets"}
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_a_label_of_somebody_who_may_not_has_no_power(job: Job, name: str) -> None:
+def test_label_without_write_access_gets_no_environment(job: Job, name: str) -> None:
     done = job.gate(job.label("tina", name))
 
     assert (done.code, job.outputs["go"], job.outputs["power"]) == (3, "false", "")
     assert (job.labels, "no_write_access" in job.comments[0]) == (["incident"], True)
 
 
-def test_the_gate_asks_one_question_and_takes_the_label_and_nothing_else(job: Job) -> None:
+def test_gate_sends_only_permission_read_and_label_removal(job: Job) -> None:
     job.gate(job.label())
 
     assert [(request.method, request.path.rsplit("/", 1)[1]) for request in job.github.requests] == [
@@ -105,7 +105,7 @@ def test_the_gate_asks_one_question_and_takes_the_label_and_nothing_else(job: Jo
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("role", ["write", "maintain", "admin", "triage", "read", None])
-def test_only_a_role_that_may_write_is_enough(job: Job, role: Role | None) -> None:
+def test_role_with_write_access_is_required(job: Job, role: Role | None) -> None:
     job.github.add_user("bob", role)
 
     done = job.gate(job.label("bob"))
@@ -131,7 +131,7 @@ def test_only_a_role_that_may_write_is_enough(job: Job, role: Role | None) -> No
         ("none", "none", False),
     ],
 )
-def test_a_custom_role_is_worth_its_older_permission(job: Job, role: str, permission: str, goes: bool) -> None:
+def test_custom_role_counts_as_its_base_permission(job: Job, role: str, permission: str, goes: bool) -> None:
     payload = job.label()
     user = {"login": "alice", "id": payload["sender"]["id"], "type": "User"}
     job.github.fault(
@@ -143,13 +143,13 @@ def test_a_custom_role_is_worth_its_older_permission(job: Job, role: str, permis
     assert (done.code == 0) == goes
 
 
-def test_a_login_that_belongs_to_somebody_else_by_now_is_refused(job: Job) -> None:
+def test_login_with_changed_user_id_is_refused(job: Job) -> None:
     payload = {**job.label(), "sender": {"login": "alice", "id": 666, "type": "User"}}
 
     job.assert_refused(job.gate(payload), "no_write_access")
 
 
-def test_with_responders_only_they_may_and_only_with_write_access(job: Job) -> None:
+def test_responders_list_restricts_writers(job: Job) -> None:
     responders(job, "Alice", "tina")
     job.github.add_user("bob")
     job.assert_went(job.gate(job.label()))
@@ -161,7 +161,7 @@ def test_with_responders_only_they_may_and_only_with_write_access(job: Job) -> N
     assert job.outputs["reason"] == "no_write_access"
 
 
-def test_a_bot_is_refused_without_a_question(job: Job) -> None:
+def test_bot_is_refused_without_permission_read(job: Job) -> None:
     job.github.add_user("helper[bot]", None, "Bot")
 
     job.assert_refused(job.gate(job.label("helper[bot]")), "not_a_person")
@@ -170,7 +170,7 @@ def test_a_bot_is_refused_without_a_question(job: Job) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("actor", ["tina", "zoe", "helper[bot]", "nobody-here"])
-def test_whoever_pressed_last_is_checked_too(job: Job, actor: str) -> None:
+def test_triggering_actor_is_checked_too(job: Job, actor: str) -> None:
     done = job.gate(job.label(), GITHUB_TRIGGERING_ACTOR=actor)
 
     job.assert_refused(done, "not_a_person" if "[" in actor else "no_write_access")
@@ -186,7 +186,7 @@ def test_whoever_pressed_last_is_checked_too(job: Job, actor: str) -> None:
         (0, {"GITHUB_REF": "refs/heads/evil`@org/team`"}, "other_ref"),
     ],
 )
-def test_an_old_event_and_another_branch_are_refused(job: Job, ago: int, environ: dict[str, str], reason: str) -> None:
+def test_old_event_or_other_branch_is_refused(job: Job, ago: int, environ: dict[str, str], reason: str) -> None:
     at = job.world.sandbox.clock.now() - timedelta(minutes=ago)
 
     done = job.gate(job.github.label(job.incident, LABEL, "alice", at=at), **environ)
@@ -194,14 +194,14 @@ def test_an_old_event_and_another_branch_are_refused(job: Job, ago: int, environ
     job.assert_refused(done, reason)
 
 
-def test_a_label_on_a_closed_incident_is_refused(job: Job) -> None:
+def test_label_on_closed_incident_is_refused(job: Job) -> None:
     job.github.close(job.incident, "alice")
 
     job.assert_refused(job.gate(job.label()), "incident_closed")
 
 
 @pytest.mark.parametrize(("days", "goes"), [(6.9, True), (7.1, False)])
-def test_on_a_closed_incident_the_label_that_ends_it_is_taken_for_a_week(job: Job, days: float, goes: bool) -> None:
+def test_all_clear_label_works_for_week_after_closing(job: Job, days: float, goes: bool) -> None:
     job.github.close(job.incident, "alice")
     job.world.sandbox.clock.advance(days * 86400)
 
@@ -215,7 +215,7 @@ def test_on_a_closed_incident_the_label_that_ends_it_is_taken_for_a_week(job: Jo
         assert "more than 7 days ago" in done.err
 
 
-def test_an_unknown_label_is_refused_with_the_known_ones(job: Job) -> None:
+def test_unknown_label_is_refused_with_suggestion(job: Job) -> None:
     job.label()
 
     done = job.gate(job.label(name="recover:rollback-apl"))
@@ -225,7 +225,7 @@ def test_an_unknown_label_is_refused_with_the_known_ones(job: Job) -> None:
     assert f'did you mean "{LABEL}"?' in done.err
 
 
-def test_a_label_goes_although_another_one_is_broken_in_the_configuration(job: Job) -> None:
+def test_label_works_despite_invalid_config_of_another(job: Job) -> None:
     job.world.edit_config("      service: frontend\n", "      service: frontent\n")
 
     done = job.gate(job.label())
@@ -233,7 +233,7 @@ def test_a_label_goes_although_another_one_is_broken_in_the_configuration(job: J
     job.assert_went(done)
 
 
-def test_a_label_that_is_broken_in_the_configuration_is_an_error(job: Job) -> None:
+def test_label_with_invalid_config_is_an_error(job: Job) -> None:
     job.world.edit_config("    params:\n      service: api\n  recover:rollback-frontend", "  recover:rollback-frontend")
 
     done = job.gate(job.label(name=LABEL.upper()))
@@ -251,7 +251,7 @@ def test_a_label_that_is_broken_in_the_configuration_is_an_error(job: Job) -> No
 @pytest.mark.parametrize(
     ("listed", "login", "goes"), [("alice", "alice", True), ("Alice", "alice", False), ("", "alice", False)]
 )
-def test_403_to_our_own_token_lets_only_the_exactly_listed_pass(job: Job, listed: str, login: str, goes: bool) -> None:
+def test_unreadable_permission_admits_only_listed_responders(job: Job, listed: str, login: str, goes: bool) -> None:
     job.github.switches.github_token_reads_permissions = False
     responders(job, *filter(None, [listed]))
 
@@ -270,14 +270,14 @@ def test_403_to_our_own_token_lets_only_the_exactly_listed_pass(job: Job, listed
         assert "with gh: `gh workflow run" in job.comments[0]
 
 
-def test_403_lets_no_other_last_presser_pass(job: Job) -> None:
+def test_unreadable_permission_refuses_other_triggering_actor(job: Job) -> None:
     job.github.switches.github_token_reads_permissions = False
     responders(job, "alice")
 
     job.assert_refused(job.gate(job.label(), GITHUB_TRIGGERING_ACTOR="zoe"), "not_a_responder")
 
 
-def test_404_is_a_refusal_even_for_a_responder(job: Job) -> None:
+def test_missing_collaborator_is_refused_even_as_responder(job: Job) -> None:
     responders(job, "alice")
     job.github.fault(**PERMISSION, status=404, message="alice is not a user")
 
@@ -285,7 +285,7 @@ def test_404_is_a_refusal_even_for_a_responder(job: Job) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_one_refusal_of_the_permission_question_is_no_answer_yet(job: Job, status: int) -> None:
+def test_permission_read_is_retried(job: Job, status: int) -> None:
     job.github.fault(**PERMISSION, status=status, headers={"Retry-After": "60"})
 
     job.assert_went(job.gate(job.label()))
@@ -310,7 +310,7 @@ def test_one_refusal_of_the_permission_question_is_no_answer_yet(job: Job, statu
     ],
     ids=str,
 )
-def test_where_github_cannot_say_even_a_responder_is_refused(job: Job, fault: dict[str, Any]) -> None:
+def test_failed_permission_read_refuses_even_responder(job: Job, fault: dict[str, Any]) -> None:
     responders(job, "alice")
     job.github.fault(**PERMISSION, times=None, **fault)
 
@@ -321,7 +321,7 @@ def test_where_github_cannot_say_even_a_responder_is_refused(job: Job, fault: di
 
 
 @pytest.mark.slow
-def test_github_down_altogether_is_a_refusal_in_the_job_log(job: Job) -> None:
+def test_github_outage_refuses_request_in_job_log(job: Job) -> None:
     payload = job.label()
     job.github.fault(status=503, times=None)
 
@@ -339,7 +339,7 @@ def test_github_down_altogether_is_a_refusal_in_the_job_log(job: Job) -> None:
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"status": 403}, {"status": 404, "message": "Not Found"}, {"lost": "before"}]
 )
-def test_a_label_that_cannot_be_taken_off_is_one_warning(job: Job, fault: dict[str, Any]) -> None:
+def test_failed_label_removal_is_one_warning(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**REMOVAL, times=None, **fault)
 
     done = job.gate(job.label())
@@ -350,7 +350,7 @@ def test_a_label_that_cannot_be_taken_off_is_one_warning(job: Job, fault: dict[s
 
 
 @pytest.mark.parametrize("said", ["Label does not exist", "Not Found", "This label is not on the issue"])
-def test_a_label_that_is_gone_starts_nothing_whatever_github_calls_it(job: Job, said: str) -> None:
+def test_removed_label_starts_nothing(job: Job, said: str) -> None:
     payload = job.label()
     job.github.unlabel(job.incident, LABEL, "alice")
     job.github.fault(**REMOVAL, status=404, message=said)
@@ -361,7 +361,7 @@ def test_a_label_that_is_gone_starts_nothing_whatever_github_calls_it(job: Job, 
 
 
 @pytest.mark.parametrize("fault", [{"lost": "before"}, {"lost": "after"}, {"status": 502}, {"status": 200, "body": ""}])
-def test_a_lost_answer_takes_the_label_off_without_a_warning(job: Job, fault: dict[str, Any]) -> None:
+def test_label_removal_survives_lost_response(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**REMOVAL, **fault)
 
     done = job.gate(job.label())
@@ -379,7 +379,7 @@ def test_a_lost_answer_takes_the_label_off_without_a_warning(job: Job, fault: di
         (REMOVAL, "after", "after"),
     ],
 )
-def test_of_two_gates_of_one_delivery_one_goes(job: Job, rule: dict[str, Any], moment: str, lost: str | None) -> None:
+def test_concurrent_gates_accept_delivery_once(job: Job, rule: dict[str, Any], moment: str, lost: str | None) -> None:
     """The other one runs as a whole while this one waits for an answer, which may get lost."""
     payload, others = job.label(), list[dict[str, str]]()
 
@@ -394,7 +394,7 @@ def test_of_two_gates_of_one_delivery_one_goes(job: Job, rule: dict[str, Any], m
     assert sorted(outputs["go"] for outputs in (*others, job.outputs)) == ["false", "true"]
 
 
-def test_every_refusal_on_an_issue_is_one_comment_with_a_row_for_each(job: Job) -> None:
+def test_refusals_share_one_comment_with_row_each(job: Job) -> None:
     job.gate(job.label("tina"))
     job.world.sandbox.clock.advance(60)
 
@@ -410,7 +410,7 @@ def test_every_refusal_on_an_issue_is_one_comment_with_a_row_for_each(job: Job) 
     assert not is_edited(comment)
 
 
-def test_a_refusal_gets_a_comment_if_earlier_ones_cannot_be_read(job: Job) -> None:
+def test_refusal_posts_new_comment_if_listing_fails(job: Job) -> None:
     job.gate(job.label("tina"))
     job.github.fault(method="GET", path="/repos/*/*/issues/*/comments", times=None, status=500)
 
@@ -420,7 +420,7 @@ def test_a_refusal_gets_a_comment_if_earlier_ones_cannot_be_read(job: Job) -> No
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "before"}])
-def test_a_refusal_whose_comment_fails_takes_the_label_off_all_the_same(job: Job, fault: dict[str, Any]) -> None:
+def test_failed_refusal_comment_still_removes_label(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**COMMENT, times=None, **fault)
 
     done = job.gate(job.label("tina"))
@@ -429,7 +429,7 @@ def test_a_refusal_whose_comment_fails_takes_the_label_off_all_the_same(job: Job
     assert "warning: the answer could not be written" in done.err
 
 
-def test_the_same_delivery_twice_goes_once(job: Job) -> None:
+def test_repeated_delivery_is_refused(job: Job) -> None:
     payload = job.label()
     job.assert_went(job.gate(payload))
 
@@ -439,7 +439,7 @@ def test_the_same_delivery_twice_goes_once(job: Job) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410], ids=["transferred", "deleted"])
-def test_a_label_on_an_issue_that_is_gone_is_refused_on_the_pages_of_the_run(job: Job, status: int) -> None:
+def test_missing_issue_is_refused_in_job_summary(job: Job, status: int) -> None:
     """docs.github.com/rest/issues/issues#get-an-issue: 404 if the token cannot read the issue's new repository."""
     payload = job.label()
     job.github.fault(path=f"/repos/*/*/issues/{job.incident}**", status=status, times=None)
@@ -453,7 +453,7 @@ def test_a_label_on_an_issue_that_is_gone_is_refused_on_the_pages_of_the_run(job
     assert f"**Refused, and nothing was changed:** {said}." in page.read_text()
 
 
-def test_a_label_on_an_issue_that_was_transferred_to_a_repository_that_the_token_reads_is_refused(job: Job) -> None:
+def test_transferred_issue_is_refused(job: Job) -> None:
     """GitHub redirects each request to the issue's new place. GITHUB_TOKEN may write to its own repository only.
 
     docs.github.com/rest/issues/issues#get-an-issue, docs.github.com/actions/concepts/security/github_token
@@ -476,7 +476,7 @@ def test_a_label_on_an_issue_that_was_transferred_to_a_repository_that_the_token
     assert "`./run ops rollback-worker --service api --environment production`" in page.read_text()
 
 
-def test_a_label_that_was_renamed_before_the_gate_looked_is_refused(job: Job) -> None:
+def test_renamed_label_is_refused(job: Job) -> None:
     payload = job.label()
     label = f"{job.github.api_url}/repos/{job.github.repository}/labels/{LABEL}"
     headers = {"authorization": f"Bearer {job.github.token}"}
@@ -487,7 +487,7 @@ def test_a_label_that_was_renamed_before_the_gate_looked_is_refused(job: Job) ->
     assert job.labels == ["incident", "recover:renamed"]
 
 
-def test_a_label_put_on_and_off_within_a_second_is_refused(job: Job) -> None:
+def test_label_removed_within_a_second_is_refused(job: Job) -> None:
     at = job.world.sandbox.clock.now()
     payload = job.github.label(job.incident, LABEL, "alice", at=at)
     job.github.unlabel(job.incident, LABEL, "alice", at=at)
@@ -495,7 +495,7 @@ def test_a_label_put_on_and_off_within_a_second_is_refused(job: Job) -> None:
     job.assert_refused(job.gate(payload), "label_taken")
 
 
-def test_a_label_equal_but_for_case_is_refused_with_the_name_to_use(job: Job) -> None:
+def test_label_in_other_case_is_refused_with_correction(job: Job) -> None:
     job.assert_refused(job.gate(job.label(name="Recover:Rollback-API")), "unknown_label")
 
     (comment,) = job.comments
@@ -516,7 +516,7 @@ def at_once(job: Job, seconds: float = 0, by: str = "alice", among: int = 0) -> 
 
 
 @pytest.mark.parametrize(("seconds", "among"), [(0, 0), (1, 0), (0, 110)], ids=["at once", "1 s", "many events"])
-def test_two_labels_in_one_second_are_refused(job: Job, seconds: float, among: int) -> None:
+def test_labels_added_within_a_second_are_refused(job: Job, seconds: float, among: int) -> None:
     """The picker of labels on GitHub puts on all that somebody ticked; the order of their runs is chance."""
     first, second = at_once(job, seconds, among=among)
     both = {**first, "issue": {**first["issue"], "labels": second["issue"]["labels"]}}
@@ -532,7 +532,7 @@ def test_two_labels_in_one_second_are_refused(job: Job, seconds: float, among: i
 
 
 @pytest.mark.parametrize(("seconds", "by"), [(2, "alice"), (0, "bob")], ids=["2 s", "another person"])
-def test_another_label_that_was_not_put_on_with_this_one_stops_nothing(job: Job, seconds: float, by: str) -> None:
+def test_label_added_separately_does_not_block_request(job: Job, seconds: float, by: str) -> None:
     """It may be there since a gate could not take it off, or from somebody who may start nothing."""
     job.github.add_user("bob")
     _, second = at_once(job, seconds, by)
@@ -540,7 +540,7 @@ def test_another_label_that_was_not_put_on_with_this_one_stops_nothing(job: Job,
     job.assert_went(job.gate(second))
 
 
-def test_a_label_goes_where_github_cannot_say_whether_two_were_put_on_at_once(job: Job) -> None:
+def test_unreadable_label_events_are_a_warning(job: Job) -> None:
     _, second = at_once(job)
     job.github.fault(method="GET", path="/repos/*/*/issues/*/events", status=403)
 
@@ -553,7 +553,7 @@ def test_a_label_goes_where_github_cannot_say_whether_two_were_put_on_at_once(jo
 # Events that are not ours, and broken ones.
 
 
-def test_what_is_not_for_us_writes_nothing_anywhere(job: Job) -> None:
+def test_ignored_event_writes_nothing(job: Job) -> None:
     for event, payload in [("issues", job.label(name="bug")), ("push", {"ref": "x"}), ("fork", "no JSON")]:
         done = job.gate(payload, event)
 
@@ -562,7 +562,7 @@ def test_what_is_not_for_us_writes_nothing_anywhere(job: Job) -> None:
     assert (job.labels, job.comments, job.github.requests) == (["incident", "bug"], [], [])
 
 
-def test_a_malformed_event_of_ours_is_answered_where_it_says_where(job: Job) -> None:
+def test_malformed_event_is_answered_on_its_issue(job: Job) -> None:
     payload = {**job.label(), "sender": None}
 
     done = job.gate(payload)
@@ -575,7 +575,7 @@ def test_a_malformed_event_of_ours_is_answered_where_it_says_where(job: Job) -> 
 @pytest.mark.sampled(3)
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"action": "labeled"', "\ud7ff\x00"])
-def test_an_event_that_is_no_json_is_malformed(job: Job, text: str) -> None:
+def test_event_without_json_is_malformed(job: Job, text: str) -> None:
     done = job.gate(text)
 
     assert (done.code, job.outputs["reason"], job.comments) == (2, "event_malformed", [])
@@ -586,7 +586,7 @@ def test_an_event_that_is_no_json_is_malformed(job: Job, text: str) -> None:
     "name",
     ["GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_REF", "GITHUB_RUN_ATTEMPT", "GITHUB_TOKEN", "GITHUB_OUTPUT"],
 )
-def test_outside_of_a_job_the_missing_variable_is_named(job: Job, name: str) -> None:
+def test_missing_job_variable_is_named(job: Job, name: str) -> None:
     payload = job.label()
 
     job.environ[name] = None
@@ -596,7 +596,7 @@ def test_outside_of_a_job_the_missing_variable_is_named(job: Job, name: str) -> 
     assert f"{name} is not set" in done.err
 
 
-def test_a_clock_of_a_sandbox_counts_only_beside_its_github(job: Job) -> None:
+def test_sandbox_clock_requires_sandbox_github(job: Job) -> None:
     done = job.gate(job.label(), GITHUB_API_URL=None)
 
     assert (done.code, job.outputs["go"]) == (2, "false")
@@ -606,7 +606,7 @@ def test_a_clock_of_a_sandbox_counts_only_beside_its_github(job: Job) -> None:
 # Where GitHub is.
 
 
-def test_a_gate_goes_on_an_enterprise_server(job: Job) -> None:
+def test_gate_works_on_enterprise_server(job: Job) -> None:
     """The server's host is no loopback here: its API is reached through a proxy, as in many companies."""
     job.github.switches.enterprise_server = True
     server = {"GITHUB_SERVER_URL": "http://github.shopdesk.example"}
@@ -633,7 +633,7 @@ def test_a_gate_goes_on_an_enterprise_server(job: Job) -> None:
         ("https://a:b@github.shopdesk.example/api/v3", "https://a:b@github.shopdesk.example", "true"),
     ],
 )
-def test_no_other_machine_gets_the_token(job: Job, api: str, server: str | None, job_of_actions: str | None) -> None:
+def test_token_is_not_sent_to_other_hosts(job: Job, api: str, server: str | None, job_of_actions: str | None) -> None:
     environ = {"GITHUB_API_URL": api, "GITHUB_SERVER_URL": server, "GITHUB_ACTIONS": job_of_actions}
 
     done = job.gate(job.label(), "issues", OPS_CLOCK_URL=None, **environ)
@@ -643,7 +643,7 @@ def test_no_other_machine_gets_the_token(job: Job, api: str, server: str | None,
 
 
 @pytest.mark.parametrize("api", ["https://api.shopdesk.ghe.com", "https://api.github.com"])
-def test_the_api_of_a_job_on_ghe_com_is_accepted(api: str) -> None:
+def test_ghe_com_api_url_is_accepted(api: str) -> None:
     environ = {"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://shopdesk.ghe.com", "GITHUB_API_URL": api}
 
     assert client.api_url(environ) == api
@@ -660,7 +660,7 @@ def pressed(job: Job, by: str = "alice", button: str = BUTTON, **inputs: str) ->
     return run.payload, str(run.id)
 
 
-def test_a_button_goes_with_its_inputs_and_the_moment_of_its_run(job: Job) -> None:
+def test_button_passes_inputs_and_run_time(job: Job) -> None:
     payload, run = pressed(job, reason="it's slow")
     at = job.github.runs[0].created_at
     job.world.sandbox.clock.advance(600)
@@ -684,9 +684,7 @@ def test_a_button_goes_with_its_inputs_and_the_moment_of_its_run(job: Job) -> No
     ],
     ids=["soon enough", "the longest", "too long to wait", "only a reminder", "no moment", "a dry run"],
 )
-def test_the_gate_says_until_when_a_job_may_end_what_a_request_begins(
-    job: Job, inputs: dict[str, str], ends: timedelta | None
-) -> None:
+def test_gate_outputs_latest_end_of_scheduled_reopen(job: Job, inputs: dict[str, str], ends: timedelta | None) -> None:
     names = ["service", "environment", "state", "until", "reopen_at_end", "incident", "dry_run"]
     button = "on:\n  workflow_dispatch:\n    inputs: {" + ", ".join(f"{name}: {{}}" for name in names) + "}\n"
     job.github.add_commit("Add the button", "alice", files={".github/workflows/maintenance.yml": button})
@@ -701,14 +699,14 @@ def test_the_gate_says_until_when_a_job_may_end_what_a_request_begins(
         assert timedelta() <= job.world.sandbox.clock.now() + ends - datetime.fromisoformat(said) < timedelta(minutes=1)
 
 
-def test_a_button_whose_job_waited_too_long_is_refused(job: Job) -> None:
+def test_button_that_waited_too_long_is_refused(job: Job) -> None:
     payload, run = pressed(job)
     job.world.sandbox.clock.advance(3600)
 
     job.assert_refused(job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run), "request_too_old")
 
 
-def test_a_button_goes_where_the_moment_of_its_run_cannot_be_read(job: Job) -> None:
+def test_unreadable_run_time_is_a_warning(job: Job) -> None:
     payload, run = pressed(job)
     job.github.fault(method="GET", path="/repos/*/*/actions/runs/*", status=403)
 
@@ -718,7 +716,7 @@ def test_a_button_goes_where_the_moment_of_its_run_cannot_be_read(job: Job) -> N
     assert "warning: when the button was pressed is not known" in done.err
 
 
-def test_a_button_pressed_by_somebody_who_may_not_is_refused_on_the_incident(job: Job) -> None:
+def test_button_without_write_access_is_refused_on_incident(job: Job) -> None:
     payload, run = pressed(job, by="tina", reason="$(id) `@org/team`")
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
@@ -728,7 +726,7 @@ def test_a_button_pressed_by_somebody_who_may_not_is_refused_on_the_incident(job
 
 
 @pytest.mark.parametrize("pressed_with", ["true", "false"])
-def test_a_flag_of_a_refused_button_is_one_on_a_laptop_too(job: Job, pressed_with: str) -> None:
+def test_refusal_translates_button_flag_to_laptop_option(job: Job, pressed_with: str) -> None:
     payload, run = pressed(job, by="tina", button=BUTTON + FLAG, current_secrets=pressed_with)
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
@@ -745,7 +743,7 @@ ISSUE = {"method": "GET", "path": "/repos/*/*/issues/*"}
 
 
 @pytest.mark.parametrize("by_label", [True, False], ids=["label", "button"])
-def test_the_stated_start_of_the_incident_is_handed_on(job: Job, by_label: bool) -> None:
+def test_stated_incident_start_is_passed_on(job: Job, by_label: bool) -> None:
     at = job.world.sandbox.clock.now() - timedelta(minutes=20)
     body = FORM.format(began=at.strftime("%Y-%m-%d %H:%M"))
     job.incident = job.github.open_issue("The API answers 500", body, ["incident"], "alice")
@@ -759,7 +757,7 @@ def test_the_stated_start_of_the_incident_is_handed_on(job: Job, by_label: bool)
     assert job.outputs["began"] == at.replace(second=0, microsecond=0).isoformat()
 
 
-def test_a_button_for_a_closed_incident_is_refused(job: Job) -> None:
+def test_button_for_closed_incident_is_refused(job: Job) -> None:
     job.github.close(job.incident, "alice")
     payload, run = pressed(job)
 
@@ -769,7 +767,7 @@ def test_a_button_for_a_closed_incident_is_refused(job: Job) -> None:
     assert "press the button again" in done.err
 
 
-def test_the_button_that_ends_an_incident_goes_on_a_closed_one(job: Job) -> None:
+def test_all_clear_button_works_on_closed_incident(job: Job) -> None:
     job.github.close(job.incident, "alice")
     payload, run = pressed(job)
     named = {**payload, "workflow": ".github/workflows/all-clear.yml"}
@@ -788,9 +786,7 @@ def test_the_button_that_ends_an_incident_goes_on_a_closed_one(job: Job) -> None
     ],
     ids=["missing", "deleted", "a pull request"],
 )
-def test_a_button_for_what_is_no_incident_is_refused_and_says_what_to_give(
-    job: Job, fault: dict[str, Any] | None, why: str
-) -> None:
+def test_button_for_non_incident_is_refused_with_hint(job: Job, fault: dict[str, Any] | None, why: str) -> None:
     number = job.incident
     if fault is None:
         job.github.add_commit("A change", "alice", files={"a": "b"}, branch="a-change")
@@ -813,7 +809,7 @@ def test_a_button_for_what_is_no_incident_is_refused_and_says_what_to_give(
     [{"status": 403}, {"status": 500, "times": None}, {"lost": "before", "times": None}, {"body": "x"}, {"body": "[]"}],
     ids=str,
 )
-def test_a_button_goes_where_github_cannot_say_whether_the_incident_is_open(job: Job, fault: dict[str, Any]) -> None:
+def test_unreadable_incident_state_is_a_warning(job: Job, fault: dict[str, Any]) -> None:
     payload, run = pressed(job)
     job.github.fault(**ISSUE, **fault)
 
@@ -824,7 +820,7 @@ def test_a_button_goes_where_github_cannot_say_whether_the_incident_is_open(job:
     assert job.outputs["incident"] == str(job.incident)
 
 
-def test_a_refusal_stands_on_the_pages_of_the_run(job: Job) -> None:
+def test_refusal_is_written_to_job_summary(job: Job) -> None:
     page = job.world.folder / "summary.md"
 
     done = job.gate(job.label("tina"), GITHUB_STEP_SUMMARY=str(page))
@@ -840,9 +836,7 @@ def test_a_refusal_stands_on_the_pages_of_the_run(job: Job) -> None:
 
 
 @pytest.mark.parametrize(("login", "permission"), [("alice", "checked"), ("zoe", "refused")])
-def test_closing_starts_no_recovery_and_says_whether_the_closer_may_write(
-    job: Job, login: str, permission: str
-) -> None:
+def test_closing_requests_report_and_checks_closer(job: Job, login: str, permission: str) -> None:
     done = job.gate(job.github.close(job.incident, login))
 
     assert (done.code, job.comments) == (0, [])
@@ -851,7 +845,7 @@ def test_closing_starts_no_recovery_and_says_whether_the_closer_may_write(
 
 
 @pytest.mark.parametrize(("login", "permission"), [("alice", "checked"), ("tina", "refused")])
-def test_the_label_report_asks_for_a_report_also_on_a_closed_incident(job: Job, login: str, permission: str) -> None:
+def test_report_label_works_on_closed_incident(job: Job, login: str, permission: str) -> None:
     job.github.close(job.incident, "alice")
 
     done = job.gate(job.label(login, "report"))
@@ -866,7 +860,7 @@ def test_the_label_report_asks_for_a_report_also_on_a_closed_incident(job: Job, 
 HOSTILE = "</details>--> @org/team #1 | `x` ${{ secrets.X }} \u202e\x1b[31m\ngo=true\nEOF\n::set-output name=go::true"
 
 
-def test_hostile_text_in_the_issue_reaches_neither_outputs_nor_comments(job: Job) -> None:
+def test_hostile_issue_text_is_not_copied(job: Job) -> None:
     number = job.github.open_issue(HOSTILE.replace("\n", " "), HOSTILE * 1000, [], "alice")
     payload = job.github.label(number, LABEL, "tina")
 
@@ -881,7 +875,7 @@ def test_hostile_text_in_the_issue_reaches_neither_outputs_nor_comments(job: Job
 @pytest.mark.parametrize(
     "name", ["recover:@org/team", "recover:`x` @a", "recover:</b>|#1", "recover:\u202eabc", "recover:{0}/x"]
 )
-def test_a_hostile_label_is_inert_in_the_comment_and_still_taken_off(job: Job, name: str) -> None:
+def test_hostile_label_is_escaped_and_removed(job: Job, name: str) -> None:
     done = job.gate(job.label(name=name))
 
     assert (done.code, job.labels) == (3, ["incident"])
@@ -892,7 +886,7 @@ def test_a_hostile_label_is_inert_in_the_comment_and_still_taken_off(job: Job, n
     assert "\u202e" not in done.err
 
 
-def test_no_value_of_an_output_ends_itself(tmp_path: Path) -> None:
+def test_output_value_cannot_contain_its_delimiter(tmp_path: Path) -> None:
     """The value even holds what would have been the first delimiter."""
     path, tokens = tmp_path / "output", iter(["guessed", "other", "third"])
     path.write_text("earlier<<x\n1\nx\n")
@@ -904,7 +898,7 @@ def test_no_value_of_an_output_ends_itself(tmp_path: Path) -> None:
     assert "reason<<ops_third" in path.read_text()
 
 
-def test_the_delimiter_is_another_one_each_time(job: Job) -> None:
+def test_output_delimiters_are_unique(job: Job) -> None:
     job.gate(job.label(name="recover:x"))
 
     delimiters = re.findall(r"<<(ops_[0-9a-f]{32})$", job.output.read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What an event asks for, without anything outside: who may ask is tests/gate/test_gate.py."""
+"""Parse a GitHub event into a request or refusal, without I/O; permissions: test_gate.py."""
 
 import copy
 import gzip
@@ -69,7 +69,7 @@ def reason(outcome: Outcome) -> Reason:
     return outcome.reason
 
 
-def test_a_label_asks_for_what_ops_yml_says() -> None:
+def test_label_requests_its_configured_runbook() -> None:
     assert judged("issues", payload()) == RecoveryRequest(
         runbook="rollback-worker",
         params={"service": "api"},
@@ -83,13 +83,13 @@ def test_a_label_asks_for_what_ops_yml_says() -> None:
     )
 
 
-def test_title_body_and_the_other_labels_choose_nothing() -> None:
+def test_title_body_and_other_labels_are_ignored() -> None:
     hostile = payload(title="recover web", body="### service\n\nweb", labels=[{"name": "recover:other"}])
 
     assert judged("issues", hostile) == judged("issues", payload())
 
 
-def test_a_button_asks_for_its_inputs_at_the_moment_when_its_run_was_made() -> None:
+def test_button_requests_its_inputs_at_run_creation() -> None:
     at = NOW - timedelta(minutes=20)
 
     outcome = judged("workflow_dispatch", button(to="", dry_run="true", unknown="x", reason="slow"), started_at=at)
@@ -100,13 +100,13 @@ def test_a_button_asks_for_its_inputs_at_the_moment_when_its_run_was_made() -> N
     assert (outcome.requested_at, outcome.dry_run, outcome.label) == (at, True, None)
 
 
-def test_a_button_that_waited_too_long_is_refused() -> None:
+def test_button_that_waited_too_long_is_refused() -> None:
     outcome = judged("workflow_dispatch", button(), started_at=NOW - timedelta(hours=1))
 
     assert reason(outcome) == Reason.REQUEST_TOO_OLD
 
 
-def test_a_button_for_an_unknown_environment_is_refused_with_the_names_there_are() -> None:
+def test_unknown_environment_is_refused_with_known_names() -> None:
     outcome = judged("workflow_dispatch", button(environment="prod"))
 
     assert reason(outcome) == Reason.UNKNOWN_NAME
@@ -114,7 +114,7 @@ def test_a_button_for_an_unknown_environment_is_refused_with_the_names_there_are
     assert "production, staging" in outcome.hint
 
 
-def test_a_button_with_a_text_that_no_variable_holds_is_malformed() -> None:
+def test_overlong_button_input_is_malformed() -> None:
     """The jobs behind could not start their program, and none could answer."""
     outcome = judged("workflow_dispatch", button(reason="\U0001f525" * 10_000))
 
@@ -126,11 +126,11 @@ def test_a_button_with_a_text_that_no_variable_holds_is_malformed() -> None:
     [{"incident": "seven"}, {"incident": "0"}, {"dry_run": "yes"}, {"service": ["api"]}, {"service": None}],
     ids=str,
 )
-def test_a_button_with_an_input_of_another_kind_is_malformed(inputs: dict[str, Any]) -> None:
+def test_button_input_of_wrong_type_is_malformed(inputs: dict[str, Any]) -> None:
     assert isinstance(judged("workflow_dispatch", button(**inputs)), MalformedEvent)
 
 
-def test_closing_an_incident_recovers_nothing_and_is_told_apart() -> None:
+def test_closing_an_incident_requests_a_report() -> None:
     body = payload("closed", state="closed", closed_at="2026-11-24T03:04:30Z")
 
     outcome = judged("issues", body, now=NOW + timedelta(days=1))
@@ -178,7 +178,7 @@ def _with(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("pull_request", payload()),
     ],
 )
-def test_what_is_not_for_us_is_said_to_be_so(event: str, body: Any) -> None:
+def test_unrelated_event_is_ignored(event: str, body: Any) -> None:
     assert isinstance(judged(event, body), IgnoredEvent)
 
 
@@ -190,7 +190,7 @@ NEEDED = (
 
 @pytest.mark.parametrize("value", [..., None, [], {}, True, -1, 1.5, ""], ids=repr)
 @pytest.mark.parametrize("path", NEEDED)
-def test_an_event_of_ours_without_a_field_or_with_another_type_is_malformed(path: str, value: Any) -> None:
+def test_missing_or_mistyped_field_is_malformed(path: str, value: Any) -> None:
     outcome = judged("issues", _with(payload(), path, value))
 
     assert isinstance(outcome, MalformedEvent)
@@ -199,12 +199,12 @@ def test_an_event_of_ours_without_a_field_or_with_another_type_is_malformed(path
 
 @pytest.mark.parametrize("body", [None, [], "labeled", 3, {}], ids=repr)
 @pytest.mark.parametrize("event", ["issues", "workflow_dispatch"])
-def test_no_payload_at_all_is_malformed(event: str, body: Any) -> None:
+def test_payload_without_fields_is_malformed(event: str, body: Any) -> None:
     assert isinstance(judged(event, body), MalformedEvent)
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "0001-01-01T00:00:00+23:59", "2026-13-01T00:00:00Z"])
-def test_a_time_that_is_none_is_malformed_and_still_says_where(moment: str) -> None:
+def test_invalid_time_is_malformed_but_keeps_incident(moment: str) -> None:
     outcome = judged("issues", payload(updated_at=moment))
 
     assert isinstance(outcome, MalformedEvent)
@@ -214,7 +214,7 @@ def test_a_time_that_is_none_is_malformed_and_still_says_where(moment: str) -> N
 @pytest.mark.parametrize(
     ("label", "near"), [("recover:rollback-apl", LABEL), ("recover:zzz", None), ("RECOVER:nothing", None)]
 )
-def test_an_unknown_recover_label_is_refused_with_the_known_ones(label: str, near: str | None) -> None:
+def test_unknown_label_is_refused_with_known_names(label: str, near: str | None) -> None:
     outcome = judged("issues", _with(payload(), "label.name", label))
 
     assert isinstance(outcome, RefusedRequest)
@@ -223,7 +223,7 @@ def test_an_unknown_recover_label_is_refused_with_the_known_ones(label: str, nea
     assert outcome.values.get("near") == near
 
 
-def test_a_label_equal_but_for_case_is_refused_with_the_right_one_and_the_same_command() -> None:
+def test_label_in_other_case_is_refused_with_correction() -> None:
     """GitHub has one label for both spellings, so somebody made or renamed it by hand."""
     outcome = judged("issues", _with(payload(), "label.name", "Recover:Rollback-API"))
 
@@ -235,7 +235,7 @@ def test_a_label_equal_but_for_case_is_refused_with_the_right_one_and_the_same_c
     assert (outcome.request.runbook, outcome.request.params) == ("rollback-worker", {"service": "api"})
 
 
-def test_the_other_labels_of_a_recovery_are_named_and_no_others() -> None:
+def test_request_lists_other_recovery_labels() -> None:
     labels = [{"name": name} for name in (LABEL, "incident", "recover:unknown", "recover:api-off")]
 
     outcome = judged("issues", payload(labels=labels))
@@ -266,7 +266,7 @@ def expected(age: int, kind: str, ref: str, state: str, label: str) -> set[Reaso
 
 
 @pytest.mark.parametrize("age", AGES)
-def test_a_label_is_accepted_only_where_every_rule_holds(age: int) -> None:
+def test_label_is_accepted_only_if_every_rule_holds(age: int) -> None:
     for case in [case for case in EVERY_CASE if case[0] == age]:
         _, kind, ref, state, attempt, label = case
         at = (NOW - timedelta(seconds=age)).isoformat()
@@ -280,7 +280,7 @@ def test_a_label_is_accepted_only_where_every_rule_holds(age: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "ref", "attempt"), list(itertools.product(KINDS, REFS, ATTEMPTS)))
-def test_a_button_is_accepted_only_where_every_rule_holds(kind: str, ref: str, attempt: int) -> None:
+def test_button_is_accepted_only_if_every_rule_holds(kind: str, ref: str, attempt: int) -> None:
     body = _with(button(), "sender.type", kind)
 
     outcome = judged("workflow_dispatch", body, ref=ref, run_attempt=attempt, started_at=NOW)
@@ -290,13 +290,13 @@ def test_a_button_is_accepted_only_where_every_rule_holds(kind: str, ref: str, a
     assert not broken or reason(outcome) in broken
 
 
-def test_of_all_example_payloads_of_github_none_asks_for_a_recovery() -> None:
+def test_github_example_payloads_are_ignored() -> None:
     assert len(examples()) == 329
     for event, body in examples():
         assert isinstance(judged(event, body), IgnoredEvent), (event, body.get("action"))
 
 
-def test_a_labeled_example_of_github_is_read_once_its_label_is_ours() -> None:
+def test_github_labeled_example_with_known_label_is_accepted() -> None:
     mine = [body for event, body in examples() if event == "issues" and body["action"] == "labeled"]
     assert len(mine) == 2
     for example in mine:
@@ -311,7 +311,7 @@ def test_a_labeled_example_of_github_is_read_once_its_label_is_ours() -> None:
         assert reason(judged("issues", body, **where)) == Reason.REQUEST_TOO_OLD
 
 
-def test_an_example_of_an_issue_as_its_own_closing_is_read() -> None:
+def test_github_issue_examples_parse_as_closed() -> None:
     for event, body in examples():
         if event != "issues":
             continue
@@ -330,12 +330,12 @@ PLACES = sorted({*NEEDED, "label", "label.name", "issue.title", "issue.body"})
 
 
 @holds_for(FAST, SLOW, event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
-def test_no_payload_at_all_makes_it_fail(event: str, body: Any) -> None:
+def test_random_payload_is_never_a_request(event: str, body: Any) -> None:
     assert not isinstance(judged(event, body), RecoveryRequest)
 
 
 @holds_for(FAST, SLOW, path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
-def test_no_value_in_any_field_makes_it_fail(path: str, value: Any, action: str) -> None:
+def test_random_field_value_raises_nothing(path: str, value: Any, action: str) -> None:
     judged("issues", _with(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
 
 
@@ -344,7 +344,7 @@ def test_no_value_in_any_field_makes_it_fail(path: str, value: Any, action: str)
     SLOW,
     inputs=st.dictionaries(st.sampled_from(["service", "incident", "environment", "dry_run", "x"]), ANYTHING),
 )
-def test_no_input_of_a_button_makes_it_fail(inputs: dict[str, Any]) -> None:
+def test_random_button_input_raises_nothing(inputs: dict[str, Any]) -> None:
     judged("workflow_dispatch", _with(button(), "inputs", inputs))
 
 
@@ -369,7 +369,7 @@ _No response_
 """
 
 
-def test_a_form_is_read_by_its_headings() -> None:
+def test_form_is_parsed_by_headings() -> None:
     answers = read_fields(BODY.format(seen=""), HEADINGS)
 
     assert answers == {"Service": "api", "Severity": "SEV2", "What is seen": "500 since 10:00", "Impact": ""}
@@ -387,27 +387,27 @@ def test_a_form_is_read_by_its_headings() -> None:
         "#### Impact\n## Impact\n    ### Impact\n### Impact of it",
     ],
 )
-def test_a_forged_heading_in_a_free_text_changes_no_other_answer(seen: str) -> None:
+def test_forged_heading_changes_no_other_answer(seen: str) -> None:
     answers = read_fields(BODY.format(seen=seen), HEADINGS)
 
     assert (answers["Service"], answers["Severity"], answers["Impact"]) == ("api", "SEV2", "")
     assert seen in answers["What is seen"]
 
 
-def test_a_heading_two_fields_ahead_is_not_believed_before_its_turn() -> None:
+def test_heading_out_of_order_is_ignored() -> None:
     body = BODY.replace("\nSEV2\n", "\nSEV2\n\n### Impact\n\nall\n").format(seen="")
 
     assert read_fields(body, HEADINGS)["What is seen"] == "500 since 10:00"
 
 
-def test_a_form_without_one_of_its_headings_still_has_the_others() -> None:
+def test_missing_heading_keeps_other_answers() -> None:
     body = BODY.format(seen="").replace("### Severity", "Severity")
 
     assert read_fields(body, HEADINGS)["What is seen"] == "500 since 10:00"
 
 
 @holds_for(FAST, SLOW, body=st.text(alphabet="#` ~\r\nISei") | st.text())
-def test_no_form_makes_it_fail(body: str) -> None:
+def test_random_form_raises_nothing(body: str) -> None:
     assert set(read_fields(body, HEADINGS)) <= set(HEADINGS)
 
 
@@ -426,7 +426,7 @@ STATED = {
 
 
 @pytest.mark.parametrize(("said", "moment"), STATED.items(), ids=str)
-def test_a_stated_start_is_a_moment_of_the_past_or_nothing(said: str, moment: str | None) -> None:
+def test_incident_start_must_be_a_past_time(said: str, moment: str | None) -> None:
     body = f"### What is seen\n\n500\n\n### When it began (UTC)\n\n{said}\n\n### Impact\n\nall"
 
     found = parse_began(body, now=NOW)
@@ -435,14 +435,14 @@ def test_a_stated_start_is_a_moment_of_the_past_or_nothing(said: str, moment: st
 
 
 @pytest.mark.parametrize("body", [None, 7, [], "", "### When it began (UTC)"], ids=str)
-def test_a_body_of_any_kind_has_no_start_and_still_asks(body: object) -> None:
+def test_body_without_start_is_accepted(body: object) -> None:
     outcome = judged("issues", payload(body=body))
 
     assert isinstance(outcome, RecoveryRequest)
     assert outcome.began is None
 
 
-def test_the_issue_form_has_the_headings_that_are_read() -> None:
+def test_issue_form_matches_parsed_headings() -> None:
     template = plain_yaml.load((generated() / ".github/ISSUE_TEMPLATE/incident.yml").read_text())
 
     assert (
