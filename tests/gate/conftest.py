@@ -1,4 +1,4 @@
-"""A job with an incident before it."""
+"""Fixture: a job with an open incident."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The gate in a job of GitHub Actions: the public command, on the sandbox's GitHub over HTTP."""
+"""Run the gate as a job of GitHub Actions does: the public command on the sandbox's GitHub."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""An incident on which labels are put."""
+"""Fixture: an incident that tests put labels on."""
 
 from datetime import timedelta
 

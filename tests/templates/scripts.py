@@ -1,4 +1,4 @@
-"""The scripts of workflow steps, run as a job runs them: in another process, on the sandbox's GitHub."""
+"""Run the scripts of workflow steps in another process, on the sandbox's GitHub."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The first step of the gate: one comment for each request, in three seconds, and never a failed job."""
+"""First step of the gate: post one comment per request within three seconds, never fail."""
 
 import json
 import re
@@ -14,7 +14,7 @@ COMMANDS = {"recover:api": "./run ops rollback-worker --service api --environmen
 MARK = f"<!-- backout:request run={RUN} attempt=1 -->"
 
 
-def test_a_label_is_answered_with_its_run_and_the_command_for_a_laptop(workflow: Workflow) -> None:
+def test_label_is_answered_with_run_and_laptop_command(workflow: Workflow) -> None:
     payload = workflow.label()
 
     done = workflow.step("received", payload, COMMANDS=json.dumps(COMMANDS))
@@ -32,7 +32,7 @@ def test_a_label_is_answered_with_its_run_and_the_command_for_a_laptop(workflow:
     assert [request.method for request in workflow.github.requests] == ["POST"]
 
 
-def test_a_label_without_a_known_command_points_to_the_documentation(workflow: Workflow) -> None:
+def test_unknown_label_links_to_documentation(workflow: Workflow) -> None:
     payload = workflow.label("recover:other")
 
     workflow.step("received", payload, COMMANDS=json.dumps(COMMANDS), DOCS="https://example.com/docs")
@@ -40,14 +40,14 @@ def test_a_label_without_a_known_command_points_to_the_documentation(workflow: W
     assert "`./run ops --help` lists them ([documentation](https://example.com/docs))." in workflow.bodies[0]
 
 
-def test_a_label_is_the_same_in_either_case(workflow: Workflow) -> None:
+def test_label_case_is_ignored(workflow: Workflow) -> None:
     workflow.step("received", workflow.label("Recover:API"), COMMANDS=json.dumps(COMMANDS))
 
     assert "`Recover:API`" in workflow.bodies[0]
     assert "ops rollback-worker" in workflow.bodies[0]
 
 
-def test_a_further_attempt_is_answered_by_itself_and_names_who_started_it(workflow: Workflow) -> None:
+def test_rerun_gets_its_own_comment_naming_its_starter(workflow: Workflow) -> None:
     payload = workflow.label()
     workflow.step("received", payload)
 
@@ -61,7 +61,7 @@ def test_a_further_attempt_is_answered_by_itself_and_names_who_started_it(workfl
     assert f"<!-- backout:request run={RUN} attempt=2 -->" in second
 
 
-def test_a_label_on_an_enterprise_server_is_answered(workflow: Workflow) -> None:
+def test_label_is_answered_on_enterprise_server(workflow: Workflow) -> None:
     workflow.github.switches.enterprise_server = True
 
     done = workflow.step("received", workflow.label())
@@ -69,7 +69,7 @@ def test_a_label_on_an_enterprise_server_is_answered(workflow: Workflow) -> None
     assert (done.out, len(workflow.bodies)) == ("", 1)
 
 
-def test_two_requests_in_one_second_get_a_comment_each(workflow: Workflow) -> None:
+def test_simultaneous_requests_get_a_comment_each(workflow: Workflow) -> None:
     payloads = [workflow.label("recover:api"), workflow.label("recover:web")]
 
     done = [workflow.step("received", each, GITHUB_RUN_ID=str(run)) for run, each in enumerate(payloads, 7001)]
@@ -97,7 +97,7 @@ def not_requests(workflow: Workflow) -> dict[str, Any]:
     ["another label", "the report", "the label is gone", "taken off", "a pull request", "transferred", "closed"],
 )
 @pytest.mark.sampled(3)
-def test_an_event_that_is_no_request_sends_nothing(workflow: Workflow, case: str) -> None:
+def test_unrelated_event_sends_no_request(workflow: Workflow, case: str) -> None:
     done = workflow.step("received", not_requests(workflow)[case])
 
     assert (done.code, done.out, done.err, done.outputs) == (0, "", "", {})
@@ -106,7 +106,7 @@ def test_an_event_that_is_no_request_sends_nothing(workflow: Workflow, case: str
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"action": "labeled", "label": {"name": "recover:x"}}'])
 @pytest.mark.sampled(2)
-def test_an_event_that_cannot_be_read_fails_nothing(workflow: Workflow, text: str) -> None:
+def test_unreadable_event_does_not_fail_step(workflow: Workflow, text: str) -> None:
     done = workflow.step("received", text)
 
     assert (done.code, done.err, done.outputs, workflow.bodies) == (0, "", {}, [])
@@ -126,7 +126,7 @@ FAILING: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fault", FAILING.values(), ids=FAILING)
 @pytest.mark.sampled(3)
-def test_a_failing_api_is_one_warning(workflow: Workflow, fault: dict[str, Any]) -> None:
+def test_failing_api_is_one_warning(workflow: Workflow, fault: dict[str, Any]) -> None:
     workflow.github.fault(method="POST", path=COMMENTS, **fault)
 
     done = workflow.step("received", workflow.label())
@@ -149,7 +149,7 @@ def test_a_failing_api_is_one_warning(workflow: Workflow, fault: dict[str, Any])
     ids=str,
 )
 @pytest.mark.sampled(2)
-def test_an_answer_that_was_lost_gives_one_comment(workflow: Workflow, fault: dict[str, Any]) -> None:
+def test_lost_response_yields_one_comment(workflow: Workflow, fault: dict[str, Any]) -> None:
     payload = workflow.label()
     workflow.github.comment(workflow.incident, MARK, "tina")
     workflow.github.fault(method="POST", path=COMMENTS, **fault)
@@ -163,7 +163,7 @@ def test_an_answer_that_was_lost_gives_one_comment(workflow: Workflow, fault: di
 @pytest.mark.parametrize(
     "fault", [{"method": "POST", "delay": 30.0}, pytest.param({"delay": 30.0}, marks=pytest.mark.slow)], ids=str
 )
-def test_a_github_that_hangs_holds_up_nobody(workflow: Workflow, fault: dict[str, Any]) -> None:
+def test_hanging_github_delays_step_by_seconds_only(workflow: Workflow, fault: dict[str, Any]) -> None:
     workflow.github.fault(path=COMMENTS, times=None, **fault)
     payload, began = workflow.label(), time.monotonic()
 
@@ -176,7 +176,7 @@ def test_a_github_that_hangs_holds_up_nobody(workflow: Workflow, fault: dict[str
 
 
 @pytest.mark.slow
-def test_nobody_at_the_address_is_a_warning(workflow: Workflow) -> None:
+def test_unreachable_api_is_a_warning(workflow: Workflow) -> None:
     done = workflow.step("received", workflow.label(), GITHUB_API_URL="http://127.0.0.1:9")
 
     assert (done.code, done.out.count("::warning")) == (0, 1)
@@ -186,7 +186,7 @@ def test_nobody_at_the_address_is_a_warning(workflow: Workflow) -> None:
     "piece", [*PIECES, MARK, f"\n{MARK}\n", "${{ secrets.X }}", "\u202e\x1b[31m", "``", "a` @b `c"]
 )
 @pytest.mark.sampled(5)
-def test_hostile_names_are_inert(workflow: Workflow, piece: str) -> None:
+def test_hostile_names_are_escaped(workflow: Workflow, piece: str) -> None:
     payload = workflow.label()
     hostile = {**payload, "label": {"name": f"recover:{piece}"}, "sender": {"login": piece, "type": "User"}}
 

@@ -1,4 +1,4 @@
-"""The last job of a workflow: a request whose run cannot speak for itself is answered, and nothing else is touched."""
+"""Last job of a workflow: report a request whose run could not report itself."""
 
 import ast
 import json
@@ -76,7 +76,7 @@ class Answered:
         return body
 
 
-def test_a_gate_whose_set_up_failed_is_named_with_its_step_and_log(answered: Answered) -> None:
+def test_failed_gate_setup_names_step_and_log(answered: Answered) -> None:
     job = answered.job("gate", "failure", "success", "success", "failure", "skipped")
 
     done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED, "report": SKIPPED})
@@ -114,7 +114,7 @@ def ago(job: FakeJob, minutes: float) -> None:
     ids=["cancelled while it waits", "cancelled", "time limit", "timed out", "unknown action", "branch policy"],
 )
 @pytest.mark.sampled(2)
-def test_a_job_that_acts_and_never_ran_is_named(
+def test_recovery_job_that_never_ran_is_named(
     answered: Answered, conclusion: str, steps: list[str], minutes: float, said: str
 ) -> None:
     answered.job("gate", "success", "success")
@@ -129,7 +129,7 @@ def test_a_job_that_acts_and_never_ran_is_named(
     answered.assert_said(done, "nothing was changed", f"job `recovery-production` {said} · [log](")
 
 
-def test_a_rejection_names_the_reviewer(answered: Answered) -> None:
+def test_rejected_approval_names_reviewer(answered: Answered) -> None:
     answered.job("security-production", "failure")
     reviews = [{"state": "rejected", "comment": "no", "environments": [], "user": {"login": "rita"}}]
     answered.github.fault(path="/repos/*/*/actions/runs/*/approvals", status=200, body=json.dumps(reviews))
@@ -139,7 +139,7 @@ def test_a_rejection_names_the_reviewer(answered: Answered) -> None:
     answered.assert_said(done, "job `security-production` was rejected by the reviewer `@rita`", "nothing was changed")
 
 
-def test_what_the_command_wrote_before_its_run_is_told(answered: Answered) -> None:
+def test_refusal_before_run_is_reported(answered: Answered) -> None:
     answered.job("recovery-production", "failure", "success", "success", "success", "failure")
     outputs = {"decision": "refused", "reason": "token_missing", "message": "no token", "hint": "Set it.", "run": ""}
 
@@ -150,7 +150,7 @@ def test_what_the_command_wrote_before_its_run_is_told(answered: Answered) -> No
 
 
 @pytest.mark.parametrize("step", ["Recover", ""], ids=["named", "not named"])
-def test_a_run_without_a_word_is_not_said_to_have_changed_nothing(answered: Answered, step: str) -> None:
+def test_run_without_outputs_may_have_changed_something(answered: Answered, step: str) -> None:
     answered.job("recovery-production", "failure", "success", "success", "success", "failure")
 
     done = answered.tell(needs={"gate": GONE, "recovery-production": FAILED}, RUN_STEP=step)
@@ -159,7 +159,7 @@ def test_a_run_without_a_word_is_not_said_to_have_changed_nothing(answered: Answ
     assert "nothing was changed" not in body
 
 
-def test_a_run_that_ended_and_could_not_write_is_told(answered: Answered) -> None:
+def test_ended_run_without_comment_is_reported(answered: Answered) -> None:
     answered.job("recovery-production", "failure", "success", "success", "success", "failure")
     outputs = {"decision": "still_unhealthy", "reason": "still_unhealthy", "run": f"{answered.run}.1-00ab"}
 
@@ -173,7 +173,7 @@ def journal(run: str, text: str = "### Still unhealthy\n") -> str:
     return embed_record(text, RunRecord(run=run, decision="still_unhealthy"))
 
 
-def test_a_run_that_went_on_in_the_comment_is_left_as_it_is(answered: Answered) -> None:
+def test_comment_continued_by_run_is_kept(answered: Answered) -> None:
     (comment,) = answered.github.issue(answered.workflow.incident).comments
     comment.body = journal(f"{answered.run}.1-00ab")
     answered.job("recovery-production", "failure", "success", "success", "success", "failure")
@@ -208,7 +208,7 @@ def cut_off(answered: Answered, **acting: str) -> tuple[Step, str]:
     return done, body
 
 
-def test_a_run_that_was_killed_in_its_middle_gets_an_answer_above_its_last_report(answered: Answered) -> None:
+def test_killed_run_is_reported_above_its_last_report(answered: Answered) -> None:
     done, body = cut_off(answered)
 
     job = answered.github.urls.html
@@ -225,7 +225,7 @@ def test_a_run_that_was_killed_in_its_middle_gets_an_answer_above_its_last_repor
     assert "::error title=request::The run stopped in its middle" in done.out
 
 
-def test_the_record_of_a_run_that_was_killed_stays_whole_and_at_the_end(answered: Answered) -> None:
+def test_killed_run_keeps_its_hidden_record(answered: Answered) -> None:
     """So `ops incident import` completes the comment, and the report does not call it edited."""
     _, body = cut_off(answered)
 
@@ -237,7 +237,7 @@ def test_the_record_of_a_run_that_was_killed_stays_whole_and_at_the_end(answered
     assert is_edited(body.replace("production", "staging"))
 
 
-def test_a_run_that_was_killed_is_answered_once(answered: Answered) -> None:
+def test_killed_run_is_reported_once(answered: Answered) -> None:
     answered.github.fault(method="PATCH", path=COMMENT, lost="after")
 
     _, body = cut_off(answered)
@@ -245,7 +245,7 @@ def test_a_run_that_was_killed_is_answered_once(answered: Answered) -> None:
     assert body.count("The run stopped in its middle") == 1
 
 
-def test_a_run_that_ended_and_could_not_say_so_is_told_in_its_comment(answered: Answered) -> None:
+def test_ended_run_without_final_update_is_reported(answered: Answered) -> None:
     ended = {"run": "7.1-00ab", "decision": "recovered", "message": "recovered after 3.8 s"}
 
     _, body = cut_off(answered, **ended)
@@ -267,7 +267,7 @@ def planned(answered: Answered, **acting: Any) -> str:
     return body
 
 
-def test_a_build_that_failed_after_the_plan_is_told_above_the_plan(answered: Answered) -> None:
+def test_failed_build_is_reported_above_plan(answered: Answered) -> None:
     body = planned(answered)
 
     said, _, last = body.partition("\n\n#### Last report of the run: ")
@@ -277,13 +277,13 @@ def test_a_build_that_failed_after_the_plan_is_told_above_the_plan(answered: Ans
     assert not is_edited(body)
 
 
-def test_a_run_that_was_to_plan_alone_has_ended(answered: Answered) -> None:
+def test_dry_run_plan_counts_as_ended(answered: Answered) -> None:
     acting = {"result": "success", "outputs": {"run": f"{answered.run}.1-00ab", "decision": "planned"}}
 
     assert planned(answered, **acting).startswith("### Planned")
 
 
-def test_nothing_that_failed_is_nothing_to_tell(answered: Answered) -> None:
+def test_successful_jobs_report_nothing(answered: Answered) -> None:
     before = len(answered.github.requests)
 
     done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "success", "outputs": {}}})
@@ -292,7 +292,7 @@ def test_nothing_that_failed_is_nothing_to_tell(answered: Answered) -> None:
     assert answered.workflow.bodies == [answered.received]
 
 
-def test_without_a_comment_one_is_posted_and_once(answered: Answered) -> None:
+def test_missing_comment_is_posted_once(answered: Answered) -> None:
     answered.github.issue(answered.workflow.incident).comments.clear()
     answered.job("gate", "failure", "failure")
     needs = {"gate": FAILED, "recovery-production": SKIPPED}
@@ -305,7 +305,7 @@ def test_without_a_comment_one_is_posted_and_once(answered: Answered) -> None:
 
 
 @pytest.mark.parametrize("forged", ["request", "answered"])
-def test_a_mark_by_somebody_else_counts_for_nothing(answered: Answered, forged: str) -> None:
+def test_marker_by_other_author_is_ignored(answered: Answered, forged: str) -> None:
     issue, text = answered.github.issue(answered.workflow.incident), answered.received.replace("request", forged)
     ours = issue.comments.pop()
     answered.github.comment(issue.number, text, "tina")
@@ -320,7 +320,7 @@ def test_a_mark_by_somebody_else_counts_for_nothing(answered: Answered, forged: 
     assert told.startswith("**Failed before the run began")
 
 
-def test_the_comment_of_another_run_is_not_this_runs(answered: Answered) -> None:
+def test_comment_of_another_run_is_kept(answered: Answered) -> None:
     other = answered.workflow.step("received", answered.payload, GITHUB_RUN_ID=str(answered.run + 1))
     assert other.outputs["comment"]
 
@@ -330,7 +330,7 @@ def test_the_comment_of_another_run_is_not_this_runs(answered: Answered) -> None
     assert (told[:8], waiting[:12]) == ("**Failed", "**Received**")
 
 
-def test_the_comment_is_found_behind_200_others(answered: Answered) -> None:
+def test_comment_is_found_among_200_others(answered: Answered) -> None:
     issue = answered.github.issue(answered.workflow.incident)
     ours = issue.comments.pop()
     for number in range(200):
@@ -348,7 +348,7 @@ def test_the_comment_is_found_behind_200_others(answered: Answered) -> None:
 REFUSED = {"go": "false", "attempt": "1", "reason": "no_write_access", "message": '"tina" may not', "hint": "Ask."}
 
 
-def test_a_refusal_that_the_gate_wrote_is_not_told_twice(answered: Answered) -> None:
+def test_refusal_written_by_gate_is_not_repeated(answered: Answered) -> None:
     issue = answered.github.issue(answered.workflow.incident)
     outputs = {**REFUSED, "answered": "true"}
 
@@ -357,13 +357,13 @@ def test_a_refusal_that_the_gate_wrote_is_not_told_twice(answered: Answered) -> 
     assert (done.code, done.out, done.summary, issue.comments) == (0, "", "", [])
 
 
-def test_a_refusal_that_the_gate_could_not_write_is_told(answered: Answered) -> None:
+def test_refusal_not_written_by_gate_is_reported(answered: Answered) -> None:
     done = answered.tell(needs={"gate": {"result": "failure", "outputs": REFUSED}, "recovery-production": SKIPPED})
 
     answered.assert_said(done, "**Refused, and nothing was changed:**", '"tina" may not', "Ask.", "`no_write_access`")
 
 
-def test_a_refusal_written_by_a_gate_that_was_killed_after_it_is_not_told_twice(answered: Answered) -> None:
+def test_refusal_of_killed_gate_is_not_repeated(answered: Answered) -> None:
     refusal = embed_record("**Refused**\n", RunRecord(run=f"gate-{answered.run}", source="gate"))
     answered.github.comment(answered.workflow.incident, refusal, "github-actions[bot]")
 
@@ -375,7 +375,7 @@ def test_a_refusal_written_by_a_gate_that_was_killed_after_it_is_not_told_twice(
 @pytest.mark.parametrize(
     "acting", [SKIPPED, {"result": "failure", "outputs": {"decision": "refused", "reason": "rerun"}}], ids=["if", "ops"]
 )
-def test_one_job_started_again_is_refused_in_a_comment_of_its_own(answered: Answered, acting: Any) -> None:
+def test_rerun_of_single_job_is_refused_in_new_comment(answered: Answered, acting: Any) -> None:
     (comment,) = answered.github.issue(answered.workflow.incident).comments
     comment.body = journal(f"{answered.run}.1-00ab")
     again = {"GITHUB_RUN_ATTEMPT": "2", "GITHUB_TRIGGERING_ACTOR": "bob"}
@@ -396,7 +396,7 @@ def test_one_job_started_again_is_refused_in_a_comment_of_its_own(answered: Answ
     assert len(answered.workflow.bodies) == 2
 
 
-def test_a_report_started_again_is_no_refusal(answered: Answered) -> None:
+def test_rerun_of_report_job_is_not_refused(answered: Answered) -> None:
     needs = {"gate": GONE, "recovery-production": FAILED, "report": {"result": "success", "outputs": {}}}
 
     done = answered.tell(needs=needs, GITHUB_RUN_ATTEMPT="2")
@@ -404,7 +404,7 @@ def test_a_report_started_again_is_no_refusal(answered: Answered) -> None:
     assert (done.out, answered.workflow.bodies) == ("", [answered.received])
 
 
-def test_jobs_beside_those_that_act_do_not_hide_a_refusal(answered: Answered) -> None:
+def test_approval_job_does_not_hide_rerun_refusal(answered: Answered) -> None:
     approved = {"result": "success", "outputs": {}}
     needs = {"gate": GONE, "approve": approved, "recovery-production": SKIPPED}
 
@@ -416,7 +416,7 @@ def test_jobs_beside_those_that_act_do_not_hide_a_refusal(answered: Answered) ->
 # Reports and buttons.
 
 
-def test_a_report_that_failed_is_answered_where_it_was_requested(answered: Answered) -> None:
+def test_failed_report_is_answered_on_its_incident(answered: Answered) -> None:
     answered.github.issue(answered.workflow.incident).comments.clear()
     payload = answered.workflow.label("report")
     answered.job("report", "failure", "success", "failure")
@@ -430,7 +430,7 @@ def test_a_report_that_failed_is_answered_where_it_was_requested(answered: Answe
     )
 
 
-def test_a_report_after_closing_that_failed_is_told_in_the_log_alone(answered: Answered) -> None:
+def test_failed_report_after_closing_is_only_logged(answered: Answered) -> None:
     payload = answered.github.close(answered.workflow.incident, "alice")
 
     done = answered.tell(payload, needs={"gate": FAILED, "report": SKIPPED})
@@ -452,7 +452,7 @@ def pressed(answered: Answered, incident: str) -> Mapping[str, Any]:
 
 @pytest.mark.parametrize("form", ["{}", "#{}", "{page}/issues/{}"])
 @pytest.mark.sampled(2)
-def test_a_button_is_answered_on_the_incident_that_it_names(answered: Answered, form: str) -> None:
+def test_button_is_answered_on_named_incident(answered: Answered, form: str) -> None:
     page = f"{answered.github.urls.html}/{answered.github.repository}"
     payload = pressed(answered, form.format(answered.workflow.incident, page=page))
 
@@ -466,9 +466,7 @@ def test_a_button_is_answered_on_the_incident_that_it_names(answered: Answered, 
 
 @pytest.mark.parametrize("incident", ["", "99", "https://github.com/acme/other/issues/1", "1; go=true"])
 @pytest.mark.sampled(2)
-def test_a_button_without_an_incident_of_this_repository_is_answered_in_the_log(
-    answered: Answered, incident: str
-) -> None:
+def test_button_without_incident_is_answered_in_log(answered: Answered, incident: str) -> None:
     payload = pressed(answered, incident)
 
     done = answered.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
@@ -478,7 +476,7 @@ def test_a_button_without_an_incident_of_this_repository_is_answered_in_the_log(
     assert "**Failed before the run began" in done.summary
 
 
-def test_a_button_never_answers_on_a_pull_request(answered: Answered) -> None:
+def test_button_is_not_answered_on_pull_request(answered: Answered) -> None:
     answered.github.add_commit("A change", "alice", files={"a": "b"}, branch="a-change")
     number = answered.github.open_pull("A change", "a-change", "alice")
     payload = pressed(answered, str(number))
@@ -489,7 +487,7 @@ def test_a_button_never_answers_on_a_pull_request(answered: Answered) -> None:
     assert "::error title=request::Failed" in done.out
 
 
-def test_a_button_whose_run_ended_says_nothing_twice(answered: Answered) -> None:
+def test_ended_button_run_is_not_reported_again(answered: Answered) -> None:
     payload = pressed(answered, "")
     outputs = {"decision": "failed", "reason": "provider_refused", "run": f"{answered.run}.1-00ab"}
 
@@ -516,7 +514,7 @@ def test_a_button_whose_run_ended_says_nothing_twice(answered: Answered) -> None
     ids=str,
 )
 @pytest.mark.sampled(2)
-def test_a_failing_api_is_tried_again_and_answers_once(answered: Answered, fault: dict[str, Any]) -> None:
+def test_failed_api_request_is_retried_without_duplicate(answered: Answered, fault: dict[str, Any]) -> None:
     if fault["method"] == "POST":
         answered.github.issue(answered.workflow.incident).comments.clear()
     answered.github.fault(path="/repos/*/*/issues/**", **fault)
@@ -529,9 +527,7 @@ def test_a_failing_api_is_tried_again_and_answers_once(answered: Answered, fault
 
 
 @pytest.mark.parametrize("fault", [{"status": 403}, pytest.param({"status": 500}, marks=pytest.mark.slow)], ids=str)
-def test_an_api_that_stays_down_leaves_the_answer_on_the_pages_of_the_run(
-    answered: Answered, fault: dict[str, Any]
-) -> None:
+def test_api_outage_leaves_answer_in_job_summary(answered: Answered, fault: dict[str, Any]) -> None:
     answered.github.fault(times=None, path="/repos/**", **fault)
 
     done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
@@ -543,7 +539,7 @@ def test_an_api_that_stays_down_leaves_the_answer_on_the_pages_of_the_run(
 
 @pytest.mark.parametrize("piece", [*PIECES, "\u202e\x1b[31m", "::set-output name=go::true", "a` @b `c", "%0A::error::"])
 @pytest.mark.sampled(5)
-def test_hostile_text_is_inert(answered: Answered, piece: str) -> None:
+def test_hostile_text_is_escaped(answered: Answered, piece: str) -> None:
     label = {"name": f"recover:{piece}"}
     payload = {**answered.payload, "label": label, "sender": {"login": piece}}
     answered.job("recovery-production", "failure", "failure").steps = []
@@ -567,11 +563,11 @@ def test_hostile_text_is_inert(answered: Answered, piece: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["received", "tell", "wait"])
-def test_a_script_needs_no_newer_python_than_3_9(script: str) -> None:
+def test_script_supports_python_3_9(script: str) -> None:
     ast.parse(load_scripts()[script], feature_version=(3, 9))
 
 
-def test_each_script_imports_all_that_it_uses(answered: Answered) -> None:
+def test_scripts_run_in_fresh_interpreter(answered: Answered) -> None:
     answered.workflow.python = fresh_python
 
     done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
@@ -582,7 +578,7 @@ def test_each_script_imports_all_that_it_uses(answered: Answered) -> None:
 
 
 @pytest.mark.parametrize("script", ["received", "tell"])
-def test_a_script_holds_no_expression_and_imports_the_standard_library_alone(script: str) -> None:
+def test_script_uses_no_expression_and_only_standard_library(script: str) -> None:
     text = load_scripts()[script]
 
     assert "${{" not in text
@@ -590,7 +586,7 @@ def test_a_script_holds_no_expression_and_imports_the_standard_library_alone(scr
     assert found <= sys.stdlib_module_names
 
 
-def test_an_end_that_did_not_come_is_told_in_a_comment_of_its_own(answered: Answered) -> None:
+def test_missed_reopening_is_reported_in_new_comment(answered: Answered) -> None:
     """The run went well, and its comment stays; the job that waited lost its runner."""
     answered.job("security-production", "success", "success")
     answered.job("wait-production", "failure", "success", "failure")
@@ -609,7 +605,7 @@ def test_an_end_that_did_not_come_is_told_in_a_comment_of_its_own(answered: Answ
     assert "Look whether it is still on. Run on a laptop: `./run ops maintenance due`" in last
 
 
-def test_an_end_that_did_not_come_is_told_also_after_a_run_that_failed(answered: Answered) -> None:
+def test_missed_reopening_is_reported_after_failed_run(answered: Answered) -> None:
     """The run took the service offline, and could not prove it; then the job that ends it was refused."""
     answered.job("security-production", "failure", "success", "success", "success", "failure")
     answered.job("end-production", "failure", "success", "failure")
@@ -632,7 +628,7 @@ def test_an_end_that_did_not_come_is_told_also_after_a_run_that_failed(answered:
     assert late.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · job `end-production`")
 
 
-def test_an_end_that_did_not_come_is_told_on_the_incident_that_the_run_opened(answered: Answered) -> None:
+def test_missed_reopening_is_reported_on_opened_incident(answered: Answered) -> None:
     """Nobody named an incident beside the button."""
     answered.job("wait-production", "cancelled", "success", "cancelled")
     outputs = {"run": "r", "decision": "recovered", "incident": str(answered.workflow.incident)}
@@ -653,7 +649,7 @@ def test_an_end_that_did_not_come_is_told_on_the_incident_that_the_run_opened(an
 
 
 @pytest.mark.parametrize("skipped", [("end-",), ("wait-", "end-")])
-def test_an_end_that_somebody_started_again_is_told(answered: Answered, skipped: tuple[str, ...]) -> None:
+def test_missed_reopening_is_reported_after_rerun(answered: Answered, skipped: tuple[str, ...]) -> None:
     """GitHub skips it in the second attempt: the gate approved the first. The other environment has nothing to end."""
     outputs = {"run": "r", "decision": "recovered", "ends_at": "2026-11-24T05:00:00+00:00"}
     needs = {
