@@ -158,7 +158,7 @@ def run(
         prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
         links = publisher.end(timeline, context.suggest, is_routine=runbook.is_routine)
-    return redactor.value(replace(result, links=links, incident=incident or publisher.opened)), config
+    return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened)), config
 
 
 def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:
@@ -251,7 +251,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     )
     names |= durable_object_token_names(config)
     for name in names | config.login_variables:
-        redactor.add(environ.get(name, ""))
+        redactor.add_secret(environ.get(name, ""))
         actions.mask_command(environ, environ.get(name, ""))
     return names
 
@@ -259,7 +259,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
 def _without_secrets(params: Any, redactor: Redactor) -> Any:
     """Return parameters with masked secrets: a reason may hold a pasted token, and the whole account can read it."""
     return replace(
-        params, **{name: redactor.text(value) for name, value in vars(params).items() if isinstance(value, str)}
+        params, **{name: redactor.redact_text(value) for name, value in vars(params).items() if isinstance(value, str)}
     )
 
 
@@ -383,7 +383,7 @@ def write_record(
     """
     from ops.render import markdown
 
-    text = redactor.text(markdown.render_result(result, contacts))
+    text = redactor.redact_text(markdown.render_result(result, contacts))
     path: Path | None = config.resolve().parent / RUNS / result.run / "record.md"
     try:
         with process.open_private_file(path) as file:  # type: ignore[arg-type]

@@ -34,6 +34,6 @@ class ProcessSecretValues:
     def generate(self, length: int, alphabet: str) -> Secret:
         """Return random characters of the alphabet from the system's secure source; they are masked first."""
         made = "".join(secrets.choice(alphabet) for _ in range(length))
-        self._redactor.add(made)
+        self._redactor.add_secret(made)
         actions.mask_command(self._environ, made)
         return Secret(made)

@@ -127,12 +127,12 @@ def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None)
     """
     redactor = Redactor()
     for name in ALWAYS_SECRET:
-        redactor.add(os.environ.get(name, ""))
+        redactor.add_secret(os.environ.get(name, ""))
     try:
         try:
             watch()
             code = cli.main(
-                [redactor.text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
+                [redactor.redact_text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
             )
         finally:
             PROCESS_SIGNALS.stop_raising()
@@ -200,8 +200,8 @@ def show_bug(error: Exception, redactor: Redactor) -> None:
     known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
     lines = [BUG, *(f"  {note}" for note in known), f"  next step: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
     trace = "".join(traceback.format_exception(error))
-    echo(redactor.text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
-    annotate("error", "ops", redactor.text("; ".join([BUG, *known])))
+    echo(redactor.redact_text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
+    annotate("error", "ops", redactor.redact_text("; ".join([BUG, *known])))
 
 
 def show_error(error: OpsError, redactor: Redactor) -> int:
@@ -210,8 +210,8 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    echo("\n".join(terminal.to_one_line(redactor.text(line)) for line in lines), err=True)
-    annotate("error", "ops", redactor.text(error.message))
+    echo("\n".join(terminal.to_one_line(redactor.redact_text(line)) for line in lines), err=True)
+    annotate("error", "ops", redactor.redact_text(error.message))
     return error.exit_code
 
 

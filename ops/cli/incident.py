@@ -38,7 +38,7 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     from ops.incident import commands as work
 
     stored, url = work.add_note(number, text, os.environ, redactor, now=datetime.now(UTC))
-    click.echo(redactor.text(stored))
+    click.echo(redactor.redact_text(stored))
     click.echo(url)
 
 
@@ -96,7 +96,7 @@ def show(redactor: Redactor, /, *, number: int) -> None:
     from ops.incident import commands as work
 
     for line in work.timeline_lines(number, os.environ, redactor):
-        click.echo(redactor.text(line))
+        click.echo(redactor.redact_text(line))
 
 
 @click.group()

@@ -89,7 +89,7 @@ def fetch(
     if fetched == jobs.NO_OUTPUTS:
         echo("nothing was fetched, so the jobs after this one do nothing")
         return result.exit_code
-    echo(redactor.text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
+    echo(redactor.redact_text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
     return 0
 
 

@@ -194,7 +194,7 @@ def run(
         if wrong:
             echo(f"warning: {wrong}", err=True)
         if as_json:
-            echo_json(redactor.data(_result_json(result, configuration)))
+            echo_json(redactor.redact_json(_result_json(result, configuration)))
         else:
             show_result(result, configuration, redactor)
             _show_next_steps(result, record)
@@ -209,14 +209,16 @@ def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler,
         if isinstance(error, Interrupted):  # the engine turns a later one into a result
             error.message += " before its first step; it changed nothing"
         if as_json:
-            echo_json(redactor.data(_error_json(error)))
+            echo_json(redactor.redact_json(_error_json(error)))
     return error
 
 
 def _leave_outputs(error: OpsError, redactor: Redactor) -> None:
     """What the job that answers the requester gets to know of a run that did not begin."""
     known = {"decision": Decision.REFUSED.value, **actions.failure_outputs(error)}
-    actions.write_job_outputs(os.environ, redactor.value({name: known.get(name, "") for name in actions.RUN_OUTPUTS}))
+    actions.write_job_outputs(
+        os.environ, redactor.redact_value({name: known.get(name, "") for name in actions.RUN_OUTPUTS})
+    )
 
 
 def _result_json(result: RunResult, configuration: Any) -> dict[str, Any]:
@@ -381,7 +383,7 @@ def text_event(event: RunEvent) -> None:
 
 
 def plan_printer(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
-    return lambda plan: echo(redactor.text("\n".join(["", *terminal.format_plan(plan, heading=heading), ""])))
+    return lambda plan: echo(redactor.redact_text("\n".join(["", *terminal.format_plan(plan, heading=heading), ""])))
 
 
 def _always_confirm(_plan: Plan[Any]) -> bool:
@@ -404,10 +406,10 @@ def _name_prompt(name: str) -> Callable[[Plan[Any]], bool]:
 
 def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> None:
     good = result.exit_code == 0
-    message = redactor.text(result.message)
+    message = redactor.redact_text(result.message)
     show_headline(result.decision, message, good=good)
     lines = terminal.format_result(result, configuration.contacts)
-    echo(redactor.text("\n".join(lines)))
+    echo(redactor.redact_text("\n".join(lines)))
     title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
     if good:
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)

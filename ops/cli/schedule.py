@@ -118,7 +118,7 @@ class ScheduledRuns:
 
     def note(self, text: str) -> None:
         """Print a line about what is due. With --json stdout holds results alone."""
-        echo(self.redactor.text(text), err=self.as_json)
+        echo(self.redactor.redact_text(text), err=self.as_json)
 
     def all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
         """The exit codes of all their runs, each group until it fails; after an interruption nothing is begun.
@@ -138,7 +138,7 @@ class ScheduledRuns:
             except OpsError as error:
                 failed.append(error)
         for other in failed[1:]:
-            echo(self.redactor.text(f"error: {other.message}"), err=True)
+            echo(self.redactor.redact_text(f"error: {other.message}"), err=True)
         if failed:
             raise failed[0]
         return codes

@@ -24,7 +24,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
 
     found = work.environment_status(environment, config, os.environ, redactor)
     if as_json:
-        click.echo(json.dumps(redactor.data(found.to_json()), ensure_ascii=False))
+        click.echo(json.dumps(redactor.redact_json(found.to_json()), ensure_ascii=False))
         return
     for line in text.status_lines(found):
-        echo(redactor.text(line))
+        echo(redactor.redact_text(line))

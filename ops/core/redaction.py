@@ -180,7 +180,7 @@ class Redactor:
         self._values: set[str] = set()
         self._clean: set[str] = set()
 
-    def add(self, secret: str) -> None:
+    def add_secret(self, secret: str) -> None:
         """Register a secret value.
 
         Each line of a multi-line value is registered too, because logs are read line by line. So are the parts of a URL
@@ -199,11 +199,11 @@ class Redactor:
                     self._clean = set()  # last, as a new set: a search with the former values fills the former set
 
     @property
-    def reach(self) -> int:
+    def longest_spelling(self) -> int:
         """Return the length of the longest possible spelling: context needed before a cut of a text."""
         return self._longest * LONGEST_SPELLING
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """Return the text with every value masked. Texts without a value are cached, because most recur."""
         clean = self._clean
         if text in clean:
@@ -215,7 +215,7 @@ class Redactor:
             clean.add(text)
         return _masked(text, spans)
 
-    def tail(self, text: str, length: int) -> str:
+    def redact_tail(self, text: str, length: int) -> str:
         """Return the last `length` characters, masked. A secret across the cut is masked as a whole."""
         cut = max(0, len(text) - length)
         spans = self._spans(text)
@@ -254,17 +254,17 @@ class Redactor:
             at = places(text) if spans else []
             yield from ((at[start], _end(at, end)) for start, end in spans)
 
-    def data(self, value: Any) -> Any:
+    def redact_json(self, value: Any) -> Any:
         """Return JSON data with every value masked in all strings, keys included."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.redact_text(value)
         if isinstance(value, dict):
-            return {self.text(str(key)): self.data(item) for key, item in value.items()}
+            return {self.redact_text(str(key)): self.redact_json(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self.data(item) for item in value]
+            return [self.redact_json(item) for item in value]
         return value
 
-    def value(self, value: Any) -> Any:
+    def redact_value(self, value: Any) -> Any:
         """Return a dataclass, tuple, dict or text with every value masked.
 
         Call it before rendering: a renderer's escapes could hide a secret.
@@ -273,15 +273,15 @@ class Redactor:
         if kind in _WITHOUT_TEXT:
             return value
         if isinstance(value, str) and not isinstance(value, Enum):
-            return self.text(value)
+            return self.redact_text(value)
         if isinstance(value, tuple):
-            items = tuple(self.value(item) for item in value)
+            items = tuple(self.redact_value(item) for item in value)
             return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         if isinstance(value, dict):
-            return {self.value(key): self.value(item) for key, item in value.items()}
+            return {self.redact_value(key): self.redact_value(item) for key, item in value.items()}
         names = _field_names(kind)  # type: ignore[arg-type]  # a class can be hashed, which mypy does not see
         had = {name: getattr(value, name) for name in names}
-        masked = {name: new for name, old in had.items() if (new := self.value(old)) is not old}
+        masked = {name: new for name, old in had.items() if (new := self.redact_value(old)) is not old}
         return replace(value, **masked) if masked else value
 
 

@@ -125,8 +125,8 @@ class Timeline:
                 at=self._clock.now(),
                 seconds=self._clock.monotonic() - self._began,
                 kind=kind,
-                text=self._redactor.text(text),
-                data=self._redactor.data(data),
+                text=self._redactor.redact_text(text),
+                data=self._redactor.redact_json(data),
             )
             self.events.append(event)
             for sink in tuple(self._sinks):

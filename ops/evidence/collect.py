@@ -69,7 +69,7 @@ def collect_evidence(
         ]
         found = [each for several in run_parallel([partial(_read_source, *one) for one in sources]) for each in several]
     whole = EvidenceCollection(
-        environment, requested_period, now, is_anonymized=True, tables=redactor.value(tuple(found))
+        environment, requested_period, now, is_anonymized=True, tables=redactor.redact_value(tuple(found))
     )
     if _is_private(environ, redactor):
         return replace(whole, is_anonymized=False)

@@ -75,14 +75,14 @@ def run(
             config,
             repository,
             redactor,
-            say=lambda text: say(redactor.text(text)),
-            warn=lambda text: warn(redactor.text(text)),
+            say=lambda text: say(redactor.redact_text(text)),
+            warn=lambda text: warn(redactor.redact_text(text)),
             annotate=annotate,
         )
         return gate.judge(event, payload)
     except ConfigError as error:
         known = {"go": "false", "report": "false", "attempt": environ.get("GITHUB_RUN_ATTEMPT", "")}
-        actions.write_job_outputs(environ, {**known, **redactor.value(actions.failure_outputs(error))})
+        actions.write_job_outputs(environ, {**known, **redactor.redact_value(actions.failure_outputs(error))})
         raise
 
 
@@ -195,7 +195,7 @@ class Gate:
         text = approval.text_for_reviewers(request, name, self._commands(request)["on a laptop"])
         self._print("notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text)
         if comment is not None and run and request.incident:
-            mark, shown = request_mark(run, self._attempt), self.redactor.text(text)
+            mark, shown = request_mark(run, self._attempt), self.redactor.redact_text(text)
             self._try(
                 "waiting",
                 lambda number: triggers.add_to_request(self.repository, number, mark, comment, shown),
@@ -329,7 +329,7 @@ class Gate:
         The outputs come first, so that the acting job does not start even if GitHub fails next.
         """
         message, hint = (refusals.plain_text(text, refusal.values) for text in (refusal.message, refusal.hint))
-        said = {"message": self.redactor.text(message), "hint": self.redactor.text(hint)}
+        said = {"message": self.redactor.redact_text(message), "hint": self.redactor.redact_text(hint)}
         self._write(go="false", report="false", reason=refusal.reason.value, **said)
         self.warn(f"refused: {message}\n hint: {hint}")
         commands = self._commands(refusal.request)
@@ -339,7 +339,7 @@ class Gate:
         self._print("error", "refused", message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
-        if self._answer(refusal, body, self._record(refusal, self.redactor.text(message))):
+        if self._answer(refusal, body, self._record(refusal, self.redactor.redact_text(message))):
             actions.write_outputs(self.environ, {"answered": "true"})
             self._withdraw(refusal.incident)
         if refusal.label is not None and takes_label:
@@ -364,7 +364,7 @@ class Gate:
         self._try("request", lambda number: triggers.withdraw_request(self.repository, number, mark, comment), incident)
 
     def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str]) -> str:
-        return self.redactor.text(
+        return self.redactor.redact_text(
             refusals.render_comment(
                 message=refusal.message,
                 hint=refusal.hint,
@@ -408,9 +408,9 @@ class Gate:
 
     def _print(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
         """Show the text as annotation and summary of the workflow run."""
-        self.annotate(level, title, self.redactor.text(message))
+        self.annotate(level, title, self.redactor.redact_text(message))
         try:
-            actions.write_summary(self.environ, self.redactor.text(body))
+            actions.write_summary(self.environ, self.redactor.redact_text(body))
         except OSError as error:
             self.warn(f"warning: the job's summary page cannot be written ({error.strerror})")
 

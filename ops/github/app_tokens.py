@@ -146,7 +146,7 @@ class AppTokens:
         return requester(self._environ, AppAuthToken(token))
 
     def _mask(self, secret: str) -> None:
-        self._redactor.add(secret)
+        self._redactor.add_secret(secret)
         actions.mask_command(self._environ, secret)
 
     @contextmanager

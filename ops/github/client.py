@@ -42,7 +42,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     Reads are tried up to twice more after a 429 or 5xx; writes never are. Raises ConfigError if a variable is missing
     or names another machine.
     """
-    redactor.add(environ.get("GITHUB_TOKEN", ""))
+    redactor.add_secret(environ.get("GITHUB_TOKEN", ""))
     name = environ.get("GITHUB_REPOSITORY", "")
     if not environ.get("GITHUB_TOKEN"):
         raise ConfigError(

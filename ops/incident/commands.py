@@ -62,7 +62,7 @@ def add_note(
     from ops.publish import comment
 
     at, text = parse_note(said, now)
-    text = redactor.text(to_one_line(text))
+    text = redactor.redact_text(to_one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
     body = comment.render_note(at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),)))
     with provider_errors(CHECK_HINT):
@@ -127,7 +127,7 @@ def open_incident(
         )
 
     with provider_errors(CHECK_HINT):
-        return open_incident(connect(environ, redactor), redactor.text(title), body, [severity])
+        return open_incident(connect(environ, redactor), redactor.redact_text(title), body, [severity])
 
 
 def _describe_option(
@@ -221,7 +221,7 @@ def _event_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _parse_event(data: Any, redactor: Redactor) -> RunEvent:
-    event = event_from_json(redactor.data(data))
+    event = event_from_json(redactor.redact_json(data))
     if data["schema"] != 1 or not math.isfinite(event.seconds):
         raise ValueError
     return event

@@ -57,7 +57,7 @@ def report_leak(config_path: Path, environ: Mapping[str, str], redactor: Redacto
     if leak is None:
         return None
     repository = connect(environ, redactor)
-    leak = redactor.value(leak) if _is_private(repository) else LeakReport(secret=leak.secret)
+    leak = redactor.redact_value(leak) if _is_private(repository) else LeakReport(secret=leak.secret)
     with provider_errors(CHECK_HINT):
         return _open_or_extend(repository, config, leak, environ, now)
 

@@ -42,7 +42,7 @@ def run_browser_probe(
     A probe that is not `required` is at worst inconclusive.
     """
     for variable in spec.variables:
-        redactor.add(environ.get(variable, ""))
+        redactor.add_secret(environ.get(variable, ""))
     missing = [variable for variable in spec.variables if not environ.get(variable)]
     browser = _find_browser(spec, environ)
     if missing:

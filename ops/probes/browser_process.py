@@ -74,7 +74,7 @@ class BrowserFindings:
 
     def add(self, assertion: str, text: str, verdict: Verdict = Verdict.UNHEALTHY) -> None:
         """Add a problem. It is redacted before it is truncated, since half a secret would not be recognized."""
-        text = self.redactor.text(text)
+        text = self.redactor.redact_text(text)
         if assertion in {"pages", "steps", CHALLENGE} or not any(
             re.search(pattern, text[:MAX_TEXT_LENGTH]) for pattern in self.job.ignore
         ):
@@ -106,7 +106,7 @@ def main(argument: str) -> None:
     hide_environment()
     redactor = Redactor(shortest=1)
     for secret in secrets.values():
-        redactor.add(secret)
+        redactor.add_secret(secret)
     findings = BrowserFindings(job, time.monotonic() + job.seconds, redactor)
     try:
         with (

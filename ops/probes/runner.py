@@ -154,7 +154,7 @@ class ProbeRunner:
             return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
 
     def _run_probe(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
-        redact = self._redactor.text
+        redact = self._redactor.redact_text
         # Probe modules are imported on use: httpx takes a tenth of a second.
         if probe.http is not None:
             from ops.probes import http

@@ -29,8 +29,8 @@ def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     yield from _list("Not undone", plan.not_undone)
     yield from _list("Consequences", plan.consequences)
     yield from _list("Warnings", plan.warnings, bullet="!")
-    yield from _presses("Undo", plan.undo)
-    yield from _presses("If it does not help", [plan.next_step])
+    yield from _commands("Undo", plan.undo)
+    yield from _commands("If it does not help", [plan.next_step])
     yield from _list("Manual steps", plan.tasks)
 
 
@@ -40,10 +40,10 @@ def format_result(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[
     yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
         yield from _wrapped(result.hint, first="  next step: ", rest="    ")
-    yield from _presses("Run", [result.suggested_command])
+    yield from _commands("Run", [result.suggested_command])
     if result.plan is not None and result.decision.value != "planned":
-        yield from _presses("Undo", result.plan.undo if result.wrote else ())
-        yield from _presses("If it does not help", [result.plan.next_step])
+        yield from _commands("Undo", result.plan.undo if result.wrote else ())
+        yield from _commands("If it does not help", [result.plan.next_step])
         yield from _list("Manual steps", result.plan.tasks if result.wrote else ())
     if result.needs_people:
         yield from _list("Call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
@@ -57,7 +57,7 @@ def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[st
             yield from _wrapped(line, first=f"    {bullet} ", rest="      ")
 
 
-def _presses(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator[str]:
+def _commands(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator[str]:
     """Yield commands and buttons without wrapping, so that people can copy them."""
     given = [press for press in presses if press]
     if given:

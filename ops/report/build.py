@@ -65,7 +65,7 @@ def write_report(
     evidence = _add_histories(evidence, config, environ)
     if evidence.closed_at is not None:
         evidence = _add_leftovers(evidence, config, environ)
-    evidence = redactor.value(_add_commits(evidence, config, repository))
+    evidence = redactor.redact_value(_add_commits(evidence, config, repository))
     text = rendering.render_report(evidence)
     with provider_errors(CHECK_HINT):
         written = publish.publish_report(

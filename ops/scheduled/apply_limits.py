@@ -164,7 +164,7 @@ def _comment_result(
     body = text.render_result(
         before, result.environment, message, notes, log=actions.run_links(environ, None).get("run", "")
     )
-    return f"commented at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.text(body))}"
+    return f"commented at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
 
 
 def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[Details]:

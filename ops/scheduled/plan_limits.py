@@ -76,11 +76,11 @@ def plan_limits(
         planned = _build_plan(sources, chosen, session.clock, partial(session.fetch_runtime_state, url))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:
-        say(redactor.text(_plan_json(planned, code)))
+        say(redactor.redact_text(_plan_json(planned, code)))
     else:
-        say(redactor.text("\n".join(plan_lines(planned))))
+        say(redactor.redact_text("\n".join(plan_lines(planned))))
     for problem in planned.problems[:MAX_ANNOTATIONS]:
-        annotate("error", FILE, redactor.text(problem))
+        annotate("error", FILE, redactor.redact_text(problem))
     if sources.pull is not None:
         _publish_comment(sources.pull, planned, environ, redactor, say if not as_json else lambda _: None)
     return code
@@ -194,7 +194,7 @@ def _publish_comment(
     """Write the plan to the job summary and to one comment. A failure here changes no exit code."""
     from ops.github import comments
 
-    body = redactor.text(render_comment(planned, log=actions.run_links(environ, None).get("run", "")))
+    body = redactor.redact_text(render_comment(planned, log=actions.run_links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
     try:
         with closing(PullRequests.of(environ, redactor)) as pulls:

@@ -110,12 +110,12 @@ class ReconcileLimits(ApplyLimits):
                 return
             try:
                 if not is_gone:
-                    body = redactor.text(text.render_drift(found.drift, result.environment, result.message))
+                    body = redactor.redact_text(text.render_drift(found.drift, result.environment, result.message))
                     title = f"{TITLE} in {result.environment}"
                     yield f"reported at {comments.keep_issue(pulls.repository, LABEL, mark, title, body).url}"
                 elif (issue := comments.open_issue(pulls.repository, LABEL, mark)) is not None:
                     comments.close_issue(
-                        pulls.repository, issue.number, redactor.text(text.render_drift_end(result.message))
+                        pulls.repository, issue.number, redactor.redact_text(text.render_drift_end(result.message))
                     )
                     yield f"closed {issue.url}"
             except (OpsError, comments.CommentForbidden) as error:

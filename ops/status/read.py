@@ -39,7 +39,9 @@ def environment_status(
     config, _ = run.read_config(config_path)
     run.register_secrets(environ, config, redactor)
     with ExitStack() as ending:
-        found: EnvironmentStatus = redactor.value(read_status(Session(config.environment(name), environ, ending)))
+        found: EnvironmentStatus = redactor.redact_value(
+            read_status(Session(config.environment(name), environ, ending))
+        )
         return found
 
 

@@ -68,9 +68,9 @@ def run(
     _find(argv[0], environ, folder)
     with tempfile.TemporaryFile() as output:
         code = _run(argv, environ, timeout, folder, output.fileno())
-        output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT - redactor.reach))
+        output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT - redactor.longest_spelling))
         text = ANSI_COLORS.sub("", output.read().decode(errors="replace"))
-        return FinishedProcess(code, redactor.tail(text, MAX_OUTPUT))
+        return FinishedProcess(code, redactor.redact_tail(text, MAX_OUTPUT))
 
 
 def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:

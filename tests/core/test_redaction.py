@@ -24,7 +24,7 @@ from tests.support.properties import holds_for
 def redacting(*secrets: str) -> Redactor:
     redactor = Redactor()
     for secret in secrets:
-        redactor.add(secret)
+        redactor.add_secret(secret)
     return redactor
 
 
@@ -55,21 +55,21 @@ REDACTED: dict[str, tuple[str, str, str]] = {
 def test_a_registered_value_is_replaced_in_every_form(secret: str, text: str, shown: str) -> None:
     redactor = redacting(secret)
 
-    assert redactor.text(text) == shown
-    assert redactor.data({text: [text, (text, 1)]}) == {shown: [shown, [shown, 1]]}
+    assert redactor.redact_text(text) == shown
+    assert redactor.redact_json({text: [text, (text, 1)]}) == {shown: [shown, [shown, 1]]}
 
 
 def test_the_longer_of_two_secrets_leaves_no_rest() -> None:
     redactor = redacting("hunter2", "hunter2-and-more", "more-of-it")
 
-    assert redactor.text("hunter2-and-more, hunter2") == "***, ***"
-    assert redactor.text("hunter2-and-more-of-it") == "***"
+    assert redactor.redact_text("hunter2-and-more, hunter2") == "***, ***"
+    assert redactor.redact_text("hunter2-and-more-of-it") == "***"
 
 
 def test_masks_a_value_that_is_not_utf8() -> None:
     redactor = redacting(os.fsdecode(b"pass\xffword"))
 
-    assert redactor.text("pass%FFword") == "***"
+    assert redactor.redact_text("pass%FFword") == "***"
 
 
 @pytest.mark.parametrize("value", ["000000000\U00025480", os.fsdecode(b"pass\xffword"), "pass😀word"])
@@ -78,23 +78,23 @@ def test_a_character_that_json_writes_as_halves_is_found(value: str) -> None:
     units = value.encode("utf-16-be", "surrogatepass")
     spelled = "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
 
-    assert redacting(value).text(f"{spelled} {json.dumps(value)}") == '*** "***"'
+    assert redacting(value).redact_text(f"{spelled} {json.dumps(value)}") == '*** "***"'
 
 
 def test_a_new_value_clears_the_cache_of_texts() -> None:
     redactor = redacting("hunter2-x")
-    assert redactor.text("a key: correct-horse") == "a key: correct-horse"
+    assert redactor.redact_text("a key: correct-horse") == "a key: correct-horse"
 
-    redactor.add("correct-horse")
+    redactor.add_secret("correct-horse")
 
-    assert redactor.text("a key: correct-horse") == "a key: ***"
+    assert redactor.redact_text("a key: correct-horse") == "a key: ***"
 
 
 def test_a_secret_across_the_cut_goes_whole() -> None:
     redactor = redacting("hunter2-x")
 
-    assert redactor.tail("before hunter2-x after", 10) == " after"
-    assert redactor.tail("before hunter2-x after hunter2-x", 25) == "*** after ***"
+    assert redactor.redact_tail("before hunter2-x after", 10) == " after"
+    assert redactor.redact_tail("before hunter2-x after hunter2-x", 25) == "*** after ***"
 
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
@@ -146,7 +146,7 @@ LETTERS = st.text(
 def test_no_value_is_left_whose_every_character_is_escaped(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = EVERY[spelling](secret)
 
-    shown = redacting(secret).text(before + spelled + after)
+    shown = redacting(secret).redact_text(before + spelled + after)
 
     assert shown.startswith(before)
     assert shown.endswith(after)
@@ -164,7 +164,7 @@ def test_redacting_200_kb_takes_no_second(pump: str) -> None:
     redactor = redacting("A" * 40, "hunter2-and-more", "x" * 20, "p%41ss-word-1")
     began = time.process_time()
 
-    redactor.text((pump * 200_000)[:200_000])
+    redactor.redact_text((pump * 200_000)[:200_000])
 
     assert time.process_time() - began < 2
 
@@ -181,7 +181,7 @@ AROUND = st.text("QRS{}:,. ", max_size=SHORTEST - 1)
 def test_no_spelling_of_a_secret_is_left(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = SPELLINGS[spelling](secret)
 
-    shown = redacting(secret).text(before + spelled + after)
+    shown = redacting(secret).redact_text(before + spelled + after)
 
     assert set(shown.removeprefix(before).removesuffix(after)) == {"*"}
 
@@ -214,7 +214,7 @@ def test_no_secret_is_left_within_base64(
     flat = encoded.replace("\n", "")
     kept = [urllib.parse.quote(part, safe="") if is_in_url else part for part in (flat[:begin], flat[end:])]
 
-    shown = redacting(secret).text(urllib.parse.quote(encoded, safe="\n") if is_in_url else encoded)
+    shown = redacting(secret).redact_text(urllib.parse.quote(encoded, safe="\n") if is_in_url else encoded)
 
     first, mask, last = shown.replace("\n", "").partition(MASK)
     assert mask
@@ -233,8 +233,8 @@ def test_nothing_else_is_touched(secret: str, text: str, short: str) -> None:
     redactor = redacting(secret, short)
     assert secret not in text
 
-    assert redactor.text(text) == text
-    assert redactor.text(f"{text}{short}{text}") == f"{text}{short}{text}"
+    assert redactor.redact_text(text) == text
+    assert redactor.redact_text(f"{text}{short}{text}") == f"{text}{short}{text}"
 
 
 @holds_for(20, 500, secret=SECRETS, text=st.lists(st.one_of(SECRETS, AROUND), max_size=6), length=st.integers(0, 80))
@@ -242,13 +242,13 @@ def test_a_cut_leaves_no_unmasked_part(secret: str, text: list[str], length: int
     whole = secret.join(text)
     redactor = redacting(secret)
 
-    assert redactor.text(whole).endswith(redactor.tail(whole, length))
+    assert redactor.redact_text(whole).endswith(redactor.redact_tail(whole, length))
 
 
 def test_a_long_run_of_backslashes_takes_no_time() -> None:
     redactor = redacting("\\" * 30 + "x", '\\"' * 30 + "y")
 
-    assert redactor.text('\\\\"' * 3000) == '\\\\"' * 3000
+    assert redactor.redact_text('\\\\"' * 3000) == '\\\\"' * 3000
 
 
 def test_masks_half_a_secret_at_the_start_of_output(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_value_can_be_added_while_another_thread_masks() -> None:
     def mask() -> None:
         try:
             while not ended.is_set():
-                redactor.text("some text that is looked through while values come in " * 20)
+                redactor.redact_text("some text that is looked through while values come in " * 20)
         except RuntimeError as error:
             problems.append(error)
 
@@ -280,11 +280,11 @@ def test_a_value_can_be_added_while_another_thread_masks() -> None:
     try:
         reader.start()
         for number in range(240):
-            redactor.add(f"value-number-{number}")
+            redactor.add_secret(f"value-number-{number}")
     finally:
         sys.setswitchinterval(former)
         ended.set()
         reader.join()
 
     assert problems == []
-    assert redactor.text("value-number-77") == "***"
+    assert redactor.redact_text("value-number-77") == "***"

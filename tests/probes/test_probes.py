@@ -257,7 +257,7 @@ def ends(pid: int) -> bool:
 
 def test_the_output_of_a_program_is_redacted() -> None:
     redactor = Redactor()
-    redactor.add("hunter2-hunter2")
+    redactor.add_secret("hunter2-hunter2")
 
     result = run("echo $X", environ={"X": "is hunter2-hunter2!"}, redactor=redactor)
 
@@ -266,7 +266,7 @@ def test_the_output_of_a_program_is_redacted() -> None:
 
 def test_the_output_of_a_program_has_no_colours_and_they_hide_no_secret() -> None:
     redactor = Redactor()
-    redactor.add("hunter2-hunter2")
+    redactor.add_secret("hunter2-hunter2")
 
     result = run("printf '\\033[31mhunter2\\033[0m-hunter2 \\033[1;41mno\\033[0m'", redactor=redactor)
 
