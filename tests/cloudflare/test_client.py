@@ -95,7 +95,7 @@ NOT_RETRIED: dict[str, tuple[dict[str, Any], type[OpsError]]] = {
 
 
 @pytest.mark.parametrize(("rule", "error"), NOT_RETRIED.values(), ids=NOT_RETRIED)
-def test_a_clear_answer_is_not_asked_for_again(
+def test_a_clear_error_is_not_retried(
     client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], error: type[OpsError]
 ) -> None:
     sandbox.fault(**rule, times=None)
@@ -130,7 +130,7 @@ def test_a_retry_after_is_honoured_inside_the_budget(
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 @pytest.mark.parametrize("rule", WITHOUT_AN_ANSWER.values(), ids=WITHOUT_AN_ANSWER)
-def test_a_write_is_sent_once_whatever_comes_back(
+def test_a_write_is_sent_once_for_any_response(
     client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:
     """An answer of another shape is a success to the client, and unclear to whoever needs the id in it."""
@@ -252,7 +252,7 @@ def test_a_planning_client_sends_nothing_but_reads(
         f"/accounts/{ACCOUNT}/pages/projects/site/upload-token",
     ],
 )
-def test_what_only_looks_like_a_read_is_none(path: str) -> None:
+def test_a_request_that_resembles_a_read_is_rejected(path: str) -> None:
     assert not is_declared_read("GET", path)
 
 

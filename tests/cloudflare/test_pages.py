@@ -134,7 +134,7 @@ def test_a_deployment_made_between_two_pages_doubles_no_row(pages: PagesApi, san
         ({"status": "skipped"}, "deploy", "skipped"),
     ],
 )
-def test_what_is_no_successful_deployment_of_production_cannot_serve_it(
+def test_only_a_successful_production_deployment_can_serve(
     pages: PagesApi, sandbox: Sandbox, kind: dict[str, Any], stage: str, status: str
 ) -> None:
     other = pages.read_deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, **kind))
@@ -180,7 +180,7 @@ def answers(sandbox: Sandbox, result: Any, **envelope: Any) -> None:
     sandbox.fault(body=json.dumps({"success": True, "result": result, **envelope}), times=None)
 
 
-def test_what_may_be_absent_may_be_absent(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_optional_fields_may_be_absent(pages: PagesApi, sandbox: Sandbox) -> None:
     answers(sandbox, ROW)
     created = datetime(2026, 11, 20, 10, 11, 12, 345678, tzinfo=UTC)
     bare = PagesDeployment(ROW["id"], ROW["url"], created, "production")
@@ -195,7 +195,7 @@ def test_what_may_be_absent_may_be_absent(pages: PagesApi, sandbox: Sandbox) -> 
     assert pages.read_project(SITE) == PagesProject(SITE, "", None)
 
 
-def test_what_is_only_shown_may_be_of_any_shape(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_display_fields_may_have_any_shape(pages: PagesApi, sandbox: Sandbox) -> None:
     """A press at 3 a.m. does not fail over a text."""
     for odd in (1, "x", [], ["x"], {"metadata": 1, "config": 1, "production": 1}, {"production": {"env_vars": ["x"]}}):
         answers(sandbox, {**ROW, **dict.fromkeys(["deployment_trigger", "aliases", "env_vars", "uses_functions"], odd)})

@@ -168,7 +168,7 @@ def test_secrets_cannot_be_edited_while_the_latest_version_does_not_serve(
     assert values(sandbox)["KEY"] == "leaked"
 
 
-def test_the_live_version_is_rebuilt_with_a_new_secret_while_another_is_the_latest(
+def test_an_older_live_version_is_uploaded_again_with_a_new_secret(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
     """After a rollback: the good code serves, and the latest upload is the bad one."""
@@ -269,7 +269,7 @@ def test_a_write_without_an_answer_is_unclear_and_sent_once(
 
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("fault", [{"status": 429}, {"code": 10035}])
-def test_a_write_that_was_not_applied_says_so(
+def test_a_rejected_write_is_not_applied(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
 ) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
@@ -326,7 +326,7 @@ def test_an_edit_has_a_size(workers: WorkersApi, client: CloudflareClient, count
         ({"unsupported_parts": ("containers",)}, "its containers cannot be uploaded with a version"),
     ],
 )
-def test_what_cannot_be_uploaded_again_is_named(changes: dict[str, Any], said: str) -> None:
+def test_upload_obstacles_are_named(changes: dict[str, Any], said: str) -> None:
     parts: dict[str, Any] = {
         "version": "x",
         "main_module": "index.js",

@@ -74,7 +74,7 @@ LIVE: dict[str, tuple[PagesDeployment | None, ContentDigests, PagesDeployment | 
 
 
 @pytest.mark.parametrize(("canonical", "digests", "serves", "why"), LIVE.values(), ids=LIVE)
-def test_the_one_that_serves_is_the_one_the_site_looks_like(
+def test_the_matching_deployment_is_live(
     canonical: PagesDeployment | None, digests: ContentDigests, serves: PagesDeployment | None, why: str
 ) -> None:
     found = live_deployment.identify_live(project(canonical), LIST, digests)
@@ -84,7 +84,7 @@ def test_the_one_that_serves_is_the_one_the_site_looks_like(
     assert found.is_canonical == (serves is not None and serves == canonical)
 
 
-def test_a_path_that_cannot_tell_deployments_apart_says_so() -> None:
+def test_indistinguishable_deployments_are_listed() -> None:
     found = live_deployment.identify_live(project(D), LIST, seen("4", a="1", b="4", c="4", d="4"))
     assert (found.deployment, found.indistinguishable) == (D, (C.id, B.id))
 
@@ -107,7 +107,7 @@ def test_only_the_newest_successful_ones_are_compared() -> None:
     ],
     ids=["came since", "built to the end since", "in the list", "beyond the list", "none", "the first of all"],
 )
-def test_the_canonical_one_completes_a_list_that_was_read_before_it_came(
+def test_a_later_canonical_deployment_is_added_to_the_list(
     listed: tuple[PagesDeployment, ...], canonical: PagesDeployment | None, whole: tuple[PagesDeployment, ...]
 ) -> None:
     assert live_deployment.include_canonical(listed, canonical) == whole
@@ -117,7 +117,7 @@ digests = st.sampled_from(["1", "2", "3", None])
 
 
 @given(st.none() | st.sampled_from(LIST), digests, st.dictionaries(st.sampled_from("abcd"), digests))
-def test_nothing_is_live_that_was_not_seen_to_be(
+def test_an_unproved_deployment_is_never_live(
     canonical: PagesDeployment | None, site: str | None, own: dict[str, str | None]
 ) -> None:
     digests = ContentDigests(site, names(own))
@@ -169,7 +169,7 @@ CHOICES: dict[
 @pytest.mark.parametrize(
     ("deployments", "serving", "blamed", "goes_to", "rejected", "stepped_back"), CHOICES.values(), ids=CHOICES
 )
-def test_a_rollback_goes_to(
+def test_the_rules_choose_the_target(
     deployments: tuple[PagesDeployment, ...],
     serving: PagesDeployment,
     blamed: set[str],
@@ -253,7 +253,7 @@ BLAMES: dict[str, tuple[list[RunRecord], set[str]]] = {
 
 
 @pytest.mark.parametrize(("runs", "blamed"), BLAMES.values(), ids=BLAMES)
-def test_what_an_earlier_run_took_out_of_service_is_blamed(runs: list[RunRecord], blamed: set[str]) -> None:
+def test_a_deployment_replaced_by_an_earlier_run_is_blamed(runs: list[RunRecord], blamed: set[str]) -> None:
     assert live_deployment.blamed_deployments(runs, LIST, service="site", environment="production") == blamed
 
 
@@ -280,7 +280,7 @@ def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -
         ),
     ],
 )
-def test_what_names_no_deployment_that_can_serve_is_refused(text: str, said: str, reason: Reason) -> None:
+def test_an_undeployable_target_is_refused(text: str, said: str, reason: Reason) -> None:
     twin = replace(A, id=A.id[:-1] + "0", url="https://other.pages.dev")
     with pytest.raises(Refused, match=said) as caught:
         live_deployment.parse_target(text, [D, C, replace(B, status="failure"), A, twin], project="site")

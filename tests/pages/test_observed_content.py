@@ -28,7 +28,7 @@ def looks(draw: st.DrawFn) -> tuple[ObservedPages, ObservedPages]:
 
 
 @given(looks())
-def test_a_site_looks_like_a_deployment_only_where_each_page_does_that_the_deployment_has(
+def test_a_site_matches_only_if_each_page_of_the_deployment_does(
     pair: tuple[ObservedPages, ObservedPages],
 ) -> None:
     own, site = pair
@@ -45,7 +45,7 @@ def test_a_site_looks_like_a_deployment_only_where_each_page_does_that_the_deplo
 
 
 @given(looks())
-def test_what_was_not_read_looks_like_nothing_and_says_why(pair: tuple[ObservedPages, ObservedPages]) -> None:
+def test_an_unread_page_matches_nothing(pair: tuple[ObservedPages, ObservedPages]) -> None:
     own, site = pair
     closed = replace(own[0], digest="", error="closed")
 

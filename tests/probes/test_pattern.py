@@ -29,7 +29,7 @@ def test_texts_are_searched(patterns: list[str], texts: list[str], found: list[b
 
 
 @pytest.mark.slow
-def test_a_body_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
+def test_a_slow_body_pattern_is_inconclusive() -> None:
     spec, began = HttpProbe(path="/", body=ENDLESS), time.monotonic()
     with service(lambda _: HttpResponse(body=WORST.encode())) as web:
         result = http.run_http_probe(web, "home", spec, URL, versions=frozenset())
@@ -40,7 +40,7 @@ def test_a_body_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
 
 
 @pytest.mark.slow
-def test_a_link_that_no_pattern_comes_to_an_end_with_is_inconclusive() -> None:
+def test_a_slow_ignore_pattern_is_inconclusive() -> None:
     files = {"/": f'<a href="/{WORST}">x</a>'}
     with served(Site(files)) as web:
         result = page.run_page_probe(web, "site", PageProbe(ignore=(ENDLESS,)), URL)

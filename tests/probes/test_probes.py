@@ -78,7 +78,7 @@ ANSWERS: dict[str, tuple[HttpResponse, dict[str, Any], Verdict, str]] = {
 
 
 @pytest.mark.parametrize(("given", "spec", "verdict", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_an_answer_is_judged_by_all_that_was_asked(
+def test_a_response_is_checked_against_all_expectations(
     given: HttpResponse, spec: dict[str, Any], verdict: Verdict, said: str
 ) -> None:
     with service(lambda _: given) as web:
@@ -238,7 +238,7 @@ def test_a_program_that_cannot_be_started_is_inconclusive_and_named(name: str) -
     [("exit 0", "30s", HEALTHY), pytest.param("sleep 60", "2s", INCONCLUSIVE, marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("output", ["", ">/dev/null 2>&1"], ids=["same output", "own output"])
-def test_what_a_program_leaves_running_is_ended_with_it(
+def test_child_processes_of_a_command_are_ended(
     output: str, then: str, timeout: str, verdict: Verdict, tmp_path: Path
 ) -> None:
     pid_file = tmp_path / "pid"
@@ -315,7 +315,7 @@ def test_a_command_probe_that_names_a_secret_is_an_error_of_the_configuration(
     assert not (world.folder / "env.txt").exists()
 
 
-def test_a_name_that_is_never_passed_on_wins_over_one_that_is_asked_for() -> None:
+def test_a_forbidden_variable_is_never_passed_on() -> None:
     environ = {"PATH": "/bin", "TOKEN": "t", "REGION": "weur", "OTHER": "o"}
 
     seen = process.clean_environment(environ, names=["TOKEN", "REGION"], never=frozenset({"TOKEN"}))
@@ -391,7 +391,7 @@ def test_at_the_deadline_the_last_round_that_was_not_healthy_decides(status: int
     assert result.rounds > 1
 
 
-def test_what_stays_broken_is_asked_less_often_after_a_while_and_proved_at_once_when_it_is_well() -> None:
+def test_an_unhealthy_service_is_probed_less_often_after_a_while() -> None:
     """So that two minutes of probes stay within 30 requests a minute, which is the example's own limit."""
     clock, asked = StillClock(), list[float]()
 

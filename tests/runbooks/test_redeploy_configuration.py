@@ -89,7 +89,7 @@ def test_a_build_that_writes_another_configuration_is_refused(site: Site, build:
     refused(site, site.press("--commit", commit), "build_unusable", "the build wrote ")
 
 
-def test_what_else_a_build_leaves_does_not_change_the_deployment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_build_files_do_not_change_the_deployment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the output it is left out; above the folder where wrangler runs, its own configuration comes first."""
     evil = "".join(
         [
@@ -125,9 +125,7 @@ def test_what_else_a_build_leaves_does_not_change_the_deployment(site: Site, mon
         ("not toml", "cannot be read"),
     ],
 )
-def test_a_committed_setting_that_could_run_or_read_something_is_refused_in_the_plan(
-    site: Site, added: str, named: str
-) -> None:
+def test_a_dangerous_committed_setting_is_refused_in_the_plan(site: Site, added: str, named: str) -> None:
     commit = site.repository.commit(
         "risky", wrangler_toml=f"{COMMITTED}{added}\n" if "main" not in added else added + "\n" + COMMITTED
     )
@@ -190,7 +188,7 @@ def test_the_deploy_job_takes_the_configuration_of_the_job_that_fetched(site: Si
     assert bound(site) == {"CART"}
 
 
-def test_a_configuration_in_what_was_built_is_refused(site: Site, tmp_path: Path) -> None:
+def test_a_configuration_written_by_the_build_is_refused(site: Site, tmp_path: Path) -> None:
     outcome = given(site, tmp_path, evil_artifact)
 
     refused(site, outcome, "build_unusable", "the build wrote wrangler.json")
@@ -238,7 +236,7 @@ def test_a_commit_with_files_in_lfs_is_refused_in_the_plan(site: Site) -> None:
     )
 
 
-def test_a_text_about_lfs_is_no_pointer_and_a_pointer_in_the_output_is_refused(site: Site) -> None:
+def test_only_a_real_lfs_pointer_is_refused(site: Site) -> None:
     commit = site.repository.commit("manual", lfs_md=POINTER + "what a pointer matches\n" * 100)
     assert planned(site, "--commit", commit)
 
@@ -255,7 +253,7 @@ def test_a_text_about_lfs_is_no_pointer_and_a_pointer_in_the_output_is_refused(s
     ("application", "private", "code"),
     [("acme/shop", False, 3), ("acme/shop", True, 0), ("", False, 0), ("Demo/Operations", False, 0)],
 )
-def test_the_source_is_handed_over_only_where_nobody_else_can_read_it(
+def test_the_source_is_packed_only_if_others_cannot_read_it(
     site: Site, tmp_path: Path, application: str, private: bool, code: int
 ) -> None:
     hub = site.world.sandbox.github

@@ -83,7 +83,7 @@ def test_the_commit_before_the_live_one_is_built_deployed_and_proved(site: Site)
     assert site.world.sandbox.token not in outcome.out + outcome.err
 
 
-def test_a_second_press_does_nothing_though_the_bad_one_could_be_rolled_back_to(site: Site) -> None:
+def test_a_second_redeployment_does_nothing(site: Site) -> None:
     site.press()
     site.world.sandbox.clock.advance(60)
 
@@ -94,7 +94,7 @@ def test_a_second_press_does_nothing_though_the_bad_one_could_be_rolled_back_to(
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-def test_what_it_deployed_is_rolled_back_by_the_undo_that_it_names(site: Site) -> None:
+def test_the_named_undo_rolls_the_redeployment_back(site: Site) -> None:
     outcome = site.press()
     site.world.sandbox.clock.advance(60)
 
@@ -105,7 +105,7 @@ def test_what_it_deployed_is_rolled_back_by_the_undo_that_it_names(site: Site) -
     assert site.world.served == site.live
 
 
-def test_a_rollback_after_it_on_the_same_incident_does_not_bring_back_what_it_replaced(site: Site) -> None:
+def test_a_later_rollback_does_not_restore_the_replaced_deployment(site: Site) -> None:
     hub = site.world.sandbox.github
     hub.add_user("alice")
     incident = ["--incident", str(hub.open_issue("The page is blank", "", ["incident"], "alice"))]
@@ -118,7 +118,7 @@ def test_a_rollback_after_it_on_the_same_incident_does_not_bring_back_what_it_re
     assert site.served.commit_hash == site.good
 
 
-def test_functions_are_compiled_by_the_build_and_stay_what_they_were(site: Site) -> None:
+def test_functions_are_compiled_unchanged_by_the_build(site: Site) -> None:
     commit = site.repository.commit(
         "with a Function", functions__api_js="export const onRequest = () => new Response();"
     )
@@ -152,7 +152,7 @@ def test_an_end_without_an_answer_is_settled_by_reading(site: Site, applied: boo
 
 
 @pytest.mark.parametrize(("first", "then"), ORDERS)
-def test_ours_that_comes_between_two_reads_is_ours(site: Site, first: str, then: str) -> None:
+def test_our_deployment_between_two_reads_is_recognized(site: Site, first: str, then: str) -> None:
     """What wrangler sent was lost to it, and is under way still while this run looks for it."""
     come = partial(site.world.site, timedelta(), "good", commit=site.good)
     site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
@@ -164,7 +164,7 @@ def test_ours_that_comes_between_two_reads_is_ours(site: Site, first: str, then:
 
 
 @pytest.mark.parametrize(("first", "then"), [("list", "project"), ("list and project", "site")])
-def test_somebody_elses_that_comes_between_two_reads_is_theirs(site: Site, first: str, then: str) -> None:
+def test_a_foreign_deployment_between_two_reads_is_recognized(site: Site, first: str, then: str) -> None:
     come = partial(site.world.site, timedelta(), "hotfix", commit="c" * 40)
     site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
 
@@ -185,7 +185,7 @@ def test_a_deployment_that_cloudflare_cannot_publish_fails_and_is_sent_once(site
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-def test_a_deployment_of_somebody_else_right_after_ours_is_named(site: Site) -> None:
+def test_a_foreign_deployment_after_ours_is_named(site: Site) -> None:
     site.world.sandbox.fault(**POST, after=lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
 
     outcome = site.press()
@@ -217,7 +217,7 @@ def while_it_builds(site: Site, meanwhile: Callable[[], object]) -> Outcome:
     return outcome
 
 
-def test_a_deployment_of_somebody_else_during_the_build_stops_it(site: Site) -> None:
+def test_a_foreign_deployment_during_the_build_stops_the_run(site: Site) -> None:
     outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
 
     assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
@@ -256,7 +256,7 @@ def planned(site: Site, *arguments: str) -> dict[str, Any]:
     return plan
 
 
-def test_the_plan_says_what_is_built_how_and_what_it_replaces(site: Site) -> None:
+def test_the_plan_describes_the_build_and_the_replaced_deployment(site: Site) -> None:
     site.world.edit_config("          output: dist\n", "          output: dist\n          env:\n            MODE: x\n")
     site.world.sandbox.pages.projects[SITE].configs["production"]["env_vars"] = {
         name: {"type": "plain_text", "value": "v41ue"} for name in ("MODE", "API_URL")
@@ -272,7 +272,7 @@ def test_the_plan_says_what_is_built_how_and_what_it_replaces(site: Site) -> Non
     assert "v41ue" not in str(plan)
 
 
-def test_where_an_earlier_deployment_is_there_the_plan_says_that_a_rollback_needs_no_build(site: Site) -> None:
+def test_the_plan_mentions_a_rollback_without_a_build(site: Site) -> None:
     older = site.world.site(timedelta(hours=3), "good", commit=site.good)
 
     plan = planned(site)
@@ -290,7 +290,7 @@ def test_a_commit_that_is_live_is_nothing_to_do(site: Site) -> None:
     site.assert_nothing_sent()
 
 
-def test_a_site_that_shows_nothing_is_refused_without_a_commit_and_planned_with_one(site: Site) -> None:
+def test_an_unreadable_site_needs_an_explicit_commit(site: Site) -> None:
     site.world.sandbox.edge_fault(host="fortunet.example", body="<h1>good</h1>put in by the zone", times=None)
 
     outcome = site.press()
@@ -334,7 +334,7 @@ def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) ->
     refused(site, site.press("--commit", stray), "not_on_branch", "is not on main")
 
 
-def test_a_git_that_fails_says_nothing_of_where_a_commit_is(site: Site) -> None:
+def test_a_failing_git_proves_nothing_about_a_commit(site: Site) -> None:
     """A broken object store is one way."""
     broken = site.world.folder / "bin" / "git"
     broken.parent.mkdir()
@@ -428,7 +428,7 @@ def test_a_tool_that_is_missing_is_named_before_the_plan(site: Site, tmp_path: P
     refused(site, site.press(), "tool_missing", "pnpm-that-is-not-here is not on PATH")
 
 
-def test_a_token_that_may_only_read_is_told_which_permission_it_needs(site: Site) -> None:
+def test_a_read_only_token_is_refused_with_the_permission(site: Site) -> None:
     token = site.world.sandbox.add_token("reading", ["Pages Read"])
 
     outcome = site.press(CLOUDFLARE_API_TOKEN=token)
@@ -467,9 +467,7 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_while_it_builds_leaves_no_process_and_no_worktree(
-    site: Site, number: signal.Signals
-) -> None:
+def test_an_interrupted_build_leaves_no_process_and_worktree(site: Site, number: signal.Signals) -> None:
     fifo = site.world.folder / "pid"
     os.mkfifo(fifo)
     site.world.edit_config("          output: dist\n", f"          output: dist\n          env: {{OUT: {fifo}}}\n")
@@ -506,9 +504,7 @@ def test_a_run_that_is_ended_while_it_builds_leaves_no_process_and_no_worktree(
         "/accounts/*/pages/projects/*/deployments",
     ],
 )
-def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_the_same_command(
-    site: Site, path: str, moment: str
-) -> None:
+def test_a_killed_deployment_is_finished_by_the_same_command(site: Site, path: str, moment: str) -> None:
     command = Command(site.world, "redeploy-pages", "frontend", environ={"OPS_SOURCE": "app"})
     method = "GET" if path.endswith("upload-token") else "POST"
     lost = {"lost": "before"} if moment == "before" else {}
@@ -541,7 +537,7 @@ def test_a_run_that_is_killed_at_any_request_of_the_deployment_is_finished_by_th
 # A site that another job has built
 
 
-def test_a_job_with_a_token_refuses_to_build_before_anything_is_asked(site: Site) -> None:
+def test_a_job_with_a_token_refuses_to_build(site: Site) -> None:
     refused(site, site.press(GITHUB_ACTIONS="true"), "build_unusable", "runs no build of an old commit")
     assert site.world.sandbox.requests == []
 
@@ -563,7 +559,7 @@ def fetch(site: Site, outputs: Path, *arguments: str, **environ: str) -> Outcome
     )
 
 
-def test_the_job_that_fetches_says_that_the_workflow_goes_on(site: Site, tmp_path: Path) -> None:
+def test_the_fetching_job_lets_the_workflow_continue(site: Site, tmp_path: Path) -> None:
     github = site.world.sandbox.github
     github.add_user("alice")
     number = github.open_issue("blank page", "", ["incident"], "alice")
@@ -580,7 +576,7 @@ def test_the_job_that_fetches_says_that_the_workflow_goes_on(site: Site, tmp_pat
     site.assert_nothing_sent()
 
 
-def test_the_job_that_fetches_says_why_it_refuses_and_what_to_do(site: Site, tmp_path: Path) -> None:
+def test_the_fetching_job_explains_its_refusal(site: Site, tmp_path: Path) -> None:
     outcome = fetch(site, tmp_path / "outputs", "--commit", "f" * 40)
 
     assert outcome.code == 3
@@ -589,7 +585,7 @@ def test_the_job_that_fetches_says_why_it_refuses_and_what_to_do(site: Site, tmp
     assert "fetched" not in outcome.out.replace("nothing was fetched, so the jobs after this one do nothing", "")
 
 
-def test_the_job_that_fetches_verifies_what_is_live_where_nothing_is_to_be_done(site: Site, tmp_path: Path) -> None:
+def test_the_fetching_job_probes_if_nothing_is_to_do(site: Site, tmp_path: Path) -> None:
     outcome = fetch(site, tmp_path / "outputs", "--commit", site.bad)
 
     assert outcome.code == 6

@@ -110,7 +110,7 @@ def writes(world: World) -> list[str]:
 # Every object of the Worker
 
 
-def test_a_new_version_of_the_same_code_empties_the_memory_and_keeps_the_storage(stuck: Stuck) -> None:
+def test_a_new_version_clears_memory_and_keeps_storage(stuck: Stuck) -> None:
     world, (was,) = stuck.world, stuck.world.live
 
     outcome = stuck.reset("--reason", "AI requests time out")
@@ -131,7 +131,7 @@ def test_a_new_version_of_the_same_code_empties_the_memory_and_keeps_the_storage
     assert f"{NAME} restarted" in texts(outcome, "read_back")[-1]
 
 
-def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_to_be_undone(stuck: Stuck) -> None:
+def test_the_plan_lists_restarts_losses_and_kept_storage(stuck: Stuck) -> None:
     more = {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "script_name": "chat"}
     serve(stuck.world, timedelta(minutes=9), bindings=(*BINDINGS, more), durable_objects=(CLASS, "SessionDO"))
     (live,) = stuck.world.live
@@ -156,9 +156,7 @@ def test_the_plan_says_what_restarts_what_drops_what_stays_and_that_nothing_is_t
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("script", [{}, {"script_name": WORKER}], ids=["unnamed", "named"])
-def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
-    stuck: Stuck, script: dict[str, str]
-) -> None:
+def test_a_class_without_exports_is_found_by_its_binding(stuck: Stuck, script: dict[str, str]) -> None:
     serve(stuck.world, timedelta(minutes=9), durable_objects=(), bindings=({**BINDINGS[0], **script},))
 
     plan = stuck.reset("--dry-run").result["plan"]
@@ -167,7 +165,7 @@ def test_a_class_is_known_by_its_binding_where_cloudflare_answers_no_exports(
 
 
 @pytest.mark.slow
-def test_what_the_undo_prints_can_be_done(stuck: Stuck) -> None:
+def test_the_printed_undo_works(stuck: Stuck) -> None:
     before = stuck.world.live
     (undo,) = stuck.reset().result["undo"]
 
@@ -178,7 +176,7 @@ def test_what_the_undo_prints_can_be_done(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_a_reset_says_nothing_of_a_release_and_a_step_back_goes_on_to_hold(stuck: Stuck) -> None:
+def test_a_reset_does_not_end_an_active_rollback(stuck: Stuck) -> None:
     world = stuck.world
     good = next(iter(world.live))
     world.release(
@@ -193,7 +191,7 @@ def test_a_reset_says_nothing_of_a_release_and_a_step_back_goes_on_to_hold(stuck
 
 
 @pytest.mark.slow
-def test_after_a_rollback_the_secrets_of_the_latest_upload_are_accepted_by_name_first(stuck: Stuck) -> None:
+def test_after_a_rollback_secrets_are_accepted_by_name(stuck: Stuck) -> None:
     world, (good,) = stuck.world, stuck.world.live
     bad = world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
     world.sandbox.deploy(WORKER, good)
@@ -211,7 +209,7 @@ def test_after_a_rollback_the_secrets_of_the_latest_upload_are_accepted_by_name_
 
 
 @pytest.mark.slow
-def test_in_a_split_somebody_chooses_first(stuck: Stuck) -> None:
+def test_a_split_needs_a_choice_first(stuck: Stuck) -> None:
     world, (good,) = stuck.world, stuck.world.live
     world.sandbox.deploy(WORKER, {good: 90, serve(world, timedelta(minutes=9), code="new"): 10})
     split = world.live
@@ -233,9 +231,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("upload", "reason", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_restarted_is_refused_with_the_way_on(
-    stuck: Stuck, upload: dict[str, Any], reason: str, said: str
-) -> None:
+def test_a_worker_without_a_restart_is_refused(stuck: Stuck, upload: dict[str, Any], reason: str, said: str) -> None:
     serve(stuck.world, timedelta(minutes=9), **upload)
 
     outcome = stuck.reset()
@@ -247,7 +243,7 @@ def test_what_cannot_be_restarted_is_refused_with_the_way_on(
 
 
 @pytest.mark.slow
-def test_what_was_deployed_after_somebody_asked_may_have_helped_already(stuck: Stuck) -> None:
+def test_a_deployment_newer_than_the_request_is_refused(stuck: Stuck) -> None:
     asked = stuck.world.sandbox.clock.now() - timedelta(minutes=12)
     serve(stuck.world, timedelta(minutes=9))
 
@@ -290,7 +286,7 @@ UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
 @pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("environ", "fault", "said"), UNSHOWN.values(), ids=UNSHOWN)
-def test_where_the_object_cannot_be_looked_at_all_of_them_restart_and_nothing_is_called_proved(
+def test_an_unreadable_object_is_restarted_without_proof(
     stuck: Stuck, environ: dict[str, str | None], fault: dict[str, Any], said: str
 ) -> None:
     if fault:
@@ -330,7 +326,7 @@ def test_one_object_loses_its_memory_and_nothing_is_deployed(stuck: Stuck) -> No
     assert outcome.result["undo"] == []
 
 
-def test_a_dry_run_of_one_object_looks_and_posts_nothing(stuck: Stuck) -> None:
+def test_a_dry_run_of_one_object_only_reads(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(**RESET, times=None)
 
     outcome = stuck.one("--dry-run")
@@ -353,9 +349,7 @@ def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck,
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("proof", "decision"), [("instance", "no_evidence"), ("memory.answered", "recovered")])
-def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alone(
-    stuck: Stuck, proof: str, decision: str
-) -> None:
+def test_an_unread_object_is_proved_only_by_a_zero_count(stuck: Stuck, proof: str, decision: str) -> None:
     stuck.world.edit_config("proof: instance", f"proof: {proof}")
     stuck.world.sandbox.edge_fault(**STATE, status=503)
 
@@ -367,7 +361,7 @@ def test_an_object_that_did_not_answer_before_is_proved_by_counting_nothing_alon
 
 
 @pytest.mark.slow
-def test_a_counter_that_goes_on_counting_is_shown(stuck: Stuck) -> None:
+def test_a_counter_without_a_reset_is_reported(stuck: Stuck) -> None:
     stuck.world.edit_config("proof: instance", "proof: memory.answered")
     stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
 
@@ -377,7 +371,7 @@ def test_a_counter_that_goes_on_counting_is_shown(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_a_storage_that_was_not_kept_is_said_and_no_recovery(stuck: Stuck) -> None:
+def test_lost_storage_is_no_recovery(stuck: Stuck) -> None:
     lost = '{"instance": "another", "quota": {"iflow": {"used": 0}}}'
     stuck.world.sandbox.edge_fault(**STATE, status=200, body=lost, skip=1, times=None)
 
@@ -405,9 +399,7 @@ def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
     [({"lost": "after"}, 1), ({"lost": "before"}, 2), ({"status": 503}, 2), ({"status": 429}, 2)],
     ids=str,
 )
-def test_a_reset_without_an_answer_is_settled_by_what_the_object_shows(
-    stuck: Stuck, fault: dict[str, Any], sends: int
-) -> None:
+def test_an_unclear_reset_is_settled_by_the_state(stuck: Stuck, fault: dict[str, Any], sends: int) -> None:
     stuck.world.sandbox.edge_fault(**RESET, **fault)
 
     outcome = stuck.one()
@@ -429,7 +421,7 @@ def test_two_lost_answers_are_not_followed_by_a_third(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_state_the_answer_alone_is_no_proof_and_two_lost_ones_leave_it_open(stuck: Stuck) -> None:
+def test_without_a_state_a_reset_is_not_proved(stuck: Stuck) -> None:
     token = "            token: FORTUNET_ADMIN_TOKEN\n"
     stuck.world.edit_config(SHOWN, token)
 
@@ -456,7 +448,7 @@ CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("upload", "environ", "reason", "said"), CLOSED.values(), ids=CLOSED)
 @pytest.mark.parametrize("is_shown", [True, False])
-def test_an_application_that_does_not_let_us_is_refused_and_the_whole_worker_offered(
+def test_denied_access_suggests_a_reset_of_the_worker(
     stuck: Stuck, upload: dict[str, Any], environ: dict[str, str | None], reason: str, said: str, is_shown: bool
 ) -> None:
     if not is_shown:
@@ -473,7 +465,7 @@ def test_an_application_that_does_not_let_us_is_refused_and_the_whole_worker_off
 
 
 @pytest.mark.slow
-def test_what_is_off_on_purpose_is_not_taken_for_stuck(stuck: Stuck) -> None:
+def test_maintenance_mode_does_not_count_as_stuck(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(path="/__ops/**", status=503, headers={"ops-maintenance": "r1"}, times=None)
 
     outcome = stuck.one()
@@ -500,7 +492,7 @@ def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck)
     "name",
     ["ai-mutx", "../ai-mutex", "ai-mutex/../x", "AI-MUTEX", "$(id)", "ai-mutex\n::error::x", "\u202exetum", "x" * 999],
 )
-def test_a_name_that_ops_yml_does_not_have_reaches_nobody(stuck: Stuck, name: str) -> None:
+def test_an_unknown_object_sends_no_request(stuck: Stuck, name: str) -> None:
     seen = stuck.world.sandbox.edge_fault(path="/__ops/**", times=None)
 
     outcome = stuck.reset("--name", name)
@@ -524,7 +516,7 @@ def test_one_object_inherits_nothing(stuck: Stuck) -> None:
 @pytest.mark.parametrize(
     "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str
 )
-def test_nothing_that_the_application_says_is_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
+def test_texts_of_the_application_are_never_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
     """Least of all the token, which it may send back."""
     said = json.dumps({"instance": f"one {TOKEN}", TOKEN: TOKEN, "quota": {"iflow": {"used": f"other {TOKEN}"}}})
     away = {"location": f"https://evil.example/{TOKEN}"}
@@ -629,9 +621,7 @@ def test_an_upload_of_a_killed_run_for_the_same_incident_is_recognized(stuck: St
         pytest.param(MARK.replace("reset=", "rotated="), {}, id="a changed secret"),
     ],
 )
-def test_an_upload_that_may_have_other_secrets_is_not_taken_for_a_killed_run_s(
-    stuck: Stuck, message: str, changes: dict[str, Any]
-) -> None:
+def test_a_foreign_upload_is_not_an_unfinished_one(stuck: Stuck, message: str, changes: dict[str, Any]) -> None:
     upload_by(stuck.world, message, **changes)
 
     again = stuck.reset("--incident", "42")
@@ -640,7 +630,7 @@ def test_an_upload_that_may_have_other_secrets_is_not_taken_for_a_killed_run_s(
     assert stuck.world.writes() == []
 
 
-def test_a_killed_run_s_upload_on_top_of_one_that_does_not_serve_is_asked_for(stuck: Stuck) -> None:
+def test_an_unfinished_upload_on_a_not_live_one_needs_acceptance(stuck: Stuck) -> None:
     stuck.world.sandbox.upload(WORKER, secrets={"ADMIN_TOKEN": TOKEN, "AI_KEY": "unproved"})
     between = upload_by(stuck.world, MARK)
 
@@ -668,7 +658,7 @@ def test_a_reset_that_is_ended_at_its_write_is_made_again_without_harm(
 
 
 @pytest.mark.slow
-def test_the_example_in_the_real_runtime_forgets_its_memory_and_keeps_its_quota(tmp_path: Path) -> None:
+def test_the_example_loses_memory_and_keeps_its_quota(tmp_path: Path) -> None:
     """Deployed by the real wrangler, rebuilt from what Cloudflare has of it; then once more by its own endpoint."""
     (tmp_path / "ops.yml").write_text((REFERENCE / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
     at_once = Switches(propagation_seconds=0)

@@ -37,7 +37,7 @@ def test_a_second_press_does_nothing_and_names_the_next_older_one(world: World, 
     assert world.served == sites.good
 
 
-def test_the_undo_that_the_plan_names_puts_the_former_one_back(world: World, sites: Releases) -> None:
+def test_the_planned_undo_restores_the_previous_deployment(world: World, sites: Releases) -> None:
     result = world.rollback_pages().result
     (undo,), (change,) = result["undo"], result["plan"]["changes"]
 
@@ -70,7 +70,7 @@ def planned(world: World, *arguments: str) -> Outcome:
     return outcome
 
 
-def test_the_plan_says_what_both_are_and_what_differs(world: World) -> None:
+def test_the_plan_describes_both_deployments_and_their_differences(world: World) -> None:
     world.sandbox.pages.add_project(
         SITE, domains=["fortunet.example"], repository="fortunet/fortunet", env_vars={"A": "1"}
     )
@@ -108,7 +108,7 @@ def test_a_build_under_way_is_a_warning(world: World, sites: Releases) -> None:
     assert any(warning.startswith(fix[:8]) and "is being built" in warning for warning in warnings)
 
 
-def test_a_latest_build_that_failed_is_said_with_its_next_step(world: World, sites: Releases) -> None:
+def test_a_failed_latest_build_is_reported_with_a_next_step(world: World, sites: Releases) -> None:
     world.site(timedelta(minutes=1), "fix", status="failure")
 
     plan = planned(world).result["plan"]
@@ -170,7 +170,7 @@ def test_a_service_of_the_other_kind_is_refused_by_name(
     assert world.sandbox.requests == []
 
 
-def test_with_nothing_to_go_back_to_the_way_on_is_to_build_an_earlier_commit(world: World) -> None:
+def test_without_a_target_a_build_is_suggested(world: World) -> None:
     world.site(timedelta(minutes=10), "bad")
     outcome = world.rollback_pages("--incident", "42")
 
@@ -181,7 +181,7 @@ def test_with_nothing_to_go_back_to_the_way_on_is_to_build_an_earlier_commit(wor
     assert outcome.result["press_button"].startswith("Actions → redeploy-pages → Run workflow: service = frontend")
 
 
-def test_with_nothing_to_go_back_to_and_no_build_a_person_chooses(world: World) -> None:
+def test_without_a_target_and_build_a_person_chooses(world: World) -> None:
     world.site(timedelta(minutes=10), "bad")
     text = world.config.read_text()
     start = text.index("        build: #")
@@ -216,7 +216,7 @@ def test_one_beyond_the_list_is_named_by_its_whole_id(world: World) -> None:
     assert world.served == oldest
 
 
-def test_a_token_without_the_permission_is_told_which_one_it_needs(world: World, sites: Releases) -> None:
+def test_a_missing_permission_is_named(world: World, sites: Releases) -> None:
     token = world.sandbox.add_token("workers-only-token", ["Workers Scripts Write"])
 
     outcome = world.rollback_pages(CLOUDFLARE_API_TOKEN=token)
@@ -231,9 +231,7 @@ def test_a_token_without_the_permission_is_told_which_one_it_needs(world: World,
 
 @pytest.mark.parametrize("meanwhile", ["deployed", "rolled back to another", "the same rollback", "deleted"])
 @pytest.mark.slow
-def test_what_happens_while_a_person_reads_the_plan_is_seen_before_the_write(
-    world: World, sites: Releases, meanwhile: str
-) -> None:
+def test_a_change_during_the_confirmation_stops_the_write(world: World, sites: Releases, meanwhile: str) -> None:
     world.sandbox.switches.propagation_seconds = 0
     oldest = world.site(timedelta(days=3), "oldest")
     with Command(world, "rollback-pages", "frontend").on_terminal() as terminal:

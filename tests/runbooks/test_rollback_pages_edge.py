@@ -75,7 +75,7 @@ def live(world: World) -> str | None:
 
 
 @pytest.mark.parametrize("on", [(), *((name,) for name in ALL), ALL], ids=lambda on: "+".join(on) or "nothing")
-def test_a_page_is_the_same_whatever_the_zone_adds(on: tuple[str, ...]) -> None:
+def test_additions_of_the_zone_do_not_change_a_page(on: tuple[str, ...]) -> None:
     switches = Switches(**{name: name in on for name in ALL})
     built = page("BxK3a9_d")
     html = [("content-type", "text/html; charset=utf-8")]
@@ -109,7 +109,7 @@ def test_a_hash_in_a_name_is_recognized(name: str, is_hashed: bool) -> None:
 
 
 @pytest.mark.parametrize("on", [("edge_injects_beacon", "edge_obfuscates_emails"), ALL], ids=["as usual", "all"])
-def test_an_ordinary_site_is_rolled_back_whatever_its_zone_adds(bakery: World, on: tuple[str, ...]) -> None:
+def test_a_site_is_rolled_back_despite_additions_of_its_zone(bakery: World, on: tuple[str, ...]) -> None:
     for name in ALL:
         setattr(bakery.sandbox.switches, name, name in on)
     good, bad = released(bakery)
@@ -139,7 +139,7 @@ def unknown_addition(world: World) -> None:
     world.sandbox._edge.answer = answer  # type: ignore[method-assign]
 
 
-def test_hashed_assets_tell_what_serves_where_each_answer_differs(bakery: World) -> None:
+def test_hashed_assets_identify_the_live_deployment(bakery: World) -> None:
     unknown_addition(bakery)
     good, bad = released(bakery)
 
@@ -165,7 +165,7 @@ def test_assets_that_several_deployments_share_prove_nothing(bakery: World) -> N
     [("", "/: equal content"), ("edge_access_before_deployments", "/: not read: https://")],
     ids=["as usual", "Access"],
 )
-def test_the_status_of_a_calm_day_says_which_path_tells_what_serves(bakery: World, switch: str, said: str) -> None:
+def test_the_status_shows_which_path_identifies_the_deployment(bakery: World, switch: str, said: str) -> None:
     released(bakery)
     if switch:
         setattr(bakery.sandbox.switches, switch, True)
@@ -189,7 +189,7 @@ def closed(bakery: World) -> tuple[str, str]:
     return released(bakery)
 
 
-def test_what_cannot_be_identified_is_refused_with_the_target_to_name(bakery: World, closed: tuple[str, str]) -> None:
+def test_an_unknown_live_deployment_is_refused_with_a_target(bakery: World, closed: tuple[str, str]) -> None:
     good, bad = closed
 
     outcome = press(bakery)
@@ -221,7 +221,7 @@ def test_a_target_that_a_person_names_is_deployed_with_a_warning(
         assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
 
 
-def test_a_site_that_fails_by_itself_is_rolled_back_to_the_target_that_a_person_names(bakery: World) -> None:
+def test_a_failing_site_is_rolled_back_to_an_explicit_target(bakery: World) -> None:
     good, _ = released(bakery)
     fault = bakery.sandbox.edge_fault(host=HOST, status=500, body="down", times=None)
 
@@ -318,7 +318,7 @@ def act_while_probed(world: World, act: Any) -> None:
 
 
 @pytest.mark.parametrize("to", ["another", "the former"])
-def test_a_rollback_in_the_dashboard_while_the_probes_run_is_named_and_no_recovery(bakery: World, to: str) -> None:
+def test_a_dashboard_rollback_during_the_probes_is_no_recovery(bakery: World, to: str) -> None:
     oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"), commit="c" * 40)
     _, bad = released(bakery)
     theirs = oldest if to == "another" else bad

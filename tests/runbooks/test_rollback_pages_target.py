@@ -67,7 +67,7 @@ def test_the_page_names_each_history_once() -> None:
 
 
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 1 else pytest.mark.slow) for n in range(40)])
-def test_a_press_goes_to_something_older_that_worked_or_changes_nothing(world: World, seed: int) -> None:
+def test_a_rollback_deploys_an_older_working_deployment_or_nothing(world: World, seed: int) -> None:
     draw = random.Random(seed)
     world.sandbox.switches.pages_canonical_follows_rollbacks = draw.random() < 0.5
     world.sandbox.switches.pages_canonical_lag_reads = draw.randint(0, 3)

@@ -43,7 +43,7 @@ def back_to(world: World, deployment: str) -> Any:
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [True, False], ids=["applied", "not applied"])
 @EACH_ANSWER
-def test_a_write_without_a_readable_answer_is_settled_by_looking_at_the_site(
+def test_an_unclear_write_is_settled_by_reading_the_site(
     world: World, sites: Releases, answer: dict[str, Any], applied: bool
 ) -> None:
     world.sandbox.fault(**WRITE, **answer, applied=applied)
@@ -114,7 +114,7 @@ def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("unread", ["the API", "the site"])
-def test_an_unclear_write_that_cannot_be_looked_at_ends_in_an_unknown_outcome_and_the_same_command_finds_out(
+def test_an_unreadable_unclear_write_has_an_unknown_outcome(
     world: World, sites: Releases, lost: str, unread: str
 ) -> None:
     close: Any = (
@@ -147,9 +147,7 @@ def test_a_site_that_lags_behind_the_write_is_waited_for(world: World, sites: Re
 
 
 @pytest.mark.slow
-def test_a_site_that_never_changes_ends_in_an_unknown_outcome_and_the_write_is_not_repeated(
-    world: World, sites: Releases
-) -> None:
+def test_an_unchanged_site_has_an_unknown_outcome(world: World, sites: Releases) -> None:
     world.sandbox.switches.propagation_seconds = 100
 
     outcome = world.rollback_pages()
@@ -160,7 +158,7 @@ def test_a_site_that_never_changes_ends_in_an_unknown_outcome_and_the_write_is_n
 
 
 @pytest.mark.slow
-def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: World, sites: Releases) -> None:
+def test_an_unhealthy_and_unproved_site_reports_both(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20
     world.edit_config("body: good", "body: never")
@@ -174,7 +172,7 @@ def test_what_is_unhealthy_and_not_proved_to_be_live_is_said_to_be_both(world: W
 
 
 @pytest.mark.slow
-def test_canonical_alone_does_not_prove_what_the_site_does_not_show(world: World, sites: Releases) -> None:
+def test_canonical_alone_proves_nothing(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20
     world.edit_config("body: good", "body: h1")
@@ -204,7 +202,7 @@ def test_a_canonical_deployment_that_lags_is_a_warning(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("follows", [True, False])
-def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(world: World, follows: bool) -> None:
+def test_equal_deployments_are_proved_only_by_canonical(world: World, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
     good, bad = world.site(timedelta(hours=2), "same"), world.site(timedelta(minutes=10), "same")
 
@@ -224,7 +222,7 @@ def test_deployments_that_look_the_same_are_proved_by_canonical_or_not_at_all(wo
 
 
 @pytest.mark.slow
-def test_an_unclear_write_between_two_that_look_the_same_ends_in_an_unknown_outcome(world: World) -> None:
+def test_an_unclear_write_between_equal_deployments_is_unknown(world: World) -> None:
     world.site(timedelta(hours=2), "same")
     world.site(timedelta(minutes=10), "same")
     world.sandbox.fault(**WRITE, lost="after")
@@ -236,7 +234,7 @@ def test_an_unclear_write_between_two_that_look_the_same_ends_in_an_unknown_outc
 
 
 @pytest.mark.slow
-def test_a_second_path_tells_apart_what_the_first_does_not(world: World) -> None:
+def test_a_second_path_distinguishes_equal_deployments(world: World) -> None:
     world.edit_config("compare: [/]", "compare: [/, /version.txt]")
     good = world.site(timedelta(hours=2), "same", files={"version.txt": b"1"})
     world.site(timedelta(minutes=10), "same", files={"version.txt": b"2"})
@@ -275,7 +273,7 @@ def test_a_page_that_only_the_bad_release_has_proves_nothing(world: World) -> No
 
 
 @pytest.mark.slow
-def test_a_release_without_the_page_behind_a_remembered_one_is_not_seen_to_be_live(world: World) -> None:
+def test_a_cached_page_proves_no_deployment(world: World) -> None:
     world.site(timedelta(hours=2), "good")
     world.ops("rollback-pages", "--service", "frontend", "--environment", "production", "--config", str(world.config))
     world.site(timedelta(minutes=10), None, files={"404.html": b"nothing"})
@@ -329,7 +327,7 @@ def test_a_site_or_deployments_that_show_nothing_are_refused(
     assert world.writes() == []
 
 
-def test_a_site_that_looks_like_no_deployment_is_refused(world: World, sites: Releases) -> None:
+def test_a_site_without_a_matching_deployment_is_refused(world: World, sites: Releases) -> None:
     world.sandbox.edge_fault(host=HOST, body="<h1>good</h1><script>put in by the zone</script>", times=None)
 
     outcome = world.rollback_pages()
@@ -340,7 +338,7 @@ def test_a_site_that_looks_like_no_deployment_is_refused(world: World, sites: Re
 
 
 @pytest.mark.slow
-def test_a_site_that_fails_with_texts_of_their_own_is_still_the_one_that_fails(world: World, sites: Releases) -> None:
+def test_different_error_texts_are_one_failure(world: World, sites: Releases) -> None:
     """As where a Function breaks: each failure names its own request."""
     numbers = itertools.count()
     bad = world.sandbox.pages.deployments(SITE)[0]
@@ -394,9 +392,7 @@ def test_a_deployment_right_after_the_write_is_left_alone(world: World, sites: R
 
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("first", "then"), ORDERS)
-def test_a_deployment_that_comes_between_two_reads_is_named_and_left_alone(
-    world: World, sites: Releases, first: str, then: str
-) -> None:
+def test_a_deployment_between_two_reads_is_refused(world: World, sites: Releases, first: str, then: str) -> None:
     come = partial(world.site, timedelta(), "hotfix", commit="c" * 40)
     world.sandbox.fault(**WRITE, after=lambda: between(world, first, then, come))
 
@@ -407,7 +403,7 @@ def test_a_deployment_that_comes_between_two_reads_is_named_and_left_alone(
     assert len(world.writes()) == 1
 
 
-def test_a_rollback_by_somebody_else_right_after_the_write_is_named(world: World, sites: Releases) -> None:
+def test_a_foreign_rollback_after_the_write_is_named(world: World, sites: Releases) -> None:
     oldest = world.site(timedelta(days=3), "oldest")
     world.sandbox.switches.propagation_seconds = 0
     world.sandbox.fault(**WRITE, after=back_to(world, oldest))
@@ -464,7 +460,7 @@ def test_two_that_press_at_once_do_the_same(world: World, sites: Releases) -> No
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
-def test_a_target_that_is_deleted_before_the_write_fails_and_says_so(world: World, sites: Releases) -> None:
+def test_a_deleted_target_fails(world: World, sites: Releases) -> None:
     project = world.sandbox.pages.projects[SITE]
     world.sandbox.fault(**WRITE, before=lambda: project.deployments.remove(project.deployments[0]))
 
@@ -475,7 +471,7 @@ def test_a_target_that_is_deleted_before_the_write_fails_and_says_so(world: Worl
     assert world.served == sites.bad
 
 
-def test_what_was_deployed_after_the_request_is_not_what_was_seen_failing(world: World, sites: Releases) -> None:
+def test_a_deployment_after_the_request_is_refused(world: World, sites: Releases) -> None:
     asked = (world.sandbox.clock.now() - timedelta(minutes=15)).isoformat()
 
     outcome = world.rollback_pages("--requested-at", asked)

@@ -185,9 +185,7 @@ def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("upload", "said"), quickly(REFUSED, "static assets", "exports", "a kind of binding that is not known")
 )
-def test_what_cannot_be_uploaded_anew_is_refused_with_the_way_on(
-    world: World, upload: dict[str, Any], said: str
-) -> None:
+def test_an_upload_obstacle_is_refused_with_a_fallback(world: World, upload: dict[str, Any], said: str) -> None:
     world.release(timedelta(hours=3), code="good", **upload)
     bad = world.release(timedelta(minutes=10), code="bad", assets=upload.get("assets", False))
 
@@ -229,7 +227,7 @@ def stepped_back(world: World, rotated: Releases) -> Releases:
 
 
 @pytest.mark.slow
-def test_values_of_an_upload_that_does_not_serve_are_asked_for_by_name(world: World, stepped_back: Releases) -> None:
+def test_values_of_a_not_live_upload_need_acceptance_by_name(world: World, stepped_back: Releases) -> None:
     to = ["--to", stepped_back.good, "--current-secrets"]
 
     asked, half = world.rollback(*to), world.rollback(*to, "--inherit-latest", "DB_URL")
@@ -248,9 +246,7 @@ def test_values_of_an_upload_that_does_not_serve_are_asked_for_by_name(world: Wo
 
 
 @pytest.mark.slow
-def test_a_canary_that_serves_beside_makes_the_latest_upload_one_that_is_asked_for(
-    world: World, rotated: Releases
-) -> None:
+def test_a_canary_makes_the_latest_upload_need_acceptance(world: World, rotated: Releases) -> None:
     world.sandbox.deploy(WORKER, {rotated.good: 90, rotated.bad: 10})
 
     outcome = world.rollback("--current-secrets")
@@ -280,7 +276,7 @@ def test_options_that_contradict_each_other_are_refused(
 # The two writes, each without an answer, and others around them
 
 
-def test_a_rebuilt_version_keeps_the_tag(world: World) -> None:
+def test_a_reuploaded_version_keeps_its_tag(world: World) -> None:
     commit = "3f9c2ab41d07aa00bb11cc22dd33ee44ff556677"
     good = world.release(timedelta(hours=3), code="good", secrets={"AI_KEY": "old"}, tag=commit)
     world.release(timedelta(hours=2), code="bad", behaviour={"status": 500}, tag="4.2.0")
@@ -293,7 +289,7 @@ def test_a_rebuilt_version_keeps_the_tag(world: World) -> None:
 
 
 @pytest.mark.parametrize("tag", ["3f9c2ab41d07", pytest.param("4.1.0; rm -rf /", marks=pytest.mark.slow)])
-def test_a_worker_with_static_assets_is_refused_with_the_commands_of_a_way_around(world: World, tag: str) -> None:
+def test_static_assets_are_refused_with_manual_commands(world: World, tag: str) -> None:
     good = world.release(timedelta(hours=3), code="good", assets=True, tag=tag)
     world.release(timedelta(hours=2), code="bad", assets=True, behaviour={"status": 500})
 
@@ -452,9 +448,7 @@ def test_a_deployment_between_the_two_writes_stays(world: World, rotated: Releas
     assert ours(world) == []
 
 
-def test_an_upload_that_slips_in_before_ours_gives_other_secrets_and_nothing_is_deployed(
-    world: World, rotated: Releases
-) -> None:
+def test_an_upload_before_ours_stops_the_deployment(world: World, rotated: Releases) -> None:
     world.sandbox.fault(
         **UPLOAD, before=lambda: world.sandbox.upload(WORKER, code="theirs", author="dana@example.com", secrets=NEW)
     )
@@ -478,7 +472,7 @@ def test_an_upload_after_ours_is_nobodys_obstacle(world: World, rotated: Release
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", [LIST, UPLOADS], ids=["a deployment", "an upload"])
-def test_what_comes_in_while_the_plan_is_made_refuses_it(world: World, rotated: Releases, read: dict[str, str]) -> None:
+def test_a_change_during_planning_is_refused(world: World, rotated: Releases, read: dict[str, str]) -> None:
     come_in = colleague(world) if read == LIST else lambda: world.sandbox.upload(WORKER, author="dana@example.com")
     world.sandbox.fault(**read, skip=2, before=come_in)
 
@@ -515,7 +509,7 @@ def revoked(world: World, rotated: Releases) -> Releases:
     "accepted",
     [pytest.param((), id="not accepted", marks=pytest.mark.slow), pytest.param(("AI_KEY",), id="accepted")],
 )
-def test_a_former_value_that_was_revoked_cannot_be_accepted(
+def test_a_revoked_previous_value_cannot_be_accepted(
     world: World, revoked: Releases, accepted: tuple[str, ...]
 ) -> None:
     outcome = world.rollback(*(f"--accept-changed-secrets={name}" for name in accepted))
@@ -530,7 +524,7 @@ def test_a_former_value_that_was_revoked_cannot_be_accepted(
 
 
 @pytest.mark.slow
-def test_a_revoked_secret_that_has_not_changed_since_the_target_stops_nothing(world: World, revoked: Releases) -> None:
+def test_a_revoked_secret_without_change_stops_nothing(world: World, revoked: Releases) -> None:
     """It was uploaded after the rotation."""
     later = world.release(timedelta(minutes=40), code="later")
     world.release(timedelta(minutes=10), code="bad again", behaviour={"status": 500})
@@ -554,7 +548,7 @@ def test_another_secret_may_still_be_accepted(world: World, revoked: Releases) -
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("step", ["after a rotation", "after it was finished"])
-def test_a_press_after_a_rotation_goes_no_further_back(world: World, step: str) -> None:
+def test_a_request_after_a_rotation_rolls_back_no_further(world: World, step: str) -> None:
     """Stepped back for this incident, then the secrets of what serves were rotated: live is still what was chosen."""
     world.release(timedelta(hours=9), code="older")
     good = world.release(timedelta(hours=3), code="good")

@@ -125,9 +125,7 @@ def test_static_assets_are_found_without_ops_yml(world: World, shown: bool) -> N
     [{"status": 500}, {"status": 403, "code": 10000}, {"body": '{"success": true, "result": {}}'}, {"delay": 30}, None],
     ids=["500", "forbidden", "another shape", "late", "not listed"],
 )
-def test_whether_there_are_assets_may_stay_unknown_and_the_plan_says_so(
-    world: World, unread: dict[str, Any] | None
-) -> None:
+def test_unknown_static_assets_are_a_warning(world: World, unread: dict[str, Any] | None) -> None:
     world.sandbox.switches.has_assets_listed = unread is not None
     if unread:
         world.sandbox.fault(method="GET", path="**/workers/scripts", times=None, **unread)
@@ -191,7 +189,7 @@ def test_an_old_deployment_of_another_shape_is_named_and_stops_nothing(
     assert any("was ignored, because it has" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_static_assets_secret_edits_join_their_release_over_one_that_was_never_deployed(world: World) -> None:
+def test_secret_edits_join_their_release_past_an_undeployed_version(world: World) -> None:
     ids = seed(world, "assets: Z 9d · A 3h")
     edit: dict[str, Any] = {"code": "A", "assets": True, "triggered_by": "secret"}
     world.release(timedelta(hours=2), **edit, secrets={"KEY": "1"}, deploy=False)
@@ -203,7 +201,7 @@ def test_static_assets_secret_edits_join_their_release_over_one_that_was_never_d
 
 
 @pytest.mark.slow
-def test_static_assets_a_secret_edit_of_a_version_that_is_gone_joins_no_other(world: World) -> None:
+def test_a_secret_edit_of_a_deleted_version_joins_no_release(world: World) -> None:
     ids = seed(world, "assets: A 3h")
     gone = world.release(timedelta(hours=2), code="A", assets=True, deploy=False)
     world.release(timedelta(minutes=10), code="A", assets=True, triggered_by="secret")
@@ -242,7 +240,7 @@ def test_one_batch_of_sixteen_versions_is_read_where_it_holds_a_candidate(world:
 
 
 @pytest.mark.slow
-def test_a_second_batch_is_read_when_all_of_the_first_were_passed_over(world: World) -> None:
+def test_a_second_batch_is_read_if_the_first_is_rejected(world: World) -> None:
     versions = series(world, *[60] * 20, *[5] * 16)
 
     world.rollback()
@@ -292,7 +290,7 @@ def test_a_first_page_that_satisfies_the_rules_is_the_only_one_read(world: World
 
 
 @pytest.mark.parametrize("listed", [10, 7])
-def test_at_most_100_deployments_are_read_and_the_plan_says_so(world: World, listed: int) -> None:
+def test_the_plan_states_that_at_most_100_deployments_are_read(world: World, listed: int) -> None:
     world.sandbox.switches.deployments_listed = listed
     first = world.release(timedelta(days=9), code="first")
     for number in range(105):
@@ -308,7 +306,7 @@ def test_at_most_100_deployments_are_read_and_the_plan_says_so(world: World, lis
     assert first not in outcome.result["message"]
 
 
-def test_the_plan_says_how_far_back_a_history_of_ten_deployments_reached(world: World) -> None:
+def test_the_plan_states_how_far_back_the_history_goes(world: World) -> None:
     ids = seed(world, "A 9d · B 8d · C 7d · D 6d · E 5d · F 4d · G 3d · H 2d · I 1d · J 9h · K 8h · L 10m")
 
     outcome = world.rollback("--dry-run")
@@ -320,7 +318,7 @@ def test_the_plan_says_how_far_back_a_history_of_ten_deployments_reached(world: 
 
 
 @pytest.mark.slow
-def test_what_was_cut_off_is_not_gone_back_to_and_the_refusal_says_so(world: World) -> None:
+def test_an_unread_version_is_no_target(world: World) -> None:
     world.sandbox.switches.deployments_paged = False
     ids = seed(world, "A 9d · " + " · ".join(f"B{number or ''} {50 - number}m" for number in (0, *range(2, 11))))
 
@@ -332,7 +330,7 @@ def test_what_was_cut_off_is_not_gone_back_to_and_the_refusal_says_so(world: Wor
     assert world.rollback("--to", ids["A"]).code == 0
 
 
-def test_a_version_that_no_longer_exists_is_passed_over(world: World) -> None:
+def test_a_deleted_version_is_rejected(world: World) -> None:
     ids = seed(world, "A 3d · B 2h · C 10m")
     world.sandbox.delete_version(WORKER, ids["B"])
 
@@ -344,7 +342,7 @@ def test_a_version_that_no_longer_exists_is_passed_over(world: World) -> None:
     ]
 
 
-def test_each_version_passed_over_has_its_reason_in_the_plan(world: World) -> None:
+def test_each_rejected_version_has_its_reason_in_the_plan(world: World) -> None:
     ids = seed(world, "A 9d · B 5h · A 4h (wrangler) · C! 3h · D 15m · E 10m · E+ 5m")
 
     outcome = world.rollback("--dry-run")
@@ -356,7 +354,7 @@ def test_each_version_passed_over_has_its_reason_in_the_plan(world: World) -> No
     ]
 
 
-def test_a_blamed_version_that_is_named_by_hand_is_a_warning_with_who_and_when(world: World) -> None:
+def test_a_blamed_explicit_target_is_a_warning(world: World) -> None:
     ids = seed(world, "A 9d · B 5h · A 4h (wrangler) · C 10m")
     when = moment(world, "4h")
 
@@ -368,7 +366,7 @@ def test_a_blamed_version_that_is_named_by_hand_is_a_warning_with_who_and_when(w
 
 
 @pytest.mark.slow
-def test_a_press_that_does_nothing_names_the_next_older_candidate_with_a_command_that_goes_there(world: World) -> None:
+def test_a_run_without_change_suggests_the_next_candidate(world: World) -> None:
     ids = seed(world, "Z 9d · A 3d · B 30m · A 10m (wrangler)")
     plan = world.rollback("--incident", "42").result["plan"]
 
@@ -379,7 +377,7 @@ def test_a_press_that_does_nothing_names_the_next_older_candidate_with_a_command
     assert world.live == {ids["Z"]: 100}
 
 
-def test_where_only_a_secret_edit_is_new_the_plan_and_the_stop_name_both_ways(world: World) -> None:
+def test_a_new_secret_edit_offers_both_ways(world: World) -> None:
     ids = seed(world, "A 3d · B 2h · B+ 10m")
 
     planned, stopped = world.rollback("--dry-run"), world.rollback()
@@ -391,7 +389,7 @@ def test_where_only_a_secret_edit_is_new_the_plan_and_the_stop_name_both_ways(wo
     assert world.live == {ids["B+"]: 100}
 
 
-def test_a_version_that_is_passed_over_without_proof_is_a_warning_with_both_ways(world: World) -> None:
+def test_a_doubtful_rejection_is_a_warning_with_both_commands(world: World) -> None:
     ids = seed(world, "A 3d · B 55m · C 15m · D 10m")
 
     outcome = world.rollback()
@@ -447,7 +445,7 @@ def test_a_revert_is_known_by_the_message_that_git_gives_it(world: World, messag
     assert any(f"`--to {reverted}`" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_a_refusal_after_many_bad_releases_lists_what_can_be_named(world: World) -> None:
+def test_a_refusal_lists_the_versions_that_a_person_may_choose(world: World) -> None:
     versions = series(world, *[5] * 12)
 
     outcome = world.rollback()
@@ -471,7 +469,7 @@ def test_a_refusal_offers_no_version_that_is_known_to_be_bad(world: World) -> No
 
 
 @pytest.mark.parametrize(("history", "best"), [("Y 45m · A 40m · B 30m · A 10m (wrangler)", "Y"), ("B 30m", "")])
-def test_a_press_without_effect_that_ends_unhealthy_says_how_to_go_on(world: World, history: str, best: str) -> None:
+def test_an_unhealthy_run_without_change_suggests_a_command(world: World, history: str, best: str) -> None:
     ids = seed(world, history)
     if not best:
         older = world.sandbox.upload(WORKER, code="0", at=moment(world, "3d"))
@@ -572,7 +570,7 @@ def test_a_stated_start_before_the_suspect_warns_and_does_not_choose(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("to", [False, True], ids=["by rule", "where somebody named it"])
-def test_what_was_only_uploaded_makes_no_release_older(world: World, to: bool) -> None:
+def test_an_undeployed_upload_makes_no_release_older(world: World, to: bool) -> None:
     """Its code is read only where somebody names it, and the rules are the same then."""
     ids = seed(world, "A 9d · B 3h")
     tried = world.release(timedelta(hours=5), deploy=False, code="C")
@@ -587,7 +585,7 @@ def test_what_was_only_uploaded_makes_no_release_older(world: World, to: bool) -
         assert world.live == {ids["B"]: 100}
 
 
-def test_a_suspect_that_served_a_day_before_the_stated_start_is_probably_not_the_cause(world: World) -> None:
+def test_a_suspect_live_a_day_before_the_start_is_a_warning(world: World) -> None:
     ids = seed(world, "A 9d · B 26h")
 
     outcome = world.rollback("--began", moment(world, "30m").isoformat())
@@ -605,7 +603,7 @@ def test_a_stated_start_within_a_day_of_the_suspect_gives_no_warning(world: Worl
     assert not any("stated start" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_a_listed_deployment_in_which_nothing_serves_is_an_answer_of_another_shape(world: World) -> None:
+def test_a_deployment_without_traffic_is_malformed(world: World) -> None:
     version = world.release(timedelta(hours=1))
     world.sandbox.deploy(WORKER, {version: 0})
 

@@ -88,7 +88,7 @@ def test_a_dry_run_asks_the_provider_and_changes_nothing(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_a_key_that_still_worked_before_is_said_to_have(leak: Leak) -> None:
+def test_a_key_that_worked_before_is_reported(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
 
     outcome = leak.one()
@@ -127,7 +127,7 @@ def test_a_new_value_that_cannot_be_one_is_refused(leak: Leak, value: str | None
     assert leak.world.sandbox.requests == []
 
 
-def test_everything_wrong_with_the_values_is_said_at_once(leak: Leak) -> None:
+def test_all_problems_of_the_values_are_reported_at_once(leak: Leak) -> None:
     outcome = leak.rotate(**{f"NEW_{OTHER}": FRESH})
 
     for text in ("NEW_IFLOW_API_KEY is missing", f"NEW_{OTHER} equals NEW_{KEY}", "GH_SECRETS_TOKEN is not set"):
@@ -190,7 +190,7 @@ def iflow(leak: Leak) -> None:
     ],
     ids=["refused", "down", "slow", "open"],
 )
-def test_a_value_that_its_provider_does_not_bear_out_is_not_set(
+def test_a_value_without_provider_proof_is_not_set(
     leak: Leak, prepare: Callable[[Leak], None], reason: str, said: str
 ) -> None:
     if "no answer within" in said:
@@ -261,7 +261,7 @@ def test_two_lost_answers_leave_it_open_which_values_serve(leak: Leak) -> None:
     assert len(leak.world.writes()) == 2
 
 
-def test_a_release_of_somebody_else_in_place_of_an_answer_is_left_alone(leak: Leak) -> None:
+def test_a_foreign_release_during_an_unclear_write_stays(leak: Leak) -> None:
     fix = lambda: leak.world.release(timedelta(0), code="fix", author="dana@example.com")  # noqa: E731
     leak.world.sandbox.fault(**BULK, lost="before", before=fix)
 
@@ -273,7 +273,7 @@ def test_a_release_of_somebody_else_in_place_of_an_answer_is_left_alone(leak: Le
 
 
 @pytest.mark.slow
-def test_a_second_worker_that_was_deployed_meanwhile_is_named_with_the_first(both: Leak) -> None:
+def test_a_changed_second_worker_is_named_with_the_first(both: Leak) -> None:
     def release() -> None:
         other = both.world.sandbox.upload(JOBS, code="other")
         both.world.sandbox.deploy(JOBS, other, author="dana@example.com")
@@ -349,9 +349,7 @@ def sent(leak: Leak) -> list[str]:
     ],
     ids=["after a rollback", "a canary", "an upload that waits", "Durable Objects"],
 )
-def test_what_serves_is_rebuilt_with_the_new_value_by_two_writes(
-    leak: Leak, prepare: Callable[[Leak], None], why: str
-) -> None:
+def test_the_live_version_is_uploaded_again_and_deployed(leak: Leak, prepare: Callable[[Leak], None], why: str) -> None:
     prepare(leak)
 
     outcome = leak.one(*(() if prepare is with_objects else INHERIT))
@@ -370,7 +368,7 @@ def test_what_serves_is_rebuilt_with_the_new_value_by_two_writes(
 
 
 @pytest.mark.slow
-def test_one_undo_of_a_rebuild_sets_the_former_value_again(leak: Leak) -> None:
+def test_the_undo_of_a_reupload_restores_the_previous_value(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
     rolled_back(leak)
     outcome = leak.one(*INHERIT)
@@ -383,7 +381,7 @@ def test_one_undo_of_a_rebuild_sets_the_former_value_again(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_values_of_an_upload_that_does_not_serve_are_accepted_by_name_first(leak: Leak) -> None:
+def test_values_of_a_not_live_upload_are_accepted_by_name(leak: Leak) -> None:
     rolled_back(leak)
 
     outcome = leak.one("--inherit-latest", "X")
@@ -394,7 +392,7 @@ def test_values_of_an_upload_that_does_not_serve_are_accepted_by_name_first(leak
     assert leak.values() == NOW
 
 
-def test_at_half_and_half_somebody_chooses_first(leak: Leak) -> None:
+def test_an_even_split_needs_a_choice_first(leak: Leak) -> None:
     split(leak, canary_share=50)
     before = leak.world.live
 
@@ -407,7 +405,7 @@ def test_at_half_and_half_somebody_chooses_first(leak: Leak) -> None:
     assert leak.world.live == before
 
 
-def test_what_cannot_be_rebuilt_either_is_refused_with_the_way_on(leak: Leak) -> None:
+def test_a_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
     leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], assets=True)
 
     outcome = leak.one()
@@ -441,7 +439,7 @@ def test_a_rebuild_without_an_answer_is_found_by_its_mark(leak: Leak, rule: dict
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("has_it", [True, False])
-def test_a_generated_value_is_in_the_rebuilt_version_if_that_has_the_secret(leak: Leak, has_it: bool) -> None:
+def test_a_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool) -> None:
     former = {KEY: LEAKED} | ({"JWT_SECRET": "former"} if has_it else {})
     leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], secrets=former)
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
@@ -457,7 +455,7 @@ def test_a_generated_value_is_in_the_rebuilt_version_if_that_has_the_secret(leak
 
 
 @pytest.mark.slow
-def test_one_worker_is_edited_and_the_other_rebuilt_in_one_plan(both: Leak) -> None:
+def test_a_plan_may_edit_one_worker_and_reupload_another(both: Leak) -> None:
     rolled_back(both)
 
     outcome = both.one(*INHERIT)
@@ -469,7 +467,7 @@ def test_one_worker_is_edited_and_the_other_rebuilt_in_one_plan(both: Leak) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("restores", [False, True])
-def test_no_rollback_after_the_rotation_was_ended_goes_back_to_the_revoked_key(leak: Leak, restores: bool) -> None:
+def test_no_rollback_restores_a_revoked_key(leak: Leak, restores: bool) -> None:
     leak.world.sandbox.switches.forced_rollback_restores_secrets = restores
     (former,) = leak.world.live
     rolled_back(leak)
@@ -493,9 +491,7 @@ def test_no_rollback_after_the_rotation_was_ended_goes_back_to_the_revoked_key(l
     [(LIST, "after"), (UPLOAD, "before"), (UPLOAD, "after"), (WRITE, "before"), (WRITE, "after")],
     ids=lambda value: value["path"].rpartition("/")[2] if isinstance(value, dict) else value,
 )
-def test_a_rebuild_that_is_killed_anywhere_and_started_again_ends_with_the_new_value(
-    leak: Leak, where: dict[str, Any], moment: str
-) -> None:
+def test_a_killed_reupload_ends_with_the_new_value(leak: Leak, where: dict[str, Any], moment: str) -> None:
     rolled_back(leak)
     command = Command(leak.world, "rotate-secrets", environ=HELD, more=("--only", KEY, *INHERIT))
     lost = {"lost": "before"} if moment == "before" else {}
@@ -508,7 +504,7 @@ def test_a_rebuild_that_is_killed_anywhere_and_started_again_ends_with_the_new_v
 
 
 @pytest.mark.parametrize("only", [KEY, pytest.param(OTHER, marks=pytest.mark.slow)])
-def test_a_rebuild_that_ended_before_its_deployment_is_finished_by_the_same_command(leak: Leak, only: str) -> None:
+def test_an_undeployed_reupload_is_finished_by_the_same_command(leak: Leak, only: str) -> None:
     """A run that changes another secret would inherit this one from an upload that never served."""
     with_objects(leak)
     leak.world.sandbox.fault(**UPLOAD, after=lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -541,9 +537,7 @@ BOUNDARIES = [(LIST, n) for n in range(2, 7)] + [(BULK, 0), (BULK, 1)]
 @pytest.mark.parametrize(
     ("where", "skip"), BOUNDARIES, ids=lambda value: value["method"] if isinstance(value, dict) else str(value)
 )
-def test_a_run_that_is_killed_anywhere_and_started_again_ends_with_one_generation(
-    both: Leak, where: dict[str, Any], skip: int
-) -> None:
+def test_a_killed_rotation_ends_with_one_generated_value(both: Leak, where: dict[str, Any], skip: int) -> None:
     command = Command(both.world, "rotate-secrets", environ=HELD, more=("--only", KEY))
     both.world.sandbox.fault(**where, skip=skip, after=command.send(signal.SIGKILL))
 
@@ -611,7 +605,7 @@ def test_a_proof_that_echoes_no_version_proves_nothing(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_a_new_value_that_does_not_help_is_taken_back_by_the_printed_command(leak: Leak) -> None:
+def test_the_printed_undo_restores_the_previous_value(leak: Leak) -> None:
     groq = leak.world.sandbox.providers["groq"]
     groq.add_key(LEAKED)
     leak.world.sandbox.fault(**BULK, after=lambda: groq.revoke(FRESH))
@@ -626,13 +620,13 @@ def test_a_new_value_that_does_not_help_is_taken_back_by_the_printed_command(lea
     assert leak.values()[KEY] == LEAKED
 
 
-def test_a_former_value_that_is_dead_is_not_set_again(leak: Leak) -> None:
+def test_a_revoked_previous_value_is_not_restored(leak: Leak) -> None:
     outcome = leak.rotate("--restore", KEY)
 
     assert_refused(leak, outcome, "key_refused", f"rejects OLD_{KEY}")
 
 
-def test_without_the_former_value_the_undo_is_a_forced_deployment_and_the_plan_says_so(leak: Leak) -> None:
+def test_without_the_previous_value_the_undo_is_a_forced_deployment(leak: Leak) -> None:
     (live,) = leak.world.live
 
     outcome = leak.one(**{f"OLD_{KEY}": None})
@@ -660,7 +654,7 @@ def with_token(leak: Leak, *permissions: str) -> dict[str, str]:
     return {**hub.environ(), "GH_SECRETS_TOKEN": token, "GITHUB_TOKEN": ""}
 
 
-def test_a_generated_value_is_the_same_for_its_worker_and_for_github_and_shows_nowhere(leak: Leak) -> None:
+def test_a_generated_value_is_equal_on_github_and_hidden(leak: Leak) -> None:
     outcome = generated(leak)
 
     assert ended(outcome)[0] == 0, outcome.err
@@ -672,7 +666,7 @@ def test_a_generated_value_is_the_same_for_its_worker_and_for_github_and_shows_n
 
 
 @pytest.mark.slow
-def test_what_is_generated_again_is_another_value(leak: Leak) -> None:
+def test_each_generated_value_is_new(leak: Leak) -> None:
     generated(leak)
     first = leak.values()["JWT_SECRET"]
 
@@ -716,9 +710,7 @@ def test_a_token_that_may_not_write_secrets_leaves_the_copy_to_a_person(copied: 
 
 
 @pytest.mark.parametrize(("path", "times"), [(f"secrets/{KEY}", None), ("secrets/public-key", 3)])
-def test_a_copy_that_cannot_be_read_in_the_plan_is_written_or_the_run_has_failed(
-    copied: Leak, path: str, times: int | None
-) -> None:
+def test_an_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, times: int | None) -> None:
     """GitHub's reads are tried three times each, so that three failures spoil the plan alone."""
     environ, github = with_token(copied), copied.world.sandbox.github
     github.fault(method="GET", path=f"/repos/*/*/environments/*/{path}", status=502, times=times)
@@ -764,7 +756,7 @@ def test_a_copy_without_an_answer_is_sent_once_more(copied: Leak, rule: dict[str
 
 
 @pytest.mark.slow
-def test_a_copy_that_github_refuses_is_said_beside_what_was_done(copied: Leak) -> None:
+def test_a_copy_refused_by_github_is_reported(copied: Leak) -> None:
     environ = with_token(copied)
     copied.world.sandbox.github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
 
@@ -776,7 +768,7 @@ def test_a_copy_that_github_refuses_is_said_beside_what_was_done(copied: Leak) -
 
 
 @pytest.mark.slow
-def test_what_is_left_for_people_stands_on_the_incident_once_something_was_changed(leak: Leak) -> None:
+def test_tasks_for_people_appear_on_the_incident(leak: Leak) -> None:
     hub: GitHub = leak.world.sandbox.github
     hub.add_user("alice")
     number = hub.open_issue("A key leaked", "Since 10:00.", ["incident"], "alice")
@@ -800,7 +792,7 @@ def rotated(leak: Leak) -> Leak:
     return leak
 
 
-def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -> None:
+def test_a_revoked_key_is_proved_and_marked(rotated: Leak) -> None:
     live = rotated.world.live
 
     outcome = rotated.rotate("--confirm-revoked", KEY, "--incident", "42")
@@ -827,7 +819,7 @@ def test_a_revoked_key_is_proved_dead_and_marked_for_later_runs(rotated: Leak) -
     ],
     ids=["still alive", "down", "both dead", "open", "not held", "the same"],
 )
-def test_a_key_that_is_not_proved_dead_ends_no_rotation(
+def test_an_unproved_revocation_ends_no_rotation(
     rotated: Leak, prepare: Callable[[Leak], None], environ: dict[str, str | None], reason: str, said: str
 ) -> None:
     prepare(rotated)

@@ -20,9 +20,7 @@ A, B = "a", "b"
         (((A, 50.0), (B, 50.0)), None),
     ],
 )
-def test_of_a_split_the_version_with_more_than_half_of_the_traffic_is_rebuilt(
-    split: Split, version: str | None
-) -> None:
+def test_the_majority_version_of_a_split_is_uploaded_again(split: Split, version: str | None) -> None:
     assert majority_version(split) == version
 
 
@@ -31,7 +29,7 @@ SECRETS = tuple({"type": kind, "name": name} for kind, name in (("secret_text", 
 CODE = WorkerCode(A, "index.js", (), (KV, *SECRETS))
 
 
-def test_an_edited_secret_is_neither_asked_for_nor_missing() -> None:
+def test_an_edited_secret_needs_no_acceptance() -> None:
     latest = WorkerVersion(B, bindings={("secret_key", "Y"): "{}", ("plain_text", "X"): "{}"})
     live = WorkerDeployment("d", BEGINNING, ((A, 100.0),))
 

@@ -86,7 +86,7 @@ def knows_what_secret_edits_build_on(past: Past, read: set[int]) -> bool:
 
 
 @holds_for(FAST, SLOW, past=pasts, at_once=st.integers(2, 6))
-def test_what_is_chosen_before_all_was_read_is_never_blamed_by_the_rest(past: Past, at_once: int) -> None:
+def test_unread_history_never_blames_the_chosen_target(past: Past, at_once: int) -> None:
     read, choice = read_in_batches(past, at_once)
     assume(choice.candidates)
     judge = Judge(past)
@@ -233,9 +233,7 @@ def test_no_message_on_a_version_that_never_served_before_changes_an_answer(
 
 
 @holds_for(FAST, SLOW, past=pasts, incident=incidents)
-def test_what_a_refusal_or_a_press_without_effect_offers_is_never_known_to_be_bad(
-    past: Past, incident: int | None
-) -> None:
+def test_a_suggested_target_is_never_known_to_be_bad(past: Past, incident: int | None) -> None:
     history, judge = as_history(past), Judge(past)
 
     choice = rollback_target.choose_target(history, incident=incident)

@@ -93,7 +93,7 @@ def test_a_beginning_of_two_versions_is_refused_and_both_are_named() -> None:
     assert raised.value.hint == f"Pass one of: {C1}, {C2}."
 
 
-def test_where_nothing_is_deployable_that_is_said() -> None:
+def test_no_deployable_version_is_reported() -> None:
     with pytest.raises(Refused, match="none is defined"):
         parse_target(A, [])
 
@@ -135,7 +135,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @holds_for(30, 1000, names=st.permutations([A, B, C1, C2]), hundredths=st.integers(0, 10_000))
-def test_what_the_undo_command_prints_is_read_back_as_it_was(names: list[str], hundredths: int) -> None:
+def test_a_printed_split_parses_to_itself(names: list[str], hundredths: int) -> None:
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))
     split: Split = tuple(sorted(shares, key=lambda share: -share[1]))
 

@@ -135,9 +135,7 @@ def test_a_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]
     assert canary not in world.live
 
 
-def test_what_comes_in_at_the_second_worker_leaves_it_and_says_what_was_made(
-    world: World, workers: dict[str, str]
-) -> None:
+def test_a_change_at_the_second_worker_stops_before_it(world: World, workers: dict[str, str]) -> None:
     theirs = world.sandbox.upload(OTHER, code="theirs", secrets={"KEY": "leaked", "OTHER": "kept"})
     world.sandbox.fault(**WRITE, after=lambda: world.sandbox.deploy(OTHER, theirs, author="dana@example.com"))
 
