@@ -1,4 +1,4 @@
-"""The one account of a sandbox: Workers and every way in which they change, Pages, zones, KV, D1, tokens, log."""
+"""The Cloudflare account of a sandbox: its products, and every change of a Worker."""
 
 import bisect
 import random
@@ -29,7 +29,7 @@ from sandbox.switches import Switches
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeAuthor:
-    """Who changes something, with what, what they write beside it, and when if not now."""
+    """Author of a change: person, client, annotations, and time (`at`; None for now)."""
 
     author: str
     source: str
@@ -39,7 +39,7 @@ class ChangeAuthor:
 
 
 class FakeAccount:
-    """Checks nothing: what Cloudflare refuses is refused before it comes here."""
+    """State of the account. Validates nothing: the API handlers refuse invalid requests first."""
 
     def __init__(self, account_id: str, clock: FakeClock, switches: Switches, tokens: CloudflareTokens) -> None:
         self.id = account_id
@@ -48,7 +48,7 @@ class FakeAccount:
         self.lock = threading.RLock()
         self.workers: dict[str, FakeWorker] = {}
         self.deleted_resources: set[str] = set()
-        """Ids and names of the KV namespaces, R2 buckets and queues that are gone."""
+        """IDs and names of deleted KV namespaces, R2 buckets and queues."""
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
         self.pages = Pages(clock, switches, self.lock, self.new_id)
         self.zones = Zones(self.new_id)
@@ -56,13 +56,13 @@ class FakeAccount:
         self.kv = KvStore(clock, switches, self.lock, self.new_id)
         self.tokens = tokens
         self.assets: dict[str, Asset] = {}
-        """Hash → a static file of some Worker."""
+        """Hash → static file of any Worker."""
         self.analytics = Analytics()
         self.audit: list[FakeAuditEntry] = []
         """Oldest first."""
 
     def worker(self, name: str) -> FakeWorker:
-        """Made when there is none of that name."""
+        """Return the Worker, created if it is missing."""
         if name not in self.workers:
             self.workers[name] = FakeWorker(name=name, tag=self.new_id().hex)
         return self.workers[name]
@@ -110,7 +110,7 @@ class FakeAccount:
         return deployment
 
     def edit_secrets(self, worker: FakeWorker, edits: Mapping[str, str | None], by: ChangeAuthor) -> FakeWorkerVersion:
-        """A version like the latest but for its secrets, and a deployment of it; None removes a secret.
+        """Create a version like the latest but with other secrets, and deploy it. None removes a secret.
 
         developers.cloudflare.com/workers/configuration/secrets
         """
@@ -127,7 +127,7 @@ class FakeAccount:
         return self.add_version(worker, replace(upload, secrets=secrets), by, triggered_by="secret")
 
     def served_at(self, worker: FakeWorker, instant: datetime) -> FakeWorkerDeployment | None:
-        """What the edge serves: a deployment reaches it only after a while, but the first one at once."""
+        """Return the deployment that the edge serves. The first one reaches it at once, later ones after a delay."""
         known = instant - timedelta(seconds=self.switches.propagation_seconds)
         arrived = [deployment for deployment in worker.history if deployment.made_at <= known]
         return next(reversed(arrived), next(iter(worker.history), None))
@@ -139,7 +139,7 @@ class FakeAccount:
         return worker.secrets_in_effect if stays else version.upload.secrets
 
     def _instant(self, worker: FakeWorker) -> datetime:
-        """Now, but after all that this Worker has: the order of its history is the order of its times."""
+        """Return now, or a later instant: each version and deployment is newer than the Worker's previous ones."""
         stamps = [*worker.versions.values(), *worker.history]
         latest = max((stamp.created_on for stamp in stamps), default=None)
         now = self.clock.now()

@@ -1,4 +1,7 @@
-"""The Cloudflare API: routes a request, authorises it, handles it under the account's lock, and fills the envelope."""
+"""The Cloudflare API: route, authorize and handle a request, and fill the envelope.
+
+Handlers run under the account's lock.
+"""
 
 import json
 import re
@@ -42,7 +45,7 @@ _MODULES = (
     uploads,
 )
 _READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
-"""What is sent by POST and changes nothing: no entry of the log."""
+"""Routes that read by POST; they add no entry to the audit log."""
 ROUTER = Router(module.ROUTES for module in _MODULES)
 
 
@@ -84,13 +87,17 @@ class Cloudflare:
             self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
 
     def knows(self, request: HttpRequest) -> bool:
-        """Whether there is a route of that method and path."""
+        """Return whether there is a route with that method and path."""
         return match(request) is not None
 
     def _authorise(self, request: HttpRequest, permission: str | None, account: str | None) -> FakeCloudflareToken:
-        """A token that is missing, unknown, expired, of another account or without the right: one answer for all.
+        """Return the token of the request.
 
+        A token that is missing, unknown, expired, of another account or without the permission gets the same response:
         developers.cloudflare.com/fundamentals/api/troubleshooting
+
+        Raises:
+            CloudflareRefusal: the request is not authorized.
         """
         if account is not None and not re.fullmatch("[0-9a-f]{32}", account):
             raise NoRouteRefusal(request.path)
@@ -108,7 +115,7 @@ class Cloudflare:
 
 
 def match(request: HttpRequest) -> tuple[Route, Mapping[str, str]] | None:
-    """Return its route and the parameters of its path."""
+    """Return the route and the parameters of the path; None if no route matches."""
     path = _below_base(request)
     return None if path is None else ROUTER.match(request.method, path)
 
@@ -128,7 +135,7 @@ _HEADERS = [("content-type", "application/json"), ("server", "cloudflare")]
 
 
 def _ray() -> str:
-    """An id as in the header cf-ray: sixteen hex digits and an airport."""
+    """Return an ID as in the header cf-ray: sixteen hex digits and an airport."""
     return f"{uuid.uuid4().hex[:16]}-LHR"
 
 

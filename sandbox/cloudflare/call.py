@@ -1,4 +1,4 @@
-"""A call of a route: its parameters and its body, its answer or refusal."""
+"""An authorized request to the Cloudflare API: parameters, body, answer or refusal."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ BASE = "/client/v4"
 
 
 class CloudflareRefusal(Exception):
-    """Cloudflare says no: an entry of `errors`, and the HTTP status it comes with."""
+    """A refused request: an entry of `errors`, and the HTTP status of the response."""
 
     def __init__(self, code: int, message: str, *, status: int = 400) -> None:
         super().__init__(message)
@@ -44,16 +44,16 @@ class CloudflareAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class CloudflareCall:
-    """One authorised request."""
+    """One authorized request."""
 
     account: FakeAccount
     token: FakeCloudflareToken
     request: HttpRequest
     parameters: Mapping[str, str]
-    """Those of the path, decoded."""
+    """Parameters of the path, decoded."""
 
     def by(self, texts: Mapping[str, str] = MappingProxyType({})) -> ChangeAuthor:
-        """`texts` are the annotations that came with the request."""
+        """Return the author of the change. `texts` are the annotations in the request."""
         agent = self.request.headers.get("user-agent", "")
         return ChangeAuthor(
             author=self.token.email,
@@ -64,7 +64,7 @@ class CloudflareCall:
 
     @property
     def worker(self) -> FakeWorker:
-        """The Worker that the path names."""
+        """The Worker named in the path. Raises CloudflareRefusal if it does not exist."""
         worker = self.account.workers.get(self.parameters["script"])
         if worker is None:
             raise CloudflareRefusal(10007, "This Worker does not exist on your account.", status=404)
@@ -72,7 +72,7 @@ class CloudflareCall:
 
     @property
     def project(self) -> FakePagesProject:
-        """The Pages project that the path names."""
+        """The Pages project named in the path. Raises CloudflareRefusal if it does not exist."""
         project = self.account.pages.projects.get(self.parameters["project"])
         if project is None:
             message = "Project not found. The specified project name does not match any of your existing projects."
@@ -81,16 +81,16 @@ class CloudflareCall:
 
 
 Handler = Callable[[CloudflareCall], CloudflareAnswer | HttpResponse]
-"""A Response is for what has no envelope."""
+"""An HttpResponse is sent without the JSON envelope."""
 
 
 Routes = routing.Routes[str | None, Handler]
-"""A route demands a permission of the token; None: any valid token will do."""
+"""The access rule of a route is a permission of the token; None accepts any valid token."""
 Route = routing.ApiRoute[str | None, Handler]
 
 
 Fields = Mapping[str, type | tuple[type, ...]]
-"""Name → the type or types of its value."""
+"""Name → allowed type or types of the value."""
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -112,7 +112,11 @@ def parse(text: bytes | str) -> Any:
 
 
 def fields(value: Any, *, required: Fields, optional: Fields, at: str = "body") -> dict[str, Any]:
-    """`value` itself, an object with these fields and no other. `at` is where it stands, for the message."""
+    """Return `value` if it is an object with these fields and no others. `at` is its location, for the message.
+
+    Raises:
+        CloudflareRefusal: a field is missing, unknown or of the wrong type.
+    """
     if not isinstance(value, dict):
         raise invalid(at, "must be an object")
     known = {**required, **optional}

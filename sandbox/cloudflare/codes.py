@@ -1,19 +1,21 @@
-"""Error codes that the sandbox answers, by product, each with its source. A test holds every handler against it.
+"""Error codes of the sandbox by product, each with its source.
 
-errors: developers.cloudflare.com/workers/observability/errors · auth: …/fundamentals/api/troubleshooting ·
-pages: …/pages/platform/known-issues · d1: …/d1/observability/debug-d1 · wrangler: codes that wrangler handles ·
-workers-sdk: texts in the issues of github.com/cloudflare/workers-sdk · unknown: no source, and no client reads it.
+A test checks every handler against this list.
+
+errors: developers.cloudflare.com/workers/observability/errors · auth: …/fundamentals/api/troubleshooting · pages:
+…/pages/platform/known-issues · d1: …/d1/observability/debug-d1 · wrangler: codes that wrangler handles · workers-sdk:
+texts in the issues of github.com/cloudflare/workers-sdk · unknown: no source, and no client reads it.
 """
 
 import re
 from collections.abc import Mapping
 
 ANYWHERE: Mapping[int, str] = {7001: "auth", 7003: "workers-sdk", 10000: "auth"}
-"""Answered before a product is reached: code → source."""
+"""Code → source, for errors before a product is reached."""
 UNREADABLE = 10026
-"""The body of a request, or its query, is not as it must be."""
+"""Code for an invalid body or query."""
 UNREADABLE_BY: Mapping[str, int] = {"d1": 7400}
-"""The same, for products that have a code of their own."""
+"""Product → its own code for an invalid body or query."""
 BY_PRODUCT: Mapping[str, Mapping[int, str]] = {
     "workers": {
         10007: "errors",
@@ -62,7 +64,7 @@ BY_PRODUCT: Mapping[str, Mapping[int, str]] = {
 
 
 def product_of(path: str) -> str:
-    """The product that answers at a path, by the names above; nothing where it has no codes of its own."""
+    """Return the product of a path, as named in BY_PRODUCT; empty if it has no codes of its own."""
     found = re.search(r"/accounts/[^/]+/(?:storage/)?(\w+)|/(zones|pages|tokens)(?:/|$)", path)
     name = next(filter(None, found.groups()), "") if found else ""
     return name if name in BY_PRODUCT else ""

@@ -1,4 +1,4 @@
-"""Providers of AI models, as their customers' Workers and whoever checks a key meet them: OpenAI's wire, a key each.
+"""Fake AI providers with OpenAI's API, for Workers and for checks of keys.
 
 platform.openai.com/docs/api-reference/models and …/chat; console.groq.com/docs/openai; inference-docs.cerebras.ai
 """
@@ -16,13 +16,13 @@ from sandbox.server import HttpRequest, HttpResponse, Server
 from sandbox.switches import Switches
 
 BASES = {"iflow": "/iflow/v1", "groq": "/groq/openai/v1", "cerebras": "/cerebras/v1"}
-"""Provider → what follows the address: so does the real one end (apis.iflow.cn, api.groq.com, api.cerebras.ai)."""
+"""Provider → path of its base URL, with the same ending as the real one."""
 REAL = {
     ("apis.iflow.cn", "/v1"): "iflow",
     ("api.groq.com", "/openai/v1"): "groq",
     ("api.cerebras.ai", "/v1"): "cerebras",
 }
-"""Host and base of the real ones: a client that keeps the host is answered by the same rules."""
+"""Host and base path of the real providers. A client that keeps the real host gets the same responses."""
 MODELS = {"iflow": "qwen3-coder-plus", "groq": "llama-3.3-70b-versatile", "cerebras": "llama-3.3-70b"}
 
 
@@ -31,11 +31,11 @@ class FakeAiProvider:
     name: str
     base_url: str
     keys: dict[str, bool] = field(default_factory=dict)
-    """Key → whether it is valid. One that was revoked is answered like one that never was."""
+    """Key → whether it is valid. A revoked key gets the same response as an unknown one."""
     delay: float = 0.0
-    """Seconds before each answer."""
+    """Seconds before each response."""
     down: bool = False
-    """Whether every answer is a 503."""
+    """Whether every response is a 503."""
     requests: list[RequestRecord] = field(default_factory=list)
 
     def add_key(self, key: str) -> str:
@@ -50,7 +50,7 @@ class FakeAiProvider:
 
 
 class FakeAiProviders:
-    """By name: `iflow`, `groq`, `cerebras`. One server for all."""
+    """The providers `iflow`, `groq` and `cerebras`, all on one server."""
 
     def __init__(self, clock: FakeClock, switches: Switches) -> None:
         self._clock = clock
@@ -70,7 +70,7 @@ class FakeAiProviders:
         self._server.start()
 
     def stop(self) -> None:
-        """Ends every delay."""
+        """Stop the server and end every delay."""
         self._closed.set()
         self._server.stop()
 
@@ -78,7 +78,7 @@ class FakeAiProviders:
         return {name: provider.describe() for name, provider in self._all.items()}
 
     def change(self, body: Any) -> dict[str, Any]:
-        """From another process: `{"provider": "groq", "keys": {"KEY": false}, "delay": 0, "down": true}`."""
+        """Change a provider: `{"provider": "groq", "keys": {"KEY": false}, "delay": 0, "down": true}`."""
         changes: dict[str, Any] = dict(body) if isinstance(body, dict) else {}
         provider = self._all.get(changes.pop("provider", ""))
         if provider and changes.keys() <= {"keys", "delay", "down"}:
@@ -88,7 +88,7 @@ class FakeAiProviders:
         raise ValueError(f"expected a provider ({', '.join(self._all)}) and some of: keys, delay, down")
 
     def accepts_key(self, name: str, key: str) -> bool:
-        """Whether a Worker that asks with this key gets a completion."""
+        """Return whether a Worker that uses this key gets a completion."""
         headers = Message()
         headers["authorization"], headers["content-type"] = f"Bearer {key}", "application/json"
         asked = {"model": MODELS[name], "messages": [{"role": "user", "content": "ping"}]}
@@ -130,7 +130,7 @@ class FakeAiProviders:
         return _completion(provider.name, request, int(self._clock.now().timestamp()))
 
     def _unauthorised(self, name: str) -> HttpResponse:
-        """Each in its own words; none says whether the key ever was one."""
+        """Return the provider's own error. None of them shows whether the key was ever valid."""
         if name == "iflow" and self._switches.iflow_refuses_with_200:
             return _json(200, {"status": "434", "msg": "Invalid apiKey", "body": None})
         if name == "cerebras":
@@ -140,7 +140,7 @@ class FakeAiProviders:
 
 
 def _completion(name: str, request: HttpRequest, now: int) -> HttpResponse:
-    """One short answer, whatever was asked. No streaming."""
+    """Return a fixed short completion. Streaming is not supported."""
     try:
         asked = json.loads(request.body)
     except ValueError:

@@ -1,15 +1,19 @@
-"""The runtime without a runtime: answers as the version's plain-text variable SANDBOX_BEHAVIOUR says, in this process.
+"""In-process replacement for a Workers runtime: each version describes its own responses.
 
-The variable is JSON: `status`, `body`, `content_type` and `delay` (seconds) for every path, and under `paths` the same
-four for one path. What it leaves out is as in a healthy FortuneT API, and `{}` or no variable is a healthy one. With
-`secrets`, a list of names, every answer that is JSON tells the SHA-256 of each one's value as it is in effect
-(null where there is none): so it shows which generation of a secret serves, and no value. With `upstream`, as
-`{"provider": "groq", "secret": "NAME"}`, it first asks that provider of the sandbox for a completion with the secret
-as the key, and answers 502 where it gets none: as an application does whose key was revoked. With `runtime`, and a KV
-namespace bound as OPS_RUNTIME, it follows the runtime contract (`runtime_contract.py`). `runtime` is what its code has:
-`{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`,
-and `switched`, as `{NAME: {STATE: {"path": PATH, "status": 200}}}`, is what it answers while a switch is in that state.
-`objects` are its Durable Objects (`Objects`). A Worker named ops-maintenance answers as that Worker's source does.
+A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional fields:
+
+- `status`, `body`, `content_type`, `delay` (seconds): the response to every path. Defaults: those of a healthy FortuneT
+  API. `paths` holds the same four fields for single paths.
+- `secrets`, a list of names: each JSON response shows the SHA-256 of the current value of each (null if missing). So it
+  shows which generation of a secret is live, without the value.
+- `upstream`, such as `{"provider": "groq", "secret": "NAME"}`: request a completion from that provider of the sandbox
+  with the secret as the key; answer 502 on failure, as an application with a revoked key does.
+- `runtime`: follow the runtime contract (`runtime_contract.py`), if a KV namespace is bound as OPS_RUNTIME. It declares
+  `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`.
+- `switched`, such as `{NAME: {STATE: {"path": PATH, "status": 200}}}`: the response while a switch has that state.
+- `objects`: its Durable Objects (`EmbeddedObjects`).
+
+A Worker named ops-maintenance answers as the source of that Worker does.
 """
 
 import hashlib
@@ -43,7 +47,7 @@ _CHART = {
 
 class EmbeddedRuntime:
     def __init__(self, takes: Callable[[str, str], bool], clock: FakeClock, contract: RuntimeContract) -> None:
-        """`takes` says whether a provider, by its name, gives a completion for a key."""
+        """`takes` returns whether a provider, by its name, gives a completion for a key."""
         self._takes = takes
         self._contract = contract
         self._clock = clock
@@ -80,7 +84,7 @@ class EmbeddedRuntime:
         return _response(status, body, behaviour.get("content_type"))
 
     def close(self) -> None:
-        """End every delay."""
+        """End every delay and close the databases."""
         self._closed.set()
         self._databases.close()
 
@@ -101,7 +105,7 @@ def _healthy(version: FakeWorkerVersion, request: HttpRequest) -> tuple[int, dic
 
 
 def _echo(version: FakeWorkerVersion) -> dict[str, Any]:
-    """What a Worker reads from a version_metadata binding, where the version has one.
+    """Return the values of a version_metadata binding, if the version has one.
 
     developers.cloudflare.com/workers/runtime-apis/bindings/version-metadata
     """
@@ -125,13 +129,13 @@ _OBJECT_PATH = re.compile(r"/__ops/objects/([a-z0-9-]+)(/reset)?")
 
 
 class EmbeddedObjects:
-    """What Durable Objects count in memory goes with their version, what they store stays.
+    """Durable Objects: their memory is lost with each version, their storage stays.
 
-    A version that has `"objects": {"ai-mutex": {}}` in its behaviour counts each request to /api/charts/interpret, in
-    memory and as a quota in storage. With `"stuck": 3` the object locks up at the third one in memory: then /health and
-    /api/charts/interpret answer 503 until its memory is gone. GET /__ops/objects/NAME shows both, POST …/NAME/reset
-    empties the memory, for a caller with the Worker's secret ADMIN_TOKEN; without that secret both answer 404. A new
-    `instance` is shown after each start, as the example does it.
+    A version with `"objects": {"ai-mutex": {}}` in its behaviour counts each request to /api/charts/interpret, in
+    memory and as a quota in storage. With `"stuck": 3` the object hangs at the third request in memory: /health and
+    /api/charts/interpret then answer 503 until its memory is reset. GET /__ops/objects/NAME shows both counters, and
+    POST …/NAME/reset clears the memory. Both need the Worker's secret ADMIN_TOKEN as a bearer token, and answer 404 if
+    the Worker has no such secret. `instance` changes after each start, as in the example application.
     """
 
     def __init__(self) -> None:
@@ -142,7 +146,7 @@ class EmbeddedObjects:
         self._lock = threading.Lock()
 
     def answer(self, running: RunningVersion, request: HttpRequest, objects: Mapping[str, Any]) -> HttpResponse | None:
-        """None where no object has a say in it."""
+        """Return the response, or None if no object handles the request."""
         with self._lock:
             if found := _OBJECT_PATH.fullmatch(request.path):
                 return self._administer(running, request, found[1] if found[1] in objects else "", reset=bool(found[2]))
@@ -188,7 +192,7 @@ _CORS = [("access-control-allow-origin", "*"), ("access-control-expose-headers",
 
 
 def answer_maintenance(version: FakeWorkerVersion, request: HttpRequest, now: datetime) -> HttpResponse:
-    """Answer as the source of the Worker ops-maintenance does: a test holds this against workerd, which runs it."""
+    """Answer as the source of the Worker ops-maintenance does. A test compares both on workerd."""
     run = version.upload.plain_text("RUN") or ""
     if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
         return HttpResponse(status=204, headers=[*_preflight(request), ("ops-maintenance", run)])

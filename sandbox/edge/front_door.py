@@ -1,6 +1,6 @@
-"""The front door: which site of Pages, by its host; else which Worker, which of its versions, and the runtime.
+"""Front door of the edge: find the Pages site or the Worker version, and let it answer.
 
-It adds no header of its own.
+It adds no headers of its own.
 """
 
 import random
@@ -21,26 +21,26 @@ from sandbox.edge.site import SiteServer, answer_with_assets
 from sandbox.server import HttpRequest, HttpResponse
 
 LOCATION = "sandbox-location"
-"""Header of a request → the location that it comes to. At Cloudflare, the network decides."""
+"""Request header that selects a location. At Cloudflare, the network decides."""
 SKIPS_CHALLENGE = "sandbox-skips-challenge"
-"""The value of a header, of any name, with which a request passes `edge_challenges_runners`."""
+"""A request with this value in any header passes `edge_challenges_runners`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningVersion:
-    """A version as it is deployed."""
+    """A version with the values of its deployment."""
 
     worker: str
     version: FakeWorkerVersion
     secrets: Mapping[str, str]
     beside: frozenset[str] = frozenset()
-    """The versions that its deployment serves, itself among them; empty where it serves at an address of its own."""
+    """All versions of the deployment, including this one; empty if it serves at a preview address."""
     location: str = "here"
-    """Where the edge answers: each location has a cache of its own for KV."""
+    """Location of the edge. Each location has its own cache of KV."""
 
 
 class Runtime(Protocol):
-    """Answers as the version does."""
+    """Runs versions and answers requests as their code does."""
 
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse: ...
 
@@ -52,7 +52,7 @@ class Runtime(Protocol):
 class Edge:
     def __init__(self, account: FakeAccount, runtime: Runtime) -> None:
         self.counts: Counter[str] = Counter()
-        """Id of a version, or of a deployment of Pages → requests served."""
+        """ID of a Worker version or Pages deployment → requests served."""
         self.routes: dict[str, str] = {}
         """Host → Worker, for hosts that are in no zone."""
         self._account = account
@@ -100,7 +100,7 @@ class Edge:
         return answer if host.endswith(".pages.dev") else inject_scripts(answer, switches)
 
     def _preview(self, host: str) -> RunningVersion | None:
-        """A version by its own address, deployed or not, where previews are switched on."""
+        """Return the version at a preview address, deployed or not; None if previews are off."""
         name, version_id = workers_dev(host) or ("", "")
         worker = self._account.workers.get(name)
         if worker is None or not version_id or not worker.subdomain["previews_enabled"]:
@@ -122,7 +122,7 @@ class Edge:
         )
 
     def _worker(self, host: str, path: str) -> FakeWorker | None:
-        """By zone or on workers.dev; at any other host a Worker that is the only one answers."""
+        """Return the Worker by zone or on workers.dev. At any other host, a single Worker answers."""
         workers = self._account.workers
         if zone := self._account.zones.find(host):
             return workers.get(self._account.zones.script_at(zone, host, path) or "")
@@ -134,7 +134,7 @@ class Edge:
         return workers.get(self.routes.get(host, ""))
 
     def _choose(self, worker: FakeWorker, deployment: FakeWorkerDeployment, request: HttpRequest) -> str:
-        """An override holds for a version of the deployment, and is passed over otherwise.
+        """Return the version ID for a request. An override counts only if it names a version of the deployment.
 
         developers.cloudflare.com/workers/versions-and-deployments/version-overrides
         """
@@ -147,25 +147,28 @@ class Edge:
 
 
 def _is_challenged(host: str, request: HttpRequest) -> bool:
-    """A zone's rules do not reach the hosts of Cloudflare's own domains."""
+    """Return whether the request gets a challenge. A zone's rules do not cover Cloudflare's own domains."""
     return not host.endswith((".pages.dev", ".workers.dev")) and SKIPS_CHALLENGE not in request.headers.values()
 
 
 def _challenge() -> HttpResponse:
-    """As developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response has it."""
+    """Return a challenge page.
+
+    developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response
+    """
     headers = [("content-type", "text/html; charset=UTF-8"), ("cf-mitigated", "challenge"), ("server", "cloudflare")]
     page = b"<!DOCTYPE html><title>Just a moment...</title><script>window._cf_chl_opt = {cType: 'managed'}</script>"
     return HttpResponse(status=403, headers=headers, body=page)
 
 
 def _login(host: str) -> HttpResponse:
-    """As Access sends a visitor without a session to the team's login."""
+    """Redirect to the team's login, as Access does for a visitor without a session."""
     location = f"https://team.cloudflareaccess.com/cdn-cgi/access/login/{host}"
     return HttpResponse(status=302, headers=[("location", location)])
 
 
 def _no_origin() -> HttpResponse:
-    """A zone's host that no Worker answers goes to its origin, and a sandbox has none."""
+    """Return the response for a host of a zone without a Worker: a sandbox has no origin."""
     return HttpResponse(status=522, headers=[("content-type", "text/plain")], body=b"error code: 522")
 
 
@@ -174,6 +177,6 @@ def _not_deployed() -> HttpResponse:
 
 
 def _overrides(request: HttpRequest) -> dict[str, str]:
-    """A structured-field dictionary with strings for values (RFC 9651)."""
+    """Parse a structured-field dictionary with string values (RFC 9651)."""
     header = ", ".join(request.headers.get_all("cloudflare-workers-version-overrides", []))
     return dict(re.findall(r'(?:^|,)\s*([a-z*][a-z0-9_.*-]*)="([^"]*)"', header))

@@ -1,4 +1,4 @@
-"""What a zone puts into the HTML of a site on its way to the browser; hosts of pages.dev serve it as it was built.
+"""Scripts that a zone injects into the HTML of a site. Hosts of pages.dev get none.
 
 developers.cloudflare.com: web-analytics/get-started, waf/tools/scrape-shield/email-address-obfuscation,
 cloudflare-challenges/challenge-types/javascript-detections, speed/optimization/content/rocket-loader.
@@ -32,7 +32,7 @@ _random = random.Random(0)  # noqa: S311  (as another number with each request)
 
 
 def inject_scripts(response: HttpResponse, switches: Switches) -> HttpResponse:
-    """The response with what the zone adds to each page of HTML."""
+    """Return the response with the additions of the zone to an HTML page."""
     is_html = dict(response.headers).get("content-type", "").startswith("text/html")
     if not is_html or b"<" not in response.body:
         return response
@@ -50,7 +50,7 @@ def inject_scripts(response: HttpResponse, switches: Switches) -> HttpResponse:
 
 
 def _before_end(html: bytes, script: bytes) -> bytes:
-    """Into the body; a page without one gets it at its end."""
+    """Add the script to the end of the body, or of the page if it has no body."""
     before, end, after = html.rpartition(b"</body>")
     return before + script + end + after if end else html + script
 

@@ -1,8 +1,8 @@
 """The runtime contract (docs/reference/runtime-contract.md) on the embedded edge.
 
-It counts `/api/charts/calculate` against the limit `calc`, and what begins with `/api/ai` or
-`/api/charts/interpret` against `ai`, by windows. A signed-in user is who sends the same Authorization header; an
-address is that of `cf-connecting-ip`. KV is read at each request, through the cache of the request's location.
+`/api/charts/calculate` counts against the limit `calc`; paths that start with `/api/ai` or `/api/charts/interpret`
+count against `ai`, in fixed windows. Requests with the same Authorization header belong to the same user; the address
+is `cf-connecting-ip`. KV is read on each request, through the cache of the request's location.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\
 
 
 def parse_instant(text: str) -> datetime:
-    """As in RFC 3339; the zone is never left out."""
+    """Parse an RFC 3339 time, which always has a time zone."""
     return datetime.fromisoformat(text.upper())
 
 
@@ -80,7 +80,7 @@ def _is_limit(value: Any) -> bool:
 
 
 def _fits(value: Any, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> bool:
-    """An object in which every field that is named has a value of its kind. Others may stand beside them."""
+    """Return whether the value is an object whose fields pass the checks. Other fields are allowed."""
     if not isinstance(value, dict) or not required.keys() <= value.keys():
         return False
     checks = {**required, **(optional or {})}
@@ -124,7 +124,7 @@ _AI_SECONDS = 300
 _PROBES = "/__ops/limits/"
 _PROBE_BUCKETS = 16
 _RETRY_AFTER = 60
-"""Seconds, where nobody said when a switch ends."""
+"""Seconds, for a switch without an end."""
 
 Behaviour = dict[str, Any]
 Headers = list[tuple[str, str]]
@@ -132,15 +132,15 @@ Headers = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class EffectiveSettings:
-    """Limits and switches by name, as the status endpoint reports them, with the details that it does not report."""
+    """Effective limits and switches by name, as in the status endpoint, and details that it omits."""
 
     revision: str | None
     limits: Mapping[str, Mapping[str, Any]]
     probed: frozenset[str]
-    """The limits that anybody may try."""
+    """Limits that a probe may test."""
     switches: Mapping[str, Mapping[str, Any]]
     details: Mapping[str, Mapping[str, Any]]
-    """`message` and `paths` of each switch that has not ended."""
+    """`message` and `paths` of each switch that has not expired."""
 
     def state(self, switch: str) -> str | None:
         shown = self.switches.get(switch)
@@ -153,11 +153,11 @@ class RuntimeContract:
         self._clock = clock
         self._lock = threading.Lock()
         self._last: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-        """Location, version and key → the last value that could be read."""
+        """Location, version and key → last valid value."""
         self._buckets: dict[tuple[str, ...], tuple[tuple[int, int], int]] = {}
-        """Worker, limit and whose it is → period and window, and the requests in it. A new version keeps them."""
+        """Worker, limit and client → period and window, and its number of requests. A new version keeps the counts."""
         self.outcomes: dict[str, Mapping[str, Mapping[str, int]]] = {}
-        """Worker → provider → `ok` and `failed`: what it shows of them."""
+        """Worker → provider → `ok` and `failed`, as the status endpoint reports them."""
 
     def handle(
         self,
@@ -166,7 +166,7 @@ class RuntimeContract:
         behaviour: Behaviour,
         answer: Callable[[Behaviour], HttpResponse],
     ) -> HttpResponse:
-        """What the contract answers; else what `answer` does, given the behaviour that the switches leave."""
+        """Return the response of the contract, or of `answer` with the behaviour for the current switches."""
         binding = running.version.upload.bound("kv_namespace", BINDING)
         if binding is None or "runtime" not in behaviour:
             return answer(behaviour)
@@ -214,7 +214,7 @@ class RuntimeContract:
     def _read(
         self, running: RunningVersion, namespace: str, key: str, fits: Callable[[Any], bool]
     ) -> Mapping[str, Any] | None:
-        """The value of now, or the last one that was good; None where there never was one."""
+        """Return the current value, or the last valid one; None if there was never a valid value."""
         where = (running.location, running.version.id, key)
         entry = self._kv.entry_at(running.location, namespace, key) if namespace in self._kv.namespaces else None
         try:
@@ -247,7 +247,7 @@ class RuntimeContract:
         return _json(503, {"error": details["message"] or "unavailable"}, [("retry-after", str(after)), *mark])
 
     def _probe(self, running: RunningVersion, request: HttpRequest, now: EffectiveSettings) -> HttpResponse:
-        """Counts in a bucket of its own, and does nothing else."""
+        """Count a probe in a separate bucket, without other effects."""
         name, mark = request.path.removeprefix(_PROBES), request.headers.get("ops-probe", "")
         if request.method != "GET" or name not in now.probed:
             return _json(404, {"error": "not found"}, [])
@@ -260,7 +260,7 @@ class RuntimeContract:
         )
 
     def _count(self, worker: str, name: str, now: EffectiveSettings, who: str) -> tuple[bool, Headers]:
-        """Whether one more is let through, and what the answer says of it.
+        """Count a request. Return whether the limit allows it, and the headers that report the limit.
 
         datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers
         """
@@ -287,7 +287,7 @@ def _limit(value: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _switch(value: Mapping[str, Any] | None, now: datetime, states: Mapping[str, str]) -> dict[str, Any]:
-    """`states` are the declared ones: `normal` and `on_unknown`."""
+    """Return the state of a switch. `states` are the declared `normal` and `on_unknown`."""
     if value is None:
         return {"state": states["on_unknown"], "revision": None}
     if _is_over(value["until"], now):
@@ -320,14 +320,14 @@ def _who(key: str, request: HttpRequest) -> str:
 
 
 def _order(order: Any, state: str | None) -> list[str]:
-    """In which the next request tries them: a provider that is named comes first."""
+    """Return the order in which the next request tries providers. The provider named by the state comes first."""
     if state == "off":
         return []
     return sorted(order, key=lambda name: name != state)
 
 
 def _switched(behaviour: Behaviour, now: EffectiveSettings, path: str) -> Behaviour:
-    """What `switched` says of the states that are in effect, for this path."""
+    """Return the behaviour that `switched` sets for the current states on this path."""
     for name, states in behaviour.get("switched", {}).items():
         told = states.get(now.state(name), {})
         if told.get("path") == path:

@@ -1,8 +1,8 @@
 """Serve the files of a Pages deployment and the static assets of a Worker.
 
-developers.cloudflare.com/pages/configuration/serving-pages, developers.cloudflare.com/workers/static-assets/routing;
-where the first page is silent, Pages follows the asset server inside wrangler. Functions do not run here, and rules in
-`_headers` and `_redirects` are kept and do nothing.
+developers.cloudflare.com/pages/configuration/serving-pages, developers.cloudflare.com/workers/static-assets/routing.
+For details missing on the first page, Pages follows the asset server inside wrangler. Functions do not run here; rules
+in `_headers` and `_redirects` are stored without effect.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,17 +14,17 @@ from sandbox.cloudflare.workers.state import WorkerUpload
 from sandbox.server import HttpRequest, HttpResponse
 
 KEPT = timedelta(days=7)
-"""How long an address goes on answering with a file that it once served and that the deployment does not have."""
+"""Time during which an address still returns a file that it served before and that the deployment lacks."""
 
 _HEADERS = [("access-control-allow-origin", "*"), ("referrer-policy", "strict-origin-when-cross-origin")]
 
 
 class SiteServer:
-    """All sites of Pages: what one address served before is remembered, as the edge does it."""
+    """Serves all Pages sites. Like the edge, it remembers the last file served at each address."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Asset, datetime]] = {}
-        """Host and target → what it last answered with, and when."""
+        """Host and target → last file served, and its time."""
 
     def answer(self, deployment: FakePagesDeployment, host: str, request: HttpRequest, now: datetime) -> HttpResponse:
         if request.method not in {"GET", "HEAD"}:
@@ -51,7 +51,7 @@ _UNQUOTED = "/!'()*~"
 
 
 def find_asset(files: Mapping[str, Asset], path: str) -> Asset | str | None:
-    """The file that a path means, or the path to go to instead; None where there is neither."""
+    """Return the file of a path, or a path to redirect to; None if there is neither."""
     if path.endswith("/"):
         if asset := files.get(f"{path}index.html"):
             return asset
@@ -68,7 +68,7 @@ def find_asset(files: Mapping[str, Asset], path: str) -> Asset | str | None:
 
 
 def _without_its_ending(files: Mapping[str, Asset], path: str) -> str | None:
-    """Where a page has a better address than the one with `.html`."""
+    """Return a shorter address for a path with `.html`; None if there is none."""
     stem = path.removesuffix(".html")
     if stem == path:
         return None
@@ -78,7 +78,7 @@ def _without_its_ending(files: Mapping[str, Asset], path: str) -> str | None:
 
 
 def _not_found_pages(files: Mapping[str, Asset], path: str) -> Iterator[Asset]:
-    """The 404.html beside what was asked for, then those of the folders above."""
+    """Yield the 404.html in the folder of the path, then in the folders above."""
     while path:
         path = path.rpartition("/")[0]
         if page := files.get(f"{path}/404.html"):
@@ -114,7 +114,7 @@ def _type(asset: Asset) -> str:
 
 
 def answer_with_assets(upload: WorkerUpload, request: HttpRequest) -> HttpResponse | None:
-    """Answer with a file before the Worker's code runs; None: the code answers.
+    """Serve a file before the Worker's code runs. None: the code answers.
 
     `run_worker_first` lets the code run first.
     """
@@ -130,7 +130,7 @@ def answer_with_assets(upload: WorkerUpload, request: HttpRequest) -> HttpRespon
 
 
 def _without_asset(upload: WorkerUpload) -> HttpResponse:
-    """`not_found_handling`; without it, an empty 404."""
+    """Apply `not_found_handling`; the default is an empty 404."""
     page, status = {"single-page-application": ("/index.html", 200), "404-page": ("/404.html", 404)}.get(
         upload.assets_config.get("not_found_handling", ""), ("", 404)
     )

@@ -1,6 +1,6 @@
-"""GraphQL analytics: the limits of a data set, and its rows by dimensions. HTTP 200 for errors too.
+"""GraphQL analytics: limits of a data set, and its rows grouped by dimensions.
 
-developers.cloudflare.com/analytics/graphql-api
+Errors also have HTTP status 200. developers.cloudflare.com/analytics/graphql-api
 """
 
 import json
@@ -22,7 +22,7 @@ _TIMES = {"datetime", "datetimeMinute", "datetimeHour", "date"}
 
 
 class _Refused(Exception):
-    """An entry of `errors`."""
+    """A refused query: an entry of `errors`."""
 
     def __init__(self, message: str, code: str = "error") -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ def query(call: CloudflareCall) -> HttpResponse:
 
 
 def _viewer(call: CloudflareCall, viewer: Field) -> dict[str, Any]:
-    """One account or zone for each field; what the token may not see is an error, and no empty list."""
+    """Return one account or zone per field. A scope that the token may not read is an error, not an empty list."""
     _known(viewer.name, {"viewer"})
     shown = {}
     for asked in viewer.fields:
@@ -76,7 +76,7 @@ def _limits(call: CloudflareCall, asked: Field, sets: Iterable[str]) -> dict[str
 
 
 def _spans(call: CloudflareCall, dataset: str) -> tuple[int, int]:
-    """Seconds: how wide a question may be, and how far back it may reach."""
+    """Return the maximum time range and the maximum age of a query, both in seconds."""
     switches = call.account.switches
     if dataset in ZONE_SETS:
         return switches.zone_analytics_longest_seconds, switches.zone_analytics_kept_seconds
@@ -127,7 +127,11 @@ def _ordered(asked: Field, names: list[Field], rows: list[tuple[tuple[Any, ...],
 
 
 def _check_times(call: CloudflareCall, dataset: str, wanted: Mapping[str, Any]) -> None:
-    """Both ends are needed, and neither too far back nor too far from each other."""
+    """Check that the filter has both ends, in the allowed range and age.
+
+    Raises:
+        _Refused: an end is missing, too old, or too far from the other one.
+    """
     longest, oldest = _spans(call, dataset)
     ends = {name.rpartition("_")[2]: value for name, value in wanted.items() if name.partition("_")[0] in _TIMES}
     try:

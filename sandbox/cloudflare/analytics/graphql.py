@@ -1,6 +1,7 @@
-"""The part of GraphQL that a query of Cloudflare's analytics needs: fields, aliases, arguments, variables.
+"""Parse the part of GraphQL that analytics queries use.
 
-spec.graphql.org/October2021/#sec-Language. No fragments, directives, mutations or introspection.
+Fields, aliases, arguments and variables (spec.graphql.org/October2021/#sec-Language). No fragments, directives,
+mutations or introspection.
 """
 
 import re
@@ -12,7 +13,7 @@ _TOKEN = re.compile(r"""\s*(?:,|\#[^\n]*|([{}()\[\]:!=]|\$?[A-Za-z_]\w*|-?\d+(?:
 
 
 class SyntaxProblem(ValueError):
-    """The query cannot be read; the text says where."""
+    """The query has a syntax error; the text says where."""
 
 
 @dataclass
@@ -24,10 +25,11 @@ class Field:
 
 
 def parse(text: str, variables: Mapping[str, Any]) -> list[Field]:
-    """The fields of the one query.
+    """Return the fields of the single query.
 
-    Raises SyntaxProblem, also for a variable that is missing, not declared, or declared and not used
-    (spec.graphql.org/October2021/#sec-Validation.Variables).
+    Raises:
+        SyntaxProblem: a syntax error, or a variable that is missing, not declared, or declared and not used
+        (spec.graphql.org/October2021/#sec-Validation.Variables).
     """
     return _QueryParser(text, variables).query()
 

@@ -1,4 +1,4 @@
-"""What Cloudflare's analytics know: seeded by whoever plays the clients, and asked for by GraphQL."""
+"""Data of Cloudflare's analytics and telemetry, added by the tests."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ DIMENSIONS: dict[str, dict[str, type]] = {
     },
     "d1AnalyticsAdaptiveGroups": {"databaseId": str},
 }
-"""Data set → its dimensions beside the times, which every set has."""
+"""Data set → its dimensions, apart from the times, which every data set has."""
 SUMS = {
     "httpRequestsAdaptiveGroups": {"visits", "edgeResponseBytes"},
     "d1AnalyticsAdaptiveGroups": {"readQueries", "writeQueries", "rowsRead", "rowsWritten"},
@@ -28,7 +28,7 @@ ZONE_SETS, ACCOUNT_SETS = {"httpRequestsAdaptiveGroups"}, {"d1AnalyticsAdaptiveG
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyticsRow:
-    """Something that was measured at a moment, in a zone or in the account."""
+    """A measurement of a zone or the account at one time."""
 
     dataset: str
     at: datetime
@@ -38,7 +38,7 @@ class AnalyticsRow:
     sums: Mapping[str, int] = field(default_factory=dict)
 
     def dimension(self, name: str) -> Any:
-        """The times are cut: to the second, the minute, the hour, the day."""
+        """Return a dimension. Times are truncated to the second, minute, hour or day."""
         whole = self.at.strftime("%Y-%m-%dT%H:%M:%SZ")
         times = {
             "datetime": whole,
@@ -51,7 +51,7 @@ class AnalyticsRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TelemetryEvents:
-    """An event of a Worker: `known` are its keys, by Cloudflare's names."""
+    """A telemetry event of a Worker. `known` holds its keys by Cloudflare's names."""
 
     at: datetime
     known: Mapping[str, str | int]
@@ -63,7 +63,7 @@ class Analytics:
         self.telemetry: list[TelemetryEvents] = []
 
     def add_handled(self, worker: str, trigger: str, status: int, *, at: datetime, logged: int = 0) -> None:
-        """A request that a Worker with observability handled, and how many lines it logged meanwhile."""
+        """Add a request handled by a Worker with observability, and the number of lines it logged."""
         own = {
             "$metadata.service": worker,
             "$metadata.trigger": trigger,
@@ -73,12 +73,15 @@ class Analytics:
         self.telemetry += [TelemetryEvents(at=at, known=own)] * logged
 
     def add_error(self, worker: str, error: str, *, at: datetime) -> None:
-        """A line that it, or a Durable Object of it, logged as an error while it handled a request of its own."""
+        """Add an error line logged by the Worker, or by its Durable Object, during a request of its own."""
         known = {"$metadata.service": worker, "$metadata.requestId": f"request-{len(self.telemetry)}"}
         self.telemetry.append(TelemetryEvents(at=at, known={**known, "$metadata.error": error}))
 
     def add_requests(self, zone: str, host: str, path: str, address: str, *, at: datetime, **more: Any) -> None:
-        """By a client from that address. `count` says how many; `status`, `country` and `method` what they were."""
+        """Add requests of a client with that IP address.
+
+        `more` may have `count`, `status`, `country`, `method`, `agent` and `source`.
+        """
         dimensions = {
             "clientRequestHTTPHost": host,
             "clientRequestPath": path,
@@ -93,7 +96,7 @@ class Analytics:
         self.samples.append(AnalyticsRow(dataset=dataset, at=at, scope=zone, dimensions=dimensions, count=count))
 
     def add_queries(self, account: str, database: str, *, at: datetime, **sums: int) -> None:
-        """`sums` by Cloudflare's own names; what is left out is 0."""
+        """Add queries to a database. `sums` use Cloudflare's names; missing ones are 0."""
         dataset = "d1AnalyticsAdaptiveGroups"
         dimensions, whole = {"databaseId": database}, {**dict.fromkeys(SUMS[dataset], 0), **sums}
         self.samples.append(AnalyticsRow(dataset=dataset, at=at, scope=account, dimensions=dimensions, sums=whole))

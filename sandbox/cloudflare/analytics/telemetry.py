@@ -1,4 +1,4 @@
-"""A question to Workers Observability, as far as it is a count of what differs, in groups.
+"""Workers Observability queries that count distinct values in groups.
 
 developers.cloudflare.com/api/resources/workers/subresources/observability/subresources/telemetry/methods/query
 """
@@ -47,7 +47,7 @@ def query(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _run(call: CloudflareCall, body: Mapping[str, Any]) -> dict[str, Any]:
-    """How the question was run, with every field that Cloudflare's SDKs call required."""
+    """Return the description of the run, with every field that Cloudflare's SDKs require."""
     now = timestamp(call.account.clock.now())
     query = {
         "id": body["queryId"],

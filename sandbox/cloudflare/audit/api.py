@@ -1,4 +1,4 @@
-"""Reading the audit log, version 2."""
+"""Read the audit log, version 2."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ _PAGING = {"since", "before", "limit", "cursor", "direction"}
 
 @ROUTES.add("GET", "/accounts/{account}/logs/audit", AUDIT_READ)
 def list_entries(call: CloudflareCall) -> CloudflareAnswer:
-    """Between two moments, both of them required; newest first unless asked otherwise. `count` is a string.
+    """Return the entries between two required times, newest first by default. `count` is a string.
 
     developers.cloudflare.com/fundamentals/account/account-security/audit-logs
     """
@@ -38,7 +38,7 @@ def list_entries(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def entry(call: CloudflareCall, route: Route, *, status: int, ray: str) -> FakeAuditEntry:
-    """What the log keeps of a call."""
+    """Return the log entry of a call."""
     words = route.template.strip("/").split("/")
     literal = [word for word in words if not word.startswith("{")]
     at, token = list(call.parameters.values()), call.token

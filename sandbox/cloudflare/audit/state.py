@@ -1,4 +1,4 @@
-"""The account's audit log: what was asked of the API, by whom, and what became of it."""
+"""The account's audit log: requests to the API, their actors and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from sandbox.clock import timestamp
 
 ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
-"""By method. Reads are not logged."""
+"""HTTP method → action type. Reads are not logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class FakeAuditEntry:
     address: str = "127.0.0.1"
 
     def shown(self, account: str) -> dict[str, Any]:
-        """As version 2 of the API has it. What was sent and answered is left out: it may hold secrets.
+        """Return the entry as version 2 of the API does, without request and response, which may hold secrets.
 
         developers.cloudflare.com/api/resources/accounts/subresources/logs/subresources/audit/methods/list
         """
@@ -80,7 +80,7 @@ FILTERS = {
     }.items()
     for name, field in names.items()
 }
-"""Query parameter → where its value stands. Each has a twin that ends in `.not`."""
+"""Query parameter → location of its value. Each also exists with the suffix `.not`."""
 
 
 def passes(shown: Mapping[str, Any], query: Mapping[str, str]) -> bool:

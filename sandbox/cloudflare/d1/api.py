@@ -1,4 +1,7 @@
-"""D1: databases, and SQL on them (developers.cloudflare.com/api/resources/d1/subresources/database)."""
+"""D1 API: databases and SQL queries.
+
+developers.cloudflare.com/api/resources/d1/subresources/database
+"""
 
 import hashlib
 from typing import Any
@@ -22,7 +25,7 @@ from sandbox.server import HttpRequest, HttpResponse
 ROUTES = Routes()
 _METAS = ("duration", "changes", "rows_read", "rows_written")
 SIGNED = "a signed address"
-"""The permission of an upload's address: it takes no token."""
+"""Permission of an upload URL, which takes no token."""
 _DATABASES = "/accounts/{account}/d1/database"
 
 
@@ -47,13 +50,13 @@ def create_database(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", _DATABASES + "/{database}", D1_READ)
 def get_database(call: CloudflareCall) -> CloudflareAnswer:
-    """By its id; wrangler also asks by its name."""
+    """Return a database by its ID; wrangler also uses its name."""
     return CloudflareAnswer(_shown(_database(call)))
 
 
 @ROUTES.add("POST", _DATABASES + "/{database}/query", D1_WRITE)
 def query(call: CloudflareCall) -> CloudflareAnswer:
-    """One text, which may hold several statements, or a batch. All of it or nothing; a result for each statement.
+    """Run one text, which may hold several statements, or a batch, as one transaction. Returns a result per statement.
 
     developers.cloudflare.com/api/resources/d1/subresources/database/methods/query
     """
@@ -74,7 +77,7 @@ def query(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("POST", _DATABASES + "/{database}/import", D1_WRITE)
 def import_file(call: CloudflareCall) -> CloudflareAnswer:
-    """`wrangler d1 execute --file`: announce a file by its MD5, upload it, run it, and ask how far it is.
+    """Import a file as `wrangler d1 execute --file` does: announce its MD5, upload it, run it, and poll the progress.
 
     developers.cloudflare.com/api/resources/d1/subresources/database/methods/import
     """
@@ -93,13 +96,17 @@ def import_file(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PUT", "/d1-uploads/{filename}", SIGNED)
 def put_file(call: CloudflareCall) -> HttpResponse:
-    """Where `upload_url` leads: at Cloudflare, to R2."""
+    """Accept a file at `upload_url`, which at Cloudflare leads to R2."""
     call.account.d1.files[call.parameters["filename"]] = call.request.body
     return HttpResponse(headers=[("etag", f'"{_md5(call.request.body)}"')])
 
 
 def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
-    """The signature in an upload's address."""
+    """Check the signature in an upload URL.
+
+    Raises:
+        CloudflareRefusal: the signature is invalid, or for another file.
+    """
     claims = signed_claims(account.clock, request.query.get("signature", ""))
     if claims is None or claims.get("filename") != request.path.rpartition("/")[2]:
         raise CloudflareRefusal(10000, "Authentication error", status=403)
@@ -116,7 +123,7 @@ def _announced(call: CloudflareCall, database: FakeDatabase, etag: str) -> dict[
 
 
 def _ingested(call: CloudflareCall, database: FakeDatabase, filename: str, etag: str) -> dict[str, Any]:
-    """Runs all of it or nothing. The first answer says that it goes on; a poll has the end."""
+    """Run the file as one transaction. The first answer is `active`; a poll returns the result."""
     content = call.account.d1.files.get(filename)
     if content is None or _md5(content) != etag:
         raise CloudflareRefusal(7400, "The file was not uploaded, or its etag differs.")

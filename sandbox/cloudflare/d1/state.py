@@ -1,4 +1,4 @@
-"""D1 databases: which there are, and SQL on them, as the API runs it (developers.cloudflare.com/d1)."""
+"""D1 databases, and SQL on them as the API runs it (developers.cloudflare.com/d1)."""
 
 import re
 import sqlite3
@@ -11,15 +11,15 @@ from uuid import UUID
 from sandbox.clock import FakeClock
 
 Statement = tuple[str, Sequence[Any]]
-"""SQL, and what stands for its question marks."""
+"""SQL, and the values of its question marks."""
 Query = Callable[[str, Sequence[Statement]], list[dict[str, Any]]]
-"""Runs statements on the database of that id, all or none; answers a result for each. Raises SqlError."""
+"""Runs statements on the database with that ID as one transaction; returns a result per statement. Raises SqlError."""
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 class SqlError(Exception):
-    """SQLite says no; nothing was changed."""
+    """SQLite rejected the statements; nothing was changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class FakeDatabase:
     name: str
     created_on: datetime
     imports: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Bookmark → how an import ended."""
+    """Bookmark → result of an import."""
 
 
 class D1Databases:
-    """`query` is set by whoever keeps the data: the runtime, where Workers see the same."""
+    """The D1 databases of an account. The runtime sets `query`, so that Workers see the same data."""
 
     query: Query
 
@@ -41,10 +41,10 @@ class D1Databases:
         self._new_id = new_id
         self.databases: dict[str, FakeDatabase] = {}
         self.files: dict[str, bytes] = {}
-        """Files that were uploaded for an import, by name."""
+        """File name → content of a file uploaded for an import."""
 
     def add(self, name: str, id: str | None = None) -> str:  # noqa: A002
-        """The id of the new database, empty unless Workers wrote to that id before."""
+        """Add a database and return its ID. It is empty unless Workers wrote to that ID before."""
         id_ = id or str(self._new_id())
         self.databases[id_] = FakeDatabase(id=id_, name=name, created_on=self._clock.now())
         return id_
@@ -55,7 +55,7 @@ class D1Databases:
 
 
 class InMemoryDatabases:
-    """The databases of a runtime that runs no code: in this process, and gone with it."""
+    """Databases in this process, for a runtime that runs no code."""
 
     def __init__(self) -> None:
         self._connections: dict[str, sqlite3.Connection] = {}
@@ -79,7 +79,7 @@ class InMemoryDatabases:
 
 
 def split_statements(sql: str) -> Iterator[str]:
-    """The statements of a text, without what is comment alone."""
+    """Yield the statements of a text, except those with only a comment."""
     statement = ""
     for part in sql.split(";"):
         statement += f"{part};"

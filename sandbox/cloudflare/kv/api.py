@@ -1,5 +1,6 @@
-"""KV: namespaces, and what is in them. Of its error codes none is documented; these are what people report.
+"""KV API: namespaces and their entries.
 
+Its error codes are not documented; these come from user reports.
 developers.cloudflare.com/api/resources/kv/subresources/namespaces
 """
 
@@ -32,7 +33,7 @@ BULK_GET = _NAMESPACE + "/bulk/get"
 _LONGEST_KEY, _LONGEST_VALUE, _LONGEST_METADATA = 512, 25 * 2**20, 1024
 """In bytes (developers.cloudflare.com/kv/platform/limits)."""
 _SHORTEST = 60
-"""Seconds that a value lives."""
+"""Minimum lifetime of a value, in seconds."""
 _TOGETHER, _READ_TOGETHER = 10_000, 100
 
 
@@ -63,7 +64,7 @@ def get_namespace(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("DELETE", _NAMESPACE, KV_WRITE)
 def delete_namespace(call: CloudflareCall) -> CloudflareAnswer:
-    """With all keys; a version that binds it can no longer be deployed."""
+    """Delete a namespace with all its keys. A version that binds it can no longer be deployed."""
     namespace = _namespace_of(call)
     del call.account.kv.namespaces[namespace.id]
     call.account.deleted_resources.add(namespace.id)
@@ -72,7 +73,7 @@ def delete_namespace(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", _NAMESPACE + "/keys", KV_READ)
 def list_keys(call: CloudflareCall) -> CloudflareAnswer:
-    """In the order of their bytes, page by page; the cursor of the last page is empty."""
+    """Return the keys in byte order, page by page; the cursor of the last page is empty."""
     limit, prefix = _number(call, "limit", 1000, 10, 1000), call.request.query.get("prefix", "")
     after = _decoded(call.request.query.get("cursor", ""))
     entries = call.account.kv.listed_entries(_namespace_of(call).id)
@@ -85,7 +86,7 @@ def list_keys(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", _VALUE, KV_READ)
 def get_value(call: CloudflareCall) -> HttpResponse:
-    """The bytes, with no envelope."""
+    """Return the bytes of the value, without an envelope."""
     entry = _entry(call)
     expiration = [] if entry.expires is None else [("expiration", str(entry.expires))]
     return HttpResponse(headers=[("content-type", "application/octet-stream"), *expiration], body=entry.value)
@@ -98,7 +99,7 @@ def get_metadata(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PUT", _VALUE, KV_WRITE)
 def put_value(call: CloudflareCall) -> CloudflareAnswer:
-    """The body is the value; in a form, its part `value`, and the JSON of the metadata may stand beside it."""
+    """Write a value: the whole body, or the part `value` of a form, which may also have JSON `metadata`."""
     namespace, key, query = _namespace_of(call), call.parameters["key"], call.request.query
     value, metadata = call.request.body, None
     if call.request.headers.get_content_type() == "multipart/form-data":
@@ -119,7 +120,7 @@ def put_value(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("DELETE", _VALUE, KV_WRITE)
 def delete_value(call: CloudflareCall) -> CloudflareAnswer:
-    """Also of a key that is not there."""
+    """Delete a key; a missing key is not an error."""
     namespace, key = _namespace_of(call), call.parameters["key"]
     if not call.account.kv.accepts_write(namespace.id, key):
         raise _too_many()
@@ -129,7 +130,10 @@ def delete_value(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PUT", _NAMESPACE + "/bulk", KV_WRITE)
 def bulk_put(call: CloudflareCall) -> CloudflareAnswer:
-    """All are checked before one is written. A key that was written a moment ago is named, to be tried again."""
+    """Write all pairs after all are checked.
+
+    The answer lists the keys written less than a second ago, for a retry.
+    """
     namespace, kv = _namespace_of(call), call.account.kv
     known = {"base64": bool, "expiration": int, "expiration_ttl": int, "metadata": object}
     sent = [
@@ -161,7 +165,7 @@ def bulk_delete(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("POST", BULK_GET, KV_READ)
 def bulk_get(call: CloudflareCall) -> CloudflareAnswer:
-    """Texts, or what they are as JSON; null where there is nothing."""
+    """Return the values as text or JSON; null for a missing key."""
     namespace = _namespace_of(call)
     body = fields(json_body(call.request), required={"keys": list}, optional={"type": str, "withMetadata": bool})
     keys, kind = _keys(body["keys"], "body.keys"), body.get("type", "text")
@@ -179,7 +183,7 @@ def _shown(entry: KvEntry, kind: str, body: dict[str, Any]) -> Any:
 
 
 def _metadata(entry: KvEntry) -> dict[str, Any]:
-    """What is told of an entry besides its value, where there is any."""
+    """Return the expiration and metadata of an entry, if it has any."""
     beside = {"expiration": entry.expires, "metadata": entry.metadata}
     return {name: value for name, value in beside.items() if value is not None}
 
@@ -189,7 +193,7 @@ def _namespace(namespace: KvNamespace) -> dict[str, Any]:
 
 
 def _namespace_of(call: CloudflareCall) -> KvNamespace:
-    """The one that the path names."""
+    """Return the namespace named in the path. Raises CloudflareRefusal if it does not exist."""
     namespace = call.account.kv.namespaces.get(call.parameters["namespace"])
     if namespace is None:
         raise CloudflareRefusal(10013, "namespace not found", status=404)
@@ -233,7 +237,7 @@ def _check(key: str, value: bytes, metadata: Any) -> None:
 
 
 def _expires(call: CloudflareCall, given: dict[str, Any], at: str) -> int | None:
-    """In seconds since 1970. Where both are given, the moment wins."""
+    """Return the expiration in seconds since 1970. `expiration` takes precedence over `expiration_ttl`."""
     now = int(call.account.clock.now().timestamp())
     until: int | None = given.get("expiration")
     if until is None and "expiration_ttl" in given:

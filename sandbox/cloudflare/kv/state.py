@@ -1,4 +1,7 @@
-"""KV namespaces: what was written, and what a location still sees of it (developers.cloudflare.com/kv/concepts)."""
+"""KV namespaces: their entries, and the cached reads of each location.
+
+developers.cloudflare.com/kv/concepts
+"""
 
 import re
 import threading
@@ -12,7 +15,7 @@ from sandbox.clock import FakeClock
 from sandbox.switches import Switches
 
 BETWEEN_WRITES = timedelta(seconds=1)
-"""A key takes one write in that time (developers.cloudflare.com/kv/platform/limits)."""
+"""Minimum time between two writes to a key (developers.cloudflare.com/kv/platform/limits)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class KvEntry:
 
 @dataclass(frozen=True)
 class CachedRead:
-    """What a location found, and goes on answering for a while: also that there was nothing."""
+    """Cached result of a read at a location; None for a missing key."""
 
     at: datetime
     entry: KvEntry | None
@@ -33,7 +36,7 @@ class CachedRead:
 
 @dataclass(frozen=True)
 class ReplacedEntry:
-    """The entry that a write by the API replaced at that moment; None: there was none."""
+    """Entry that an API write replaced at that time; None for a missing key."""
 
     at: datetime
     entry: KvEntry | None
@@ -45,17 +48,17 @@ class KvNamespace:
     title: str
     entries: dict[str, KvEntry] = field(default_factory=dict)
     written_at: dict[str, datetime] = field(default_factory=dict)
-    """Key → when it was last written or deleted."""
+    """Key → time of the last write or deletion."""
     api_writes: dict[str, list[ReplacedEntry]] = field(default_factory=dict)
-    """Key → each write or deletion by the API, oldest first, with the entry before it."""
+    """Key → API writes and deletions, oldest first, each with the entry before it."""
     reads: dict[tuple[str, str], CachedRead] = field(default_factory=dict)
-    """Location and key → what it read last."""
+    """Location and key → last read."""
     absent_since: dict[str, datetime] = field(default_factory=dict)
-    """Location → since when it holds for absent what it did not find."""
+    """Location → start of its cache of missing keys."""
 
 
 class KvStore:
-    """Checks nothing: what Cloudflare refuses is refused before it comes here. A namespace is named by its id."""
+    """The KV namespaces, by ID. Validates nothing: the API handlers refuse invalid requests first."""
 
     def __init__(self, clock: FakeClock, switches: Switches, lock: threading.RLock, new_id: Callable[[], UUID]) -> None:
         self._clock = clock
@@ -65,7 +68,7 @@ class KvStore:
         self.namespaces: dict[str, KvNamespace] = {}
 
     def add(self, title: str) -> str:
-        """The id of the new namespace: the title itself, where that is 32 hexadecimal digits."""
+        """Add a namespace and return its ID: the title itself if it has 32 hexadecimal digits."""
         id_ = title if re.fullmatch("[0-9a-f]{32}", title) else self._new_id().hex
         self.namespaces[id_] = KvNamespace(id=id_, title=title)
         return id_
@@ -80,9 +83,9 @@ class KvStore:
         expires: int | None = None,
         by_api: bool = False,
     ) -> None:
-        """Visible at once to a location that did not read the key recently.
+        """Write an entry. A location that did not read the key recently sees it at once.
 
-        The API shows a write of its own (`by_api`) after `kv_api_staleness_seconds`, and any other one at once.
+        The API returns its own writes (`by_api`) after `kv_api_staleness_seconds`, and all others at once.
         """
         data = value.encode() if isinstance(value, str) else value
         self._write(namespace, key, KvEntry(value=data, metadata=metadata, expires=expires), by_api=by_api)
@@ -103,7 +106,7 @@ class KvStore:
             state.written_at[key] = now
 
     def get(self, namespace: str, key: str) -> str | None:
-        """As text, and as it was last written."""
+        """Return the last written value as text."""
         entry = self.entry(namespace, key)
         return None if entry is None else entry.value.decode()
 
@@ -111,11 +114,11 @@ class KvStore:
         return self._unexpired(self.namespaces[namespace].entries.get(key))
 
     def entries(self, namespace: str) -> dict[str, KvEntry]:
-        """Those that did not expire, in the order of their keys' bytes."""
+        """Return the unexpired entries, in byte order of their keys."""
         return _sorted({key: self.entry(namespace, key) for key in self.namespaces[namespace].entries})
 
     def listed_entry(self, namespace: str, key: str) -> KvEntry | None:
-        """The entry that the API answers: for a while the one before a write."""
+        """Return the entry that the API shows: for a while, the one before an API write."""
         state = self.namespaces[namespace]
         with self._lock:
             for write in state.api_writes.get(key, ()):
@@ -125,19 +128,19 @@ class KvStore:
             return self.entry(namespace, key)
 
     def listed_entries(self, namespace: str) -> dict[str, KvEntry]:
-        """The entries that the API lists, in the order of their keys' bytes."""
+        """Return the entries that the API lists, in byte order of their keys."""
         state = self.namespaces[namespace]
         return _sorted({key: self.listed_entry(namespace, key) for key in {*state.entries, *state.api_writes}})
 
     def accepts_write(self, namespace: str, key: str) -> bool:
-        """Whether the last write to the key is long enough ago."""
+        """Return whether enough time has passed since the last write to the key."""
         last = self.namespaces[namespace].written_at.get(key)
         if last is None or not self._switches.kv_writes_per_key_limited:
             return True
         return abs(self._clock.now() - last) >= BETWEEN_WRITES
 
     def entry_at(self, location: str, namespace: str, key: str) -> KvEntry | None:
-        """What a Worker at this location reads: for a while what it read there before."""
+        """Return the entry that a Worker at this location reads: for a while, its previous read."""
         state, at = self.namespaces[namespace], (location, key)
         with self._lock:
             if at not in state.reads or not self._is_fresh(state.reads[at].at):
@@ -145,9 +148,9 @@ class KvStore:
             return self._unexpired(state.reads[at].entry)
 
     def entries_at(self, location: str, namespace: str) -> Mapping[str, KvEntry]:
-        """As if a Worker at this location had read every key, those too that are not there yet.
+        """Return all entries as if a Worker at this location had read every key, also the missing ones.
 
-        For a runtime that does not tell which keys its Workers read.
+        For a runtime that does not report which keys its Workers read.
         """
         state, now = self.namespaces[namespace], self._clock.now()
         with self._lock:
@@ -162,7 +165,7 @@ class KvStore:
         return {key: entry for key, entry in found.items() if entry}
 
     def _is_fresh(self, read_at: datetime) -> bool:
-        """A clock that went back makes every read an old one."""
+        """Return whether the read is still cached. A clock that moved back ends every cached read."""
         age = (self._clock.now() - read_at).total_seconds()
         return 0 <= age < self._switches.kv_staleness_seconds
 

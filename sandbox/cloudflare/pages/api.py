@@ -1,4 +1,4 @@
-"""Pages: projects and their deployments, and which of them production serves.
+"""Pages API: projects, deployments, and rollbacks of production.
 
 developers.cloudflare.com/api/resources/pages/subresources/projects
 """
@@ -30,13 +30,13 @@ _DEFAULTS = {
     "compatibility_flags": (),
     "usage_model": "standard",
 }
-"""Of the settings of an environment."""
+"""Default settings of an environment."""
 _STAGES = ("queued", "initialize", "clone_repo", "build", "deploy")
 
 
 @ROUTES.add("GET", _PROJECTS, PAGES_READ)
 def list_projects(call: CloudflareCall) -> CloudflareAnswer:
-    """With no total to count on."""
+    """Return a page of projects, without total counts."""
     projects, info = _page(call, list(call.account.pages.projects.values()), most=10)
     del info["total_count"], info["total_pages"]
     return CloudflareAnswer([_project(call, project) for project in projects], result_info=info)
@@ -44,7 +44,7 @@ def list_projects(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("POST", _PROJECTS, PAGES_WRITE)
 def create_project(call: CloudflareCall) -> CloudflareAnswer:
-    """JSON, whatever the content type: wrangler does not say that it is."""
+    """Create a project. The body is JSON, although wrangler does not set the content type."""
     body = fields(parse(call.request.body), required={"name": str}, optional=_SETTINGS)
     configs = _configs(body)
     if not re.fullmatch("[a-z0-9](?:[a-z0-9-]{0,56}[a-z0-9])?", body["name"]):
@@ -70,7 +70,7 @@ def get_project(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PATCH", _PROJECT, PAGES_WRITE)
 def patch_project(call: CloudflareCall) -> CloudflareAnswer:
-    """Settings alone: what was deployed stays as it is until the next deployment."""
+    """Change settings. Existing deployments stay unchanged."""
     project = call.project
     body = fields(parse(call.request.body), required={}, optional=_SETTINGS)
     configs = _configs(body)
@@ -83,7 +83,7 @@ def patch_project(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _configs(body: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """The settings of each environment that `body` has any for, their variables checked for their shape."""
+    """Return the settings of each environment in `body`, with checked variables."""
     at = "body.deployment_configs"
     known = {"production": dict, "preview": dict}
     configs = fields(body.get("deployment_configs", {}), required={}, optional=known, at=at)
@@ -108,7 +108,7 @@ def _patched_source(call: CloudflareCall, project: FakePagesProject, change: Map
 
 @ROUTES.add("GET", _DEPLOYMENTS, PAGES_READ)
 def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
-    """Newest first; both environments unless the query names one."""
+    """Return the deployments, newest first; of both environments unless the query names one."""
     wanted = call.request.query.get("env")
     if wanted not in {None, "production", "preview"}:
         raise invalid("query.env", "must be production or preview")
@@ -136,7 +136,7 @@ def delete_deployment(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("POST", _DEPLOYMENT + "/rollback", PAGES_WRITE)
 def rollback(call: CloudflareCall) -> CloudflareAnswer:
-    """At once and without a build; a newer one than the live one is as good a target.
+    """Make a deployment live, at once and without a build. The target may be newer than the live deployment.
 
     developers.cloudflare.com/pages/configuration/rollbacks
     """
@@ -149,7 +149,7 @@ def rollback(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("POST", _DEPLOYMENT + "/retry", PAGES_WRITE)
 def retry(call: CloudflareCall) -> CloudflareAnswer:
-    """Build the same commit again, as a deployment of its own; Git only."""
+    """Build the same commit again as a new deployment; only for Git projects."""
     project, old = call.project, _named(call)
     if project.source is None:
         raise _refused(call, "Only a deployment that was built from Git can be retried.")
@@ -174,7 +174,7 @@ def get_logs(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def queued(call: CloudflareCall, deployment_id: str) -> dict[str, Any]:
-    """The answer to what made a deployment: it has yet to be deployed."""
+    """Return the answer to a request that created a deployment, which is still queued."""
     deployment = call.project.deployment(deployment_id)
     assert deployment is not None
     deployment.reads_to_finish = call.account.switches.pages_reads_until_deployed
@@ -231,7 +231,7 @@ def _project(call: CloudflareCall, project: FakePagesProject) -> dict[str, Any]:
 
 
 def _deployment(project: FakePagesProject, deployment: FakePagesDeployment) -> dict[str, Any]:
-    """Each call is a read of it."""
+    """Return the deployment as the API does; each call counts as a read."""
     if deployment.reads_to_finish:
         deployment.reads_to_finish -= 1
         return _shown(project, deployment, "queued", "active")
@@ -271,7 +271,7 @@ def _shown(project: FakePagesProject, deployment: FakePagesDeployment, stage: st
 
 
 def _stages(deployment: FakePagesDeployment, last: str, status: str) -> list[dict[str, Any]]:
-    """A second for each; those after the last have not begun."""
+    """Return the stages, one second each. Stages after `last` have not started."""
     stages: list[dict[str, Any]] = []
     for number, name in enumerate(_STAGES):
         begun, is_last = number <= _STAGES.index(last), name == last

@@ -1,6 +1,7 @@
-"""The Pages projects of an account: settings, deployments, and which of them served when.
+"""The Pages projects of an account: settings, deployments and promotions.
 
-The public methods also seed. They ask no permission and check nothing: what Cloudflare refuses is refused before.
+Tests seed them with the public methods, which need no permission and validate nothing: the API handlers refuse invalid
+requests first.
 """
 
 import bisect
@@ -22,9 +23,9 @@ from sandbox.switches import Switches
 Environment = Literal["production", "preview"]
 Status = Literal["success", "failure", "active", "canceled", "skipped"]
 
-_TYPES = mimetypes.MimeTypes()  # Python's own table: what is installed on this machine does not count
+_TYPES = mimetypes.MimeTypes()  # Python's own table, independent of the files on this machine
 for _ending, _type in ((".js", "application/javascript"), (".mjs", "application/javascript"), (".woff2", "font/woff2")):
-    _TYPES.add_type(_type, _ending)  # as wrangler has them; they differ between versions of Python
+    _TYPES.add_type(_type, _ending)  # as in wrangler; they differ between versions of Python
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Asset:
 
     @cached_property
     def key(self) -> str:
-        """32 hex digits. Cloudflare's are of BLAKE3, which Python does not have; to a client it is an opaque word."""
+        """32 hex digits. Cloudflare uses BLAKE3, which Python does not have; for a client the key is opaque."""
         return sha256(self.content_type.encode() + b"\0" + self.content).hexdigest()[:32]
 
 
@@ -51,16 +52,16 @@ class FakePagesDeployment:
     status: Status
     url: str
     alias: str | None
-    """Where the newest deployment of a preview branch is reached as well."""
+    """Second URL of the newest deployment of a preview branch."""
     files: Mapping[str, Asset]
-    """Path with its slash → what it holds."""
+    """Path with a leading slash → file."""
     rules: Mapping[str, bytes]
-    """`_headers`, `_redirects`, `_routes.json`, `_worker.bundle` … as they were uploaded."""
+    """`_headers`, `_redirects`, `_routes.json`, `_worker.bundle` … as uploaded."""
     env_vars: Mapping[str, Mapping[str, str]]
     log: str
-    """The last line of its log."""
+    """Last line of the build log."""
     reads_to_finish: int = 0
-    """How many reads still answer that it is being deployed."""
+    """Number of reads that still report it as queued."""
 
     @property
     def short_id(self) -> str:
@@ -76,7 +77,7 @@ class FakePagesDeployment:
 
     @property
     def may_serve_production(self) -> bool:
-        """Whether it can be rolled back to (developers.cloudflare.com/pages/configuration/rollbacks)."""
+        """Whether a rollback can target it (developers.cloudflare.com/pages/configuration/rollbacks)."""
         return self.environment == "production" and self.status == "success"
 
 
@@ -88,19 +89,19 @@ class FakePagesProject:
     created_on: datetime
     production_branch: str
     domains: list[str]
-    """Of its own, without the subdomain."""
+    """Custom domains, without the subdomain."""
     configs: dict[str, dict[str, Any]]
     source: dict[str, Any] | None
     """None for Direct Upload."""
     deployments: list[FakePagesDeployment] = field(default_factory=list)
     """Oldest first."""
     promotions: list[tuple[datetime, FakePagesDeployment]] = field(default_factory=list)
-    """When each began to serve production, by a deployment or by a rollback; oldest first."""
+    """Start times of live deployments, by a deployment or a rollback; oldest first."""
     former_canonical: FakePagesDeployment | None = None
     reads_to_lag: int = 0
-    """How many reads still answer `former_canonical`."""
+    """Number of reads that still return `former_canonical`."""
     next_failure: str | None = None
-    """The last line of the log of the next deployment, which fails."""
+    """Last log line of the next deployment, which fails; None if it succeeds."""
 
     @property
     def live(self) -> FakePagesDeployment | None:
@@ -108,7 +109,7 @@ class FakePagesProject:
 
     @property
     def newest(self) -> FakePagesDeployment | None:
-        """The newest successful deployment of production, whether it serves or not."""
+        """The newest successful production deployment, live or not."""
         return next((d for d in reversed(self.deployments) if d.may_serve_production), None)
 
     def deployment(self, deployment_id: str) -> FakePagesDeployment | None:
@@ -116,7 +117,7 @@ class FakePagesProject:
 
 
 def merge_config(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """An environment's settings after a change: null takes a variable away, and what is secret is not kept."""
+    """Return an environment's settings after a change. null removes a variable; secret values are not kept."""
     env_vars = {**config["env_vars"], **(change.get("env_vars") or {})}
     kept = {name: variable for name, variable in env_vars.items() if variable is not None}
     hidden = {name: {**v, "value": ""} if v.get("type") == "secret_text" else v for name, v in kept.items()}
@@ -131,7 +132,7 @@ def asset(path: str, content: bytes | Asset) -> Asset:
 
 
 def label(branch: str) -> str:
-    """A branch as the first label of a host (…/pages/configuration/preview-deployments)."""
+    """Return a branch as the first label of a host (…/pages/configuration/preview-deployments)."""
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in branch.lower())[:28].strip("-") or "preview"
 
 
@@ -156,14 +157,14 @@ def git_source(repository: str, production_branch: str) -> dict[str, Any]:
 
 
 class Pages:
-    """The Pages of an account."""
+    """The Pages projects of an account."""
 
     def __init__(
         self, clock: FakeClock, switches: Switches, lock: threading.RLock, new_id: Callable[[], uuid.UUID]
     ) -> None:
         self.projects: dict[str, FakePagesProject] = {}
         self.assets: dict[str, Asset] = {}
-        """What was uploaded, under the key that the client gave it."""
+        """Uploaded files by the key that the client chose."""
         self._clock = clock
         self._switches = switches
         self._lock = lock
@@ -181,10 +182,10 @@ class Pages:
         repository: str | None = None,
         at: datetime | None = None,
     ) -> FakePagesProject:
-        """`repository` (owner/name) makes it one that builds what is pushed to Git; else it takes Direct Uploads.
+        """Add a project. With `repository` (owner/name) it builds Git pushes; otherwise it takes Direct Uploads.
 
-        `env_vars` and `secrets` (names) are those of production. The subdomain is not the name: a name that somebody
-        else has on pages.dev gets a suffix.
+        `env_vars` and `secrets` (names) are those of production. The subdomain differs from the name: a name already in
+        use on pages.dev gets a suffix.
         """
         with self._lock:
             texts = {key: {"type": "plain_text", "value": value} for key, value in (env_vars or {}).items()}
@@ -220,10 +221,10 @@ class Pages:
         rules: Mapping[str, bytes] | None = None,
         at: datetime | None = None,
     ) -> str:
-        """Its id. `files` are by path, with or without the slash before it; `at` dates it back.
+        """Add a deployment and return its ID. A successful production deployment goes live.
 
-        Without `environment` the branch decides, and without both it is production's branch. A successful one of
-        production serves from then on.
+        `files` are by path, with or without a leading slash; `at` backdates the deployment. Without `environment` the
+        branch decides; without both, the production branch is used.
         """
         with self._lock:
             state = self.projects[project]
@@ -256,11 +257,15 @@ class Pages:
             return deployment_id
 
     def fail_next(self, project: str, line: str) -> None:
-        """Let the next deployment fail, whoever makes it, with this line at the end of its log."""
+        """Make the next deployment of the project fail, with this last line in its log."""
         self.projects[project].next_failure = line
 
     def rollback(self, project: str, deployment_id: str, *, at: datetime | None = None) -> None:
-        """As somebody does it in the dashboard: that deployment serves production from then on."""
+        """Make the deployment live, as the dashboard does.
+
+        Raises:
+            ValueError: it is not a successful production deployment.
+        """
         with self._lock:
             state = self.projects[project]
             deployment = state.deployment(deployment_id)
@@ -269,18 +274,18 @@ class Pages:
             self._promote(state, deployment, self._canonical(state), at)
 
     def live(self, project: str) -> str | None:
-        """The id of the deployment that production serves, as soon as the edge has heard of it."""
+        """Return the ID of the live deployment, which the edge serves after a delay."""
         with self._lock:
             live = self.projects[project].live
             return live.id if live else None
 
     def deployments(self, project: str) -> list[FakePagesDeployment]:
-        """Newest first."""
+        """Return the deployments, newest first."""
         with self._lock:
             return self.projects[project].deployments[::-1]
 
     def canonical(self, project: FakePagesProject) -> FakePagesDeployment | None:
-        """What the API calls canonical; each call is a read."""
+        """Return the canonical deployment of the API; each call counts as a read."""
         if project.reads_to_lag:
             project.reads_to_lag -= 1
             return project.former_canonical
@@ -290,7 +295,10 @@ class Pages:
         return any(self._has(project, host) for project in self.projects.values())
 
     def at_host(self, host: str) -> FakePagesDeployment | None:
-        """The deployment that the edge serves there: a site's addresses follow production, the others stay."""
+        """Return the deployment that the edge serves at the host.
+
+        The addresses of a site follow production; the addresses of single deployments stay.
+        """
         project = next(project for project in self.projects.values() if self._has(project, host))
         if host in {project.subdomain, *project.domains}:
             return self._served_at(project, self._clock.now())
@@ -302,7 +310,7 @@ class Pages:
         return host in {project.subdomain, *project.domains} or host.endswith(f".{project.subdomain}")
 
     def _served_at(self, project: FakePagesProject, instant: datetime) -> FakePagesDeployment | None:
-        """A promotion reaches the edge only after a while, but the first one at once."""
+        """Return the deployment that the edge serves: each promotion but the first reaches it after a delay."""
         known = instant - timedelta(seconds=self._switches.propagation_seconds)
         arrived = [deployment for at, deployment in project.promotions if at <= known]
         return next(reversed(arrived), project.promotions[0][1] if project.promotions else None)
@@ -323,6 +331,6 @@ class Pages:
         return project.live if self._switches.pages_canonical_follows_rollbacks else project.newest
 
     def _instant(self, project: FakePagesProject) -> datetime:
-        """Now, but after all that this project has: the order of its deployments is the order of their times."""
+        """Return now, or a later instant: each deployment is newer than the project's previous ones."""
         now, latest = self._clock.now(), max((d.created_on for d in project.deployments), default=None)
         return now if latest is None or latest < now else latest + timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Direct Upload, as `wrangler pages deploy` does it: a token of its own, the files by their hash, then the deployment.
+"""Direct Upload as in `wrangler pages deploy`: token, files by hash, deployment.
 
 developers.cloudflare.com/pages/get-started/direct-upload
 """
@@ -28,7 +28,7 @@ from sandbox.server import HttpRequest
 ROUTES = Routes()
 _PROJECT = "/accounts/{account}/pages/projects/{project}"
 UPLOADS = "an upload token"
-"""The permission of the routes below /pages/assets: they take the token that `upload-token` answers, and no other."""
+"""Permission of the routes below /pages/assets, which accept only a token from `upload-token`."""
 
 MOST_FILES = 20_000
 MOST_IN_A_BUCKET = 2_000
@@ -47,7 +47,7 @@ def get_upload_token(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
-    """The holder of an upload token that has not expired."""
+    """Return the holder of an unexpired upload token. Raises CloudflareRefusal."""
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
     claims = signed_claims(account.clock, jwt)
     if claims is None or "max_file_count_allowed" not in claims:
@@ -62,7 +62,7 @@ def check_missing(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("POST", "/pages/assets/upload", UPLOADS)
 def upload_assets(call: CloudflareCall) -> CloudflareAnswer:
-    """All of a bucket or nothing of it."""
+    """Store all files of a bucket, or none."""
     bucket = json_body(call.request)
     if not isinstance(bucket, list) or len(bucket) > MOST_IN_A_BUCKET:
         raise invalid("body", f"must be a list of at most {MOST_IN_A_BUCKET} files")
@@ -72,14 +72,14 @@ def upload_assets(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("POST", "/pages/assets/upsert-hashes", UPLOADS)
 def upsert_hashes(call: CloudflareCall) -> CloudflareAnswer:
-    """Keeps them from being forgotten, which the sandbox never does."""
+    """Keep the files from expiring. In the sandbox they never expire."""
     _hashes(call)
     return CloudflareAnswer(None)
 
 
 @ROUTES.add("POST", _PROJECT + "/deployments", PAGES_WRITE)
 def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
-    """The branch decides whether it is production's; without one it is."""
+    """Create a deployment. It is for production if its branch is the production branch or missing."""
     project, account = call.project, call.account
     parts = {name: part.content for name, part in form_parts(call.request).items()}
     if unknown := parts.keys() - {"manifest", *_TEXTS, *_RULES}:
@@ -100,7 +100,7 @@ def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _files(account: FakeAccount, manifest: bytes | None) -> dict[str, Asset]:
-    """Path → asset. All of them have to be there: a deployment with holes is none."""
+    """Return path → file. Every file of the manifest must have been uploaded."""
     if manifest is None:
         raise invalid("body", 'lacks the part "manifest"')
     listed = parse(manifest)

@@ -1,6 +1,6 @@
-"""API tokens of a user and of the account: verified, listed, made, rolled, switched off, deleted.
+"""API tokens of a user or the account: verify, list, create, roll, disable, delete.
 
-A value is shown once. developers.cloudflare.com/api/resources/user/subresources/tokens and
+A value is shown only once. developers.cloudflare.com/api/resources/user/subresources/tokens and
 …/accounts/subresources/tokens
 """
 
@@ -35,7 +35,7 @@ def verify_account_token(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _verified(call: CloudflareCall, owner: Literal["user", "account"]) -> CloudflareAnswer:
-    """Each of the two knows its own kind of token alone."""
+    """Return the status of the token. Each of the two endpoints knows only its own kind of token."""
     if call.token.owner != owner:
         raise CloudflareRefusal(1000, "Invalid API Token", status=401)
     valid = {"code": 10000, "message": "This API Token is valid and active", "type": None}
@@ -72,7 +72,7 @@ Owner = Literal["user", "account"]
 
 
 def _routes_of(owner: Owner, base: str, permission: str) -> None:
-    """The same seven for either kind, and each sees its own kind alone."""
+    """Add the routes for tokens of one kind of owner. Each kind lists only its own tokens."""
     table: tuple[tuple[str, str, str, Callable[[CloudflareCall, Owner], CloudflareAnswer]], ...] = (
         ("GET", "/permission_groups", "Read", _list_groups),
         ("GET", "", "Read", _list),
@@ -87,7 +87,7 @@ def _routes_of(owner: Owner, base: str, permission: str) -> None:
 
 
 def _list_groups(_: CloudflareCall, owner: Owner) -> CloudflareAnswer:
-    """Ids are stable; names may be renamed one day."""
+    """Return the permission groups. Their IDs are stable; clients must not rely on their names."""
     return CloudflareAnswer(
         [{"id": _group(name), "name": name, "scopes": [f"com.cloudflare.api.{owner}"]} for name in PERMISSIONS]
     )
@@ -114,7 +114,7 @@ def _get(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
 
 
 def _update(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
-    """The whole object: `status` is `active` or `disabled`."""
+    """Replace the whole token; `status` is `active` or `disabled`."""
     token = _named(call, owner)
     required = {"name": str, "policies": list, "status": str}
     body = fields(json_body(call.request), required=required, optional={"id": str})
@@ -126,7 +126,7 @@ def _update(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
 
 
 def _roll(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
-    """A new value; the former one ends at once.
+    """Give the token a new value. The previous value ends at once.
 
     developers.cloudflare.com/fundamentals/api/how-to/roll-token
     """
@@ -151,7 +151,7 @@ def _named(call: CloudflareCall, owner: Owner) -> FakeCloudflareToken:
 
 
 def _permissions(policies: list[Any]) -> frozenset[str]:
-    """By the groups' ids; what they are for (`resources`) is not looked at: there is one account."""
+    """Return the permissions named by the groups' IDs. `resources` is ignored because there is only one account."""
     known = {_group(name): name for name in PERMISSIONS}
     names: set[str] = set()
     for index, policy in enumerate(policies):

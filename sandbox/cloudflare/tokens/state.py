@@ -1,4 +1,4 @@
-"""API tokens, what each may do, and the tokens that the API signs for uploads."""
+"""API tokens and their permissions, and the tokens that the API signs for uploads."""
 
 import base64
 import binascii
@@ -38,9 +38,9 @@ PERMISSIONS = (
     ACCOUNT_ANALYTICS_READ,
     OBSERVABILITY_READ,
 )
-"""All that some route of the sandbox asks for."""
+"""All permissions that a route of the sandbox requires."""
 DEFAULT_PERMISSIONS = frozenset({SCRIPTS_WRITE, PAGES_WRITE, KV_WRITE, D1_WRITE})
-"""What the token may that a sandbox begins with."""
+"""Permissions of the default token of a sandbox."""
 
 Owner = Literal["user", "account"]
 
@@ -57,11 +57,11 @@ class FakeCloudflareToken:
     id: str = ""
 
     def __post_init__(self) -> None:
-        """The id outlives a value that is rolled."""
+        """Keep an ID that stays the same when the value is rolled."""
         self.id = self.id or hashlib.sha256(self.secret.encode()).hexdigest()[:32]
 
     def may(self, permission: str) -> bool:
-        """A right to write is one to read.
+        """Return whether the token has the permission. Write includes read.
 
         developers.cloudflare.com/fundamentals/api/reference/permissions
         """
@@ -87,7 +87,7 @@ class CloudflareTokens:
         return iter(list(self._by_secret.values()))
 
     def find(self, authorization: str | None) -> FakeCloudflareToken | None:
-        """The valid token in an Authorization header."""
+        """Return the valid token in an Authorization header; None if there is none."""
         scheme, _, secret = (authorization or "").partition(" ")
         token = self._by_secret.get(secret) if scheme == "Bearer" else None
         return None if token is None or token.expired or token.disabled else token
@@ -99,7 +99,7 @@ _SIGNING_KEY = b"a key of the sandbox"
 
 
 def sign_claims(clock: FakeClock, claims: Mapping[str, Any]) -> str:
-    """A JWT that only the sandbox can make."""
+    """Return a JWT with these claims, signed by the sandbox."""
     expires = int(clock.now().timestamp()) + _SIGNED_LIFETIME
     parts = ({"alg": "HS256", "typ": "JWT"}, {"exp": expires, **claims})
     signed = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
@@ -107,7 +107,7 @@ def sign_claims(clock: FakeClock, claims: Mapping[str, Any]) -> str:
 
 
 def signed_claims(clock: FakeClock, jwt: str) -> dict[str, Any] | None:
-    """The claims of a token that is the sandbox's own and has not expired; None otherwise."""
+    """Return the claims of an unexpired token that the sandbox signed; None for any other token."""
     signed, _, signature = jwt.rpartition(".")
     if not hmac.compare_digest(signature.encode(), _signature(signed).encode()):
         return None

@@ -1,4 +1,4 @@
-"""Uploading the static assets of a Worker: a manifest, the missing files in buckets, and a completion token.
+"""Upload static assets of a Worker: manifest, missing files in buckets, completion token.
 
 developers.cloudflare.com/workers/static-assets/direct-upload
 """
@@ -25,14 +25,14 @@ from sandbox.server import HttpRequest
 
 ROUTES = Routes()
 UPLOADS = "an assets upload session"
-"""The permission of the upload route: it takes the token of a session, and no other."""
+"""Permission of the upload route, which accepts only the token of a session."""
 BUCKET = 2
-"""Files in one bucket: few, so that every client sends several."""
+"""Files in one bucket. It is small so that every client sends several."""
 
 
 @ROUTES.add("POST", "/accounts/{account}/workers/scripts/{script}/assets-upload-session", SCRIPTS_WRITE)
 def start_session(call: CloudflareCall) -> CloudflareAnswer:
-    """Of a Worker that need not be there yet. Without a missing file the token completes the upload at once."""
+    """Start an upload session. The Worker may not exist yet; if no file is missing, the token completes the upload."""
     manifest = fields(json_body(call.request), required={"manifest": dict}, optional={})["manifest"]
     for path, entry in manifest.items():
         at = f"body.manifest.{path}"
@@ -56,7 +56,10 @@ def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken
 
 @ROUTES.add("POST", "/accounts/{account}/workers/assets/upload", UPLOADS)
 def upload(call: CloudflareCall) -> CloudflareAnswer:
-    """A form with a part for each file, named by its hash. The answer to the last bucket has the completion token."""
+    """Store the files of a form, one part per file, named by its hash.
+
+    The answer to the last bucket has the completion token.
+    """
     if call.request.query.get("base64") != "true":
         raise invalid("query.base64", 'must be "true"')
     claims = signed_claims(call.account.clock, call.token.secret)
@@ -75,7 +78,7 @@ def upload(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def completed(account: FakeAccount, script: str, jwt: Any) -> dict[str, Asset]:
-    """Path → file of the upload that a completion token ends."""
+    """Return path → file of the upload that the completion token ends. Raises CloudflareRefusal."""
     claims = signed_claims(account.clock, jwt) if isinstance(jwt, str) else None
     if claims is None or not claims.get("complete") or claims.get("script") != script:
         raise invalid("metadata.assets.jwt", "is no completion token of this Worker's assets")

@@ -1,4 +1,4 @@
-"""Deployments: what serves now, what served before, and making another version serve."""
+"""Deployments of a Worker: list the history, and deploy a version."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _DEPLOYMENTS = "/accounts/{account}/workers/scripts/{script}/deployments"
 
 @ROUTES.add("GET", _DEPLOYMENTS, SCRIPTS_READ)
 def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
-    """Newest first, in pages. Their default size is a switch: nothing documents it.
+    """Return the deployments, newest first, in pages. Their default size is a switch because it is not documented.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/list
     """
@@ -39,7 +39,7 @@ def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _moment(call: CloudflareCall, name: str) -> datetime | None:
-    """A bound of the time range, inclusive."""
+    """Return an inclusive bound of the time range; None if the query has none."""
     text = call.request.query.get(name)
     try:
         moment = None if text is None else datetime.fromisoformat(text)
@@ -76,7 +76,7 @@ def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _percentages(versions: list[Any]) -> dict[str, float]:
-    """One or two versions that add up to 100; a share may be a fraction, and may be 0.
+    """Return the shares of one or two versions, which add up to 100. A share may be a fraction or 0.
 
     developers.cloudflare.com/workers/versions-and-deployments/gradual-deployments
     """

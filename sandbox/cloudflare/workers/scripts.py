@@ -1,4 +1,4 @@
-"""Scripts: uploaded whole, read back, and what surrounds their versions (service, workers.dev)."""
+"""Scripts: upload, download, list and delete; service and workers.dev settings."""
 
 import base64
 import re
@@ -31,7 +31,7 @@ ROUTES = Routes()
 
 @ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}/versions/{version}", SCRIPTS_READ)
 def get_version(call: CloudflareCall) -> CloudflareAnswer:
-    """Of any version, and with `include=modules` its code: no other call answers code that is history.
+    """Return any version. With `include=modules`, the only way to read the code of an earlier version.
 
     developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
     """
@@ -43,7 +43,7 @@ def get_version(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _shown(call: CloudflareCall, version: FakeWorkerVersion) -> dict[str, Any]:
-    """Flat, where the older API has `resources` and `metadata`."""
+    """Return the version as a flat object; the older API has `resources` and `metadata`."""
     upload = version.upload
     resources = detail(version, call.worker, call.account.switches)["resources"]
     return {
@@ -77,7 +77,7 @@ def _modules(upload: WorkerUpload) -> list[dict[str, str]]:
 
 @ROUTES.add("GET", "/accounts/{account}/workers/scripts/{script}/content/v2", SCRIPTS_READ)
 def get_content(call: CloudflareCall) -> HttpResponse:
-    """A form with a part for each module; a header names the one that is the main one.
+    """Return a form with one part per module; a header names the main module.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/content/methods/get
     """
@@ -104,7 +104,7 @@ _REFERENCES = ("dispatch_namespace_outbounds", "domains", "durable_objects", "qu
 
 @ROUTES.add("GET", _SCRIPTS, SCRIPTS_READ)
 def list_scripts(call: CloudflareCall) -> CloudflareAnswer:
-    """All of the account, not paged; each with what its latest upload has.
+    """Return all scripts of the account in one list, each with data of its latest upload.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
     """
@@ -128,7 +128,7 @@ def _listed(worker: FakeWorker, *, has_assets: bool) -> Mapping[str, Any]:
 
 @ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)
 def put_script(call: CloudflareCall) -> CloudflareAnswer:
-    """Upload and deploy in one call; the only way to a new Worker, and through a Durable Object migration.
+    """Upload and deploy in one call; required for a new Worker or a Durable Object migration.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/update
     """
@@ -147,13 +147,13 @@ def put_script(call: CloudflareCall) -> CloudflareAnswer:
     by = call.by(form.annotations)
     version = call.account.add_version(worker, upload, by)
     call.account.deploy(worker, {version.id: 100}, by, triggered_by="upload", code_update_strategy=strategy)
-    # The id of the version, in a field that keeps the name of what it once was, without hyphens.
+    # A legacy field of Cloudflare's: despite its name it holds the version ID, without hyphens.
     return CloudflareAnswer({**_script(worker), "deployment_id": version.id.replace("-", ""), "startup_time_ms": 1})
 
 
 @ROUTES.add("POST", _SCRIPT + "/versions", SCRIPTS_WRITE)
 def create_version(call: CloudflareCall) -> CloudflareAnswer:
-    """Upload without deploying.
+    """Upload a version without deploying it.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
     """
@@ -171,7 +171,7 @@ def create_version(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _migrated(worker: FakeWorker, migrations: Any) -> str | None:
-    """The tag that `migrations` leaves behind.
+    """Return the migration tag after `migrations`.
 
     developers.cloudflare.com/durable-objects/reference/durable-object-class-migrations-legacy
     """
@@ -188,7 +188,7 @@ def _migrated(worker: FakeWorker, migrations: Any) -> str | None:
 @ROUTES.add("DELETE", _SCRIPT, SCRIPTS_WRITE)
 @ROUTES.add("DELETE", "/accounts/{account}/workers/services/{script}", SCRIPTS_WRITE)
 def delete_script(call: CloudflareCall) -> CloudflareAnswer:
-    """With its versions, deployments and secrets."""
+    """Delete the Worker with its versions, deployments and secrets."""
     worker = call.worker
     del call.account.workers[worker.name]
     return CloudflareAnswer({"id": worker.name})
@@ -196,7 +196,7 @@ def delete_script(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", "/accounts/{account}/workers/durable_objects/namespaces", SCRIPTS_READ)
 def list_object_namespaces(call: CloudflareCall) -> CloudflareAnswer:
-    """One for each class that the latest upload of a Worker exports."""
+    """Return a namespace for each Durable Object class that the latest upload of a Worker exports."""
     found = [
         (worker, name)
         for worker in call.account.workers.values()
@@ -219,7 +219,7 @@ def list_object_namespaces(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", _SCRIPT + "/references", SCRIPTS_READ)
 def get_references(_: CloudflareCall) -> CloudflareAnswer:
-    """Nothing of the sandbox binds a Worker in a way that `wrangler delete` asks about."""
+    """Return no references: the sandbox has no bindings that `wrangler delete` warns about."""
     return CloudflareAnswer(
         {"services": {"incoming": [], "outgoing": []}, "durable_objects": [], "dispatch_outbounds": []}
     )
@@ -263,7 +263,7 @@ def get_account_subdomain(_: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", "/accounts/{account}/workers/services/{script}", SCRIPTS_READ)
 def get_service(call: CloudflareCall) -> CloudflareAnswer:
-    """Not in the API's reference: wrangler asks here whether a Worker exists, and who deployed it last."""
+    """Return the service. Undocumented: wrangler uses it to check that a Worker exists and who deployed it last."""
     worker = call.account.workers.get(call.parameters["script"])
     if worker is None:
         raise CloudflareRefusal(10090, "This service does not exist on your account.", status=404)

@@ -1,4 +1,4 @@
-"""Secrets: names to read, values to write. An edit makes a version, and deploys it.
+"""Secrets of a Worker: list names, write values. An edit creates and deploys a version.
 
 developers.cloudflare.com/workers/configuration/secrets
 """
@@ -26,7 +26,7 @@ _MOST_IN_BULK = 100
 
 @ROUTES.add("GET", _SECRETS, SCRIPTS_READ)
 def list_secrets(call: CloudflareCall) -> CloudflareAnswer:
-    """Names of those in effect."""
+    """Return the names of the secrets in effect."""
     return CloudflareAnswer([_shown(name) for name in call.worker.secrets_in_effect])
 
 
@@ -53,7 +53,7 @@ def delete_secret(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PATCH", "/accounts/{account}/workers/scripts/{script}/secrets-bulk", SCRIPTS_WRITE)
 def patch_secrets(call: CloudflareCall) -> CloudflareAnswer:
-    """One version and one deployment for all; null deletes, and what is not named stays."""
+    """Edit several secrets with one version and one deployment. null deletes; unnamed secrets stay."""
     worker = call.worker
     kind = JSON if call.request.headers.get_content_type() == JSON else MERGE_PATCH  # the SDK sends plain JSON
     body = fields(json_body(call.request, kind), required={"secrets": dict}, optional={})
@@ -67,7 +67,7 @@ def patch_secrets(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PATCH", "/accounts/{account}/workers/workers/{script}/versions/latest", SCRIPTS_WRITE)
 def patch_latest_version(call: CloudflareCall) -> CloudflareAnswer:
-    """`wrangler versions secret`: a new version of the latest one, not of the deployed one; it is not deployed.
+    """Edit secrets as `wrangler versions secret` does: a new version of the latest one, not deployed.
 
     developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
     """
@@ -83,7 +83,11 @@ def patch_latest_version(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def require_latest_deployed(call: CloudflareCall, code: int) -> None:
-    """An edit builds on the latest version, and would put it live: refused while another one, or a split, serves."""
+    """Refuse an edit if the latest version does not serve all traffic: the edit would deploy that version.
+
+    Raises:
+        CloudflareRefusal: another version or a split is live.
+    """
     worker, latest = call.worker, call.worker.latest
     in_a_split = latest is not None and latest.id in worker.live and call.account.switches.secret_edit_ends_split
     if latest is None or (worker.live != {latest.id: 100} and not in_a_split):

@@ -1,4 +1,4 @@
-"""Settings of a script: those of its versions, those that no version has, and its cron triggers."""
+"""Settings of a script: versioned and unversioned ones, and its cron triggers."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from sandbox.cloudflare.workers.versions import detail
 ROUTES = Routes()
 _SCRIPT = "/accounts/{account}/workers/scripts/{script}"
 SCRIPT_SETTINGS = {"logpush": bool, "observability": dict, "tags": list, "tail_consumers": list}
-"""Not versioned: no rollback brings them back."""
+"""Unversioned: a rollback does not restore them."""
 _VERSIONED = {
     "bindings": list,
     "compatibility_date": str,
@@ -26,7 +26,7 @@ _VERSIONED = {
 
 @ROUTES.add("GET", _SCRIPT + "/settings", SCRIPTS_READ)
 def get_settings(call: CloudflareCall) -> CloudflareAnswer:
-    """Of the latest version, deployed or not.
+    """Return the settings of the latest version, deployed or not.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
     """
@@ -54,9 +54,10 @@ def _settings(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PATCH", _SCRIPT + "/settings", SCRIPTS_WRITE)
 def patch_settings(call: CloudflareCall) -> CloudflareAnswer:
-    """A version like the latest but for these settings, deployed at once. `bindings` replaces them all.
+    """Create and deploy a version like the latest but with these settings. `bindings` replaces all bindings.
 
-    It takes a form with one part, `settings`. Refused like a secret's edit while the latest version is not deployed.
+    The body is a form with one part, `settings`. Like the edit of a secret, it is refused unless the latest version is
+    deployed.
     """
     worker, account = call.worker, call.account
     part = form_parts(call.request).get("settings")
@@ -100,7 +101,7 @@ def get_schedules(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PUT", _SCRIPT + "/schedules", SCRIPTS_WRITE)
 def put_schedules(call: CloudflareCall) -> CloudflareAnswer:
-    """All of them; an empty list stops them. Not versioned."""
+    """Replace all cron triggers; an empty list removes them. They are not versioned."""
     worker, body, now = call.worker, json_body(call.request), timestamp(call.account.clock.now())
     if not isinstance(body, list):
         raise invalid("body", "must be a list")

@@ -1,4 +1,4 @@
-"""What Cloudflare keeps of a Worker: versions, which never change, and deployments, each a row of its history."""
+"""A Worker as Cloudflare stores it: immutable versions, and the history of deployments."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -20,12 +20,12 @@ class Module:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerUpload:
-    """What makes a version: code, bindings, secrets and runtime settings."""
+    """Content of a version: code, bindings, secrets and runtime settings."""
 
     modules: tuple[Module, ...]
     main_module: str
     bindings: tuple[Mapping[str, Any], ...] = ()
-    """All but the secrets."""
+    """All bindings except the secrets."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     compatibility_date: str | None = None
     compatibility_flags: tuple[str, ...] = ()
@@ -34,21 +34,21 @@ class WorkerUpload:
     usage_model: str = "standard"
     cache_options: Mapping[str, Any] | None = None
     exports: Mapping[str, Any] | None = None
-    """Durable Objects declared as exports: no version can be uploaded with them."""
+    """Durable Objects declared as exports; the upload API does not accept them."""
     containers: tuple[Mapping[str, Any], ...] = ()
     has_assets: bool = False
-    """Whether static files belong to it. They are in no digest that the API shows."""
+    """Whether it has static files. No digest in the API covers them."""
     assets: Mapping[str, Asset] = field(default_factory=dict)
     """Path → static file."""
     assets_config: Mapping[str, Any] = field(default_factory=dict)
     migration_tag: str | None = None
     handlers: tuple[str, ...] = ("fetch",)
     durable_objects: tuple[str, ...] = ()
-    """The classes that the code exports."""
+    """Durable Object classes that the code exports."""
 
     @property
     def etag(self) -> str:
-        """Of the code alone: variables, secrets and dates do not count."""
+        """Digest of the code alone, without variables, secrets and dates."""
         digest = hashlib.sha256()
         for module in sorted(self.modules, key=lambda module: module.name):
             if module.content_type != SOURCE_MAP:
@@ -57,19 +57,19 @@ class WorkerUpload:
         return digest.hexdigest()
 
     def plain_text(self, name: str) -> str | None:
-        """The value of a variable."""
+        """Return the value of a variable; None if it is missing."""
         binding = self.bound("plain_text", name)
         return None if binding is None else binding["text"]
 
     def bound(self, kind: str, name: str | None = None) -> Mapping[str, Any] | None:
-        """The binding of that type, and of that name where one is given. Of secrets there is none."""
+        """Return a binding of that type and, if given, that name. Secrets are not included."""
         found = (each for each in self.bindings if each["type"] == kind and name in {None, each["name"]})
         return next(found, None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuthoredRecord:
-    """Who did it, when, with what, and what they wrote beside it."""
+    """A record with author, time, client and annotations."""
 
     id: str
     created_on: datetime
@@ -87,11 +87,11 @@ class FakeWorkerVersion(AuthoredRecord):
 @dataclass(frozen=True, kw_only=True)
 class FakeWorkerDeployment(AuthoredRecord):
     made_at: datetime
-    """By the clock; `created_on` runs ahead of it where the clock stands still or went back."""
+    """Time of the clock; `created_on` is later if the clock stands still or moved back."""
     percentages: Mapping[str, float]
-    """Version id → share of the traffic."""
+    """Version ID → share of the traffic in percent."""
     secrets: Mapping[str, Mapping[str, str]]
-    """Version id → the values it runs with, which after a forced rollback need not be its own."""
+    """Version ID → secret values that it runs with; after a forced rollback they may differ from its own."""
     code_update_strategy: Mapping[str, Any] | None = None
 
 
@@ -109,11 +109,11 @@ class FakeWorker:
     schedules: list[dict[str, str]] = field(default_factory=list)
     subdomain: dict[str, bool] = field(default_factory=lambda: {"enabled": False, "previews_enabled": False})
     reads_to_hide: dict[str, int] = field(default_factory=dict)
-    """Id of a version or deployment → how many reads do not see it yet."""
+    """ID of a version or deployment → number of reads that do not show it yet."""
 
     @property
     def latest(self) -> FakeWorkerVersion | None:
-        """The version uploaded last, whether deployed or not."""
+        """The version uploaded last, deployed or not."""
         return next(reversed(self.versions.values()), None)
 
     @property
@@ -122,7 +122,7 @@ class FakeWorker:
 
     @property
     def secrets_in_effect(self) -> Mapping[str, str]:
-        """Those of the newest version that serves; before the first deployment, of the latest version."""
+        """Secrets of the newest live version; before the first deployment, of the latest version."""
         if self.history:
             return self.history[-1].secrets[max(self.live, key=self.number)]
         return self.latest.upload.secrets if self.latest else {}
@@ -134,10 +134,10 @@ class FakeWorker:
         return any(version_id in deployment.percentages for deployment in self.history)
 
     def changed_secrets(self, version: FakeWorkerVersion) -> list[str]:
-        """Names of the secrets that are not in effect as `version` has them.
+        """Return the names of secrets whose current values differ from those of `version`.
 
-        A version that serves has changed nothing. Nor has a new one, never deployed and uploaded after all that
-        serve: its secrets are meant.
+        Empty for a live version. Also empty for a new version, which was never deployed and is newer than all live
+        ones: its secrets are intended.
         """
         is_new = not self.was_deployed(version.id) and version.number > max(map(self.number, self.live), default=0)
         if is_new or version.id in self.live:
@@ -146,14 +146,14 @@ class FakeWorker:
         return sorted(name for name in own.keys() | now.keys() if own.get(name) != now.get(name))
 
     def hides(self, version_or_deployment: str) -> bool:
-        """Whether this read does not see it yet; each call is a read."""
+        """Return whether this read does not show it yet; each call counts as a read."""
         left = self.reads_to_hide.get(version_or_deployment, 0)
         self.reads_to_hide[version_or_deployment] = max(0, left - 1)
         return left > 0
 
 
 def annotations(*, message: str | None = None, tag: str | None = None, triggered_by: str) -> dict[str, str]:
-    """As the API answers them, cut to the API's limits: 1,000 bytes of message and 100 of tag.
+    """Return the annotations, truncated to the API's limits: 1,000 bytes of message and 100 of tag.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/create
     """

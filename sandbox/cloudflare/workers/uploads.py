@@ -1,4 +1,4 @@
-"""Reading an upload: a multipart form with one part `metadata` and one part for each module.
+"""Parse an upload: a multipart form with a part `metadata` and a part per module.
 
 developers.cloudflare.com/workers/configuration/multipart-upload-metadata
 """
@@ -35,15 +35,15 @@ _METADATA: Fields = {
     "tail_consumers": list,
     "usage_model": str,
 }
-"""Of Workers in the module format, and without containers and declared exports."""
+"""Fields for Workers in the module format, without containers and declared exports."""
 
-# A guess at what the main module exports: nothing runs it here.
+# Guesses at the exports of the main module, which is not run here.
 _HANDLERS = re.compile(r"(?:^|[{,])\s*(?:async\s+)?(email|fetch|queue|scheduled|tail)\s*[(:]", re.MULTILINE)
 _CLASSES = re.compile(r"\bclass\s+(\w+)\s+extends\s+DurableObject\b")
 
 
 class UploadForm:
-    """What was sent, checked for its shape."""
+    """A validated upload form. Raises CloudflareRefusal if the form is invalid."""
 
     def __init__(self, request: HttpRequest) -> None:
         parts = form_parts(request)
@@ -67,9 +67,9 @@ class UploadForm:
         self._strict = request.query.get("bindings_inherit") == "strict"
 
     def upload(self, worker: FakeWorker, *, migration_tag: str | None, assets: Mapping[str, Asset]) -> WorkerUpload:
-        """What it makes of `worker`: with the bindings that are kept or inherited from its latest version.
+        """Return the content of a new version, with bindings kept or inherited from the latest version of `worker`.
 
-        `assets` are the files that came before, with the token in `assets.jwt`.
+        `assets` are the previously uploaded files that belong to the token in `assets.jwt`.
         """
         name = self.metadata.get("main_module", "")
         main = next((module for module in self.modules if module.name == name), None)
@@ -110,7 +110,7 @@ class UploadForm:
 def parse_bindings(
     values: list[Any], latest: WorkerUpload | None, *, keep: Container[str], strict: bool, at: str = "metadata"
 ) -> list[Mapping[str, Any]]:
-    """What `values` make of the bindings of the latest version: their own, those inherited, those of kept types."""
+    """Return the new bindings, the inherited ones, and those of the latest version with a type in `keep`."""
     sent = [_binding(value, f"{at}.bindings[{index}]") for index, value in enumerate(values)]
     names = {binding["name"] for binding in sent}
     former = _all_bindings(latest) if latest else {}
@@ -121,7 +121,7 @@ def parse_bindings(
 
 
 def split_secrets(bindings: list[Mapping[str, Any]]) -> tuple[tuple[Mapping[str, Any], ...], dict[str, str]]:
-    """All but the secrets, and the secrets' values by name."""
+    """Return all bindings except secrets, and the values of the secrets by name."""
     secrets = {binding["name"]: binding["text"] for binding in bindings if binding["type"] == "secret_text"}
     return tuple(binding for binding in bindings if binding["type"] != "secret_text"), secrets
 
@@ -129,7 +129,7 @@ def split_secrets(bindings: list[Mapping[str, Any]]) -> tuple[tuple[Mapping[str,
 def _inherited(
     binding: Mapping[str, Any], former: Mapping[str, Mapping[str, Any]], *, strict: bool
 ) -> Mapping[str, Any] | None:
-    """Of the latest version only; what it lacks is an error when the query says so, and else left out.
+    """Return the binding of the latest version; if it is missing, None or, with `strict`, a refusal.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/create
     """
@@ -142,7 +142,7 @@ def _inherited(
 
 
 def form_parts(request: HttpRequest) -> dict[str, Module]:
-    """Of a multipart form, by name."""
+    """Return the parts of a multipart form by name. Raises CloudflareRefusal if the body is not a form."""
     boundary = request.headers.get_param("boundary")
     if request.headers.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
         raise CloudflareRefusal(UNREADABLE, "Could not parse your request body: expected multipart/form-data.")
@@ -153,7 +153,7 @@ def form_parts(request: HttpRequest) -> dict[str, Module]:
 
 
 def _modules(parser: MultipartParser) -> Iterable[tuple[str, Module]]:
-    """Name of the part → a module with the name of the file, where one is given."""
+    """Yield part name → module, which is named after the file if the part has a file name."""
     for part in parser:
         name = part.filename or part.name
         yield part.name, Module(name=name, content_type=part.content_type, content=part.raw)
@@ -161,7 +161,7 @@ def _modules(parser: MultipartParser) -> Iterable[tuple[str, Module]]:
 
 
 def _binding(value: Any, at: str) -> Mapping[str, Any]:
-    """Each type has fields of its own; these two are everybody's."""
+    """Check the fields common to all types of bindings, and those of texts."""
     if not isinstance(value, dict):
         raise invalid(at, "must be an object")
     common = {name: value[name] for name in ("name", "type") if name in value}

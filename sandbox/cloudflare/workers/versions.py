@@ -1,4 +1,4 @@
-"""Versions: listed, read, uploaded without deployment, and which of them may be deployed.
+"""Versions of a Worker: list, read, and check whether one can be deployed.
 
 developers.cloudflare.com/workers/versions-and-deployments/rollbacks
 """
@@ -15,7 +15,7 @@ from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, Work
 from sandbox.switches import Switches
 
 WINDOW = 100
-"""So many of the most recently uploaded versions may be deployed."""
+"""Number of most recently uploaded versions that can be deployed."""
 
 _RESOURCES: dict[str, tuple[str, Callable[[str], CloudflareRefusal]]] = {
     "kv_namespace": ("namespace_id", lambda id: CloudflareRefusal(10041, f"KV namespace '{id}' not found.")),  # noqa: A006
@@ -25,14 +25,14 @@ _RESOURCES: dict[str, tuple[str, Callable[[str], CloudflareRefusal]]] = {
 
 
 def deployable(account: FakeAccount, worker: FakeWorker) -> list[FakeWorkerVersion]:
-    """Newest first."""
+    """Return the versions that can be deployed, newest first."""
     return [version for version in _recent(worker) if _barrier(account, worker, version) is None]
 
 
 def why_not_deployable(
     account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion
 ) -> CloudflareRefusal | None:
-    """Why `version` cannot be deployed, whatever the client insists on."""
+    """Return the reason why the version cannot be deployed even with `?force=true`; None if it can."""
     if all(version.id != recent.id for recent in _recent(worker)):
         return CloudflareRefusal(10210, f"Version {version.id} is not one of the {WINDOW} most recent.")
     return _barrier(account, worker, version)
@@ -43,7 +43,10 @@ def _recent(worker: FakeWorker) -> list[FakeWorkerVersion]:
 
 
 def _barrier(account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion) -> CloudflareRefusal | None:
-    """The page names these refusals, but not their codes; those of resources are the codes of an upload."""
+    """Return the refusal for a migration or a deleted resource.
+
+    The page documents these refusals but not their codes; those of resources are the codes of an upload.
+    """
     if version.upload.migration_tag != worker.migration_tag:
         return CloudflareRefusal(
             10210, f"A Durable Object migration lies between version {version.id} and the active one."
@@ -56,7 +59,7 @@ def _barrier(account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersio
 
 
 def changed_secrets(worker: FakeWorker, versions: list[FakeWorkerVersion]) -> CloudflareRefusal | None:
-    """What `?force=true` overrides. wrangler takes the names from the text after the last colon."""
+    """Return the refusal that `?force=true` overrides. wrangler reads the names after the last colon."""
     names = sorted({name for version in versions for name in worker.changed_secrets(version)})
     if not names:
         return None
@@ -71,7 +74,7 @@ _VERSIONS = "/accounts/{account}/workers/scripts/{script}/versions"
 
 @ROUTES.add("GET", _VERSIONS, SCRIPTS_READ)
 def list_versions(call: CloudflareCall) -> CloudflareAnswer:
-    """Newest first; `deployable=true` answers all that may be deployed, and ignores the paging.
+    """Return the versions, newest first. `deployable=true` returns all that can be deployed, without pages.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/list
     """
@@ -129,7 +132,7 @@ def summary(version: FakeWorkerVersion) -> dict[str, Any]:
 
 
 def detail(version: FakeWorkerVersion, worker: FakeWorker, switches: Switches) -> dict[str, Any]:
-    """With the bindings in full, variables in clear, and of secrets the names alone."""
+    """Return the version with full bindings, variables in clear text, and secrets by name only."""
     upload = version.upload
     secrets = [{"name": name, "type": "secret_text"} for name in upload.secrets]
     runtime: dict[str, Any] = {
@@ -163,7 +166,7 @@ def list_handlers(upload: WorkerUpload) -> list[dict[str, Any]]:
 
 
 def _bound(binding: Mapping[str, Any], worker: FakeWorker) -> Mapping[str, Any]:
-    """As it was uploaded, and what Cloudflare itself knows of it."""
+    """Return the binding as uploaded, with the fields that Cloudflare adds."""
     match binding["type"]:
         case "d1" if "id" in binding:
             return {"database_id": binding["id"], **binding}
@@ -175,7 +178,7 @@ def _bound(binding: Mapping[str, Any], worker: FakeWorker) -> Mapping[str, Any]:
 
 
 def objects_namespace(script: str, class_name: str) -> str:
-    """The id of the namespace of a Worker's class of Durable Objects."""
+    """Return the namespace ID of a Durable Object class of a Worker."""
     return sha256(f"{script} {class_name}".encode()).hexdigest()[:32]
 
 

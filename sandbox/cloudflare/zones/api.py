@@ -1,4 +1,4 @@
-"""Zones, Workers routes and custom domains. None of them is versioned: no rollback brings them back."""
+"""Zones, Workers routes and custom domains. They are unversioned: no rollback restores them."""
 
 import re
 from typing import Any
@@ -41,7 +41,7 @@ def get_zone(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", _ROUTES, ROUTES_READ)
 def list_routes(call: CloudflareCall) -> CloudflareAnswer:
-    """Not paged.
+    """Return all routes of the zone in one list.
 
     developers.cloudflare.com/api/resources/workers/subresources/routes
     """
@@ -76,7 +76,7 @@ def delete_route(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PUT", "/accounts/{account}/workers/scripts/{script}/routes", ROUTES_WRITE)
 def put_routes(call: CloudflareCall) -> CloudflareAnswer:
-    """Not in the API's reference: wrangler sets all routes of a script so, in whatever zone; its former ones go."""
+    """Replace all routes of a script in all zones. Undocumented: wrangler uses it."""
     name, body, zones = call.worker.name, json_body(call.request), call.account.zones
     if not isinstance(body, list):
         raise invalid("body", "must be a list")
@@ -121,7 +121,7 @@ def delete_domain(call: CloudflareCall) -> CloudflareAnswer:
 
 
 def _of(call: CloudflareCall) -> FakeZone:
-    """The zone that the path names; another account's is not told from none."""
+    """Return the zone named in the path. A zone of another account gets the same refusal as a missing one."""
     zone = call.account.zones.all.get(call.parameters["zone"])
     if zone is None:
         if not re.fullmatch("[0-9a-f]{32}", call.parameters["zone"]):
@@ -150,7 +150,7 @@ def _checked(call: CloudflareCall, zone: FakeZone, *, but: str | None = None) ->
 
 
 _SAME_PATTERN, _BAD_PATTERN, _NO_ROUTE = 10020, 10022, 10009
-"""Codes that people report; none is documented."""
+"""Codes from user reports; none is documented."""
 
 
 def _require_worker(call: CloudflareCall, name: str) -> None:
@@ -175,7 +175,10 @@ def _domain(domain: FakeCustomDomain) -> dict[str, Any]:
 
 
 def _zone(call: CloudflareCall, zone: FakeZone) -> dict[str, Any]:
-    """With every field that Cloudflare's SDKs call required (developers.cloudflare.com/api/resources/zones)."""
+    """Return the zone with every field that Cloudflare's SDKs require.
+
+    developers.cloudflare.com/api/resources/zones
+    """
     owner = {"id": call.account.id, "name": "Sandbox"}
     return {
         "id": zone.id,

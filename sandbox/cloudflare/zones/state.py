@@ -1,4 +1,4 @@
-"""Zones, the routes and custom domains that lead to Workers, and which of them a request meets."""
+"""Zones with routes and custom domains, and the Worker that a request reaches."""
 
 import re
 from collections.abc import Callable
@@ -15,10 +15,10 @@ class FakeWorkerRoute:
     id: str
     pattern: str
     script: str | None
-    """None: no Worker here, whatever a less specific route says."""
+    """None: no Worker serves these paths, regardless of less specific routes."""
 
     def matches(self, host: str, path: str) -> bool:
-        """`path` is what was asked for, the query included; a pattern ends where it ends unless a `*` ends it.
+        """Return whether the route matches. `path` includes the query, which only a pattern with a final `*` accepts.
 
         developers.cloudflare.com/workers/configuration/routing/routes/#matching-behavior
         """
@@ -27,7 +27,7 @@ class FakeWorkerRoute:
 
     @property
     def specificity(self) -> tuple[bool, int, int, bool, bool]:
-        """The host decides before the path. `/images*` wins over `/images/*`, oddly.
+        """Sort key: the host counts before the path. At Cloudflare, `/images*` wins over `/images/*`.
 
         developers.cloudflare.com/workers/platform/known-issues/#route-specificity
         """
@@ -38,7 +38,7 @@ class FakeWorkerRoute:
 
 @dataclass(frozen=True, kw_only=True)
 class FakeCustomDomain:
-    """A custom domain: all of a host belongs to one Worker."""
+    """A custom domain: one Worker serves the whole host."""
 
     id: str
     hostname: str
@@ -57,7 +57,7 @@ class FakeZone:
 
 
 class Zones:
-    """Of the account. Checks nothing: what Cloudflare refuses is refused before it comes here."""
+    """The zones of the account. Validates nothing: the API handlers refuse invalid requests first."""
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
@@ -65,7 +65,7 @@ class Zones:
         self.domains: dict[str, FakeCustomDomain] = {}
 
     def add(self, name: str) -> str:
-        """The id of the new zone. Its hosts reach what a route or a custom domain names, and else no origin."""
+        """Add a zone and return its ID. A host without a route or custom domain has no origin."""
         zone = FakeZone(id=self._new_id().hex, name=name)
         self.all[zone.id] = zone
         return zone.id
@@ -76,18 +76,18 @@ class Zones:
         return route
 
     def add_domain(self, zone: FakeZone, hostname: str, service: str) -> FakeCustomDomain:
-        """One that is there already is turned to that Worker."""
+        """Add a custom domain, or point an existing one to that Worker."""
         former = next((domain.id for domain in self.domains.values() if domain.hostname == hostname), None)
         domain = FakeCustomDomain(id=former or self._new_id().hex, hostname=hostname, service=service, zone=zone)
         self.domains[domain.id] = domain
         return domain
 
     def find(self, host: str) -> FakeZone | None:
-        """The zone that a host is in: the one with the longest name."""
+        """Return the zone of a host: the one with the longest matching name."""
         return max((zone for zone in self.all.values() if zone.contains(host)), key=lambda z: len(z.name), default=None)
 
     def script_at(self, zone: FakeZone, host: str, path: str) -> str | None:
-        """The Worker that answers. A route wins over a custom domain."""
+        """Return the name of the Worker that answers; None if none does. A route wins over a custom domain."""
         matching = [route for route in zone.routes.values() if route.matches(host, path)]
         if matching:
             return max(matching, key=lambda route: route.specificity).script
@@ -95,13 +95,13 @@ class Zones:
 
 
 def split_pattern(pattern: str) -> tuple[str, str]:
-    """Host and path of a route's pattern."""
+    """Return host and path of a route pattern."""
     host, slash, path = re.sub("^https?://", "", pattern).partition("/")
     return host, slash + path
 
 
 def normalize_path(target: str) -> str:
-    """Path and query as they come to routes and Workers: unreserved characters decoded, dot segments gone.
+    """Return path and query as routes and Workers see them: unreserved characters decoded, dot segments removed.
 
     developers.cloudflare.com/rules/normalization/how-it-works
     """
@@ -128,7 +128,7 @@ _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 
 
 def merge_slashes(target: str) -> str:
-    """Adjacent slashes of the path are one, whatever a zone's settings are.
+    """Merge adjacent slashes of the path, which happens regardless of a zone's settings.
 
     developers.cloudflare.com/rules/normalization
     """
@@ -137,7 +137,7 @@ def merge_slashes(target: str) -> str:
 
 
 def is_pattern(pattern: Any, zone: FakeZone) -> bool:
-    """A `*` may begin the host and end the path; the host is of the zone, and there is no query."""
+    """Return whether it is a valid pattern: a host of the zone, `*` only at its start or the path's end, no query."""
     if not isinstance(pattern, str):
         return False
     host, path = split_pattern(pattern)
@@ -146,7 +146,7 @@ def is_pattern(pattern: Any, zone: FakeZone) -> bool:
 
 
 def workers_dev(host: str) -> tuple[str, str] | None:
-    """Of a host of workers.dev: the Worker's name, and for a preview the beginning of a version's id.
+    """Return the Worker's name in a workers.dev host, and for a preview the start of a version ID.
 
     developers.cloudflare.com/workers/configuration/previews
     """

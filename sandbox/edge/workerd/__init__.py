@@ -1,8 +1,8 @@
-"""The real runtime behind the edge: each version that is asked for runs in a workerd of its own, through miniflare.
+"""Run each requested version in its own workerd, through miniflare.
 
-Storage is kept from one version to the next, memory is not: what a Durable Object held goes with the version. KV is
-what the request's location sees; what a Worker writes there itself, the API does not see. A clock that was moved starts
-a version anew, for a Worker keeps the time that it was started with; alarms and timers follow the machine's clock.
+Storage is kept between versions; the memory of Durable Objects is not. KV shows the entries visible at the request's
+location; the API does not see KV writes of a Worker. A moved clock restarts a version, because a Worker keeps the clock
+offset of its start. Alarms and timers follow the machine's clock.
 """
 
 import base64
@@ -27,11 +27,11 @@ from sandbox.server import HttpRequest, HttpResponse
 
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 _PATIENCE = 5.0
-"""Seconds that requests under way have before their version is stopped."""
+"""Seconds that requests in progress get before their version is stopped."""
 
 
 class StoppingError(Exception):
-    """The sandbox ends."""
+    """The sandbox is stopping."""
 
 
 @dataclass(kw_only=True)
@@ -40,13 +40,13 @@ class _Instance:
     url: str
     running: RunningVersion
     now: str
-    """What its Workers take for now, as JavaScript."""
+    """JavaScript for the current time in its Workers."""
     under_way: int = 0
-    """Requests."""
+    """Number of requests in progress."""
 
 
 class WorkerdRuntime:
-    """Starts Node at the first request, and a version at the first request for it."""
+    """Starts Node on the first request, and a version on its first request."""
 
     def __init__(self, clock: FakeClock, kv: KvStore, providers: FakeAiProviders) -> None:
         self._clock = clock
@@ -60,7 +60,7 @@ class WorkerdRuntime:
         self.query = WorkerdDatabases(lambda given: self._start(given)[1]).query
         self._instances: list[_Instance] = []
         self._written: dict[str, Mapping[str, KvEntry]] = {}
-        """Namespace → what miniflare was given of it: all instances share one storage."""
+        """Namespace → entries given to miniflare. All instances share one storage."""
 
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         try:
@@ -79,7 +79,7 @@ class WorkerdRuntime:
 
     @contextmanager
     def _instance(self, running: RunningVersion) -> Iterator[_Instance]:
-        """The one that serves; it stays while a request is under way."""
+        """Yield the instance that serves the version. It stays while a request is in progress."""
         with self._changed:
             self._end_others(running)
             if self._closed:
@@ -96,10 +96,10 @@ class WorkerdRuntime:
                 self._changed.notify_all()
 
     def _end_others(self, running: RunningVersion) -> None:
-        """What serves the Worker no more, before what does: two must not hold one Durable Object's storage.
+        """Stop the instances of the Worker that no longer serve it: two must not share the storage of a Durable Object.
 
-        A version at an address of its own, for itself alone, ends none and is ended by none: where there are Durable
-        Objects, Cloudflare gives no such address.
+        A version at a preview address neither stops others nor is stopped by them: Cloudflare gives no preview address
+        to a Worker with Durable Objects.
         """
         now = clock_offset(self._clock)
         for instance in [each for each in self._instances if each.running.worker == running.worker]:
@@ -118,13 +118,13 @@ class WorkerdRuntime:
         return instance
 
     def _start(self, given: Mapping[str, Any]) -> tuple[int, str]:
-        """How Node calls it, and where it answers."""
+        """Start miniflare with these options; return its number in Node and its URL."""
         number, persist = next(self._numbers), f"{self._folder.name}/state"
         answer = self._host.ask("start", instance=number, options=given, outside=self._outside, persist=persist)
         return number, answer["url"]
 
     def _write_kv(self, instance: _Instance, location: str) -> None:
-        """What the location sees otherwise than before."""
+        """Write the entries that changed for the location since the last write."""
         for binding in instance.running.version.upload.bindings:
             namespace = binding.get("namespace_id", "")
             if binding["type"] != "kv_namespace" or namespace not in self._kv.namespaces:
@@ -144,7 +144,7 @@ def _is_for(instance: _Instance, running: RunningVersion) -> bool:
 
 
 def _replaces(running: RunningVersion, other: RunningVersion) -> bool:
-    """Whether the deployment of one does not serve the other, which came by a deployment too."""
+    """Return whether the deployment of `running` excludes the deployed version `other`."""
     if not running.beside or not other.beside:
         return False
     return other.version.id not in running.beside or other.version.id == running.version.id
@@ -155,7 +155,7 @@ def _pair(key: str, entry: KvEntry) -> dict[str, Any]:
 
 
 def _forward(request: HttpRequest, url: str) -> HttpResponse:
-    """The request as it came, Host included: it is what the Worker sees as its URL."""
+    """Forward the request unchanged, including Host: the Worker sees it in its URL."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc)) as connection:
         connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.items():

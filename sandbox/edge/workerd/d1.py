@@ -1,4 +1,4 @@
-"""SQL from the API on the databases that Workers see: a Worker of ours, for each database, on the same storage."""
+"""Run the API's SQL on the databases of Workers: one helper Worker per database."""
 
 import base64
 import http.client
@@ -23,10 +23,10 @@ _CODE = """export default {
 };
 """
 _PREFIX = "D1_ERROR: "
-"""Of each message that a Worker gets; those of the API have none."""
+"""Prefix of each error in a Worker; errors of the API do not have it."""
 
 Start = Callable[[Mapping[str, Any]], str]
-"""Miniflare's options → where it answers."""
+"""Starts miniflare with these options and returns its URL."""
 
 
 class WorkerdDatabases:

@@ -1,4 +1,4 @@
-"""The Node process that holds a miniflare for each version that runs (host.mjs)."""
+"""The Node process that runs a miniflare for each version (host.mjs)."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from ops.tools import node
 
 _PROGRAM = Path(__file__).parent / "host.mjs"
 _PATIENCE = 5.0
-"""Seconds that Node has to end of its own accord."""
+"""Seconds that Node gets to end by itself."""
 
 
 class MiniflareError(Exception):
-    """What miniflare says when it does not do a thing."""
+    """An error message from miniflare."""
 
 
 class MiniflareHost:
-    """Starts Node with the first command. One command at a time."""
+    """Starts Node with the first command. Runs one command at a time."""
 
     def __init__(self, home: str) -> None:
         self._home = home
@@ -41,7 +41,10 @@ class MiniflareHost:
         return answer
 
     def close(self) -> None:
-        """Node ends when its stdin does, as it would without us; the group is what it may have left behind."""
+        """Stop Node by closing its stdin, then kill its process group.
+
+        Node also ends if this process ends, because its stdin is closed then too.
+        """
         if self._process is None:
             return
         assert self._process.stdin is not None
@@ -55,7 +58,7 @@ class MiniflareHost:
         self._process.stdout.close()
 
     def _node(self) -> subprocess.Popen[str]:
-        """With a home of its own and nothing of our environment but PATH: uploaded code sees no secret of ours."""
+        """Start Node with its own home and only PATH of the environment, so that uploaded code sees no secrets."""
         return subprocess.Popen(
             [str(node.find_node()), str(_PROGRAM)],
             cwd=node.install_packages(),

@@ -1,4 +1,4 @@
-"""A version as miniflare starts it: modules, bindings, and a clock that shows what the sandbox's does."""
+"""Options of miniflare for a version: modules, bindings, and the sandbox's clock."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ _MODULE_TYPES = {
     "text/plain": "Text",
 }
 
-# Type of binding → the option of miniflare that makes it, and what the option says of one binding.
+# Binding type → option of miniflare, and its value for one binding.
 _BINDINGS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     "plain_text": ("bindings", lambda binding: binding["text"]),
     "json": ("bindings", lambda binding: binding["json"]),
@@ -37,7 +37,7 @@ _BINDINGS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
 _ESM = "application/javascript+module"
 _ENTRY, _CLOCK = "sandbox-entry.js", "sandbox-clock.js"
 
-# An import is evaluated before what follows it, and imports one after the other: the clock is there before the code is.
+# Imports are evaluated in order, before the code after them, so the clock is set before the code of the Worker.
 _ENTRY_CODE = """import "./sandbox-clock.js";
 import * as main from MAIN;
 export * from MAIN;
@@ -55,14 +55,14 @@ Real.prototype.constructor = globalThis.Date;
 
 
 def clock_offset(clock: FakeClock) -> str:
-    """What `Date.now()` is to a Worker, as JavaScript: it changes when the clock is moved, and not when it ticks."""
+    """Return `Date.now()` of a Worker as JavaScript. It changes when the clock is moved, not when it ticks."""
     if clock.virtual:
         return str(int(clock.now().timestamp() * 1000))
     return f"Real.now() + {round(clock.offset.total_seconds() * 1000)}"
 
 
 def options(running: RunningVersion, now: str) -> dict[str, Any]:
-    """A binding of a type that miniflare does not know is left out."""
+    """Return the options of miniflare. Bindings of types that miniflare does not know are left out."""
     upload = running.version.upload
     options: dict[str, Any] = {
         "name": running.worker,
@@ -81,7 +81,7 @@ def options(running: RunningVersion, now: str) -> dict[str, Any]:
 
 
 def _modules(upload: WorkerUpload, now: str) -> list[dict[str, str]]:
-    """The entry first, as miniflare wants it: one of ours that sets the clock and then is the main module."""
+    """Return the modules, with our entry first: it sets the clock and then exports the main module."""
     modules = sorted(upload.modules, key=lambda module: module.name != upload.main_module)
     if modules[0].content_type == _ESM:
         entry = _ENTRY_CODE.replace("MAIN", json.dumps(f"./{upload.main_module}"))
