@@ -9,7 +9,7 @@ from tests.conftest import WORKER, Releases, World
 from tests.support.configurations import CONFIGURATIONS
 
 
-def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: World) -> None:
+def test_shipped_config_is_valid_with_placeholder_warnings(world: World) -> None:
     outcome = world.ops("config", "check", "--config", str(world.config))
 
     assert outcome.code == 0
@@ -18,13 +18,13 @@ def test_the_shipped_file_is_valid_and_its_placeholders_are_warnings(world: Worl
 
 
 @pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda path: path.parent.name)
-def test_the_configuration_of_another_application_is_valid_without_a_warning(config: Path, world: World) -> None:
+def test_example_config_is_valid_without_warnings(config: Path, world: World) -> None:
     outcome = world.ops("config", "check", "--config", str(config))
 
     assert (outcome.code, outcome.err) == (0, "")
 
 
-def test_every_problem_is_reported_at_once_with_its_line(world: World) -> None:
+def test_config_check_reports_all_problems_with_lines(world: World) -> None:
     world.edit_config("worker: fortunet-api # the", "wroker: fortunet-api # the")
     world.edit_config("runbook: rollback-worker", "runbook: rollback-wroker")
     world.edit_config("deadline: 10s", "deadline: 2")
@@ -38,7 +38,7 @@ def test_every_problem_is_reported_at_once_with_its_line(world: World) -> None:
     assert any('no runbook "rollback-wroker"; did you mean "rollback-worker"?' in problem for problem in problems)
 
 
-def test_a_label_with_a_parameter_that_its_runbook_has_not_is_an_error(world: World) -> None:
+def test_unknown_label_parameter_is_an_error(world: World) -> None:
     world.edit_config("      service: api\n", "      service: api\n      force: true\n")
 
     outcome = world.ops("config", "check", "--config", str(world.config))
@@ -63,9 +63,7 @@ def test_a_label_with_a_parameter_that_its_runbook_has_not_is_an_error(world: Wo
         ("only: [IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY]", "only: GROQ_API_KEY", "only: text; write a list"),
     ],
 )
-def test_a_label_that_could_not_start_its_runbook_is_an_error_now_and_not_when_it_is_put_on(
-    world: World, old: str, new: str, said: str
-) -> None:
+def test_invalid_label_parameter_is_an_error(world: World, old: str, new: str, said: str) -> None:
     world.edit_config(old, new)
 
     outcome = world.ops("config", "check", "--config", str(world.config))
@@ -74,7 +72,7 @@ def test_a_label_that_could_not_start_its_runbook_is_an_error_now_and_not_when_i
     assert said in outcome.err
 
 
-def test_a_label_with_a_service_of_the_other_kind_is_an_error(world: World) -> None:
+def test_label_for_service_of_wrong_kind_is_an_error(world: World) -> None:
     world.edit_config("      service: frontend\n", "      service: api\n")
 
     outcome = world.ops("config", "check", "--config", str(world.config))
@@ -85,7 +83,7 @@ def test_a_label_with_a_service_of_the_other_kind_is_an_error(world: World) -> N
     )
 
 
-def test_a_label_for_what_only_a_button_may_start_is_an_error(world: World) -> None:
+def test_label_for_button_only_runbook_is_an_error(world: World) -> None:
     world.edit_config("runbook: rollback-pages\n", "runbook: redeploy-pages\n")
 
     outcome = world.ops("config", "check", "--config", str(world.config))
@@ -108,7 +106,7 @@ BROKEN_LABELS = [
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), BROKEN_LABELS)
-def test_a_broken_label_is_an_error_and_stops_no_recovery(
+def test_invalid_label_does_not_block_recovery(
     world: World, releases: Releases, old: str, new: str, problem: str
 ) -> None:
     world.edit_config(old, new)
@@ -121,7 +119,7 @@ def test_a_broken_label_is_an_error_and_stops_no_recovery(
     assert (recovered.code, world.sandbox.live(WORKER)) == (0, {releases.good: 100}), recovered.err
 
 
-def test_the_schema_is_json_schema(world: World) -> None:
+def test_config_schema_is_json_schema(world: World) -> None:
     outcome = world.ops("config", "schema")
 
     assert json.loads(outcome.out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -138,7 +136,7 @@ def test_the_schema_is_json_schema(world: World) -> None:
         ("date.yml", "name: Incident\nsince: 2026-13-99\nlabels: !list [approve:production]\n"),
     ],
 )
-def test_a_template_that_starts_a_recovery_for_everybody_is_refused(world: World, name: str, text: str) -> None:
+def test_issue_template_with_recovery_label_is_refused(world: World, name: str, text: str) -> None:
     path = world.folder / ".github" / "ISSUE_TEMPLATE" / name
     path.parent.mkdir(parents=True)
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""Output that nobody can read: a pipe without a reader, a full disk. A run goes on, and keeps its record."""
+"""Output to a closed pipe or a full disk: the run continues and keeps its record."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def ops(folder: Path, stdout: int, *arguments: str, **environ: str) -> Outcome:
     return Outcome(done.returncode, "", done.stderr)
 
 
-def test_a_command_ends_quietly_where_the_reader_of_its_pipe_is_gone(tmp_path: Path) -> None:
+def test_closed_pipe_ends_command_silently(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
 
@@ -45,7 +45,7 @@ def test_a_command_ends_quietly_where_the_reader_of_its_pipe_is_gone(tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_command_says_where_its_output_cannot_be_written(world: World) -> None:
+def test_unwritable_output_is_reported(world: World) -> None:
     with Path("/dev/full").open("wb") as full:
         outcome = ops(world.folder, full.fileno(), "config", "check")
 
@@ -58,7 +58,7 @@ def test_a_command_says_where_its_output_cannot_be_written(world: World) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
-def test_a_run_ends_as_it_should_and_keeps_its_record(
+def test_unwritable_output_does_not_stop_recovery(
     world: World, releases: Releases, unreadable: int, more: tuple[str, ...]
 ) -> None:
     outcome = ops(world.folder, unreadable, *ROLLBACK, *more, **world.sandbox.environ())

@@ -1,4 +1,4 @@
-"""`ops recover`: a runbook by name and its parameters as JSON, as a job gets them from the gate."""
+"""`ops recover`: run a runbook by name with JSON parameters, as a job does after the gate."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ def outputs(world: World) -> dict[str, str]:
     return parsed((world.folder / "output").read_text())
 
 
-def test_runs_what_the_gate_let_through(world: World, releases: Releases) -> None:
+def test_recover_runs_the_given_runbook(world: World, releases: Releases) -> None:
     outcome = recover(world, "rollback-worker", json.dumps({"service": "api", "reason": "incident #42"}))
 
     assert outcome.result["decision"] == "recovered"
@@ -59,7 +59,9 @@ def test_runs_what_the_gate_let_through(world: World, releases: Releases) -> Non
         ("rollback-worker", "{}", "--params lacks service"),
     ],
 )
-def test_refuses_what_no_gate_passes(world: World, releases: Releases, runbook: str, params: str, said: str) -> None:
+def test_recover_refuses_invalid_runbook_or_params(
+    world: World, releases: Releases, runbook: str, params: str, said: str
+) -> None:
     outcome = recover(world, runbook, params)
 
     assert outcome.code == 2
@@ -70,7 +72,7 @@ def test_refuses_what_no_gate_passes(world: World, releases: Releases, runbook: 
 # The job that acts does what the gate approved, and nothing else.
 
 
-def test_a_job_that_the_gate_approved_acts(world: World, releases: Releases) -> None:
+def test_approved_job_recovers(world: World, releases: Releases) -> None:
     done = in_a_job(world, *APPROVED)
 
     assert done.result["decision"] == "recovered", done.err
@@ -111,7 +113,7 @@ NOT_APPROVED: dict[str, tuple[tuple[str, ...], str, str]] = {
 
 
 @pytest.mark.parametrize(("option", "runbook", "said"), NOT_APPROVED.values(), ids=NOT_APPROVED)
-def test_anything_else_is_refused_before_anything_is_read(
+def test_unapproved_job_is_refused_before_any_request(
     world: World, releases: Releases, option: tuple[str, str], runbook: str, said: str
 ) -> None:
     done = in_a_job(world, *APPROVED, *option, runbook=runbook)
@@ -125,7 +127,7 @@ def test_anything_else_is_refused_before_anything_is_read(
 
 
 @pytest.mark.parametrize("left_out", [0, 2, 4, 6], ids=lambda number: APPROVED[number])
-def test_a_job_must_pass_on_what_the_gate_approved(world: World, releases: Releases, left_out: int) -> None:
+def test_job_without_approval_options_is_refused(world: World, releases: Releases, left_out: int) -> None:
     done = in_a_job(world, *APPROVED[:left_out], *APPROVED[left_out + 2 :])
 
     assert (done.code, "the workflow does not pass on what the gate approved" in done.err) == (3, True)
@@ -133,7 +135,7 @@ def test_a_job_must_pass_on_what_the_gate_approved(world: World, releases: Relea
     assert world.sandbox.requests == []
 
 
-def test_a_run_that_cannot_begin_leaves_its_reason_to_the_next_job(world: World, releases: Releases) -> None:
+def test_failed_start_outputs_its_reason(world: World, releases: Releases) -> None:
     done = in_a_job(world, *APPROVED, CLOUDFLARE_API_TOKEN=None)
 
     assert done.code == 2
@@ -164,7 +166,7 @@ def test_a_run_that_cannot_begin_leaves_its_reason_to_the_next_job(world: World,
         ),
     ],
 )
-def test_the_timeline_names_who_started_this_attempt(
+def test_timeline_names_starter_of_attempt(
     world: World, releases: Releases, more: tuple[str, ...], environ: dict[str, str], said: str
 ) -> None:
     done = in_a_job(world, *APPROVED, *more, **environ)
@@ -187,7 +189,7 @@ def goes_on(incident: Incident, comment: Any) -> Outcome:
     return recover(incident.world, "rollback-worker", API, *number, **{**incident.github.environ(), **job})
 
 
-def test_a_run_goes_on_in_the_comment_of_its_request(incident: Incident, releases: Releases) -> None:
+def test_run_continues_comment_of_its_request(incident: Incident, releases: Releases) -> None:
     comment = received(incident)
 
     done = goes_on(incident, comment)
@@ -210,7 +212,7 @@ OTHERS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
-def test_a_run_never_edits_another_comment(incident: Incident, releases: Releases, given: dict[str, str]) -> None:
+def test_run_edits_no_other_comment(incident: Incident, releases: Releases, given: dict[str, str]) -> None:
     comment = received(incident, **given)
     (before,) = incident.bodies
 
@@ -221,7 +223,7 @@ def test_a_run_never_edits_another_comment(incident: Incident, releases: Release
     assert (kept, new.startswith("### ✅")) == (before, True)
 
 
-def test_a_comment_on_another_issue_is_left_alone(incident: Incident, releases: Releases) -> None:
+def test_comment_on_another_issue_is_unchanged(incident: Incident, releases: Releases) -> None:
     other = Incident(incident.world, incident.github.open_issue("Another", "", ["incident"], "alice"))
     comment = received(other)
 
@@ -232,7 +234,7 @@ def test_a_comment_on_another_issue_is_left_alone(incident: Incident, releases: 
 
 @pytest.mark.parametrize("comment", ["999", "x", "", "-1", "1" * 30])
 @pytest.mark.sampled(2)
-def test_without_that_comment_the_run_writes_one(incident: Incident, releases: Releases, comment: str) -> None:
+def test_missing_comment_is_created(incident: Incident, releases: Releases, comment: str) -> None:
     done = goes_on(incident, comment)
 
     assert done.result["decision"] == "recovered"
@@ -251,9 +253,7 @@ def test_without_that_comment_the_run_writes_one(incident: Incident, releases: R
     ids=str,
 )
 @pytest.mark.sampled(2)
-def test_an_api_that_fails_once_leaves_one_comment(
-    incident: Incident, releases: Releases, fault: dict[str, Any]
-) -> None:
+def test_single_api_failure_leaves_one_comment(incident: Incident, releases: Releases, fault: dict[str, Any]) -> None:
     comment = received(incident)
     incident.github.fault(**fault)
 
@@ -265,7 +265,7 @@ def test_an_api_that_fails_once_leaves_one_comment(
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "*"])
 @pytest.mark.sampled(2)
-def test_an_api_that_stays_down_delays_no_recovery(incident: Incident, releases: Releases, method: str) -> None:
+def test_github_outage_does_not_delay_recovery(incident: Incident, releases: Releases, method: str) -> None:
     comment = received(incident)
     incident.github.fault(path="/repos/**", method=method, times=None, status=500)
 
@@ -275,7 +275,7 @@ def test_an_api_that_stays_down_delays_no_recovery(incident: Incident, releases:
     assert incident.bodies[0].startswith("**Received**")
 
 
-def test_a_comment_that_is_deleted_during_the_run_is_written_again(incident: Incident, releases: Releases) -> None:
+def test_comment_deleted_during_run_is_recreated(incident: Incident, releases: Releases) -> None:
     comment, edited = received(incident), threading.Event()
     incident.github.fault(method="PATCH", path=COMMENT, after=edited.set)
     issue = incident.github.issue(incident.number)

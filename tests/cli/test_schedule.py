@@ -1,4 +1,4 @@
-"""Runs of a schedule, one after the other: an interruption ends them, a failure holds up no other."""
+"""Consecutive scheduled runs: an interruption ends them all, a failure ends only its group."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def group(*ends: int | OpsError) -> Callable[[], Iterator[int]]:
     return runs
 
 
-def test_a_group_that_fails_holds_up_no_other_and_each_failure_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_group_does_not_stop_others_and_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     begun: list[int] = []
 
     def last() -> Iterator[int]:
@@ -41,12 +41,12 @@ def test_a_group_that_fails_holds_up_no_other_and_each_failure_is_shown(capsys: 
 
 
 @pytest.mark.parametrize("end", [130, STOPPED], ids=["in a run", "before its first step"])
-def test_after_an_interruption_nothing_is_begun(end: int | OpsError) -> None:
+def test_interruption_starts_no_further_run(end: int | OpsError) -> None:
     assert SCHEDULED.all([group(0, end, 0), group(0)]) == [0, 130]
 
 
 @pytest.mark.parametrize(
     ("codes", "code"), [([], 0), ([0, 9], 9), ([9, 6], 6), ([8, 5], 5), ([6, 8, 4], 6), ([6, 130], 130)]
 )
-def test_the_most_urgent_end_of_several_runs_is_the_end_of_the_command(codes: list[int], code: int) -> None:
+def test_most_urgent_exit_code_wins(codes: list[int], code: int) -> None:
     assert most_urgent_exit_code(codes) == code

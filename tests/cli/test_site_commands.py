@@ -1,4 +1,4 @@
-"""`ops site build`: the job that runs an old commit's code is given no secret, whatever it is for."""
+"""`ops site build`: refuse secrets in the job that runs the code of an old commit."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def build(world: World, **environ: str | None) -> Outcome:
         "DEMO_PASSWORD",
     ],
 )
-def test_a_build_that_is_given_a_secret_is_refused(world: World, name: str) -> None:
+def test_build_with_secret_is_refused(world: World, name: str) -> None:
     """A token, a webhook, or what a browser's probe fills into a form."""
     steps = "[{goto: /}, {fill: {field: input, variable: DEMO_PASSWORD}}]"
     world.edit_config(
@@ -42,7 +42,7 @@ def test_a_build_that_is_given_a_secret_is_refused(world: World, name: str) -> N
     assert "a secret value" not in outcome.err
 
 
-def test_a_secret_that_is_empty_is_none(world: World) -> None:
+def test_build_ignores_empty_secret(world: World) -> None:
     """So GitHub gives one that does not exist."""
     outcome = build(world, CLOUDFLARE_API_TOKEN="")
 

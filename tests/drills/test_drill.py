@@ -1,4 +1,4 @@
-"""`ops drill`: the whole way, in real time, with the configuration of the reference application."""
+"""`ops drill`: complete drills in real time, with the configuration of the reference app."""
 
 import json
 import os
@@ -50,7 +50,7 @@ PLAIN: tuple[Edge, None] = ("embedded", None)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", [*runs("rollback-worker"), *runs("rollback-pages")], ids=run_id)
-def test_the_drill_of_a_release_ends_recovered_by_every_way(run: Run) -> None:
+def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, edge, trigger = run
     result = recovered(run)
 
@@ -136,7 +136,7 @@ def switched(name: str, group: int) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_every_switch_that_can_matter_to_a_drill_is_turned_in_one_of_its_groups(name: str) -> None:
+def test_switch_groups_cover_relevant_sandbox_switches(name: str) -> None:
     usual = Switches()
     known = {field.name for field in fields(Switches) if not field.name.startswith(OF_NONE)}
     tried = [switch for group in SWITCHES[name] for switch in group]
@@ -154,7 +154,7 @@ LEAKS: list[tuple[Run, list[str]]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), LEAKS, ids=run_id)
-def test_the_drill_of_leaked_keys_ends_recovered(run: Run, switches: list[str]) -> None:
+def test_rotate_secrets_drill_recovers(run: Run, switches: list[str]) -> None:
     result = recovered(run, *switches)
 
     assert result["plan"]["changes"][0]["after"].endswith(f"with new values of {ALL_PROVIDED}")
@@ -163,7 +163,7 @@ def test_the_drill_of_leaked_keys_ends_recovered(run: Run, switches: list[str]) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", *PLAIN)), ids=run_id)
-def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_with_what_serves_uploaded_anew(run: Run) -> None:
+def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None:
     result = recovered(run, *switched(run[0], 0))
 
     assert [change["after"][8:] for change in result["plan"]["changes"]] == [
@@ -175,7 +175,7 @@ def test_the_drill_of_a_leak_after_a_rollback_ends_recovered_with_what_serves_up
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", "embedded", "button")), ids=run_id)
-def test_the_button_of_rotate_secrets_takes_the_values_out_of_its_environment(run: Run) -> None:
+def test_rotate_secrets_button_keeps_values_out_of_log(run: Run) -> None:
     result = recovered(run, *switched(run[0], 1))
 
     assert result["report"]["number"] == 2
@@ -191,7 +191,7 @@ STATES: dict[str, str] = {"feature": "off", "ai-failover": "groq", "ai-off": "of
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["kv_api_staleness_seconds=0"]], ids=["KV's API lags", "KV's API at once"])
 @pytest.mark.parametrize("run", taken(*((name, *PLAIN) for name in STATES)), ids=run_id)
-def test_the_drill_of_a_switch_ends_recovered(run: Run, more: list[str]) -> None:
+def test_feature_switch_drills_recover(run: Run, more: list[str]) -> None:
     result = recovered(run, *turned(*more))
 
     assert result["service"] == "api"
@@ -205,7 +205,7 @@ IN_WORKERD = [run for name, kind in DRILLS.items() if kind.in_workerd for run in
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", IN_WORKERD, ids=run_id)
-def test_the_example_itself_recovers_in_workerd_as_its_own_probes_say(run: Run) -> None:
+def test_example_recovers_in_workerd_by_its_own_probes(run: Run) -> None:
     kind = DRILLS[run[0]].in_workerd
     assert kind
 
@@ -232,7 +232,7 @@ def test_the_example_itself_recovers_in_workerd_as_its_own_probes_say(run: Run) 
     ],
     ids=str,
 )
-def test_the_drill_ends_recovered_under_the_other_answer_of_every_switch(switches: list[str]) -> None:
+def test_rollback_worker_drill_recovers_under_api_variants(switches: list[str]) -> None:
     assert drill(*switches)["decision"] == "recovered"
 
 
@@ -245,7 +245,7 @@ LAGS = [*FOLLOWS, *turned("pages_canonical_lag_reads=2")]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("switches", [AT_ONCE, [*FOLLOWS, *LATE], LAGS], ids=str)
-def test_the_drill_of_a_site_ends_recovered_under_the_other_answer_of_every_switch(switches: list[str]) -> None:
+def test_rollback_pages_drill_recovers_under_api_variants(switches: list[str]) -> None:
     assert drill(*switches, name="rollback-pages")["decision"] == "recovered"
 
 
@@ -258,7 +258,7 @@ REDEPLOYMENTS: list[tuple[Run, list[str]]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), REDEPLOYMENTS, ids=run_id)
-def test_the_drill_of_a_redeployment_builds_the_example_and_ends_recovered(run: Run, switches: list[str]) -> None:
+def test_redeploy_pages_drill_builds_example_and_recovers(run: Run, switches: list[str]) -> None:
     result = recovered(run, *switches)
 
     assert result["service"] == "frontend"
@@ -273,7 +273,7 @@ MAINTENANCE = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), MAINTENANCE, ids=run_id)
-def test_the_drill_of_maintenance_takes_it_offline_and_opens_it_again(run: Run, switches: list[str]) -> None:
+def test_maintenance_drill_closes_and_reopens_service(run: Run, switches: list[str]) -> None:
     result = recovered(run, *switches)
 
     assert result["service"] == "api"
@@ -294,7 +294,7 @@ STUCK = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), STUCK, ids=run_id)
-def test_the_drill_of_a_stuck_object_empties_its_memory(run: Run, switches: list[str]) -> None:
+def test_durable_object_drill_restarts_object(run: Run, switches: list[str]) -> None:
     result = recovered(run, *switches)
 
     assert result["service"] == "api", result
@@ -304,7 +304,7 @@ def test_the_drill_of_a_stuck_object_empties_its_memory(run: Run, switches: list
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", runs("limits"), ids=run_id)
-def test_the_drill_of_limits_goes_from_the_first_refusal_to_the_day_after(run: Run) -> None:
+def test_limits_drill_restores_former_limit_after_expiry(run: Run) -> None:
     result = recovered(run)
 
     assert result["runbook"] == "propose-limits"
@@ -313,7 +313,7 @@ def test_the_drill_of_limits_goes_from_the_first_refusal_to_the_day_after(run: R
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", others(), ids=run_id)
-def test_every_other_drill_recovers_on_each_edge_and_by_each_trigger(run: Run) -> None:
+def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, _, trigger = run
     with TemporaryDirectory() as folder:
         secrets = DRILLS[name].environ(Path(folder)).values()
@@ -329,7 +329,7 @@ def test_every_other_drill_recovers_on_each_edge_and_by_each_trigger(run: Run) -
 
 
 @pytest.mark.parametrize("run", [run for run in matrix() if reason(*run)], ids=run_id)
-def test_a_drill_that_lacks_an_edge_or_a_trigger_prints_the_reason(world: World, run: Run) -> None:
+def test_unsupported_edge_or_trigger_prints_reason(world: World, run: Run) -> None:
     name, edge, trigger = run
     given = ["--edge", edge, *(["--trigger", trigger] if trigger else [])]
 
@@ -341,7 +341,7 @@ def test_a_drill_that_lacks_an_edge_or_a_trigger_prints_the_reason(world: World,
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_drill_declares_its_reasons_by_edge_and_trigger(name: str) -> None:
+def test_unsupported_edges_and_triggers_have_reasons(name: str) -> None:
     declared = unsupported(name)
 
     assert declared.keys() <= {*EDGES, *TRIGGERS}
@@ -351,9 +351,7 @@ def test_a_drill_declares_its_reasons_by_edge_and_trigger(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_headers", [True, False])
-def test_a_drill_behind_a_bot_challenge_ends_recovered_if_its_probes_identify_themselves(
-    tmp_path: Path, has_headers: bool
-) -> None:
+def test_bot_challenge_drill_needs_probe_headers(tmp_path: Path, has_headers: bool) -> None:
     config, text = tmp_path / "ops.yml", (REFERENCE / "ops.yml").read_text()
     header = "              request_headers: {X-Pass: PROBE_PASS}\n"
     lines = text.splitlines(keepends=True)
@@ -366,13 +364,13 @@ def test_a_drill_behind_a_bot_challenge_ends_recovered_if_its_probes_identify_th
     assert has_headers or "request_headers" in result["hint"]
 
 
-def test_every_switch_of_pages_is_tried_above() -> None:
+def test_every_pages_switch_is_tested() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
 
     assert all(f'"{field.name}=' in source for field in fields(Switches) if field.name.startswith("pages_"))
 
 
-def test_a_drill_on_a_service_that_it_cannot_break_is_refused(world: Any) -> None:
+def test_drill_on_unsuitable_service_is_refused(world: Any) -> None:
     outcome = world.ops("drill", "rollback-pages", "--service", "api", "--config", str(world.config))
 
     assert outcome.code == 2
@@ -380,7 +378,7 @@ def test_a_drill_on_a_service_that_it_cannot_break_is_refused(world: Any) -> Non
     assert "Name one of: frontend." in outcome.err
 
 
-def test_a_drill_that_does_not_exist_is_named_with_the_nearest(world: Any) -> None:
+def test_unknown_drill_is_refused_with_suggestion(world: Any) -> None:
     outcome = world.ops("drill", "rollback-wroker")
 
     assert outcome.code == 2
@@ -393,7 +391,7 @@ PERMISSION = "/repos/*/*/collaborators/*/permission"
 
 
 @pytest.mark.slow
-def test_a_label_recovers_though_github_fails_after_the_permission_check_and_the_log_completes_the_record() -> None:
+def test_label_drill_survives_github_outage_after_permission_check() -> None:
     result = drill("--trigger", "label", "--github-fails", "after-permission")
 
     assert result["decision"] == "recovered"
@@ -404,7 +402,7 @@ def test_a_label_recovers_though_github_fails_after_the_permission_check_and_the
 
 
 @pytest.mark.slow
-def test_a_label_is_refused_with_the_laptop_command_where_the_permission_cannot_be_asked() -> None:
+def test_label_drill_is_refused_if_permission_is_unreadable() -> None:
     result = drill("--trigger", "label", "--github-fails", f"GET:{PERMISSION}", ok=False)
 
     assert (result["decision"], result["exit_code"]) == ("refused", 3)
@@ -415,7 +413,7 @@ def test_a_label_is_refused_with_the_laptop_command_where_the_permission_cannot_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", ["after-permission", f"POST:{COMMENTS}", f"PATCH:{COMMENT}"])
-def test_a_command_recovers_though_github_fails_and_its_record_is_posted_later(fails: str) -> None:
+def test_command_drill_imports_record_after_github_outage(fails: str) -> None:
     result = drill("--trigger", "command", "--github-fails", fails)
 
     assert result["decision"] == "recovered"
@@ -430,7 +428,7 @@ def test_a_command_recovers_though_github_fails_and_its_record_is_posted_later(f
         (["--trigger", "label"], "is not a git repository"),
     ],
 )
-def test_a_drill_that_cannot_be_says_why_and_what_to_do(world: Any, arguments: list[str], said: str) -> None:
+def test_invalid_drill_options_are_explained(world: Any, arguments: list[str], said: str) -> None:
     (world.folder / ".github" / "workflows").mkdir(parents=True)
 
     outcome = world.ops("drill", "rollback-worker", "--config", str(world.config), *arguments)
@@ -441,7 +439,7 @@ def test_a_drill_that_cannot_be_says_why_and_what_to_do(world: Any, arguments: l
 
 
 @pytest.mark.parametrize(("serves", "is_well"), [("bad", True), ("good", False), ("no known", True)])
-def test_a_recovery_that_the_sandbox_does_not_bear_out_is_none(serves: str, is_well: bool) -> None:
+def test_recovery_not_confirmed_by_sandbox_fails(serves: str, is_well: bool) -> None:
     result = compare_with_sandbox({"decision": "recovered", "message": "it says so"}, serves=serves, is_well=is_well)
 
     assert (result["decision"], result["exit_code"]) == ("still_unhealthy", 6)
@@ -475,7 +473,7 @@ SCORES: dict[str, tuple[dict[str, float | None], str, bool, list[str]]] = {
 
 
 @pytest.mark.parametrize(("durations", "decision", "reached", "missed"), SCORES.values(), ids=SCORES)
-def test_the_score_holds_the_write_and_the_recovery_to_their_targets(
+def test_score_compares_durations_with_targets(
     durations: dict[str, float | None], decision: str, reached: bool, missed: list[str]
 ) -> None:
     ended = {"decision": decision, "exit_code": 0, "durations": durations}
@@ -486,7 +484,7 @@ def test_the_score_holds_the_write_and_the_recovery_to_their_targets(
     assert [name for name, target in result["targets"].items() if not target["within"]] == missed
 
 
-def test_without_a_target_a_recovery_is_neither_in_time_nor_late_and_with_an_incident_a_report_is_wanted() -> None:
+def test_score_without_target_is_open_but_incident_needs_report() -> None:
     ended = {"decision": "recovered", "exit_code": 0, "durations": {}}
 
     alone, told = (
@@ -497,7 +495,7 @@ def test_without_a_target_a_recovery_is_neither_in_time_nor_late_and_with_an_inc
     assert (told["within_target"], told["exit_code"]) == (False, 6)
 
 
-def test_the_help_names_every_drill_with_each_reason(world: World) -> None:
+def test_help_lists_every_drill_with_its_limits(world: World) -> None:
     help_text = world.ops("drill", "--help").out
 
     said = " ".join(help_text.partition("Drills:\n")[2].split())
@@ -507,7 +505,7 @@ def test_the_help_names_every_drill_with_each_reason(world: World) -> None:
         assert all(why in text for why in unsupported(name).values())
 
 
-def test_the_reference_lists_what_every_drill_supports(update_golden: bool) -> None:
+def test_reference_lists_supported_edges_and_triggers(update_golden: bool) -> None:
     """A label depends on ops.yml, so that this table leaves it to the text above it."""
     rows = ((f"`{name}`", "; ".join(exceptions(unsupported(name))) or "every edge and trigger") for name in names())
     text = table(("drill", "edges and triggers"), rows)
@@ -516,7 +514,7 @@ def test_the_reference_lists_what_every_drill_supports(update_golden: bool) -> N
 
 
 @pytest.mark.slow
-def test_a_drill_whose_runbook_has_no_target_says_so(tmp_path: Path) -> None:
+def test_missing_recovery_target_is_printed(tmp_path: Path) -> None:
     (tmp_path / "ops.yml").write_text((REFERENCE / "ops.yml").read_text().partition("recovery_targets:")[0])
     argv = [sys.executable, "-m", "ops", "drill", "rollback-worker", "--config", "ops.yml"]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -538,7 +536,7 @@ def shape(text: str) -> str:
 
 
 @pytest.mark.slow
-def test_without_a_configuration_a_drill_uses_the_reference_application(tmp_path: Path) -> None:
+def test_drill_without_config_uses_reference_application(tmp_path: Path) -> None:
     (tmp_path / "ops.yml").write_text("of a team\n")
     argv = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -551,13 +549,13 @@ def test_without_a_configuration_a_drill_uses_the_reference_application(tmp_path
 
 
 @pytest.mark.slow
-def test_the_good_release_of_a_drill_passes_the_http_probes_of_any_configuration() -> None:
+def test_good_release_passes_probes_of_other_config() -> None:
     result = drill("--config", str(ONE_WORKER), "--environment", "live")
 
     assert (result["decision"], result["service"]) == ("recovered", "desk")
 
 
-def test_a_drill_by_label_has_workflow_files_for_its_configuration(world: World) -> None:
+def test_label_drill_generates_workflows_for_its_config(world: World) -> None:
     world.edit_config("  staging:", "  rehearsal:")
 
     with team_files.allowed():
@@ -569,7 +567,7 @@ def test_a_drill_by_label_has_workflow_files_for_its_configuration(world: World)
     assert found["ops/drills/github.py"] == (ROOT / "ops/drills/github.py").read_bytes()
 
 
-def test_a_drill_by_label_in_a_teams_repository_has_its_files_as_they_stand(world: World, tmp_path: Path) -> None:
+def test_label_drill_uses_files_of_team_repository(world: World, tmp_path: Path) -> None:
     files = {"ops.yml": world.config.read_bytes(), ".github/workflows/rollback-worker.yml": b"of a team\n"}
     write_files(files, tmp_path / "operations")
 
@@ -577,7 +575,7 @@ def test_a_drill_by_label_in_a_teams_repository_has_its_files_as_they_stand(worl
 
 
 @pytest.mark.slow
-def test_the_documentation_shows_what_the_drill_prints(update_golden: bool) -> None:
+def test_documentation_shows_current_drill_output(update_golden: bool) -> None:
     command = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
     environ = {**os.environ, "OPS_PROGRAM": "./run ops"}
     printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
@@ -591,7 +589,7 @@ def test_the_documentation_shows_what_the_drill_prints(update_golden: bool) -> N
     assert shape(printed) == shape(found[1])
 
 
-def test_after_a_drill_status_is_held_against_what_the_sandbox_itself_holds(world: World) -> None:
+def test_status_check_finds_wrong_live_version(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     bad, good = world.release(timedelta(hours=1)), world.release(timedelta(minutes=10), deploy=False)
     assert status_check.contradictions(world.sandbox, environment, world.config) == ()
@@ -608,7 +606,7 @@ def test_after_a_drill_status_is_held_against_what_the_sandbox_itself_holds(worl
     assert status_check.contradictions(world.sandbox, environment, world.config) == ()
 
 
-def test_after_a_drill_a_switch_that_status_does_not_show_is_named(world: World) -> None:
+def test_status_check_finds_missing_switch(world: World) -> None:
     """A switch whose end is over is off; one that is on, and that KV answers as if it never was, is named."""
     environment = read_config(world.config)[0].environment("production")
     place, now = prepared(world), world.sandbox.clock.now()
