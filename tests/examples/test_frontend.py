@@ -1,4 +1,4 @@
-"""The example site: its bad release looks well to a status code, and fails each probe that looks closer."""
+"""Example site: its bad release returns 200 and fails the page and browser probes."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def probes() -> tuple[PageProbe, BrowserProbe]:
     return site.page, visit.browser
 
 
-def test_the_page_probe_passes_the_good_release_and_names_what_the_bad_one_misses(tmp_path: Path) -> None:
+def test_page_probe_rejects_bad_release_with_details(tmp_path: Path) -> None:
     results = {}
     for release in ("good", "bad"):
         with served(built(release, tmp_path / release)) as web:
@@ -75,14 +75,14 @@ def test_the_page_probe_passes_the_good_release_and_names_what_the_bad_one_misse
 
 
 @needs_chromium
-def test_the_browser_probe_logs_in_to_the_good_release(tmp_path: Path) -> None:
+def test_browser_probe_logs_in_to_good_release(tmp_path: Path) -> None:
     result = visit("good", tmp_path)
 
     assert (result.verdict, result.detail) == (Verdict.HEALTHY, "pages 4")
 
 
 @needs_chromium
-def test_the_browser_probe_sees_the_script_of_the_bad_release_throw(tmp_path: Path) -> None:
+def test_browser_probe_reports_script_error_of_bad_release(tmp_path: Path) -> None:
     result = visit("bad", tmp_path)
 
     assert result.verdict == Verdict.UNHEALTHY

@@ -1,4 +1,4 @@
-"""The habits of the repository: commit subjects, the release, and the hooks of contributors."""
+"""Repository rules: commit subjects, releases, and the hooks of contributors."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def test_pull_request_check_names_each_bad_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("tag", "code"), [(f"v{__version__}", 0), ("v9.9.9", 1), (__version__, 1)])
-def test_release_refuses_a_tag_that_is_not_the_version(tag: str, code: int) -> None:
+def test_release_refuses_tag_that_differs_from_version(tag: str, code: int) -> None:
     steps = plain_yaml.load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
     (script,) = [step["run"] for step in steps if step.get("name", "").startswith("Compare the tag")]
 
@@ -73,7 +73,7 @@ def test_release_refuses_a_tag_that_is_not_the_version(tag: str, code: int) -> N
 
 
 @pytest.mark.slow
-def test_built_wheel_runs_alone(tmp_path: Path) -> None:
+def test_built_wheel_runs_outside_repository(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)], cwd=ROOT, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
@@ -87,7 +87,7 @@ def test_built_wheel_runs_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*.tar.gz")] == [f"backout-{__version__}.tar.gz"]
 
 
-def test_hooks_run_the_locked_tools_and_need_no_download() -> None:
+def test_hooks_use_locked_tools() -> None:
     config = plain_yaml.load((ROOT / ".pre-commit-config.yaml").read_text())
 
     assert [repo["repo"] for repo in config["repos"]] == ["local"]

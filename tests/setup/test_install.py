@@ -1,4 +1,4 @@
-"""The set-up of a job: which wheels `install.py` takes from which source, and that only locked ones are unpacked."""
+"""Job set-up: `install.py` selects matching wheels and unpacks only locked ones."""
 
 import io
 import os
@@ -68,7 +68,7 @@ def offer(offered: Index, **files: bytes) -> None:
     offered.files["spam"] = {f"spam-1.0-{tag.replace('__', '-')}.whl": content for tag, content in files.items()}
 
 
-def test_a_wheel_is_unpacked_where_pip_puts_its_files(setup: Setup, offered: Index) -> None:
+def test_wheel_is_unpacked_like_pip(setup: Setup, offered: Index) -> None:
     offer(offered, py3__none__any=SPAM)
 
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
@@ -78,14 +78,14 @@ def test_a_wheel_is_unpacked_where_pip_puts_its_files(setup: Setup, offered: Ind
     assert executable == {"spam/run.sh", "bin/spam"}
 
 
-def test_the_program_imports_all_that_it_uses(setup: Setup, offered: Index) -> None:
+def test_install_runs_in_fresh_interpreter(setup: Setup, offered: Index) -> None:
     offer(offered, py3__none__any=SPAM)
     setup.python = fresh_python
 
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
 
 
-def test_packed_answers_are_read(setup: Setup, offered: Index) -> None:
+def test_compressed_index_response_is_read(setup: Setup, offered: Index) -> None:
     offer(offered, py3__none__any=SPAM)
     offered.packs = True
 
@@ -107,9 +107,7 @@ def test_packed_answers_are_read(setup: Setup, offered: Index) -> None:
         ("py3-none-any", ["py3-none-win_amd64", "py3-none-macosx_11_0_arm64"]),
     ],
 )
-def test_the_wheel_that_fits_this_machine_best_is_taken(
-    setup: Setup, offered: Index, best: str, others: list[str]
-) -> None:
+def test_best_matching_wheel_is_chosen(setup: Setup, offered: Index, best: str, others: list[str]) -> None:
     contents = {tag: wheel("spam", {"which": tag}, tag) for tag in (best, *others)}
     offer(offered, **{tag.replace("-", "__"): content for tag, content in contents.items()})
 
@@ -117,7 +115,7 @@ def test_the_wheel_that_fits_this_machine_best_is_taken(
     assert (setup.target / "which").read_text() == best
 
 
-def test_a_wheel_that_the_lock_does_not_name_is_not_downloaded(setup: Setup, offered: Index) -> None:
+def test_unlocked_wheel_is_not_downloaded(setup: Setup, offered: Index) -> None:
     better = wheel("spam", {"which": "better"})
     offer(offered, **{NATIVE.replace("-", "__"): better, "py3__none__any": SPAM})
 
@@ -126,7 +124,7 @@ def test_a_wheel_that_the_lock_does_not_name_is_not_downloaded(setup: Setup, off
     assert not any("files/spam/spam-1.0-cp3" in path for path in offered.asked)
 
 
-def test_another_content_than_the_page_says_is_not_unpacked(setup: Setup, offered: Index) -> None:
+def test_wheel_with_wrong_hash_is_refused(setup: Setup, offered: Index) -> None:
     offer(offered, py3__none__any=SPAM)
     offered.served["spam-1.0-py3-none-any.whl"] = wheel("spam", {"evil.py": ""})
 
@@ -135,7 +133,7 @@ def test_another_content_than_the_page_says_is_not_unpacked(setup: Setup, offere
     assert not setup.target.exists()
 
 
-def test_a_wheel_may_not_write_outside_of_its_folder(setup: Setup, offered: Index) -> None:
+def test_wheel_cannot_write_outside_target(setup: Setup, offered: Index) -> None:
     evil = wheel("spam", {"../evil.py": ""})
     offer(offered, py3__none__any=evil)
 
@@ -143,7 +141,7 @@ def test_a_wheel_may_not_write_outside_of_its_folder(setup: Setup, offered: Inde
     assert not (setup.folder / "evil.py").exists()
 
 
-def test_downloaded_wheels_are_kept_and_serve_without_the_index(setup: Setup, offered: Index) -> None:
+def test_cached_wheels_replace_index(setup: Setup, offered: Index) -> None:
     offer(offered, py3__none__any=SPAM)
     setup.environ["OPS_WHEELS"] = str(setup.folder / "wheels")
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
@@ -156,7 +154,7 @@ def test_downloaded_wheels_are_kept_and_serve_without_the_index(setup: Setup, of
     assert offered.asked == []
 
 
-def test_a_changed_wheel_in_the_folder_is_ignored(setup: Setup, offered: Index) -> None:
+def test_modified_cached_wheel_is_ignored(setup: Setup, offered: Index) -> None:
     offer(offered, py3__none__any=SPAM)
     folder = setup.folder / "wheels"
     folder.mkdir()
@@ -171,7 +169,7 @@ def test_a_changed_wheel_in_the_folder_is_ignored(setup: Setup, offered: Index) 
 
 
 @pytest.mark.parametrize("index_is", ["down", "without the wheel"])
-def test_without_the_index_the_archive_serves(setup: Setup, offered: Index, index_is: str) -> None:
+def test_archive_replaces_unavailable_index(setup: Setup, offered: Index, index_is: str) -> None:
     if index_is == "down":
         setup.environ["PIP_INDEX_URL"] = NOWHERE
     offered.other[f"/wheels-cp3{sys.version_info.minor}-{os.uname().machine}.zip"] = archived(SPAM)
@@ -182,7 +180,7 @@ def test_without_the_index_the_archive_serves(setup: Setup, offered: Index, inde
 
 
 @pytest.mark.slow
-def test_an_index_that_never_answers_is_given_up_for_the_archive(setup: Setup, offered: Index) -> None:
+def test_archive_replaces_hanging_index(setup: Setup, offered: Index) -> None:
     offered.other["/wheels.zip"] = archived(SPAM)
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels.zip"
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -203,7 +201,7 @@ def archived(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", archived(wheel("spam", {"evil.py": ""}))])
-def test_an_archive_without_the_locked_wheel_is_refused(setup: Setup, offered: Index, content: bytes) -> None:
+def test_archive_without_locked_wheel_is_refused(setup: Setup, offered: Index, content: bytes) -> None:
     setup.environ["PIP_INDEX_URL"] = NOWHERE
     offered.other["/wheels.zip"] = content
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels.zip"
@@ -212,7 +210,7 @@ def test_an_archive_without_the_locked_wheel_is_refused(setup: Setup, offered: I
     assert not setup.target.exists()
 
 
-def test_a_packed_archive_serves(setup: Setup, offered: Index) -> None:
+def test_packed_archive_installs(setup: Setup, offered: Index) -> None:
     offer(offered, py3__none__any=SPAM)
     text = lock({"spam": [SPAM]})
     assert setup.run(text, "pack", "--archive") == 0, setup.said
@@ -224,7 +222,7 @@ def test_a_packed_archive_serves(setup: Setup, offered: Index) -> None:
     assert "spam/__init__.py" in setup.files
 
 
-def test_a_password_in_an_address_is_not_shown(setup: Setup) -> None:
+def test_index_password_is_not_printed(setup: Setup) -> None:
     setup.environ["PIP_INDEX_URL"] = "http://me:hunter2@127.0.0.1:9"
 
     assert setup.run(lock({"spam": [SPAM]})) == 1
@@ -235,12 +233,12 @@ def test_a_password_in_an_address_is_not_shown(setup: Setup) -> None:
 @pytest.mark.parametrize(
     "line", ["spam>=1.0 --hash=sha256:00", "spam==1.0", "spam==1.0 ; os_name == 'x' --hash=sha256:0"]
 )
-def test_a_lock_that_is_not_read_whole_is_refused(setup: Setup, line: str) -> None:
+def test_unsupported_lock_line_is_refused(setup: Setup, line: str) -> None:
     assert setup.run(line) == 1
     assert not setup.target.exists()
 
 
-def test_pip_installs_by_the_same_hashes_what_the_program_could_not(tmp_path: Path, offered: Index) -> None:
+def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: Index) -> None:
     """A page without hashes: pip then hashes the file itself."""
     step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]
     offer(offered, py3__none__any=SPAM)
@@ -297,7 +295,7 @@ def needed(package: str, extras: tuple[str, ...] = ()) -> set[str]:
     return found
 
 
-def test_runtime_and_crypto_locks_together_hold_what_the_command_depends_on() -> None:
+def test_runtime_and_crypto_locks_cover_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     direct = [Requirement(text) for text in project["dependencies"]]
     wanted = {name for each in direct for name in needed(each.name, tuple(each.extras))}
@@ -307,7 +305,7 @@ def test_runtime_and_crypto_locks_together_hold_what_the_command_depends_on() ->
     assert not set(pins("runtime")) & set(pins("crypto"))
 
 
-def test_each_larger_lock_file_holds_everything_in_the_smaller_one() -> None:
+def test_larger_locks_include_smaller_locks() -> None:
     larger: dict[str, tuple[str, ...]] = runpy.run_path(str(ROOT / "run"))["LARGER"]
 
     assert [

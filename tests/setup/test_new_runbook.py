@@ -1,4 +1,4 @@
-"""`ops new-runbook`: what it writes passes the guards, in a copy of the repository and from outside of it."""
+"""`ops new-runbook`: its output passes the guards, inside a repository copy and outside."""
 
 import os
 import shutil
@@ -51,7 +51,7 @@ def program(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_it_writes_a_runbook_and_its_test_and_replaces_nothing(world: World) -> None:
+def test_new_runbook_creates_files_and_overwrites_none(world: World) -> None:
     place(world.folder)
 
     outcomes = [world.ops("new-runbook", name, "--into", str(world.folder)) for name in (*NAMES, "../x")]
@@ -63,7 +63,7 @@ def test_it_writes_a_runbook_and_its_test_and_replaces_nothing(world: World) -> 
     assert sorted(path.name for path in world.folder.rglob("*.py")) == [TEST.name, FILE.name]
 
 
-def test_the_runbook_that_it_writes_works(world: World) -> None:
+def test_generated_runbook_works(world: World) -> None:
     world.release(timedelta(hours=1), code="good")
     world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
     place(world.folder)
@@ -75,7 +75,7 @@ def test_the_runbook_that_it_writes_works(world: World) -> None:
     assert world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
 
 
-def test_a_right_without_a_read_is_not_one_of_the_report_token(world: World) -> None:
+def test_report_token_gets_only_read_permissions(world: World) -> None:
     place(world.folder)
     assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
     file = world.folder / FILE
@@ -92,7 +92,7 @@ def test_a_right_without_a_read_is_not_one_of_the_report_token(world: World) -> 
 
 
 @pytest.mark.slow
-def test_commands_of_contributing_add_a_runbook(tmp_path: Path) -> None:
+def test_contributing_commands_add_a_runbook(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with team_files.allowed():
         for path in tracked():
@@ -120,7 +120,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_a_runbook_outside_the_repository_passes_the_tests_of_every_runbook(world: World) -> None:
+def test_external_runbook_passes_common_tests(world: World) -> None:
     place(world.folder)
     assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
     file = str(world.folder / FILE)

@@ -1,4 +1,4 @@
-"""Each action that a workflow uses is pinned to a release whose runtime GitHub's runners still have."""
+"""Pinned actions: each is fixed to a release whose runtime GitHub's runners support."""
 
 import re
 from collections.abc import Iterator
@@ -39,11 +39,11 @@ def wrong(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.parent.name + "/" + path.name)
-def test_every_action_is_in_the_table_with_its_version(path: Path) -> None:
+def test_used_actions_are_in_table_with_version(path: Path) -> None:
     assert wrong(path.read_text()) == []
 
 
-def test_the_table_has_supported_runtimes_and_no_unused_row() -> None:
+def test_table_lists_only_used_actions_and_supported_runtimes() -> None:
     assert {runtime for _, runtime in PINNED.values()} <= RUNTIMES
     assert {action for path in files() for action, _ in used(path.read_text())} == set(PINNED)
 
@@ -56,7 +56,7 @@ def test_the_table_has_supported_runtimes_and_no_unused_row() -> None:
         "  uses: actions/checkout@v7",
     ],
 )
-def test_another_commit_or_version_is_found(line: str) -> None:
+def test_wrong_commit_or_version_is_reported(line: str) -> None:
     assert wrong(f"      {line}\n")
 
 

@@ -1,4 +1,4 @@
-"""The workflow files that `ops workflows sync` writes: for any ops.yml valid, hardened, and as the runbooks need them."""
+"""Workflow files of `ops workflows sync`: valid, hardened and complete for any ops.yml."""
 
 import dataclasses
 import json
@@ -91,12 +91,12 @@ def test_job_with_one_command_writes_no_compiled_files(path: Path) -> None:
     assert {flag for flags in commands if len(flags) > 1 for flag in flags} == {""}
 
 
-def test_no_runbook_has_the_name_of_another_workflow() -> None:
+def test_runbook_names_differ_from_other_workflows() -> None:
     """Its button would replace that file, or would never be written."""
     assert not discover_runbooks().keys() & NO_RUNBOOKS
 
 
-def test_of_the_reference_application_every_runbook_has_a_button() -> None:
+def test_reference_application_has_every_button() -> None:
     assert {path.stem for path in files(REFERENCE / "ops.yml")} == {*RUNBOOKS, *NO_RUNBOOKS} - {"scheduled"}
 
 
@@ -108,7 +108,7 @@ def test_of_the_reference_application_every_runbook_has_a_button() -> None:
         ("pages_only", {"rollback-pages"}),
     ],
 )
-def test_a_button_that_the_configuration_cannot_use_is_not_written(name: str, buttons: set[str]) -> None:
+def test_unusable_button_is_not_written(name: str, buttons: set[str]) -> None:
     written = {path.stem for path in files(CONFIGURATIONS[name])}
 
     assert written - NO_RUNBOOKS >= buttons
@@ -120,7 +120,7 @@ def test_a_button_that_the_configuration_cannot_use_is_not_written(name: str, bu
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if name != "reference"])
-def test_the_files_have_no_name_of_the_reference_application(name: str) -> None:
+def test_files_do_not_name_reference_application(name: str) -> None:
     """What ours has and theirs has not."""
     theirs = CONFIGURATIONS[name].read_text()
     ours = config()
@@ -140,7 +140,7 @@ def test_the_files_have_no_name_of_the_reference_application(name: str) -> None:
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)
-def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(runbook: str) -> None:
+def test_button_inputs_match_runbook_parameters(runbook: str) -> None:
     params = {field.name: field for field in dataclasses.fields(discover_runbooks()[runbook].params)}
 
     assert set(inputs(runbook)) == {*params, *OF_EVERY_RUNBOOK}
@@ -154,7 +154,7 @@ def test_the_inputs_of_a_button_are_the_parameters_of_its_runbook(runbook: str) 
     } | incident
 
 
-def test_a_button_offers_the_values_that_ops_yml_knows() -> None:
+def test_button_offers_values_of_ops_yml() -> None:
     assert inputs("rollback-worker")["service"]["options"] == ["api"]
     assert inputs("rollback-pages")["service"]["options"] == ["frontend"]
     assert inputs("feature")["name"]["options"] == ["session-do"]
@@ -165,7 +165,7 @@ def test_a_button_offers_the_values_that_ops_yml_knows() -> None:
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)
-def test_each_environment_of_a_button_has_a_job_of_its_own_with_its_own_secrets(runbook: str) -> None:
+def test_button_has_one_job_per_environment_with_its_secrets(runbook: str) -> None:
     found, written = discover_runbooks()[runbook], list(acting(runbook))
     power = found.github_environment
 
@@ -204,7 +204,7 @@ def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_a_job_of_a_label_has_the_secrets_of_the_runbooks_that_labels_start_there(path: Path) -> None:
+def test_label_job_has_secrets_of_its_runbooks(path: Path) -> None:
     of = config(path)
     asked = {(label.runbook, label.environment) for label in of.labels.values()}
     powers = {(discover_runbooks()[name].github_environment, place) for name, place in asked}
@@ -221,7 +221,7 @@ def test_a_job_of_a_label_has_the_secrets_of_the_runbooks_that_labels_start_ther
             assert got - probes == expected_secrets(of, runbooks, place) - probes
 
 
-def test_a_job_that_acts_has_the_permissions_of_its_runbook() -> None:
+def test_recovery_job_has_permissions_of_its_runbook() -> None:
     for runbook in RUNBOOKS:
         wanted = {
             each for each in discover_runbooks()[runbook].permissions.github if not each.startswith("environments:")
@@ -232,7 +232,7 @@ def test_a_job_that_acts_has_the_permissions_of_its_runbook() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_the_gate_has_no_secret_no_environment_and_is_not_in_the_group_of_the_recoveries(path: Path) -> None:
+def test_gate_job_has_no_secret_environment_or_recovery_group(path: Path) -> None:
     gates = [job for each in files(path) for key, job in parsed(each)["jobs"].items() if key == "gate"]
 
     assert gates
@@ -243,7 +243,7 @@ def test_the_gate_has_no_secret_no_environment_and_is_not_in_the_group_of_the_re
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_a_secret_stands_in_the_environment_of_the_step_that_needs_it_by_its_own_name(path: Path) -> None:
+def test_secrets_are_passed_to_single_steps_by_name(path: Path) -> None:
     for each in files(path):
         for job in parsed(each)["jobs"].values():
             assert "secrets." not in str({key: value for key, value in job.items() if key != "steps"})
@@ -258,7 +258,7 @@ def test_a_secret_stands_in_the_environment_of_the_step_that_needs_it_by_its_own
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_a_workflow_has_no_permissions_but_those_of_its_jobs_and_no_group(path: Path) -> None:
+def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
     for each in files(path):
         assert parsed(each)["permissions"] == {}
         assert "concurrency" not in parsed(each)
@@ -268,7 +268,7 @@ def test_a_workflow_has_no_permissions_but_those_of_its_jobs_and_no_group(path: 
             assert ("concurrency" in job) == (key != "tell")
 
 
-def test_who_cancels_a_run_ends_its_wait() -> None:
+def test_canceled_run_stops_waiting() -> None:
     """GitHub decides the condition again: a job with always() goes on for hours, and costs its minutes."""
     jobs_ = workflow("maintenance")["jobs"]
 
@@ -278,7 +278,7 @@ def test_who_cancels_a_run_ends_its_wait() -> None:
 
 
 @pytest.mark.parametrize("end", ["1h", "2020-01-01T00:00Z"])
-def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment(end: str) -> None:
+def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None:
     """Each has jobs of its own: GitHub refuses a file with two jobs of one id. An end that is over changes no file."""
     maintenance = discover_runbooks()["maintenance"]
     other = type("Other", (type(maintenance),), {"name": "other", "github_environment": "recovery"})()
@@ -297,7 +297,7 @@ def test_runbooks_of_two_github_environments_may_end_a_state_of_one_environment(
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_a_variable_of_a_step_has_a_value(path: Path) -> None:
+def test_step_variables_have_values(path: Path) -> None:
     """Also ACTING, of an ops.yml without labels: an empty text, and no null."""
     for each in files(path):
         for job in parsed(each)["jobs"].values():
@@ -305,7 +305,7 @@ def test_a_variable_of_a_step_has_a_value(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
+def test_steps_do_not_interpolate_inputs(path: Path) -> None:
     for each in files(path):
         for step in (step for job in parsed(each)["jobs"].values() for step in job["steps"]):
             assert "${{" not in step.get("run", "")
@@ -316,7 +316,7 @@ def test_a_step_runs_nothing_that_an_input_could_write(path: Path) -> None:
                 assert step["with"]["persist-credentials"] is False
 
 
-def test_what_is_sent_of_a_leak_reaches_its_command_through_the_events_file_alone() -> None:
+def test_leak_report_is_read_from_event_file_only() -> None:
     text = (folder() / "secret-leak.yml").read_text()
 
     assert "inputs." not in text
@@ -326,7 +326,7 @@ def test_what_is_sent_of_a_leak_reaches_its_command_through_the_events_file_alon
     assert set(inputs("secret-leak")) == {"secret", "seen", "url", "source"}
 
 
-def test_the_evidence_of_an_environment_is_read_with_its_own_token_and_nothing_else_uses_that_one() -> None:
+def test_evidence_job_alone_uses_evidence_environment() -> None:
     found = workflow("evidence")["jobs"]
 
     assert found.keys() == {"evidence-production", "evidence-staging"}
@@ -338,7 +338,7 @@ def test_the_evidence_of_an_environment_is_read_with_its_own_token_and_nothing_e
     assert users == ["evidence"]
 
 
-def test_a_pull_request_is_planned_by_the_base_without_an_environment_or_a_secret() -> None:
+def test_pull_request_plan_uses_base_without_secrets() -> None:
     found = workflow("limits")
 
     assert found[True].keys() == {"pull_request", "push"}
@@ -379,7 +379,7 @@ def team(world: World) -> Folder:
     return Folder(world)
 
 
-def test_sync_writes_every_file_and_a_second_sync_nothing(team: Folder) -> None:
+def test_second_sync_writes_nothing(team: Folder) -> None:
     first, second = team.sync(), team.sync()
 
     assert (first.code, second.code) == (0, 0)
@@ -390,7 +390,7 @@ def test_sync_writes_every_file_and_a_second_sync_nothing(team: Folder) -> None:
     assert team.sync("--check").code == 0
 
 
-def test_check_shows_the_difference_fails_and_writes_nothing(team: Folder) -> None:
+def test_check_prints_diff_and_writes_nothing(team: Folder) -> None:
     team.sync()
     before = team.file("rollback-worker").read_text()
     team.world.edit_config("  staging:", "  rehearsal:")
@@ -403,7 +403,7 @@ def test_check_shows_the_difference_fails_and_writes_nothing(team: Folder) -> No
     assert team.file("rollback-worker").read_text() == before
 
 
-def test_a_button_without_a_use_is_removed(team: Folder) -> None:
+def test_sync_removes_unused_button(team: Folder) -> None:
     team.sync()
     team.world.config.write_text(CONFIGURATIONS["one_url"].read_text())
 
@@ -414,7 +414,7 @@ def test_a_button_without_a_use_is_removed(team: Folder) -> None:
     assert not team.file("propose-limits").exists()
 
 
-def test_a_file_that_a_person_changed_is_shown_and_kept_without_force(team: Folder) -> None:
+def test_edited_file_is_kept_without_force(team: Folder) -> None:
     team.sync()
     file = team.file("rollback-worker")
     changed = file.read_text().replace("timeout-minutes: 15", "timeout-minutes: 20")
@@ -430,7 +430,7 @@ def test_a_file_that_a_person_changed_is_shown_and_kept_without_force(team: Fold
     assert "timeout-minutes: 20" not in file.read_text()
 
 
-def test_the_versions_of_actions_are_the_teams(team: Folder) -> None:
+def test_sync_keeps_action_versions_of_team(team: Folder) -> None:
     """Dependency updates change them; sync neither reports nor reverts that, and takes them over for new files."""
     team.sync()
     for file in team.workflows.glob("*.yml"):
@@ -448,7 +448,7 @@ def test_the_versions_of_actions_are_the_teams(team: Folder) -> None:
 
 
 @pytest.mark.parametrize("version", ["v4", "main", "refs/pull/7/head"])
-def test_a_version_that_somebody_can_move_is_not_taken_over(team: Folder, version: str) -> None:
+def test_sync_ignores_mutable_action_version(team: Folder, version: str) -> None:
     team.workflows.mkdir(parents=True)
     (team.workflows / "ci.yml").write_text(f"jobs:\n  a:\n    steps:\n      - uses: actions/checkout@{version}\n")
 
@@ -459,7 +459,7 @@ def test_a_version_that_somebody_can_move_is_not_taken_over(team: Folder, versio
     assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{40}", pin)] == []
 
 
-def test_a_difference_writes_no_command_into_a_log(team: Folder) -> None:
+def test_diff_is_safe_in_job_log(team: Folder) -> None:
     """A pull request of anybody may change the file, and ops-check shows it."""
     team.sync()
     file = team.file("incident")
@@ -473,7 +473,7 @@ def test_a_difference_writes_no_command_into_a_log(team: Folder) -> None:
     assert not re.search(r"(?m)^\s*::error::no", done.out)
 
 
-def test_check_finds_a_version_that_somebody_can_move(team: Folder) -> None:
+def test_check_reports_mutable_action_version(team: Folder) -> None:
     team.sync()
     file = team.file("incident")
     file.write_text(re.sub(r"actions/checkout@\w+ # v[\d.]+", "actions/checkout@main", file.read_text(), count=1))
@@ -484,7 +484,7 @@ def test_check_finds_a_version_that_somebody_can_move(team: Folder) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--check",), ("--force",)])
-def test_a_file_of_the_teams_own_is_left_alone(team: Folder, options: tuple[str, ...]) -> None:
+def test_sync_keeps_other_workflow_files(team: Folder, options: tuple[str, ...]) -> None:
     """No schedule is configured, so sync has no use for the name of this file."""
     team.sync()
     own = team.file("scheduled")
@@ -498,7 +498,7 @@ def test_a_file_of_the_teams_own_is_left_alone(team: Folder, options: tuple[str,
     assert "Every file is as ops.yml has it." in done.out
 
 
-def test_where_the_plan_has_no_environments_the_secrets_are_the_repositorys(team: Folder) -> None:
+def test_without_environments_secrets_are_repository_secrets(team: Folder) -> None:
     team.github("  environments: false\n")
 
     done = team.sync()
@@ -513,7 +513,7 @@ def test_where_the_plan_has_no_environments_the_secrets_are_the_repositorys(team
     assert "secrets.SECURITY_NEW_GROQ_API_KEY" in team.file("rotate-secrets").read_text()
 
 
-def test_an_enterprise_server_gets_no_key_that_it_may_not_know(team: Folder) -> None:
+def test_enterprise_server_files_omit_newer_keys(team: Folder) -> None:
     team.github("  enterprise_server: true\n  schedules: {ai-failback: 12h}\n")
 
     done = team.sync()
@@ -525,7 +525,7 @@ def test_an_enterprise_server_gets_no_key_that_it_may_not_know(team: Folder) -> 
         assert "deployment: false" not in file.read_text()
 
 
-def test_the_branch_and_the_responders_are_those_of_ops_yml(team: Folder) -> None:
+def test_branch_and_responders_come_from_ops_yml(team: Folder) -> None:
     team.github("  branch: trunk\n")
     team.world.edit_config("responders: []", "responders: [alice, bob]")
 
@@ -538,7 +538,7 @@ def test_the_branch_and_the_responders_are_those_of_ops_yml(team: Folder) -> Non
     )
 
 
-def test_only_the_schedules_of_ops_yml_run_each_in_jobs_of_its_own(team: Folder) -> None:
+def test_configured_schedules_get_their_own_jobs(team: Folder) -> None:
     team.github(
         "  schedules: {ai-failback: 1h, reopen-maintenance: 6h, reconcile-limits: 24h}\n  accept_minutes: 1740\n"
     )
@@ -559,7 +559,7 @@ def test_only_the_schedules_of_ops_yml_run_each_in_jobs_of_its_own(team: Folder)
     assert (done.code, "1,740 minutes a month" in done.out) == (0, True)
 
 
-def test_every_job_with_a_secret_behind_an_approval_asks_github_for_it() -> None:
+def test_jobs_behind_approval_verify_it() -> None:
     """GitHub makes a missing environment without reviewers, and lets the job pass that waits for them."""
     path = CONFIGURATIONS["ten_services"]
     behind = [
@@ -577,7 +577,7 @@ def test_every_job_with_a_secret_behind_an_approval_asks_github_for_it() -> None
         assert all('--requested-by "$ACTOR"' in step["run"] for step in steps), job["name"]
 
 
-def test_each_schedule_of_ops_yml_is_that_of_one_scheduled_runbook() -> None:
+def test_each_schedule_has_one_scheduled_runbook() -> None:
     made = [registry.load_runbook(name) for name in registry.scheduled_files()]
     found = [each.schedule for each in made if each.schedule]
 
@@ -585,7 +585,7 @@ def test_each_schedule_of_ops_yml_is_that_of_one_scheduled_runbook() -> None:
     assert len({each.minute for each in found}) == len(found)
 
 
-def test_schedules_that_use_more_than_half_of_the_plans_minutes_are_refused(team: Folder) -> None:
+def test_schedules_over_half_of_plan_minutes_are_refused(team: Folder) -> None:
     team.github("  schedules: {ai-failback: 1h}\n")
 
     done = team.sync()
@@ -598,7 +598,7 @@ def test_schedules_that_use_more_than_half_of_the_plans_minutes_are_refused(team
     assert team.sync().code == 0
 
 
-def test_a_text_of_ops_yml_becomes_no_expression(team: Folder) -> None:
+def test_ops_yml_text_is_not_an_expression(team: Folder) -> None:
     quote = "recover:it's"
     team.world.edit_config("  recover:rollback-api:", f"  {quote}:")
     service = "    params:\n      service: api\n"
@@ -617,7 +617,7 @@ def test_a_text_of_ops_yml_becomes_no_expression(team: Folder) -> None:
     assert "--reason '${{ secrets.CLOUDFLARE_API_TOKEN }}'" in json.loads(commands)[quote]
 
 
-def test_a_label_that_github_reads_as_an_expression_is_refused(team: Folder) -> None:
+def test_label_with_expression_syntax_is_refused(team: Folder) -> None:
     team.world.edit_config("  recover:rollback-api:", "  recover:${{x}}:")
 
     done = team.sync()
@@ -626,7 +626,7 @@ def test_a_label_that_github_reads_as_an_expression_is_refused(team: Folder) -> 
     assert "GitHub reads ${{ as an expression" in done.err
 
 
-def test_no_secret_can_have_the_name_of_a_steps_own_variable(team: Folder) -> None:
+def test_reserved_step_variables_are_refused_as_secrets(team: Folder) -> None:
     """GitHub refuses a file in which a step sets one variable twice."""
     team.github("  schedules: {ai-failback: 24h, reopen-maintenance: 24h, reconcile-limits: 24h}\n")
     team.sync()
@@ -657,7 +657,7 @@ def test_no_secret_can_have_the_name_of_a_steps_own_variable(team: Folder) -> No
     ],
     ids=lambda command: command[0],
 )
-def test_the_linters_find_nothing(command: list[str], path: Path) -> None:
+def test_generated_files_pass_linters(command: list[str], path: Path) -> None:
     program = Path(sys.executable).parent / command[0]
 
     done = subprocess.run([program, *command[1:]], cwd=generated(path), capture_output=True, text=True, check=False)
@@ -666,7 +666,7 @@ def test_the_linters_find_nothing(command: list[str], path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_the_table_of_environments_has_the_secrets_that_the_jobs_name(path: Path) -> None:
+def test_environments_table_matches_job_secrets(path: Path) -> None:
     used: dict[str, set[str]] = {}
     for file in files(path):
         for job in parsed(file)["jobs"].values():
@@ -683,7 +683,7 @@ def test_the_table_of_environments_has_the_secrets_that_the_jobs_name(path: Path
     assert all(each.permissions for each in listed if not each.has_reviewers)
 
 
-def test_the_command_prints_the_table_of_the_teams_own_names(team: Folder) -> None:
+def test_environments_command_prints_team_names(team: Folder) -> None:
     team.world.config.write_text(CONFIGURATIONS["ten_services"].read_text())
 
     done = team.world.ops("workflows", "environments", "--config", str(team.world.config))

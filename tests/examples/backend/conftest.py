@@ -1,4 +1,4 @@
-"""The reference Worker in the real runtime, behind a clock, a KV and AI providers that a test sets: see entry.js."""
+"""The reference Worker in workerd with a test-controlled clock, KV and AI: see entry.js."""
 
 import json
 import subprocess

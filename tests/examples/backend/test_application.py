@@ -1,4 +1,4 @@
-"""FortuneT's API: sessions, interpretations, kept charts, and what an administrator may do with its objects."""
+"""FortuneT's API: sessions, interpretations, kept charts, and the reset of its objects."""
 
 import base64
 import hashlib
@@ -55,7 +55,7 @@ def test_calculations_are_limited_by_address(example: Example) -> None:
     assert (refused.status_code, refused.headers["ratelimit"]) == (400, '"calc";r=1;t=60')
 
 
-def test_without_any_of_our_bindings_the_application_works_as_it_was_declared(example: Example) -> None:
+def test_application_works_without_ops_bindings(example: Example) -> None:
     without = {"without": "OPS_RUNTIME,OPS_LIMITS,SESSIONS,AI_MUTEX,DB,CF_VERSION_METADATA,ADMIN_TOKEN"}
     assert example.http.get("/health", headers=without).json() == {"status": "ok"}
     assert example.http.post("/api/charts/calculate", json=BIRTH, headers=without).status_code == 200
@@ -63,7 +63,7 @@ def test_without_any_of_our_bindings_the_application_works_as_it_was_declared(ex
     assert shown["worker"] is None
 
 
-def test_secrets_are_proved_in_use(example: Example) -> None:
+def test_health_paths_check_secrets_in_use(example: Example) -> None:
     asked(example, groq="refuses", cerebras="down")
     paths = ["/health/auth", "/health/ai/iflow", "/health/ai/groq", "/health/ai/cerebras", "/health/ai/other"]
     assert [example.http.get(path).status_code for path in paths] == [200, 200, 503, 503, 503]
@@ -91,7 +91,7 @@ def _parse(headers: dict[str, str]) -> tuple[Any, Any, str]:
 
 
 @pytest.mark.parametrize("state", ["on", "off"])
-def test_only_a_token_of_ours_signs_in_whatever_the_switch_says(example: Example, state: str) -> None:
+def test_only_own_tokens_are_accepted_in_each_switch_state(example: Example, state: str) -> None:
     mine = sign_in(example)
     example.switch("session-do", state)
     header, claims, signature = _parse(mine)
@@ -122,7 +122,7 @@ def test_only_a_token_of_ours_signs_in_whatever_the_switch_says(example: Example
     assert interpret(example, headers={"authorization": "Bearer x"}).status_code == 401
 
 
-def test_a_session_ends_when_it_is_signed_out_or_has_expired(example: Example) -> None:
+def test_session_ends_by_sign_out_or_expiry(example: Example) -> None:
     mine, other = sign_in(example), sign_in(example)
     assert example.http.get("/api/me", headers=mine).json() == {"email": "mia@fortunet.example"}
     assert example.http.delete("/api/session", headers=mine).json() == {"revoked": True}
@@ -133,7 +133,7 @@ def test_a_session_ends_when_it_is_signed_out_or_has_expired(example: Example) -
     assert example.http.get("/api/me", headers=other).status_code == 401
 
 
-def test_nothing_is_kept_of_a_session_once_it_has_expired(example: Example) -> None:
+def test_expired_session_data_is_deleted(example: Example) -> None:
     mine = sign_in(example)
     sid = _parse(mine)[1]["sid"]
     assert example.arrange("session", sid) == 1
@@ -142,7 +142,7 @@ def test_nothing_is_kept_of_a_session_once_it_has_expired(example: Example) -> N
     assert example.arrange("session", sid) == 0
 
 
-def test_who_may_sign_in(example: Example) -> None:
+def test_sign_in_requires_valid_email_and_secret(example: Example) -> None:
     bad: list[Any] = [None, [], "text", {}, {"email": "mia"}, {"email": ["mia@fortunet.example"]}, {"email": "a b@c"}]
     assert [example.http.post("/api/session", json=body).status_code for body in bad] == [401] * 7
     mia = {"email": "mia@fortunet.example"}
@@ -150,7 +150,7 @@ def test_who_may_sign_in(example: Example) -> None:
     assert (unset.status_code, unset.json()) == (503, {"error": "nobody can sign in: JWT_SECRET is not set"})
 
 
-def test_while_sessions_fail_the_switch_lets_tokens_do_for_a_short_time(example: Example) -> None:
+def test_session_switch_off_allows_stateless_tokens_briefly(example: Example) -> None:
     mine, gone = sign_in(example), sign_in(example)
     example.http.delete("/api/session", headers=gone)
     broken = {"without": "SESSIONS"}
@@ -178,7 +178,7 @@ def sessions_health(example: Example, **headers: str) -> tuple[int, str]:
     return answer.status_code, answer.json()["status"]
 
 
-def test_the_health_of_sessions_is_that_of_an_object_while_they_ask_one(example: Example) -> None:
+def test_sessions_health_follows_object_unless_switched_off(example: Example) -> None:
     assert sessions_health(example) == (200, "ok")
     assert sessions_health(example, without="SESSIONS") == (503, "failed")
     example.switch("session-do", "off")
@@ -188,7 +188,7 @@ def test_the_health_of_sessions_is_that_of_an_object_while_they_ask_one(example:
 # Charts.
 
 
-def test_charts_are_kept_for_whoever_is_signed_in_once_there_is_a_table(example: Example) -> None:
+def test_charts_are_saved_for_signed_in_users_after_migration(example: Example) -> None:
     mia, tom = sign_in(example), sign_in(example, "tom@fortunet.example")
     example.arrange("sql", ["DROP TABLE IF EXISTS charts"])
     assert example.http.post("/api/charts/calculate", json=BIRTH, headers=mia).json()["saved"] is False
@@ -211,7 +211,7 @@ def test_charts_are_kept_for_whoever_is_signed_in_once_there_is_a_table(example:
 # Interpretations.
 
 
-def test_an_interpretation_comes_from_the_first_provider_that_answers(example: Example) -> None:
+def test_first_working_provider_interprets(example: Example) -> None:
     answer = interpret(example, headers=sign_in(example))
     assert answer.json()["interpretation"] == "says iflow"
     assert answer.headers["ratelimit-policy"] == '"ai";q=10;w=60'
@@ -239,7 +239,7 @@ def test_interpretations_are_limited_by_user(example: Example) -> None:
     assert len(asked(example)) == 3
 
 
-def test_who_keeps_failing_is_asked_last_until_that_is_five_minutes_ago(example: Example) -> None:
+def test_failing_provider_is_last_for_five_minutes(example: Example) -> None:
     asked(example, iflow="down")
     for _ in range(3):
         assert interpret(example).json()["provider"] == "groq"
@@ -257,7 +257,7 @@ def test_who_keeps_failing_is_asked_last_until_that_is_five_minutes_ago(example:
     }
 
 
-def test_the_switch_says_who_is_asked_first(example: Example) -> None:
+def test_ai_switch_selects_first_provider(example: Example) -> None:
     asked(example, groq="down")
     example.switch("ai", "groq")
     for _ in range(3):
@@ -271,7 +271,7 @@ def test_the_switch_says_who_is_asked_first(example: Example) -> None:
     assert shown_ai(example)["order"] == ["iflow", "cerebras", "groq"]
 
 
-def test_when_nobody_answers_the_user_is_told_so(example: Example) -> None:
+def test_failure_of_all_providers_returns_503(example: Example) -> None:
     asked(example, **dict.fromkeys(PROVIDERS, "down"))
     answer = interpret(example)
     assert (answer.status_code, answer.json()) == (503, NO_AI)
@@ -280,7 +280,7 @@ def test_when_nobody_answers_the_user_is_told_so(example: Example) -> None:
     assert (broken.status_code, broken.json()) == (503, NO_AI)
 
 
-def test_switched_off_nobody_is_asked_and_the_user_is_told_why(example: Example) -> None:
+def test_ai_switch_off_calls_no_provider_and_shows_message(example: Example) -> None:
     example.switch("ai", "off")
     answer = interpret(example)
     assert (answer.status_code, answer.json()) == (503, NO_AI)
@@ -291,13 +291,13 @@ def test_switched_off_nobody_is_asked_and_the_user_is_told_why(example: Example)
     assert example.http.get("/api/charts/calculate", params=BIRTH).status_code == 200
 
 
-def test_a_provider_that_hangs_is_left_after_its_time(example: Example) -> None:
+def test_hanging_provider_times_out(example: Example) -> None:
     asked(example, iflow="holds")
     assert interpret(example).json()["provider"] == "groq"
     assert shown_ai(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 1}
 
 
-def test_one_is_asked_at_a_time_and_only_some_wait(example: Example) -> None:
+def test_provider_calls_are_serialized_with_bounded_queue(example: Example) -> None:
     asked(example, iflow="holds")
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(interpret, example) for _ in range(8)]
@@ -311,7 +311,7 @@ def test_one_is_asked_at_a_time_and_only_some_wait(example: Example) -> None:
     assert ai_mutex(example)["memory"]["waiting"] == 0
 
 
-def test_who_was_asked_as_often_as_a_day_allows_is_asked_no_more_that_day(example: Example) -> None:
+def test_provider_is_skipped_after_daily_quota(example: Example) -> None:
     for number in range(13):
         example.advance(minutes=1)
         assert interpret(example).json()["provider"] == ("iflow" if number < 12 else "groq")
@@ -326,7 +326,7 @@ def ai_health(example: Example, **headers: str) -> tuple[int, str]:
     return answer.status_code, answer.json()["status"]
 
 
-def test_the_health_of_interpretations_is_down_once_all_providers_fail_and_asks_none(example: Example) -> None:
+def test_ai_health_is_down_after_all_providers_fail(example: Example) -> None:
     assert ai_health(example) == (200, "ok")
     assert ai_health(example, without="AI_MUTEX") == (503, "stuck")
     asked(example, iflow="down", groq="down")
@@ -346,7 +346,7 @@ def test_the_health_of_interpretations_is_down_once_all_providers_fail_and_asks_
     assert asked(example) == []
 
 
-def test_it_is_slow_while_the_first_provider_was_and_a_reset_does_not_hide_it(example: Example) -> None:
+def test_ai_health_stays_slow_after_reset(example: Example) -> None:
     asked(example, iflow="holds")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(interpret, example)
@@ -368,7 +368,7 @@ def test_it_is_slow_while_the_first_provider_was_and_a_reset_does_not_hide_it(ex
 # Objects.
 
 
-def test_a_reset_loses_what_is_in_memory_and_keeps_the_quota(example: Example) -> None:
+def test_reset_clears_memory_and_keeps_quota(example: Example) -> None:
     asked(example, iflow="down")
     interpret(example)
     answer = example.http.post("/__ops/objects/ai-mutex/reset", headers=ADMIN)
@@ -382,7 +382,7 @@ def test_a_reset_loses_what_is_in_memory_and_keeps_the_quota(example: Example) -
     assert interpret(example).json()["provider"] == "groq"
 
 
-def test_a_reset_frees_those_that_wait(example: Example) -> None:
+def test_reset_releases_waiting_requests(example: Example) -> None:
     asked(example, **dict.fromkeys(PROVIDERS, "holds"))
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(interpret, example) for _ in range(2)]
@@ -394,7 +394,7 @@ def test_a_reset_frees_those_that_wait(example: Example) -> None:
         assert [each.result().json() for each in waiting] == [NO_AI, NO_AI]
 
 
-def test_a_session_is_reset_and_stays_what_it_was(example: Example) -> None:
+def test_reset_keeps_session_state(example: Example) -> None:
     mine = sign_in(example)
     path = f"/__ops/objects/session-{_parse(mine)[1]['sid']}"
     assert example.http.post(f"{path}/reset", headers=ADMIN).json()["after"] == {"known": True}
@@ -404,7 +404,7 @@ def test_a_session_is_reset_and_stays_what_it_was(example: Example) -> None:
     assert example.http.get("/api/me", headers=mine).status_code == 401
 
 
-def test_only_an_administrator_reaches_an_object_and_only_one_that_there_is(example: Example) -> None:
+def test_object_access_requires_admin_token_and_known_name(example: Example) -> None:
     instance = ai_mutex(example)["instance"]
     reset = "/__ops/objects/ai-mutex/reset"
     bad = [

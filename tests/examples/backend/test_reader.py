@@ -1,4 +1,4 @@
-"""The drop-in reader, examples/fortunet/backend/src/ops-runtime.js, by each rule of docs/reference/runtime-contract.md."""
+"""Drop-in reader `ops-runtime.js`: each rule of docs/reference/runtime-contract.md."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ def statuses(reader: Example, path: str, times: int, **headers: str) -> list[int
     return [reader.http.get(path, headers=headers).status_code for _ in range(times)]
 
 
-def test_what_was_never_seen_is_as_the_code_declares_it(new_reader: Reader) -> None:
+def test_missing_values_fall_back_to_declarations(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC}, {"feature": FEATURE, "other": {"normal": "on"}})
     assert reader.shown() == {
         "contract": 1,
@@ -46,7 +46,7 @@ def test_what_was_never_seen_is_as_the_code_declares_it(new_reader: Reader) -> N
     assert reader.http.post("/__ops/runtime").status_code == 405
 
 
-def test_what_is_in_kv_holds_and_only_what_everybody_may_know_is_shown(new_reader: Reader) -> None:
+def test_kv_values_apply_and_only_public_fields_are_shown(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC}, {"feature": FEATURE})
     calc = {"limit": 5, "period": 30, "key": "user"}
     until = reader.moment(hours=1)
@@ -102,14 +102,14 @@ NO_MOMENTS += ["2026-11-25T05:00:00", "2026-11-25 05:00:00Z", "+002026-11-25T05:
 """JSON Schema leaves these to whoever checks formats."""
 
 
-def test_the_bad_values_below_are_bad_by_the_contract_too() -> None:
+def test_invalid_test_values_violate_contract_schema() -> None:
     assert fits(GOOD, "limits")
     assert fits(OFF, "switch")
     assert [value for value in BAD_LIMITS if fits(value, "limits")] == []
     assert [value for value in BAD_SWITCHES if fits(value, "switch")] == []
 
 
-def test_a_value_that_does_not_fit_leaves_the_last_one_and_spoils_no_other(new_reader: Reader) -> None:
+def test_invalid_value_keeps_last_one_and_affects_no_other(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC}, {"feature": FEATURE})
     good = {"limit": 7, "period": 60, "key": "ip"}
     kept = {"revision": reader.limits(calc=good), "values": {"calc": good}}
@@ -130,7 +130,7 @@ def test_a_value_that_does_not_fit_leaves_the_last_one_and_spoils_no_other(new_r
         assert (shown["limits"]["revision"], shown["switches"]["feature"]) == (limits["revision"], off), bad
 
 
-def test_a_limit_that_the_newest_list_does_not_name_is_the_declared_one(new_reader: Reader) -> None:
+def test_limit_missing_in_newest_list_uses_declaration(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC})
     reader.limits(calc={**CALC, "limit": 9})
     assert reader.shown()["limits"]["values"]["calc"]["limit"] == 9
@@ -138,7 +138,7 @@ def test_a_limit_that_the_newest_list_does_not_name_is_the_declared_one(new_read
     assert reader.shown()["limits"]["values"]["calc"]["limit"] == 3
 
 
-def test_kv_that_fails_leaves_what_was_seen_last_and_fails_no_request(new_reader: Reader) -> None:
+def test_failing_kv_keeps_last_values_and_fails_no_request(new_reader: Reader) -> None:
     reader, late = new_reader({"calc": CALC}, {"feature": FEATURE}), new_reader({}, {"feature": FEATURE})
     reader.switch("feature", "off")
     assert reader.http.get("/?state=feature").json()["state"] == "off"
@@ -149,7 +149,7 @@ def test_kv_that_fails_leaves_what_was_seen_last_and_fails_no_request(new_reader
     assert late.http.get("/?state=feature", headers={"without": "OPS_RUNTIME"}).status_code == 200
 
 
-def test_kv_that_hangs_is_not_waited_for_and_what_comes_late_is_there_for_the_next(new_reader: Reader) -> None:
+def test_hanging_kv_does_not_block_and_late_value_applies(new_reader: Reader) -> None:
     reader = new_reader({}, {"feature": FEATURE})
     reader.put({"ops/switch/feature": of_switch("off")})
     reader.kv("hangs")
@@ -160,7 +160,7 @@ def test_kv_that_hangs_is_not_waited_for_and_what_comes_late_is_there_for_the_ne
     assert reader.kv(None)["reads"] == []
 
 
-def test_what_comes_later_than_a_newer_read_is_too_old(new_reader: Reader) -> None:
+def test_late_response_does_not_replace_newer_read(new_reader: Reader) -> None:
     reader = new_reader({}, {"feature": FEATURE})
     reader.put({"ops/switch/feature": of_switch("off")})
     reader.kv("hangs")
@@ -173,7 +173,7 @@ def test_what_comes_later_than_a_newer_read_is_too_old(new_reader: Reader) -> No
     assert reader.http.get("/?state=feature").json()["state"] == "on"
 
 
-def test_all_keys_are_read_together_and_at_most_once_a_second(new_reader: Reader) -> None:
+def test_keys_are_read_in_bulk_once_a_second(new_reader: Reader) -> None:
     names = [f"feature-{number}" for number in range(100)]
     reader = new_reader({"calc": CALC}, dict.fromkeys(names, FEATURE))
     reader.kv(None)
@@ -190,7 +190,7 @@ def test_all_keys_are_read_together_and_at_most_once_a_second(new_reader: Reader
     assert len(reader.kv(None)["reads"]) == 2
 
 
-def test_an_until_that_is_past_ends_the_value_though_nobody_writes_a_new_one(new_reader: Reader) -> None:
+def test_value_expires_at_until_without_write(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC}, {"feature": FEATURE})
     until = reader.moment(minutes=10)
     limits = reader.limits(calc={**CALC, "temporary": {"limit": 20, "until": until}})
@@ -208,7 +208,7 @@ def test_an_until_that_is_past_ends_the_value_though_nobody_writes_a_new_one(new
     assert reader.http.get("/?state=feature").json() == {"state": "on", "message": ""}
 
 
-def test_a_limit_counts_one_window_and_says_on_every_answer_how_it_stands(new_reader: Reader) -> None:
+def test_limit_counts_window_and_reports_remaining_requests(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC, "ai": {**CALC, "limit": 1, "key": "user"}})
     for left in (2, 1, 0):
         reader.advance(seconds=10)
@@ -227,7 +227,7 @@ def test_a_limit_counts_one_window_and_says_on_every_answer_how_it_stands(new_re
     assert statuses(reader, "/?limit=calc", 5) == [200] * 4 + [429]
 
 
-def test_whoever_is_signed_in_is_counted_as_such_and_others_by_their_network(new_reader: Reader) -> None:
+def test_limit_key_is_user_or_else_network(new_reader: Reader) -> None:
     reader = new_reader({"ai": {"limit": 1, "period": 60, "key": "user"}})
     long = "x" * 4000
 
@@ -242,7 +242,7 @@ def test_whoever_is_signed_in_is_counted_as_such_and_others_by_their_network(new
     assert [asked("", "::ffff:192.0.2.7"), asked("", "::ffff:192.0.2.8"), asked("", "192.0.2.7")] == [200, 200, 429]
 
 
-def test_a_bucket_that_is_forgotten_goes_on_counting_and_leaves_nothing_when_its_window_is_over(
+def test_bucket_survives_eviction_and_is_deleted_after_window(
     example: Example,
 ) -> None:
     assert [example.arrange("bucket", "forget")["left"] for _ in range(3)] == [2, 1, 0]
@@ -254,7 +254,7 @@ def test_a_bucket_that_is_forgotten_goes_on_counting_and_leaves_nothing_when_its
     assert example.arrange("bucket", "forget")["left"] == 2
 
 
-def test_where_it_cannot_be_counted_a_request_goes_on_and_no_field_says_otherwise(new_reader: Reader) -> None:
+def test_uncounted_request_passes_without_ratelimit_header(new_reader: Reader) -> None:
     reader = new_reader({"calc": {**CALC, "limit": 1}})
     for path in ("/?limit=calc", "/?limit=undeclared", "/__ops/limits/calc"):
         for _ in range(2):
@@ -264,7 +264,7 @@ def test_where_it_cannot_be_counted_a_request_goes_on_and_no_field_says_otherwis
             assert "ratelimit" not in answer.headers
 
 
-def test_a_probe_meets_the_limit_itself_in_a_bucket_of_its_own(new_reader: Reader) -> None:
+def test_probe_uses_real_limit_in_own_bucket(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC, "ai": {**CALC, "probe": False}, "none": {"limit": 1, "period": 60, "key": "ip"}})
     reader.limits(calc={**CALC, "limit": 5}, ai={**CALC, "probe": False})
     probed = [reader.http.get("/__ops/limits/calc", headers={"ops-probe": "nonce-12"}) for _ in range(7)]
@@ -280,7 +280,7 @@ def test_a_probe_meets_the_limit_itself_in_a_bucket_of_its_own(new_reader: Reade
     assert reader.http.post("/__ops/limits/calc", headers={"ops-probe": "nonce-12"}).status_code == 405
 
 
-def test_probes_make_no_more_than_16_buckets(new_reader: Reader) -> None:
+def test_probes_create_at_most_16_buckets(new_reader: Reader) -> None:
     reader = new_reader({"calc": {**CALC, "limit": 1}})
     passed = sum(
         reader.http.get("/__ops/limits/calc", headers={"ops-probe": f"nonce-{number:03}"}).status_code == 204
@@ -289,7 +289,7 @@ def test_probes_make_no_more_than_16_buckets(new_reader: Reader) -> None:
     assert 8 < passed <= 16
 
 
-def test_maintenance_closes_everything_but_what_repairs_it(new_reader: Reader) -> None:
+def test_maintenance_closes_all_but_health_and_ops_paths(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC}, {"maintenance": MAINTENANCE})
     reader.switch("maintenance", "on", message="back at noon", until=reader.moment(minutes=5, seconds=1))
     for path in ("/", "/api/charts", "/healthy", "/x/health", "/__op", "//__ops/runtime"):
@@ -307,7 +307,7 @@ def test_maintenance_closes_everything_but_what_repairs_it(new_reader: Reader) -
     assert [statuses(reader, path, 1) for path in ("/", "/api/a", "/api", "/x/api/ai", "/%")] == [[200]] * 5
 
 
-def test_where_maintenance_is_not_declared_nobody_can_close_it(new_reader: Reader) -> None:
+def test_undeclared_maintenance_has_no_effect(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC})
     reader.put({"ops/switch/maintenance": of_switch("on")})
     assert statuses(reader, "/", 1) == [200]
