@@ -1,6 +1,6 @@
-"""The commands, one per runbook, made from the registry.
+"""Define the commands, and turn errors into text and exit codes.
 
-The only place where an error becomes text and an exit code.
+Commands of runbooks come from the registry. No other module prints an error or exits.
 """
 
 import errno
@@ -50,19 +50,21 @@ REPORT = (
     "output below. Secrets that ops.yml names are masked in it."
 )
 CLOSED_PIPE = 128 + signal.SIGPIPE
-"""What a shell answers of a program that wrote into a pipe without a reader."""
+"""The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 CHANGE_NOTHING_ELSE = {
     *("status", "config check", "config schema", "incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
-"""Commands that are no runbook with a button, and change nothing outside of a run."""
+"""Commands without a button that change nothing outside of a run."""
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
-"""Variables. ops.yml names the others, but what was typed is redacted before anything reads it: a parser cuts."""
+"""Variables whose values are redacted in the arguments before parsing: a parser may print part of a value. ops.yml
+names the other secrets.
+"""
 
 
 class Commands(RunbookGroup):
-    """The runbooks beside the fixed commands. Some names have two words."""
+    """The commands of runbooks and the fixed commands. Some names have two words."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -113,7 +115,7 @@ def new_runbook(name: str, into: Path) -> None:
 
 
 def main() -> NoReturn:
-    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # or it searches every installed package for plugins: 8 ms
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # saves a search for plugins (8 ms)
     hide_environment()
     code = run(sys.argv[1:], watch=PROCESS_SIGNALS.install)
     ignore_signals()
@@ -121,9 +123,9 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None) -> int:
-    """Run one command line and answer its exit code (docs/reference/results.md has the table).
+    """Run one command line and return its exit code (table: docs/reference/results.md).
 
-    `watch` makes an exception of a signal, which is caught here and nowhere before.
+    `watch` installs the handlers that turn signals into exceptions; only this function catches them outside of a run.
     """
     redactor = Redactor()
     for name in ALWAYS_SECRET:
@@ -143,7 +145,7 @@ def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None)
         return show_error(interruption_error(error, arguments), redactor)
     except OpsError as error:
         return show_error(error, redactor)
-    except SystemExit:  # click ends like this where the reader of a pipe is gone
+    except SystemExit:  # click exits like this if the reader of a pipe is gone
         discard_output()
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
@@ -152,12 +154,12 @@ def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None)
 
 
 def unexpected_error(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
-    """Print what ended the command. Return its exit code."""
+    """Print the error that ended the command. Return its exit code."""
     if isinstance(found := unwrap_signal(error), KeyboardInterrupt):
         return show_error(interruption_error(found, arguments), redactor)
     if isinstance(found, Interrupted):
         return show_error(found, redactor)
-    is_run = bool(getattr(error, "__notes__", ()))  # they say what is known of its changes
+    is_run = bool(getattr(error, "__notes__", ()))  # the notes say which changes a run made
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE and not is_run:
         discard_output()
         return show_error(output_error(error, arguments), redactor)
@@ -166,14 +168,14 @@ def unexpected_error(error: Exception, arguments: Sequence[str], redactor: Redac
 
 
 def interruption_error(error: BaseException, arguments: Sequence[str]) -> Interrupted:
-    """The end of a command by a signal, outside of a run: a run says itself what it did."""
+    """Return the error for a signal outside of a run. A run reports its own changes."""
     name = str(error.__cause__ or error) or "SIGINT"
     typed, changed, hint = describe_interrupted(arguments)
     return Interrupted(f"{name} ended `{typed}`; {changed}", reason=Reason.SIGNAL, hint=hint)
 
 
 def output_error(error: OSError, arguments: Sequence[str]) -> ConfigError:
-    """The end of a command that cannot write its output, or a file."""
+    """Return the error for output or a file that cannot be written."""
     typed, changed, hint = describe_interrupted(arguments)
     return ConfigError(
         f"`{typed}` cannot write its output or a file ({error.strerror}); {changed}",
@@ -182,7 +184,7 @@ def output_error(error: OSError, arguments: Sequence[str]) -> ConfigError:
 
 
 def describe_interrupted(arguments: Sequence[str]) -> tuple[str, str, str]:
-    """Return the command as typed, what is known of its changes, and what to do."""
+    """Return the command as typed, the known changes, and the next step."""
     words = list(takewhile(lambda word: not word.startswith("-"), arguments[:2]))
     typed = quote_name(" ".join(["ops", *words]))
     if words[:1] == ["drill"]:
@@ -193,7 +195,7 @@ def describe_interrupted(arguments: Sequence[str]) -> tuple[str, str, str]:
 
 
 def show_bug(error: Exception, redactor: Redactor) -> None:
-    """What is known of the world comes first; the traceback is for those who mend it."""
+    """Print the known changes first, then the traceback for the developers."""
     from ops.app.run import AFTER_A_BUG
 
     run = getattr(error, "__notes__", [])
@@ -216,7 +218,7 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
 
 
 class DrillCommand(click.Command):
-    """Its help names every drill, and each edge and trigger that one does not support."""
+    """A command whose help lists every drill, with the edges and triggers that each one does not support."""
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from ops.drills import names, unsupported
@@ -342,7 +344,7 @@ def sandbox(
 
 
 def echo_now(text: str) -> None:
-    """Print the text at once: whoever started this process waits for it."""
+    """Print the text and flush it: a parent process waits for the line."""
     click.echo(text)
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""`ops evidence`: collect and post evidence of a period."""
+"""Collect and post evidence of a period: `ops evidence`."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands of the incident issue."""
+"""Commands of the incident issue: `ops incident …` and `ops labels …`."""
 
 import os
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`ops limits …`: plan, apply and reconcile limits.yml."""
+"""Plan, apply and reconcile limits.yml: `ops limits …`."""
 
 import os
 from functools import partial

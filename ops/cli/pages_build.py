@@ -1,4 +1,4 @@
-"""`ops site …`: steps of redeploy-pages as separate jobs: only fetch has a token."""
+"""Run the steps of redeploy-pages as separate jobs: `ops site …`. Only `fetch` has a token."""
 
 import os
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ GOES_ON = (
     "the workflow goes on: it builds the commit and then, unless this is a dry run, deploys it; if nothing more is "
     "told here within some minutes, look at the log of its job build"
 )
-"""The job that builds has no token, so that it cannot tell the incident how it ended."""
+"""The job that builds has no token, so it cannot report its end to the incident."""
 
 
 @click.group()

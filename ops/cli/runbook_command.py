@@ -1,4 +1,4 @@
-"""A runbook's command: its options come from its Params; what a run shows on a terminal, in a pipe and as JSON."""
+"""Build the command of a runbook from its Params, and print runs as text or JSON."""
 
 import dataclasses
 import json
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ops.github.reviews import EnvironmentReview
 
 PROBE_WAIT_WHEN_ASKING = 3.0
-"""Seconds: a person who is asked has a right to see what the probes say."""
+"""Seconds. A person who must confirm should first see the results of the probes."""
 PROBE_WAIT = 0.25
-"""Seconds: whether it failed before is worth a moment where the plan was faster than the probes, and no more."""
+"""Seconds. A fast plan waits this long, at most, for the probes before the change."""
 OF_CONFIG: dict[str, Any] = {
     "type": click.Path(path_type=Path),
     "default": Path("ops.yml"),
@@ -42,11 +42,11 @@ YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit
 
 
 def silent(*_: object) -> None:
-    """With --json all of it is in the result."""
+    """Print nothing: with --json, the result holds everything."""
 
 
 def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
-    """A runbook's Params become its options, beside those that every runbook has."""
+    """Return the command of a runbook, with its Params and the common options as options."""
     fields = dataclasses.fields(runbook.params)
     names = [field.name for field in fields]
 
@@ -68,7 +68,7 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     if isinstance(field.default, bool):
         return click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
     many = isinstance(field.default, tuple)
-    # To click a default of None is a default, and an option that has one is never missing.
+    # click treats a default of None as a default, and an option with a default is never missing.
     needed: dict[str, Any] = (
         {"required": True}
         if field.default is dataclasses.MISSING
@@ -85,7 +85,7 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
 
 
 def _split(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """A button has one field where a command line repeats an option: commas and spaces divide it."""
+    """Split the values at commas and spaces: a button has only one field for a repeatable option."""
     return tuple(name for value in values for name in re.split(r"[,\s]+", value) if name)
 
 
@@ -102,7 +102,7 @@ class UtcTime(click.ParamType[datetime]):
 
 
 class IncidentNumber(click.ParamType[int]):
-    """The number of an issue of the operations repository: 42, #42, or the issue's address."""
+    """Number of an issue in the operations repository: 42, #42, or the issue's URL."""
 
     name = "N"
 
@@ -202,11 +202,11 @@ def run(
 
 
 def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler, *, as_json: bool) -> BaseException:
-    """Return what ended a run before its first step, after printing it as JSON if that is wanted."""
+    """Return the error that ended a run before its first step; with --json, print it first."""
     if isinstance(error, OpsError):
         signals.stop_raising()
         _leave_outputs(error, redactor)
-        if isinstance(error, Interrupted):  # the engine turns a later one into a result
+        if isinstance(error, Interrupted):  # later, the engine turns it into a result
             error.message += " before its first step; it changed nothing"
         if as_json:
             echo_json(redactor.redact_json(_error_json(error)))
@@ -214,7 +214,7 @@ def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler,
 
 
 def _leave_outputs(error: OpsError, redactor: Redactor) -> None:
-    """What the job that answers the requester gets to know of a run that did not begin."""
+    """Write the outputs of a run that did not begin, for the job that answers the requester."""
     known = {"decision": Decision.REFUSED.value, **actions.failure_outputs(error)}
     actions.write_job_outputs(
         os.environ, redactor.redact_value({name: known.get(name, "") for name in actions.RUN_OUTPUTS})
@@ -227,24 +227,24 @@ def _result_json(result: RunResult, configuration: Any) -> dict[str, Any]:
 
 
 def _outputs(result: RunResult, ends_by: datetime | None) -> dict[str, str]:
-    """What a later job of the same workflow gets to know."""
+    """Return the outputs for later jobs of the same workflow run."""
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
     return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
 
 
 def echo(text: str, *, err: bool = False, **style: Any) -> None:
-    """All that a run shows to people passes here: in a job of GitHub Actions none of it is a command."""
+    """Print text for people. In a GitHub Actions job, none of it can be a workflow command."""
     _print(actions.log_text(os.environ, text), err=err, **style)
 
 
 def echo_json(data: Mapping[str, Any]) -> None:
-    """Print a result on one line."""
+    """Print a result as one line of JSON."""
     _print(to_json_line(data))
 
 
 def _print(text: str, *, err: bool = False, **style: Any) -> None:
-    """Output that cannot be written ends no run: a pipe without a reader, a full disk."""
+    """Print the text. A closed pipe or a full disk must not end the run."""
     try:
         click.secho(text, err=err, **style)
     except OSError:
@@ -252,7 +252,7 @@ def _print(text: str, *, err: bool = False, **style: Any) -> None:
 
 
 def discard_output(*, err: bool = False) -> None:
-    """Send stdout or stderr to the null device, with what waits in its buffer."""
+    """Redirect stdout or stderr to the null device, including its buffered text."""
     stream = sys.stderr if err else sys.stdout
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
@@ -260,13 +260,13 @@ def discard_output(*, err: bool = False) -> None:
 
 
 def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
-    """On the page of the workflow's run, where this is one. On stderr, since stdout may be one JSON result."""
+    """Annotate the page of the workflow run, if this is a job. It uses stderr: stdout may hold one JSON result."""
     if actions.is_job(os.environ):
         _print(actions.annotation(level, title, terminal.to_one_line(text)), err=True)
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
-    """A runbook by name and its parameters as JSON: how a job starts what another job let through."""
+    """Return the command `recover`, by which a job runs the runbook that the gate approved."""
 
     @click.pass_obj
     def command(
@@ -305,7 +305,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         except OpsError as error:
             _leave_outputs(error, redactor)
             raise
-        number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # it stops no recovery
+        number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # a malformed id is ignored
         return run(found, chosen, redactor, comment=number, review=review, **given)
 
     return click.Command(
@@ -335,7 +335,7 @@ def _recover_options() -> list[click.Parameter]:
 
 
 def _params(runbook: Runbook[Any, Any], text: str, settled: Sequence[str] = ()) -> Any:
-    """The runbook's Params from a JSON object. Raises ConfigError: a label of ops.yml is checked, a hand is not."""
+    """Return the runbook's Params from a JSON object. Raises ConfigError, because the JSON may be typed by hand."""
     known = {field.name: field for field in dataclasses.fields(runbook.params)}
     try:
         given = json.loads(text)
@@ -377,7 +377,7 @@ def _json_event(event: RunEvent) -> None:
 
 
 def text_event(event: RunEvent) -> None:
-    """In a job's log the line opens to its JSON, which `ops incident import` reads where a run left nothing else."""
+    """Print an event. In a job log, its line opens to the JSON that `ops incident import` reads."""
     line = actions.log_text(os.environ, terminal.format_event(event))
     _print(actions.fold_log(line, event.to_line()) if actions.is_job(os.environ) else line)
 
@@ -394,7 +394,7 @@ def _name_prompt(name: str) -> Callable[[Plan[Any]], bool]:
     def ask(_plan: Plan[Any]) -> bool:
         try:
             typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
-        except click.Abort:  # the end of the input
+        except click.Abort:  # end of input
             typed = ""
         if typed.strip() != name:
             hint = "Start the command again when you are sure."
@@ -418,7 +418,7 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
 
 
 def _show_next_steps(result: RunResult, record: Path | None) -> None:
-    """Where the record is, and what to type next."""
+    """Print the path of the record and the next command."""
     from ops.app.run import program_name
 
     echo(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")

@@ -1,4 +1,4 @@
-"""A group of commands with those of runbooks, which are imported on demand."""
+"""Group commands with those of runbooks, which are imported on demand."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ops.cli.schedule import due_command
 
 
 class RunbookGroup(click.Group):
-    """Commands, and commands of runbooks: a runbook is imported when its command is used, not when it is listed."""
+    """A group that imports a runbook when its command is used, not when it is listed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -18,7 +18,7 @@ class RunbookGroup(click.Group):
         self._made: dict[str, click.Command] = {}
 
     def add_runbook(self, name: str, file: RunbookFile) -> None:
-        """Add the command of the file's runbook, to the group that its first word names if there is one."""
+        """Add the command of a runbook. A name of two words goes to the group of the first word, if there is one."""
         first, _, second = name.partition(" ")
         group = self.commands.get(first)
         if isinstance(group, RunbookGroup):

@@ -1,4 +1,7 @@
-"""What a schedule starts: runs that nobody asked for, one after the other. One that fails holds up no other."""
+"""Commands that a schedule starts: due runs, one after the other.
+
+A failed run does not hold up the others.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +25,7 @@ INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
 
 
 def due_command(runbook: Runbook[Any, Any]) -> click.Command:
-    """The command of a runbook that finds what is due: one call may be several runs, or none."""
+    """Return the command of a runbook that finds due runs: one call may start several runs, or none."""
 
     @click.pass_obj
     def command(
@@ -74,7 +77,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
 
 
 def _is_held(command: str, environment: "Environment") -> bool:
-    """Whether its token is here; where it is not, that is said."""
+    """Return whether the environment's token is set; print a warning if not."""
     if os.environ.get(environment.token):
         return True
     text = f"{environment.name} is passed over: {environment.token} is not set"
@@ -92,7 +95,7 @@ class ScheduledRuns:
     config: Path
 
     def run(self, runbook: Runbook[Any, Any], params: Any, environment: str, incident: int | None) -> int:
-        """The exit code of one run, told on its incident. Raises ConfigError."""
+        """Run the runbook, with its events on the incident, and return the exit code. Raises ConfigError."""
         return run(
             runbook,
             params,
@@ -109,7 +112,7 @@ class ScheduledRuns:
         )
 
     def started(self, runbook: Runbook[Any, Any], config: "Config", place: "Environment") -> Iterator[int]:
-        """The exit code of each run that is due there. Raises OpsError."""
+        """Start each due run of an environment and yield its exit code. Raises OpsError."""
         for found in runbook.find_due_runs(config, place, os.environ, self.redactor):
             if isinstance(found, str):
                 self.note(found)
@@ -117,13 +120,14 @@ class ScheduledRuns:
                 yield self.run(runbook, found.params, place.name, found.incident)
 
     def note(self, text: str) -> None:
-        """Print a line about what is due. With --json stdout holds results alone."""
+        """Print a line about due runs; with --json on stderr, because stdout holds only results."""
         echo(self.redactor.redact_text(text), err=self.as_json)
 
     def all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
-        """The exit codes of all their runs, each group until it fails; after an interruption nothing is begun.
+        """Run all groups and return the exit codes.
 
-        Raises the first group's OpsError once all have had their turn; the others are said.
+        A group ends at its first error, and an interruption ends all. After the last group, the first OpsError is
+        raised and the others are printed.
         """
         codes, failed = list[int](), list[OpsError]()
         for group in groups:

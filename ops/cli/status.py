@@ -1,4 +1,4 @@
-"""`ops status`: what is live, and what is on at present."""
+"""Show live versions and active states: `ops status`."""
 
 import json
 import os

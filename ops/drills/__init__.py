@@ -1,8 +1,8 @@
-"""Drills: a local Cloudflare, something broken on purpose, the public command, and a score.
+"""Run drills: break a local Cloudflare, recover with the public command, and score the result.
 
-The command runs as a process of its own, with the ops.yml of the reference application, or another one that a person
-names, and nothing lowered. It gets no variable of ours but the sandbox's, so that no real token and no real address is
-within its reach. With a trigger there is an incident too, and a label or a button goes through the real workflow files.
+The command runs in its own process, with the ops.yml of the reference application or of `--config`, unchanged. Of our
+variables it gets only the sandbox's, so that it reaches no real token and no real address. With a trigger there is an
+incident too; a label or button runs the real workflow files.
 """
 
 import os
@@ -48,22 +48,22 @@ if TYPE_CHECKING:
 
 GOOD_AGO = timedelta(hours=2)
 REFERENCE = scenario_release.EXAMPLES / "ops.yml"
-"""The configuration of the application that drills deploy. It stays when a team replaces the repository's own."""
+"""Configuration of the application that drills deploy. It stays when a team replaces the repository's own."""
 
 
 @dataclass(frozen=True)
 class Drill:
-    """Where a drill takes place."""
+    """The settings of a drill."""
 
     edge: Edge
     config: Path
     environment: str
     service: str
-    """Nothing: the first one of the drill's kind."""
+    """"" for the first service of the drill's kind."""
     switches: tuple[str, ...] = ()
-    """Of the sandbox, as `name=value`."""
+    """Switches of the sandbox, as `name=value`."""
     trigger: Trigger | None = None
-    """None: the command, and no GitHub."""
+    """None for the plain command, without GitHub."""
     github_fails: str | None = None
 
 
@@ -79,17 +79,18 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     "ai-off": scenario_switch.ALL_DOWN,
     "reset-durable-object": scenario_durable_object.KIND,
 }
-"""Name, which is that of the runbook unless the kind says another → what it breaks: a good release, then something bad,
-which the runbook has to take back, or take offline."""
+"""Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
+the scenario says otherwise.
+"""
 
 
 def names() -> tuple[str, ...]:
-    """Return every drill, for people."""
+    """Return the names of all drills."""
     return (*DRILLS, scenario_limits.NAME)
 
 
 def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
-    """The run's result with the score; its exit code is the drill's. Raises ConfigError."""
+    """Run the drill. Return the run's result with the score; its exit code is that of the drill. Raises ConfigError."""
     if name not in names():
         raise ConfigError(f'no drill "{quote_name(name)}"{did_you_mean(name, names())}', reason=Reason.UNKNOWN_NAME)
     if drill.github_fails and drill.trigger is None:
@@ -102,7 +103,7 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
 
 
 def support(name: str, drill: Drill, config: "Config") -> DrillSupport:
-    """Return what the drill of that name supports there. Raises ConfigError: ops.yml has no such service."""
+    """Return the edges and triggers that the drill supports. Raises ConfigError if ops.yml has no such service."""
     if name == scenario_limits.NAME:
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
     kind = _kind(name, drill.edge)
@@ -113,7 +114,7 @@ def support(name: str, drill: Drill, config: "Config") -> DrillSupport:
 
 
 def unsupported(name: str) -> Mapping[str, str]:
-    """Edge or trigger that the drill does not support → the reason."""
+    """Return edge or trigger that the drill does not support → the reason."""
     return DRILLS[name].lacks if name in DRILLS else {}
 
 
@@ -169,7 +170,7 @@ def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent)
 
 
 def _display_path(path: Path) -> str:
-    """Return the path as a person types it here."""
+    """Return the path as a person would type it in this folder."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -200,7 +201,7 @@ def _limits(drill: Drill, config: "Config", say: Say, on_event: OnEvent) -> dict
 
 
 def _service(environment: "Environment", name: str, kind: str) -> "Service":
-    """Raises ConfigError."""
+    """Return the service to break. Raises ConfigError if it has another kind or ops.yml has none."""
     names = [each for each, service in environment.services.items() if service.kind == kind]
     service = environment.service(name or next(iter(names), kind))
     if service.kind != kind:
@@ -210,7 +211,7 @@ def _service(environment: "Environment", name: str, kind: str) -> "Service":
 
 
 def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
-    """What a sandbox needs before it starts: its switches, and the npm parts, once per machine. Raises ConfigError."""
+    """Return the sandbox's switches, and install its npm packages if needed. Raises ConfigError."""
     from sandbox.switches import parse
 
     try:
@@ -231,7 +232,7 @@ def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
 
 
 def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[str, str]) -> ProbeObservation:
-    """Asked once: the same ones as the runbook's. `passes` are the values of their secret headers."""
+    """Run one round of the runbook's probes. `passes`: values of their secret headers."""
     web = ProbeClient(sandbox.edge_url)
     try:
         environ = {**process.clean_environment(os.environ), **passes}
@@ -249,7 +250,7 @@ def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[s
 
 
 def _incident(place: command.DrillWorld, drill: Drill, say: Say) -> github.DrillIncident | None:
-    """None without a trigger. Raises ConfigError."""
+    """Open the incident of the drill; None without a trigger. Raises ConfigError."""
     if drill.trigger is None:
         return None
     incident = github.open_incident(place)
@@ -270,7 +271,7 @@ class _Trigger:
     on_event: OnEvent
 
     def __call__(self, params: command.Params) -> dict[str, Any]:
-        """Pull it: the runbook's result. On an incident its record is completed where it has to be."""
+        """Start the runbook and return its result. Import its record if the incident misses it."""
         incident = self.incident
         if incident is None:
             return command.run(self.place, say=self.say, on_event=self.on_event, params=params)
@@ -301,7 +302,7 @@ class _Trigger:
 def _add_report(
     place: command.DrillWorld, drill: Drill, result: dict[str, Any], incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
-    """With what became of the incident."""
+    """Return the result with the incident and its report."""
     if result["decision"] == Decision.RECOVERED and incident.report is None:
         command.ops(place, ["incident", "report", str(incident.number)], say, environ=incident.environ())
     return {**result, "trigger": drill.trigger, **incident.describe()}

@@ -1,4 +1,4 @@
-"""The public command in a drill: `ops` as a process of its own, with nothing but the sandbox within its reach."""
+"""Run the public command in a drill: `ops` in its own process, limited to the sandbox."""
 
 import json
 import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Params = Mapping[str, str | tuple[str, ...]]
-"""What a runbook is asked besides the service."""
+"""Parameters of a runbook besides the service."""
 OnEvent = Callable[[dict[str, Any]], None]
 
 UNREACHED: Mapping[str, Any] = {
@@ -34,7 +34,7 @@ UNREACHED: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class DrillWorld:
-    """What is recovered, and where."""
+    """The sandbox, service and runbook of a drill."""
 
     sandbox: "Sandbox"
     config: Path
@@ -42,13 +42,13 @@ class DrillWorld:
     service: str
     environment: "Environment"
     environ: Mapping[str, str] = field(default_factory=dict)
-    """What its commands need besides."""
+    """Additional variables of its commands."""
     token: str = ""
-    """Nothing: the sandbox's own."""
+    """"" for the sandbox's own token."""
     names_service: bool = True
-    """Whether the runbook is told the service."""
+    """Whether the runbook has the parameter `service`."""
     responder: str = "responder"
-    """Who opens the incident and starts the recovery."""
+    """The person who opens the incident and starts the recovery."""
 
     @property
     def named(self) -> Params:
@@ -64,7 +64,7 @@ def run(
     incident: int | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The runbook's command, its events handed on while it goes; its result."""
+    """Run the runbook's command, pass on its events at once, and return its result."""
     wanted = [place.runbook]
     where = {**place.named, "environment": place.environment.name} | ({"incident": str(incident)} if incident else {})
     for name, value in {**where, **params}.items():
@@ -89,21 +89,21 @@ def run(
 
 
 def as_text(value: str | tuple[str, ...]) -> str:
-    """As a command line and the field of a button take it."""
+    """Return the value as a command line or an input field takes it."""
     return value if isinstance(value, str) else ",".join(value)
 
 
 def import_run(
     place: DrillWorld, record: str | list[str], number: int, say: Say, *, environ: Mapping[str, str]
 ) -> None:
-    """Post what GitHub did not get, once it answers again: a laptop's run by its id, or the log of a job."""
+    """Import a missing record once GitHub answers again: the id of a laptop run, or the log of a job."""
     with tempfile.TemporaryDirectory() as folder:
         source = record if isinstance(record, str) else _as_github_serves_it(record, place, Path(folder))
         ops(place, ["incident", "import", source, "--incident", str(number)], say, environ=environ)
 
 
 def _as_github_serves_it(log: list[str], place: DrillWorld, folder: Path) -> str:
-    """With the time before each line."""
+    """Return the path of a log with a time before each line, as GitHub serves it."""
     at = f"{place.sandbox.clock.now():%Y-%m-%dT%H:%M:%S.%f}0Z"
     path = folder / "job.log"
     path.write_text("".join(f"{at} {line}\n" for line in log), encoding="utf-8")
@@ -111,7 +111,7 @@ def _as_github_serves_it(log: list[str], place: DrillWorld, folder: Path) -> str
 
 
 def ops(place: DrillWorld, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
-    """Another command, and what it said."""
+    """Run another command and print its output."""
     say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
     argv, variables = command_line(place, [*arguments, "--config", str(place.config)], environ)
     done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
@@ -121,7 +121,7 @@ def ops(place: DrillWorld, arguments: Sequence[str], say: Say, *, environ: Mappi
 def command_line(
     place: DrillWorld, arguments: Sequence[str], more: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Command line and environment of a command of ours."""
+    """Return command line and environment of an `ops` command."""
     environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
     environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": program_name(os.environ)}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}

@@ -1,4 +1,4 @@
-"""The example application in the real runtime, for drills that need all of it: deployed, with its keys, and used."""
+"""Deploy and use the example application in the real runtime, with its keys."""
 
 import http.client
 import json
@@ -18,7 +18,10 @@ BIRTH = {"date": "1990-05-17", "time": "08:30"}
 
 
 def deploy_example(sandbox: "Sandbox", service: "Service", entry: str, *, admin: str) -> None:
-    """Deployed, with all its secrets: keys that the sandbox's providers take, and `admin`. Raises ConfigError."""
+    """Deploy the example with all its secrets: keys that the sandbox's providers accept, and `admin`.
+
+    Raises ConfigError.
+    """
     scenario_release.deploy_with_wrangler(sandbox, service, "good", entry)
     secrets = {"JWT_SECRET": "drill-jwt-0123456789", "ADMIN_TOKEN": admin}
     secrets |= {name: sandbox.providers[of].add_key(f"drill-{of}-0123456789") for name, of in KEYS.items()}
@@ -27,7 +30,10 @@ def deploy_example(sandbox: "Sandbox", service: "Service", entry: str, *, admin:
 
 
 def interpret(sandbox: "Sandbox", service: "Service") -> None:
-    """As a person does who is not signed in. What comes of it is not looked at: the application remembers it."""
+    """Request an interpretation as an anonymous user.
+
+    The response is ignored: the application remembers the outcome.
+    """
     edge = urlsplit(sandbox.edge_url)
     connection = http.client.HTTPConnection(edge.hostname or "", edge.port)
     try:

@@ -1,4 +1,4 @@
-"""The file of `ops sandbox --faults`: rules for requests that fail in the local Cloudflare, GitHub or edge."""
+"""Read the rules of `ops sandbox --faults`: requests that fail in the sandbox."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -19,7 +19,7 @@ Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 
 class Rule(ConfigModel):
-    """Which requests it strikes, and what happens to them; the fields of the sandbox's own rules."""
+    """A rule: which requests it matches, and their fault. The fields are those of the sandbox's own rules."""
 
     part: Literal["cloudflare", "github", "edge"] = "cloudflare"
     method: Literal["*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "*"
@@ -50,7 +50,7 @@ class Rule(ConfigModel):
 
 
 class _File(RootModel[Annotated[tuple[Rule, ...], Field(min_length=1, max_length=1000)]]):
-    """A list of rules; of several that strike one request, the first one is the outermost."""
+    """A list of rules. If several match a request, the first one is the outermost."""
 
 
 def parse(text: str, *, path: str) -> tuple[Rule, ...]:
@@ -76,7 +76,7 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
 
 
 def add_rules(sandbox: "Sandbox", rules: tuple[Rule, ...]) -> None:
-    """Put them in force, in the order of the file."""
+    """Activate the rules, in the order of the file."""
     parts = {"cloudflare": sandbox.fault, "github": sandbox.github.fault, "edge": sandbox.edge_fault}
     for rule in rules:
         given = rule.model_dump(exclude={"part"}, exclude_unset=True)

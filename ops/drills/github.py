@@ -1,7 +1,6 @@
-"""The GitHub part of a drill: an incident, a trigger, the real workflow files, and what the issue says afterwards.
+"""Run the GitHub part of a drill: incident, trigger, real workflow files, and their outcome.
 
-What ended well is not believed from a log: the decision stands in the incident's journal, and what serves is looked up
-in the sandbox itself.
+The log is not trusted: the decision comes from the record on the incident, and the live release from the sandbox.
 """
 
 import os
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
 READING = "report"
-"""The GitHub environment with a token that can only read; the other one is the runbook's own."""
+"""GitHub environment with a read-only token. The other environment is the runbook's own."""
 REVIEWER = "drill-reviewer"
-"""Approves what `ops.yml` demands an approval for, as a person has to."""
+"""Approves a run if `ops.yml` requires an approval."""
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
@@ -41,7 +40,7 @@ _HEADLINE = re.compile("(" + "|".join(decision.upper().replace("_", " ") for dec
 
 @dataclass(frozen=True)
 class DrillIncident:
-    """The issue of this drill, and who works on it: the responder, who may write."""
+    """The incident issue of the drill. The responder, who has write access, works on it."""
 
     place: DrillWorld
     number: int
@@ -52,12 +51,12 @@ class DrillIncident:
         return self.place.sandbox.github
 
     def environ(self) -> dict[str, str]:
-        """As on the responder's laptop."""
+        """Return the environment of the responder's laptop."""
         return {**self.github.environ(), "GITHUB_TOKEN": TOKEN}
 
     @property
     def journal(self) -> RunRecord | None:
-        """What the last run's comment says; None where there is none by the bot or the responder."""
+        """The newest record of a run by the bot or the responder; None if there is none."""
         blocks = [
             block
             for comment in self.github.issue(self.number).comments
@@ -68,24 +67,24 @@ class DrillIncident:
         return blocks[-1] if blocks else None
 
     def has_whole_journal(self, before: RunRecord | None) -> bool:
-        """Of a run since `before` was the last one's."""
+        """Return whether a run after `before` has a record with a decision."""
         last = self.journal
         return last is not None and last != before and last.decision != ""
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """The post-incident issue that refers to this one."""
+        """The newest post-incident issue that refers to this one."""
         told = [event.source for event in self.github.issue(self.number).events if event.event == "cross-referenced"]
         found = [issue for issue in told if issue is not None and issue.has_label("post-incident")]
         return _named(self.github, found[-1].number) if found else None
 
     def describe(self) -> dict[str, Any]:
-        """What a drill's result says of them."""
+        """Return incident and report for the result of the drill."""
         return {"incident": {"number": self.number, "url": self.url}, "report": self.report}
 
 
 def open_incident(place: DrillWorld) -> DrillIncident:
-    """As somebody on call does it."""
+    """Open the incident as the person on call does."""
     hub = place.sandbox.github
     hub.add_user(place.responder)
     hub.add_token(TOKEN, place.responder, ["issues:write", "actions:write"])
@@ -101,7 +100,10 @@ def _named(hub: "GitHub", number: int) -> dict[str, Any]:
 
 @contextmanager
 def github_failures(incident: DrillIncident, trigger: Trigger | None, where: str | None) -> "Iterator[None]":
-    """GitHub answers 503 from that point on, or to those requests. On a laptop nobody's permission is asked."""
+    """Let GitHub answer 503: after the permission check, or to the requests of `where`.
+
+    A laptop run has no permission check, so that it fails from the start.
+    """
     faults = incident.github
     if where == AFTER_PERMISSION and trigger != "command":
         faults.fault(**PERMISSION, after=lambda: faults.fault(**FAILING))
@@ -120,7 +122,7 @@ def github_failures(incident: DrillIncident, trigger: Trigger | None, where: str
 
 
 def prepare_repository(place: DrillWorld, power: str) -> None:
-    """Give the repository its files (`repository.files`), and the environment `power` the token and the values.
+    """Give the repository its files, and the GitHub environment `power` the token and the secrets.
 
     No other environment can act. Raises ConfigError.
     """
@@ -152,7 +154,7 @@ def prepare_repository(place: DrillWorld, power: str) -> None:
 def requester_action(
     incident: DrillIncident, config: "Config", trigger: Trigger | None, params: Params
 ) -> tuple[str, "Callable[[GitHub], object]"]:
-    """What the responder does, in words and in deed. A label of ops.yml starts this run: `Support.check` looked."""
+    """Return the responder's action as text and as a function. `DrillSupport.check` made sure that a label exists."""
     place, environment = incident.place, incident.place.environment.name
     if trigger == "button":
         button = f"{place.runbook}.yml"
@@ -172,7 +174,10 @@ def by_workflow(
     *,
     changed_at: "Callable[[Sandbox, Service], datetime | None]",
 ) -> dict[str, Any]:
-    """Press, let the runner work, and answer a result: from the journal, or without one from the job's log."""
+    """Trigger the workflow, let the local runner finish it, and return the result.
+
+    The result comes from the record on the incident; if there is none, from the job's log.
+    """
     from sandbox.actions import Runner, UnsupportedExpression
 
     place, hub, sandbox = incident.place, incident.github, incident.place.sandbox
@@ -237,7 +242,7 @@ def _from_journal(block: RunRecord) -> dict[str, Any]:
 
 
 def _from_log(log: list[str]) -> dict[str, Any]:
-    """Nothing is on the issue: GitHub failed, or the gate refused."""
+    """Return the result from the log: GitHub failed, or the gate refused."""
     refused = [line.removeprefix("refused: ") for line in log if line.startswith("refused: ")]
     ended = [found for line in log if (found := _HEADLINE.match(line))]
     decision = Decision.REFUSED if refused else Decision.FAILED
@@ -270,7 +275,7 @@ def _seconds(since: datetime, until: datetime) -> float:
 
 
 def compare_with_sandbox(result: Mapping[str, Any], *, serves: str, is_well: bool) -> dict[str, Any]:
-    """A recovery that the sandbox itself does not bear out is none."""
+    """Return the result, marked unhealthy if the sandbox contradicts a recovery."""
     said = f"{result['message']}; the sandbox serves the {serves} release, {'healthy' if is_well else 'NOT healthy'}"
     if result["decision"] != Decision.RECOVERED or (serves == "good" and is_well):
         return {**result, "message": said}

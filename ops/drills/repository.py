@@ -1,4 +1,4 @@
-"""The operations repository of a drill by label or button: the program, the configuration, and its workflow files."""
+"""Build the repository of a drill by label or button: program, configuration, workflows."""
 
 import os
 import subprocess
@@ -13,9 +13,9 @@ from ops.tools import process
 
 PRODUCT = Path(__file__).parents[2]
 OF_THE_TEAM = frozenset({"ops.yml", LIMITS_FILE, "README.md", "CHANGELOG.md"})
-"""Files of the product's repository that a team replaces. They say nothing about another configuration."""
+"""Files that a team replaces. They do not apply to another configuration."""
 NOT_USED = ("benchmarks/", "docs/", "tests/")
-"""Folders that no job reads; each job copies the repository."""
+"""Folders that no job reads. Each job copies the repository, so they are left out."""
 GITHUB, WORKFLOWS = ".github/", Path(".github", "workflows")
 
 

@@ -1,4 +1,4 @@
-"""What the drill of reset-durable-object breaks: the mutex before the AI providers locks up in memory."""
+"""Scenario of reset-durable-object: the mutex for the AI providers locks up in memory."""
 
 import http.client
 from dataclasses import replace
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 OBJECT = "ai-mutex"
 VARIABLE, ADMIN = "FORTUNET_ADMIN_TOKEN", "drill-admin-0123456789"
 LOCKS_AT = 3
-"""Requests that it has in memory by then."""
+"""Number of requests in memory at which it locks up."""
 
 
 def _prepare(_sandbox: "Sandbox", _environment: "Environment", service: "Service") -> None:
-    """Raises ConfigError."""
+    """Raise ConfigError if the service has no such Durable Object."""
     if OBJECT not in service.durable_objects or service.durable_objects[OBJECT].token != VARIABLE:
         raise ConfigError(
             f"{service.name} has no Durable Object {OBJECT} with the token {VARIABLE}, which this drill locks up",
@@ -52,7 +52,7 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _fol
 
 
 def _real_release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
-    """The release is a bad one from the beginning; its mutex locks up with the first interpretation."""
+    """Deploy a release that is bad from the start. Its mutex locks up with the first interpretation."""
     if name == "good":
         example.deploy_example(sandbox, service, example.STUCK, admin=ADMIN)
     else:
@@ -60,7 +60,7 @@ def _real_release(sandbox: "Sandbox", service: "Service", name: str, _edge: str,
 
 
 def _ask(sandbox: "Sandbox", service: "Service") -> None:
-    """As a person does who wants an interpretation."""
+    """Request an interpretation, as a user does."""
     edge = urlsplit(sandbox.edge_url)
     connection = http.client.HTTPConnection(edge.hostname or "", edge.port)
     try:
@@ -71,7 +71,7 @@ def _ask(sandbox: "Sandbox", service: "Service") -> None:
 
 
 def _memory(sandbox: "Sandbox", service: "Service") -> Any:
-    """What it has in memory, by the application's own endpoint; well is nothing."""
+    """Return the state in memory by the application's own endpoint; healthy is empty."""
     web = ProbeClient(sandbox.edge_url)
     try:
         counts = service.durable_objects[OBJECT].model_copy(update={"proof": "memory.answered", "keeps": None})
@@ -91,5 +91,5 @@ EMBEDDED = Scenario(
     prepare=_prepare,
     probes=lambda _, service: service.probes_with(service.durable_objects),
 )
-# A clock that is moved starts what runs in workerd anew, and an object that nobody asks for ten seconds forgets.
+# workerd restarts if its clock is moved, and an object forgets after ten seconds without a request.
 KIND = replace(EMBEDDED, in_workerd=replace(EMBEDDED, release=_real_release, broken_ago=timedelta()))

@@ -1,4 +1,4 @@
-"""What the drills of rotate-secrets break: the keys of the AI providers leaked, and these revoked them at once."""
+"""Scenarios of rotate-secrets: the AI providers revoked leaked keys at once."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +21,10 @@ FRESH = {name: f"drill-fresh-{provider}-9876543210" for name, provider in KEYS.i
 def _release(
     sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path
 ) -> Mapping[str, str | None] | None:
-    """The application asks a provider for its charts: they fail without a key. Well is that the fresh ones serve."""
+    """Deploy the release, or revoke the leaked keys.
+
+    The application calls a provider for its charts, which fails without a valid key. A recovery deploys the fresh keys.
+    """
     if name == "bad":
         for key, provider in KEYS.items():
             sandbox.providers[provider].revoke(LEAKED[key])
@@ -42,7 +45,7 @@ def _release(
 def _roll_back_first(
     sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path
 ) -> Mapping[str, str | None] | None:
-    """Before the leak a bad release was rolled back, so that the newest upload is not what serves."""
+    """Roll a bad release back before the leak, so that the newest upload is not live."""
     if name == "bad":
         (good,) = sandbox.live(service.worker)
         for version in (sandbox.upload(service.worker, code=name, behaviour={"status": 500}, tag=name), good):
@@ -51,7 +54,7 @@ def _roll_back_first(
 
 
 def _which_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | None]:
-    """The generation that serves."""
+    """Return the keys of the live version."""
     (version,) = sandbox.live(service.worker)
     serving = sandbox.deployments(service.worker)[0].secrets[version]
     return {key: serving.get(key) for key in KEYS}

@@ -1,7 +1,7 @@
-"""The drill of limits: users are refused, a pull request raises the limit, a person merges it, and time takes it back.
+"""Run the drill of limits: raise a limit by a merged pull request until it expires.
 
-It always has the local GitHub: a pull request is what it is about. Nothing that a command says is believed: users ask
-the edge themselves, before and after.
+It always has the local GitHub, because it needs a pull request. The drill does not trust a command's output: users send
+requests to the edge before and after.
 """
 
 import json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAME, RUNBOOK = "limits", "propose-limits"
 LIMIT = "calc"
-"""The limit whose path users ask."""
+"""The limit for the path that users request."""
 PATH = "/api/charts/calculate?date=1990-05-17&time=08:30"
 FILES = ("ops.yml", LIMITS_FILE)
 PERMISSIONS = ("Workers KV Storage Write",)
@@ -40,7 +40,7 @@ class _Drill:
     service: "Service"
     incident: github.DrillIncident
     folder: Path
-    """A checkout of main: ops.yml and limits.yml."""
+    """A checkout of main with ops.yml and limits.yml."""
     say: Say
     on_event: OnEvent
     trigger: Trigger | None
@@ -49,7 +49,7 @@ class _Drill:
 
     @property
     def in_jobs(self) -> bool:
-        """Whether the commands run in jobs of GitHub Actions."""
+        """Whether the commands run in GitHub Actions jobs."""
         return self.trigger in {"label", "button"}
 
     @property
@@ -57,7 +57,7 @@ class _Drill:
         return self.place.sandbox
 
     def users(self, times: int) -> list[int]:
-        """The statuses of so many requests from one address, up to the first refusal."""
+        """Send up to `times` requests from one address. Return the statuses up to the first 429."""
         statuses: list[int] = []
         with closing(ProbeClient(self.sandbox.edge_url)) as web:
             while len(statuses) < times and 429 not in statuses:
@@ -65,14 +65,14 @@ class _Drill:
         return statuses
 
     def check_out(self) -> None:
-        """What main is now."""
+        """Write the files of main to the folder."""
         hub = self.sandbox.github
         self.sha = hub.resolve("main") or ""
         for name in FILES:
             (self.folder / name).write_bytes(hub.files()[name])
 
     def ops(self, *arguments: str) -> dict[str, Any]:
-        """A command as a job of main runs it; its result."""
+        """Run a command as a job on main does. Return its result."""
         job = {**self.sandbox.github.environ(), "GITHUB_ACTIONS": "true", "GITHUB_SHA": self.sha}
         wanted = [*arguments, "--environment", self.place.environment.name, "--yes", "--json"]
         self.say(f"$ ops {' '.join(wanted)}")
@@ -86,7 +86,7 @@ class _Drill:
         return result
 
     def runner(self, press: Callable[[], object]) -> None:
-        """Let the local runner work on what that starts: the real workflow files."""
+        """Start the real workflow files by `press`, and let the local runner finish them."""
         from sandbox.actions import Runner, UnsupportedExpression
 
         environ = {name: value for name, value in self.sandbox.environ().items() if not name.endswith("_TOKEN")}
@@ -115,7 +115,7 @@ def run(
     say: Say,
     on_event: OnEvent,
 ) -> dict[str, Any]:
-    """A result as that of a run. Raises ConfigError where the drill fits neither ops.yml nor this machine."""
+    """Run the drill and return its result. Raises ConfigError if ops.yml or this machine lacks a part."""
     runtime = environment.require_runtime()
     service = environment.service(runtime.service)
     if runtime.limits is None or LIMIT not in runtime.limits.raises:
@@ -152,12 +152,12 @@ def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -
 
 
 def _commit(drill: _Drill, config_path: Path) -> None:
-    """By label or button the repository has a program and workflows too."""
+    """Commit the repository. A drill by label or button also needs program and workflows."""
     hub = drill.sandbox.github
     hub.switches.actions_may_create_pull_requests = True
     if drill.in_jobs:
         github.prepare_repository(drill.place, "limits")
-        # A merge is a push, and the checks of the repository are no part of the way.
+        # A merge is a push, which would also start the repository's own checks.
         checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
         hub.add_commit("Without CI", drill.place.responder, files=checks)
     else:
@@ -211,7 +211,7 @@ def _applied_limit(drill: _Drill) -> int:
 
 
 def _proposed(drill: _Drill, config: "Config") -> int | None:
-    """The number of the pull request."""
+    """Start the runbook and return the number of its pull request."""
     hub, incident = drill.sandbox.github, drill.incident.number
     if drill.in_jobs:
         text, pressed = github.requester_action(drill.incident, config, drill.trigger, {})
@@ -223,7 +223,7 @@ def _proposed(drill: _Drill, config: "Config") -> int | None:
 
 
 def _merged(drill: _Drill, number: int) -> dict[str, Any]:
-    """By a person; the result of applying it."""
+    """Merge the pull request as a person, and return the result of `limits apply`."""
     hub = drill.sandbox.github
     drill.say(f"{drill.place.responder} reviews pull request #{number} and merges it")
     if not drill.in_jobs:

@@ -1,4 +1,4 @@
-"""The drill of `maintenance`: a service is taken offline, mended behind the routes, and opened again."""
+"""Scenario of `maintenance`: take a service offline, repair it behind the routes, reopen it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,9 +27,9 @@ def run(
     pull: Callable[[Params], dict[str, Any]],
     say: Say,
 ) -> dict[str, Any]:
-    """The result of taking it offline; another decision where what the drill itself sees contradicts it.
+    """Close and reopen the service. Return the result, marked unhealthy if the drill observes something else.
 
-    `pull` pulls the drill's trigger.
+    `look` runs the probes once. `pull` starts the runbook.
     """
     sandbox = place.sandbox
     before = _ways_in(sandbox, service)
@@ -67,7 +67,7 @@ def _ways_in(sandbox: "Sandbox", service: "Service") -> Any:
 
 
 def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
-    """Behind a route for its host, a custom domain, and its address on workers.dev."""
+    """Deploy the Worker with a route for its host, a custom domain, and its workers.dev address."""
     scenario_release.WORKER.release(sandbox, service, name, edge, folder)
     if name == "good":
         host = service.url.removeprefix("https://")

@@ -1,4 +1,4 @@
-"""What a drill breaks: a good release and then a bad one, of a Worker or of a Pages site."""
+"""Scenarios of a bad release after a good one, of a Worker or a Pages site."""
 
 import os
 import re
@@ -25,47 +25,53 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "fortunet"
 EXAMPLE = EXAMPLES / "backend"
 SOURCE = "source"
-"""In the drill's folder: the repository of a site."""
+"""Folder of a site's repository, inside the folder of the drill."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of service, by its name in ops.yml."""
+    """A failure to recover from: how to cause it, observe it and start the recovery.
+
+    `name` is the kind of the service in ops.yml.
+    """
 
     name: str
     release: "Callable[[Sandbox, Service, str, str, Path], Any]"
-    """Deploy the release of that name, on that edge; the folder is the drill's own. Answers what will be `live` where
-    this one only could be deployed. Raises ConfigError."""
+    """Deploy the release of that name.
+
+    Arguments: sandbox, service, release, edge, folder of the drill. Returns the state that a later deployment makes
+    `live`, if this one is not deployed yet. Raises ConfigError.
+    """
     live: "Callable[[Sandbox, Service], Any]"
-    """What serves; equal where the same serves."""
+    """Return the live state. Equal values mean the same state."""
     changed_at: "Callable[[Sandbox, Service], datetime | None]"
-    """When Cloudflare last changed what serves, where it says so."""
+    """Return when the live state last changed at Cloudflare, or None if Cloudflare does not say."""
     environ: Callable[[Path], Mapping[str, str]] = lambda _: {}
-    """What the command needs besides, given the drill's folder."""
+    """Return additional variables of the command, for the folder of the drill."""
     lacks: Mapping[str, str] = field(default_factory=dict)
     """Edge or trigger that the drill does not support → the reason."""
     steps: tuple[str, str] = ("deployed the good release", "deployed the bad release")
-    """What the two of them are called."""
+    """Names of the two steps."""
     params: Params = field(default_factory=dict)
     """Parameters of the runbook besides the service."""
     params_later: tuple[Params, ...] = ()
-    """Those of each later run that the drill triggers."""
+    """Parameters of each later run that the drill triggers."""
     permissions: tuple[str, ...] = ()
-    """Of the token that it needs, where that is not the sandbox's own."""
+    """Permissions of the command's token; empty for the sandbox's own token."""
     names_service: bool = True
-    """Whether the runbook is told the service."""
+    """Whether the runbook has the parameter `service`."""
     prepare: "Callable[[Sandbox, Environment, Service], None]" = lambda _sandbox, _environment, _service: None
-    """What has to be there before the releases. Raises ConfigError."""
+    """Prepare the sandbox before the releases. Raises ConfigError."""
     runbook: str = ""
-    """What recovers from it, where that is not the drill's own name."""
+    """The runbook that recovers; "" if it is the name of the drill."""
     probes: "Callable[[Environment, Service], tuple[Probe, ...]]" = lambda _environment, service: service.probes
-    """Those that its runbook asks."""
+    """Return the probes of the runbook."""
     broken_ago: timedelta = timedelta(minutes=10)
-    """Nothing: at once, where the bad one would not last."""
+    """Age of the failure; zero if it would not last."""
     in_workerd: "Scenario | None" = None
-    """What it is on the workerd edge, where it is another one there."""
+    """Another scenario for the workerd edge."""
     run: Callable[..., dict[str, Any]] | None = None
-    """How it is recovered, where that takes more than pulling the trigger once."""
+    """Runs the recovery, if it needs more than one trigger."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
@@ -78,9 +84,9 @@ def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str,
 
 
 def _passing(service: "Service") -> dict[str, Any]:
-    """Return the behaviour of a release that passes the service's http probes, by status and JSON.
+    """Return the behavior of a release that passes the service's HTTP probes, by status and JSON.
 
-    Where a probe reads the version, the sandbox's own answer stays: its /health echoes the version.
+    A path whose probe reads the version keeps the sandbox's own answer: its /health echoes the version.
     """
     asked = [probe.http for probe in service.probes if probe.http and not probe.http.version]
     answers: dict[str, dict[str, Any]] = {}
@@ -92,7 +98,7 @@ def _passing(service: "Service") -> dict[str, Any]:
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON that has these values at these paths (keys joined by dots)."""
+    """Return JSON with these values at these paths (keys joined by dots)."""
     whole: dict[str, Any] = {}
     for path, value in values.items():
         *folders, last = path.split(".")
@@ -105,12 +111,12 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entry: str) -> None:
-    """The real wrangler deploys the example: what it uploads is what the runtime then runs. Raises ConfigError.
+    """Deploy the example with the real wrangler, bound to the sandbox's KV namespace if there is one.
 
-    It is bound to the sandbox's KV namespace, where there is one.
+    Raises ConfigError.
     """
     named = ["--name", service.worker, "--tag", name, "--message", f"the {name} release"]
-    with tempfile.TemporaryDirectory() as home:  # wrangler keeps logs and logins at home, and builds where it stands
+    with tempfile.TemporaryDirectory() as home:  # wrangler keeps logs and logins in HOME
         folder = shutil.copytree(EXAMPLE, Path(home, "backend"))
         for namespace in sandbox.kv.namespaces:
             settings = folder / "wrangler.jsonc"
@@ -126,7 +132,7 @@ def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entr
 def _deploy_site(
     sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path, commit: str = ""
 ) -> None:
-    """The bad one is the good one built into the wrong folder: each page is missing, and a page says so."""
+    """Deploy the site. The bad release is the good one built into the wrong folder, so that each page is a 404."""
     if service.pages not in sandbox.pages.projects:
         sandbox.pages.add_project(service.pages, domains=[urlsplit(service.url).netloc])
     pages = {urlsplit(path).path for path in (*service.compare, *(p.http.path for p in service.probes if p.http))}
@@ -138,7 +144,7 @@ def _deploy_site(
 
 
 def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> str | None:
-    """The example site in a repository, where `build` looks for it. Only the bad release was ever deployed."""
+    """Commit the example site where `build` expects it. Only the bad release was ever deployed."""
     built_in = service.require_build().folder
     try:
         node.install_packages()
@@ -157,7 +163,7 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     if name == "good":
         return commit
     _deploy_site(sandbox, service, name, edge, folder, commit)
-    sandbox.pages.projects[service.pages].reads_to_lag = 0  # it was minutes ago: what lags is the deployment to come
+    sandbox.pages.projects[service.pages].reads_to_lag = 0  # only the next deployment may lag
     return None
 
 
@@ -187,7 +193,7 @@ def _live_commit(sandbox: "Sandbox", service: "Service") -> str | None:
 
 
 def _file(path: str) -> str:
-    """The file that is served there."""
+    """Return the file that is served at the path."""
     return f"{path}index.html".removeprefix("/") if path.endswith("/") else path.removeprefix("/")
 
 
@@ -201,7 +207,7 @@ SITE = Scenario(
     "pages",
     _deploy_site,
     live=lambda sandbox, service: sandbox.pages.live(service.pages),
-    changed_at=lambda _sandbox, _service: None,  # a rollback leaves no time behind
+    changed_at=lambda _sandbox, _service: None,  # a rollback stores no time
 )
 COMMITS = Scenario(
     "pages",

@@ -1,7 +1,7 @@
-"""The drills of switches: the application fails until one is set.
+"""Scenarios of switches: the application fails until a switch is set.
 
-On the embedded edge a version is told what it answers in which state of a switch. On the workerd edge the example
-itself fails: by a bad release of its sessions, or by providers that are slow or down.
+On the embedded edge, a version gets its answer for each state of a switch. On the workerd edge, the example itself
+fails: by a bad release of its sessions, or by providers that are slow or down.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 SESSIONS = "session-do"
 SLOW = 5.0
-"""Seconds for each answer: what the application takes for slow, and waits for all the same."""
+"""Seconds for each answer: slow for the application, but below its timeout."""
 MOMENTS_AGO = timedelta(minutes=2)
-"""The application forgets after five minutes what it saw of its providers."""
+"""The application forgets the outcomes of its providers after five minutes."""
 DOWN, WELL = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
 
 
 def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service") -> None:
-    """The keys of a calm day, in the namespace of ops.yml. Raises ConfigError."""
+    """Write the normal states to the namespace of ops.yml. Raises ConfigError."""
     runtime = environment.require_runtime()
     if runtime.service != service.name:
         hint = f"Leave --service out, or write --service {runtime.service}."
@@ -43,12 +43,12 @@ def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service")
 
 @dataclass(frozen=True)
 class _Failure:
-    """While `switch` is in its normal state, the bad release is ill; well is that it is `cured`."""
+    """The bad release fails while `switch` has its normal state; it is healthy in the state `cured`."""
 
     switch: str
     cured: str
     outcomes: Mapping[str, Mapping[str, int]]
-    """What the application saw of its providers, in the order of preference."""
+    """Provider, in order of preference → outcomes that the application observed."""
 
     def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
         (namespace,) = sandbox.kv.namespaces
@@ -97,7 +97,7 @@ def _in_workerd(
     params: Mapping[str, str] | None = None,
     broken_ago: timedelta = MOMENTS_AGO,
 ) -> Scenario:
-    """With a good release that `breaks` makes ill, until the switch is `cured`."""
+    """Return the scenario with an example that `breaks` makes unhealthy until the switch is `cured`."""
 
     def release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
         if name == "bad":
@@ -144,7 +144,7 @@ FEATURE = _in_workerd(
     step="deployed a release with bad sessions",
     broken_ago=timedelta(minutes=10),
 )
-# Whoever answers is healthy, however slow, so `auto` would leave it where it is: somebody has to name another one.
+# A slow provider still answers, so it is healthy and `auto` would keep it. A person must name another one.
 FAILOVER = _in_workerd(
     _Failure(AI_SWITCH, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
     "groq",

@@ -1,4 +1,4 @@
-"""What a drill adds to the result of the run: where it ran, what was wanted of it, and whether that was reached."""
+"""Add the score of a drill to the result of its run: targets, and whether they were reached."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 def add_score(
     result: Mapping[str, Any], target: "RecoveryTarget | None", *, runbook: str, edge: str, with_incident: bool
 ) -> dict[str, Any]:
-    """`target` is None if `ops.yml` names none: a recovery is then neither in time nor late.
+    """Return the result with targets and exit code.
 
-    With an incident a report is wanted too.
+    `target` is None if `ops.yml` has none for the runbook: a recovery then has no limit. With an incident, a report is
+    required too.
     """
     durations = result["durations"]
     targets = {
@@ -36,7 +37,7 @@ def add_score(
 
 
 def _wanted(target: "RecoveryTarget | None") -> dict[str, float]:
-    """By the names of the durations."""
+    """Return duration → target in seconds."""
     if target is None:
         return {}
     write = {} if target.write is None else {"trigger_to_write": target.write}
@@ -44,6 +45,9 @@ def _wanted(target: "RecoveryTarget | None") -> dict[str, float]:
 
 
 def _is_within(durations: Mapping[str, float | None], name: str, seconds: float) -> bool:
-    """Where GitHub lost the journal, the end of the job is known, which is later. Nothing known is not within."""
+    """Return whether the duration reached its target.
+
+    If GitHub lost the record, the end of the job counts, which is later. An unknown duration does not count.
+    """
     took = durations[name] if durations[name] is not None else durations.get("total")
     return took is not None and took <= seconds

@@ -1,4 +1,4 @@
-"""Whether `ops status` says after a drill what the sandbox itself holds: what serves, and which switches are on."""
+"""Compare the output of `ops status` with the state of the sandbox after a drill."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path) -> tuple[str, ...]:
-    """For people; nothing where it is right."""
+    """Return the differences as text; empty if everything matches."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
     late = _late(sandbox, environment)
     found = read.environment_status(environment.name, config, environ, Redactor())
@@ -32,19 +32,19 @@ def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path)
 
 
 def _names(found: "EnvironmentStatus", name: str, state: str) -> bool:
-    """Whether it says that the application shows that state, and KV another one."""
+    """Return whether the status says that the application has that state and KV another one."""
     return any(f" {name} = " in line and f"the application {state}: " in line for line in found.unread)
 
 
 def _late(sandbox: "Sandbox", environment: "Environment") -> set[str]:
-    """The switches that KV's API does not show as they are."""
+    """Return the switches that KV's API does not show with their current values."""
     kv, keys = sandbox.kv, {name: f"{SWITCH_KEY_PREFIX}{name}" for name in _held(sandbox, environment)}
     namespace = environment.require_runtime().namespace if keys else ""
     return {name for name, key in keys.items() if kv.listed_entry(namespace, key) != kv.entry(namespace, key)}
 
 
 def _held(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:
-    """The switches that are not in their normal state, as KV holds them."""
+    """Return the switches that KV holds in another state than the normal one."""
     runtime = environment.runtime
     if runtime is None or runtime.namespace not in sandbox.kv.namespaces:
         return {}

@@ -1,4 +1,4 @@
-"""Edges and triggers that a drill supports, and the reason against each other one."""
+"""State which edges and triggers a drill supports, and why not the others."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 
 @dataclass(frozen=True)
 class DrillSupport:
-    """What a drill declares, and the parameters of each run that it triggers."""
+    """The edges and triggers that a drill lacks, and the parameters of the runs that it triggers."""
 
     drill: str
     lacks: Mapping[str, str]
@@ -28,7 +28,7 @@ class DrillSupport:
     runs: tuple[Params, ...]
 
     def reason(self, config: "Config", edge: Edge, trigger: Trigger | None) -> str:
-        """Return why the drill does not run with this edge and trigger. Empty: it does."""
+        """Return why the drill does not run with this edge and trigger; "" if it does."""
         option = _option(edge, trigger, self.lacks)
         if option:
             return f"{self.drill} does not run with {option}: {self.lacks[option.rpartition(' ')[2]]}"
@@ -41,7 +41,7 @@ class DrillSupport:
         return f"{self.drill} does not run with --trigger label: {wanted}"
 
     def check(self, config: "Config", edge: Edge, trigger: Trigger | None) -> None:
-        """Raises ConfigError if the drill does not run with this edge and trigger."""
+        """Raise ConfigError if the drill does not run with this edge and trigger."""
         if reason := self.reason(config, edge, trigger):
             raise ConfigError(reason, hint=self._hint(config, edge))
 
@@ -53,7 +53,7 @@ class DrillSupport:
 
 
 def label_of(config: "Config", runbook: str, environment: str, params: Params) -> str:
-    """Return the label of ops.yml that starts this run. Empty: there is none."""
+    """Return the label of ops.yml that starts this run; "" if there is none."""
     wanted = (runbook, environment, dict(params))
     found = (name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted)
     return next(found, "")

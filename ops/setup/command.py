@@ -1,4 +1,4 @@
-"""`ops workflows sync`: write, remove or keep each file, and say why."""
+"""Write, remove or keep each generated file, and print why: `ops workflows sync`."""
 
 from collections.abc import Callable
 from pathlib import Path

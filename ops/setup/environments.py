@@ -1,4 +1,4 @@
-"""The GitHub environments that the workflows of an `ops.yml` need, with their secrets and the rights of their token."""
+"""List the GitHub environments that an `ops.yml` needs, with secrets and token permissions."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ COLUMNS = ("GitHub environment", "used by", "secrets", "its Cloudflare token", "
 
 @dataclass
 class GitHubEnvironment:
-    """One environment in the settings of the operations repository."""
+    """An environment in the settings of the operations repository."""
 
     name: str
     used_by: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     permissions: list[str] = field(default_factory=list)
-    """Permission groups of its Cloudflare token; the dashboard writes Edit for Write."""
+    """Permission groups of its Cloudflare token. The dashboard calls Write "Edit"."""
     has_reviewers: bool = False
 
     def add(self, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
@@ -31,7 +31,7 @@ class GitHubEnvironment:
 
 
 def needed_environments(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[GitHubEnvironment]:
-    """Return the environments in alphabetical order."""
+    """Return the environments that the workflows need, in alphabetical order."""
     found: dict[str, GitHubEnvironment] = {}
 
     def add(name: str, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
@@ -62,19 +62,19 @@ def needed_environments(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook
 
 
 def _names(expressions: Mapping[str, str]) -> list[str]:
-    """Names of secrets, and of variables of GitHub as `vars.NAME`."""
+    """Return the names of secrets; variables of GitHub as `vars.NAME`."""
     return [each.removeprefix("secrets.") for each in expressions.values()]
 
 
 def _reads(group: str) -> Iterator[str]:
-    """Yield the group that only reads the same; none for a right such as Cache Purge."""
+    """Yield the read-only group for the same area; nothing for a right such as Cache Purge."""
     area, _, right = group.rpartition(" ")
     if right in {"Read", "Write"}:
         yield f"{area} Read"
 
 
 def render_table(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[str]:
-    """Yield the lines of a Markdown table."""
+    """Yield the lines of a Markdown table of the environments."""
     yield f"| {' | '.join(COLUMNS)} |"
     yield f"|{' --- |' * len(COLUMNS)}"
     for each in needed_environments(config, runbooks):

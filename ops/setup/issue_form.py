@@ -1,4 +1,4 @@
-"""The part of the issue form that says what starts which recovery. The rest of the form is the team's."""
+"""Write the list of recoveries in the issue form. The team owns the rest of the form."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ PRESSED = re.compile(
 
 
 def difference(path: Path, config: "Config", recoveries: Sequence[RunbookFacts]) -> FileDifference | None:
-    """Compare the form with the configuration; None where there is no form, or no difference. Writes nothing."""
+    """Return the change that the form needs; None if there is no form or no difference. Writes nothing."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     wanted = rewrite_form(text, config, recoveries)
     if wanted == text:
@@ -27,7 +27,7 @@ def difference(path: Path, config: "Config", recoveries: Sequence[RunbookFacts])
 
 
 def rewrite_form(text: str, config: "Config", recoveries: Sequence[RunbookFacts]) -> str:
-    """Return the issue form with the recoveries that ops.yml has."""
+    """Return the form with the recoveries of ops.yml."""
     lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
     labels: dict[tuple[str, str], list[str]] = {}
     for way in list_recovery_options(config, recoveries):

@@ -1,5 +1,6 @@
-"""Labels in issue templates. GitHub puts them on for everybody who opens an issue, so none may start anything.
+"""Check the labels in issue templates: none of them may start a recovery.
 
+GitHub adds a template's labels for everybody who opens an issue.
 docs.github.com/communities/using-templates-to-encourage-useful-issues-and-pull-requests/syntax-for-issue-forms
 """
 
@@ -16,7 +17,7 @@ OLD = Path(".github", "ISSUE_TEMPLATE.md")
 
 
 def refuse_labels(root: Path, config: Config) -> None:
-    """Raise ConfigError if a template puts on a label that starts a recovery or approves one."""
+    """Raise ConfigError if a template has a label that starts or approves a recovery."""
     files = [path for pattern in ("*.yml", "*.yaml", "*.md") for path in sorted((root / FOLDER).glob(pattern))]
     names = {name.casefold() for name in config.labels}
     problems = [

@@ -1,8 +1,9 @@
-"""Content of the generated workflows: buttons, acting jobs, and the secrets that each job names. Pure.
+"""Compute the content of generated workflows: buttons, acting jobs, secrets of each job. Pure.
 
-A job acts in one environment of `ops.yml` with the secrets of one GitHub environment. Each secret is named by itself:
-`secrets[…]` makes GitHub send every secret to the runner, and `a || b` yields b's value where a is missing.
-docs.github.com/actions/reference/security/secure-use
+A job acts in one environment of `ops.yml` with the secrets of one GitHub environment. The workflow names each secret
+itself: `secrets[…]` makes GitHub send all secrets to the runner, and `a
+
+b` yields b's value if a is missing. docs.github.com/actions/reference/security/secure-use
 """
 
 import dataclasses
@@ -21,32 +22,35 @@ if TYPE_CHECKING:
 
 AnyRunbook = Runbook[Any, Any]
 RUNTIME = "runtime"
-"""The kind of runbooks that set switches or limits."""
+"""Kind of the runbooks that set switches or limits."""
 RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
 
 
 @dataclass(frozen=True)
 class ActingJob:
-    """A job that runs runbooks. `environment` is of `ops.yml`; "" where the job has no secret, for all of them."""
+    """A job that executes runbooks.
+
+    `environment` is a name of `ops.yml`; "" for a job without secrets, which serves all.
+    """
 
     github_environment: str
     environment: str
     secrets: Mapping[str, str]
-    """Variable → expression."""
+    """Variable → expression of its secret."""
     permissions: tuple[str, ...]
-    """Beside `contents: read` and `issues: write`."""
+    """GitHub permissions besides `contents: read` and `issues: write`."""
     contents: str = "read"
     locks: tuple[str, ...] = (RUNTIME_LOCK,)
-    """Names of the files in `locks/` that it installs."""
+    """Names of the lock files in `locks/` that the job installs."""
     reads: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Those of `secrets` that a plan needs."""
+    """The part of `secrets` that a plan needs."""
 
     approval: str = ""
-    """The GitHub environment whose reviewer approves first, and the id of the job that waits for it."""
+    """GitHub environment whose reviewer approves first, and id of the job that waits for the approval."""
 
     end_command: str = ""
-    """Command of a later job that ends a state of the runbooks at its time."""
+    """Command of a later job that ends a temporary state of the runbooks."""
 
     @property
     def id(self) -> str:
@@ -55,7 +59,7 @@ class ActingJob:
 
 @dataclass(frozen=True)
 class ButtonInput:
-    """One field of a button."""
+    """One input field of a button."""
 
     name: str
     description: str
@@ -66,12 +70,12 @@ class ButtonInput:
 
 
 def environments(config: "Config", runbook: AnyRunbook) -> "list[Environment]":
-    """Return the environments of `ops.yml` with a service that the runbook fits."""
+    """Return the environments of `ops.yml` with a service that fits the runbook."""
     return [each for each in config.environments.values() if services(each, runbook)]
 
 
 def services(environment: "Environment", runbook: AnyRunbook) -> tuple[str, ...]:
-    """Return the names of the services that the runbook fits, in the order of `ops.yml`."""
+    """Return the names of the services that fit the runbook, in the order of `ops.yml`."""
     runtime = environment.runtime
     if runbook.kind == RUNTIME:
         return (runtime.service,) if runtime and runbook.fits(environment, runtime.service) else ()
@@ -80,7 +84,7 @@ def services(environment: "Environment", runbook: AnyRunbook) -> tuple[str, ...]
 
 
 def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
-    """Whether the runbook's jobs check out a repository that ops.yml names for a service."""
+    """Return whether the runbook's jobs check out the repository of a service."""
     found = (each.services[name] for each in environments(config, runbook) for name in services(each, runbook))
     return runbook.workflow == "redeploy" and any(service.repository for service in found)
 
@@ -109,7 +113,7 @@ def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "Recov
     if runbook is None or not runbook.end_command:
         return False
     params = runbook.params(**label.params)
-    # A fixed moment: the files must not differ once an end that ops.yml names is over.
+    # A fixed time: the files must not differ once an end in ops.yml has passed.
     return runbook.ends_at(params, config.environments[label.environment], datetime.fromtimestamp(0, UTC)) is not None
 
 
@@ -154,14 +158,14 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
 
 
 def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tuple[str, ...]:
-    """PyGithub needs `cryptography`, the largest wheel, only to sign with the key of an App."""
+    """Return the lock files of a job. PyGithub needs `cryptography`, the largest wheel, only for a GitHub App's key."""
     signs = any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks)
     browses = any(probe.browser for probe in probes)
     return (RUNTIME_LOCK, *(("crypto",) if signs else ()), *(("browser",) if browses else ()))
 
 
 def approval_jobs(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
-    """Return id of a job that waits for a reviewer → the jobs that act behind it."""
+    """Return id of a job that waits for a reviewer → the acting jobs that need it."""
     found: dict[str, list[ActingJob]] = {}
     for job in acting:
         if job.approval:
@@ -178,13 +182,13 @@ def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:
         yield from (prefix + key for key in (ai.keys.values() if ai else ()) for prefix in (NEW_PREFIX, OLD_PREFIX))
     else:
         yield from (SECRETS_TOKEN, APP_KEY)
-        # Of what is generated a former value may be held, and a new one is made.
+        # A generated secret has a previous value, but its new value is made in the run.
         yield from (NEW_PREFIX + name for name, rule in environment.secrets.items() if rule.rotate == "provided")
         yield from (OLD_PREFIX + name for name, rule in environment.secrets.items() if rule.rotate != "never")
 
 
 def _probes(environment: "Environment", kind: str) -> "Iterator[Probe]":
-    """Those that a run of a runbook for services of that kind may send."""
+    """Yield the probes that a runbook of that kind may send."""
     of_kind = "worker" if kind == RUNTIME else kind
     for service in environment.services.values():
         yield from service.probes_with(service.durable_objects) if service.kind == of_kind else ()
@@ -193,17 +197,17 @@ def _probes(environment: "Environment", kind: str) -> "Iterator[Probe]":
 
 
 def expressions(config: "Config", github_environment: str, names: Iterable[str]) -> dict[str, str]:
-    """Return variable → the expression of its secret, each by its own name."""
+    """Return variable → expression of its secret."""
     return {name: f"secrets.{config.github.secret(github_environment, name)}" for name in names}
 
 
 def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
-    """Return the tokens of every environment of `ops.yml`, for a job that only reads."""
+    """Return the tokens of all environments in `ops.yml`, for a job that only reads."""
     return expressions(config, github_environment, (each.token for each in config.environments.values()))
 
 
 def inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
-    """Return the fields of the runbook's button, in their order on the page."""
+    """Return the input fields of the runbook's button, in display order."""
     fitting = environments(config, runbook)
     known = {"service": tuple(dict.fromkeys(name for each in fitting for name in services(each, runbook)))}
     for environment in fitting:
@@ -263,13 +267,13 @@ class ScheduledTask:
 
     @property
     def minutes(self) -> int:
-        """Minutes that are billed in 30 days: each job counts as one from its start on."""
+        """Billed minutes in 30 days. GitHub bills each job for at least one minute."""
         number, unit = int(self.every[:-1]), self.every[-1]
         return 30 * 24 * 60 // (number * (60 if unit == "h" else 1)) * len(self.jobs)
 
 
 def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
-    """Return the tasks of the schedules in `ops.yml`, without those that no environment has a use for."""
+    """Return the scheduled tasks of `ops.yml`, except those that no environment can use."""
     runbooks = (registry.load_runbook(name) for name in registry.scheduled_files())
     by_task = {runbook.schedule.task: runbook for runbook in runbooks if runbook.schedule}
     found = [
@@ -280,5 +284,5 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
 
 
 def limits_jobs(config: "Config") -> list[ActingJob]:
-    """Return the jobs that write what was merged into `limits.yml`, one for each environment with limits."""
+    """Return the jobs that apply a merged `limits.yml`: one for each environment with limits."""
     return button_jobs(config, registry.load_runbook("limits apply"))

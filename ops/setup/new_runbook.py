@@ -105,10 +105,10 @@ The undo is the dashboard.
 
 
 def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, ...]:
-    """Write a runbook that works, its test and its page below a copy of this repository; answer their paths.
+    """Write a working runbook, its test and its page into a copy of this repository. Return their paths.
 
     Raises:
-        ConfigError: the name is not words with hyphens, or a command, a workflow or a file has it already.
+        ConfigError: the name is not words with hyphens, or a command, workflow or file already has it.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(

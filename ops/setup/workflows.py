@@ -1,7 +1,7 @@
-"""The workflow files: each is written whole from `ops.yml`, the runbooks and a template in `templates/workflows/`.
+"""Generate the workflow files from `ops.yml`, the runbooks and `templates/workflows/`.
 
-The second line of a file is a digest of the rest, by which a file that a person changed is known. Versions of actions
-belong to the team's dependency updates: they are kept as they are in the repository, and not compared.
+Line two of each file is a digest of the rest, which shows whether a person changed the file. The team's dependency
+updates own the versions of actions: sync keeps them and does not compare them.
 """
 
 import difflib
@@ -29,24 +29,24 @@ FOLDER = Path(".github", "workflows")
 HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
 DIGEST = re.compile(r"# digest: ([0-9a-f]{16})\n")
 USES = re.compile(r"(?P<head>uses: )(?P<action>[\w.-]+/[\w./-]+)@(?P<pin>[0-9a-f]{40}(?: +# \S+)?)")
-"""A branch or a tag is no version: somebody can move it, to code that would run beside a token."""
+"""Only a commit counts as a version. A branch or tag can move to other code, which would run beside a token."""
 PINS = {
     "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
     "upload": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0",
     "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
-"""For a repository that uses the action nowhere yet."""
+"""For an action that no workflow of the repository uses yet."""
 FIXED = ("evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
 LAPTOP = "./run ops"
 
 
 class FileAction(Enum):
-    """The action of sync on one file."""
+    """The step of sync for one file."""
 
     WRITE = "write"
     REMOVE = "remove"
     KEEP = "keep"
-    """A person changed the file, and it differs from what would be written."""
+    """A person changed the file, and it differs from the generated text."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class FileDifference:
 
     @property
     def diff(self) -> str:
-        """The lines that differ, of which none is a command to a job's log."""
+        """The lines that differ, without workflow commands for the job log."""
         old, new = (_comparable(text).splitlines() for text in (self.old, self.desired))
         lines = difflib.unified_diff(old, new, f"{self.path.name} now", f"{self.path.name} by ops.yml")
         return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)
 
 
 def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[FileDifference]:
-    """Compare the workflows in `folder` with those of the configuration. Writes nothing."""
+    """Compare the workflows in `folder` with the configuration. Writes nothing."""
     files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
     existing = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
     pins = {**_pins(existing.values())}
@@ -78,7 +78,7 @@ def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyR
         path, new, old = folder / f"{name}.yml", desired.get(name), existing.get(name)
         if old is None and new is not None:
             found.append(FileDifference(path, FileAction.WRITE, "is missing", desired=new))
-        elif old is not None and new is None and old.startswith(HEADER):  # without it, the file is the team's own
+        elif old is not None and new is None and old.startswith(HEADER):  # a file without the header is the team's own
             why = "no longer applies to this ops.yml"
             action = FileAction.REMOVE
             if not _is_ours(old):
@@ -93,7 +93,7 @@ def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyR
 
 
 def apply(difference: FileDifference) -> None:
-    """Write or remove the file, also one that a person changed."""
+    """Write or remove the file, even if a person changed it."""
     if difference.desired:
         difference.path.parent.mkdir(parents=True, exist_ok=True)
         difference.path.write_text(difference.desired, encoding="utf-8")
@@ -102,7 +102,7 @@ def apply(difference: FileDifference) -> None:
 
 
 def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[tuple[str, str]]:
-    """Yield name → text of every workflow that the configuration can use."""
+    """Yield name and text of every workflow that the configuration can use."""
     for name, runbook in runbooks.items():
         if acting := jobs.button_jobs(config, runbook):
             yield name, _button(config, runbook, acting)
@@ -133,14 +133,14 @@ def _button(config: "Config", runbook: jobs.AnyRunbook, acting: list[jobs.Acting
 def _incident(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
     answers = json.dumps({label: _command(each) for label, each in labels.items()}, indent=2, ensure_ascii=False)
-    answers = answers.replace("${{", "\\u0024{{")  # the same text to JSON, and no expression to GitHub
+    answers = answers.replace("${{", "\\u0024{{")  # equal for JSON, but no expression for GitHub
     acting = jobs.label_jobs(config, runbooks)
     waiting = jobs.approval_jobs(acting)
     return _text(config, "incident", acting=acting, waiting=waiting, answers=answers)
 
 
 def _command(label: Any) -> str:
-    """The same by hand on a laptop."""
+    """Return the laptop command for the label's recovery."""
     return next_step.build_command(LAPTOP, label.runbook, {**label.params, "environment": label.environment})
 
 
@@ -168,7 +168,7 @@ def _text(config: "Config", template: str, **values: Any) -> str:
 
 
 def _with_blank_lines(text: str) -> str:
-    """One empty line before each job, and none where a part was left out."""
+    """Return the text with one empty line before each job and none left over from an omitted part."""
     text = re.sub(r"\n{2,}", "\n\n", text).strip() + "\n"
     head, jobs_, rest = text.partition("\njobs:\n")
     return head + jobs_ + re.sub(r"\n+(?=  [a-z][a-z0-9_-]*:\n    name:)", "\n\n", "\n" + rest).lstrip("\n")
@@ -183,7 +183,7 @@ def _digest(body: str) -> str:
 
 
 def _is_ours(text: str) -> bool:
-    """Whether nobody changed the file since it was written, but for versions of actions."""
+    """Return whether nobody changed the file since sync wrote it, apart from versions of actions."""
     head, _, rest = text.partition(HEADER)
     found = DIGEST.match(rest)
     return not head and found is not None and found[1] == _digest(rest[found.end() :])
@@ -194,7 +194,7 @@ def _comparable(text: str) -> str:
 
 
 def _pins(texts: Sequence[str] | Any) -> dict[str, str]:
-    """Action → its version and the comment behind it, as the files have it."""
+    """Return action → its version and version comment in these files."""
     return {found["action"]: found["pin"] for text in texts for found in USES.finditer(text)}
 
 
