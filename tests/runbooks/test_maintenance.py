@@ -292,7 +292,7 @@ def test_other_runbooks_claim_no_recovery_during_maintenance(place: Place) -> No
     outcome = place.world.rollback()
 
     assert ended(outcome) == (8, "no_evidence", "no_evidence")
-    assert "off on purpose" in texts(outcome, "probed")[0]
+    assert "in maintenance mode" in texts(outcome, "probed")[0]
     assert place.world.live != {bad: 100}
 
 
