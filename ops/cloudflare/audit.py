@@ -1,4 +1,7 @@
-"""The account's audit log, version 2 (developers.cloudflare.com/fundamentals/account/account-security/audit-logs)."""
+"""Read the account's audit log and verify tokens.
+
+developers.cloudflare.com/fundamentals/account/account-security/audit-logs (version 2)
+"""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice

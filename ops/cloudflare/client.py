@@ -1,4 +1,4 @@
-"""Client of Cloudflare's API: retries reads, sends each write once and only when writes are allowed.
+"""Client of Cloudflare's API: retries reads, and sends each write once.
 
 While a run plans, the client sends only requests that API methods declare as reads (`reads.py`). So a dry run cannot
 write. GraphQL is used only for analytics, which has no mutations.

@@ -1,4 +1,7 @@
-"""KV values (developers.cloudflare.com/api/resources/kv/subresources/namespaces)."""
+"""Read and write values in KV namespaces.
+
+developers.cloudflare.com/api/resources/kv/subresources/namespaces
+"""
 
 from collections.abc import Sequence
 from functools import partial

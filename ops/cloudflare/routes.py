@@ -1,4 +1,7 @@
-"""Zones, Workers routes and custom domains (developers.cloudflare.com/api/resources/workers/subresources/routes)."""
+"""Read zones, Workers routes and custom domains, and change routes.
+
+developers.cloudflare.com/api/resources/workers/subresources/routes
+"""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Workers API (developers.cloudflare.com/api/resources/workers/subresources/scripts)."""
+"""Read versions and deployments of Workers, and deploy them.
+
+developers.cloudflare.com/api/resources/workers/subresources/scripts
+"""
 
 import json
 import re

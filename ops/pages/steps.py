@@ -1,4 +1,4 @@
-"""Read the state of a Pages site, for its runbooks: two rounds before a change, one round after it."""
+"""Read the state of a Pages site before and after a change."""
 
 import re
 from collections.abc import Callable

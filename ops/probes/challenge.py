@@ -1,4 +1,4 @@
-"""Recognize responses of Cloudflare in place of the service: challenge, block or Access login.
+"""Recognize a challenge, block or Access login of Cloudflare in place of the service.
 
 developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response
 """

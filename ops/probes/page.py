@@ -1,4 +1,4 @@
-"""Run the `page` probe: request pages and their references on the same host, as a browser would.
+"""Run the `page` probe: request pages and their references on the same host.
 
 Each URL is requested once, 16 in parallel. Redirects on the host are followed. URLs on other hosts are only counted,
 since they say nothing about this service.

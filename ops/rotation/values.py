@@ -1,4 +1,4 @@
-"""Check the values of a rotation: those that people gave, and the answers of providers about them."""
+"""Check the values of a rotation, and what providers answer about them."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Build an earlier commit of a Pages site and deploy it, if no earlier deployment can be used."""
+"""Build an earlier commit of a Pages site and deploy it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -251,7 +251,7 @@ def _observe_without_ours(
         None,
         whole,
     }:
-        text = f"the site looks like {' or '.join(matches) or 'no deployment that was read'}"
+        text = f"the site matches {' or '.join(matches) or 'no deployment that was read'}"
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not matches
         )  # what came after the list was read may be ours

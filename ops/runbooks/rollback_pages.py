@@ -221,7 +221,7 @@ def _build_plan(
         target=f"Pages {details.service.pages}",
         before=short_deployment_id(live),
         after=short_deployment_id(chosen),
-        done_when=f"the site looks like {short_deployment_id(chosen)}, and no longer like {short_deployment_id(live)}",
+        done_when=f"the site matches {short_deployment_id(chosen)}, and no longer {short_deployment_id(live)}",
         undo=_suggest_rollback(ctx, live.id),
     )
     older = target.choose_target(history.deployments, chosen, blamed=history.blamed).target

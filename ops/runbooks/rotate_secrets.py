@@ -1,4 +1,4 @@
-"""Rotate leaked secrets in every Worker that uses them; `rotation/selection.py` has the rules."""
+"""Rotate leaked secrets in every Worker that uses them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Read a Worker's deployment history: releases, time served, rollbacks, blamed versions and signs of a bad version.
+"""Read a Worker's deployment history: releases, rollbacks and signs of a bad version.
 
 Pure. Every rule works on what is visible: Cloudflare promises neither how many deployments it lists nor that a version
 can still be read. Signs of a bad version rest on timing and on texts that anyone who deploys can write. So they only

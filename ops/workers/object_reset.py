@@ -1,4 +1,4 @@
-"""Reset Durable Objects: find the classes that restart, reset one object, and prove the reset.
+"""Reset Durable Objects, and prove that they restarted.
 
 A restart clears memory only; storage (SQLite or key-value) and alarms are kept
 (developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle). A reset is idempotent, so an unclear

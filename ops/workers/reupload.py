@@ -1,4 +1,4 @@
-"""Upload a version of a Worker again with other secrets, and deploy it, as two changes of a plan.
+"""Upload a version of a Worker again with other secrets, and deploy it.
 
 Cloudflare edits only the secrets of the latest upload. If another version is live, Backout uploads that version again:
 code, settings and bindings stay, some secrets get new values, and the others are inherited from the latest upload. No

@@ -62,6 +62,6 @@ def test_what_was_taken_offline_for_a_while_is_opened_by_a_later_job(world: Worl
         assert ran == {"gate", "security-production", "wait-security-production", "end-security-production", "report"}
         assert place.serves(f"{HOST}/") == "home"
         closed, opened = (comment.body for comment in hub.issue(number).comments)
-        assert "is off on purpose" in closed
+        assert "is in maintenance mode" in closed
         assert "`maintenance due` on `api` in `production`" in opened
         assert next(job for job in run.jobs if job.name == "end-security-production").started_at is not None

@@ -11,7 +11,7 @@ from ops.github.comments import BOT
 from tests.conftest import Incident, Releases
 from tests.support.commands import COMMENTS, texts
 
-PASSED = "it was taken out of service before"
+PASSED = "an earlier run replaced it"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Re
 
     assert outcome.code == 0, outcome.err
     assert again.world.served == sites.good
-    assert outcome.result["plan"]["sections"]["Passed over"] == [f"{sites.bad[:8]}: {PASSED}"]
+    assert outcome.result["plan"]["sections"]["Rejected deployments"] == [f"{sites.bad[:8]}: {PASSED}"]
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Inciden
 
     assert outcome.code == 0, outcome.err
     assert incident.world.served == sites.good
-    assert outcome.result["plan"]["sections"]["Passed over"] == [f"{sites.bad[:8]}: {PASSED}"]
+    assert outcome.result["plan"]["sections"]["Rejected deployments"] == [f"{sites.bad[:8]}: {PASSED}"]
 
 
 @pytest.mark.slow

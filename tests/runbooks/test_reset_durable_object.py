@@ -471,7 +471,7 @@ def test_maintenance_mode_does_not_count_as_stuck(stuck: Stuck) -> None:
     outcome = stuck.one()
 
     assert ended(outcome) == (3, "refused", "no_endpoint")
-    assert "the service is off on purpose" in outcome.result["message"]
+    assert "the service is in maintenance mode" in outcome.result["message"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`ops rollback-worker --current-secrets`: the target's code uploaded anew with the secrets of now, and deployed."""
+"""`ops rollback-worker --current-secrets`: the target's code uploaded again with the current secrets."""
 
 import base64
 import json

@@ -299,7 +299,7 @@ def test_a_second_worker_that_refuses_is_no_refusal_of_the_run(both: Leak) -> No
     assert f"changed: Worker {WORKER}; not changed: Worker {JOBS}" in outcome.result["message"]
 
 
-# Where Cloudflare edits no secret: the version that serves is uploaded anew
+# Where Cloudflare edits no secret: the version that serves is uploaded again
 
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 INHERIT = ("--inherit-latest", f"{OTHER},X")

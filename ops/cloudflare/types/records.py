@@ -1,4 +1,4 @@
-"""Records of Cloudflare and GitHub: audit log, tokens, analytics, uses of a GitHub environment.
+"""Records of Cloudflare and GitHub: audit log, tokens, analytics, environment uses.
 
 An `EvidenceTable` has the records of one source in a period, or the reason why they could not be read.
 """

@@ -1,4 +1,4 @@
-"""Code, bindings and settings of a Worker version, for another upload; without secret values."""
+"""Code, bindings and settings of a Worker version, without secret values."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

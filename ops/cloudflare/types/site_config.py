@@ -1,4 +1,4 @@
-"""Wrangler configuration of a Pages site: settings and bindings that a deployment takes from a commit.
+"""Wrangler configuration of a Pages site: settings and bindings of a commit.
 
 A build runs untrusted code, so its output must not choose these settings. Only documented Pages settings of the
 committed file are accepted (developers.cloudflare.com/pages/functions/wrangler-configuration): none of them runs a

@@ -1,4 +1,4 @@
-"""Versions and deployments of a Worker, as Cloudflare returns them, and how two versions differ."""
+"""Versions and deployments of a Worker, and how two versions differ."""
 
 import json
 import re
