@@ -1,4 +1,4 @@
-"""What tests with real clients share."""
+"""Shared fixtures of the tests with real clients."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The real workflow files, started by what the sandbox's GitHub delivers, run by act on this machine."""
+"""The real workflow files, triggered by the sandbox's GitHub and run by act."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -31,7 +31,7 @@ def said(runner: Runner, run_id: int) -> str:
     return "\n".join(runner.log(run_id))
 
 
-def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callable[..., Stage], tmp_path: Path) -> None:
+def test_button_rolls_back_with_environment_secret(staged: Callable[..., Stage], tmp_path: Path) -> None:
     world = staged()
     world.github.put_secret(
         "CLOUDFLARE_API_TOKEN", "that of another environment", world.github.add_environment("other")
@@ -59,7 +59,7 @@ def test_the_button_rolls_back_with_the_secret_of_its_environment(staged: Callab
 
 
 @needs_chromium
-def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[..., Stage], tmp_path: Path) -> None:
+def test_required_browser_probe_completes_in_job(staged: Callable[..., Stage], tmp_path: Path) -> None:
     world = staged({"status": 200, "body": {"status": "ok"}})
     text, config = (REFERENCE / "ops.yml").read_text(), tmp_path / "ops.yml"
     here = "          # A program can be a probe too"
@@ -78,7 +78,7 @@ def test_a_required_browser_probe_runs_to_its_end_in_a_job(staged: Callable[...,
     assert (run.conclusion, "visit healthy: pages 1" in log) == ("success", True), log
 
 
-def test_two_responders_at_once_recover_in_turn_and_a_delivery_that_comes_twice_has_one_effect(
+def test_concurrent_requests_are_serialized_and_deduplicated(
     staged: Callable[..., Stage],
 ) -> None:
     world = staged()
@@ -114,7 +114,7 @@ def recovery(run: FakeRun) -> FakeJob:
     return next(job for job in run.jobs if job.name == "recovery-production")
 
 
-def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., Stage]) -> None:
+def test_label_without_write_access_changes_nothing(staged: Callable[..., Stage]) -> None:
     world = staged()
     number = world.incident()
 
@@ -134,7 +134,7 @@ def test_a_label_of_somebody_who_may_not_changes_nothing(staged: Callable[..., S
     assert "tina" in world.comments(number)
 
 
-def test_a_job_that_starts_an_hour_late_leaves_the_teams_own_fix_alone_and_says_so(
+def test_late_job_refuses_old_request(
     staged: Callable[..., Stage],
 ) -> None:
     world = staged()
@@ -153,7 +153,7 @@ def test_a_job_that_starts_an_hour_late_leaves_the_teams_own_fix_alone_and_says_
     assert (run.updated_at - run.created_at) >= timedelta(hours=1)
 
 
-def test_a_run_that_is_cancelled_while_it_verifies_leaves_its_whole_record_on_the_issue(
+def test_run_canceled_during_verification_keeps_its_record(
     staged: Callable[..., Stage],
 ) -> None:
     unwell: Mapping[str, Any] = {"status": 503}
@@ -174,7 +174,7 @@ def test_a_run_that_is_cancelled_while_it_verifies_leaves_its_whole_record_on_th
     assert "SIGINT ended the run" in world.comments(number)
 
 
-def test_a_reported_leak_opens_one_incident_and_what_was_sent_is_not_in_the_log(staged: Callable[..., Stage]) -> None:
+def test_leak_report_opens_one_incident_and_logs_no_value(staged: Callable[..., Stage]) -> None:
     world = staged()
     sent = {"secret": "CLOUDFLARE_API_TOKEN", "seen": "k4n4ry-0123456789abcdef $(touch pwned)", "source": "a scanner"}
 

@@ -1,4 +1,4 @@
-"""The last word on the issue for every request that comes to nothing, compared as text.
+"""Final comments on the issue for every request that cannot recover, compared as text.
 
 A repository of the reference application, a label, and the local runner with the real workflow files.
 """
@@ -61,7 +61,7 @@ def shown(body: str, number: int) -> str:
     return re.sub(r"cancelled after \d+ s", "cancelled after S s", text)
 
 
-def test_a_gate_that_fails_before_its_command_is_answered(world: Stage) -> None:
+def test_gate_failure_before_command_is_answered(world: Stage) -> None:
     """Broken ops.yml, a killed set-up, an action that cannot be downloaded, and a set-up that hangs."""
     files = world.github.files()
     here = "uses: ./.github/actions/setup"
@@ -103,7 +103,7 @@ def test_a_gate_that_fails_before_its_command_is_answered(world: Stage) -> None:
     assert world.live == {world.bad: 100}
 
 
-def test_without_the_package_index_the_set_up_is_named(world: Stage, tmp_path: Path) -> None:
+def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path) -> None:
     """Nothing is kept of an earlier set-up, and the configuration names no archive."""
     number = world.incident()
 
@@ -116,7 +116,7 @@ def test_without_the_package_index_the_set_up_is_named(world: Stage, tmp_path: P
     )
 
 
-def test_a_job_that_acts_and_cannot_is_answered(world: Stage) -> None:
+def test_failed_recovery_job_is_answered(world: Stage) -> None:
     """No secret, a wrong token, cancelled while it waits for a runner, rejected: each on an issue of its own."""
     hub = world.github
     hub.remove_secret("CLOUDFLARE_API_TOKEN", "recovery")
@@ -173,7 +173,7 @@ def acting(run: FakeRun) -> str:
     return next((job.status for job in run.jobs if job.name == "recovery-production"), "")
 
 
-def test_a_run_that_is_killed_in_its_middle_is_answered_above_its_last_report(pip_cache: Path) -> None:
+def test_killed_run_is_answered_above_its_last_report(pip_cache: Path) -> None:
     """Its runner is lost after the write, while it probes a service that stays unhealthy."""
     with stage(pip_cache, {"status": 503}) as world:
         number = world.incident()
@@ -202,7 +202,7 @@ def test_a_run_that_is_killed_in_its_middle_is_answered_above_its_last_report(pi
     assert world.live == {world.good: 100}
 
 
-def test_a_recovery_goes_on_if_no_comment_can_be_written(world: Stage) -> None:
+def test_recovery_continues_if_comments_fail(world: Stage) -> None:
     number = world.incident()
     world.github.fault(path="/repos/*/*/issues/**", method="POST", status=503, times=None)
     world.github.fault(path="/repos/*/*/issues/comments/*", status=503, times=None)
@@ -219,7 +219,7 @@ def test_a_recovery_goes_on_if_no_comment_can_be_written(world: Stage) -> None:
     assert "cannot update the comment on the incident issue (GitHub answered 503)" in log
 
 
-def test_one_job_started_again_and_all_jobs_by_somebody_who_may_not_are_refused(world: Stage) -> None:
+def test_rerun_of_one_job_or_by_non_writer_is_refused(world: Stage) -> None:
     hub, number = world.github, world.incident()
 
     with world.runner() as runner:
@@ -250,7 +250,7 @@ def test_one_job_started_again_and_all_jobs_by_somebody_who_may_not_are_refused(
     )
 
 
-def test_a_button_of_a_branch_that_changes_ops_yml_is_rejected_by_the_environment(world: Stage) -> None:
+def test_button_on_other_branch_is_rejected_by_environment(world: Stage) -> None:
     """The branch's own gate lets its author pass; the environment's rules are not in the repository's files."""
     hub, number = world.github, world.incident()
     hub.add_environment("recovery", branches=["main"])

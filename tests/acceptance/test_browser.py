@@ -1,4 +1,4 @@
-"""The `browser` probe: what a real Chromium sees, what it never shows, and that it ends."""
+"""The `browser` probe with a real Chromium: findings, secrecy, and the end of its processes."""
 
 import os
 import re
@@ -95,7 +95,7 @@ SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, 
 
 
 @pytest.mark.parametrize(("files", "fields", "verdict", "said"), SEEN.values(), ids=SEEN)
-def test_a_browser_sees(
+def test_browser_probe_gives_verdict_for_page(
     files: dict[str, str | bytes | Answer], fields: dict[str, Any], verdict: Verdict, said: str, tmp_path: Path
 ) -> None:
     result = look({"/": "x", **files}, tmp_path, **fields)
@@ -105,7 +105,7 @@ def test_a_browser_sees(
     assert (tmp_path / "visit.png").exists() == (said.startswith(("console", "requests", "steps"))), result
 
 
-def test_with_a_sandbox_a_browser_reaches_no_other_address_and_without_one_it_asks_the_service_itself(
+def test_browser_reaches_only_sandbox_or_else_service(
     tmp_path: Path,
 ) -> None:
     other = Site({"/": "x"})
@@ -123,7 +123,7 @@ def test_with_a_sandbox_a_browser_reaches_no_other_address_and_without_one_it_as
     assert other.asked["/"] == 1
 
 
-def test_a_session_holds_as_on_the_sites_own_origin(tmp_path: Path) -> None:
+def test_session_cookie_is_kept_on_site_origin(tmp_path: Path) -> None:
     cookies: list[str | None] = []
 
     def home(request: HttpRequest) -> HttpResponse:
@@ -140,7 +140,7 @@ def test_a_session_holds_as_on_the_sites_own_origin(tmp_path: Path) -> None:
     assert (result.verdict, cookies) == (HEALTHY, ["session=1"]), result
 
 
-def test_what_is_filled_in_shows_in_no_text_and_in_no_picture(tmp_path: Path) -> None:
+def test_filled_in_values_are_redacted_in_text_and_picture(tmp_path: Path) -> None:
     """The page repeats it in every way; two pictures that differ in the value alone are the same."""
     says_all = LOGIN.replace(
         "const answer",
@@ -162,7 +162,7 @@ def test_what_is_filled_in_shows_in_no_text_and_in_no_picture(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_browser_ends_with_the_run(world: World, number: signal.Signals) -> None:
+def test_browser_processes_end_with_run(world: World, number: signal.Signals) -> None:
     world.release(timedelta(hours=2), code="good", behaviour={"paths": {"/slow": {"delay": 60}}})
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
     program = world.folder / "chromium"
@@ -196,7 +196,7 @@ def left_of(group: int) -> list[str]:
     return left
 
 
-def test_a_recovery_is_proved_by_a_browser_too(world: World) -> None:
+def test_browser_probe_verifies_recovery(world: World) -> None:
     world.release(timedelta(hours=2), code="good")
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
     add_probe(world, "{paths: [/health], required: true}")

@@ -1,4 +1,4 @@
-"""The workflow ops-check, by act: a push that is as sync wrote it, and a pull request that is not."""
+"""Workflow `ops-check` under act: a synced push passes, a hand-edited file fails."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 INCIDENT = ".github/workflows/incident.yml"
 
 
-def test_a_push_passes_and_a_pull_request_that_changes_a_generated_file_fails(pip_cache: Path) -> None:
+def test_check_fails_on_edited_generated_file(pip_cache: Path) -> None:
     with stage(pip_cache) as world, world.runner() as runner:
         hub = world.github
 

@@ -1,4 +1,4 @@
-"""The example as wrangler starts it on a laptop, and as it deploys it: both take its configuration as it is."""
+"""The example under wrangler: served locally and deployed with its configuration unchanged."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(BACKEND, tmp_path / "backend"))
 
 
-def test_wrangler_dev_serves_it_without_a_change(folder: Path) -> None:
+def test_wrangler_dev_serves_unchanged_example(folder: Path) -> None:
     environ = {**os.environ, **node.QUIET_WRANGLER, "HOME": str(folder), "CLOUDFLARE_CF_FETCH_ENABLED": "false"}
     with subprocess.Popen(
         [*node.wrangler_command(), "dev", "--local", "--port", "0", "--ip", "127.0.0.1"],
@@ -59,7 +59,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def test_what_is_deployed_follows_kv_asks_providers_and_keeps_sessions(sandbox: Sandbox, folder: Path) -> None:
+def test_deployed_example_uses_kv_providers_and_sessions(sandbox: Sandbox, folder: Path) -> None:
     production = read_yaml((REFERENCE / "ops.yml").read_text()).data["environments"]["production"]
     namespace = sandbox.kv.add(production["runtime"]["namespace"])
     run_wrangler(sandbox, folder, "deploy", home=folder)

@@ -1,4 +1,4 @@
-"""Configurations of other applications, end to end: a label and a button recover in the local runner."""
+"""Configurations of other applications: recovery by label and button in the local runner."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ WAYS = [*((config, "label") for config in DRILLS), (ONE_URL, "button"), (TEN_SER
 
 
 @pytest.mark.parametrize(("config", "trigger"), WAYS, ids=[f"{config.parent.name}-{way}" for config, way in WAYS])
-def test_the_drill_of_another_configuration_ends_recovered(config: Path, trigger: str, tmp_path: Path) -> None:
+def test_drill_of_other_config_recovers(config: Path, trigger: str, tmp_path: Path) -> None:
     name, environment = DRILLS[config]
     if (config, trigger) == (ONE_URL, "label"):
         (tmp_path / "ops.yml").write_text(config.read_text() + LABEL_OF_ONE_URL)
@@ -44,7 +44,7 @@ def test_the_drill_of_another_configuration_ends_recovered(config: Path, trigger
     assert result["message"] == "the incident's journal says recovered; the sandbox serves the good release, healthy"
 
 
-def test_the_drill_of_an_environment_that_demands_approval_has_a_reviewer_who_approves() -> None:
+def test_drill_approves_where_environment_requires_it() -> None:
     where = ("--config", str(TEN_SERVICES), "--environment", "prod", "--service", "cart", "--trigger", "label")
 
     result = drill(*where, name="rollback-worker")
@@ -53,7 +53,7 @@ def test_the_drill_of_an_environment_that_demands_approval_has_a_reviewer_who_ap
     assert "approved by drill-reviewer" in result["timeline"][0]["text"]
 
 
-def test_an_environment_that_demands_approval_recovers_once_a_reviewer_approved(pip_cache: Path) -> None:
+def test_recovery_waits_for_required_approval(pip_cache: Path) -> None:
     """Without a reviewer's word nothing holds the group of the recoveries, and nothing is changed."""
     cart = {"account": "4c" * 16, "worker": "nordmart-cart", "token": "NORDMART_PROD_TOKEN"}
     with stage(pip_cache, {"status": 200}, config=TEN_SERVICES, **cart) as world:

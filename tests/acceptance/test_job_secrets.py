@@ -1,4 +1,4 @@
-"""The processes of a job of staging never hold production's token, also while their own is missing."""
+"""Secrets in job processes: a staging job never holds the token of production."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ LOOK = (
 """Variables of the step's shell; variables and arguments of every process of this machine, the runner's too."""
 
 
-def test_a_job_of_staging_has_no_token_of_production_in_any_process(pip_cache: Path, tmp_path: Path) -> None:
+def test_staging_job_processes_hold_no_production_token(pip_cache: Path, tmp_path: Path) -> None:
     """Both environments use the GitHub environment `recovery`, where both tokens are."""
     with stage(pip_cache, account="0fedcba00fedcba00fedcba00fedcba0", token=STAGING) as world:
         hub, file = world.github, f".github/workflows/{BUTTON}"

@@ -1,4 +1,4 @@
-"""The workflow limits, by act: a pull request of our own, one of a fork, and a merge with the schedule after it."""
+"""Workflow `limits` under act: a pull request, a pull request from a fork, and a merge."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ def ended(runner: Runner, hub: GitHub) -> dict[str, str | None]:
     return conclusions(hub.runs[-1])
 
 
-def test_a_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
+def test_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
     with opened(pip_cache) as stage, stage.runner() as runner:
         hub = stage.github
         # Its own ops.yml and program would let it through: the base's do not know this limit.
@@ -89,7 +89,7 @@ def test_a_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
         assert hub.issues == []
 
 
-def test_a_fork_is_planned_without_a_comment(pip_cache: Path) -> None:
+def test_fork_pull_request_is_planned_without_comment(pip_cache: Path) -> None:
     with opened(pip_cache) as stage, stage.runner() as runner:
         hub = stage.github
 

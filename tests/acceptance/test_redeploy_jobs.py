@@ -1,4 +1,4 @@
-"""The jobs of redeploy-pages.yml as machines of their own: what an old dependency reaches, and that it is no token.
+"""Jobs of redeploy-pages.yml on separate machines: old dependencies reach no token.
 
 Each job has users, processes, a home and a workspace of its own; from one to the next go the artifacts alone. The build's
 machine goes on while the deploy job works: what the dependency left running there goes on looking.
@@ -209,7 +209,7 @@ def fetched(jobs: Jobs) -> None:
     shutil.copy(jobs.folder / FETCH / "temp" / "tree.tar", jobs.folder / BUILDS / "temp" / "tree" / "tree.tar")
 
 
-def test_an_old_dependency_that_goes_on_looking_finds_no_token_and_replaces_nothing_that_deploys(jobs: Jobs) -> None:
+def test_malicious_dependency_finds_no_token(jobs: Jobs) -> None:
     fetched(jobs)
 
     with jobs.going_on(BUILDS):
@@ -233,7 +233,7 @@ def test_an_old_dependency_that_goes_on_looking_finds_no_token_and_replaces_noth
     assert "/environ" not in live.files
 
 
-def test_the_same_dependency_finds_a_token_where_the_same_machine_has_one(jobs: Jobs) -> None:
+def test_malicious_dependency_finds_token_on_same_machine(jobs: Jobs) -> None:
     """So the test above can fail, and a laptop is weaker."""
     fetched(jobs)
     holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -s \"$0\" ]; do :; done' "
@@ -242,7 +242,7 @@ def test_the_same_dependency_finds_a_token_where_the_same_machine_has_one(jobs: 
         assert "found-it" in (jobs.folder / BUILDS / "loot").read_text()
 
 
-def test_the_build_job_has_no_environment_and_no_secret(jobs: Jobs) -> None:
+def test_build_job_has_no_environment_or_secret(jobs: Jobs) -> None:
     build = WORKFLOW["jobs"][BUILDS]
 
     assert "environment" not in build

@@ -1,4 +1,4 @@
-"""The set-up of jobs, by act: without a package index and with nothing cached, a label still recovers."""
+"""Job set-up under act: recovery without a package index and without a cache."""
 
 import os
 import shutil

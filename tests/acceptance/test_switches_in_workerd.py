@@ -1,4 +1,4 @@
-"""The example in the real runtime, as wrangler deploys it, and the switches that its runbooks set."""
+"""The example in workerd, as wrangler deploys it, with the switches set by its runbooks."""
 
 import shutil
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def place(tmp_path: Path) -> Iterator[Switches]:
         yield Switches(World(sandbox, tmp_path))
 
 
-def test_the_example_does_what_its_switches_say(place: Switches) -> None:
+def test_example_follows_its_switches(place: Switches) -> None:
     sandbox = place.world.sandbox
     assert place.ops("switches", "prepare").code == 0
     with client(sandbox.edge_url) as edge:

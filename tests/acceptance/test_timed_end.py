@@ -1,4 +1,4 @@
-"""The end of a state by the same workflow run: a job waits, and the job behind it ends what is over."""
+"""Timed maintenance in one workflow run: a job waits, and the next one reopens the service."""
 
 import threading
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def passing(clock: FakeClock) -> Iterator[None]:
         thread.join()
 
 
-def test_what_was_taken_offline_for_a_while_is_opened_by_a_later_job(world: World, pip_cache: Path) -> None:
+def test_timed_maintenance_is_reopened_by_later_job(world: World, pip_cache: Path) -> None:
     with prepared(world) as place, passing(world.sandbox.clock):
         hub = world.sandbox.github
         hub.add_user("alice")

@@ -1,4 +1,4 @@
-"""Real clients of Cloudflare stand on what the sandbox's own tests stand on."""
+"""Fixtures of the sandbox's own tests, reused for real Cloudflare clients."""
 
 from tests.sandbox.conftest import api, deployed, edge, releases, sandbox
 

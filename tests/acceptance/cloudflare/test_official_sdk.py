@@ -1,4 +1,4 @@
-"""Every route of Cloudflare that the public commands read or write, held against the official Python SDK."""
+"""Cloudflare routes used by the public commands, validated with the official Python SDK."""
 
 import re
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def limits_and_status() -> Iterator[World]:
 
 
 @pytest.mark.slow
-def test_every_answer_that_a_command_reads_fits_the_official_sdk(recorded: Incident) -> None:
+def test_responses_match_official_sdk_models(recorded: Incident) -> None:
     worlds = chain(evidence(recorded), runbooks(), site_from_git(), offline_and_back(), limits_and_status())
     seen = [exchange for world in worlds for exchange in exchanges(world)]
     used = {each.route for each in seen}
@@ -112,7 +112,7 @@ def test_every_answer_that_a_command_reads_fits_the_official_sdk(recorded: Incid
     assert EXCUSED.keys() - excuses == set(), "these excuse nothing any more"
 
 
-def test_each_pattern_of_the_client_s_reads_is_a_route_here() -> None:
+def test_declared_reads_match_known_routes() -> None:
     """Or a read would be missed above."""
     paths = [(name.partition(" ")[0], fill(name.partition(" ")[2])) for name in readable()]
     for (method, template), pattern in DECLARED_READS.items():
@@ -137,7 +137,7 @@ class Row(BaseModel):
         ('{"id": "1", "rows": [{"id": "2", "more": 1}]}', ["Row.more: not in the model"]),
     ],
 )
-def test_what_does_not_fit_is_named(text: str, said: list[str]) -> None:
+def test_model_mismatch_is_named(text: str, said: list[str]) -> None:
     assert list(unfit(TypeAdapter(Row), text)) == said
 
 

@@ -1,4 +1,4 @@
-"""The real runtime behind the edge."""
+"""The real runtime, workerd, behind the sandbox's edge."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def test_what_wrangler_deploys_is_what_answers(sandbox: Sandbox, edge: httpx.Client, tmp_path: Path) -> None:
+def test_edge_serves_version_deployed_by_wrangler(sandbox: Sandbox, edge: httpx.Client, tmp_path: Path) -> None:
     wrangler = Wrangler(sandbox, tmp_path)
     wrangler("deploy", "--tag", "4.1.0")
     (good,) = sandbox.live(WORKER)
@@ -60,7 +60,7 @@ def test_what_wrangler_deploys_is_what_answers(sandbox: Sandbox, edge: httpx.Cli
     assert edge.get("/health").json()["version"] == version
 
 
-def test_the_reference_worker_calculates_and_refuses_a_birth_that_cannot_be(
+def test_reference_worker_calculates_and_rejects_invalid_birth(
     sandbox: Sandbox, edge: httpx.Client, tmp_path: Path
 ) -> None:
     Wrangler(sandbox, tmp_path)("deploy")
@@ -79,7 +79,7 @@ def _echo(sandbox: Sandbox, release: str, **options: Any) -> str:
     return sandbox.upload(WORKER, code=ECHO.replace("RELEASE", release), **options)
 
 
-def test_a_request_arrives_as_it_was_sent(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_request_reaches_worker_unchanged(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, _echo(sandbox, "one", secrets={"KEY": "hidden"}))
     headers = {"host": "api.example.com", "x-mine": "1"}
     response = edge.patch("/a%20b?c=1&c=2", headers=headers, content=b"text")
@@ -94,7 +94,7 @@ def test_a_request_arrives_as_it_was_sent(sandbox: Sandbox, edge: httpx.Client) 
     assert (response.status_code, response.headers["x-answer"]) == (201, "1")
 
 
-def test_versions_of_a_split_run_side_by_side_over_one_storage(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_split_versions_share_storage(sandbox: Sandbox, edge: httpx.Client) -> None:
     kv = [{"type": "kv_namespace", "name": "KV", "namespace_id": "n1"}]
     one, two = (_echo(sandbox, name, bindings=kv) for name in ("one", "two"))
     sandbox.deploy(WORKER, {one: 50, two: 50})
@@ -103,7 +103,7 @@ def test_versions_of_a_split_run_side_by_side_over_one_storage(sandbox: Sandbox,
     assert [answer["count"] for answer in answers] == list(range(1, 13))
 
 
-def test_a_forced_rollback_runs_with_the_secrets_in_effect(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_forced_rollback_uses_current_secrets(sandbox: Sandbox, edge: httpx.Client) -> None:
     old = _echo(sandbox, "one", secrets={"KEY": "old"})
     sandbox.deploy(WORKER, old)
     assert edge.get("/").json()["key"] == "old"
@@ -112,14 +112,14 @@ def test_a_forced_rollback_runs_with_the_secrets_in_effect(sandbox: Sandbox, edg
     assert edge.get("/").json()["key"] == "new"
 
 
-def test_code_that_does_not_start_is_an_error_that_says_why(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_invalid_code_returns_syntax_error(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER, code="export default {"))
     response = edge.get("/")
     assert response.status_code == 500
     assert "SyntaxError" in response.text
 
 
-def test_stopping_does_not_wait_for_a_worker_that_hangs() -> None:
+def test_stop_does_not_wait_for_hanging_worker() -> None:
     code = "export default { async fetch() { await scheduler.wait(60_000); return new Response('late') } }"
     with ThreadPoolExecutor() as pool, Sandbox(edge="workerd") as sandbox:
         sandbox.deploy(WORKER, sandbox.upload(WORKER, code=code))
@@ -195,7 +195,7 @@ def backend(sandbox: Sandbox, tmp_path: Path) -> Callable[..., str]:
     return partial(run_wrangler, sandbox, tmp_path, home=tmp_path)
 
 
-def test_a_backend_with_durable_objects_kv_and_d1_runs_as_wrangler_deploys_it(
+def test_backend_with_durable_objects_kv_and_d1_runs(
     sandbox: Sandbox, edge: httpx.Client, backend: Callable[..., str]
 ) -> None:
     """Storage outlives a version and memory does not; its clock, its KV and its AI providers are the sandbox's."""

@@ -1,4 +1,4 @@
-"""The real wrangler against the sandbox, as a job of GitHub Actions runs it: no terminal, and CI set."""
+"""The real wrangler against the sandbox as in a GitHub Actions job: no terminal, CI set."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +19,12 @@ def wrangler(sandbox: Sandbox, tmp_path: Path) -> Iterator[Wrangler]:
     assert sandbox.unknown_requests == []
 
 
-def test_who_somebody_is_and_what_was_deployed_is_told(
-    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
-) -> None:
+def test_whoami_and_deployments_are_listed(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     assert sandbox.account_id in wrangler("whoami")
     assert releases.good in wrangler("deployments", "list", "--name", WORKER)
 
 
-def test_a_new_worker_is_put_whole_and_the_next_release_is_a_version(
+def test_first_deploy_creates_worker_and_next_adds_version(
     wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client
 ) -> None:
     assert "Current Version ID" in wrangler("deploy", "--tag", "4.1.0", "--message", "good")
@@ -57,9 +55,7 @@ def test_versions_are_listed_uploaded_and_deployed(wrangler: Wrangler, sandbox: 
     assert "canary" in status
 
 
-def test_a_rollback_goes_to_the_deployment_before_or_to_the_version_named(
-    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
-) -> None:
+def test_rollback_targets_previous_or_named_version(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     assert releases.good in wrangler("rollback", "--name", WORKER)
     assert sandbox.live(WORKER) == {releases.good: 100}
     wrangler("rollback", releases.bad, "--name", WORKER, "--message", "forth again")
@@ -67,7 +63,7 @@ def test_a_rollback_goes_to_the_deployment_before_or_to_the_version_named(
     assert sandbox.deployments(WORKER)[0].annotations["workers/message"] == "forth again"
 
 
-def test_without_a_terminal_a_rollback_is_forced_past_changed_secrets(
+def test_rollback_without_terminal_forces_changed_secrets(
     wrangler: Wrangler, sandbox: Sandbox, releases: Releases
 ) -> None:
     sandbox.put_secret(WORKER, "FIRST", "1")
@@ -88,7 +84,7 @@ def test_secrets_are_put_listed_and_deleted(wrangler: Wrangler, sandbox: Sandbox
     assert sandbox.deployments(WORKER)[0].secrets[live] == {"ONE": "1", "THREE": "3"}
 
 
-def test_after_a_rollback_secrets_cannot_be_edited(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+def test_secrets_cannot_be_edited_after_rollback(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     sandbox.deploy(WORKER, releases.good)
     said = wrangler("secret", "put", "ONE", "--name", WORKER, stdin="1\n", code=1)
     assert "the latest version of your Worker isn't currently deployed" in said
@@ -98,9 +94,7 @@ def test_after_a_rollback_secrets_cannot_be_edited(wrangler: Wrangler, sandbox: 
     assert sandbox.live(WORKER) == {releases.good: 100}
 
 
-def test_secrets_of_a_version_come_with_the_latest_code_and_wait_to_be_deployed(
-    wrangler: Wrangler, sandbox: Sandbox, releases: Releases
-) -> None:
+def test_version_secrets_use_latest_code_undeployed(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     sandbox.deploy(WORKER, releases.good)
     wrangler("versions", "secret", "put", "ONE", "--name", WORKER, "--message", "rotate", stdin="1\n")
     wrangler("versions", "secret", "bulk", "--name", WORKER, stdin='{"TWO": "2", "THREE": "3"}')
@@ -113,9 +107,7 @@ def test_secrets_of_a_version_come_with_the_latest_code_and_wait_to_be_deployed(
 
 
 @pytest.mark.parametrize("everywhere", [True, False], ids=["all zones", "zone by zone"])
-def test_routes_come_with_a_deployment(
-    wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client, everywhere: bool
-) -> None:
+def test_deploy_creates_routes(wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client, everywhere: bool) -> None:
     rights = ["Workers Scripts Write", "Zone Read", "Workers Routes Write"]
     sandbox.token = sandbox.add_token("with routes", rights)
     zone = sandbox.zones.add("fortunet.example")
@@ -129,6 +121,6 @@ def test_routes_come_with_a_deployment(
     assert edge.get("/health", headers={"host": "www.fortunet.example"}).status_code == 522
 
 
-def test_a_typo_in_a_name_makes_a_new_worker(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+def test_secret_put_with_unknown_name_creates_worker(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     wrangler("secret", "put", "ONE", "--name", "fortunet-apj", stdin="1\n")
     assert len(sandbox.live("fortunet-apj")) == 1

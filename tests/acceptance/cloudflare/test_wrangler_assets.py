@@ -1,4 +1,4 @@
-"""The real wrangler: static assets, deletions, and files for D1 and KV."""
+"""The real wrangler: static assets, deletions, and input files for D1 and KV."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def _project(folder: Path, **more: object) -> None:
     ],
     ids=["files alone", "without a binding", "with a binding"],
 )
-def test_a_worker_with_static_assets_is_deployed_and_served(
+def test_worker_with_assets_is_deployed_and_served(
     api: Api, edge: httpx.Client, tmp_path: Path, more: dict[str, Any]
 ) -> None:
     sandbox, has_binding = api.sandbox, "binding" in more["assets"]
@@ -62,7 +62,7 @@ def test_a_worker_with_static_assets_is_deployed_and_served(
     assert sandbox.unknown_requests == []
 
 
-def test_a_worker_is_deleted_and_its_logs_cannot_be_followed(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_worker_is_deleted_and_tail_is_unsupported(sandbox: Sandbox, tmp_path: Path) -> None:
     _project(tmp_path, main="index.js")
     run_wrangler(sandbox, tmp_path, "deploy", home=tmp_path)
 
@@ -74,7 +74,7 @@ def test_a_worker_is_deleted_and_its_logs_cannot_be_followed(sandbox: Sandbox, t
     assert sandbox.unknown_requests == []
 
 
-def test_keys_and_namespaces_of_kv_are_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_kv_keys_and_namespaces_are_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.switches.kv_api_staleness_seconds = 0
     namespace = sandbox.kv.add("runtime")
     for key in ("a", "b", "c"):
@@ -92,7 +92,7 @@ def test_keys_and_namespaces_of_kv_are_deleted(sandbox: Sandbox, tmp_path: Path)
     assert sandbox.unknown_requests == []
 
 
-def test_a_file_of_sql_is_run_once_and_a_wrong_one_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_sql_file_is_atomic(sandbox: Sandbox, tmp_path: Path) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         return run_wrangler(
             sandbox, tmp_path, "d1", "execute", "orders", *arguments, "--remote", "-y", home=tmp_path, code=code

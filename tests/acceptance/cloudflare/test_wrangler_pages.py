@@ -28,7 +28,7 @@ def wrangler(sandbox: Sandbox, tmp_path: Path) -> Wrangler:
     return lambda *arguments, code=0: run_wrangler(sandbox, tmp_path, *arguments, home=tmp_path, code=code)
 
 
-def test_a_site_is_made_deployed_listed_and_served(wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_site_is_created_deployed_listed_and_served(wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.switches.pages_reads_until_deployed = 1
     wrangler("pages", "project", "create", SITE, "--production-branch", "main")
     subdomain = sandbox.pages.projects[SITE].subdomain
@@ -53,7 +53,7 @@ def test_a_site_is_made_deployed_listed_and_served(wrangler: Wrangler, sandbox: 
     assert sandbox.unknown_requests == []
 
 
-def test_a_branch_with_functions_is_a_preview_and_uploads_what_is_new_alone(
+def test_preview_branch_uploads_only_changed_files(
     wrangler: Wrangler, sandbox: Sandbox, edge: httpx.Client, tmp_path: Path
 ) -> None:
     sandbox.pages.add_project(SITE)
@@ -77,7 +77,7 @@ def test_a_branch_with_functions_is_a_preview_and_uploads_what_is_new_alone(
     assert sandbox.unknown_requests == []
 
 
-def test_an_unknown_error_is_tried_again_and_may_have_worked(wrangler: Wrangler, sandbox: Sandbox) -> None:
+def test_unknown_error_is_retried_and_can_deploy_twice(wrangler: Wrangler, sandbox: Sandbox) -> None:
     """So one command can make two deployments."""
     sandbox.pages.add_project(SITE)
     sandbox.fault(method="POST", path="**/deployments", status=500, code=8000000, applied=True)
@@ -87,7 +87,7 @@ def test_an_unknown_error_is_tried_again_and_may_have_worked(wrangler: Wrangler,
     assert [d.commit_hash for d in sandbox.pages.deployments(SITE)] == ["c" * 40] * 2
 
 
-def test_a_deployment_that_fails_is_no_success_and_serves_nothing(wrangler: Wrangler, sandbox: Sandbox) -> None:
+def test_failed_deployment_exits_nonzero_and_serves_nothing(wrangler: Wrangler, sandbox: Sandbox) -> None:
     sandbox.pages.add_project(SITE)
     sandbox.pages.fail_next(SITE, "Error: Failed to publish your Function")
 
@@ -99,7 +99,7 @@ def test_a_deployment_that_fails_is_no_success_and_serves_nothing(wrangler: Wran
     assert sandbox.unknown_requests == []
 
 
-def test_a_project_that_does_not_exist_is_not_made(wrangler: Wrangler, sandbox: Sandbox) -> None:
+def test_missing_project_is_not_created(wrangler: Wrangler, sandbox: Sandbox) -> None:
     said = wrangler(*DEPLOY, "--branch", "main", code=1)
     assert f'The Pages project "{SITE}" does not exist' in said
     assert sandbox.pages.projects == {}

@@ -1,4 +1,4 @@
-"""Real clients of GitHub stand on what the sandbox's own tests stand on."""
+"""Fixtures of the sandbox's own tests, reused for real GitHub clients."""
 
 from tests.sandbox.conftest import sandbox
 from tests.sandbox.github.conftest import alice, api, github, incident, repository, workflow

@@ -1,4 +1,4 @@
-"""The real `gh`, over a unix socket, as its own configuration lets it. `gh issue` speaks GraphQL, which is not here."""
+"""The real `gh` over a unix socket. `gh issue` uses GraphQL, which the sandbox lacks."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_api_reads_writes_and_follows_pages(gh: Gh, github: GitHub) -> None:
     assert github.unknown == []
 
 
-def test_a_refusal_is_shown_with_its_errors(gh: Gh) -> None:
+def test_api_error_details_are_shown(gh: Gh) -> None:
     said = gh("api", "repos/{owner}/{repo}/issues", "-f", f"title={'x' * 257}", code=1)
     assert "title is too long (maximum is 256 characters)" in said
     assert "HTTP 422" in said
@@ -91,7 +91,7 @@ def test_secrets_are_set_listed_and_deleted(gh: Gh, github: GitHub) -> None:
     assert github.unknown == []
 
 
-def test_variables_are_set_again_and_listed(gh: Gh, github: GitHub) -> None:
+def test_variables_are_updated_and_listed(gh: Gh, github: GitHub) -> None:
     gh("variable", "set", "REGION", "--body", "eu")
     gh("variable", "set", "REGION", "--body", "us")
     assert gh("variable", "get", "REGION") == "us"
@@ -101,7 +101,7 @@ def test_variables_are_set_again_and_listed(gh: Gh, github: GitHub) -> None:
     assert github.unknown == []
 
 
-def test_a_workflow_is_run_and_its_run_watched(gh: Gh, github: GitHub, workflow: str) -> None:
+def test_workflow_is_dispatched_and_its_run_listed(gh: Gh, github: GitHub, workflow: str) -> None:
     said = gh("workflow", "run", "rollback-worker.yml", "--ref", "main", "-f", "service=api")
     (run,) = github.runs
     assert f"/actions/runs/{run.id}" in said
@@ -115,7 +115,7 @@ def test_a_workflow_is_run_and_its_run_watched(gh: Gh, github: GitHub, workflow:
     assert github.unknown == []
 
 
-def test_github_token_is_kept_from_secrets(gh: Gh, api: Api) -> None:
+def test_github_token_cannot_write_secrets(gh: Gh, api: Api) -> None:
     bot = Gh(gh.program, api.github.token, gh.folder)
     assert "Resource not accessible by integration" in bot("secret", "set", "X", "--body", "x", code=1)
     assert api.github.secrets() == {}

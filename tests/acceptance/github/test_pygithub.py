@@ -1,4 +1,4 @@
-"""The real PyGithub, which follows the addresses in the answers."""
+"""The real PyGithub, which follows the URLs in responses."""
 
 from datetime import UTC, datetime
 
@@ -10,9 +10,7 @@ from sandbox.github import GitHub
 from tests.sandbox.github.conftest import DISPATCHED, WORKFLOW, client
 
 
-def test_an_incident_from_the_first_comment_to_the_report(
-    repository: Repository, github: GitHub, incident: int
-) -> None:
+def test_incident_lifecycle_from_comment_to_report(repository: Repository, github: GitHub, incident: int) -> None:
     github.label(incident, "recover:rollback-worker", "alice")
     issue = repository.get_issue(incident)
     assert repository.get_collaborator_permission("alice") == "write"
@@ -34,14 +32,14 @@ def test_an_incident_from_the_first_comment_to_the_report(
 
 
 @pytest.mark.slow
-def test_a_list_is_followed_over_its_pages(repository: Repository, github: GitHub) -> None:
+def test_issue_list_is_paginated(repository: Repository, github: GitHub) -> None:
     for number in range(65):
         github.open_issue(str(number), author="alice")
     found = repository.get_issues(state="all", direction="asc")
     assert (found.totalCount, [issue.title for issue in found]) == (65, [str(number) for number in range(65)])
 
 
-def test_a_time_is_read_with_its_zone(repository: Repository, github: GitHub) -> None:
+def test_time_has_time_zone(repository: Repository, github: GitHub) -> None:
     at = datetime(2026, 11, 20, 10, 0, 30, 999, tzinfo=UTC)
     number = github.open_issue("Down", author="alice", at=at)
     assert repository.get_issue(number).created_at == at.replace(microsecond=0)
@@ -73,7 +71,7 @@ def test_workflows_are_dispatched_and_their_runs_read(repository: Repository, gi
     assert repository.get_workflow_run(run.id).event == "workflow_dispatch"
 
 
-def test_secrets_are_sealed_for_the_environment(repository: Repository, github: GitHub) -> None:
+def test_environment_secrets_are_encrypted(repository: Repository, github: GitHub) -> None:
     github.add_environment("recovery")
     with pytest.raises(GithubException, match="not accessible by integration"):
         repository.get_environment("recovery").create_secret("CF_TOKEN", "s3cret")
@@ -87,13 +85,13 @@ def test_secrets_are_sealed_for_the_environment(repository: Repository, github: 
     assert (github.secrets(), github.variables()) == ({"SLACK": "hook"}, {"REGION": "eu"})
 
 
-def test_what_is_not_there_is_an_exception_of_its_own(repository: Repository) -> None:
+def test_missing_issue_raises_unknown_object(repository: Repository) -> None:
     with pytest.raises(UnknownObjectException):
         repository.get_issue(99)
     assert repository.get_collaborator_permission("zoe") == "none"
 
 
-def test_a_pull_request_is_read_edited_and_merged(github: GitHub, alice: str) -> None:
+def test_pull_request_is_read_edited_and_merged(github: GitHub, alice: str) -> None:
     head = github.add_commit("Raise", "alice", branch="limits", files={"limits.yml": "a: 2\n"})
     number = github.open_pull("Raise", "limits", "alice")
     with client(github, alice) as opened:
