@@ -1,4 +1,4 @@
-"""The whole truth table of a run: what the probes said before and after, and whether it wrote."""
+"""Decision table of a run: probe verdicts before and after, and whether the run wrote"""
 
 import shlex
 from collections.abc import Callable
@@ -77,7 +77,7 @@ QUICK = [
 @pytest.mark.parametrize(
     ("before", "after"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in WROTE]
 )
-def test_a_run_that_wrote(world: World, says: Callable[[str], object], before: str, after: str) -> None:
+def test_decision_after_a_write(world: World, says: Callable[[str], object], before: str, after: str) -> None:
     code, decision, reason, said = WROTE[before, after]
     says(before)
     world.sandbox.fault(**WRITE, after=lambda: says(after))
@@ -91,7 +91,7 @@ def test_a_run_that_wrote(world: World, says: Callable[[str], object], before: s
 
 
 @pytest.mark.parametrize(("before", "after"), WROTE)
-def test_the_rule_for_a_run_that_wrote(before: str, after: str) -> None:
+def test_decide_by_verdicts_after_a_write(before: str, after: str) -> None:
     _, decision, reason, _ = WROTE[before, after]
 
     assert decide_by_verdicts(VERDICTS[before], wrote=True, after=VERDICTS[after]) == (decision, reason)
@@ -100,7 +100,7 @@ def test_the_rule_for_a_run_that_wrote(before: str, after: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("press", ["second press", pytest.param("--to what is live", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("after", WROTE_NOTHING)
-def test_a_run_that_wrote_nothing(
+def test_decision_without_a_write(
     world: World, says: Callable[[str], object], releases: Releases, press: str, after: str
 ) -> None:
     code, decision, said = WROTE_NOTHING[after]
@@ -118,7 +118,7 @@ def test_a_run_that_wrote_nothing(
     assert len(world.writes()) == 1
 
 
-def test_without_any_probe_nothing_is_called_recovered(world: World, says: Callable[[str], object]) -> None:
+def test_run_without_probes_ends_with_no_evidence(world: World, says: Callable[[str], object]) -> None:
     world.config.write_text(CONFIG.partition("        probes:")[0])
 
     outcome = world.rollback()

@@ -1,4 +1,4 @@
-"""Writes whose answer is lost, unreadable or a no, and changes by others around them: what the run makes of each."""
+"""Lost, unreadable and rejected write answers, and concurrent changes by others"""
 
 from datetime import timedelta
 from typing import Any
@@ -29,9 +29,7 @@ def assert_recovered_once(world: World, releases: Releases, outcome: Outcome, *,
 
 @pytest.mark.sampled(2)
 @EACH_ANSWER
-def test_a_write_that_was_applied_is_found_and_not_sent_again(
-    world: World, releases: Releases, answer: dict[str, Any]
-) -> None:
+def test_applied_write_is_not_repeated(world: World, releases: Releases, answer: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **answer, applied=True)
 
     outcome = world.rollback()
@@ -42,9 +40,7 @@ def test_a_write_that_was_applied_is_found_and_not_sent_again(
 
 @pytest.mark.sampled(4)
 @EACH_ANSWER
-def test_a_write_that_was_not_applied_is_sent_once_more(
-    world: World, releases: Releases, answer: dict[str, Any]
-) -> None:
+def test_unapplied_write_is_retried_once(world: World, releases: Releases, answer: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **answer)
 
     outcome = world.rollback()
@@ -59,7 +55,7 @@ def test_a_write_that_was_not_applied_is_sent_once_more(
     [({"lost": "after"}, 1), ({"truncate": 20}, 1), ({"truncate": 0}, 1), ({"lost": "before"}, 2)],
     ids=["lost after it was applied", "cut off", "headers only", "lost before it was applied"],
 )
-def test_a_lost_answer_is_settled_by_reading(
+def test_lost_answer_is_resolved_by_read_back(
     world: World, releases: Releases, rule: dict[str, Any], sends: int
 ) -> None:
     world.sandbox.fault(**WRITE, **rule)
@@ -71,7 +67,7 @@ def test_a_lost_answer_is_settled_by_reading(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("second", ["before", "after"])
-def test_two_lost_answers_are_never_followed_by_a_third_send(world: World, releases: Releases, second: str) -> None:
+def test_two_lost_answers_end_the_retries(world: World, releases: Releases, second: str) -> None:
     world.sandbox.fault(**WRITE, lost="before")
     world.sandbox.fault(**WRITE, lost=second, skip=1)
 
@@ -123,7 +119,7 @@ def test_a_long_retry_after_ends_the_run(world: World, releases: Releases) -> No
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", [{"code": 10035}, {"status": 429}], ids=["10035", "429"])
-def test_a_write_that_is_refused_twice_was_not_applied(world: World, releases: Releases, rule: dict[str, Any]) -> None:
+def test_write_rejected_twice_is_not_applied(world: World, releases: Releases, rule: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **rule, times=2)
 
     outcome = world.rollback()
@@ -147,7 +143,7 @@ def test_a_write_that_is_refused_twice_was_not_applied(world: World, releases: R
     ],
     ids=["503", "no answer", "HTML", "an empty list"],
 )
-def test_an_unclear_write_that_cannot_be_read_back_ends_in_an_unknown_outcome(
+def test_unclear_write_without_read_back_is_unknown_outcome(
     world: World, releases: Releases, lost: str, unreadable: dict[str, Any]
 ) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
@@ -163,7 +159,7 @@ def test_an_unclear_write_that_cannot_be_read_back_ends_in_an_unknown_outcome(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_after_an_unknown_outcome_the_same_command_finds_out(world: World, releases: Releases, lost: str) -> None:
+def test_same_command_resolves_an_unknown_outcome(world: World, releases: Releases, lost: str) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
     world.sandbox.fault(**LIST, status=503, skip=2, times=None)
     world.rollback()
@@ -190,9 +186,7 @@ def test_a_colleagues_deployment_after_an_unclear_write_stays_live(world: World,
     assert len(ours(world)) == (1 if lost == "after" else 0)
 
 
-def test_an_answered_write_that_cannot_be_read_back_ends_in_an_unknown_outcome(
-    world: World, releases: Releases
-) -> None:
+def test_answered_write_without_read_back_is_unknown_outcome(world: World, releases: Releases) -> None:
     world.sandbox.fault(**LIST, status=503, skip=2, times=None)
 
     outcome = world.rollback()
@@ -212,7 +206,7 @@ def test_an_answered_write_that_cannot_be_read_back_ends_in_an_unknown_outcome(
     ],
     ids=["HTML in the plan", "HTML in the read-back", "another shape in the read-back"],
 )
-def test_one_unreadable_answer_ends_no_run(
+def test_run_survives_one_unreadable_answer(
     world: World, releases: Releases, skip: int, unreadable: dict[str, Any]
 ) -> None:
     world.sandbox.fault(**LIST, **unreadable, skip=skip)
@@ -222,7 +216,7 @@ def test_one_unreadable_answer_ends_no_run(
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("reads", [1, 3, 5])
-def test_a_list_that_lags_behind_the_write_is_waited_for(world: World, releases: Releases, reads: int) -> None:
+def test_lagging_list_is_read_again(world: World, releases: Releases, reads: int) -> None:
     world.sandbox.switches.deployments_lag_reads = reads
 
     outcome = world.rollback()
@@ -254,7 +248,7 @@ def test_a_lost_answer_with_a_lagging_list_keeps_the_good_version_live(world: Wo
 
 
 @pytest.mark.slow
-def test_a_press_after_a_doubled_write_does_nothing(world: World, releases: Releases) -> None:
+def test_run_after_a_duplicate_write_changes_nothing(world: World, releases: Releases) -> None:
     world.release(timedelta(hours=9), code="older")
     world.sandbox.switches.deployments_lag_reads = 1
     world.sandbox.fault(**WRITE, lost="after")
@@ -266,7 +260,7 @@ def test_a_press_after_a_doubled_write_does_nothing(world: World, releases: Rele
     assert world.live == {releases.good: 100}
 
 
-def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, releases: Releases) -> None:
+def test_deployment_during_planning_refuses_the_run(world: World, releases: Releases) -> None:
     world.sandbox.fault(**LIST, skip=1, before=colleague(world))
 
     outcome = world.rollback()
@@ -289,7 +283,7 @@ def test_an_empty_list_is_never_the_planned_state(world: World, releases: Releas
     assert world.writes() == []
 
 
-def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, releases: Releases) -> None:
+def test_deployment_just_before_the_write_is_a_warning(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, before=colleague(world))
 
     outcome = world.rollback()
@@ -299,7 +293,7 @@ def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, rele
     assert "dana@example.com" in warning
 
 
-def test_a_deployment_right_after_the_write_is_not_ours_and_not_overwritten(world: World, releases: Releases) -> None:
+def test_deployment_just_after_the_write_is_not_overwritten(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, after=colleague(world))
 
     outcome = world.rollback()
@@ -312,7 +306,7 @@ def test_a_deployment_right_after_the_write_is_not_ours_and_not_overwritten(worl
 
 
 @pytest.mark.slow
-def test_a_deployment_while_a_person_reads_the_plan_refuses_the_run(world: World, releases: Releases) -> None:
+def test_deployment_during_confirmation_refuses_the_run(world: World, releases: Releases) -> None:
     deploy = colleague(world)
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')
@@ -360,7 +354,7 @@ def accept(*names: str) -> list[str]:
     [([], "AI_KEY, DB_URL"), (["AI_KEY"], "DB_URL"), (["DB_URL", "OTHER"], "AI_KEY")],
     ids=["none accepted", "one of two accepted", "one of two and another accepted"],
 )
-def test_changed_secrets_stop_the_run_by_name(
+def test_changed_secrets_are_refused_by_name(
     world: World, rotated: Releases, accepted: list[str], open_names: str
 ) -> None:
     outcome = world.rollback(*accept(*accepted))
@@ -376,9 +370,7 @@ def test_changed_secrets_stop_the_run_by_name(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("accepted", [("AI_KEY", "DB_URL"), ("DB_URL", "AI_KEY", "SAME")], ids=["exactly", "and more"])
-def test_secrets_that_are_all_accepted_are_forced_once(
-    world: World, rotated: Releases, accepted: tuple[str, ...]
-) -> None:
+def test_accepted_secrets_force_the_write_once(world: World, rotated: Releases, accepted: tuple[str, ...]) -> None:
     outcome = world.rollback(*accept(*accepted))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
@@ -393,7 +385,7 @@ def test_secrets_that_are_all_accepted_are_forced_once(
     ["A secret has changed since this version was active.", "The following secrets have changed: "],
     ids=["no phrase", "no names"],
 )
-def test_names_that_the_provider_did_not_give_never_force(world: World, rotated: Releases, message: str) -> None:
+def test_unnamed_secrets_are_never_forced(world: World, rotated: Releases, message: str) -> None:
     world.sandbox.fault(**WRITE, code=10220, message=message, times=None)
 
     outcome = world.rollback(*accept("AI_KEY", "DB_URL"))
@@ -406,7 +398,7 @@ def test_names_that_the_provider_did_not_give_never_force(world: World, rotated:
 
 
 @pytest.mark.slow
-def test_a_list_of_secrets_that_is_cut_short_never_forces(world: World, rotated: Releases) -> None:
+def test_truncated_secret_list_is_never_forced(world: World, rotated: Releases) -> None:
     message = "The following secrets have changed: AI_KEY, DB_URL and 3 more."
     world.sandbox.fault(**WRITE, code=10220, message=message, times=None)
 
@@ -419,7 +411,7 @@ def test_a_list_of_secrets_that_is_cut_short_never_forces(world: World, rotated:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
-def test_a_lost_forced_write_is_settled_like_any_other(world: World, rotated: Releases, lost: str, sends: int) -> None:
+def test_lost_forced_write_is_resolved_by_read_back(world: World, rotated: Releases, lost: str, sends: int) -> None:
     world.sandbox.fault(**WRITE, lost=lost, skip=1)
 
     outcome = world.rollback(*accept("AI_KEY", "DB_URL"))
@@ -429,7 +421,7 @@ def test_a_lost_forced_write_is_settled_like_any_other(world: World, rotated: Re
     assert len(ours(world)) == 1
 
 
-def test_a_forced_write_that_is_refused_again_stops(world: World, rotated: Releases) -> None:
+def test_rejected_forced_write_is_not_retried(world: World, rotated: Releases) -> None:
     message = "The following secrets have changed: AI_KEY, DB_URL"
     world.sandbox.fault(**WRITE, code=10220, message=message, times=None)
 

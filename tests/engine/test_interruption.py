@@ -1,4 +1,4 @@
-"""Ended from outside at any step: what is on disk, what is live, and what the same command does the second time."""
+"""Signals and kills at each step: record, live state, and the second run"""
 
 import errno
 import os
@@ -81,13 +81,13 @@ FAST = [(signal.SIGKILL, WRITE_AT, "after")]
     ("number", "nth", "moment"),
     [*FAST, *(pytest.param(*end, marks=pytest.mark.slow) for end in EVERY_END if end not in FAST)],
 )
-def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
+def test_run_interrupted_at_any_request_can_be_finished(
     world: World, releases: Releases, number: signal.Signals, nth: int, moment: str
 ) -> None:
     end_at_request(world, releases, number, nth, moment)
 
 
-def test_the_matrix_above_covers_every_request_of_a_run(world: World, releases: Releases) -> None:
+def test_interruption_matrix_covers_every_request(world: World, releases: Releases) -> None:
     world.rollback()
 
     methods = [request.method for request in world.sandbox.requests]
@@ -105,7 +105,7 @@ def test_the_matrix_above_covers_every_request_of_a_run(world: World, releases: 
         *(pytest.param(signal.SIGKILL, n, id=f"SIGKILL in round {n - 1}") for n in (2, 3, 4)),
     ],
 )
-def test_a_run_that_is_ended_while_it_verifies_has_made_its_change(
+def test_signal_during_verification_keeps_the_change(
     world: World, releases: Releases, number: signal.Signals, round_number: int
 ) -> None:
     """The probe itself sends the signal, so that it comes in the midst of a round; round 1 is the one before."""
@@ -130,7 +130,7 @@ def test_a_run_that_is_ended_while_it_verifies_has_made_its_change(
 
 
 @pytest.mark.slow
-def test_a_signal_during_the_write_waits_for_its_answer(world: World, releases: Releases) -> None:
+def test_signal_during_the_write_waits_for_the_answer(world: World, releases: Releases) -> None:
     command = Command(world)
     world.sandbox.fault(**WRITE, before=command.send(signal.SIGTERM), delay=0.2)
 
@@ -155,7 +155,7 @@ def test_a_signal_during_an_unclear_write_is_recorded(world: World, releases: Re
 
 
 @pytest.mark.slow
-def test_further_signals_do_not_cut_the_record_short(world: World, releases: Releases) -> None:
+def test_repeated_signals_keep_the_record_complete(world: World, releases: Releases) -> None:
     command = Command(world)
     hook = command.send(signal.SIGINT, signal.SIGTERM, signal.SIGINT)
     world.sandbox.fault(path="/client/v4/**", before=hook, skip=3, times=None)
@@ -201,7 +201,7 @@ def test_a_signal_during_an_event_loses_neither(world: World, releases: Releases
     assert [event.kind for event in result.timeline][-3:] == [kind, EventKind.FAILED, EventKind.ENDED]
 
 
-def test_a_signal_before_the_first_step_ends_the_command_at_once(world: World, releases: Releases) -> None:
+def test_signal_before_the_first_step_stops_at_once(world: World, releases: Releases) -> None:
     with pytest.raises(Interrupted):
         run_with_a_signal_at(world, EventKind.REQUESTED)
 
@@ -235,7 +235,7 @@ class InALock(RollbackWorker):
             threading.Lock().release()
 
 
-def test_a_signal_inside_a_lock_is_no_bug(world: World, releases: Releases) -> None:
+def test_signal_inside_a_lock_interrupts_the_run(world: World, releases: Releases) -> None:
     cli.cli.add_command(runbook_command(InALock()))
     try:
         where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
@@ -273,7 +273,7 @@ def test_a_full_disk_after_the_write_does_not_hide_the_change(world: World, rele
 @pytest.mark.sampled(40)
 @pytest.mark.parametrize("moment", ["after", "before"])
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
-def test_any_runbook_that_is_killed_at_its_write_is_finished_by_the_same_command(case: Case, moment: str) -> None:
+def test_any_runbook_killed_at_its_write_can_be_finished(case: Case, moment: str) -> None:
     (method, path), *_ = case.writes
     with a_world(case) as world:
         incident = ["--incident", str(Given().incident)] if case.runbook.needs_incident else []

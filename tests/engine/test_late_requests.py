@@ -1,4 +1,4 @@
-"""A job that starts late: what was asked for then is judged again now."""
+"""Delayed jobs: a request is checked again when its job starts"""
 
 from datetime import timedelta
 
@@ -40,7 +40,7 @@ def test_a_fix_after_the_request_is_not_replaced(world: World, releases: Release
     assert world.writes() == []
 
 
-def test_a_step_back_after_the_request_is_nothing_to_do(world: World, releases: Releases) -> None:
+def test_rollback_after_the_request_leaves_nothing_to_do(world: World, releases: Releases) -> None:
     requested_at = asked(world, timedelta(minutes=5))
     world.sandbox.deploy(WORKER, releases.good, source="wrangler")
 

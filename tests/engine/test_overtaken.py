@@ -1,4 +1,4 @@
-"""Another deployment beside ours: the end says whether ours was made, and whose change is live."""
+"""Concurrent deployments: the result says whether our change was made and who deployed"""
 
 import threading
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def test_an_empty_answer_reports_our_change_as_made_and_replaced(world: World, r
     assert len(ours(world)) == len(world.writes()) == 1
 
 
-def test_a_history_that_lacks_ours_and_lags_is_read_again(world: World, releases: Releases) -> None:
+def test_lagging_history_is_read_again(world: World, releases: Releases) -> None:
     world.sandbox.switches.deployments_lag_reads = 1
     world.sandbox.fault(**WRITE, lost="after", before=colleague(world))
 
@@ -50,7 +50,7 @@ def test_a_history_of_others_shows_that_our_change_was_not_made(world: World, re
     assert outcome.result["outcome"]["not_changed"] == [f"Worker {WORKER}"]
 
 
-def test_the_same_rollback_by_another_run_is_no_failure(world: World, releases: Releases) -> None:
+def test_same_rollback_by_another_run_is_nothing_to_do(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, lost="before", before=press(world, releases))
 
     outcome = world.rollback()
@@ -63,9 +63,7 @@ def test_the_same_rollback_by_another_run_is_no_failure(world: World, releases: 
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_the_same_rollback_by_another_run_right_after_ours_is_recovered(
-    world: World, releases: Releases, answered: bool
-) -> None:
+def test_same_rollback_after_ours_is_recovered(world: World, releases: Releases, answered: bool) -> None:
     rule = {} if answered else {"lost": "after"}
     world.sandbox.fault(**WRITE, **rule, after=press(world, releases))
 

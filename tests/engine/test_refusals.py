@@ -1,4 +1,4 @@
-"""Every way in which a run ends without an effect: what is said, what to do next, and the exit code."""
+"""Refusals and failures without a change: message, hint and exit code"""
 
 import json
 from datetime import timedelta
@@ -130,7 +130,7 @@ def test_a_malformed_token_is_refused_before_any_request(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_an_expired_token_names_the_permission(world: World, releases: Releases, status: int) -> None:
+def test_expired_token_error_names_the_permission(world: World, releases: Releases, status: int) -> None:
     world.sandbox.switches.auth_error_status = status
     token = world.sandbox.add_token("expired-expired", ["Workers Scripts Write"], expired=True)
 
@@ -144,7 +144,7 @@ def test_an_expired_token_names_the_permission(world: World, releases: Releases,
     assert '"Workers Scripts Read"' in result["hint"]
 
 
-def test_a_token_that_may_only_read_plans_and_is_refused_at_the_write(world: World, releases: Releases) -> None:
+def test_read_only_token_can_plan_but_not_write(world: World, releases: Releases) -> None:
     token = world.sandbox.add_token("read-only-token", ["Workers Scripts Read"])
 
     planned = world.rollback("--dry-run", CLOUDFLARE_API_TOKEN=token)
@@ -219,7 +219,7 @@ def test_only_a_complete_sandbox_on_this_machine_replaces_cloudflare(
     assert world.sandbox.requests == []
 
 
-def test_a_sandbox_that_is_gone_is_no_bug(world: World, releases: Releases) -> None:
+def test_unreachable_sandbox_is_reported(world: World, releases: Releases) -> None:
     gone = "http://127.0.0.1:9/sandbox/clock"
 
     outcome = world.rollback(OPS_CLOCK_URL=gone)
@@ -231,7 +231,7 @@ def test_a_sandbox_that_is_gone_is_no_bug(world: World, releases: Releases) -> N
 # ops.yml
 
 
-def test_without_ops_yml_it_says_where_to_run(world: World) -> None:
+def test_missing_ops_yml_suggests_config_option(world: World) -> None:
     world.config.unlink()
 
     outcome = world.rollback()
@@ -241,7 +241,7 @@ def test_without_ops_yml_it_says_where_to_run(world: World) -> None:
     assert "--config PATH" in outcome.result["hint"]
 
 
-def test_a_broken_ops_yml_is_one_json_line_with_every_problem(world: World) -> None:
+def test_invalid_ops_yml_lists_every_problem_in_json(world: World) -> None:
     world.edit_config("worker: fortunet-api #", "wroker: fortunet-api #")
     world.edit_config("successes: 1", "succeses: 1")
 
@@ -255,7 +255,7 @@ def test_a_broken_ops_yml_is_one_json_line_with_every_problem(world: World) -> N
 
 
 @pytest.mark.parametrize("arguments", [(), ("--service", "api"), ("--environment", "production")])
-def test_a_command_without_its_service_or_environment_is_usage(world: World, arguments: tuple[str, ...]) -> None:
+def test_missing_service_or_environment_is_a_usage_error(world: World, arguments: tuple[str, ...]) -> None:
     outcome = plain(world, *arguments)
 
     assert outcome.code == 2
@@ -265,7 +265,7 @@ def test_a_command_without_its_service_or_environment_is_usage(world: World, arg
 # What Cloudflare has
 
 
-def test_a_worker_that_cloudflare_does_not_know_is_named(world: World) -> None:
+def test_unknown_worker_is_named(world: World) -> None:
     outcome = world.rollback()
 
     result = refused(world, outcome)
@@ -286,7 +286,7 @@ def test_a_worker_without_deployments_has_no_rollback_target(world: World) -> No
     assert result["hint"] == "Deploy the Worker first."
 
 
-def test_a_first_deployment_has_no_target_and_says_how_to_name_one(world: World) -> None:
+def test_first_deployment_has_no_target_and_suggests_to(world: World) -> None:
     world.release(timedelta(hours=1))
 
     outcome = world.rollback()
@@ -325,7 +325,7 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("rule", "said"), UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("read", EACH_READ)
-def test_an_answer_to_a_read_that_cannot_be_read_is_named(
+def test_unreadable_read_answer_is_reported(
     world: World, releases: Releases, read: dict[str, str], rule: dict[str, Any], said: str
 ) -> None:
     world.sandbox.fault(**read, **rule, times=None)
@@ -341,9 +341,7 @@ def test_an_answer_to_a_read_that_cannot_be_read_is_named(
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("rule", [{"status": 429}, {"status": 503}, {"lost": "before"}], ids=["429", "503", "lost"])
-def test_reads_that_fail_for_a_moment_do_not_stop_a_recovery(
-    world: World, releases: Releases, rule: dict[str, Any]
-) -> None:
+def test_transient_read_failures_are_retried(world: World, releases: Releases, rule: dict[str, Any]) -> None:
     for read in READS.values():
         world.sandbox.fault(**read, **rule, times=2)
 
@@ -355,7 +353,7 @@ def test_reads_that_fail_for_a_moment_do_not_stop_a_recovery(
 # Asking
 
 
-def test_without_yes_and_without_a_terminal_nothing_is_written(world: World, releases: Releases) -> None:
+def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releases) -> None:
     outcome = plain(world, *BASE, "--dry-run")
     unasked = world.ops("rollback-worker", *BASE, "--config", str(world.config))
 
@@ -374,7 +372,7 @@ def test_without_yes_and_without_a_terminal_nothing_is_written(world: World, rel
         pytest.param("\x04", marks=pytest.mark.slow, id="the end"),
     ],
 )
-def test_another_name_than_the_services_is_a_no(world: World, releases: Releases, typed: str) -> None:
+def test_wrong_confirmation_refuses_the_run(world: World, releases: Releases, typed: str) -> None:
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')
         terminal.type(typed)
@@ -417,9 +415,7 @@ def no_evidence(world: World) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("broken", "code"), [(unknown_outcome, 5), (still_unhealthy, 6), (no_evidence, 8)])
-def test_the_contacts_are_shown_for_every_end_that_needs_a_person(
-    world: World, releases: Releases, broken: Any, code: int
-) -> None:
+def test_contacts_are_shown_when_a_person_is_needed(world: World, releases: Releases, broken: Any, code: int) -> None:
     broken(world)
 
     outcome = plain(world, *BASE)
@@ -430,14 +426,14 @@ def test_the_contacts_are_shown_for_every_end_that_needs_a_person(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["recovered", "planned"])
-def test_nobody_is_called_where_all_is_well(world: World, releases: Releases, arguments: tuple[str, ...]) -> None:
+def test_contacts_are_omitted_after_success(world: World, releases: Releases, arguments: tuple[str, ...]) -> None:
     outcome = plain(world, *BASE, *arguments)
 
     assert outcome.code == 0
     assert "Call\n" not in outcome.out
 
 
-def test_every_line_on_stderr_of_a_json_run_is_an_event(world: World, releases: Releases) -> None:
+def test_json_run_prints_only_events_on_stderr(world: World, releases: Releases) -> None:
     outcome = world.rollback()
 
     assert [json.loads(line)["number"] for line in outcome.err.splitlines()] == list(range(1, len(outcome.events) + 1))
@@ -468,14 +464,14 @@ def test_an_unknown_command_suggests_the_nearest(world: World) -> None:
     assert 'no command "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
 
 
-def test_each_command_that_begins_as_typed_is_named(world: World) -> None:
+def test_command_prefix_suggests_all_matches(world: World) -> None:
     outcome = world.ops("rollback")
 
     assert outcome.code == 2
     assert 'no command "rollback"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
 
 
-def test_an_account_that_the_token_cannot_see_is_named_as_a_cause(world: World, releases: Releases) -> None:
+def test_inaccessible_account_is_suggested_as_a_cause(world: World, releases: Releases) -> None:
     world.edit_config(ACCOUNT, "e0" * 16)
 
     outcome = world.rollback()

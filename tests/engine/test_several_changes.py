@@ -1,4 +1,4 @@
-"""Runs with several changes: each is compared, written once and read back, and the end says what became of each.
+"""Runs with several changes: each is compared, written once, read back and reported
 
 Two Workers of a team with names, an account and a token of its own; a rotation changes one secret in both.
 """
@@ -94,7 +94,7 @@ def became(outcome: Outcome) -> dict[str, Any]:
 BOTH = [f"Worker {BASKET}", f"Worker {STOCK}"]
 
 
-def test_the_result_distinguishes_all_changes(shop: Shop) -> None:
+def test_result_lists_each_change(shop: Shop) -> None:
     outcome = shop.rotate()
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
@@ -103,7 +103,7 @@ def test_the_result_distinguishes_all_changes(shop: Shop) -> None:
     assert [shop.sends(worker) for worker in (BASKET, STOCK)] == [1, 1]
 
 
-def test_a_deployment_between_two_changes_is_compared_and_not_overwritten(shop: Shop) -> None:
+def test_deployment_between_two_changes_is_not_overwritten(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_BASKET, after=shop.colleague(STOCK))
 
     outcome = shop.rotate()
@@ -115,7 +115,7 @@ def test_a_deployment_between_two_changes_is_compared_and_not_overwritten(shop: 
     assert shop.sends(STOCK) == 0
 
 
-def test_a_change_that_was_replaced_at_once_ends_the_run_before_the_next_one(shop: Shop) -> None:
+def test_replaced_change_stops_the_run(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_BASKET, after=shop.colleague(BASKET))
 
     outcome = shop.rotate()
@@ -127,7 +127,7 @@ def test_a_change_that_was_replaced_at_once_ends_the_run_before_the_next_one(sho
     assert shop.sends(STOCK) == 0
 
 
-def test_a_change_that_cannot_be_read_back_ends_the_run_before_the_next_one(shop: Shop) -> None:
+def test_unreadable_change_stops_the_run(shop: Shop) -> None:
     listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{BASKET}/deployments"}
     shop.world.sandbox.fault(**OF_BASKET, after=lambda: shop.world.sandbox.fault(**listed, status=503, times=None))
 
@@ -150,7 +150,7 @@ class WritesBetween(RotateSecrets):
         return super().check(ctx, plan, change)
 
 
-def test_nothing_is_let_through_between_two_writes(shop: Shop) -> None:
+def test_client_is_read_only_between_two_writes(shop: Shop) -> None:
     cli.cli.add_command(runbook_command(WritesBetween()))
     try:
         outcome = shop.rotate(WritesBetween.name)
@@ -185,7 +185,7 @@ def test_a_refusal_after_an_unclear_write_is_not_reported_as_unchanged(shop: Sho
     assert shop.value(BASKET) == FRESH
 
 
-def test_an_unclear_write_after_a_refusal_is_not_taken_for_refused(shop: Shop) -> None:
+def test_unclear_write_after_rejection_is_unknown_outcome(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_BASKET, code=10035)
     shop.world.sandbox.fault(**OF_BASKET, lost="after", skip=1)
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any moment of a process: its exit code, its messages, and the world agree."""
+"""SIGINT and SIGTERM at any moment: exit code, messages and live state agree"""
 
 import json
 import os
@@ -80,7 +80,7 @@ def assert_it_agrees_with_the_world(outcome: Outcome, world: World, releases: Re
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("moment", "number"), STARTUP_SECONDS)
-def test_a_signal_while_a_process_starts(
+def test_signal_during_startup_matches_live_state(
     world: World, releases: Releases, moment: float, number: signal.Signals
 ) -> None:
     with running(world, *ROLLBACK) as process:
@@ -94,7 +94,7 @@ def test_a_signal_while_a_process_starts(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ANYWHERE, ids=lambda moment: f"{moment:.2f} s")
-def test_a_signal_at_any_later_moment(world: World, releases: Releases, moment: float) -> None:
+def test_signal_at_any_later_moment_matches_live_state(world: World, releases: Releases, moment: float) -> None:
     with running(world, *ROLLBACK) as process:
         until_it_answers(process)
         time.sleep(moment)
@@ -106,7 +106,7 @@ def test_a_signal_at_any_later_moment(world: World, releases: Releases, moment: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ENDING, ids=lambda moment: f"{moment * 1000:.0f} ms")
-def test_a_signal_after_the_result_changes_nothing_of_it(world: World, releases: Releases, moment: float) -> None:
+def test_signal_after_the_result_keeps_the_exit_code(world: World, releases: Releases, moment: float) -> None:
     with running(world, *ROLLBACK) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -119,7 +119,7 @@ def test_a_signal_after_the_result_changes_nothing_of_it(world: World, releases:
 
 
 @pytest.mark.slow
-def test_a_signal_in_a_drill_says_that_nothing_outside_this_machine_was_changed(world: World) -> None:
+def test_signal_in_a_drill_reports_no_external_change(world: World) -> None:
     with running(world, "drill", "rollback-worker", "--config", str(REFERENCE / "ops.yml")) as process:
         assert process.stdout is not None
         shown = ""
@@ -134,7 +134,7 @@ def test_a_signal_in_a_drill_says_that_nothing_outside_this_machine_was_changed(
 
 
 @pytest.mark.slow
-def test_a_signal_among_writes_to_github_says_that_some_may_have_been_made(world: World) -> None:
+def test_signal_during_label_sync_reports_possible_changes(world: World) -> None:
     hub = world.sandbox.github
     at_the_third = {"method": "POST", "path": "/repos/*/*/labels", "skip": 2, "delay": 0.3}
 
@@ -147,7 +147,7 @@ def test_a_signal_among_writes_to_github_says_that_some_may_have_been_made(world
     assert "error: SIGINT ended `ops labels sync`; some of its changes may have been made" in outcome.err
 
 
-def test_outside_of_a_run_a_signal_is_raised_once_and_after_the_end_not_at_all() -> None:
+def test_signal_outside_a_run_is_raised_only_once() -> None:
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     process = SignalHandler()
     process.install()
@@ -164,7 +164,7 @@ def test_outside_of_a_run_a_signal_is_raised_once_and_after_the_end_not_at_all()
             signal.signal(number, handler)
 
 
-def test_a_signal_at_the_end_of_one_run_ends_the_next_one_at_its_first_step() -> None:
+def test_signal_at_the_end_of_a_run_interrupts_the_next() -> None:
     process = SignalHandler()
     with process.in_run():
         process.stop_raising()
@@ -174,7 +174,7 @@ def test_a_signal_at_the_end_of_one_run_ends_the_next_one_at_its_first_step() ->
         pass
 
 
-def test_a_signal_inside_exec_that_was_caught_does_not_end_the_process_by_the_signal(tmp_path: Path) -> None:
+def test_caught_signal_inside_exec_exits_with_130(tmp_path: Path) -> None:
     """Dataclasses are made by `exec`, so a signal may come there while modules are imported."""
     (tmp_path / "stopped.py").write_text("""
 import sys
@@ -192,9 +192,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.slow
-def test_a_signal_while_a_run_imports_a_class_ends_it_with_nothing_changed(
-    world: World, releases: Releases, tmp_path: Path
-) -> None:
+def test_signal_during_an_import_changes_nothing(world: World, releases: Releases, tmp_path: Path) -> None:
     """Python 3.11 replaces what `__set_name__` raises by a RuntimeError."""
     (tmp_path / "sitecustomize.py").write_text("""
 import os, signal, sys
@@ -220,7 +218,7 @@ class Interrupting:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_signal_where_python_ignores_exceptions_ends_the_run_at_its_next_step(
+def test_signal_in_a_finalizer_interrupts_the_next_step(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     process = SignalHandler()
@@ -255,7 +253,7 @@ class Alarm:
             self.armed = False
 
 
-def test_a_signal_while_a_thread_starts_leaves_the_thread_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_during_thread_start_keeps_the_thread_intact(monkeypatch: pytest.MonkeyPatch) -> None:
     ignored: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", ignored.append)
     alarm = Alarm()
@@ -273,7 +271,7 @@ def test_a_signal_while_a_thread_starts_leaves_the_thread_whole(monkeypatch: pyt
     assert [found for found in ignored if not isinstance(found.exc_value, Rung)] == []
 
 
-def test_a_signal_that_waits_while_the_run_ends_is_not_raised() -> None:
+def test_held_signal_at_the_end_of_a_run_is_not_raised() -> None:
     process = SignalHandler()
     with process.in_run(), process.hold():
         os.kill(os.getpid(), signal.SIGINT)
@@ -289,7 +287,7 @@ def in_a_lock() -> None:
         threading.Lock().release()
 
 
-def test_a_signal_inside_a_lock_outside_of_a_run_is_no_bug(world: World) -> None:
+def test_signal_inside_a_lock_outside_a_run_is_reported(world: World) -> None:
     cli.cli.add_command(in_a_lock)
     try:
         outcome = world.ops("in-a-lock")
