@@ -1,4 +1,4 @@
-"""What earlier runs on the incident took out of service is not chosen again, and GitHub never holds a recovery up."""
+"""Versions that earlier runs on the incident replaced are rejected as targets"""
 
 import time
 from datetime import timedelta
@@ -24,7 +24,7 @@ def again(incident: Incident, sites: Releases) -> Incident:
 
 
 @pytest.mark.slow
-def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Releases) -> None:
+def test_version_replaced_by_an_earlier_run_is_skipped(again: Incident, sites: Releases) -> None:
     outcome = again.rollback_pages()
 
     assert outcome.code == 0, outcome.err
@@ -33,7 +33,7 @@ def test_what_an_earlier_run_took_away_is_passed_over(again: Incident, sites: Re
 
 
 @pytest.mark.slow
-def test_a_person_may_name_it_and_is_warned(again: Incident, sites: Releases) -> None:
+def test_explicit_target_replaced_earlier_is_a_warning(again: Incident, sites: Releases) -> None:
     outcome = again.rollback_pages("--to", sites.bad)
 
     assert again.world.served == sites.bad
@@ -41,7 +41,7 @@ def test_a_person_may_name_it_and_is_warned(again: Incident, sites: Releases) ->
 
 
 @pytest.mark.slow
-def test_another_incident_blames_nothing(again: Incident, sites: Releases) -> None:
+def test_replaced_version_is_skipped_only_on_its_incident(again: Incident, sites: Releases) -> None:
     number = again.github.open_issue("Another", "", ["incident"], "alice")
 
     Incident(again.world, number).rollback_pages()
@@ -50,7 +50,7 @@ def test_another_incident_blames_nothing(again: Incident, sites: Releases) -> No
 
 
 @pytest.mark.slow
-def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -> None:
+def test_record_by_a_reader_is_ignored(again: Incident, sites: Releases) -> None:
     """Else anybody could steer a rollback past the good site."""
     oldest = again.world.site(timedelta(days=9), "oldest")
     moment = again.world.sandbox.clock.now()
@@ -70,7 +70,7 @@ def test_what_a_reader_writes_blames_nothing(again: Incident, sites: Releases) -
 
 
 @pytest.mark.slow
-def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Incident, sites: Releases) -> None:
+def test_release_replaced_by_a_redeployment_is_skipped(incident: Incident, sites: Releases) -> None:
     """What was built anew is bad too, and the press after it must not bring back what it replaced."""
     incident.world.site(timedelta(minutes=5), "built anew, and bad", commit="c" * 40)
     redeployed = RunRecord(
@@ -91,7 +91,7 @@ def test_a_release_that_a_redeployment_replaced_is_passed_over(incident: Inciden
 
 
 @pytest.mark.slow
-def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> None:
+def test_record_by_a_writer_is_trusted(again: Incident, sites: Releases) -> None:
     """As a run that was imported from a laptop is."""
     oldest = again.world.site(timedelta(days=9), "oldest")
     again.github.add_user("dana", "write")
@@ -118,7 +118,7 @@ def test_what_a_writer_tells_is_believed(again: Incident, sites: Releases) -> No
         *(pytest.param(rule, marks=pytest.mark.slow) for rule in ({"status": 403}, {"lost": "before"}, {"body": "<"})),
     ],
 )
-def test_a_github_that_fails_is_a_warning(again: Incident, sites: Releases, rule: dict[str, str | int]) -> None:
+def test_github_failure_is_a_warning(again: Incident, sites: Releases, rule: dict[str, str | int]) -> None:
     again.github.fault(method="GET", path=COMMENTS, times=None, **rule)
 
     outcome = again.rollback_pages()
@@ -129,7 +129,7 @@ def test_a_github_that_fails_is_a_warning(again: Incident, sites: Releases, rule
 
 
 @pytest.mark.slow
-def test_a_github_that_does_not_answer_holds_nothing_up(again: Incident, sites: Releases) -> None:
+def test_pages_rollback_does_not_wait_for_github(again: Incident, sites: Releases) -> None:
     again.github.fault(path="/**", times=None, delay=30)
     began, written = time.monotonic(), list[float]()
     write = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
@@ -141,7 +141,7 @@ def test_a_github_that_does_not_answer_holds_nothing_up(again: Incident, sites: 
     assert again.world.served == sites.bad
 
 
-def test_a_version_that_was_live_when_the_incident_was_opened_and_replaced_since_is_passed_over(
+def test_version_live_at_incident_start_is_skipped(
     incident: Incident,
 ) -> None:
     world = incident.world
@@ -160,7 +160,7 @@ def test_a_version_that_was_live_when_the_incident_was_opened_and_replaced_since
 
 
 @pytest.mark.slow
-def test_a_github_that_does_not_answer_holds_up_no_rollback_of_a_worker(incident: Incident, releases: Releases) -> None:
+def test_worker_rollback_does_not_wait_for_github(incident: Incident, releases: Releases) -> None:
     incident.github.fault(path="/**", times=None, delay=30)
     began, written = time.monotonic(), list[float]()
     write = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
@@ -172,7 +172,7 @@ def test_a_github_that_does_not_answer_holds_up_no_rollback_of_a_worker(incident
     assert incident.world.live == {releases.good: 100}
 
 
-def test_a_version_that_served_for_a_day_before_the_incident_is_not_passed_over(incident: Incident) -> None:
+def test_version_live_for_a_day_before_the_incident_is_kept(incident: Incident) -> None:
     world = incident.world
     world.release(timedelta(days=9), code="older")
     good = world.release(timedelta(days=3), code="good")
@@ -185,7 +185,7 @@ def test_a_version_that_served_for_a_day_before_the_incident_is_not_passed_over(
     assert world.live == {good: 100}
 
 
-def test_the_mark_on_an_upload_of_a_known_run_is_believed(incident: Incident) -> None:
+def test_mark_of_a_recorded_run_is_trusted(incident: Incident) -> None:
     """A rebuilt version never served before, so its mark counts only because the run's record names the upload."""
     world = incident.world
     world.release(timedelta(days=9), code="older", secrets={"KEY": "0"})

@@ -1,4 +1,4 @@
-"""Whatever people and providers write into a run, its comment keeps the shape that it has for harmless words."""
+"""Untrusted text never changes the structure of a run's comment"""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -79,20 +79,20 @@ SAID = st.fixed_dictionaries(dict.fromkeys(NAMES, WORDS.filter(lambda words: wor
 
 @settings(max_examples=25, deadline=None)
 @given(SAID)
-def test_a_comment_keeps_its_shape_whatever_is_said(said: dict[str, str]) -> None:
+def test_hostile_text_does_not_change_the_comment(said: dict[str, str]) -> None:
     assert_inert(said)
 
 
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(SAID)
-def test_a_comment_keeps_its_shape_whatever_is_said_at_length(said: dict[str, str]) -> None:
+def test_long_hostile_text_does_not_change_the_comment(said: dict[str, str]) -> None:
     assert_inert(said)
 
 
 @settings(max_examples=25, deadline=None)
 @given(WORDS)
-def test_a_contact_keeps_the_shape_too(text: str) -> None:
+def test_hostile_contact_does_not_change_the_comment(text: str) -> None:
     contact: Any = SimpleNamespace(role=text, contact=f"x{text}", availability=text, is_named=True)
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     harmless: Any = SimpleNamespace(role="x", contact="x", availability="x", is_named=True)
@@ -105,7 +105,7 @@ def test_a_contact_keeps_the_shape_too(text: str) -> None:
     assert shapes.pop().count("<li []>") > 1
 
 
-def test_a_contact_that_nobody_filled_in_is_said_to_be_none() -> None:
+def test_placeholder_contact_is_listed_as_missing() -> None:
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     contact = Contact(role="Primary On-call", contact="[TBD]", availability="24/7")
 
@@ -115,7 +115,7 @@ def test_a_contact_that_nobody_filled_in_is_said_to_be_none() -> None:
     assert "TBD" not in body
 
 
-def test_the_test_would_see_a_break_out() -> None:
+def test_skeleton_detects_escaped_markup() -> None:
     assert skeleton("`a` @b `c`") != skeleton("`a`")
     assert skeleton("``a` @b ``") == skeleton("`a`")
     assert skeleton("a\n# b") != skeleton("a\nb")
@@ -132,7 +132,7 @@ def test_the_test_would_see_a_break_out() -> None:
         (7, False),
     ],
 )
-def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bool) -> None:
+def test_log_is_linked_only_to_a_workflow_run(said: object, shown: bool) -> None:
     event = RunEvent(1, AT, 0.0, EventKind.REQUESTED, "x", {"log": said})
 
     (body,) = render_comments(RunSummary("77.1-abcd", (event,)), ())
@@ -141,7 +141,7 @@ def test_the_log_is_linked_where_it_is_the_page_of_a_run(said: object, shown: bo
     assert ("[log]" in body) == shown
 
 
-def test_a_command_that_undoes_several_changes_stands_there_once() -> None:
+def test_shared_undo_command_is_shown_once() -> None:
     change = {"target": "a", "before": "b", "after": "c", "undo": "./run ops undo", "undo_button": "Actions → undo"}
     plan = {"plan": {"changes": [change, {**change, "target": "d"}]}}
     events = (RunEvent(1, AT, 0.0, EventKind.PLANNED, "two", plan), RunEvent(2, AT, 1.0, EventKind.WRITTEN, "done", {}))

@@ -1,4 +1,4 @@
-"""What a run leaves on GitHub's own pages: the summary of its job, its log, and the notes on the workflow's run."""
+"""Output of a run in a GitHub Actions job: summary, log and annotations"""
 
 import json
 import re
@@ -35,7 +35,7 @@ def commands(outcome: Outcome) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "faults"), [("recovered", []), ("failed", [{**WRITE, "code": 10021, "message": "no"}])]
 )
-def test_the_summary_page_says_how_it_ended_and_what_to_do(
+def test_job_summary_shows_result_and_next_step(
     incident: Incident, releases: Releases, update_golden: bool, name: str, faults: list[dict[str, Any]]
 ) -> None:
     incident.world.verify_three_rounds()
@@ -50,7 +50,7 @@ def test_the_summary_page_says_how_it_ended_and_what_to_do(
     assert record.read_text() == page.read_text()
 
 
-def test_a_summary_page_that_cannot_be_written_is_a_warning(world: World, releases: Releases) -> None:
+def test_unwritable_job_summary_is_a_warning(world: World, releases: Releases) -> None:
     outcome = rollback(world, GITHUB_STEP_SUMMARY=str(world.folder))
 
     assert outcome.code == 0
@@ -58,7 +58,7 @@ def test_a_summary_page_that_cannot_be_written_is_a_warning(world: World, releas
 
 
 @pytest.mark.parametrize("line", ["x" * 99, "é→" * 30, "`" * 9], ids=["ASCII", "two and three bytes", "fences"])
-def test_a_long_summary_is_cut_at_a_line(tmp_path: Path, line: str) -> None:
+def test_long_summary_is_truncated_at_a_line(tmp_path: Path, line: str) -> None:
     page = tmp_path / "summary.md"
 
     assert actions.write_summary({"GITHUB_STEP_SUMMARY": str(page)}, f"{line}\n" * 30_000)
@@ -69,7 +69,7 @@ def test_a_long_summary_is_cut_at_a_line(tmp_path: Path, line: str) -> None:
     assert set(text.removesuffix(actions.CUT).splitlines()) == {line}
 
 
-def test_without_a_job_there_is_no_summary() -> None:
+def test_no_summary_outside_a_job() -> None:
     assert not actions.write_summary({}, "x")
 
 
@@ -86,9 +86,7 @@ ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("faults", "begins"), ENDINGS.values(), ids=ENDINGS)
-def test_the_end_is_one_note_on_the_page_of_the_run(
-    world: World, releases: Releases, faults: list[dict[str, Any]], begins: str
-) -> None:
+def test_result_is_one_annotation(world: World, releases: Releases, faults: list[dict[str, Any]], begins: str) -> None:
     for fault in faults:
         world.sandbox.fault(**fault)
 
@@ -98,7 +96,7 @@ def test_the_end_is_one_note_on_the_page_of_the_run(
     assert [note[: len(begins)] for note in notes] == [begins]
 
 
-def test_an_implicit_dry_run_fails_the_job(world: World, releases: Releases) -> None:
+def test_implicit_dry_run_fails_the_job(world: World, releases: Releases) -> None:
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
 
     outcome = world.ops("rollback-worker", *where, GITHUB_ACTIONS="true")
@@ -109,14 +107,14 @@ def test_an_implicit_dry_run_fails_the_job(world: World, releases: Releases) -> 
     assert world.live == {releases.bad: 100}
 
 
-def test_what_cannot_start_is_a_note_too(world: World) -> None:
+def test_start_failure_is_an_annotation(world: World) -> None:
     outcome = rollback(world, CLOUDFLARE_API_TOKEN=None)
 
     assert outcome.code == 2
     assert "::error title=ops::the Cloudflare token for production is missing" in outcome.err
 
 
-def test_no_text_of_others_is_a_command_in_the_log(world: World, releases: Releases) -> None:
+def test_external_text_is_no_workflow_command(world: World, releases: Releases) -> None:
     world.release(timedelta(minutes=1), tag=EVIL[:90], author=EVIL, message=EVIL)
     world.sandbox.fault(**WRITE, code=10021, message=EVIL)
 
@@ -129,7 +127,7 @@ def test_no_text_of_others_is_a_command_in_the_log(world: World, releases: Relea
 
 
 @given(st.text(st.one_of(st.sampled_from(list(":#[ \t\r\n\x85\u2028\u200bad")), st.characters()), max_size=60))
-def test_no_line_of_a_text_is_a_command(text: str) -> None:
+def test_log_text_has_no_workflow_commands(text: str) -> None:
     shown = actions.log_text(JOB, text)
 
     assert commands(Outcome(0, shown, "")) == []
@@ -142,7 +140,7 @@ def test_no_line_of_a_text_is_a_command(text: str) -> None:
         assert "\n" not in line
 
 
-def test_outside_of_a_job_nothing_is_a_command(world: World, releases: Releases) -> None:
+def test_no_workflow_commands_outside_a_job(world: World, releases: Releases) -> None:
     outcome = rollback(world, GITHUB_ACTIONS=None)
 
     assert commands(outcome) == []
@@ -151,16 +149,14 @@ def test_outside_of_a_job_nothing_is_a_command(world: World, releases: Releases)
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("job", "program"), [("true", "./run ops"), (None, "ops")], ids=["job", "laptop"])
-def test_the_commands_that_a_job_shows_are_for_a_checkout(
-    world: World, releases: Releases, job: str | None, program: str
-) -> None:
+def test_job_shows_commands_for_a_checkout(world: World, releases: Releases, job: str | None, program: str) -> None:
     outcome = rollback(world, GITHUB_ACTIONS=job)
 
     undo = f"{program} rollback-worker --service api --environment production --to {releases.bad[:8]}"
     assert f"  {undo} " in outcome.out
 
 
-def test_github_is_told_which_values_are_secret(world: World, releases: Releases) -> None:
+def test_secrets_are_masked_in_the_job_log(world: World, releases: Releases) -> None:
     outcome = rollback(world, STAGING_CLOUDFLARE_API_TOKEN="50%-of-a-key\nits-other-half")
 
     masks = [line for line in outcome.err.splitlines() if line.startswith("::add-mask::")]
@@ -182,7 +178,7 @@ def logged(outcome: Outcome, names: str = "") -> str:
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("names", ["", "recover\tRoll back\t"], ids=["GitHub", "gh"])
 @pytest.mark.parametrize("is_lost", [False, True], ids=["whole", "lost"])
-def test_a_run_is_imported_from_the_log_of_its_job(
+def test_run_can_be_imported_from_its_job_log(
     incident: Incident, releases: Releases, is_lost: bool, names: str
 ) -> None:
     """A runner that dies during the write leaves nothing but the log."""
@@ -201,7 +197,7 @@ def test_a_run_is_imported_from_the_log_of_its_job(
     assert " [77.1-" in incident.ops("incident", "show", str(incident.number)).out
 
 
-def test_an_event_in_the_log_is_the_event_on_disk(world: World, releases: Releases) -> None:
+def test_events_in_the_log_equal_those_on_disk(world: World, releases: Releases) -> None:
     outcome = rollback(world, "--reason", EVIL)
 
     (path,) = world.folder.glob(".ops/runs/*/timeline.jsonl")
@@ -210,20 +206,20 @@ def test_an_event_in_the_log_is_the_event_on_disk(world: World, releases: Releas
     assert EVIL.strip() in events[0]["text"]
 
 
-def test_that_the_permission_was_not_checked_is_told(incident: Incident, releases: Releases) -> None:
+def test_unchecked_permission_is_shown(incident: Incident, releases: Releases) -> None:
     incident.rollback("--permission", "not checked")
 
     assert "permission not checked: GitHub answered 403 to our own token" in incident.bodies[0]
     assert "permission not checked" in incident.ops("incident", "show", str(incident.number)).out
 
 
-def test_a_checked_permission_is_no_news(incident: Incident, releases: Releases) -> None:
+def test_checked_permission_is_not_shown(incident: Incident, releases: Releases) -> None:
     incident.rollback("--permission", "checked")
 
     assert "permission not checked" not in incident.bodies[0]
 
 
-def test_a_stated_start_reaches_the_plan_as_a_warning(world: World, releases: Releases) -> None:
+def test_incident_start_adds_a_plan_warning(world: World, releases: Releases) -> None:
     began = world.sandbox.deployments(WORKER)[0].created_on.replace(year=2026, month=1).isoformat()
 
     outcome = world.rollback("--began", began)
@@ -232,7 +228,7 @@ def test_a_stated_start_reaches_the_plan_as_a_warning(world: World, releases: Re
     assert any("began" in warning or "start" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_the_record_of_a_run_can_be_read_by_its_user_alone(world: World) -> None:
+def test_run_record_is_private_to_its_user(world: World) -> None:
     (world.folder / ".ops").mkdir(mode=0o755)
 
     world.rollback("--dry-run")

@@ -1,4 +1,4 @@
-"""The run's comment on the incident issue: what it says, and that no fault of GitHub's changes a recovery."""
+"""The run's comment on the incident issue; GitHub failures never affect the recovery"""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ def heard_before_the_first_read(incident: Incident) -> None:
     incident.world.sandbox.fault(**LIST, before=lambda: heard.wait(5))
 
 
-def test_the_first_comment_says_received(incident: Incident, releases: Releases, update_golden: bool) -> None:
+def test_first_comment_confirms_receipt(incident: Incident, releases: Releases, update_golden: bool) -> None:
     seen: list[str] = []
     heard_before_the_first_read(incident)
     incident.world.sandbox.fault(**WRITE, before=lambda: seen.extend(incident.bodies))
@@ -43,7 +43,7 @@ def test_the_first_comment_says_received(incident: Incident, releases: Releases,
     assert incident.bodies[0].startswith("### ✅ ")
 
 
-def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Releases, update_golden: bool) -> None:
+def test_recovery_is_one_comment(incident: Incident, releases: Releases, update_golden: bool) -> None:
     incident.world.verify_three_rounds()
     outcome = incident.rollback("--reason", "checkout fails @acme/all #1")
     (body,) = incident.bodies
@@ -66,7 +66,7 @@ def test_a_recovery_is_told_in_one_comment(incident: Incident, releases: Release
         ("refused", {**WRITE, "code": 10220, "message": "The following secrets have changed: AI_KEY"}),
     ],
 )
-def test_a_run_that_ended_badly_says_what_to_do(
+def test_comment_of_an_unsuccessful_run_shows_next_steps(
     incident: Incident, releases: Releases, update_golden: bool, name: str, fault: dict[str, Any]
 ) -> None:
     incident.world.sandbox.fault(**fault)
@@ -75,7 +75,7 @@ def test_a_run_that_ended_badly_says_what_to_do(
     assert_golden(f"comment-{name}", body, update=update_golden)
 
 
-def test_the_comment_while_the_write_is_under_way(incident: Incident, releases: Releases, update_golden: bool) -> None:
+def test_comment_during_the_write(incident: Incident, releases: Releases, update_golden: bool) -> None:
     """By the events of a run up to that moment: a run on a clock that stands still is over before its second edit."""
     events = [event_from_json(event) for event in incident.rollback().result["timeline"]]
     writing = next(number for number, event in enumerate(events, start=1) if event.kind == EventKind.WRITING)
@@ -100,7 +100,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "early", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["while it runs", "at its end"]
 )
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_the_run_recovers_whatever_github_does(
+def test_github_failures_do_not_stop_the_recovery(
     incident: Incident, releases: Releases, fault: dict[str, Any], early: bool
 ) -> None:
     if early:
@@ -117,9 +117,7 @@ def test_the_run_recovers_whatever_github_does(
 @pytest.mark.parametrize(
     "fault", ["create lost before it was heard", "create lost after it was heard", "create fails, and was heard"]
 )
-def test_an_answer_that_was_lost_gives_one_comment_that_tells_all(
-    incident: Incident, releases: Releases, fault: str
-) -> None:
+def test_lost_github_answer_leaves_one_complete_comment(incident: Incident, releases: Releases, fault: str) -> None:
     incident.github.fault(path=COMMENTS, **FAULTS[fault])
     outcome = incident.rollback()
     (body,) = incident.bodies
@@ -128,7 +126,7 @@ def test_an_answer_that_was_lost_gives_one_comment_that_tells_all(
 
 
 @pytest.mark.slow
-def test_an_edit_that_silently_does_nothing_becomes_a_new_comment(incident: Incident, releases: Releases) -> None:
+def test_ineffective_edit_is_replaced_by_a_new_comment(incident: Incident, releases: Releases) -> None:
     heard_before_the_first_read(incident)
     incident.github.fault(method="PATCH", path=COMMENT, status=200, body="{}", content_type="application/json")
     incident.rollback()
@@ -137,7 +135,7 @@ def test_an_edit_that_silently_does_nothing_becomes_a_new_comment(incident: Inci
 
 
 @pytest.mark.slow
-def test_github_cannot_be_reached(incident: Incident, releases: Releases) -> None:
+def test_unreachable_github_is_a_warning(incident: Incident, releases: Releases) -> None:
     outcome = incident.rollback(GITHUB_API_URL="http://127.0.0.1:9")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     assert [e["text"] for e in outcome.events if e["kind"] == "warning"] == [
@@ -146,7 +144,7 @@ def test_github_cannot_be_reached(incident: Incident, releases: Releases) -> Non
     ]
 
 
-def test_an_incident_that_does_not_exist_is_named(incident: Incident, releases: Releases) -> None:
+def test_unknown_incident_is_named_in_a_warning(incident: Incident, releases: Releases) -> None:
     outcome = incident.rollback("--incident", "999")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     said = [e["text"] for e in outcome.events if "cannot update the comment" in e["text"]]
@@ -156,12 +154,12 @@ def test_an_incident_that_does_not_exist_is_named(incident: Incident, releases: 
 
 
 @pytest.mark.slow
-def test_two_runs_on_one_issue_have_a_comment_each(incident: Incident, releases: Releases) -> None:
+def test_each_run_has_its_own_comment(incident: Incident, releases: Releases) -> None:
     runs = [incident.rollback().result["run"] for _ in range(2)]
     assert [block.run for body in incident.bodies if (block := read_record(body))] == runs
 
 
-def test_a_run_that_wrote_and_had_no_incident_opens_one(incident: Incident, releases: Releases) -> None:
+def test_run_with_a_write_opens_a_missing_incident(incident: Incident, releases: Releases) -> None:
     outcome = incident.world.rollback(**incident.github.environ())
     opened = incident.github.issues[-1]
     assert outcome.result["links"]["incident"].endswith(f"/issues/{opened.number}")
@@ -171,7 +169,7 @@ def test_a_run_that_wrote_and_had_no_incident_opens_one(incident: Incident, rele
 
 
 @pytest.mark.slow
-def test_an_incident_whose_answer_is_lost_is_opened_once_and_doubted(incident: Incident, releases: Releases) -> None:
+def test_lost_answer_to_a_new_incident_is_a_warning(incident: Incident, releases: Releases) -> None:
     incident.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
     outcome = incident.world.rollback(**incident.github.environ())
     assert (outcome.code, outcome.result["links"]) == (0, {})
@@ -181,9 +179,7 @@ def test_an_incident_whose_answer_is_lost_is_opened_once_and_doubted(incident: I
 
 
 @pytest.mark.slow
-def test_an_incident_keeps_the_word_for_its_number_where_the_second_write_fails(
-    incident: Incident, releases: Releases
-) -> None:
+def test_new_incident_keeps_number_placeholder_if_edit_fails(incident: Incident, releases: Releases) -> None:
     incident.github.fault(method="PATCH", path="/repos/*/*/issues/*", status=500)
     outcome = incident.world.rollback(**incident.github.environ())
     opened = incident.github.issues[-1]
@@ -197,7 +193,7 @@ def test_an_incident_keeps_the_word_for_its_number_where_the_second_write_fails(
     [(("--dry-run",), (0, "planned", "dry_run")), ((), (9, "planned", "implicit_dry_run"))],
     ids=["on request", "without a terminal"],
 )
-def test_a_dry_run_posts_no_comment(
+def test_dry_run_posts_no_comment(
     incident: Incident, releases: Releases, asked: tuple[str, ...], end: tuple[int, str, str]
 ) -> None:
     where = ("--service", "api", "--environment", "production", "--config", str(incident.world.config))
@@ -210,7 +206,7 @@ def test_a_dry_run_posts_no_comment(
     assert incident.world.writes() == []
 
 
-def test_a_run_on_a_laptop_names_the_owner_of_the_token(incident: Incident, releases: Releases) -> None:
+def test_laptop_run_names_the_token_owner(incident: Incident, releases: Releases) -> None:
     token = incident.github.add_token("ghp_alice-0123456789", "alice", ["repo"])
 
     done = incident.rollback(GITHUB_TOKEN=token, USER="ana")
@@ -219,25 +215,25 @@ def test_a_run_on_a_laptop_names_the_owner_of_the_token(incident: Incident, rele
     assert "(laptop, by alice as GITHUB_TOKEN says, local user ana)" in incident.bodies[0]
 
 
-def test_a_run_without_a_user_in_its_environment_names_the_account(incident: Incident, releases: Releases) -> None:
+def test_run_without_user_variable_names_the_account(incident: Incident, releases: Releases) -> None:
     done = incident.world.rollback("--dry-run", USER=None)
 
     assert done.events[0]["text"].endswith(f"(laptop, by local user {pwd.getpwuid(os.getuid()).pw_name})")
 
 
-def test_a_dry_run_opens_no_incident(incident: Incident, releases: Releases) -> None:
+def test_dry_run_opens_no_incident(incident: Incident, releases: Releases) -> None:
     incident.world.rollback("--dry-run", **incident.github.environ())
     assert len(incident.github.issues) == 1
 
 
-def test_an_incident_that_cannot_be_opened_does_not_fail_the_run(incident: Incident, releases: Releases) -> None:
+def test_failure_to_open_an_incident_keeps_the_run(incident: Incident, releases: Releases) -> None:
     incident.github.fault(method="POST", status=500, times=None)
     outcome = incident.world.rollback(**incident.github.environ())
     assert (outcome.code, outcome.result["links"]) == (0, {})
 
 
 @pytest.mark.slow
-def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident: Incident, releases: Releases) -> None:
+def test_comment_deleted_during_the_run_is_recreated(incident: Incident, releases: Releases) -> None:
     deleted: list[int] = []
 
     def delete() -> None:
@@ -256,7 +252,7 @@ def test_a_comment_that_somebody_deletes_during_the_run_is_written_anew(incident
 
 
 @pytest.mark.slow
-def test_a_comment_that_somebody_edits_is_shown_as_edited(incident: Incident, releases: Releases) -> None:
+def test_edited_comment_is_marked_as_edited(incident: Incident, releases: Releases) -> None:
     incident.rollback()
     comment = incident.github.issue(incident.number).comments[0]
     comment.body = comment.body.replace("### ✅", "### ✅ Thanks to me:")
@@ -283,7 +279,7 @@ class Hand:
         raise AssertionError(seconds)
 
 
-def test_edits_are_five_seconds_apart_and_later_twenty(incident: Incident) -> None:
+def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> None:
     clock, edited = Hand(), threading.Semaphore(0)
     for method, path in (("POST", COMMENTS), ("PATCH", COMMENT)):
         incident.github.fault(method=method, path=path, times=None, after=edited.release)
@@ -337,7 +333,7 @@ def imported(incident: Incident, texts: list[str]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_rows_without_room_go_into_a_second_comment_and_none_is_lost(incident: Incident) -> None:
+def test_excess_rows_go_into_a_second_comment(incident: Incident) -> None:
     texts = [f"row-{number:04}" for number in range(1900)]
     imported(incident, texts)
     main, older = imported(incident, texts)  # the same two are edited
@@ -349,7 +345,7 @@ def test_rows_without_room_go_into_a_second_comment_and_none_is_lost(incident: I
 
 
 @pytest.mark.slow
-def test_rows_for_which_two_comments_have_no_room_are_counted(incident: Incident) -> None:
+def test_rows_beyond_two_comments_are_counted(incident: Incident) -> None:
     main, older = imported(incident, [f"row-{number:04}" for number in range(6000)])
     left_out = re.search(r"(\d+) rows in between are left out", older)
     assert left_out

@@ -1,4 +1,4 @@
-"""What the team's chat is told of a run, and that nothing of it delays or changes the run."""
+"""Chat notifications of a run; they never delay or change it"""
 
 import threading
 import time
@@ -32,7 +32,7 @@ def receiver() -> Iterator[Receiver]:
         yield one
 
 
-def test_a_recovery_is_told_twice_with_the_typed_reason(world: World, releases: Releases, receiver: Receiver) -> None:
+def test_recovery_sends_start_and_end_with_the_reason(world: World, releases: Releases, receiver: Receiver) -> None:
     outcome = world.rollback("--reason", "checkout fails.", **receiver.environ)
     to = releases.good[:8]
     assert outcome.code == 0
@@ -57,7 +57,7 @@ ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("faults", "begins"), ENDINGS.values(), ids=ENDINGS)
-def test_a_run_that_ended_badly_says_so_and_what_to_do(
+def test_unsuccessful_run_sends_result_and_next_step(
     world: World, releases: Releases, receiver: Receiver, faults: list[dict[str, Any]], begins: str
 ) -> None:
     for fault in faults:
@@ -68,9 +68,7 @@ def test_a_run_that_ended_badly_says_so_and_what_to_do(
     assert "Rolled back" not in receiver.texts[-1]
 
 
-def test_a_recovery_that_does_not_help_is_told_as_done_and_still_unhealthy(
-    world: World, releases: Releases, receiver: Receiver
-) -> None:
+def test_ineffective_rollback_is_sent_as_still_unhealthy(world: World, releases: Releases, receiver: Receiver) -> None:
     world.edit_config("status: ok", "status: never")
     world.rollback(**receiver.environ)
     assert receiver.texts[-1].startswith(
@@ -79,7 +77,7 @@ def test_a_recovery_that_does_not_help_is_told_as_done_and_still_unhealthy(
 
 
 @pytest.mark.slow
-def test_nothing_to_do_is_one_notice_and_a_dry_run_none(world: World, releases: Releases, receiver: Receiver) -> None:
+def test_nothing_to_do_sends_one_message_and_dry_run_none(world: World, releases: Releases, receiver: Receiver) -> None:
     world.rollback("--dry-run", **receiver.environ)
     assert receiver.requests == []
     world.rollback()
@@ -90,7 +88,7 @@ def test_nothing_to_do_is_one_notice_and_a_dry_run_none(world: World, releases: 
 
 
 @pytest.mark.parametrize("decision", list(Decision))
-def test_every_end_but_that_of_a_dry_run_is_told(decision: Decision) -> None:
+def test_every_decision_except_dry_run_is_sent(decision: Decision) -> None:
     asked: dict[str, Any] = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
     told: list[tuple[EventKind, str, dict[str, Any]]] = [
         (EventKind.REQUESTED, "x", asked),
@@ -103,7 +101,7 @@ def test_every_end_but_that_of_a_dry_run_is_told(decision: Decision) -> None:
     assert chat_message(RunSummary("77.1-abcd", events)) == said
 
 
-def test_the_incident_is_linked_and_its_title_never_told(
+def test_message_links_the_incident_without_its_title(
     incident: Incident, releases: Releases, receiver: Receiver
 ) -> None:
     incident.rollback(**receiver.environ)
@@ -114,7 +112,7 @@ def test_the_incident_is_linked_and_its_title_never_told(
         assert "answers 500" not in told["text"]
 
 
-def test_the_write_does_not_wait_for_the_notice(world: World, releases: Releases, receiver: Receiver) -> None:
+def test_write_does_not_wait_for_the_message(world: World, releases: Releases, receiver: Receiver) -> None:
     written = threading.Event()
     waited: list[bool] = []
     receiver.before = lambda path: waited.append(written.wait(2)) if "slack" in path else None
@@ -137,7 +135,7 @@ ANSWERS = {
 @pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("answer", "why"), ANSWERS.values(), ids=ANSWERS)
-def test_a_notice_that_fails_is_one_warning(
+def test_failed_message_is_one_warning(
     world: World, releases: Releases, receiver: Receiver, answer: HttpResponse, why: str
 ) -> None:
     receiver.answers["slack"] = answer
@@ -148,7 +146,7 @@ def test_a_notice_that_fails_is_one_warning(
     assert "marked" not in outcome.out + outcome.err
 
 
-def test_a_webhook_that_cannot_be_reached_is_one_warning(world: World, releases: Releases) -> None:
+def test_unreachable_webhook_is_one_warning(world: World, releases: Releases) -> None:
     outcome = world.rollback(SLACK_WEBHOOK_URL="http://127.0.0.1:9/marked")
     assert outcome.code == 0
     assert texts(outcome, "warning") == ["the message to Slack failed (ConnectError)"]
@@ -156,7 +154,7 @@ def test_a_webhook_that_cannot_be_reached_is_one_warning(world: World, releases:
 
 
 @pytest.mark.slow
-def test_chat_and_github_that_hang_hold_the_end_up_for_five_seconds_in_all(
+def test_hanging_chat_and_github_delay_at_most_5_seconds(
     incident: Incident, releases: Releases, receiver: Receiver
 ) -> None:
     receiver.before = lambda _path: receiver.released.wait(30)
@@ -174,7 +172,7 @@ def test_chat_and_github_that_hang_hold_the_end_up_for_five_seconds_in_all(
     ]
 
 
-def test_a_sandbox_is_not_told_to_a_real_channel(world: World, releases: Releases) -> None:
+def test_sandbox_run_is_not_sent_to_a_real_channel(world: World, releases: Releases) -> None:
     """The guard of the tests would refuse the connection, and that would be a warning."""
     real = {
         "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/marked",
@@ -204,11 +202,11 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize(("url", "are"), ADDRESSES.items(), ids=ADDRESSES)
-def test_a_notice_goes_to_the_services_own_hosts_alone(url: str, are: tuple[bool, bool]) -> None:
+def test_webhook_accepts_only_the_chat_service_hosts(url: str, are: tuple[bool, bool]) -> None:
     assert (is_address(SLACK, url), is_address(DISCORD, url)) == are
 
 
-def test_every_chat_of_ops_yml_can_be_told() -> None:
+def test_every_chat_in_ops_yml_has_a_sender() -> None:
     assert CHATS.keys() == NotifyConfig.model_fields.keys()
 
 
@@ -217,7 +215,7 @@ HOSTILE = st.text(st.one_of(st.sampled_from(list("<>&!@#|*_~`[]()\\/:")), st.cha
 
 
 @given(HOSTILE)
-def test_a_text_mentions_nobody_and_fits(said: str) -> None:
+def test_message_mentions_nobody_and_fits(said: str) -> None:
     text = (said * LONGEST)[:LONGEST]
     slack, discord = SLACK.body(text, ()), DISCORD.body(text, (LINK, LINK))
     assert not set("<>") & set(slack["text"])
@@ -229,7 +227,7 @@ def test_a_text_mentions_nobody_and_fits(said: str) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("service", [SLACK, DISCORD], ids=lambda service: service.name)
-def test_a_channel_is_pinged_by_nobody_who_types_a_reason(
+def test_reason_cannot_mention_a_channel(
     world: World, releases: Releases, receiver: Receiver, service: ChatService
 ) -> None:
     world.rollback("--reason", "<!channel> @everyone [here](https://evil.example)", **receiver.environ)
@@ -240,7 +238,7 @@ def test_a_channel_is_pinged_by_nobody_who_types_a_reason(
 
 
 @pytest.mark.parametrize("answers", [{}, {"slack": HttpResponse(status=500), "discord": HttpResponse(status=500)}])
-def test_the_checklist_says_whether_the_team_was_notified(
+def test_checklist_shows_whether_the_team_was_notified(
     incident: Incident, releases: Releases, answers: dict[str, HttpResponse]
 ) -> None:
     with receiving() as receiver:

@@ -1,4 +1,4 @@
-"""The picture of the README: an incident issue during a recovery, on a phone. `--update-golden` takes it again."""
+"""README picture: an incident issue during a recovery, on a phone (`--update-golden`)"""
 
 from html import escape
 
@@ -33,7 +33,7 @@ PAGE = """\
 
 @pytest.mark.slow
 @needs_chromium
-def test_the_picture_of_the_readme_fits_a_phone(incident: Incident, releases: Releases, update_golden: bool) -> None:
+def test_readme_picture_fits_a_phone(incident: Incident, releases: Releases, update_golden: bool) -> None:
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
     incident.rollback("--reason", "checkout fails", **job)
     issue = incident.github.issue(incident.number)
