@@ -1,4 +1,4 @@
-"""The client over HTTP: what it retries, what it sends once, what it refuses to send, and what it never shows."""
+"""The HTTP client: retries, single writes, the read-only guard and redaction"""
 
 import random
 from collections.abc import Callable, Iterator, Mapping

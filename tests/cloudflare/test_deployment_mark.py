@@ -1,4 +1,4 @@
-"""Our mark on a deployment: what is written is what is read, and what it says of secrets."""
+"""The deployment mark: it parses back unchanged and records secret changes"""
 
 from datetime import UTC, datetime, timedelta
 

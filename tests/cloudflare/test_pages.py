@@ -1,4 +1,4 @@
-"""Pages through the client: what it reads, what it takes for malformed, and the one write."""
+"""The Pages API: reads, malformed answers and the rollback write"""
 
 import contextlib
 import json

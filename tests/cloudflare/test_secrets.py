@@ -1,4 +1,4 @@
-"""Secrets and code through the client: what it reads, what it takes for malformed, and its two writes."""
+"""Worker secrets and code through the client: reads, malformed answers and two writes"""
 
 import json
 import string

@@ -52,7 +52,7 @@ def probe(**http: Any) -> str:
     return edited("{path: /health}", json.dumps({"path": "/health"} | http))
 
 
-def test_reads_the_shipped_file_and_warns_only_of_its_placeholders() -> None:
+def test_shipped_file_warns_only_about_placeholders() -> None:
     config, warnings = parse_config(SHIPPED, path="ops.yml")
     assert list(config.environments) == ["production", "staging"]
     first, second, third = (SHIPPED[: SHIPPED.index(role)].count("\n") + 2 for role in ("Primary", "Backup", "AI Prov"))
@@ -63,7 +63,7 @@ def test_reads_the_shipped_file_and_warns_only_of_its_placeholders() -> None:
     )
 
 
-def test_the_shipped_environments_differ_only_in_account_token_url_copies_and_namespace() -> None:
+def test_shipped_environments_differ_only_in_identifiers() -> None:
     environments = parse_config(SHIPPED, path="ops.yml")[0].model_dump()["environments"]
     for environment in environments.values():
         del environment["account_id"], environment["token"], environment["runtime"]["namespace"]
@@ -75,7 +75,7 @@ def test_the_shipped_environments_differ_only_in_account_token_url_copies_and_na
     assert environments["production"] == environments["staging"]
 
 
-def test_a_misspelled_key_in_a_list_under_a_name_gets_the_key_that_was_meant() -> None:
+def test_misspelled_nested_key_suggests_the_right_one() -> None:
     proof = "- path: /health/ai/iflow\n              version"
     line = SHIPPED[: SHIPPED.index(proof)].count("\n") + 2
 
@@ -86,7 +86,7 @@ def test_a_misspelled_key_in_a_list_under_a_name_gets_the_key_that_was_meant() -
     assert f'{where}.ersion: unknown key; did you mean "version"?' in raised.value.problems
 
 
-def test_fills_in_defaults_and_holds_durations_in_seconds() -> None:
+def test_defaults_are_filled_in_and_durations_are_seconds() -> None:
     config, warnings = parse_config(SMALL, path="ops.yml")
     environment = config.environment("production")
     service = environment.service("api")
@@ -97,7 +97,7 @@ def test_fills_in_defaults_and_holds_durations_in_seconds() -> None:
     assert warnings == ()
 
 
-def test_reads_every_assertion_of_a_probe() -> None:
+def test_parse_every_assertion_of_a_probe() -> None:
     wanted = {"checks.0.status": "ok", "ready": True, "count": 3, "ratio": 0.5, "error": None}
     text = probe(json=wanted, headers={"content-type": "json"}, body="^{", latency="500ms", version="version.id")
     http = parse_config(text, path="ops.yml")[0].environment("production").service("api").probes[0].http
@@ -107,7 +107,7 @@ def test_reads_every_assertion_of_a_probe() -> None:
     assert (http.headers, http.body, http.latency, http.version) == ({"content-type": "json"}, "^{", 0.5, "version.id")
 
 
-def test_reads_a_command_probe() -> None:
+def test_parse_command_probe() -> None:
     text = edited("http: {path: /health}", "command: {run: [./scripts/verify-deployment.sh], environment: [REGION]}")
     command = parse_config(text, path="ops.yml")[0].environment("production").service("api").probes[0].command
     assert command is not None
@@ -118,7 +118,7 @@ def test_reads_a_command_probe() -> None:
     )
 
 
-def test_reads_labels_with_parameters_of_every_type() -> None:
+def test_parse_label_parameters_of_every_type() -> None:
     params = "{service: api, force: true, limit: 20, names: [A, B]}"
     text = SMALL + f"labels: {{recover:x: {{runbook: some-runbook, environment: production, params: {params}}}}}\n"
     label = parse_config(text, path="ops.yml")[0].labels["recover:x"]
@@ -291,7 +291,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), [row[1:] for row in VALUES], ids=[row[0] for row in VALUES])
-def test_says_what_is_wrong_with_a_value_and_what_to_write(old: str, new: str, expected: list[str]) -> None:
+def test_invalid_value_is_explained(old: str, new: str, expected: list[str]) -> None:
     assert sorted(problems(edited(old, new))) == sorted(expected)
 
 
@@ -335,7 +335,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), [row[1:] for row in TEXTS], ids=[row[0] for row in TEXTS])
-def test_says_what_is_wrong_with_a_file_that_cannot_be_read(text: str, expected: list[str]) -> None:
+def test_unreadable_file_is_explained(text: str, expected: list[str]) -> None:
     assert problems(text) == expected
 
 
@@ -371,13 +371,11 @@ PLAINNESS: list[tuple[Any, ...]] = [
 @pytest.mark.parametrize(
     ("text", "expected"), [(row[1], row[2:]) for row in PLAINNESS], ids=[row[0] for row in PLAINNESS]
 )
-def test_refuses_what_yaml_readers_could_take_differently(
-    text: str, expected: tuple[Any, ...], loader: type[Any]
-) -> None:
+def test_ambiguous_yaml_is_refused(text: str, expected: tuple[Any, ...], loader: type[Any]) -> None:
     assert read_yaml(text, loader=loader).problems == expected
 
 
-def test_plain_values_are_what_they_look_like() -> None:
+def test_plain_yaml_values_have_the_obvious_type() -> None:
     text = "[true, false, null, ~, 0, -7, 10, 1.50, 10m, '007', \"yes\", 24/7, 1.2.3, v1, text with: colons:in]"
     values = read_yaml(text.replace("with: ", "with ")).data
     assert values == (
@@ -386,7 +384,7 @@ def test_plain_values_are_what_they_look_like() -> None:
 
 
 @pytest.mark.parametrize("text", [SHIPPED, SMALL, *(row[1] for row in TEXTS if len(row[1]) < 1000)])
-def test_both_parsers_of_yaml_give_the_same_document(text: str) -> None:
+def test_both_yaml_parsers_return_the_same_document(text: str) -> None:
     fast = read_yaml(text, loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     assert read_yaml(text, loader=yaml.SafeLoader) == fast
 
@@ -402,13 +400,13 @@ def test_both_parsers_of_yaml_give_the_same_document(text: str) -> None:
         ("recover:wor\u212aer", "has letters outside ASCII, which may look like others; use ASCII letters only"),
     ],
 )
-def test_a_label_that_can_never_start_a_runbook_is_an_error(label: str, said: str) -> None:
+def test_label_that_cannot_start_a_runbook_is_an_error(label: str, said: str) -> None:
     text = SMALL + f'labels: {{"{label}": {{runbook: a, environment: production}}}}\n'
 
     assert [each.partition(label + ": ")[2] for each in problems(text)] == [said]
 
 
-def test_labels_that_are_one_to_github_are_an_error() -> None:
+def test_labels_equal_except_for_case_are_an_error() -> None:
     label = "{runbook: a, environment: production}"
 
     (problem,) = problems(SMALL + f"labels: {{recover:api: {label}, recover:API: {label}}}\n")
@@ -419,7 +417,7 @@ def test_labels_that_are_one_to_github_are_an_error() -> None:
 @pytest.mark.parametrize(
     "name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT", "ACTOR", "ENVIRONMENT"]
 )
-def test_a_token_with_a_reserved_name_is_an_error(name: str) -> None:
+def test_token_with_reserved_name_is_an_error(name: str) -> None:
     text = SMALL.replace("    services:", f"    token: {name}\n    services:")
 
     (problem,) = problems(text)
@@ -435,13 +433,13 @@ def test_a_token_with_a_reserved_name_is_an_error(name: str) -> None:
         "command: {run: [a], environment: [ATTEMPT]}",
     ],
 )
-def test_a_probe_whose_variable_a_job_uses_otherwise_is_an_error(probe: str) -> None:
+def test_probe_variable_with_reserved_name_is_an_error(probe: str) -> None:
     (problem,) = problems(edited("http: {path: /health}", probe))
 
     assert '"ATTEMPT" is reserved in a job' in problem
 
 
-def test_reports_every_problem_at_once_in_the_order_of_the_file() -> None:
+def test_all_problems_are_reported_in_file_order() -> None:
     text = SMALL.replace("worker:", "wroker:").replace("{path: /health}", "{path: health, status: yes}")
     text = text.replace("account_id: 0f", "account_id: 0F").replace("    services:", "    account_id: x\n    services:")
     assert [
@@ -457,7 +455,7 @@ def test_reports_every_problem_at_once_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_the_error_counts_its_problems_and_says_what_to_do() -> None:
+def test_error_counts_problems_and_gives_a_hint() -> None:
     with pytest.raises(ConfigError, match=r"^conf/ops\.yml has 1 problem$") as caught:
         parse_config(SMALL + "zzz: 1\n", path="conf/ops.yml")
     assert caught.value.problems[0].startswith("conf/ops.yml:11 zzz: unknown key")
@@ -467,7 +465,7 @@ def test_the_error_counts_its_problems_and_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("line", ["- x\n", "- yes\n"], ids=["found by the models", "found by the reader"])
-def test_lists_a_hundred_problems_and_says_that_there_are_more(line: str) -> None:
+def test_problem_list_is_limited_to_100(line: str) -> None:
     found = problems(SMALL + "contacts:\n" + line * 500)
     assert len(found) == 101
     assert found[-1].endswith(": too many problems; the rest is not listed")
@@ -484,12 +482,12 @@ WARNINGS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), [row[1:] for row in WARNINGS], ids=[row[0] for row in WARNINGS])
-def test_warns_of_placeholders(text: str, expected: list[str]) -> None:
+def test_placeholders_are_warnings(text: str, expected: list[str]) -> None:
     _, warnings = parse_config(SMALL + text, path="ops.yml")
     assert [warning.removeprefix("ops.yml:") for warning in warnings] == expected
 
 
-def test_a_placeholder_without_quotes_stays_the_text_that_was_written() -> None:
+def test_unquoted_placeholder_stays_text() -> None:
     config, _ = parse_config(
         SMALL + "contacts: [{role: a, contact: [TBD], availability: [Provider docs]}]", path="ops.yml"
     )
@@ -497,7 +495,7 @@ def test_a_placeholder_without_quotes_stays_the_text_that_was_written() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "    token: CLOUDFLARE_API_TOKEN\n"])
-def test_warns_when_two_environments_share_a_token(token: str) -> None:
+def test_shared_token_is_a_warning(token: str) -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging").replace("0f", "1f")
     _, warnings = parse_config(SMALL + staging.replace("    services:", f"{token}    services:"), path="ops.yml")
 
@@ -505,20 +503,20 @@ def test_warns_when_two_environments_share_a_token(token: str) -> None:
     assert "environments.staging.token: same token as production" in warning
 
 
-def test_warns_when_two_environments_share_an_account() -> None:
+def test_shared_account_is_a_warning() -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging")
     _, warnings = parse_config(SMALL + staging, path="ops.yml")
     reason = "same account as production; a mistake here affects both, so use a separate account"
     assert warnings == (f"ops.yml:12 environments.staging.account_id: {reason}",)
 
 
-def test_warns_of_a_service_without_probes() -> None:
+def test_service_without_probes_is_a_warning() -> None:
     _, warnings = parse_config(SMALL[: SMALL.index("        probes:")], path="ops.yml")
     reason = "no probes; without one no recovery of this service can be proved"
     assert warnings == (f"ops.yml:5 {SERVICE}: {reason}",)
 
 
-def test_an_unknown_environment_or_service_is_answered_with_the_nearest_names() -> None:
+def test_unknown_environment_or_service_suggests_nearest() -> None:
     config, _ = parse_config(SHIPPED, path="ops.yml")
     with pytest.raises(ConfigError) as unknown_environment:
         config.environment("prodution")
@@ -531,19 +529,19 @@ def test_an_unknown_environment_or_service_is_answered_with_the_nearest_names() 
     assert unknown_service.value.reason is unknown_environment.value.reason is Reason.UNKNOWN_NAME
 
 
-def test_nearest_ignores_case_hyphens_and_what_is_far() -> None:
+def test_nearest_name_ignores_case_and_distant_names() -> None:
     assert nearest_name("Rollback_Worker", ["rollback-pages", "rollback-worker"]) == "rollback-worker"
     assert nearest_name("zzz", ["rollback-worker"]) == nearest_name("", []) == ""
 
 
-def test_shows_a_name_on_one_line_shortened_and_without_secrets() -> None:
+def test_quote_name_is_one_short_line_without_secrets() -> None:
     assert quote_name("a\nb\u202e") == "a�b�"
     assert quote_name("é" * 70) == "é" * 59 + "…"
     assert quote_name("https://hooks.example/x") == quote_name("v1_0123456789abcdef0123456789") == "(hidden)"
     assert quote_name("recover:rollback-the-api-of-production-2") == "recover:rollback-the-api-of-production-2"
 
 
-def test_durations_are_read_and_written_alike() -> None:
+def test_durations_round_trip() -> None:
     for text, value in {"500ms": 0.5, "0s": 0.0, "1s": 1.0, "90s": 90.0, "10m": 600.0, "2h": 7200.0}.items():
         assert parse_duration(text) == value
         assert unparse_duration(value) == text
@@ -551,7 +549,7 @@ def test_durations_are_read_and_written_alike() -> None:
 
 
 @pytest.mark.slow
-def test_the_schema_accepts_the_shipped_file() -> None:
+def test_schema_accepts_the_shipped_file() -> None:
     validator().validate(yaml.safe_load(SHIPPED.replace("24/7", "'24/7'")))
 
 
@@ -569,19 +567,19 @@ def test_the_schema_accepts_the_shipped_file() -> None:
         ("    services:", "    token: not-a-name\n    services:"),
     ],
 )
-def test_the_schema_refuses_a_broken_file(old: str, new: str) -> None:
+def test_schema_rejects_an_invalid_file(old: str, new: str) -> None:
     validator().validate(yaml.safe_load(SMALL))
     with pytest.raises(jsonschema.ValidationError):
         validator().validate(yaml.safe_load(edited(old, new)))
 
 
-def test_the_schema_describes_every_key() -> None:
+def test_schema_describes_every_key() -> None:
     described = config_schema()
     for model in [described, *described["$defs"].values()]:
         assert all(field.get("description") for field in model["properties"].values())
 
 
-def test_the_schema_shows_defaults_as_people_write_them() -> None:
+def test_schema_shows_human_readable_defaults() -> None:
     service = config_schema()["$defs"]["Service"]["properties"]
     assert (service["min_served"]["default"], service["min_served"]["type"]) == ("10m", "string")
 
@@ -592,7 +590,7 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(config_schema())
 
 
-def test_the_configuration_cannot_be_changed() -> None:
+def test_config_is_frozen() -> None:
     config, _ = parse_config(SMALL, path="ops.yml")
     with pytest.raises(ValueError, match="frozen"):
         config.responders = ("mallory",)  # type: ignore[misc]
@@ -621,13 +619,13 @@ PIECES = st.sampled_from(
 
 
 @holds_for(40, 1000, text=st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
-def test_no_text_makes_it_raise_anything_else(text: str) -> None:
+def test_any_text_parses_or_raises_config_error(text: str) -> None:
     outcome(text)
     read_yaml(text, loader=yaml.SafeLoader)
 
 
 @holds_for(8, 1000, data=st.data())
-def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.DataObject) -> None:
+def test_damaged_file_parses_or_raises_config_error(data: st.DataObject) -> None:
     text = SHIPPED
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(text)))
@@ -648,7 +646,7 @@ def test_no_damage_to_the_shipped_file_makes_it_raise_anything_else(data: st.Dat
          + "".join(f"  a{n}: {{}}\n" for n in range(3000)), marks=pytest.mark.slow)],
     ids=lambda text: text[:20].encode("unicode_escape").decode(),
 )  # fmt: skip
-def test_no_large_text_takes_long(text: str) -> None:
+def test_large_text_is_parsed_quickly(text: str) -> None:
     outcome(text)
 
 
@@ -666,6 +664,6 @@ SECRET_PLACES = [
 
 
 @holds_for(40, 1000, secret=SECRETS, place=st.sampled_from(SECRET_PLACES), quoted=st.booleans())
-def test_a_secret_in_place_of_its_name_never_shows(secret: str, place: str, quoted: bool) -> None:
+def test_secret_in_place_of_a_name_is_hidden(secret: str, place: str, quoted: bool) -> None:
     value = "'" + secret.replace("'", "''") + "'" if quoted else secret
     assert secret not in outcome(place.replace("SECRET", value) + "\n")

@@ -1,4 +1,4 @@
-"""The Durable Objects of a service in ops.yml: what may stand there, and what is said of the rest."""
+"""The Durable Objects of a service in ops.yml: valid values and their errors"""
 
 import pytest
 
@@ -13,7 +13,7 @@ def with_object(text: str, name: str = "mutex") -> str:
     return SMALL.replace("        probes:", f"        durable_objects: {{{name}: {{{text}}}}}\n        probes:", 1)
 
 
-def test_everything_of_an_object_is_read() -> None:
+def test_parse_every_key_of_an_object() -> None:
     config, _ = parse_config(with_object(WHOLE), path="ops.yml")
     (found,) = config.environment("production").service("api").durable_objects.values()
     assert (found.class_, found.reset, found.state, found.token) == ("Mutex", "/reset", "/state", "ADMIN")
@@ -40,18 +40,18 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "said"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
-def test_says_what_is_wrong_with_an_object_and_what_to_write(text: str, said: str) -> None:
+def test_invalid_object_is_explained(text: str, said: str) -> None:
     assert [line.partition(" ")[2] for line in problems(with_object(text))] == [KEY + said]
 
 
-def test_no_command_of_a_probe_gets_the_token_of_an_application() -> None:
+def test_command_probe_cannot_get_an_application_token() -> None:
     command = "\n          - {name: c, command: {run: [x], environment: [ADMIN]}}\n"
     text = with_object(WHOLE).rstrip() + command
     (line,) = problems(text)
     assert "a secret of the run, which no probe's command may get; leave it out" in line
 
 
-def test_a_site_has_no_durable_objects() -> None:
+def test_pages_site_cannot_have_durable_objects() -> None:
     text = (
         "      site: {pages: site, url: https://a.example, probes: [{name: a, http: {path: /}}], durable_objects: {}}\n"
     )
@@ -69,7 +69,7 @@ def with_switch(text: str, name: str = "beta") -> str:
     return with_object(f"{WHOLE}, probes: [{{name: ai, http: {{path: /}}}}]") + runtime
 
 
-def test_probes_of_objects_and_switches_are_read_and_no_value_that_they_fill_in_is_shown() -> None:
+def test_parse_probes_of_objects_and_switches() -> None:
     steps = "steps: [{fill: {field: a, variable: LOGIN}}]"
     config, _ = parse_config(with_switch(f"{{name: ai, browser: {{{steps}}}}}"), path="ops.yml")
     environment = config.environment("production")
@@ -90,12 +90,12 @@ WRONG_PROBES = [
 
 
 @pytest.mark.parametrize(("text", "name", "said"), [row[1:] for row in WRONG_PROBES], ids=[r[0] for r in WRONG_PROBES])
-def test_says_what_is_wrong_with_the_probes_of_a_switch(text: str, name: str, said: str) -> None:
+def test_invalid_switch_probe_is_explained(text: str, name: str, said: str) -> None:
     (line,) = problems(with_switch(text, name))
     assert f"environments.production.runtime.switches.{name}.probes" in line
     assert line.endswith(said)
 
 
-def test_two_objects_have_no_probes_of_one_name_since_they_are_reset_together() -> None:
+def test_duplicate_probe_names_of_objects_are_an_error() -> None:
     (line,) = problems(with_object(f"{WHOLE}, probes: [{', '.join(['{name: ai, http: {path: /}}'] * 2)}]"))
     assert line.endswith(f"{KEY}.probes[1].name: {TWICE}")

@@ -1,4 +1,4 @@
-"""The secrets of an environment in ops.yml: what may stand there, and what is said of the rest."""
+"""The secrets of an environment in ops.yml: valid values and their errors"""
 
 import pytest
 
@@ -8,13 +8,13 @@ from tests.config.test_config import SMALL, problems
 KEY = "environments.production.secrets.KEY"
 
 
-def test_a_secret_is_never_rotated_unless_it_says_so() -> None:
+def test_secret_rotation_is_off_by_default() -> None:
     config, _ = parse_config(f"{SMALL}    secrets: {{KEY: {{}}}}\n", path="ops.yml")
     rule = config.environment("production").secrets["KEY"]
     assert (rule.rotate, rule.consumers, rule.min_length, rule.length, len(rule.alphabet)) == ("never", (), 16, 64, 62)
 
 
-def test_everything_of_a_secret_is_read() -> None:
+def test_parse_every_key_of_a_secret() -> None:
     text = """{rotate: provided, consumers: [api], effect: e, min_length: 20, page: https://a.example/keys,
         provider: {url: https://a.example/v1, chat: m, timeout: 2s}, github: {repository: a/b, environment: prod},
         proofs: {api: [{path: /ai, version: version.id}]}, usage: https://a.example}"""
@@ -57,14 +57,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("rule", "said"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
-def test_says_what_is_wrong_with_a_secret_and_what_to_write(rule: str, said: list[str]) -> None:
+def test_invalid_secret_is_explained(rule: str, said: list[str]) -> None:
     site = "      site: {pages: site, url: https://a.example, probes: [{name: a, http: {path: /}}]}\n"
     wanted = [f"12 {KEY}{text if text[0] in '.:' else ': ' + text}" for text in said]
     assert problems(f"{SMALL}{site}    secrets: {{KEY: {{{rule}}}}}\n") == wanted
 
 
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN", "GH_SECRETS_TOKEN", "HOOK", "TOKEN"])
-def test_no_secret_of_the_run_is_one_of_a_worker(name: str) -> None:
+def test_secret_of_the_run_is_refused_for_a_worker(name: str) -> None:
     text = f"notify: {{slack: {{webhook: HOOK}}}}\n{SMALL}    token: NEW_TOKEN\n    secrets: {{{name}: {{}}}}\n"
     said = "a secret of the run, which no Worker may have; rename the Worker's secret"
     assert problems(text) == [f"13 environments.production.secrets.{name}: {said}"]
