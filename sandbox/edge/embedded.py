@@ -73,11 +73,11 @@ class EmbeddedRuntime:
         healthy, answer = _healthy(running.version, request)
         status = behaviour.get("status", healthy)
         if status >= 400 and status != healthy:
-            answer = {"error": f"the sandbox was told to answer {status}"}
+            answer = {"error": f"the behaviour of this version sets status {status}"}
         if upstream := behaviour.get("upstream"):
             key = running.secrets.get(upstream["secret"], "")
             if not self._takes(upstream["provider"], key):
-                status, answer = 502, {"error": f"{upstream['provider']} gave no answer"}
+                status, answer = 502, {"error": f"{upstream['provider']} gave no completion"}
         body = behaviour.get("body", answer)
         if isinstance(body, dict) and "secrets" in behaviour:
             body = body | {"secrets": {name: _digest(running.secrets.get(name)) for name in behaviour["secrets"]}}

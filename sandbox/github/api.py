@@ -1,4 +1,7 @@
-"""The GitHub API: routes a request, authorises it, handles it under the repository's lock, and shapes the answer."""
+"""The GitHub API: route, authorize and handle a request, and shape the response.
+
+Handlers run under the repository's lock.
+"""
 
 import json
 import uuid
@@ -24,7 +27,7 @@ from sandbox.routing import Router
 from sandbox.server import HttpRequest, HttpResponse
 
 ENTERPRISE = "/api/v3"
-"""Above every path of an Enterprise Server: docs.github.com/enterprise-server/rest."""
+"""Path prefix of an Enterprise Server: docs.github.com/enterprise-server/rest."""
 
 _MODULES = (actions, comments, git, issues, labels, pulls, run_control, secrets, users)
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
@@ -36,7 +39,7 @@ class Api:
         self._tokens = tokens
 
     def knows(self, request: HttpRequest) -> bool:
-        """Whether there is a route of that method and path."""
+        """Return whether there is a route with that method and path."""
         return ROUTER.match(request.method, request.path) is not None
 
     def answer(self, request: HttpRequest) -> HttpResponse:
@@ -90,7 +93,7 @@ class Api:
         return route.handler(call)
 
     def _authorise(self, call: GitHubCall, route: Route) -> None:
-        """What may not even be read is not there; what may be read and not changed is forbidden."""
+        """Refuse a call without access: 404 if the caller cannot read the resource, 403 if it cannot change it."""
         if "repo" not in call.parameters:
             return
         asked = f"{call.parameters['owner']}/{call.parameters['repo']}"
@@ -103,7 +106,7 @@ class Api:
             raise GitHubRefusal(403, "Must have admin rights to Repository.")
 
     def _urls(self, request: HttpRequest) -> Urls:
-        """The addresses in the answer are those of the host that was asked."""
+        """Return addresses with the host of the request."""
         own = self._repository.urls
         switches = self._repository.switches
         base = ENTERPRISE if switches.enterprise_server else ""
@@ -131,7 +134,7 @@ class Api:
 
 
 def _permits(call: GitHubCall, permission: str) -> bool:
-    """On a pull request, the right to pull requests stands in for the right to issues."""
+    """Return whether the token has the permission. On a pull request, `pull_requests` also counts for `issues`."""
     if call.token.may(permission):
         return True
     name, _, level = permission.partition(":")
@@ -142,7 +145,7 @@ def _permits(call: GitHubCall, permission: str) -> bool:
 
 
 def _thread(call: GitHubCall) -> FakeIssue | None:
-    """The issue or pull request that the path is about, by its number or by a comment's id."""
+    """Return the issue or pull request in the path, by its number or a comment's ID; None if there is none."""
     threads, parameters = call.repository.threads, call.parameters
     if "issue_number" in parameters:
         return threads.get(int(parameters["issue_number"]))

@@ -1,4 +1,4 @@
-"""A call of a route: what it demands, its parameters and its body, its answer or refusal."""
+"""An authorized request to the GitHub API: parameters, body, answer or refusal."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class GitHubRefusal(Exception):
-    """GitHub says no."""
+    """A refused request: status, message and `errors` of the response."""
 
     def __init__(self, status: int, message: str, *errors: Mapping[str, Any]) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ NO_CONTENT = GitHubAnswer(status=204)
 
 @dataclass(frozen=True, kw_only=True)
 class GitHubCall:
-    """One authorised request."""
+    """One authorized request."""
 
     repository: Repository
     token: FakeGitHubToken
@@ -63,7 +63,7 @@ class GitHubCall:
     request: HttpRequest
     urls: Urls
     parameters: Mapping[str, str]
-    """Those of the path, decoded."""
+    """Parameters of the path, decoded."""
     query: Mapping[str, str]
 
     @property
@@ -76,31 +76,31 @@ class GitHubCall:
 
     @property
     def issue(self) -> FakeIssue:
-        """The one that the path names."""
+        """The issue named in the path. Raises GitHubRefusal if it does not exist."""
         issue = self.repository.threads.get(self.number("issue_number"))
         if issue is None:
             raise not_found()
         return issue
 
     def number(self, name: str) -> int:
-        """A number in the path."""
+        """Return a number in the path. Raises GitHubRefusal if it is not a number."""
         if not self.parameters[name].isdecimal():
             raise not_found()
         return int(self.parameters[name])
 
     def may(self, role: Role) -> bool:
-        """Whether it acts with that role: a person's own, while an app has what it was granted."""
+        """Return whether the caller has the role. An app has its granted permissions instead of a role."""
         return self.token.app is not None or reaches(self.repository.role(self.user), role)
 
     def choice(self, name: str, *choices: str) -> str:
-        """A query parameter; the first choice is the default."""
+        """Return a query parameter; the first choice is the default. Raises GitHubRefusal for any other value."""
         value = self.query.get(name, choices[0])
         if value not in choices:
             raise invalid("Search", name, "invalid", value=value)
         return value
 
     def page(self, items: Iterable[T], shape: Callable[[T], Any], *, under: str | None = None) -> GitHubAnswer:
-        """One page of a list; `under` is the key it stands beneath, beside `total_count`.
+        """Return one page of a list; with `under`, an object with the list as that field, and `total_count`.
 
         docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
         """
@@ -131,14 +131,14 @@ Handler = Callable[[GitHubCall], GitHubAnswer]
 
 @dataclass(frozen=True)
 class RouteAccess:
-    """What a route demands."""
+    """Access rule of a route."""
 
     permission: str | None
-    """Of the token; None: any token will do."""
+    """Permission of the token; None accepts any token."""
     docs: str
-    """Its page below docs.github.com/rest, which a refusal names."""
+    """Documentation page below docs.github.com/rest, which a refusal names."""
     role: Role | None = None
-    """Of a person; None: read for reading, write for writing."""
+    """Role of a person; None: read to read, write to write."""
 
     @property
     def needed_role(self) -> Role:
@@ -150,13 +150,13 @@ Route = routing.ApiRoute[RouteAccess, Handler]
 
 
 Fields = Mapping[str, type | tuple[type, ...]]
-"""Name → the type or types of its value."""
+"""Name → allowed type or types of the value."""
 
 TEXT = (str, type(None))
 
 
 def parse(call: GitHubCall) -> Any:
-    """No body is an empty object."""
+    """Return the parsed body; an empty object if there is none. Raises GitHubRefusal."""
     try:
         return json.loads(call.request.body or b"{}")
     except ValueError as error:
@@ -164,7 +164,7 @@ def parse(call: GitHubCall) -> Any:
 
 
 def fields(call: GitHubCall, *, required: Fields | None = None, optional: Fields | None = None) -> dict[str, Any]:
-    """The body, an object with these fields and no other."""
+    """Return the body if it is an object with these fields and no others. Raises GitHubRefusal."""
     return check_fields(parse(call), required=required or {}, optional=optional or {})
 
 
@@ -185,7 +185,7 @@ def check_fields(value: Any, *, required: Fields, optional: Fields) -> dict[str,
 
 
 def validation_failed(problem: str) -> GitHubRefusal:
-    """What GitHub says where the body does not fit the schema of the endpoint."""
+    """Return GitHub's refusal of a body that does not match the schema of the endpoint."""
     return GitHubRefusal(
         422, f"Invalid request.\n\n{problem}", {"resource": "Request", "code": "invalid", "message": problem}
     )

@@ -15,12 +15,12 @@ from sandbox.github.users.state import GitHubActor
 
 
 def deliver(repository: Repository, by: GitHubActor, event: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those fields, and where it happened and who did it."""
+    """Deliver an event with these fields, the repository and the sender. Returns the payload."""
     return repository.deliver(event, by, compose(repository, by, fields))
 
 
 def compose(repository: Repository, by: GitHubActor, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The payload, not delivered yet."""
+    """Return the payload without delivering it."""
     urls = repository.urls
     where = {
         "repository": users.repository(repository, urls),
@@ -33,7 +33,7 @@ def compose(repository: Repository, by: GitHubActor, fields: Mapping[str, Any]) 
 def deliver_issue(
     repository: Repository, by: GitHubActor, action: str, issue: FakeIssue, **fields: Any
 ) -> Mapping[str, Any]:
-    """`issues`, or `pull_request` where it is one."""
+    """Deliver `issues`, or `pull_request` if it is one. Returns the payload."""
     if issue.pull is None:
         shown = {"action": action, "issue": serializers.issue(issue, repository.urls), **fields}
         return deliver(repository, by, "issues", shown)

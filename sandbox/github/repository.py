@@ -1,4 +1,4 @@
-"""The one repository of a sandbox: all that it holds, its ids, and what it delivers. It checks nothing."""
+"""The repository of a sandbox: its contents, IDs and deliveries. It validates nothing."""
 
 import itertools
 import threading
@@ -18,7 +18,7 @@ from sandbox.switches import GitHubSwitches
 
 
 class Delivery(NamedTuple):
-    """A webhook: the name in X-GitHub-Event, and the payload."""
+    """A webhook: the event name of X-GitHub-Event, and the payload."""
 
     event: str
     payload: Mapping[str, Any]
@@ -39,26 +39,26 @@ class Repository:
         self.owner = self.add_user(self.owner_login, "Organization", None)
         self.actions_bot = self.add_user(ACTIONS_BOT, "Bot", None)
         self.labels: dict[str, FakeLabel] = {}
-        """By the name in lower case."""
+        """Lowercase name → label."""
         self.threads: dict[int, FakeIssue] = {}
         """Issues and pull requests, which share their numbers."""
         self.git = Git()
         self.workflows: dict[str, Workflow] = {}
-        """By path; those once seen stay."""
+        """Path → workflow. A workflow stays after its file is deleted."""
         self.runs: dict[int, FakeRun] = {}
         self.deployments: dict[int, FakeGitHubDeployment] = {}
         self.vault = Vault()
         self.environments: dict[str, FakeEnvironment] = {}
         self.deliveries: list[Delivery] = []
         self.listeners: list[Callable[[Delivery], object]] = []
-        """Told of each delivery, under the lock. They raise nothing."""
+        """Called with each delivery, under the lock. They must not raise."""
         self.run_listeners: list[Callable[[RunChange], object]] = []
         """Called with each change of a run by a person, under the lock."""
         self.rates = RateLimits(clock)
         self.created_at = self.now()
 
     def now(self, by: GitHubActor | None = None) -> datetime:
-        """In whole seconds, as GitHub keeps times."""
+        """Return the time of a change in whole seconds, as GitHub stores times."""
         at = by.at if by else None
         return (at or self.clock.now()).replace(microsecond=0)
 
@@ -69,7 +69,7 @@ class Repository:
         return next(self._numbers)
 
     def add_user(self, login: str, kind: Kind, role: Role | None) -> User:
-        """Or change the role of the one there is."""
+        """Add a user, or change the role of an existing one."""
         user = self._users.get(login.lower()) or User(login=login, id=next(self._user_ids))
         user.type, user.role = kind, role
         self._users[login.lower()] = user
@@ -79,7 +79,7 @@ class Repository:
         return self._users.get(login.lower())
 
     def role(self, user: User) -> Role | None:
-        """Everybody reads a public repository."""
+        """Return the role of a user. Everybody can read a public repository."""
         return user.role or (None if self.switches.private else "read")
 
     @property
@@ -87,14 +87,14 @@ class Repository:
         return list(self._users.values())
 
     def app(self, user: User) -> App | None:
-        """The app whose bot that user is."""
+        """Return the app of a bot user; None for any other user."""
         slug, bot, _ = user.login.partition("[bot]")
         if not bot:
             return None
         return GITHUB_ACTIONS if user is self.actions_bot else App(id=user.id, slug=slug, name=slug)
 
     def bot_of(self, app: App) -> User:
-        """The user in whose name an app acts; it is made when it is first needed."""
+        """Return the bot user of an app, created when first needed."""
         login = f"{app.slug}[bot]"
         return self.user(login) or self.add_user(login, "Bot", None)
 
@@ -103,7 +103,7 @@ class Repository:
             listener(change)
 
     def deliver(self, event: str, by: GitHubActor, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What GITHUB_TOKEN caused is not delivered, except for what starts a workflow all the same.
+        """Deliver an event. Events caused by GITHUB_TOKEN are not delivered, except those that start workflows.
 
         docs.github.com/actions/concepts/security/github_token#when-github_token-triggers-workflow-runs
         """

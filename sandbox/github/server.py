@@ -1,4 +1,4 @@
-"""GitHub as one object: started with the sandbox, seeded and read from Python, used by any program over HTTP."""
+"""The fake GitHub: a Python object to start, seed and inspect; its clients use HTTP."""
 
 import inspect
 import json
@@ -53,7 +53,7 @@ _SEEDS = (
 
 
 def routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
-    """`POST /sandbox/NAME` seeds as the method of that name, with its parameters as JSON."""
+    """Return control routes: `POST /sandbox/NAME` calls the seeding method NAME with its parameters as JSON."""
     seeds = {("POST", f"/{name}"): _seed(getattr(github, name)) for name in _SEEDS}
     return {
         **seeds,
@@ -64,7 +64,7 @@ def routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
 
 
 def _seed(method: Callable[..., Any]) -> Callable[[Any], Any]:
-    """A parameter that does not fit is a TypeError, which is answered with 400."""
+    """Return a handler for the method. A wrong parameter raises TypeError, which is answered with 400."""
 
     def answer(body: Any) -> Any:
         arguments = inspect.signature(method).bind(**body).arguments
@@ -83,10 +83,10 @@ TOKEN = "ghs_sandboxsandboxsandboxsandboxsandbox1"  # noqa: S105  (opens nothing
 
 
 class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
-    """One repository and its API. `token` is a GITHUB_TOKEN with all that a workflow can grant.
+    """One repository and its API. `token` is a GITHUB_TOKEN with all permissions that a workflow can grant.
 
-    What seeds asks no permission and refuses only what could not be. `at` dates back without moving the clock. A person
-    must have been added before they do something.
+    The seeding methods need no permission and refuse only impossible states. `at` backdates a change without moving the
+    clock. Add a person before their first change.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         self._begin()
 
     def _begin(self) -> None:
-        """A first commit on the default branch."""
+        """Create the first commit on the default branch."""
         graph, by = self._repository.git, GitHubActor(user=self._repository.owner)
         readme = {"README.md": f"# {self._repository.name}\n".encode()}
         first = graph.add("Initial commit", by.user, self._repository.now(), (), readme)
@@ -127,12 +127,12 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
             server.stop()
 
     def listen(self, socket: Path) -> None:
-        """Also on a unix socket, as `gh` wants it: `http_unix_socket` in its config.yml. There it is api.github.com."""
+        """Also listen on a Unix socket, as api.github.com, for the setting `http_unix_socket` of `gh`."""
         server = UnixServer(self._answer, socket)
         server.start()
         self._sockets.append(server)
 
-    # Where it is.
+    # Addresses.
 
     @property
     def api_url(self) -> str:
@@ -143,7 +143,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         return self._server.url + control.PREFIX
 
     def environ(self) -> dict[str, str]:
-        """As a job of GitHub Actions has it."""
+        """Return the environment variables of a GitHub Actions job."""
         return {
             "GITHUB_API_URL": self.api_url + (ENTERPRISE if self.switches.enterprise_server else ""),
             "GITHUB_SERVER_URL": self.urls.html,
@@ -163,20 +163,20 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
             "switches": asdict(self.switches),
         }
 
-    # What went on, and what shall go wrong.
+    # Deliveries, requests and faults.
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """Each state change that starts workflows, oldest first: the event's name and its payload."""
+        """State changes that start workflows, oldest first: event name and payload."""
         return self._repository.deliveries
 
     def listen_to(self, listener: Callable[[Delivery], object]) -> Callable[[], None]:
-        """Call it with each delivery from now on; what is answered ends that."""
+        """Call the listener with each new delivery. Returns a function that stops this."""
         self._repository.listeners.append(listener)
         return lambda: self._repository.listeners.remove(listener)
 
     def fault(self, **rule: Any) -> Fault:
-        """Takes the fields of `Fault` except `code`; its `message` comes as GitHub sends one."""
+        """Add a fault of the API. Takes the fields of `Fault` except `code`; `message` has GitHub's format."""
         status, message = rule.get("status"), rule.pop("message", "a fault of the sandbox")
         if status is not None and rule.get("body") is None:
             body = {"message": message, "documentation_url": DOCS, "status": str(status)}
@@ -201,7 +201,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
 
 
 def _below(base: str, request: HttpRequest) -> HttpRequest:
-    """The same without that base of its path; what is not below it leads nowhere."""
+    """Return the request without the base of its path. Other paths lead to no route."""
     path, _, query = request.target.partition("?")
     path = urlsplit(path).path
     return replace(request, target=f"{path.removeprefix(base) if path.startswith(base) else '/not-found'}?{query}")

@@ -1,4 +1,4 @@
-"""The addresses in an answer. They point back at the server that was asked, as clients follow them."""
+"""Addresses in responses. They point to the host of the request because clients follow them."""
 
 import base64
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from urllib.parse import quote
 class Urls:
     api: str
     html: str
-    """What GITHUB_SERVER_URL says. There are no pages behind it."""
+    """Value of GITHUB_SERVER_URL. It serves no pages."""
     full_name: str
 
     def repo(self, path: str = "") -> str:
@@ -28,7 +28,7 @@ def node_id(kind: str, number: int) -> str:
 
 
 def timestamp(instant: datetime) -> str:
-    """As GitHub writes a time: UTC, whole seconds, Z."""
+    """Format a time as GitHub does: UTC, whole seconds, Z."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

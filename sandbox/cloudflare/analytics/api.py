@@ -137,11 +137,11 @@ def _check_times(call: CloudflareCall, dataset: str, wanted: Mapping[str, Any]) 
     try:
         since, until = (datetime.fromisoformat(ends[end]) for end in ("geq", "lt"))
     except (KeyError, TypeError, ValueError):
-        raise _Refused("the filter needs a time with _geq and one with _lt") from None
+        raise _Refused("the filter needs a time with _geq and a time with _lt") from None
     if since < call.account.clock.now() - timedelta(seconds=oldest):
         raise _Refused(f"cannot request data older than {oldest}s")
     if until - since > timedelta(seconds=longest):
-        raise _Refused(f"query time range is too large: it may be {longest}s wide")
+        raise _Refused(f"query time range is too large: the maximum is {longest}s")
 
 
 def _passes(sample: AnalyticsRow, wanted: Mapping[str, Any]) -> bool:

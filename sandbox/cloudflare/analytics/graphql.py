@@ -43,14 +43,14 @@ class _QueryParser:
 
     def query(self) -> list[Field]:
         if self._next() != "query":
-            raise SyntaxProblem("only queries are served")
+            raise SyntaxProblem("only queries are supported")
         if self._peek() == "(":
             self._declarations()
         fields = self._selection()
         for name in sorted({f"${name}" for name in self._variables} - self._declared):
-            raise SyntaxProblem(f"variable {name} is given and not declared")
+            raise SyntaxProblem(f"variable {name} is given but not declared")
         for name in sorted(self._declared - self._used):
-            raise SyntaxProblem(f"variable {name} is declared and not used")
+            raise SyntaxProblem(f"variable {name} is declared but not used")
         if self._tokens:
             raise SyntaxProblem(f'unexpected "{self._tokens[0]}"')
         return fields
@@ -65,7 +65,7 @@ class _QueryParser:
             if required:
                 self._next()
             if not name.startswith("$") or not kind.isidentifier():
-                raise SyntaxProblem(f"{name} is no declaration of a variable")
+                raise SyntaxProblem(f"{name} is not a valid variable declaration")
             if required and self._variables.get(name[1:]) is None:
                 raise SyntaxProblem(f"variable {name} is not given")
             self._declared.add(name)

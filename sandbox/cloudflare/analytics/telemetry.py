@@ -25,7 +25,7 @@ def query(call: CloudflareCall) -> CloudflareAnswer:
     )
     asked, between = body["parameters"], fields(body["timeframe"], required={"from": int, "to": int}, optional={})
     if body["view"] != "calculations" or between["from"] >= between["to"]:
-        raise invalid("body.view", "is none that the sandbox has, or the timeframe has no length")
+        raise invalid("body.view", "is not supported by the sandbox, or the timeframe is empty")
     since, until = (datetime.fromtimestamp(between[end] / 1000, UTC) for end in ("from", "to"))
     passing = [
         event
@@ -34,7 +34,7 @@ def query(call: CloudflareCall) -> CloudflareAnswer:
     ]
     (counted,) = asked["calculations"]
     if counted["operator"] != "uniq":
-        raise invalid("body.parameters.calculations", "is none that the sandbox has")
+        raise invalid("body.parameters.calculations", "is not supported by the sandbox")
     names = [each["value"] for each in asked["groupBys"]]
     groups: dict[tuple[Any, ...], list[TelemetryEvents]] = {}
     for event in passing:
@@ -74,7 +74,7 @@ def _run(call: CloudflareCall, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _passes(event: TelemetryEvents, rule: Mapping[str, Any]) -> bool:
     if rule["operation"] != "eq":
-        raise invalid("body.parameters.filters", "has an operation that the sandbox has not")
+        raise invalid("body.parameters.filters", "has an operation that the sandbox does not support")
     return bool(event.known.get(rule["key"]) == rule["value"])
 
 

@@ -65,5 +65,5 @@ def _moment(call: CloudflareCall, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(call.request.query[name])
     except (KeyError, ValueError):
-        raise invalid(f"query.{name}", "must be a moment as in RFC 3339") from None
+        raise invalid(f"query.{name}", "must be a time as in RFC 3339") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=call.account.clock.now().tzinfo)

@@ -68,7 +68,7 @@ def query(call: CloudflareCall) -> CloudflareAnswer:
         texts = [_text(body, "body")]
     statements = [statement for text in texts for statement in _statements(text)]
     if not statements:
-        raise invalid("body", "holds no statement")
+        raise invalid("body", "has no statement")
     try:
         return CloudflareAnswer(call.account.d1.query(database.id, statements))
     except SqlError as error:
@@ -152,7 +152,7 @@ def _text(value: Any, at: str) -> dict[str, Any]:
 def _statements(text: dict[str, Any]) -> list[Statement]:
     statements, params = list(split_statements(text["sql"])), text.get("params", [])
     if params and len(statements) > 1:
-        raise CloudflareRefusal(7500, "params are for one statement, and this text holds several")
+        raise CloudflareRefusal(7500, "params need a single statement; this text has several")
     return [(statement, params) for statement in statements]
 
 

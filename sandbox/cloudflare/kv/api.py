@@ -105,7 +105,7 @@ def put_value(call: CloudflareCall) -> CloudflareAnswer:
     if call.request.headers.get_content_type() == "multipart/form-data":
         parts = form_parts(call.request)
         if "value" not in parts or not parts.keys() <= {"value", "metadata"}:
-            raise invalid("body", 'must have a part "value", and may have one "metadata"')
+            raise invalid("body", 'must have a part "value", and optionally "metadata"')
         value = parts["value"].content
         metadata = parse(parts["metadata"].content) if "metadata" in parts else None
     ends = {"expiration", "expiration_ttl"}
@@ -224,7 +224,7 @@ def _bytes(pair: dict[str, Any]) -> bytes:
     try:
         return base64.b64decode(pair["value"], validate=True) if pair.get("base64") else pair["value"].encode()
     except binascii.Error:
-        raise invalid("body", f"has a value for {pair['key']} that is no base64") from None
+        raise invalid("body", f"has a value for {pair['key']} that is not base64") from None
 
 
 def _check(key: str, value: bytes, metadata: Any) -> None:
@@ -268,4 +268,4 @@ def _decoded(cursor: str) -> bytes:
     try:
         return base64.urlsafe_b64decode(cursor)
     except binascii.Error:
-        raise invalid("query.cursor", "is not one of ours") from None
+        raise invalid("query.cursor", "is not a cursor of this API") from None

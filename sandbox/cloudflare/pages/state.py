@@ -270,7 +270,7 @@ class Pages:
             state = self.projects[project]
             deployment = state.deployment(deployment_id)
             if deployment is None or not deployment.may_serve_production:
-                raise ValueError(f"{deployment_id} is no successful deployment of production of {project}")
+                raise ValueError(f"{deployment_id} is not a successful production deployment of {project}")
             self._promote(state, deployment, self._canonical(state), at)
 
     def live(self, project: str) -> str | None:

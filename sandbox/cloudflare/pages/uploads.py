@@ -119,9 +119,9 @@ def _uploaded(item: Any, at: str) -> tuple[str, Asset]:
     try:
         content = base64.b64decode(item["value"], validate=True)
     except binascii.Error as error:
-        raise invalid(f"{at}.value", "is no base64") from error
+        raise invalid(f"{at}.value", "is not base64") from error
     if not _is_hash(item["key"]) or not item["base64"] or len(content) > LARGEST:
-        raise invalid(at, f"must have a hash for its key, and at most {LARGEST} bytes in base64")
+        raise invalid(at, f"must have a hash as its key, and at most {LARGEST} bytes in base64")
     return item["key"], Asset(content=content, content_type=item["metadata"]["contentType"])
 
 

@@ -70,7 +70,7 @@ def upload(call: CloudflareCall) -> CloudflareAnswer:
         try:
             content = base64.b64decode(part.content, validate=True)
         except binascii.Error:
-            raise invalid(f"body.{key}", "is no base64") from None
+            raise invalid(f"body.{key}", "is not base64") from None
         call.account.assets[key] = Asset(content=content, content_type=part.content_type)
     left = set(claims["session"].values()) - call.account.assets.keys()
     done = {} if left else {"jwt": sign_claims(call.account.clock, {**claims, "complete": True})}
@@ -81,5 +81,5 @@ def completed(account: FakeAccount, script: str, jwt: Any) -> dict[str, Asset]:
     """Return path → file of the upload that the completion token ends. Raises CloudflareRefusal."""
     claims = signed_claims(account.clock, jwt) if isinstance(jwt, str) else None
     if claims is None or not claims.get("complete") or claims.get("script") != script:
-        raise invalid("metadata.assets.jwt", "is no completion token of this Worker's assets")
+        raise invalid("metadata.assets.jwt", "is not a completion token of this Worker's assets")
     return {path: account.assets[key] for path, key in claims["session"].items()}

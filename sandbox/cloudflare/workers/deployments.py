@@ -105,7 +105,7 @@ def code_update_strategy(value: Any, at: str) -> Mapping[str, Any] | None:
     if strategy["mode"] not in {"immediate", "deferred"}:
         raise invalid(f"{at}.mode", 'must be "immediate" or "deferred"')
     if strategy["mode"] == "immediate" and "max_delay" in strategy:
-        raise invalid(f"{at}.max_delay", 'cannot go with the mode "immediate"')
+        raise invalid(f"{at}.max_delay", 'is not allowed with the mode "immediate"')
     if not 0 <= strategy.get("max_delay", 0) <= 86_400:
         raise invalid(f"{at}.max_delay", "must be from 0 to 86400 seconds")
     return strategy

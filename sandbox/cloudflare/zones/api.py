@@ -108,7 +108,7 @@ def put_domain(call: CloudflareCall) -> CloudflareAnswer:
     body = fields(json_body(call.request), required={"hostname": str, "service": str}, optional=known)
     zone = call.account.zones.find(body["hostname"])
     if zone is None or body.get("zone_id", zone.id) != zone.id or body.get("zone_name", zone.name) != zone.name:
-        raise invalid("body.hostname", "is in no such zone of this account")
+        raise invalid("body.hostname", "is not in that zone of this account")
     _require_worker(call, body["service"])
     return CloudflareAnswer(_domain(call.account.zones.add_domain(zone, body["hostname"], body["service"])))
 

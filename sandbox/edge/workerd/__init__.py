@@ -69,7 +69,7 @@ class WorkerdRuntime:
         except (MiniflareError, StoppingError) as error:
             return _failure(500, f"{running.worker} does not start in workerd: {error}")
         except (OSError, http.client.HTTPException) as error:
-            return _failure(502, f"workerd gave no answer: {error!r}")
+            return _failure(502, f"no response from workerd: {error!r}")
 
     def close(self) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""Workflows, listed and dispatched; their runs and jobs; deployments and their statuses."""
+"""Workflows API: workflows and dispatches, runs and jobs, deployments and statuses."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def get_workflow(call: GitHubCall) -> GitHubAnswer:
 
 
 def find_workflow(call: GitHubCall) -> Workflow:
-    """By its id or the name of its file."""
+    """Return the workflow by its ID or file name. Raises GitHubRefusal if there is none."""
     workflow = changes.find_workflow(call.repository, call.parameters["workflow_id"])
     if workflow is None:
         raise not_found()
@@ -55,7 +55,7 @@ _DISPATCHES = _WORKFLOWS + "/{workflow_id}/dispatches"
 
 @ROUTES.add("POST", _DISPATCHES, RouteAccess("actions:write", "actions/workflows#create-a-workflow-dispatch-event"))
 def dispatch(call: GitHubCall) -> GitHubAnswer:
-    """204; or 200 with the run, for who asks for it."""
+    """Dispatch a workflow: 204, or 200 with the run if the body has `return_run_details`."""
     workflow, switches = find_workflow(call), call.repository.switches
     known: dict[str, Any] = {"return_run_details": bool} if switches.dispatch_answers_run_details else {}
     body = fields(call, required={"ref": str}, optional={"inputs": dict, **known})
@@ -75,7 +75,7 @@ def _inputs(text: bytes, given: dict[str, Any]) -> dict[str, str]:
     if len(given) > MOST_INPUTS:
         raise GitHubRefusal(422, f"Invalid request.\n\nNo more than {MOST_INPUTS} properties are allowed.")
     if any(isinstance(value, (dict, list)) for value in given.values()):
-        raise GitHubRefusal(422, "Invalid value for input: it is no string, number or boolean")
+        raise GitHubRefusal(422, "Invalid value for input: it is not a string, number or boolean")
     if sum(len(str(value)) for value in given.values()) > _LONGEST_PAYLOAD:
         raise GitHubRefusal(422, "inputs are too large.")
     try:
@@ -111,7 +111,7 @@ RUN = _RUNS + "/{run_id}"
 
 @ROUTES.add("GET", _RUNS, RouteAccess("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-repository"))
 def list_runs(call: GitHubCall) -> GitHubAnswer:
-    """Newest first."""
+    """Return all runs, newest first."""
     return _listed(call, list(call.repository.runs.values()))
 
 
@@ -153,7 +153,7 @@ def get_run(call: GitHubCall) -> GitHubAnswer:
 
 @ROUTES.add("GET", RUN + "/jobs", RouteAccess("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run"))
 def list_jobs(call: GitHubCall) -> GitHubAnswer:
-    """Of the latest attempt, or of all of them."""
+    """Return the jobs of the latest attempt, or of all attempts."""
     run = find_run(call)
     latest = call.choice("filter", "latest", "all") == "latest"
     return _jobs(call, run, run.run_attempt if latest else None)
@@ -181,7 +181,7 @@ _DEPLOYMENTS = REPO + "/deployments"
 
 @ROUTES.add("GET", _DEPLOYMENTS, RouteAccess("deployments:read", "deployments/deployments#list-deployments"))
 def list_deployments(call: GitHubCall) -> GitHubAnswer:
-    """Newest first."""
+    """Return the deployments, newest first."""
     asked = {name: call.query.get(name) for name in ("sha", "ref", "environment")}
     found = [
         one
@@ -197,7 +197,7 @@ def list_deployments(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("deployments:read", "deployments/statuses#list-deployment-statuses"),
 )
 def list_statuses(call: GitHubCall) -> GitHubAnswer:
-    """One, the latest: the sandbox keeps no others."""
+    """Return the latest status only, because the sandbox does not keep earlier ones."""
     found: FakeGitHubDeployment | None = call.repository.deployments.get(call.number("deployment_id"))
     if found is None:
         raise not_found()

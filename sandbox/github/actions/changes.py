@@ -1,4 +1,4 @@
-"""Workflows are dispatched, runs started and finished; secrets and variables are kept."""
+"""Changes of Actions: dispatch, start, rerun and review of runs; secrets and variables."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from sandbox.github.users.state import GitHubActor, User
 
 
 def workflows(repository: Repository) -> list[Workflow]:
-    """One for each file of the default branch, in the order in which they were first seen."""
+    """Return the workflows on the default branch, in the order in which they were first seen."""
     head = repository.git.head(repository.git.default_branch)
     for path in sorted(head.files) if head else ():
         if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
@@ -29,13 +29,13 @@ def _seen(repository: Repository, path: str) -> Workflow:
 
 
 def workflow_of(repository: Repository, name: str, commit: FakeCommit) -> Workflow | None:
-    """By file name or by path, where that commit has it, whether or not the default branch does."""
+    """Return a workflow of that commit by file name or path, even if it is not on the default branch."""
     path = name if name.startswith(FOLDER) else FOLDER + name
     return _seen(repository, path) if path in commit.files else None
 
 
 def find_workflow(repository: Repository, name: str) -> Workflow | None:
-    """By id, by file name or by path."""
+    """Return a workflow of the default branch by ID, file name or path."""
     for workflow in workflows(repository):
         if name in {str(workflow.id), workflow.file, workflow.path}:
             return workflow
@@ -51,7 +51,7 @@ def dispatch(
     head: FakeCommit,
     inputs: Mapping[str, str],
 ) -> FakeRun:
-    """At once a run, and delivered even when GITHUB_TOKEN does it."""
+    """Start a run, and deliver the event even if GITHUB_TOKEN caused it."""
     fields = {"inputs": dict(inputs), "ref": f"refs/heads/{branch}", "workflow": workflow.path}
     payload, event = compose(repository, by, fields), "workflow_dispatch"
     run = start_run(repository, by, workflow, event=event, payload=payload, head=head, branch=branch)
@@ -94,8 +94,9 @@ def start_run(
 
 
 def schedule(repository: Repository, workflow: Workflow) -> list[FakeRun]:
-    """A run on the default branch for each time in the file, by who last changed these there. It is no delivery.
+    """Start a run on the default branch for each cron time of the workflow, without a delivery.
 
+    The actor is the person who last changed the times:
     docs.github.com/actions/reference/workflows-and-actions/events-that-trigger-workflows#actor-for-scheduled-workflows
     """
     branch = repository.git.default_branch
@@ -121,13 +122,16 @@ def _last_to_schedule(repository: Repository, workflow: Workflow, head: FakeComm
 
 
 class RerunError(ValueError):
-    """A run that GitHub does not run again now."""
+    """GitHub does not allow a rerun of this run now."""
 
 
 def rerun(repository: Repository, by: User, run: FakeRun, jobs: Collection[FakeJob] = ()) -> None:
-    """Start a further attempt of all jobs, or of these and the jobs that need them. Raises RerunError.
+    """Start a further attempt of all jobs, or of `jobs` and the jobs that need them.
 
-    Payload and commit stay. docs.github.com/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs
+    Payload and commit stay the same. docs.github.com/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs
+
+    Raises:
+        RerunError: the run has not completed.
     """
     if run.status != "completed":
         raise RerunError("This workflow is already running")
@@ -139,7 +143,7 @@ def rerun(repository: Repository, by: User, run: FakeRun, jobs: Collection[FakeJ
 
 
 def failed_jobs(run: FakeRun) -> list[FakeJob]:
-    """Those of the latest attempt. Raises RerunError where there is none."""
+    """Return the failed jobs of the latest attempt. Raises RerunError if there is none."""
     found = [job for job in run.jobs if job.run_attempt == run.run_attempt and job.conclusion in _FAILED]
     if not found:
         raise RerunError("This workflow run cannot be retried")
@@ -150,7 +154,7 @@ _FAILED = {"failure", "cancelled", "timed_out"}
 
 
 class ReviewError(ValueError):
-    """A review that this person or this run does not allow."""
+    """The person may not review this run, or it does not wait for a review."""
 
 
 def review(
@@ -175,7 +179,7 @@ def may_review(by: User, run: FakeRun, environment: FakeEnvironment) -> bool:
 
 
 def put(repository: Repository, entries: dict[str, VaultEntry], name: str, value: str) -> bool:
-    """Whether it is new. Names are kept in capitals."""
+    """Set a secret or variable, and return whether it is new. Names are stored in capitals."""
     name, now = name.upper(), repository.now()
     if name in entries:
         entries[name].value, entries[name].updated_at = value, now
@@ -185,7 +189,7 @@ def put(repository: Repository, entries: dict[str, VaultEntry], name: str, value
 
 
 def make_environment(repository: Repository, name: str) -> FakeEnvironment:
-    """Or the one there is: its name is matched in any case."""
+    """Return the environment, created if it is missing. Names ignore case."""
     now = repository.now()
     made = FakeEnvironment(id=repository.new_id(), name=name, created_at=now, updated_at=now)
     return repository.environments.setdefault(name.lower(), made)

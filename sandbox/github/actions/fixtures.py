@@ -1,4 +1,4 @@
-"""Runs of workflows, and environments with their secrets and variables."""
+"""Seeding methods for workflow runs, environments, secrets and variables."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ class ActionsSeeds(Seeds):
     def dispatch(
         self, workflow: str, inputs: Mapping[str, Any] | None = None, by: str = ACTIONS_BOT, ref: str = "main"
     ) -> FakeRun:
-        """By the button or the API: checked as GitHub does. Its `payload` is what the workflow is told."""
+        """Dispatch a workflow as the button or the API does, with the same checks."""
         with self._repository.lock:
             graph, found = self._repository.git, changes.find_workflow(self._repository, workflow)
             head = graph.head(ref)
@@ -34,9 +34,9 @@ class ActionsSeeds(Seeds):
             return changes.dispatch(self._repository, self._by(by), found, branch=ref, head=head, inputs=checked)
 
     def start_run(self, workflow: str, event: str, payload: Mapping[str, Any], by: str, ref: str = "main") -> FakeRun:
-        """For a delivery that starts the workflow as `ref` has it. A dispatch has made its run already.
+        """Start a run for a delivery, with the workflow file at `ref`. A dispatch already has its run.
 
-        `ref` is a branch, for `pull_request` a `refs/pull/N/merge`.
+        `ref` is a branch or, for `pull_request`, a `refs/pull/N/merge`.
         """
         with self._repository.lock:
             graph = self._repository.git
@@ -52,18 +52,23 @@ class ActionsSeeds(Seeds):
             return changes.start_run(self._repository, self._by(by), found, event=event, payload=payload, **where)
 
     def schedule(self, workflow: str) -> list[FakeRun]:
-        """The runs of the times that the file names, as if each had come. Only `Runner.schedule` has them done."""
+        """Start a run for each cron time of the workflow. Their jobs run only with `Runner.schedule`.
+
+        Raises:
+            ValueError: no such workflow with a schedule is on the default branch.
+        """
         with self._repository.lock:
             found = changes.find_workflow(self._repository, workflow)
             runs = changes.schedule(self._repository, found) if found else []
             if not runs:
-                raise ValueError(f'there is no workflow "{workflow}" with a schedule on the default branch')
+                raise ValueError(f'no workflow "{workflow}" with a schedule on the default branch')
             return runs
 
     def rerun(self, run_id: int, by: str, *, only: Literal["failed"] | FakeJob | None = None) -> FakeRun:
-        """A further attempt of all jobs; or of failed ones, or of that job, and of the jobs that need them.
+        """Rerun all jobs; or the failed ones, or one job, with the jobs that need them.
 
-        Raises ValueError where GitHub refuses it.
+        Raises:
+            ValueError: GitHub would refuse the rerun.
         """
         with self._repository.lock:
             run = self._repository.runs[run_id]
@@ -72,14 +77,14 @@ class ActionsSeeds(Seeds):
             return run
 
     def carry_job(self, run_id: int, job: FakeJob) -> FakeJob:
-        """Show a job of an earlier attempt in the current one, as it ended there."""
+        """Copy the result of a job in an earlier attempt to the current one."""
         with self._repository.lock:
             run = self._repository.runs[run_id]
             run.jobs.append(replace(job, id=self._repository.new_id(), run_attempt=run.run_attempt))
             return run.jobs[-1]
 
     def add_deployment(self, environment: str, by: str, at: datetime | None = None, *, run_id: int = 1) -> int:
-        """A job of that run used the environment; whether there is such a run is not looked at."""
+        """Add a deployment to the environment by a job of that run, which need not exist. Returns its ID."""
         with self._repository.lock:
             git = self._repository.git
             head = git.head(git.default_branch)
@@ -117,7 +122,7 @@ class ActionsSeeds(Seeds):
         completed_at: datetime | None = None,
         steps: Iterable[str] = (),
     ) -> FakeJob:
-        """Of the current attempt; times left out are now. Live, not a copy."""
+        """Add a job to the current attempt; missing times are now. Returns the live object, not a copy."""
         with self._repository.lock:
             run, now = self._repository.runs[run_id], self._repository.now()
             job = FakeJob(
@@ -136,7 +141,7 @@ class ActionsSeeds(Seeds):
             return job
 
     def set_job(self, job: FakeJob, status: str, conclusion: str | None = None) -> None:
-        """In progress, or completed: now."""
+        """Set the job in progress or completed, as of the current time."""
         with self._repository.lock:
             now = self._repository.now()
             job.status, job.conclusion = status, conclusion
@@ -144,7 +149,7 @@ class ActionsSeeds(Seeds):
             job.completed_at = now if status == "completed" else None
 
     def add_step(self, job: FakeJob, name: str, conclusion: str, started_at: datetime) -> None:
-        """That ended now."""
+        """Add a completed step, which ends now."""
         with self._repository.lock:
             number, now = len(job.steps) + 1, self._repository.now()
             times = {"started_at": started_at, "completed_at": now}
@@ -152,7 +157,7 @@ class ActionsSeeds(Seeds):
 
     @property
     def runs(self) -> list[FakeRun]:
-        """Oldest first; live, not copies."""
+        """Runs, oldest first; live objects, not copies."""
         return list(self._repository.runs.values())
 
     def add_environment(
@@ -163,7 +168,7 @@ class ActionsSeeds(Seeds):
         prevent_self_review: bool = False,
         branches: Iterable[str] | None = None,
     ) -> str:
-        """Or set the rules of the one there is. `branches` are patterns; None: every ref may use it."""
+        """Add an environment, or replace its rules. `branches` are patterns; None allows every ref."""
         with self._repository.lock:
             made = changes.make_environment(self._repository, name)
             made.protection = EnvironmentProtection(
@@ -175,7 +180,7 @@ class ActionsSeeds(Seeds):
             return made.name
 
     def protection(self, environment: str) -> EnvironmentProtection:
-        """The rules for a job that names it; a missing environment comes into being without any."""
+        """Return the rules for a job in the environment. A missing environment is created without rules."""
         with self._repository.lock:
             made, switches = changes.make_environment(self._repository, environment), self._repository.switches
             if not switches.plan_has_environments:
@@ -191,19 +196,26 @@ class ActionsSeeds(Seeds):
             return gate
 
     def review(self, run_id: int, by: str, state: Literal["approved", "rejected"] = "approved") -> None:
-        """Answer for every environment that the run waits for. Raises ValueError where that person may not."""
+        """Review every environment that the run waits for.
+
+        Raises:
+            ValueError: the person may not review it.
+        """
         with self._repository.lock:
             run = self._repository.runs[run_id]
             waiting = {gate.environment.id for gate in run.gates if gate.state == "waiting"}
             changes.review(self._repository, self._user(by), run, waiting, state=state, comment="")
 
     def listen_to_runs(self, listener: Callable[[RunChange], object]) -> Callable[[], None]:
-        """Call it with each change of a run by a person, under the lock; the answer ends that."""
+        """Call the listener with each change of a run by a person, under the lock.
+
+        Returns a function that stops this.
+        """
         self._repository.run_listeners.append(listener)
         return lambda: self._repository.run_listeners.remove(listener)
 
     def secrets(self, environment: str | None = None) -> dict[str, str]:
-        """Their values, which the API never tells."""
+        """Return the values of the secrets, which the API never shows."""
         return {name: entry.value for name, entry in self._vault(environment).secrets.items()}
 
     def variables(self, environment: str | None = None) -> dict[str, str]:
@@ -228,7 +240,7 @@ class ActionsSeeds(Seeds):
 
 
 def _missing(workflow: str, ref: str) -> ValueError:
-    return ValueError(f'there is no workflow "{workflow}" on {ref}')
+    return ValueError(f'no workflow "{workflow}" on {ref}')
 
 
 def _step(job: FakeJob, number: int, name: str) -> FakeStep:

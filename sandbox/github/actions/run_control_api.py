@@ -1,4 +1,4 @@
-"""A run in the hands of a person: cancelled, run again, approved or rejected."""
+"""Run control by a person: cancel, rerun, approve or reject."""
 
 from collections.abc import Callable, Collection, Iterable
 
@@ -70,7 +70,7 @@ def _find_job(call: GitHubCall) -> tuple[FakeRun, FakeJob]:
 
 
 def _rerun(call: GitHubCall, run: FakeRun, choose: Callable[[FakeRun], Collection[FakeJob]]) -> GitHubAnswer:
-    """403 with GitHub's text: github.com/metabase/metabase/pull/70916."""
+    """Rerun jobs; a refusal is a 403 with GitHub's text: github.com/metabase/metabase/pull/70916."""
     fields(call, optional={"enable_debug_logging": bool})
     try:
         changes.rerun(call.repository, call.user, run, choose(run))
@@ -98,7 +98,7 @@ def list_pending_deployments(call: GitHubCall) -> GitHubAnswer:
 
 
 def _one_of_each(gates: Iterable[PendingDeployment]) -> Iterable[PendingDeployment]:
-    """One gate of each environment."""
+    """Return one pending deployment per environment."""
     return {gate.environment.id: gate for gate in gates}.values()
 
 
@@ -110,7 +110,7 @@ def _one_of_each(gates: Iterable[PendingDeployment]) -> Iterable[PendingDeployme
     ),
 )
 def review_pending_deployments(call: GitHubCall) -> GitHubAnswer:
-    """The deployments of these environments. Only a required reviewer may answer, so GITHUB_TOKEN may not."""
+    """Review environments and return their deployments. Only a required reviewer may, so GITHUB_TOKEN may not."""
     run = find_run(call)
     body = fields(call, required={"environment_ids": list, "state": str, "comment": str})
     if body["state"] not in {"approved", "rejected"}:
@@ -130,5 +130,5 @@ def review_pending_deployments(call: GitHubCall) -> GitHubAnswer:
     "GET", RUN + "/approvals", RouteAccess("actions:read", "actions/workflow-runs#get-the-review-history-for-a-run")
 )
 def list_approvals(call: GitHubCall) -> GitHubAnswer:
-    """Of all attempts, oldest first, without times."""
+    """Return the reviews of all attempts, oldest first, without times."""
     return GitHubAnswer(body=[serializers.review(one, call.urls) for one in find_run(call).reviews])

@@ -1,4 +1,4 @@
-"""Workflows, runs, jobs, deployments, secrets, variables and environments.
+"""JSON of workflows, runs, jobs, deployments, secrets, variables and environments.
 
 docs.github.com/rest/actions
 """
@@ -118,7 +118,7 @@ def _step(step: FakeStep) -> dict[str, Any]:
 
 
 def secret(entry: VaultEntry) -> dict[str, Any]:
-    """Never its value."""
+    """Return a secret without its value."""
     times = {"created_at": timestamp(entry.created_at), "updated_at": timestamp(entry.updated_at)}
     return {"name": entry.name, **times}
 

@@ -16,7 +16,7 @@ MOST_INPUTS = 25
 
 
 class InputError(ValueError):
-    """What a person may not dispatch with."""
+    """Invalid inputs of a dispatch, or an invalid workflow file."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -57,7 +57,7 @@ class FakeJob:
 
 @dataclass(eq=False, kw_only=True)
 class PendingDeployment:
-    """A job that waits for a reviewer of its environment, and the answer."""
+    """A job that waits for a reviewer of its environment, and the decision."""
 
     environment: FakeEnvironment
     job: FakeJob
@@ -66,7 +66,7 @@ class PendingDeployment:
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentReview:
-    """One entry of a run's approvals. GitHub keeps no time of it."""
+    """One entry of a run's approvals. GitHub stores no time for it."""
 
     environments: tuple[FakeEnvironment, ...]
     user: User
@@ -82,12 +82,12 @@ class FakeRun:
     name: str
     event: str
     payload: Mapping[str, Any]
-    """What started it: the payload of a delivery, the very object."""
+    """Payload of the event that started it; the same object as in the delivery."""
     actor: User
     triggering_actor: User
     head: FakeCommit
     head_branch: str
-    """Of a pull request, as is `head`, what it asks to be pulled."""
+    """For a pull request, this and `head` are those of the head branch."""
     created_at: datetime
     updated_at: datetime
     run_started_at: datetime
@@ -98,33 +98,33 @@ class FakeRun:
     gates: list[PendingDeployment] = field(default_factory=list)
     reviews: list[DeploymentReview] = field(default_factory=list)
     pull: FakeIssue | None = None
-    """Of the event `pull_request`."""
+    """For runs of the event `pull_request`."""
     merge: FakeCommit | None = None
-    """What merging that pull request would make: its files are those that run."""
+    """Test merge of that pull request: the workflow files come from it."""
 
     @property
     def commit(self) -> FakeCommit:
-        """GITHUB_SHA."""
+        """The commit of GITHUB_SHA."""
         return self.merge or self.head
 
     @property
     def fork(self) -> Fork | None:
-        """Where the head is, None for the repository itself."""
+        """Fork that holds the head; None if it is in the repository itself."""
         return self.pull.pull.fork if self.pull and self.pull.pull else None
 
 
 class RunChange(NamedTuple):
-    """A person changed a run by the API: a runner must act on it."""
+    """Change of a run by a person through the API, for a runner to apply."""
 
     kind: Literal["reviewed", "cancelled", "rerun"]
     run: FakeRun
     jobs: tuple[FakeJob, ...] = ()
-    """Those to run again; none: all."""
+    """Jobs to rerun; empty for all."""
 
 
 @dataclass(eq=False, kw_only=True)
 class FakeGitHubDeployment:
-    """Made by GitHub for a job with an environment."""
+    """Created by GitHub for a job with an environment."""
 
     id: int
     environment: str
@@ -137,15 +137,18 @@ class FakeGitHubDeployment:
 
 
 def name_of(path: str, text: bytes) -> str:
-    """A workflow without a name goes by its path."""
+    """Return the name of a workflow: by default, its path."""
     named = re.search(rb"^name:[ \t]*(.+?)[ \t]*$", text, re.MULTILINE)
     return named[1].decode().strip("'\"") if named else path
 
 
 def dispatch_inputs(text: bytes, given: Mapping[str, Any]) -> dict[str, str]:
-    """The given inputs and the defaults of the others, all as strings, as the payload has them. Raises InputError.
+    """Return all inputs as strings, as in the payload: given ones, and defaults for the others.
 
     docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#onworkflow_dispatchinputs
+
+    Raises:
+        InputError: an input is unexpected, missing or invalid.
     """
     declared = _declared(text)
     if declared is None:
@@ -166,7 +169,7 @@ def dispatch_inputs(text: bytes, given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def times(text: bytes) -> list[str]:
-    """The cron lines of `on: schedule`, none where there are none. Raises InputError."""
+    """Return the cron lines of `on: schedule`. Raises InputError if the file is not valid."""
     on = _on(text)
     listed = (on.get("schedule") or []) if isinstance(on, dict) else []
     return [str(entry["cron"]) for entry in listed]
@@ -180,11 +183,11 @@ def _on(text: bytes) -> Any:
         parsed = yaml.load(text, Loader=loader)  # noqa: S506  a safe loader, in C where there is one
     except yaml.YAMLError as error:
         raise InputError("Workflow file is not valid") from error
-    return parsed.get("on", parsed.get(True)) if isinstance(parsed, dict) else None  # YAML 1.1 takes `on` for a boolean
+    return parsed.get("on", parsed.get(True)) if isinstance(parsed, dict) else None  # YAML 1.1 reads `on` as a boolean
 
 
 def _declared(text: bytes) -> dict[str, dict[str, Any]] | None:
-    """Input → its declaration; None where the workflow has no such trigger."""
+    """Return input → declaration; None if the workflow cannot be dispatched."""
     on = _on(text)
     if isinstance(on, dict) and "workflow_dispatch" in on:
         inputs = (on["workflow_dispatch"] or {}).get("inputs") or {}

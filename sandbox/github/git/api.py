@@ -1,4 +1,4 @@
-"""Contents of files, commits and their comparison, refs, branches."""
+"""Git API: file contents, commits and their comparison, refs, branches."""
 
 import base64
 import binascii
@@ -32,7 +32,7 @@ _CONTENTS = REPO + "/contents/{path*}"
 @ROUTES.add("GET", REPO + "/contents", RouteAccess("contents:read", "repos/contents#get-repository-content"))
 @ROUTES.add("GET", _CONTENTS, RouteAccess("contents:read", "repos/contents#get-repository-content"))
 def get_content(call: GitHubCall) -> GitHubAnswer:
-    """A file, or the files and folders of a folder; the bytes themselves with the media type `raw`."""
+    """Return a file or the entries of a folder; with the media type `raw`, the bytes of the file."""
     name = call.query.get("ref", call.repository.git.default_branch)
     path, commit = call.parameters.get("path", "").strip("/"), _commit_at(call, name)
     content = commit.files.get(path)
@@ -71,7 +71,7 @@ _OPTIONAL = {"sha": str, "branch": str, "committer": dict, "author": dict}
 
 @ROUTES.add("PUT", _CONTENTS, RouteAccess("contents:write", "repos/contents#create-or-update-file-contents"))
 def put_content(call: GitHubCall) -> GitHubAnswer:
-    """The `sha` of a file that is there must be sent, and be the current one."""
+    """Create or update a file. An update must send the current `sha` of the file."""
     body = fields(call, required={"message": str, "content": str}, optional=_OPTIONAL)
     try:
         content = base64.b64decode("".join(body["content"].split()), validate=True)
@@ -110,7 +110,7 @@ def _writable(call: GitHubCall, path: str, branch: str) -> FakeCommit:
 
 
 def require_workflows(call: GitHubCall) -> None:
-    """GITHUB_TOKEN cannot be given the right to change workflows.
+    """Refuse a token without the permission `workflows`, which GITHUB_TOKEN cannot get.
 
     docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#permissions
     """
@@ -135,7 +135,7 @@ def _commit_on(
 
 @ROUTES.add("GET", REPO + "/commits", RouteAccess("contents:read", "commits/commits#list-commits"))
 def list_commits(call: GitHubCall) -> GitHubAnswer:
-    """Newest first."""
+    """Return the commits, newest first."""
     git = call.repository.git
     head = git.resolve(call.query.get("sha", git.default_branch))
     if head is None:
@@ -159,7 +159,7 @@ def _filtered(call: GitHubCall, commits: list[FakeCommit]) -> Iterator[FakeCommi
     RouteAccess("contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"),
 )
 def list_pulls_of_commit(call: GitHubCall) -> GitHubAnswer:
-    """Of a commit on the default branch those alone that were merged."""
+    """Return the pull requests of a commit; only merged ones if it is on the default branch."""
     git, commit = call.repository.git, _find_commit(call, call.parameters["sha"])
     main = git.head(git.default_branch)
     is_merged = main is not None and commit in git.history(main)
@@ -172,7 +172,7 @@ def list_pulls_of_commit(call: GitHubCall) -> GitHubAnswer:
 
 
 def _is_in_pull(git: Git, commit: FakeCommit, pull: FakePullRequest) -> bool:
-    """Whether it asks for that commit, or was merged as it."""
+    """Return whether the pull request contains the commit, or was merged as it."""
     if pull.merged_at and commit.sha == pull.merge_commit_sha:
         return True
     return commit in git.since(pull.parted, git.commits[pull.head_sha])
@@ -193,7 +193,7 @@ def _find_commit(call: GitHubCall, name: str) -> FakeCommit:
 
 @ROUTES.add("GET", REPO + "/compare/{basehead*}", RouteAccess("contents:read", "commits/commits#compare-two-commits"))
 def compare(call: GitHubCall) -> GitHubAnswer:
-    """Three dots: from where the two parted to the head."""
+    """Compare as with three dots: from the merge base to the head."""
     git = call.repository.git
     names = call.parameters["basehead"].split("...")
     base, head = [*map(git.resolve, names)] if len(names) == 2 else [None, None]
@@ -228,7 +228,7 @@ def _comparison(call: GitHubCall, base: FakeCommit, head: FakeCommit, fork: Fake
 
 _REFS = REPO + "/git/refs"
 _HIDDEN = "refs/pull/"
-"""These GitHub alone moves."""
+"""Refs that only GitHub moves."""
 _FORM = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
 
 
@@ -265,7 +265,7 @@ def create_ref(call: GitHubCall) -> GitHubAnswer:
 
 @ROUTES.add("PATCH", _REFS + "/{ref*}", RouteAccess("contents:write", "git/refs#update-a-reference"))
 def update_ref(call: GitHubCall) -> GitHubAnswer:
-    """Forward only, unless it is forced."""
+    """Move a ref; only a fast-forward unless `force` is set."""
     body = fields(call, required={"sha": str}, optional={"force": bool})
     git, name = call.repository.git, _existing(call)
     _require_object(call, body["sha"])

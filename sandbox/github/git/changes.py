@@ -1,4 +1,4 @@
-"""Commits are added and refs moved, and pull requests follow them."""
+"""Changes of commits and refs, and their effects on pull requests."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ _NOWHERE = "0" * 40
 def commit(
     repository: Repository, by: GitHubActor, message: str, files: Mapping[str, bytes | None], parents: Sequence[str]
 ) -> FakeCommit:
-    """The tree of the first parent with these files; None takes one away. It is on no branch yet."""
+    """Create a commit on no branch: the tree of the first parent with these files. None deletes a file."""
     git = repository.git
     tree = {**(git.commits[parents[0]].files if parents else {}), **files}
     kept = {path: content for path, content in tree.items() if content is not None}
@@ -25,7 +25,7 @@ def commit(
 
 
 def move_ref(repository: Repository, by: GitHubActor, ref: str, sha: str | None) -> None:
-    """Make, move or delete it, delivered as `push`, and `create` or `delete`; then what that is to pull requests."""
+    """Create, move or delete a ref, deliver the events, and update the affected pull requests."""
     before = repository.git.refs.get(ref)
     if before == sha:
         return
@@ -51,7 +51,7 @@ def move_ref(repository: Repository, by: GitHubActor, ref: str, sha: str | None)
 
 
 def _update_pulls(repository: Repository, ref: str, sha: str) -> None:
-    """A closed one keeps its head, and may be reopened on what its base is by then."""
+    """Update unmerged pull requests. A closed one keeps its head, and can be reopened on its current base."""
     for issue, pull in _unmerged(repository):
         is_head = ref == _head_ref(pull) and issue.state == "open"
         if is_head:
@@ -66,12 +66,12 @@ def _unmerged(repository: Repository) -> list[tuple[FakeIssue, FakePullRequest]]
 
 
 def _head_ref(pull: FakePullRequest) -> str | None:
-    """None where it is in another repository."""
+    """Return the ref of the head; None if it is in a fork."""
     return None if pull.fork else f"refs/heads/{pull.head}"
 
 
 def keep_refs(repository: Repository, number: int, pull: FakePullRequest, author: User) -> None:
-    """`refs/pull/N/head`, and `refs/pull/N/merge`: what merging it now would make, where that goes without conflict.
+    """Update `refs/pull/N/head` and `refs/pull/N/merge`; the latter exists only without a conflict.
 
     docs.github.com/rest/pulls/pulls#get-a-pull-request
     """

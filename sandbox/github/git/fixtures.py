@@ -1,4 +1,4 @@
-"""Commits and pull requests."""
+"""Seeding methods for commits and pull requests."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from sandbox.github.users.fixtures import Seeds
 from sandbox.github.users.state import GitHubActor
 
 Contents = Mapping[str, str | bytes | None]
-"""Path → what stands there from now on; None takes the file away."""
+"""Path → new content; None deletes the file."""
 
 
 class GitSeeds(Seeds):
@@ -25,9 +25,9 @@ class GitSeeds(Seeds):
         branch: str = "main",
         at: datetime | None = None,
     ) -> str:
-        """Its sha. The branch moves there, and is made where there is none.
+        """Add a commit, move the branch to it, and return its sha. Creates a missing branch.
 
-        Left out, the parent is the head of the branch, and of the default branch where it is new.
+        The default parent is the head of the branch or, for a new branch, of the default branch.
         """
         with self._repository.lock:
             graph, by = self._repository.git, self._by(author, at)
@@ -42,13 +42,13 @@ class GitSeeds(Seeds):
         return git.commit(self._repository, by, message, contents, parents).sha
 
     def open_pull(self, title: str, head: str, author: str, body: str | None = None, base: str = "main") -> int:
-        """Its number."""
+        """Open a pull request and return its number."""
         with self._repository.lock:
             pull = pulls.open_pull(self._repository, self._by(author), title=title, body=body, head=head, base=base)
             return pull.number
 
     def open_pulls(self) -> list[int]:
-        """Their numbers, newest first."""
+        """Return the numbers of the open pull requests, newest first."""
         found = [one for one in self._repository.threads.values() if one.pull and one.state == "open"]
         return [one.number for one in reversed(found)]
 
@@ -62,9 +62,9 @@ class GitSeeds(Seeds):
         body: str | None = None,
         base: str = "main",
     ) -> int:
-        """Its number. One commit on what the base is now, in a fork of `head_owner`, who opens it.
+        """Open a pull request from a fork with one commit on the current base. Returns its number.
 
-        The repository has no branch of it, and `refs/pull/N/head`.
+        `head_owner` owns the fork and opens it. The repository has no branch for it, only `refs/pull/N/head`.
         """
         with self._repository.lock:
             by, onto = self._by(head_owner), self._repository.git.branches[base]
@@ -75,43 +75,43 @@ class GitSeeds(Seeds):
             ).number
 
     def push_to_fork(self, number: int, files: Contents, message: str = "More") -> str:
-        """The sha of one commit more on the branch that a pull request from a fork asks to pull."""
+        """Add a commit to the head branch of a pull request from a fork, and return its sha."""
         with self._repository.lock:
             issue, pull = self._pull(number)
             if pull.fork is None:
-                raise ValueError(f"#{number} is from no fork: add_commit on its branch {pull.head}")
+                raise ValueError(f"#{number} is not from a fork: use add_commit on its branch {pull.head}")
             by = self._by(pull.fork.owner.login)
             sha = self._commit(by, message, files, [pull.head_sha])
             pulls.synchronize(self._repository, issue, by, sha)
             return sha
 
     def merge(self, number: int, by: str, method: str = "merge") -> str:
-        """The sha of the commit on its base; `method` is merge or squash."""
+        """Merge a pull request and return the sha of the commit on its base. `method` is merge or squash."""
         with self._repository.lock:
             issue, pull = self._pull(number)
             if issue.state != "open" or pull.merge_commit_sha is None:
-                raise ValueError(f"#{number} cannot be merged: it is closed, or in conflict with {pull.base}")
+                raise ValueError(f"#{number} cannot be merged: it is closed, or conflicts with {pull.base}")
             return pulls.merge(self._repository, issue, self._by(by), method=method).sha
 
     def changed_files(self, number: int) -> list[str]:
-        """The paths that a pull request changes, since it forked off."""
+        """Return the paths that a pull request changes since its merge base."""
         _, pull = self._pull(number)
         graph = self._repository.git
         found = list_changes(graph.files_at(pull.parted), graph.commits[pull.head_sha].files)
         return [change.filename for change in found]
 
     def changed_between(self, before: str, after: str) -> list[str]:
-        """The paths that differ between two commits."""
+        """Return the paths that differ between two commits."""
         commits = self._repository.git.commits
         return [change.filename for change in list_changes(commits[before].files, commits[after].files)]
 
     def resolve(self, ref: str) -> str | None:
-        """The sha of a branch, a tag, another ref, or the start of a sha."""
+        """Return the sha of a branch, a tag, another ref, or the start of a sha; None if nothing matches."""
         commit = self._repository.git.resolve(ref)
         return commit.sha if commit else None
 
     def files(self, ref: str | None = None) -> dict[str, bytes]:
-        """Path → content at a branch, a ref or a sha, None for the default branch; nothing where there is none."""
+        """Return path → content at a branch, ref or sha (default: the default branch); empty if it is unknown."""
         graph = self._repository.git
         commit = graph.resolve(ref or graph.default_branch)
         return dict(commit.files) if commit else {}
@@ -119,5 +119,5 @@ class GitSeeds(Seeds):
     def _pull(self, number: int) -> tuple[FakeIssue, FakePullRequest]:
         issue = self._repository.threads[number]
         if issue.pull is None:
-            raise ValueError(f"#{number} is no pull request")
+            raise ValueError(f"#{number} is not a pull request")
         return issue, issue.pull

@@ -1,4 +1,4 @@
-"""Commits, refs, branches, files and comparisons.
+"""JSON of commits, refs, branches, files and comparisons.
 
 docs.github.com/rest/commits/commits#get-a-commit
 """
@@ -29,7 +29,7 @@ def commit(commit: FakeCommit, urls: Urls) -> dict[str, Any]:
 
 
 def git_commit(commit: FakeCommit, urls: Urls) -> dict[str, Any]:
-    """As git itself knows it."""
+    """Return the git data of a commit."""
     signed = {"name": commit.author.login, "email": commit.email, "date": timestamp(commit.at)}
     unverified = {"verified": False, "reason": "unsigned", "signature": None, "payload": None, "verified_at": None}
     return {
@@ -49,7 +49,7 @@ def _parents(commit: FakeCommit, urls: Urls) -> list[dict[str, Any]]:
 
 
 def file_commit(one: FakeCommit, urls: Urls) -> dict[str, Any]:
-    """As an answer to a written file has it."""
+    """Return the commit as in the response to a file change."""
     where = {"url": urls.repo(f"/git/commits/{one.sha}"), "html_url": urls.page(f"/commit/{one.sha}")}
     id_ = {"sha": one.sha, "node_id": node_id("C", int(one.sha[:15], 16))}
     return {**id_, **where, **git_commit(one, urls), "parents": _parents(one, urls)}
@@ -102,9 +102,9 @@ def branch(name: str, head: FakeCommit, urls: Urls) -> dict[str, Any]:
 
 
 def file(path: str, content: bytes, name: str, urls: Urls, *, whole: bool = True) -> dict[str, Any]:
-    """`name` is the ref it was asked at; a folder shows its files without their content."""
+    """Return a file at the ref `name`; without content unless `whole`, as in a folder."""
     shown = _entry(path, name, urls, kind="file", sha=blob_sha(content), size=len(content))
-    text = base64.encodebytes(content).decode()  # in lines, as GitHub sends it
+    text = base64.encodebytes(content).decode()  # with line breaks, as on GitHub
     return {**shown, "content": text, "encoding": "base64"} if whole else shown
 
 

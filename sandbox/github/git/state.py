@@ -1,4 +1,4 @@
-"""A small commit graph: commits that hold whole trees of files, refs, and merges line by line."""
+"""A small commit graph: commits with whole file trees, refs, and merges by line."""
 
 import difflib
 import hashlib
@@ -24,11 +24,11 @@ class FakeCommit:
 
     @property
     def tree(self) -> str:
-        """Of the right form; git's own tree objects are not made."""
+        """Sha in the right format. It differs from git's because no tree objects exist."""
         return _sha(*(f"{path} {blob_sha(content)}" for path, content in sorted(self.files.items())))
 
     def below(self, path: str) -> Files:
-        """The file of that path, or those of that folder."""
+        """Return the file at that path, or the files of that folder."""
         return {name: content for name, content in self.files.items() if f"{name}/".startswith(f"{path}/")}
 
     @property
@@ -54,7 +54,7 @@ class FileChange:
 
     @property
     def patch(self) -> str:
-        """Without the two lines that name the files, as the API has it."""
+        """Unified diff without the two lines that name the files, as in the API."""
         before, after = (
             (content or b"").decode(errors="replace").splitlines() for content in (self.before, self.after)
         )
@@ -70,10 +70,10 @@ class Git:
     def __init__(self) -> None:
         self.commits: dict[str, FakeCommit] = {}
         self.refs: dict[str, str] = {}
-        """`refs/heads/main` and the like → sha."""
+        """Full ref, such as `refs/heads/main` → sha."""
 
     def add(self, message: str, author: User, at: datetime, parents: tuple[str, ...], files: Files) -> FakeCommit:
-        """On no branch yet."""
+        """Add a commit, which is on no branch yet."""
         listed = (f"{path} {blob_sha(content)}" for path, content in sorted(files.items()))
         sha = _sha("commit", message, author.login, at.isoformat(), *parents, *listed)
         commit = FakeCommit(sha=sha, message=message, author=author, at=at, parents=parents, files=dict(files))
@@ -83,7 +83,7 @@ class Git:
         return self.commits.get(self.refs.get(f"refs/heads/{branch}", ""))
 
     def resolve(self, name: str) -> FakeCommit | None:
-        """A branch, a tag, a ref with or without `refs/`, a sha or the start of one."""
+        """Return the commit of a branch, a tag, a ref with or without `refs/`, or a sha of at least 7 digits."""
         if name == "HEAD":
             name = self.default_branch
         for ref in (name, f"refs/{name}", f"refs/heads/{name}", f"refs/tags/{name}"):
@@ -98,7 +98,7 @@ class Git:
         return {ref.removeprefix(prefix): sha for ref, sha in sorted(self.refs.items()) if ref.startswith(prefix)}
 
     def history(self, commit: FakeCommit) -> list[FakeCommit]:
-        """That commit and all before it, newest first."""
+        """Return the commit and all its ancestors, newest first."""
         seen, waiting = {commit.sha: commit}, [commit]
         while waiting:
             for sha in waiting.pop().parents:
@@ -108,9 +108,9 @@ class Git:
         return self._newest_first(seen.values())
 
     def history_of(self, path: str, commit: FakeCommit) -> list[FakeCommit]:
-        """Those that changed a file or folder, newest first. A merge that took it from one parent leads there alone.
+        """Return the commits that changed a file or folder, newest first.
 
-        git-scm.com/docs/git-log#_history_simplification
+        A merge that equals one parent is followed only to that parent: git-scm.com/docs/git-log#_history_simplification
         """
         seen, waiting, found = {commit.sha}, [commit], []
         while waiting:
@@ -131,12 +131,12 @@ class Git:
         return sorted(commits, key=lambda one: (one.at, order[one.sha]), reverse=True)
 
     def missing(self, commit: FakeCommit, before: FakeCommit) -> list[FakeCommit]:
-        """What `commit` has and `before` lacks, oldest first."""
+        """Return the ancestors of `commit` that `before` lacks, oldest first."""
         known = {one.sha for one in self.history(before)}
         return [one for one in reversed(self.history(commit)) if one.sha not in known]
 
     def since(self, sha: str | None, commit: FakeCommit) -> list[FakeCommit]:
-        """What `commit` has beyond the one of that sha, oldest first."""
+        """Return the ancestors of `commit` that the commit with that sha lacks, oldest first."""
         return self.missing(commit, self.commits[sha]) if sha else self.history(commit)[::-1]
 
     def merge_base(self, one: FakeCommit, other: FakeCommit) -> FakeCommit | None:
@@ -144,7 +144,7 @@ class Git:
         return next((commit for commit in self.history(other) if commit.sha in known), None)
 
     def files_at(self, sha: str | None) -> Files:
-        """None is before there was anything."""
+        """Return the files of a commit; none for None."""
         return self.commits[sha].files if sha else {}
 
     def parent_files(self, commit: FakeCommit) -> Files:
@@ -158,7 +158,7 @@ def list_changes(before: Files, after: Files) -> Iterator[FileChange]:
 
 
 def blob_sha(content: bytes) -> str:
-    """As git computes it."""
+    """Return the sha that git computes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -167,7 +167,7 @@ def _sha(*parts: str) -> str:
 
 
 class _LineEdit(NamedTuple):
-    """Lines `start` to `end` of the base are these instead."""
+    """Replacement of lines `start` to `end` of the base."""
 
     start: int
     end: int
@@ -175,7 +175,7 @@ class _LineEdit(NamedTuple):
 
 
 def merge_trees(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
-    """The files with what either changed, None where they are in conflict."""
+    """Return the files with the changes of both; None if they conflict."""
     fork = git.merge_base(base, head)
     before = fork.files if fork else {}
     files = {}
@@ -186,7 +186,7 @@ def merge_trees(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
         elif was == ours:
             content = theirs
         elif was is None or ours is None or theirs is None:
-            return None  # made twice, or changed here and deleted there
+            return None  # created twice, or changed on one side and deleted on the other
         else:
             content = _by_line(was, ours, theirs)
             if content is None:
@@ -197,7 +197,7 @@ def merge_trees(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
 
 
 def _by_line(was: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """An edit that meets or touches another one is a conflict, unless both are the same."""
+    """Merge by line. Edits that touch each other conflict, unless they are equal."""
     lines = was.splitlines(keepends=True)
     edits = sorted([*_edits(lines, ours), *_edits(lines, theirs)])
     kept: list[_LineEdit] = []

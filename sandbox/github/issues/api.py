@@ -1,4 +1,4 @@
-"""Issues: list, open, read, edit, assign; their events and timeline."""
+"""Issues API: list, open, read, edit, assign; events and timeline."""
 
 from datetime import datetime
 from typing import Any
@@ -34,7 +34,7 @@ _REASONS = (None, "completed", "not_planned", "duplicate", "reopened")
 
 @ROUTES.add("GET", REPO + "/issues", RouteAccess("issues:read", "issues/issues#list-repository-issues"))
 def list_issues(call: GitHubCall) -> GitHubAnswer:
-    """Pull requests too: to this endpoint they are issues."""
+    """Return the issues, including pull requests, which are issues for this endpoint."""
     state = call.choice("state", "open", "closed", "all")
     sort = call.choice("sort", "created", "updated", "comments")
     newest_first = call.choice("direction", "desc", "asc") == "desc"
@@ -63,7 +63,7 @@ def _is_of(issue: FakeIssue, call: GitHubCall) -> bool:
 
 
 def instant(call: GitHubCall, name: str) -> datetime | None:
-    """A time in the query, with its zone."""
+    """Return a time in the query, which must have a time zone; None if it is missing. Raises GitHubRefusal."""
     try:
         text = call.query.get(name)
         value = None if text is None else datetime.fromisoformat(text)
@@ -79,7 +79,7 @@ _OPTIONAL: Fields = {"body": TEXT, "labels": list, "assignees": list, "assignee"
 
 @ROUTES.add("POST", REPO + "/issues", RouteAccess("issues:write", "issues/issues#create-an-issue", role="read"))
 def create_issue(call: GitHubCall) -> GitHubAnswer:
-    """Labels and assignees from somebody without push access are silently dropped."""
+    """Open an issue. Labels and assignees are silently dropped without push access."""
     body = fields(call, required={"title": (str, int)}, optional=_OPTIONAL)
     title = _title(body)
     require_short("Issue", body.get("body"))
@@ -100,7 +100,10 @@ def get_issue(call: GitHubCall) -> GitHubAnswer:
 
 @ROUTES.add("PATCH", ISSUE, RouteAccess("issues:write", "issues/issues#update-an-issue", role="read"))
 def update_issue(call: GitHubCall) -> GitHubAnswer:
-    """By its author or with triage; labels and assignees with push access alone, else they are silently dropped."""
+    """Edit an issue, as its author or with the triage role.
+
+    Labels and assignees are silently dropped without push access.
+    """
     issue, repository, by = call.issue, call.repository, call.by
     if not call.may("triage") and call.user is not issue.user:
         raise GitHubRefusal(403, "Must have admin rights to Repository.")
@@ -129,7 +132,7 @@ def _title(body: dict[str, Any]) -> str:
 
 
 def _body_to_keep(call: GitHubCall, issue: FakeIssue, body: dict[str, Any]) -> str | None:
-    """A body beyond the limit may be ignored without a word."""
+    """Return the new body. With the switch off, an oversized body is silently ignored."""
     text: str | None = body.get("body", issue.body)
     if call.repository.switches.over_long_issue_body_is_refused:
         require_short("Issue", text)
@@ -137,7 +140,7 @@ def _body_to_keep(call: GitHubCall, issue: FakeIssue, body: dict[str, Any]) -> s
 
 
 def _state(issue: FakeIssue, body: dict[str, Any]) -> tuple[str, str | None]:
-    """A reason counts only together with another state."""
+    """Return the new state and its reason."""
     state, reason = body.get("state", issue.state), body.get("state_reason")
     if state not in {"open", "closed"}:
         raise invalid("Issue", "state", "invalid", value=state)
@@ -192,13 +195,13 @@ def _assignee_body(call: GitHubCall) -> dict[str, Any]:
 
 @ROUTES.add("GET", ISSUE + "/timeline", RouteAccess("issues:read", "issues/timeline#list-timeline-events-for-an-issue"))
 def list_timeline(call: GitHubCall) -> GitHubAnswer:
-    """Oldest first."""
+    """Return the timeline, oldest first."""
     return call.page(call.issue.timeline, lambda entry: serializers.timeline_entry(entry, call.urls))
 
 
 @ROUTES.add("GET", ISSUE + "/events", RouteAccess("issues:read", "issues/events#list-issue-events"))
 def list_events(call: GitHubCall) -> GitHubAnswer:
-    """Oldest first, without comments and cross-references."""
+    """Return the events, oldest first, without comments and cross-references."""
     return call.page(_events(call.issue.events), lambda event: serializers.event(event, call.urls))
 
 

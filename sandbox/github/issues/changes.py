@@ -1,7 +1,7 @@
-"""Changes of issues, labels, comments and reactions, with their events, deliveries and mentions.
+"""Changes of issues, labels, comments and reactions, with events, deliveries and mentions.
 
 Markdown mentions people by `@login`, and issues by `#7`, `owner/name#7` or an address. Code and HTML comments mention
-nothing, while an escape or an entity changes nothing: it is undone before.
+nothing. Escapes and entities are decoded first, so they do not prevent a mention.
 docs.github.com/get-started/writing-on-github/working-with-advanced-formatting/autolinked-references-and-urls
 """
 
@@ -37,7 +37,7 @@ def mentioned_logins(text: str | None) -> Iterator[str]:
 
 
 def mentioned_numbers(text: str | None, full_name: str) -> Iterator[int]:
-    """Of issues in this repository."""
+    """Yield the numbers of issues in this repository that the text mentions."""
     name = re.escape(full_name)
     pattern = rf"(?:(?<![\w/&#])|\b{name})#(\d+)\b|//[^/\s]+/{name}/(?:issues|pull)/(\d+)\b|(?<![\w/])GH-(\d+)\b"
     for match in re.finditer(pattern, _without_code(text), re.IGNORECASE):
@@ -55,7 +55,7 @@ def open_issue(
     pull: FakePullRequest | None = None,
     number: int | None = None,
 ) -> FakeIssue:
-    """Delivered as `opened`, and once more for each label and assignee. `number` is one that was taken for it."""
+    """Open an issue. Delivers `opened`, then an event for each label and assignee. `number` may be a reserved one."""
     at = repository.now(by)
     issue = FakeIssue(
         id=repository.new_id(),
@@ -99,7 +99,7 @@ def edit_issue(repository: Repository, issue: FakeIssue, by: GitHubActor, *, tit
 def set_state(
     repository: Repository, issue: FakeIssue, by: GitHubActor, *, state: str, reason: str | None
 ) -> Mapping[str, Any]:
-    """The payload of `closed` or `reopened`; nothing happens where it is in that state already."""
+    """Close or reopen an issue, and return the payload; empty if the state does not change."""
     if state == issue.state:
         return {}
     closed = state == "closed"
@@ -113,7 +113,7 @@ def set_state(
 
 
 def assign(repository: Repository, issue: FakeIssue, by: GitHubActor, assignees: Sequence[User]) -> None:
-    """These and no others."""
+    """Replace all assignees of the issue."""
     before, issue.assignees = issue.assignees, list(dict.fromkeys(assignees))
     for user in before:
         if user not in assignees:
@@ -131,7 +131,7 @@ def _record_assignment(repository: Repository, issue: FakeIssue, by: GitHubActor
 def record_references(
     repository: Repository, issue: FakeIssue, by: GitHubActor, text: str | None, *, before: str | None = None
 ) -> None:
-    """What a text that was written or edited refers to is told of it, once."""
+    """Record the new references of a text on the issues and for the people that it mentions, once each."""
     told = set(mentioned_numbers(before, repository.urls.full_name))
     for number in dict.fromkeys(mentioned_numbers(text, repository.urls.full_name)):
         other = repository.threads.get(number)
@@ -157,7 +157,7 @@ def make_label(
 
 
 def find_or_make_label(repository: Repository, by: GitHubActor, name: str) -> FakeLabel:
-    """A label that is put on an issue is made when there is none of that name, in whichever case."""
+    """Return the label, created if it is missing. Names ignore case."""
     return repository.labels.get(name.lower()) or make_label(repository, by, name=name)
 
 
@@ -171,7 +171,7 @@ def edit_label(
 
 
 def delete_label(repository: Repository, by: GitHubActor, label: FakeLabel) -> None:
-    """It is taken off every issue, without an event."""
+    """Delete a label, and remove it from every issue without an event."""
     del repository.labels[label.name.lower()]
     for issue in repository.threads.values():
         issue.labels = [one for one in issue.labels if one is not label]
@@ -181,7 +181,7 @@ def delete_label(repository: Repository, by: GitHubActor, label: FakeLabel) -> N
 def add_labels(
     repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]
 ) -> list[Mapping[str, Any]]:
-    """The payloads of `labeled`, one for each label that the issue did not carry yet."""
+    """Add labels, and return the payload of `labeled` for each new one."""
     return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.has_label(name)]
 
 
@@ -197,7 +197,7 @@ def remove_label(repository: Repository, issue: FakeIssue, by: GitHubActor, labe
 
 
 def replace_labels(repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]) -> None:
-    """These and no others."""
+    """Replace all labels on the issue."""
     wanted = list(names)
     for label in list(issue.labels):
         if label.name.lower() not in {name.lower() for name in wanted}:
@@ -243,7 +243,7 @@ def edit_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, comm
 
 
 def delete_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, comment: FakeComment) -> None:
-    """No event tells of it."""
+    """Delete a comment. The timeline gets no event."""
     issue.comments.remove(comment)
     _deliver_comment(repository, issue, by, "deleted", comment)
 
@@ -251,7 +251,7 @@ def delete_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, co
 def react(
     repository: Repository, thing: FakeIssue | FakeComment, by: GitHubActor, content: str
 ) -> tuple[Reaction, bool]:
-    """The reaction, and whether it is new."""
+    """Add a reaction. Return it, and whether it is new."""
     for reaction in thing.reactions:
         if reaction.user is by.user and reaction.content == content:
             return reaction, False
@@ -269,7 +269,7 @@ def _deliver_comment(
 
 
 def record_event(repository: Repository, issue: FakeIssue, event: str, by: GitHubActor, **details: Any) -> None:
-    """An event, which also makes the issue an updated one."""
+    """Record an event, which also updates the issue's `updated_at`."""
     at = repository.now(by)
     entry = FakeIssueEvent(
         id=repository.new_id(),

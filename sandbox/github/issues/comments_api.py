@@ -1,4 +1,4 @@
-"""Comments on issues, and reactions to both."""
+"""Comments on issues, and reactions to issues and comments."""
 
 from sandbox.github.call import (
     NO_CONTENT,
@@ -33,7 +33,7 @@ def list_all_comments(call: GitHubCall) -> GitHubAnswer:
 
 @ROUTES.add("GET", _COMMENTS, RouteAccess("issues:read", "issues/comments#list-issue-comments"))
 def list_comments(call: GitHubCall) -> GitHubAnswer:
-    """Oldest first."""
+    """Return the comments of an issue, oldest first."""
     return _listed(call, call.issue.comments)
 
 
@@ -87,7 +87,7 @@ def _find(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
 
 
 def _own(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
-    """Its author may change it, and whoever can write."""
+    """Return a comment that the caller may change: its author, or anyone with the write role."""
     issue, comment = _find(call)
     if comment.user is not call.user and not call.may("write"):
         raise GitHubRefusal(403, "Must have admin rights to Repository.")
@@ -121,7 +121,7 @@ def list_reactions(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("issues:write", "reactions/reactions#create-reaction-for-an-issue-comment", role="read"),
 )
 def create_reaction(call: GitHubCall) -> GitHubAnswer:
-    """200 where the same person has reacted so before."""
+    """Add a reaction: 201, or 200 if the same person has already added it."""
     content = fields(call, required={"content": str})["content"]
     if content not in serializers.CONTENTS:
         raise invalid("Reaction", "content", "invalid", value=content)

@@ -1,4 +1,4 @@
-"""Issues, their labels and comments."""
+"""Seeding methods for issues, labels and comments."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -21,18 +21,22 @@ class IssueSeeds(Seeds):
         author: str = ACTIONS_BOT,
         at: datetime | None = None,
     ) -> int:
-        """Its number."""
+        """Open an issue and return its number."""
         with self._repository.lock:
             return changes.open_issue(
                 self._repository, self._by(author, at), title=title, body=body, labels=labels
             ).number
 
     def label(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
-        """The payload of `issues` `labeled`."""
+        """Add a label, and return the payload of `issues` `labeled`.
+
+        Raises:
+            ValueError: the issue already has the label.
+        """
         with self._repository.lock:
             added = changes.add_labels(self._repository, self.issue(number), self._by(by, at), [label])
         if not added:
-            raise ValueError(f'issue #{number} carries the label "{label}" already')
+            raise ValueError(f'issue #{number} already has the label "{label}"')
         return added[0]
 
     def unlabel(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
@@ -40,11 +44,11 @@ class IssueSeeds(Seeds):
             issue = self.issue(number)
             carried = issue.has_label(label)
             if carried is None:
-                raise ValueError(f'issue #{number} does not carry the label "{label}"')
+                raise ValueError(f'issue #{number} does not have the label "{label}"')
             return changes.remove_label(self._repository, issue, self._by(by, at), carried)
 
     def close(self, number: int, by: str, reason: str = "completed", at: datetime | None = None) -> Payload:
-        """The payload of `issues` `closed`; an empty one where it was closed before."""
+        """Close an issue and return the payload; empty if it was already closed."""
         return self._set_state(number, by, at, "closed", reason)
 
     def reopen(self, number: int, by: str, at: datetime | None = None) -> Payload:
@@ -56,15 +60,15 @@ class IssueSeeds(Seeds):
             return changes.set_state(self._repository, issue, self._by(by, at), state=state, reason=reason)
 
     def comment(self, number: int, body: str, by: str, at: datetime | None = None) -> int:
-        """The comment's id."""
+        """Add a comment and return its ID."""
         with self._repository.lock:
             return changes.create_comment(self._repository, self.issue(number), self._by(by, at), body).id
 
     def issue(self, number: int) -> FakeIssue:
-        """Live, not a copy; so is all that hangs on it."""
+        """Return the live issue, not a copy."""
         return self._repository.threads[number]
 
     @property
     def issues(self) -> list[FakeIssue]:
-        """Without pull requests, oldest first."""
+        """Issues without pull requests, oldest first."""
         return [issue for issue in self._repository.threads.values() if issue.pull is None]

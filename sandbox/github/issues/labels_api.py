@@ -29,14 +29,14 @@ _LONGEST_DESCRIPTION = 100
 
 
 def label_names(value: Any) -> list[str]:
-    """Strings, or objects with a name. What is only suggested is put on nothing."""
+    """Return the names in a list of strings or objects. Suggested labels are left out. Raises GitHubRefusal."""
     if not isinstance(value, list):
         raise validation_failed("For 'properties/labels', it is not an array.")
     names = []
     for item in value:
         name = item.get("name") if isinstance(item, dict) else item
         if not isinstance(name, str):
-            raise validation_failed("For 'items/labels', it is neither a string nor an object with a name.")
+            raise validation_failed("For 'items/labels', it is not a string or an object with a name.")
         _require_name(name)
         if not (isinstance(item, dict) and item.get("suggest")):
             names.append(name)
@@ -80,7 +80,7 @@ def get_label(call: GitHubCall) -> GitHubAnswer:
 
 @ROUTES.add("PATCH", _LABELS + "/{name}", RouteAccess("issues:write", "issues/labels#update-a-label"))
 def update_label(call: GitHubCall) -> GitHubAnswer:
-    """`new_name` renames; older clients send `name`."""
+    """Edit a label. `new_name` renames it; older clients send `name`."""
     label = _find(call)
     body = fields(call, optional={"new_name": str, "name": str, "color": str, "description": TEXT})
     name = body.pop("new_name", body.pop("name", label.name))
@@ -150,6 +150,6 @@ def remove_label(call: GitHubCall) -> GitHubAnswer:
 
 
 def _names(call: GitHubCall) -> list[str]:
-    """The body is an array, or an object with one."""
+    """Return the names in the body, which is an array, or an object with one."""
     body = parse(call)
     return label_names(body if isinstance(body, list) else fields(call, required={"labels": list})["labels"])

@@ -1,4 +1,4 @@
-"""Issues, comments, labels, reactions, and the entries of `events` and `timeline`.
+"""JSON of issues, comments, labels, reactions, events and timeline entries.
 
 docs.github.com/rest/issues/issues#get-an-issue, docs.github.com/rest/using-the-rest-api/issue-event-types
 """
@@ -63,7 +63,7 @@ def comment(comment: FakeComment, urls: Urls) -> dict[str, Any]:
 
 
 def issue(issue: FakeIssue, urls: Urls) -> dict[str, Any]:
-    """As payloads have it."""
+    """Return an issue as in payloads."""
     url, kind = urls.repo(f"/issues/{issue.number}"), "issues" if issue.pull is None else "pull"
     assignees = [users.user(one, urls) for one in issue.assignees]
     shown = {
@@ -109,18 +109,18 @@ def _pull_links(issue: FakeIssue, urls: Urls) -> dict[str, Any]:
 
 
 def issue_with_body(issue_: FakeIssue, urls: Urls) -> dict[str, Any]:
-    """As the API answers."""
+    """Return an issue as in API responses."""
     return issue(issue_, urls) | {"closed_by": users.user_or_none(issue_.closed_by, urls)}
 
 
 def event(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
-    """In `events`; only there is an `assigner`."""
+    """Return an entry of `events`; only there it has `assigner`."""
     shown = _event(event, urls)
     return {**shown, "assigner": shown["actor"]} if event.assignee else shown
 
 
 def timeline_entry(entry: FakeIssueEvent | FakeComment, urls: Urls) -> dict[str, Any]:
-    """In `timeline`."""
+    """Return an entry of the timeline."""
     if isinstance(entry, FakeComment):
         shown = comment(entry, urls)
         return {**shown, "event": "commented", "actor": shown["user"]}
@@ -128,7 +128,7 @@ def timeline_entry(entry: FakeIssueEvent | FakeComment, urls: Urls) -> dict[str,
 
 
 def _cross_reference(event: FakeIssueEvent, urls: Urls) -> dict[str, Any]:
-    """It has no id."""
+    """Return a cross-reference, which has no ID."""
     assert event.source is not None
     at = timestamp(event.created_at)
     return {

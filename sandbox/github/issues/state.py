@@ -1,4 +1,4 @@
-"""Issues, pull requests (which are issues with more), and what hangs on them."""
+"""Issues and pull requests with labels, comments, reactions and events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 from sandbox.github.users.state import App, User
 
 LONGEST_BODY = 65_536
-"""In characters; of issues and comments."""
+"""Maximum characters of an issue or comment."""
 LONGEST_TITLE = 256
 LONGEST_LABEL = 50
 
@@ -33,7 +33,7 @@ class Reaction:
 class FakeComment:
     id: int
     number: int
-    """Of its issue."""
+    """Number of its issue."""
     user: User
     app: App | None
     body: str
@@ -44,7 +44,7 @@ class FakeComment:
 
 @dataclass(frozen=True, kw_only=True)
 class FakeIssueEvent:
-    """An entry of `events` and of `timeline`. A comment stands in the timeline itself, and is no Event."""
+    """An entry of `events` and of `timeline`. A comment is in the timeline itself, and has no event."""
 
     id: int
     number: int
@@ -57,13 +57,13 @@ class FakeIssueEvent:
     rename: Mapping[str, str] | None = None
     state_reason: str | None = None
     source: "FakeIssue | None" = None
-    """Of `cross-referenced`: the issue that mentions this one."""
+    """For `cross-referenced`: the issue that mentions this one."""
     commit_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fork:
-    """Another repository of the same name. Only what it asks to be pulled is here."""
+    """A fork with the same name. It holds only the heads of pull requests."""
 
     id: int
     owner: User
@@ -71,25 +71,25 @@ class Fork:
 
 @dataclass(eq=False, kw_only=True)
 class FakePullRequest:
-    """What a pull request has beyond an issue."""
+    """Fields of a pull request that an issue does not have."""
 
     id: int
     head: str
-    """A branch, as is `base`."""
+    """Branch name, as is `base`."""
     base: str
     head_sha: str
-    """Of the branch at the end: a closed pull request keeps it."""
+    """Sha of the head branch; for a closed pull request, its last one."""
     base_sha: str
-    """Of the branch when it was opened. It does not follow the branch, as on GitHub."""
+    """Sha of the base branch at the time of opening. As on GitHub, it does not follow the branch."""
     parted: str | None = None
-    """The sha where head and base parted, until it was merged; None where they have nothing in common."""
+    """Sha of the merge base, until the merge; None without a common ancestor."""
     fork: Fork | None = None
-    """Where the head is, None for the repository itself."""
+    """Fork that holds the head; None if it is in the repository itself."""
     draft: bool = False
     merged_at: datetime | None = None
     merged_by: User | None = None
     merge_commit_sha: str | None = None
-    """Until then that of the test merge, and None where the two are in conflict."""
+    """Before the merge, the sha of the test merge; None in case of a conflict."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -114,11 +114,11 @@ class FakeIssue:
     pull: FakePullRequest | None = None
 
     def has_label(self, name: str) -> FakeLabel | None:
-        """The label of that name, in whichever case."""
+        """Return the label with that name, in any case; None if it is missing."""
         return next((label for label in self.labels if label.name.lower() == name.lower()), None)
 
     @property
     def timeline(self) -> list[FakeIssueEvent | FakeComment]:
-        """Oldest first."""
+        """Events and comments, oldest first."""
         entries: list[Any] = [*self.events, *self.comments]
         return sorted(entries, key=lambda entry: (entry.created_at, entry.id))

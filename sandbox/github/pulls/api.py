@@ -1,4 +1,4 @@
-"""Pull requests: list, open between branches of the repository, read, edit, merge."""
+"""Pull requests API: list, open between branches of the repository, read, edit, merge."""
 
 from sandbox.github.actions.state import FOLDER
 from sandbox.github.call import (
@@ -31,7 +31,7 @@ _PULL = REPO + "/pulls/{pull_number}"
 
 @ROUTES.add("GET", REPO + "/pulls", RouteAccess("pull_requests:read", "pulls/pulls#list-pull-requests"))
 def list_pulls(call: GitHubCall) -> GitHubAnswer:
-    """Newest first. `head` is `owner:branch`."""
+    """Return the pull requests, newest first. The filter `head` is `owner:branch`."""
     state = call.choice("state", "open", "closed", "all")
     head, base = call.query.get("head"), call.query.get("base")
     found = [
@@ -74,7 +74,7 @@ def create_pull(call: GitHubCall) -> GitHubAnswer:
 
 
 def _require_open(call: GitHubCall, head: str, base: str) -> None:
-    """Both branches are there, the head has something new, and no other pull request asks for the same."""
+    """Require that both branches exist, the head has new commits, and no open pull request is equal."""
     git = call.repository.git
     heads = {"head": git.head(head), "base": git.head(base)}
     for field, commit in heads.items():
@@ -114,7 +114,7 @@ _EDITABLE: Fields = {"title": str, "body": TEXT, "state": str, "base": str, "mai
 
 @ROUTES.add("PATCH", _PULL, RouteAccess("pull_requests:write", "pulls/pulls#update-a-pull-request", role="read"))
 def update_pull(call: GitHubCall) -> GitHubAnswer:
-    """By its author, or who may write."""
+    """Edit a pull request, as its author or with the write role."""
     issue, pull = _find(call)
     if not call.may("write") and call.user is not issue.user:
         raise GitHubRefusal(403, "Must have admin rights to Repository.")
@@ -149,7 +149,7 @@ _MERGE: Fields = {"commit_title": str, "commit_message": str, "sha": str, "merge
 
 @ROUTES.add("PUT", _PULL + "/merge", RouteAccess("contents:write", "pulls/pulls#merge-a-pull-request"))
 def merge_pull(call: GitHubCall) -> GitHubAnswer:
-    """As a merge commit or squashed: the repository allows no rebase."""
+    """Merge with a merge commit or as a squash; the repository does not allow rebase merges."""
     issue, pull = _find(call)
     body = fields(call, optional=_MERGE)
     method = body.get("merge_method", "merge")

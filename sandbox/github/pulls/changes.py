@@ -1,4 +1,4 @@
-"""Pull requests are opened, from a branch or from a fork, edited and merged."""
+"""Changes of pull requests: open from a branch or fork, edit and merge."""
 
 from sandbox.github.git.changes import keep_refs, move_ref
 from sandbox.github.git.state import FakeCommit, merge_trees
@@ -21,7 +21,7 @@ def open_pull(
     head_sha: str | None = None,
     fork: Fork | None = None,
 ) -> FakeIssue:
-    """`head_sha` is where the branch of the fork is; one of this repository is looked up."""
+    """Open a pull request. `head_sha` is required for a fork, and otherwise read from the branch."""
     branches = repository.git.branches
     pull = FakePullRequest(
         id=repository.new_id(),
@@ -38,7 +38,7 @@ def open_pull(
 
 
 def synchronize(repository: Repository, issue: FakeIssue, by: GitHubActor, sha: str) -> None:
-    """The branch of the fork moved; one of this repository is followed by itself."""
+    """Move the head of a pull request from a fork. Branches of the repository are followed automatically."""
     assert issue.pull is not None
     before, issue.pull.head_sha = issue.pull.head_sha, sha
     keep_refs(repository, issue.number, issue.pull, issue.user)
@@ -66,7 +66,10 @@ def merge(
     title: str | None = None,
     message: str | None = None,
 ) -> FakeCommit:
-    """A commit on the base, `method` merge or squash, and the pull request closed. It is open and in no conflict."""
+    """Commit the merge on the base, and close the pull request. It must be open and without conflict.
+
+    `method` is merge or squash.
+    """
     pull, git = issue.pull, repository.git
     assert pull is not None
     onto, head = git.commits[git.branches[pull.base]], git.commits[pull.head_sha]
@@ -85,7 +88,7 @@ def merge(
 
 
 def _merge_message(repository: Repository, issue: FakeIssue, pull: FakePullRequest, method: str) -> tuple[str, str]:
-    """Title and message, where nobody gives others.
+    """Return the default title and message.
 
     docs.github.com/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/about-pull-request-merges
     """

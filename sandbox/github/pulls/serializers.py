@@ -1,4 +1,4 @@
-"""Pull requests.
+"""JSON of pull requests.
 
 docs.github.com/rest/pulls/pulls#get-a-pull-request
 """
@@ -39,7 +39,7 @@ _STATES = {True: "clean", False: "dirty", None: "unknown"}
 
 
 def simple(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]:
-    """As lists have it."""
+    """Return a pull request as in lists."""
     pull = issue.pull
     assert pull is not None
     shown = serializers.issue(issue, urls)
@@ -94,7 +94,7 @@ def full(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]
 
 
 def minimal(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]:
-    """As a run has it. Both ends are in the repository."""
+    """Return a pull request as in runs. Both of its branches are in the repository."""
     pull = issue.pull
     assert pull is not None
     repo = {"id": repository.id, "url": urls.repo(), "name": repository.name}
@@ -104,7 +104,7 @@ def minimal(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, A
 
 
 def label(repository: Repository, pull: FakePullRequest) -> str:
-    """Its head, as it is asked for and listed by."""
+    """Return the head as `owner:branch`."""
     return f"{(pull.fork or repository).owner.login}:{pull.head}"
 
 

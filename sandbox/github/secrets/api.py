@@ -1,4 +1,4 @@
-"""Environments; secrets and variables of the repository and of its environments."""
+"""Environments, and secrets and variables of the repository and its environments."""
 
 from dataclasses import replace
 from typing import Any
@@ -39,7 +39,7 @@ def find_environment(call: GitHubCall) -> FakeEnvironment:
 
 
 def vault(call: GitHubCall) -> Vault:
-    """Of the environment in the path, else of the repository."""
+    """Return the values of the environment in the path, or of the repository."""
     return find_environment(call).vault if "environment" in call.parameters else call.repository.vault
 
 
@@ -60,7 +60,7 @@ def get_environment(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("administration:write", "deployments/environments#create-or-update-an-environment", role="admin"),
 )
 def put_environment(call: GitHubCall) -> GitHubAnswer:
-    """A rule that is left out is taken away. A wait timer is accepted and not kept."""
+    """Create an environment or replace its rules; missing rules are removed. A wait timer is ignored."""
     rules: Fields = {"wait_timer": int, "prevent_self_review": bool, "reviewers": (list, type(None))}
     body = fields(call, optional={**rules, "deployment_branch_policy": (dict, type(None))})
     reviewers = tuple(_reviewer(call, one) for one in body.get("reviewers") or ())
@@ -84,7 +84,7 @@ def put_environment(call: GitHubCall) -> GitHubAnswer:
 
 
 def _reviewer(call: GitHubCall, given: Any) -> User:
-    """The user of that id. Teams are missing here."""
+    """Return the user with that ID. Teams are not supported."""
     named = given if isinstance(given, dict) else {}
     found = [one for one in call.repository.users if one.id == named.get("id") and named.get("type") == "User"]
     if not found:
@@ -110,7 +110,7 @@ def list_branch_policies(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("administration:write", "deployments/branch-policies#create-a-deployment-branch-policy", role="admin"),
 )
 def add_branch_policy(call: GitHubCall) -> GitHubAnswer:
-    """404 without the policy `custom`."""
+    """Add a branch pattern: 404 unless the policy is `custom`."""
     found, body = find_environment(call), fields(call, required={"name": str}, optional={"type": str})
     if found.protection.policy != "custom":
         raise not_found()
@@ -171,10 +171,10 @@ def get_secret(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("environments:write", "actions/secrets#create-or-update-an-environment-secret"),
 )
 def put_secret(call: GitHubCall) -> GitHubAnswer:
-    """201 with an empty object, or 204 where it was there before."""
+    """Set a secret: 201 with an empty object, or 204 if it already existed."""
     name, own = call.parameters["name"], vault(call)
     if not is_allowed(name):
-        raise GitHubRefusal(422, "Secret name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front.")
+        raise GitHubRefusal(422, "Secret name is invalid: use letters, digits and _, without the prefix GITHUB_.")
     body = fields(call, required={"encrypted_value": str, "key_id": str})
     if body["key_id"] != own.key_id:
         raise GitHubRefusal(422, "Bad request - public key id does not match the current one.")
@@ -295,8 +295,6 @@ def delete_variable(call: GitHubCall) -> GitHubAnswer:
 def _check_variable(name: str, value: str) -> None:
     # docs.github.com/actions/reference/workflows-and-actions/variables#naming-conventions-for-configuration-variables
     if not is_allowed(name):
-        raise GitHubRefusal(
-            422, "Variable name is invalid: it has letters, digits and _ alone, and no GITHUB_ in front."
-        )
+        raise GitHubRefusal(422, "Variable name is invalid: use letters, digits and _, without the prefix GITHUB_.")
     if len(value.encode()) > LONGEST_VALUE:
         raise GitHubRefusal(422, f"Variable value is too large: {LONGEST_VALUE} bytes at most.")

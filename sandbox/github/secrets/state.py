@@ -1,4 +1,4 @@
-"""Environments with their protection; secrets and variables, and the key that secrets are sealed with."""
+"""Environments and their protection; secrets, variables and the key that seals secrets."""
 
 import base64
 import hashlib
@@ -49,7 +49,7 @@ class Vault:
         return str(int(hashlib.sha256(self.public_key.encode()).hexdigest()[:14], 16))
 
     def unsealed(self, encrypted_value: str) -> str:
-        """Raises SealError."""
+        """Return the decrypted value. Raises SealError if it was not sealed with this key."""
         from nacl.exceptions import CryptoError
         from nacl.public import SealedBox
 
@@ -61,17 +61,17 @@ class Vault:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentProtection:
-    """Rules of an environment.
+    """Protection rules of an environment.
 
     docs.github.com/actions/reference/workflows-and-actions/deployments-and-environments
     """
 
     reviewers: tuple[User, ...] = ()
-    """One of them must approve each job; without any, no approval is needed."""
+    """One of them must approve each job; empty: no approval needed."""
     prevents_self_review: bool = False
     """Whether the person who started the run may not approve it."""
     policy: Literal["all", "protected", "custom"] = "all"
-    """Which refs may use it. The default branch is the only protected one here."""
+    """Refs that may use it. Here, the default branch is the only protected one."""
     branches: tuple[str, ...] = ()
     """Patterns of the policy `custom`."""
 

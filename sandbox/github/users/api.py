@@ -1,4 +1,4 @@
-"""The API's root and limits, users, the repository, collaborators, GitHub Apps and their tokens."""
+"""API root, rate limits, users, repository, collaborators, GitHub Apps and their tokens."""
 
 import base64
 import secrets
@@ -24,7 +24,7 @@ ROUTES = Routes()
 
 
 def _registered(call: GitHubCall) -> RegisteredApp:
-    """The App that asks by its JSON Web Token; no other token opens these routes."""
+    """Return the App that authenticated with its JSON Web Token; these routes accept no other token."""
     if call.token.kind != "app" or call.token.app is None:
         raise GitHubRefusal(401, "A JSON web token could not be decoded")
     return call.tokens.apps[str(call.token.app.id)]
@@ -48,7 +48,7 @@ def get_installation(call: GitHubCall) -> GitHubAnswer:
     RouteAccess(None, "apps/apps#create-an-installation-access-token-for-an-app"),
 )
 def create_token(call: GitHubCall) -> GitHubAnswer:
-    """Left out, `repositories` are all of the installation, and `permissions` all that it has."""
+    """Create an installation token. Defaults: all repositories and all permissions of the installation."""
     registered = _registered(call)
     if call.number("installation_number") != registered.installation_id:
         raise not_found()
@@ -88,7 +88,7 @@ def _refuse_repositories(call: GitHubCall, registered: RegisteredApp, body: dict
     "DELETE", "/installation/token", RouteAccess(None, "apps/installations#revoke-an-installation-access-token")
 )
 def revoke_token(call: GitHubCall) -> GitHubAnswer:
-    """The token that asks is unknown from now on."""
+    """Revoke the token of the request."""
     if call.token.kind != "installation":
         raise GitHubRefusal(403, call.token.refusal)
     call.tokens.remove(call.token.secret)
@@ -127,14 +127,14 @@ def get_root(call: GitHubCall) -> GitHubAnswer:
     "GET", "/rate_limit", RouteAccess(None, "rate-limit/rate-limit#get-rate-limit-status-for-the-authenticated-user")
 )
 def get_rate_limit(call: GitHubCall) -> GitHubAnswer:
-    """Asking costs nothing."""
+    """Return the rate limits. The request itself does not count."""
     core = call.repository.rates.usage(call.token)
     return GitHubAnswer(body={"resources": {"core": core, "search": core}, "rate": core})
 
 
 @ROUTES.add("GET", "/user", RouteAccess(None, "users/users#get-the-authenticated-user"))
 def get_authenticated_user(call: GitHubCall) -> GitHubAnswer:
-    """An app's token has no user of its own to show."""
+    """Return the user of the token. The token of an app has no user."""
     if call.token.app is not None:
         raise GitHubRefusal(403, "Resource not accessible by integration")
     empty = dict.fromkeys(("bio", "blog", "company", "email", "hireable", "location", "name"))
@@ -166,7 +166,7 @@ _COLLABORATOR = REPO + "/collaborators/{username}"
     RouteAccess("metadata:read", "collaborators/collaborators#get-repository-permissions-for-a-user"),
 )
 def get_permission(call: GitHubCall) -> GitHubAnswer:
-    """For who can push. Apps have none, and a bot that is no app, as Copilot, is not even a user."""
+    """Return a user's permission; requires push access. Apps have none; a bot that is not an app is not a user."""
     if call.token.kind == "installation" and not call.repository.switches.github_token_reads_permissions:
         raise GitHubRefusal(403, "Resource not accessible by integration")
     if not call.may("write"):

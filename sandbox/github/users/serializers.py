@@ -1,4 +1,4 @@
-"""Users, organizations, apps and the repository.
+"""JSON of users, organizations, apps and the repository.
 
 docs.github.com/rest/users/users, docs.github.com/rest/repos/repos#get-a-repository
 """
@@ -69,7 +69,7 @@ def organization(owner: User, urls: Urls) -> dict[str, Any]:
 
 
 def app(app: App | None, urls: Urls) -> dict[str, Any] | None:
-    """As `performed_via_github_app` has it."""
+    """Return an app as in `performed_via_github_app`."""
     if app is None:
         return None
     owner = User(login="github", id=9919, type="Organization")
@@ -130,7 +130,7 @@ _REPOSITORY_LINKS = {
 
 
 def minimal_repository(repository: Repository, urls: Urls) -> dict[str, Any]:
-    """As runs and the like have it."""
+    """Return the repository as in runs."""
     return {
         "id": repository.id,
         "node_id": node_id("R", repository.id),
@@ -147,7 +147,7 @@ def minimal_repository(repository: Repository, urls: Urls) -> dict[str, Any]:
 
 
 def repository(repository: Repository, urls: Urls) -> dict[str, Any]:
-    """As payloads have it."""
+    """Return the repository as in payloads."""
     open_issues = sum(issue.state == "open" for issue in repository.threads.values())
     created_at = timestamp(repository.created_at)
     return {
@@ -176,7 +176,7 @@ def repository(repository: Repository, urls: Urls) -> dict[str, Any]:
 
 
 def fork(repository_: Repository, fork: Fork | None, urls: Urls) -> dict[str, Any]:
-    """As payloads have the repository of a head: the fork, or the one that there is."""
+    """Return the repository of a head as in payloads: the fork, or the repository itself."""
     if fork is None:
         return repository(repository_, urls)
     counts = {"open_issues_count": 0, "open_issues": 0}
@@ -198,6 +198,6 @@ def _identity(fork: Fork, urls: Urls) -> dict[str, Any]:
 
 
 def full_repository(repository_: Repository, urls: Urls) -> dict[str, Any]:
-    """As `GET /repos/{owner}/{repo}` answers."""
+    """Return the repository as in `GET /repos/{owner}/{repo}`."""
     counts = {"network_count": 0, "subscribers_count": 0}
     return repository(repository_, urls) | counts | {"organization": user(repository_.owner, urls)}

@@ -1,4 +1,4 @@
-"""Users and GitHub Apps: what each may do, and in whose name a change is made.
+"""Users and GitHub Apps: roles, and the author of a change.
 
 docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
 """
@@ -20,16 +20,16 @@ class User:
     id: int
     type: Kind = "User"
     role: Role | None = None
-    """In the repository; None: no collaborator."""
+    """Role in the repository; None: not a collaborator."""
 
 
 def reaches(role: Role | None, needed: Role) -> bool:
-    """Whether it is that role or a higher one."""
+    """Return whether the role includes the needed one."""
     return role is not None and _ROLES.index(role) >= _ROLES.index(needed)
 
 
 def permission(role: Role | None) -> str:
-    """The role as the older field `permission` knows it: triage reads as read, maintain as write.
+    """Return the role as the older field `permission` shows it: triage as read, maintain as write.
 
     docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user
     """
@@ -46,7 +46,7 @@ class App:
 
     @property
     def starts_workflows(self) -> bool:
-        """What GITHUB_TOKEN does starts none.
+        """Whether changes by the app start workflows; those by GITHUB_TOKEN do not.
 
         docs.github.com/actions/concepts/security/github_token#when-github_token-triggers-workflow-runs
         """
@@ -59,7 +59,7 @@ ACTIONS_BOT = "github-actions[bot]"
 
 @dataclass(frozen=True, kw_only=True)
 class GitHubActor:
-    """Who changes something, through which app, and when if not now."""
+    """Author of a change: user, app, and time (`at`; None for now)."""
 
     user: User
     app: App | None = None
@@ -67,14 +67,14 @@ class GitHubActor:
 
 
 LIFETIME = timedelta(hours=1)
-"""Of an installation token."""
+"""Lifetime of an installation token."""
 _LONGEST_JWT = 600
-"""Seconds from now to `exp`."""
+"""Maximum seconds from now to `exp`."""
 _UNDECODED = "A JSON web token could not be decoded"
 
 
 class IdentityError(Exception):
-    """The JSON Web Token names no App, or does not prove that it comes from it."""
+    """The JSON Web Token names no known App, or its signature or times are invalid."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -86,12 +86,12 @@ class IdentityError(Exception):
 class RegisteredApp:
     app: App
     public_key: str
-    """PEM. The private key is with its owner alone."""
+    """In PEM. Only the owner has the private key."""
     permissions: Mapping[str, str]
-    """Name → read or write, as its installation has accepted them."""
+    """Name → read or write, as accepted by its installation."""
     installation_id: int
     is_installed: bool
-    """On the repository; its installation has others in any case."""
+    """Whether it is installed on the repository. It always has installations on others."""
 
 
 def is_jwt(secret: str) -> bool:

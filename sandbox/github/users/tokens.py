@@ -1,4 +1,4 @@
-"""Tokens: the owner, the rights and the rate limit of each."""
+"""Tokens of the GitHub API: owner, permissions and rate limit."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,8 +12,8 @@ from sandbox.github.users.state import App, RegisteredApp, User, identify, is_jw
 Kind = Literal["installation", "fine-grained", "classic", "app"]
 
 GRANTABLE = frozenset({"actions", "checks", "contents", "deployments", "issues", "pages", "pull_requests", "statuses"})
-"""What `permissions:` in a workflow can give to GITHUB_TOKEN. Secrets, variables, environments, workflow files and
-administration are not among it.
+"""Permissions that a workflow can grant to GITHUB_TOKEN. Secrets, variables, environments, workflow files and
+administration are not among them.
 
 docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#permissions
 """
@@ -26,14 +26,17 @@ class FakeGitHubToken:
     kind: Kind
     app: App | None = None
     scopes: tuple[str, ...] = ()
-    """Of a classic token: its X-OAuth-Scopes."""
+    """Scopes of a classic token, as in X-OAuth-Scopes."""
     permissions: Mapping[str, str]
     """Name → read or write."""
     expires_at: datetime | None = None
-    """None: never."""
+    """None: it does not expire."""
 
     def may(self, permission: str) -> bool:
-        """`issues:write` and the like. A right to write is one to read; metadata can be read by every token."""
+        """Return whether it has a permission such as `issues:write`.
+
+        Write includes read, and every token can read metadata.
+        """
         name, _, level = permission.partition(":")
         if self.kind == "classic":
             return "repo" in self.scopes
@@ -41,12 +44,12 @@ class FakeGitHubToken:
 
     @property
     def refusal(self) -> str:
-        """What GitHub says when it may not."""
+        """GitHub's message for a missing permission."""
         return f"Resource not accessible by {'integration' if self.app else 'personal access token'}"
 
     @property
     def limit(self) -> int:
-        """How many requests an hour.
+        """Maximum requests per hour.
 
         docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
         """
@@ -57,7 +60,7 @@ class GitHubTokens:
     def __init__(self) -> None:
         self._by_secret: dict[str, FakeGitHubToken] = {}
         self.apps: dict[str, RegisteredApp] = {}
-        """By the id that a JSON Web Token names as its issuer."""
+        """Issuer of a JSON Web Token → App."""
 
     def add(
         self,
@@ -68,7 +71,7 @@ class GitHubTokens:
         *,
         expires_at: datetime | None = None,
     ) -> FakeGitHubToken:
-        """Scopes with a level (`issues:write`) make a fine-grained token, and others (`repo`) a classic one."""
+        """Add a token. Scopes with a level (`issues:write`) make it fine-grained; others (`repo`) make it classic."""
         scopes = tuple(scopes)
         levels = dict(scope.split(":") for scope in scopes if scope.endswith((":read", ":write")))
         kind: Kind = "installation" if app else "fine-grained" if levels else "classic"
@@ -85,9 +88,12 @@ class GitHubTokens:
         return iter(self._by_secret.values())
 
     def find(self, authorization: str, now: datetime, bot_of: Callable[[App], User]) -> FakeGitHubToken | None:
-        """The token in an Authorization header, `token …` or `Bearer …`; None where it is unknown or has expired.
+        """Return the token in an Authorization header; None if it is unknown or has expired.
 
-        Raises IdentityError for the JSON Web Token of an App that it does not prove.
+        The header is `token …` or `Bearer …`.
+
+        Raises:
+            IdentityError: the JSON Web Token of an App is invalid.
         """
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() not in {"token", "bearer"}:
@@ -103,14 +109,14 @@ _HOUR = 3600
 
 
 class RateLimits:
-    """The primary rate limit: so many requests of a token in each hour of the sandbox's clock."""
+    """The primary rate limit: requests per token and hour of the sandbox's clock."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._used: Counter[tuple[str, int]] = Counter()
 
     def count(self, token: FakeGitHubToken) -> bool:
-        """Whether the token had this request left."""
+        """Count a request, and return whether the limit allows it."""
         key = (token.secret, self._hour())
         if self._used[key] >= token.limit:
             return False

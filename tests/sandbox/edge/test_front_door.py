@@ -106,7 +106,11 @@ def test_a_healthy_version_calculates_and_knows_no_other_path(sandbox: Sandbox, 
     ("behaviour", "path", "expected"),
     [
         ({}, "/other", (404, "application/json", '{"error": "not found"}')),
-        ({"status": 500}, "/other", (500, "application/json", '{"error": "the sandbox was told to answer 500"}')),
+        (
+            {"status": 500},
+            "/other",
+            (500, "application/json", '{"error": "the behaviour of this version sets status 500"}'),
+        ),
         ({"paths": {"/health": {"status": 503, "body": ""}}}, "/health", (503, "text/plain; charset=utf-8", "")),
         ({"paths": {"/health": {"status": 503}}}, "/other", (404, "application/json", '{"error": "not found"}')),
         ({"body": "plain"}, "/health", (200, "text/plain; charset=utf-8", "plain")),

@@ -87,7 +87,7 @@ def test_faults_switches_clock_and_requests_are_those_of_this_part(api: Api, san
 
 
 def test_seeding_what_could_not_be_is_refused(github: GitHub, incident: int) -> None:
-    with pytest.raises(ValueError, match='there is no user "nobody"'):
+    with pytest.raises(ValueError, match='no user "nobody"'):
         github.comment(incident, "x", "nobody")
     with pytest.raises(ValueError, match="carries the label"):
         github.label(incident, "incident", "alice")

@@ -52,7 +52,7 @@ def test_requests_are_counted_by_the_dimensions_that_are_asked_for(ask: Any, san
         (ROWS.replace("clientIP", "shoeSize"), 60, "unknown field"),
         (ROWS.replace("limit: 10,", ""), 60, "limit"),
         (ROWS.replace("$z: string!, ", ""), 60, "not declared"),
-        (ROWS.replace("$z: string!, ", "$z: string!, $n: Int, "), 60, "variable $n is declared and not used"),
+        (ROWS.replace("$z: string!, ", "$z: string!, $n: Int, "), 60, "variable $n is declared but not used"),
         (ROWS.replace("zones", "accounts"), 60, "lacks its filter"),
         ("mutation { viewer { x } }", 60, "only queries"),
         (ROWS[:-3], 60, "ends too early"),
@@ -66,7 +66,7 @@ def test_what_is_wrong_is_said_in_an_answer_of_200(ask: Any, query: str, ago: fl
 
 
 def test_a_variable_that_the_query_does_not_declare_is_refused(ask: Any) -> None:
-    assert ask(ROWS, most=10)["errors"][0]["message"] == "variable $most is given and not declared"
+    assert ask(ROWS, most=10)["errors"][0]["message"] == "variable $most is given but not declared"
 
 
 def test_without_the_right_no_zone_is_seen(ask: Any, api: Api) -> None:

@@ -274,7 +274,7 @@ def test_only_a_successful_deployment_of_production_is_a_target(
     other = api.sandbox.pages.add_deployment(SITE, files={}, **kind)
     assert api.site("POST", f"deployments/{other}/rollback").error == (400, code)
     assert api.sandbox.pages.live(SITE) == deployed.bad
-    with pytest.raises(ValueError, match="no successful deployment of production"):
+    with pytest.raises(ValueError, match="not a successful production deployment"):
         api.sandbox.pages.rollback(SITE, other)
 
 
