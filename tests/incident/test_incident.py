@@ -20,7 +20,7 @@ def test_record_is_imported_once_and_garbage_never(incident: Incident, releases:
     command = ("incident", "import", run, "--incident", str(incident.number), "--config", str(incident.world.config))
     assert [incident.ops(*command).code for _ in range(2)] == [0, 0]
     (body,) = incident.bodies
-    assert "laptop, by github-actions\\[bot\\], imported at" in body
+    assert "Laptop, by github-actions\\[bot\\], imported at" in body
     with (incident.world.folder / ".ops" / "runs" / run / "timeline.jsonl").open("a") as file:
         file.write('nonsense\n{"schema": 1}\n')
     refused = incident.ops(*command)
