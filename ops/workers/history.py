@@ -1,8 +1,8 @@
 """Read a Worker's deployment history: releases, rollbacks and signs of a bad version.
 
 Cloudflare promises neither how many deployments it lists nor that a version can still be read. Signs of a bad version
-rest on timing and on texts that everyone who deploys can write. So they only reject a version and warn; they never blame
-a version and never stop a run.
+rest on timing and on texts that everyone who deploys can write. So they only reject a version and warn; they never
+blame a version and never stop a run.
 """
 
 import re
