@@ -26,7 +26,7 @@ from tests.conftest import ACCOUNT, Outcome, World
 from tests.support.scenarios import options_of, shipped
 
 EVERY_RUN = "result: every run"
-"""Rows of each result, whatever its runbook and its decision."""
+"""Rows of each result, for any runbook and decision."""
 FROZEN = Path(__file__).parent / "contract.json"
 NAMESPACE = "beefbeefbeefbeefbeefbeefbeefbeef"
 SERVICES = (

@@ -1,4 +1,4 @@
-"""No run writes while it plans, whatever its runbook does: a dry run is the beginning of a real run."""
+"""No run writes while it plans, even if its runbook tries: a dry run is the beginning of a real run."""
 
 import random
 from collections import Counter

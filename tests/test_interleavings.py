@@ -32,7 +32,7 @@ MOST = 200
 
 @dataclass(frozen=True)
 class Scene:
-    """What two runs meet in: the commands by name, and the one that leads out of whatever came of them."""
+    """What two runs meet in: the commands by name, and the one that ends each result of them."""
 
     world: World
     commands: dict[str, Asked]

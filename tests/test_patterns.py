@@ -1,4 +1,4 @@
-"""No regular expression takes long, whatever text it is given: 200 KB of the worst text for each, under a CPU limit."""
+"""No regular expression takes long for any text: 200 KB of the worst text for each, under a CPU limit."""
 
 import re
 import signal

@@ -84,8 +84,11 @@ def words_in(path: str, text: str) -> Iterator[Finding]:
 
 
 def long_lines_in(path: str, text: str) -> Iterator[Finding]:
+    """Rows of tables cannot be broken, nor can the output of a program in a code block."""
+    is_code = False
     for number, line in enumerate(text.splitlines(), 1):
-        if len(line) > LONGEST_LINE and not line.lstrip().startswith("|"):
+        is_code ^= line.lstrip().startswith("```")
+        if len(line) > LONGEST_LINE and not is_code and not line.lstrip().startswith("|"):
             yield Finding(path, number, f"{len(line)} characters: break the line at {LONGEST_LINE}")
 
 
@@ -204,7 +207,7 @@ def test_each_rule_finds_its_example() -> None:
         (5, 'help begins with "the"'),
         (7, "docstring of 3 words"),
     ]
-    assert [one.line for one in long_lines_in("a.md", f"| {'a' * 130} |\nb\n{'c' * 121}")] == [3]
+    assert [one.line for one in long_lines_in("a.md", f"| {'a' * 130} |\nb\n{'c' * 121}\n```\n{'d' * 130}\n```")] == [3]
     assert [one.line for one in words_in("a.py", "x\ndef test_it_is_told_anew()")] == [2, 2]
 
 

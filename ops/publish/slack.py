@@ -1,4 +1,7 @@
-"""Slack's incoming webhooks: docs.slack.dev/messaging/sending-messages-using-incoming-webhooks."""
+"""Format messages for Slack webhooks.
+
+docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+"""
 
 from typing import Any
 

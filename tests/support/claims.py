@@ -1,7 +1,7 @@
 """What a run claims, held against what took effect.
 
 The sandbox keeps of each request what became of it before any fault spoiled the answer (`Record.effect`). People act on
-the sandbox itself, so that whatever stands among its requests is the run's own.
+the sandbox itself, so that all of its requests are the run's own.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Secrets that can be recognised wherever they show, and the search for them in everything that a run leaves."""
+"""Secrets that can be recognised, and the search for them in everything that a run leaves."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The reads that a look at a Pages site makes beside each other, put in an order."""
+"""The parallel reads of a Pages site, put in an order."""
 
 import threading
 from collections.abc import Callable

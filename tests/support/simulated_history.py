@@ -199,7 +199,7 @@ class Judge:
         return False
 
     def served_well_after(self, row: int, accused: set[int]) -> bool:
-        """100 % for ten minutes on end, and not stepped back from at the end of it."""
+        """100 % for ten minutes without a break, and not stepped back from at the end of it."""
         first = row
         while first < len(self.rows):
             last = first
@@ -269,7 +269,7 @@ class Judge:
 
 WAITS = (0, 1, 4, 5, 6, 10, 12, 29, 30, 31, 60, 200, 1500)
 DEEDS = (
-    *("release", "release", "release", "release the old code anew", "canary", "canary of the old code"),
+    *("release", "release", "release", "release the old code again", "canary", "canary of the old code"),
     *("promote or abort", "promote or abort", "edit a secret", "edit a secret", "only upload", "only edit a secret"),
     *("wrangler rollback", "wrangler rollback", "dashboard", "forge a mark", "press", "press", "to", "lose a version"),
 )
@@ -303,7 +303,7 @@ def _do(past: Past, deed: str, pick: int, other: int) -> None:
     match deed:
         case "release":
             past.deploy((past.upload(new_code), 100))
-        case "release the old code anew":
+        case "release the old code again":
             past.deploy((past.upload(old_code), 100))
         case "canary" | "canary of the old code" if len(live.shares) == 1:
             canary = past.upload(new_code if deed == "canary" else old_code)

@@ -26,7 +26,7 @@ Answer = HttpResponse | None | Callable[[HttpRequest], HttpResponse | None]
 
 
 class Site:
-    """`files` by path: text or bytes, or an answer of its own. It counts what is asked, and how much at once."""
+    """`files` by path: text or bytes, or an answer of its own. It counts the requests, and how many come at once."""
 
     def __init__(self, files: Mapping[str, str | bytes | Answer], *, delay: float = 0.0) -> None:
         self.files = dict(files)

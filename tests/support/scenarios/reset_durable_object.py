@@ -1,4 +1,4 @@
-"""An object that fills its memory, in an application that shows it to whoever has the token."""
+"""An object that fills its memory, in an application that shows it to a request with the token."""
 
 from datetime import timedelta
 from typing import Any
