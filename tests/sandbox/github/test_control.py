@@ -89,11 +89,11 @@ def test_faults_switches_clock_and_requests_are_those_of_this_part(api: Api, san
 def test_seeding_what_could_not_be_is_refused(github: GitHub, incident: int) -> None:
     with pytest.raises(ValueError, match='no user "nobody"'):
         github.comment(incident, "x", "nobody")
-    with pytest.raises(ValueError, match="carries the label"):
+    with pytest.raises(ValueError, match="already has the label"):
         github.label(incident, "incident", "alice")
     with pytest.raises(ValueError, match="time zone"):
         github.comment(incident, "x", "alice", at=datetime(2026, 11, 20))  # noqa: DTZ001
-    with pytest.raises(ValueError, match="does not carry"):
+    with pytest.raises(ValueError, match="does not have the label"):
         github.unlabel(incident, "sev1", "alice")
 
 
