@@ -218,11 +218,11 @@ def inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
     first = [each for each in params if each.required]
     return [
         *first,
-        ButtonInput("environment", "environment of ops.yml", "choice", places, required=True),
-        ButtonInput("incident", "incident: 42, #42 or the address of its issue", required=runbook.needs_incident),
+        ButtonInput("environment", "Environment in ops.yml", "choice", places, required=True),
+        ButtonInput("incident", "Incident issue: 42, #42 or its address", required=runbook.needs_incident),
         *(each for each in params if each.name == "reason"),
         *(each for each in params if not each.required and each.name != "reason"),
-        ButtonInput("dry_run", "show the plan, and change nothing", "boolean", default=False),
+        ButtonInput("dry_run", "Show the plan; change nothing", "boolean", default=False),
     ]
 
 

@@ -1,6 +1,6 @@
-"""What the steps that answer a request share: requests to GitHub, and somebody's words as inline code.
+"""Share code between the steps that answer a request: calls of GitHub's API, and escaping.
 
-`ops workflows sync` writes it into each of them in place of their import, since no step of theirs has another file.
+`ops workflows sync` writes it into each step in place of the import, because a step has no second file.
 """
 
 import http.client
@@ -11,11 +11,11 @@ import urllib.request
 from typing import Any
 
 LONGEST = 1000
-"""Characters of somebody's words."""
+"""Characters of untrusted text that an answer shows."""
 
 
 class Unredirected(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: the token is for the API's own address."""
+    """Treat a redirect as an error: the token is for the API's own host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -25,7 +25,7 @@ OPENER = urllib.request.build_opener(Unredirected)
 
 
 def call(method: str, path: str, seconds: float, body: object = None) -> Any:
-    """Send one request, and return the answer's JSON. Raises OSError and ValueError."""
+    """Send one request and return the JSON of the response. Raises OSError and ValueError."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(  # noqa: S310  the runner sets the address
         os.environ["GITHUB_API_URL"].rstrip("/") + path,
@@ -42,7 +42,7 @@ def call(method: str, path: str, seconds: float, body: object = None) -> Any:
     try:
         with OPENER.open(request, timeout=max(0.1, seconds)) as answer:
             return json.loads(answer.read() or "null")
-    except http.client.HTTPException as error:  # an answer that breaks off
+    except http.client.HTTPException as error:  # an incomplete response
         raise OSError(type(error).__name__) from None
 
 
@@ -51,7 +51,7 @@ def repository() -> str:
 
 
 def inert(text: object) -> str:
-    """Return somebody's words as inline code: there GitHub finds no mention, reference, link or markup."""
+    """Return untrusted text as inline code, where GitHub finds no mention, reference, link or markup."""
     line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST] or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if "`" in (line[0], line[-1]) else ""
@@ -59,7 +59,7 @@ def inert(text: object) -> str:
 
 
 def prose(text: object) -> str:
-    """Return somebody's words as prose without effect; addresses and text between backticks become code.
+    """Return untrusted text as escaped prose; URLs and text between backticks become code.
 
     A UUID is cut to 8 characters.
     """
@@ -73,14 +73,14 @@ def prose(text: object) -> str:
 
 
 def _escape(text: str) -> str:
-    """Return text in which a space of no width breaks what GitHub looks for after entities are decoded."""
+    """Return escaped text. Zero-width spaces break the patterns that GitHub finds after it decodes entities."""
     broken = re.sub("[@#:](?=[^ ])|www(?=[.])|gh(?=-)", lambda found: found[0] + "\0", text, flags=re.IGNORECASE)
     escaped = re.sub(r"[^\w \0,;()'\"/%.-]|_|^[-0-9]", lambda found: f"&#{ord(found[0])};", broken)
     return escaped.replace("\0", "&#8203;")
 
 
 def run_page() -> str:
-    """Return the address of this attempt of the workflow's run."""
+    """Return the URL of this attempt of the workflow run."""
     page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format_map(os.environ)
     return page if attempt() == "1" else page + "/attempts/" + attempt()
 
@@ -90,7 +90,7 @@ def attempt() -> str:
 
 
 def laptop(label: str, number: int) -> str:
-    """Return how to do the same without GitHub."""
+    """Return the advice to run the command on a laptop."""
     known = {name.casefold(): command for name, command in json.loads(os.environ.get("COMMANDS") or "{}").items()}
     docs = os.environ.get("DOCS", "")
     if label.casefold() in known:

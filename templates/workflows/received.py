@@ -1,11 +1,11 @@
-"""Answer a label on its issue within three seconds, before the gate knows who may do what.
+"""Answer a label on its issue within three seconds, before the gate checks the permission.
 
-The first step of the gate, written into incident.yml by `ops workflows sync`: before checkout, standard library alone.
-It posts one comment for each request. The run goes on in that comment; if no run begins, the job `tell` edits it.
-It never fails the job: if GitHub does not answer, the recovery goes on without the comment.
+`ops workflows sync` writes it into incident.yml as the first step of the gate. It runs before checkout, with the
+standard library only. It posts one comment per request. The run continues in that comment; if no run begins, the job
+`tell` edits it. It never fails the job: if GitHub does not answer, the recovery goes on without the comment.
 
-COMMANDS: JSON, label → the same on a laptop without `--incident`. DOCS: address of the documentation, or nothing.
-Output `comment`: the comment's id, or nothing.
+COMMANDS: JSON, label → laptop command without `--incident`. DOCS: URL of the documentation, or empty.
+Output `comment`: id of the comment, or empty.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from _request import attempt, call, inert, laptop, repository, run_page
 
 SECONDS = 2.8
 FIRST_TRY = 1.6
-"""Seconds: the rest is for a look whether a comment whose answer was lost is there."""
+"""Seconds. The rest is for a search, if the response is lost and the comment may exist."""
 
 
 def is_request(event: Any) -> bool:
-    """Whether a label for a recovery was put on an issue of this repository."""
+    """Return whether a recovery label was added to an issue of this repository."""
     return (
         event.get("action") == "labeled"
         and str((event.get("label") or {}).get("name", "")).casefold().startswith("recover:")
@@ -55,7 +55,7 @@ def text(event: Any) -> str:
 
 
 def find(event: Any, path: str, seconds: float) -> int | None:
-    """Return the id of the comment of this request, if there is one."""
+    """Return the id of this request's comment, or None."""
     since = str(event["issue"].get("updated_at", ""))
     if not re.fullmatch("[0-9TZ:-]+", since):
         return None
@@ -65,7 +65,7 @@ def find(event: Any, path: str, seconds: float) -> int | None:
 
 
 def post(event: Any, ends: float) -> int:
-    """Post the comment, and return its id. If the answer is lost, look for the comment before it is sent once more."""
+    """Post the comment and return its id. After a lost response, search for the comment before a second try."""
     path, body = repository() + "/issues/" + str(int(event["issue"]["number"])) + "/comments", {"body": text(event)}
     try:
         return int(call("POST", path, FIRST_TRY, body)["id"])
@@ -77,12 +77,12 @@ def post(event: Any, ends: float) -> int:
         lost = error
     found = find(event, path, ends - time.monotonic())
     if found is None and isinstance(getattr(lost, "reason", lost), TimeoutError):
-        raise lost  # it may still be heard
+        raise lost  # GitHub may still create the comment
     return found or int(call("POST", path, ends - time.monotonic(), body)["id"])
 
 
 def answer() -> str:
-    """Return what went wrong, in words of ours."""
+    """Answer the request. Return the failure, without foreign text; "" if there is none."""
     ends = time.monotonic() + SECONDS
     try:
         event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
@@ -98,7 +98,7 @@ def answer() -> str:
 
 
 def main() -> None:
-    """Answer, and end after SECONDS even if a request hangs."""
+    """Answer and exit after SECONDS, even if a request hangs."""
     ended: list[str] = []
     worker = threading.Thread(target=lambda: ended.append(answer()), daemon=True)
     worker.start()

@@ -1,15 +1,15 @@
-"""Answer a request for whose run no other job can speak: its job failed, was cancelled, or was rejected.
+"""Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
-The last job of a workflow, written there by `ops workflows sync`, with the standard library alone. If the comment that
-`received` posted still says that the run starts, it is edited to say what failed; if there is none, one is posted. A
-comment in which the run went on, or that somebody else wrote, stays as it is. Without an issue the answer is in the
-log and on the page of the run.
+`ops workflows sync` writes it into a workflow as the last job, with the standard library only. If the comment of
+`received` still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in
+which the run continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log
+and on the page of the run.
 
-NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → the same on a laptop without `--incident`.
-The following may be left out. ACTING: ids of the jobs that act, with spaces between; default: all but gate and report.
-RUN_STEP: name of the step that starts a run; without it no answer says that nothing was changed by a job that acts.
-ENDING: ids of the jobs that end a state at its time, and END_COMMAND: the same on a laptop.
-LIMITS: JSON, name of a job → its `timeout-minutes`. DOCS: address of the documentation.
+NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → laptop command without `--incident`.
+Optional: ACTING: ids of the acting jobs, separated by spaces (default: all but gate and report).
+RUN_STEP: name of the step that starts a run; without it, no answer claims that an acting job changed nothing.
+ENDING: ids of the jobs that end a temporary state; END_COMMAND: the laptop command that ends it.
+LIMITS: JSON, job → its `timeout-minutes`. DOCS: URL of the documentation.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ from _request import attempt, call, inert, laptop, prose, repository, run_page
 BOT = "github-actions[bot]"
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
 SECONDS = 10.0
-"""For one request."""
+"""Time limit of one request."""
 PAUSES = (0.5, 2.0)
-"""Seconds before a second and a third try."""
+"""Seconds before the second and the third try."""
 REJECTED = "was rejected by the reviewer "
 NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
 class Request(NamedTuple):
-    """What somebody requested, as the event has it. `number` is 0 without an issue to answer on."""
+    """The request of the event. `number` is 0 if there is no issue to answer on."""
 
     title: str
-    """As Markdown."""
+    """Markdown: the label or runbook, and the requester."""
     number: int = 0
     since: str = ""
-    """When the label was put on; "" for a button."""
+    """When the label was added; "" for a button."""
     again: str = ""
-    """How to make a new request. Nothing for an incident that was closed."""
+    """How to make a new request; "" for a closed incident."""
     command: str = ""
-    """How to do the same on a laptop, as Markdown."""
+    """Markdown: how to run the command on a laptop."""
 
 
 class Failure(NamedTuple):
-    """The answer, as Markdown. `is_answered`: the gate has answered already, or must not answer on that issue."""
+    """The answer as Markdown. `is_answered`: the gate already answered, or nobody must answer on that issue."""
 
     text: str
     is_answered: bool = False
     stopped: str = ""
-    """The answer if the comment shows a run that has no end, as Markdown; default: `text`."""
+    """The answer if the comment shows a run without an end; default: `text`."""
     has_run: bool = False
-    """Whether a run came to its end, which is on the pages of the workflow's run."""
+    """Whether a run ended, and reported its end on the page of the workflow run."""
     late_on: int | None = None
-    """Of a state that was not ended in time: the number of the run's incident, or 0."""
+    """For a state that did not end in time: number of the run's incident, or 0. None for other failures."""
 
 
 def read_request(event: Any, needs: Any) -> Request:
-    """Return the request of the event. Raises KeyError and TypeError if it is no event of ours."""
+    """Return the request of the event. Raises KeyError and TypeError for an unexpected event."""
     if "inputs" in event and "workflow" in event:
         return _read_button(event)
     number, sender = int(event["issue"]["number"]), inert("@" + event["sender"]["login"])
@@ -81,7 +81,7 @@ def read_request(event: Any, needs: Any) -> Request:
         command = "Run on a laptop: " + inert("./run ops incident report " + str(number))
     else:
         command = laptop(label, number)
-    is_off = needs["gate"]["result"] == "success"  # its last deed before "go"
+    is_off = needs["gate"]["result"] == "success"  # the gate removes the label just before it approves
     return Request(
         inert(label) + " from " + sender,
         number if is_ours or label.casefold() == "report" else 0,
@@ -92,7 +92,7 @@ def read_request(event: Any, needs: Any) -> Request:
 
 
 def _read_button(event: Any) -> Request:
-    """Its file is named as its runbook, and its inputs are the options of the command."""
+    """Return the request of a button. Its file has the runbook's name, and its inputs are the command's options."""
     name = Path(event["workflow"]).stem
     inputs = {key: str(value) for key, value in (event["inputs"] or {}).items() if value not in (None, "", "false")}
     words = ["./run", "ops", name]
@@ -107,7 +107,7 @@ def _read_button(event: Any) -> Request:
 
 
 def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
-    """Yield what went wrong; nothing if nothing did, or nothing that the requester waits for."""
+    """Yield the failures that the requester must learn of."""
     gate = needs["gate"].get("outputs") or {}
     names = os.environ.get("ACTING", "").split() or [name for name in needs if name not in {"gate", "report"}]
     acting = [needs[name] for name in names if name in needs]
@@ -137,14 +137,17 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
 
 
 def _skipped_ends(needs: Any, acting: list[str]) -> list[str]:
-    """Return the jobs that end a state, and were started again: GitHub skips them, since the attempt is another one."""
+    """Return re-run jobs that end a state. GitHub skips them, because their attempt is another one."""
     timed = [name for name in acting if name in needs and (needs[name].get("outputs") or {}).get("ends_at")]
     ends = [prefix + name for name in timed for prefix in ("wait-", "end-")]
     return [name for name in ends if name in needs and needs[name]["result"] == "skipped"]
 
 
 def _late(request: Request, jobs: list[str], outputs: list[Any]) -> Failure:
-    """`outputs`: of the jobs that act. The run's incident is the place for it, also if nobody named one."""
+    """Return the failure of the jobs that end a state. The answer goes to the run's incident.
+
+    `outputs`: outputs of the acting jobs.
+    """
     what, log, _ = _describe(jobs)
     text = (
         f"**Nothing ended it in time:** {request.title} · {what} · [log]({log})\n\n"
@@ -178,7 +181,10 @@ def _look(environment: Any) -> str:
 def _failed(
     request: Request, failed: list[str], ended: Any, look: str, *, is_idle: bool, is_begun: bool = False
 ) -> str:
-    """`ended`: outputs of the job that acts, if its command wrote them. `is_begun`: the comment shows a run."""
+    """Return the answer for failed jobs.
+
+    `ended`: outputs of the acting job, if its command wrote them. `is_begun`: the comment shows a run.
+    """
     what, log, is_before = _describe(failed)
     if ended.get("run"):
         heading = "**Ended as " + inert(ended.get("decision")) + ", and could not report here:**"
@@ -201,7 +207,7 @@ def _failed(
 
 
 def _advice(request: Request, hint: Any = "", check: str = "") -> str:
-    """`hint`: words of the command, for what went wrong. `check`: words of ours that come before all else."""
+    """Return the next steps: first `check`, then the `hint` of the command, then how to try again."""
     first = " ".join(filter(None, (check, prose(hint) if hint else "")))
     again = request.again
     if first and again:
@@ -214,7 +220,7 @@ def _advice(request: Request, hint: Any = "", check: str = "") -> str:
 
 
 def _describe(failed: list[str]) -> tuple[str, str, bool]:
-    """Return what became of the failed job, the address of its log, and whether it failed before a run could begin."""
+    """Return a description of the failed job, the URL of its log, and whether it failed before a run began."""
     try:
         job = next(job for job in _jobs() if job["conclusion"] in BAD and job["name"] in failed)
         steps = [step for step in job["steps"] if step["conclusion"] in BAD]
@@ -228,7 +234,7 @@ def _describe(failed: list[str]) -> tuple[str, str, bool]:
 
 
 def _is_before_run(steps: list[Any]) -> bool:
-    """Whether the step that starts a run did not begin. GitHub lists the steps that it skipped."""
+    """Return whether the step that starts a run did not begin. GitHub also lists skipped steps."""
     name = os.environ.get("RUN_STEP", "")
     return not steps or (bool(name) and all(step["name"] != name or step["conclusion"] == "skipped" for step in steps))
 
@@ -262,7 +268,7 @@ def _how(job: Any) -> str:
 
 
 def _cancelled(job: Any) -> str:
-    """GitHub cancels a job at its time limit as a person does."""
+    """Return how the job was cancelled. At its time limit, GitHub reports a job as cancelled too."""
     if not job["steps"]:
         return "was cancelled before it started"
     began, ended = (
@@ -275,14 +281,14 @@ def _cancelled(job: Any) -> str:
 
 
 class Comments(NamedTuple):
-    """Our comments of this attempt. `waiting` is the id of the one that says that the run starts, or 0."""
+    """Our comments of this attempt. `waiting`: id of the comment that announces the run, or 0."""
 
     waiting: int
     is_answered: bool
     unfinished: int = 0
-    """Id of the one in which a run went on and has no end, or 0."""
+    """Id of a comment with a run that has no end, or 0."""
     body: str = ""
-    """Of that one."""
+    """Text of that unfinished comment."""
 
     @property
     def is_planned(self) -> bool:
@@ -294,7 +300,7 @@ def mark(kind: str) -> str:
 
 
 def read_comments(request: Request, kind: str) -> Comments:
-    """Read the issue's comments, of which only those by the token's own login count. `kind`: of the answer's mark."""
+    """Read our comments on the issue; only those by the token's login count. `kind`: kind of the answer's mark."""
     me, path = own_login(), repository() + "/issues/" + str(request.number) + "/comments?per_page=100"
     waiting, is_answered, unfinished, body, page = 0, False, 0, "", 0
     while True:
@@ -324,7 +330,7 @@ RECORD = re.compile(r"<!-- backout:v1 (\{.*\}) -->\s*$")
 
 
 def read_record(body: str) -> Any:
-    """Return the hidden record at the end of a comment, or nothing."""
+    """Return the hidden record at the end of a comment, or an empty object."""
     found = RECORD.search(body)
     try:
         record = json.loads(found[1]) if found else {}
@@ -334,25 +340,25 @@ def read_record(body: str) -> Any:
 
 
 def _is_of_run(record: Any) -> bool:
-    """Whether it is of a run of this attempt, or of its gate's refusal."""
+    """Return whether the record is from a run of this attempt, or from its gate's refusal."""
     run, number = str(record.get("run")), os.environ["GITHUB_RUN_ID"]
     return run.startswith(number + "." + attempt() + "-") or run == "gate-" + number
 
 
 def above(text: str, body: str) -> str:
-    """Return the comment of a run with the answer above its last report. Its record stays valid, and at the end."""
+    """Return the comment with the answer above the run's last report. The record stays valid and at the end."""
     report, record, hidden = RECORD.sub("", body).strip(), read_record(body), body[body.rindex("<!-- backout:v1 ") :]
     report = re.sub("^### ", "#### Last report of the run: ", report)
     shown = text + "\n\n" + mark("answered") + "\n\n" + report
     lines = "\n".join(line.rstrip() for line in shown.strip().splitlines())
     whole = json.dumps([lines, {**record, "digest": ""}], sort_keys=True)
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:16]  # as ops/core/run_record.py makes it
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:16]  # same as in ops/core/run_record.py
     old, new = ('"digest":"' + each + '"' for each in (str(record["digest"]), digest))
     return shown + "\n\n" + hidden.replace(old, new)
 
 
 def own_login() -> str:
-    """Return the login of the token. GITHUB_TOKEN may not ask, and is the bot's."""
+    """Return the login of the token. GITHUB_TOKEN may not read it (403), and belongs to the bot."""
     try:
         return str(call("GET", "/user", SECONDS)["login"])
     except urllib.error.HTTPError as error:
@@ -362,7 +368,7 @@ def own_login() -> str:
 
 
 def answer(request: Request, failure: Failure) -> str:
-    """Edit our comment or post one. Return the answer, or nothing if none was needed. Raises OSError and ValueError."""
+    """Edit our comment or post one. Return the answer; "" if none was needed. Raises OSError and ValueError."""
     kind = "answered" if failure.late_on is None else "late"
     found, comments = read_comments(request, kind), repository() + "/issues/comments/"
     body = {"body": failure.text + "\n\n" + mark(kind) + "\n"}
@@ -370,7 +376,7 @@ def answer(request: Request, failure: Failure) -> str:
         if not found.is_answered:
             call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
         return failure.text
-    # A plan is the end of a dry run. Else a later job goes on, such as that of a build.
+    # A plan ends a dry run. Without a run that ended, a later job had to continue, such as a build.
     is_over = found.is_planned and failure.has_run
     if found.is_answered or failure.is_answered or is_over:
         if found.waiting:
@@ -390,7 +396,7 @@ def answer(request: Request, failure: Failure) -> str:
 
 
 def answer_patiently(request: Request, failure: Failure) -> tuple[str, str]:
-    """Return the answer if one was needed, and why there is none. Each try looks first for what an earlier one did."""
+    """Return the answer that was needed, and the problem if it is missing. Each try first reads earlier results."""
     problem = ""
     for pause in (0.0, *PAUSES):
         time.sleep(pause)
@@ -406,7 +412,7 @@ def answer_patiently(request: Request, failure: Failure) -> tuple[str, str]:
 
 
 def show(text: str) -> None:
-    """On the pages of the run, in case nobody can be answered on an issue."""
+    """Show the answer as annotation and summary of the run."""
     first = " ".join(text.partition("**What to do:**")[0].split())
     plain = re.sub(r"[*`]|· \[log\]\(.*?\)", "", first).strip()
     decoded = html.unescape(plain).replace("\u200b", "")

@@ -1,17 +1,17 @@
-"""Wait for the moment in ENDS_AT, in UTC, with the standard library alone."""
+"""Wait until ENDS_AT (UTC), with the standard library only."""
 
 import os
 import time
 from datetime import datetime, timezone
 
 MARGIN = 15.0
-"""Seconds after it: the clock of the next job's runner may be behind."""
+"""Seconds to wait longer: the clock of the next job's runner may be behind."""
 STEP = 60.0
-"""Seconds: a clock that is set meanwhile makes it at most this late."""
+"""Seconds. A clock that is corrected during the wait delays the end by at most this long."""
 
 
 def left() -> float:
-    """Return the seconds to wait."""
+    """Return the seconds left to wait."""
     now = datetime.now(timezone.utc)
     return (datetime.fromisoformat(os.environ["ENDS_AT"]) - now).total_seconds() + MARGIN
 
