@@ -130,7 +130,7 @@ def test_run_without_probes_ends_with_no_evidence(world: World, says: Callable[[
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("press", ["first", "second"])
-def test_an_unsuccessful_run_suggests_the_next_older_version_and_contacts(
+def test_unhealthy_run_suggests_older_version_and_contacts(
     world: World, says: Callable[[str], object], press: str
 ) -> None:
     (older,) = (d for d in world.sandbox.deployments("fortunet-api")[-1].percentages)

@@ -93,9 +93,7 @@ def test_two_lost_answers_end_the_retries(world: World, releases: Releases, seco
     ],
     ids=["429 with a time", "429 without", "10035", "10035 with 409"],
 )
-def test_a_refused_write_is_sent_once_more_after_retry_after(
-    world: World, releases: Releases, rule: dict[str, Any]
-) -> None:
+def test_rejected_write_is_retried_after_retry_after(world: World, releases: Releases, rule: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **rule)
 
     outcome = world.rollback()
@@ -105,7 +103,7 @@ def test_a_refused_write_is_sent_once_more_after_retry_after(
     assert (second.at - first.at).total_seconds() >= float(rule.get("headers", {}).get("retry-after", 1))
 
 
-def test_a_long_retry_after_ends_the_run(world: World, releases: Releases) -> None:
+def test_retry_after_beyond_the_budget_fails_the_run(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, status=429, headers={"retry-after": "300"})
 
     outcome = world.rollback()
@@ -175,7 +173,7 @@ def test_same_command_resolves_an_unknown_outcome(world: World, releases: Releas
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_colleagues_deployment_after_an_unclear_write_stays_live(world: World, releases: Releases, lost: str) -> None:
+def test_unclear_write_is_not_repeated_over_another_deployment(world: World, releases: Releases, lost: str) -> None:
     world.sandbox.fault(**WRITE, lost=lost, **{lost: colleague(world)})
 
     outcome = world.rollback()
@@ -224,7 +222,7 @@ def test_lagging_list_is_read_again(world: World, releases: Releases, reads: int
     assert_recovered_once(world, releases, outcome, sends=1)
 
 
-def test_a_write_that_stays_invisible_is_an_unknown_outcome(world: World, releases: Releases) -> None:
+def test_invisible_write_is_unknown_outcome_and_not_repeated(world: World, releases: Releases) -> None:
     world.sandbox.switches.deployments_lag_reads = 100
 
     outcome = world.rollback()
@@ -235,7 +233,7 @@ def test_a_write_that_stays_invisible_is_an_unknown_outcome(world: World, releas
 
 
 @pytest.mark.slow
-def test_a_lost_answer_with_a_lagging_list_keeps_the_good_version_live(world: World, releases: Releases) -> None:
+def test_lost_write_with_lagging_list_keeps_good_version_live(world: World, releases: Releases) -> None:
     """The re-read cannot see the first send, so there are two of ours: the same split, and no third."""
     world.sandbox.switches.deployments_lag_reads = 1
     world.sandbox.fault(**WRITE, lost="after")
@@ -274,7 +272,7 @@ def test_deployment_during_planning_refuses_the_run(world: World, releases: Rele
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", [0, 1], ids=["round 1", "round 2"])
-def test_an_empty_list_is_never_the_planned_state(world: World, releases: Releases, read: int) -> None:
+def test_empty_deployment_list_stops_the_write(world: World, releases: Releases, read: int) -> None:
     world.sandbox.fault(**LIST, skip=read, body='{"success": true, "result": {"deployments": []}}', **JSON)
 
     outcome = world.rollback()
@@ -321,7 +319,7 @@ def test_deployment_during_confirmation_refuses_the_run(world: World, releases: 
 
 
 @pytest.mark.slow
-def test_a_typed_confirmation_compares_again(world: World, releases: Releases) -> None:
+def test_state_is_compared_again_after_confirmation(world: World, releases: Releases) -> None:
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')
         terminal.type("api\n")

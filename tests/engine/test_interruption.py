@@ -142,7 +142,7 @@ def test_signal_during_the_write_waits_for_the_answer(world: World, releases: Re
 
 
 @pytest.mark.slow
-def test_a_signal_during_an_unclear_write_is_recorded(world: World, releases: Releases) -> None:
+def test_signal_during_an_unclear_write_is_recorded(world: World, releases: Releases) -> None:
     command = Command(world)
     world.sandbox.fault(**WRITE, before=command.send(signal.SIGTERM), lost="after")
 
@@ -193,7 +193,7 @@ def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
         ),
     ],
 )
-def test_a_signal_during_an_event_loses_neither(world: World, releases: Releases, kind: EventKind) -> None:
+def test_signal_during_recording_loses_no_event(world: World, releases: Releases, kind: EventKind) -> None:
     result = run_with_a_signal_at(world, kind)
 
     assert result.exit_code == 130
@@ -256,7 +256,7 @@ class FullDisk(RollbackWorker):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_after_the_write_does_not_hide_the_change(world: World, releases: Releases) -> None:
+def test_full_disk_after_the_write_reports_the_change(world: World, releases: Releases) -> None:
     cli.cli.add_command(runbook_command(FullDisk()))
     try:
         where = ["--service", "api", "--environment", "production", "--config", str(world.config)]

@@ -17,7 +17,7 @@ def test_durations_of_a_recent_request_start_at_the_request(world: World, releas
     assert world.live == {releases.good: 100}
 
 
-def test_a_request_older_than_half_an_hour_is_refused(world: World) -> None:
+def test_request_older_than_30_minutes_is_refused(world: World) -> None:
     world.release(timedelta(hours=3))
     bad = world.release(timedelta(hours=2), behaviour={"status": 500})
 
@@ -29,7 +29,7 @@ def test_a_request_older_than_half_an_hour_is_refused(world: World) -> None:
     assert world.writes() == []
 
 
-def test_a_fix_after_the_request_is_not_replaced(world: World, releases: Releases) -> None:
+def test_deployment_after_the_request_is_refused(world: World, releases: Releases) -> None:
     fix = world.release(timedelta(minutes=3), code="the fix")
 
     outcome = world.rollback("--requested-at", asked(world, timedelta(minutes=5)))

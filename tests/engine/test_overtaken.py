@@ -16,7 +16,7 @@ def press(world: World, releases: Releases) -> Callable[[], str]:
     return lambda: world.sandbox.deploy(WORKER, releases.good, message=message, author="recovery@example.com")
 
 
-def test_an_empty_answer_reports_our_change_as_made_and_replaced(world: World, releases: Releases) -> None:
+def test_write_with_empty_answer_is_reported_as_replaced(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, body="", applied=True, after=colleague(world))
 
     outcome = world.rollback()
@@ -40,7 +40,7 @@ def test_lagging_history_is_read_again(world: World, releases: Releases) -> None
     assert any("dana@example.com" in text for text in texts(outcome, "warning"))
 
 
-def test_a_history_of_others_shows_that_our_change_was_not_made(world: World, releases: Releases) -> None:
+def test_history_without_our_write_proves_it_not_applied(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, lost="before", before=colleague(world))
 
     outcome = world.rollback()
@@ -75,7 +75,7 @@ def test_same_rollback_after_ours_is_recovered(world: World, releases: Releases,
     assert world.live == {releases.good: 100}
 
 
-def test_a_refused_write_does_not_claim_the_same_rollback_of_another_run(world: World, releases: Releases) -> None:
+def test_rejected_write_does_not_claim_another_runs_rollback(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, code=10035, before=press(world, releases))
 
     outcome = world.rollback()

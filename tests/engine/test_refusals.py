@@ -63,7 +63,7 @@ NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("arguments", "code", "said", "hint"), NAMES.values(), ids=NAMES)
-def test_an_unknown_name_lists_the_known_names(
+def test_unknown_name_lists_the_known_names(
     world: World, releases: Releases, arguments: tuple[str, ...], code: int, said: str, hint: str
 ) -> None:
     typed = [argument.format(good=releases.good, bad=releases.bad) for argument in arguments]
@@ -78,7 +78,7 @@ def test_an_unknown_name_lists_the_known_names(
     assert result["reason"] == "unknown_name"
 
 
-def test_an_unknown_version_suggests_the_nearest(world: World, releases: Releases) -> None:
+def test_unknown_version_suggests_the_nearest(world: World, releases: Releases) -> None:
     typed = "f" + releases.good[1:]
 
     outcome = world.rollback("--to", typed)
@@ -88,7 +88,7 @@ def test_an_unknown_version_suggests_the_nearest(world: World, releases: Release
     assert f'did you mean "{releases.good}"?' in result["message"]
 
 
-def test_an_unknown_service_is_reported_on_a_terminal(world: World, releases: Releases) -> None:
+def test_unknown_service_is_refused_on_the_terminal(world: World, releases: Releases) -> None:
     outcome = plain(world, "--environment", "production", "--service", "apy")
 
     assert outcome.code == 2
@@ -114,7 +114,7 @@ TOKENS: dict[str, tuple[str | None, str, str, str]] = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("value", "reason", "said", "hint"), TOKENS.values(), ids=TOKENS)
-def test_a_malformed_token_is_refused_before_any_request(
+def test_invalid_token_is_refused_before_any_request(
     world: World, releases: Releases, value: str | None, reason: str, said: str, hint: str
 ) -> None:
     token = value and value.format(token=world.sandbox.token)
@@ -275,7 +275,7 @@ def test_unknown_worker_is_named(world: World) -> None:
     assert "there is no such Worker" in result["hint"]
 
 
-def test_a_worker_without_deployments_has_no_rollback_target(world: World) -> None:
+def test_worker_without_deployment_has_no_target(world: World) -> None:
     world.release(timedelta(hours=1), deploy=False)
 
     outcome = world.rollback()
@@ -386,7 +386,7 @@ def test_wrong_confirmation_refuses_the_run(world: World, releases: Releases, ty
 # Contacts
 
 
-def test_a_run_that_did_not_recover_shows_contacts(world: World, releases: Releases) -> None:
+def test_failed_run_lists_contacts_and_their_hours(world: World, releases: Releases) -> None:
     world.edit_config('role: Primary On-call\n    contact: "[TBD]"', 'role: Primary On-call\n    contact: "+49 1"')
     world.sandbox.fault(**WRITE, status=500, times=None)
 
@@ -457,7 +457,7 @@ def test_hostile_text_cannot_move_the_cursor(world: World) -> None:
         assert not [c for c in printed if not c.isprintable() and c != "\n"]
 
 
-def test_an_unknown_command_suggests_the_nearest(world: World) -> None:
+def test_unknown_command_suggests_the_nearest(world: World) -> None:
     outcome = world.ops("rollback-wroker")
 
     assert outcome.code == 2

@@ -171,7 +171,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal_after_an_unclear_write_is_not_reported_as_unchanged(shop: Shop, refusal: dict[str, Any]) -> None:
+def test_rejection_after_unclear_write_is_unknown_outcome(shop: Shop, refusal: dict[str, Any]) -> None:
     """A secret edit carries no mark: after the second try nobody can tell whose the newer version is."""
     shop.world.sandbox.fault(**OF_BASKET, lost="after")
     shop.world.sandbox.fault(**OF_BASKET, **refusal, skip=1)
@@ -195,7 +195,7 @@ def test_unclear_write_after_rejection_is_unknown_outcome(shop: Shop) -> None:
     assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
 
 
-def test_a_long_rate_limit_after_a_change_is_not_reported_as_unchanged(shop: Shop) -> None:
+def test_rate_limit_after_a_change_reports_the_change(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_STOCK, status=429, headers={"retry-after": "300"})
 
     outcome = shop.rotate()
@@ -207,7 +207,7 @@ def test_a_long_rate_limit_after_a_change_is_not_reported_as_unchanged(shop: Sho
     assert f"changed: Worker {BASKET}; not changed: Worker {STOCK}" in outcome.result["message"]
 
 
-def test_a_long_rate_limit_reads_before_it_reports_unchanged(shop: Shop) -> None:
+def test_rate_limit_before_any_change_reads_back(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_BASKET, status=429, headers={"retry-after": "300"})
 
     outcome = shop.rotate()
@@ -218,7 +218,7 @@ def test_a_long_rate_limit_reads_before_it_reports_unchanged(shop: Shop) -> None
     assert "is live, as planned" in texts(outcome, "compared")[-1]
 
 
-def test_an_unreadable_state_after_a_refusal_reports_only_the_refusal(shop: Shop) -> None:
+def test_rejected_write_without_read_back_is_not_applied(shop: Shop) -> None:
     listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{BASKET}/deployments"}
     shop.world.sandbox.fault(
         **OF_BASKET, code=10035, after=lambda: shop.world.sandbox.fault(**listed, status=503, times=None)
