@@ -56,9 +56,7 @@ RETRIED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
-def test_a_read_is_tried_four_times_and_then_fails(
-    client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any]
-) -> None:
+def test_read_fails_after_four_attempts(client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any]) -> None:
     sandbox.fault(**rule, times=None)
 
     with pytest.raises(ProviderError) as caught:
@@ -71,7 +69,7 @@ def test_a_read_is_tried_four_times_and_then_fails(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
-def test_a_read_is_answered_by_its_last_try(client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any]) -> None:
+def test_read_succeeds_on_the_last_attempt(client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any]) -> None:
     began = sandbox.clock.now()
     sandbox.fault(**rule, times=TRIES - 1)
 
@@ -111,7 +109,7 @@ def test_a_clear_error_is_not_retried(
     [("3", 1, 2, 3.0), ("9", 2, 3, 18.0), ("9", 3, 3, 18.0), ("21", 1, 1, 0.0), ("0.01", 1, 2, RETRY_DELAYS[0])],
     ids=["once", "twice within the budget", "a third time beyond it", "at once beyond it", "less than our own pause"],
 )
-def test_a_retry_after_is_honoured_inside_the_budget(
+def test_retry_after_is_honored_within_the_budget(
     client: CloudflareClient, sandbox: Sandbox, seconds: str, times: int, requests: int, waited: float
 ) -> None:
     began = sandbox.clock.now()
@@ -150,7 +148,7 @@ def test_a_write_is_sent_once_for_any_response(
     ("rule", "seconds"),
     [({"status": 429, "headers": {"retry-after": "7"}}, 7.0), ({"status": 429}, 0.0), ({"code": 10035}, 0.0)],
 )
-def test_a_rate_limit_and_a_concurrent_change_are_not_applied(
+def test_rate_limit_and_concurrent_change_are_not_applied(
     client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], seconds: float
 ) -> None:
     sandbox.fault(**rule)
@@ -177,9 +175,7 @@ TRANSPORT += [httpx.PoolTimeout, httpx.RemoteProtocolError, httpx.LocalProtocolE
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", TRANSPORT)
-def test_a_transport_error_is_named_by_its_type_alone(
-    sandbox: Sandbox, kind: Callable[[str], httpx.TransportError]
-) -> None:
+def test_transport_error_shows_only_its_type(sandbox: Sandbox, kind: Callable[[str], httpx.TransportError]) -> None:
     transport = _Failing(kind("connection to 203.0.113.7 with Bearer s3cret-s3cret failed"))
     clock = SandboxClock(sandbox.clock_url)
     client = CloudflareClient(
@@ -223,7 +219,7 @@ READ_PATHS = st.sampled_from(
 
 
 @holds_for(40, 1000, method=METHODS, path=PATHS | READ_PATHS)
-def test_a_planning_client_sends_nothing_but_reads(
+def test_client_rejects_writes_while_planning(
     client: CloudflareClient, sandbox: Sandbox, method: str, path: str
 ) -> None:
     before = len(sandbox.requests)
@@ -256,7 +252,7 @@ def test_a_request_that_resembles_a_read_is_rejected(path: str) -> None:
     assert not is_declared_read("GET", path)
 
 
-def test_writes_are_let_through_inside_the_block_alone(client: CloudflareClient, sandbox: Sandbox) -> None:
+def test_writes_are_allowed_only_inside_writing(client: CloudflareClient, sandbox: Sandbox) -> None:
     with pytest.raises(CloudflareApiError), client.writing():
         write(client)
 
@@ -265,7 +261,7 @@ def test_writes_are_let_through_inside_the_block_alone(client: CloudflareClient,
     assert len(sandbox.requests) == 1
 
 
-def test_the_right_that_is_missing_is_named(client: CloudflareClient, sandbox: Sandbox) -> None:
+def test_missing_permission_is_named(client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.fault(code=10000, status=403)
 
     with pytest.raises(CloudflareApiError) as caught:
@@ -275,7 +271,7 @@ def test_the_right_that_is_missing_is_named(client: CloudflareClient, sandbox: S
     assert '"Workers Scripts Read"' in caught.value.hint
 
 
-def test_neither_the_client_nor_its_token_shows_the_token(client: CloudflareClient, sandbox: Sandbox) -> None:
+def test_repr_hides_the_token(client: CloudflareClient, sandbox: Sandbox) -> None:
     assert sandbox.token not in repr(client) + str(vars(client)) + repr(Secret(sandbox.token)) + f"{Secret('abcdef')}"
 
 
@@ -300,7 +296,7 @@ FORMS = pytest.mark.parametrize("form", [clients.paginate_by_total, clients.pagi
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25])
 @FORMS
-def test_every_form_of_paging_answers_every_row_once(form: Callable[..., Iterator[int]], count: int) -> None:
+def test_pagination_returns_every_row_once(form: Callable[..., Iterator[int]], count: int) -> None:
     rows = random.sample(range(1000), count)
     answer, asked = pages(rows)
 
@@ -309,7 +305,7 @@ def test_every_form_of_paging_answers_every_row_once(form: Callable[..., Iterato
 
 
 @FORMS
-def test_paging_that_never_ends_is_ended(form: Callable[..., Iterator[int]]) -> None:
+def test_endless_pagination_is_stopped(form: Callable[..., Iterator[int]]) -> None:
     asked: list[Mapping[str, str]] = []
 
     def endless(params: Mapping[str, str]) -> CloudflareResponse:
@@ -328,7 +324,7 @@ NO_PAGES = [
 
 
 @pytest.mark.parametrize(("pages", "answer"), NO_PAGES)
-def test_a_page_of_another_shape_is_malformed(
+def test_invalid_page_is_malformed(
     client: CloudflareClient, sandbox: Sandbox, pages: Callable[..., Iterator[Any]], answer: str
 ) -> None:
     sandbox.fault(body=f'{{"success": true, "errors": [], {answer}}}', content_type="application/json", times=None)

@@ -31,7 +31,7 @@ def test_a_mark_round_trips(names: tuple[str, ...], what: int, text: str, incide
 
 
 @holds_for(50, 1000, count=st.integers(0, 60), length=st.integers(1, 60), text=st.text(max_size=300))
-def test_names_are_never_cut_and_those_without_room_are_any(count: int, length: int, text: str) -> None:
+def test_names_beyond_the_limit_become_the_wildcard(count: int, length: int, text: str) -> None:
     names = tuple(f"{'N' * length}_{number}" for number in range(count))
 
     message = str(DeploymentMark(42, "77.1-abcd", None, text, revoked=names))

@@ -40,7 +40,7 @@ def ids(sandbox: Sandbox) -> list[str]:
 # Reads
 
 
-def test_a_project_is_read(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_read_project(pages: PagesApi, sandbox: Sandbox) -> None:
     bad, _ = ids(sandbox)
 
     assert pages.read_project(SITE) == PagesProject(
@@ -54,14 +54,14 @@ def test_a_project_is_read(pages: PagesApi, sandbox: Sandbox) -> None:
     )
 
 
-def test_a_project_that_never_deployed_has_no_canonical(client: CloudflareClient, sandbox: Sandbox) -> None:
+def test_project_without_deployment_has_no_canonical(client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.pages.add_project(SITE)
     pages = PagesApi(client, ACCOUNT)
     assert pages.read_project(SITE).canonical is None
     assert pages.list_deployments(SITE) == ()
 
 
-def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_read_deployment_with_all_fields(pages: PagesApi, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
 
     deployment = pages.read_deployment(SITE, good)
@@ -85,16 +85,14 @@ def test_a_deployment_is_read_with_all_that_is_known_of_it(pages: PagesApi, sand
 
 
 @pytest.mark.parametrize("config", [{}, {"production_deployments_enabled": False}, {"deployments_enabled": False}])
-def test_a_push_deploys_unless_it_is_switched_off(
-    client: CloudflareClient, sandbox: Sandbox, config: dict[str, bool]
-) -> None:
+def test_push_deploys_unless_disabled(client: CloudflareClient, sandbox: Sandbox, config: dict[str, bool]) -> None:
     project = sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
     assert project.source is not None
     project.source["config"].update(config)
     assert PagesApi(client, ACCOUNT).read_project(SITE).deploys_on_push is (not config)
 
 
-def test_the_deployments_of_production_come_newest_first_over_all_pages(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_production_deployments_are_listed_newest_first(pages: PagesApi, sandbox: Sandbox) -> None:
     for number in range(30):
         sandbox.pages.add_deployment(SITE, files={}, branch="fix" if number % 3 else "main")
 
@@ -105,7 +103,7 @@ def test_the_deployments_of_production_come_newest_first_over_all_pages(pages: P
     assert len(sandbox.requests) == 1
 
 
-def test_the_list_is_bounded(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_deployment_list_is_limited(pages: PagesApi, sandbox: Sandbox) -> None:
     for _ in range(60):
         sandbox.pages.add_deployment(SITE, files={})
 
@@ -114,7 +112,7 @@ def test_the_list_is_bounded(pages: PagesApi, sandbox: Sandbox) -> None:
     assert len(pages.list_deployments(SITE)) == 62
 
 
-def test_a_deployment_made_between_two_pages_doubles_no_row(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_deployment_between_two_pages_duplicates_no_row(pages: PagesApi, sandbox: Sandbox) -> None:
     for _ in range(30):
         sandbox.pages.add_deployment(SITE, files={})
     before = ids(sandbox)
@@ -143,20 +141,20 @@ def test_only_a_successful_production_deployment_can_serve(
     assert not other.can_serve_production
 
 
-def test_an_alias_of_a_preview_is_read(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_read_preview_alias(pages: PagesApi, sandbox: Sandbox) -> None:
     preview = pages.read_deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, branch="fix"))
     assert preview is not None
     assert preview.aliases == (f"https://fix.{sandbox.pages.projects[SITE].subdomain}",)
 
 
-def test_a_deployment_that_is_gone_is_none_and_a_project_that_is_gone_an_error(pages: PagesApi) -> None:
+def test_missing_deployment_is_none_and_project_an_error(pages: PagesApi) -> None:
     assert pages.read_deployment(SITE, "0" * 8 + "-0000-4000-8000-" + "0" * 12) is None
     for read in (pages.read_project, pages.list_deployments):
         with pytest.raises(CloudflareApiError, match="8000007"):
             read("none")
 
 
-def test_the_right_that_is_missing_is_named(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_missing_permission_is_named(pages: PagesApi, sandbox: Sandbox) -> None:
     sandbox.fault(code=10000, status=403)
     with pytest.raises(CloudflareApiError) as caught:
         pages.read_project(SITE)
@@ -223,7 +221,7 @@ def test_display_fields_may_have_any_shape(pages: PagesApi, sandbox: Sandbox) ->
         {"latest_stage": "success"},
     ],
 )
-def test_a_deployment_of_another_shape_is_malformed(pages: PagesApi, sandbox: Sandbox, change: dict[str, Any]) -> None:
+def test_invalid_deployment_is_malformed(pages: PagesApi, sandbox: Sandbox, change: dict[str, Any]) -> None:
     row = {**ROW, **change}
     calls: list[tuple[Any, dict[str, Any], Callable[[], object]]] = [
         (row, {}, lambda: pages.read_deployment(SITE, ROW["id"])),
@@ -240,7 +238,7 @@ def test_a_deployment_of_another_shape_is_malformed(pages: PagesApi, sandbox: Sa
     ("result", "info"),
     [(None, {"total_count": 0}), ({}, {"total_count": 0}), ([ROW], {}), ([ROW], {"total_count": "1"}), ([], None)],
 )
-def test_a_list_without_its_rows_or_its_total_is_malformed(
+def test_list_without_rows_or_total_is_malformed(
     pages: PagesApi, sandbox: Sandbox, result: Any, info: dict[str, Any] | None
 ) -> None:
     answers(sandbox, result, result_info=info)
@@ -268,7 +266,7 @@ FIELDS = [
 @pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(change=st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=3), whole=json_values)
-def test_any_answer_is_a_value_or_malformed(
+def test_any_json_is_a_value_or_malformed(
     pages: PagesApi, sandbox: Sandbox, change: dict[str, Any], whole: Any
 ) -> None:
     for result in ({**ROW, **PROJECT, **change}, whole):
@@ -284,9 +282,7 @@ def test_any_answer_is_a_value_or_malformed(
 # The rollback
 
 
-def test_a_rollback_is_sent_once_and_without_a_body(
-    pages: PagesApi, client: CloudflareClient, sandbox: Sandbox
-) -> None:
+def test_rollback_is_sent_once_without_a_body(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
 
     with client.writing():
@@ -301,7 +297,7 @@ def test_a_rollback_is_sent_once_and_without_a_body(
     assert request.body is None
 
 
-def test_while_planning_nothing_is_rolled_back(pages: PagesApi, sandbox: Sandbox) -> None:
+def test_rollback_is_refused_while_planning(pages: PagesApi, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
     with pytest.raises(Refused):
         pages.roll_back(SITE, good)
@@ -315,7 +311,7 @@ UNCLEAR = [{"status": 502, "code": 10013} if rule == {"code": 10013} else rule f
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 @pytest.mark.parametrize("rule", [*UNCLEAR, {"status": 500, "code": 8000000}, {"code": 8000000}])
-def test_a_rollback_without_a_readable_answer_is_unclear(
+def test_rollback_without_readable_answer_is_unclear(
     pages: PagesApi, client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:
     _, good = ids(sandbox)
@@ -327,9 +323,7 @@ def test_a_rollback_without_a_readable_answer_is_unclear(
     assert len(sandbox.requests) == 1
 
 
-def test_a_rollback_that_is_refused_changes_nothing(
-    pages: PagesApi, client: CloudflareClient, sandbox: Sandbox
-) -> None:
+def test_rejected_rollback_changes_nothing(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     preview = sandbox.pages.add_deployment(SITE, files={}, branch="fix")
     with client.writing():
         with pytest.raises(UnclearWrite):  # by the code alone it may have worked
@@ -341,7 +335,7 @@ def test_a_rollback_that_is_refused_changes_nothing(
             pages.roll_back(SITE, "none")
 
 
-def test_a_rate_limit_is_not_applied(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
+def test_rate_limited_rollback_is_not_applied(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.fault(status=429, headers={"retry-after": "7"})
     with client.writing(), pytest.raises(NotApplied) as caught:
         pages.roll_back(SITE, ids(sandbox)[1])

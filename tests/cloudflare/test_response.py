@@ -1,4 +1,4 @@
-"""Cloudflare's answers, decoded: every shape that comes back, and what it is taken for."""
+"""Decoding of Cloudflare's answers: results, API errors and malformed answers"""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def refused(code: int | None = None, message: str = "no", **fields: Any) -> dict
     return {"success": False, "errors": [{"code": code, "message": message, **fields}], "result": None}
 
 
-def test_a_success_is_its_result_and_its_paging() -> None:
+def test_success_has_result_and_paging() -> None:
     answer = decoded({"success": True, "result": {"id": "1"}, "result_info": {"cursor": "c"}})
 
     assert (answer.result, answer.result_info, answer.status, answer.ray_id) == (
@@ -119,7 +119,7 @@ REFUSED: dict[str, tuple[Any, int, ErrorKind, Reason, str]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "kind", "reason", "said"), REFUSED.values(), ids=REFUSED)
-def test_a_no_is_one_typed_error(body: Any, status: int, kind: ErrorKind, reason: Reason, said: str) -> None:
+def test_rejection_is_one_typed_error(body: Any, status: int, kind: ErrorKind, reason: Reason, said: str) -> None:
     with pytest.raises(CloudflareApiError) as caught:
         decoded(body, status=status)
 
@@ -169,7 +169,7 @@ def test_a_code_has_the_meaning_of_its_product(product: str) -> None:
         ("D1", 10007, ErrorKind.REFUSED, ""),
     ],
 )
-def test_a_code_is_read_as_the_product_means_it(product: str, code: int, kind: ErrorKind, meaning: str) -> None:
+def test_code_meaning_depends_on_the_product(product: str, code: int, kind: ErrorKind, meaning: str) -> None:
     with pytest.raises(CloudflareApiError) as caught:
         decoded(refused(code), status=400, path=PATHS[product])
 
@@ -178,7 +178,7 @@ def test_a_code_is_read_as_the_product_means_it(product: str, code: int, kind: E
     assert meaning in caught.value.hint
 
 
-def test_each_read_belongs_to_a_product() -> None:
+def test_every_declared_read_belongs_to_a_product() -> None:
     import_all_reads()
 
     for _, template in DECLARED_READS:
@@ -201,7 +201,7 @@ def test_each_read_belongs_to_a_product() -> None:
         ("", "", 0.0),
     ],
 )
-def test_a_retry_after_is_seconds_or_a_date_against_the_answers_own(value: str, date: str, seconds: float) -> None:
+def test_retry_after_is_seconds_or_an_http_date(value: str, date: str, seconds: float) -> None:
     assert parse_retry_after({"retry-after": value, "date": date}) == seconds
 
 
@@ -219,7 +219,7 @@ bodies = st.binary() | json_values.map(lambda value: json.dumps(value).encode())
 
 
 @holds_for(30, 1000, body=bodies, status=st.integers(100, 599), sent=headers)
-def test_any_answer_is_a_value_or_one_of_the_two_errors(body: bytes, status: int, sent: dict[str, str]) -> None:
+def test_any_answer_is_a_value_or_a_known_error(body: bytes, status: int, sent: dict[str, str]) -> None:
     answer = None
     with contextlib.suppress(CloudflareApiError, MalformedCloudflareResponse):
         answer = decode_response("POST", PATH, status, sent, body)

@@ -51,11 +51,11 @@ def values(sandbox: Sandbox) -> Mapping[str, str]:
 # Reads
 
 
-def test_the_names_of_secrets_are_read(workers: WorkersApi) -> None:
+def test_list_secret_names(workers: WorkersApi) -> None:
     assert workers.secrets.list_names(WORKER) == {"KEY", "OTHER"}
 
 
-def test_the_code_of_a_version_is_read_with_all_that_an_upload_takes(workers: WorkersApi, sandbox: Sandbox) -> None:
+def test_read_code_with_all_fields_of_an_upload(workers: WorkersApi, sandbox: Sandbox) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
     assert code
     assert code.modules == (WorkerModule("index.js", "application/javascript+module", b"good"),)
@@ -68,9 +68,7 @@ def test_the_code_of_a_version_is_read_with_all_that_an_upload_takes(workers: Wo
 
 
 @pytest.mark.parametrize("of_deployed", [True, False])
-def test_the_script_s_content_is_of_the_version_that_serves_or_of_the_latest(
-    workers: WorkersApi, sandbox: Sandbox, of_deployed: bool
-) -> None:
+def test_content_is_of_the_deployed_or_latest_version(workers: WorkersApi, sandbox: Sandbox, of_deployed: bool) -> None:
     sandbox.switches.content_of_deployed = of_deployed
     sandbox.upload(WORKER, code="bad")
     content = workers.secrets.download_content(WORKER)
@@ -78,7 +76,7 @@ def test_the_script_s_content_is_of_the_version_that_serves_or_of_the_latest(
     assert [module.content for module in content.modules] == [b"good" if of_deployed else b"bad"]
 
 
-def test_settings_that_no_version_has_are_read(workers: WorkersApi) -> None:
+def test_read_script_settings(workers: WorkersApi) -> None:
     none = {"logpush": False, "observability": {"enabled": False}, "tags": [], "tail_consumers": []}
     assert workers.secrets.read_script_settings(WORKER) == none
 
@@ -97,7 +95,7 @@ MISSHAPEN: list[Any] = [
 
 
 @pytest.mark.parametrize("result", MISSHAPEN)
-def test_code_of_another_shape_is_malformed(workers: WorkersApi, sandbox: Sandbox, result: Any) -> None:
+def test_invalid_code_is_malformed(workers: WorkersApi, sandbox: Sandbox, result: Any) -> None:
     body = json.dumps({"success": True, "result": result})
     sandbox.fault(**CODE, body=body, content_type="application/json")
     with pytest.raises(MalformedCloudflareResponse):
@@ -115,7 +113,7 @@ FORMS: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize(("content_type", "body"), FORMS.values(), ids=FORMS)
-def test_content_that_is_no_form_is_malformed(
+def test_content_without_multipart_form_is_malformed(
     workers: WorkersApi, sandbox: Sandbox, content_type: str, body: bytes
 ) -> None:
     sandbox.fault(**CONTENT, body=body, content_type=content_type, times=None)
@@ -128,7 +126,7 @@ CONTENTS = st.one_of(st.binary(max_size=200), st.text("\r\n-x", max_size=40).map
 
 
 @holds_for(30, 1000, modules=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=4))
-def test_every_byte_of_a_form_is_read(modules: dict[str, bytes]) -> None:
+def test_multipart_form_keeps_every_byte(modules: dict[str, bytes]) -> None:
     head = 'content-disposition: form-data; name="{0}"; filename="{0}"\r\ncontent-type: application/wasm\r\n\r\n'
     parts = [b"--a-boundary\r\n" + head.format(name).encode() + data + b"\r\n" for name, data in modules.items()]
     headers = {"content-type": "multipart/form-data; boundary=a-boundary", "cf-entrypoint": "index.js"}
@@ -151,14 +149,14 @@ def test_any_bytes_are_a_form_or_malformed(body: bytes, boundary: str) -> None:
 # Writes
 
 
-def test_secrets_are_edited_at_once_and_serve(workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox) -> None:
+def test_edited_secrets_are_live_at_once(workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     with client.writing():
         workers.secrets.edit(WORKER, {"KEY": Secret(VALUE), "NEW": Secret("1"), "OTHER": None})
     assert values(sandbox) == {"KEY": VALUE, "NEW": "1"}
     assert len(sandbox.deployments(WORKER)) == 2
 
 
-def test_secrets_cannot_be_edited_while_the_latest_version_does_not_serve(
+def test_edit_is_refused_if_latest_version_is_not_deployed(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
     sandbox.upload(WORKER)
@@ -195,7 +193,7 @@ def test_an_older_live_version_is_uploaded_again_with_a_new_secret(
     assert values(sandbox) == {"KEY": VALUE, "OTHER": "kept"}
 
 
-def test_modules_arrive_as_they_were(workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox) -> None:
+def test_modules_are_uploaded_unchanged(workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     code = WorkerCode(
         version=live(sandbox),
         main_module="index.js",
@@ -219,7 +217,7 @@ def test_modules_arrive_as_they_were(workers: WorkersApi, client: CloudflareClie
     assert again.settings == code.settings
 
 
-def test_a_secret_that_the_latest_version_lacks_cannot_be_inherited(
+def test_secret_missing_in_latest_version_is_not_inherited(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
@@ -238,7 +236,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
-def test_nothing_is_written_while_a_run_plans(workers: WorkersApi, sandbox: Sandbox, rule: Any, call: Any) -> None:
+def test_writes_are_refused_while_planning(workers: WorkersApi, sandbox: Sandbox, rule: Any, call: Any) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
     with pytest.raises(Refused):
         call(workers, code)
@@ -257,7 +255,7 @@ UNCLEAR = [
 
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("rule", "call", "fault"), UNCLEAR)
-def test_a_write_without_an_answer_is_unclear_and_sent_once(
+def test_write_without_answer_is_unclear_and_sent_once(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
 ) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
@@ -279,7 +277,7 @@ def test_a_rejected_write_is_not_applied(
 
 
 @pytest.mark.parametrize("body", ['{"success": true, "result": null}', '{"success": true, "result": {"id": "x"}}'])
-def test_an_upload_that_names_no_version_is_unclear(
+def test_upload_without_version_id_is_unclear(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, body: str
 ) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
@@ -290,7 +288,7 @@ def test_an_upload_that_names_no_version_is_unclear(
 
 
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
-def test_no_value_shows_in_an_error_or_in_a_repr(
+def test_error_and_repr_hide_secret_values(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any
 ) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
@@ -302,7 +300,7 @@ def test_no_value_shows_in_an_error_or_in_a_repr(
 
 
 @pytest.mark.parametrize("count", [0, 101])
-def test_an_edit_has_a_size(workers: WorkersApi, client: CloudflareClient, count: int) -> None:
+def test_edit_requires_1_to_100_secrets(workers: WorkersApi, client: CloudflareClient, count: int) -> None:
     with client.writing(), pytest.raises(ValueError, match="from 1 to 100"):
         workers.secrets.edit(WORKER, dict.fromkeys(map(str, range(count)), Secret("1")))
 
@@ -335,7 +333,7 @@ def test_upload_obstacles_are_named(changes: dict[str, Any], said: str) -> None:
     assert WorkerCode(**{**parts, **changes}).upload_obstacles == (said,)
 
 
-def test_every_binding_but_the_edited_secrets_is_as_it_was_or_inherited() -> None:
+def test_upload_keeps_bindings_and_inherits_secrets() -> None:
     kv = {"type": "kv_namespace", "name": "KV", "namespace_id": "1"}
     secrets = tuple({"type": kind, "name": name} for kind, name in (("secret_text", "A"), ("secret_key", "B")))
     code = WorkerCode(version="x", main_module="index.js", modules=(), bindings=(kv, *secrets))

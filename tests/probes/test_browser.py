@@ -1,4 +1,4 @@
-"""The `browser` probe without a browser: what is said then, and what it proves. With one: tests/acceptance/test_browser.py."""
+"""The `browser` probe without a browser; with one: tests/acceptance/test_browser.py"""
 
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.browser import PASSWORD, STEPS, add_probe, look
 HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
 
 
-def test_a_probe_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
+def test_missing_browser_or_variable_is_named(tmp_path: Path) -> None:
     missing = look({}, tmp_path, path="/no/chromium")
     unset = look({}, tmp_path, steps=STEPS, environ={"DEMO_EMAIL": "", "DEMO_PASSWORD": ""})
 
@@ -24,7 +24,7 @@ def test_a_probe_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("required", "verdict"), [(True, INCONCLUSIVE), (False, HEALTHY)])
-def test_only_a_required_browser_has_a_vote(required: bool, verdict: Verdict) -> None:
+def test_only_a_required_browser_affects_the_verdict(required: bool, verdict: Verdict) -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=required))
     with service(lambda _: answer()) as web:
         result = prober(web).run_until_healthy(probe_set(HEALTH, absent), on_round=lambda *_: None)
@@ -36,7 +36,7 @@ def test_only_a_required_browser_has_a_vote(required: bool, verdict: Verdict) ->
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_no_browser_hides_what_http_says(required: bool) -> None:
+def test_missing_browser_does_not_hide_http_failures(required: bool) -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=required))
     with service(lambda _: answer(status=500)) as web:
         before = prober(web).run_round(probe_set(HEALTH, absent))
@@ -46,7 +46,7 @@ def test_no_browser_hides_what_http_says(required: bool) -> None:
     assert "visit" not in after.detail
 
 
-def test_before_a_run_a_required_browser_is_an_open_question() -> None:
+def test_required_browser_is_inconclusive_before_a_run() -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=True))
     with service(lambda _: answer()) as web:
         before = prober(web).run_round(probe_set(HEALTH, absent))
@@ -60,7 +60,7 @@ def test_before_a_run_a_required_browser_is_an_open_question() -> None:
     ("script", "said"),
     [("echo broken; exit 3", "it did not start (exit 3) broken"), ("sleep 60", "it did not start in time")],
 )
-def test_a_browser_that_does_not_start_proves_nothing(tmp_path: Path, script: str, said: str) -> None:
+def test_browser_that_fails_to_start_is_inconclusive(tmp_path: Path, script: str, said: str) -> None:
     program = tmp_path / "chromium"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -71,7 +71,7 @@ def test_a_browser_that_does_not_start_proves_nothing(tmp_path: Path, script: st
     assert said in result.detail
 
 
-def test_what_a_probe_fills_in_is_a_secret_of_the_whole_run(world: World) -> None:
+def test_filled_in_values_are_redacted(world: World) -> None:
     world.release(timedelta(hours=2), code="good")
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
     steps = "[{goto: /}, {fill: {field: input, variable: DEMO_PASSWORD}}]"

@@ -1,4 +1,4 @@
-"""Answers that Cloudflare gives in place of the service prove nothing, for no kind of probe and no runbook."""
+"""Cloudflare challenges and blocks are inconclusive for every probe and runbook"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ OWN: dict[str, HttpResponse] = {
 
 
 @pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
-def test_an_answer_of_cloudflares_own_is_recognized(answer: HttpResponse) -> None:
+def test_cloudflare_challenge_is_detected(answer: HttpResponse) -> None:
     found = detect_challenge(answer.status, dict(answer.headers), answer.body)
 
     assert found is not None
@@ -62,11 +62,11 @@ def test_an_answer_of_cloudflares_own_is_recognized(answer: HttpResponse) -> Non
 
 
 @pytest.mark.parametrize("answer", OWN.values(), ids=OWN)
-def test_an_answer_of_the_service_is_judged(answer: HttpResponse) -> None:
+def test_answer_of_the_service_is_no_challenge(answer: HttpResponse) -> None:
     assert detect_challenge(answer.status, dict(answer.headers), answer.body) is None
 
 
-def test_a_block_is_an_answer_for_a_probe_that_wants_it() -> None:
+def test_expected_block_is_no_challenge() -> None:
     assert detect_challenge(403, {}, BLOCK.body, expected_status=403) is None
     assert detect_challenge(403, {"cf-mitigated": "challenge"}, b"", expected_status=403) is not None
 
@@ -103,12 +103,12 @@ PROBES: list[Callable[[http.ProbeClient], Verdict]] = [
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.__name__)
 @pytest.mark.parametrize("answer", [CHALLENGE, LOGIN], ids=["challenge", "Access"])
-def test_a_challenge_is_inconclusive(probe: Callable[[http.ProbeClient], Verdict], answer: HttpResponse) -> None:
+def test_challenge_is_inconclusive(probe: Callable[[http.ProbeClient], Verdict], answer: HttpResponse) -> None:
     with service(lambda _: answer) as web:
         assert probe(web) == INCONCLUSIVE
 
 
-def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key() -> None:
+def test_challenge_is_no_page_runtime_or_key_answer() -> None:
     groq = KeyProvider(url="https://api.groq.example/v1")
     with service(lambda _: CHALLENGE) as web:
         assert "bot challenge" in page_content.read_page(web, SystemClock(), "https://shop.example/").error
@@ -119,7 +119,7 @@ def test_a_challenge_is_no_content_no_view_of_switches_and_no_refusal_of_a_key()
     assert said.verdict == KeyVerdict.UNCLEAR
 
 
-def test_a_challenged_browser_proves_nothing_and_has_a_hint() -> None:
+def test_challenged_browser_is_inconclusive_with_a_hint() -> None:
     last = json.dumps([["challenge", "inconclusive", "/: stopped"]])
 
     (found,) = _read(process.FinishedProcess(0, last), browser_spec())
@@ -127,7 +127,7 @@ def test_a_challenged_browser_proves_nothing_and_has_a_hint() -> None:
     assert (found.verdict, "WAF skip rule" in found.hint) == (INCONCLUSIVE, True)
 
 
-def test_a_recovery_behind_a_challenge_has_no_evidence_with_a_hint(world: World, releases: Releases) -> None:
+def test_recovery_behind_a_challenge_has_no_evidence(world: World, releases: Releases) -> None:
     world.sandbox.switches.edge_challenges_runners = True
 
     outcome = world.rollback()
@@ -145,7 +145,7 @@ def place(world: World) -> Any:
 
 
 @pytest.mark.parametrize("was_off", [False, True], ids=["on", "off"])
-def test_maintenance_behind_a_challenge_has_no_evidence_with_a_hint(place: Place, was_off: bool) -> None:
+def test_maintenance_behind_a_challenge_has_no_evidence(place: Place, was_off: bool) -> None:
     if was_off:
         place.on()
     place.world.sandbox.switches.edge_challenges_runners = True
@@ -165,7 +165,7 @@ def with_headers(world: World) -> None:
     world.edit_config(calculate, f"{calculate}              request_headers: {{X-Pass: SHOP_PASS}}\n")
 
 
-def test_request_headers_let_the_probes_through(world: World, releases: Releases) -> None:
+def test_request_headers_pass_the_challenge(world: World, releases: Releases) -> None:
     world.sandbox.switches.edge_challenges_runners = True
     with_headers(world)
 
@@ -182,9 +182,7 @@ def test_request_headers_let_the_probes_through(world: World, releases: Releases
         ("s3cret-one\ns3cret-two", "SHOP_PASS has a value"),
     ],
 )
-def test_a_variable_without_a_usable_value_is_named(
-    world: World, releases: Releases, value: str | None, said: str
-) -> None:
+def test_unusable_header_variable_is_named(world: World, releases: Releases, value: str | None, said: str) -> None:
     with_headers(world)
 
     outcome = world.rollback(SHOP_PASS=value)
@@ -195,7 +193,7 @@ def test_a_variable_without_a_usable_value_is_named(
     assert "s3cret" not in outcome.out + outcome.err
 
 
-def test_a_page_probe_sends_its_headers_to_its_own_origin_alone() -> None:
+def test_page_probe_sends_headers_only_to_its_origin() -> None:
     """Neither to another host, nor to its own over plain http, where everybody could read them."""
     seen: dict[str, str] = {}
 
@@ -224,7 +222,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG)
-def test_a_mistake_in_request_headers_is_an_error_of_the_configuration(given: str, said: str) -> None:
+def test_invalid_request_headers_are_a_config_error(given: str, said: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse_config(SHOP.replace("{CF-Access-Client-Secret: SHOP_PASS}", given), path="ops.yml")
 
@@ -233,7 +231,7 @@ def test_a_mistake_in_request_headers_is_an_error_of_the_configuration(given: st
     assert said in problem
 
 
-def test_the_site_of_another_team_passes_with_its_own_header(world: World) -> None:
+def test_request_headers_work_for_another_team(world: World) -> None:
     world.config.write_text(SHOP)
     pages = world.sandbox.pages
     pages.add_project("shop-web", domains=["shop.example"])

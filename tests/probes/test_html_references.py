@@ -1,4 +1,4 @@
-"""What a page names, as a browser reads it."""
+"""References found in an HTML page, resolved as a browser resolves them"""
 
 import pytest
 from hypothesis import given, settings
@@ -49,13 +49,13 @@ NAMES: dict[str, tuple[str, list[tuple[str, ReferenceKind]]]] = {
 
 
 @pytest.mark.parametrize(("html", "named"), NAMES.values(), ids=NAMES)
-def test_a_page_names(html: str, named: list[tuple[str, ReferenceKind]]) -> None:
+def test_find_references(html: str, named: list[tuple[str, ReferenceKind]]) -> None:
     found = [(found.url.removeprefix("https://fortunet.example"), found.kind) for found in find_references(html, PAGE)]
 
     assert found == named
 
 
-def test_another_host_and_another_scheme_stay_what_they_are() -> None:
+def test_other_host_and_scheme_are_kept() -> None:
     html = "<script src=//cdn.example/a.js></script><img src=http://fortunet.example/a.png>"
 
     assert [found.url for found in find_references(html, PAGE)] == [
@@ -66,6 +66,6 @@ def test_another_host_and_another_scheme_stay_what_they_are() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(alphabet=st.sampled_from("<>/='\" ,[]:?#\n\\aimgscrehtpl"), max_size=60), st.text(max_size=30))
-def test_no_page_stops_the_parser(html: str, text: str) -> None:
+def test_any_html_is_parsed(html: str, text: str) -> None:
     for found in find_references(f"{html}<img src='{text}' srcset=\"{html}\"><base href='{text}'>", PAGE):
         assert found.url

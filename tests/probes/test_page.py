@@ -1,4 +1,4 @@
-"""The `page` probe: what each answer of a site is taken for, and that none is asked twice or for ever."""
+"""The `page` probe: the verdict for each answer of a site, and limits on requests"""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def asset(content_type: str | None, body: bytes = b"x") -> HttpResponse:
     return HttpResponse(headers=[("content-type", content_type)] if content_type else [], body=body)
 
 
-def test_a_whole_site_is_healthy_and_its_files_are_counted() -> None:
+def test_complete_site_is_healthy_with_counts() -> None:
     site = Site(GOOD)
 
     result = look(site, paths=("/", "/about"))
@@ -101,7 +101,9 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("files", "verdict", "said"), WRONG.values(), ids=WRONG)
-def test_a_site_is_not_healthy_with(files: dict[str, str | bytes | Answer], verdict: Verdict, said: str) -> None:
+def test_site_with_a_failure_is_not_healthy(
+    files: dict[str, str | bytes | Answer], verdict: Verdict, said: str
+) -> None:
     result = look(Site({**GOOD, **files}))
 
     assert result.verdict == verdict, result
@@ -128,13 +130,13 @@ RIGHT: dict[str, tuple[dict[str, str | bytes | Answer], str]] = {
 
 
 @pytest.mark.parametrize(("files", "said"), RIGHT.values(), ids=RIGHT)
-def test_a_site_is_healthy_with(files: dict[str, str | bytes | Answer], said: str) -> None:
+def test_site_with_a_tolerated_case_is_healthy(files: dict[str, str | bytes | Answer], said: str) -> None:
     result = look(Site({**GOOD, **files}))
 
     assert (result.verdict, result.detail) == (HEALTHY, said)
 
 
-def test_other_hosts_are_counted_and_not_asked() -> None:
+def test_other_hosts_are_counted_but_not_requested() -> None:
     html = "<script src=https://cdn.example/a.js></script><a href=https://www.fortunet.example/>w</a><a href=/out>o</a>"
     site = Site({"/": html, "/out": redirect("https://elsewhere.example/")})
 
@@ -146,7 +148,7 @@ def test_other_hosts_are_counted_and_not_asked() -> None:
     assert site.asked == {"/": 1, "/out": 1}
 
 
-def test_the_first_failures_are_named_and_the_others_counted() -> None:
+def test_first_failures_are_named_and_others_counted() -> None:
     site = Site({"/": "".join(f"<script src=/{n}.js></script>" for n in range(9))})
 
     result = look(site)
@@ -155,7 +157,7 @@ def test_the_first_failures_are_named_and_the_others_counted() -> None:
     assert result.detail.endswith("; and 6 more")
 
 
-def test_what_is_ignored_is_not_asked() -> None:
+def test_ignored_urls_are_not_requested() -> None:
     site = Site({**GOOD, "/about": HttpResponse(status=401)})
 
     assert look(site, ignore=("/about$",)).verdict == HEALTHY
@@ -163,7 +165,7 @@ def test_what_is_ignored_is_not_asked() -> None:
 
 
 @pytest.mark.slow
-def test_at_most_five_hundred_are_asked_and_the_rest_proves_nothing() -> None:
+def test_more_than_500_urls_are_inconclusive() -> None:
     site = Site(
         {"/": "".join(f"<img src=/{n}.svg>" for n in range(510)), **{f"/{n}.svg": "<svg/>" for n in range(510)}}
     )
@@ -175,7 +177,7 @@ def test_at_most_five_hundred_are_asked_and_the_rest_proves_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_not_asked_in_time_proves_nothing() -> None:
+def test_timeout_before_all_urls_is_inconclusive() -> None:
     site = Site({**GOOD, "/app.css": lambda _: None}, delay=0.08)
 
     result = look(site, timeout="100ms")
@@ -187,13 +189,13 @@ def test_what_is_not_asked_in_time_proves_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_a_failure_that_was_seen_outweighs_the_end_of_time() -> None:
+def test_failure_outweighs_the_timeout() -> None:
     site = Site({"/": HttpResponse(status=500), "/late": lambda _: None}, delay=0.05)
 
     assert look(site, paths=("/", *(f"/{n}" for n in range(40))), timeout="120ms").verdict == UNHEALTHY
 
 
-def test_a_request_says_whether_it_is_a_visit() -> None:
+def test_only_page_requests_are_navigations() -> None:
     """By it Cloudflare decides whether a missing file is answered by the application's page."""
     seen: dict[str, str | None] = {}
 
@@ -207,7 +209,7 @@ def test_a_request_says_whether_it_is_a_visit() -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_assets_at_fifty_milliseconds_take_two_seconds_at_most() -> None:
+def test_two_hundred_slow_assets_take_at_most_2_seconds() -> None:
     names = [f"/{n}.js" for n in range(200)]
     site = Site(
         {"/": "".join(f"<script src={name}></script>" for name in names), **dict.fromkeys(names, "1")}, delay=0.05
@@ -222,7 +224,7 @@ def test_two_hundred_assets_at_fifty_milliseconds_take_two_seconds_at_most() -> 
 
 
 @pytest.mark.slow
-def test_a_run_is_judged_by_its_page_probe(world: World, releases: Releases) -> None:
+def test_page_probe_decides_the_run(world: World, releases: Releases) -> None:
     here = "          # A program can be a probe too"
     world.edit_config(here, f"          - name: site\n            page: {{paths: [/health]}}\n{here}")
 

@@ -1,4 +1,4 @@
-"""A pattern of ops.yml that never ends stops no run: it proves nothing, within its time limit."""
+"""Slow regular expressions of ops.yml are stopped and inconclusive"""
 
 import time
 
@@ -24,12 +24,12 @@ WORST = "a" * 60 + "!"
         ([], ["x"], [False]),
     ],
 )
-def test_texts_are_searched(patterns: list[str], texts: list[str], found: list[bool]) -> None:
+def test_search_patterns(patterns: list[str], texts: list[str], found: list[bool]) -> None:
     assert pattern.search_patterns(patterns, texts) == found
 
 
 @pytest.mark.slow
-def test_a_slow_body_pattern_is_inconclusive() -> None:
+def test_slow_body_pattern_is_inconclusive() -> None:
     spec, began = HttpProbe(path="/", body=ENDLESS), time.monotonic()
     with service(lambda _: HttpResponse(body=WORST.encode())) as web:
         result = http.run_http_probe(web, "home", spec, URL, versions=frozenset())
@@ -40,7 +40,7 @@ def test_a_slow_body_pattern_is_inconclusive() -> None:
 
 
 @pytest.mark.slow
-def test_a_slow_ignore_pattern_is_inconclusive() -> None:
+def test_slow_ignore_pattern_is_inconclusive() -> None:
     files = {"/": f'<a href="/{WORST}">x</a>'}
     with served(Site(files)) as web:
         result = page.run_page_probe(web, "site", PageProbe(ignore=(ENDLESS,)), URL)

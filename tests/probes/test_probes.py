@@ -1,4 +1,4 @@
-"""The probes: what each answer of a service, and each end of a program, is taken for."""
+"""HTTP and command probes, rounds and deadlines: the verdict for each answer"""
 
 import json
 import os
@@ -78,7 +78,7 @@ ANSWERS: dict[str, tuple[HttpResponse, dict[str, Any], Verdict, str]] = {
 
 
 @pytest.mark.parametrize(("given", "spec", "verdict", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_a_response_is_checked_against_all_expectations(
+def test_response_is_checked_against_all_expectations(
     given: HttpResponse, spec: dict[str, Any], verdict: Verdict, said: str
 ) -> None:
     with service(lambda _: given) as web:
@@ -88,7 +88,7 @@ def test_a_response_is_checked_against_all_expectations(
     assert said in result.detail
 
 
-def test_a_slow_answer_is_unhealthy_where_a_latency_is_wanted() -> None:
+def test_slow_answer_exceeds_the_latency_limit() -> None:
     with service(lambda _: (threading.Event().wait(0.02), answer())[1]) as web:
         result = ask(web, latency="10ms")
 
@@ -110,7 +110,7 @@ ECHOES: dict[str, tuple[Any, frozenset[str], Verdict, Verdict]] = {
 
 
 @pytest.mark.parametrize(("echoed", "versions", "assertion", "verdict"), ECHOES.values(), ids=ECHOES)
-def test_the_echoed_version_is_an_assertion_of_its_own(
+def test_echoed_version_is_a_separate_assertion(
     echoed: Any, versions: frozenset[str], assertion: Verdict, verdict: Verdict
 ) -> None:
     with service(lambda _: answer({"version": {"id": echoed}})) as web:
@@ -121,14 +121,14 @@ def test_the_echoed_version_is_an_assertion_of_its_own(
     assert ("version" in result.detail) == (assertion != HEALTHY or verdict == HEALTHY)
 
 
-def test_an_unhealthy_answer_stays_unhealthy_without_a_version_echo() -> None:
+def test_unhealthy_answer_without_version_is_unhealthy() -> None:
     with service(lambda _: answer({}, status=500)) as web:
         result = ask(web, versions=frozenset({NEW}), version="version.id")
 
     assert result.verdict == UNHEALTHY
 
 
-def test_a_refused_connection_is_inconclusive() -> None:
+def test_refused_connection_is_inconclusive() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         web = http.ProbeClient(f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -139,12 +139,12 @@ def test_a_refused_connection_is_inconclusive() -> None:
     assert result.detail == "answer could not be reached (ConnectError)"
 
 
-def test_a_connection_that_closes_without_an_answer_is_inconclusive() -> None:
+def test_closed_connection_is_inconclusive() -> None:
     with service(lambda _: None) as web:
         assert ask(web).verdict == INCONCLUSIVE
 
 
-def test_the_request_keeps_the_services_host_and_no_more_than_it_needs() -> None:
+def test_request_has_service_host_and_no_credentials() -> None:
     seen: list[HttpRequest] = []
 
     def note(request: HttpRequest) -> HttpResponse:
@@ -161,7 +161,7 @@ def test_the_request_keeps_the_services_host_and_no_more_than_it_needs() -> None
 
 
 @pytest.mark.slow
-def test_a_service_that_never_finishes_its_answer_is_unhealthy_after_ten_seconds() -> None:
+def test_unfinished_answer_is_unhealthy_after_10_seconds() -> None:
     silent, dripping = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=_drip, args=(dripping,), daemon=True).start()
     with silent, dripping:
@@ -210,21 +210,21 @@ EXITS: dict[str, tuple[str, Verdict, str]] = {
 
 
 @pytest.mark.parametrize(("script", "verdict", "said"), EXITS.values(), ids=EXITS)
-def test_the_exit_code_of_a_program_is_the_verdict(script: str, verdict: Verdict, said: str) -> None:
+def test_command_exit_code_is_the_verdict(script: str, verdict: Verdict, said: str) -> None:
     result = run(script)
 
     assert (result.verdict, result.assertions[0].detail) == (verdict, said)
 
 
 @pytest.mark.slow
-def test_a_program_that_does_not_end_in_time_is_ended_and_inconclusive() -> None:
+def test_command_timeout_is_inconclusive() -> None:
     result = run("sleep 60", timeout="200ms")
 
     assert (result.verdict, result.assertions[0].detail) == (INCONCLUSIVE, "no end within 0.2 s")
 
 
 @pytest.mark.parametrize("name", ["./no/such/program", "no-such-program-anywhere", "/"])
-def test_a_program_that_cannot_be_started_is_inconclusive_and_named(name: str) -> None:
+def test_command_that_cannot_start_is_inconclusive(name: str) -> None:
     probe = CommandProbe(run=(name,))
 
     result = command.run_command_probe("script", probe, {"PATH": os.environ["PATH"]}, Redactor(), folder=Path())
@@ -255,7 +255,7 @@ def ends(pid: int) -> bool:
     return any(shown.stdout.strip()[:1] in {b"", b"Z"} for shown in tries)
 
 
-def test_the_output_of_a_program_is_redacted() -> None:
+def test_command_output_is_redacted() -> None:
     redactor = Redactor()
     redactor.add_secret("hunter2-hunter2")
 
@@ -264,7 +264,7 @@ def test_the_output_of_a_program_is_redacted() -> None:
     assert result.assertions[0].detail == "exit 0: is ***!"
 
 
-def test_the_output_of_a_program_has_no_colours_and_they_hide_no_secret() -> None:
+def test_command_output_is_redacted_despite_color_codes() -> None:
     redactor = Redactor()
     redactor.add_secret("hunter2-hunter2")
 
@@ -290,7 +290,7 @@ def add_command_probe(world: World, script: str, *, environment: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_command_probe_runs_beside_ops_yml_and_sees_no_secret(world: World, releases: Releases) -> None:
+def test_command_probe_runs_beside_ops_yml_without_secrets(world: World, releases: Releases) -> None:
     add_command_probe(world, "env >env.txt", environment="REGION")
 
     outcome = world.rollback(**SECRETS, REGION="weur", GITHUB_TOKEN="github-token", OTHER="other")
@@ -303,9 +303,7 @@ def test_a_command_probe_runs_beside_ops_yml_and_sees_no_secret(world: World, re
 
 
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", *SECRETS])
-def test_a_command_probe_that_names_a_secret_is_an_error_of_the_configuration(
-    world: World, releases: Releases, name: str
-) -> None:
+def test_command_probe_with_a_secret_is_a_config_error(world: World, releases: Releases, name: str) -> None:
     add_command_probe(world, "env >env.txt", environment=name)
 
     outcome = world.rollback(**SECRETS)
@@ -315,7 +313,7 @@ def test_a_command_probe_that_names_a_secret_is_an_error_of_the_configuration(
     assert not (world.folder / "env.txt").exists()
 
 
-def test_a_forbidden_variable_is_never_passed_on() -> None:
+def test_forbidden_variable_is_not_passed_on() -> None:
     environ = {"PATH": "/bin", "TOKEN": "t", "REGION": "weur", "OTHER": "o"}
 
     seen = process.clean_environment(environ, names=["TOKEN", "REGION"], never=frozenset({"TOKEN"}))
@@ -361,18 +359,18 @@ def probe_set(*probes: Probe, successes: int = 2) -> ProbeSet:
 HEALTH = Probe(name="health", http=HttpProbe(path="/health"))
 
 
-def test_a_probe_that_has_a_bug_is_no_evidence_and_no_end_of_the_run() -> None:
+def test_probe_bug_is_inconclusive() -> None:
     seen = prober().run_round(probe_set(HEALTH))
 
     assert seen.verdict == INCONCLUSIVE
     assert "the probe failed with RuntimeError" in seen.detail
 
 
-def test_no_probe_at_all_is_inconclusive() -> None:
+def test_empty_probe_set_is_inconclusive() -> None:
     assert prober().run_round(probe_set()).verdict == INCONCLUSIVE
 
 
-def test_a_failure_between_two_successes_starts_the_count_again() -> None:
+def test_failure_resets_the_success_count() -> None:
     statuses, counts = iter([200, 500, 200, 200]), []
     with service(lambda _: answer(status=next(statuses))) as web:
         result = prober(web).run_until_healthy(probe_set(HEALTH), on_round=lambda count, _: counts.append(count))
@@ -381,7 +379,7 @@ def test_a_failure_between_two_successes_starts_the_count_again() -> None:
 
 
 @pytest.mark.parametrize(("status", "verdict"), [(500, UNHEALTHY), (None, INCONCLUSIVE)])
-def test_at_the_deadline_the_last_round_that_was_not_healthy_decides(status: int | None, verdict: Verdict) -> None:
+def test_last_failed_round_decides_at_the_deadline(status: int | None, verdict: Verdict) -> None:
     def ignored(_count: int, _seen: ProbeObservation) -> None: ...
 
     with service(lambda _: None if status is None else answer(status=status)) as web:
@@ -391,7 +389,7 @@ def test_at_the_deadline_the_last_round_that_was_not_healthy_decides(status: int
     assert result.rounds > 1
 
 
-def test_an_unhealthy_service_is_probed_less_often_after_a_while() -> None:
+def test_unhealthy_service_is_probed_less_often() -> None:
     """So that two minutes of probes stay within 30 requests a minute, which is the example's own limit."""
     clock, asked = StillClock(), list[float]()
 

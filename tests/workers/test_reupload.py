@@ -1,4 +1,4 @@
-"""The rules of a rebuild, where a world of its own would show no more."""
+"""Rules for uploading a version again"""
 
 import pytest
 
@@ -20,7 +20,7 @@ A, B = "a", "b"
         (((A, 50.0), (B, 50.0)), None),
     ],
 )
-def test_the_majority_version_of_a_split_is_uploaded_again(split: Split, version: str | None) -> None:
+def test_majority_version_of_a_split_is_uploaded_again(split: Split, version: str | None) -> None:
     assert majority_version(split) == version
 
 
@@ -29,7 +29,7 @@ SECRETS = tuple({"type": kind, "name": name} for kind, name in (("secret_text", 
 CODE = WorkerCode(A, "index.js", (), (KV, *SECRETS))
 
 
-def test_an_edited_secret_needs_no_acceptance() -> None:
+def test_edited_secret_needs_no_acceptance() -> None:
     latest = WorkerVersion(B, bindings={("secret_key", "Y"): "{}", ("plain_text", "X"): "{}"})
     live = WorkerDeployment("d", BEGINNING, ((A, 100.0),))
 
@@ -39,5 +39,5 @@ def test_an_edited_secret_needs_no_acceptance() -> None:
     assert secrets_to_accept(CODE, {"X"}, WorkerDeployment("d", BEGINNING, ((B, 100.0),)), latest) == ()
 
 
-def test_a_new_value_for_a_secret_that_the_version_has_not_is_an_obstacle() -> None:
+def test_new_value_for_an_absent_secret_is_an_obstacle() -> None:
     assert "it has no secret Z" in list_obstacles(CODE, WorkerVersion(A), {"X", "Z"}, assets="")

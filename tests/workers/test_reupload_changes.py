@@ -1,4 +1,4 @@
-"""Rebuilds of several Workers in one plan, with new values: what a runbook that edits secrets makes of the same parts."""
+"""Uploads of several Workers in one plan, with new secret values"""
 
 from datetime import timedelta
 from typing import Any
@@ -99,7 +99,7 @@ NOW: Any = ("good", {"KEY": "newer", "OTHER": "kept"})
 
 
 @pytest.mark.slow
-def test_each_worker_gets_the_new_value_under_the_code_that_served(world: World, workers: dict[str, str]) -> None:
+def test_each_worker_keeps_its_code_and_gets_the_new_value(world: World, workers: dict[str, str]) -> None:
     result = run(world)
 
     assert result.exit_code == 0, result.message
@@ -112,7 +112,7 @@ def test_each_worker_gets_the_new_value_under_the_code_that_served(world: World,
 @pytest.mark.parametrize(
     "write", [pytest.param(UPLOAD, id="upload"), pytest.param(WRITE, id="deployment", marks=pytest.mark.slow)]
 )
-def test_a_lost_answer_at_the_second_worker_is_settled_there(
+def test_lost_answer_at_the_second_worker_is_resolved(
     world: World, workers: dict[str, str], write: dict[str, str]
 ) -> None:
     world.sandbox.fault(**write, lost="after", skip=1)
@@ -124,7 +124,7 @@ def test_a_lost_answer_at_the_second_worker_is_settled_there(
     assert len(world.writes()) == 4
 
 
-def test_a_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]) -> None:
+def test_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]) -> None:
     canary = world.sandbox.upload(WORKER, code="canary")
     world.sandbox.deploy(WORKER, {workers[WORKER]: 90, canary: 10})
 
@@ -135,7 +135,7 @@ def test_a_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]
     assert canary not in world.live
 
 
-def test_a_change_at_the_second_worker_stops_before_it(world: World, workers: dict[str, str]) -> None:
+def test_change_at_the_second_worker_stops_the_run(world: World, workers: dict[str, str]) -> None:
     theirs = world.sandbox.upload(OTHER, code="theirs", secrets={"KEY": "leaked", "OTHER": "kept"})
     world.sandbox.fault(**WRITE, after=lambda: world.sandbox.deploy(OTHER, theirs, author="dana@example.com"))
 

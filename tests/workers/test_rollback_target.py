@@ -1,4 +1,4 @@
-"""The choice of the target, over random pasts. Named histories: tests/runbooks/test_rollback_worker_target.py."""
+"""Choice of the target over random histories; named ones: test_rollback_worker_target.py"""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ incidents = st.sampled_from(INCIDENTS)
 
 
 @holds_for(FAST, SLOW, past=pasts)
-def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Past) -> None:
+def test_target_matches_the_reference_rules(past: Past) -> None:
     judge = Judge(past)
 
     choice = rollback_target.choose_target(as_history(past), incident=None)
@@ -38,9 +38,7 @@ def test_the_target_is_the_one_that_the_rules_name_on_full_information(past: Pas
 
 
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, later=st.sampled_from([0, 29, 30, 31, 1439, 1440]))
-def test_a_press_stops_exactly_on_a_fresh_step_back_or_ours_of_this_incident(
-    past: Past, incident: int | None, later: int
-) -> None:
+def test_active_rollback_matches_the_reference_rules(past: Past, incident: int | None, later: int) -> None:
     past.now += later
 
     choice = rollback_target.choose_target(as_history(past), incident=incident)
@@ -63,9 +61,7 @@ def test_a_press_stops_exactly_on_a_fresh_step_back_or_ours_of_this_incident(
         ("A@100,C@0", False, False),
     ],
 )
-def test_our_mark_blames_the_suspect_only_when_all_that_serves_then_is_older(
-    to: str, by_rule: bool, blamed: bool
-) -> None:
+def test_mark_blames_only_if_all_live_versions_are_older(to: str, by_rule: bool, blamed: bool) -> None:
     past = Past()
     numbers = {name: past.upload(name[0]) for name in ("A", "B", "C", "D", "A2")}
     for name in ("A", "B", "C"):
@@ -99,7 +95,7 @@ def test_unread_history_never_blames_the_chosen_target(past: Past, at_once: int)
     assert judge.may_be_chosen(chosen)
 
 
-def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_release_served_well() -> None:
+def test_version_blamed_in_unread_history_is_not_chosen() -> None:
     past = Past()
     old, edited = past.upload("a"), past.upload("a", secret_edit=True)
     for number in (old, edited, old):  # the last one takes the edit back
@@ -118,7 +114,7 @@ def test_a_version_blamed_alone_in_the_unread_part_is_not_chosen_because_its_rel
 
 
 @pytest.mark.parametrize("page", [None, ()], ids=["unreadable", "empty"])
-def test_a_page_of_deployments_that_is_unreadable_or_empty_ends_the_history(
+def test_unreadable_or_empty_page_ends_the_history(
     page: tuple[WorkerDeployment, ...] | None,
 ) -> None:
     past = Past()
@@ -133,7 +129,7 @@ def test_a_page_of_deployments_that_is_unreadable_or_empty_ends_the_history(
 
 
 @holds_for(FAST, SLOW, past=pasts, size=st.integers(1, 6))
-def test_pages_that_overlap_make_the_same_history_as_one_list(past: Past, size: int) -> None:
+def test_overlapping_pages_equal_one_list(past: Past, size: int) -> None:
     """A deployment that comes in between two reads moves the older ones on by one."""
     whole = as_history(past)
     rows = whole.deployments
@@ -157,7 +153,7 @@ def read_in_batches(past: Past, at_once: int) -> tuple[set[int], rollback_target
 @holds_for(
     FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([0, 5, 29, 31, 600, 3000, 50_000]), min_size=2, max_size=5)
 )
-def test_after_one_write_no_press_of_the_same_incident_writes_again(past: Past, waits: list[int]) -> None:
+def test_incident_writes_at_most_one_rollback(past: Past, waits: list[int]) -> None:
     if not past.press(incident=7):
         past.deploy((past.upload("bad"), 100))
         assume(past.press(incident=7))
@@ -168,7 +164,7 @@ def test_after_one_write_no_press_of_the_same_incident_writes_again(past: Past, 
 
 
 @holds_for(FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([31, 45, 600, 3000]), min_size=2, max_size=6))
-def test_presses_of_ever_new_incidents_never_return_to_a_release_that_they_left(past: Past, waits: list[int]) -> None:
+def test_new_incidents_never_return_to_a_removed_release(past: Past, waits: list[int]) -> None:
     judge, left, last = Judge(past), set[object](), past.rows[-1].serving
     for incident, wait in enumerate(waits, start=100):
         past.now += wait
@@ -179,7 +175,7 @@ def test_presses_of_ever_new_incidents_never_return_to_a_release_that_they_left(
 
 
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, where=st.integers(0, 40), share=st.floats(0, 1), data=st.data())
-def test_a_deployment_about_secrets_alone_changes_no_answer(
+def test_secret_only_deployment_changes_no_choice(
     past: Past, incident: int | None, where: int, share: float, data: st.DataObject
 ) -> None:
     """What serves is deployed once more, at any time: no blame, no time served, no suspect and no press hangs on it."""
@@ -209,7 +205,7 @@ FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))
 
 
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, forged=st.lists(FORGED, min_size=1, max_size=6))
-def test_no_message_on_a_version_that_never_served_before_changes_an_answer(
+def test_message_on_a_new_version_changes_no_choice(
     past: Past, incident: int | None, forged: list[tuple[int | None, int | None]]
 ) -> None:
     """So none can end a run with "already rolled back"."""
@@ -233,7 +229,7 @@ def test_no_message_on_a_version_that_never_served_before_changes_an_answer(
 
 
 @holds_for(FAST, SLOW, past=pasts, incident=incidents)
-def test_a_suggested_target_is_never_known_to_be_bad(past: Past, incident: int | None) -> None:
+def test_suggested_target_is_never_blamed(past: Past, incident: int | None) -> None:
     history, judge = as_history(past), Judge(past)
 
     choice = rollback_target.choose_target(history, incident=incident)
@@ -289,7 +285,7 @@ def junk_histories(draw: st.DrawFn) -> WorkerHistory:
 
 
 @holds_for(FAST, SLOW, history=junk_histories(), incident=incidents)
-def test_any_history_gets_an_answer_and_always_the_same(history: WorkerHistory, incident: int | None) -> None:
+def test_choice_is_deterministic_for_any_history(history: WorkerHistory, incident: int | None) -> None:
     shuffled = replace(history, versions=dict(list(history.versions.items())[::-1]))
 
     choice = rollback_target.choose_target(history, incident=incident)

@@ -1,4 +1,4 @@
-"""What may stand behind `--to`, and what is said to everything else."""
+"""Values of `--to`: version IDs, splits and refusals"""
 
 import pytest
 from hypothesis import strategies as st
@@ -33,7 +33,7 @@ KNOWN = [WorkerVersion(id=name) for name in (A, B, C1, C2)]
         (f"{A}@66.6667,{B}@33.333", ((A, 66.6667), (B, 33.333))),
     ],
 )
-def test_a_version_or_a_split_is_read(text: str, split: Split) -> None:
+def test_parse_version_or_split(text: str, split: Split) -> None:
     assert parse_target(text, KNOWN) == split
 
 
@@ -58,7 +58,7 @@ def test_a_version_or_a_split_is_read(text: str, split: Split) -> None:
         (f"{A}@90%%,{B}@10", '"90%%" is not a percentage'),
     ],
 )
-def test_a_form_that_cannot_be_read_is_a_usage_error(text: str, why: str) -> None:
+def test_malformed_target_is_a_usage_error(text: str, why: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse_target(text, KNOWN)
 
@@ -79,14 +79,14 @@ def test_a_form_that_cannot_be_read_is_a_usage_error(text: str, why: str) -> Non
         ("latest", "known:"),
     ],
 )
-def test_an_unknown_version_is_refused_with_the_nearest(text: str, says: str) -> None:
+def test_unknown_version_suggests_the_nearest(text: str, says: str) -> None:
     with pytest.raises(Refused) as raised:
         parse_target(text, KNOWN)
 
     assert says in raised.value.message
 
 
-def test_a_beginning_of_two_versions_is_refused_and_both_are_named() -> None:
+def test_ambiguous_prefix_names_both_versions() -> None:
     with pytest.raises(Refused, match="matches 2 versions") as raised:
         parse_target("cccccccc", KNOWN)
 
@@ -113,7 +113,7 @@ def test_no_deployable_version_is_reported() -> None:
         "sk1234567890abcdefghijklmnop",
     ],
 )
-def test_hostile_text_is_shown_on_one_short_line_and_never_a_secret(text: str) -> None:
+def test_hostile_text_is_shown_on_one_line_without_secrets(text: str) -> None:
     with pytest.raises((ConfigError, Refused)) as raised:
         parse_target(text, KNOWN)
 
@@ -125,7 +125,7 @@ def test_hostile_text_is_shown_on_one_short_line_and_never_a_secret(text: str) -
 
 
 @holds_for(30, 1000, text=st.text() | st.text("@,%. 0123456789abc-", max_size=80))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         split = parse_target(text, KNOWN)
     except (ConfigError, Refused) as error:
@@ -135,7 +135,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @holds_for(30, 1000, names=st.permutations([A, B, C1, C2]), hundredths=st.integers(0, 10_000))
-def test_a_printed_split_parses_to_itself(names: list[str], hundredths: int) -> None:
+def test_split_round_trips(names: list[str], hundredths: int) -> None:
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))
     split: Split = tuple(sorted(shares, key=lambda share: -share[1]))
 
