@@ -1,4 +1,4 @@
-"""A command imports the packages of its own product alone, and `ops --help` imports no runbook."""
+"""Imports of a command: only the packages of its product; `ops --help` imports no runbook"""
 
 import ast
 import os
@@ -49,7 +49,7 @@ def products() -> set[str]:
     return set(level.split(" | "))
 
 
-def test_a_rollback_imports_no_other_product(world: World, releases: Releases) -> None:
+def test_rollback_imports_no_other_product(world: World, releases: Releases) -> None:
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
 
     modules = imported(world, "rollback-worker", *where, "--dry-run", "--json")
@@ -66,14 +66,14 @@ def test_help_imports_no_runbook(world: World, arguments: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("name", [*runbook_names(), *scheduled_files()])
-def test_a_runbook_has_the_name_and_the_help_line_that_its_file_shows(name: str) -> None:
+def test_runbook_name_and_help_match_its_file(name: str) -> None:
     file, made = find_runbook_file(name), load_runbook(name)
 
     assert made.name == file.name == name
     assert file.help_line == str(made.__doc__).splitlines()[0]
 
 
-def test_every_runbook_class_of_the_scheduled_package_is_listed() -> None:
+def test_every_scheduled_runbook_is_listed() -> None:
     found = set()
     for path in (ROOT / "ops/scheduled").glob("*.py"):
         tree = ast.parse(path.read_text())
@@ -87,7 +87,7 @@ def test_every_runbook_class_of_the_scheduled_package_is_listed() -> None:
     assert {file.module for file in scheduled_files().values()} == found
 
 
-def test_a_scheduled_runbook_has_a_command_and_no_button_and_no_label() -> None:
+def test_scheduled_runbook_has_only_a_command() -> None:
     for name in scheduled_files():
         assert name not in discover_runbooks()
         assert not load_runbook(name).by_label

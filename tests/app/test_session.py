@@ -1,4 +1,4 @@
-"""A session with the outside, which ends while a thread may still want a client."""
+"""Sessions that end while a thread still requests a client"""
 
 from contextlib import ExitStack
 
@@ -9,7 +9,7 @@ from ops.app.session import Session
 from tests.conftest import World
 
 
-def test_a_client_that_a_thread_makes_after_the_end_is_closed(world: World) -> None:
+def test_client_created_after_the_end_is_closed(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     with ExitStack() as ending:
         session = Session(environment, world.sandbox.environ(), ending)
@@ -19,7 +19,7 @@ def test_a_client_that_a_thread_makes_after_the_end_is_closed(world: World) -> N
     assert world.sandbox.requests == []
 
 
-def test_each_client_is_made_once(world: World) -> None:
+def test_each_client_is_created_once(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     with ExitStack() as ending:
         session = Session(environment, world.sandbox.environ(), ending)

@@ -1,4 +1,4 @@
-"""Records that an older program wrote, as literal files: they are read in today's names."""
+"""Records of older program versions are read with current names"""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ RECORDS = Path(__file__).parent / "old_records"
     ("old", "new"),
     [("ambiguous", "unknown_outcome"), ("unverified", "still_unhealthy"), ("inconclusive", "no_evidence")],
 )
-def test_a_comment_with_a_former_decision_is_read_with_its_current_name(incident: Incident, old: str, new: str) -> None:
+def test_comment_with_old_decision_gets_the_current_name(incident: Incident, old: str, new: str) -> None:
     incident.github.comment(incident.number, (RECORDS / f"{old}.md").read_text(), "alice")
 
     shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
@@ -32,7 +32,7 @@ def test_a_comment_with_a_former_decision_is_read_with_its_current_name(incident
     assert old not in report.replace("before: inconclusive", "")
 
 
-def test_a_timeline_with_a_former_decision_is_imported_with_its_current_name(incident: Incident) -> None:
+def test_timeline_with_old_decision_gets_the_current_name(incident: Incident) -> None:
     config = ("--config", str(incident.world.config))
     done = incident.ops("incident", "import", str(RECORDS / "timeline.jsonl"), "--incident", "1", *config)
 

@@ -1,4 +1,4 @@
-"""No registered value is left in a text, however it is spelled there; and nothing else is touched."""
+"""Redaction of registered secrets in every encoding, and of nothing else"""
 
 import base64
 import html
@@ -52,28 +52,28 @@ REDACTED: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize(("secret", "text", "shown"), REDACTED.values(), ids=REDACTED)
-def test_a_registered_value_is_replaced_in_every_form(secret: str, text: str, shown: str) -> None:
+def test_registered_value_is_redacted_in_every_form(secret: str, text: str, shown: str) -> None:
     redactor = redacting(secret)
 
     assert redactor.redact_text(text) == shown
     assert redactor.redact_json({text: [text, (text, 1)]}) == {shown: [shown, [shown, 1]]}
 
 
-def test_the_longer_of_two_secrets_leaves_no_rest() -> None:
+def test_longer_of_two_secrets_is_redacted_whole() -> None:
     redactor = redacting("hunter2", "hunter2-and-more", "more-of-it")
 
     assert redactor.redact_text("hunter2-and-more, hunter2") == "***, ***"
     assert redactor.redact_text("hunter2-and-more-of-it") == "***"
 
 
-def test_masks_a_value_that_is_not_utf8() -> None:
+def test_value_that_is_not_utf8_is_redacted() -> None:
     redactor = redacting(os.fsdecode(b"pass\xffword"))
 
     assert redactor.redact_text("pass%FFword") == "***"
 
 
 @pytest.mark.parametrize("value", ["000000000\U00025480", os.fsdecode(b"pass\xffword"), "pass😀word"])
-def test_a_character_that_json_writes_as_halves_is_found(value: str) -> None:
+def test_json_surrogate_pair_is_redacted(value: str) -> None:
     """The second half may look like a byte that was no text (U+DC80 to U+DCFF)."""
     units = value.encode("utf-16-be", "surrogatepass")
     spelled = "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
@@ -81,7 +81,7 @@ def test_a_character_that_json_writes_as_halves_is_found(value: str) -> None:
     assert redacting(value).redact_text(f"{spelled} {json.dumps(value)}") == '*** "***"'
 
 
-def test_a_new_value_clears_the_cache_of_texts() -> None:
+def test_new_value_clears_the_text_cache() -> None:
     redactor = redacting("hunter2-x")
     assert redactor.redact_text("a key: correct-horse") == "a key: correct-horse"
 
@@ -90,7 +90,7 @@ def test_a_new_value_clears_the_cache_of_texts() -> None:
     assert redactor.redact_text("a key: correct-horse") == "a key: ***"
 
 
-def test_a_secret_across_the_cut_goes_whole() -> None:
+def test_secret_across_the_cut_is_redacted_whole() -> None:
     redactor = redacting("hunter2-x")
 
     assert redactor.redact_tail("before hunter2-x after", 10) == " after"
@@ -143,7 +143,7 @@ LETTERS = st.text(
 
 
 @holds_for(60, 2000, secret=LETTERS, spelling=st.sampled_from(list(EVERY)), before=AROUND_WORDS, after=AROUND_WORDS)
-def test_no_value_is_left_whose_every_character_is_escaped(secret: str, spelling: str, before: str, after: str) -> None:
+def test_fully_escaped_value_is_redacted(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = EVERY[spelling](secret)
 
     shown = redacting(secret).redact_text(before + spelled + after)
@@ -160,7 +160,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize("pump", ["%41", *SLOW])
-def test_redacting_200_kb_takes_no_second(pump: str) -> None:
+def test_redacting_200_kb_takes_at_most_2_seconds(pump: str) -> None:
     redactor = redacting("A" * 40, "hunter2-and-more", "x" * 20, "p%41ss-word-1")
     began = time.process_time()
 
@@ -178,7 +178,7 @@ AROUND = st.text("QRS{}:,. ", max_size=SHORTEST - 1)
 
 
 @holds_for(40, 2000, secret=SECRETS, spelling=st.sampled_from(list(SPELLINGS)), before=AROUND, after=AROUND)
-def test_no_spelling_of_a_secret_is_left(secret: str, spelling: str, before: str, after: str) -> None:
+def test_every_spelling_is_redacted(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = SPELLINGS[spelling](secret)
 
     shown = redacting(secret).redact_text(before + spelled + after)
@@ -204,7 +204,7 @@ BASE64: dict[str, Callable[[bytes], bytes]] = {
     after=st.binary(max_size=70),
     is_in_url=st.booleans(),
 )
-def test_no_secret_is_left_within_base64(
+def test_secret_within_base64_is_redacted(
     secret: str, spelling: str, before: bytes, after: bytes, is_in_url: bool
 ) -> None:
     """Each of its characters that holds a bit of the secret is masked, and no other."""
@@ -229,7 +229,7 @@ def test_no_secret_is_left_within_base64(
     text=st.text("ABCDEF =+/%&;\\\n.-_{}\"'klmnop", max_size=200),
     short=st.text(st.characters(exclude_categories=["Cs"]), max_size=SHORTEST - 1),
 )
-def test_nothing_else_is_touched(secret: str, text: str, short: str) -> None:
+def test_other_text_is_unchanged(secret: str, text: str, short: str) -> None:
     redactor = redacting(secret, short)
     assert secret not in text
 
@@ -238,20 +238,20 @@ def test_nothing_else_is_touched(secret: str, text: str, short: str) -> None:
 
 
 @holds_for(20, 500, secret=SECRETS, text=st.lists(st.one_of(SECRETS, AROUND), max_size=6), length=st.integers(0, 80))
-def test_a_cut_leaves_no_unmasked_part(secret: str, text: list[str], length: int) -> None:
+def test_cut_text_keeps_no_unmasked_part(secret: str, text: list[str], length: int) -> None:
     whole = secret.join(text)
     redactor = redacting(secret)
 
     assert redactor.redact_text(whole).endswith(redactor.redact_tail(whole, length))
 
 
-def test_a_long_run_of_backslashes_takes_no_time() -> None:
+def test_many_backslashes_are_redacted_quickly() -> None:
     redactor = redacting("\\" * 30 + "x", '\\"' * 30 + "y")
 
     assert redactor.redact_text('\\\\"' * 3000) == '\\\\"' * 3000
 
 
-def test_masks_half_a_secret_at_the_start_of_output(tmp_path: Path) -> None:
+def test_partial_secret_at_the_start_of_output_is_redacted(tmp_path: Path) -> None:
     secret = "0123456789" * 30
     script = f"print('{secret}' + 'x' * {process.MAX_OUTPUT - 151})"
     argv = [sys.executable, "-c", script]
@@ -261,7 +261,7 @@ def test_masks_half_a_secret_at_the_start_of_output(tmp_path: Path) -> None:
     assert done.output == "x" * (process.MAX_OUTPUT - 151) + "\n"
 
 
-def test_a_value_can_be_added_while_another_thread_masks() -> None:
+def test_value_can_be_added_during_redaction() -> None:
     """A token is made in a thread of its own, while the run writes its record."""
     redactor = Redactor()
     problems: list[Exception] = []

@@ -1,4 +1,4 @@
-"""What can write opens and closes together, whenever it was made."""
+"""Write guards open and close all clients together"""
 
 from ops.core.write_guard import WriteGuard, WriteGuards
 
@@ -9,7 +9,7 @@ class Client(WriteGuard):
         return self._may_write
 
 
-def test_a_client_made_during_a_write_is_open_until_its_end() -> None:
+def test_client_created_during_a_write_closes_with_it() -> None:
     write_guards = WriteGuards()
     early = write_guards.add(Client())
     assert not early.is_open

@@ -1,4 +1,4 @@
-"""Answers of GitHub that have another shape: a typed error with its exit code, never a traceback."""
+"""Malformed GitHub answers: a typed error with its exit code, never a traceback"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ def assert_typed(method: str, path: str, body: str) -> None:
 
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_a_foreign_body_is_a_typed_error_on_each_route(kind: str) -> None:
+def test_malformed_body_is_a_typed_error_on_each_route(kind: str) -> None:
     for method, pattern, what, shape in ROUTES:
         path = "/repos/acme/operations" + pattern.replace(r"\d+", "7").replace("[^/]+", "x").replace(".+", "x/y")
         path = path.replace(".*", "/environments/production")
@@ -69,7 +69,7 @@ VALUES: st.SearchStrategy[Any] = (
 
 
 @holds_for(30, 500, data=st.data())
-def test_a_body_near_the_shape_raises_no_other_error(data: Any) -> None:
+def test_almost_valid_body_raises_only_provider_errors(data: Any) -> None:
     method, pattern, _, shape = data.draw(st.sampled_from(ROUTES))
     body = json.dumps(data.draw(like(shape)))
     path = "/repos/acme/operations" + pattern.replace(r"\d+", "7").replace("[^/]+", "x").replace(".+", "x")
@@ -291,7 +291,7 @@ def struck(scenario: Callable[[Scene], Outcome], method: str, path: str, body: s
     ],
     ids=[f"{scenario.__name__} {method} {path}" for scenario, method, path in STRIKES],
 )
-def test_a_command_ends_typed_whatever_github_answers(
+def test_command_ends_without_traceback_for_any_answer(
     world: World, kinds: tuple[str, ...], scenario: Callable[[Scene], Outcome], method: str, path: str
 ) -> None:
     for kind in kinds:

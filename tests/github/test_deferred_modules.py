@@ -1,4 +1,4 @@
-"""PyGithub's modules are loaded when something reads a name of theirs, once, also with several threads."""
+"""Deferred loading of PyGithub's modules, also from several threads"""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def said(program: str, *path: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_what_a_run_does_not_use_is_not_loaded() -> None:
+def test_unused_modules_are_not_loaded() -> None:
     program = LOADED + "print(*(name for name in ('github.Repository', 'github.Issue', 'jwt') if is_loaded(name)))"
 
     assert said(program) == ["github.Repository"]
@@ -44,13 +44,13 @@ def test_what_a_run_does_not_use_is_not_loaded() -> None:
     assert said(LOADED + "print('nacl' in sys.modules, 'jwt.algorithms' in sys.modules)") == ["False", "False"]
 
 
-def test_the_first_name_that_is_read_loads_the_module() -> None:
+def test_first_attribute_access_loads_the_module() -> None:
     program = LOADED + "print(github.Issue.Issue.__name__, is_loaded('github.Issue'), hasattr(github.Issue, 'Nothing'))"
 
     assert said(program) == ["Issue", "True", "False"]
 
 
-def test_threads_that_read_at_once_get_the_whole_module(tmp_path: Path) -> None:
+def test_concurrent_threads_get_the_complete_module(tmp_path: Path) -> None:
     package = tmp_path / "github"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -67,7 +67,7 @@ with ThreadPoolExecutor(8) as threads:
     assert said(program, tmp_path) == ["once", *["last"] * 8]
 
 
-def test_thread_that_reads_while_another_imports_the_package_waits_for_it(tmp_path: Path) -> None:
+def test_thread_waits_for_a_concurrent_package_import(tmp_path: Path) -> None:
     package = tmp_path / "github"
     package.mkdir()
     (package / "__init__.py").write_text(
@@ -97,7 +97,7 @@ with ThreadPoolExecutor(2) as threads:
     assert said(program, tmp_path) == ["second", "after", "package", "first"]
 
 
-def test_module_that_fails_to_load_fails_at_each_use(tmp_path: Path) -> None:
+def test_failed_import_is_raised_at_every_access(tmp_path: Path) -> None:
     package = tmp_path / "github"
     package.mkdir()
     (package / "__init__.py").write_text("")

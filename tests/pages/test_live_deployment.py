@@ -1,4 +1,4 @@
-"""Which deployment of Pages serves, and where a rollback goes: the rules as a table, and what never happens."""
+"""The live Pages deployment and the rollback target: a table of rules, and invariants"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -74,7 +74,7 @@ LIVE: dict[str, tuple[PagesDeployment | None, ContentDigests, PagesDeployment | 
 
 
 @pytest.mark.parametrize(("canonical", "digests", "serves", "why"), LIVE.values(), ids=LIVE)
-def test_the_matching_deployment_is_live(
+def test_matching_deployment_is_live(
     canonical: PagesDeployment | None, digests: ContentDigests, serves: PagesDeployment | None, why: str
 ) -> None:
     found = live_deployment.identify_live(project(canonical), LIST, digests)
@@ -89,7 +89,7 @@ def test_indistinguishable_deployments_are_listed() -> None:
     assert (found.deployment, found.indistinguishable) == (D, (C.id, B.id))
 
 
-def test_only_the_newest_successful_ones_are_compared() -> None:
+def test_only_newest_successful_deployments_are_compared() -> None:
     failed = made("e", 5, status="failure")
     many = [replace(A, id=f"{number:032x}", created_on=NOW - timedelta(hours=number)) for number in range(20)]
     assert live_deployment.select_compared([failed, *many]) == tuple(many[:MAX_COMPARED])
@@ -107,7 +107,7 @@ def test_only_the_newest_successful_ones_are_compared() -> None:
     ],
     ids=["came since", "built to the end since", "in the list", "beyond the list", "none", "the first of all"],
 )
-def test_a_later_canonical_deployment_is_added_to_the_list(
+def test_later_canonical_deployment_is_added_to_the_list(
     listed: tuple[PagesDeployment, ...], canonical: PagesDeployment | None, whole: tuple[PagesDeployment, ...]
 ) -> None:
     assert live_deployment.include_canonical(listed, canonical) == whole
@@ -117,7 +117,7 @@ digests = st.sampled_from(["1", "2", "3", None])
 
 
 @given(st.none() | st.sampled_from(LIST), digests, st.dictionaries(st.sampled_from("abcd"), digests))
-def test_an_unproved_deployment_is_never_live(
+def test_unproved_deployment_is_never_live(
     canonical: PagesDeployment | None, site: str | None, own: dict[str, str | None]
 ) -> None:
     digests = ContentDigests(site, names(own))
@@ -169,7 +169,7 @@ CHOICES: dict[
 @pytest.mark.parametrize(
     ("deployments", "serving", "blamed", "goes_to", "rejected", "stepped_back"), CHOICES.values(), ids=CHOICES
 )
-def test_the_rules_choose_the_target(
+def test_choose_target(
     deployments: tuple[PagesDeployment, ...],
     serving: PagesDeployment,
     blamed: set[str],
@@ -201,7 +201,7 @@ def pasts(draw: st.DrawFn) -> tuple[list[PagesDeployment], PagesDeployment, set[
 @pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(pasts())
-def test_a_target_is_never_newer_blamed_failed_a_preview_or_the_same_commit(
+def test_target_is_always_an_older_good_deployment(
     past: tuple[list[PagesDeployment], PagesDeployment, set[str]],
 ) -> None:
     deployments, serving, blamed = past
@@ -253,7 +253,7 @@ BLAMES: dict[str, tuple[list[RunRecord], set[str]]] = {
 
 
 @pytest.mark.parametrize(("runs", "blamed"), BLAMES.values(), ids=BLAMES)
-def test_a_deployment_replaced_by_an_earlier_run_is_blamed(runs: list[RunRecord], blamed: set[str]) -> None:
+def test_deployment_replaced_by_an_earlier_run_is_blamed(runs: list[RunRecord], blamed: set[str]) -> None:
     assert live_deployment.blamed_deployments(runs, LIST, service="site", environment="production") == blamed
 
 
@@ -261,7 +261,7 @@ def test_a_deployment_replaced_by_an_earlier_run_is_blamed(runs: list[RunRecord]
 
 
 @pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])
-def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -> None:
+def test_parse_target_by_id_prefix_or_url(text: str) -> None:
     assert live_deployment.parse_target(text, LIST, project="site") == D
 
 
@@ -280,7 +280,7 @@ def test_a_deployment_is_named_by_id_by_its_start_or_by_its_address(text: str) -
         ),
     ],
 )
-def test_an_undeployable_target_is_refused(text: str, said: str, reason: Reason) -> None:
+def test_undeployable_target_is_refused(text: str, said: str, reason: Reason) -> None:
     twin = replace(A, id=A.id[:-1] + "0", url="https://other.pages.dev")
     with pytest.raises(Refused, match=said) as caught:
         live_deployment.parse_target(text, [D, C, replace(B, status="failure"), A, twin], project="site")

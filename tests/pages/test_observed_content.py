@@ -1,4 +1,4 @@
-"""Whether a site looks like a deployment, over random pages."""
+"""Comparison of a site with a deployment, over random pages"""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def looks(draw: st.DrawFn) -> tuple[ObservedPages, ObservedPages]:
 
 
 @given(looks())
-def test_a_site_matches_only_if_each_page_of_the_deployment_does(
+def test_site_matches_only_if_every_page_matches(
     pair: tuple[ObservedPages, ObservedPages],
 ) -> None:
     own, site = pair
@@ -45,7 +45,7 @@ def test_a_site_matches_only_if_each_page_of_the_deployment_does(
 
 
 @given(looks())
-def test_an_unread_page_matches_nothing(pair: tuple[ObservedPages, ObservedPages]) -> None:
+def test_unread_page_matches_nothing(pair: tuple[ObservedPages, ObservedPages]) -> None:
     own, site = pair
     closed = replace(own[0], digest="", error="closed")
 

@@ -1,4 +1,4 @@
-"""The Markdown record: its golden file, and hostile text that stays text."""
+"""Markdown output: escaping of hostile text, and wrapped commands"""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ from tests.support.properties import holds_for
 
 
 @holds_for(60, 1000, text=WORDS)
-def test_hostile_text_is_a_paragraph_without_markup(text: str) -> None:
+def test_hostile_text_is_plain_prose(text: str) -> None:
     prose = escape_markdown(text)
     assert skeleton(prose) == ["<p []>", "</p>"]
     assert "\n" not in prose
@@ -23,7 +23,7 @@ def test_hostile_text_is_a_paragraph_without_markup(text: str) -> None:
 
 
 @holds_for(60, 1000, text=WORDS)
-def test_hostile_text_is_one_cell_of_a_table(text: str) -> None:
+def test_hostile_text_is_one_table_cell(text: str) -> None:
     table = "| a | b |\n| --- | --- |\n| {} | y |\n"
     assert skeleton(table.format(escape_cell(text))) == skeleton(table.format("x"))
     assert skeleton(table.format(code_cell(text))) == skeleton(table.format("x"))
@@ -44,12 +44,12 @@ def test_hostile_text_is_one_cell_of_a_table(text: str) -> None:
         ("a|b <b> & $x [y] *z* _e_ ~", r"a&#124;b &lt;b&gt; &amp; &#36;x \[y\] \*z\* \_e\_ \~"),
     ],
 )
-def test_prose_is_escaped_no_more_than_it_must(text: str, shown: str) -> None:
+def test_prose_is_escaped_only_where_necessary(text: str, shown: str) -> None:
     assert escape_markdown(text) == shown
 
 
 @holds_for(30, 300, words=st.lists(HOSTILE, min_size=1, max_size=5))
-def test_a_wrapped_command_is_the_same_command_in_short_lines(words: list[str]) -> None:
+def test_wrapped_command_is_equivalent_and_fits_a_phone(words: list[str]) -> None:
     given = [to_one_line(word).replace("```", "` ` `") for word in words]
     wrapped = wrap_command(shlex.join(["printf", "%s,", *given]))
     assert all(len(line) <= PHONE for line in wrapped.split("\n"))
@@ -57,7 +57,7 @@ def test_a_wrapped_command_is_the_same_command_in_short_lines(words: list[str]) 
     assert subprocess.check_output(["sh", "-c", wrapped], text=True) == "".join(f"{word}," for word in given)
 
 
-def test_a_command_breaks_before_an_option() -> None:
+def test_command_breaks_before_an_option() -> None:
     command = "ops rollback-worker --service api --environment production --incident 1 --to 0ffae05a"
     assert wrap_command(command).split("\n") == [
         "ops rollback-worker --service api \\",
@@ -66,7 +66,7 @@ def test_a_command_breaks_before_an_option() -> None:
     ]
 
 
-def test_every_value_in_a_template_is_made_inert_or_is_our_own() -> None:
+def test_every_template_value_is_escaped_or_trusted() -> None:
     ours = re.compile(
         r"^number$|^link$|^icon$|^fence\(|^where$|^title$|^parts\.|result\.(decision|runbook|incident|run|timeline\[0\]\.at)\b|^section\.title$|^title$|^name\b|(event|events\[0\])\.(at|kind|seconds)|seconds"
         r"|^page\.(state|run|log_url)$|^caller\(\)$|^parts\.|^item\.title$|^\"x\" if item|^older$|^left_out$|^at\."

@@ -23,7 +23,7 @@ except nodejs.MissingTool as missing:
 """
 
 
-def test_a_missing_node_is_one_sentence_that_says_what_to_install(tmp_path: Path) -> None:
+def test_missing_node_names_the_package_to_install(tmp_path: Path) -> None:
     environ = {**os.environ, "PATH": str(tmp_path)}
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_NODE], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
@@ -31,7 +31,7 @@ def test_a_missing_node_is_one_sentence_that_says_what_to_install(tmp_path: Path
     assert ended.stdout == "Node 22 or newer is missing: pip install 'backout[sandbox]'\n"
 
 
-def test_an_old_node_is_not_used(tmp_path: Path) -> None:
+def test_old_node_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "node").write_text("#!/bin/sh\necho v18.20.0\n")
     (tmp_path / "node").chmod(0o755)
     environ = {**os.environ, "PATH": str(tmp_path)}
@@ -41,7 +41,7 @@ def test_an_old_node_is_not_used(tmp_path: Path) -> None:
     assert ended.stdout.startswith("Node 22 or newer is missing")
 
 
-def test_the_lock_pins_what_the_manifest_asks_for_by_hash_and_names_no_registry() -> None:
+def test_lock_pins_hashes_and_names_no_registry() -> None:
     manifest = json.loads((node.FOLDER / "package.json").read_text())["dependencies"]
     packages = json.loads((node.FOLDER / "package-lock.json").read_text())["packages"]
     assert packages.pop("")["dependencies"] == manifest
@@ -50,7 +50,7 @@ def test_the_lock_pins_what_the_manifest_asks_for_by_hash_and_names_no_registry(
     assert all("integrity" in package and "resolved" not in package for package in packages.values())
 
 
-def test_two_at_once_install_the_same_folder(tmp_path: Path) -> None:
+def test_concurrent_installs_share_one_folder(tmp_path: Path) -> None:
     """npm is not asked here: what it installs is what every test of wrangler runs."""
     both = threading.Barrier(2)
 
@@ -69,7 +69,7 @@ def test_two_at_once_install_the_same_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "backout").iterdir()) == [first]
 
 
-def test_npm_gets_the_way_to_its_registry_and_no_token(tmp_path: Path) -> None:
+def test_npm_gets_registry_settings_but_no_token(tmp_path: Path) -> None:
     seen: dict[str, str] = {}
 
     def refuse(argv: list[str], environ: Mapping[str, str], folder: Path) -> str:

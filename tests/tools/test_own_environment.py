@@ -1,4 +1,4 @@
-"""What a program that we start can read of our own environment."""
+"""Child processes cannot read secrets from the environment of their parent"""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def seen(how: str, user: int | None) -> str:
 
 @linux
 @pytest.mark.parametrize("user", [None, NOBODY], ids=["this user", "nobody"])
-def test_a_child_finds_no_secret_in_the_environment_of_its_parent(user: int | None) -> None:
+def test_child_cannot_read_the_parent_environment(user: int | None) -> None:
     if user is not None and (os.geteuid() != 0 or not Path(SYSTEM).exists()):
         pytest.skip(f"only root can become another user, and that needs {SYSTEM}")
 
@@ -53,7 +53,7 @@ def test_a_child_finds_no_secret_in_the_environment_of_its_parent(user: int | No
 
 @linux
 @pytest.mark.slow
-def test_a_command_probe_finds_no_token_in_any_process(world: World) -> None:
+def test_command_probe_finds_no_token_in_any_process(world: World) -> None:
     """Not in that of `ops`, nor in the shells that start the probe."""
     token = world.sandbox.add_token("k4n4ry-of-this-test-alone", ["Workers Scripts Write"])
     world.release(timedelta(hours=2), code="good")

@@ -1,4 +1,4 @@
-"""Programs: none outlives the process that started it, however and whenever that ends."""
+"""Child processes: environment, exit code and end with their parent"""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def python(script: str, program: str, folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_program_that_ends_the_run_as_its_first_act_ends_too(number: signal.Signals, tmp_path: Path) -> None:
+def test_program_that_kills_its_parent_ends(number: signal.Signals, tmp_path: Path) -> None:
     program = f"echo $$ >pid; kill -{number.value} $PPID; exec sleep 600"
 
     code = python(SLOWLY + "run(sys.argv[1])", program, tmp_path)
@@ -61,13 +61,13 @@ def test_a_program_that_ends_the_run_as_its_first_act_ends_too(number: signal.Si
 
 
 @pytest.mark.slow
-def test_a_program_that_a_thread_starts_after_the_run_ends_with_the_process(tmp_path: Path) -> None:
+def test_program_started_by_a_late_thread_ends(tmp_path: Path) -> None:
     assert python(LATE, "echo $$ >new; mv new pid; exec sleep 600", tmp_path) == 0
 
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-def test_a_program_sees_its_folder_its_variables_alone_and_an_empty_input(tmp_path: Path) -> None:
+def test_program_gets_folder_environment_and_empty_input(tmp_path: Path) -> None:
     environ = {"LC_ALL": "C.UTF-8", "NAME": "two  words\n'$x'", "PATH": os.environ["PATH"]}
     script = "import os, sys; print(sorted(os.environ.items()), os.getcwd(), sys.stdin.read(), sys.argv[1:])"
     argv = [sys.executable, "-c", script, "", "-x", "$0 *\n"]
@@ -78,13 +78,13 @@ def test_a_program_sees_its_folder_its_variables_alone_and_an_empty_input(tmp_pa
 
 
 @pytest.mark.parametrize(("end", "code"), [("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM), ("exit 127", 127)])
-def test_a_program_s_exit_code_is_its_own(end: str, code: int, tmp_path: Path) -> None:
+def test_exit_code_is_passed_through(end: str, code: int, tmp_path: Path) -> None:
     done = process.run(["sh", "-c", end], environ={}, timeout=30, redactor=Redactor(), folder=tmp_path)
 
     assert done == process.FinishedProcess(code, "")
 
 
-def test_a_program_is_found_from_its_folder_and_on_the_path_that_it_is_given(tmp_path: Path) -> None:
+def test_program_is_found_in_its_folder_or_path(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "here"
     program.write_text("#!/bin/sh\necho found\n")
@@ -96,7 +96,7 @@ def test_a_program_is_found_from_its_folder_and_on_the_path_that_it_is_given(tmp
         assert done == process.FinishedProcess(0, "found\n")
 
 
-def test_a_script_whose_interpreter_is_missing_says_so_and_ends_as_in_a_shell(tmp_path: Path) -> None:
+def test_missing_interpreter_is_reported_as_in_a_shell(tmp_path: Path) -> None:
     program = tmp_path / "script"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
@@ -116,9 +116,7 @@ def test_a_script_whose_interpreter_is_missing_says_so_and_ends_as_in_a_shell(tm
         ("bin/text", "", PermissionError),
     ],
 )
-def test_a_program_that_cannot_be_started_is_an_error_that_names_it(
-    argv: str, path: str, error: type[OSError], tmp_path: Path
-) -> None:
+def test_start_failure_names_the_program(argv: str, path: str, error: type[OSError], tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "text").write_text("text")
 
