@@ -1,4 +1,4 @@
-"""A sandbox whose clock stands still, and a client that speaks to its API as any program would."""
+"""Fixtures: a sandbox with a fixed clock, and a client of its API."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

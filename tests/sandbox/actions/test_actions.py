@@ -1,4 +1,4 @@
-"""Actions of a job: one that cannot be downloaded, and one that a folder stands for."""
+"""Actions in a job: unavailable downloads, and local folders in place of downloads."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def commit(hub: GitHub, *steps: Any, **files: str) -> None:
 
 
 @pytest.mark.parametrize("uses", ["acme/unknown@v1", "acme/known/sub@v1", "actions/checkout@v5", "docker://alpine"])
-def test_a_job_with_an_action_that_cannot_be_downloaded_does_no_step(hub: GitHub, tmp_path: Path, uses: str) -> None:
+def test_unavailable_action_fails_job_before_its_steps(hub: GitHub, tmp_path: Path, uses: str) -> None:
     commit(hub, {"run": "echo never"}, {"uses": uses}, {"if": "always()", "run": "echo never"})
 
     with Runner(hub, {}, actions={"acme/known": tmp_path}) as runner:
@@ -49,7 +49,7 @@ def test_a_job_with_an_action_that_cannot_be_downloaded_does_no_step(hub: GitHub
 
 
 @pytest.mark.slow
-def test_an_action_of_ours_that_uses_a_missing_one_fails_at_its_own_step(hub: GitHub) -> None:
+def test_missing_nested_action_fails_at_its_step(hub: GitHub) -> None:
     own = "name: Own\ndescription: '.'\nruns: {using: composite, steps: [{uses: acme/unknown@v2}]}\n"
     steps = [{"uses": "actions/checkout@v5"}, {"run": "echo before"}, {"uses": "./.github/actions/own"}]
     commit(hub, *steps, {"if": "always()", "run": "echo after"}, **{".github/actions/own/action.yml": own})
@@ -64,7 +64,7 @@ def test_an_action_of_ours_that_uses_a_missing_one_fails_at_its_own_step(hub: Gi
 
 
 @pytest.mark.slow
-def test_a_folder_stands_for_the_download_of_an_action_also_inside_our_own(hub: GitHub, tmp_path: Path) -> None:
+def test_local_folder_replaces_action_download(hub: GitHub, tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "sub"):
         folder.mkdir(exist_ok=True)
         (folder / "action.yml").write_text(SET_UP)

@@ -1,4 +1,4 @@
-"""A commit as a folder for act: a whole repository, in few files."""
+"""Checkout for act: a commit as a complete repository in few files."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_commit_is_a_repository_with_its_contents_in_one_pack(tmp_path: Path) -> None:
+def test_checkout_is_a_repository_with_one_pack(tmp_path: Path) -> None:
     files = {f"data/{number}.txt": f"content {number}\n".encode() for number in range(200)}
     folder = tmp_path / "repository"
 

@@ -1,4 +1,4 @@
-"""Environments in the local runner: reviewers, branches, plans, deployments. Jobs without steps start no process."""
+"""Environments in the local runner: reviewers, branches, plans and deployments."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -50,7 +50,7 @@ def review(hub: GitHub, run: FakeRun, login: str, state: str = "approved") -> ht
     return httpx.post(f"{url}/pending_deployments", headers=headers, json=body)
 
 
-def test_a_job_waits_for_a_reviewer_and_holds_its_group(hub: GitHub, runner: Runner) -> None:
+def test_waiting_job_holds_its_group(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", reviewers=["rita"])
     commit(hub, approval={"environment": "recovery", "concurrency": "one"}, recover={"needs": "approval"})
 
@@ -66,7 +66,7 @@ def test_a_job_waits_for_a_reviewer_and_holds_its_group(hub: GitHub, runner: Run
     assert second.jobs[0].status == "waiting"
 
 
-def test_a_rejected_job_fails_without_a_step_and_later_jobs_run(hub: GitHub, runner: Runner) -> None:
+def test_rejected_job_runs_no_step_and_later_jobs_run(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", reviewers=["rita"])
     tell = {"needs": "recover", "if": "always() && needs.recover.result == 'failure'"}
     commit(hub, recover={"environment": "recovery", "steps": STEPS}, tell=tell)
@@ -80,7 +80,7 @@ def test_a_rejected_job_fails_without_a_step_and_later_jobs_run(hub: GitHub, run
     assert runner.log(run.id) == ["The deployment was rejected or didn't satisfy other protection rules."]
 
 
-def test_a_run_that_is_cancelled_while_a_reviewer_is_asked_runs_no_step(hub: GitHub, runner: Runner) -> None:
+def test_run_canceled_during_review_runs_no_step(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", reviewers=["rita"])
     commit(hub, recover={"environment": "recovery", "steps": STEPS}, tell={"needs": "recover", "if": "always()"})
     run = start(hub)
@@ -97,7 +97,7 @@ def test_a_run_that_is_cancelled_while_a_reviewer_is_asked_runs_no_step(hub: Git
     assert httpx.post(f"{url}/cancel", headers=headers).status_code == 409
 
 
-def test_only_a_reviewer_may_answer_and_not_for_a_run_of_his_own(hub: GitHub, runner: Runner) -> None:
+def test_review_requires_reviewer_other_than_starter(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", reviewers=["rita", "alice"], prevent_self_review=True)
     commit(hub, recover={"environment": "recovery"})
     run = start(hub)
@@ -115,7 +115,7 @@ def test_only_a_reviewer_may_answer_and_not_for_a_run_of_his_own(hub: GitHub, ru
     ("branches", "ref", "may"),
     [(["main"], "main", True), (["main"], "side", False), (["release/*"], "release/1", True), ([], "main", False)],
 )
-def test_a_job_from_a_branch_that_is_not_allowed_fails_before_its_first_step(
+def test_job_on_disallowed_branch_fails_before_first_step(
     hub: GitHub, runner: Runner, branches: list[str], ref: str, may: bool
 ) -> None:
     hub.add_environment("recovery", branches=branches)
@@ -131,7 +131,7 @@ def test_a_job_from_a_branch_that_is_not_allowed_fails_before_its_first_step(
     assert run.jobs[0].steps == []
 
 
-def test_a_pull_request_is_not_of_an_allowed_branch(hub: GitHub, runner: Runner) -> None:
+def test_pull_request_does_not_count_as_allowed_branch(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", branches=["main", "raise"])
     commit(hub, branch="raise", recover={"environment": "recovery", "steps": STEPS})
 
@@ -142,7 +142,7 @@ def test_a_pull_request_is_not_of_an_allowed_branch(hub: GitHub, runner: Runner)
     assert conclusions(run) == {"recover": "failure"}
 
 
-def test_a_missing_environment_comes_into_being_without_rules(hub: GitHub, runner: Runner) -> None:
+def test_missing_environment_is_created_without_rules(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover={"environment": {"name": "recovery-${{ github.ref_name }}"}})
 
     run = start(hub)
@@ -153,7 +153,7 @@ def test_a_missing_environment_comes_into_being_without_rules(hub: GitHub, runne
     assert (run.conclusion, made["protection_rules"], made["deployment_branch_policy"]) == ("success", [], None)
 
 
-def test_a_deployment_tells_how_the_job_ended_unless_the_job_wants_none(hub: GitHub, runner: Runner) -> None:
+def test_deployment_status_follows_job_unless_disabled(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("quiet", branches=[])
     commit(
         hub,
@@ -172,7 +172,7 @@ def test_a_deployment_tells_how_the_job_ended_unless_the_job_wants_none(hub: Git
     assert len(found) == 2
 
 
-def test_a_plan_without_reviewers_asks_nobody_and_the_api_refuses_them(hub: GitHub, runner: Runner) -> None:
+def test_plan_without_reviewers_skips_review(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", reviewers=["rita"])
     hub.switches.plan_has_reviewers = False
     commit(hub, recover={"environment": "recovery"})
@@ -186,7 +186,7 @@ def test_a_plan_without_reviewers_asks_nobody_and_the_api_refuses_them(hub: GitH
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_environments", [True, False])
-def test_a_plan_without_environments_gives_neither_their_secrets_nor_their_rules(
+def test_plan_without_environments_ignores_secrets_and_rules(
     hub: GitHub, runner: Runner, has_environments: bool
 ) -> None:
     hub.switches.plan_has_environments = has_environments

@@ -1,4 +1,4 @@
-"""Which deliveries start a workflow: type, branch, tag and path filters as GitHub documents them."""
+"""Workflow triggers: type, branch, tag and path filters as GitHub documents them."""
 
 from typing import Any
 
@@ -41,16 +41,16 @@ PULL = {"action": "synchronize", "pull_request": {"base": {"ref": "main"}}}
         ({"push": {"paths-ignore": ["**.yml", "src/**"]}}, "push", MAIN, False),
     ],
 )
-def test_an_event_starts_what_listens_to_it(on: Any, event: str, payload: Any, expected: bool) -> None:
+def test_event_triggers_matching_workflow(on: Any, event: str, payload: Any, expected: bool) -> None:
     assert is_triggered(on, event, payload, lambda: ["limits.yml", "src/a.py"]) is expected
 
 
-def test_a_filter_that_is_not_known_is_refused_aloud() -> None:
+def test_unknown_filter_raises() -> None:
     with pytest.raises(UnsupportedExpression, match="colours"):
         is_triggered({"push": {"colours": ["red"]}}, "push", MAIN, list)
 
 
-def test_what_a_pull_request_would_start_with_secrets_is_refused_aloud() -> None:
+def test_pull_request_target_raises() -> None:
     with pytest.raises(UnsupportedExpression, match="pull_request_target"):
         is_triggered(["pull_request_target", "pull_request"], "pull_request", PULL, list)
 
@@ -71,5 +71,5 @@ def test_what_a_pull_request_would_start_with_secrets_is_refused_aloud() -> None
         (["!docs/x.md", "docs/**"], "docs/x.md", True),
     ],
 )
-def test_patterns_are_githubs(patterns: list[str], name: str, expected: bool) -> None:
+def test_patterns_match_like_github(patterns: list[str], name: str, expected: bool) -> None:
     assert matches(patterns, name) is expected

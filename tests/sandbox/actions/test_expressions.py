@@ -1,4 +1,4 @@
-"""Expressions before a job runs: what is known is told, the rest stays unknown, and nothing is guessed."""
+"""Expressions before a job runs: known values are computed, unknown ones stay unknown."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ CONTEXTS: dict[str, Any] = {
         ("contains(needs.gate.*.name, 'incident')", UNKNOWN),
     ],
 )
-def test_an_expression_has_githubs_value_or_none_yet(expression: str, value: Any) -> None:
+def test_expression_has_github_value_or_is_unknown(expression: str, value: Any) -> None:
     found = evaluate(expression, CONTEXTS)
 
     assert found is value or found == value
@@ -55,12 +55,12 @@ def test_an_expression_has_githubs_value_or_none_yet(expression: str, value: Any
     "expression",
     ["secrets.X", "hashFiles('x')", "a b", "github.ref == ", "github.ref > 'x'", "(true"],
 )
-def test_what_is_not_known_is_refused_aloud(expression: str) -> None:
+def test_unsupported_expression_raises(expression: str) -> None:
     with pytest.raises(UnsupportedExpression):
         evaluate(expression, CONTEXTS)
 
 
-def test_a_text_is_filled_in_and_hides_what_is_not_known_yet() -> None:
+def test_template_marks_unknown_values() -> None:
     template = "recover-${{ needs.gate.outputs.environment }}-${{ inputs.environment }}-${{ inputs.dry_run }}"
 
     assert render_text(template, CONTEXTS) == f"recover-{HIDDEN}-staging-false"
@@ -78,14 +78,14 @@ def test_a_text_is_filled_in_and_hides_what_is_not_known_yet() -> None:
         (f"recover-{HIDDEN}", f"report-{HIDDEN}", False),
     ],
 )
-def test_groups_may_be_the_same_or_cannot(one: str, other: str, same: bool) -> None:
+def test_group_names_may_be_equal(one: str, other: str, same: bool) -> None:
     assert may_be_equal(one, other) is same
     assert may_be_equal(other, one) is same
 
 
 @pytest.mark.slow
 @given(st.lists(st.sampled_from(["a", "B", "-", HIDDEN]), max_size=5), st.lists(st.text("ab-", max_size=3), max_size=5))
-def test_a_group_is_never_held_to_differ_from_what_it_may_become(parts: list[str], fillings: list[str]) -> None:
+def test_group_may_equal_every_completion(parts: list[str], fillings: list[str]) -> None:
     template, filled = "".join(parts), ""
     left = list(fillings)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Concurrency groups: turns, newcomers and the longest queue."""
+"""Concurrency groups: order, displaced members and the longest queue."""
 
 from sandbox.actions.groups import MOST_PENDING, ConcurrencyGroups
 from sandbox.actions.plan import GroupClaim
@@ -7,7 +7,7 @@ ONE, ALL = GroupClaim("Group", cancels=False, queues_all=False), GroupClaim("gro
 CANCELS = GroupClaim("group", cancels=True, queues_all=False)
 
 
-def test_members_hold_a_group_in_the_order_in_which_they_joined() -> None:
+def test_group_is_held_in_joining_order() -> None:
     groups: ConcurrencyGroups[str] = ConcurrencyGroups()
 
     assert [groups.join(ALL, name) for name in ("a", "b", "c")] == [[], [], []]
@@ -17,7 +17,7 @@ def test_members_hold_a_group_in_the_order_in_which_they_joined() -> None:
     assert groups.holds(ALL, "c")
 
 
-def test_a_newcomer_displaces_the_member_that_waits_and_with_cancel_in_progress_the_holder_too() -> None:
+def test_new_member_cancels_waiting_member_and_optionally_holder() -> None:
     groups: ConcurrencyGroups[str] = ConcurrencyGroups()
 
     assert groups.join(ONE, "a") + groups.join(ONE, "b") == []
@@ -26,7 +26,7 @@ def test_a_newcomer_displaces_the_member_that_waits_and_with_cancel_in_progress_
     assert groups.join(CANCELS, "d") == ["c", "a"]
 
 
-def test_groups_are_apart_and_their_names_ignore_case() -> None:
+def test_groups_are_independent_and_ignore_case() -> None:
     groups: ConcurrencyGroups[str] = ConcurrencyGroups()
 
     groups.join(ONE, "a")
@@ -38,7 +38,7 @@ def test_groups_are_apart_and_their_names_ignore_case() -> None:
     assert groups.holds(None, "anybody")
 
 
-def test_a_full_queue_takes_no_further_member() -> None:
+def test_full_queue_rejects_new_members() -> None:
     groups: ConcurrencyGroups[int] = ConcurrencyGroups()
 
     cancelled = [groups.join(ALL, number) for number in range(MOST_PENDING + 3)]

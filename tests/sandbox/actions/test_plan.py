@@ -1,4 +1,4 @@
-"""The plan of a run: jobs, groups, environments, secrets and commits, before and after the needs of a job ended."""
+"""Run plans: jobs, groups, environments, secrets and commits, before and after `needs`."""
 
 from typing import Any
 
@@ -35,14 +35,14 @@ def planned(jobs: dict[str, Any], **more: Any) -> RunPlan:
     return plan_run({"on": "push", "jobs": whole, **more}, {"github": {"ref": "main"}, "inputs": {}, "vars": {}})
 
 
-def test_an_unrelated_label_may_run_no_job_and_claims_no_group() -> None:
+def test_unrelated_label_runs_no_job() -> None:
     plan = plan_run(parse_workflow(INCIDENT), labelled("triage"))
 
     assert [job.may_run for job in plan.jobs] == [False] * len(plan.jobs)
     assert plan.claims == ()
 
 
-def test_a_label_that_asks_claims_its_issue_and_every_environment_that_labels_name() -> None:
+def test_recovery_label_claims_issue_and_environments() -> None:
     plan = plan_run(parse_workflow(INCIDENT), labelled("recover:rollback-api"))
 
     assert all(job.may_run for job in plan.jobs)
@@ -51,7 +51,7 @@ def test_a_label_that_asks_claims_its_issue_and_every_environment_that_labels_na
 
 
 @pytest.mark.parametrize(("label", "runs"), [("recover:rollback-api", True), ("report", False), ("triage", False)])
-def test_of_the_labels_of_a_bot_a_request_alone_starts_the_gate_which_refuses_it(label: str, runs: bool) -> None:
+def test_bot_label_starts_gate_only_for_requests(label: str, runs: bool) -> None:
     context = labelled(label)
     context["github"]["event"]["sender"]["type"] = "Bot"
 
@@ -62,7 +62,7 @@ def test_of_the_labels_of_a_bot_a_request_alone_starts_the_gate_which_refuses_it
     ("label", "runs"),
     [("recover:all-clear", True), ("report", True), ("recover:rollback-api", True), ("triage", False)],
 )
-def test_a_request_on_a_closed_issue_starts_the_gate_which_answers(label: str, runs: bool) -> None:
+def test_request_on_closed_issue_starts_gate(label: str, runs: bool) -> None:
     plan = plan_run(parse_workflow(INCIDENT), labelled(label, "closed"))
 
     assert {job.may_run for job in plan.jobs} == {runs}
@@ -80,7 +80,7 @@ CLOSED = (
 
 
 @pytest.mark.parametrize(("sender", "author", "association", "visibility", "runs"), CLOSED)
-def test_a_stranger_who_closes_an_incident_of_his_own_starts_no_job(
+def test_closing_by_outside_author_starts_no_job(
     sender: dict[str, Any], author: int, association: str, visibility: str, runs: bool
 ) -> None:
     context = labelled("unused", "closed")
@@ -93,7 +93,7 @@ def test_a_stranger_who_closes_an_incident_of_his_own_starts_no_job(
     assert {job.may_run for job in plan_run(parse_workflow(INCIDENT), context).jobs} == {runs}
 
 
-def test_a_job_is_given_only_what_it_names() -> None:
+def test_job_receives_only_named_secrets() -> None:
     uses = {"A": "${{ secrets.CF }}", "B": "${{ secrets.GITHUB_TOKEN }}", "C": "${{ secrets.none }}"}
     (job,) = planned({"gate": {"env": uses}}).jobs
     top = {"env": {"D": "${{ secrets.TOP }}"}}
@@ -105,14 +105,14 @@ def test_a_job_is_given_only_what_it_names() -> None:
 
 
 @pytest.mark.parametrize("inside", ["toJSON(secrets)", "secrets['CF']"])
-def test_secrets_without_a_name_are_refused_aloud(inside: str) -> None:
+def test_unnamed_secret_access_raises(inside: str) -> None:
     (job,) = planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}).jobs
 
     with pytest.raises(UnsupportedExpression, match="other than by a name"):
         values_used({}, job, "secrets", {})
 
 
-def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None:
+def test_skipped_need_skips_job_without_always() -> None:
     gate = {"if": "github.ref == 'other'"}
     plan = planned(
         {"then": {"needs": "gate"}, "gate": gate, "report": {"needs": ["gate"], "if": "always()"}}, permissions={}
@@ -131,7 +131,7 @@ def test_a_job_whose_need_was_skipped_is_skipped_unless_it_runs_always() -> None
         {"permissions": "write-all"},
     ],
 )
-def test_what_is_not_known_is_refused_aloud(rules: dict[str, Any]) -> None:
+def test_unsupported_job_rules_raise(rules: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedExpression):
         planned({"gate": {}, "one": rules})
 
@@ -143,7 +143,7 @@ def checking_out(*refs: str, **more: Any) -> PlannedJob:
     return planned({"one": {"steps": steps}}).jobs[0]
 
 
-def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
+def test_unsupported_checkout_input_raises() -> None:
     with pytest.raises(UnsupportedExpression, match="in actions/checkout: repository"):
         checkout_commit(checking_out("main", repository="a/b"), str, "0")
 
@@ -159,7 +159,7 @@ def test_a_checkout_with_what_is_not_known_is_refused_aloud() -> None:
         (["${{ github.head_ref }}"], "0"),
     ],
 )
-def test_a_job_checks_out_the_commit_that_it_names(refs: list[str], sha: str) -> None:
+def test_job_checks_out_named_commit(refs: list[str], sha: str) -> None:
     assert checkout_commit(checking_out(*refs), {"base": "1", "1": "1", "main": "0"}.get, "0") == sha
 
 
@@ -172,7 +172,7 @@ def test_a_job_checks_out_the_commit_that_it_names(refs: list[str], sha: str) ->
         (["${{ steps.a.outputs.ref }}"], "depends on a step"),
     ],
 )
-def test_checkouts_that_cannot_be_laid_out_are_refused_aloud(refs: list[str], reason: str) -> None:
+def test_unresolvable_checkout_raises(refs: list[str], reason: str) -> None:
     with pytest.raises(UnsupportedExpression, match=reason):
         checkout_commit(checking_out(*refs), {"base": "1", "main": "0"}.get, "0")
 
@@ -195,14 +195,14 @@ NEEDS = {"gate": {"result": "failure", "outputs": {"environment": "eu", "minutes
         ("always() && needs.gate.outputs.environment == 'prod'", False, False),
     ],
 )
-def test_once_its_needs_have_ended_a_job_s_if_is_decided(condition: str, cancelled: bool, runs: bool) -> None:
+def test_condition_is_decided_after_needs(condition: str, cancelled: bool, runs: bool) -> None:
     status = JobStatus(success=False, failure=True, cancelled=cancelled)
     workflow = {"on": "push", "jobs": {"one": {"needs": "gate", "if": condition, "steps": []}}}
 
     assert plan_job("one", workflow, {"github": {}}, NEEDS, status).may_run is runs
 
 
-def test_once_its_needs_have_ended_environment_group_and_limit_are_known() -> None:
+def test_environment_group_and_timeout_are_known_after_needs() -> None:
     rules = {
         "needs": "gate",
         "environment": {"name": "recovery-${{ needs.gate.outputs.environment }}", "deployment": False},

@@ -1,4 +1,4 @@
-"""Pull requests, merges and times as what starts workflows; and what a run for a fork is given."""
+"""Pull requests, merges and schedules as workflow triggers, and what runs for forks receive."""
 
 import base64
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def github_context(run: FakeRun) -> Any:
 
 
 @pytest.mark.usefixtures("runner")
-def test_a_pull_request_starts_on_its_opening_its_pushes_and_its_reopening(hub: GitHub) -> None:
+def test_pull_request_triggers_on_open_push_and_reopen(hub: GitHub) -> None:
     number = propose(hub)
     hub.add_commit("More", "alice", branch="raise", files={"limits.txt": "a 3\n-\nb 1\n"})
     hub.label(number, "sev1", "alice")
@@ -73,7 +73,7 @@ def test_a_pull_request_starts_on_its_opening_its_pushes_and_its_reopening(hub: 
 
 
 @pytest.mark.usefixtures("runner")
-def test_a_branch_that_took_in_main_starts_by_its_own_paths_alone(hub: GitHub) -> None:
+def test_path_filter_ignores_changes_merged_from_main(hub: GitHub) -> None:
     number = propose(hub, branch="docs", path="docs.md")
     hub.add_commit("Elsewhere", "alice", files={"limits.txt": "a 5\n"})
     heads = [hub.resolve(name) or "" for name in ("docs", "main")]
@@ -83,7 +83,7 @@ def test_a_branch_that_took_in_main_starts_by_its_own_paths_alone(hub: GitHub) -
 
 
 @pytest.mark.usefixtures("runner")
-def test_a_merge_by_a_person_is_a_push_and_one_by_github_token_starts_nothing(hub: GitHub) -> None:
+def test_merge_triggers_push_unless_by_github_token(hub: GitHub) -> None:
     alice = hub.add_token("ghp_alice", "alice")
     first, second = propose(hub), propose(hub, "a 1\n-\nb 2\n", "other")
     assert api(hub, "PUT", f"pulls/{first}/merge", hub.token).status_code == 200
@@ -94,7 +94,7 @@ def test_a_merge_by_a_person_is_a_push_and_one_by_github_token_starts_nothing(hu
 
 
 @pytest.mark.usefixtures("runner")
-def test_what_a_push_takes_back_again_is_no_change_of_its_paths(hub: GitHub) -> None:
+def test_reverted_change_does_not_match_paths(hub: GitHub) -> None:
     before = hub.files()["limits.txt"]
     first = hub.add_commit("Raise", "alice", branch="back", files={"limits.txt": "a 9\n"})
     second = hub.add_commit("And back", "alice", [first], branch="back", files={"limits.txt": before, "other": "1"})
@@ -102,7 +102,7 @@ def test_what_a_push_takes_back_again_is_no_change_of_its_paths(hub: GitHub) -> 
     assert events(hub) == []
 
 
-def test_a_pull_request_opened_or_pushed_by_github_token_starts_nothing(hub: GitHub, runner: Runner) -> None:
+def test_pull_request_by_github_token_starts_nothing(hub: GitHub, runner: Runner) -> None:
     hub.switches.actions_may_create_pull_requests = True
     hub.add_commit("Raise", "alice", branch="raise", files={"limits.txt": "a 2\n"})
     body = {"title": "Raise", "head": "raise", "base": "main"}
@@ -116,7 +116,7 @@ def test_a_pull_request_opened_or_pushed_by_github_token_starts_nothing(hub: Git
     assert hub.runs == []
 
 
-def test_a_run_of_a_pull_request_is_of_its_merge_and_shows_its_head(hub: GitHub, runner: Runner) -> None:
+def test_pull_request_run_uses_merge_and_shows_head(hub: GitHub, runner: Runner) -> None:
     number = propose(hub, workflow({"pull_request": None}, name="Of the pull request"), path=FILE)
     (run,) = hub.runs
     runner.wait()
@@ -128,7 +128,7 @@ def test_a_run_of_a_pull_request_is_of_its_merge_and_shows_its_head(hub: GitHub,
 
 
 @pytest.mark.usefixtures("runner")
-def test_a_workflow_that_only_the_pull_request_has_runs_and_one_in_conflict_does_not(hub: GitHub) -> None:
+def test_new_workflow_of_pull_request_runs_unless_in_conflict(hub: GitHub) -> None:
     added = ".github/workflows/new.yml"
     hub.add_commit("New", "alice", branch="new", files={added: workflow({"pull_request": None})})
     hub.open_pull("New", "new", "alice")
@@ -139,7 +139,7 @@ def test_a_workflow_that_only_the_pull_request_has_runs_and_one_in_conflict_does
     assert events(hub) == ["pull_request", "push"]
 
 
-def test_a_schedule_runs_the_default_branch_by_who_last_set_its_times(hub: GitHub, runner: Runner) -> None:
+def test_schedule_runs_default_branch_as_last_cron_editor(hub: GitHub, runner: Runner) -> None:
     hub.add_user("bob")
     twice = {**ON, "schedule": [{"cron": "17 * * * *"}, {"cron": "3 3 * * 1"}]}
     hub.add_commit("Twice", "bob", files={FILE: workflow(twice)})
@@ -159,7 +159,7 @@ def test_a_schedule_runs_the_default_branch_by_who_last_set_its_times(hub: GitHu
         runner.schedule("limits.yml")
 
 
-def test_checkouts_of_several_commits_in_one_job_are_a_failed_start(hub: GitHub, runner: Runner) -> None:
+def test_two_commits_in_one_job_are_a_startup_failure(hub: GitHub, runner: Runner) -> None:
     steps = [{"uses": "actions/checkout@v5"}, {"uses": "actions/checkout@v5", "with": BASE}]
     both = workflow({"pull_request": None}, {"both": {"runs-on": "ubuntu-latest", "steps": steps}})
     hub.add_commit("Both", "alice", files={FILE: both})
@@ -218,7 +218,7 @@ def said(hub: GitHub, runner: Runner) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_fork_is_given_no_secret_no_variable_and_a_token_that_reads(planning: GitHub, runner: Runner) -> None:
+def test_fork_run_gets_read_token_and_no_secrets(planning: GitHub, runner: Runner) -> None:
     number = planning.open_fork_pull("Raise", "zoe", {"limits.txt": "a 99\n"})
     assert said(planning, runner) == {
         "files": "['a 1', '-', 'b 1', '']",
@@ -230,7 +230,7 @@ def test_a_fork_is_given_no_secret_no_variable_and_a_token_that_reads(planning: 
 
 
 @pytest.mark.slow
-def test_a_branch_of_the_repository_is_given_what_its_jobs_ask_for(planning: GitHub, runner: Runner) -> None:
+def test_branch_run_gets_secrets_and_write_token(planning: GitHub, runner: Runner) -> None:
     propose(planning)
     answers = said(planning, runner)
     assert (answers["asked"], answers["given"]) == ("200 201", "['***', 'red']")
@@ -238,7 +238,7 @@ def test_a_branch_of_the_repository_is_given_what_its_jobs_ask_for(planning: Git
 
 
 @pytest.mark.slow
-def test_without_a_ref_a_pull_request_checks_out_its_merge(hub: GitHub, runner: Runner) -> None:
+def test_pull_request_checks_out_merge_by_default(hub: GitHub, runner: Runner) -> None:
     steps = [{"uses": "actions/checkout@v5"}, {"run": "echo files $(cat limits.txt); echo where $GITHUB_REF"}]
     hub.add_commit("Show", "alice", branch="raise", files={FILE: workflow(ON, {"show": {**PLAN, "steps": steps}})})
     hub.add_commit("Lower b", "alice", files={"limits.txt": "a 1\n-\nb 0\n"})
@@ -247,7 +247,7 @@ def test_without_a_ref_a_pull_request_checks_out_its_merge(hub: GitHub, runner: 
 
 
 @pytest.mark.slow
-def test_each_job_checks_out_the_commit_that_it_names_also_by_another_job_s_output(hub: GitHub, runner: Runner) -> None:
+def test_checkout_ref_can_come_from_another_job(hub: GitHub, runner: Runner) -> None:
     steps = [{"uses": "actions/checkout@v5"}, {"id": "say", "run": "echo files $(cat limits.txt)"}]
     named = {"uses": "actions/checkout@v5", "with": {"ref": "${{ needs.own.outputs.base }}"}}
     own = {**PLAN, "steps": steps, "outputs": {"base": BASE["ref"]}}
@@ -260,7 +260,7 @@ def test_each_job_checks_out_the_commit_that_it_names_also_by_another_job_s_outp
 
 
 @pytest.mark.slow
-def test_a_scheduled_run_is_told_its_time(hub: GitHub, runner: Runner) -> None:
+def test_scheduled_run_knows_its_cron(hub: GitHub, runner: Runner) -> None:
     steps = [
         {"uses": "actions/checkout@v5"},
         {"run": "echo 'given ${{ github.event.schedule }}'; echo where $GITHUB_REF"},

@@ -1,4 +1,4 @@
-"""Further attempts of a run in the local runner: of all jobs, of failed ones, of one. No test starts a process."""
+"""Reruns in the local runner: all jobs, failed jobs, or a single job. No process starts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -55,7 +55,7 @@ def named(run: FakeRun, name: str) -> FakeJob:
     return next(job for job in reversed(run.jobs) if job.name == name)
 
 
-def test_all_jobs_run_again_with_the_same_payload_for_another_person(hub: GitHub, runner: Runner) -> None:
+def test_rerun_of_all_jobs_keeps_payload_and_names_starter(hub: GitHub, runner: Runner) -> None:
     run = hub.dispatch("a.yml", by="alice")
     hub.clock.advance(60)
     assert (run.conclusion, names(run, 1)) == ("failure", ["gate", "recover", "approved 1 by alice now 1"])
@@ -69,7 +69,7 @@ def test_all_jobs_run_again_with_the_same_payload_for_another_person(hub: GitHub
     assert named(run, "gate").created_at > run.created_at
 
 
-def test_failed_jobs_run_again_and_the_others_keep_their_outputs(hub: GitHub, runner: Runner) -> None:
+def test_rerun_of_failed_jobs_keeps_other_outputs(hub: GitHub, runner: Runner) -> None:
     run = hub.dispatch("a.yml", by="alice")
     gate = named(run, "gate")
     hub.clock.advance(60)
@@ -85,7 +85,7 @@ def test_failed_jobs_run_again_and_the_others_keep_their_outputs(hub: GitHub, ru
     assert [(job["name"], job["run_attempt"]) for job in listed] == [(name, 2) for name in names(run, 2)]
 
 
-def test_one_job_runs_again_with_those_that_need_it_and_asks_its_reviewer_again(hub: GitHub, runner: Runner) -> None:
+def test_rerun_of_one_job_includes_dependents_and_review(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", reviewers=["tina"])
     run = hub.dispatch("a.yml", by="alice")
     hub.review(run.id, "tina")
@@ -102,7 +102,7 @@ def test_one_job_runs_again_with_those_that_need_it_and_asks_its_reviewer_again(
     assert (run.conclusion, named(run, "recover").conclusion) == ("failure", "failure")
 
 
-def test_a_run_that_is_on_or_has_no_failed_job_is_not_run_again(hub: GitHub, runner: Runner) -> None:
+def test_active_or_successful_run_cannot_be_rerun(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery")
     runner.hold_jobs("recover")
     run = hub.dispatch("a.yml", by="alice")

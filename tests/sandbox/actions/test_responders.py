@@ -1,4 +1,4 @@
-"""Who starts a job where ops.yml lists responders: the generated `if` decides, before any runner is used."""
+"""Job start where ops.yml lists responders: the generated `if` decides before a runner does."""
 
 import pytest
 
@@ -12,7 +12,7 @@ LABEL = "recover:desk"
 
 
 @pytest.mark.parametrize("by", ["mallory", "helper[bot]"])
-def test_150_labels_by_others_start_no_job_and_one_by_a_responder_does(sandbox: Sandbox, by: str) -> None:
+def test_only_labels_by_responders_start_jobs(sandbox: Sandbox, by: str) -> None:
     hub = sandbox.github
     hub.add_user("dana")
     hub.add_user(by, "triage")

@@ -1,4 +1,4 @@
-"""The runner with small workflows under the real act: secrets, groups, cancelling, the token, and what it refuses."""
+"""The runner with small workflows under act: secrets, groups, cancellation, token, limits."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ print("api", requests.urlopen(requests.Request(url, headers=headers)).status)'
 
 
 @pytest.mark.slow
-def test_a_job_has_the_secrets_of_its_environment_a_token_of_its_own_and_little_else(hub: GitHub) -> None:
+def test_job_gets_environment_secrets_and_own_token(hub: GitHub) -> None:
     for name, value in (("recovery", "of recovery"), ("security", "of security")):
         hub.put_secret("TOKEN", value, hub.add_environment(name))
     hub.put_variable("COLOUR", "red")
@@ -65,7 +65,7 @@ def test_a_job_has_the_secrets_of_its_environment_a_token_of_its_own_and_little_
 
 
 @pytest.mark.slow
-def test_runs_of_one_group_go_in_turn_and_those_of_others_do_not_wait(hub: GitHub, tmp_path: Path) -> None:
+def test_group_serializes_only_its_own_runs(hub: GitHub, tmp_path: Path) -> None:
     gate, marks = tmp_path / "gate", tmp_path / "marks"
     waits = f"echo began >> {marks}; until test -e {gate}; do sleep 0.05; done; echo ended >> {marks}"
     group = {"group": "one", "queue": "max"}
@@ -83,7 +83,7 @@ def test_runs_of_one_group_go_in_turn_and_those_of_others_do_not_wait(hub: GitHu
 
 
 @pytest.mark.slow
-def test_without_queue_max_the_run_that_waits_gives_way_to_the_newest(hub: GitHub, tmp_path: Path) -> None:
+def test_waiting_run_is_replaced_by_newest_without_queue(hub: GitHub, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     workflow(hub, "a.yml", f"until test -e {gate}; do sleep 0.05; done", concurrency="one")
     workflow(hub, "b.yml", "true", concurrency="one")
@@ -112,7 +112,7 @@ threading.Event().wait(60)'
 
 
 @pytest.mark.slow
-def test_a_cancelled_step_is_asked_first_and_the_jobs_after_it_are_skipped(hub: GitHub) -> None:
+def test_canceled_step_gets_sigint_and_later_jobs_are_skipped(hub: GitHub) -> None:
     jobs = {
         "first": {"runs-on": "ubuntu-latest", "steps": [{"run": CAREFUL}, {"run": "echo last", "if": "always()"}]},
         "then": {"runs-on": "ubuntu-latest", "needs": "first", "steps": [{"run": "echo never"}]},
@@ -137,7 +137,7 @@ def test_a_cancelled_step_is_asked_first_and_the_jobs_after_it_are_skipped(hub: 
 
 
 @pytest.mark.slow
-def test_a_push_runs_the_files_of_its_own_commit_where_its_paths_say_so(hub: GitHub) -> None:
+def test_push_runs_workflow_of_its_commit_by_paths(hub: GitHub) -> None:
     workflow(hub, "a.yml", "cat limits.txt", on={"push": {"paths": ["limits.txt"]}})
     rules = {"runs-on": "ubuntu-latest", "steps": [{"uses": "actions/checkout@v5"}, {"run": "cat limits.txt"}]}
     commit(hub, "a.yml", {"on": {"push": {"paths": ["limits.txt"]}}, "jobs": {"only": rules}})
@@ -153,7 +153,7 @@ def test_a_push_runs_the_files_of_its_own_commit_where_its_paths_say_so(hub: Git
     assert "as limited as it gets" in log
 
 
-def test_what_cannot_be_run_is_a_failed_start_and_is_told_and_the_others_go_on(hub: GitHub) -> None:
+def test_unsupported_workflow_is_a_startup_failure(hub: GitHub) -> None:
     workflow(hub, "a.yml", "true", on=["issues"], strategy={"matrix": {"a": [1]}})
     workflow(hub, "b.yml", "true", on=["issues"], **{"if": "false"})
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_run_is_a_failed_start_and_is_told_and_the_others_go_on(h
     assert [run.conclusion for run in hub.runs] == ["startup_failure", "skipped"]
 
 
-def test_what_github_token_does_starts_nothing(hub: GitHub) -> None:
+def test_github_token_events_start_nothing(hub: GitHub) -> None:
     workflow(hub, "a.yml", "true", on=["issues", "issue_comment"])
 
     with Runner(hub, {}) as runner:
@@ -176,7 +176,7 @@ def test_what_github_token_does_starts_nothing(hub: GitHub) -> None:
     assert hub.runs == []
 
 
-def test_a_run_whose_jobs_may_not_run_is_skipped_without_a_runner(hub: GitHub) -> None:
+def test_run_without_runnable_jobs_is_skipped(hub: GitHub) -> None:
     workflow(hub, "a.yml", "exit 1", on="issues", **{"if": "github.event.action == 'labeled'"})
 
     with Runner(hub, {}) as runner:

@@ -1,4 +1,4 @@
-"""Jobs of runs and what they wait for. Jobs without steps need no act: most of these tests start no process."""
+"""Scheduling of jobs and their dependencies. Jobs without steps need no act process."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def statuses(run: FakeRun) -> dict[str, str]:
 GROUP = {"concurrency": {"group": "recover", "queue": "max"}}
 
 
-def test_jobs_of_two_runs_wait_for_each_other_and_the_jobs_before_them_do_not(hub: GitHub, runner: Runner) -> None:
+def test_group_delays_only_its_jobs(hub: GitHub, runner: Runner) -> None:
     commit(hub, gate={}, recover={"needs": "gate", **GROUP})
     runner.hold_jobs("recover")
 
@@ -64,7 +64,7 @@ def test_jobs_of_two_runs_wait_for_each_other_and_the_jobs_before_them_do_not(hu
     assert ended <= began
 
 
-def test_a_job_whose_if_is_false_joins_no_group(hub: GitHub, runner: Runner) -> None:
+def test_skipped_job_joins_no_group(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover=GROUP)
     commit(hub, name="b.yml", gate={}, recover={"needs": "gate", "if": "needs.gate.result == 'failure'", **GROUP})
     runner.hold_jobs("recover")
@@ -75,7 +75,7 @@ def test_a_job_whose_if_is_false_joins_no_group(hub: GitHub, runner: Runner) -> 
     assert (holder.status, conclusions(other)) == ("queued", {"gate": "success", "recover": "skipped"})
 
 
-def test_a_newcomer_cancels_the_job_that_waits_and_the_run_of_it_goes_on(hub: GitHub, runner: Runner) -> None:
+def test_new_job_cancels_waiting_job_but_not_its_run(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover={"concurrency": "one"}, tell={"needs": "recover", "if": "needs.recover.result == 'cancelled'"})
     commit(hub, name="b.yml", recover={"concurrency": "one"}, tell={"needs": "recover", "if": "always()"})
     runner.hold_jobs("recover")
@@ -91,7 +91,7 @@ def test_a_newcomer_cancels_the_job_that_waits_and_the_run_of_it_goes_on(hub: Gi
     assert [run.conclusion for run in (second, third, fourth)] == ["cancelled", "cancelled", "success"]
 
 
-def test_a_hundred_jobs_wait_and_further_ones_are_cancelled(hub: GitHub, runner: Runner) -> None:
+def test_queue_holds_100_jobs_and_cancels_further_ones(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover=GROUP)
     runner.hold_jobs("recover")
 
@@ -102,9 +102,7 @@ def test_a_hundred_jobs_wait_and_further_ones_are_cancelled(hub: GitHub, runner:
 
 
 @pytest.mark.parametrize("where", ["pending", "queued"])
-def test_a_job_of_a_cancelled_run_that_waits_does_no_step_and_jobs_with_always_run(
-    hub: GitHub, runner: Runner, where: str
-) -> None:
+def test_waiting_job_of_canceled_run_does_no_step(hub: GitHub, runner: Runner, where: str) -> None:
     steps = [{"run": "echo never"}, {"if": "always()", "run": "echo never"}]
     rest = {"needs": "recover", "if": "success() || failure()"}
     commit(hub, recover={"steps": steps, **GROUP}, rest=rest, tell={"needs": ["recover", "rest"], "if": "always()"})
@@ -120,7 +118,7 @@ def test_a_job_of_a_cancelled_run_that_waits_does_no_step_and_jobs_with_always_r
     assert (cancelled.conclusion, cancelled.jobs[0].steps, runner.log(cancelled.id)) == ("cancelled", [], [])
 
 
-def test_a_job_with_always_is_not_cancelled_with_its_run(hub: GitHub, runner: Runner) -> None:
+def test_always_job_survives_cancellation(hub: GitHub, runner: Runner) -> None:
     commit(hub, recover={"if": "always()"}, other={})
     runner.hold_jobs("recover", "other")
     run = start(hub)
@@ -133,7 +131,7 @@ def test_a_job_with_always_is_not_cancelled_with_its_run(hub: GitHub, runner: Ru
     assert conclusions(run) == {"recover": "success", "other": "cancelled"}
 
 
-def test_a_run_that_is_cancelled_in_its_own_group_starts_no_job(hub: GitHub, runner: Runner) -> None:
+def test_run_canceled_in_its_group_starts_no_job(hub: GitHub, runner: Runner) -> None:
     jobs = {"one": {"runs-on": "ubuntu-latest", "if": "always()", "steps": []}}
     text = yaml.safe_dump({"on": "workflow_dispatch", "concurrency": "run", "jobs": jobs})
     hub.add_commit("a", "alice", files={".github/workflows/a.yml": text})
@@ -145,7 +143,7 @@ def test_a_run_that_is_cancelled_in_its_own_group_starts_no_job(hub: GitHub, run
     assert (third.status, third.jobs) == ("pending", [])
 
 
-def test_a_skipped_job_skips_also_the_jobs_that_need_it_through_another(hub: GitHub, runner: Runner) -> None:
+def test_skipped_job_skips_indirect_dependents(hub: GitHub, runner: Runner) -> None:
     commit(
         hub,
         first={"if": "false"},
@@ -160,7 +158,7 @@ def test_a_skipped_job_skips_also_the_jobs_that_need_it_through_another(hub: Git
     assert conclusions(run) == {"first": "skipped", "second": "success", "third": "skipped", "fourth": "success"}
 
 
-def test_a_failure_that_may_be_counts_as_success(hub: GitHub, runner: Runner) -> None:
+def test_continue_on_error_counts_as_success(hub: GitHub, runner: Runner) -> None:
     broken = {"uses": "actions/checkout@v5", "with": {"ref": "${{ needs.gate.outputs.ref || 'nowhere' }}"}}
     commit(hub, gate={}, may={"needs": "gate", "steps": [broken], "continue-on-error": True}, after={"needs": "may"})
 
@@ -175,7 +173,7 @@ SAY = "import json, os; print('said', json.dumps([os.environ[n] for n in 'ABCD']
 
 
 @pytest.mark.slow
-def test_outputs_reach_later_jobs_as_data_and_secrets_do_not(hub: GitHub, runner: Runner) -> None:
+def test_job_outputs_are_data_and_contain_no_secrets(hub: GitHub, runner: Runner) -> None:
     hub.put_secret("TOKEN", "t0p-secret\nsecond-line")
     gate: dict[str, Any] = {
         "outputs": {name: f"${{{{ steps.say.outputs.{name} }}}}" for name in ("text", "lines", "secret", "none")},
@@ -221,7 +219,7 @@ def test_outputs_reach_later_jobs_as_data_and_secrets_do_not(hub: GitHub, runner
 
 
 @pytest.mark.slow
-def test_a_job_beyond_its_time_limit_is_cancelled_and_later_jobs_run(hub: GitHub, runner: Runner) -> None:
+def test_timed_out_job_is_canceled_and_later_jobs_run(hub: GitHub, runner: Runner) -> None:
     steps = [{"run": "exec sleep 30"}, {"if": "always()", "run": "echo cleaned up"}, {"run": "echo never"}]
     commit(
         hub,
@@ -251,9 +249,7 @@ def test_a_job_beyond_its_time_limit_is_cancelled_and_later_jobs_run(hub: GitHub
 
 
 @pytest.mark.slow
-def test_a_cancelled_run_stops_its_running_job_and_goes_on_with_the_jobs_that_always_run(
-    hub: GitHub, runner: Runner
-) -> None:
+def test_canceled_run_stops_job_and_runs_cleanup_jobs(hub: GitHub, runner: Runner) -> None:
     commit(
         hub,
         recover={"steps": [{"run": "echo up; exec sleep 30"}]},
@@ -269,7 +265,7 @@ def test_a_cancelled_run_stops_its_running_job_and_goes_on_with_the_jobs_that_al
 
 
 @pytest.mark.slow
-def test_jobs_of_a_run_that_do_not_need_each_other_run_side_by_side(hub: GitHub, runner: Runner, tmp_path: Any) -> None:
+def test_independent_jobs_run_in_parallel(hub: GitHub, runner: Runner, tmp_path: Any) -> None:
     meets = "touch {0}/{1}; for i in $(seq 200); do test -e {0}/{2} && exit 0; sleep 0.05; done; exit 1"
     commit(
         hub,
@@ -284,7 +280,7 @@ def test_jobs_of_a_run_that_do_not_need_each_other_run_side_by_side(hub: GitHub,
 
 
 @pytest.mark.slow
-def test_no_secret_stands_in_the_arguments_or_variables_of_a_process(hub: GitHub, runner: Runner) -> None:
+def test_secrets_are_absent_from_process_arguments_and_variables(hub: GitHub, runner: Runner) -> None:
     hub.put_secret("TOKEN", "t0p-secret-value")
     look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c t0p-[s]ecret-value"
     unused = {"if": "always()", "env": {"T": "${{ secrets.TOKEN }}"}, "run": "true"}

@@ -1,4 +1,4 @@
-"""The workflow of one job that act gets: values instead of `needs`, the run's own commit, the outputs at the end."""
+"""Single-job workflows for act: literal `needs`, the run's own commit, collected outputs."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def expressions(value: Any, key: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_of_our_workflows_act_gets_each_job_with_its_steps_and_without_what_the_runner_obeys(path: Path) -> None:
+def test_single_job_keeps_steps_of_shipped_workflows(path: Path) -> None:
     workflow = parse_workflow(path.read_text())
     for name, job in workflow["jobs"].items():
         needs = {each: {"result": "success", "outputs": {}} for each in job_needs(job)}
@@ -55,7 +55,7 @@ def test_of_our_workflows_act_gets_each_job_with_its_steps_and_without_what_the_
         assert [found for found in expressions(kept) if re.search(r"\bneeds\b", re.sub("'[^']*'", "", found))] == []
 
 
-def test_texts_of_other_jobs_and_the_run_s_own_commit_are_literals() -> None:
+def test_needs_and_commit_become_literals() -> None:
     steps = [
         {
             "if": "needs.gate.result == 'success'",
@@ -78,7 +78,7 @@ def test_texts_of_other_jobs_and_the_run_s_own_commit_are_literals() -> None:
     )
 
 
-def test_a_job_s_variable_from_another_job_goes_to_each_step_without_one_of_its_own() -> None:
+def test_job_variable_from_needs_moves_to_steps() -> None:
     env = {"A": "${{ needs.gate.result }}", "B": "${{ github.ref }}"}
 
     job = copied({"env": env, "steps": [{"run": "a"}, {"run": "b", "env": {"A": "own"}}]})["jobs"]["one"]
@@ -87,7 +87,7 @@ def test_a_job_s_variable_from_another_job_goes_to_each_step_without_one_of_its_
     assert [step["env"]["A"] for step in job["steps"]] == ["${{ fromJSON('\"success\"') }}", "own"]
 
 
-def test_a_checkout_loses_its_ref_and_the_last_step_writes_the_outputs() -> None:
+def test_checkout_ref_is_dropped_and_outputs_are_written() -> None:
     steps = [
         {"uses": "actions/checkout@v5", "with": {"ref": "main", "persist-credentials": False}},
         {"uses": "acme/release@v1", "with": {"ref": "v1"}},

@@ -1,4 +1,4 @@
-"""The sandbox's table of error codes, against what its handlers raise and against what the tool takes each for."""
+"""Error codes of the sandbox: raised by handlers and understood by the tool."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ HANDLERS = sorted((ROOT / "sandbox/cloudflare").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", HANDLERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_each_code_that_a_handler_raises_is_in_the_table_of_its_product(path: Path) -> None:
+def test_raised_codes_are_in_product_table(path: Path) -> None:
     """A folder is a product; modules beside the folders serve all of them."""
     text, folder = path.read_text(), path.parent.name
     shared = {code for codes in BY_PRODUCT.values() for code in codes}
@@ -33,7 +33,7 @@ def test_each_code_that_a_handler_raises_is_in_the_table_of_its_product(path: Pa
 
 
 @pytest.mark.parametrize("product", BY_PRODUCT)
-def test_the_tool_reads_a_code_as_the_sandbox_means_it(product: str) -> None:
+def test_tool_knows_sourced_codes(product: str) -> None:
     """Codes with a source are in the tool's table of the same product, unless the tool never makes that request."""
     sourced = {code for code, source in BY_PRODUCT[product].items() if source != "unknown"}
     unread = {7502, 10022, 10041, 10079, 10085, 11000}

@@ -9,24 +9,24 @@ READ = {"Workers Scripts Read"}
 WRITE = {"Workers Scripts Write"}
 
 
-def test_an_unknown_route_is_answered_in_the_envelope_and_recorded(api: Api, sandbox: Sandbox) -> None:
+def test_unknown_route_is_answered_and_recorded(api: Api, sandbox: Sandbox) -> None:
     assert api.get("/radar/1").error == (404, 7003)
     assert [(record.method, record.path) for record in sandbox.unknown_requests] == [("GET", "/client/v4/radar/1")]
 
 
-def test_a_path_outside_the_api_is_no_route(api: Api, sandbox: Sandbox) -> None:
+def test_path_outside_api_is_unknown_route(api: Api, sandbox: Sandbox) -> None:
     response = api.http.get(sandbox.api_url.removesuffix("/client/v4") + "/accounts")
     assert (response.status_code, response.json()["errors"][0]["code"]) == (404, 7003)
     assert len(sandbox.unknown_requests) == 1
 
 
-def test_a_known_path_with_another_method_says_so(api: Api, releases: Releases) -> None:
+def test_wrong_method_returns_405(api: Api, releases: Releases) -> None:
     answer = api.script("PUT", "deployments", json={})
     assert answer.error == (405, 7001)
     assert api.sandbox.unknown_requests
 
 
-def test_every_answer_is_json_with_a_ray(api: Api, releases: Releases) -> None:
+def test_responses_are_json_with_ray_id(api: Api, releases: Releases) -> None:
     for answer in (api.script("GET", "deployments"), api.get("/radar/1"), api.get("scripts/none/deployments")):
         assert answer.response.headers["content-type"] == "application/json"
         assert len(answer.response.headers["cf-ray"]) == 20
@@ -36,7 +36,7 @@ def test_every_answer_is_json_with_a_ray(api: Api, releases: Releases) -> None:
     "header",
     [None, "Bearer unknown", "Bearer", "Basic sandbox-workers-pages-writing", "Bearer expired", "Bearer powerless"],
 )
-def test_a_request_without_a_good_token_is_an_authentication_error(
+def test_request_without_valid_token_is_an_authentication_error(
     api: Api, releases: Releases, header: str | None
 ) -> None:
     api.sandbox.add_token("expired", WRITE, expired=True)
@@ -46,25 +46,25 @@ def test_a_request_without_a_good_token_is_an_authentication_error(
     assert (response.status_code, response.json()["errors"][0]["code"]) == (403, 10000)
 
 
-def test_an_authentication_error_can_be_a_401(api: Api) -> None:
+def test_authentication_error_can_be_401(api: Api) -> None:
     api.sandbox.switches.auth_error_status = 401
     assert api.get("scripts/any/deployments", token="unknown").error == (401, 10000)
 
 
-def test_a_token_that_reads_cannot_write(api: Api, releases: Releases) -> None:
+def test_read_token_cannot_write(api: Api, releases: Releases) -> None:
     token = api.sandbox.add_token("reader", READ)
     assert api.script("GET", "deployments", token=token).status == 200
     body = {"strategy": "percentage", "versions": [{"version_id": releases.good, "percentage": 100}]}
     assert api.script("POST", "deployments", token=token, json=body).error == (403, 10000)
 
 
-def test_another_account_is_closed_and_a_malformed_one_is_no_route(api: Api) -> None:
+def test_other_account_is_forbidden_and_malformed_is_unknown(api: Api) -> None:
     assert api.get(f"/accounts/{'a' * 32}/workers/scripts/{WORKER}/deployments").error == (403, 10000)
     assert api.get(f"/accounts/mine/workers/scripts/{WORKER}/deployments").error == (404, 7003)
 
 
 @pytest.mark.parametrize("path", ["deployments", "versions", "secrets", "settings", "script-settings", "subdomain"])
-def test_a_worker_that_does_not_exist_is_not_found(api: Api, path: str) -> None:
+def test_missing_worker_returns_10007(api: Api, path: str) -> None:
     assert api.script("GET", path).error == (404, 10007)
 
 
@@ -108,9 +108,7 @@ def _versions(*percentages: Any) -> dict[str, Any]:
         {"code_update_strategy": {"mode": "deferred", "max_delay": 1.5}},
     ],
 )
-def test_a_deployment_of_another_shape_is_refused_and_changes_nothing(
-    api: Api, releases: Releases, change: dict[str, Any]
-) -> None:
+def test_invalid_deployment_is_refused_without_effect(api: Api, releases: Releases, change: dict[str, Any]) -> None:
     body = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
     for share in body["versions"]:
         if isinstance(share, dict):
@@ -129,18 +127,16 @@ def test_a_deployment_of_another_shape_is_refused_and_changes_nothing(
         (b"\xff", "application/json"),
     ],
 )
-def test_a_body_that_is_not_json_is_not_parsed(
-    api: Api, releases: Releases, content: bytes, content_type: str | None
-) -> None:
+def test_body_without_json_is_refused(api: Api, releases: Releases, content: bytes, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}
     assert api.script("POST", "deployments", content=content, headers=headers).error == (400, 10026)
 
 
 @pytest.mark.parametrize("body", [[], "text", 1])
-def test_json_that_is_no_object_is_refused(api: Api, releases: Releases, body: Any) -> None:
+def test_json_without_object_is_refused(api: Api, releases: Releases, body: Any) -> None:
     assert api.script("POST", "deployments", json=body).error == (400, 10026)
 
 
-def test_a_body_in_chunks_is_not_taken(api: Api, sandbox: Sandbox) -> None:
+def test_chunked_body_is_refused(api: Api, sandbox: Sandbox) -> None:
     answer = api.script("POST", "deployments", content=iter([b"{}"]))
     assert answer.status == 411

@@ -1,4 +1,4 @@
-"""The analytics by GraphQL: rows by dimensions, the limits of a data set, and errors with HTTP 200."""
+"""Analytics over GraphQL: rows by dimension, data set limits, and errors with HTTP 200."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,7 +30,7 @@ def ask(api: Api) -> Any:
     return send
 
 
-def test_requests_are_counted_by_the_dimensions_that_are_asked_for(ask: Any, sandbox: Sandbox) -> None:
+def test_requests_are_grouped_by_dimensions(ask: Any, sandbox: Sandbox) -> None:
     at = sandbox.clock.now() - timedelta(minutes=5)
     for address, count in (("203.0.113.7", 2), ("203.0.113.7", 3), ("198.51.100.1", 1)):
         sandbox.analytics.add_requests(ask.zone, "api.fortunet.example", "/v1", address, at=at, count=count)
@@ -58,17 +58,17 @@ def test_requests_are_counted_by_the_dimensions_that_are_asked_for(ask: Any, san
         (ROWS[:-3], 60, "ends too early"),
     ],
 )
-def test_what_is_wrong_is_said_in_an_answer_of_200(ask: Any, query: str, ago: float, said: str) -> None:
+def test_query_errors_return_200_with_message(ask: Any, query: str, ago: float, said: str) -> None:
     answer = ask(query, ago)
 
     assert answer["data"] is None
     assert said in answer["errors"][0]["message"]
 
 
-def test_a_variable_that_the_query_does_not_declare_is_refused(ask: Any) -> None:
+def test_undeclared_variable_is_refused(ask: Any) -> None:
     assert ask(ROWS, most=10)["errors"][0]["message"] == "variable $most is given but not declared"
 
 
-def test_without_the_right_no_zone_is_seen(ask: Any, api: Api) -> None:
+def test_zone_requires_analytics_permission(ask: Any, api: Api) -> None:
     assert ask(ROWS, token=api.sandbox.token)["errors"][0]["extensions"]["code"] == "authz"
     assert ask(ROWS, z="0" * 32)["errors"][0]["extensions"]["code"] == "authz"

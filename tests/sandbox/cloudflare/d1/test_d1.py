@@ -1,4 +1,4 @@
-"""D1 in the API of the sandbox."""
+"""D1 in the sandbox's API."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def _query(api: Api, database: str, sql: str, *params: Any) -> Answer:
     return _d1(api, "POST", f"/{database}/query", json={"sql": sql, "params": list(params)})
 
 
-def test_a_text_may_hold_several_statements_and_each_has_a_result(api: Api, database: str) -> None:
+def test_each_statement_of_a_query_has_a_result(api: Api, database: str) -> None:
     sql = """
     CREATE TABLE t (n INTEGER, s TEXT); -- a comment; with a semicolon
     CREATE TRIGGER twice AFTER INSERT ON t WHEN new.n = 1 BEGIN INSERT INTO t VALUES (2, ';'); END;
@@ -32,7 +32,7 @@ def test_a_text_may_hold_several_statements_and_each_has_a_result(api: Api, data
     assert (found["results"], found["success"]) == ([{"n": 1, "s": "a;b"}], True)
 
 
-def test_a_batch_is_done_whole_or_not_at_all(api: Api, database: str) -> None:
+def test_batch_is_atomic(api: Api, database: str) -> None:
     _query(api, database, "CREATE TABLE t (n INTEGER)")
     batch = [{"sql": "INSERT INTO t VALUES (?)", "params": [1]}, {"sql": "INSERT INTO missing VALUES (1)"}]
     refused = _d1(api, "POST", f"/{database}/query", json={"batch": batch})
@@ -42,11 +42,11 @@ def test_a_batch_is_done_whole_or_not_at_all(api: Api, database: str) -> None:
 
 
 @pytest.mark.parametrize("sql", ["", " ; ", "-- nothing", "BEGIN", "SELECT ?; SELECT ?"])
-def test_what_d1_does_not_run_is_refused(api: Api, database: str, sql: str) -> None:
+def test_unsupported_sql_is_refused(api: Api, database: str, sql: str) -> None:
     assert _query(api, database, sql, *(["1"] if "?" in sql else [])).status == 400
 
 
-def test_databases_are_made_and_found_by_id_or_name(api: Api) -> None:
+def test_databases_are_created_and_found_by_id_or_name(api: Api) -> None:
     made = _d1(api, "POST", json={"name": "one"}).result
     assert _d1(api, "GET").result == [made]
     assert [_d1(api, "GET", f"/{made[name]}").result for name in ("uuid", "name")] == [made, made]

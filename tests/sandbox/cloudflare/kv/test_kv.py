@@ -1,4 +1,4 @@
-"""KV in the API of the sandbox, and what a location goes on seeing."""
+"""KV in the sandbox's API, and its eventual consistency per location."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def _value(api: Api, method: str, namespace: str, key: str = KEY, **options: Any
     return _kv(api, method, f"/{namespace}/values/{quote(key, safe='')}", **options)
 
 
-def test_a_value_is_bytes_and_its_key_may_hold_slashes(api: Api, namespace: str) -> None:
+def test_value_is_bytes_and_key_may_contain_slashes(api: Api, namespace: str) -> None:
     assert _value(api, "PUT", namespace, content=b"\0\xff").status == 200
     assert _value(api, "GET", namespace).response.content == b"\0\xff"
     assert list(api.sandbox.kv.namespaces[namespace].entries) == [KEY]
@@ -37,7 +37,7 @@ def test_a_value_is_bytes_and_its_key_may_hold_slashes(api: Api, namespace: str)
     assert _value(api, "GET", namespace).error == (404, 10009)
 
 
-def test_a_value_may_come_with_metadata_and_an_end(api: Api, namespace: str) -> None:
+def test_value_has_metadata_and_expiration(api: Api, namespace: str) -> None:
     form = {"value": (None, "text"), "metadata": (None, '{"by": "alice"}')}
     assert _value(api, "PUT", namespace, params={"expiration_ttl": 60}, files=form).status == 200
     until = int(api.sandbox.clock.now().timestamp()) + 60
@@ -63,19 +63,17 @@ def test_a_value_may_come_with_metadata_and_an_end(api: Api, namespace: str) -> 
     ],
     ids=["too short", "past", "no number", "no value", "long metadata", "long key"],
 )
-def test_what_kv_does_not_take_is_refused(
-    api: Api, namespace: str, status: int, key: str, options: dict[str, Any]
-) -> None:
+def test_invalid_write_is_refused(api: Api, namespace: str, status: int, key: str, options: dict[str, Any]) -> None:
     assert _value(api, "PUT", namespace, key, **options).status == status
     assert api.sandbox.kv.namespaces[namespace].entries == {}
 
 
 @pytest.mark.slow
-def test_a_value_has_at_most_25_mib(api: Api, namespace: str) -> None:
+def test_value_over_25_mib_is_refused(api: Api, namespace: str) -> None:
     assert _value(api, "PUT", namespace, content=bytes(25 * 2**20 + 1)).status == 413
 
 
-def test_a_key_takes_one_write_a_second(api: Api, namespace: str) -> None:
+def test_key_accepts_one_write_a_second(api: Api, namespace: str) -> None:
     _value(api, "PUT", namespace, content=b"1")
     assert _value(api, "PUT", namespace, content=b"2").status == 429
     assert _value(api, "DELETE", namespace).status == 429
@@ -87,7 +85,7 @@ def test_a_key_takes_one_write_a_second(api: Api, namespace: str) -> None:
     assert _value(api, "PUT", namespace, content=b"4").status == 200
 
 
-def test_many_are_put_read_and_deleted_together(api: Api, namespace: str) -> None:
+def test_bulk_write_read_and_delete(api: Api, namespace: str) -> None:
     pairs = [{"key": "text", "value": "a"}, {"key": "bytes", "value": "AP8=", "base64": True}]
     pairs.append({"key": "json", "value": "[1]", "metadata": 1, "expiration_ttl": 60})
     _kv(api, "PUT", f"/{namespace}/bulk", json=pairs)
@@ -103,7 +101,7 @@ def test_many_are_put_read_and_deleted_together(api: Api, namespace: str) -> Non
     assert [key["name"] for key in _kv(api, "GET", f"/{namespace}/keys").result] == ["bytes"]
 
 
-def test_keys_are_listed_in_pages_and_by_how_they_begin(api: Api, namespace: str) -> None:
+def test_keys_are_paged_and_filtered_by_prefix(api: Api, namespace: str) -> None:
     for number in range(25):
         api.sandbox.kv.put(namespace, f"k/{number:02}", "")
     api.sandbox.kv.put(namespace, "other", "")
@@ -120,7 +118,7 @@ def test_keys_are_listed_in_pages_and_by_how_they_begin(api: Api, namespace: str
     assert _kv(api, "GET", f"/{namespace}/keys", params={"limit": 9}).status == 400
 
 
-def test_namespaces_are_made_once_and_listed(api: Api) -> None:
+def test_namespaces_are_unique_and_listed(api: Api) -> None:
     made = _kv(api, "POST", "", json={"title": "one"}).result
     assert _kv(api, "POST", "", json={"title": "one"}).error == (400, 10014)
     assert _kv(api, "GET", "").result == [{"id": made["id"], "title": "one", "supports_url_encoding": True}]
@@ -130,11 +128,11 @@ def test_namespaces_are_made_once_and_listed(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "values/k"), ("PUT", "values/k"), ("GET", "keys"), ("POST", "bulk/get")]
 )
-def test_a_namespace_that_is_not_there_is_a_404(api: Api, method: str, path: str) -> None:
+def test_missing_namespace_returns_404(api: Api, method: str, path: str) -> None:
     assert _kv(api, method, f"/{'0' * 32}/{path}").error == (404, 10013)
 
 
-def test_reading_needs_one_permission_and_writing_another_and_only_writes_are_logged(api: Api, namespace: str) -> None:
+def test_read_and_write_need_separate_permissions(api: Api, namespace: str) -> None:
     reading = api.sandbox.add_token("reading", {"Workers KV Storage Read"})
     other = api.sandbox.add_token("other", {"Workers Scripts Write"})
     asked = {"json": {"keys": ["k"]}}
@@ -146,7 +144,7 @@ def test_reading_needs_one_permission_and_writing_another_and_only_writes_are_lo
     assert (entry.method, entry.product, entry.type, entry.status) == ("PUT", "storage", "values", 200)
 
 
-def test_the_api_shows_its_own_writes_late_one_after_the_other(api: Api, namespace: str) -> None:
+def test_api_shows_writes_with_delay_in_order(api: Api, namespace: str) -> None:
     api.sandbox.switches.kv_api_staleness_seconds = 20
 
     def read() -> tuple[Any, list[str]]:
@@ -166,7 +164,7 @@ def test_the_api_shows_its_own_writes_late_one_after_the_other(api: Api, namespa
     assert read() == ("from Python", [KEY])
 
 
-def test_a_location_goes_on_seeing_what_it_read_also_that_there_was_nothing(sandbox: Sandbox, namespace: str) -> None:
+def test_location_caches_value_or_absence_for_a_minute(sandbox: Sandbox, namespace: str) -> None:
     def seen(location: str, key: str) -> str | None:
         entry = sandbox.kv.entry_at(location, namespace, key)
         return None if entry is None else entry.value.decode()
@@ -183,7 +181,7 @@ def test_a_location_goes_on_seeing_what_it_read_also_that_there_was_nothing(sand
 
 
 @pytest.mark.slow
-def test_the_real_wrangler_reads_and_writes(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_real_wrangler_reads_and_writes(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.switches.kv_api_staleness_seconds = 0
 
     def kv(*arguments: str) -> str:

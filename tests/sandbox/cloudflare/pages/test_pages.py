@@ -1,4 +1,4 @@
-"""Pages on the API: projects, deployments, and which of them production serves."""
+"""Pages in the API: projects, deployments, and the one that serves production."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ def ids(answer: Any) -> list[str]:
 # Projects
 
 
-def test_a_project_shows_what_serves_what_is_newest_and_its_settings(api: Api, deployed: Releases) -> None:
+def test_project_shows_live_and_latest_deployment_and_settings(api: Api, deployed: Releases) -> None:
     preview = api.sandbox.pages.add_deployment(SITE, files={}, branch="fix/One")
 
     project = api.site("GET").result
@@ -34,12 +34,12 @@ def test_a_project_shows_what_serves_what_is_newest_and_its_settings(api: Api, d
     }
 
 
-def test_a_project_that_does_not_exist_is_8000007(api: Api) -> None:
+def test_missing_project_returns_8000007(api: Api) -> None:
     for method, path in (("GET", ""), ("GET", "deployments"), ("POST", "deployments/x/rollback"), ("PATCH", "")):
         assert api.site(method, path).error == (404, 8000007)
 
 
-def test_a_project_is_created_once_and_serves_nothing_yet(api: Api, sandbox: Sandbox) -> None:
+def test_project_is_created_once_without_deployment(api: Api, sandbox: Sandbox) -> None:
     url = f"/accounts/{sandbox.account_id}/pages/projects"
     body = {"name": SITE, "production_branch": "main", "deployment_configs": {"production": {"fail_open": False}}}
 
@@ -51,7 +51,7 @@ def test_a_project_is_created_once_and_serves_nothing_yet(api: Api, sandbox: San
     assert api("POST", url, json={**body, "name": "Not_A_Name"}).error == (400, 10026)
 
 
-def test_projects_are_listed_by_ten_without_a_total(api: Api, sandbox: Sandbox) -> None:
+def test_project_list_has_pages_of_ten_without_total(api: Api, sandbox: Sandbox) -> None:
     for number in range(12):
         sandbox.pages.add_project(f"site-{number}")
     url = f"/accounts/{sandbox.account_id}/pages/projects"
@@ -63,7 +63,7 @@ def test_projects_are_listed_by_ten_without_a_total(api: Api, sandbox: Sandbox) 
     assert api.get(url, params={"per_page": "11"}).error == (400, 8000024)
 
 
-def test_settings_are_patched_and_a_variable_is_taken_away_by_null(api: Api, deployed: Releases) -> None:
+def test_settings_are_patched_and_null_removes_variable(api: Api, deployed: Releases) -> None:
     new = {"type": "secret_text", "value": "s3cret"}
     change = {"production": {"env_vars": {"API": None, "NEW": new}}, "preview": {"fail_open": False}}
 
@@ -90,16 +90,14 @@ def test_settings_are_patched_and_a_variable_is_taken_away_by_null(api: Api, dep
         {"deployment_configs": {"production": {"env_vars": {"A": "1"}}}},
     ],
 )
-def test_settings_of_another_shape_are_refused_and_change_nothing(
-    api: Api, sandbox: Sandbox, change: dict[str, Any]
-) -> None:
+def test_invalid_settings_are_refused_without_effect(api: Api, sandbox: Sandbox, change: dict[str, Any]) -> None:
     sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
     before = api.site("GET").result
     assert api.site("PATCH", json=change).error == (400, 10026)
     assert api.site("GET").result == before
 
 
-def test_a_part_of_the_source_is_taken_only_where_the_switch_says_so(api: Api, sandbox: Sandbox) -> None:
+def test_partial_source_is_accepted_only_with_switch(api: Api, sandbox: Sandbox) -> None:
     sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
     part = {"source": {"config": {"production_deployments_enabled": False}}}
     assert api.site("PATCH", json=part).error == (400, 10026)
@@ -115,14 +113,14 @@ def test_a_part_of_the_source_is_taken_only_where_the_switch_says_so(api: Api, s
     assert (patched["config"]["production_deployments_enabled"], patched["type"]) == (True, "github")
 
 
-def test_a_project_for_direct_uploads_cannot_be_given_a_repository(api: Api, deployed: Releases) -> None:
+def test_direct_upload_project_cannot_get_repository(api: Api, deployed: Releases) -> None:
     assert api.site("PATCH", json={"source": {"type": "github", "config": {}}}).error == (400, 10026)
 
 
 # Deployments
 
 
-def test_a_deployment_shows_what_it_was_made_of(api: Api, sandbox: Sandbox, deployed: Releases) -> None:
+def test_deployment_shows_its_source(api: Api, sandbox: Sandbox, deployed: Releases) -> None:
     shown = api.site("GET", f"deployments/{deployed.good}").result
 
     subdomain = api.site("GET").result["subdomain"]
@@ -139,7 +137,7 @@ def test_a_deployment_shows_what_it_was_made_of(api: Api, sandbox: Sandbox, depl
     }
 
 
-def test_deployments_are_listed_newest_first_of_one_environment_or_both(api: Api, deployed: Releases) -> None:
+def test_deployments_are_newest_first_by_environment(api: Api, deployed: Releases) -> None:
     preview = api.sandbox.pages.add_deployment(SITE, files={}, branch="fix")
 
     assert ids(api.site("GET", "deployments")) == [preview, deployed.bad, deployed.good]
@@ -148,7 +146,7 @@ def test_deployments_are_listed_newest_first_of_one_environment_or_both(api: Api
     assert api.site("GET", "deployments", params={"env": "staging"}).error == (400, 10026)
 
 
-def test_deployments_are_paged_by_25_with_a_total(api: Api, deployed: Releases) -> None:
+def test_deployment_list_has_pages_of_25_with_total(api: Api, deployed: Releases) -> None:
     for _ in range(30):
         api.sandbox.pages.add_deployment(SITE, files={})
 
@@ -162,7 +160,7 @@ def test_deployments_are_paged_by_25_with_a_total(api: Api, deployed: Releases) 
         assert api.site("GET", "deployments", params=wrong).error == (400, 8000024)
 
 
-def test_a_build_and_an_upload_fail_in_different_stages(api: Api, sandbox: Sandbox) -> None:
+def test_build_and_upload_fail_in_different_stages(api: Api, sandbox: Sandbox) -> None:
     for repository, stage in ((None, "deploy"), ("fortunet/fortunet", "build")):
         sandbox.pages.add_project(SITE, repository=repository)
         failed = sandbox.pages.add_deployment(SITE, files={}, status="failure")
@@ -171,18 +169,18 @@ def test_a_build_and_an_upload_fail_in_different_stages(api: Api, sandbox: Sandb
         assert sandbox.pages.live(SITE) is None
 
 
-def test_a_skipped_deployment_says_so(api: Api, deployed: Releases) -> None:
+def test_skipped_deployment_is_marked(api: Api, deployed: Releases) -> None:
     skipped = api.sandbox.pages.add_deployment(SITE, files={}, status="skipped")
     assert api.site("GET", f"deployments/{skipped}").result["is_skipped"] is True
     assert api.sandbox.pages.live(SITE) == deployed.bad
 
 
-def test_a_deployment_that_does_not_exist_is_8000009(api: Api, deployed: Releases) -> None:
+def test_missing_deployment_returns_8000009(api: Api, deployed: Releases) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/rollback"), ("POST", "/retry")):
         assert api.site(method, f"deployments/none{path}").error == (404, 8000009)
 
 
-def test_the_live_deployment_is_not_deleted_and_an_aliased_one_only_by_force(api: Api, deployed: Releases) -> None:
+def test_live_deployment_cannot_be_deleted_and_alias_needs_force(api: Api, deployed: Releases) -> None:
     preview = api.sandbox.pages.add_deployment(SITE, files={}, branch="fix")
 
     assert api.site("DELETE", f"deployments/{deployed.bad}").error == (400, 8000034)
@@ -192,7 +190,7 @@ def test_the_live_deployment_is_not_deleted_and_an_aliased_one_only_by_force(api
     assert [d.id for d in api.sandbox.pages.deployments(SITE)] == [deployed.bad]
 
 
-def test_a_deployment_from_git_is_built_again_and_an_upload_is_not(api: Api, sandbox: Sandbox) -> None:
+def test_retry_rebuilds_git_deployment_only(api: Api, sandbox: Sandbox) -> None:
     sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
     failed = sandbox.pages.add_deployment(SITE, files={"a": b"1"}, commit="c" * 40, status="failure")
 
@@ -206,19 +204,19 @@ def test_a_deployment_from_git_is_built_again_and_an_upload_is_not(api: Api, san
     assert api.site("POST", f"deployments/{uploaded}/retry").error == (400, 8000000)
 
 
-def test_deployments_that_are_made_in_one_instant_keep_their_order(sandbox: Sandbox, api: Api) -> None:
+def test_simultaneous_deployments_keep_their_order(sandbox: Sandbox, api: Api) -> None:
     sandbox.pages.add_project(SITE)
     made = [sandbox.pages.add_deployment(SITE, files={}) for _ in range(3)]
     assert ids(api.site("GET", "deployments")) == made[::-1]
 
 
-def test_a_deployment_of_the_past_stands_where_its_time_puts_it(sandbox: Sandbox, deployed: Releases) -> None:
+def test_past_deployment_is_listed_by_its_time(sandbox: Sandbox, deployed: Releases) -> None:
     older = sandbox.pages.add_deployment(SITE, files={}, at=sandbox.clock.now() - timedelta(days=1))
     assert [d.id for d in sandbox.pages.deployments(SITE)] == [deployed.bad, deployed.good, older]
     assert sandbox.pages.live(SITE) == deployed.bad
 
 
-def test_the_next_deployment_can_be_made_to_fail_and_its_log_says_why(api: Api, deployed: Releases) -> None:
+def test_fail_next_fails_one_deployment_with_log(api: Api, deployed: Releases) -> None:
     api.sandbox.pages.fail_next(SITE, "Error: out of memory")
 
     failed, next_ = (api.sandbox.pages.add_deployment(SITE, files={}) for _ in range(2))
@@ -235,7 +233,7 @@ def test_the_next_deployment_can_be_made_to_fail_and_its_log_says_why(api: Api, 
 # Rollback
 
 
-def test_a_rollback_answers_the_deployment_that_serves_now(api: Api, sandbox: Sandbox, deployed: Releases) -> None:
+def test_rollback_returns_live_deployment(api: Api, sandbox: Sandbox, deployed: Releases) -> None:
     assert api.site("POST", f"deployments/{deployed.good}/rollback").result["id"] == deployed.good
     assert sandbox.pages.live(SITE) == deployed.good
     assert [d.id for d in sandbox.pages.deployments(SITE)] == [deployed.bad, deployed.good]  # no new row
@@ -243,14 +241,14 @@ def test_a_rollback_answers_the_deployment_that_serves_now(api: Api, sandbox: Sa
     assert sandbox.pages.live(SITE) == deployed.bad
 
 
-def test_after_a_rollback_canonical_stays_unless_the_switch_says_that_it_follows(api: Api, deployed: Releases) -> None:
+def test_canonical_follows_rollback_only_with_switch(api: Api, deployed: Releases) -> None:
     api.sandbox.pages.rollback(SITE, deployed.good)
     assert api.site("GET").result["canonical_deployment"]["id"] == deployed.bad
     api.sandbox.switches.pages_canonical_follows_rollbacks = True
     assert api.site("GET").result["canonical_deployment"]["id"] == deployed.good
 
 
-def test_canonical_can_lag_behind(api: Api, deployed: Releases) -> None:
+def test_canonical_lags_after_rollback(api: Api, deployed: Releases) -> None:
     api.sandbox.switches.pages_canonical_follows_rollbacks = True
     api.sandbox.switches.pages_canonical_lag_reads = 2
     api.site("POST", f"deployments/{deployed.good}/rollback")
@@ -258,7 +256,7 @@ def test_canonical_can_lag_behind(api: Api, deployed: Releases) -> None:
     assert seen == [deployed.bad, deployed.bad, deployed.good]
 
 
-def test_canonical_lags_behind_a_deployment_too(api: Api, deployed: Releases) -> None:
+def test_canonical_lags_after_deployment(api: Api, deployed: Releases) -> None:
     api.sandbox.switches.pages_canonical_lag_reads = 1
     newest = api.sandbox.pages.add_deployment(SITE, files={})
     seen = [api.site("GET").result["canonical_deployment"]["id"] for _ in range(2)]
@@ -267,7 +265,7 @@ def test_canonical_lags_behind_a_deployment_too(api: Api, deployed: Releases) ->
 
 @pytest.mark.parametrize("code", [8000000, 8000096])
 @pytest.mark.parametrize("kind", [{"branch": "fix"}, {"status": "failure"}, {"status": "skipped"}])
-def test_only_a_successful_deployment_of_production_is_a_target(
+def test_rollback_target_must_be_successful_production(
     api: Api, deployed: Releases, kind: dict[str, Any], code: int
 ) -> None:
     api.sandbox.switches.pages_refusal_code = code
@@ -281,7 +279,7 @@ def test_only_a_successful_deployment_of_production_is_a_target(
 # Who may
 
 
-def test_a_token_that_reads_pages_changes_nothing(api: Api, deployed: Releases) -> None:
+def test_read_token_cannot_change_pages(api: Api, deployed: Releases) -> None:
     reader = api.sandbox.add_token("reader", {"Pages Read"})
     workers = api.sandbox.add_token("workers", {"Workers Scripts Write"})
 
@@ -291,14 +289,14 @@ def test_a_token_that_reads_pages_changes_nothing(api: Api, deployed: Releases) 
     assert api.site("GET", token=workers).error == (403, 10000)
 
 
-def test_the_sandbox_describes_its_sites(api: Api, deployed: Releases) -> None:
+def test_sandbox_describes_its_sites(api: Api, deployed: Releases) -> None:
     subdomain = api.site("GET").result["subdomain"]
     assert api.http.get(api.sandbox.control_url).json()["sites"] == [
         {"project": SITE, "subdomain": subdomain, "live": deployed.bad}
     ]
 
 
-def test_a_fault_strikes_pages_as_it_does_the_rest(api: Api, deployed: Releases) -> None:
+def test_faults_apply_to_pages(api: Api, deployed: Releases) -> None:
     api.sandbox.fault(method="POST", path="**/rollback", status=500, applied=True)
     assert api.site("POST", f"deployments/{deployed.good}/rollback").status == 500
     assert api.sandbox.pages.live(SITE) == deployed.good

@@ -1,4 +1,4 @@
-"""Direct Upload over HTTP: the token, the files, the deployment."""
+"""Direct Upload over HTTP: token, files and deployment."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def create(api: Api, manifest: Any = None, **fields: str) -> Answer:
     return api.site("POST", "deployments", files={name: (None, value) for name, value in parts.items()})
 
 
-def test_files_are_uploaded_once_and_then_deployed(api: Api, sandbox: Sandbox, jwt: str) -> None:
+def test_files_are_uploaded_once_then_deployed(api: Api, sandbox: Sandbox, jwt: str) -> None:
     hashes = {"hashes": [HASH]}
     assert api("POST", "/pages/assets/check-missing", token=jwt, json=hashes).result == [HASH]
     assert upload(api, jwt).status == 200
@@ -56,9 +56,7 @@ def test_files_are_uploaded_once_and_then_deployed(api: Api, sandbox: Sandbox, j
         ("ü", "preview", "preview"),
     ],
 )
-def test_the_branch_decides_the_environment(
-    api: Api, jwt: str, branch: str, environment: str, alias: str | None
-) -> None:
+def test_branch_determines_environment(api: Api, jwt: str, branch: str, environment: str, alias: str | None) -> None:
     upload(api, jwt)
     made = create(api, branch=branch).result
     subdomain = api.site("GET").result["subdomain"]
@@ -66,13 +64,13 @@ def test_the_branch_decides_the_environment(
     assert made["aliases"] == (alias and [f"https://{alias}.{subdomain}"])
 
 
-def test_a_long_message_is_cut_at_384_bytes_and_not_inside_a_character(api: Api, jwt: str) -> None:
+def test_long_message_is_cut_at_384_bytes_between_characters(api: Api, jwt: str) -> None:
     upload(api, jwt)
     made = create(api, commit_message="x" + "é" * 300).result
     assert made["deployment_trigger"]["metadata"]["commit_message"] == "x" + "é" * 191
 
 
-def test_functions_and_rules_come_along(api: Api, sandbox: Sandbox, jwt: str) -> None:
+def test_deployment_includes_functions_and_rules(api: Api, sandbox: Sandbox, jwt: str) -> None:
     upload(api, jwt)
     made = create(api, _headers="/*\n  X: 1", **{"_worker.bundle": "…"}).result
     assert made["uses_functions"] is True
@@ -90,7 +88,7 @@ def test_functions_and_rules_come_along(api: Api, sandbox: Sandbox, jwt: str) ->
         (None, {"commit_dirty": "yes"}),
     ],
 )
-def test_a_deployment_of_another_shape_is_refused_and_changes_nothing(
+def test_invalid_deployment_is_refused_without_effect(
     api: Api, sandbox: Sandbox, deployed: Releases, jwt: str, manifest: Any, fields: dict[str, str]
 ) -> None:
     upload(api, jwt)
@@ -98,7 +96,7 @@ def test_a_deployment_of_another_shape_is_refused_and_changes_nothing(
     assert sandbox.pages.live(SITE) == deployed.bad
 
 
-def test_a_deployment_without_a_manifest_or_a_form_is_refused(api: Api, deployed: Releases) -> None:
+def test_deployment_without_manifest_or_form_is_refused(api: Api, deployed: Releases) -> None:
     assert api.site("POST", "deployments", files={"branch": (None, "main")}).error == (400, 10026)
     assert api.site("POST", "deployments", json={}).error == (400, 10026)
 
@@ -106,19 +104,19 @@ def test_a_deployment_without_a_manifest_or_a_form_is_refused(api: Api, deployed
 @pytest.mark.parametrize(
     "changed", [{"key": "short"}, {"value": "%"}, {"base64": False}, {"metadata": {}}, {"metadata": 1}, {"more": 1}]
 )
-def test_a_file_of_another_shape_is_not_stored(api: Api, sandbox: Sandbox, jwt: str, changed: dict[str, Any]) -> None:
+def test_invalid_file_is_not_stored(api: Api, sandbox: Sandbox, jwt: str, changed: dict[str, Any]) -> None:
     key = changed.pop("key", HASH)
     assert upload(api, jwt, key=key, **changed).error == (400, 10026)
     assert sandbox.pages.assets == {}
 
 
-def test_a_bucket_of_another_shape_and_odd_hashes_are_refused(api: Api, jwt: str) -> None:
+def test_invalid_bucket_and_hashes_are_refused(api: Api, jwt: str) -> None:
     assert api("POST", "/pages/assets/upload", token=jwt, json={}).error == (400, 10026)
     for hashes in (["x"], [1], "x"):
         assert api("POST", "/pages/assets/check-missing", token=jwt, json={"hashes": hashes}).error == (400, 10026)
 
 
-def test_the_upload_token_is_needed_is_enough_and_expires(api: Api, sandbox: Sandbox, jwt: str) -> None:
+def test_upload_token_is_required_sufficient_and_expires(api: Api, sandbox: Sandbox, jwt: str) -> None:
     claims = json.loads(base64.urlsafe_b64decode(jwt.split(".")[1] + "=="))
     assert claims["max_file_count_allowed"] == 20_000
     signed, _, _ = jwt.rpartition(".")

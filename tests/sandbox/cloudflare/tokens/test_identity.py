@@ -3,18 +3,18 @@ import pytest
 from tests.sandbox.conftest import Api
 
 
-def test_a_good_token_is_active_whatever_it_may_do(api: Api) -> None:
+def test_valid_token_is_active_without_permissions(api: Api) -> None:
     token = api.sandbox.add_token("powerless")
     assert api.get("/user/tokens/verify", token=token).result["status"] == "active"
 
 
 @pytest.mark.parametrize("token", ["unknown", "expired"])
-def test_any_other_token_is_not(api: Api, token: str) -> None:
+def test_unknown_or_expired_token_is_refused(api: Api, token: str) -> None:
     api.sandbox.add_token("expired", {"Workers Scripts Write"}, expired=True)
     assert api.get("/user/tokens/verify", token=token).error == (403, 10000)
 
 
-def test_a_token_of_the_account_is_verified_by_the_account_alone(api: Api) -> None:
+def test_account_token_is_verified_only_by_account(api: Api) -> None:
     api.sandbox.add_token("owned", owner="account")
     path = f"/accounts/{api.sandbox.account_id}/tokens/verify"
     assert api.get(path, token="owned").result["status"] == "active"
@@ -22,7 +22,7 @@ def test_a_token_of_the_account_is_verified_by_the_account_alone(api: Api) -> No
     assert api.get(path).error == (401, 1000)
 
 
-def test_the_user_and_the_account_are_told(api: Api) -> None:
+def test_user_and_account_are_returned(api: Api) -> None:
     assert api.get("/user").result["email"] == "ci@example.com"
     assert [account["id"] for account in api.get("/accounts").result] == [api.sandbox.account_id]
     assert api.get("/memberships").result[0]["account"]["id"] == api.sandbox.account_id

@@ -1,4 +1,4 @@
-"""API tokens over the API, and the audit log of what each did."""
+"""API tokens over the API, and the audit log of their use."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def _policies(tokens: Any, *names: str) -> list[dict[str, Any]]:
     return [{"effect": "allow", "permission_groups": [{"id": ids[name]} for name in names], "resources": {"*": "*"}}]
 
 
-def test_a_second_token_is_made_before_the_first_is_deleted(tokens: Any, api: Api, releases: Releases) -> None:
+def test_tokens_are_created_verified_and_deleted(tokens: Any, api: Api, releases: Releases) -> None:
     wanted = {"name": "ci 2", "policies": _policies(tokens, "Workers Scripts Write")}
     made = tokens("POST", json=wanted).result
     assert tokens("GET", "/verify", token=made["value"]).result == {"id": made["id"], "status": "active"}
@@ -40,14 +40,14 @@ def test_a_second_token_is_made_before_the_first_is_deleted(tokens: Any, api: Ap
     assert api.script("GET", "deployments", token=made["value"]).error == (403, 10000)
 
 
-def test_a_roll_keeps_the_token_and_ends_its_value_at_once(tokens: Any, api: Api, releases: Releases) -> None:
+def test_roll_replaces_value_and_keeps_token(tokens: Any, api: Api, releases: Releases) -> None:
     made = tokens("POST", json={"name": "ci", "policies": _policies(tokens, "Workers Scripts Read")}).result
     value = tokens("PUT", f"/{made['id']}/value", json={}).result
     assert tokens("GET", "/verify", token=value).result["id"] == made["id"]
     assert tokens("GET", "/verify", token=made["value"]).error == (403, 10000)
 
 
-def test_a_token_is_switched_off_and_on(tokens: Any) -> None:
+def test_token_is_disabled_and_enabled(tokens: Any) -> None:
     made = tokens("POST", json={"name": "ci", "policies": []}).result
     off = {"name": "ci", "policies": [], "status": "disabled"}
     assert tokens("PUT", f"/{made['id']}", json=off).result["status"] == "disabled"
@@ -64,12 +64,12 @@ def test_a_token_is_switched_off_and_on(tokens: Any) -> None:
         {"name": "ci", "policies": [1]},
     ],
 )
-def test_a_token_of_another_shape_is_refused(tokens: Any, body: dict[str, Any]) -> None:
+def test_invalid_token_body_is_refused(tokens: Any, body: dict[str, Any]) -> None:
     assert tokens("POST", json=body).error == (400, 10026)
     assert tokens("PUT", "/none", json=body).error == (404, 1001)
 
 
-def test_without_the_right_no_token_is_seen(tokens: Any, api: Api) -> None:
+def test_token_list_requires_permission(tokens: Any, api: Api) -> None:
     assert tokens("GET", token=api.sandbox.token).error == (403, 10000)
 
 
@@ -83,7 +83,7 @@ def audit(api: Api) -> Any:
     return read
 
 
-def test_the_log_says_which_token_did_what(api: Api, audit: Any, releases: Releases, sandbox: Sandbox) -> None:
+def test_audit_log_names_token_and_action(api: Api, audit: Any, releases: Releases, sandbox: Sandbox) -> None:
     api.script("PUT", "secrets", json={"name": "KEY", "text": "k4n4ry", "type": "secret_text"})
     api.deploy(releases.good)
     assert audit().result == []
@@ -101,7 +101,7 @@ def test_the_log_says_which_token_did_what(api: Api, audit: Any, releases: Relea
     assert "k4n4ry" not in answer.response.text
 
 
-def test_the_log_is_filtered_and_paged(api: Api, audit: Any, releases: Releases, sandbox: Sandbox) -> None:
+def test_audit_log_is_filtered_and_paged(api: Api, audit: Any, releases: Releases, sandbox: Sandbox) -> None:
     sandbox.switches.audit_lag_seconds = 0
     for version in (releases.good, releases.bad, releases.good):
         api.deploy(version)

@@ -20,7 +20,7 @@ def _upload(api: Api) -> str:
     return str(api.script("POST", "versions", files=files).result["id"])
 
 
-def test_the_code_of_any_version_can_be_read(api: Api, releases: Releases) -> None:
+def test_version_code_is_readable(api: Api, releases: Releases) -> None:
     version = _upload(api)
     api.sandbox.upload(WORKER)
     answer = api.get(f"workers/{WORKER}/versions/{version}?include=modules")
@@ -31,14 +31,14 @@ def test_the_code_of_any_version_can_be_read(api: Api, releases: Releases) -> No
     assert "value" not in answer.response.text
 
 
-def test_without_being_asked_for_it_is_left_out(api: Api, releases: Releases) -> None:
+def test_version_code_is_omitted_by_default(api: Api, releases: Releases) -> None:
     assert "modules" not in api.get(f"workers/{WORKER}/versions/{releases.good}").result
     assert api.get(f"workers/{WORKER}/versions/{releases.good}?include=all").error == (400, 10026)
     assert api.get(f"workers/{WORKER}/versions/none?include=modules").error == (404, 100146)
 
 
 @pytest.mark.parametrize("of_deployed", [False, True])
-def test_the_script_s_content_is_a_form(api: Api, releases: Releases, of_deployed: bool) -> None:
+def test_script_content_is_multipart(api: Api, releases: Releases, of_deployed: bool) -> None:
     api.sandbox.switches.content_of_deployed = of_deployed
     _upload(api)
     response = api.script("GET", "content/v2").response

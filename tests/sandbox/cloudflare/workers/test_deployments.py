@@ -7,7 +7,7 @@ from sandbox.clock import timestamp
 from tests.sandbox.conftest import WORKER, Api, Releases
 
 
-def test_a_deployment_shows_what_it_was_made_with(api: Api, releases: Releases) -> None:
+def test_deployment_shows_its_creation_fields(api: Api, releases: Releases) -> None:
     made = api.deploy(releases.good, annotations={"workers/message": "back to good"}).result
     assert made == {
         "id": api.sandbox.deployments(WORKER)[0].id,
@@ -21,7 +21,7 @@ def test_a_deployment_shows_what_it_was_made_with(api: Api, releases: Releases) 
     assert api.script("GET", "deployments").result["deployments"][0] == made
 
 
-def test_deployments_come_newest_first_and_are_the_order_of_their_times(api: Api, releases: Releases) -> None:
+def test_deployments_are_newest_first(api: Api, releases: Releases) -> None:
     api.deploy(releases.good)
     listed = api.script("GET", "deployments").result["deployments"]
     assert [d["versions"][0]["version_id"] for d in listed] == [releases.good, releases.bad, releases.good]
@@ -29,7 +29,7 @@ def test_deployments_come_newest_first_and_are_the_order_of_their_times(api: Api
     assert times == sorted(set(times), reverse=True)
 
 
-def test_ten_deployments_are_listed_or_all(api: Api, releases: Releases) -> None:
+def test_deployment_list_has_ten_or_all(api: Api, releases: Releases) -> None:
     for _ in range(10):
         api.deploy(releases.good)
     assert len(api.script("GET", "deployments").result["deployments"]) == 10
@@ -37,7 +37,7 @@ def test_ten_deployments_are_listed_or_all(api: Api, releases: Releases) -> None
     assert len(api.script("GET", "deployments").result["deployments"]) == 12
 
 
-def test_deployments_are_paged_and_bounded_in_time(api: Api, releases: Releases) -> None:
+def test_deployments_are_paged_and_filtered_by_time(api: Api, releases: Releases) -> None:
     for _ in range(10):
         api.deploy(releases.good)
     made = api.sandbox.deployments(WORKER)
@@ -57,11 +57,11 @@ def test_deployments_are_paged_and_bounded_in_time(api: Api, releases: Releases)
 
 
 @pytest.mark.parametrize("query", ["page=0", "per_page=x", "since=yesterday", "until=2026-11-25"])
-def test_a_page_or_time_range_that_cannot_be_is_refused(api: Api, releases: Releases, query: str) -> None:
+def test_invalid_page_or_time_range_is_refused(api: Api, releases: Releases, query: str) -> None:
     assert api.script("GET", f"deployments?{query}").error == (400, 10026)
 
 
-def test_the_list_of_scripts_says_which_have_static_assets(api: Api, releases: Releases) -> None:
+def test_script_list_shows_static_assets(api: Api, releases: Releases) -> None:
     def listed() -> dict[str, bool | None]:
         return {script["id"]: script.get("has_assets") for script in api.get("scripts").result}
 
@@ -71,12 +71,12 @@ def test_the_list_of_scripts_says_which_have_static_assets(api: Api, releases: R
     assert listed() == {WORKER: None, "site": None}
 
 
-def test_a_long_message_is_cut_at_1000_bytes_and_not_inside_a_character(api: Api, releases: Releases) -> None:
+def test_long_message_is_cut_at_1000_bytes_between_characters(api: Api, releases: Releases) -> None:
     made = api.deploy(releases.good, annotations={"workers/message": "x" + "é" * 600}).result
     assert made["annotations"]["workers/message"] == "x" + "é" * 499
 
 
-def test_shares_may_be_fractions_and_one_may_be_nothing(api: Api, releases: Releases) -> None:
+def test_shares_may_be_fractions_or_zero(api: Api, releases: Releases) -> None:
     for shares in ((99.9, 0.1), (100, 0)):
         versions = [
             {"version_id": id_, "percentage": share} for id_, share in zip(vars(releases).values(), shares, strict=True)
@@ -85,18 +85,18 @@ def test_shares_may_be_fractions_and_one_may_be_nothing(api: Api, releases: Rele
         assert made["versions"] == versions
 
 
-def test_a_version_that_does_not_exist_cannot_be_deployed(api: Api, releases: Releases) -> None:
+def test_missing_version_cannot_be_deployed(api: Api, releases: Releases) -> None:
     assert api.deploy("00000000-0000-4000-8000-000000000000").error == (404, 100146)
 
 
-def test_a_new_deployment_can_be_missing_from_the_next_reads(api: Api, releases: Releases) -> None:
+def test_deployment_list_can_lag(api: Api, releases: Releases) -> None:
     api.sandbox.switches.deployments_lag_reads = 2
     api.deploy(releases.good)
     seen = [api.script("GET", "deployments").result["deployments"][0]["versions"][0]["version_id"] for _ in range(3)]
     assert seen == [releases.bad, releases.bad, releases.good]
 
 
-def test_the_code_update_strategy_is_answered_when_the_switch_says_so(api: Api, releases: Releases) -> None:
+def test_code_update_strategy_is_returned_only_with_switch(api: Api, releases: Releases) -> None:
     made = api.deploy(releases.good, code_update_strategy={"mode": "immediate"}).result
     assert "code_update_strategy" not in made
     api.sandbox.switches.code_update_strategy_answered = True
@@ -104,7 +104,7 @@ def test_the_code_update_strategy_is_answered_when_the_switch_says_so(api: Api, 
     assert strategies[:2] == [{"mode": "immediate"}, {"mode": "deferred", "max_delay": 300}]
 
 
-def test_a_changed_secret_stops_a_rollback_and_is_named_as_wrangler_reads_it(api: Api, releases: Releases) -> None:
+def test_changed_secret_stops_rollback_and_is_named(api: Api, releases: Releases) -> None:
     api.sandbox.put_secret(WORKER, "B", "1")
     api.sandbox.put_secret(WORKER, "A", "1")
     answer = api.deploy(releases.good)
@@ -113,7 +113,7 @@ def test_a_changed_secret_stops_a_rollback_and_is_named_as_wrangler_reads_it(api
     assert api.deploy(releases.good, force=True).status == 200
 
 
-def test_a_secret_that_only_changed_its_value_counts(api: Api, sandbox: Sandbox) -> None:
+def test_secret_with_changed_value_stops_rollback(api: Api, sandbox: Sandbox) -> None:
     old = sandbox.upload(WORKER, secrets={"KEY": "old", "SAME": "1"})
     sandbox.deploy(WORKER, old)
     sandbox.put_secret(WORKER, "KEY", "new")
@@ -122,7 +122,7 @@ def test_a_secret_that_only_changed_its_value_counts(api: Api, sandbox: Sandbox)
     assert answer.message.endswith(": KEY")
 
 
-def test_a_forced_rollback_keeps_the_secrets_in_effect_or_restores_its_own(api: Api, sandbox: Sandbox) -> None:
+def test_forced_rollback_keeps_or_restores_secrets(api: Api, sandbox: Sandbox) -> None:
     old = sandbox.upload(WORKER, secrets={"KEY": "old"})
     sandbox.deploy(WORKER, old)
     new = sandbox.put_secret(WORKER, "KEY", "new")
@@ -134,9 +134,7 @@ def test_a_forced_rollback_keeps_the_secrets_in_effect_or_restores_its_own(api: 
     assert sandbox.deployments(WORKER)[0].secrets == {old: {"KEY": "old"}}
 
 
-def test_a_new_version_brings_its_own_secrets_and_a_split_may_be_resolved_either_way(
-    api: Api, sandbox: Sandbox
-) -> None:
+def test_split_resolves_to_either_version_despite_secrets(api: Api, sandbox: Sandbox) -> None:
     old = sandbox.upload(WORKER, secrets={"KEY": "old"})
     sandbox.deploy(WORKER, old)
     new = sandbox.upload(WORKER, secrets={"KEY": "new"})
@@ -146,20 +144,20 @@ def test_a_new_version_brings_its_own_secrets_and_a_split_may_be_resolved_either
     assert api.deploy(new).status == 200
 
 
-def test_only_the_100_latest_versions_may_be_deployed(api: Api, releases: Releases) -> None:
+def test_only_100_latest_versions_are_deployable(api: Api, releases: Releases) -> None:
     for _ in range(99):
         api.sandbox.upload(WORKER)
     assert api.deploy(releases.good, force=True).error == (400, 10210)
     assert api.deploy(releases.bad, force=True).status == 200
 
 
-def test_a_version_bound_to_a_resource_that_is_gone_may_not_be_deployed(api: Api, sandbox: Sandbox) -> None:
+def test_version_with_missing_binding_cannot_be_deployed(api: Api, sandbox: Sandbox) -> None:
     bound = sandbox.upload(WORKER, bindings=[{"type": "kv_namespace", "name": "CACHE", "namespace_id": "n1"}])
     sandbox.delete_resource("n1")
     assert api.deploy(bound, force=True).error == (400, 10041)
 
 
-def test_a_durable_object_migration_is_a_wall_that_force_does_not_pass(api: Api, releases: Releases) -> None:
+def test_forced_rollback_cannot_cross_migration(api: Api, releases: Releases) -> None:
     migrated = api.sandbox.upload(WORKER, migration_tag="v1")
     api.sandbox.deploy(WORKER, migrated)
     answer = api.deploy(releases.good, force=True)
@@ -167,7 +165,7 @@ def test_a_durable_object_migration_is_a_wall_that_force_does_not_pass(api: Api,
     assert "migration" in answer.message
 
 
-def test_a_version_that_was_deleted_is_gone_but_not_from_the_history(api: Api, releases: Releases) -> None:
+def test_deleted_version_stays_in_deployment_history(api: Api, releases: Releases) -> None:
     api.sandbox.delete_version(WORKER, releases.good)
     assert api.script("GET", f"versions/{releases.good}").error == (404, 100146)
     assert api.deploy(releases.good).error == (404, 100146)

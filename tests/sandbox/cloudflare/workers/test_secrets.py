@@ -19,7 +19,7 @@ def _names(api: Api) -> list[str]:
     return [secret["name"] for secret in api.script("GET", "secrets").result]
 
 
-def test_a_secret_makes_a_version_of_the_same_code_and_deploys_it(api: Api, releases: Releases) -> None:
+def test_secret_edit_deploys_version_with_same_code(api: Api, releases: Releases) -> None:
     assert api.script("PUT", "secrets", json=_secret("KEY")).result == {"name": "KEY", "type": "secret_text"}
     (version,) = api.sandbox.live(WORKER)
     made, former = (api.script("GET", f"versions/{id_}").result for id_ in (version, releases.bad))
@@ -29,7 +29,7 @@ def test_a_secret_makes_a_version_of_the_same_code_and_deploys_it(api: Api, rele
     assert _names(api) == ["KEY"]
 
 
-def test_secrets_in_bulk_make_one_version(api: Api, releases: Releases) -> None:
+def test_bulk_secret_edit_creates_one_version(api: Api, releases: Releases) -> None:
     api.sandbox.put_secret(WORKER, "OLD", "1")
     api.sandbox.put_secret(WORKER, "STAYS", "1")
     edits = {"A": _secret("A"), "B": _secret("B"), "OLD": None}
@@ -39,14 +39,14 @@ def test_secrets_in_bulk_make_one_version(api: Api, releases: Releases) -> None:
     assert len(api.sandbox.deployments(WORKER)) == before + 1
 
 
-def test_a_secret_is_deleted_by_name(api: Api, releases: Releases) -> None:
+def test_secret_is_deleted_by_name(api: Api, releases: Releases) -> None:
     api.sandbox.put_secret(WORKER, "MY KEY", "1")
     assert api.script("DELETE", "secrets/MY%20KEY?url_encoded=true").result is None
     assert _names(api) == []
     assert api.script("DELETE", "secrets/MY%20KEY").error == (404, 10056)
 
 
-def test_no_secret_is_edited_while_the_latest_version_is_not_the_deployed_one(api: Api, releases: Releases) -> None:
+def test_secrets_cannot_be_edited_after_rollback(api: Api, releases: Releases) -> None:
     api.sandbox.put_secret(WORKER, "KEY", "1")
     api.deploy(releases.good, force=True)
     assert api.script("PUT", "secrets", json=_secret("KEY")).error == (400, 10215)
@@ -55,12 +55,12 @@ def test_no_secret_is_edited_while_the_latest_version_is_not_the_deployed_one(ap
     assert api.script("PATCH", "secrets-bulk", json=bulk, headers=MERGE_PATCH).error == (400, 10214)
 
 
-def test_nor_while_a_split_serves(api: Api, releases: Releases) -> None:
+def test_secrets_cannot_be_edited_during_split(api: Api, releases: Releases) -> None:
     api.deploy(releases.good, releases.bad)
     assert api.script("PUT", "secrets", json=_secret("KEY")).error == (400, 10215)
 
 
-def test_an_edit_while_a_split_serves_can_also_end_the_split(api: Api, releases: Releases) -> None:
+def test_secret_edit_can_end_split_with_switch(api: Api, releases: Releases) -> None:
     api.sandbox.switches.secret_edit_ends_split = True
     api.deploy(releases.good, releases.bad)
     assert api.script("PUT", "secrets", json=_secret("KEY")).status == 200
@@ -74,19 +74,19 @@ def test_an_edit_while_a_split_serves_can_also_end_the_split(api: Api, releases:
 @pytest.mark.parametrize(
     "body", [{"name": "A", "text": "1"}, _secret("A") | {"type": "plain_text"}, _secret("A") | {"text": 1}, {}]
 )
-def test_a_secret_of_another_shape_is_refused(api: Api, releases: Releases, body: dict[str, Any]) -> None:
+def test_invalid_secret_is_refused(api: Api, releases: Releases, body: dict[str, Any]) -> None:
     assert api.script("PUT", "secrets", json=body).error == (400, 10026)
     bulk = {"secrets": {"A": body}}
     assert api.script("PATCH", "secrets-bulk", json=bulk, headers=MERGE_PATCH).error == (400, 10026)
 
 
-def test_a_bulk_edit_is_taken_as_plain_json_as_well(api: Api, releases: Releases) -> None:
+def test_bulk_secret_edit_accepts_plain_json(api: Api, releases: Releases) -> None:
     """As Cloudflare's SDKs send it."""
     api.sandbox.deploy(WORKER, api.sandbox.latest(WORKER))
     assert api.script("PATCH", "secrets-bulk", json={"secrets": {"A": _secret("A")}}).status == 200
 
 
-def test_a_bulk_edit_has_its_own_content_type_its_keys_and_its_size(api: Api, releases: Releases) -> None:
+def test_bulk_secret_edit_checks_type_keys_and_size(api: Api, releases: Releases) -> None:
     assert api.script("PATCH", "secrets-bulk", content=b"{}", headers={"content-type": "text/plain"}).status == 400
     crossed = {"secrets": {"A": _secret("B")}}
     assert api.script("PATCH", "secrets-bulk", json=crossed, headers=MERGE_PATCH).error == (400, 10026)
@@ -94,7 +94,7 @@ def test_a_bulk_edit_has_its_own_content_type_its_keys_and_its_size(api: Api, re
     assert api.script("PATCH", "secrets-bulk", json=many, headers=MERGE_PATCH).error == (400, 100160)
 
 
-def test_a_version_with_a_secret_is_made_of_the_latest_version_and_not_deployed(api: Api, releases: Releases) -> None:
+def test_version_secret_uses_latest_code_undeployed(api: Api, releases: Releases) -> None:
     api.deploy(releases.good)
     body = {"env": {"KEY": {"type": "secret_text", "text": "1"}}, "annotations": {"workers/message": "rotate"}}
     made = api("PATCH", f"workers/{WORKER}/versions/latest", json=body, headers=MERGE_PATCH).result
@@ -104,7 +104,7 @@ def test_a_version_with_a_secret_is_made_of_the_latest_version_and_not_deployed(
     assert api.sandbox.live(WORKER) == {releases.good: 100}
 
 
-def test_a_secret_written_from_python_is_as_one_written_through_the_api(api: Api, sandbox: Sandbox) -> None:
+def test_python_secret_edit_equals_api_edit(api: Api, sandbox: Sandbox) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     version = sandbox.put_secret(WORKER, "KEY", "1")
     assert sandbox.live(WORKER) == {version: 100}
@@ -112,9 +112,7 @@ def test_a_secret_written_from_python_is_as_one_written_through_the_api(api: Api
 
 
 @pytest.mark.parametrize("restored", [False, True])
-def test_the_edge_tells_which_generation_of_a_secret_serves(
-    api: Api, edge: httpx.Client, sandbox: Sandbox, restored: bool
-) -> None:
+def test_edge_shows_secret_value_in_use(api: Api, edge: httpx.Client, sandbox: Sandbox, restored: bool) -> None:
     sandbox.switches.propagation_seconds = 0
     sandbox.switches.forced_rollback_restores_secrets = restored
     old = sandbox.upload(WORKER, behaviour={"secrets": ["KEY", "NONE"]}, secrets={"KEY": "old"})
@@ -126,7 +124,7 @@ def test_the_edge_tells_which_generation_of_a_secret_serves(
     assert _served(edge)["KEY"] == _digest("old" if restored else "new")
 
 
-def test_a_version_rebuilt_from_an_old_one_takes_its_secrets_from_the_latest(
+def test_reuploaded_version_inherits_latest_secrets(
     api: Api, edge: httpx.Client, sandbox: Sandbox, releases: Releases
 ) -> None:
     """After a rollback: the live code, one secret new, the others inherited; and then secrets can be edited again."""

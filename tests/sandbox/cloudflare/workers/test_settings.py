@@ -10,7 +10,7 @@ def _patch(api: Api, **settings: Any) -> Answer:
     return api.script("PATCH", "settings", files={"settings": (None, json.dumps(settings))})
 
 
-def test_settings_show_what_the_latest_version_and_the_script_have(api: Api, releases: Releases) -> None:
+def test_settings_combine_latest_version_and_script(api: Api, releases: Releases) -> None:
     api.script("PATCH", "script-settings", json={"logpush": True, "tags": ["a"]})
     settings = api.script("GET", "settings").result
     assert settings["compatibility_date"] == "2026-09-01"
@@ -19,7 +19,7 @@ def test_settings_show_what_the_latest_version_and_the_script_have(api: Api, rel
     assert settings["observability"] == {"enabled": False}
 
 
-def test_a_change_of_settings_is_a_version_of_the_same_code_and_deployed(api: Api, releases: Releases) -> None:
+def test_settings_change_deploys_version_with_same_code(api: Api, releases: Releases) -> None:
     api.sandbox.put_secret(WORKER, "KEY", "1")
     inherited = [{"type": "inherit", "name": "KEY"}, {"type": "plain_text", "name": "MODE", "text": "prod"}]
     changed = _patch(
@@ -40,13 +40,13 @@ def test_a_change_of_settings_is_a_version_of_the_same_code_and_deployed(api: Ap
     assert api.sandbox.deployments(WORKER)[0].secrets[version] == {"KEY": "1"}
 
 
-def test_what_no_version_has_makes_none(api: Api, releases: Releases) -> None:
+def test_script_level_setting_creates_no_version(api: Api, releases: Releases) -> None:
     _patch(api, observability={"enabled": True})
     assert api.sandbox.live(WORKER) == {releases.bad: 100}
     assert api.script("GET", "script-settings").result == {"observability": {"enabled": True}}
 
 
-def test_settings_cannot_be_changed_while_another_version_serves(api: Api, releases: Releases) -> None:
+def test_settings_cannot_be_changed_after_rollback(api: Api, releases: Releases) -> None:
     api.deploy(releases.good)
     assert _patch(api, compatibility_date="2026-10-01").error == (400, 10214)
 
@@ -59,14 +59,12 @@ def test_settings_cannot_be_changed_while_another_version_serves(api: Api, relea
         ({"bindings": [{"type": "inherit", "name": "SANDBOX_BEHAVIOUR", "version_id": "x"}]}, 10057),
     ],
 )
-def test_settings_of_another_shape_are_refused(
-    api: Api, releases: Releases, settings: dict[str, Any], code: int
-) -> None:
+def test_invalid_settings_are_refused(api: Api, releases: Releases, settings: dict[str, Any], code: int) -> None:
     assert _patch(api, **settings).error == (400, code)
     assert api.script("PATCH", "settings", files={"other": (None, "{}")}).error == (400, 10026)
 
 
-def test_cron_triggers_are_replaced_whole_and_no_rollback_changes_them(api: Api, releases: Releases) -> None:
+def test_cron_triggers_are_replaced_and_survive_rollback(api: Api, releases: Releases) -> None:
     assert api.script("GET", "schedules").result == {"schedules": []}
     api.script("PUT", "schedules", json=[{"cron": "*/5 * * * *"}, {"cron": "0 3 * * *"}])
     api.deploy(releases.good)

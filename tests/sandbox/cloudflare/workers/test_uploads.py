@@ -31,13 +31,13 @@ def put_script(api: Api, name: str = WORKER, **metadata: Any) -> Answer:
     return api("PUT", f"scripts/{name}?excludeScript=true&bindings_inherit=strict", files=parts)
 
 
-def test_a_module_is_found_by_its_file_name_as_well(api: Api) -> None:
+def test_module_is_found_by_file_name(api: Api) -> None:
     """Cloudflare's SDKs name the parts of a form after their own fields."""
     parts = {"metadata": (None, json.dumps({"main_module": "index.js"})), "files[0]": MODULE}
     assert api("PUT", f"scripts/{WORKER}", files=parts).status == 200
 
 
-def test_static_assets_need_the_token_of_their_own_upload(api: Api) -> None:
+def test_static_assets_require_their_upload_token(api: Api) -> None:
     key = "0" * 32
     manifest = {"/index.html": {"hash": key, "size": 2}}
     session = api("POST", f"scripts/{WORKER}/assets-upload-session", json={"manifest": manifest}).result
@@ -54,7 +54,7 @@ def test_static_assets_need_the_token_of_their_own_upload(api: Api) -> None:
     assert again["buckets"] == []
 
 
-def test_a_new_script_is_a_version_and_its_deployment(api: Api) -> None:
+def test_script_upload_creates_version_and_deployment(api: Api) -> None:
     texts = {"workers/message": "first", "workers/tag": "1.0"}
     made = put_script(api, annotations=texts, compatibility_date="2026-09-01", observability={"enabled": True}).result
     (version,) = api.sandbox.live(WORKER)
@@ -66,28 +66,28 @@ def test_a_new_script_is_a_version_and_its_deployment(api: Api) -> None:
     assert api.script("GET", "script-settings").result == {"observability": {"enabled": True}}
 
 
-def test_a_version_is_uploaded_and_not_deployed(api: Api, releases: Releases) -> None:
+def test_version_upload_does_not_deploy(api: Api, releases: Releases) -> None:
     version = _upload(api).result["id"]
     assert api.script("GET", "versions?deployable=true").result["items"][0]["id"] == version
     assert api.sandbox.live(WORKER) == {releases.bad: 100}
 
 
-def test_a_version_can_be_missing_from_the_first_reads(api: Api, releases: Releases) -> None:
+def test_version_read_can_lag(api: Api, releases: Releases) -> None:
     api.sandbox.switches.version_visible_after_reads = 1
     version = _upload(api).result["id"]
     assert api.script("GET", f"versions/{version}").error == (404, 100146)
     assert api.script("GET", f"versions/{version}").status == 200
 
 
-def test_a_version_needs_a_worker(api: Api) -> None:
+def test_version_upload_requires_worker(api: Api) -> None:
     assert _upload(api).error == (404, 10007)
 
 
-def test_a_version_carries_no_migration(api: Api, releases: Releases) -> None:
+def test_version_upload_with_migration_is_refused(api: Api, releases: Releases) -> None:
     assert _upload(api, migrations={"new_tag": "v1", "steps": []}).error == (400, 10211)
 
 
-def test_a_migration_comes_with_the_script_and_from_the_tag_that_is_there(api: Api) -> None:
+def test_migration_must_start_from_current_tag(api: Api) -> None:
     assert put_script(api, migrations={"new_tag": "v1", "steps": []}).status == 200
     assert put_script(api, migrations={"old_tag": "v0", "new_tag": "v2", "steps": []}).error == (400, 10079)
     assert put_script(api, migrations={"old_tag": "v1", "new_tag": "v2", "steps": []}).status == 200
@@ -96,13 +96,13 @@ def test_a_migration_comes_with_the_script_and_from_the_tag_that_is_there(api: A
     assert len(api.script("GET", "versions?deployable=true").result["items"]) == 1
 
 
-def test_a_failed_upload_leaves_no_worker_behind(api: Api) -> None:
+def test_failed_upload_creates_no_worker(api: Api) -> None:
     assert put_script(api, main_module="other.js").error == (400, 10021)
     assert api.get(f"services/{WORKER}").error == (404, 10090)
     assert put_script(api, "Bad.Name").error == (400, 10016)
 
 
-def test_bindings_of_the_kept_types_stay(api: Api) -> None:
+def test_bindings_of_kept_types_remain(api: Api) -> None:
     text = {"type": "plain_text", "name": "MODE", "text": "prod"}
     secret = {"type": "secret_text", "name": "KEY", "text": "1"}
     put_script(api, bindings=[text, secret])
@@ -111,7 +111,7 @@ def test_bindings_of_the_kept_types_stay(api: Api) -> None:
     assert _bindings(api, _upload(api).result["id"]) == []
 
 
-def test_a_binding_is_inherited_from_the_latest_version_alone(api: Api) -> None:
+def test_binding_is_inherited_only_from_latest_version(api: Api) -> None:
     put_script(api, bindings=[{"type": "plain_text", "name": "MODE", "text": "prod"}])
     inherit = {"type": "inherit", "name": "NEW", "old_name": "MODE"}
     made = _upload(api, bindings=[inherit | {"version_id": "latest"}]).result["id"]
@@ -119,7 +119,7 @@ def test_a_binding_is_inherited_from_the_latest_version_alone(api: Api) -> None:
     assert _upload(api, bindings=[inherit | {"version_id": made}]).error == (400, 10057)
 
 
-def test_what_is_asked_for_is_what_is_read(api: Api, releases: Releases) -> None:
+def test_uploaded_settings_are_read_back(api: Api, releases: Releases) -> None:
     """An upload keeps nothing of the version before it that it does not name."""
     asked: dict[str, Any] = {"usage_model": "bundled", "cache_options": {"enabled": True}, "limits": {"cpu_ms": 5}}
     made = _upload(api, **asked, placement={"mode": "smart"}).result["id"]
@@ -130,13 +130,13 @@ def test_what_is_asked_for_is_what_is_read(api: Api, releases: Releases) -> None
     assert (plain["usage_model"], plain["cache_options"]) == ("standard", None)
 
 
-def test_an_upload_is_found_by_its_message_in_the_list_of_versions(api: Api, releases: Releases) -> None:
+def test_version_is_found_by_its_message(api: Api, releases: Releases) -> None:
     made = _upload(api, annotations={"workers/message": "ops1 run=r"}).result["id"]
     items = api.script("GET", "versions?page=1&per_page=25").result["items"]
     assert [row["id"] for row in items if row["annotations"].get("workers/message") == "ops1 run=r"] == [made]
 
 
-def test_what_cannot_be_inherited_is_an_error_when_strict_and_else_left_out(api: Api, releases: Releases) -> None:
+def test_missing_inherited_binding_fails_only_when_strict(api: Api, releases: Releases) -> None:
     missing = [{"type": "inherit", "name": "NONE"}]
     assert _upload(api, bindings=missing).error == (400, 10057)
     made = _upload(api, path="versions", bindings=missing).result["id"]
@@ -159,21 +159,21 @@ def test_what_cannot_be_inherited_is_an_error_when_strict_and_else_left_out(api:
         {"usage_model": "free"},
     ],
 )
-def test_metadata_of_another_shape_is_refused(api: Api, releases: Releases, metadata: dict[str, Any]) -> None:
+def test_invalid_metadata_is_refused(api: Api, releases: Releases, metadata: dict[str, Any]) -> None:
     assert _upload(api, **metadata).error == (400, 10026)
 
 
-def test_a_form_without_metadata_is_refused(api: Api, releases: Releases) -> None:
+def test_form_without_metadata_is_refused(api: Api, releases: Releases) -> None:
     assert api.script("POST", "versions", files={"index.js": MODULE}).error == (400, 10026)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data", "multipart/form-data; boundary=x"])
-def test_what_is_no_form_is_not_parsed(api: Api, releases: Releases, content_type: str) -> None:
+def test_body_without_form_is_refused(api: Api, releases: Releases, content_type: str) -> None:
     answer = api.script("POST", "versions", content=b"{}", headers={"content-type": content_type})
     assert answer.error == (400, 10026)
 
 
-def test_a_source_map_is_not_part_of_the_code(api: Api, releases: Releases) -> None:
+def test_source_map_does_not_change_etag(api: Api, releases: Releases) -> None:
     def etag(**more: Any) -> str:
         parts = {"metadata": (None, '{"main_module": "index.js"}'), "index.js": MODULE, **more}
         made = api.script("POST", "versions", files=parts).result
@@ -184,7 +184,7 @@ def test_a_source_map_is_not_part_of_the_code(api: Api, releases: Releases) -> N
     assert etag(**{"more.js": ("more.js", b"", "application/javascript+module")}) != plain
 
 
-def test_script_settings_and_the_subdomain_are_not_versioned(api: Api, releases: Releases) -> None:
+def test_script_settings_and_subdomain_are_not_versioned(api: Api, releases: Releases) -> None:
     assert api.script("PATCH", "script-settings", json={"logpush": True}).result == {"logpush": True}
     assert api.script("PATCH", "script-settings", json={"surprise": True}).error == (400, 10026)
     enabled = {"enabled": True, "previews_enabled": False}
@@ -195,6 +195,6 @@ def test_script_settings_and_the_subdomain_are_not_versioned(api: Api, releases:
     assert api.get("subdomain").result == {"subdomain": "sandbox"}
 
 
-def test_settings_are_of_the_latest_version(api: Api, releases: Releases) -> None:
+def test_settings_follow_latest_version(api: Api, releases: Releases) -> None:
     api.sandbox.upload(WORKER, vars={"MODE": "next"}, version_metadata=False)
     assert api.script("GET", "settings").result["bindings"] == [{"type": "plain_text", "name": "MODE", "text": "next"}]

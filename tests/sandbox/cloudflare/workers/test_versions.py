@@ -10,7 +10,7 @@ def _ids(items: list[dict[str, Any]]) -> list[str]:
     return [item["id"] for item in items]
 
 
-def test_deployable_versions_come_newest_first_and_ignore_the_paging(api: Api, releases: Releases) -> None:
+def test_deployable_versions_are_newest_first_without_paging(api: Api, releases: Releases) -> None:
     items = api.script("GET", "versions?deployable=true&page=2&per_page=1").result["items"]
     assert _ids(items) == [releases.bad, releases.good]
     assert [item["number"] for item in items] == [2, 1]
@@ -21,7 +21,7 @@ def test_at_most_100_versions_are_deployable(api: Api, sandbox: Sandbox) -> None
     assert _ids(api.script("GET", "versions?deployable=true").result["items"]) == ids[:2:-1]
 
 
-def test_versions_behind_a_migration_or_bound_to_what_is_gone_are_not_deployable(api: Api, sandbox: Sandbox) -> None:
+def test_migration_or_missing_binding_makes_version_undeployable(api: Api, sandbox: Sandbox) -> None:
     sandbox.upload(WORKER)
     sandbox.upload(WORKER, migration_tag="v1", bindings=[{"type": "queue", "name": "Q", "queue_name": "jobs"}])
     last = sandbox.upload(WORKER)
@@ -38,11 +38,11 @@ def test_versions_are_paged(api: Api, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("query", ["page=0", "page=x", "per_page=101", "per_page=-1"])
-def test_a_page_that_cannot_be_is_refused(api: Api, releases: Releases, query: str) -> None:
+def test_invalid_page_is_refused(api: Api, releases: Releases, query: str) -> None:
     assert api.script("GET", f"versions?{query}").error == (400, 10026)
 
 
-def test_a_version_in_full_has_variables_in_clear_and_of_secrets_the_names(api: Api, sandbox: Sandbox) -> None:
+def test_version_shows_variables_and_only_secret_names(api: Api, sandbox: Sandbox) -> None:
     sandbox.switches.assets_binding_shown = True
     version = sandbox.upload(WORKER, vars={"MODE": "prod"}, secrets={"KEY": "hidden"}, tag="4.1.0", assets=True)
     detail = api.script("GET", f"versions/{version}").result
@@ -57,7 +57,7 @@ def test_a_version_in_full_has_variables_in_clear_and_of_secrets_the_names(api: 
     assert "hidden" not in str(detail)
 
 
-def test_the_etag_is_of_the_code_alone(api: Api, sandbox: Sandbox) -> None:
+def test_etag_depends_only_on_code(api: Api, sandbox: Sandbox) -> None:
     versions = [
         sandbox.upload(WORKER, code="a"),
         sandbox.upload(WORKER, code="a", vars={"MODE": "prod"}, compatibility_date="2025-01-01"),
@@ -67,7 +67,7 @@ def test_the_etag_is_of_the_code_alone(api: Api, sandbox: Sandbox) -> None:
     assert etags[0] == etags[1] != etags[2]
 
 
-def test_a_migration_tag_shows_once_the_version_was_deployed_or_at_once(api: Api, sandbox: Sandbox) -> None:
+def test_migration_tag_is_shown_after_deployment_or_with_switch(api: Api, sandbox: Sandbox) -> None:
     version = sandbox.upload(WORKER, migration_tag="v1")
 
     def runtime() -> dict[str, Any]:
@@ -82,11 +82,11 @@ def test_a_migration_tag_shows_once_the_version_was_deployed_or_at_once(api: Api
     assert runtime()["migration_tag"] == "v1"
 
 
-def test_an_unknown_version_is_not_found(api: Api, releases: Releases) -> None:
+def test_unknown_version_returns_100146(api: Api, releases: Releases) -> None:
     assert api.script("GET", "versions/none").error == (404, 100146)
 
 
-def test_a_version_keeps_the_secrets_of_the_one_before(sandbox: Sandbox, api: Api, releases: Releases) -> None:
+def test_version_keeps_previous_secrets(sandbox: Sandbox, api: Api, releases: Releases) -> None:
     sandbox.put_secret(WORKER, "KEY", "1")
     version = sandbox.upload(WORKER)
     assert {"type": "secret_text", "name": "KEY"} in api.script("GET", f"versions/{version}").result["resources"][
@@ -94,7 +94,7 @@ def test_a_version_keeps_the_secrets_of_the_one_before(sandbox: Sandbox, api: Ap
     ]
 
 
-def test_bindings_are_answered_with_what_cloudflare_knows_of_them(api: Api, sandbox: Sandbox) -> None:
+def test_bindings_include_cloudflare_fields(api: Api, sandbox: Sandbox) -> None:
     """By the names that the API's reference has: of a database both, and of a class its namespace."""
     bound = [
         {"type": "d1", "name": "DB", "id": "orders"},

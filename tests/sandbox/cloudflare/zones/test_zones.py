@@ -1,4 +1,4 @@
-"""Routes, custom domains and the switches of workers.dev, and what the edge makes of them."""
+"""Routes, custom domains and workers.dev, and their effect at the edge."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def _at(edge: httpx.Client, host: str, path: str = "/") -> str:
     return edge.get(path, headers={"host": host}).text
 
 
-def test_a_zone_is_found_by_name(api: Api, zone: str) -> None:
+def test_zone_is_found_by_name(api: Api, zone: str) -> None:
     token = api.sandbox.add_token("zones", ["Zone Read"])
     api.sandbox.zones.add("other.example")
     (found,) = api.get("/zones", params={"name": ZONE}, token=token).result
@@ -44,7 +44,7 @@ def test_a_zone_is_found_by_name(api: Api, zone: str) -> None:
     assert api.get("/zones").error == (403, 10000)
 
 
-def test_a_route_is_made_changed_and_deleted(routes: Any, edge: httpx.Client) -> None:
+def test_route_is_created_changed_and_deleted(routes: Any, edge: httpx.Client) -> None:
     made = routes("POST", json={"pattern": f"api.{ZONE}/*", "script": WORKER}).result
     assert _at(edge, f"api.{ZONE}") == WORKER
     changed = routes("PUT", f"/{made['id']}", json={"pattern": f"api.{ZONE}/*", "script": "maintenance"}).result
@@ -68,9 +68,7 @@ def test_a_route_is_made_changed_and_deleted(routes: Any, edge: httpx.Client) ->
         ([f"{ZONE}/*", f"{ZONE}/a"], f"{ZONE}/a?query", 0),
     ],
 )
-def test_the_most_specific_route_decides(
-    routes: Any, edge: httpx.Client, patterns: list[str], url: str, served: int
-) -> None:
+def test_most_specific_route_wins(routes: Any, edge: httpx.Client, patterns: list[str], url: str, served: int) -> None:
     scripts = [WORKER, "maintenance"]
     for pattern, script in zip(patterns, scripts, strict=True):
         assert routes("POST", json={"pattern": pattern, "script": script}).status == 200
@@ -89,7 +87,7 @@ def test_the_most_specific_route_decides(
         ("//pay", "maintenance"),
     ],
 )
-def test_incoming_urls_are_normalized_before_routes_are_matched(
+def test_urls_are_normalized_before_route_matching(
     sandbox: Sandbox, routes: Any, edge: httpx.Client, target: str, raw: str
 ) -> None:
     for pattern, script in ((f"{ZONE}/*", WORKER), (f"{ZONE}/pay*", "maintenance")):
@@ -106,7 +104,7 @@ def test_incoming_urls_are_normalized_before_routes_are_matched(
 
 
 @pytest.mark.parametrize("target", ["/P%41Y", "/x%2Fpay", "/%70", "/pa", "/pay/.."])
-def test_what_cloudflare_takes_for_another_path_stays_one(
+def test_distinct_paths_are_not_normalized_to_route(
     routes: Any, edge: httpx.Client, sandbox: Sandbox, target: str
 ) -> None:
     for pattern, script in ((f"{ZONE}/*", WORKER), (f"{ZONE}/pay*", "maintenance")):
@@ -117,7 +115,7 @@ def test_what_cloudflare_takes_for_another_path_stays_one(
     assert edge.send(sent).text == WORKER
 
 
-def test_a_route_without_a_script_takes_the_worker_off_the_path(routes: Any, edge: httpx.Client) -> None:
+def test_route_without_script_excludes_path(routes: Any, edge: httpx.Client) -> None:
     routes("POST", json={"pattern": f"{ZONE}/*", "script": WORKER})
     routes("POST", json={"pattern": f"{ZONE}/static/*"})
     assert _at(edge, ZONE, "/static/x") == "error code: 522"
@@ -137,13 +135,13 @@ def test_a_route_without_a_script_takes_the_worker_off_the_path(routes: Any, edg
         ({}, (400, 10026)),
     ],
 )
-def test_a_route_that_cannot_be_is_refused(routes: Any, body: dict[str, Any], error: tuple[int, int]) -> None:
+def test_invalid_route_is_refused(routes: Any, body: dict[str, Any], error: tuple[int, int]) -> None:
     routes("POST", json={"pattern": f"taken.{ZONE}/*"})
     assert routes("POST", json=body).error == error
     assert len(routes("GET").result) == 1
 
 
-def test_a_script_s_routes_are_replaced_whole(api: Api, routes: Any) -> None:
+def test_script_routes_are_replaced(api: Api, routes: Any) -> None:
     routes("POST", json={"pattern": f"old.{ZONE}/*", "script": WORKER})
     routes("POST", json={"pattern": f"taken.{ZONE}/*", "script": "maintenance"})
     wanted = [{"pattern": f"new.{ZONE}/*", "zone_name": ZONE}]
@@ -155,16 +153,14 @@ def test_a_script_s_routes_are_replaced_whole(api: Api, routes: Any) -> None:
     assert api.script("PUT", "routes", json=wanted).error == (403, 10000)
 
 
-def test_another_zone_is_closed(api: Api, zone: str) -> None:
+def test_other_zone_is_forbidden(api: Api, zone: str) -> None:
     token = api.sandbox.add_token("routes", ["Workers Routes Write"])
     assert api.get(f"/zones/{'0' * 32}/workers/routes", token=token).error == (403, 10000)
     assert api.get("/zones/none/workers/routes", token=token).error == (404, 7003)
     assert api.get(f"/zones/{zone}/workers/routes").error == (403, 10000)
 
 
-def test_a_custom_domain_is_a_host_s_worker_unless_a_route_is_there_too(
-    api: Api, routes: Any, edge: httpx.Client
-) -> None:
+def test_route_takes_precedence_over_custom_domain(api: Api, routes: Any, edge: httpx.Client) -> None:
     host = f"app.{ZONE}"
     made = api("PUT", "domains", json={"hostname": host, "service": WORKER}).result
     assert api.get("domains").result == [made]
@@ -176,7 +172,7 @@ def test_a_custom_domain_is_a_host_s_worker_unless_a_route_is_there_too(
     assert api("DELETE", f"domains/{made['id']}").status == 404
 
 
-def test_workers_dev_and_previews_are_switched_on_and_off(
+def test_workers_dev_and_previews_are_enabled_and_disabled(
     api: Api, zone: str, sandbox: Sandbox, edge: httpx.Client
 ) -> None:
     host, version = f"{WORKER}.sandbox.workers.dev", sandbox.upload(WORKER, behaviour={"body": "next"})
@@ -191,7 +187,7 @@ def test_workers_dev_and_previews_are_switched_on_and_off(
     assert _at(edge, preview) == "There is nothing here yet"
 
 
-def test_a_zone_has_every_field_that_the_official_sdk_requires(api: Api) -> None:
+def test_zone_has_fields_required_by_sdk(api: Api) -> None:
     api.sandbox.zones.add(ZONE)
     token = api.sandbox.add_token("zones", ["Zone Read"])
     (zone,) = api("GET", "/zones", token=token).result
