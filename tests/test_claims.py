@@ -1,6 +1,6 @@
 """Random faults and changes by people around every runbook: what the result claims is what happened.
 
-And a second run without faults reaches the goal, or says why it cannot.
+A second run without faults reaches the goal, or its result names the obstacle.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """A token or a webhook shows nowhere: not in output, records, messages or tracebacks, even where Cloudflare echoes it.
 
-The canary at the end: every runbook, down every path on which it can fail, with secrets that can be recognised. What
-it printed, wrote, sent and left on disk is searched for them in every encoding.
+The canary tests run every runbook down every failure path with recognizable secrets, and search everything that the run
+printed, wrote, sent and left on disk for them, in every encoding.
 """
 
 import json
