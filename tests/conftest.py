@@ -1,4 +1,4 @@
-"""What every test stands on: a sandbox on loopback with a clock that stands still, and the public command line."""
+"""Shared fixtures: a sandbox on loopback with a frozen clock, and the public command line"""
 
 import gc
 import ipaddress

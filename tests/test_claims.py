@@ -1,4 +1,4 @@
-"""Random faults and changes by people around every runbook: what the result claims is what happened.
+"""Random faults and changes by others: the result of a run is always true
 
 A second run without faults reaches the goal, or its result names the obstacle.
 """
@@ -119,27 +119,27 @@ SLOW = [case for case in CASES if case.scenario.is_slow]
 
 
 @holds_for(fast=4, slow=150, case=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
-def test_a_run_claims_what_happened_and_the_next_one_goes_on(case: Case, random: Random) -> None:
+def test_run_result_is_true_and_next_run_continues(case: Case, random: Random) -> None:
     try_out(case, random)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("case", SLOW, ids=str)
-def test_a_run_that_builds_claims_what_happened_too(case: Case, seed: int) -> None:
+def test_build_run_result_is_true(case: Case, seed: int) -> None:
     try_out(case, Random(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("case", SCHEDULED, ids=str)
-def test_a_scheduled_run_claims_what_happened_too(case: Case, seed: int) -> None:
+def test_scheduled_run_result_is_true(case: Case, seed: int) -> None:
     try_out(case, Random(seed))
 
 
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_run_reaches_its_goal_with_the_permissions_and_writes_that_its_runbook_declares(case: Case) -> None:
+def test_run_needs_only_declared_permissions_and_writes(case: Case) -> None:
     with a_world(case) as world:
         ran = run(world, case)
 

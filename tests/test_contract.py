@@ -1,4 +1,4 @@
-"""What scripts, workflows, stored records and applications rely on, held against tests/contract.json.
+"""The public contract, compared with tests/contract.json
 
 A frozen row is never removed or changed; `./run pytest --update-golden tests/test_contract.py` adds new rows. The
 literal old inputs in `reads` are written by hand, and are never produced by the program under test.
@@ -260,7 +260,7 @@ def outputs(path: Path) -> list[str]:
     return re.findall(r"^(\w+)<<", path.read_text(), re.MULTILINE)
 
 
-def test_no_command_option_decision_or_reason_is_lost(contract: Contract) -> None:
+def test_commands_decisions_and_reasons_keep_the_contract(contract: Contract) -> None:
     rows = Rows()
     rows.add("commands", commands(cli))
     rows.add("decisions", Decision)
@@ -269,7 +269,7 @@ def test_no_command_option_decision_or_reason_is_lost(contract: Contract) -> Non
     contract.hold(rows, "commands", "decisions", "reasons")
 
 
-def test_runs_end_and_write_as_others_rely_on(bakery: Bakery, contract: Contract) -> None:
+def test_results_and_written_values_keep_the_contract(bakery: Bakery, contract: Contract) -> None:
     hub = bakery.world.sandbox.github
     hub.add_user("alice")
     number = str(hub.open_issue("No bread", "", ["incident"], "alice"))
@@ -394,7 +394,7 @@ def switches_and_limits(bakery: Bakery, job: Mapping[str, str]) -> None:
         bakery.rows.add("written: KV", [f"{key} {named(value, result)}"])
 
 
-def test_what_was_written_before_is_read(bakery: Bakery, contract: Contract) -> None:
+def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Contract) -> None:
     """Marks, values in KV, what is closed at the edge, and hidden records: literal texts, and what is read of them."""
     reads, sandbox = contract.data["reads"], bakery.world.sandbox
     for text, expected in reads["marks"].items():

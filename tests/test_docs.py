@@ -1,4 +1,4 @@
-"""README and docs agree with the program; `--update-golden` writes their generated parts."""
+"""README and docs match the program; `--update-golden` writes the generated parts"""
 
 import json
 import re
@@ -96,12 +96,12 @@ def assert_block(path: Path, name: str, wanted: str, *, update: bool) -> None:
     assert found[2] == wanted
 
 
-def test_the_readme_lists_every_runbook(update_golden: bool) -> None:
+def test_readme_lists_every_runbook(update_golden: bool) -> None:
     assert_block(README, "runbooks", runbook_table(), update=update_golden)
 
 
 @pytest.mark.parametrize("name", runbooks())
-def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
+def test_runbook_has_a_one_line_purpose(name: str) -> None:
     runbook = registry.load_runbook(name)
     help_line, *_ = (runbook.__doc__ or "").splitlines()
 
@@ -110,7 +110,7 @@ def test_a_runbook_says_what_it_is_for_in_one_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_the_page_of_a_runbook_starts_with_the_ways_to_start_it(name: str, update_golden: bool) -> None:
+def test_runbook_page_starts_with_ways_to_start_it(name: str, update_golden: bool) -> None:
     config, _ = read_config(REFERENCE / "ops.yml")
     page = ROOT / "docs" / "how-to" / f"{name}.md"
 
@@ -120,7 +120,7 @@ def test_the_page_of_a_runbook_starts_with_the_ways_to_start_it(name: str, updat
 
 
 @pytest.mark.parametrize("code", sorted({*EXIT_CODES_BY_URGENCY, *EXIT_CODES.values(), 7}))
-def test_the_reference_explains_every_exit_code(code: int) -> None:
+def test_reference_explains_every_exit_code(code: int) -> None:
     assert f"| {code} |" in (ROOT / "docs/reference/results.md").read_text()
 
 
@@ -143,28 +143,28 @@ GENERATED = {
 
 
 @pytest.mark.parametrize("page", GENERATED)
-def test_a_page_of_the_reference_is_made_from_the_code(page: str, update_golden: bool) -> None:
+def test_reference_page_is_generated_from_the_code(page: str, update_golden: bool) -> None:
     for name, generate in GENERATED[page].items():
         assert_block(ROOT / "docs" / page, name, generate(), update=update_golden)
 
 
-def test_every_reason_and_decision_has_a_text_in_the_code() -> None:
+def test_every_reason_and_decision_has_a_description() -> None:
     assert set(reference.reason_texts()) == {reason.name for reason in Reason}
     assert set(reference.decision_texts()) == {decision.name for decision in EXIT_CODES}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_line_of_prose_has_at_most_120_characters(page: Path) -> None:
+def test_prose_lines_have_at_most_120_characters(page: Path) -> None:
     text = re.sub(r"<!-- drill -->.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
     assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_has_at_most_120_lines() -> None:
     assert len(text_of(README).splitlines()) <= 120
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
+def test_every_relative_link_resolves(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text_of(page)):
         if "://" not in target:
             assert (page.parent / target).exists(), target
@@ -182,7 +182,7 @@ def shown_commands() -> Iterator[tuple[str, str, bool]]:
 
 
 @pytest.mark.parametrize(("page", "words", "whole"), [*dict.fromkeys(shown_commands())])
-def test_a_command_that_is_shown_exists_with_its_options(page: str, words: str, whole: bool) -> None:
+def test_documented_command_exists_with_its_options(page: str, words: str, whole: bool) -> None:
     arguments = shlex.split(re.sub(r"\b(N)\b", "42", words.replace("\\|", "|").partition(" | ")[0]), comments=True)
     command: click.Command = cli
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
@@ -200,7 +200,7 @@ def test_a_command_that_is_shown_exists_with_its_options(page: str, words: str, 
 
 
 @pytest.mark.slow
-def test_the_published_form_builds_without_warnings_and_can_be_searched(tmp_path: Path) -> None:
+def test_published_docs_build_without_warnings(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
 

@@ -1,4 +1,4 @@
-"""No run writes while it plans, even if its runbook tries: a dry run is the beginning of a real run."""
+"""Dry runs read the same as real runs and write nothing"""
 
 import random
 from collections import Counter
@@ -120,7 +120,7 @@ def seeds(name: str) -> int:
     ("name", "seed"),
     [pytest.param(name, n, marks=() if n < 2 else pytest.mark.slow) for name in runbooks() for n in range(seeds(name))],
 )
-def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str, seed: int) -> None:
+def test_dry_run_only_reads(world: World, name: str, seed: int) -> None:
     runbook = registry.load_runbook(name)
     versions, sites = history(world, seed), site_history(world, seed)
     around(world)
@@ -139,7 +139,7 @@ def test_a_dry_run_reads_and_leaves_everything_as_it_was(world: World, name: str
     assert (world.sandbox.deployments(WORKER), world.served) == before
 
 
-def test_a_dry_run_is_the_beginning_of_the_real_run(world: World, releases: Releases) -> None:
+def test_dry_run_plans_the_same_as_the_real_run(world: World, releases: Releases) -> None:
     planned = world.rollback("--dry-run").result["plan"]
     read = Counter((request.method, request.path) for request in world.sandbox.requests)
     world.sandbox.requests.clear()
@@ -151,7 +151,7 @@ def test_a_dry_run_is_the_beginning_of_the_real_run(world: World, releases: Rele
 
 
 @pytest.mark.slow
-def test_a_dry_run_of_a_site_is_the_beginning_of_the_real_run(world: World, sites: Releases) -> None:
+def test_pages_dry_run_plans_the_same_as_the_real_run(world: World, sites: Releases) -> None:
     planned = world.rollback_pages("--dry-run").result["plan"]
     read = Counter((request.method, request.path) for request in world.sandbox.requests)
     world.sandbox.requests.clear()
@@ -200,7 +200,7 @@ def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bo
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("runbook", [WritesWhilePlanning(), WritesWhileComparing()], ids=lambda r: type(r).__name__)
-def test_a_runbook_that_writes_too_early_is_stopped_at_the_transport(
+def test_early_write_is_refused_by_the_client(
     world: World, releases: Releases, runbook: RollbackWorker, dry_run: bool
 ) -> None:
     result = execute(world, runbook, compare=True, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""Two runs of a runbook at once: however they meet, one more run reaches the goal, and no result is wrong.
+"""Two concurrent runs: every interleaving gives true results and can be finished
 
 `./run pytest -n0 -s -m "slow or not slow" tests/test_interleavings.py` prints the number of interleavings of each.
 """
@@ -187,7 +187,7 @@ def count(begin: Begin, first: str, second: str, *, only_writes: bool = False) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "first", "second"), [pytest.param(*pair, id=" ".join(pair)) for pair in PAIRS])
-def test_two_runs_at_once(
+def test_two_concurrent_runs_give_true_results(
     tmp_path: Path, record_property: Callable[[str, object], None], name: str, first: str, second: str
 ) -> None:
     found = count(partial(scene, name, first, tmp_path), first, second)
@@ -223,7 +223,7 @@ def alone(case: Case) -> Iterator[Scene]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
-def test_a_run_with_several_changes_that_is_in_no_scene_meets_itself(case: Case) -> None:
+def test_run_with_several_changes_interleaves_with_itself(case: Case) -> None:
     """One that takes the steps of a runbook of a scene is in that scene."""
     with alone(case) as met:
         several = changes(met.commands[""], met.world) > 1
@@ -244,5 +244,5 @@ def asked_for(case: Case, world: World) -> Asked:
     return Asked(case.runbook.name, given, reached, Given().incident, environ={**environ, **path})
 
 
-def test_maintenance_on_runs_before_a_write_of_maintenance_off(tmp_path: Path) -> None:
+def test_maintenance_on_runs_before_each_write_of_off(tmp_path: Path) -> None:
     assert count(partial(scene, "maintenance", "off", tmp_path), "off", "on", only_writes=True) == 5

@@ -1,4 +1,4 @@
-"""Who may import whom, what is loaded before it is needed, and how long a function and a module may be."""
+"""Import rules, lazy imports, and limits on the length of functions and modules"""
 
 import ast
 import os
@@ -85,7 +85,7 @@ def every_import() -> list[Import]:
     return [found for path in sources() for found in imports(path)]
 
 
-def test_every_package_imports_only_what_is_below_it() -> None:
+def test_packages_import_only_lower_levels() -> None:
     """The contracts stand in pyproject.toml; each package has its level there."""
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
@@ -99,7 +99,7 @@ def test_every_package_imports_only_what_is_below_it() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_modules_are_loaded_by_name_in_the_registry_alone() -> None:
+def test_only_the_registry_imports_by_name() -> None:
     """Such an import is hidden from the contracts."""
     by_name = {
         path.relative_to(ROOT).as_posix()
@@ -112,7 +112,7 @@ def test_modules_are_loaded_by_name_in_the_registry_alone() -> None:
     assert by_name == {"ops/app/registry.py"}
 
 
-def test_every_library_is_imported_only_by_its_owner() -> None:
+def test_libraries_are_imported_only_by_their_owners() -> None:
     wrong = [
         str(found)
         for found in every_import()
@@ -137,7 +137,7 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
 )
 
 
-def test_a_runbook_reaches_the_outside_through_its_context_alone() -> None:
+def test_runbooks_do_no_io_outside_their_context() -> None:
     """No network, no file, no clock, no process: errors and values are the model's, a set of probes is a value."""
     mine = [found for found in every_import() if found.part == "runbooks"]
 
@@ -151,7 +151,7 @@ ENVIRON_OF = {"cli", "drills", "sandbox"}
 PROGRAMS_OF_THEIR_OWN = {OPS / "probes" / "browser_process.py", OPS / "tools" / "node.py"}
 
 
-def test_the_variables_of_the_process_are_taken_at_the_top_and_handed_down() -> None:
+def test_environment_is_read_only_at_the_top_level() -> None:
     takers = {
         (path, part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)))
         for path in sources()
@@ -166,7 +166,7 @@ def test_the_variables_of_the_process_are_taken_at_the_top_and_handed_down() -> 
 FORBIDDEN_TO_RUNBOOKS = {"sleep", "open", "print", "eval", "exec", "__import__", "dry_run"}
 
 
-def test_a_runbook_never_sleeps_prints_or_asks_whether_it_is_a_dry_run() -> None:
+def test_runbooks_never_sleep_print_or_check_dry_run() -> None:
     wrong = []
     for path in (OPS / "runbooks").glob("*.py"):
         for node in nodes(path):
@@ -181,7 +181,7 @@ CLOCK = OPS / "core" / "system_clock.py"
 """It reads the clock of this machine, or a sandbox's."""
 
 
-def test_values_and_rules_do_no_input_or_output() -> None:
+def test_values_and_rules_do_no_io() -> None:
     outside = {"os", "socket", "ssl", "subprocess", "httpx", "urllib.request", "http", "pathlib", "shutil", "tempfile"}
     pure = [f for f in every_import() if f.part in PURE or f.path == OPS / "cloudflare" / "response.py"]
 
@@ -203,7 +203,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize("statement", ["import ops.cli", "import ops.cli; ops.cli.run(['--help'])"])
-def test_help_loads_none_of_what_only_a_run_needs(statement: str) -> None:
+def test_help_loads_no_modules_of_a_run(statement: str) -> None:
     script = f"import sys; {statement}; print(*(name for name in {SLOW!r} if name in sys.modules), file=sys.stderr)"
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 
@@ -212,7 +212,7 @@ def test_help_loads_none_of_what_only_a_run_needs(statement: str) -> None:
     assert done.stderr.strip() == ""
 
 
-def test_the_gate_loads_no_template_engine() -> None:
+def test_gate_loads_no_template_engine() -> None:
     script = "import sys, ops.cli, ops.gate.gate; print('jinja2' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -233,7 +233,7 @@ def test_functions_stay_short() -> None:
     assert len(functions) > 500
 
 
-def test_modules_stay_short_or_say_why_not() -> None:
+def test_modules_stay_short_or_give_a_reason() -> None:
     long = [path for path in sources() if path.read_text().count("\n") > LONG_MODULE]
 
     assert [path for path in long if REASON not in (ast.get_docstring(parsed(path)) or "")] == []
@@ -261,7 +261,7 @@ def text_of(value: ast.expr) -> str:
     return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
 
 
-def test_a_message_says_what_is_without_a_capital_and_a_full_stop() -> None:
+def test_messages_have_no_capital_and_no_full_stop() -> None:
     messages = said(0)
 
     wrong = [m for m in messages if m[2].endswith(".") or (m[2][0].isupper() and not m[2].startswith(NAMES))]
@@ -269,7 +269,7 @@ def test_a_message_says_what_is_without_a_capital_and_a_full_stop() -> None:
     assert len(messages) > 10
 
 
-def test_a_hint_is_a_sentence_that_says_what_to_do() -> None:
+def test_hints_are_sentences() -> None:
     """It may end with a command instead, which is there to be copied."""
     hints = said("hint")
 

@@ -1,4 +1,4 @@
-"""The sheet of all messages has every refusal and error that the code makes."""
+"""The message sheet contains every refusal and error of the code"""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 from tests.support.message_sheet import ERRORS, endings, messages, sheet
 
 
-def test_every_refusal_and_error_of_the_code_is_on_the_sheet() -> None:
+def test_sheet_has_every_refusal_and_error() -> None:
     """Counted here in the text of the files, and there in their syntax trees."""
     pattern = re.compile(
         rf"(?<![\w\"'`.])(?:errors\.)?({'|'.join(sorted(ERRORS))})\((?!Exception|OpsError|\w+Error\):)"
@@ -26,14 +26,14 @@ def test_every_refusal_and_error_of_the_code_is_on_the_sheet() -> None:
     assert len(found) > 200
 
 
-def test_each_decision_has_a_heading_of_its_own_for_each_runbook() -> None:
+def test_headings_are_unique_per_decision_and_runbook() -> None:
     headings = [heading for _, heading, _ in endings()]
 
     assert len(set(headings)) == len(headings)
 
 
 @pytest.mark.slow
-def test_the_sheet_is_rendered() -> None:
+def test_sheet_renders() -> None:
     text = "\n".join(sheet())
 
     assert "no known good" in text or "no version to" in text

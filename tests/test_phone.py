@@ -1,4 +1,4 @@
-"""Every text that GitHub shows fits a phone: nothing that is read or pressed needs sideways scrolling.
+"""Every text on GitHub fits a phone without sideways scrolling
 
 `PICTURES=folder ./run pytest tests/test_phone.py` keeps a picture of each.
 """
@@ -83,11 +83,11 @@ TEXTS: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_fits_a_phone(screen: Phone, name: str) -> None:
+def test_text_fits_a_phone(screen: Phone, name: str) -> None:
     assert_fits(screen, name, TEXTS[name]())
 
 
-def test_the_body_of_an_incident_fits_a_phone(screen: Phone, incident: Incident) -> None:
+def test_incident_body_fits_a_phone(screen: Phone, incident: Incident) -> None:
     where = ("--severity", "sev1", "--title", "500", "--config", str(incident.world.config))
 
     assert incident.ops("incident", "open", "--service", "api", *where).code == 0
@@ -95,7 +95,7 @@ def test_the_body_of_an_incident_fits_a_phone(screen: Phone, incident: Incident)
     assert_fits(screen, "incident", incident.github.issue(2).body or "")
 
 
-def test_the_comments_of_a_night_fit_a_phone(screen: Phone, incident: Incident, releases: Releases) -> None:
+def test_incident_comments_fit_a_phone(screen: Phone, incident: Incident, releases: Releases) -> None:
     """A rollback for a long reason, a report, and what is said when the incident is closed."""
     incident.rollback("--reason", LONG)
     incident.github.close(incident.number, "alice")
@@ -107,7 +107,7 @@ def test_the_comments_of_a_night_fit_a_phone(screen: Phone, incident: Incident, 
     assert_fits(screen, "night-report", incident.github.issues[-1].body or "")
 
 
-def test_the_answers_of_the_workflow_fit_a_phone(screen: Phone, incident: Incident, python: RunPython) -> None:
+def test_workflow_answers_fit_a_phone(screen: Phone, incident: Incident, python: RunPython) -> None:
     workflow = Workflow(incident.world, incident.number, python)
     incident.github.add_user("alice")
     payload = workflow.label("recover:rollback-api")

@@ -1,4 +1,4 @@
-"""Files that Git tracks: no installable packages, and no large binaries."""
+"""Files that Git tracks: no installable packages and no large binaries"""
 
 import subprocess
 from functools import cache
@@ -24,7 +24,7 @@ def is_binary(path: Path) -> bool:
         return b"\0" in file.read(GIT_LOOKS_AT)
 
 
-def test_no_package_is_tracked() -> None:
+def test_no_package_file_is_tracked() -> None:
     packages = (".whl", ".egg", ".tar.gz", ".tgz", ".deb", ".rpm")
 
     assert [path.name for path in tracked() if path.name.endswith(packages)] == []

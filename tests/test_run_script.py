@@ -1,4 +1,4 @@
-"""`run` before it has an environment: what it installs; messages where it may not write, and on Windows."""
+"""The `run` script without an environment: installation and error messages"""
 
 import os
 import runpy
@@ -36,7 +36,7 @@ def run(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-def test_a_folder_without_write_permission_is_named(checkout: Path) -> None:
+def test_folder_without_write_permission_is_named(checkout: Path) -> None:
     checkout.chmod(0o555)
 
     done = run(checkout)
@@ -46,7 +46,7 @@ def test_a_folder_without_write_permission_is_named(checkout: Path) -> None:
     assert "apt install" not in done.stderr
 
 
-def test_an_environment_of_another_user_is_named(checkout: Path) -> None:
+def test_environment_of_another_user_is_named(checkout: Path) -> None:
     venv = checkout / ".venv"
     venv.mkdir()
     owner = os.getuid() or 4711
@@ -59,7 +59,7 @@ def test_an_environment_of_another_user_is_named(checkout: Path) -> None:
     assert f"has no permission for {venv}, which belongs to user {owner}. Clone the" in done.stderr
 
 
-def test_windows_is_refused_with_a_way_out(checkout: Path) -> None:
+def test_windows_is_refused_with_a_hint(checkout: Path) -> None:
     """Windows has no module fcntl."""
     without = f"import runpy, sys; sys.modules['fcntl'] = None; runpy.run_path({str(checkout / 'run')!r})"
 
@@ -70,7 +70,7 @@ def test_windows_is_refused_with_a_way_out(checkout: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_recovery_needs_no_node_and_a_drill_does(checkout: Path) -> None:
+def test_drill_needs_node_but_recovery_does_not(checkout: Path) -> None:
     def installed() -> set[str]:
         return {path.name for path in (checkout / ".venv").glob(".*.sha256")}
 
@@ -85,7 +85,7 @@ def test_a_recovery_needs_no_node_and_a_drill_does(checkout: Path) -> None:
     assert "setting up" not in run(checkout, "ops", "status").stderr
 
 
-def test_node_comes_with_each_runbook_whose_job_has_it() -> None:
+def test_node_is_installed_for_runbooks_that_need_it() -> None:
     with_node = {
         path.stem
         for path in (generated() / ".github" / "workflows").glob("*.yml")

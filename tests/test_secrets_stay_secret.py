@@ -1,4 +1,4 @@
-"""A token or a webhook shows nowhere: not in output, records, messages or tracebacks, even where Cloudflare echoes it.
+"""Secrets never appear in output, records, messages or tracebacks
 
 The canary tests run every runbook down every failure path with recognizable secrets, and search everything that the run
 printed, wrote, sent and left on disk for them, in every encoding.
@@ -89,7 +89,7 @@ def test_no_secret_shows_when_cloudflare_echoes_it(marked: World, rules: list[di
     assert_nothing_shows(marked, outcome)
 
 
-def test_no_webhook_shows_however_it_fails_and_in_a_job_only_to_be_masked(marked: World) -> None:
+def test_webhook_url_is_redacted_in_failures(marked: World) -> None:
     with receiving() as receiver:
         receiver.answers["slack"] = HttpResponse(status=500, body=receiver.slack.encode())
         receiver.answers["discord"] = HttpResponse(status=302, headers=[("location", f"{receiver.discord}/marked")])
@@ -106,7 +106,7 @@ def test_no_webhook_shows_however_it_fails_and_in_a_job_only_to_be_masked(marked
     assert_nothing_shows(marked, Outcome(outcome.code, outcome.out, ""))
 
 
-def test_no_secret_shows_in_what_people_and_services_wrote(marked: World) -> None:
+def test_secret_in_external_text_is_redacted(marked: World) -> None:
     behaviour = {"status": 500, "body": {"status": TOKEN, "version": {"id": TOKEN}}}
     marked.release(timedelta(minutes=5), message=ECHO, tag=TOKEN, author=TOKEN, behaviour=behaviour)
 
@@ -118,7 +118,7 @@ def test_no_secret_shows_in_what_people_and_services_wrote(marked: World) -> Non
 
 
 @pytest.mark.slow
-def test_no_half_of_a_secret_is_left_where_an_answer_is_cut(marked: World) -> None:
+def test_secret_at_a_truncation_is_redacted(marked: World) -> None:
     for cut in range(40, 80, 7):
         marked.release(timedelta(minutes=5), behaviour={"status": 500, "body": {"status": "x" * cut + TOKEN}})
 
@@ -130,7 +130,7 @@ def test_no_half_of_a_secret_is_left_where_an_answer_is_cut(marked: World) -> No
 
 
 @pytest.mark.parametrize("value", [f"{TOKEN}\n", f" {TOKEN}", f"\u201c{TOKEN}\u201d"])
-def test_no_part_of_a_malformed_token_shows(marked: World, value: str) -> None:
+def test_malformed_token_is_redacted(marked: World, value: str) -> None:
     outcome = marked.rollback(**{**SECRETS, "CLOUDFLARE_API_TOKEN": value})
 
     assert outcome.code == 2
@@ -153,7 +153,7 @@ def broken() -> Iterator[str]:
     del cli.cli.commands[Broken.name]
 
 
-def test_no_secret_shows_in_the_traceback_of_a_bug(marked: World, broken: str) -> None:
+def test_secret_in_a_traceback_is_redacted(marked: World, broken: str) -> None:
     where = ["--service", "api", "--environment", "production", "--config", str(marked.config), "--yes"]
 
     outcome = marked.ops(broken, *where, **SECRETS)
@@ -264,7 +264,7 @@ def endings() -> "Iterator[Any]":
 
 
 @pytest.mark.parametrize(("case", "ending", "as_json"), list(endings()))
-def test_no_canary_shows_however_a_run_ends(incident: Incident, case: Case, ending: Ending, as_json: bool) -> None:
+def test_canaries_stay_hidden_for_every_ending(incident: Incident, case: Case, ending: Ending, as_json: bool) -> None:
     (incident.world.folder / "shout").write_text(SHOUT)
     with receiving() as receiver:
         environ = prepared(incident, case, ending, receiver)
@@ -295,7 +295,7 @@ COLLECTED = {
 @pytest.mark.parametrize(
     "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in COLLECTED.items()]
 )
-def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, Any]]) -> None:
+def test_canaries_stay_hidden_in_evidence(incident: Incident, rules: list[dict[str, Any]]) -> None:
     """On a private repository, so that nothing is shortened away."""
     world, hub = incident.world, incident.github
     world.sandbox.add_token(
@@ -323,7 +323,7 @@ def test_no_canary_shows_in_evidence(incident: Incident, rules: list[dict[str, A
 
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "JSON"])
-def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -> None:
+def test_canaries_stay_hidden_in_status(incident: Incident, as_json: list[str]) -> None:
     """Written by somebody into a message, a switch, or an answer."""
     world = incident.world
     switched(world, Given())
@@ -343,7 +343,7 @@ def test_no_canary_shows_in_what_is_on(incident: Incident, as_json: list[str]) -
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("private", [True, False])
-def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: bool) -> None:
+def test_canaries_stay_hidden_in_a_leak_incident(incident: Incident, private: bool) -> None:
     """Neither a secret of ours nor a key that we do not know, in any field of the report."""
     world, hub = incident.world, incident.github
     hub.switches.private = private
@@ -367,7 +367,7 @@ def test_no_canary_shows_in_the_incident_of_a_leak(incident: Incident, private: 
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
-def test_no_canary_shows_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
+def test_canaries_stay_hidden_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
     with receiving() as receiver:
         environ = prepared(incident, cases("rollback-worker")[0], Ending(set()), receiver)
         outcome = start(incident, broken, "--service", "api", **environ, as_json=as_json)
@@ -395,7 +395,7 @@ PASTED = {
 @pytest.mark.parametrize(
     "options", [pytest.param([], id="text"), pytest.param(["--json"], id="JSON", marks=pytest.mark.slow)]
 )
-def test_no_canary_shows_that_was_typed_in_the_wrong_place(
+def test_canaries_stay_hidden_in_wrong_arguments(
     world: World, releases: Releases, monkeypatch: pytest.MonkeyPatch, typed: Any, name: str, options: list[str]
 ) -> None:
     monkeypatch.chdir(world.folder)
@@ -423,9 +423,7 @@ ON_GITHUB: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("rules", ON_GITHUB.values(), ids=ON_GITHUB)
 @pytest.mark.parametrize("case", OF_GITHUB_ALONE, ids=str)
-def test_no_canary_shows_of_a_run_that_writes_to_github_alone(
-    incident: Incident, case: Case, rules: list[dict[str, Any]]
-) -> None:
+def test_canaries_stay_hidden_in_runs_on_github(incident: Incident, case: Case, rules: list[dict[str, Any]]) -> None:
     """Its reason goes into what it writes there."""
     hub = incident.github
     with receiving() as receiver:
@@ -441,7 +439,7 @@ def test_no_canary_shows_of_a_run_that_writes_to_github_alone(
 
 
 @pytest.mark.slow
-def test_what_is_not_registered_would_be_found(incident: Incident) -> None:
+def test_unregistered_canary_is_detected(incident: Incident) -> None:
     with receiving() as receiver:
         environ = prepared(incident, cases("rollback-worker")[0], Ending(GOOD), receiver)
         unknown = ("--reason", marks.secret("unknown"))

@@ -1,4 +1,4 @@
-"""The figures of `./run benchmarks.structure`, for this tree and for one that misses the limits."""
+"""Figures of `./run benchmarks.structure`, for this tree and one above the limits"""
 
 import os
 import re
@@ -11,14 +11,14 @@ from benchmarks.structure import count_structure
 from tests.conftest import ROOT
 
 
-def test_this_tree_keeps_every_limit_of_its_structure() -> None:
+def test_this_tree_meets_every_limit() -> None:
     figures = count_structure(ROOT)
 
     assert [figure for figure in figures if not figure.is_met] == []
     assert len([figure for figure in figures if figure.limit is not None]) == 5
 
 
-def test_a_circle_and_a_long_module_miss_their_limits(tmp_path: Path) -> None:
+def test_import_cycle_and_long_module_exceed_limits(tmp_path: Path) -> None:
     tree = {
         "benchmarks/structure.py": (ROOT / "benchmarks" / "structure.py").read_text(),
         "sandbox/__init__.py": "",
@@ -50,7 +50,7 @@ def test_a_circle_and_a_long_module_miss_their_limits(tmp_path: Path) -> None:
     assert done.stderr.strip() == "Above the limit: file circles in ops and sandbox, modules over 500 lines"
 
 
-def test_the_architecture_page_shows_each_package_at_its_level() -> None:
+def test_architecture_page_shows_package_levels() -> None:
     levels = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     expected = {name: level for level, names in enumerate(reversed(levels), 1) for name in names.split(" | ")}
     text = (ROOT / "docs" / "explanation" / "architecture.md").read_text()

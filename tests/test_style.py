@@ -1,4 +1,4 @@
-"""The countable rules of style: words, lengths, first lines. Each finding names file, line and the better word.
+"""Countable style rules: words, lengths and first lines, each finding with file and line
 
 Passing is a floor: a sentence without these words can still be a riddle. `tests/style_known.txt` lists files that do not
 pass yet. It only shrinks: `./run pytest tests/test_style.py --update-golden` takes out those that are clean.
@@ -166,7 +166,7 @@ def findings() -> dict[str, list[Finding]]:
     return found
 
 
-def test_every_file_that_is_not_listed_passes_and_the_list_only_shrinks(update_golden: bool) -> None:
+def test_unlisted_files_pass_and_the_list_shrinks(update_golden: bool) -> None:
     known = set(KNOWN.read_text().split())
     found = findings()
     if update_golden:
@@ -194,7 +194,7 @@ def show() -> None:
 '''
 
 
-def test_each_rule_finds_its_example() -> None:
+def test_every_rule_finds_its_example() -> None:
     text = SOURCE.format(long="word " * 20)
 
     found = [*words_in("a.py", text), *code_in("ops/a.py", text)]
@@ -212,5 +212,5 @@ def test_each_rule_finds_its_example() -> None:
 
 
 @pytest.mark.parametrize("word", BETTER)
-def test_each_word_is_found_in_either_case(word: str) -> None:
+def test_words_are_found_in_any_case(word: str) -> None:
     assert [one.text for one in words_in("a.md", f"It is {word.upper()} here")] == [f'"{word}": write {BETTER[word]}']

@@ -1,4 +1,4 @@
-"""The tests of this repository pass in a copy whose ops.yml, limits.yml, README and changelog a team has replaced."""
+"""Tests pass in a copy whose ops.yml, limits.yml, README and changelog a team replaced"""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ START_PROGRAMS = [
 
 
 @pytest.mark.parametrize("name", sorted(team_files.REPLACED | {".github/workflows/incident.yml"}))
-def test_what_a_team_replaces_cannot_be_read_by_a_test(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tests_cannot_read_files_that_teams_replace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
     for path in (ROOT / name, Path(name)):
@@ -39,7 +39,7 @@ def test_what_a_team_replaces_cannot_be_read_by_a_test(name: str, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_the_tests_pass_in_the_copy_of_a_team(tmp_path: Path) -> None:
+def test_tests_pass_in_a_copy_of_a_team(tmp_path: Path) -> None:
     """Programs that tests start are seen here alone: the hook above belongs to the process of the tests."""
     with team_files.allowed():
         files = tracked_files(ROOT, is_excluded=team_files.REPLACED.__contains__)
