@@ -1,4 +1,4 @@
-"""`ops sandbox` as a process: one line with all that a client needs, then it serves until it is stopped."""
+"""`ops sandbox` as a process: print connection data in one line, then serve until stopped."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ def running(request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[str]"]
         process.kill()
 
 
-def test_prints_one_line_serves_and_stops_at_a_signal(running: "subprocess.Popen[str]") -> None:
+def test_sandbox_prints_one_line_and_stops_on_signal(running: "subprocess.Popen[str]") -> None:
     assert running.stdout is not None
     told = json.loads(running.stdout.readline())
     assert {"Zone Read", "API Tokens Write", "Account Settings Read"} <= set(told["tokens"][-1]["permissions"])
@@ -37,7 +37,7 @@ def test_prints_one_line_serves_and_stops_at_a_signal(running: "subprocess.Popen
     assert running.wait(timeout=60) == 0
 
 
-def test_an_unknown_switch_is_named_with_those_there_are(world: World) -> None:
+def test_unknown_switch_is_refused_with_known_names(world: World) -> None:
     outcome = world.ops("sandbox", "--switch", "propagation=0")
 
     assert outcome.code == 2
@@ -52,20 +52,18 @@ def test_an_unknown_switch_is_named_with_those_there_are(world: World) -> None:
         ("iflow_models_open=1", 'takes true or false, not "1"; the default is iflow_models_open=true'),
     ],
 )
-def test_a_value_of_another_kind_is_named_with_the_kind_and_the_default(
-    world: World, assignment: str, said: str
-) -> None:
+def test_switch_value_of_wrong_type_is_refused(world: World, assignment: str, said: str) -> None:
     outcome = world.ops("sandbox", "--switch", assignment)
 
     assert outcome.code == 2
     assert f"the switch {assignment.partition('=')[0]} {said}" in outcome.err
 
 
-def test_a_list_without_a_limit_is_no_wrong_value() -> None:
+def test_null_switch_value_is_accepted() -> None:
     assert parse(["deployments_listed=null", "propagation_seconds=3"]).deployments_listed is None
 
 
-def test_a_port_in_use_is_named(world: World) -> None:
+def test_port_in_use_is_reported(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         outcome = world.ops("sandbox", "--port", str(port))

@@ -7,7 +7,7 @@ from sandbox import Sandbox, Switches
 from tests.sandbox.conftest import WORKER, Api, Releases
 
 
-def test_a_virtual_clock_stands_still_until_it_is_moved(sandbox: Sandbox) -> None:
+def test_virtual_clock_moves_only_on_request(sandbox: Sandbox) -> None:
     now = sandbox.clock.now()
     assert sandbox.clock.now() == now
     sandbox.clock.advance(1.5)
@@ -16,19 +16,19 @@ def test_a_virtual_clock_stands_still_until_it_is_moved(sandbox: Sandbox) -> Non
     assert sandbox.clock.now() == datetime(2026, 11, 20, 10, tzinfo=UTC)
 
 
-def test_a_real_clock_goes_on_from_where_it_was_set() -> None:
+def test_real_clock_continues_from_set_time() -> None:
     instant = datetime(2026, 11, 20, tzinfo=UTC)
     with Sandbox() as sandbox:
         sandbox.clock.set(instant)
         assert timedelta() <= sandbox.clock.now() - instant < timedelta(minutes=1)
 
 
-def test_a_clock_is_not_set_to_a_time_of_no_zone(sandbox: Sandbox) -> None:
+def test_clock_requires_time_zone(sandbox: Sandbox) -> None:
     with pytest.raises(ValueError, match="time zone"):
         sandbox.clock.set(datetime(2026, 11, 20))  # noqa: DTZ001
 
 
-def test_the_clock_is_read_and_moved_over_http(api: Api) -> None:
+def test_clock_is_read_and_moved_over_http(api: Api) -> None:
     url = api.sandbox.clock_url
     assert api.http.post(url, json={"set": "2026-11-20T10:00:00Z"}).json() == {
         "now": "2026-11-20T10:00:00.000000Z",
@@ -41,11 +41,11 @@ def test_the_clock_is_read_and_moved_over_http(api: Api) -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"set": "now"}, {"set": "2026-11-20T10:00:00"}, {"advance": "1"}, {"advance": 1, "set": ""}, []]
 )
-def test_a_clock_that_cannot_be_moved_so_says_how_it_can(api: Api, body: Any) -> None:
+def test_invalid_clock_request_is_refused(api: Api, body: Any) -> None:
     assert api.http.post(api.sandbox.clock_url, json=body).status_code == 400
 
 
-def test_a_time_in_the_past_dates_back_and_leaves_the_clock_alone(sandbox: Sandbox) -> None:
+def test_past_time_backdates_without_moving_clock(sandbox: Sandbox) -> None:
     now = sandbox.clock.now()
     version = sandbox.upload(WORKER, at=now - timedelta(hours=2))
     sandbox.deploy(WORKER, version, at=now - timedelta(hours=1))
@@ -53,14 +53,14 @@ def test_a_time_in_the_past_dates_back_and_leaves_the_clock_alone(sandbox: Sandb
     assert sandbox.clock.now() == now
 
 
-def test_history_seeded_out_of_order_is_put_in_order(sandbox: Sandbox) -> None:
+def test_history_is_ordered_by_time(sandbox: Sandbox) -> None:
     new, old = sandbox.upload(WORKER), sandbox.upload(WORKER)
     sandbox.deploy(WORKER, new)
     sandbox.deploy(WORKER, old, at=sandbox.clock.now() - timedelta(hours=1))
     assert sandbox.live(WORKER) == {new: 100}
 
 
-def test_what_is_deployed_after_the_clock_went_back_is_still_the_newest(sandbox: Sandbox) -> None:
+def test_deployment_after_clock_set_back_is_newest(sandbox: Sandbox) -> None:
     first, second = sandbox.upload(WORKER), sandbox.upload(WORKER)
     sandbox.deploy(WORKER, first)
     sandbox.clock.advance(-3600)
@@ -68,7 +68,7 @@ def test_what_is_deployed_after_the_clock_went_back_is_still_the_newest(sandbox:
     assert sandbox.live(WORKER) == {second: 100}
 
 
-def test_the_sandbox_describes_itself(api: Api, releases: Releases) -> None:
+def test_sandbox_describes_itself(api: Api, releases: Releases) -> None:
     described = api.http.get(api.sandbox.control_url).json()
     assert described == api.sandbox.describe()
     assert described["services"] == [{"worker": WORKER, "live": {releases.bad: 100}, "versions": 2}]
@@ -76,7 +76,7 @@ def test_the_sandbox_describes_itself(api: Api, releases: Releases) -> None:
     assert described["tokens"] == [{"token": api.sandbox.token, "permissions": rights, "expired": False}]
 
 
-def test_a_client_is_told_where_everything_is(sandbox: Sandbox) -> None:
+def test_environment_variables_locate_sandbox(sandbox: Sandbox) -> None:
     assert sandbox.environ() == {
         "CLOUDFLARE_API_BASE_URL": sandbox.api_url,
         "CLOUDFLARE_API_TOKEN": sandbox.token,
@@ -87,7 +87,7 @@ def test_a_client_is_told_where_everything_is(sandbox: Sandbox) -> None:
     }
 
 
-def test_switches_are_turned_over_http(api: Api) -> None:
+def test_switches_are_set_over_http(api: Api) -> None:
     url = f"{api.sandbox.control_url}/switches"
     assert api.http.get(url).json()["deployments_listed"] == 10
     assert api.http.post(url, json={"deployments_listed": None}).json()["deployments_listed"] is None
@@ -95,7 +95,7 @@ def test_switches_are_turned_over_http(api: Api) -> None:
     assert api.http.post(url, json={"surprise": True}).status_code == 400
 
 
-def test_requests_are_recorded_in_order_and_without_the_token(api: Api, releases: Releases) -> None:
+def test_requests_are_recorded_in_order_without_token(api: Api, releases: Releases) -> None:
     api.script("GET", "versions?deployable=true")
     api.deploy(releases.good)
     read, write = api.sandbox.requests
@@ -107,11 +107,11 @@ def test_requests_are_recorded_in_order_and_without_the_token(api: Api, releases
     assert api.sandbox.token not in str(listed)
 
 
-def test_control_takes_json_alone_and_knows_its_paths(api: Api) -> None:
+def test_control_requires_json_and_known_path(api: Api) -> None:
     assert api.http.post(api.sandbox.clock_url, content="{}").status_code == 400
     assert api.http.get(f"{api.sandbox.control_url}/surprise").status_code == 404
 
 
-def test_two_sandboxes_of_one_account_make_the_same_ids() -> None:
+def test_sandboxes_of_one_account_generate_same_ids() -> None:
     with Sandbox() as one, Sandbox() as two:
         assert one.upload(WORKER) == two.upload(WORKER)

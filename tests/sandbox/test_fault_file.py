@@ -1,4 +1,4 @@
-"""`ops sandbox --faults FILE`: rules of faults for anybody who tests against the local Cloudflare and GitHub."""
+"""`ops sandbox --faults FILE`: fault rules for tests with the local Cloudflare and GitHub."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def example() -> str:
     return text.partition("## Faults")[2].partition("```yaml\n")[2].partition("```")[0]
 
 
-def test_the_documented_file_is_in_force_from_the_first_request(tmp_path: Path) -> None:
+def test_documented_fault_file_applies_from_first_request(tmp_path: Path) -> None:
     (tmp_path / "faults.yml").write_text(example())
     with serving(tmp_path / "faults.yml") as told, httpx.Client() as client:
         account = f"{told['api_url']}/accounts/{told['account_id']}"
@@ -67,7 +67,7 @@ WRONG = """\
 """
 
 
-def test_every_mistake_is_said_with_its_line(world: World) -> None:
+def test_fault_file_errors_name_their_lines(world: World) -> None:
     file = world.folder / "faults.yml"
     file.write_text(WRONG)
 
@@ -96,7 +96,7 @@ def test_every_mistake_is_said_with_its_line(world: World) -> None:
     ],
     ids=["JSON, but no list", "a mistake in JSON", "no file", "no rule"],
 )
-def test_a_file_that_cannot_be_used_is_refused(world: World, text: str | None, said: str) -> None:
+def test_unusable_fault_file_is_refused(world: World, text: str | None, said: str) -> None:
     file = world.folder / "faults.json"
     if text is not None:
         file.write_text(text)

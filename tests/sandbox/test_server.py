@@ -1,4 +1,4 @@
-"""The sandbox's HTTP server, where no client behaves."""
+"""HTTP server of the sandbox under misbehaving clients."""
 
 import threading
 
@@ -7,7 +7,7 @@ import httpx
 from sandbox.server import HttpResponse, Server
 
 
-def test_an_event_without_a_client_holds_up_no_other_server() -> None:
+def test_event_without_client_does_not_block_other_servers() -> None:
     """A new server's socket may get the number of a stopped one, and with it an event that was still to be handled."""
     with_no_client, other = Server(lambda _: HttpResponse()), Server(lambda _: HttpResponse(body=b"here"))
     other.start()

@@ -1,4 +1,4 @@
-"""The providers of AI models: a key that is valid, revoked or unknown, and a provider that is slow or down."""
+"""AI providers: valid, revoked and unknown keys, and slow or failing providers."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def _complete(sandbox: Sandbox, name: str, key: str, **body: Any) -> httpx.Respo
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_valid_key_lists_models_and_gets_a_completion(strict: Sandbox, name: str) -> None:
+def test_valid_key_lists_models_and_completes(strict: Sandbox, name: str) -> None:
     key = strict.providers[name].add_key("valid")
     assert [model["id"] for model in _models(strict, name, key).json()["data"]] == [MODELS[name]]
     answer = _complete(strict, name, key).json()
@@ -38,7 +38,7 @@ def test_a_valid_key_lists_models_and_gets_a_completion(strict: Sandbox, name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_revoked_key_is_answered_like_one_that_never_was(strict: Sandbox, name: str) -> None:
+def test_revoked_key_is_refused_like_unknown_key(strict: Sandbox, name: str) -> None:
     provider = strict.providers[name]
     provider.revoke(provider.add_key("revoked"))
     answers = [ask(strict, name, key) for ask in (_models, _complete) for key in ("revoked", "unknown")]
@@ -46,18 +46,18 @@ def test_a_revoked_key_is_answered_like_one_that_never_was(strict: Sandbox, name
     assert len({answer.text for answer in answers}) == 1
 
 
-def test_a_key_is_one_provider_s(strict: Sandbox) -> None:
+def test_key_is_valid_for_one_provider(strict: Sandbox) -> None:
     strict.providers["groq"].add_key("key")
     assert [_models(strict, name, "key").status_code for name in NAMES] == [401, 200, 401]
 
 
-def test_iflow_may_refuse_with_a_200_and_list_models_to_anybody(sandbox: Sandbox) -> None:
+def test_iflow_can_refuse_with_200_and_list_models_openly(sandbox: Sandbox) -> None:
     assert _models(sandbox, "iflow", "unknown").json()["data"]
     refused = _complete(sandbox, "iflow", "unknown")
     assert (refused.status_code, refused.json()["status"]) == (200, "434")
 
 
-def test_a_provider_can_be_down_or_slow(strict: Sandbox) -> None:
+def test_provider_can_be_down_or_slow(strict: Sandbox) -> None:
     provider = strict.providers["groq"]
     key = provider.add_key("valid")
     provider.down = True
@@ -68,19 +68,19 @@ def test_a_provider_can_be_down_or_slow(strict: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("body", "status"), [({"messages": []}, 400), ({"model": "none"}, 404)])
-def test_a_completion_needs_a_message_and_a_model(strict: Sandbox, body: dict[str, Any], status: int) -> None:
+def test_completion_requires_message_and_model(strict: Sandbox, body: dict[str, Any], status: int) -> None:
     key = strict.providers["cerebras"].add_key("valid")
     assert _complete(strict, "cerebras", key, **body).status_code == status
 
 
-def test_what_was_asked_is_recorded_without_the_key(strict: Sandbox) -> None:
+def test_requests_are_recorded_without_key(strict: Sandbox) -> None:
     _models(strict, "groq", "k4n4ry")
     (record,) = strict.providers["groq"].requests
     assert (record.path, record.status, record.unknown) == ("/groq/openai/v1/models", 401, False)
     assert "k4n4ry" not in str(record)
 
 
-def test_other_processes_change_it_too(strict: Sandbox) -> None:
+def test_providers_are_changed_over_http(strict: Sandbox) -> None:
     url = f"{strict.control_url}/providers"
     changed = httpx.post(url, json={"provider": "groq", "keys": {"a": True, "b": False}, "down": True}, verify=False)
     assert changed.json()["keys"] == {"a": True, "b": False}
@@ -89,7 +89,7 @@ def test_other_processes_change_it_too(strict: Sandbox) -> None:
     assert strict.describe()["providers"]["groq"]["base_url"] == strict.providers["groq"].base_url
 
 
-def test_a_worker_whose_key_was_revoked_answers_502_until_it_has_another(sandbox: Sandbox) -> None:
+def test_worker_with_revoked_key_returns_502_until_replaced(sandbox: Sandbox) -> None:
     sandbox.switches.propagation_seconds = 0
     groq = sandbox.providers["groq"]
     behaviour = {"upstream": {"provider": "groq", "secret": "GROQ_API_KEY"}}

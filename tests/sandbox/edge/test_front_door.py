@@ -16,9 +16,7 @@ def _who(edge: httpx.Client, **headers: str) -> str:
     return str(edge.get("/health", headers=headers).json()["version"]["id"])
 
 
-def test_the_edge_keeps_the_former_deployment_for_a_while(
-    sandbox: Sandbox, edge: httpx.Client, releases: Releases
-) -> None:
+def test_deployment_reaches_edge_after_propagation(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
     sandbox.deploy(WORKER, releases.good)
     assert edge.get("/health").status_code == 500
     sandbox.clock.advance(0.9)
@@ -27,13 +25,13 @@ def test_the_edge_keeps_the_former_deployment_for_a_while(
     assert _who(edge) == releases.good
 
 
-def test_the_edge_can_change_at_once(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
+def test_deployment_can_reach_edge_at_once(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
     sandbox.switches.propagation_seconds = 0
     sandbox.deploy(WORKER, releases.good)
     assert _who(edge) == releases.good
 
 
-def test_a_first_deployment_serves_at_once(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_first_deployment_serves_at_once(sandbox: Sandbox, edge: httpx.Client) -> None:
     assert edge.get("/health").status_code == 404
     version = sandbox.upload(WORKER)
     assert edge.get("/health").status_code == 404
@@ -42,7 +40,7 @@ def test_a_first_deployment_serves_at_once(sandbox: Sandbox, edge: httpx.Client)
 
 
 @pytest.mark.slow
-def test_a_split_divides_the_traffic_and_counts_it(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_split_divides_and_counts_traffic(sandbox: Sandbox, edge: httpx.Client) -> None:
     old, new = sandbox.upload(WORKER), sandbox.upload(WORKER)
     sandbox.deploy(WORKER, {old: 90, new: 10})
     seen = [_who(edge) for _ in range(200)]
@@ -50,22 +48,20 @@ def test_a_split_divides_the_traffic_and_counts_it(sandbox: Sandbox, edge: httpx
     assert 5 <= seen.count(new) <= 40
 
 
-def test_an_override_reaches_a_version_without_traffic(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_version_override_reaches_version_without_traffic(sandbox: Sandbox, edge: httpx.Client) -> None:
     live, silent = sandbox.upload(WORKER), sandbox.upload(WORKER)
     sandbox.deploy(WORKER, {live: 100, silent: 0})
     assert _who(edge) == live
     assert _who(edge, **_override(silent)) == silent
 
 
-def test_an_override_for_a_version_that_is_not_deployed_is_passed_over(
-    sandbox: Sandbox, edge: httpx.Client, releases: Releases
-) -> None:
+def test_override_of_undeployed_version_is_ignored(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
     assert edge.get("/health", headers=_override(releases.good)).status_code == 500
     unquoted = {"Cloudflare-Workers-Version-Overrides": f"{WORKER}={releases.bad}"}
     assert edge.get("/health", headers=unquoted).status_code == 500
 
 
-def test_with_several_workers_the_host_decides(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_host_selects_worker(sandbox: Sandbox, edge: httpx.Client) -> None:
     ids = {name: sandbox.upload(name) for name in ("one", "two")}
     for name, version in ids.items():
         sandbox.deploy(name, version)
@@ -75,12 +71,12 @@ def test_with_several_workers_the_host_decides(sandbox: Sandbox, edge: httpx.Cli
     assert edge.get("/health").status_code == 404
 
 
-def test_the_edge_adds_no_version_header(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_edge_adds_no_version_header(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     assert set(edge.get("/health").headers) == {"content-type", "content-length"}
 
 
-def test_a_healthy_version_echoes_itself_where_it_has_the_binding(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_health_shows_version_with_metadata_binding(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.switches.propagation_seconds = 0
     version = sandbox.upload(WORKER, tag="4.1.0")
     sandbox.deploy(WORKER, version)
@@ -93,7 +89,7 @@ def test_a_healthy_version_echoes_itself_where_it_has_the_binding(sandbox: Sandb
     assert edge.get("/health").json() == {"status": "ok"}
 
 
-def test_a_healthy_version_calculates_and_knows_no_other_path(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_default_worker_calculates_and_returns_404_elsewhere(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     charts = [edge.get("/api/charts/calculate"), edge.post("/api/charts/calculate", json={})]
     assert [chart.status_code for chart in charts] == [200, 200]
@@ -118,7 +114,7 @@ def test_a_healthy_version_calculates_and_knows_no_other_path(sandbox: Sandbox, 
         ({"body": {"status": "degraded"}}, "/health", (200, "application/json", '{"status": "degraded"}')),
     ],
 )
-def test_a_version_behaves_as_its_variable_says(
+def test_behaviour_variable_controls_response(
     sandbox: Sandbox, edge: httpx.Client, behaviour: dict[str, Any], path: str, expected: tuple[int, str, str]
 ) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER, behaviour=behaviour))
@@ -126,12 +122,12 @@ def test_a_version_behaves_as_its_variable_says(
     assert (response.status_code, response.headers["content-type"], response.text) == expected
 
 
-def test_a_behaviour_that_is_not_json_says_so(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_behaviour_without_json_is_reported(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER, vars={"SANDBOX_BEHAVIOUR": "{status: 500}"}))
     assert edge.get("/health").text.startswith("SANDBOX_BEHAVIOUR is not JSON")
 
 
-def test_a_version_can_be_slow(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_version_can_be_slow(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER, behaviour={"paths": {"/health": {"delay": 60}}}))
     with pytest.raises(httpx.ReadTimeout):
         edge.get("/health", timeout=httpx.Timeout(30, read=0.05))

@@ -1,4 +1,4 @@
-"""The runtime contract as a version on the embedded edge follows it, held against its schema (docs/reference/runtime-contract.md)."""
+"""Runtime contract on the embedded edge, validated with its schema."""
 
 import copy
 import json
@@ -90,7 +90,7 @@ def _in(sandbox: Sandbox, **time: float) -> str:
     return (sandbox.clock.now() + timedelta(**time)).isoformat().replace("+00:00", "Z")
 
 
-def test_before_anything_was_written_what_the_code_declares_holds(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_declarations_apply_before_first_write(sandbox: Sandbox, edge: httpx.Client) -> None:
     assert _shown(edge) == {
         "contract": 1,
         "worker": sandbox.latest(WORKER),
@@ -104,7 +104,7 @@ def test_before_anything_was_written_what_the_code_declares_holds(sandbox: Sandb
     }
 
 
-def test_what_was_written_holds_for_the_declared_names(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_written_values_apply_to_declared_names(sandbox: Sandbox, edge: httpx.Client) -> None:
     until = _in(sandbox, hours=1)
     _put_limits(sandbox, ai={**LIMITS["limits"]["ai"], "temporary": {"limit": 2, "until": until}})
     _turn(sandbox, "session-do", until=until)
@@ -129,7 +129,7 @@ def test_what_was_written_holds_for_the_declared_names(sandbox: Sandbox, edge: h
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("bad", ["{", "[]", '{"version": 2}', None], ids=["no JSON", "no object", "version", "gone"])
-def test_a_bad_value_leaves_the_last_one_and_spoils_no_other(
+def test_invalid_value_keeps_last_one_and_affects_no_other(
     sandbox: Sandbox, edge: httpx.Client, bad: str | None
 ) -> None:
     _put_limits(sandbox)
@@ -160,7 +160,7 @@ def _changed(value: Mapping[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", ["limits", "switch"])
-def test_a_value_counts_where_the_schema_takes_it(kind: str) -> None:
+def test_value_is_valid_if_schema_accepts_it(kind: str) -> None:
     value, fits = (LIMITS, is_limits) if kind == "limits" else (SWITCH, is_switch)
     validator = jsonschema.Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": SCHEMA["$defs"]})
     moments = ("until", "review_at", "since")  # jsonschema alone does not look at a format
@@ -173,12 +173,12 @@ def test_a_value_counts_where_the_schema_takes_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["tomorrow", "2026-11-25", "2026-11-25T05:00:00", "2026-13-25T05:00:00Z", 5])
-def test_a_moment_has_a_zone_and_exists(moment: Any) -> None:
+def test_time_must_exist_and_have_zone(moment: Any) -> None:
     assert is_switch(SWITCH | {"until": "2026-11-25T05:00:00Z"})
     assert not is_switch(SWITCH | {"until": moment})
 
 
-def test_a_limit_counts_by_windows_for_each_address_and_over_versions(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_limit_counts_windows_per_address_across_versions(sandbox: Sandbox, edge: httpx.Client) -> None:
     _put_limits(sandbox)
     sandbox.clock.advance(10 - sandbox.clock.now().timestamp() % 10)
     first = edge.get(CALC)
@@ -195,13 +195,13 @@ def test_a_limit_counts_by_windows_for_each_address_and_over_versions(sandbox: S
     assert edge.get(CALC).status_code == 200
 
 
-def test_a_user_has_a_bucket_and_who_is_none_shares_that_of_the_address(edge: httpx.Client) -> None:
+def test_limit_counts_by_user_or_else_address(edge: httpx.Client) -> None:
     asked = [edge.get("/api/charts/interpret", headers=headers) for headers in ({}, {}, {"authorization": "Bearer a"})]
     assert [answer.status_code for answer in asked] == [404, 429, 404]
 
 
 @pytest.mark.slow
-def test_a_limit_is_proved_in_16_buckets_of_its_own_where_it_says_so(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_limit_probe_uses_16_own_buckets_if_enabled(sandbox: Sandbox, edge: httpx.Client) -> None:
     path, mark = "/__ops/limits/calc", {"ops-probe": "a-drill-0001"}
     assert edge.get(path, headers=mark).status_code == 404
     _put_limits(sandbox)
@@ -213,7 +213,7 @@ def test_a_limit_is_proved_in_16_buckets_of_its_own_where_it_says_so(sandbox: Sa
     assert tries.count(204) <= 15 * 3
 
 
-def test_maintenance_closes_all_but_what_repairs_it(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_maintenance_closes_all_but_health_and_ops_paths(sandbox: Sandbox, edge: httpx.Client) -> None:
     _turn(sandbox, "maintenance", state="on", message="back at six", until=_in(sandbox, minutes=5))
     closed = edge.get(CALC)
     assert (closed.status_code, closed.json()) == (503, {"error": "back at six"})
@@ -224,19 +224,19 @@ def test_maintenance_closes_all_but_what_repairs_it(sandbox: Sandbox, edge: http
     assert edge.get(CALC).status_code == 200
 
 
-def test_maintenance_may_close_some_paths(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_maintenance_can_close_single_paths(sandbox: Sandbox, edge: httpx.Client) -> None:
     _turn(sandbox, "maintenance", state="on", paths=["/api/charts"])
     assert [edge.get(path).status_code for path in (CALC, "/api/ai")] == [503, 404]
 
 
-def test_ai_that_is_off_says_so(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_ai_switch_off_returns_its_message(sandbox: Sandbox, edge: httpx.Client) -> None:
     _turn(sandbox, "ai", message="no interpretations today")
     off = edge.post("/api/charts/interpret")
     assert (off.status_code, off.json()) == (503, {"error": "no interpretations today"})
     assert _shown(edge)["ai"]["order"] == []
 
 
-def test_a_feature_answers_as_it_was_told_for_its_state(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_feature_responds_by_its_switch_state(sandbox: Sandbox, edge: httpx.Client) -> None:
     told = {"off": {"path": "/api/session", "status": 200, "body": {"checked": "signature"}}}
     _deploy(sandbox, switched={"session-do": told}, paths={"/api/session": {"status": 500}})
     assert edge.get("/api/session").json() == {"checked": "signature"}
@@ -244,7 +244,7 @@ def test_a_feature_answers_as_it_was_told_for_its_state(sandbox: Sandbox, edge: 
     assert edge.get("/api/session").status_code == 500
 
 
-def test_a_location_shows_a_former_value_for_a_while(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_location_shows_stale_value_until_expiry(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.switches.kv_staleness_seconds = 60
     assert _shown(edge)["limits"]["revision"] is None
     _put_limits(sandbox)
@@ -254,7 +254,7 @@ def test_a_location_shows_a_former_value_for_a_while(sandbox: Sandbox, edge: htt
     assert _shown(edge)["limits"]["revision"] == LIMITS["revision"]
 
 
-def test_without_the_binding_or_the_behaviour_there_is_no_contract(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_contract_requires_binding_and_behaviour(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER, behaviour={"runtime": DECLARED}))
     sandbox.clock.advance(1)
     assert edge.get("/__ops/runtime").status_code == 404

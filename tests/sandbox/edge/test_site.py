@@ -1,4 +1,4 @@
-"""The edge's part of Pages: which deployment an address serves, and what it answers with its files."""
+"""Pages at the edge: which deployment a host serves, and its responses with files."""
 
 import httpx
 import pytest
@@ -28,7 +28,7 @@ def publish(sandbox: Sandbox, *paths: str) -> None:
 # Which deployment
 
 
-def test_the_sites_addresses_serve_production_and_each_deployment_has_one_of_its_own(
+def test_site_hosts_serve_production_and_deployments_have_own(
     sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
 ) -> None:
     assert get(edge, "/").text == get(edge, "/", subdomain).text == "bad"
@@ -38,7 +38,7 @@ def test_the_sites_addresses_serve_production_and_each_deployment_has_one_of_its
     assert sandbox.edge_counts == {deployed.bad: 3, deployed.good: 1}
 
 
-def test_a_rollback_reaches_the_site_after_a_while_and_changes_no_address_of_a_deployment(
+def test_rollback_reaches_site_and_keeps_deployment_hosts(
     sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
 ) -> None:
     sandbox.pages.rollback(SITE, deployed.good)
@@ -48,32 +48,30 @@ def test_a_rollback_reaches_the_site_after_a_while_and_changes_no_address_of_a_d
     assert get(edge, "/", f"{deployed.bad[:8]}.{subdomain}").text == "bad"
 
 
-def test_what_failed_never_serves(sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str) -> None:
+def test_failed_deployment_is_not_served(
+    sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
+) -> None:
     failed = sandbox.pages.add_deployment(SITE, files={"index.html": b"failed"}, status="failure")
     sandbox.clock.advance(1)
     assert get(edge, "/").text == "bad"
     assert get(edge, "/", f"{failed[:8]}.{subdomain}").status_code == 404
 
 
-def test_a_branch_has_an_address_that_follows_it(
-    sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
-) -> None:
+def test_branch_host_follows_branch(sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str) -> None:
     for content in (b"one", b"two"):
         sandbox.pages.add_deployment(SITE, files={"index.html": content}, branch="fix/it")
     assert get(edge, "/", f"fix-it.{subdomain}").text == "two"
     assert get(edge, "/").text == "bad"
 
 
-def test_before_its_first_deployment_a_site_serves_nothing(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_site_without_deployment_returns_404(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.pages.add_project(SITE, domains=[DOMAIN])
     assert get(edge, "/").status_code == 404
     sandbox.pages.add_deployment(SITE, files={"index.html": b"first"})
     assert get(edge, "/").text == "first"
 
 
-def test_a_worker_beside_it_answers_to_every_other_host(
-    sandbox: Sandbox, edge: httpx.Client, deployed: Releases
-) -> None:
+def test_worker_serves_all_other_hosts(sandbox: Sandbox, edge: httpx.Client, deployed: Releases) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     assert get(edge, "/health", "api.fortunet.example").json()["status"] == "ok"
     assert get(edge, "/health").text == "bad"
@@ -94,7 +92,7 @@ def test_a_worker_beside_it_answers_to_every_other_host(
         ("/both", "both"),
     ],
 )
-def test_a_path_means_a_file(sandbox: Sandbox, edge: httpx.Client, path: str, file: str) -> None:
+def test_path_maps_to_file(sandbox: Sandbox, edge: httpx.Client, path: str, file: str) -> None:
     publish(sandbox, "index.html", "about.html", "docs/index.html", "docs/a b.html", "app.js", "both.html", "both")
     assert (get(edge, path).status_code, get(edge, path).text) == (200, file)
 
@@ -114,33 +112,31 @@ def test_a_path_means_a_file(sandbox: Sandbox, edge: httpx.Client, path: str, fi
         ("//evil.example/index", "/evil.example/"),
     ],
 )
-def test_a_page_has_one_address(sandbox: Sandbox, edge: httpx.Client, path: str, location: str) -> None:
+def test_page_redirects_to_canonical_path(sandbox: Sandbox, edge: httpx.Client, path: str, location: str) -> None:
     publish(sandbox, "index.html", "about.html", "docs/index.html", "docs/a b.html")
     request = edge.build_request("GET", sandbox.edge_url + path, headers={"host": DOMAIN})
     answer = edge.send(request)
     assert (answer.status_code, answer.headers["location"]) == (308, location)
 
 
-def test_the_nearest_404_page_is_shown(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_nearest_404_page_is_served(sandbox: Sandbox, edge: httpx.Client) -> None:
     publish(sandbox, "index.html", "404.html", "docs/404.html")
     for path, page in (("/none", "404.html"), ("/docs/x/none", "docs/404.html"), ("/docs/x/", "docs/404.html")):
         answer = get(edge, path)
         assert (answer.status_code, answer.text, answer.headers["cache-control"]) == (404, page, "no-store")
 
 
-def test_without_a_404_page_every_path_is_the_application(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_index_is_served_for_all_paths_without_404_page(sandbox: Sandbox, edge: httpx.Client) -> None:
     publish(sandbox, "index.html")
     assert (get(edge, "/some/route").status_code, get(edge, "/some/route").text) == (200, "index.html")
 
 
-def test_without_an_index_there_is_nothing(sandbox: Sandbox, edge: httpx.Client) -> None:
+def test_site_without_index_returns_404(sandbox: Sandbox, edge: httpx.Client) -> None:
     publish(sandbox, "app.js")
     assert get(edge, "/").status_code == 404
 
 
-def test_an_asset_of_the_release_before_goes_on_being_served_where_it_was_asked_for(
-    sandbox: Sandbox, edge: httpx.Client
-) -> None:
+def test_requested_asset_of_previous_release_stays_cached(sandbox: Sandbox, edge: httpx.Client) -> None:
     """So a path that only the bad release has proves nothing after a rollback."""
     publish(sandbox, "index.html", "404.html", "bad.js", "other.js")
     assert get(edge, "/bad.js").status_code == 200
@@ -153,7 +149,7 @@ def test_an_asset_of_the_release_before_goes_on_being_served_where_it_was_asked_
 # With what
 
 
-def test_an_asset_comes_with_its_type_and_an_etag(sandbox: Sandbox, edge: httpx.Client, deployed: Releases) -> None:
+def test_asset_has_content_type_and_etag(sandbox: Sandbox, edge: httpx.Client, deployed: Releases) -> None:
     answer = get(edge, "/")
     assert dict(answer.headers) == {
         "content-type": "text/html; charset=utf-8",
@@ -169,9 +165,7 @@ def test_an_asset_comes_with_its_type_and_an_etag(sandbox: Sandbox, edge: httpx.
     assert get(edge, "/", if_none_match='"other"').status_code == 200
 
 
-def test_the_same_content_has_the_same_etag_at_every_address(
-    sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
-) -> None:
+def test_etag_depends_only_on_content(sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str) -> None:
     own = {id_: get(edge, "/", f"{id_[:8]}.{subdomain}").headers["etag"] for id_ in (deployed.good, deployed.bad)}
     assert get(edge, "/").headers["etag"] == own[deployed.bad] != own[deployed.good]
 
@@ -186,18 +180,16 @@ def test_the_same_content_has_the_same_etag_at_every_address(
         ("a", "application/octet-stream"),
     ],
 )
-def test_the_type_is_that_of_the_name(sandbox: Sandbox, edge: httpx.Client, name: str, content_type: str) -> None:
+def test_content_type_follows_file_name(sandbox: Sandbox, edge: httpx.Client, name: str, content_type: str) -> None:
     publish(sandbox, name)
     assert get(edge, f"/{name}").headers["content-type"] == content_type
 
 
-def test_search_engines_are_kept_from_the_addresses_of_deployments(
-    edge: httpx.Client, deployed: Releases, subdomain: str
-) -> None:
+def test_deployment_hosts_are_not_indexed(edge: httpx.Client, deployed: Releases, subdomain: str) -> None:
     assert "x-robots-tag" not in get(edge, "/", subdomain).headers
     assert get(edge, "/", f"{deployed.bad[:8]}.{subdomain}").headers["x-robots-tag"] == "noindex"
 
 
-def test_a_site_is_read_only(edge: httpx.Client, deployed: Releases) -> None:
+def test_site_is_read_only(edge: httpx.Client, deployed: Releases) -> None:
     assert edge.post("/", headers={"host": DOMAIN}).status_code == 405
     assert edge.head("/", headers={"host": DOMAIN}).headers["content-length"] == "3"

@@ -1,4 +1,4 @@
-"""The sandbox's GitHub with a few people, and clients of it. Every exchange is held against GitHub's own schemas."""
+"""Fixtures: the sandbox's GitHub with users and clients, checked with GitHub's schemas."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

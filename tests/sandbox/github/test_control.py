@@ -1,4 +1,4 @@
-"""GitHub as other processes drive it, and as it tells of itself."""
+"""Control of the sandbox's GitHub by other processes, and its self-description."""
 
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ def control(api: Api, name: str, /, **body: Any) -> Any:
     return response.json()
 
 
-def test_a_client_is_told_where_everything_is(sandbox: Sandbox) -> None:
+def test_environment_variables_locate_github(sandbox: Sandbox) -> None:
     hub = sandbox.github
     assert hub.environ() == {
         "GITHUB_API_URL": hub.api_url,
@@ -28,7 +28,7 @@ def test_a_client_is_told_where_everything_is(sandbox: Sandbox) -> None:
     assert sandbox.describe()["github"]["api_url"] == hub.api_url
 
 
-def test_the_repository_is_named_by_the_sandbox() -> None:
+def test_repository_name_is_configurable() -> None:
     with Sandbox(repository="you/ops") as sandbox:
         assert sandbox.github.environ()["GITHUB_REPOSITORY"] == "you/ops"
         headers = {"authorization": f"Bearer {sandbox.github.token}"}
@@ -36,13 +36,13 @@ def test_the_repository_is_named_by_the_sandbox() -> None:
     assert answer.json()["full_name"] == "you/ops"
 
 
-def test_it_describes_itself(api: Api) -> None:
+def test_github_describes_itself(api: Api) -> None:
     described = api.http.get(api.github.control_url).json()
     assert described == api.github.describe()
     assert {"login": "tina", "type": "User", "role": "triage"} in described["users"]
 
 
-def test_an_incident_is_seeded_over_http(api: Api, workflow: str) -> None:
+def test_incident_is_seeded_over_http(api: Api, workflow: str) -> None:
     control(api, "add_user", login="bob", role="maintain")
     number = control(api, "open_issue", title="Down", labels=["incident"], author="bob", at="2026-11-20T10:00:00Z")
     payload = control(api, "label", number=number, label="recover:rollback-worker", by="bob")
@@ -61,7 +61,7 @@ def test_an_incident_is_seeded_over_http(api: Api, workflow: str) -> None:
     assert [one["event"] for one in delivered][-2:] == ["issues", "workflow_dispatch"]
 
 
-def test_what_cannot_be_seeded_says_so(api: Api) -> None:
+def test_invalid_seed_is_refused_over_http(api: Api) -> None:
     url = api.github.control_url
     bad: list[tuple[str, Any]] = [
         ("label", {"number": 1}),
@@ -73,7 +73,7 @@ def test_what_cannot_be_seeded_says_so(api: Api) -> None:
     assert [api.http.post(f"{url}/{name}", json=body).status_code for name, body in bad] == [400, 400, 400, 404, 400]
 
 
-def test_faults_switches_clock_and_requests_are_those_of_this_part(api: Api, sandbox: Sandbox) -> None:
+def test_control_applies_to_github_only(api: Api, sandbox: Sandbox) -> None:
     url = api.github.control_url
     control(api, "switches", private=False)
     assert api.github.switches.private is False
@@ -86,7 +86,7 @@ def test_faults_switches_clock_and_requests_are_those_of_this_part(api: Api, san
     assert api.http.get(f"{url}/edge").status_code == 404
 
 
-def test_seeding_what_could_not_be_is_refused(github: GitHub, incident: int) -> None:
+def test_invalid_seed_raises(github: GitHub, incident: int) -> None:
     with pytest.raises(ValueError, match='no user "nobody"'):
         github.comment(incident, "x", "nobody")
     with pytest.raises(ValueError, match="already has the label"):
@@ -97,7 +97,7 @@ def test_seeding_what_could_not_be_is_refused(github: GitHub, incident: int) -> 
         github.unlabel(incident, "sev1", "alice")
 
 
-def test_what_was_asked_is_recorded_without_the_token(api: Api, incident: int) -> None:
+def test_requests_are_recorded_without_token(api: Api, incident: int) -> None:
     api("POST", f"issues/{incident}/comments", json={"body": "x"})
     (record,) = api.github.requests
     assert (record.method, record.status, record.body) == ("POST", 201, {"body": "x"})

@@ -1,4 +1,4 @@
-"""What GitHub would deliver. The fixture holds every delivery against GitHub's schemas."""
+"""Webhook deliveries of GitHub. The fixture checks each with GitHub's schemas."""
 
 from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
@@ -8,7 +8,7 @@ def told(github: GitHub) -> list[str]:
     return [f"{event}.{payload['action']}" if "action" in payload else event for event, payload in github.deliveries]
 
 
-def test_a_label_is_the_payload_that_was_delivered(github: GitHub, incident: int) -> None:
+def test_label_payload_is_delivered(github: GitHub, incident: int) -> None:
     payload = github.label(incident, "recover:rollback-worker", "tina")
     assert github.deliveries[-1] == ("issues", payload)
     assert (payload["action"], payload["label"]["name"]) == ("labeled", "recover:rollback-worker")
@@ -18,18 +18,18 @@ def test_a_label_is_the_payload_that_was_delivered(github: GitHub, incident: int
     assert [label["name"] for label in payload["issue"]["labels"]] == ["incident", "recover:rollback-worker"]
 
 
-def test_a_payload_tells_how_it_was_then(github: GitHub, incident: int) -> None:
+def test_payload_keeps_state_at_delivery(github: GitHub, incident: int) -> None:
     payload = github.label(incident, "sev1", "tina")
     github.close(incident, "tina")
     assert payload["issue"]["state"] == "open"
 
 
-def test_an_issue_with_labels_is_opened_and_then_labelled_with_each(github: GitHub) -> None:
+def test_labels_of_new_issue_are_delivered_one_by_one(github: GitHub) -> None:
     github.open_issue("Down", None, ["incident", "sev1"], "alice")
     assert told(github) == ["label.created", "label.created", "issues.opened", "issues.labeled", "issues.labeled"]
 
 
-def test_every_change_by_a_person_is_delivered(api: Api, incident: int, alice: str) -> None:
+def test_changes_by_person_are_delivered(api: Api, incident: int, alice: str) -> None:
     api.github.deliveries.clear()
     issue = f"issues/{incident}"
     api.ok("PATCH", issue, token=alice, json={"title": "x", "body": "y", "assignees": ["tina"], "state": "closed"})
@@ -47,14 +47,14 @@ def test_every_change_by_a_person_is_delivered(api: Api, incident: int, alice: s
     ]
 
 
-def test_what_changes_nothing_is_not_delivered(api: Api, incident: int, alice: str) -> None:
+def test_edit_without_change_is_not_delivered(api: Api, incident: int, alice: str) -> None:
     api.github.deliveries.clear()
     api.ok("POST", f"issues/{incident}/labels", token=alice, json=["incident"])
     api.ok("PATCH", f"issues/{incident}", token=alice, json={"state": "open", "title": "API answers 500"})
     assert told(api.github) == []
 
 
-def test_what_github_token_does_starts_nothing_but_a_dispatch(api: Api, incident: int, workflow: str) -> None:
+def test_github_token_triggers_only_dispatches(api: Api, incident: int, workflow: str) -> None:
     api.github.deliveries.clear()
     api.ok("POST", "issues", json={"title": "Report", "labels": ["post-incident"]})
     api.ok("DELETE", f"issues/{incident}/labels/incident")
@@ -68,7 +68,7 @@ def test_what_github_token_does_starts_nothing_but_a_dispatch(api: Api, incident
     assert api.github.deliveries[0].payload["sender"]["login"] == "github-actions[bot]"
 
 
-def test_what_another_app_does_is_delivered(api: Api, incident: int) -> None:
+def test_changes_by_other_app_are_delivered(api: Api, incident: int) -> None:
     api.github.add_user("acme-ops[bot]", None, kind="Bot")
     token = api.github.add_token("ghs_acme", "acme-ops[bot]", ["issues:write"])
     comment = api.ok("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})
@@ -94,7 +94,7 @@ def test_pushes_branches_and_pull_requests_are_delivered(api: Api) -> None:
     assert (merge["added"], merge["removed"]) == (["a"], ["README.md"])
 
 
-def test_a_closed_issue_is_delivered_with_its_closer(github: GitHub, incident: int) -> None:
+def test_closed_issue_is_delivered_with_closer(github: GitHub, incident: int) -> None:
     payload = github.close(incident, "zoe")
     assert (payload["action"], payload["sender"]["login"], payload["issue"]["state"]) == ("closed", "zoe", "closed")
     assert github.close(incident, "zoe") == {}

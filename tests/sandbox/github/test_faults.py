@@ -6,7 +6,7 @@ from tests.sandbox.github.conftest import Api
 SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
 
-def test_a_fault_answers_as_github_does(api: Api, incident: int) -> None:
+def test_fault_responds_like_github(api: Api, incident: int) -> None:
     path = "/repos/*/*/issues/*/comments"
     headers = {"retry-after": "60"}
     rule = api.github.fault(method="POST", path=path, status=403, message=SECONDARY, headers=headers)
@@ -16,7 +16,7 @@ def test_a_fault_answers_as_github_does(api: Api, incident: int) -> None:
     assert api("POST", f"issues/{incident}/comments", json={"body": "x"}).status_code == 201
 
 
-def test_an_answer_is_lost_after_the_comment_was_written(api: Api, incident: int) -> None:
+def test_response_can_be_lost_after_comment_write(api: Api, incident: int) -> None:
     api.github.fault(method="POST", lost="after")
     with pytest.raises(httpx.RemoteProtocolError):
         api("POST", f"issues/{incident}/comments", json={"body": "x"})
@@ -24,7 +24,7 @@ def test_an_answer_is_lost_after_the_comment_was_written(api: Api, incident: int
     assert api.github.requests[-1].status is None
 
 
-def test_an_error_can_hide_that_the_comment_was_written(api: Api, incident: int) -> None:
+def test_error_can_hide_written_comment(api: Api, incident: int) -> None:
     api.github.fault(method="POST", status=502, applied=True, times=2)
     headers = {"authorization": f"token {api.github.token}"}
     url = f"{api.github.api_url}/repos/acme/operations/issues/{incident}/comments"
@@ -33,7 +33,7 @@ def test_an_error_can_hide_that_the_comment_was_written(api: Api, incident: int)
     assert len(api.github.issue(incident).comments) == 2
 
 
-def test_an_unknown_route_is_not_found_and_recorded(api: Api) -> None:
+def test_unknown_route_returns_404_and_is_recorded(api: Api) -> None:
     assert api.refusal("GET", "releases") == (404, "Not Found")
     assert api.refusal("PUT", "issues") == (404, "Not Found")
     assert api.refusal("GET", "/repos/acme/other") == (404, "Not Found")
@@ -48,17 +48,17 @@ def test_an_unknown_route_is_not_found_and_recorded(api: Api) -> None:
     ("content", "refusal"),
     [("{", "Problems parsing JSON"), ('"x"', "Body should be a JSON object"), ("[]", "Body should be a JSON object")],
 )
-def test_a_body_that_is_no_json_object(api: Api, content: str, refusal: str) -> None:
+def test_body_without_json_object_is_refused(api: Api, content: str, refusal: str) -> None:
     assert api.refusal("POST", "issues", content=content) == (400, refusal)
 
 
 @pytest.mark.parametrize("query", ["state=shut", "since=yesterday", "since=2026-11-20T10:00:00", "sort=age"])
-def test_a_query_that_cannot_be(api: Api, query: str) -> None:
+def test_invalid_query_is_refused(api: Api, query: str) -> None:
     status, message = api.refusal("GET", f"issues?{query}")
     assert (status, message) == (422, f"{query.partition('=')[0]} invalid")
 
 
-def test_the_requests_of_a_token_are_counted(api: Api, alice: str) -> None:
+def test_requests_are_counted_per_token(api: Api, alice: str) -> None:
     for token, limit in ((api.github.token, 1000), (alice, 5000)):
         for used in (1, 2):
             headers = api("GET", "issues", token=token).headers
@@ -67,7 +67,7 @@ def test_the_requests_of_a_token_are_counted(api: Api, alice: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_hourly_limit_ends_with_the_hour(api: Api, alice: str) -> None:
+def test_rate_limit_resets_hourly(api: Api, alice: str) -> None:
     api.github.clock.set(api.github.clock.now().replace(minute=0))
     assert api("GET", "issues").status_code == 200
     for _ in range(999):
@@ -80,6 +80,6 @@ def test_the_hourly_limit_ends_with_the_hour(api: Api, alice: str) -> None:
     assert api("GET", "issues").status_code == 200
 
 
-def test_an_answer_is_dated_by_the_clock(api: Api) -> None:
+def test_date_header_follows_clock(api: Api) -> None:
     at = api.github.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
     assert api("GET", "issues").headers["date"] == at

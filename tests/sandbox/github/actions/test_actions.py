@@ -7,7 +7,7 @@ from tests.sandbox.github.conftest import Api
 DISPATCHES = "actions/workflows/rollback-worker.yml/dispatches"
 
 
-def test_workflows_are_the_files_of_the_default_branch(api: Api, workflow: str) -> None:
+def test_workflows_are_files_of_default_branch(api: Api, workflow: str) -> None:
     (listed,) = api.get("actions/workflows")["workflows"]
     assert (listed["name"], listed["path"], listed["state"]) == ("Roll back a Worker", workflow, "active")
     assert api.get(f"actions/workflows/{listed['id']}") == listed == api.get("actions/workflows/rollback-worker.yml")
@@ -16,7 +16,7 @@ def test_workflows_are_the_files_of_the_default_branch(api: Api, workflow: str) 
     assert api.get("actions/workflows")["total_count"] == 0
 
 
-def test_a_dispatch_is_delivered_with_its_defaults_and_starts_a_run(api: Api, workflow: str, alice: str) -> None:
+def test_dispatch_is_delivered_with_defaults_and_starts_run(api: Api, workflow: str, alice: str) -> None:
     body = {"ref": "main", "inputs": {"service": "api", "dry_run": False}}
     answer = api("POST", DISPATCHES, token=alice, json=body)
     assert (answer.status_code, answer.content) == (204, b"")
@@ -29,7 +29,7 @@ def test_a_dispatch_is_delivered_with_its_defaults_and_starts_a_run(api: Api, wo
     assert api.github.runs[0].payload is payload
 
 
-def test_a_dispatch_answers_with_its_run_for_who_asks(api: Api, workflow: str) -> None:
+def test_dispatch_returns_run_on_request(api: Api, workflow: str) -> None:
     asked = {"ref": "main", "inputs": {"service": "api"}, "return_run_details": True}
     details = api.ok("POST", DISPATCHES, json=asked)
     run = api.get(details["run_url"].removeprefix(api.github.api_url))
@@ -60,19 +60,19 @@ def test_a_dispatch_answers_with_its_run_for_who_asks(api: Api, workflow: str) -
         ({"ref": "old", "inputs": {}}, "Workflow does not have 'workflow_dispatch' trigger"),
     ],
 )
-def test_a_dispatch_that_cannot_be(api: Api, workflow: str, body: Any, refusal: str) -> None:
+def test_invalid_dispatch_is_refused(api: Api, workflow: str, body: Any, refusal: str) -> None:
     api.github.add_commit("Before buttons", "alice", branch="old", files={workflow: "on: push\n"})
     assert api.refusal("POST", DISPATCHES, json=body) == (422, refusal)
     assert api.github.runs == []
 
 
-def test_too_many_inputs_are_refused(api: Api, workflow: str) -> None:
+def test_dispatch_with_too_many_inputs_is_refused(api: Api, workflow: str) -> None:
     body = {"ref": "main", "inputs": {f"input{number}": "" for number in range(26)}}
     status, message = api.refusal("POST", DISPATCHES, json=body)
     assert (status, "No more than 25" in message) == (422, True)
 
 
-def test_a_seeded_dispatch_is_checked_as_the_real_one(api: Api, workflow: str) -> None:
+def test_python_dispatch_is_validated_like_api(api: Api, workflow: str) -> None:
     assert api.github.dispatch("rollback-worker.yml", {"service": "web"}, "alice").payload["inputs"]["service"] == "web"
     with pytest.raises(ValueError, match="not in the list"):
         api.github.dispatch("rollback-worker.yml", {"service": "apj"}, "alice")
@@ -80,7 +80,7 @@ def test_a_seeded_dispatch_is_checked_as_the_real_one(api: Api, workflow: str) -
         api.github.dispatch("nope.yml", {}, "alice")
 
 
-def test_a_repository_dispatch_is_delivered(api: Api) -> None:
+def test_repository_dispatch_is_delivered(api: Api) -> None:
     body = {"event_type": "recover", "client_payload": {"incident": 42}}
     assert api("POST", "dispatches", json=body).status_code == 204
     event, payload = api.github.deliveries[-1]
@@ -89,7 +89,7 @@ def test_a_repository_dispatch_is_delivered(api: Api) -> None:
     assert api.refusal("POST", "dispatches", json=too_many)[0] == 422
 
 
-def test_runs_are_listed_newest_first_and_filtered(api: Api, workflow: str, incident: int) -> None:
+def test_runs_are_newest_first_and_filtered(api: Api, workflow: str, incident: int) -> None:
     hub = api.github
     dispatched = hub.dispatch("rollback-worker.yml", {"service": "api"}, "alice")
     payload = hub.label(incident, "recover:rollback-worker", "tina")
@@ -107,7 +107,7 @@ def test_runs_are_listed_newest_first_and_filtered(api: Api, workflow: str, inci
     assert [run.run_number for run in hub.runs] == [1, 2]
 
 
-def test_jobs_and_steps_belong_to_an_attempt(api: Api, workflow: str) -> None:
+def test_jobs_and_steps_belong_to_attempt(api: Api, workflow: str) -> None:
     hub = api.github
     run = hub.dispatch("rollback-worker.yml", {"service": "api"}, "alice")
     hub.add_job(run.id, "recover", conclusion="failure", steps=["Check", "Recover"])

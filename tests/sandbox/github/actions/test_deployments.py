@@ -1,4 +1,4 @@
-"""Deployments: which run used an environment."""
+"""Deployments: the run that used an environment."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 
-def test_a_deployment_leads_to_the_run_that_used_the_environment(api: Api, github: GitHub, alice: str) -> None:
+def test_deployment_links_to_its_run(api: Api, github: GitHub, alice: str) -> None:
     hour_ago = github.clock.now() - timedelta(hours=1)
     github.add_deployment("recovery", "alice", hour_ago, run_id=7)
     github.add_deployment("security", "alice", run_id=8)

@@ -1,4 +1,4 @@
-"""Endpoints that cancel a run and review its deployments; the rules of an environment."""
+"""Endpoints that cancel, rerun and review a run, and environment rules."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def waiting(api: Api, workflow: str) -> int:
     return run.id
 
 
-def test_a_run_waits_for_its_reviewers_who_are_named(api: Api, waiting: int, rita: str, alice: str) -> None:
+def test_pending_deployment_names_its_reviewers(api: Api, waiting: int, rita: str, alice: str) -> None:
     path = f"actions/runs/{waiting}/pending_deployments"
 
     may = [api.get(path, token=token)[0]["current_user_can_approve"] for token in (rita, alice, api.github.token)]
@@ -30,7 +30,7 @@ def test_a_run_waits_for_its_reviewers_who_are_named(api: Api, waiting: int, rit
     assert api.get(f"actions/runs/{waiting}/approvals") == []
 
 
-def test_a_review_is_answered_with_the_deployments_and_is_listed(api: Api, waiting: int, rita: str) -> None:
+def test_review_returns_deployments_and_is_listed(api: Api, waiting: int, rita: str) -> None:
     path = f"actions/runs/{waiting}/pending_deployments"
     number = api.get(path)[0]["environment"]["id"]
     body = {"environment_ids": [number], "state": "rejected", "comment": "No."}
@@ -47,7 +47,7 @@ def test_a_review_is_answered_with_the_deployments_and_is_listed(api: Api, waiti
 @pytest.mark.parametrize(
     "change", [{"environment_ids": [1]}, {"environment_ids": []}, {"state": "maybe"}, {"comment": None}]
 )
-def test_a_review_that_cannot_be(api: Api, waiting: int, rita: str, change: dict[str, Any]) -> None:
+def test_invalid_review_is_refused(api: Api, waiting: int, rita: str, change: dict[str, Any]) -> None:
     path = f"actions/runs/{waiting}/pending_deployments"
     number = api.get(path)[0]["environment"]["id"]
     body = {"environment_ids": [number], "state": "approved", "comment": "", **change}
@@ -56,20 +56,20 @@ def test_a_review_that_cannot_be(api: Api, waiting: int, rita: str, change: dict
     assert len(api.get(path)) == 1
 
 
-def test_github_token_reviews_nothing(api: Api, waiting: int) -> None:
+def test_github_token_cannot_review(api: Api, waiting: int) -> None:
     path = f"actions/runs/{waiting}/pending_deployments"
     body = {"environment_ids": [api.get(path)[0]["environment"]["id"]], "state": "approved", "comment": ""}
 
     assert api.refusal("POST", path, json=body) == (422, "You are not a required reviewer of this environment")
 
 
-def test_a_run_that_has_ended_cannot_be_cancelled(api: Api, waiting: int) -> None:
+def test_completed_run_cannot_be_canceled(api: Api, waiting: int) -> None:
     assert api.ok("POST", f"actions/runs/{waiting}/cancel") == {}
     api.github.set_run(waiting, "completed", "success")
     assert api.refusal("POST", f"actions/runs/{waiting}/cancel")[0] == 409
 
 
-def test_a_run_or_a_job_of_it_starts_again(api: Api, waiting: int, alice: str) -> None:
+def test_run_and_job_can_be_rerun(api: Api, waiting: int, alice: str) -> None:
     (job,) = api.get(f"actions/runs/{waiting}/jobs")["jobs"]
     assert api.get(f"actions/jobs/{job['id']}") == job
     assert api.refusal("POST", f"actions/jobs/{job['id']}/rerun") == (403, "This workflow is already running")
@@ -95,7 +95,7 @@ def id_of(api: Api, login: str) -> int:
     return api.github.issue(api.github.open_issue("Mine", author=login)).user.id
 
 
-def test_rules_of_an_environment_are_kept_and_taken_away_when_left_out(api: Api, root: str) -> None:
+def test_omitted_environment_rules_are_removed(api: Api, root: str) -> None:
     rita = id_of(api, "rita")
     rules = {
         "reviewers": [{"type": "User", "id": rita}],
@@ -118,7 +118,7 @@ def test_rules_of_an_environment_are_kept_and_taken_away_when_left_out(api: Api,
     assert api.refusal("POST", policies, token=root, json={"name": "main"})[0] == 404
 
 
-def test_reviewers_that_cannot_be(api: Api, root: str) -> None:
+def test_invalid_reviewers_are_refused(api: Api, root: str) -> None:
     body = {"reviewers": [{"type": "User", "id": 1}]}
     assert api.refusal("PUT", "environments/recovery", token=root, json=body)[0] == 422
 

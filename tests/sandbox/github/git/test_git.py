@@ -10,7 +10,7 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def test_the_repository_begins_with_a_commit_on_its_default_branch(api: Api) -> None:
+def test_repository_starts_with_commit_on_default_branch(api: Api) -> None:
     assert api.get("/repos/acme/operations")["default_branch"] == "main"
     (first,) = api.get("commits")
     assert api.get("branches/main")["commit"]["sha"] == first["sha"]
@@ -19,7 +19,7 @@ def test_the_repository_begins_with_a_commit_on_its_default_branch(api: Api) -> 
     assert api.get(f"commits/{first['sha'][:7]}")["files"][0]["filename"] == "README.md"
 
 
-def test_a_file_is_read_at_a_ref_as_json_and_raw(api: Api) -> None:
+def test_file_is_read_at_ref_as_json_and_raw(api: Api) -> None:
     old = api.github.add_commit("One", "alice", files={"limits.yml": "a: 1\n"})
     api.github.add_commit("Two", "alice", files={"limits.yml": "a: 2\n"})
     now, before = api.get("contents/limits.yml"), api.get(f"contents/limits.yml?ref={old}")
@@ -30,7 +30,7 @@ def test_a_file_is_read_at_a_ref_as_json_and_raw(api: Api) -> None:
     assert now["sha"] == "9dfc208dffa85f841e9202337485b96367a625ee"  # as git hash-object says
 
 
-def test_a_folder_is_listed(api: Api) -> None:
+def test_folder_is_listed(api: Api) -> None:
     api.github.add_commit("Docs", "alice", files={"docs/a.md": "a", "docs/more/b.md": "b"})
     assert [(one["path"], one["type"]) for one in api.get("contents/docs")] == [
         ("docs/a.md", "file"),
@@ -41,7 +41,7 @@ def test_a_folder_is_listed(api: Api) -> None:
     assert api.refusal("GET", "contents/README.md?ref=nope") == (404, "No commit found for the ref nope")
 
 
-def test_a_file_is_made_changed_and_deleted(api: Api) -> None:
+def test_file_is_created_changed_and_deleted(api: Api) -> None:
     made = api("PUT", "contents/limits.yml", json={"message": "One", "content": encoded("a: 1\n")})
     sha = made.json()["content"]["sha"]
     changed = api("PUT", "contents/limits.yml", json={"message": "Two", "content": encoded("a: 2\n"), "sha": sha})
@@ -62,17 +62,17 @@ def test_a_file_is_made_changed_and_deleted(api: Api) -> None:
         ({"branch": "nope"}, (404, "Branch nope not found")),
     ],
 )
-def test_a_file_that_cannot_be_written(api: Api, body: Any, refusal: tuple[int, str]) -> None:
+def test_invalid_file_write_is_refused(api: Api, body: Any, refusal: tuple[int, str]) -> None:
     assert api.refusal("PUT", "contents/README.md", json={"message": "x", "content": "", **body}) == refusal
 
 
-def test_a_workflow_is_changed_by_a_person_alone(api: Api, alice: str) -> None:
+def test_github_token_cannot_change_workflow(api: Api, alice: str) -> None:
     body = {"message": "New", "content": encoded("on: push\n")}
     assert api.refusal("PUT", f"contents/{WORKFLOW}", json=body)[0] == 403
     assert api("PUT", f"contents/{WORKFLOW}", token=alice, json=body).status_code == 201
 
 
-def test_refs_are_made_moved_and_deleted(api: Api) -> None:
+def test_refs_are_created_moved_and_deleted(api: Api) -> None:
     first, second = api.get("commits")[0]["sha"], api.github.add_commit("Two", "alice")
     made = api.ok("POST", "git/refs", json={"ref": "refs/heads/fix/a", "sha": first})
     assert api.get("branches/fix/a")["commit"]["sha"] == first
@@ -94,12 +94,12 @@ def test_refs_are_made_moved_and_deleted(api: Api) -> None:
         ("refs/heads/new", "0" * 40, "Object does not exist"),
     ],
 )
-def test_a_ref_that_cannot_be(api: Api, ref: str, sha: str | None, refusal: str) -> None:
+def test_invalid_ref_is_refused(api: Api, ref: str, sha: str | None, refusal: str) -> None:
     body = {"ref": ref, "sha": sha or api.get("commits")[0]["sha"]}
     assert api.refusal("POST", "git/refs", json=body) == (422, refusal)
 
 
-def test_commits_are_listed_newest_first_and_filtered(api: Api) -> None:
+def test_commits_are_newest_first_and_filtered(api: Api) -> None:
     hub = api.github
     hub.clock.advance(60)
     hub.add_commit("One", "alice", files={"src/a.js": "1"})
@@ -118,7 +118,7 @@ def test_commits_are_listed_newest_first_and_filtered(api: Api) -> None:
     assert api.refusal("GET", "commits/nope") == (422, "No commit found for SHA: nope")
 
 
-def test_two_commits_are_compared_from_where_they_parted(api: Api) -> None:
+def test_commits_are_compared_from_merge_base(api: Api) -> None:
     hub = api.github
     base = hub.add_commit("Base", "alice", files={"a": "1\n", "b": "1\n"})
     head = hub.add_commit("Fix", "alice", branch="fix", files={"a": "2\n", "b": None, "c": "new\n"})
@@ -137,7 +137,7 @@ def test_two_commits_are_compared_from_where_they_parted(api: Api) -> None:
     assert api.refusal("GET", "compare/main...nope")[0] == 404
 
 
-def test_a_pull_request_is_opened_read_listed_and_merged(api: Api, alice: str) -> None:
+def test_pull_request_is_opened_read_listed_and_merged(api: Api, alice: str) -> None:
     hub = api.github
     sha = hub.add_commit("Raise limit", "alice", branch="limits", files={"limits.yml": "a: 2\n"})
     body = {"title": "Raise limit", "head": "limits", "base": "main", "draft": True}
@@ -165,7 +165,7 @@ def test_a_pull_request_is_opened_read_listed_and_merged(api: Api, alice: str) -
         ({"head": "open"}, "A pull request already exists for acme:open."),
     ],
 )
-def test_a_pull_request_that_cannot_be(api: Api, alice: str, body: Any, refusal: str) -> None:
+def test_invalid_pull_request_is_refused(api: Api, alice: str, body: Any, refusal: str) -> None:
     for branch in ("fix", "open"):
         api.github.add_commit("Fix", "alice", branch=branch, files={branch: "1"})
     api.github.open_pull("Open", "open", "alice")

@@ -5,7 +5,7 @@ import pytest
 from tests.sandbox.github.conftest import Api
 
 
-def test_a_comment_of_github_token_is_the_bots_and_says_through_which_app(api: Api, incident: int) -> None:
+def test_github_token_comment_names_bot_and_app(api: Api, incident: int) -> None:
     made = api("POST", f"issues/{incident}/comments", json={"body": "received"})
     comment = made.json()
     assert (made.status_code, made.headers["location"]) == (201, comment["url"])
@@ -16,7 +16,7 @@ def test_a_comment_of_github_token_is_the_bots_and_says_through_which_app(api: A
     assert api.get(f"issues/{incident}")["comments"] == 1
 
 
-def test_a_comment_is_edited_in_place_and_later(api: Api, incident: int) -> None:
+def test_comment_edit_updates_body_and_time(api: Api, incident: int) -> None:
     comment = api.ok("POST", f"issues/{incident}/comments", json={"body": "received"})
     path = comment["url"].removeprefix(api.github.api_url)
     api.github.clock.advance(5)
@@ -26,13 +26,13 @@ def test_a_comment_is_edited_in_place_and_later(api: Api, incident: int) -> None
     assert api.get(path) == edited
 
 
-def test_a_comment_is_deleted(api: Api, incident: int) -> None:
+def test_comment_is_deleted(api: Api, incident: int) -> None:
     comment = api.github.comment(incident, "oops", "alice")
     assert api("DELETE", f"issues/comments/{comment}").status_code == 204
     assert api.refusal("GET", f"issues/comments/{comment}") == (404, "Not Found")
 
 
-def test_comments_since(api: Api, incident: int) -> None:
+def test_comments_are_filtered_by_since(api: Api, incident: int) -> None:
     api.github.comment(incident, "before", "alice")
     api.github.clock.advance(60)
     api.github.comment(incident, "after", "alice")
@@ -49,26 +49,26 @@ def test_comments_since(api: Api, incident: int) -> None:
         ({"body": "é" * 65_537}, "body is too long (maximum is 65536 characters)"),
     ],
 )
-def test_a_comment_that_cannot_be(api: Api, incident: int, body: Any, refusal: str) -> None:
+def test_invalid_comment_is_refused(api: Api, incident: int, body: Any, refusal: str) -> None:
     comment = api.github.comment(incident, "stays", "alice")
     assert api.refusal("POST", f"issues/{incident}/comments", json=body) == (422, refusal)
     assert api.refusal("PATCH", f"issues/comments/{comment}", json=body) == (422, refusal)
     assert [one.body for one in api.github.issue(incident).comments] == ["stays"]
 
 
-def test_the_longest_comment_is_kept_whole(api: Api, incident: int) -> None:
+def test_longest_comment_is_stored_whole(api: Api, incident: int) -> None:
     body = "é" * 65_536
     assert api.ok("POST", f"issues/{incident}/comments", json={"body": body})["body"] == body
 
 
-def test_only_its_author_and_who_writes_may_change_a_comment(api: Api, incident: int, tina: str, rita: str) -> None:
+def test_comment_edit_requires_author_or_writer(api: Api, incident: int, tina: str, rita: str) -> None:
     comment = api.github.comment(incident, "mine", "rita")
     assert api.refusal("PATCH", f"issues/comments/{comment}", token=tina, json={"body": "x"})[0] == 403
     assert api.ok("PATCH", f"issues/comments/{comment}", token=rita, json={"body": "still mine"})
 
 
 @pytest.mark.parametrize("on", ["issue", "comment"])
-def test_reactions(api: Api, incident: int, alice: str, on: str) -> None:
+def test_reactions_are_added_listed_and_deleted(api: Api, incident: int, alice: str, on: str) -> None:
     path = f"issues/{incident}" if on == "issue" else f"issues/comments/{api.github.comment(incident, 'x', 'alice')}"
     made = api("POST", f"{path}/reactions", json={"content": "eyes"})
     again = api("POST", f"{path}/reactions", json={"content": "eyes"})

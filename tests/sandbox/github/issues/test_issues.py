@@ -7,7 +7,7 @@ from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 
-def test_an_issue_is_opened_read_and_listed(api: Api, alice: str) -> None:
+def test_issue_is_opened_read_and_listed(api: Api, alice: str) -> None:
     made = api("POST", "issues", token=alice, json={"title": "Down", "body": "All of it", "labels": ["incident"]})
     issue = made.json()
     assert (made.status_code, made.headers["location"]) == (201, issue["url"])
@@ -22,7 +22,7 @@ def test_an_issue_is_opened_read_and_listed(api: Api, alice: str) -> None:
     assert [label["name"] for label in issue["labels"]] == ["incident"]
 
 
-def test_an_issue_of_github_token_is_the_bots(api: Api) -> None:
+def test_github_token_issue_belongs_to_bot(api: Api) -> None:
     issue = api.ok("POST", "issues", json={"title": "Post-incident report"})
     assert (issue["user"]["login"], issue["user"]["type"]) == ("github-actions[bot]", "Bot")
     assert issue["performed_via_github_app"]["slug"] == "github-actions"
@@ -64,14 +64,14 @@ def test_issues_are_filtered_and_sorted(api: Api, alice: str, query: str, number
     assert [number for number in found if number != 2] == numbers
 
 
-def test_pull_requests_are_listed_among_the_issues(api: Api) -> None:
+def test_pull_requests_are_listed_as_issues(api: Api) -> None:
     api.github.add_commit("Fix", "alice", branch="fix", files={"a": "1"})
     api.github.open_pull("Fix", "fix", "alice")
     (listed,) = api.get("issues")
     assert listed["pull_request"]["url"].endswith("/pulls/1")
 
 
-def test_since_is_about_the_last_change(api: Api, incident: int) -> None:
+def test_since_filters_by_last_update(api: Api, incident: int) -> None:
     hub = api.github
     hub.clock.advance(60)
     since = hub.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -80,12 +80,12 @@ def test_since_is_about_the_last_change(api: Api, incident: int) -> None:
     assert len(api.get(f"issues?since={since}")) == 1
 
 
-def test_a_time_stands_in_utc_and_whole_seconds(api: Api, incident: int) -> None:
+def test_time_is_utc_in_whole_seconds(api: Api, incident: int) -> None:
     now = api.github.clock.now()
     assert api.get(f"issues/{incident}")["created_at"] == now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_an_issue_is_edited_closed_and_reopened(api: Api, incident: int, alice: str) -> None:
+def test_issue_is_edited_closed_and_reopened(api: Api, incident: int, alice: str) -> None:
     edits = {"title": "API is down", "body": None, "state": "closed", "state_reason": "not_planned"}
     closed = api.ok("PATCH", f"issues/{incident}", token=alice, json=edits)
     assert {name: closed[name] for name in edits} == edits
@@ -94,7 +94,7 @@ def test_an_issue_is_edited_closed_and_reopened(api: Api, incident: int, alice: 
     assert (opened["state"], opened["state_reason"], opened["closed_at"]) == ("open", "reopened", None)
 
 
-def test_labels_and_assignees_are_replaced_by_an_edit(api: Api, incident: int) -> None:
+def test_issue_edit_replaces_labels_and_assignees(api: Api, incident: int) -> None:
     edited = api.ok("PATCH", f"issues/{incident}", json={"labels": ["sev1"], "assignees": ["tina", "alice"]})
     assert [label["name"] for label in edited["labels"]] == ["sev1"]
     assert [user["login"] for user in edited["assignees"]] == ["tina", "alice"]
@@ -119,7 +119,7 @@ def test_labels_and_assignees_are_replaced_by_an_edit(api: Api, incident: int) -
         ({"title": "x", "assignees": ["zoe"]}, "assignees invalid"),
     ],
 )
-def test_an_issue_that_cannot_be_opened(api: Api, body: Any, refusal: str) -> None:
+def test_invalid_issue_is_refused(api: Api, body: Any, refusal: str) -> None:
     assert api.refusal("POST", "issues", json=body) == (422, refusal)
     assert api.github.issues == []
 
@@ -133,29 +133,29 @@ def test_an_issue_that_cannot_be_opened(api: Api, body: Any, refusal: str) -> No
         ({"number": 7}, '"number" is not a permitted key.'),
     ],
 )
-def test_an_edit_that_cannot_be(api: Api, incident: int, body: Any, refusal: str) -> None:
+def test_invalid_edit_is_refused(api: Api, incident: int, body: Any, refusal: str) -> None:
     before = api.get(f"issues/{incident}")
     assert api.refusal("PATCH", f"issues/{incident}", json=body) == (422, refusal)
     assert api.get(f"issues/{incident}") == before
 
 
-def test_a_body_that_is_too_long_is_not_kept_and_nothing_says_so(api: Api, incident: int) -> None:
+def test_overlong_body_edit_is_silently_ignored(api: Api, incident: int) -> None:
     answer = api("PATCH", f"issues/{incident}", json={"body": "x" * 65_537, "title": "New"})
     assert (answer.status_code, answer.json()["body"], answer.json()["title"]) == (200, "Since 10:00.", "New")
 
 
-def test_a_body_that_is_too_long_is_refused_by_a_switch(api: Api, incident: int) -> None:
+def test_overlong_body_edit_is_refused_with_switch(api: Api, incident: int) -> None:
     api.github.switches.over_long_issue_body_is_refused = True
     status, message = api.refusal("PATCH", f"issues/{incident}", json={"body": "x" * 65_537})
     assert (status, message) == (422, "body is too long (maximum is 65536 characters)")
 
 
 @pytest.mark.parametrize("path", ["issues/99", "issues/99/comments", "issues/x", "pulls/1"])
-def test_what_is_not_there(api: Api, incident: int, path: str) -> None:
+def test_missing_resource_returns_404(api: Api, incident: int, path: str) -> None:
     assert api.refusal("GET", path) == (404, "Not Found")
 
 
-def test_who_only_reads_opens_issues_and_his_labels_are_dropped(api: Api, rita: str, incident: int) -> None:
+def test_reader_opens_issue_without_labels(api: Api, rita: str, incident: int) -> None:
     body = {"title": "Also down", "labels": ["incident", "recover:rollback-worker"], "assignees": ["alice"]}
     issue = api.ok("POST", "issues", token=rita, json=body)
     assert (issue["labels"], issue["assignees"]) == ([], [])
@@ -163,7 +163,7 @@ def test_who_only_reads_opens_issues_and_his_labels_are_dropped(api: Api, rita: 
     assert api.refusal("PATCH", f"issues/{incident}", token=rita, json={"title": "Not mine"})[0] == 403
 
 
-def test_many_issues_come_in_pages(api: Api, github: GitHub) -> None:
+def test_issues_are_paginated(api: Api, github: GitHub) -> None:
     for number in range(5):
         github.open_issue(f"{number}", author="alice")
     first = api("GET", "issues?per_page=2&state=open")

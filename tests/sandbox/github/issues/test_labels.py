@@ -9,7 +9,7 @@ def names(labels: Any) -> list[str]:
     return [label["name"] for label in labels]
 
 
-def test_labels_are_made_read_renamed_and_deleted(api: Api, incident: int) -> None:
+def test_labels_are_created_read_renamed_and_deleted(api: Api, incident: int) -> None:
     made = api("POST", "labels", json={"name": "recover:rollback-worker", "color": "B60205", "description": "Acts"})
     assert (made.status_code, made.json()["color"]) == (201, "B60205")
     assert api.get("labels/RECOVER%3Arollback-worker") == made.json()
@@ -20,7 +20,7 @@ def test_labels_are_made_read_renamed_and_deleted(api: Api, incident: int) -> No
     assert api.get(f"issues/{incident}")["labels"] == []
 
 
-def test_a_label_can_hold_any_character(api: Api, incident: int) -> None:
+def test_label_can_contain_any_character(api: Api, incident: int) -> None:
     api.ok("POST", f"issues/{incident}/labels", json=["a/b c?#"])
     assert names(api.ok("DELETE", f"issues/{incident}/labels/a%2Fb%20c%3F%23")) == ["incident"]
 
@@ -35,11 +35,11 @@ def test_a_label_can_hold_any_character(api: Api, incident: int) -> None:
         ({"color": "ffffff"}, '"name" wasn\'t supplied.'),
     ],
 )
-def test_a_label_that_cannot_be(api: Api, incident: int, body: Any, refusal: str) -> None:
+def test_invalid_label_is_refused(api: Api, incident: int, body: Any, refusal: str) -> None:
     assert api.refusal("POST", "labels", json=body) == (422, refusal)
 
 
-def test_labels_are_added_set_and_removed(api: Api, incident: int) -> None:
+def test_issue_labels_are_added_replaced_and_removed(api: Api, incident: int) -> None:
     labels = f"issues/{incident}/labels"
     assert names(api.ok("POST", labels, json=["sev1", "Incident"])) == ["incident", "sev1"]
     assert names(api.ok("POST", labels, json={"labels": ["api", {"name": "web"}]})) == [
@@ -55,13 +55,13 @@ def test_labels_are_added_set_and_removed(api: Api, incident: int) -> None:
     assert api.get(labels) == []
 
 
-def test_a_label_that_is_only_suggested_is_put_on_nothing(api: Api, incident: int) -> None:
+def test_suggested_label_is_not_added(api: Api, incident: int) -> None:
     suggested = {"name": "recover:rollback-worker", "suggest": True, "rationale": "it looks broken"}
     assert names(api.ok("POST", f"issues/{incident}/labels", json={"labels": [suggested]})) == ["incident"]
     assert api.github.deliveries[-1].payload["label"]["name"] == "incident"
 
 
-def test_a_label_is_for_who_triages(api: Api, incident: int, tina: str, rita: str) -> None:
+def test_labels_require_triage_role(api: Api, incident: int, tina: str, rita: str) -> None:
     assert api.ok("POST", f"issues/{incident}/labels", token=tina, json=["sev1"])
     assert api.refusal("POST", f"issues/{incident}/labels", token=rita, json=["sev2"])[0] == 403
     assert api.refusal("POST", "labels", token=tina, json={"name": "new"})[0] == 403

@@ -8,7 +8,7 @@ def timeline(api: Api, number: int) -> list[str]:
     return [entry["event"] for entry in api.get(f"issues/{number}/timeline?per_page=100")]
 
 
-def test_everything_that_happens_to_an_issue_stands_in_its_timeline(api: Api, incident: int, alice: str) -> None:
+def test_issue_changes_are_in_its_timeline(api: Api, incident: int, alice: str) -> None:
     issue = f"issues/{incident}"
     api.ok("PATCH", issue, token=alice, json={"title": "Down", "assignees": ["tina"]})
     api.ok("POST", f"{issue}/comments", json={"body": "received"})
@@ -20,7 +20,7 @@ def test_everything_that_happens_to_an_issue_stands_in_its_timeline(api: Api, in
     assert timeline(api, incident) == [*events[:3], "commented", *events[3:]]
 
 
-def test_an_event_tells_who_when_and_what(api: Api, incident: int, alice: str) -> None:
+def test_timeline_event_has_actor_and_details(api: Api, incident: int, alice: str) -> None:
     api.ok("PATCH", f"issues/{incident}", token=alice, json={"title": "Down", "assignees": ["tina"], "state": "closed"})
     labeled, renamed, assigned, closed = api.get(f"issues/{incident}/timeline")
     assert labeled["label"] == {"name": "incident", "color": "ededed"}
@@ -32,7 +32,7 @@ def test_an_event_tells_who_when_and_what(api: Api, incident: int, alice: str) -
     assert api.get(f"issues/events/{closed['id']}") == closed
 
 
-def test_a_comment_stands_in_the_timeline_as_it_reads_now(api: Api, incident: int) -> None:
+def test_timeline_comment_shows_current_text(api: Api, incident: int) -> None:
     comment = api.github.comment(incident, "down", "alice")
     api.github.clock.advance(60)
     api.ok("PATCH", f"issues/comments/{comment}", json={"body": "up"})
@@ -41,7 +41,7 @@ def test_a_comment_stands_in_the_timeline_as_it_reads_now(api: Api, incident: in
     assert entry["created_at"] < entry["updated_at"]
 
 
-def test_history_is_seeded_in_the_past_and_stands_in_order(api: Api, incident: int) -> None:
+def test_past_events_are_in_order(api: Api, incident: int) -> None:
     hub = api.github
     now = hub.clock.now()
     hub.clock.advance(3600)
@@ -54,7 +54,7 @@ def test_history_is_seeded_in_the_past_and_stands_in_order(api: Api, incident: i
 @pytest.mark.parametrize(
     "text", ["see #1", "acme/operations#1", "(#1)", "\\#1", "&#35;1", "{server}/acme/operations/issues/1", "GH-1"]
 )
-def test_an_issue_that_is_mentioned_is_told_so_once(api: Api, incident: int, text: str) -> None:
+def test_mentioned_issue_gets_one_cross_reference(api: Api, incident: int, text: str) -> None:
     other = api.ok("POST", "issues", json={"title": "Report", "body": text.format(server=api.github.urls.html)})
     api.github.comment(other["number"], "again #1", "alice")
     referenced = [entry for entry in api.get("issues/1/timeline") if entry["event"] == "cross-referenced"]
@@ -65,13 +65,13 @@ def test_an_issue_that_is_mentioned_is_told_so_once(api: Api, incident: int, tex
 @pytest.mark.parametrize(
     "text", ["`#1`", "```\n#1 @alice\n```", "~~~\n#1\n", "<!-- #1 @alice -->", "``#1 ` @alice``", "a#1", "other/repo#1"]
 )
-def test_code_comments_and_other_repositories_mention_nothing(api: Api, incident: int, text: str) -> None:
+def test_code_and_other_repositories_create_no_mention(api: Api, incident: int, text: str) -> None:
     api.ok("POST", "issues", json={"title": "Report", "body": text})
     assert timeline(api, incident) == ["labeled"]
     assert timeline(api, 2) == []
 
 
-def test_somebody_who_is_mentioned_is_subscribed(api: Api, github: GitHub) -> None:
+def test_mentioned_user_is_subscribed(api: Api, github: GitHub) -> None:
     github.open_issue("Down", "@alice, look! mail@zoe.example @nobody @acme/team", author="rita")
     entries = api.get("issues/1/timeline")
     assert [(entry["event"], entry["actor"]["login"]) for entry in entries] == [
@@ -82,7 +82,7 @@ def test_somebody_who_is_mentioned_is_subscribed(api: Api, github: GitHub) -> No
     ]
 
 
-def test_a_long_timeline_comes_in_pages(api: Api, incident: int) -> None:
+def test_timeline_is_paginated(api: Api, incident: int) -> None:
     for number in range(12):
         api.github.comment(incident, str(number), "alice")
     first = api("GET", f"issues/{incident}/timeline?per_page=10")

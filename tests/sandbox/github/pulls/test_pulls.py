@@ -1,4 +1,4 @@
-"""Pull requests as they are edited, followed and merged, and those from forks. Each delivery is held against GitHub's schemas."""
+"""Pull requests: edits, merges and forks. Deliveries are checked with GitHub's schemas."""
 
 import base64
 from typing import Any
@@ -27,9 +27,7 @@ def content(api: Api, ref: str) -> str:
     return base64.b64decode(api.get(f"contents/limits.yml?ref={ref}")["content"]).decode()
 
 
-def test_a_merge_makes_a_commit_of_two_parents_and_is_delivered_as_a_push_and_a_closing(
-    api: Api, pull: int, alice: str
-) -> None:
+def test_merge_commit_is_delivered_as_push_and_closing(api: Api, pull: int, alice: str) -> None:
     head, before = (api.get(f"pulls/{pull}")[end]["sha"] for end in ("head", "base"))
     api.github.deliveries.clear()
 
@@ -47,7 +45,7 @@ def test_a_merge_makes_a_commit_of_two_parents_and_is_delivered_as_a_push_and_a_
     assert api.refusal("PUT", f"pulls/{pull}/merge", token=alice) == (405, "Pull Request is not mergeable")
 
 
-def test_a_squash_is_one_commit_of_its_author_on_the_base(api: Api, pull: int) -> None:
+def test_squash_merge_creates_one_commit_of_author(api: Api, pull: int) -> None:
     api.github.add_user("mia", "maintain")
     mia = api.github.add_token("ghp_mia", "mia")
 
@@ -67,18 +65,18 @@ def test_a_squash_is_one_commit_of_its_author_on_the_base(api: Api, pull: int) -
         ({"merge_method": "octopus"}, (422, "merge_method invalid")),
     ],
 )
-def test_a_merge_that_cannot_be(api: Api, pull: int, alice: str, body: Any, refusal: tuple[int, str]) -> None:
+def test_invalid_merge_is_refused(api: Api, pull: int, alice: str, body: Any, refusal: tuple[int, str]) -> None:
     assert api.refusal("PUT", f"pulls/{pull}/merge", token=alice, json=body) == refusal
     assert api.get(f"pulls/{pull}")["state"] == "open"
 
 
-def test_who_may_not_write_merges_nothing(api: Api, pull: int, tina: str) -> None:
+def test_merge_requires_write_access(api: Api, pull: int, tina: str) -> None:
     assert api.refusal("PUT", f"pulls/{pull}/merge", token=tina)[0] == 403
     reads = api.github.add_workflow_token("ghs_reads", {"contents": "read", "pull-requests": "write"})
     assert api.refusal("PUT", f"pulls/{pull}/merge", token=reads)[0] == 403
 
 
-def test_github_token_merges_no_workflow_and_its_merge_is_not_delivered(api: Api, pull: int) -> None:
+def test_github_token_cannot_merge_workflows_nor_trigger_push(api: Api, pull: int) -> None:
     api.github.add_commit("A workflow", "alice", branch="evil", files={WORKFLOW: "on: push\n"})
     evil = api.github.open_pull("Evil", "evil", "alice")
     api.github.deliveries.clear()
@@ -87,9 +85,7 @@ def test_github_token_merges_no_workflow_and_its_merge_is_not_delivered(api: Api
     assert told(api.github) == []
 
 
-def test_what_both_sides_changed_in_other_lines_is_merged_and_in_the_same_line_is_a_conflict(
-    api: Api, pull: int, alice: str
-) -> None:
+def test_merge_conflicts_only_on_same_lines(api: Api, pull: int, alice: str) -> None:
     other, same = (open_pull(api, LINES.replace(*change), change[1]) for change in (("c: 1", "c: 3"), ("a: 1", "a: 9")))
 
     api.ok("PUT", f"pulls/{pull}/merge", token=alice)
@@ -102,9 +98,7 @@ def test_what_both_sides_changed_in_other_lines_is_merged_and_in_the_same_line_i
     assert content(api, "main") == "a: 2\n# ---\nb: 1\n# ---\nc: 3\n"
 
 
-def test_a_push_to_its_branch_is_delivered_as_synchronize_unless_github_token_pushes(
-    api: Api, pull: int, alice: str
-) -> None:
+def test_push_is_delivered_as_synchronize_unless_by_github_token(api: Api, pull: int, alice: str) -> None:
     file = api.get("contents/limits.yml?ref=limits")
     body = {"message": "More", "content": base64.b64encode(b"a: 3\n").decode(), "branch": "limits", "sha": file["sha"]}
     api.github.deliveries.clear()
@@ -121,7 +115,7 @@ def test_a_push_to_its_branch_is_delivered_as_synchronize_unless_github_token_pu
     assert api.get(f"git/ref/pull/{pull}/head")["object"]["sha"] != after
 
 
-def test_a_pull_request_is_edited_closed_and_reopened(api: Api, pull: int, alice: str) -> None:
+def test_pull_request_is_edited_closed_and_reopened(api: Api, pull: int, alice: str) -> None:
     api.github.add_commit("Release", "alice", branch="release")
     api.github.deliveries.clear()
     path = f"pulls/{pull}"
@@ -136,7 +130,7 @@ def test_a_pull_request_is_edited_closed_and_reopened(api: Api, pull: int, alice
     assert told(api.github) == [f"pull_request.{action}" for action in actions]
 
 
-def test_one_that_is_reopened_is_merged_into_what_the_base_is_now(api: Api, pull: int, alice: str) -> None:
+def test_reopened_pull_request_uses_current_base(api: Api, pull: int, alice: str) -> None:
     api.github.close(pull, "alice")
     api.github.add_commit("Meanwhile", "alice", files={"limits.yml": LINES.replace("a: 1", "a: 9")})
     reopened = api.ok("PATCH", f"pulls/{pull}", token=alice, json={"state": "open"})
@@ -144,7 +138,7 @@ def test_one_that_is_reopened_is_merged_into_what_the_base_is_now(api: Api, pull
     assert api.refusal("PUT", f"pulls/{pull}/merge", token=alice) == (405, "Pull Request is not mergeable")
 
 
-def test_a_merged_pull_request_and_one_without_its_branch_stay_closed(api: Api, pull: int, alice: str) -> None:
+def test_pull_request_without_branch_cannot_be_reopened(api: Api, pull: int, alice: str) -> None:
     gone = open_pull(api, "a: 9\n", "gone")
     api.ok("DELETE", "git/refs/heads/gone", token=alice)
     assert told(api.github)[-1] == "pull_request.closed"
@@ -156,15 +150,15 @@ def test_a_merged_pull_request_and_one_without_its_branch_stay_closed(api: Api, 
 
 
 @pytest.mark.parametrize(("body", "field"), [({"state": "merged"}, "state"), ({"base": "nope"}, "base")])
-def test_an_edit_that_cannot_be(api: Api, pull: int, alice: str, body: Any, field: str) -> None:
+def test_invalid_edit_is_refused(api: Api, pull: int, alice: str, body: Any, field: str) -> None:
     assert api.refusal("PATCH", f"pulls/{pull}", token=alice, json=body) == (422, f"{field} invalid")
 
 
-def test_somebody_elses_pull_request_is_not_edited(api: Api, pull: int, rita: str) -> None:
+def test_reader_cannot_edit_pull_request_of_others(api: Api, pull: int, rita: str) -> None:
     assert api.refusal("PATCH", f"pulls/{pull}", token=rita, json={"title": "x"})[0] == 403
 
 
-def test_a_commit_knows_the_pull_requests_that_ask_for_it_or_brought_it(api: Api, pull: int, alice: str) -> None:
+def test_commit_lists_its_pull_requests(api: Api, pull: int, alice: str) -> None:
     head = api.get(f"pulls/{pull}")["head"]["sha"]
 
     def asked(sha: str) -> list[int]:
@@ -178,7 +172,7 @@ def test_a_commit_knows_the_pull_requests_that_ask_for_it_or_brought_it(api: Api
     assert asked(api.get("commits?sha=main&per_page=100")[-1]["sha"]) == []
 
 
-def test_the_history_of_a_file_passes_over_a_merge_that_took_it_from_one_side(api: Api, pull: int, alice: str) -> None:
+def test_file_history_omits_one_sided_merges(api: Api, pull: int, alice: str) -> None:
     hub = api.github
     hub.add_commit("Elsewhere", "alice", files={"other": "1"})
     hub.merge(pull, "alice")
@@ -194,7 +188,7 @@ def test_the_history_of_a_file_passes_over_a_merge_that_took_it_from_one_side(ap
     assert messages("limits.yml") == ["Merge pull request", "Lower b", "Raise a limit", "Raise a limit", "Limits"]
 
 
-def test_a_fork_is_the_head_of_its_pull_request_and_the_repository_answers_its_commit(api: Api) -> None:
+def test_fork_pull_request_head_is_readable_in_repository(api: Api) -> None:
     hub = api.github
     hub.add_commit("Limits", "alice", files={"limits.yml": LINES})
     hub.deliveries.clear()
@@ -216,7 +210,7 @@ def test_a_fork_is_the_head_of_its_pull_request_and_the_repository_answers_its_c
     assert api.get("pulls?head=acme:patch-1") == []
 
 
-def test_a_push_to_a_fork_is_a_synchronize_alone_and_its_merge_a_push(api: Api, alice: str) -> None:
+def test_fork_push_is_delivered_as_synchronize_only(api: Api, alice: str) -> None:
     hub = api.github
     number = hub.open_fork_pull("Limits", "zoe", {"limits.yml": "a: 1\n"})
     hub.deliveries.clear()
@@ -230,7 +224,7 @@ def test_a_push_to_a_fork_is_a_synchronize_alone_and_its_merge_a_push(api: Api, 
     assert api.get("commits/main")["commit"]["message"].startswith(f"Merge pull request #{number} from zoe/patch-1")
 
 
-def test_the_refs_of_pull_requests_are_moved_by_github_alone(api: Api, pull: int, alice: str) -> None:
+def test_pull_request_refs_are_read_only(api: Api, pull: int, alice: str) -> None:
     sha = api.get("commits/main")["sha"]
     for method, path, body in (
         ("POST", "git/refs", {"ref": "refs/pull/9/head", "sha": sha}),
@@ -242,7 +236,7 @@ def test_the_refs_of_pull_requests_are_moved_by_github_alone(api: Api, pull: int
 
 
 @pytest.mark.parametrize("is_fork", [False, True])
-def test_a_run_of_a_pull_request_shows_its_head_and_where_that_is(api: Api, pull: int, is_fork: bool) -> None:
+def test_pull_request_run_shows_head_and_repository(api: Api, pull: int, is_fork: bool) -> None:
     hub = api.github
     hub.add_commit("A workflow", "alice", files={WORKFLOW: "name: Plan\non: pull_request\n"})
     number = hub.open_fork_pull("Raise all", "zoe", {"limits.yml": "a: 99\n"}) if is_fork else pull

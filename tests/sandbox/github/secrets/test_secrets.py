@@ -35,7 +35,7 @@ def variables(environment: str | None) -> str:
     return f"environments/{environment}/variables" if environment else "actions/variables"
 
 
-def test_a_secret_is_sealed_kept_listed_and_never_told(api: Api, admin: str, environment: str | None) -> None:
+def test_secret_is_encrypted_listed_and_never_returned(api: Api, admin: str, environment: str | None) -> None:
     key = api.get(f"{secrets(environment)}/public-key", token=admin)
     first = api("PUT", f"{secrets(environment)}/cf_token", token=admin, json=embed_record(key, "one"))
     second = api("PUT", f"{secrets(environment)}/CF_TOKEN", token=admin, json=embed_record(key, "two"))
@@ -48,7 +48,7 @@ def test_a_secret_is_sealed_kept_listed_and_never_told(api: Api, admin: str, env
     assert api.refusal("DELETE", f"{secrets(environment)}/CF_TOKEN", token=admin)[0] == 404
 
 
-def test_each_vault_has_a_key_of_its_own(api: Api, admin: str) -> None:
+def test_repository_and_environment_have_own_public_keys(api: Api, admin: str) -> None:
     key = api.get("actions/secrets/public-key", token=admin)
     body = embed_record(key, "one")
     assert api.refusal("PUT", "environments/recovery/secrets/X", token=admin, json=body)[0] == 422
@@ -59,18 +59,18 @@ def test_each_vault_has_a_key_of_its_own(api: Api, admin: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["GITHUB_TOKEN", "1ST", "WITH-DASH", "a%20b"])
-def test_a_name_that_no_secret_and_no_variable_may_have(api: Api, admin: str, name: str) -> None:
+def test_invalid_secret_or_variable_name_is_refused(api: Api, admin: str, name: str) -> None:
     key = api.get("actions/secrets/public-key", token=admin)
     assert api.refusal("PUT", f"actions/secrets/{name}", token=admin, json=embed_record(key, "x"))[0] == 422
     assert api.refusal("POST", "actions/variables", token=admin, json={"name": name, "value": "x"})[0] == 422
 
 
 @pytest.mark.parametrize("body", [{"encrypted_value": "x"}, {"encrypted_value": "x", "key_id": 1}, {"value": "x"}])
-def test_a_secret_that_is_not_sealed_is_refused(api: Api, admin: str, body: Any) -> None:
+def test_unencrypted_secret_is_refused(api: Api, admin: str, body: Any) -> None:
     assert api.refusal("PUT", "actions/secrets/X", token=admin, json=body)[0] == 422
 
 
-def test_a_variable_is_made_once_changed_and_deleted(api: Api, admin: str, environment: str | None) -> None:
+def test_variable_is_created_once_changed_and_deleted(api: Api, admin: str, environment: str | None) -> None:
     path = variables(environment)
     made = api("POST", path, token=admin, json={"name": "region", "value": "eu"})
     assert (made.status_code, made.json()) == (201, {})
@@ -83,7 +83,7 @@ def test_a_variable_is_made_once_changed_and_deleted(api: Api, admin: str, envir
     assert api.refusal("GET", f"{path}/REGION", token=admin)[0] == 404
 
 
-def test_environments_are_made_by_an_admin_and_listed(api: Api, admin: str, alice: str) -> None:
+def test_environments_are_created_by_admin_and_listed(api: Api, admin: str, alice: str) -> None:
     assert api.ok("PUT", "environments/security", token=admin)["name"] == "security"
     assert api.refusal("PUT", "environments/other", token=alice)[0] == 403
     assert [one["name"] for one in api.get("environments")["environments"]] == ["recovery", "security"]
@@ -91,7 +91,7 @@ def test_environments_are_made_by_an_admin_and_listed(api: Api, admin: str, alic
     assert api.refusal("GET", "environments/other")[0] == 404
 
 
-def test_what_is_seeded_is_read(api: Api, admin: str) -> None:
+def test_seeded_secrets_and_variables_are_read(api: Api, admin: str) -> None:
     api.github.put_secret("CF_TOKEN", "one", "recovery")
     api.github.put_variable("REGION", "eu")
     assert api.get("environments/recovery/secrets", token=admin)["total_count"] == 1

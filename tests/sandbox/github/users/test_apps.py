@@ -1,4 +1,4 @@
-"""Apps: JSON Web Tokens that prove nothing, and installation tokens that are too wide, expired or revoked."""
+"""GitHub Apps: invalid JSON Web Tokens, and installation tokens and their limits."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def mint(api: Api) -> str:
     return MINT.format(api.get("installation", token=signed(api))["id"])
 
 
-def test_a_token_can_do_what_it_was_made_for_until_it_is_revoked(api: Api, mint: str) -> None:
+def test_installation_token_has_its_permissions_until_revoked(api: Api, mint: str) -> None:
     made = api.ok("POST", mint, token=signed(api), json=NARROW)
     token = made["token"]
     assert (made["permissions"], made["repository_selection"]) == (
@@ -40,7 +40,7 @@ def test_a_token_can_do_what_it_was_made_for_until_it_is_revoked(api: Api, mint:
     assert api.refusal("DELETE", "/installation/token", token=token)[0] == 401
 
 
-def test_a_token_expires_after_an_hour(api: Api, mint: str) -> None:
+def test_installation_token_expires_after_an_hour(api: Api, mint: str) -> None:
     token = api.ok("POST", mint, token=signed(api), json=NARROW)["token"]
     api.github.clock.advance(3599)
     assert api("GET", "", token=token).status_code == 200
@@ -58,17 +58,17 @@ def test_a_token_expires_after_an_hour(api: Api, mint: str) -> None:
         {"repository_ids": [1]},
     ],
 )
-def test_what_the_installation_does_not_have_is_refused(api: Api, mint: str, body: dict[str, Any]) -> None:
+def test_token_beyond_installation_is_refused(api: Api, mint: str, body: dict[str, Any]) -> None:
     assert api.refusal("POST", mint, token=signed(api), json=body)[0] == 422
 
 
-def test_without_a_limit_a_token_has_all_of_the_installation(api: Api, mint: str) -> None:
+def test_token_defaults_to_all_installation_permissions(api: Api, mint: str) -> None:
     made = api.ok("POST", mint, token=signed(api))
     assert made["repository_selection"] == "all"
     assert made["permissions"].keys() == {"environments", "secrets", "actions", "metadata"}
 
 
-def test_an_app_that_is_not_installed_on_the_repository(api: Api, mint: str) -> None:
+def test_missing_installation_returns_404(api: Api, mint: str) -> None:
     token = api.ok("POST", mint, token=signed(api))["token"]
     add_app(api.github, installed=False)
     assert token
@@ -86,9 +86,7 @@ def test_an_app_that_is_not_installed_on_the_repository(api: Api, mint: str) -> 
         ({"number": 1}, 401, "could not be decoded"),
     ],
 )
-def test_a_jwt_that_proves_nothing_is_refused(
-    api: Api, mint: str, claims: dict[str, Any], status: int, message: str
-) -> None:
+def test_invalid_jwt_is_refused(api: Api, mint: str, claims: dict[str, Any], status: int, message: str) -> None:
     now = int(api.github.clock.now().timestamp())
     moments = {name: now + value for name, value in claims.items() if name in {"exp", "iat"}}
 
@@ -98,7 +96,7 @@ def test_a_jwt_that_proves_nothing_is_refused(
         assert message in refused[1]
 
 
-def test_only_a_jwt_makes_tokens_and_it_does_nothing_else(api: Api, mint: str) -> None:
+def test_jwt_only_creates_installation_tokens(api: Api, mint: str) -> None:
     assert api.refusal("POST", mint)[0] == 401
     assert api.refusal("GET", "installation")[0] == 401
     assert api.refusal("GET", "issues", token=signed(api))[0] == 403

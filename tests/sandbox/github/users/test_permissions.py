@@ -1,4 +1,4 @@
-"""Who may do what: the permission endpoint, roles, and the reach of tokens."""
+"""Permissions: the permission endpoint, roles, and the scope of tokens."""
 
 import httpx
 import pytest
@@ -11,39 +11,39 @@ from tests.sandbox.github.conftest import WORKFLOW, Api
     ("role", "permission"),
     [("admin", "admin"), ("maintain", "write"), ("write", "write"), ("triage", "read"), ("read", "read")],
 )
-def test_a_role_is_told_beside_the_older_permission(api: Api, role: str, permission: str) -> None:
+def test_permission_returns_role_and_base_permission(api: Api, role: str, permission: str) -> None:
     api.github.add_user("Bob", role)  # type: ignore[arg-type]
     answer = api.get("collaborators/bob/permission")
     assert (answer["permission"], answer["role_name"], answer["user"]["login"]) == (permission, role, "Bob")
 
 
-def test_a_stranger_has_none_and_reads_what_is_public(api: Api) -> None:
+def test_stranger_has_no_permission_unless_repository_is_public(api: Api) -> None:
     assert api.get("collaborators/zoe/permission")["permission"] == "none"
     api.github.switches.private = False
     assert api.get("collaborators/zoe/permission")["role_name"] == "read"
 
 
-def test_an_app_has_none_a_bot_is_no_user_and_nobody_is_not_there(api: Api) -> None:
+def test_permission_of_app_bot_and_unknown_login(api: Api) -> None:
     api.github.add_user("Copilot", None, kind="Bot")
     assert api.get("collaborators/github-actions%5Bbot%5D/permission")["permission"] == "none"
     assert api.refusal("GET", "collaborators/Copilot/permission") == (404, "Copilot is not a user")
     assert api.refusal("GET", "collaborators/nobody/permission") == (404, "Not Found")
 
 
-def test_a_role_that_changes_is_the_role_of_the_next_answer(api: Api) -> None:
+def test_changed_role_applies_at_once(api: Api) -> None:
     api.github.add_user("alice", None)
     assert api.get("collaborators/alice/permission")["permission"] == "none"
     assert api.refusal("GET", "collaborators/alice")[0] == 404
 
 
-def test_github_token_may_be_kept_from_asking(api: Api, alice: str) -> None:
+def test_permission_read_can_be_denied_to_github_token(api: Api, alice: str) -> None:
     api.github.switches.github_token_reads_permissions = False
     path = "collaborators/alice/permission"
     assert api.refusal("GET", path) == (403, "Resource not accessible by integration")
     assert api.get(path, token=alice)["permission"] == "write"
 
 
-def test_a_person_asks_for_permissions_only_who_can_push(api: Api, tina: str) -> None:
+def test_permission_read_requires_push_access(api: Api, tina: str) -> None:
     refusal = (403, "Must have push access to view collaborator permission.")
     assert api.refusal("GET", "collaborators/alice/permission", token=tina) == refusal
 
@@ -61,14 +61,14 @@ def test_a_person_asks_for_permissions_only_who_can_push(api: Api, tina: str) ->
         ("PUT", f"contents/{WORKFLOW}"),
     ],
 )
-def test_where_github_token_has_no_reach(api: Api, method: str, path: str) -> None:
+def test_github_token_cannot_manage_secrets_or_workflows(api: Api, method: str, path: str) -> None:
     api.github.add_environment("recovery")
     body = {"message": "x", "content": ""} if path.startswith("contents") else {}
     options = {} if method == "GET" else {"json": body}
     assert api.refusal(method, path, **options) == (403, "Resource not accessible by integration")
 
 
-def test_github_token_opens_no_pull_request_unless_the_repository_lets_it(api: Api) -> None:
+def test_github_token_opens_pull_request_only_with_setting(api: Api) -> None:
     api.github.add_commit("Fix", "alice", branch="fix", files={"a": "1"})
     body = {"title": "Fix", "head": "fix", "base": "main"}
     assert api.refusal("POST", "pulls", json=body)[0] == 403
@@ -76,7 +76,7 @@ def test_github_token_opens_no_pull_request_unless_the_repository_lets_it(api: A
     assert api.ok("POST", "pulls", json=body)["user"]["login"] == "github-actions[bot]"
 
 
-def test_a_workflow_token_has_what_its_job_asked_for(api: Api, incident: int) -> None:
+def test_workflow_token_has_permissions_of_its_job(api: Api, incident: int) -> None:
     token = api.github.add_workflow_token("ghs_gate", {"issues": "write", "pull-requests": "read"})
     assert api.ok("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})
     assert api.get("pulls", token=token) == []
@@ -86,7 +86,7 @@ def test_a_workflow_token_has_what_its_job_asked_for(api: Api, incident: int) ->
         api.github.add_workflow_token("ghs_dream", {"secrets": "write"})
 
 
-def test_on_a_pull_request_the_right_to_pull_requests_is_enough(api: Api, incident: int) -> None:
+def test_pull_request_comment_requires_pull_request_permission(api: Api, incident: int) -> None:
     api.github.add_commit("Fix", "alice", branch="fix", files={"a": "1"})
     pull = api.github.open_pull("Fix", "fix", "alice")
     token = api.github.add_workflow_token("ghs_plan", {"pull-requests": "write"})
@@ -95,20 +95,20 @@ def test_on_a_pull_request_the_right_to_pull_requests_is_enough(api: Api, incide
     assert api.refusal("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})[0] == 403
 
 
-def test_a_fine_grained_token_reaches_as_far_as_its_permissions(api: Api, incident: int) -> None:
+def test_fine_grained_token_is_limited_to_permissions(api: Api, incident: int) -> None:
     token = api.github.add_token("github_pat_1", "alice", ["issues:read"])
     assert api.get(f"issues/{incident}", token=token)
     refusal = api.refusal("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})
     assert refusal == (403, "Resource not accessible by personal access token")
 
 
-def test_a_classic_token_without_its_scope_finds_nothing(api: Api, incident: int) -> None:
+def test_classic_token_without_scope_gets_404(api: Api, incident: int) -> None:
     token = api.github.add_token("ghp_gist", "alice", ["gist"])
     assert api.refusal("GET", f"issues/{incident}", token=token) == (404, "Not Found")
     assert api("GET", "/user", token=token).headers["x-oauth-scopes"] == "gist"
 
 
-def test_a_private_repository_is_not_there_for_a_stranger(api: Api, incident: int) -> None:
+def test_private_repository_returns_404_to_stranger(api: Api, incident: int) -> None:
     token = api.github.add_token("ghp_zoe", "zoe")
     assert api.refusal("GET", f"issues/{incident}", token=token) == (404, "Not Found")
     api.github.switches.private = False
@@ -117,7 +117,7 @@ def test_a_private_repository_is_not_there_for_a_stranger(api: Api, incident: in
 
 
 @pytest.mark.parametrize("scheme", ["token", "Token", "Bearer", "bearer"])
-def test_a_token_comes_in_either_scheme(api: Api, scheme: str) -> None:
+def test_token_is_accepted_in_both_schemes(api: Api, scheme: str) -> None:
     headers = {"authorization": f"{scheme} {api.github.token}"}
     assert api("GET", "/repos/acme/operations", headers=headers).status_code == 200
 
@@ -126,13 +126,13 @@ def test_a_token_comes_in_either_scheme(api: Api, scheme: str) -> None:
     ("authorization", "message"),
     [("Bearer nonsense", "Bad credentials"), ("Basic eDp5", "Bad credentials"), (None, "Requires authentication")],
 )
-def test_without_a_good_token_nothing_is_answered(github: GitHub, authorization: str | None, message: str) -> None:
+def test_invalid_token_returns_401(github: GitHub, authorization: str | None, message: str) -> None:
     headers = {"authorization": authorization} if authorization else {}
     answer = httpx.get(f"{github.api_url}/repos/acme/operations", headers=headers)
     assert (answer.status_code, answer.json()["message"]) == (401, message)
 
 
-def test_a_client_names_itself(github: GitHub) -> None:
+def test_user_agent_is_required(github: GitHub) -> None:
     request = httpx.Request("GET", f"{github.api_url}/user", headers={"authorization": f"token {github.token}"})
     with httpx.Client() as client:
         answer = client.send(request)
