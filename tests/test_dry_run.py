@@ -20,7 +20,7 @@ from ops.engine.engine import RunOptions
 from ops.engine.runbook import ObservedState as Standing
 from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
-from ops.runbooks.rollback_worker import Params, RollbackWorker
+from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.scenarios import arguments, options_of, runbooks
 from tests.support.switches import NAMESPACE, Switches
@@ -170,7 +170,7 @@ def before_the_write(world: World) -> list[tuple[str, str]]:
 class WritesWhilePlanning(RollbackWorker):
     """Greedy."""
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
+    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
         plan = super().preflight(ctx)
         write(ctx)
         return plan
@@ -179,19 +179,19 @@ class WritesWhilePlanning(RollbackWorker):
 class WritesWhileComparing(RollbackWorker):
     """Greedy."""
 
-    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
+    def check(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> Standing:
         write(ctx)
         return super().check(ctx, plan, change)
 
 
-def write(ctx: Context[Params]) -> None:
+def write(ctx: Context[RollbackWorker.Params]) -> None:
     version = ctx.cloudflare.workers.list_deployable_versions(WORKER)[-1].id
     ctx.cloudflare.workers.deploy(WORKER, ((version, 100.0),), mark=DeploymentMark(incident=None, run="x", blames=None))
 
 
 def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> RunResult:
     options = RunOptions(dry_run=dry_run, confirm=lambda _: compare, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(runbook, Params("api"), "production", world.config)
+    request = run.RunRequest(runbook, RollbackWorker.Params("api"), "production", world.config)
     environ = world.sandbox.environ()
     signals, redactor = SignalHandler(), Redactor()
     return run.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]

@@ -19,7 +19,7 @@ from ops import cli
 from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Plan
 from ops.engine.context import Context
-from ops.runbooks.rollback_worker import Params, RollbackWorker
+from ops.runbooks.rollback_worker import RollbackWorker
 from sandbox.server import HttpResponse
 from tests.conftest import WORKER, Incident, Outcome, Releases, World
 from tests.core.test_redaction import BASE64, SPELLINGS
@@ -142,7 +142,7 @@ class Broken(RollbackWorker):
 
     name = "broken"
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
+    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
         raise RuntimeError(f"in the midst of {ECHO} {SHOUT}")
 
 

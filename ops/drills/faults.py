@@ -49,13 +49,13 @@ class Rule(ConfigModel):
         return self
 
 
-class _File(RootModel[Annotated[tuple[Rule, ...], Field(min_length=1, max_length=1000)]]):
+class _FaultFile(RootModel[Annotated[tuple[Rule, ...], Field(min_length=1, max_length=1000)]]):
     """A list of rules. If several match a request, the first one is the outermost."""
 
 
 def parse(text: str, *, path: str) -> tuple[Rule, ...]:
     """Return the rules of a YAML or JSON text. Raises ConfigError with every problem and its line."""
-    model, problems = build_model(_File, read_yaml(text), ())
+    model, problems = build_model(_FaultFile, read_yaml(text), ())
     if model is None or problems:
         raise ConfigError(
             f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",

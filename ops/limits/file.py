@@ -69,7 +69,7 @@ class Limit(ConfigModel):
         return limit / other.limit, limit * other.period / (other.limit * self.period)
 
 
-class _File(RootModel[Annotated[Mapping[str, Limit], Field(min_length=1, max_length=1000)]]):
+class _LimitsFile(RootModel[Annotated[Mapping[str, Limit], Field(min_length=1, max_length=1000)]]):
     """Maps each limit's name to its values."""
 
 
@@ -94,7 +94,7 @@ def parse_limits(
     """
     document = read_yaml(text)
     found = [*_check_limits(document.data, names, now, base)] if document.complete else []
-    model, problems = build_model(_File, document, [(where, text) for where, text, is_wrong in found if is_wrong])
+    model, problems = build_model(_LimitsFile, document, [(where, text) for where, text, is_wrong in found if is_wrong])
     if model is None or problems:
         raise ConfigError(
             f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",

@@ -28,16 +28,15 @@ LOG_PERIOD = timedelta(minutes=15)
 LOG_SECTION_TITLE = f"Errors in the logs of the last {format_duration(LOG_PERIOD.total_seconds())}"
 
 
-@dataclass(frozen=True)
-class Params:
-    to: str = param("AI provider in ops.yml, auto (first healthy one), off, or restore (normal order)")
-    until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
-    probe: bool = param("Send each provider one request with our key; may cost a token", default=False)
-    reason: str = param("Reason, shown in the timeline", default="")
-
-
-class AiFailover(SwitchRunbook[Params]):
+class AiFailover(SwitchRunbook["AiFailover.Params"]):
     """Switch the AI provider, or turn AI off."""
+
+    @dataclass(frozen=True)
+    class Params:
+        to: str = param("AI provider in ops.yml, auto (first healthy one), off, or restore (normal order)")
+        until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
+        probe: bool = param("Send each provider one request with our key; may cost a token", default=False)
+        reason: str = param("Reason, shown in the timeline", default="")
 
     name = "ai-failover"
     when = "An AI provider fails and the application does not recover from it, or all fail"
@@ -93,13 +92,13 @@ class AiFailover(SwitchRunbook[Params]):
         )
 
 
-def _start_error_read(ctx: Context[Params]) -> "Callable[[], tuple[LoggedError, ...] | str]":
+def _start_error_read(ctx: Context[AiFailover.Params]) -> "Callable[[], tuple[LoggedError, ...] | str]":
     _, service = steps.switch_reader(ctx)
     now = ctx.clock.now()
     return ctx.cloudflare.logged_errors(service.worker, now - LOG_PERIOD, now)
 
 
-def _parse_params(ctx: Context[Params]) -> "tuple[RuntimeConfig, AiConfig]":
+def _parse_params(ctx: Context[AiFailover.Params]) -> "tuple[RuntimeConfig, AiConfig]":
     """Return the settings of AI_SWITCH. Raises ConfigError."""
     runtime, to = ctx.environment.require_runtime(), ctx.params.to
     if runtime.ai is None:
@@ -119,7 +118,7 @@ def _switch_state(ctx: Context[Any], to: str) -> str:
     return ctx.environment.require_runtime().switches[AI_SWITCH].normal if to == RESTORE else to
 
 
-def _choose_automatically(ctx: Context[Params], ai: "AiConfig", observed: ProviderObservation) -> str:
+def _choose_automatically(ctx: Context[AiFailover.Params], ai: "AiConfig", observed: ProviderObservation) -> str:
     """Choose by health. Raises Refused if the health of all providers is unknown."""
     if observed.missing and all(each == ProviderHealth.UNKNOWN for each in observed.health.values()):
         raise Refused(
@@ -132,7 +131,9 @@ def _choose_automatically(ctx: Context[Params], ai: "AiConfig", observed: Provid
     return RESTORE if to == ai.order[0] else to
 
 
-def _desired_value(ctx: Context[Params], runtime: "RuntimeConfig", ai: "AiConfig", state: str) -> DesiredValue:
+def _desired_value(
+    ctx: Context[AiFailover.Params], runtime: "RuntimeConfig", ai: "AiConfig", state: str
+) -> DesiredValue:
     rules = runtime.switches[AI_SWITCH]
     # If auto keeps the preferred provider, nothing ends.
     given = "" if state == rules.normal else ctx.params.until

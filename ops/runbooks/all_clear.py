@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from ops.config import Environment
 
 
-@dataclass(frozen=True)
-class Params:
-    reason: str = param("Reason, shown in the timeline", default="")
-
-
-class AllClear(SwitchRunbook[Params]):
+class AllClear(SwitchRunbook["AllClear.Params"]):
     """Reset all switches of an incident to their normal state."""
+
+    @dataclass(frozen=True)
+    class Params:
+        reason: str = param("Reason, shown in the timeline", default="")
 
     name = "all-clear"
     when = "An incident is over, and its switches are still on"
@@ -66,14 +65,16 @@ class AllClear(SwitchRunbook[Params]):
         )
 
 
-def _require_incident(ctx: Context[Params]) -> int:
+def _require_incident(ctx: Context[AllClear.Params]) -> int:
     """Return the incident's number. Raises ConfigError if it is missing."""
     if ctx.request.incident is None:
         raise ConfigError("all-clear needs an incident", hint="Add its number, such as `--incident 42`.")
     return ctx.request.incident
 
 
-def _find_doubts(ctx: Context[Params], found: Mapping[str, SwitchState], mine: list[SwitchState]) -> Iterator[str]:
+def _find_doubts(
+    ctx: Context[AllClear.Params], found: Mapping[str, SwitchState], mine: list[SwitchState]
+) -> Iterator[str]:
     """Yield switches that the application shows active and KV does not; they may belong to this incident."""
     for name, observed in steps.read_shown_switches(ctx).items():
         current = found.get(name)

@@ -22,16 +22,15 @@ DEDICATED_RUNBOOKS = {AI_SWITCH: "ai-failover", MAINTENANCE_SWITCH: "maintenance
 """Switches with a runbook of their own."""
 
 
-@dataclass(frozen=True)
-class Params:
-    name: str = param("Switch in ops.yml")
-    state: str = param("New state: on, off, or another state of the switch in ops.yml")
-    until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
-    reason: str = param("Reason, shown in the timeline", default="")
-
-
-class Feature(SwitchRunbook[Params]):
+class Feature(SwitchRunbook["Feature.Params"]):
     """Set a feature switch for a limited time."""
+
+    @dataclass(frozen=True)
+    class Params:
+        name: str = param("Switch in ops.yml")
+        state: str = param("New state: on, off, or another state of the switch in ops.yml")
+        until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
+        reason: str = param("Reason, shown in the timeline", default="")
 
     name = "feature"
     when = "A feature causes errors, and the application has a switch for it"
@@ -81,7 +80,7 @@ class Feature(SwitchRunbook[Params]):
         )
 
 
-def _parse_params(ctx: Context[Params]) -> DesiredValue:
+def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:
     """Return the desired value. Raises ConfigError."""
     runtime, params = ctx.environment.require_runtime(), ctx.params
     rules = values.find_rules(runtime, params.name)

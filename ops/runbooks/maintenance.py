@@ -50,27 +50,6 @@ DEFAULT_MESSAGE = "This service is off for maintenance. Please try again later."
 
 
 @dataclass(frozen=True)
-class Params:
-    state: str = param("Turn maintenance on, or off to restore the previous routes")
-    service: str = param("Service in ops.yml")
-    path: str = param("Path prefix, such as /api/ai (default: the whole service)", default="")
-    message: str = param("Message to users, at most 300 characters (default: a general notice)", default="")
-    until: str = param("Planned end, such as 2h or 2026-11-24T05:00Z (a reminder only)", default="")
-    reopen_at_end: bool = param("Reopen automatically at `until`, by a job or a schedule", default=False)
-    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
-
-
-@dataclass(kw_only=True)
-class Details(maintenance_steps.MaintenanceWrites):
-    addresses: tuple[MaintenanceCheck, ...]
-    probes: "tuple[Probe, ...]"
-
-    def probe_addresses(self) -> tuple[MaintenanceCheck, ...]:
-        """Return the addresses to probe, with the run that their answers must name."""
-        return tuple(replace(each, run=self.state_run) if each.run else each for each in self.addresses)
-
-
-@dataclass(frozen=True)
 class MaintenanceSnapshot:
     """State that a plan of maintenance starts from."""
 
@@ -86,8 +65,27 @@ class MaintenanceSnapshot:
         return self.recovered.state
 
 
-class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails]):
+class Maintenance(Runbook["Maintenance.Params", "Maintenance.Details | by_switch.SwitchMaintenanceDetails"]):
     """Turn maintenance mode for a service or path on or off."""
+
+    @dataclass(frozen=True)
+    class Params:
+        state: str = param("Turn maintenance on, or off to restore the previous routes")
+        service: str = param("Service in ops.yml")
+        path: str = param("Path prefix, such as /api/ai (default: the whole service)", default="")
+        message: str = param("Message to users, at most 300 characters (default: a general notice)", default="")
+        until: str = param("Planned end, such as 2h or 2026-11-24T05:00Z (a reminder only)", default="")
+        reopen_at_end: bool = param("Reopen automatically at `until`, by a job or a schedule", default=False)
+        reason: str = param("Reason, shown in the deployment message and the timeline", default="")
+
+    @dataclass(kw_only=True)
+    class Details(maintenance_steps.MaintenanceWrites):
+        addresses: tuple[MaintenanceCheck, ...]
+        probes: "tuple[Probe, ...]"
+
+        def probe_addresses(self) -> tuple[MaintenanceCheck, ...]:
+            """Return the addresses to probe, with the run that their answers must name."""
+            return tuple(replace(each, run=self.state_run) if each.run else each for each in self.addresses)
 
     name = "maintenance"
     when = "An endpoint or the whole API must be offline now, for example after a leak"
@@ -125,8 +123,10 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
     def probes(self, ctx: Context[Params], plan: Plan[Details | by_switch.SwitchMaintenanceDetails] | None) -> ProbeSet:
         service, request, details = require_service(ctx, self.kind), _parse_request(ctx), plan.details if plan else None
         if service.maintenance == "switch":
-            return by_switch.choose_probes(ctx, service, request, None if isinstance(details, Details) else details)
-        if isinstance(details, Details):
+            return by_switch.choose_probes(
+                ctx, service, request, None if isinstance(details, Maintenance.Details) else details
+            )
+        if isinstance(details, Maintenance.Details):
             return ProbeSet(service.url, details.probes, service.verify, addresses=details.probe_addresses())
         address = MaintenanceCheck(service.url + (request.path or "/"), is_off=request.is_on)
         return ProbeSet(service.url, () if request.is_on else service.probes, service.verify, addresses=(address,))
@@ -164,7 +164,7 @@ class Maintenance(Runbook[Params, Details | by_switch.SwitchMaintenanceDetails])
         return maintenance_steps.apply_change(ctx, plan.details, change)
 
 
-def _parse_request(ctx: Context[Params]) -> MaintenanceRequest:
+def _parse_request(ctx: Context[Maintenance.Params]) -> MaintenanceRequest:
     """Parse the parameters. Raises ConfigError."""
     params = ctx.params
     return MaintenanceRequest.parse(
@@ -177,7 +177,9 @@ def _parse_request(ctx: Context[Params]) -> MaintenanceRequest:
     )
 
 
-def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[MaintenanceWorker, IngressPaths]:
+def _read_worker_and_ingress(
+    ctx: Context[Maintenance.Params], service: "Service"
+) -> tuple[MaintenanceWorker, IngressPaths]:
     """Read in two rounds: the routes last, so that they are fresh when the first one changes. Raises Refused."""
     worker, workers = service.worker, ctx.cloudflare.workers
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
@@ -211,7 +213,7 @@ def _read_worker_and_ingress(ctx: Context[Params], service: "Service") -> tuple[
 
 
 def _read_routes(
-    ctx: Context[Params], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...]
+    ctx: Context[Maintenance.Params], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...]
 ) -> tuple[MaintenanceWorker, tuple[WorkerRoute, ...]]:
     """Read the routes, and again if another run changed ops-maintenance meanwhile. Raises Refused."""
     now: MaintenanceWorker | None = maintenance_worker
@@ -234,7 +236,7 @@ def _read_routes(
 
 
 def _recover_state(
-    ctx: Context[Params], service: "Service", maintenance_worker: MaintenanceWorker, ingress: IngressPaths
+    ctx: Context[Maintenance.Params], service: "Service", maintenance_worker: MaintenanceWorker, ingress: IngressPaths
 ) -> RecoveredState:
     """Recover orphaned routes from older versions, which are read only if there is such a route."""
     left = orphaned_routes.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
@@ -254,7 +256,7 @@ def _service_host(service: "Service") -> str:
     return service.url.removeprefix("https://").partition(":")[0]
 
 
-def _read_handlers_and_calls(ctx: Context[Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
+def _read_handlers_and_calls(ctx: Context[Maintenance.Params], worker: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the handlers of the live version, and the Workers that it calls through service bindings."""
     deployments = ctx.cloudflare.workers.find_deployments(worker)
     version = ctx.cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None
@@ -264,8 +266,8 @@ def _read_handlers_and_calls(ctx: Context[Params], worker: str) -> tuple[frozens
 
 
 def _plan_closing(
-    ctx: Context[Params], snapshot: MaintenanceSnapshot
-) -> Plan[Details | by_switch.SwitchMaintenanceDetails]:
+    ctx: Context[Maintenance.Params], snapshot: MaintenanceSnapshot
+) -> Plan[Maintenance.Details | by_switch.SwitchMaintenanceDetails]:
     ingress, path, live = snapshot.ingress, snapshot.request.path, snapshot.worker.deployment
     existing = snapshot.state.find_window(snapshot.service.name, path)
     wanted = maintenance_routes.choose_routes(ingress, snapshot.state, path)
@@ -297,7 +299,7 @@ def _plan_closing(
         done_message=f"Took {window.scope} offline",
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
         proved_claim=f"{window.scope} is in maintenance: every probed address answers 503 from {WORKER}",
-        details=Details(
+        details=Maintenance.Details(
             writes=changes, guard=ConcurrencyGuard(live, windows), state_run=run, addresses=tuple(addresses), probes=()
         ),
     )
@@ -325,7 +327,7 @@ def _closing_writes(
 
 
 def _build_window(
-    ctx: Context[Params],
+    ctx: Context[Maintenance.Params],
     snapshot: MaintenanceSnapshot,
     existing: MaintenanceWindow | None,
     closed: tuple[ClosedRoute, ...],
@@ -378,8 +380,8 @@ def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow
 
 
 def _plan_reopening(
-    ctx: Context[Params], snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
-) -> Plan[Details | by_switch.SwitchMaintenanceDetails]:
+    ctx: Context[Maintenance.Params], snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
+) -> Plan[Maintenance.Details | by_switch.SwitchMaintenanceDetails]:
     service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
     remaining = tuple(window for window in snapshot.state.windows if window not in opened)
     still = tuple(window for window in remaining if window.service == service.name)
@@ -404,7 +406,7 @@ def _plan_reopening(
         proved_claim=f"{path} stays in maintenance, because {stays} is"
         if stays
         else f"{WORKER} no longer answers for {what}, and the probes are healthy",
-        details=Details(
+        details=Maintenance.Details(
             writes=changes,
             guard=ConcurrencyGuard(live),
             state_run=ctx.run_id,
@@ -423,7 +425,7 @@ def _record_reopened(
 
 
 def _reopened_addresses(
-    ctx: Context[Params],
+    ctx: Context[Maintenance.Params],
     snapshot: MaintenanceSnapshot,
     opened: tuple[MaintenanceWindow, ...],
     remaining: tuple[MaintenanceWindow, ...],
@@ -445,5 +447,5 @@ def _is_probe_closed(probe: "Probe", still: tuple[MaintenanceWindow, ...]) -> bo
     return probe.http is not None and any(probe.http.path.startswith(window.path) for window in still)
 
 
-def _suggest_state(ctx: Context[Params], state: str, path: str, *, message: str = "") -> SuggestedCommand:
+def _suggest_state(ctx: Context[Maintenance.Params], state: str, path: str, *, message: str = "") -> SuggestedCommand:
     return ctx.suggest("maintenance", service=ctx.params.service, state=state, path=path, message=message)

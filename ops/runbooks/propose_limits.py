@@ -35,31 +35,29 @@ REVIEW_TEXT = (
 )
 
 
-@dataclass(frozen=True)
-class Params:
-    only: tuple[str, ...] = param("Limits to raise, comma-separated (default: all in `raises`)", default=())
-    reason: str = param("Reason, written to limits.yml and the timeline", default="")
-
-
-@dataclass(frozen=True)
-class Details:
-    branch: str = ""
-    base: str = ""
-    """Commit that the branch starts at."""
-    base_blob: str = ""
-    """Blob of limits.yml at `base`."""
-    text: str = ""
-    body: str = ""
-    ending: RunOutcome | None = None
-    patch: tuple[str, ...] = ()
-    not_permitted: list[bool] = field(default_factory=list)
-    """Set after the write if GitHub does not let the token open pull requests."""
-    opened: list[RunOutcome] = field(default_factory=list)
-    """Set after the pull request was read back, so that it is not read again."""
-
-
-class ProposeLimits(Runbook[Params, Details]):
+class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
     """Open a pull request that raises rate limits for a limited time."""
+
+    @dataclass(frozen=True)
+    class Params:
+        only: tuple[str, ...] = param("Limits to raise, comma-separated (default: all in `raises`)", default=())
+        reason: str = param("Reason, written to limits.yml and the timeline", default="")
+
+    @dataclass(frozen=True)
+    class Details:
+        branch: str = ""
+        base: str = ""
+        """Commit that the branch starts at."""
+        base_blob: str = ""
+        """Blob of limits.yml at `base`."""
+        text: str = ""
+        body: str = ""
+        ending: RunOutcome | None = None
+        patch: tuple[str, ...] = ()
+        not_permitted: list[bool] = field(default_factory=list)
+        """Set after the write if GitHub does not let the token open pull requests."""
+        opened: list[RunOutcome] = field(default_factory=list)
+        """Set after the pull request was read back, so that it is not read again."""
 
     name = "propose-limits"
     when = "Users get HTTP 429: a rate limit is temporarily too low"
@@ -96,7 +94,7 @@ class ProposeLimits(Runbook[Params, Details]):
         ):
             message = f"pull request {existing.number} for incident {ctx.request.incident} is open: review and merge it"
             ending = RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(existing.url))
-            return Plan(summary=message, details=Details(ending=ending))
+            return Plan(summary=message, details=ProposeLimits.Details(ending=ending))
         base = ctx.github.pulls.branch_head(ctx.github.pulls.default_branch)
         file = ctx.github.pulls.file(FILE, base) if base else None
         if base is None or file is None:
@@ -175,7 +173,7 @@ def _incident_marker(incident: int) -> str:
     return f"<!-- backout limits incident={incident} -->"
 
 
-def _requested_raises(ctx: Context[Params]) -> "Mapping[str, LimitRaise]":
+def _requested_raises(ctx: Context[ProposeLimits.Params]) -> "Mapping[str, LimitRaise]":
     """Return the planned values for the requested limits from ops.yml. Raises ConfigError."""
     limits = ctx.environment.require_runtime().limits
     raises = limits.raises if limits else {}
@@ -193,8 +191,8 @@ def _requested_raises(ctx: Context[Params]) -> "Mapping[str, LimitRaise]":
 
 
 def _build_plan(
-    ctx: Context[Params], raises_by_name: "Mapping[str, LimitRaise]", base: str, text: str, blob: str
-) -> Plan[Details]:
+    ctx: Context[ProposeLimits.Params], raises_by_name: "Mapping[str, LimitRaise]", base: str, text: str, blob: str
+) -> Plan[ProposeLimits.Details]:
     from ops.limits.diff import compare_limits, render_table
     from ops.limits.edit import build_patch, set_temporary_limits
     from ops.limits.file import parse_limits
@@ -226,7 +224,7 @@ def _build_plan(
         warnings=warnings,
         done_message=f"Proposed {raised}",
         tasks=("Review and merge the pull request, then check that users no longer get HTTP 429",),
-        details=Details(
+        details=ProposeLimits.Details(
             branch=branch,
             base=base,
             base_blob=blob,
@@ -238,7 +236,7 @@ def _build_plan(
 
 
 def _temporary_limits(
-    ctx: Context[Params], raises_by_name: "Mapping[str, LimitRaise]", before: "Limits"
+    ctx: Context[ProposeLimits.Params], raises_by_name: "Mapping[str, LimitRaise]", before: "Limits"
 ) -> "dict[str, Temporary]":
     from ops.limits.file import Temporary
 

@@ -27,30 +27,28 @@ if TYPE_CHECKING:
 PREVIOUS = "previous"
 
 
-@dataclass(frozen=True)
-class Params:
-    service: str = param("Service in ops.yml to redeploy")
-    commit: str = param(
-        "SHA on the production branch (default: previous, the commit before the live one)", default=PREVIOUS
-    )
-    reason: str = param("Reason, shown in the timeline", default="")
-
-
-@dataclass(frozen=True)
-class Details:
-    """Values of the plan that the later steps use."""
-
-    service: "Service"
-    commit: GitCommit
-    branch: str
-    live: PagesDeployment | None
-    """None if it could not be identified and a person named the commit."""
-    observed: SiteObservation
-    configuration: SiteConfiguration
-
-
-class RedeployPages(PagesRunbook[Params, Details]):
+class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"]):
     """Build an earlier commit of a Pages site and deploy it to production."""
+
+    @dataclass(frozen=True)
+    class Params:
+        service: str = param("Service in ops.yml to redeploy")
+        commit: str = param(
+            "SHA on the production branch (default: previous, the commit before the live one)", default=PREVIOUS
+        )
+        reason: str = param("Reason, shown in the timeline", default="")
+
+    @dataclass(frozen=True)
+    class Details:
+        """Values of the plan that the later steps use."""
+
+        service: "Service"
+        commit: GitCommit
+        branch: str
+        live: PagesDeployment | None
+        """None if it could not be identified and a person named the commit."""
+        observed: SiteObservation
+        configuration: SiteConfiguration
 
     name = "redeploy-pages"
     workflow = "redeploy"
@@ -150,8 +148,12 @@ def _parse_commit(text: str) -> str:
 
 
 def _build_details(
-    ctx: Context[Params], service: "Service", requested: str, observed: SiteObservation, live: PagesDeployment | None
-) -> Details:
+    ctx: Context[RedeployPages.Params],
+    service: "Service",
+    requested: str,
+    observed: SiteObservation,
+    live: PagesDeployment | None,
+) -> RedeployPages.Details:
     branch = observed.project.production_branch
     if not branch:
         raise Refused(
@@ -161,18 +163,18 @@ def _build_details(
         )
     commit = ctx.site.find_commit(requested, branch)
     ctx.site.check_complete(service, commit)
-    return Details(service, commit, branch, live, observed, ctx.site.configuration(service, commit))
+    return RedeployPages.Details(service, commit, branch, live, observed, ctx.site.configuration(service, commit))
 
 
 def _build_plan(
-    details: Details, build: "BuildConfig", project: PagesProject, history: PagesHistory | None, why: str
-) -> Plan[Details]:
+    details: RedeployPages.Details, build: "BuildConfig", project: PagesProject, history: PagesHistory | None, why: str
+) -> Plan[RedeployPages.Details]:
     return plan_text.build_redeploy_plan(
         details.commit, build, project, history, configuration=details.configuration, why=why, details=details
     )
 
 
-def _find_replaced_deployment(ctx: Context[Params], history: PagesHistory) -> PagesDeployment | None:
+def _find_replaced_deployment(ctx: Context[RedeployPages.Params], history: PagesHistory) -> PagesDeployment | None:
     """Return the deployment that an earlier rollback replaced: newer by its commit or by its time.
 
     Without this, a second request would deploy the release that the first one replaced.
@@ -186,7 +188,9 @@ def _find_replaced_deployment(ctx: Context[Params], history: PagesHistory) -> Pa
     return next((d for d in could if is_commit_sha(d.commit) and ctx.site.is_ancestor(live.commit, d.commit)), None)
 
 
-def _choose_previous_commit(ctx: Context[Params], live: PagesDeployment, choice: PagesTargetChoice) -> str:
+def _choose_previous_commit(
+    ctx: Context[RedeployPages.Params], live: PagesDeployment, choice: PagesTargetChoice
+) -> str:
     """Return the commit that rollback-pages would choose, else the parent of the live commit. Raises Refused."""
     if choice.target and is_commit_sha(choice.target.commit):
         return choice.target.commit
@@ -201,13 +205,13 @@ def _choose_previous_commit(ctx: Context[Params], live: PagesDeployment, choice:
     return parent
 
 
-def _find_parent(ctx: Context[Params], live: PagesDeployment) -> str | None:
+def _find_parent(ctx: Context[RedeployPages.Params], live: PagesDeployment) -> str | None:
     return ctx.site.find_parent(live.commit) if is_commit_sha(live.commit) and not ctx.site.is_prebuilt else None
 
 
 def _plan_nothing(
-    ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
-) -> Plan[Details]:
+    ctx: Context[RedeployPages.Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
+) -> Plan[RedeployPages.Details]:
     """Return a plan without changes. It suggests the parent commit, since a rollback could restore a bad release."""
     try:
         before = _find_parent(ctx, history.serving_deployment)
@@ -221,16 +225,16 @@ def _plan_nothing(
     )
 
 
-def _suggest_redeploy(ctx: Context[Params], commit: str) -> SuggestedCommand:
+def _suggest_redeploy(ctx: Context[RedeployPages.Params], commit: str) -> SuggestedCommand:
     return ctx.suggest("redeploy-pages", service=ctx.params.service, commit=commit)
 
 
-def _suggest_rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
+def _suggest_rollback(ctx: Context[RedeployPages.Params], to: str) -> SuggestedCommand:
     return ctx.suggest("rollback-pages", service=ctx.params.service, to=to)
 
 
 def _observe_without_ours(
-    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
+    details: RedeployPages.Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
 ) -> ObservedState:
     """Return the state while no deployment of ours is deployable."""
     canonical = project.canonical_id
@@ -269,7 +273,7 @@ def _observe_without_ours(
 
 
 def _observe_ours(
-    details: Details,
+    details: RedeployPages.Details,
     project: PagesProject,
     ours: PagesDeployment,
     slipped: tuple[str, ...],

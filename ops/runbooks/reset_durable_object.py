@@ -25,38 +25,36 @@ if TYPE_CHECKING:
     from ops.config import Environment, Service
 
 
-@dataclass(frozen=True)
-class Params:
-    service: str = param("Service in ops.yml whose Durable Objects are reset")
-    name: str = param("Object in ops.yml (default: every object of the Worker)", default="")
-    inherit_latest: tuple[str, ...] = param(
-        "Secrets to inherit from a latest upload that is not live, comma-separated", default=()
-    )
-    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
-
-
-@dataclass
-class Details:
-    """Values of the plan that the later steps use."""
-
-    tracked: tuple[TrackedObject, ...]
-    """The requested object, or all objects of the Worker whose state can be read."""
-    reupload_state: Reupload | None = None
-    """None if the application resets a single object."""
-    without_proof: tuple[str, ...] = ()
-    """Objects whose reset cannot be proved, known before the reset."""
-    is_live: bool = False
-    """Whether the new version is live, by Cloudflare's answer or by a read."""
-
-    @property
-    def unproved(self) -> str:
-        return "; ".join(
-            [*self.without_proof, *(each.storage_problem for each in self.tracked if each.storage_problem)]
-        )
-
-
-class ResetDurableObject(Runbook[Params, Details]):
+class ResetDurableObject(Runbook["ResetDurableObject.Params", "ResetDurableObject.Details"]):
     """Clear the memory of stuck Durable Objects; storage is kept."""
+
+    @dataclass(frozen=True)
+    class Params:
+        service: str = param("Service in ops.yml whose Durable Objects are reset")
+        name: str = param("Object in ops.yml (default: every object of the Worker)", default="")
+        inherit_latest: tuple[str, ...] = param(
+            "Secrets to inherit from a latest upload that is not live, comma-separated", default=()
+        )
+        reason: str = param("Reason, shown in the deployment message and the timeline", default="")
+
+    @dataclass
+    class Details:
+        """Values of the plan that the later steps use."""
+
+        tracked: tuple[TrackedObject, ...]
+        """The requested object, or all objects of the Worker whose state can be read."""
+        reupload_state: Reupload | None = None
+        """None if the application resets a single object."""
+        without_proof: tuple[str, ...] = ()
+        """Objects whose reset cannot be proved, known before the reset."""
+        is_live: bool = False
+        """Whether the new version is live, by Cloudflare's answer or by a read."""
+
+        @property
+        def unproved(self) -> str:
+            return "; ".join(
+                [*self.without_proof, *(each.storage_problem for each in self.tracked if each.storage_problem)]
+            )
 
     name = "reset-durable-object"
     when = "A Durable Object is stuck: requests to it time out"
@@ -112,7 +110,7 @@ class ResetDurableObject(Runbook[Params, Details]):
         return said
 
 
-def _plan_one_object(ctx: Context[Params], service: "Service") -> Plan[Details]:
+def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service") -> Plan[ResetDurableObject.Details]:
     tracked_object = _find_object(ctx, service)
     if tracked_object.has_state_endpoint:
         now = object_reset.read_state(ctx, tracked_object)
@@ -149,7 +147,7 @@ def _plan_one_object(ctx: Context[Params], service: "Service") -> Plan[Details]:
             "the object's memory is empty. No probe failed before the reset, so check whether the object works again"
         ),
         done_message=f"Reset {tracked_object.name} of {ctx.params.service}",
-        details=Details(
+        details=ResetDurableObject.Details(
             (tracked_object,),
             without_proof=()
             if tracked_object.has_state_endpoint
@@ -158,7 +156,7 @@ def _plan_one_object(ctx: Context[Params], service: "Service") -> Plan[Details]:
     )
 
 
-def _find_object(ctx: Context[Params], service: "Service") -> TrackedObject:
+def _find_object(ctx: Context[ResetDurableObject.Params], service: "Service") -> TrackedObject:
     name, known = ctx.params.name, service.durable_objects
     if ctx.params.inherit_latest:
         raise ConfigError(
@@ -181,13 +179,13 @@ def _find_object(ctx: Context[Params], service: "Service") -> TrackedObject:
     return TrackedObject(name, service, known[name])
 
 
-def _refuse_with_alternative(ctx: Context[Params], error: OpsError) -> Refused:
+def _refuse_with_alternative(ctx: Context[ResetDurableObject.Params], error: OpsError) -> Refused:
     """Return the refusal with the alternative: a new version restarts every object."""
     hint = f"{error.hint} Or reset every object of the Worker."
     return Refused(error.message, reason=error.reason, hint=hint, suggested_command=_suggest_full_reset(ctx))
 
 
-def _plan_all_objects(ctx: Context[Params], service: "Service") -> Plan[Details]:
+def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service") -> Plan[ResetDurableObject.Details]:
     """Plan a reset of every object. The second round of reads is the comparison before the upload."""
     readable = [TrackedObject(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
     deployments, uploads, *seen = run_parallel_mixed(
@@ -220,11 +218,13 @@ def _plan_all_objects(ctx: Context[Params], service: "Service") -> Plan[Details]
     reupload_state.mark = DeploymentMark(
         ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own)
     )
-    return _build_plan(ctx, service, reupload_state, found, Details(tuple(tracked), reupload_state, tuple(closed)))
+    return _build_plan(
+        ctx, service, reupload_state, found, ResetDurableObject.Details(tuple(tracked), reupload_state, tuple(closed))
+    )
 
 
 def _require_live_deployment(
-    ctx: Context[Params], service: "Service", deployments: tuple[WorkerDeployment, ...]
+    ctx: Context[ResetDurableObject.Params], service: "Service", deployments: tuple[WorkerDeployment, ...]
 ) -> WorkerDeployment:
     if not deployments:
         hint = "Deploy the Worker first."
@@ -241,7 +241,9 @@ def _require_live_deployment(
     return live
 
 
-def _plan_reupload(ctx: Context[Params], service: "Service", live: WorkerDeployment, latest: WorkerVersion) -> Reupload:
+def _plan_reupload(
+    ctx: Context[ResetDurableObject.Params], service: "Service", live: WorkerDeployment, latest: WorkerVersion
+) -> Reupload:
     return reupload.plan_reupload(
         ctx,
         service.worker,
@@ -258,12 +260,12 @@ def _plan_reupload(ctx: Context[Params], service: "Service", live: WorkerDeploym
 
 
 def _build_plan(
-    ctx: Context[Params],
+    ctx: Context[ResetDurableObject.Params],
     service: "Service",
     reupload_state: Reupload,
     found: object_reset.WorkerClasses,
-    details: Details,
-) -> Plan[Details]:
+    details: ResetDurableObject.Details,
+) -> Plan[ResetDurableObject.Details]:
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
     compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in details.tracked))]
     unknown = [f"{each.name}: {each.before}" for each in details.tracked if isinstance(each.before, str)]
@@ -294,5 +296,5 @@ def _build_plan(
     )
 
 
-def _suggest_full_reset(ctx: Context[Params]) -> SuggestedCommand:
+def _suggest_full_reset(ctx: Context[ResetDurableObject.Params]) -> SuggestedCommand:
     return ctx.suggest("reset-durable-object", service=ctx.params.service)

@@ -23,26 +23,24 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 
-@dataclass(frozen=True)
-class Params:
-    service: str = param("Service in ops.yml to roll back")
-    to: str = param("Deployment: ID, first 8 characters, or URL (default: last known good one)", default="")
-    reason: str = param("Reason, shown in the timeline", default="")
-
-
-@dataclass(frozen=True)
-class Details:
-    """Values of the plan that `check` and `apply` use."""
-
-    service: "Service"
-    target: PagesDeployment
-    live: PagesDeployment | None
-    """None if it could not be identified and a person named the target."""
-    observed: SiteObservation
-
-
-class RollbackPages(PagesRunbook[Params, Details]):
+class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"]):
     """Roll a Pages site back to an earlier deployment."""
+
+    @dataclass(frozen=True)
+    class Params:
+        service: str = param("Service in ops.yml to roll back")
+        to: str = param("Deployment: ID, first 8 characters, or URL (default: last known good one)", default="")
+        reason: str = param("Reason, shown in the timeline", default="")
+
+    @dataclass(frozen=True)
+    class Details:
+        """Values of the plan that `check` and `apply` use."""
+
+        service: "Service"
+        target: PagesDeployment
+        live: PagesDeployment | None
+        """None if it could not be identified and a person named the target."""
+        observed: SiteObservation
 
     name = "rollback-pages"
     when = "A new deployment of a Pages site breaks the UI or its assets, or its build fails"
@@ -65,7 +63,7 @@ class RollbackPages(PagesRunbook[Params, Details]):
         if chosen is None:
             raise _no_target(ctx, service, choice)
         return _build_plan(
-            ctx, history, choice, Details(service, chosen, history.serving_deployment, snapshot.observed)
+            ctx, history, choice, RollbackPages.Details(service, chosen, history.serving_deployment, snapshot.observed)
         )
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
@@ -82,7 +80,7 @@ class RollbackPages(PagesRunbook[Params, Details]):
 
 
 def _observe(
-    details: Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
+    details: RollbackPages.Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
 ) -> ObservedState:
     """Compare the site with the deployments; where that is not clear, use Cloudflare's canonical deployment."""
     previous, target_deployment, canonical = details.live, details.target, project.canonical_id
@@ -123,7 +121,7 @@ def _observe(
 
 
 def _observe_without_live(
-    details: Details, canonical: str, newer: tuple[str, ...], site: ObservedPages
+    details: RollbackPages.Details, canonical: str, newer: tuple[str, ...], site: ObservedPages
 ) -> ObservedState:
     """Return whether the target is live, if the plan could not identify the live deployment."""
     target_deployment, before = details.target, details.observed.project.canonical_id
@@ -150,7 +148,7 @@ def _observe_without_live(
 
 
 def _observe_previous(
-    details: Details, live: PagesDeployment, canonical: str, *, is_equal: bool, is_canonical: bool
+    details: RollbackPages.Details, live: PagesDeployment, canonical: str, *, is_equal: bool, is_canonical: bool
 ) -> ObservedState:
     """Return the state while the site still shows the previous deployment."""
     previous, target_deployment = short_deployment_id(live), short_deployment_id(details.target)
@@ -171,8 +169,8 @@ def _observe_previous(
 
 
 def _plan_nothing(
-    ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
-) -> Plan[Details]:
+    ctx: Context[RollbackPages.Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
+) -> Plan[RollbackPages.Details]:
     """Return a plan without changes: the run probes what is live and suggests a next step."""
     return Plan(
         summary=summary,
@@ -182,7 +180,9 @@ def _plan_nothing(
     )
 
 
-def _plan_without_live(ctx: Context[Params], service: "Service", snapshot: PagesSnapshot) -> Plan[Details]:
+def _plan_without_live(
+    ctx: Context[RollbackPages.Params], service: "Service", snapshot: PagesSnapshot
+) -> Plan[RollbackPages.Details]:
     """Plan the rollback to a target that a person named, with a warning. Raises Refused without such a target."""
     chosen, project = snapshot.requested, snapshot.observed.project
     if chosen is None:
@@ -208,13 +208,13 @@ def _plan_without_live(ctx: Context[Params], service: "Service", snapshot: Pages
         consequences=plan_text.list_consequences_without_live(project),
         warnings=(named,),
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
-        details=Details(service, chosen, None, snapshot.observed),
+        details=RollbackPages.Details(service, chosen, None, snapshot.observed),
     )
 
 
 def _build_plan(
-    ctx: Context[Params], history: PagesHistory, choice: PagesTargetChoice, details: Details
-) -> Plan[Details]:
+    ctx: Context[RollbackPages.Params], history: PagesHistory, choice: PagesTargetChoice, details: RollbackPages.Details
+) -> Plan[RollbackPages.Details]:
     chosen, live, sees = details.target, history.serving_deployment, details.observed.digests
     by_rule = not ctx.params.to
     change = Change(
@@ -244,7 +244,7 @@ def _build_plan(
     )
 
 
-def _no_target(ctx: Context[Params], service: "Service", choice: PagesTargetChoice) -> Refused:
+def _no_target(ctx: Context[RollbackPages.Params], service: "Service", choice: PagesTargetChoice) -> Refused:
     """Refuse, and suggest a build of an earlier commit if ops.yml has a `build`."""
     passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.rejected)
     return Refused(
@@ -264,5 +264,5 @@ def _no_target(ctx: Context[Params], service: "Service", choice: PagesTargetChoi
     )
 
 
-def _suggest_rollback(ctx: Context[Params], to: str) -> SuggestedCommand:
+def _suggest_rollback(ctx: Context[RollbackPages.Params], to: str) -> SuggestedCommand:
     return ctx.suggest("rollback-pages", service=ctx.params.service, to=to)

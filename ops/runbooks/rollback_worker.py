@@ -37,36 +37,34 @@ MAX_PAGES = 10
 """Pages of deployments. Older pages are read only if no version can be chosen from the newer ones."""
 
 
-@dataclass(frozen=True)
-class Params:
-    service: str = param("Service in ops.yml to roll back")
-    to: str = param("Version ID, or a split such as A@90,B@10 (default: last known good version)", default="")
-    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
-    accept_changed_secrets: tuple[str, ...] = param(
-        "Secrets that may return to their previous values, comma-separated", default=()
-    )
-    current_secrets: bool = param("Upload the target's code again with the current secrets", default=False)
-    inherit_latest: tuple[str, ...] = param(
-        "Secrets to inherit from a latest upload that is not live, comma-separated",
-        default=(),
-    )
-
-
-@dataclass(frozen=True)
-class Details:
-    """Values of the plan that `check` and `apply` use."""
-
-    worker: str
-    live: WorkerDeployment
-    split: Split
-    mark: DeploymentMark
-    revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
-    """Secret → the deployment since which its value in `split` is revoked."""
-    reupload_state: Reupload | None = None
-
-
-class RollbackWorker(Runbook[Params, Details]):
+class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"]):
     """Roll a Worker back to an earlier version."""
+
+    @dataclass(frozen=True)
+    class Params:
+        service: str = param("Service in ops.yml to roll back")
+        to: str = param("Version ID, or a split such as A@90,B@10 (default: last known good version)", default="")
+        reason: str = param("Reason, shown in the deployment message and the timeline", default="")
+        accept_changed_secrets: tuple[str, ...] = param(
+            "Secrets that may return to their previous values, comma-separated", default=()
+        )
+        current_secrets: bool = param("Upload the target's code again with the current secrets", default=False)
+        inherit_latest: tuple[str, ...] = param(
+            "Secrets to inherit from a latest upload that is not live, comma-separated",
+            default=(),
+        )
+
+    @dataclass(frozen=True)
+    class Details:
+        """Values of the plan that `check` and `apply` use."""
+
+        worker: str
+        live: WorkerDeployment
+        split: Split
+        mark: DeploymentMark
+        revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
+        """Secret → the deployment since which its value in `split` is revoked."""
+        reupload_state: Reupload | None = None
 
     name = "rollback-worker"
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
@@ -82,7 +80,7 @@ class RollbackWorker(Runbook[Params, Details]):
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         service = require_service(ctx, self.kind)
         serving: frozenset[str] = frozenset()
-        if plan is not None and isinstance(plan.details, Details):
+        if plan is not None and isinstance(plan.details, RollbackWorker.Details):
             details = plan.details
             split = (
                 details.split if details.reupload_state is None else ((details.reupload_state.uploaded_version, 100.0),)
@@ -153,7 +151,7 @@ class RollbackWorker(Runbook[Params, Details]):
 
 
 def _read_history(
-    ctx: Context[Params],
+    ctx: Context[RollbackWorker.Params],
     service: "Service",
     deployments: tuple[WorkerDeployment, ...],
     listed: Iterable[WorkerVersion],
@@ -208,7 +206,7 @@ def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:
     return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
 
 
-def _is_settled(ctx: Context[Params], history: WorkerHistory) -> bool:
+def _is_settled(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> bool:
     """Return whether no unread version can change the choice.
 
     With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
@@ -230,7 +228,9 @@ def _check_unchanged(again: tuple[WorkerDeployment, ...], planned: WorkerDeploym
         )
 
 
-def _page_read(ctx: Context[Params], worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
+def _page_read(
+    ctx: Context[RollbackWorker.Params], worker: str, page: int
+) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
     """Return a read of an older page. It returns None on failure, since older pages only improve the choice."""
 
     def read() -> tuple[WorkerDeployment, ...] | None:
@@ -242,27 +242,27 @@ def _page_read(ctx: Context[Params], worker: str, page: int) -> Callable[[], tup
     return read
 
 
-def _version_read(ctx: Context[Params], worker: str, version: str) -> Callable[[], Any]:
+def _version_read(ctx: Context[RollbackWorker.Params], worker: str, version: str) -> Callable[[], Any]:
     return lambda: ctx.cloudflare.workers.read_version(worker, version)
 
 
 def _build_details(
-    ctx: Context[Params], service: "Service", history: WorkerHistory, split: Split, *, blames: str | None
-) -> Details:
+    ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split, *, blames: str | None
+) -> RollbackWorker.Details:
     mark = DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
     revoked = {name: by for version, _ in split for name, by in history.revoked(version).items()}
-    return Details(service.worker, history.live, split, mark, revoked)
+    return RollbackWorker.Details(service.worker, history.live, split, mark, revoked)
 
 
 def _build_plan(
-    ctx: Context[Params],
+    ctx: Context[RollbackWorker.Params],
     service: "Service",
     history: WorkerHistory,
     choice: TargetChoice,
     split: Split,
     *,
     by_rule: bool,
-) -> Plan[Details]:
+) -> Plan[RollbackWorker.Details]:
     blames = rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule)
     live, rebuilt = history.live.split, ctx.params.current_secrets
     details = _build_details(ctx, service, history, split, blames=blames)
@@ -293,8 +293,8 @@ def _build_plan(
 
 
 def _with_current_secrets(
-    ctx: Context[Params], service: "Service", plan: Plan[Details], latest: WorkerVersion
-) -> Plan[Details]:
+    ctx: Context[RollbackWorker.Params], service: "Service", plan: Plan[RollbackWorker.Details], latest: WorkerVersion
+) -> Plan[RollbackWorker.Details]:
     """Return the plan with an upload of the same code instead of a plain deployment.
 
     The reads of the upload come last, so they are the comparison before the write.
@@ -324,14 +324,14 @@ def _with_current_secrets(
 
 
 def _plan_nothing(
-    ctx: Context[Params],
+    ctx: Context[RollbackWorker.Params],
     service: "Service",
     history: WorkerHistory,
     choice: TargetChoice,
     *,
     summary: str,
     reason: Reason,
-) -> Plan[Details]:
+) -> Plan[RollbackWorker.Details]:
     """Return a plan without changes: the run probes what is live and suggests a next step."""
     return Plan(
         summary=summary,
@@ -350,12 +350,12 @@ def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
     return next(iter(found), "VERSION")
 
 
-def _revoked_secrets(plan: Plan[Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:
+def _revoked_secrets(plan: Plan[RollbackWorker.Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:
     return plan_text.revoked_among(names, plan.details.revoked)
 
 
 def _changed_secrets_refusal(
-    ctx: Context[Params], names: tuple[str, ...], accepted: set[str], plan: Plan[Details]
+    ctx: Context[RollbackWorker.Params], names: tuple[str, ...], accepted: set[str], plan: Plan[RollbackWorker.Details]
 ) -> Refused:
     split = plan.details.split
     keep = _suggest_current_secrets(ctx, split[0][0]) if len(split) == 1 else None
@@ -366,14 +366,16 @@ def _changed_secrets_refusal(
     return plan_text.secrets_changed_refusal(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
-def _suggest_rollback(ctx: Context[Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
+def _suggest_rollback(ctx: Context[RollbackWorker.Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
     return ctx.suggest("rollback-worker", service=ctx.params.service, to=to, **more)
 
 
-def _suggest_current_secrets(ctx: Context[Params], version: str, **more: tuple[str, ...]) -> SuggestedCommand:
+def _suggest_current_secrets(
+    ctx: Context[RollbackWorker.Params], version: str, **more: tuple[str, ...]
+) -> SuggestedCommand:
     """Return the command that deploys a version's code with the current secrets."""
     return _suggest_rollback(ctx, version, current_secrets=True, **more)
 
 
-def _suggest_next_step(ctx: Context[Params], version: str) -> SuggestedCommand:
+def _suggest_next_step(ctx: Context[RollbackWorker.Params], version: str) -> SuggestedCommand:
     return _suggest_current_secrets(ctx, version) if ctx.params.current_secrets else _suggest_rollback(ctx, version)

@@ -47,36 +47,34 @@ if TYPE_CHECKING:
     from ops.config import Environment, Service
 
 
-@dataclass(frozen=True)
-class Params:
-    service: str = param("Service in ops.yml that uses the secret; all its other consumers are updated too")
-    only: tuple[str, ...] = param("Secrets to rotate, comma-separated (default: all of the service)", default=())
-    confirm_revoked: tuple[str, ...] = param(
-        "Revoked secrets: prove that the previous keys fail, and end the rotation", default=()
-    )
-    restore: tuple[str, ...] = param("Secrets to set back to their previous values, given in OLD_NAME", default=())
-    inherit_latest: tuple[str, ...] = param(
-        "Other secrets to inherit from a latest upload that is not live, comma-separated", default=()
-    )
-    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
-
-
-@dataclass(frozen=True)
-class Details:
-    """Values of the plan that the later steps use, by the target of a change."""
-
-    selected: RotationSelection
-    edits: dict[str, SecretEdit] = field(default_factory=dict)
-    reuploads: dict[str, Reupload] = field(default_factory=dict)
-    """Each reupload has two targets: its upload and its deployment."""
-    marks: dict[str, tuple[WorkerState, DeploymentMark]] = field(default_factory=dict)
-    copies: dict[str, GitHubSecretCopy] = field(default_factory=dict)
-    values: dict[str, Secret] = field(default_factory=dict)
-    """Secret → value to set. Generated values are added after the confirmation."""
-
-
-class RotateSecrets(Runbook[Params, Details]):
+class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
     """Rotate leaked secrets in every Worker that uses them."""
+
+    @dataclass(frozen=True)
+    class Params:
+        service: str = param("Service in ops.yml that uses the secret; all its other consumers are updated too")
+        only: tuple[str, ...] = param("Secrets to rotate, comma-separated (default: all of the service)", default=())
+        confirm_revoked: tuple[str, ...] = param(
+            "Revoked secrets: prove that the previous keys fail, and end the rotation", default=()
+        )
+        restore: tuple[str, ...] = param("Secrets to set back to their previous values, given in OLD_NAME", default=())
+        inherit_latest: tuple[str, ...] = param(
+            "Other secrets to inherit from a latest upload that is not live, comma-separated", default=()
+        )
+        reason: str = param("Reason, shown in the deployment message and the timeline", default="")
+
+    @dataclass(frozen=True)
+    class Details:
+        """Values of the plan that the later steps use, by the target of a change."""
+
+        selected: RotationSelection
+        edits: dict[str, SecretEdit] = field(default_factory=dict)
+        reuploads: dict[str, Reupload] = field(default_factory=dict)
+        """Each reupload has two targets: its upload and its deployment."""
+        marks: dict[str, tuple[WorkerState, DeploymentMark]] = field(default_factory=dict)
+        copies: dict[str, GitHubSecretCopy] = field(default_factory=dict)
+        values: dict[str, Secret] = field(default_factory=dict)
+        """Secret → value to set. Generated values are added after the confirmation."""
 
     name = "rotate-secrets"
     when = "A key or another secret leaked"
@@ -163,11 +161,11 @@ class RotateSecrets(Runbook[Params, Details]):
         return f"deployment {ctx.cloudflare.workers.deploy(worker_state.worker, worker_state.live.split, mark=mark)}"
 
 
-def _require_service(ctx: Context[Params]) -> "Service":
+def _require_service(ctx: Context[RotateSecrets.Params]) -> "Service":
     return require_service(ctx, RotateSecrets.kind)
 
 
-def _select_secrets(ctx: Context[Params]) -> RotationSelection:
+def _select_secrets(ctx: Context[RotateSecrets.Params]) -> RotationSelection:
     given = {name: getattr(ctx.params, name) for name in ("only", "confirm_revoked", "restore")}
     named = [name for name, value in given.items() if value]
     if len(named) > 1:
@@ -188,7 +186,7 @@ def _select_secrets(ctx: Context[Params]) -> RotationSelection:
 
 
 def _build_probe_set(
-    ctx: Context[Params], selected: RotationSelection, name: str, plan: Plan[Details] | None
+    ctx: Context[RotateSecrets.Params], selected: RotationSelection, name: str, plan: Plan[RotateSecrets.Details] | None
 ) -> ProbeSet:
     from ops.config.probes import Probe
 
@@ -221,16 +219,16 @@ def _build_probe_set(
 
 
 def _build_plan(
-    ctx: Context[Params],
+    ctx: Context[RotateSecrets.Params],
     selected: RotationSelection,
     found: dict[str, WorkerState],
     reupload_by_worker: dict[str, Reupload],
     on_github: dict[str, GitHubSecretCopy | str],
     *,
     prefix: str,
-) -> Plan[Details]:
+) -> Plan[RotateSecrets.Details]:
     workers = secrets_by_worker(ctx, selected)
-    details = Details(
+    details = RotateSecrets.Details(
         selected, values={v.removeprefix(prefix): s for v, s in read_given_values(ctx, selected, prefix).items()}
     )
     with_old_value = frozenset(name for name in selected.rules if ctx.secret_values.value(OLD_PREFIX + name))
@@ -261,8 +259,8 @@ def _build_plan(
 
 
 def _build_changes(
-    ctx: Context[Params],
-    details: Details,
+    ctx: Context[RotateSecrets.Params],
+    details: RotateSecrets.Details,
     found: dict[str, WorkerState],
     reupload_by_worker: dict[str, Reupload],
     *,
@@ -285,7 +283,7 @@ def _build_changes(
 
 
 def _list_warnings(
-    details: Details,
+    details: RotateSecrets.Details,
     found: dict[str, WorkerState],
     reupload_by_worker: dict[str, Reupload],
     with_old_value: frozenset[str],
@@ -303,7 +301,7 @@ def _list_warnings(
     return (*reuploads, *values)
 
 
-def _check_generated_copies(details: Details, unwritten: Mapping[str, str]) -> None:
+def _check_generated_copies(details: RotateSecrets.Details, unwritten: Mapping[str, str]) -> None:
     """Refuse if a generated value could not be copied to GitHub: it would be lost with this run.
 
     `unwritten`: name → why its copy on GitHub may not be written.
@@ -317,7 +315,11 @@ def _check_generated_copies(details: Details, unwritten: Mapping[str, str]) -> N
 
 
 def _suggest_undo(
-    ctx: Context[Params], worker: str, worker_state: WorkerState, names: tuple[str, ...], with_old_value: frozenset[str]
+    ctx: Context[RotateSecrets.Params],
+    worker: str,
+    worker_state: WorkerState,
+    names: tuple[str, ...],
+    with_old_value: frozenset[str],
 ) -> SuggestedCommand:
     if ctx.params.restore:
         return _suggest_rotation(ctx, only=ctx.params.restore)
@@ -328,7 +330,7 @@ def _suggest_undo(
     return ctx.suggest("rollback-worker", service=service, to=to, accept_changed_secrets=names)
 
 
-def _plan_confirmation(ctx: Context[Params], selected: RotationSelection) -> Plan[Details]:
+def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSelection) -> Plan[RotateSecrets.Details]:
     """Prove that the previous keys are revoked, and mark the deployment so that no later run restores them."""
     answers_by_secret = {name: rule for name, rule in selected.rules.items() if rule.provider}
     questions = RotationSelection(answers_by_secret)
@@ -348,7 +350,7 @@ def _plan_confirmation(ctx: Context[Params], selected: RotationSelection) -> Pla
     )
     refusals = [selection.check_old_key(name, *said) for name, said in answers.items()]
     refuse_rejected_keys(questions, [each for each in refusals if each])
-    details, changes = Details(selected), []
+    details, changes = RotateSecrets.Details(selected), []
     for worker, names in workers.items():
         mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
         live = describe_split(found[worker].live.split)
@@ -372,5 +374,5 @@ def _plan_confirmation(ctx: Context[Params], selected: RotationSelection) -> Pla
     )
 
 
-def _suggest_rotation(ctx: Context[Params], **names: tuple[str, ...]) -> SuggestedCommand:
+def _suggest_rotation(ctx: Context[RotateSecrets.Params], **names: tuple[str, ...]) -> SuggestedCommand:
     return ctx.suggest("rotate-secrets", service=ctx.params.service, **names)

@@ -19,7 +19,6 @@ from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue
 from ops.engine.context import Context
 from ops.engine.runbook import DueRun, Schedule
 from ops.runbooks.ai_failover import RESTORE, AiFailover
-from ops.runbooks.ai_failover import Params as FailoverParams
 from ops.switches import ai_providers, values
 from ops.switches.ai_providers import FailbackDecision
 from ops.switches.steps import SwitchDetails, read_shown_switches
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Params(FailoverParams):
+class FailbackParams(AiFailover.Params):
     revision: str = ""
     """Revision of the judged override; any other override stays."""
 
@@ -46,8 +45,8 @@ class AiFailback(AiFailover):
     by_label = False
     starts_due_runs = True
     schedule = Schedule("ai-failback", minute=3)
-    params = Params
-    example = Params(to=RESTORE)
+    params = FailbackParams
+    example = FailbackParams(to=RESTORE)
 
     def may_have_due_runs(self, environment: "Environment") -> bool:
         return environment.runtime is not None and environment.runtime.ai is not None
@@ -59,7 +58,7 @@ class AiFailback(AiFailover):
         verb = "remove the override" if found.should_restore else "nothing to do"
         yield f"{environment.name}: {verb}: {found.reason}"
         if override is not None and found.should_restore:
-            yield DueRun(Params(to=RESTORE, reason=found.reason, revision=override.revision), override.incident)
+            yield DueRun(FailbackParams(to=RESTORE, reason=found.reason, revision=override.revision), override.incident)
 
     def preflight(self, ctx: Context[Any]) -> Plan[SwitchDetails]:
         plan = super().preflight(ctx)

@@ -34,29 +34,27 @@ MAX_PROBED_LIMIT = 200
 """Largest limit to probe, in requests per period, because the probe sends more requests than the limit."""
 
 
-@dataclass(frozen=True)
-class Params:
-    """No parameters: limits.yml holds the values."""
-
-
-@dataclass(frozen=True)
-class Details:
-    commits: FileCommits
-    value: LimitsValue
-    before: str | None
-    """Raw value in KV when the plan was made; None if there was none."""
-    revision: str = ""
-    """Revision that the application must show."""
-    proof: RateLimitCheck | None = None
-    ending: RunOutcome | None = None
-    limits: "Limits" = field(default_factory=dict)
-    """Limits in limits.yml."""
-    drift: tuple[str, ...] | None = None
-    """Differences between KV and limits.yml; None if they were not compared."""
-
-
-class ApplyLimits(Runbook[Params, Details]):
+class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
     """Write the merged limits.yml to KV, and wait until it is in effect."""
+
+    @dataclass(frozen=True)
+    class Params:
+        """No parameters: limits.yml holds the values."""
+
+    @dataclass(frozen=True)
+    class Details:
+        commits: FileCommits
+        value: LimitsValue
+        before: str | None
+        """Raw value in KV when the plan was made; None if there was none."""
+        revision: str = ""
+        """Revision that the application must show."""
+        proof: RateLimitCheck | None = None
+        ending: RunOutcome | None = None
+        limits: "Limits" = field(default_factory=dict)
+        """Limits in limits.yml."""
+        drift: tuple[str, ...] | None = None
+        """Differences between KV and limits.yml; None if they were not compared."""
 
     name = "limits apply"
     when = "No incident: a merge of limits.yml starts it"
@@ -99,7 +97,7 @@ class ApplyLimits(Runbook[Params, Details]):
             return _superseded_plan(commits, text)
         limits, warnings = _read_limits(ctx, runtime)
         value = build_value(limits, commits.checked_out, ctx.clock.now())
-        return self._plan(ctx, Details(commits, value, text, limits=limits), warnings)
+        return self._plan(ctx, ApplyLimits.Details(commits, value, text, limits=limits), warnings)
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, problem = parse_kv(found.before)
@@ -141,9 +139,9 @@ class ApplyLimits(Runbook[Params, Details]):
                 yield f"warning: could not comment on the pull request ({describe_error(error)})"
 
 
-def find_details(result: RunResult) -> Details | None:
+def find_details(result: RunResult) -> ApplyLimits.Details | None:
     """Return the details of a run's plan; None if it ended without a plan."""
-    found: Details | None = result.plan.details if result.plan else None
+    found: ApplyLimits.Details | None = result.plan.details if result.plan else None
     return found
 
 
@@ -152,7 +150,7 @@ def describe_error(error: Exception) -> str:
 
 
 def _comment_result(
-    result: RunResult, found: Details, pulls: PullRequests, environ: Mapping[str, str], redactor: Redactor
+    result: RunResult, found: ApplyLimits.Details, pulls: PullRequests, environ: Mapping[str, str], redactor: Redactor
 ) -> str:
     pull = pulls.merged_pull(found.commits.checked_out)
     if pull is None:
@@ -167,15 +165,15 @@ def _comment_result(
     return f"commented at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
 
 
-def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[Details]:
+def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[ApplyLimits.Details]:
     newest, own = commits.newest[:12], commits.checked_out[:12]
     message = f"commit {newest} changed {FILE} again, and its own run applies it; this run is for {own}"
     ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, message)
-    found = Details(commits, LimitsValue("", "", {}), text, ending=ending)
+    found = ApplyLimits.Details(commits, LimitsValue("", "", {}), text, ending=ending)
     return Plan(summary=message, reason=ending.reason, details=found)
 
 
-def kv_change(found: Details) -> Change:
+def kv_change(found: ApplyLimits.Details) -> Change:
     revision = found.value.revision
     return Change(
         f"{LIMITS_KEY} in KV", describe_kv(found.before), f"revision {revision}", f"KV holds {revision}", None
@@ -235,13 +233,13 @@ def _check_large_steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:
 
 def build_plan(
     ctx: Context[Any],
-    found: Details,
+    found: ApplyLimits.Details,
     stored: LimitsValue | None,
     *,
     changes: tuple[Change, ...],
     reason: Reason | None = None,
     warnings: tuple[str, ...] = (),
-) -> Plan[Details]:
+) -> Plan[ApplyLimits.Details]:
     revision = found.value.revision
     differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
     details = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)

@@ -21,18 +21,16 @@ from ops.probes.runner import ProbeSet
 ITS_OWN = WorkersDevSubdomain(enabled=True, previews_enabled=False)
 
 
-@dataclass(frozen=True)
-class Params:
-    reason: str = param("Reason, shown in the deployment message and the timeline", default="")
-
-
-@dataclass
-class Details(MaintenanceWrites):
-    address: MaintenanceCheck = field(kw_only=True)
-
-
-class PrepareMaintenance(Runbook[Params, Details]):
+class PrepareMaintenance(Runbook["PrepareMaintenance.Params", "PrepareMaintenance.Details"]):
     """Deploy ops-maintenance, which answers 503 during maintenance."""
+
+    @dataclass(frozen=True)
+    class Params:
+        reason: str = param("Reason, shown in the deployment message and the timeline", default="")
+
+    @dataclass
+    class Details(MaintenanceWrites):
+        address: MaintenanceCheck = field(kw_only=True)
 
     name = "maintenance prepare"
     when = "No incident: run it once, on a quiet day"
@@ -98,7 +96,7 @@ class PrepareMaintenance(Runbook[Params, Details]):
             reason=None if changes else Reason.ALREADY_PREPARED,
             done_message=f"Prepared {WORKER}",
             proved_claim=f"{WORKER} is ready: it answers 503 at https://{host}",
-            details=Details(changes, state_run=run, address=MaintenanceCheck(f"https://{host}/")),
+            details=PrepareMaintenance.Details(changes, state_run=run, address=MaintenanceCheck(f"https://{host}/")),
         )
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:

@@ -15,13 +15,12 @@ from ops.switches import steps, values
 from ops.switches.steps import SwitchDetails, SwitchRunbook
 
 
-@dataclass(frozen=True)
-class Params:
-    reason: str = param("Reason, shown in the timeline", default="")
-
-
-class PrepareSwitches(SwitchRunbook[Params]):
+class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
     """Create missing switch keys in KV, each in its normal state."""
+
+    @dataclass(frozen=True)
+    class Params:
+        reason: str = param("Reason, shown in the timeline", default="")
 
     name = "switches prepare"
     when = "No incident: run it once, on a quiet day"

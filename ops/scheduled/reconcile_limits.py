@@ -23,8 +23,6 @@ from ops.limits import text
 from ops.limits.value import LimitsValue, drop_ended
 from ops.scheduled.apply_limits import (
     ApplyLimits,
-    Details,
-    Params,
     build_plan,
     describe_error,
     find_details,
@@ -48,7 +46,9 @@ class ReconcileLimits(ApplyLimits):
     when = "No incident: a schedule starts it"
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
 
-    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
+    def _plan(
+        self, ctx: Context[ApplyLimits.Params], found: ApplyLimits.Details, warnings: tuple[str, ...]
+    ) -> Plan[ApplyLimits.Details]:
         stored, garbage = parse_kv(found.before)
         if not garbage and self._is_application_ahead(ctx, found, stored):
             message = f"the application shows revision {found.value.revision} of {FILE}; KV's API does not yet"
@@ -77,7 +77,9 @@ class ReconcileLimits(ApplyLimits):
             replace(found, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, message))
         )
 
-    def _is_application_ahead(self, ctx: Context[Params], found: Details, stored: LimitsValue | None) -> bool:
+    def _is_application_ahead(
+        self, ctx: Context[ApplyLimits.Params], found: ApplyLimits.Details, stored: LimitsValue | None
+    ) -> bool:
         """Return whether only the application shows the revision of limits.yml; KV's API may lag a minute."""
         if stored is not None and stored.revision == found.value.revision:
             return False
@@ -85,7 +87,7 @@ class ReconcileLimits(ApplyLimits):
         document = ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url)
         return not isinstance(document, str) and document.revision == found.value.revision
 
-    def _reason_to_wait(self, ctx: Context[Params]) -> str:
+    def _reason_to_wait(self, ctx: Context[ApplyLimits.Params]) -> str:
         """Return why a difference is not corrected, or an empty string if it is."""
         limits = ctx.environment.require_runtime().limits
         if limits is None or not limits.enforce:
@@ -122,6 +124,6 @@ class ReconcileLimits(ApplyLimits):
                 yield f"warning: could not update the issue ({describe_error(error)})"
 
 
-def _ending_plan(found: Details) -> Plan[Details]:
+def _ending_plan(found: ApplyLimits.Details) -> Plan[ApplyLimits.Details]:
     assert found.ending is not None
     return Plan(summary=found.ending.message, reason=found.ending.reason, details=found)

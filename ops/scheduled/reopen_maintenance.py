@@ -15,7 +15,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import DueRun, Schedule
 from ops.maintenance import steps
 from ops.maintenance.state import MaintenanceWindow
-from ops.runbooks.maintenance import Maintenance, MaintenanceSnapshot, Params
+from ops.runbooks.maintenance import Maintenance, MaintenanceSnapshot
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -34,7 +34,7 @@ class ReopenMaintenance(Maintenance):
     by_label = False
     starts_due_runs = True
     schedule = Schedule("reopen-maintenance", minute=7)
-    example = Params(state="off", service="api")
+    example = Maintenance.Params(state="off", service="api")
 
     def find_due_runs(
         self,
@@ -51,10 +51,13 @@ class ReopenMaintenance(Maintenance):
             if window.is_due(now):
                 reason = f"planned end {format_utc(parse_utc(window.until))} has passed"
                 yield DueRun(
-                    Params(state="off", service=window.service, path=window.path, reason=reason), window.incident
+                    Maintenance.Params(state="off", service=window.service, path=window.path, reason=reason),
+                    window.incident,
                 )
 
-    def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:
+    def windows_to_reopen(
+        self, ctx: Context[Maintenance.Params], snapshot: MaintenanceSnapshot
+    ) -> tuple[MaintenanceWindow, ...]:
         """Return the one window that is due; others of the service stay closed. Raises Refused."""
         window = snapshot.state.find_window(snapshot.service.name, snapshot.request.path)
         if window is None or not window.is_due(ctx.clock.now()):

@@ -21,14 +21,13 @@ from ops.probes.runner import ProbeSet
 OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 
 
-@dataclass(frozen=True)
-class Params:
-    service: str = param("Service of ops.yml")
-    reason: str = param("Reason, shown in the timeline", default="")
-
-
-class CLASS(Runbook[Params, WorkersDevSubdomain]):
+class CLASS(Runbook["CLASS.Params", WorkersDevSubdomain]):
     """Turn off the workers.dev address of a Worker."""
+
+    @dataclass(frozen=True)
+    class Params:
+        service: str = param("Service in ops.yml")
+        reason: str = param("Reason, shown in the timeline", default="")
 
     name = "NAME"
     when = "Requests reach a Worker by its workers.dev address, past the rules of its zone"

@@ -38,7 +38,7 @@ def test_build_with_secret_is_refused(world: World, name: str) -> None:
     outcome = build(world, **{name: "a secret value"})
 
     assert outcome.code == 2
-    assert f"a build must not hold {name}" in outcome.err
+    assert f"a build must not have {name}" in outcome.err
     assert "a secret value" not in outcome.err
 
 

@@ -19,7 +19,7 @@ from ops.core.timeline import EventKind, RunEvent
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
-from ops.runbooks.rollback_worker import Params, RollbackWorker
+from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import Outcome, Releases, World
 from tests.support.claims import TOKEN, a_world
 from tests.support.claims import run as run_again
@@ -175,7 +175,7 @@ def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
             os.kill(os.getpid(), signal.SIGTERM)
 
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(RollbackWorker(), Params("api"), "production", world.config)
+    request = run.RunRequest(RollbackWorker(), RollbackWorker.Params("api"), "production", world.config)
     environ = world.sandbox.environ()
     with SignalHandler().in_run() as signals:
         return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
@@ -227,7 +227,7 @@ class InALock(RollbackWorker):
 
     name = "in-a-lock"
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
+    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
         """As `threading.Condition` does where a signal comes between its two steps."""
         try:
             raise Interrupted("SIGINT ended the run", reason=Reason.SIGNAL)
@@ -252,7 +252,7 @@ class FullDisk(RollbackWorker):
 
     name = "full-disk"
 
-    def decide_outcome(self, ctx: Context[Params], plan: Plan[Any]) -> NoReturn:
+    def decide_outcome(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any]) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

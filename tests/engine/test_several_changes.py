@@ -16,7 +16,7 @@ from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState as Standing
-from ops.runbooks.rotate_secrets import Params, RotateSecrets
+from ops.runbooks.rotate_secrets import RotateSecrets
 from sandbox import Sandbox
 from tests.conftest import Outcome, World
 from tests.support.commands import ended, texts
@@ -143,7 +143,7 @@ class WritesBetween(RotateSecrets):
 
     name = "writes-between"
 
-    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
+    def check(self, ctx: Context[RotateSecrets.Params], plan: Plan[Any], change: Change) -> Standing:
         """While it compares the second change, after the first one was written."""
         if STOCK in change.target:
             ctx.cloudflare.workers.set_subdomain(STOCK, ctx.cloudflare.workers.read_subdomain(STOCK))

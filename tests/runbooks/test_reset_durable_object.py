@@ -19,7 +19,7 @@ from ops.drills import scenario_release
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
-from ops.runbooks.reset_durable_object import Params, ResetDurableObject
+from ops.runbooks.reset_durable_object import ResetDurableObject
 from sandbox import Sandbox
 from sandbox.edge.embedded import EmbeddedObjects, EmbeddedRuntime
 from sandbox.switches import Switches
@@ -534,7 +534,7 @@ def test_texts_of_the_application_are_never_shown(stuck: Stuck, fault: dict[str,
 class Greedy(ResetDurableObject):
     """Greedy."""
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
+    def preflight(self, ctx: Context[ResetDurableObject.Params]) -> Plan[Any]:
         service = ctx.environment.service("api")
         ctx.web.durable_objects.reset(service.url, service.durable_objects[NAME])
         return super().preflight(ctx)
@@ -544,7 +544,7 @@ class Greedy(ResetDurableObject):
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_runbook_that_resets_while_it_plans_is_stopped_at_the_transport(stuck: Stuck, dry_run: bool) -> None:
     options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(Greedy(), Params("api"), "production", stuck.world.config)
+    request = run.RunRequest(Greedy(), ResetDurableObject.Params("api"), "production", stuck.world.config)
     environ = {**stuck.world.sandbox.environ(), **HELD}
 
     result, _ = run.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())

@@ -16,7 +16,7 @@ from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import ObservedState as Standing
 from ops.engine.signals import SignalHandler
-from ops.runbooks.rollback_worker import Params, RollbackWorker
+from ops.runbooks.rollback_worker import RollbackWorker
 from ops.workers import reupload
 from ops.workers.reupload import Reupload
 from tests.conftest import WORKER, World
@@ -29,12 +29,12 @@ UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 class SetsKey(RollbackWorker):
     """Give KEY a new value in both Workers."""
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Any]:
+    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
         reuploads = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
         changes = tuple(change for rebuild in reuploads for change in reupload.build_changes(rebuild, undo=None))
         return Plan("KEY gets a new value", changes, tuple(map(reupload.build_section, reuploads)), details=reuploads)
 
-    def _rebuild(self, ctx: Context[Params], worker: str) -> Reupload:
+    def _rebuild(self, ctx: Context[RollbackWorker.Params], worker: str) -> Reupload:
         deployments, uploads = (
             ctx.cloudflare.workers.list_deployments(worker),
             ctx.cloudflare.workers.list_uploads(worker),
@@ -55,10 +55,10 @@ class SetsKey(RollbackWorker):
             static_assets=False,
         )
 
-    def check(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> Standing:
+    def check(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> Standing:
         return reupload.check_change(ctx, self._of(plan, change), change)
 
-    def apply(self, ctx: Context[Params], plan: Plan[Any], change: Change) -> str:
+    def apply(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> str:
         return reupload.apply_change(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
 
     def _of(self, plan: Plan[Any], change: Change) -> Reupload:
@@ -69,7 +69,7 @@ class SetsKey(RollbackWorker):
 
 def run(world: World) -> RunResult:
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = app.RunRequest(SetsKey(), Params("api"), "production", world.config)
+    request = app.RunRequest(SetsKey(), RollbackWorker.Params("api"), "production", world.config)
     environ, signals = world.sandbox.environ(), SignalHandler()
     return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=signals)[0]
 
