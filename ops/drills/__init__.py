@@ -1,4 +1,4 @@
-"""Run drills: break a local Cloudflare, recover with the public command, and score the result.
+"""Break a local Cloudflare, recover it with the public command, and score the result.
 
 The command runs in its own process, with the ops.yml of the reference application or of `--config`, unchanged. Of our
 variables it gets only the sandbox's, so that it reaches no real token and no real address. With a trigger there is an

@@ -1,4 +1,4 @@
-"""Authorize a request from GitHub: read the event, check the permission, remove the label, answer.
+"""Authorize a request from GitHub: event, permission, label, answer.
 
 The gate holds no Cloudflare secret. The acting job learns of the event only through the gate's outputs. Only the
 permission check can stop a recovery: a comment or label that fails is one warning.

@@ -1,4 +1,4 @@
-"""Read and write the files of a GitHub Actions job: event, outputs, summary and log commands.
+"""Read and write the files of a GitHub Actions job, and its log commands.
 
 No other module touches these files or prints workflow commands. Sources:
 docs.github.com/actions/reference/workflows-and-actions/variables and …/workflow-commands.

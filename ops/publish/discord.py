@@ -1,4 +1,7 @@
-"""Discord webhooks: docs.discord.com/developers/resources/webhook#execute-webhook."""
+"""Format messages for Discord webhooks.
+
+docs.discord.com/developers/resources/webhook#execute-webhook
+"""
 
 import re
 from typing import Any
