@@ -166,7 +166,7 @@ def _execute(engine: Engine, request: RunRequest, context: Context[Any], options
     try:
         result = engine.execute(request.runbook, context, options)
     finally:
-        context.github.secrets.end(functools.partial(context.timeline.record, EventKind.WARNING))
+        context.github.secrets.revoke_tokens(functools.partial(context.timeline.record, EventKind.WARNING))
     return replace(result, timeline=tuple(context.timeline.events))
 
 

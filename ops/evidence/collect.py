@@ -245,7 +245,7 @@ def publish_evidence(
         if number is None:
             return ""
         with provider_errors(CHECK_HINT):
-            comments = RunComments(connect(environ, redactor), number, run, look=True)
+            comments = RunComments(connect(environ, redactor), number, run, may_exist=True)
             comments.put(1, body)
             return comments.url
     finally:

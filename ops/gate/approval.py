@@ -101,7 +101,7 @@ def approved_by(
     name = place.approval_environment
     try:
         repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
-        found = find_review(repository, run_id, actions.attempt(environ), name)
+        found = find_review(repository, run_id, actions.run_attempt(environ), name)
     except (ProviderError, ValueError) as error:
         why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
         raise _unreviewed(f"GitHub does not say whether it was approved ({why})") from None
@@ -143,7 +143,7 @@ def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str,
         raise Refused(error.message, reason=Reason.PERMISSION_UNKNOWN, hint=hint) from None
     answer = permissions.check_permission(repository, permissions.Requester(login), responders)
     if answer.reason is not None:
-        named = {"asker": login or "nobody", "responders": ", ".join(responders)}
+        named = {"requester": login or "nobody", "responders": ", ".join(responders)}
         raise Refused(
             f"{login or 'nobody'} requested this: {answer.message.format_map(named)}", reason=answer.reason, hint=hint
         )

@@ -65,7 +65,7 @@ def run(
     the job `tell` can answer on the issue.
     """
     try:
-        event = actions.variable(environ, "GITHUB_EVENT_NAME")
+        event = actions.require_variable(environ, "GITHUB_EVENT_NAME")
         payload = actions.read_payload(environ)
         config, _ = read_config(config_path, labels=events.added_labels(payload))
         deferred_modules.defer()
@@ -112,9 +112,9 @@ class Gate:
 
     def _job(self, event: str) -> outcomes.GateJob:
         return outcomes.GateJob(
-            repository=actions.variable(self.environ, "GITHUB_REPOSITORY"),
-            ref=actions.variable(self.environ, "GITHUB_REF"),
-            run_attempt=actions.attempt(self.environ),
+            repository=actions.require_variable(self.environ, "GITHUB_REPOSITORY"),
+            ref=actions.require_variable(self.environ, "GITHUB_REF"),
+            run_attempt=actions.run_attempt(self.environ),
             actor=self._actor,
             now=system_clock.current_time(self.environ),
             started_at=self._requested_at() if event == "workflow_dispatch" else None,
@@ -123,7 +123,7 @@ class Gate:
 
     @property
     def _attempt(self) -> int:
-        return actions.attempt(self.environ)
+        return actions.run_attempt(self.environ)
 
     @property
     def _actor(self) -> str:
@@ -132,7 +132,7 @@ class Gate:
         act sets only the second variable, which names the person of the first attempt.
         """
         others = () if self._attempt > 1 else ("GITHUB_ACTOR",)
-        return actions.variable(self.environ, "GITHUB_TRIGGERING_ACTOR", *others)
+        return actions.require_variable(self.environ, "GITHUB_TRIGGERING_ACTOR", *others)
 
     def _requested_at(self) -> datetime | None:
         """Return when the button was pressed; None if GitHub gives no answer, and the request then counts from now."""
@@ -294,16 +294,16 @@ class Gate:
         A later attempt is a request of its own: only the person who started it counts.
         """
         is_same = actor.lower() == sender.lower()
-        askers = [permissions.Requester(sender, sender_id)] if is_same or self._attempt == 1 else []
+        requesters = [permissions.Requester(sender, sender_id)] if is_same or self._attempt == 1 else []
         if not is_same:
-            askers.append(permissions.Requester(actor))
+            requesters.append(permissions.Requester(actor))
         answers = []
-        for asker in askers:
-            answer = permissions.check_permission(self.repository, asker, responders)
+        for requester in requesters:
+            answer = permissions.check_permission(self.repository, requester, responders)
             if answer.reason is not None:
-                return answer, asker.login
+                return answer, requester.login
             answers.append(answer)
-        return next((answer for answer in answers if not answer.checked), answers[0]), askers[0].login
+        return next((answer for answer in answers if not answer.checked), answers[0]), requesters[0].login
 
     def _malformed(self, malformed: outcomes.MalformedEvent) -> int:
         refusal = outcomes.RefusedRequest(
@@ -383,7 +383,7 @@ class Gate:
 
         assert refusal.incident is not None
         return self._try(
-            "comment", lambda number: triggers.keep_refusal(self.repository, number, text), refusal.incident
+            "comment", lambda number: triggers.save_refusal(self.repository, number, text), refusal.incident
         )
 
     def _commands(self, request: outcomes.RecoveryRequest | None) -> dict[str, str]:
@@ -442,7 +442,7 @@ def _refusal(
         reason=answer.reason,
         message=answer.message,
         hint=answer.hint,
-        values={"asker": who, "responders": ", ".join(may)},
+        values={"requester": who, "responders": ", ".join(may)},
         incident=request.incident,
         label=request.label,
         request=request,

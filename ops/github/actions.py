@@ -25,7 +25,7 @@ CUT = "\n```\n\nCut here: the whole of it is in the job's log.\n"
 """Closes an open code fence; if none is open, it adds an empty one."""
 
 
-def variable(environ: Mapping[str, str], *names: str) -> str:
+def require_variable(environ: Mapping[str, str], *names: str) -> str:
     """Return the value of the first variable that is set. Raises ConfigError if none is set."""
     for name in names:
         if value := environ.get(name):
@@ -34,8 +34,8 @@ def variable(environ: Mapping[str, str], *names: str) -> str:
     raise ConfigError(f"{names[0]} is not set", hint=hint)
 
 
-def attempt(environ: Mapping[str, str]) -> int:
-    text = variable(environ, "GITHUB_RUN_ATTEMPT")
+def run_attempt(environ: Mapping[str, str]) -> int:
+    text = require_variable(environ, "GITHUB_RUN_ATTEMPT")
     if not re.fullmatch("[1-9][0-9]{0,5}", text):
         raise ConfigError("GITHUB_RUN_ATTEMPT is not a number", hint="Leave it as GitHub Actions sets it.")
     return int(text)
@@ -49,7 +49,7 @@ def run_id(environ: Mapping[str, str]) -> str:
 
 def read_payload(environ: Mapping[str, str]) -> Any:
     """Return the webhook payload, or UNREADABLE if it is not JSON. Raises ConfigError if the file cannot be read."""
-    path = Path(variable(environ, "GITHUB_EVENT_PATH"))
+    path = Path(require_variable(environ, "GITHUB_EVENT_PATH"))
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -71,7 +71,7 @@ def write_outputs(
     for name, value in values.items():
         delimiter = _delimiter(value, token)
         lines.append(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")
-    path = Path(variable(environ, "GITHUB_OUTPUT"))
+    path = Path(require_variable(environ, "GITHUB_OUTPUT"))
     try:
         with path.open("a", encoding="utf-8", errors="replace", newline="") as file:
             file.write("".join(lines))
@@ -145,7 +145,7 @@ def mask_command(environ: Mapping[str, str], secret: str) -> None:
     if is_job(environ):
         for line in secret.splitlines():
             if line.strip():
-                print(f"::add-mask::{_data(line)}", file=sys.stderr, flush=True)
+                print(f"::add-mask::{_escape_data(line)}", file=sys.stderr, flush=True)
 
 
 def log_text(environ: Mapping[str, str], text: str) -> str:
@@ -161,14 +161,14 @@ def log_text(environ: Mapping[str, str], text: str) -> str:
 
 def fold_log(title: str, content: str) -> str:
     """Return a group for the job log: a title that opens to the content."""
-    return f"::group::{_data(title)}\n{content}\n::endgroup::"
+    return f"::group::{_escape_data(title)}\n{content}\n::endgroup::"
 
 
 def annotation(level: Literal["notice", "warning", "error"], title: str, text: str) -> str:
     """Return the command that puts an annotation on the page of the workflow run."""
-    name = _data(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::{level} title={name}::{_data(text)}".replace("##[", "## [")
+    name = _escape_data(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={name}::{_escape_data(text)}".replace("##[", "## [")
 
 
-def _data(text: str) -> str:
+def _escape_data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

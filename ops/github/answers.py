@@ -32,15 +32,15 @@ def _http(status: int) -> str:
     return f" (HTTP {status})" if status else ""
 
 
-def malformed_answer(method: str, what: str, status: int, why: str) -> ProviderError:
+def malformed_answer(method: str, name: str, status: int, why: str) -> ProviderError:
     """Return the error for an unexpected response. After a write it is UnclearWrite: the write may have taken effect.
 
     `status` 0 means that the status is unknown.
     """
     if method == "GET":
-        return MalformedAnswer(what, status, why)
+        return MalformedAnswer(name, status, why)
     hint = "Look on GitHub whether the change is there, before you start the same command again."
-    text = f"cannot read GitHub's answer to a change of {what}: {why}{_http(status)}; the change may have been made"
+    text = f"cannot read GitHub's answer to a change of {name}: {why}{_http(status)}; the change may have been made"
     return UnclearWrite(text, reason=Reason.UNCLEAR, hint=hint)
 
 
@@ -76,7 +76,7 @@ def is_entry(value: Any) -> bool:
     """Return whether the value is a timeline entry. Entries of kinds that Backout does not read may have any fields."""
     if not isinstance(value, dict):
         return False
-    return _problem(_ENTRIES.get(str(value.get("event")), {}), value) == ""
+    return _shape_problem(_ENTRIES.get(str(value.get("event")), {}), value) == ""
 
 
 TEXT = (str, None)
@@ -201,7 +201,7 @@ def expected_answer(method: str, path: str) -> tuple[str, Shape]:
     return "a request", (dict, list)
 
 
-def check(method: str, path: str, status: int, text: str) -> None:
+def check_answer(method: str, path: str, status: int, text: str) -> None:
     """Check that a success response has the shape of its route.
 
     `path` is the API path without host and query. Error responses are checked by their status: see `provider_errors`.
@@ -210,15 +210,15 @@ def check(method: str, path: str, status: int, text: str) -> None:
         MalformedAnswer: the response to a read has another shape.
         UnclearWrite: the response to a write has another shape.
     """
-    what, shape = expected_answer(method, path)
+    name, shape = expected_answer(method, path)
     try:
         value = json.loads(text) if text else None
     except (ValueError, RecursionError):
         why = "an HTML page" if text.lstrip()[:1] == "<" else f"{len(text)} characters that are not JSON"
-        raise malformed_answer(method, what, status, why) from None
-    if problem := _problem(shape, value):
+        raise malformed_answer(method, name, status, why) from None
+    if problem := _shape_problem(shape, value):
         why = "an empty body" if not text else f"unexpected JSON ({problem})"
-        raise malformed_answer(method, what, status, why)
+        raise malformed_answer(method, name, status, why)
 
 
 def refusal_body(text: str) -> str:
@@ -230,25 +230,25 @@ def refusal_body(text: str) -> str:
     return text if isinstance(value, dict) and isinstance(value.get("message"), str) else "{}"
 
 
-def _problem(shape: Shape, value: Any, at: str = "") -> str:
+def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
     """Return where the value differs from the shape; "" if it matches."""
     match shape:
         case tuple():
-            found = [_problem(one, value, at) for one in shape]
+            found = [_shape_problem(one, value, field) for one in shape]
             return "" if "" in found else found[0]
         case list():
             if not isinstance(value, list):
-                return f"{at or 'it'} is not a list"
-            return next(filter(None, (_problem(shape[0], item, f"{at}[]") for item in value)), "")
+                return f"{field or 'it'} is not a list"
+            return next(filter(None, (_shape_problem(shape[0], item, f"{field}[]") for item in value)), "")
         case Mapping():
             if not isinstance(value, dict):
-                return f"{at or 'it'} is not an object"
-            found = [_problem(one, value.get(name), f"{at}.{name}".lstrip(".")) for name, one in shape.items()]
+                return f"{field or 'it'} is not an object"
+            found = [_shape_problem(one, value.get(name), f"{field}.{name}".lstrip(".")) for name, one in shape.items()]
             return next(filter(None, found), "")
         case type():
             is_other = not isinstance(value, shape) or (shape is int and isinstance(value, bool))
-            return f"{at or 'it'} is missing or has another type" if is_other else ""
+            return f"{field or 'it'} is missing or has another type" if is_other else ""
         case None:
-            return "" if value is None else f"{at or 'it'} is not empty"
+            return "" if value is None else f"{field or 'it'} is not empty"
         case _:
-            return "" if shape(value) else f"{at or 'it'} is missing or has another form"
+            return "" if shape(value) else f"{field or 'it'} is missing or has another form"

@@ -32,10 +32,10 @@ docs.github.com/rest/authentication/permissions-required-for-github-apps#reposit
 PERMISSION = "Environments: write"
 JWT_SECONDS = 300
 """GitHub accepts at most 600. The margin covers a difference between the clocks."""
-MAKE_WAIT = 10.0
+CREATE_WAIT = 10.0
 REVOKE_WAIT = 4.0
 """Real seconds for all tokens together. GitHub ends a cancelled job 10 s after its first signal."""
-STORE = f"`gh secret set {APP_KEY} --env security < FILE.pem`"
+STORE_COMMAND = f"`gh secret set {APP_KEY} --env security < FILE.pem`"
 
 
 class AppTokens:
@@ -51,7 +51,7 @@ class AppTokens:
         self._mask(key)
         self._key = Secret(key)
         self._lock = threading.Lock()
-        self._made: dict[str, Future[Secret]] = {}
+        self._tokens: dict[str, Future[Secret]] = {}
 
     def check_key(self) -> None:
         """Raise ConfigError if the App id or the private key is malformed."""
@@ -60,7 +60,7 @@ class AppTokens:
             raise ConfigError(f"{APP_ID} is not the id of a GitHub App", hint=hint)
         if self._private_key is None:
             text = f"{APP_KEY} is no private key of a GitHub App (RSA in PEM, without a password)"
-            hint = f"Store the whole file that GitHub made, with its first and last line: {STORE}."
+            hint = f"Store the whole file that GitHub made, with its first and last line: {STORE_COMMAND}."
             raise ConfigError(text, hint=hint)
 
     @cached_property
@@ -80,22 +80,22 @@ class AppTokens:
         return loaded if isinstance(loaded, RSAPrivateKey) else None
 
     def token(self, repository: str) -> str:
-        """Return a token for the repository. Raises ProviderError, after at most `MAKE_WAIT` seconds."""
+        """Return a token for the repository. Raises ProviderError, after at most `CREATE_WAIT` seconds."""
         with self._lock:
-            making = self._made.get(repository)
-            if making is None or (making.done() and making.exception() is not None):
-                making = self._made[repository] = start_call(partial(self._make, repository))
+            pending = self._tokens.get(repository)
+            if pending is None or (pending.done() and pending.exception() is not None):
+                pending = self._tokens[repository] = start_call(partial(self._create, repository))
         try:
-            return making.result(timeout=MAKE_WAIT).reveal()
+            return pending.result(timeout=CREATE_WAIT).reveal()
         except TimeoutError:
-            text = f"GitHub made no token of App {self._app_id} for {repository} within {MAKE_WAIT:.0f} s"
+            text = f"GitHub made no token of App {self._app_id} for {repository} within {CREATE_WAIT:.0f} s"
             hint = "Check https://www.githubstatus.com/."
             raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None
 
     def revoke(self, warn: Callable[[str], object]) -> None:
         """Revoke every token of this run. `warn` gets one sentence for each token that may still be valid."""
         with self._lock:
-            made, self._made = self._made, {}
+            made, self._tokens = self._tokens, {}
         budget = TimeBudget(REVOKE_WAIT)
         revoking = [(repository, start_call(partial(self._revoke, making))) for repository, making in made.items()]
         for repository, future in revoking:
@@ -108,24 +108,24 @@ class AppTokens:
                     f"hour, and can change nothing but environments of {repository}"
                 )
 
-    def _make(self, repository: str) -> Secret:
+    def _create(self, repository: str) -> Secret:
         app = self._requester(self._jwt())
         name = repository.partition("/")[2]
         with self._refusals(repository):
             _, installation = app.requestJsonAndCheck("GET", f"/repos/{repository}/installation")
             path = f"/app/installations/{installation['id']}/access_tokens"
-            wanted = {"repositories": [name], "permissions": PERMISSIONS}
-            _, answer = app.requestJsonAndCheck("POST", path, input=wanted)
+            scope = {"repositories": [name], "permissions": PERMISSIONS}
+            _, answer = app.requestJsonAndCheck("POST", path, input=scope)
         self._mask(answer["token"])
         return Secret(answer["token"])
 
-    def _revoke(self, making: Future[Secret]) -> None:
+    def _revoke(self, pending: Future[Secret]) -> None:
         """Revoke the token unless GitHub never created it or already rejects it (401). Raises ProviderError."""
-        if making.exception() is not None:
+        if pending.exception() is not None:
             return
         try:
             with provider_errors():
-                self._requester(making.result().reveal()).requestJsonAndCheck("DELETE", "/installation/token")
+                self._requester(pending.result().reveal()).requestJsonAndCheck("DELETE", "/installation/token")
         except ProviderError as error:
             if error.message != "GitHub answered 401":
                 raise
@@ -163,14 +163,14 @@ class AppTokens:
                 try:
                     yield
                 except GithubException as error:
-                    if why := _refusal(error, app, repository):
+                    if why := _explain_refusal(error, app, repository):
                         raise ProviderError(why[0], reason=Reason.PROVIDER_REFUSED, hint=why[1]) from None
                     raise
         except UnclearWrite as error:
             raise ProviderError(error.message, reason=error.reason, hint=error.hint) from None
 
 
-def _refusal(error: Exception, app: str, repository: str) -> tuple[str, str] | None:
+def _explain_refusal(error: Exception, app: str, repository: str) -> tuple[str, str] | None:
     """Return cause and hint of a refusal, or None if GitHub's status and message are not known."""
     status, data = getattr(error, "status", None), getattr(error, "data", None)
     message = str(data.get("message", "")) if isinstance(data, dict) else ""
@@ -179,11 +179,11 @@ def _refusal(error: Exception, app: str, repository: str) -> tuple[str, str] | N
     if status == 404:
         return f"{app} is not installed on {repository}", "Install it there: page of the App, Install App"
     if status == 401:
-        way = f"Generate a private key on the page of the App and store it: {STORE}; check this machine's clock"
-        return f"GitHub does not take {APP_KEY} as the key of {app}", way
+        hint = f"Generate a private key on the page of the App; store it: {STORE_COMMAND}; check this machine's clock"
+        return f"GitHub does not take {APP_KEY} as the key of {app}", hint
     if status == 422:
-        way = "Set Repository permissions, Environments to Read and write on the page of the App, and accept it"
-        return f"{app} has no permission {PERMISSION} on {repository}", f"{way} where the App is installed"
+        hint = "Set Repository permissions, Environments to Read and write on the page of the App, and accept it"
+        return f"{app} has no permission {PERMISSION} on {repository}", f"{hint} where the App is installed"
     return None
 
 
@@ -196,6 +196,6 @@ def check_one_credential(environ: Mapping[str, str], token: str) -> None:
             hint=f"Delete one in the environment `security`: `gh secret delete {token} --env security`.",
         )
     if is_set[APP_ID] != is_set[APP_KEY] and not is_set[token]:
-        there, missing = (APP_ID, APP_KEY) if is_set[APP_ID] else (APP_KEY, APP_ID)
-        way = STORE if missing == APP_KEY else f"`gh variable set {APP_ID} --env security --body 12345`"
-        raise ConfigError(f"{there} is set and {missing} is not: a GitHub App needs both", hint=f"Set it: {way}.")
+        present, missing = (APP_ID, APP_KEY) if is_set[APP_ID] else (APP_KEY, APP_ID)
+        command = STORE_COMMAND if missing == APP_KEY else f"`gh variable set {APP_ID} --env security --body 12345`"
+        raise ConfigError(f"{present} is set and {missing} is not: a GitHub App needs both", hint=f"Set it: {command}.")

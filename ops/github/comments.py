@@ -35,7 +35,7 @@ class CommentNotSaved(ProviderError):
         super().__init__("GitHub took the text and kept the old one", reason=Reason.PROVIDER_REFUSED, hint=hint)
 
 
-def login(repository: "Repository") -> str:
+def own_login(repository: "Repository") -> str:
     """Return the login of the token's owner. GITHUB_TOKEN may not read it (403) and belongs to the bot.
 
     docs.github.com/rest/users/users#get-the-authenticated-user
@@ -50,7 +50,7 @@ def login(repository: "Repository") -> str:
         return BOT
 
 
-def author(written: "Issue | IssueComment | PullRequest") -> str:
+def author_login(written: "Issue | IssueComment | PullRequest") -> str:
     """Return the author's login; "" if the account was deleted."""
     user: Any = written.user  # GitHub may answer null, which PyGithub's types omit
     return user.login if user else ""
@@ -71,14 +71,14 @@ def find_request(repository: "Repository", number: int, mark: str, comment: int 
         request = next(marked, None)
     except UnknownObjectException:
         return None
-    return request if request and author(request) == login(repository) else None
+    return request if request and author_login(request) == own_login(repository) else None
 
 
 def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
     """Yield comments with a run record, oldest first, by any author. The caller checks the author."""
     for comment in issue.get_comments():
-        if (block := read_record(comment.body)) is not None:
-            yield comment, block
+        if (record := read_record(comment.body)) is not None:
+            yield comment, record
 
 
 class RunComments:
@@ -96,7 +96,7 @@ class RunComments:
         number: int,
         run: str,
         *,
-        look: bool = False,
+        may_exist: bool = False,
         completes: bool = False,
         request: int | None = None,
     ) -> None:
@@ -105,7 +105,7 @@ class RunComments:
         self._request = request
         self._run = run
         self._completes = completes
-        self._doubtful = {1, 2} if look else set()
+        self._unconfirmed = {1, 2} if may_exist else set()
         """Parts that may exist already, although their id is not known."""
         self._ids: dict[int, int] = {}
         self._replaced: set[int] = set()
@@ -119,7 +119,7 @@ class RunComments:
         """
         if part == 1 and self._request:
             self._continue_in(self._request)
-        if part in self._doubtful:
+        if part in self._unconfirmed:
             self._find(part)
         if part not in self._ids:
             self._create(part, body)
@@ -130,25 +130,25 @@ class RunComments:
         """Continue in the comment if it is ours and names this run and attempt of GitHub Actions."""
         job = parse_job_run(self._run)
         mark = request_mark(*job) if job else ""
-        found = find_request(self._repository, self._number, mark, comment) if job else None
+        announced = find_request(self._repository, self._number, mark, comment) if job else None
         self._request = None
-        if found is not None:
-            self._remember(1, found)
+        if announced is not None:
+            self._remember(1, announced)
 
     def _find(self, part: int) -> None:
-        me = login(self._repository)
-        for comment, block in run_records(self._issue):
-            is_open = self._completes and author(comment) == BOT and not block.decision
-            if (block.run, block.part) == (self._run, part) and (author(comment) == me or is_open):
+        own = own_login(self._repository)
+        for comment, record in run_records(self._issue):
+            is_open = self._completes and author_login(comment) == BOT and not record.decision
+            if (record.run, record.part) == (self._run, part) and (author_login(comment) == own or is_open):
                 self._remember(part, comment)
                 break
-        self._doubtful.discard(part)
+        self._unconfirmed.discard(part)
 
     def _create(self, part: int, body: str) -> None:
         """Create the comment. It stays doubtful until GitHub answers: a retry first looks for it."""
-        self._doubtful.add(part)
+        self._unconfirmed.add(part)
         self._remember(part, self._issue.create_comment(body))
-        self._doubtful.discard(part)
+        self._unconfirmed.discard(part)
 
     def _remember(self, part: int, comment: "IssueComment") -> None:
         self._ids[part] = comment.id
@@ -189,14 +189,14 @@ class CommentForbidden(Exception):
     """The token may not write comments, such as the token of a pull request from a fork."""
 
 
-def comment(repository: "Repository", number: int, marker: str) -> str:
+def read_comment(repository: "Repository", number: int, marker: str) -> str:
     """Return the text of our comment with the marker; "" if there is none. Raises ProviderError."""
     with provider_errors():
-        found = _find(repository.get_issue(number), marker, login(repository))
+        found = _find_comment(repository.get_issue(number), marker, own_login(repository))
         return found.body if found else ""
 
 
-def keep_comment(repository: "Repository", number: int, marker: str, body: str) -> str:
+def save_comment(repository: "Repository", number: int, marker: str, body: str) -> str:
     """Create or edit our comment with the marker and return its URL.
 
     `body` contains the marker. Raises CommentForbidden and ProviderError.
@@ -205,7 +205,7 @@ def keep_comment(repository: "Repository", number: int, marker: str, body: str) 
 
     with provider_errors():
         issue = repository.get_issue(number)
-        found = _find(issue, marker, login(repository))
+        found = _find_comment(issue, marker, own_login(repository))
         try:
             if found is None:
                 return issue.create_comment(body).html_url
@@ -218,15 +218,15 @@ def keep_comment(repository: "Repository", number: int, marker: str, body: str) 
         return found.html_url
 
 
-def _find(issue: "Issue", marker: str, me: str) -> "IssueComment | None":
-    return next((one for one in issue.get_comments() if author(one) == me and marker in one.body), None)
+def _find_comment(issue: "Issue", marker: str, own: str) -> "IssueComment | None":
+    return next((one for one in issue.get_comments() if author_login(one) == own and marker in one.body), None)
 
 
 @dataclass(frozen=True)
 class OpenIssue:
     number: int
     url: str
-    since: datetime
+    opened_at: datetime
 
 
 def open_issue(repository: "Repository", label: str, marker: str) -> OpenIssue | None:
@@ -235,9 +235,9 @@ def open_issue(repository: "Repository", label: str, marker: str) -> OpenIssue |
     Raises ProviderError.
     """
     with provider_errors():
-        me = login(repository)
+        own = own_login(repository)
         for issue in repository.get_issues(state="open", labels=[label]):
-            if author(issue) == me and issue.pull_request is None and marker in (issue.body or ""):
+            if author_login(issue) == own and issue.pull_request is None and marker in (issue.body or ""):
                 return OpenIssue(issue.number, issue.html_url, issue.created_at.astimezone(UTC))
     return None
 
@@ -247,17 +247,17 @@ def is_any_open(repository: "Repository", label: str) -> bool:
         return any(True for _ in repository.get_issues(state="open", labels=[label]))
 
 
-def keep_issue(repository: "Repository", label: str, marker: str, title: str, body: str) -> OpenIssue:
+def save_issue(repository: "Repository", label: str, marker: str, title: str, body: str) -> OpenIssue:
     """Create our issue, or edit it if its text differs. `body` contains the marker. Raises ProviderError."""
-    there = open_issue(repository, label, marker)
+    existing = open_issue(repository, label, marker)
     with provider_errors():
-        if there is None:
-            made = repository.create_issue(title, body, labels=[label])
-            return OpenIssue(made.number, made.html_url, made.created_at.astimezone(UTC))
-        issue = repository.get_issue(there.number)
+        if existing is None:
+            created = repository.create_issue(title, body, labels=[label])
+            return OpenIssue(created.number, created.html_url, created.created_at.astimezone(UTC))
+        issue = repository.get_issue(existing.number)
         if (issue.body or "").strip() != body.strip():
             issue.edit(body=body)
-        return there
+        return existing
 
 
 def close_issue(repository: "Repository", number: int, text: str) -> None:

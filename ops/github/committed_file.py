@@ -50,30 +50,30 @@ class CommittedFile:
             ProviderError: GitHub failed.
         """
         try:
-            return self._by_github() if self._pulls.is_available else self._by_git()
+            return self._commits_from_github() if self._pulls.is_available else self._commits_from_git()
         except git.GitError as error:
-            raise _unknown(str(error), "Run it in a checkout of the operations repository, with git.") from None
+            raise _unknown_commit(str(error), "Run it in a checkout of the operations repository, with git.") from None
 
-    def _by_github(self) -> FileCommits:
+    def _commits_from_github(self) -> FileCommits:
         # A workflow passes on `github.sha`: a local runner's GITHUB_SHA names its own copy.
-        told = self._environ.get("OPS_COMMIT") or self._environ.get("GITHUB_SHA", "")
-        head = told if actions.is_job(self._environ) else ""
-        own = self._pulls.newest_commit(self._name, head or self._head())
+        job_commit = self._environ.get("OPS_COMMIT") or self._environ.get("GITHUB_SHA", "")
+        head = job_commit if actions.is_job(self._environ) else ""
+        checked_out = self._pulls.newest_commit(self._name, head or self._head())
         newest = self._pulls.newest_commit(self._name, self._pulls.default_branch)
-        if own is None or newest is None:
-            raise _unknown(
+        if checked_out is None or newest is None:
+            raise _unknown_commit(
                 f"GitHub knows no commit with {self._name}", "Commit it to the default branch, by a pull request."
             )
-        return FileCommits(own, newest, "GitHub")
+        return FileCommits(checked_out, newest, "GitHub")
 
-    def _by_git(self) -> FileCommits:
+    def _commits_from_git(self) -> FileCommits:
         branch = self._git.default_branch()
         tip, head = self._git.branch_head(branch), self._head()
-        own = self._git.newest_commit_touching(head, self._name)
+        checked_out = self._git.newest_commit_touching(head, self._name)
         newest = self._git.newest_commit_touching(tip, self._name) if tip else None
-        if own is None or newest is None:
-            raise _unknown(f"no commit of {branch} here has {self._name}", "Commit it, merge it, and fetch.")
-        return FileCommits(own, newest, f"git, as fetched last from {branch}")
+        if checked_out is None or newest is None:
+            raise _unknown_commit(f"no commit of {branch} here has {self._name}", "Commit it, merge it, and fetch.")
+        return FileCommits(checked_out, newest, f"git, as fetched last from {branch}")
 
     def _head(self) -> str:
         """Return the commit of this checkout. Raises Refused if the file differs from it."""
@@ -81,7 +81,7 @@ class CommittedFile:
         if commit is None:
             raise git.GitError(f"{self._folder} has no commit")
         if self._git.read_file(commit.sha, self._name) != self.text():
-            raise _unknown(
+            raise _unknown_commit(
                 f"{self._name} here is not as it was committed",
                 "Open a pull request with the change; what is merged counts.",
             )
@@ -97,5 +97,5 @@ def read(path: Path) -> str:
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
 
 
-def _unknown(message: str, hint: str) -> Refused:
+def _unknown_commit(message: str, hint: str) -> Refused:
     return Refused(message, reason=Reason.UNKNOWN_NAME, hint=hint)

@@ -21,7 +21,7 @@ PER_PAGE, MOST_PAGES = 100, 20
 
 def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
     """Return the uses of all environments in the period, newest first, at most MOST. Raises what PyGithub raises."""
-    return tuple(_use(repository, row) for row in _deployments(repository, period))
+    return tuple(_environment_use(repository, row) for row in _deployments(repository, period))
 
 
 def _deployments(repository: "Repository", period: Period) -> Iterator[Mapping[str, Any]]:
@@ -41,7 +41,7 @@ def _deployments(repository: "Repository", period: Period) -> Iterator[Mapping[s
             return
 
 
-def _use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
+def _environment_use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
     path = f"{repository.url}/deployments/{int(row['id'])}/statuses?per_page=1"
     _, statuses = repository.requester.requestJsonAndCheck("GET", path)
     last = statuses[0] if statuses else {}

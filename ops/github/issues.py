@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
-from ops.github.comments import BOT, author, run_records
+from ops.github.comments import BOT, author_login, run_records
 from ops.github.permissions import may_write, permission_of
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class IssueRecord:
     @property
     def decision_text(self) -> str:
         """The decision as words for people."""
-        said = self.record.decision
-        return said.replace("_", " ") if said in set(Decision) else "without an end"
+        decision = self.record.decision
+        return decision.replace("_", " ") if decision in set(Decision) else "without an end"
 
     @property
     def origin(self) -> str:
@@ -72,23 +72,23 @@ def open_incident(
     return issue.number, issue.html_url
 
 
-def open_with_record(repository: "Repository", run: str) -> int | None:
+def find_open_incident(repository: "Repository", run: str) -> int | None:
     """Return the number of the newest open incident with the record of that run by a trusted author, or None."""
-    writers = TrustedAuthors(repository)
+    trusted = TrustedAuthors(repository)
     for issue in repository.get_issues(state="open", labels=[INCIDENT]):
-        block = read_record(issue.body or "")
-        if block is not None and block.run == run and writers.includes(author(issue)):
+        record = read_record(issue.body or "")
+        if record is not None and record.run == run and trusted.includes(author_login(issue)):
             return issue.number
     return None
 
 
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
     """Return the records on the issue by the bot and by people with write access, oldest first."""
-    writers = TrustedAuthors(repository)
+    trusted = TrustedAuthors(repository)
     return [
-        IssueRecord(block, author(comment), is_edited(comment.body), comment.html_url)
-        for comment, block in run_records(repository.get_issue(number))
-        if writers.includes(author(comment))
+        IssueRecord(record, author_login(comment), is_edited(comment.body), comment.html_url)
+        for comment, record in run_records(repository.get_issue(number))
+        if trusted.includes(author_login(comment))
     ]
 
 
@@ -97,15 +97,15 @@ class TrustedAuthors:
 
     def __init__(self, repository: "Repository") -> None:
         self._repository = repository
-        self._may: dict[str, bool] = {}
+        self._can_write: dict[str, bool] = {}
 
     def includes(self, login: str) -> bool:
         """Return whether records of that login count. "" is a deleted account, and does not count."""
         if login == BOT:
             return True
-        if login not in self._may:
-            self._may[login] = bool(login) and _may_write(self._repository, login)
-        return self._may[login]
+        if login not in self._can_write:
+            self._can_write[login] = bool(login) and _may_write(self._repository, login)
+        return self._can_write[login]
 
 
 def _may_write(repository: "Repository", login: str) -> bool:
@@ -140,14 +140,14 @@ LABELS = {
 """Labels besides those of ops.yml. None of them changes anything outside of GitHub."""
 
 
-def sync_labels(repository: "Repository", wanted: Mapping[str, LabelStyle], say: Callable[[str], None]) -> None:
+def sync_labels(repository: "Repository", desired: Mapping[str, LabelStyle], report: Callable[[str], None]) -> None:
     """Create missing labels and correct those that differ. Other labels stay; case in names does not matter."""
     present = {label.name.lower(): label for label in repository.get_labels()}
-    for name, label in wanted.items():
-        there = present.get(name.lower())
-        if there is None:
+    for name, label in desired.items():
+        existing = present.get(name.lower())
+        if existing is None:
             repository.create_label(name, label.color, label.description)
-            say(f"created {name}")
-        elif (there.name, there.color, there.description or "") != (name, label.color, label.description):
-            there.edit(name, label.color, label.description)
-            say(f"changed {name}")
+            report(f"created {name}")
+        elif (existing.name, existing.color, existing.description or "") != (name, label.color, label.description):
+            existing.edit(name, label.color, label.description)
+            report(f"changed {name}")

@@ -41,7 +41,7 @@ class Requester:
 class PermissionCheck:
     """The result of a check; `reason` is None if the requester may start a recovery.
 
-    The texts have the placeholders `{asker}` (their login) and `{responders}` (the listed logins).
+    The texts have the placeholders `{requester}` (their login) and `{responders}` (the listed logins).
     """
 
     reason: Reason | None = None
@@ -55,32 +55,32 @@ class PermissionCheck:
         return REFUSED if self.reason else CHECKED if self.checked else UNCHECKED
 
 
-def check_permission(repository: "Repository", asker: Requester, responders: Collection[str]) -> PermissionCheck:
+def check_permission(repository: "Repository", requester: Requester, responders: Collection[str]) -> PermissionCheck:
     """Return whether the requester may start a recovery. Sends at most one request; never raises."""
     from github import GithubException, RateLimitExceededException
 
     from ops.github.client import provider_errors
 
-    if not _LOGIN.fullmatch(asker.login):
+    if not _LOGIN.fullmatch(requester.login):
         return _not_a_person()
-    if responders and asker.login.lower() not in {login.lower() for login in responders}:
+    if responders and requester.login.lower() not in {login.lower() for login in responders}:
         hint = "Ask one of them: {responders}. Or add yourself to ops.yml by a pull request."
-        return PermissionCheck(Reason.NOT_A_RESPONDER, "{asker} is not among the responders of ops.yml", hint)
+        return PermissionCheck(Reason.NOT_A_RESPONDER, "{requester} is not among the responders of ops.yml", hint)
     try:
         with provider_errors():
             try:
-                found = permission_of(repository, asker.login)
+                answer = permission_of(repository, requester.login)
             except RateLimitExceededException:
                 raise
             except GithubException as error:
                 if error.status == 403:
-                    return _unreadable(asker, responders)
+                    return _check_listed(requester, responders)
                 if error.status == 404:
-                    return _no_access("GitHub knows no person {asker} in this repository")
+                    return _no_access("GitHub knows no person {requester} in this repository")
                 raise
     except ProviderError as error:
         return _unknown(error.message)
-    return _check_login(found, asker)
+    return _check_login(answer, requester)
 
 
 def current_responders(repository: "Repository") -> tuple[str, ...]:
@@ -94,10 +94,10 @@ def current_responders(repository: "Repository") -> tuple[str, ...]:
     problem = "the responders of ops.yml on the default branch are not known"
     try:
         with provider_errors():
-            found = repository.get_contents(CONFIG_FILE)
+            content = repository.get_contents(CONFIG_FILE)
     except ProviderError as error:
         raise ProviderError(f"{problem}: {error.message}", reason=error.reason) from None
-    text = "" if isinstance(found, list) else found.decoded_content.decode("utf-8", errors="surrogateescape")
+    text = "" if isinstance(content, list) else content.decoded_content.decode("utf-8", errors="surrogateescape")
     data = strict_yaml.read_yaml(text).data
     listed = data.get("responders", ()) if isinstance(data, dict) else None
     if not isinstance(listed, tuple) or not all(isinstance(login, str) for login in listed):
@@ -116,18 +116,18 @@ def permission_of(repository: "Repository", login: str) -> Any:
     return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
 
 
-def _check_login(found: Any, asker: Requester) -> PermissionCheck:
+def _check_login(answer: Any, requester: Requester) -> PermissionCheck:
     """Check that the response is about this person, and their write access."""
-    user = found.get("user")
+    user = answer.get("user")
     if user is None:
         return _unknown("GitHub's answer names no user")
     if user["type"] != "User":
         return _not_a_person()
-    if asker.id is not None and user["id"] != asker.id:
-        return _no_access("the login {asker} belongs to somebody else by now")
-    if may_write(found["role_name"], found["permission"]):
+    if requester.id is not None and user["id"] != requester.id:
+        return _no_access("the login {requester} belongs to somebody else by now")
+    if may_write(answer["role_name"], answer["permission"]):
         return PermissionCheck()
-    return _no_access("{asker} may not write to this repository, and a label alone allows nothing")
+    return _no_access("{requester} may not write to this repository, and a label alone allows nothing")
 
 
 def _no_access(message: str) -> PermissionCheck:
@@ -139,21 +139,21 @@ def _no_access(message: str) -> PermissionCheck:
 def _not_a_person() -> PermissionCheck:
     hint = "Ask a person with write access to put the label on or to press the button."
     return PermissionCheck(
-        Reason.NOT_A_PERSON, "{asker} is a bot or an app, and only people may start a recovery", hint
+        Reason.NOT_A_PERSON, "{requester} is a bot or an app, and only people may start a recovery", hint
     )
 
 
 def _unknown(why: str) -> PermissionCheck:
     hint = "Do not wait for GitHub: type the command on a laptop."
-    return PermissionCheck(Reason.PERMISSION_UNKNOWN, f"it is not known what {{asker}} may do: {why}", hint)
+    return PermissionCheck(Reason.PERMISSION_UNKNOWN, f"it is not known what {{requester}} may do: {why}", hint)
 
 
-def _unreadable(asker: Requester, responders: Collection[str]) -> PermissionCheck:
+def _check_listed(requester: Requester, responders: Collection[str]) -> PermissionCheck:
     """Return the result if GitHub rejects our own token: only `responders` can decide then."""
-    if asker.login in responders:
+    if requester.login in responders:
         return PermissionCheck(checked=False)
-    listed = "does not list that login" if responders else "lists no responders"
-    message = f"GitHub does not tell our own token what {{asker}} may do (403), and ops.yml {listed}"
+    reason = "does not list that login" if responders else "lists no responders"
+    message = f"GitHub does not tell our own token what {{requester}} may do (403), and ops.yml {reason}"
     others = ", or ask one of the responders: {responders}" if responders else ""
     later = "" if responders else " For the next time, list those who may under `responders` in ops.yml."
     return PermissionCheck(Reason.PERMISSION_UNREADABLE, message, f"Type the command on a laptop{others}.{later}")

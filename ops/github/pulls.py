@@ -16,7 +16,7 @@ from ops.core.redaction import Redactor
 from ops.core.write_guard import WriteGuard
 from ops.github import comments
 from ops.github.client import connect, is_configured, provider_errors, write_errors
-from ops.github.comments import author, login
+from ops.github.comments import author_login, own_login
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -125,22 +125,22 @@ class PullRequests(WriteGuard):
             found = self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
             return next((CreatedPullRequest(one.number, one.html_url) for one in found), None)
 
-    def own_open_pulls(self, prefix: str, marker: str) -> CreatedPullRequest | None:
+    def own_open_pull(self, prefix: str, marker: str) -> CreatedPullRequest | None:
         """Return an open pull request of ours with the marker, from a branch with that prefix."""
         with provider_errors(HINT):
-            me = login(self.repository)
+            own = own_login(self.repository)
             name = self.repository.full_name
             for one in self.repository.get_pulls(state="open"):
-                home: Any = one.head.repo  # None if the fork was deleted
-                is_ours = author(one) == me and home is not None and home.full_name == name
+                source: Any = one.head.repo  # None if the fork was deleted
+                is_ours = author_login(one) == own and source is not None and source.full_name == name
                 if is_ours and one.head.ref.startswith(prefix) and marker in (one.body or ""):
                     return CreatedPullRequest(one.number, one.html_url)
         return None
 
-    def issue_since(self, label: str, marker: str) -> datetime | None:
+    def issue_opened_at(self, label: str, marker: str) -> datetime | None:
         """Return when our open issue with the label and marker was opened, or None."""
         found = comments.open_issue(self.repository, label, marker)
-        return None if found is None else found.since
+        return None if found is None else found.opened_at
 
     def is_any_open(self, label: str) -> bool:
         """Return whether any issue with that label is open."""
@@ -158,7 +158,7 @@ class PullRequests(WriteGuard):
     def commit(self, branch: str, path: str, text: str, *, replaces: str, message: str) -> None:
         self._write(lambda repository: repository.update_file(path, message, text, replaces, branch=branch))
 
-    def propose(self, branch: str, *, title: str, body: str) -> bool:
+    def create_pull(self, branch: str, *, title: str, body: str) -> bool:
         """Create the pull request. Return False if the repository does not allow GitHub Actions to create any."""
         from github import GithubException
 

@@ -8,7 +8,7 @@ import requests
 from github import GithubException
 from github.Requester import Requester
 
-from ops.github.answers import check, expected_answer, malformed_answer, refusal_body
+from ops.github.answers import check_answer, expected_answer, malformed_answer, refusal_body
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
 """github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
@@ -43,5 +43,5 @@ class TypedRequester(Requester):
             raise malformed_answer(verb, expected_answer(verb, path)[0], 0, type(error).__name__) from None
         if status >= 400:
             return status, headers, refusal_body(text)
-        check(verb, path, status, text)
+        check_answer(verb, path, status, text)
         return status, headers, text

@@ -65,7 +65,7 @@ class EnvironmentSecrets(WriteGuard):
         if self._apps is not None:
             self._apps.check_key()
 
-    def end(self, warn: Callable[[str], object]) -> None:
+    def revoke_tokens(self, warn: Callable[[str], object]) -> None:
         """Revoke the tokens of this run. `warn` gets one sentence for each token that may still be valid."""
         if self._apps is not None:
             self._apps.revoke(warn)
@@ -77,11 +77,11 @@ class EnvironmentSecrets(WriteGuard):
         """
         from github import UnknownObjectException
 
-        holder = self._environment(repository, environment)
+        target = self._environment(repository, environment)
         with provider_errors(self._hint):
-            holder.get_public_key()
+            target.get_public_key()
             try:
-                return holder.get_secret(name).updated_at.astimezone(UTC)
+                return target.get_secret(name).updated_at.astimezone(UTC)
             except UnknownObjectException:
                 return None
 
@@ -89,9 +89,9 @@ class EnvironmentSecrets(WriteGuard):
         """Write the secret. It is sent once. Raises UnclearWrite and ProviderError."""
         if not self._may_write:
             raise Refused("a secret on GitHub may not be written before the plan is confirmed", reason=Reason.READ_ONLY)
-        holder = self._environment(repository, environment)
+        target = self._environment(repository, environment)
         with write_errors(self._hint):
-            holder.create_secret(name, value.reveal())
+            target.create_secret(name, value.reveal())
 
     @property
     def _hint(self) -> str:

@@ -15,7 +15,7 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord
 from ops.github.client import provider_errors, write_errors
-from ops.github.comments import author, find_request, login, run_records
+from ops.github.comments import author_login, find_request, own_login, run_records
 
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment
@@ -77,20 +77,20 @@ def labels_added(repository: "Repository", number: int, at: datetime, login: str
     return found
 
 
-def keep_refusal(repository: "Repository", number: int, text: Callable[[RunRecord | None], str]) -> None:
+def save_refusal(repository: "Repository", number: int, text: Callable[[RunRecord | None], str]) -> None:
     """Write the refusal comment of an issue: the first refusal creates it, later ones edit it.
 
     `text` gets the record of the refusals so far. Raises ProviderError.
     """
     try:
-        there, block = _last_refusal(repository, number)
+        existing, record = _last_refusal(repository, number)
     except ProviderError:  # a second comment is better than none
-        there, block = None, None
+        existing, record = None, None
     with provider_errors():
-        if there is None:
+        if existing is None:
             repository.get_issue(number).create_comment(text(None))
         else:
-            there.edit(text(block))
+            existing.edit(text(record))
 
 
 def withdraw_request(repository: "Repository", number: int, mark: str, comment: int | None) -> None:
@@ -109,9 +109,9 @@ def add_to_request(repository: "Repository", number: int, mark: str, comment: in
 
 def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, RunRecord | None]":
     with provider_errors():
-        me = login(repository)
+        own = own_login(repository)
         found = run_records(repository.get_issue(number))
-        ours = ((one, block) for one, block in found if block.source == "gate" and author(one) == me)
+        ours = ((one, record) for one, record in found if record.source == "gate" and author_login(one) == own)
         return next(ours, (None, None))
 
 

@@ -45,9 +45,9 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     job = parse_job_run(run)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
-        by = f"{comments.login(repository)}, imported at {format_utc(datetime.now(UTC))}"
+        by = f"{comments.own_login(repository)}, imported at {format_utc(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, by {by}" if job else f"laptop, by {by}"
-        posted = comments.RunComments(repository, number, run, look=True, completes=True)
+        posted = comments.RunComments(repository, number, run, may_exist=True, completes=True)
         page = RunSummary(run, events, imported, source="run" if job else "laptop")
         for part, body in enumerate(comment.render_comments(page, contacts, repository_page(environ)), start=1):
             posted.put(part, body)
@@ -66,7 +66,7 @@ def add_note(
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
     body = comment.render_note(at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),)))
     with provider_errors(CHECK_HINT):
-        comments = RunComments(connect(environ, redactor), number, run, look=True)
+        comments = RunComments(connect(environ, redactor), number, run, may_exist=True)
         comments.put(1, body)
         return f"{format_utc(at)}  {text}", comments.url
 

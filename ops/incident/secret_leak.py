@@ -63,12 +63,12 @@ def report_leak(config_path: Path, environ: Mapping[str, str], redactor: Redacto
 
 
 def _read_event(config: "Config", environ: Mapping[str, str], now: datetime) -> LeakReport | None:
-    event = actions.variable(environ, "GITHUB_EVENT_NAME")
+    event = actions.require_variable(environ, "GITHUB_EVENT_NAME")
     job = outcomes.GateJob(
-        repository=actions.variable(environ, "GITHUB_REPOSITORY"),
-        ref=actions.variable(environ, "GITHUB_REF"),
-        run_attempt=actions.attempt(environ),
-        actor=actions.variable(environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
+        repository=actions.require_variable(environ, "GITHUB_REPOSITORY"),
+        ref=actions.require_variable(environ, "GITHUB_REF"),
+        run_attempt=actions.run_attempt(environ),
+        actor=actions.require_variable(environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
         now=now,
     )
     outcome = read_leak(event, actions.read_payload(environ), declared_secrets(config), job)
@@ -94,7 +94,7 @@ def _open_or_extend(
 
     key = _incident_key(leak.secret)
     what = leak.secret or UNDECLARED
-    if found := issues.open_with_record(repository, key):
+    if found := issues.find_open_incident(repository, key):
         return _add_comment(repository, found, leak, environ, now)
     replacing = list(list_replacements(config, leak.secret)) if leak.secret else []
     run_page = actions.run_links(environ, None).get("run", "")
@@ -115,7 +115,7 @@ def _add_comment(
 
     text = f"{leak.secret or UNDECLARED} was reported as leaked again"
     run = f"leak-{environ.get('GITHUB_RUN_ID') or f'{now:%Y%m%dT%H%M%S}'}"[:64]
-    comments = RunComments(repository, number, run, look=True)
+    comments = RunComments(repository, number, run, may_exist=True)
     block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),))
     comments.put(1, embed_record(render_repeat(leak, text, at=now), block))
     return LeakIncident(number, comments.url, is_new=False)

@@ -186,11 +186,11 @@ class IssuePublisher:
 
     def _ask_login(self) -> str:
         """Return the login of the token's owner; "" for the bot, which is no person, or if GitHub fails."""
-        from ops.github.comments import BOT, login
+        from ops.github.comments import BOT, own_login
 
         try:
             with client.provider_errors():
-                found = login(self._connect())
+                found = own_login(self._connect())
                 return "" if found == BOT else found
         except ProviderError:
             return ""

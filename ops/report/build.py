@@ -210,13 +210,13 @@ def _translate_errors(ask: Callable[[], T]) -> T:
 
 def _tick_report(repository: "Repository", number: int) -> None:
     """Tick the report in the comments of our runs. A failure is ignored, because the report itself exists."""
-    from ops.github.comments import author, login, run_records
+    from ops.github.comments import author_login, own_login, run_records
     from ops.publish.comment import add_report
 
     with suppress(ProviderError), provider_errors():
-        me = login(repository)
+        me = own_login(repository)
         for comment, block in run_records(repository.get_issue(number)):
-            is_ours = author(comment) == me and block.source in {"run", "laptop"}
+            is_ours = author_login(comment) == me and block.source in {"run", "laptop"}
             if is_ours and (body := add_report(comment.body)):
                 comment.edit(body)
 
@@ -229,6 +229,6 @@ def _comment_open_items(repository: "Repository", evidence: IncidentEvidence, wr
     run = f"report-{evidence.number}"
     text = rendering.render_closing(written.number, items, evidence)
     with provider_errors(CHECK_HINT):
-        RunComments(repository, evidence.number, run, look=True).put(
+        RunComments(repository, evidence.number, run, may_exist=True).put(
             1, embed_record(text, RunRecord(run, source="report"))
         )

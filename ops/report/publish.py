@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.github.comments import CommentNotSaved, author, is_saved, login
+from ops.github.comments import CommentNotSaved, author_login, is_saved, own_login
 from ops.github.issues import TrustedAuthors, clean_title
 from ops.report.regions import incident_of
 
@@ -55,7 +55,7 @@ def find_report(repository: "Repository", incident: int) -> "Issue | None":
             issue
             for issue in reports
             if incident_of(issue.body or "") == incident
-            and (author(issue) == login(repository) or writers.includes(author(issue)))
+            and (author_login(issue) == own_login(repository) or writers.includes(author_login(issue)))
         ),
         None,
     )

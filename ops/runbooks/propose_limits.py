@@ -89,7 +89,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
         raises_by_name = _requested_raises(ctx)
         if (
             ctx.request.incident
-            and (existing := ctx.github.pulls.own_open_pulls(BRANCH_PREFIX, _incident_marker(ctx.request.incident)))
+            and (existing := ctx.github.pulls.own_open_pull(BRANCH_PREFIX, _incident_marker(ctx.request.incident)))
             is not None
         ):
             message = f"pull request {existing.number} for incident {ctx.request.incident} is open: review and merge it"
@@ -162,7 +162,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
                 details.branch, FILE, details.text, replaces=details.base_blob, message=plan.summary
             )
             return f"committed {FILE} to {details.branch}"
-        if ctx.github.pulls.propose(details.branch, title=plan.summary, body=details.body):
+        if ctx.github.pulls.create_pull(details.branch, title=plan.summary, body=details.body):
             return "opened the pull request"
         details.not_permitted.append(True)
         lines = " ".join(line for line in details.patch if line[:1] in "+-")

@@ -156,13 +156,13 @@ def _comment_result(
     if pull is None:
         return f"no pull request for commit {found.commits.checked_out[:12]}, so there is no comment to update"
     mark = text.marker(result.environment)
-    before = comments.comment(pulls.repository, pull.number, mark)
+    before = comments.read_comment(pulls.repository, pull.number, mark)
     message = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     notes = result.after.notes if result.after else ()
     body = text.render_result(
         before, result.environment, message, notes, log=actions.run_links(environ, None).get("run", "")
     )
-    return f"commented at {comments.keep_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
+    return f"commented at {comments.save_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
 
 
 def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[ApplyLimits.Details]:

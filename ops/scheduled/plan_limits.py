@@ -198,7 +198,7 @@ def _publish_comment(
     actions.write_summary(environ, body)
     try:
         with closing(PullRequests.of(environ, redactor)) as pulls:
-            say(f"commented at {comments.keep_comment(pulls.repository, number, marker(planned.environment), body)}")
+            say(f"commented at {comments.save_comment(pulls.repository, number, marker(planned.environment), body)}")
     except comments.CommentForbidden:
         say("the token of this job may not comment (as in a fork); the plan is in the job summary")
     except ProviderError as error:

@@ -94,7 +94,7 @@ class ReconcileLimits(ApplyLimits):
             return "`runtime.limits.enforce` is not set in ops.yml"
         if not ctx.github.pulls.is_available:
             return "without GitHub the age of the difference is unknown"
-        since = ctx.github.pulls.issue_since(LABEL, text.marker(ctx.environment.name))
+        since = ctx.github.pulls.issue_opened_at(LABEL, text.marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < REPORT_PERIOD:
             left = REPORT_PERIOD if since is None else REPORT_PERIOD - age
             return f"it must be reported for another {format_duration(left.total_seconds())} first"
@@ -114,7 +114,7 @@ class ReconcileLimits(ApplyLimits):
                 if not is_gone:
                     body = redactor.redact_text(text.render_drift(found.drift, result.environment, result.message))
                     title = f"{TITLE} in {result.environment}"
-                    yield f"reported at {comments.keep_issue(pulls.repository, LABEL, mark, title, body).url}"
+                    yield f"reported at {comments.save_issue(pulls.repository, LABEL, mark, title, body).url}"
                 elif (issue := comments.open_issue(pulls.repository, LABEL, mark)) is not None:
                     comments.close_issue(
                         pulls.repository, issue.number, redactor.redact_text(text.render_drift_end(result.message))

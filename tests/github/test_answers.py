@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord, embed_record
-from ops.github.answers import ROUTES, check, expected_answer
+from ops.github.answers import ROUTES, check_answer, expected_answer
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Outcome, World
@@ -43,7 +43,7 @@ EMPTY_IS_RIGHT = {"DELETE": {"empty", "null"}, "PUT": {"empty", "null", "object"
 
 def assert_typed(method: str, path: str, body: str) -> None:
     with pytest.raises(ProviderError) as caught:
-        check(method, path, 200, body)
+        check_answer(method, path, 200, body)
     assert isinstance(caught.value, UnclearWrite) == (method != "GET")
     assert caught.value.exit_code == 4
     assert len(caught.value.message) < 300
@@ -74,7 +74,7 @@ def test_almost_valid_body_raises_only_provider_errors(data: Any) -> None:
     body = json.dumps(data.draw(like(shape)))
     path = "/repos/acme/operations" + pattern.replace(r"\d+", "7").replace("[^/]+", "x").replace(".+", "x")
     with suppress(ProviderError):
-        check(method, path.replace(".*", ""), 200, body)
+        check_answer(method, path.replace(".*", ""), 200, body)
 
 
 def like(shape: Any) -> st.SearchStrategy[Any]:
