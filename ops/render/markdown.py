@@ -77,7 +77,7 @@ _TOKEN = re.compile(
     r"|(?P<url>\bhttps?://[^\s`]*[^\s`.,:;!?)])"
     r"|\b(?P<short>[0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
     r"|\b(?P<id>(?=[0-9]*[a-fA-F])[0-9a-fA-F]{7,64})\b"
-    r"|(?<![\w-])(?P<option>--[a-z][a-z-]*)"
+    r"|(?<![\w-])(?P<option>--[a-z][a-z-]*(?: [A-Z][A-Z0-9_,]+\b)?)"
 )
 """Parts of a text that are shown as code; of a UUID the first 8 characters.
 

@@ -37,7 +37,7 @@ def test_explicit_target_replaced_earlier_is_a_warning(again: Incident, sites: R
     outcome = again.rollback_pages("--to", sites.bad)
 
     assert again.world.served == sites.bad
-    assert any("by an earlier run on this incident" in warning for warning in outcome.result["plan"]["warnings"])
+    assert any("by an earlier run for this incident" in warning for warning in outcome.result["plan"]["warnings"])
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_github_failure_is_a_warning(again: Incident, sites: Releases, rule: dic
 
     assert outcome.code in {0, 6}, outcome.err
     assert again.world.served == sites.bad
-    assert any("what earlier runs took out of service is not known" in text for text in texts(outcome, "warning"))
+    assert any("cannot read the earlier runs of the incident" in text for text in texts(outcome, "warning"))
 
 
 @pytest.mark.slow

@@ -165,10 +165,10 @@ def test_hanging_chat_and_github_delay_at_most_5_seconds(
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     receiver.released.set()
     assert sorted(text.partition(" (")[0] for text in texts(outcome, "warning")) == [
+        "cannot read the earlier runs of the incident",
         "cannot update the comment on the incident issue",
         "the message to Discord failed",
         "the message to Slack failed",
-        "what earlier runs took out of service is not known",
     ]
 
 
