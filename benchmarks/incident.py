@@ -1,10 +1,10 @@
-"""What GitHub adds to a recovery: from the label event to the answered write, the last words on the issue, the report.
+"""Measure the time that GitHub adds to a recovery: gate, issue updates and report.
 
     ./run benchmarks.incident [--rounds N]
 
-Whole processes of the public commands against a local Cloudflare and GitHub, as the jobs of incident.yml start them;
-what the runner itself takes is left out. The report's own time is its process less the time that its very requests
-take when they are sent again by another client.
+Runs the public commands as whole processes against a local Cloudflare and GitHub, as the jobs of incident.yml start
+them. The time of the runner itself is not included. The report's own time is that of its process, less the time that
+the same requests take from another client.
 """
 
 import json
@@ -35,22 +35,22 @@ EVENTS, RUNS = 2000, 100
 
 
 @click.command()
-@click.option("--rounds", default=5, help="of each")
+@click.option("--rounds", default=5, help="Rounds per measurement (default: 5)")
 def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(REFERENCE / "ops.yml", folder / "ops.yml")
-        print("| what | median |\n| --- | ---: |")
+        print("| measurement | median |\n| --- | ---: |")
         for delay in (0.0, 0.1):
             times = [from_label_to_write(folder, delay) for _ in range(rounds)]
             at = f"{delay * 1000:.0f} ms per call to either API"
             print(f"| label event to answered write, {at} | {statistics.median(times):.2f} s |", flush=True)
-        print(f"| what a GitHub that hangs adds to a run | {hanging(folder):.2f} s |", flush=True)
-        print(f"| set-up step of a job, wheels at hand | {set_up(folder):.2f} s |", flush=True)
+        print(f"| delay of a run by a GitHub that hangs | {hanging(folder):.2f} s |", flush=True)
+        print(f"| setup step of a job, cached wheels | {set_up(folder):.2f} s |", flush=True)
         whole, api, memory = a_large_report(folder)
-        what = f"report over {EVENTS} entries and {RUNS} runs"
-        print(f"| {what}, beyond the API's {api:.1f} s | {whole - api:.2f} s |")
-        print(f"| {what}, peak memory | {memory / 1e6:.0f} MB |")
+        name = f"report over {EVENTS} entries and {RUNS} runs"
+        print(f"| {name}, beyond the API's {api:.1f} s | {whole - api:.2f} s |")
+        print(f"| {name}, peak memory | {memory / 1e6:.0f} MB |")
 
 
 def world() -> Sandbox:
@@ -69,7 +69,7 @@ def environ(sandbox: Sandbox, folder: Path, **more: str) -> dict[str, str]:
 
 
 def ops(arguments: Sequence[str], variables: Mapping[str, str], folder: Path) -> tuple[float, int]:
-    """Seconds of the whole process, and its peak memory in bytes."""
+    """Return the seconds of the whole process, and its peak memory in bytes."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "ops", *arguments],
@@ -85,7 +85,7 @@ def ops(arguments: Sequence[str], variables: Mapping[str, str], folder: Path) ->
 
 
 def from_label_to_write(folder: Path, delay: float) -> float:
-    """The gate's process, then the job's until Cloudflare has answered."""
+    """Return the seconds from the start of the gate to Cloudflare's answer in the next job."""
     sandbox = world()
     try:
         number = sandbox.github.open_issue("The API answers 500", "", ["incident"], "alice")
@@ -111,7 +111,7 @@ def from_label_to_write(folder: Path, delay: float) -> float:
 
 
 def hanging(folder: Path) -> float:
-    """How much longer a run takes where GitHub takes every request and answers none."""
+    """Return the seconds that a run takes longer if GitHub accepts every request without answering."""
     return _with_github(folder, delay=30.0) - _with_github(folder, delay=0.0)
 
 
@@ -128,7 +128,7 @@ def _with_github(folder: Path, delay: float) -> float:
 
 
 def set_up(folder: Path) -> float:
-    """The script of .github/actions/setup, the wheels at hand from a first run."""
+    """Return the median seconds of the script in .github/actions/setup, with wheels cached by a first run."""
     action = ROOT / ".github/actions/setup"
     script = yaml.safe_load((action / "action.yml").read_text())["runs"]["steps"][0]["run"]
     times = []
@@ -142,7 +142,7 @@ def set_up(folder: Path) -> float:
 
 
 def a_large_report(folder: Path) -> tuple[float, float, int]:
-    """Seconds of the process, seconds of its requests alone, bytes."""
+    """Return the seconds of the process, the seconds of its requests alone, and the peak memory in bytes."""
     sandbox = world()
     try:
         hub = sandbox.github

@@ -1,14 +1,14 @@
-"""From a label to the answered write and to the verified recovery: these workflows against those of an older commit.
+"""Time a label recovery: the current workflows against those of an older commit.
 
     ./run benchmarks.label [--rounds N] [--before COMMIT] [--folder FOLDER]
 
-Both run in the local runner of this checkout, in turn, on a local Cloudflare and GitHub: the older commit with its own
-files, tool and set-up. The wheels are at hand from a first run that does not count. What GitHub takes to start a job
-is left out. Each round also times these workflows without kept wheels: set-up and gate, and the workflow ops-check,
-which is all the CI of a team that uses them.
+Measures from the label to the answered write and to the verified recovery. Both sides run alternately in the local
+runner of this checkout, on a local Cloudflare and GitHub; the older commit runs with its own files, tool and setup. A
+first uncounted run caches the wheels. GitHub's time to start a job is not included. Each round also times the current
+workflows without cached wheels: setup and gate, and the workflow ops-check, which is the whole CI of a team that uses
+them.
 
-The runner's folders are in memory, where there is room: on a disk, act takes up to 2 s to copy a checkout, in each job
-of both sides.
+The runner's folders are in memory if there is room. On a disk, act takes up to 2 s to copy a checkout in each job.
 """
 
 import io
@@ -38,14 +38,14 @@ WORKER = "fortunet-api"
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 LABEL = "recover:rollback-api"
 LEFT_OUT = ".github/workflows/ci.yml"
-"""A push would run all tests."""
+"""Not included, because a push would run all tests."""
 BEFORE = "7ce9a0256153d3957a176f8f271f887d3c5f56f7"
 TARGETS = {"answered write": 0.6, "verified": 0.7}
 GATE = ("gate: Set up ops", "gate: Check the request and the requester's permission")
 LIMITS = {"set-up and gate": 1.5, "set-up and gate, cold": 4.0, "ops-check, cold": 30.0}
-"""Seconds. Cold is without kept wheels."""
+"""Seconds. "Cold" is without cached wheels."""
 MEMORY, ROOM = Path("/dev/shm"), 2_000_000_000
-"""A folder, and the bytes that it needs."""
+"""A folder in memory, and the bytes that the runs need."""
 STEP = re.compile(
     r"Run (?P<job>Set up job)$|Success - Main (?P<name>[^\n]+?)(?:\n[^⭐]*?)? \[(?P<took>[\dhmsµn.]+)\]$", re.MULTILINE
 )
@@ -54,16 +54,18 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 
 @dataclass
 class Times:
-    """Seconds of each step by job and name, and seconds from the label to a moment, of every counted round."""
+    """Seconds of each step by job and name, and seconds from the label to each moment, per counted round."""
 
     steps: dict[str, list[float]] = field(default_factory=dict)
     moments: dict[str, list[float]] = field(default_factory=dict)
 
 
 @click.command()
-@click.option("--rounds", default=5, help="of each, beside one that does not count")
-@click.option("--before", default=BEFORE, help="the older commit")
-@click.option("--folder", type=click.Path(path_type=Path), help="of the runner; default: in memory, if there is room")
+@click.option("--rounds", default=5, help="Counted rounds (default: 5)")
+@click.option("--before", default=BEFORE, help="Older commit to compare with")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Folder of the runner (default: in memory, if there is room)"
+)
 def main(rounds: int, before: str, folder: Path | None) -> None:
     sides = {before[:7]: archived(before), "now": tracked_files(ROOT)}
     found = {side: Times() for side in sides}
@@ -85,7 +87,7 @@ def main(rounds: int, before: str, folder: Path | None) -> None:
 
 
 def chosen_folder() -> Path:
-    """Return the folder in memory, or the usual one where it lacks room."""
+    """Return the folder in memory, or the default one if it lacks room."""
     try:
         return MEMORY if shutil.disk_usage(MEMORY).free > ROOM else Path(tempfile.gettempdir())
     except OSError:
@@ -159,7 +161,7 @@ def checked(files: Mapping[str, bytes], cache: Path) -> float:
 
 
 def prepared(sandbox: Sandbox, files: Mapping[str, bytes]) -> GitHub:
-    """A bad release after a good one, and a repository with these files."""
+    """Seed a bad release after a good one, and a repository with these files."""
     now, hub = sandbox.clock.now(), sandbox.github
     for code, ago in (("good", timedelta(hours=2)), ("bad", timedelta(minutes=10))):
         behaviour = None if code == "good" else {"status": 500}
@@ -175,7 +177,7 @@ def prepared(sandbox: Sandbox, files: Mapping[str, bytes]) -> GitHub:
 
 
 def steps_of(log: str, jobs: list[FakeJob]) -> Iterator[tuple[str, float]]:
-    """Yield "job: step" and its seconds. `jobs` ran one after the other. Steps of actions are part of their step."""
+    """Yield "job: step" and its seconds. `jobs` ran one after another. Steps of an action count for its own step."""
     number = -1
     for found in STEP.finditer(log):
         if found["job"]:
@@ -187,7 +189,7 @@ def steps_of(log: str, jobs: list[FakeJob]) -> Iterator[tuple[str, float]]:
 
 
 def seconds(text: str) -> float:
-    """Of Go, as `1m2.5s` or `57.4ms`."""
+    """Parse seconds from a Go duration such as `1m2.5s` or `57.4ms`."""
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|µs|ns|h|m|s)", text))
 
 

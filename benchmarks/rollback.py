@@ -1,10 +1,10 @@
-"""`ops rollback-worker` beside `wrangler rollback`: whole processes, in turn, each against a fresh local Cloudflare.
+"""Compare `ops rollback-worker` with `wrangler rollback` on a fresh local Cloudflare.
 
     ./run benchmarks.rollback [--rounds N]
 
-Prints medians and ratios at 0 and 100 ms per API call, the calls made, the peak memory; and `ops --help` beside an
-import of click and httpx, with and without compiled files. Ratios are taken between programs of one run, since absolute
-times depend on the machine.
+Runs whole processes alternately. Prints medians and ratios at 0 and 100 ms per API call, the calls made and the peak
+memory; and `ops --help` against an import of click and httpx, with and without compiled files. Ratios compare programs
+within one run because absolute times depend on the machine.
 """
 
 import os
@@ -31,14 +31,15 @@ WORKER = "fortunet-api"
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 
 WITHOUT_RICH = "import runpy, sys; sys.modules['pygments'] = sys.modules['rich'] = None; "
-"""httpx loads pygments and rich if they are installed. Only the developers' lock file has them: users start without."""
+"""httpx loads pygments and rich if they are installed. Only the developers' lock file has them; users start without
+them."""
 OPS = ("-c", f"{WITHOUT_RICH} sys.argv[0] = 'ops'; runpy.run_module('ops', run_name='__main__', alter_sys=True)")
 LIBRARIES = ("-c", f"{WITHOUT_RICH} import click, httpx")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One process. Seconds; `wrote` until the write was answered; bytes of memory at the peak."""
+    """Measurements of one process: seconds, `wrote` until the write was answered; peak memory in bytes."""
 
     whole: float
     wrote: float
@@ -47,12 +48,12 @@ class Run:
 
 
 @click.command()
-@click.option("--rounds", default=7, help="runs of each program at each latency")
+@click.option("--rounds", default=7, help="Runs of each program at each latency (default: 7)")
 def main(rounds: int) -> None:
     wrangler = [*node.wrangler_command(), "rollback", "--name", WORKER, "--message", "benchmark"]
     with tempfile.TemporaryDirectory() as folder:
         ours = [sys.executable, *OPS, *_our_arguments(Path(folder))]
-        print("| per call | what | ops | wrangler | ratio |\n| ---: | --- | ---: | ---: | ---: |")
+        print("| per call | measurement | ops | wrangler | ratio |\n| ---: | --- | ---: | ---: | ---: |")
         for delay in (0.0, 0.1):
             pairs = [(measure(ours, delay, folder), measure(wrangler, delay, folder)) for _ in range(rounds)]
             _report(delay, [one for one, _ in pairs], [other for _, other in pairs])
@@ -60,7 +61,7 @@ def main(rounds: int) -> None:
 
 
 def _our_arguments(folder: Path) -> list[str]:
-    """The shipped ops.yml, but one success is enough: wrangler makes none."""
+    """The shipped ops.yml with a single required success, because wrangler makes no probe."""
     config = folder / "ops.yml"
     config.write_text((REFERENCE / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
     where = ["--service", "api", "--environment", "production", "--config", str(config)]
@@ -68,7 +69,7 @@ def _our_arguments(folder: Path) -> list[str]:
 
 
 def measure(argv: Sequence[str], delay: float, home: str) -> Run:
-    """One process from start to end against a bad release that is ten minutes old."""
+    """Run one process from start to end against a bad release that is ten minutes old."""
     with Sandbox(account_id=ACCOUNT, switches=Switches(propagation_seconds=0)) as sandbox:
         now = sandbox.clock.now()
         good = sandbox.upload(WORKER, code="good", at=now - timedelta(hours=2))
@@ -79,7 +80,7 @@ def measure(argv: Sequence[str], delay: float, home: str) -> Run:
             sandbox.fault(path="/client/**", times=None, delay=delay)
         environ = {"PATH": os.environ["PATH"], "HOME": home, "PYTHONPATH": str(ROOT), **sandbox.environ()}
         environ |= {"CI": "true", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false"}
-        environ.pop("OPS_CLOCK_URL")  # a real run asks no sandbox for the time
+        environ.pop("OPS_CLOCK_URL")  # a real run does not read the time from a sandbox
         answered: list[float] = []
         sandbox.fault(
             method="POST", path="/client/**", times=None, after=lambda *_: answered.append(time.perf_counter())
@@ -106,12 +107,12 @@ def _report(delay: float, ours: Sequence[Run], theirs: Sequence[Run]) -> None:
 
     whole = median(theirs, "whole")
     at = f"{delay * 1000:.0f} ms"
-    for what, name in (
+    for label, name in (
         ("start to answered write, against wrangler's process", "wrote"),
         ("whole run, proved", "whole"),
     ):
         mine = median(ours, name)
-        print(f"| {at} | {what} | {mine:.2f} s | {whole:.2f} s | {mine / whole:.2f} |")
+        print(f"| {at} | {label} | {mine:.2f} s | {whole:.2f} s | {mine / whole:.2f} |")
     print(f"| {at} | calls | {median(ours, 'calls'):.0f} | {median(theirs, 'calls'):.0f} | |")
     mine, other = (median(runs, "memory") / 1e6 for runs in (ours, theirs))
     print(f"| {at} | peak memory | {mine:.0f} MB | {other:.0f} MB | {mine / other:.2f} |", flush=True)
@@ -128,7 +129,10 @@ def _report_help(rounds: int) -> None:
 
 
 def _start(arguments: Sequence[str], *, is_compiled: bool) -> float:
-    """Seconds of one Python process. Not compiled: neither ours nor the libraries' nor Python's own modules."""
+    """Return the seconds of one Python process.
+
+    Not compiled: also not the libraries and Python's own modules.
+    """
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as empty:
         if not is_compiled:

@@ -1,8 +1,8 @@
-"""Print the size and the shape of the import graph of `ops` and `sandbox`, each figure beside its limit.
+"""Print size and import-graph figures of `ops` and `sandbox`, each with its limit.
 
     ./run benchmarks.structure
 
-Exits with 1 if a figure is above its limit. Imports inside functions and for types alone count too.
+Exits with 1 if a figure exceeds its limit. Imports inside functions and for types only count too.
 """
 
 import sys
@@ -18,7 +18,7 @@ LONG, SHORT = 500, 60
 
 @dataclass(frozen=True)
 class Figure:
-    """A count, its limit if it has one, and the names behind it where they are worth reading."""
+    """A count, its limit if it has one, and the names behind it if they help."""
 
     label: str
     count: int
@@ -64,7 +64,7 @@ def count_structure(root: Path) -> list[Figure]:
 
 
 def _sources(root: Path) -> list[tuple[str, str]]:
-    """Module → its text; an empty `__init__.py` is no module of its own."""
+    """Return module → text. An empty `__init__.py` does not count as a module."""
     paths = sorted(path for package in ("ops", "sandbox") for path in (root / package).rglob("*.py"))
     texts = [(path.relative_to(root).with_suffix("").parts, path.read_text()) for path in paths]
     return [(".".join(parts).removesuffix(".__init__"), text) for parts, text in texts if text]

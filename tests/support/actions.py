@@ -1,4 +1,4 @@
-"""The whole way in a test: our files in the sandbox's repository, people, two releases, and the runner."""
+"""A stage for tests of the whole path: our files in the fake GitHub, people, releases, a runner."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +18,12 @@ from tests.support.workflows import operations_repository
 LABEL = "recover:rollback-api"
 BUTTON = "rollback-worker.yml"
 CI = ".github/workflows/ci.yml"
-"""Left out: a push would run all tests."""
+"""Not included, because a push would run all tests."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A bad release after a good one, and a repository with our files. alice may write, tina may triage."""
+    """A bad release after a good one, and a repository with our files. alice can write, tina can triage."""
 
     sandbox: Sandbox
     pip_cache: Path
@@ -41,7 +41,7 @@ class Stage:
 
     @property
     def ours(self) -> list[str]:
-        """The messages of what ops deployed, newest first."""
+        """Messages of the deployments by ops, newest first."""
         messages = [one.annotations.get("workers/message", "") for one in self.sandbox.deployments(self.worker)]
         return [message for message in messages if message.startswith("ops1 ")]
 
@@ -69,7 +69,7 @@ def stage(
     worker: str = WORKER,
     token: str = "CLOUDFLARE_API_TOKEN",
 ) -> Iterator[Stage]:
-    """`good` is how the good release behaves; the rest is of another configuration."""
+    """`good` is the behaviour of the good release; the other parameters are those of another configuration."""
     with Sandbox(account_id=account) as sandbox:
         now, hub = sandbox.clock.now(), sandbox.github
         first = release(sandbox, "good", now - timedelta(hours=2), good, worker)
@@ -98,7 +98,7 @@ def conclusions(run: FakeRun) -> dict[str, str | None]:
 
 
 def when(line: str, call: Callable[[int], object]) -> Callable[[int, str], None]:
-    """For a runner's `on_line`: call it once, with the run's id, beside the run, when a step prints that."""
+    """Return an `on_line` for a runner that calls `call` once, with the run's ID, when a step prints the line."""
     done: list[int] = []
 
     def on_line(run_id: int, text: str) -> None:

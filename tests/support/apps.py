@@ -1,4 +1,4 @@
-"""A GitHub App that may write the copies of secrets: its keys, and what the sandbox's GitHub knows of it."""
+"""A GitHub App that can write copies of secrets: its keys and its registration."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,19 +10,19 @@ from sandbox.github import GitHub
 
 APP_ID = 271828
 PERMISSIONS = {"environments": "write", "secrets": "write", "actions": "read"}
-"""More than a run may ask for."""
+"""Includes a permission that a run must not request."""
 
 
 @cache
 def private_key(number: int) -> rsa.RSAPrivateKey:
-    """Another number is another key. To read one from PEM takes 50 ms."""
+    """Return the key with that number, cached. To parse one from PEM takes 50 ms."""
     assert number >= 0
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @cache
 def key_pair(number: int) -> tuple[str, str]:
-    """Private and public, in PEM as GitHub makes them."""
+    """Return the private and the public key in PEM, in GitHub's format."""
     key = private_key(number)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -32,7 +32,7 @@ def key_pair(number: int) -> tuple[str, str]:
 
 
 def add_app(hub: GitHub, *, permissions: Mapping[str, str] = PERMISSIONS, installed: bool = True) -> dict[str, str]:
-    """The App, an environment of the repository, and the variables of a run that uses the App."""
+    """Add the App and an environment, and return the variables of a run that uses the App."""
     hub.add_environment("production")
     hub.add_app(APP_ID, key_pair(0)[1], permissions, slug="copies", installed=installed)
     return {
@@ -44,5 +44,5 @@ def add_app(hub: GitHub, *, permissions: Mapping[str, str] = PERMISSIONS, instal
 
 
 def valid_tokens(hub: GitHub) -> list[str]:
-    """Tokens of the App that are not revoked."""
+    """Return the tokens of the App that are not revoked."""
     return [one["token"] for one in hub.describe()["tokens"] if one["login"] == "copies[bot]"]

@@ -1,4 +1,4 @@
-"""The `browser` probe in a test: what ops.yml would say, a look at a site that is served here, and the Chromium."""
+"""Helpers for tests of the `browser` probe: its configuration, a served site, Chromium."""
 
 import json
 import os
@@ -31,7 +31,7 @@ STEPS: list[dict[str, Any]] = [
 
 
 def spec(**fields: Any) -> BrowserProbe:
-    """As ops.yml would say it; required, and with time for a busy machine, unless it says otherwise."""
+    """Return the probe as configured in ops.yml. Default: required, with a timeout for a busy machine."""
     text = {"environments": {"p": {"account_id": "0" * 32, "services": {"s": {"worker": "w", "url": URL}}}}}
     probes = [
         {"name": "health", "http": {"path": "/"}},
@@ -55,6 +55,6 @@ def look(
 
 
 def add_probe(world: World, browser: str) -> None:
-    """As the last one of production's service."""
+    """Add the probe as the last one of the service in production."""
     here = "          # A program can be a probe too"
     world.edit_config(here, f"          - name: visit\n            browser: {browser}\n{here}")

@@ -1,7 +1,7 @@
-"""What a run claims, held against what took effect.
+"""Compare the claims of a run with the changes that took effect.
 
-The sandbox keeps of each request what became of it before any fault spoiled the answer (`Record.effect`). People act on
-the sandbox itself, so that all of its requests are the run's own.
+The sandbox keeps the effect of each request before any fault changed the response (`RequestRecord.effect`). People
+change the sandbox directly, so that all of its requests belong to the run.
 """
 
 import re
@@ -24,7 +24,7 @@ WELL = {"recovered", "healthy_as_before", "nothing_to_do"}
 
 @contextmanager
 def a_world(case: Case | None, kind: type[Sandbox] = Sandbox) -> Iterator[World]:
-    """Where the runbook of the case has something to do; without a case, an empty world."""
+    """A world in which the runbook of the case has something to do; without a case, an empty world."""
     with kind(account_id=ACCOUNT, virtual_clock=True) as sandbox, TemporaryDirectory() as folder:
         config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
         (Path(folder) / "ops.yml").write_text(config)
@@ -43,7 +43,7 @@ class Ran:
 
 
 def is_declared(case: Case, request: RequestRecord) -> bool:
-    """Whether a write is among those that the runbook declares."""
+    """Return whether the runbook declares the write."""
     path = request.path.removeprefix("/client/v4")
     return any(
         request.method == method and re.fullmatch(re.escape(glob).replace(r"\*", "[^/]+"), path)
@@ -52,7 +52,7 @@ def is_declared(case: Case, request: RequestRecord) -> bool:
 
 
 def run(world: World, case: Case, *, journal: bool = False) -> Ran:
-    """`journal`: with a GITHUB_TOKEN, so that the run is published on an incident."""
+    """Run the case. With `journal` it has a GITHUB_TOKEN, so that the run is published on an incident."""
     sandbox, scenario = world.sandbox, case.scenario
     before = len(sandbox.requests), len(sandbox.github.requests)
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
@@ -69,7 +69,7 @@ def run(world: World, case: Case, *, journal: bool = False) -> Ran:
     outcome = world.ops(*case.command, *case.arguments, *where, **{**github, **given})
     sent = [*sandbox.requests[before[0] :], *sandbox.github.requests[before[1] :]]
     writes = [each for each in sent if each.method != "GET" and not each.path.endswith(READ_BY_POST)]
-    writes = [each for each in writes if "/issues" not in each.path]  # the journal of the run
+    writes = [each for each in writes if "/issues" not in each.path]  # publications of the run on the issue
     assert [f"{each.method} {each.path}" for each in writes if not is_declared(case, each)] == []
     return Ran(
         outcome, [each for each in writes if each.effect is not None and each.effect < 300 and scenario.counts(each)]
@@ -77,11 +77,11 @@ def run(world: World, case: Case, *, journal: bool = False) -> Ran:
 
 
 def assert_claims_hold(ran: Ran) -> dict[str, Any]:
-    """What the result says of the changes is what took effect; the result."""
+    """Check that the result reports exactly the changes that took effect, and return the result."""
     outcome = ran.outcome
     assert outcome.code not in {1, 2}, outcome.err
     assert "Traceback" not in outcome.err + outcome.out
-    if not outcome.out:  # its command looks for what is due, and started no run
+    if not outcome.out:  # the command found nothing due and started no run
         assert ran.effects == []
         return {"decision": "failed" if outcome.code else "not_due", "message": outcome.err, "hint": outcome.err}
     result = outcome.result

@@ -1,4 +1,4 @@
-"""What the tests of a run share: the two calls that matter, what became of a run, and the command as a process."""
+"""Helpers for tests of runs: common calls, results, and the command as a process."""
 
 import json
 import os
@@ -28,7 +28,7 @@ JSON = {"content_type": "application/json"}
 
 
 def unwrapped(text: str) -> str:
-    """Return a text with its commands in one line each, as a shell reads them."""
+    """Return a text with each command on one line, as a shell reads it."""
     return re.sub(r"'\\\n'|\\\n(?! )", "", re.sub(r" \\\n +", " ", text))
 
 
@@ -50,15 +50,15 @@ WITHOUT_AN_ANSWER: dict[str, dict[str, Any]] = {
     "bytes that are no JSON": {"body": b"\xff\xfe\x00{", **JSON},
     "a broken encoding": {"body": b"no gzip at all", "headers": {"content-encoding": "gzip"}},
 }
-"""Answers to a write from which nobody can tell whether it took effect."""
+"""Responses to a write that do not show whether it took effect."""
 QUICK = {"500", "HTML with 200", "a result of another shape", "a broken encoding"}
-"""Those of them that the fast set has around whole runs."""
+"""Those that the fast tests use around whole runs."""
 
 
 def every_end(requests: int) -> list[tuple[signal.Signals, int, str]]:
-    """Signal, number of a request, and the moment: before it reaches Cloudflare, or after it took effect.
+    """Return signal, request number and time: before the request reaches Cloudflare, or after it took effect.
 
-    SIGKILL and a friendly signal at every one: SIGINT and SIGTERM by turns, since one handler takes both.
+    Each request gets SIGKILL, and SIGINT or SIGTERM alternately, because one handler serves both.
     """
     moments = [(nth, moment) for nth in range(1, requests + 1) for moment in ("before", "after")]
     friendly = [(signal.SIGINT, signal.SIGTERM)[at // 2 % 2 ^ at % 2] for at in range(len(moments))]
@@ -73,7 +73,7 @@ def ours(world: World) -> list[FakeWorkerDeployment]:
 
 
 def colleague(world: World) -> Callable[[], str]:
-    """Somebody else's deployment of a hotfix, at the moment when it is called."""
+    """Return a function that deploys a hotfix as another person."""
     hotfix = world.sandbox.upload(WORKER, code="hotfix", author="dana@example.com")
     return lambda: world.sandbox.deploy(WORKER, hotfix, author="dana@example.com")
 
@@ -87,7 +87,7 @@ def texts(outcome: Outcome, kind: str) -> list[str]:
 
 
 def timeline(world: World) -> list[dict[str, Any]]:
-    """The events on disk of the only run: whole lines, each of them JSON, numbered without a gap."""
+    """Return the events on disk of the only run. Checks that lines are whole JSON, numbered without a gap."""
     (path,) = (world.folder / ".ops" / "runs").glob("*/timeline.jsonl")
     text = path.read_text()
     assert text.endswith("\n")
@@ -97,7 +97,7 @@ def timeline(world: World) -> list[dict[str, Any]]:
 
 
 def alive(pid: int) -> bool:
-    """A zombie has ended."""
+    """Return whether the process runs. A zombie has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -105,14 +105,14 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Within the moment that the watching shell takes."""
+    """Return whether the process has ended, after at most 10 seconds."""
     waited = subprocess.run(["timeout", "10", "tail", f"--pid={pid}", "-f", "/dev/null"], check=False)
     return waited.returncode == 0 or not alive(pid)
 
 
 @dataclass
 class Command:
-    """A runbook's command as a process of its own, in the folder of ops.yml."""
+    """A runbook's command as its own process, in the folder of ops.yml."""
 
     world: World
     runbook: str = "rollback-worker"
@@ -124,7 +124,7 @@ class Command:
     _started: threading.Event = field(default_factory=threading.Event)
 
     def send(self, *signals: int) -> Callable[[], None]:
-        """A hook for a fault: it runs while the process waits for the answer."""
+        """Return a hook for a fault that sends the signals while the process waits for the response."""
 
         def now() -> None:
             self._started.wait()
@@ -134,7 +134,7 @@ class Command:
         return now
 
     def run(self) -> Outcome:
-        """With --yes and --json."""
+        """Run the command with --yes and --json."""
         with self._start("--yes", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             out, err = process.communicate(timeout=60)
         return Outcome(process.returncode, out, err)
@@ -160,7 +160,7 @@ class Command:
 
 @dataclass
 class Terminal:
-    """A person at the command: reads until something shows, types, and reads on to the end."""
+    """A person at a terminal: waits for a text, types, and reads the rest."""
 
     process: "subprocess.Popen[str]"
     descriptor: int
@@ -174,7 +174,7 @@ class Terminal:
         os.write(self.descriptor, text.encode())
 
     def interrupt(self) -> None:
-        """Ctrl-C, pressed again when nothing happens: one that comes just before Python reads a line is not seen."""
+        """Press Ctrl-C until there is a reaction: a signal just before Python reads a line has no effect."""
         reacted: list[int] = []
         while not reacted:
             os.kill(self.process.pid, signal.SIGINT)
@@ -188,7 +188,7 @@ class Terminal:
     def _read(self) -> bool:
         try:
             data = os.read(self.descriptor, 4096)
-        except OSError:  # Linux says so at the end
+        except OSError:  # on Linux, the end of the output
             data = b""
         self.shown += data.decode(errors="replace")
         return bool(data)

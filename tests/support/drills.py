@@ -1,4 +1,7 @@
-"""`ops drill` as a process, and the runs that each drill supports with the reference application's ops.yml."""
+"""`ops drill` as a process, and the runs that each drill supports.
+
+The configuration is the reference application's ops.yml.
+"""
 
 import json
 import subprocess
@@ -19,45 +22,45 @@ _tested: set[Run] = set()
 
 
 def reason(name: str, edge: Edge, trigger: Trigger | None) -> str:
-    """Return why the drill does not run like that. Empty: it does."""
+    """Return the reason why the drill cannot run with this edge and trigger; empty if it can."""
     drill = drills.Drill(edge, CONFIG, next(iter(OPS.environments)), service="")
     try:
         return drills.support(name, drill, OPS).reason(OPS, edge, trigger)
-    except ConfigError as error:  # ops.yml has no service of its kind
+    except ConfigError as error:  # ops.yml has no service of that kind
         return error.message
 
 
 def matrix() -> Iterator[Run]:
-    """Every drill with every edge and trigger."""
+    """Yield every drill with every edge and trigger."""
     return ((name, edge, trigger) for name in drills.names() for edge in EDGES for trigger in (None, *TRIGGERS))
 
 
 def supported(name: str) -> list[Run]:
-    """The runs of a drill that tests make: each edge, and each trigger on the first edge."""
+    """Return the runs of a drill in tests: each edge, and each trigger on the first edge."""
     made: list[Run] = [(name, edge, None) for edge in EDGES]
     made += [(name, EDGES[0], trigger) for trigger in TRIGGERS]
     return [run for run in made if not reason(*run)]
 
 
 def runs(name: str, *edges: Edge) -> list[Run]:
-    """The supported runs of a drill (default: on every edge) for a test about it."""
+    """Return the supported runs of a drill (default: on every edge) for a test about it."""
     return taken(*(run for run in supported(name) if run[1] in (edges or EDGES)))
 
 
 def taken(*wanted: Run) -> list[Run]:
-    """Those of the runs that are supported, for a test about them; `others` leaves them out."""
+    """Return the supported ones of these runs, for a test about them; `others` skips them."""
     found = [run for run in wanted if not reason(*run)]
     _tested.update(found)
     return found
 
 
 def others() -> list[Run]:
-    """Every supported run that no test before took."""
+    """Return every supported run that no earlier test has taken."""
     return [run for name in drills.names() for run in supported(name) if run not in _tested]
 
 
 def run_id(value: object) -> str:
-    """Return the id of a run, or of the switches beside it, for pytest."""
+    """Return the test ID of a run, or of the switches next to it."""
     return " ".join(str(each) for each in value if each) if isinstance(value, tuple | list) else str(value)
 
 
@@ -70,7 +73,7 @@ def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> di
 
 
 def recovered(run: Run, *more: str) -> dict[str, Any]:
-    """Run the drill, and check what holds for each that recovers. KV's minute is left out."""
+    """Run the drill, and check the properties of every recovery. KV has no delay."""
     name, edge, trigger = run
     given = ["--trigger", trigger] if trigger else []
     result = drill("--edge", edge, *given, *turned("kv_staleness_seconds=0"), *more, name=name)

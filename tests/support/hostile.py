@@ -1,4 +1,4 @@
-"""What people and providers may write into a text of ours, and what of its Markdown must stay as it is."""
+"""Hostile texts from people and providers, and the Markdown structure they must not change."""
 
 import re
 from html.parser import HTMLParser
@@ -41,9 +41,9 @@ WORDS = st.one_of(HOSTILE, st.lists(st.sampled_from(PIECES), min_size=1, max_siz
 
 
 def skeleton(body: str) -> list[str]:
-    """Return the structure of a text as GitHub's own parser renders it, without words and code: all of it is ours.
+    """Return the structure of a text as GitHub's own parser renders it, without words and code.
 
-    Of the hidden record at its end only that it is there. Also whom and what the text mentions.
+    Includes the people and issues that the text mentions, and the mark of the hidden record at its end.
     """
     parser = _Structure()
     parser.feed(render(body))
@@ -51,7 +51,7 @@ def skeleton(body: str) -> list[str]:
 
 
 def render(body: str) -> str:
-    """Return the HTML of GitHub Flavored Markdown, unsafe HTML included: a break-out must be seen."""
+    """Return the HTML of GitHub Flavored Markdown, with unsafe HTML so that a break-out is visible."""
     return str(cmarkgfm.github_flavored_markdown_to_html(body, Options.CMARK_OPT_UNSAFE))
 
 
@@ -69,5 +69,5 @@ class _Structure(HTMLParser):
             self.found.append(f"</{tag}>")
 
     def handle_comment(self, text: str) -> None:
-        """A hidden record and the digest of a region differ with the words."""
+        """Keep only the mark of a hidden record and of a region's digest, which differ with the words."""
         self.found.append(re.sub(r"(backout:v1 ).*|[0-9a-f]{16} $", r"\1", text, flags=re.DOTALL))

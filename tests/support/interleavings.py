@@ -1,4 +1,4 @@
-"""Two runs at once: one stops before one of its requests, while another one runs from start to end."""
+"""Two concurrent runs: one pauses before a request while the other runs completely."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from tests.conftest import World
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 READ_BY_POST = ("/bulk/get", "/observability/telemetry/query", "/graphql")
 LONGEST = 60.0
-"""Real seconds for the second run."""
+"""Timeout of the second run in real seconds."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A run as a person asks for it, and how the world looks where it reached its goal."""
+    """A requested run, and a check that the world has reached its goal."""
 
     name: str
     params: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Asked:
         return " ".join([self.name, *(str(value) for value in self.params.values() if value and value != "api")])
 
     def run(self, world: World, *, dry_run: bool = False) -> RunResult:
-        """In this thread, without signals and without output; each run has its own id, record and client."""
+        """Run in this thread without signals and output; each run has its own ID, record and client."""
         runbook = registry.load_runbook(self.name)
         options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
         request = app.RunRequest(
@@ -47,22 +47,22 @@ class Asked:
 
 @dataclass
 class Meeting:
-    """What came of two runs: `first` stopped before request number `nth`, and `second` ran there as a whole."""
+    """Results of two runs: `first` paused before request number `nth`, and `second` ran completely."""
 
     nth: int
     first: RunResult
     second: RunResult
     second_reached: bool
-    """Whether the world was as the second one asked for at its end."""
+    """Whether the world had the second run's goal at its end."""
     was_proved: bool
-    """Whether the first one stopped in its probes, with the world as it asked for: parallel ones may have passed."""
+    """Whether the first run paused in its probes, with its goal reached: parallel probes may have passed."""
     first_wrote: list[str]
     second_wrote: list[str]
-    """Writes that were answered with success."""
+    """Writes with a successful response."""
 
     @property
     def story(self) -> str:
-        """For the message of an assert."""
+        """Summary for the message of an assertion."""
         return (
             f"before request {self.nth}; first: {_told(self.first)}, wrote {self.first_wrote}; "
             f"second: {_told(self.second)}, wrote {self.second_wrote}"
@@ -70,9 +70,9 @@ class Meeting:
 
 
 def meet(world: World, first: Asked, second: Asked, nth: int, *, only_writes: bool = False) -> Meeting | None:
-    """None where the first run has fewer requests: to Cloudflare, GitHub and the edge, in the order they come.
+    """Run both. Return None if the first run has fewer requests to Cloudflare, GitHub and the edge.
 
-    Requests to the edge in a row count as one, the first of them.
+    Consecutive requests to the edge count as one.
     """
     stop = _Stop(world, first, second, nth)
     with ExitStack() as ending:
@@ -97,7 +97,7 @@ def meet(world: World, first: Asked, second: Asked, nth: int, *, only_writes: bo
 
 
 class _Stop:
-    """Counts the first run's requests, and lets the second one run before the nth."""
+    """Counts the first run's requests, and starts the second run before the nth."""
 
     def __init__(self, world: World, first: Asked, second: Asked, nth: int) -> None:
         self._world, self._first, self._second, self._left = world, first, second, nth
@@ -139,7 +139,7 @@ class _Stop:
             self._ended.set()
 
     def wait(self) -> None:
-        """The first run does not wait for every read: it may end while the second one still runs."""
+        """Wait for the second run. The first run may end earlier because it does not wait for every read."""
         with self._lock:
             is_running = self._is_running
         if is_running:
@@ -163,9 +163,9 @@ def _told(result: RunResult) -> str:
 
 
 def assert_consistent(world: World, first: Asked, second: Asked, heal: Asked, meeting: Meeting) -> None:
-    """No result contradicts the state at its end, and one more run reaches what the later command asked for.
+    """Check that no result contradicts the final state, and that a further run can reach the later goal.
 
-    `heal`: that run, where the world is not as the second one asked for.
+    `heal` is that run, used if the world does not have the second run's goal.
     """
     assert meeting.second.exit_code != 0 or meeting.second_reached, meeting.story
     assert meeting.first.exit_code != 0 or meeting.was_proved or first.reached(), meeting.story

@@ -1,4 +1,4 @@
-"""What the tests of limits share: an application that reads them, limits.yml on the sandbox's GitHub, and people."""
+"""Helpers for tests of limits: an application that reads them, limits.yml on GitHub, people."""
 
 import json
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ TOKEN = "kv-writing"
 
 @dataclass
 class Place:
-    """A folder with ops.yml and limits.yml, which main has too; what is there was applied by nobody."""
+    """A folder with ops.yml and limits.yml, equal to main. No run has applied the limits."""
 
     world: World
     sha: str
-    """The commit of main that the checkout is."""
+    """Checked-out commit of main."""
 
     @property
     def github(self) -> GitHub:
@@ -35,7 +35,7 @@ class Place:
 
     @property
     def environ(self) -> dict[str, Any]:
-        """Of a job of the workflow."""
+        """Variables of a job of the workflow."""
         return {
             **self.github.environ(),
             "GITHUB_ACTIONS": "true",
@@ -56,7 +56,7 @@ class Place:
         (self.world.folder / "limits.yml").write_text(text)
 
     def commit(self, text: str, *, checked_out: bool = True) -> str:
-        """To main; `checked_out`: the folder follows."""
+        """Commit to main, and check it out unless `checked_out` is false."""
         sha = self.github.add_commit("Limits", "alice", files={"limits.yml": text})
         if checked_out:
             self.sha = sha
@@ -69,7 +69,7 @@ class Place:
         return self.github.open_pull("Raise a limit", branch, author)
 
     def merge(self, number: int) -> None:
-        """By a person; the folder follows."""
+        """Merge as a person, and check out the result."""
         self.sha = self.github.merge(number, "alice")
         self.write(self.github.files()["limits.yml"].decode())
 
@@ -86,7 +86,7 @@ class Place:
         return [comment.body for comment in self.github.issue(number).comments]
 
     def calculate(self, times: int) -> list[int]:
-        """The statuses of so many requests of one user."""
+        """Return the HTTP statuses of that many requests of one user."""
         with httpx.Client(base_url=self.world.sandbox.edge_url, headers={"host": "api.fortunet.example"}) as edge:
             return [edge.get("/api/charts/calculate").status_code for _ in range(times)]
 

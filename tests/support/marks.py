@@ -1,4 +1,4 @@
-"""Secrets that can be recognised, and the search for them in everything that a run leaves."""
+"""Secrets with a recognizable mark, and the search for it in all output of a run."""
 
 import base64
 import json
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 MARK = "k4n4ry"
-"""In every marked secret. No encoder escapes a letter or a digit, so that it shows as it is, or in base64."""
+"""Part of every marked secret. Encoders keep letters and digits, so it stays visible, or visible in base64."""
 
 
 def secret(name: str, *, signs: str = "/+=") -> str:
-    """A secret with characters that every encoder escapes, the mark at its beginning, its middle and its end."""
+    """Return a secret with characters that every encoder escapes, and the mark at its start, middle and end."""
     return f"{MARK}_{name}{signs}{MARK}{signs}0123456789-{MARK}"
 
 
@@ -26,7 +26,7 @@ FOUND = re.compile("|".join([MARK, MARK[::-1], *_in_base64(), MARK.encode().hex(
 
 
 def leaks(sources: Mapping[str, str]) -> list[str]:
-    """Where a mark shows, with what stands around it; also across broken lines."""
+    """Return where a mark appears, with its surroundings; also across line breaks."""
     texts = {name: text + "\0" + re.sub(r"[\r\n]+", "", text) for name, text in sources.items()}
     return [
         f"{name}: {text[max(0, m.start() - 40) : m.end() + 40]!r}"
@@ -41,7 +41,7 @@ def on_disk(folder: Path, *, but: frozenset[str] = frozenset()) -> dict[str, str
 
 
 def sent(requests: list[Any], name: str) -> dict[str, str]:
-    """Method, path, query, headers and body of everything that a sandbox's server was asked."""
+    """Return method, path, query, headers and body of all requests to a server of the sandbox."""
     shown = [
         json.dumps([r.method, r.path, dict(r.query), dict(r.headers), _plain(r.body)], ensure_ascii=False)
         for r in requests

@@ -1,6 +1,8 @@
-"""Print every string that a person may read on a bad night, on one sheet: `./run tests.support.message_sheet`.
+"""Print every string that a person may read on a bad night, on one sheet.
 
-It is read from top to bottom before a release, as somebody at 3 a.m. reads it.
+    ./run tests.support.message_sheet
+
+Read it from top to bottom before a release, as a person at 3 a.m. would.
 """
 
 import ast
@@ -28,12 +30,12 @@ ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type
     "RefusedRequest"
 }
 TEXTS = {"message", "hint", "summary", "done", "proves", "healthy_before", "done_when"}
-"""Arguments of a plan, a change or an error that a person reads."""
+"""Arguments of a plan, a change or an error that people read."""
 PLANS = {"Plan", "Change", "Section"}
 
 
 class Message(NamedTuple):
-    """Texts of one call, with the values that are put in as {names}."""
+    """Texts of one call, with inserted values as {names}."""
 
     where: str
     call: str

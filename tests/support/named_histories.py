@@ -1,4 +1,4 @@
-"""Tables that say which release a rollback goes to, read as cases."""
+"""Tables of releases and the target of a rollback, read as test cases."""
 
 import re
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Case(NamedTuple):
 
 
 def named_histories(runbook: str) -> list[Case]:
-    """Return the rows of the runbook's page, and those that only tests have."""
+    """Return the rows of the runbook's page, and those only for tests."""
     pages = [ROOT / "docs" / "how-to", ROOT / "tests" / "runbooks" / "histories"]
     texts = [(folder / f"{runbook}.md").read_text(encoding="utf-8").partition("| Answer |\n")[2] for folder in pages]
     rows = [row for text in texts for row in re.findall(r"^\| (.+?) *\|$", text, re.MULTILINE) if "---" not in row]
@@ -22,7 +22,7 @@ def named_histories(runbook: str) -> list[Case]:
 
 
 def case(cells: list[str]) -> Case:
-    """Return a row as a case. A page of the documentation has the options behind the history, for narrow screens."""
+    """Return a row as a case. On a page of the docs, options follow the history, for narrow screens."""
     if len(cells) == 3:
         history, _, options = cells[1].partition(", ")
         cells = [cells[0], history, options, cells[2]]

@@ -1,4 +1,4 @@
-"""What the tests of maintenance stand on: an API that can be reached in three ways, and the command."""
+"""Helpers for tests of maintenance: an API with three ingress paths, and the command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ PERMISSIONS = ["Workers Scripts Write", "Workers Routes Write", "Zone Read"]
 
 @dataclass
 class Place:
-    """An API behind a route, a custom domain and workers.dev; and ops-maintenance, prepared."""
+    """An API behind a route, a custom domain and workers.dev, with a prepared ops-maintenance."""
 
     world: World
     zone: FakeZone
@@ -47,7 +47,7 @@ class Place:
         return sorted(self.zone.routes.items()), self.world.sandbox.subdomain(WORKER)
 
     def get(self, url: str, method: str = "GET", **headers: str) -> httpx.Response:
-        """The target goes as it is written."""
+        """Send a request; its target is sent unchanged."""
         host, slash, target = url.partition("/")
         sent = httpx.Request(method, self.world.sandbox.edge_url, headers={"host": host, **headers})
         sent.extensions["target"] = (slash + target or "/").encode("ascii")

@@ -1,4 +1,7 @@
-"""`python -m tests.support.outside_runbook FILE …`: `ops …` with the runbook of a file outside the repository."""
+"""Run `ops` with the runbook of a file outside the repository.
+
+python -m tests.support.outside_runbook FILE …
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The regular expressions of a source tree, and texts on which a bad one takes long. Read from the code and the pattern."""
+"""Find the regular expressions of a source tree, and texts on which a bad one is slow.
+
+Both come from the code and the patterns, without running the program.
+"""
 
 import ast
 import importlib
@@ -13,14 +16,14 @@ from typing import Any
 FLAGS_AT = {"compile": 1, "match": 2, "search": 2, "fullmatch": 2, "findall": 2, "finditer": 2, "sub": 4, "subn": 4}
 FLAGS_AT["split"] = 3
 MAY_USE = re.compile(rf"\bre\s*\.\s*(?:{'|'.join(FLAGS_AT)})\b|\bpattern\s*=")
-"""In a file in which `_calls` may find something."""
+"""Matches a file in which `_calls` may find something."""
 REPEATS = {code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT}
 CATEGORIES = {code.CATEGORY_DIGIT: "0", code.CATEGORY_SPACE: " \t\n", code.CATEGORY_WORD: "a0_"}
 
 
 @dataclass(frozen=True)
 class Used:
-    """One call. `pattern` is None where it is not known before the program runs."""
+    """A call with a pattern. `pattern` is None if it is known only when the program runs."""
 
     file: str
     function: str
@@ -29,13 +32,13 @@ class Used:
 
 
 def used_in(root: Path, folder: Path, *, but: tuple[str, ...] = ()) -> Iterator[Used]:
-    """Every call of `re`, and every `pattern=` of a field; not in files that begin with `but`."""
+    """Yield every call of `re` and every `pattern=` of a field, except in files whose path starts with `but`."""
     for path in sorted(folder.rglob("*.py")):
         if str(path.relative_to(root)).startswith(but):
             continue
         text = path.read_text()
         if not MAY_USE.search(text):
-            continue  # reading all of the code takes a second
+            continue  # parsing all of the code takes a second
         name = path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
         for function, expression, flags in _calls(ast.parse(text)):
             made = _made(expression, flags, {"re": re}) or _made(expression, flags, _globals(name))
@@ -43,7 +46,7 @@ def used_in(root: Path, folder: Path, *, but: tuple[str, ...] = ()) -> Iterator[
 
 
 def _globals(module: str) -> dict[str, Any]:
-    """Only where the pattern needs them: an import of all that there is takes long."""
+    """Return the module's globals. Used only for patterns that need them because imports are slow."""
     return vars(importlib.import_module(module)).copy()
 
 
@@ -69,7 +72,7 @@ def _made(expression: ast.expr, flags: ast.expr | None, known: dict[str, Any]) -
 
 
 def attacks(pattern: re.Pattern[Any]) -> Iterator[tuple[str, str]]:
-    """A beginning, and what follows it again and again: each repetition entered and left, and near misses of it all."""
+    """Yield a prefix, and a text to repeat after it: each repetition entered and left, and near misses of the whole."""
     tree = parser.parse(
         pattern.pattern, pattern.flags & ~re.UNICODE if isinstance(pattern.pattern, bytes) else pattern.flags
     )
@@ -102,7 +105,7 @@ def _alternatives(tree: Sequence[Any], own: str) -> Iterator[str]:
 
 
 def _sample(tree: Sequence[Any], own: str = "") -> str:
-    """A short text that it matches. `own`: taken where any character is."""
+    """Return a short matching text, with `own` in place of any character."""
     text = ""
     for op, value in tree:
         if op is code.LITERAL:

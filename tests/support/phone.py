@@ -1,4 +1,4 @@
-"""What a person sees on a phone: Markdown as GitHub renders it, 390 pixels wide."""
+"""Render Markdown as GitHub shows it on a phone, 390 pixels wide."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ TOO_WIDE = """() => [...document.body.querySelectorAll("*")]
   .filter(one => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX != "visible"
     || one.getBoundingClientRect().right > innerWidth + 1)
   .map(one => `${one.tagName}: ${one.textContent.trim().slice(0, 100)}`)"""
-"""Elements that scroll sideways or reach over the edge of the screen."""
+"""JavaScript: elements that scroll sideways or extend beyond the screen."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,10 @@ class Phone:
     page: Page
 
     def show(self, markdown: str, picture: Path | None = None) -> list[str]:
-        """Return the elements that are too wide, with everything that was folded open. `picture`: as it is at first."""
+        """Return the elements that are too wide when everything is unfolded.
+
+        `picture` is a file for the page as it is at first.
+        """
         self.page.set_content(PAGE.format(style=STYLE, body=render(markdown)))
         if picture:
             self.page.screenshot(path=picture, full_page=True)

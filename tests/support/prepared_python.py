@@ -1,7 +1,7 @@
-"""Run scripts of the standard library, each in a process forked from one that has imported their modules.
+"""Run scripts of the standard library, each in a fork of a process with imported modules.
 
-Python and these modules take 0.1 s of CPU to start, and a fork takes 5 ms. The process that forks has one thread,
-imports nothing of this repository, and runs isolated (`python -I`), as the scripts do in a job.
+Python and these modules take 0.1 s of CPU to start; a fork takes 5 ms. The forking process has one thread, imports
+nothing of this repository, and runs isolated (`python -I`), as the scripts do in a job.
 """
 
 import json
@@ -47,7 +47,7 @@ exec(compile(request["script"], sys.argv[0], "exec"), {"__name__": "__main__", "
 
 
 class RunPython(Protocol):
-    """Run a script as `python -I`; it fails after 60 seconds."""
+    """Runs a script as `python -I`; it fails after 60 seconds."""
 
     def __call__(
         self, script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
@@ -56,7 +56,7 @@ class RunPython(Protocol):
 
 @contextmanager
 def prepared_python() -> Iterator[RunPython]:
-    """Start the process that forks, and stop it at the end."""
+    """Start the forking process, and stop it at the end."""
     argv = [sys.executable, "-I", "-c", _SERVER]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin
@@ -78,7 +78,7 @@ def prepared_python() -> Iterator[RunPython]:
 def fresh_python(
     script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
 ) -> CompletedProcess[str]:
-    """Run it in a process that has imported nothing, which shows whether the script imports all that it uses."""
+    """Run a script in a process without imported modules, to show that it imports all that it uses."""
     return subprocess.run(
         [sys.executable, "-I", "-c", script, *argv[1:]],
         env=dict(environ),

@@ -1,4 +1,4 @@
-"""Property tests that are short in the fast set and long in the slow one, from one body."""
+"""Property tests with one body: few examples in the fast tests, more in the slow ones."""
 
 import inspect
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from hypothesis.strategies import SearchStrategy
 
 
 def holds_for(fast: int, slow: int, **strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
-    """`hypothesis.given` with two counts of examples; a test of its own, marked `slow`, tries the larger one.
+    """Return `hypothesis.given` with two counts of examples; the larger one is a test marked `slow`.
 
     With --hypothesis-profile=hunt both are ten times as large. The examples are the same in each run, unless
     --hypothesis-seed is given.
 
-    What the body takes besides the strategies are fixtures, made once for all examples.
+    Other parameters of the body are fixtures, made once for all examples.
     """
 
     def decorate(body: Callable[..., None]) -> Any:
@@ -30,6 +30,6 @@ def holds_for(fast: int, slow: int, **strategies: SearchStrategy[Any]) -> Callab
         test.__signature__ = inspect.Signature([count, *fixtures])  # type: ignore[attr-defined]
         test.__name__, test.__module__, test.__doc__ = body.__name__, body.__module__, body.__doc__
         cases = pytest.mark.parametrize("examples", [fast, pytest.param(slow, marks=pytest.mark.slow)])
-        return pytest.mark.hypothesis(cases(test))  # as its plugin marks each test that is made by `given` alone
+        return pytest.mark.hypothesis(cases(test))  # as its plugin marks each test made by `given`
 
     return decorate

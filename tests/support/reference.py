@@ -1,4 +1,4 @@
-"""The generated parts of docs/reference: each is made from the code that it describes."""
+"""Generate the parts of docs/reference that come from the code."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ from tests.support.scenarios import shipped
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table between two empty lines, which the published form needs around it."""
+    """Return a Markdown table between two empty lines, which the published form requires."""
     head = list(columns)
     lines = [head, ["---"] * len(head), *rows]
     return "\n" + "".join(f"| {' | '.join(map(one_cell, cells))} |\n" for cells in lines) + "\n"
@@ -30,7 +30,7 @@ def one_cell(text: str) -> str:
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ("ops",)) -> Iterator[tuple[str, click.Command]]:
-    """Yield each command of this repository with its name, those of groups too."""
+    """Yield each command of this repository with its name, including those of groups."""
     context = click.Context(group)
     for name in group.list_commands(context):
         if name in added_runbook_names():
@@ -51,7 +51,7 @@ def common_options() -> list[click.Parameter]:
 
 
 def text_of(option: click.Parameter) -> tuple[str, str]:
-    """Return the option as it is typed, and its help."""
+    """Return the option as typed, and its help."""
     if isinstance(option, click.Argument):
         return f"`{option.make_metavar(click.Context(click.Command('ops')))}`", ""
     assert isinstance(option, click.Option)
@@ -134,7 +134,7 @@ def attribute_texts(path: Path, name: str) -> Mapping[str, str]:
 
 
 def keys_of_ops_yml() -> str:
-    """Return each object of `ops.yml` with its keys; the heading is the place where the object first stands."""
+    """Return each object of `ops.yml` with its keys; its heading is its first location."""
     schema = config.config_schema()
     text = ""
     waiting: list[tuple[str, Mapping[str, Any]]] = [("", schema)]
@@ -157,7 +157,7 @@ def keys_of_ops_yml() -> str:
 
 
 def objects(value: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
-    """Yield the place and the name of each object that a key may hold."""
+    """Yield the location and the name of each object that a key may hold."""
     if "$ref" in value:
         yield place, value["$ref"].rpartition("/")[2]
     for below in (value.get("items"), *value.get("anyOf", ())):
@@ -202,7 +202,7 @@ def meaning(value: Mapping[str, Any]) -> str:
 
 
 def decision_records() -> str:
-    """Return the records of decisions, by number."""
+    """Return the decision records, by number."""
     rows = []
     for page in sorted((ROOT / "docs" / "decisions").glob("0*.md")):
         title = page.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")

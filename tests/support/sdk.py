@@ -1,7 +1,7 @@
-"""Whether the sandbox's answers fit the models of Cloudflare's official Python SDK, which are made from its OpenAPI spec.
+"""Check the sandbox's responses against the models of Cloudflare's official Python SDK.
 
-The SDK itself builds its models without looking at the values. Here pydantic validates them strictly: required fields,
-types and literals; and a field that the model does not know is a problem as well.
+The models come from its OpenAPI spec. The SDK builds them without validation; here pydantic validates strictly:
+required fields, types and literals. A field missing in the model is also a problem.
 """
 
 import importlib
@@ -31,14 +31,17 @@ NAMESPACE = f"{ACCOUNT}/storage/kv/namespaces/{{namespace}}"
 
 @dataclass(frozen=True)
 class Model:
-    """`name` is below cloudflare.types. `many`: the result is a list of them; `under`: that key of the result is one."""
+    """A model below cloudflare.types.
+
+    `many`: the result is a list of it. `under`: it is at that key of the result.
+    """
 
     name: str
     many: bool = False
     under: str = ""
     may_be_null: bool = False
     whole: bool = False
-    """The model is of the whole answer, not of its result."""
+    """The model describes the whole response instead of its result."""
 
 
 MODELS: Mapping[str, Model] = {
@@ -80,12 +83,12 @@ MODELS: Mapping[str, Model] = {
     "GET /user/tokens/verify": Model("user.TokenVerifyResponse"),
     f"GET {ACCOUNT}/tokens/verify": Model("accounts.TokenVerifyResponse"),
 }
-"""Method and route → what the SDK reads its result as."""
+"""Method and route → model of the result in the SDK."""
 WITHOUT_MODEL: Mapping[str, str] = {
     "POST /graphql": "the SDK has no GraphQL",
     f"GET {SCRIPT}/content/v2": "a form, which the SDK hands on as bytes",
 }
-"""Method and route → why the SDK has no model of its answer."""
+"""Method and route → reason why the SDK has no model."""
 EXCUSED: Mapping[str, str] = {
     r"(\w+_deployment\.)?source: null": "a project of Direct Uploads has no source",
     r"values\.ops/\S+: null": "a key that is not there is answered with null",
@@ -93,7 +96,7 @@ EXCUSED: Mapping[str, str] = {
     r"ScriptUpdateResponse\.deployment_id: not in the model": "wrangler reads the id of the version from it",
     r"Asset\w+Response\.result: not in the model": "every answer of the API has it in its envelope",
 }
-"""What does not fit (a pattern of its whole text) → why the sandbox answers it all the same."""
+"""Problem (a pattern of its whole text) → reason why the sandbox answers it anyway."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Exchange:
 
 
 class Recording(Sandbox):
-    """It keeps each answer of Cloudflare's API that is no refusal."""
+    """A sandbox that keeps each successful response of Cloudflare's API."""
 
     def __init__(self, **options: Any) -> None:
         self.exchanges: list[Exchange] = []
@@ -119,19 +122,19 @@ class Recording(Sandbox):
 
 
 def fill(template: str) -> str:
-    """A path of that route."""
+    """Return a path for the route."""
     long = {"account": "0" * 32, "zone": "0" * 32, "namespace": "0" * 32}
     return re.sub(r"\{(\w+)\}", lambda found: long.get(found[1], "0" * 36), template)
 
 
 def import_all_reads() -> None:
-    """A read is declared once its module is imported, and a command imports only the modules that it needs."""
+    """Import all modules of `ops.cloudflare`: each declares its reads when it is imported."""
     for module in pkgutil.iter_modules(ops.cloudflare.__path__):
         importlib.import_module(f"ops.cloudflare.{module.name}")
 
 
 def readable() -> set[str]:
-    """The routes of the sandbox that a client may read while it plans."""
+    """Return the routes of the sandbox that a client may read while it plans."""
     import_all_reads()
     return {
         f"{each.method} {each.template}" for each in ROUTER.routes if is_declared_read(each.method, fill(each.template))
@@ -139,7 +142,7 @@ def readable() -> set[str]:
 
 
 def problems(exchange: Exchange) -> Iterator[str]:
-    """What does not fit in an answer whose route has a model."""
+    """Yield the problems of a response whose route has a model."""
     model = MODELS[exchange.route]
     answer = json.loads(exchange.response.body)
     result = answer if model.whole else answer["result"]
@@ -153,7 +156,7 @@ def problems(exchange: Exchange) -> Iterator[str]:
 def _type(model: Model) -> TypeAdapter[Any]:
     found = _model(model.name)
     if empty := getattr(import_module(found.__module__), "ResourcesBindings", None):
-        # Pydantic refuses this class, which has no fields: the bindings of the settings are the same, with their fields.
+        # Pydantic refuses this class, which has no fields. The bindings of the settings are the same, with fields.
         bindings = GenericAlias(list, _model("workers.scripts.script_and_version_setting_get_response.Binding"))
         empty.__get_pydantic_core_schema__ = lambda _, handler: handler.generate_schema(bindings)
     whole: Any = GenericAlias(list, found) if model.many or model.under else found
@@ -175,7 +178,7 @@ def unfit(adapter: TypeAdapter[Any], text: str) -> tuple[str, ...]:
 
 
 def _told(error: ValidationError) -> list[Any]:
-    """Of a union, the errors of those members alone whose literals fit: the others mean something else."""
+    """For a union, return only the errors of members whose literals match; the others do not apply."""
     errors = error.errors()
     others = {each["loc"][:-1] for each in errors if each["type"] == "literal_error"}
     meant = [each for each in errors if not any(each["loc"][: len(other)] == other for other in others)]
@@ -191,7 +194,7 @@ def _field(location: tuple[int | str, ...]) -> str:
 
 
 def _unknown(value: Any) -> Iterator[str]:
-    """Model and field of each field that a model does not know."""
+    """Yield model and name of each field that a model does not have."""
     if isinstance(value, BaseModel):
         yield from (f"{type(value).__name__}.{name}" for name in value.model_extra or {})
         value = {name: getattr(value, name) for name in type(value).model_fields}

@@ -1,7 +1,7 @@
-"""Random pasts of a Worker, made by simulated people, and a naive judge of them.
+"""Random histories of a Worker, made by simulated people, and a naive judge of them.
 
-The judge knows everything and shares no code with `ops.workers`: it is the sentences of docs/how-to/rollback-worker.md, one
-function each. Times are minutes since the beginning; versions are named by their number.
+The judge knows everything and shares no code with `ops.workers`: each function is one sentence of
+docs/how-to/rollback-worker.md. Times are minutes since the start; versions are named by their number.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Row:
-    """One deployment. `ours` is a mark's (incident, blamed number or None); a forged mark looks no different."""
+    """One deployment. `ours` is the mark's (incident, blamed number or None); a forged mark looks the same."""
 
     at: float
     shares: tuple[tuple[int, float], ...]
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass
 class Past:
-    """Oldest first, unlike at Cloudflare."""
+    """History of a Worker, oldest first, unlike Cloudflare's."""
 
     assets: bool = False
     now: float = 0
@@ -59,7 +59,7 @@ class Past:
         self.rows.append(Row(self.now, tuple(sorted(shares, key=lambda share: -share[1])), ours))
 
     def press(self, incident: int | None) -> bool:
-        """The runbook, as it would act: whether it wrote."""
+        """Act as the runbook does, and return whether it wrote."""
         history = as_history(self)
         choice = target.choose_target(history, incident=incident)
         if choice.active_rollback or not choice.candidates:
@@ -70,7 +70,7 @@ class Past:
         return True
 
     def go_to(self, *shares: tuple[int, float], incident: int | None) -> None:
-        """The runbook with `--to`."""
+        """Act as the runbook does with `--to`."""
         history = as_history(self)
         split = tuple((name_of(number), percent) for number, percent in shares)
         blames = target.version_to_blame(
@@ -88,7 +88,7 @@ def number_of(name: str) -> int:
 
 
 def as_history(past: Past, *, read: Iterable[int] | None = None) -> WorkerHistory:
-    """As the runbook sees it. `read`: of which versions it has the details; None: of all."""
+    """Return the history that the runbook sees. `read` are the versions with details; None for all."""
     read = set(range(len(past.uploads)) if read is None else read)
     listed = [u for u in past.uploads if u.number in read or u.number not in past.undeployable]
     deployments = [_deployment(index, row) for index, row in enumerate(past.rows)]
@@ -136,7 +136,7 @@ class Judge:
         self.live = past.rows[-1].serving
 
     def release(self, number: int) -> object:
-        """All versions equal in code; with static assets each version, but a secret edit joins the one before."""
+        """Return the release: versions with equal code. With static assets, each version and its secret edits."""
         if not self.past.assets:
             return self.past.uploads[number].code
         while number > 0 and self.past.uploads[number].secret_edit:
@@ -147,22 +147,22 @@ class Judge:
         return {u.number for u in self.past.uploads if self.release(u.number) == self.release(number)}
 
     def is_older(self, one: int, other: int) -> bool:
-        """Uploaded before it, or of a release that is as old as an older version."""
+        """Return whether it was uploaded earlier, or belongs to a release that is as old as an older version."""
         return one < other or self.age(one) < self.age(other)
 
     def age(self, number: int) -> int:
-        """The oldest version of its release that was ever deployed: what was only uploaded makes none older."""
+        """Return the oldest deployed version of its release; versions that were only uploaded do not count."""
         members = self.members(number)
         deployed = {number for row in self.rows for number, _ in row.shares}
         return min(members if self.past.assets else members & deployed)
 
     @property
     def suspect(self) -> int:
-        """The live version; in a split the newer of the two: that of the newer release."""
+        """The live version; in a split, the one of the newer release."""
         return max(self.live, key=lambda number: (self.age(number), number))
 
     def minutes(self, first: int, last: int | None = None) -> float:
-        """From the beginning of row `first` to the end of row `last`."""
+        """Return the minutes from the start of row `first` to the end of row `last`."""
         end = (first if last is None else last) + 1
         return (self.rows[end].at if end < len(self.rows) else self.past.now) - self.rows[first].at
 
@@ -170,7 +170,7 @@ class Judge:
         return sum(percent for number, percent in self.rows[row].shares if number in numbers)
 
     def removed_version(self, row: int) -> list[int]:
-        """The versions that this row stepped back from."""
+        """Return the versions that this row rolled back from."""
         if row == 0:
             return []
         gone = [number for number in self.rows[row - 1].serving if number not in self.rows[row].serving]
@@ -182,7 +182,7 @@ class Judge:
         return [v for v in gone if all(self.is_older(serving, v) for serving in self.rows[row].serving)]
 
     def is_believed(self, row: int) -> bool:
-        """All that it deployed had served before; what it blames is gone with it."""
+        """Return whether its mark is credible: all its versions had served before, and the blamed one ended with it."""
         served_before = {number for earlier in self.rows[:row] for number in earlier.serving}
         if self.rows[row].ours is None or not served_before.issuperset(self.rows[row].serving):
             return False
@@ -199,7 +199,7 @@ class Judge:
         return False
 
     def served_well_after(self, row: int, accused: set[int]) -> bool:
-        """100 % for ten minutes without a break, and not stepped back from at the end of it."""
+        """Return whether they then served 100 % for ten minutes without a break, and were not rolled back."""
         first = row
         while first < len(self.rows):
             last = first
@@ -224,14 +224,14 @@ class Judge:
         )
 
     def target(self) -> int | None:
-        """The other one of a split first, then what had all of the traffic, latest service first."""
+        """Return the target: first the other version of a split, then those that served all traffic, latest first."""
         whole = [row.serving[0] for row in reversed(self.rows) if len(row.serving) == 1]
         in_order = [*(number for number in self.live if number != self.suspect), *whole]
         usable = [number for number in in_order if self.may_be_chosen(number)]
         return next((number for number in usable if not self.may_have_been_reverted(number)), next(iter(usable), None))
 
     def may_have_been_reverted(self, number: int) -> bool:
-        """It served for less than an hour, and what replaced it was replaced within ten minutes, and is not blamed."""
+        """Return whether it served for less than an hour, and its successor less than ten minutes without blame."""
         members = self.members(number)
         last = max(row for row in range(len(self.rows)) if members & set(self.rows[row].serving))
         if last + 1 == len(self.rows) or self.served(number) >= 6 * MIN_SERVED:
@@ -245,7 +245,10 @@ class Judge:
         )
 
     def stops_a_press(self, incident: int | None) -> bool:
-        """Live is the result of a step back that is fresh, or ours of this incident, or ours of none within a day."""
+        """Return whether the live state results from a recent rollback, or from one of this incident.
+
+        A rollback without an incident counts for a day.
+        """
         releases = {self.release(number) for number in self.live}
         for index in range(len(self.rows) - 1, -1, -1):
             row = self.rows[index]
@@ -265,7 +268,7 @@ class Judge:
         return False
 
 
-# The people. Each event is a wait, what somebody does, and two numbers with which they choose.
+# The people. Each event is a wait, an action, and two numbers for their choices.
 
 WAITS = (0, 1, 4, 5, 6, 10, 12, 29, 30, 31, 60, 200, 1500)
 DEEDS = (

@@ -1,6 +1,7 @@
-"""A static site on loopback that answers as Cloudflare Pages does: what it does not have is its front page, with 200.
+"""A static site on loopback that answers as Cloudflare Pages does.
 
-developers.cloudflare.com/pages/configuration/serving-pages: without a 404.html, a site is a single-page application.
+Without a 404.html, a site is a single-page application: unknown paths return the front page with 200.
+developers.cloudflare.com/pages/configuration/serving-pages
 """
 
 import mimetypes
@@ -26,7 +27,7 @@ Answer = HttpResponse | None | Callable[[HttpRequest], HttpResponse | None]
 
 
 class Site:
-    """`files` by path: text or bytes, or an answer of its own. It counts the requests, and how many come at once."""
+    """Site with `files` by path: text, bytes or a response. Counts requests, and concurrent ones."""
 
     def __init__(self, files: Mapping[str, str | bytes | Answer], *, delay: float = 0.0) -> None:
         self.files = dict(files)
@@ -70,7 +71,7 @@ def file(path: str, content: Any, status: int = 200) -> HttpResponse | None:
 
 
 def folder(path: Path) -> dict[str, str | bytes | Answer]:
-    """A built site's files; `/index.html` is `/`."""
+    """Return the files of a built site; `/index.html` is `/`."""
     files = (each for each in sorted(path.rglob("*")) if each.is_file())
     return {"/" + each.relative_to(path).as_posix().removesuffix("index.html"): each.read_bytes() for each in files}
 

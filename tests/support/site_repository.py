@@ -1,4 +1,4 @@
-"""The repository of a site in a test: what it holds at each commit, and a build that needs a shell alone."""
+"""A git repository of a site for tests, with a build that needs only a shell."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ class Repository:
         return subprocess.run(argv, env=environ, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(self, subject: str, **files: str) -> str:
-        """`_` in a name stands for a dot, and `__` for a slash."""
+        """Commit files. In a name, `_` stands for a dot, and `__` for a slash."""
         for name, text in files.items():
             path = self.folder / name.replace("__", "/").replace("_", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,13 +40,13 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
     def state(self) -> str:
-        """What a run must leave as it is."""
+        """Return the state that a run must not change."""
         seen = [self.git(*command) for command in (["status", "--porcelain"], ["worktree", "list"], ["stash", "list"])]
         return "\n".join([*seen, self.git("rev-parse", "HEAD"), self.git("for-each-ref")])
 
 
 def repository(world: World) -> Repository:
-    """Beside ops.yml, on main; ops.yml's `build` becomes its own."""
+    """Make a repository on main next to ops.yml, and set `build` in ops.yml to its build."""
     folder = world.folder / "app"
     folder.mkdir()
     found = Repository(folder)

@@ -1,4 +1,4 @@
-"""What the tests of switches share: an API that follows the runtime contract, and its namespace."""
+"""Helpers for tests of switches: an API with the runtime contract, and its KV namespace."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import httpx
 from tests.conftest import Outcome, World
 
 NAMESPACE = "c0ffee00c0ffee00c0ffee00c0ffee00"
-"""Of production in ops.yml."""
+"""KV namespace of production in ops.yml."""
 HOST = "api.fortunet.example"
 PERMISSIONS = ["Workers KV Storage Write", "Workers Scripts Read", "Pages Read", "Zone Read", "Workers Routes Read"]
 DECLARED: dict[str, Any] = {
@@ -28,12 +28,12 @@ READ = {"method": "POST", "path": "/accounts/*/storage/kv/namespaces/*/bulk/get"
 
 @dataclass
 class Switches:
-    """The world of a switch: `value` is what KV holds, `shown` what the public endpoint says."""
+    """World of a switch: `value` returns the one in KV, `shown` the one of the public endpoint."""
 
     world: World
 
     def ops(self, *arguments: str, **environ: str) -> Outcome:
-        """A runbook in production, with --yes and --json."""
+        """Run a runbook in production with --yes and --json."""
         where = ["--environment", "production", "--config", str(self.world.config), "--yes", "--json"]
         return self.world.ops(*arguments, *where, **{"CLOUDFLARE_API_TOKEN": "switching", **environ})
 
@@ -46,7 +46,7 @@ class Switches:
         return found
 
     def put(self, name: str = "session-do", **fields: Any) -> dict[str, Any]:
-        """As somebody else's run writes it."""
+        """Write a value as another run does."""
         value = {
             "version": 1,
             "revision": "5d41402abc4b",
@@ -72,7 +72,7 @@ class Switches:
 
     @property
     def puts(self) -> list[str]:
-        """The keys that were written by the API, in order."""
+        """Keys written through the API, in order."""
         return [r.path.rpartition("%2F")[2] for r in self.world.sandbox.requests if r.method == "PUT"]
 
 
@@ -82,7 +82,7 @@ def deploy(world: World, declared: dict[str, Any] = DECLARED, **behaviour: Any) 
 
 
 def prepared(world: World) -> Switches:
-    """Its locations see at once what was written."""
+    """Prepare the API. Its locations see KV writes at once."""
     sandbox = world.sandbox
     sandbox.switches.kv_staleness_seconds = 0
     sandbox.switches.propagation_seconds = 0
@@ -93,7 +93,7 @@ def prepared(world: World) -> Switches:
 
 
 def off_at_the_edge(world: World, *, incident: int = 42) -> None:
-    """As ops-maintenance stores it of a path of the API."""
+    """Close a path of the API as ops-maintenance stores it."""
     block = {
         "service": "api",
         "worker": "fortunet-api",

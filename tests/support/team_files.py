@@ -1,6 +1,7 @@
-"""Files of the repository that a team replaces by its own. A test that opens one fails, so that it passes in every copy.
+"""Files of the repository that a team replaces with its own; tests must not open them.
 
-Tests use the configuration in examples/fortunet, and workflows that `tests.support.workflows` generates from it.
+This way tests pass in every copy. They use the configuration in examples/fortunet, and workflows that
+`tests.support.workflows` generates from it.
 """
 
 import os
@@ -22,7 +23,7 @@ _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
 
 def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook: fail where this process opens one of them, or gives the path of one to another process."""
+    """Audit hook: fail if this process opens one of the files, or passes its path to another process."""
     if event == "open":
         _check(arguments[0], None)
     elif event == "subprocess.Popen" and not isinstance(arguments[1], str | bytes):
@@ -41,7 +42,7 @@ def _check(path: Any, folder: Any) -> None:
 
 @contextmanager
 def allowed() -> Iterator[None]:
-    """Let this thread read them: only where it does not matter what they say."""
+    """Let this thread read the files, only where their content does not matter."""
     before = _allowed.set(True)
     try:
         yield

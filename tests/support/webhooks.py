@@ -1,4 +1,4 @@
-"""A receiver of notices on this machine: it answers as Slack and Discord do, or as they should not."""
+"""A local receiver of chat messages that answers as Slack and Discord do, or with faults."""
 
 import json
 import threading
@@ -15,11 +15,11 @@ class Receiver:
     url: str = ""
     requests: list[HttpRequest] = field(default_factory=list)
     answers: dict[str, HttpResponse] = field(default_factory=dict)
-    """By path, instead of the service's own."""
+    """Path → response, instead of the service's own."""
     before: Callable[[str], object] = field(default=lambda _path: None)
     """Called with the path while the sender waits."""
     released: threading.Event = field(default_factory=threading.Event)
-    """Ends every hanging answer."""
+    """Ends every hanging response."""
 
     @property
     def slack(self) -> str:
@@ -38,7 +38,7 @@ class Receiver:
 
     @property
     def texts(self) -> list[str]:
-        """What Slack was told, without the links."""
+        """Messages to Slack without their links."""
         return [body["text"].partition("\n")[0] for body in self.sent("slack")]
 
     def answer(self, request: HttpRequest) -> HttpResponse:

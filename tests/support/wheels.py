@@ -1,4 +1,4 @@
-"""Wheels made for a test, and a package index on loopback that offers them."""
+"""Wheels made for a test, and a package index on loopback that serves them."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def wheel(name: str, files: Mapping[str, str], tag: str = "py3-none-any") -> bytes:
-    """Return a wheel of version 1.0. A file in `….data/scripts` or with the ending .sh can be executed."""
+    """Return a wheel of version 1.0. Files in `….data/scripts` or with the suffix .sh are executable."""
     info = f"{name}-1.0.dist-info"
     inside = {
         **files,
@@ -40,7 +40,7 @@ def sha256(content: bytes) -> str:
 
 
 def lock(pins: Mapping[str, list[bytes]]) -> str:
-    """Return a lock file as uv writes it: name → the content of each wheel that is allowed."""
+    """Return a lock file in uv's format: name → content of each allowed wheel."""
     return "".join(
         f"{name}==1.0 \\\n"
         + " \\\n".join(f"    --hash=sha256:{sha256(each)}" for each in contents)
@@ -51,18 +51,18 @@ def lock(pins: Mapping[str, list[bytes]]) -> str:
 
 @dataclass
 class Index:
-    """What the index offers, and what it was asked for."""
+    """A package index, and the paths requested from it."""
 
     url: str = ""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """Package → file name → content."""
     served: dict[str, bytes] = field(default_factory=dict)
-    """File name → other content than the page says."""
+    """File name → content that differs from the one on the page."""
     other: dict[str, bytes] = field(default_factory=dict)
     """Path → content, such as an archive."""
     has_hashes: bool = True
     packs: bool = False
-    """Whether it answers with gzip where a client takes it, as PyPI does."""
+    """Whether it answers with gzip to clients that accept it, as PyPI does."""
     asked: list[str] = field(default_factory=list)
 
     def answer(self, path: str) -> bytes | None:

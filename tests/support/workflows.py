@@ -18,12 +18,12 @@ from tests.support import team_files
 
 @cache
 def generated(config: Path = REFERENCE / "ops.yml") -> Path:
-    """Return a folder with this ops.yml and the `.github` that `ops workflows sync` writes for it. Do not change it."""
+    """Return a folder with this ops.yml and its generated `.github`. Do not change it."""
     folder = Path(tempfile.mkdtemp(prefix="generated-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with team_files.allowed():
         shutil.copytree(ROOT / ".github", folder / ".github")
-    (folder / ".git").mkdir()  # actionlint looks for it
+    (folder / ".git").mkdir()  # required by actionlint
     shutil.copy(config, folder / "ops.yml")
     read, _ = read_config(config, labels=None)
     runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
@@ -34,7 +34,7 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
 
 
 def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, bytes]:
-    """Return path → content of an operations repository with this ops.yml, and the limits.yml beside it, if any."""
+    """Return path → content of an operations repository with this ops.yml, and its limits.yml if there is one."""
     files = tracked_files(ROOT, is_excluded=_is_left_out)
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}

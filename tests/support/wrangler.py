@@ -1,4 +1,4 @@
-"""The real wrangler: no terminal, a home of its own, and CI set, as in a job of GitHub Actions."""
+"""The real wrangler as in a job of GitHub Actions: no terminal, its own home, CI set."""
 
 import shutil
 import subprocess
@@ -11,9 +11,9 @@ from tests.conftest import ROOT
 
 
 def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, stdin: str = "", code: int = 0) -> str:
-    """The real one, as a job of GitHub Actions runs it: no terminal, and CI set. What it prints on both streams."""
+    """Run wrangler and return its output on both streams. Checks the exit code."""
     environ = sandbox.environ() | node.QUIET_WRANGLER | {"HOME": str(home)}
-    environ["NODE_COMPILE_CACHE"] = f"{node.install_packages()}-compiled"  # a quarter of what its start takes
+    environ["NODE_COMPILE_CACHE"] = f"{node.install_packages()}-compiled"  # saves a quarter of its start time
     ended = subprocess.run(
         [*node.wrangler_command(), *arguments],
         cwd=folder,
@@ -30,7 +30,7 @@ def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, st
 
 @dataclass(frozen=True)
 class Wrangler:
-    """In a copy of the reference Worker's folder, and with a home of its own."""
+    """Wrangler in a copy of the reference Worker's folder, with its own home."""
 
     sandbox: Sandbox
     folder: Path
@@ -39,12 +39,12 @@ class Wrangler:
         shutil.copytree(ROOT / "examples" / "fortunet" / "backend", self.folder / "backend")
 
     def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
-        """What it prints on both streams."""
+        """Run wrangler and return its output on both streams."""
         folder = self.folder / "backend"
         return run_wrangler(self.sandbox, folder, *arguments, home=self.folder, stdin=stdin, code=code)
 
     @property
     def writes(self) -> list[str]:
-        """The requests that were no reads, without what they have in common."""
+        """Requests except GET, without their common prefix."""
         common = f"/client/v4/accounts/{self.sandbox.account_id}/workers/"
         return [f"{r.method} {r.path.removeprefix(common)}" for r in self.sandbox.requests if r.method != "GET"]

@@ -1,4 +1,7 @@
-"""Configurations of applications that are not FortuneT, as teams write them. Each folder holds an ops.yml."""
+"""Configurations of other applications than FortuneT, as teams write them.
+
+Each folder holds an ops.yml.
+"""
 
 from pathlib import Path
 

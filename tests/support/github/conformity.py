@@ -1,4 +1,4 @@
-"""Whether what is sent, answered and delivered fits the schemas that GitHub itself publishes."""
+"""Check requests, responses and deliveries against the schemas that GitHub publishes."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def _read(name: str) -> Any:
 
 
 def exchange(response: httpx.Response) -> Iterator[str]:
-    """What does not fit, in a request that was granted and in every answer."""
+    """Yield the problems of an accepted request and of its response."""
     request, status = response.request, response.status_code
     found = ROUTER.match(request.method, request.url.raw_path.decode().partition("?")[0])
     if found is None:
@@ -42,7 +42,7 @@ def exchange(response: httpx.Response) -> Iterator[str]:
 
 
 def _described(content: bytes) -> str:
-    """Labels may come as a bare array, which is described in prose alone."""
+    """Return the body as the schema describes it: labels may be a bare array, which only the prose mentions."""
     text = content.decode()
     return f'{{"labels":{text}}}' if text.startswith("[") else text
 
@@ -71,16 +71,16 @@ def _refusal(body: Any) -> Iterator[str]:
 
 
 def payload(event: str, body: Mapping[str, Any]) -> Iterator[str]:
-    """What does not fit in a delivery."""
+    """Yield the problems of a delivery."""
     definitions = _read("webhooks.json")
     name = next(name for name in (f"{event}${body.get('action')}", f"{event}$event") if name in definitions)
     yield from _errors("webhooks.json", f'{{"$ref": "#/definitions/{name}"}}', _numberless(body))
 
 
 def _numberless(body: Any) -> str:
-    """No schema minds which number or hash it is, and so most texts turn out to be the same, and are looked at once."""
+    """Return JSON with equal numbers and hashes, so that equal texts are checked only once. No schema limits them."""
     text = re.sub(r"\b[0-9a-f]{40}\b", "f" * 40, json.dumps(body, ensure_ascii=False))
-    return re.sub(r'(?<!"[+-])\d+', "0", text)  # but "+1" is a reaction
+    return re.sub(r'(?<!"[+-])\d+', "0", text)  # "+1" is a reaction and stays
 
 
 @cache

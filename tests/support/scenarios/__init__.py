@@ -1,6 +1,6 @@
-"""Worlds in which a runbook has something to do, for the tests that run every runbook.
+"""Worlds in which a runbook has something to do, for tests that run every runbook.
 
-`tests/support/scenarios/RUNBOOK.py` is found by the name of the runbook's file. A runbook without one runs with its own example
+`tests/support/scenarios/RUNBOOK.py` has the name of the runbook's file. A runbook without one runs with its own example
 in `reference_world`.
 """
 
@@ -29,19 +29,19 @@ SECRETS: Mapping[str, str] = {
     "GH_SECRETS_TOKEN": "ghs_rotator",
     "FORTUNET_ADMIN_TOKEN": "admin-0123456789",
 }
-"""Variables of a run with secrets that people gave."""
+"""Variables of a run with secrets given by people."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a test gives the run, and the world has to know."""
+    """Input of a run that the world must also know."""
 
     secrets: Mapping[str, str] = field(default_factory=lambda: SECRETS)
     incident: int = 42
 
 
 def reference_world(world: World, given: Given) -> None:
-    """The services of ops.yml, both healthy: a Worker behind a route that follows the runtime contract, and a site."""
+    """Prepare the services of ops.yml, both healthy: a Worker with a route and the runtime contract, and a site."""
     switches.prepared(world)
     world.sandbox.kv.put(switches.NAMESPACE, "ops/limits", json.dumps(limits.DECLARED))
     zone = world.sandbox.zones.all[world.sandbox.zones.add("fortunet.example")]
@@ -64,7 +64,10 @@ def edit_secret(world: World) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`strangers` are changes by people, at any moment; `reached` tells whether the world is as the run wants it."""
+    """How to prepare and check one use of a runbook.
+
+    `strangers` are changes by people at any time; `reached` returns whether the world has the run's goal.
+    """
 
     prepare: Callable[[World, Given], None] = reference_world
     reached: Callable[[World], bool] = lambda _: True
@@ -72,17 +75,17 @@ class Scenario:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that differ from the runbook's example."""
     write: tuple[str, str] | None = None
-    """Its deciding write, unless that is the runbook's first."""
+    """Its deciding write, if that is not the runbook's first."""
     is_slow: bool = False
-    """It builds something, which takes seconds."""
+    """Whether it builds something, which takes seconds."""
     is_like_another: bool = False
-    """Other scenarios take the same path, so that a few endings are enough for this one."""
+    """Whether other scenarios take the same path, so that a few interruptions are enough."""
     proves_by_probes: bool = True
-    """Whether the probes of the service decide: those of a service that is off prove nothing."""
+    """Whether the probes of the service decide. Probes of a service in maintenance prove nothing."""
     refuses_together: Mapping[str, str] = field(default_factory=dict)
-    """Secret that the run refuses beside another → the variable that holds it instead."""
+    """Secret that the run refuses together with another → variable that holds the other."""
     counts: Callable[[RequestRecord], bool] = lambda _: True
-    """Whether a write is a change of the plan, and not a part of one."""
+    """Whether a write is a change of the plan, not a part of one."""
     environ: Callable[[World], Mapping[str, str]] = lambda _: {}
     """Variables of its job."""
 
@@ -100,27 +103,27 @@ class Case:
 
     @property
     def params(self) -> Any:
-        """The parameters of the run."""
+        """Parameters of the run."""
         return replace(self.runbook.example, **self.scenario.options)
 
     @property
     def arguments(self) -> list[str]:
-        """The parameters as options of the command."""
+        """Parameters as options of the command."""
         return arguments(self.params, options_of(self.runbook.name))
 
     @property
     def command(self) -> list[str]:
-        """The words of its command."""
+        """Words of its command."""
         return self.runbook.name.split()
 
     @property
     def writes(self) -> tuple[tuple[str, str], ...]:
-        """Method and path of its writes; the deciding one is the first."""
+        """Method and path of its writes; the first one decides."""
         return (self.scenario.write, *self.runbook.writes) if self.scenario.write else self.runbook.writes
 
 
 def options_of(name: str) -> frozenset[str]:
-    """Return the options of a runbook's command. One that finds out what is due takes no parameters."""
+    """Return the options of a runbook's command. A command that finds due work takes no parameters."""
     command: click.Command = cli.cli
     words = name.split()
     while words:
@@ -132,7 +135,7 @@ def options_of(name: str) -> frozenset[str]:
 
 
 def arguments(params: Any, known: frozenset[str] | None = None) -> list[str]:
-    """Return the options of a command that mean these parameters. `known`: those that it has (default: all)."""
+    """Return the options of a command for these parameters. `known`: its options (default: all)."""
     found = []
     for each in fields(params):
         value, option = getattr(params, each.name), f"--{each.name.replace('_', '-')}"
@@ -155,46 +158,46 @@ def program_of(case: Case) -> tuple[str, ...]:
 
 
 def part_of(path: str) -> str:
-    """Return whose API a path of a runbook's writes is: cloudflare's or github's."""
+    """Return the API of a write path: cloudflare or github."""
     return "github" if path.startswith("/repos/") else "cloudflare"
 
 
 def writes_to(runbook: Runbook[Any, Any], part: str) -> bool:
-    """Whether a runbook writes to that API."""
+    """Return whether a runbook writes to that API."""
     return any(part_of(path) == part for _, path in runbook.writes)
 
 
 def runbooks() -> list[str]:
-    """Names of the runbooks that generic tests run: all, scheduled ones too, or those of `--runbook`."""
+    """Return the names of runbooks that generic tests run: all, with scheduled ones, or those of `--runbook`."""
     return list(added_runbook_names() or [*discover_runbooks(), *scheduled_files()])
 
 
 def shipped() -> list[str]:
-    """Names of the runbooks of this repository that have a button."""
+    """Return the names of the runbooks of this repository that have a button."""
     return [name for name in discover_runbooks() if name not in added_runbook_names()]
 
 
 def cases(name: str) -> list[Case]:
-    """A runbook in each of its scenarios; the first one has its example's parameters."""
+    """Return a runbook in each of its scenarios; the first has the parameters of its example."""
     made, module = load_runbook(name), f"{__name__}.{find_runbook_file(name).module}"
     known = importlib.import_module(module).SCENARIOS if importlib.util.find_spec(module) else {"": Scenario()}
     return [Case(made, variant, scenario) for variant, scenario in known.items()]
 
 
 def all_cases() -> Iterator[Case]:
-    """Every runbook in each of its scenarios."""
+    """Yield every runbook in each of its scenarios."""
     for name in runbooks():
         yield from cases(name)
 
 
-# What several scenarios share:
+# Shared by several scenarios:
 
 
 def switched(world: World, given: Given) -> None:
-    """An API whose AI switch an incident has set."""
+    """Prepare an API whose AI switch was set by an incident."""
     place = switches.prepared(world)
     place.put("ai", state="groq", incident=given.incident)
-    world.sandbox.clock.advance(60)  # a key takes one write a second
+    world.sandbox.clock.advance(60)  # KV accepts one write per key and second
 
 
 def state_of(world: World, name: str) -> str:
@@ -204,12 +207,12 @@ def state_of(world: World, name: str) -> str:
 
 
 def set_switch(name: str, world: World) -> None:
-    """Set a switch, as another run."""
+    """Set a switch as another run does."""
     switches.Switches(world).put(name, state="groq" if name == "ai" else "on", owner="dana")
 
 
 def leaked(world: World, given: Given) -> None:
-    """A key in a Worker and in a copy on GitHub; its provider knows the new one, and no longer the former one."""
+    """Prepare a key in a Worker and its copy on GitHub. The provider accepts the new key, and no longer the old one."""
     hub = world.sandbox.github
     world.sandbox.providers["groq"].add_key(given.secrets["NEW_GROQ_API_KEY"])
     works = {"paths": {"/health/ai/groq": {"upstream": {"provider": "groq", "secret": "GROQ_API_KEY"}}}}
@@ -222,7 +225,7 @@ def leaked(world: World, given: Given) -> None:
 
 
 def routed(world: World, given: Given) -> None:
-    """An API behind two routes, and the Worker that answers while it is off."""
+    """Prepare an API behind two routes, and the Worker that answers during maintenance."""
     world.release(timedelta(hours=2), code="good")
     sandbox = world.sandbox
     zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
@@ -232,10 +235,10 @@ def routed(world: World, given: Given) -> None:
 
 
 def refuse_bad_page(world: World) -> None:
-    """Let the probe of the site's page want the good one."""
+    """Make the probe of the site's page expect the good content."""
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
 
 
 def served_site(world: World) -> Any:
-    """Return the deployment that production serves."""
+    """Return the live deployment of the site."""
     return world.sandbox.pages.projects[SITE].live

@@ -1,4 +1,4 @@
-"""An override of the AI providers that an incident has set, and a preferred provider that is healthy again."""
+"""An AI override set by an incident, while the preferred provider is healthy again."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ def _prepare(world: World, given: Given) -> None:
     since = f"{world.sandbox.clock.now() - timedelta(minutes=20):%Y-%m-%dT%H:%M:%SZ}"
     place.put("ai", state="groq", incident=given.incident, since=since, revision=REVISION)
     world.sandbox.set_outcomes(WORKER, {"iflow": {"ok": 5, "failed": 0}})
-    world.sandbox.clock.advance(60)  # a key takes one write a second
+    world.sandbox.clock.advance(60)  # KV accepts one write per key and second
 
 
 def _override(world: World) -> None:

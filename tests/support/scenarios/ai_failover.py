@@ -1,4 +1,4 @@
-"""An API whose AI switch an incident has set."""
+"""An API whose AI switch was set by an incident."""
 
 from functools import partial
 

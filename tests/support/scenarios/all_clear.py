@@ -1,4 +1,4 @@
-"""An API with two switches that the incident has set."""
+"""An API with two switches set by the incident."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from tests.support.scenarios import Given, Scenario, set_switch, state_of, switc
 def _prepare(world: World, given: Given) -> None:
     switched(world, given)
     switches.Switches(world).put("session-do", state="off", incident=given.incident)
-    world.sandbox.clock.advance(60)  # a key takes one write a second
+    world.sandbox.clock.advance(60)  # KV accepts one write per key and second
 
 
 def _reached(world: World) -> bool:

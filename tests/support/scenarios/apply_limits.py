@@ -25,7 +25,7 @@ def stored_limit(world: World) -> int | None:
 
 
 def edit(world: World) -> None:
-    """Write other limits to KV, as a person."""
+    """Write other limits to KV as a person."""
     world.sandbox.kv.put(limits.NAMESPACE, "ops/limits", json.dumps({"version": 1, "revision": "x", "limits": {}}))
 
 

@@ -1,4 +1,4 @@
-"""An API with two switches that the incident has set."""
+"""An API with two switches set by the incident."""
 
 from tests.support.scenarios.all_clear import SCENARIOS
 

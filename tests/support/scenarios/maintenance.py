@@ -1,4 +1,4 @@
-"""An API behind routes: open, and closed by an earlier run."""
+"""An API behind routes: open, or closed by an earlier run."""
 
 import shutil
 from dataclasses import replace
@@ -9,7 +9,7 @@ from tests.support.scenarios import Given, Scenario, deploy_hotfix, routed
 
 
 def close(world: World, given: Given, *options: str) -> None:
-    """Take the API offline, as an earlier run."""
+    """Turn maintenance on, as an earlier run."""
     routed(world, given)
     world.sandbox.add_token("closing", PERMISSIONS)
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
@@ -19,7 +19,7 @@ def close(world: World, given: Given, *options: str) -> None:
 
 
 def scripts(world: World) -> set[str | None]:
-    """Return the Workers that the routes lead to."""
+    """Return the Workers that the routes point to."""
     (zone,) = world.sandbox.zones.all.values()
     return {route.script for route in zone.routes.values()}
 

@@ -1,4 +1,4 @@
-"""An account without the Worker that answers while a service is off."""
+"""An account without the Worker that answers during maintenance."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A site whose good commit was never deployed, and a bad one that serves."""
+"""A site with a live bad commit, whose good commit was never deployed."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from tests.support.site_repository import BUILD, repository
 
 
 def _prepare(world: World, _given: Given) -> None:
-    """The build prints what the file `shout` beside ops.yml holds."""
+    """Prepare the site. Its build prints the content of the file `shout` next to ops.yml."""
     refuse_bad_page(world)
     shout = world.folder / "shout"
     text = shout.read_text() if shout.exists() else ""

@@ -1,4 +1,4 @@
-"""An API that an earlier run took offline, and whose end is over."""
+"""An API that an earlier run closed for maintenance, past its end."""
 
 from tests.conftest import WORKER, World
 from tests.support.scenarios import Given, Scenario

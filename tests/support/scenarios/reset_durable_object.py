@@ -1,4 +1,4 @@
-"""An object that fills its memory, in an application that shows it to a request with the token."""
+"""An object with full memory, in an application that shows it to a caller with the token."""
 
 from datetime import timedelta
 from typing import Any

@@ -5,7 +5,7 @@ from tests.support.scenarios import Given, Scenario, deploy_hotfix, edit_secret,
 
 
 def _beside_an_upload(world: World, given: Given) -> None:
-    """Cloudflare edits secrets of the latest upload alone, so that the version which serves is rebuilt."""
+    """Prepare a newer upload: Cloudflare edits only secrets of the latest upload, so the live version is rebuilt."""
     leaked(world, given)
     world.sandbox.upload(WORKER, code="bad")
 

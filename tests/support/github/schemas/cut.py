@@ -1,6 +1,7 @@
-"""Cuts GitHub's own schemas down to what the sandbox answers and delivers, into api.json and webhooks.json beside this file.
+"""Reduce GitHub's own schemas to the routes and events of the sandbox.
 
-Run by hand when the sandbox has a new route or event, in a folder where npm unpacked both packages (MIT):
+Writes api.json and webhooks.json to this folder. Run it by hand when the sandbox has a new route or event, with a
+folder where npm unpacked both packages (MIT):
 
     npm install @octokit/openapi @octokit/webhooks-schemas
     python -m tests.support.github.schemas.cut node_modules
@@ -46,7 +47,7 @@ def main(modules: Path) -> None:
 
 
 def _api(spec: dict[str, Any]) -> dict[str, Any]:
-    """`METHOD /path/{}` → the schema of the body sent, and by status that of the body answered."""
+    """Return `METHOD /path/{}` → schema of the request body, and of the response body by status."""
     written = {without_names(path): path for path in spec["paths"]}
     written["/repos/{}/{}/compare/{}"] = written.get(
         "/repos/{}/{}/compare/{}...{}", "/repos/{owner}/{repo}/compare/{basehead}"
@@ -102,7 +103,7 @@ def _references(value: Any) -> list[str]:
 
 
 def _plain(value: Any, *, of_properties: bool = False) -> Any:
-    """Without prose, and with `nullable` in the words of JSON Schema."""
+    """Return the schema without prose, with `nullable` as JSON Schema expresses it."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
