@@ -48,9 +48,9 @@ def main(rounds: int) -> None:
         print(f"| delay of a run by a GitHub that hangs | {hanging(folder):.2f} s |", flush=True)
         print(f"| setup step of a job, cached wheels | {set_up(folder):.2f} s |", flush=True)
         whole, api, memory = a_large_report(folder)
-        name = f"report over {EVENTS} entries and {RUNS} runs"
-        print(f"| {name}, beyond the API's {api:.1f} s | {whole - api:.2f} s |")
-        print(f"| {name}, peak memory | {memory / 1e6:.0f} MB |")
+        report = f"report over {EVENTS} entries and {RUNS} runs"
+        print(f"| {report}, beyond the API's {api:.1f} s | {whole - api:.2f} s |")
+        print(f"| {report}, peak memory | {memory / 1e6:.0f} MB |")
 
 
 def world() -> Sandbox:
