@@ -1,4 +1,4 @@
-"""Another AI provider first, or none, by the switch `ai`; and back again once the preferred one is healthy."""
+"""AI failover through the switch `ai`, and failback to the preferred provider"""
 
 import json
 from datetime import timedelta
@@ -81,7 +81,7 @@ def test_plan_queries_last_errors_without_a_tail(place: Switches) -> None:
     assert not [request for request in sandbox.requests if "tails" in request.path]
 
 
-def test_unreadable_logs_stop_nothing(place: Switches) -> None:
+def test_unreadable_logs_do_not_stop_the_run(place: Switches) -> None:
     place.world.sandbox.add_token("no-logs", ["Workers Scripts Read", "Workers KV Storage Write"])
 
     outcome = failover(place, "groq", CLOUDFLARE_API_TOKEN="no-logs")
@@ -318,7 +318,7 @@ def test_failback_dry_run_covers_environments_with_token(override: Switches) -> 
 
 
 @pytest.mark.slow
-def test_unreadable_environment_stops_no_other(override: Switches) -> None:
+def test_unreadable_environment_does_not_stop_others(override: Switches) -> None:
     """Both are this sandbox's account; only production's namespace is there."""
     seen(override, iflow=WELL)
     override.world.edit_config("0fedcba00fedcba00fedcba00fedcba0", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f")

@@ -1,4 +1,4 @@
-"""What an incident set is set back at its end."""
+"""All-clear: reset the switches that an incident set"""
 
 from datetime import timedelta
 

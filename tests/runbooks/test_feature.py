@@ -1,4 +1,4 @@
-"""Setting a switch of the application, which ends by itself, and seeing it in effect."""
+"""Feature switches: set for a limited time, verify and undo"""
 
 import signal
 from datetime import timedelta
@@ -154,7 +154,7 @@ def test_concurrent_writes_of_one_switch_are_reported(place: Switches) -> None:
     assert place.puts == ["session-do"]
 
 
-def test_lost_answer_is_settled_by_reading(place: Switches) -> None:
+def test_lost_answer_is_resolved_by_read_back(place: Switches) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, **LOST)
 
@@ -207,7 +207,7 @@ def test_no_success_before_kv_is_consistent(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_value_that_never_shows_is_unverified(place: Switches) -> None:
+def test_invisible_value_is_still_unhealthy(place: Switches) -> None:
     switches.deploy(place.world, {"switches": {}})
 
     outcome = place.feature("off")

@@ -1,4 +1,4 @@
-"""Taking a service or a path offline at the edge, and opening it again."""
+"""Maintenance mode at the edge for a service or path, including orphaned routes"""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_maintenance_closes_and_reopens_all_ingress_paths(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_answer_fits_browsers_and_programs_and_is_not_cached(place: Place) -> None:
+def test_answer_is_html_or_json_and_not_cached(place: Place) -> None:
     place.on("--message", 'back <script>"soon"', "--until", "2h")
 
     program = place.get(f"{HOST}/x", accept="application/json")
@@ -85,7 +85,7 @@ def test_maintenance_closes_only_the_path(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_previous_values_are_stored_before_the_first_route_changes(place: Place) -> None:
+def test_previous_values_are_stored_before_route_changes(place: Place) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     stored: list[Any] = []
 
@@ -330,7 +330,7 @@ def test_run_killed_after_any_write_is_completed_by_the_next(place: Place, numbe
 
 @pytest.mark.parametrize("lost", ["before", pytest.param("after", marks=pytest.mark.slow)])
 @EACH_WRITE
-def test_unclear_write_is_settled_by_reading(place: Place, number: int, lost: Any) -> None:
+def test_unclear_write_is_resolved_by_read_back(place: Place, number: int, lost: Any) -> None:
     before = place.ways
     place.world.sandbox.fault(**ON[number], lost=lost)
     assert place.on().code == 0
@@ -530,7 +530,7 @@ def test_no_request_bypasses_maintenance_of_a_service(
 
 
 @pytest.mark.slow
-def test_encoded_url_bypass_is_detected_without_normalization(place: Place) -> None:
+def test_encoded_url_bypass_is_detected(place: Place) -> None:
     place.world.sandbox.switches.urls_normalized = False
 
     outcome = place.on("--path", "/api/ai")

@@ -1,4 +1,4 @@
-"""Taking a service or a path offline by the application's own switch, and opening it again."""
+"""Maintenance mode through the application's own switch"""
 
 from datetime import timedelta
 

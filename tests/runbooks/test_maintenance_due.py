@@ -1,4 +1,4 @@
-"""What opens by itself at its end: what was to, once that end is over, and nothing else."""
+"""Automatic reopening of maintenance windows at their end"""
 
 import json
 import os
@@ -295,7 +295,7 @@ def test_window_with_changed_end_stays_closed(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_failed_window_or_environment_stops_no_other(place: Place) -> None:
+def test_failed_window_or_environment_does_not_stop_others(place: Place) -> None:
     place.world.sandbox.add_token("staging", PERMISSIONS)
     place.on("--path", "/shop", *BY_ITSELF)
     place.on("--path", "/admin", *BY_ITSELF)

@@ -1,4 +1,4 @@
-"""Proposing temporary limits: a branch, a commit and a pull request, which a person merges."""
+"""Temporary limits proposed as a pull request, which a person merges"""
 
 from datetime import timedelta
 from typing import Any
@@ -124,7 +124,7 @@ def test_forbidden_pull_request_shows_patch_and_link(place: Place) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else value["path"].rpartition("/")[2],
 )
-def test_lost_answer_is_settled_by_reading(place: Place, where: dict[str, str], lost: str) -> None:
+def test_lost_answer_is_resolved_by_read_back(place: Place, where: dict[str, str], lost: str) -> None:
     place.github.fault(**where, lost=lost)
 
     done = propose(place)

@@ -1,4 +1,4 @@
-"""`ops redeploy-pages`: the committed wrangler file chooses the bindings, whatever the build writes; with the real wrangler."""
+"""Wrangler configuration of `ops redeploy-pages`: committed bindings, real wrangler"""
 
 import json
 import re
@@ -56,7 +56,7 @@ def writes(path: str, text: str) -> str:
     return f"mkdir -p $(dirname {path}); printf '%s' '{text}' > {path}; "
 
 
-def test_the_committed_bindings_are_deployed_without_source_maps(site: Site) -> None:
+def test_committed_bindings_are_deployed_without_source_maps(site: Site) -> None:
     secret = site.world.folder / "of-the-machine.json"
     secret.write_text(json.dumps({"version": 3, "sources": ["a"], "mappings": "", "sourcesContent": ["t0p-s3cret"]}))
     mapped = WORKER + f'echo "//# sourceMappingURL={secret}" >> dist/_worker.js; '
@@ -83,7 +83,7 @@ def test_the_committed_bindings_are_deployed_without_source_maps(site: Site) -> 
         writes(".wrangler/deploy/config.json", json.dumps({"configPath": "../../evil.json"})),
     ],
 )
-def test_a_build_that_writes_another_configuration_is_refused(site: Site, build: str) -> None:
+def test_build_that_writes_a_configuration_is_refused(site: Site, build: str) -> None:
     commit = site.repository.commit("evil", build_sh=BUILD + build)
 
     refused(site, site.press("--commit", commit), "build_unusable", "the build wrote ")
@@ -125,7 +125,7 @@ def test_other_build_files_do_not_change_the_deployment(site: Site, monkeypatch:
         ("not toml", "cannot be read"),
     ],
 )
-def test_a_dangerous_committed_setting_is_refused_in_the_plan(site: Site, added: str, named: str) -> None:
+def test_dangerous_committed_setting_is_refused(site: Site, added: str, named: str) -> None:
     commit = site.repository.commit(
         "risky", wrangler_toml=f"{COMMITTED}{added}\n" if "main" not in added else added + "\n" + COMMITTED
     )
@@ -133,7 +133,7 @@ def test_a_dangerous_committed_setting_is_refused_in_the_plan(site: Site, added:
     refused(site, site.press("--commit", commit, "--dry-run"), "build_unusable", named)
 
 
-def test_a_committed_configuration_that_is_a_link_is_refused(site: Site) -> None:
+def test_symlinked_configuration_is_refused(site: Site) -> None:
     (site.repository.folder / "wrangler.toml").unlink()
     (site.repository.folder / "wrangler.toml").symlink_to("page.html")
     commit = site.repository.commit("link")
@@ -141,7 +141,7 @@ def test_a_committed_configuration_that_is_a_link_is_refused(site: Site) -> None
     refused(site, site.press("--commit", commit), "build_unusable", "is a link")
 
 
-def test_without_a_configuration_the_plan_lists_the_projects_bindings(site: Site) -> None:
+def test_plan_lists_project_bindings_without_configuration(site: Site) -> None:
     site.world.sandbox.pages.projects[SITE].configs["production"]["kv_namespaces"] = {
         "CART": {"namespace_id": "a" * 32}
     }
@@ -181,20 +181,20 @@ def other_configuration(folder: Path) -> None:
     (folder / "configuration.json").write_text("{}")
 
 
-def test_the_deploy_job_takes_the_configuration_of_the_job_that_fetched(site: Site, tmp_path: Path) -> None:
+def test_deploy_job_uses_the_fetched_configuration(site: Site, tmp_path: Path) -> None:
     outcome = given(site, tmp_path)
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert bound(site) == {"CART"}
 
 
-def test_a_configuration_written_by_the_build_is_refused(site: Site, tmp_path: Path) -> None:
+def test_configuration_written_by_the_build_is_refused(site: Site, tmp_path: Path) -> None:
     outcome = given(site, tmp_path, evil_artifact)
 
     refused(site, outcome, "build_unusable", "the build wrote wrangler.json")
 
 
-def test_a_configuration_that_another_job_replaced_is_refused(site: Site, tmp_path: Path) -> None:
+def test_configuration_replaced_by_another_job_is_refused(site: Site, tmp_path: Path) -> None:
     outcome = given(site, tmp_path, other_configuration)
 
     assert ended(outcome) == (2, "refused", "config_invalid"), outcome.err
@@ -205,7 +205,7 @@ def test_a_configuration_that_another_job_replaced_is_refused(site: Site, tmp_pa
 # Nothing is deployed in place of what is not in the commit itself
 
 
-def test_a_commit_with_a_submodule_is_refused_in_the_plan(site: Site) -> None:
+def test_commit_with_a_submodule_is_refused(site: Site) -> None:
     (site.repository.folder / ".gitmodules").write_text(
         '[submodule "t"]\n\tpath = themes/dark\n\turl = https://example.com/x\n'
     )
@@ -225,7 +225,7 @@ def test_a_commit_with_a_submodule_is_refused_in_the_plan(site: Site) -> None:
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
 
 
-def test_a_commit_with_files_in_lfs_is_refused_in_the_plan(site: Site) -> None:
+def test_commit_with_git_lfs_files_is_refused(site: Site) -> None:
     commit = site.repository.commit("picture", assets__logo_png=POINTER)
 
     refused(
@@ -253,7 +253,7 @@ def test_only_a_real_lfs_pointer_is_refused(site: Site) -> None:
     ("application", "private", "code"),
     [("acme/shop", False, 3), ("acme/shop", True, 0), ("", False, 0), ("Demo/Operations", False, 0)],
 )
-def test_the_source_is_packed_only_if_others_cannot_read_it(
+def test_private_source_is_not_packed_in_a_public_repository(
     site: Site, tmp_path: Path, application: str, private: bool, code: int
 ) -> None:
     hub = site.world.sandbox.github

@@ -1,4 +1,4 @@
-"""`ops redeploy-pages`: a bad site with nothing to roll back to, the command, and the world afterwards."""
+"""`ops redeploy-pages`: build and deploy an earlier commit"""
 
 import hashlib
 import os
@@ -63,7 +63,7 @@ def site(world: World) -> Site:
 # From one end to the other, with the real wrangler
 
 
-def test_the_commit_before_the_live_one_is_built_deployed_and_proved(site: Site) -> None:
+def test_previous_commit_is_built_deployed_and_verified(site: Site) -> None:
     before = site.repository.state()
 
     outcome = site.press("--reason", "blank page", "--incident", "42")
@@ -83,7 +83,7 @@ def test_the_commit_before_the_live_one_is_built_deployed_and_proved(site: Site)
     assert site.world.sandbox.token not in outcome.out + outcome.err
 
 
-def test_a_second_redeployment_does_nothing(site: Site) -> None:
+def test_repeated_redeployment_does_nothing(site: Site) -> None:
     site.press()
     site.world.sandbox.clock.advance(60)
 
@@ -94,7 +94,7 @@ def test_a_second_redeployment_does_nothing(site: Site) -> None:
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-def test_the_named_undo_rolls_the_redeployment_back(site: Site) -> None:
+def test_undo_command_rolls_the_redeployment_back(site: Site) -> None:
     outcome = site.press()
     site.world.sandbox.clock.advance(60)
 
@@ -105,7 +105,7 @@ def test_the_named_undo_rolls_the_redeployment_back(site: Site) -> None:
     assert site.world.served == site.live
 
 
-def test_a_later_rollback_does_not_restore_the_replaced_deployment(site: Site) -> None:
+def test_later_rollback_skips_the_replaced_deployment(site: Site) -> None:
     hub = site.world.sandbox.github
     hub.add_user("alice")
     incident = ["--incident", str(hub.open_issue("The page is blank", "", ["incident"], "alice"))]
@@ -118,7 +118,7 @@ def test_a_later_rollback_does_not_restore_the_replaced_deployment(site: Site) -
     assert site.served.commit_hash == site.good
 
 
-def test_functions_are_compiled_unchanged_by_the_build(site: Site) -> None:
+def test_committed_functions_are_deployed(site: Site) -> None:
     commit = site.repository.commit(
         "with a Function", functions__api_js="export const onRequest = () => new Response();"
     )
@@ -130,7 +130,7 @@ def test_functions_are_compiled_unchanged_by_the_build(site: Site) -> None:
     assert f"{site.served.id[:8]} has Functions, unlike {site.live[:8]}" in texts(outcome, "warning")
 
 
-def test_an_unknown_error_may_make_two_deployments_and_both_are_ours(site: Site) -> None:
+def test_unknown_error_may_create_two_deployments(site: Site) -> None:
     site.world.sandbox.fault(**POST, status=500, code=8000000, applied=True)
 
     outcome = site.press()
@@ -140,7 +140,7 @@ def test_an_unknown_error_may_make_two_deployments_and_both_are_ours(site: Site)
 
 
 @pytest.mark.parametrize("applied", [True, False])
-def test_an_end_without_an_answer_is_settled_by_reading(site: Site, applied: bool) -> None:
+def test_lost_answer_is_resolved_by_read_back(site: Site, applied: bool) -> None:
     """wrangler does not try these again."""
     site.world.sandbox.fault(**POST, lost="after" if applied else "before")
 
@@ -164,7 +164,7 @@ def test_our_deployment_between_two_reads_is_recognized(site: Site, first: str, 
 
 
 @pytest.mark.parametrize(("first", "then"), [("list", "project"), ("list and project", "site")])
-def test_a_foreign_deployment_between_two_reads_is_recognized(site: Site, first: str, then: str) -> None:
+def test_foreign_deployment_between_two_reads_is_recognized(site: Site, first: str, then: str) -> None:
     come = partial(site.world.site, timedelta(), "hotfix", commit="c" * 40)
     site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
 
@@ -175,7 +175,7 @@ def test_a_foreign_deployment_between_two_reads_is_recognized(site: Site, first:
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-def test_a_deployment_that_cloudflare_cannot_publish_fails_and_is_sent_once(site: Site) -> None:
+def test_publish_failure_fails_the_run_without_retry(site: Site) -> None:
     site.world.sandbox.pages.fail_next(SITE, "Error: Failed to publish your Function")
 
     outcome = site.press()
@@ -185,7 +185,7 @@ def test_a_deployment_that_cloudflare_cannot_publish_fails_and_is_sent_once(site
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-def test_a_foreign_deployment_after_ours_is_named(site: Site) -> None:
+def test_foreign_deployment_after_ours_is_named(site: Site) -> None:
     site.world.sandbox.fault(**POST, after=lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
 
     outcome = site.press()
@@ -217,14 +217,14 @@ def while_it_builds(site: Site, meanwhile: Callable[[], object]) -> Outcome:
     return outcome
 
 
-def test_a_foreign_deployment_during_the_build_stops_the_run(site: Site) -> None:
+def test_foreign_deployment_during_the_build_stops_the_run(site: Site) -> None:
     outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
 
     assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
     assert site.world.writes() == []
 
 
-def test_a_rollback_in_the_dashboard_during_the_build_stops_it(site: Site) -> None:
+def test_dashboard_rollback_during_the_build_stops_the_run(site: Site) -> None:
     site.world.sandbox.switches.propagation_seconds = 0
     older = site.world.site(timedelta(hours=3), "older")
 
@@ -234,7 +234,7 @@ def test_a_rollback_in_the_dashboard_during_the_build_stops_it(site: Site) -> No
     assert site.world.writes() == []
 
 
-def test_of_two_that_press_at_once_the_second_finds_it_done(site: Site) -> None:
+def test_same_deployment_during_the_build_is_nothing_to_do(site: Site) -> None:
     site.world.sandbox.switches.propagation_seconds = 0
 
     outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
@@ -256,7 +256,7 @@ def planned(site: Site, *arguments: str) -> dict[str, Any]:
     return plan
 
 
-def test_the_plan_describes_the_build_and_the_replaced_deployment(site: Site) -> None:
+def test_plan_describes_build_and_replaced_deployment(site: Site) -> None:
     site.world.edit_config("          output: dist\n", "          output: dist\n          env:\n            MODE: x\n")
     site.world.sandbox.pages.projects[SITE].configs["production"]["env_vars"] = {
         name: {"type": "plain_text", "value": "v41ue"} for name in ("MODE", "API_URL")
@@ -272,7 +272,7 @@ def test_the_plan_describes_the_build_and_the_replaced_deployment(site: Site) ->
     assert "v41ue" not in str(plan)
 
 
-def test_the_plan_mentions_a_rollback_without_a_build(site: Site) -> None:
+def test_plan_suggests_a_rollback_to_the_same_commit(site: Site) -> None:
     older = site.world.site(timedelta(hours=3), "good", commit=site.good)
 
     plan = planned(site)
@@ -281,7 +281,7 @@ def test_the_plan_mentions_a_rollback_without_a_build(site: Site) -> None:
     assert any(f"{older[:8]} is of this commit: a rollback needs no build" in text for text in plan["warnings"])
 
 
-def test_a_commit_that_is_live_is_nothing_to_do(site: Site) -> None:
+def test_live_commit_is_nothing_to_do(site: Site) -> None:
     outcome = site.press("--commit", site.bad)
 
     assert outcome.result["plan"]["changes"] == [], outcome.err
@@ -290,7 +290,7 @@ def test_a_commit_that_is_live_is_nothing_to_do(site: Site) -> None:
     site.assert_nothing_sent()
 
 
-def test_an_unreadable_site_needs_an_explicit_commit(site: Site) -> None:
+def test_unreadable_site_needs_an_explicit_commit(site: Site) -> None:
     site.world.sandbox.edge_fault(host="fortunet.example", body="<h1>good</h1>put in by the zone", times=None)
 
     outcome = site.press()
@@ -313,12 +313,12 @@ def refused(site: Site, outcome: Outcome, reason: str, said: str) -> None:
     site.assert_nothing_sent()
 
 
-def test_a_commit_that_does_not_exist_is_refused(site: Site) -> None:
+def test_unknown_commit_is_refused(site: Site) -> None:
     refused(site, site.press("--commit", "f" * 40), "unknown_name", "no commit")
 
 
 @pytest.mark.parametrize("text", ["main", "HEAD~1", "--upload-pack=x", "main^{/good}"])
-def test_a_commit_is_named_by_its_sha_alone(site: Site, text: str) -> None:
+def test_commit_must_be_a_sha(site: Site, text: str) -> None:
     outcome = site.press(f"--commit={text}")
 
     assert ended(outcome) == (2, "refused", "unknown_name"), outcome.err
@@ -327,14 +327,14 @@ def test_a_commit_is_named_by_its_sha_alone(site: Site, text: str) -> None:
     assert site.world.sandbox.requests == [], "it is seen before anything is asked"
 
 
-def test_a_commit_that_is_not_on_the_production_branch_is_refused(site: Site) -> None:
+def test_commit_off_the_production_branch_is_refused(site: Site) -> None:
     site.repository.git("checkout", "-q", "-b", "side")
     stray = site.repository.commit("never merged", page_html="<h1>good, but not ours</h1>")
 
     refused(site, site.press("--commit", stray), "not_on_branch", "is not on main")
 
 
-def test_a_failing_git_proves_nothing_about_a_commit(site: Site) -> None:
+def test_git_failure_is_reported(site: Site) -> None:
     """A broken object store is one way."""
     broken = site.world.folder / "bin" / "git"
     broken.parent.mkdir()
@@ -347,32 +347,32 @@ def test_a_failing_git_proves_nothing_about_a_commit(site: Site) -> None:
     refused(site, outcome, "tool_missing", "git merge-base failed: fatal: object is corrupt")
 
 
-def test_a_production_branch_that_cloudflare_does_not_name_is_refused(site: Site) -> None:
+def test_missing_production_branch_is_refused(site: Site) -> None:
     site.world.sandbox.pages.projects[SITE].production_branch = ""
 
     refused(site, site.press(), "malformed_answer", f"does not name the production branch of {SITE}")
 
 
-def test_a_shallow_checkout_is_refused(site: Site) -> None:
+def test_shallow_checkout_is_refused(site: Site) -> None:
     shallow = site.world.folder / "shallow"
     site.repository.git("clone", "-q", "--depth", "1", f"file://{site.repository.folder}", str(shallow))
 
     refused(site, site.press(OPS_SOURCE="shallow"), "unknown_name", "is shallow")
 
 
-def test_a_folder_without_a_repository_is_refused(site: Site) -> None:
+def test_folder_without_a_repository_is_refused(site: Site) -> None:
     (site.world.folder / "empty").mkdir()
 
     refused(site, site.press(OPS_SOURCE="empty"), "tool_missing", "is not a git repository")
 
 
-def test_a_first_commit_has_none_before_it(site: Site) -> None:
+def test_first_commit_has_no_previous_commit(site: Site) -> None:
     site.world.sandbox.pages.projects[SITE].deployments[0].commit_hash = site.good
 
     refused(site, site.press(), "no_target", "is not known")
 
 
-def test_a_service_without_a_build_is_a_matter_of_configuration(site: Site) -> None:
+def test_service_without_build_is_a_config_error(site: Site) -> None:
     text = site.world.config.read_text()
     start = text.index("        build: #")
     site.world.config.write_text(text[:start] + text[text.index("        verify:", start) :])
@@ -405,13 +405,13 @@ BUILDS: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if "too many" in name else ()) for name in BUILDS]
 )
-def test_a_build_that_is_no_site_is_refused(site: Site, name: str) -> None:
+def test_unusable_build_is_refused(site: Site, name: str) -> None:
     build, reason, said = BUILDS[name]
 
     refused(site, site.press("--commit", site.change_build(build)), reason, said)
 
 
-def test_a_build_that_does_not_end_is_ended(site: Site) -> None:
+def test_build_is_stopped_at_its_timeout(site: Site) -> None:
     site.world.edit_config("          output: dist\n", "          output: dist\n          timeout: 1s\n")
     commit = site.change_build('sleep 600 & echo $! > "$OUT"; sleep 600')
     site.world.edit_config(
@@ -422,13 +422,13 @@ def test_a_build_that_does_not_end_is_ended(site: Site) -> None:
     assert gone(int((site.world.folder / "pid").read_text()))
 
 
-def test_a_tool_that_is_missing_is_named_before_the_plan(site: Site, tmp_path: Path) -> None:
+def test_missing_build_tool_is_named(site: Site, tmp_path: Path) -> None:
     site.world.edit_config("[sh, build.sh]", "[pnpm-that-is-not-here, build]")
 
     refused(site, site.press(), "tool_missing", "pnpm-that-is-not-here is not on PATH")
 
 
-def test_a_read_only_token_is_refused_with_the_permission(site: Site) -> None:
+def test_read_only_token_is_refused_with_the_permission(site: Site) -> None:
     token = site.world.sandbox.add_token("reading", ["Pages Read"])
 
     outcome = site.press(CLOUDFLARE_API_TOKEN=token)
@@ -438,7 +438,7 @@ def test_a_read_only_token_is_refused_with_the_permission(site: Site) -> None:
     site.assert_nothing_sent()
 
 
-def test_a_build_sees_no_variable_of_ours_and_no_home(site: Site) -> None:
+def test_build_gets_no_secrets_and_no_home(site: Site) -> None:
     seen = site.world.folder / "seen"
     site.world.edit_config(
         "          output: dist\n", f"          output: dist\n          env: {{OUT: {seen}, MODE: x}}\n"
@@ -467,7 +467,7 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_build_leaves_no_process_and_worktree(site: Site, number: signal.Signals) -> None:
+def test_interrupted_build_leaves_no_process_and_worktree(site: Site, number: signal.Signals) -> None:
     fifo = site.world.folder / "pid"
     os.mkfifo(fifo)
     site.world.edit_config("          output: dist\n", f"          output: dist\n          env: {{OUT: {fifo}}}\n")
@@ -504,7 +504,7 @@ def test_an_interrupted_build_leaves_no_process_and_worktree(site: Site, number:
         "/accounts/*/pages/projects/*/deployments",
     ],
 )
-def test_a_killed_deployment_is_finished_by_the_same_command(site: Site, path: str, moment: str) -> None:
+def test_killed_deployment_can_be_finished(site: Site, path: str, moment: str) -> None:
     command = Command(site.world, "redeploy-pages", "frontend", environ={"OPS_SOURCE": "app"})
     method = "GET" if path.endswith("upload-token") else "POST"
     lost = {"lost": "before"} if moment == "before" else {}
@@ -537,7 +537,7 @@ def test_a_killed_deployment_is_finished_by_the_same_command(site: Site, path: s
 # A site that another job has built
 
 
-def test_a_job_with_a_token_refuses_to_build(site: Site) -> None:
+def test_job_with_a_token_refuses_to_build(site: Site) -> None:
     refused(site, site.press(GITHUB_ACTIONS="true"), "build_unusable", "runs no build of an old commit")
     assert site.world.sandbox.requests == []
 
@@ -559,7 +559,7 @@ def fetch(site: Site, outputs: Path, *arguments: str, **environ: str) -> Outcome
     )
 
 
-def test_the_fetching_job_lets_the_workflow_continue(site: Site, tmp_path: Path) -> None:
+def test_fetch_job_lets_the_workflow_continue(site: Site, tmp_path: Path) -> None:
     github = site.world.sandbox.github
     github.add_user("alice")
     number = github.open_issue("blank page", "", ["incident"], "alice")
@@ -576,7 +576,7 @@ def test_the_fetching_job_lets_the_workflow_continue(site: Site, tmp_path: Path)
     site.assert_nothing_sent()
 
 
-def test_the_fetching_job_explains_its_refusal(site: Site, tmp_path: Path) -> None:
+def test_fetch_job_explains_its_refusal(site: Site, tmp_path: Path) -> None:
     outcome = fetch(site, tmp_path / "outputs", "--commit", "f" * 40)
 
     assert outcome.code == 3
@@ -585,7 +585,7 @@ def test_the_fetching_job_explains_its_refusal(site: Site, tmp_path: Path) -> No
     assert "fetched" not in outcome.out.replace("nothing was fetched, so the jobs after this one do nothing", "")
 
 
-def test_the_fetching_job_probes_if_nothing_is_to_do(site: Site, tmp_path: Path) -> None:
+def test_fetch_job_probes_if_nothing_is_to_do(site: Site, tmp_path: Path) -> None:
     outcome = fetch(site, tmp_path / "outputs", "--commit", site.bad)
 
     assert outcome.code == 6
@@ -605,7 +605,7 @@ def handed_over(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_a_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path) -> None:
+def test_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path) -> None:
     (tmp_path / "built" / "output").mkdir(parents=True)
     (tmp_path / "built" / "output" / "index.html").write_text("<h1>good</h1>")
     (tmp_path / "built" / ".env").write_text("CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/\n")
@@ -617,7 +617,7 @@ def test_a_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Pat
     assert (site.served.commit_hash, list(site.served.files)) == (site.good, ["/index.html"])
 
 
-def test_a_built_site_needs_the_whole_sha(site: Site, tmp_path: Path) -> None:
+def test_built_site_needs_the_full_sha(site: Site, tmp_path: Path) -> None:
     outcome = site.press("--commit", site.good[:12], OPS_BUILT=str(tmp_path))
 
     assert (outcome.code, outcome.result["decision"]) == (2, "refused"), outcome.err

@@ -1,4 +1,4 @@
-"""`ops reset-durable-object`: an object that is stuck, the command, and the world afterwards."""
+"""`ops reset-durable-object`: restart all objects of a Worker, or reset one object"""
 
 import json
 import shlex
@@ -110,7 +110,7 @@ def writes(world: World) -> list[str]:
 # Every object of the Worker
 
 
-def test_a_new_version_clears_memory_and_keeps_storage(stuck: Stuck) -> None:
+def test_reset_clears_memory_and_keeps_storage(stuck: Stuck) -> None:
     world, (was,) = stuck.world, stuck.world.live
 
     outcome = stuck.reset("--reason", "AI requests time out")
@@ -131,7 +131,7 @@ def test_a_new_version_clears_memory_and_keeps_storage(stuck: Stuck) -> None:
     assert f"{NAME} restarted" in texts(outcome, "read_back")[-1]
 
 
-def test_the_plan_lists_restarts_losses_and_kept_storage(stuck: Stuck) -> None:
+def test_plan_lists_restarts_losses_and_kept_storage(stuck: Stuck) -> None:
     more = {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "script_name": "chat"}
     serve(stuck.world, timedelta(minutes=9), bindings=(*BINDINGS, more), durable_objects=(CLASS, "SessionDO"))
     (live,) = stuck.world.live
@@ -156,7 +156,7 @@ def test_the_plan_lists_restarts_losses_and_kept_storage(stuck: Stuck) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("script", [{}, {"script_name": WORKER}], ids=["unnamed", "named"])
-def test_a_class_without_exports_is_found_by_its_binding(stuck: Stuck, script: dict[str, str]) -> None:
+def test_class_without_exports_is_found_by_its_binding(stuck: Stuck, script: dict[str, str]) -> None:
     serve(stuck.world, timedelta(minutes=9), durable_objects=(), bindings=({**BINDINGS[0], **script},))
 
     plan = stuck.reset("--dry-run").result["plan"]
@@ -165,7 +165,7 @@ def test_a_class_without_exports_is_found_by_its_binding(stuck: Stuck, script: d
 
 
 @pytest.mark.slow
-def test_the_printed_undo_works(stuck: Stuck) -> None:
+def test_undo_command_restores_the_version(stuck: Stuck) -> None:
     before = stuck.world.live
     (undo,) = stuck.reset().result["undo"]
 
@@ -176,7 +176,7 @@ def test_the_printed_undo_works(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_a_reset_does_not_end_an_active_rollback(stuck: Stuck) -> None:
+def test_reset_keeps_an_active_rollback(stuck: Stuck) -> None:
     world = stuck.world
     good = next(iter(world.live))
     world.release(
@@ -191,7 +191,7 @@ def test_a_reset_does_not_end_an_active_rollback(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_after_a_rollback_secrets_are_accepted_by_name(stuck: Stuck) -> None:
+def test_reset_after_a_rollback_needs_accepted_secrets(stuck: Stuck) -> None:
     world, (good,) = stuck.world, stuck.world.live
     bad = world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
     world.sandbox.deploy(WORKER, good)
@@ -209,7 +209,7 @@ def test_after_a_rollback_secrets_are_accepted_by_name(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_a_split_needs_a_choice_first(stuck: Stuck) -> None:
+def test_split_is_refused(stuck: Stuck) -> None:
     world, (good,) = stuck.world, stuck.world.live
     world.sandbox.deploy(WORKER, {good: 90, serve(world, timedelta(minutes=9), code="new"): 10})
     split = world.live
@@ -231,7 +231,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("upload", "reason", "said"), REFUSED.values(), ids=REFUSED)
-def test_a_worker_without_a_restart_is_refused(stuck: Stuck, upload: dict[str, Any], reason: str, said: str) -> None:
+def test_worker_whose_objects_cannot_restart_is_refused(
+    stuck: Stuck, upload: dict[str, Any], reason: str, said: str
+) -> None:
     serve(stuck.world, timedelta(minutes=9), **upload)
 
     outcome = stuck.reset()
@@ -243,7 +245,7 @@ def test_a_worker_without_a_restart_is_refused(stuck: Stuck, upload: dict[str, A
 
 
 @pytest.mark.slow
-def test_a_deployment_newer_than_the_request_is_refused(stuck: Stuck) -> None:
+def test_deployment_after_the_request_is_refused(stuck: Stuck) -> None:
     asked = stuck.world.sandbox.clock.now() - timedelta(minutes=12)
     serve(stuck.world, timedelta(minutes=9))
 
@@ -255,7 +257,7 @@ def test_a_deployment_newer_than_the_request_is_refused(stuck: Stuck) -> None:
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
-def test_a_write_without_an_answer_is_found_by_its_mark_and_not_made_twice(stuck: Stuck, write: dict[str, str]) -> None:
+def test_lost_write_is_found_by_its_mark(stuck: Stuck, write: dict[str, str]) -> None:
     stuck.world.sandbox.fault(**write, lost="after")
 
     outcome = stuck.reset()
@@ -266,7 +268,7 @@ def test_a_write_without_an_answer_is_found_by_its_mark_and_not_made_twice(stuck
 
 
 @pytest.mark.slow
-def test_a_class_that_ops_yml_names_and_nothing_exports_is_a_warning(stuck: Stuck) -> None:
+def test_unexported_class_in_ops_yml_is_a_warning(stuck: Stuck) -> None:
     stuck.world.edit_config("class: AiMutexDO", "class: AiMutex")
 
     plan = stuck.reset("--dry-run").result["plan"]
@@ -286,7 +288,7 @@ UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
 @pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("environ", "fault", "said"), UNSHOWN.values(), ids=UNSHOWN)
-def test_an_unreadable_object_is_restarted_without_proof(
+def test_unreadable_object_is_restarted_with_no_evidence(
     stuck: Stuck, environ: dict[str, str | None], fault: dict[str, Any], said: str
 ) -> None:
     if fault:
@@ -301,7 +303,7 @@ def test_an_unreadable_object_is_restarted_without_proof(
 
 
 @pytest.mark.slow
-def test_without_a_state_in_ops_yml_the_new_version_is_the_proof(stuck: Stuck) -> None:
+def test_new_version_is_the_proof_without_state_endpoint(stuck: Stuck) -> None:
     stuck.world.edit_config(ENDPOINT + SHOWN, "")
 
     outcome = stuck.reset()
@@ -312,7 +314,7 @@ def test_without_a_state_in_ops_yml_the_new_version_is_the_proof(stuck: Stuck) -
 # One object, by its application
 
 
-def test_one_object_loses_its_memory_and_nothing_is_deployed(stuck: Stuck) -> None:
+def test_single_reset_clears_memory_without_deployment(stuck: Stuck) -> None:
     before = stuck.world.live
 
     outcome = stuck.one()
@@ -326,7 +328,7 @@ def test_one_object_loses_its_memory_and_nothing_is_deployed(stuck: Stuck) -> No
     assert outcome.result["undo"] == []
 
 
-def test_a_dry_run_of_one_object_only_reads(stuck: Stuck) -> None:
+def test_single_reset_dry_run_only_reads(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(**RESET, times=None)
 
     outcome = stuck.one("--dry-run")
@@ -337,7 +339,7 @@ def test_a_dry_run_of_one_object_only_reads(stuck: Stuck) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("proof", ["instance", "memory.answered"])
-def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck, proof: str) -> None:
+def test_single_reset_of_an_object_in_use_is_proved(stuck: Stuck, proof: str) -> None:
     stuck.world.edit_config("proof: instance", f"proof: {proof}")
     stuck.world.sandbox.edge_fault(**RESET, after=lambda: stuck.use(2))
 
@@ -349,7 +351,7 @@ def test_an_object_in_use_is_proved_and_a_quota_that_grew_was_kept(stuck: Stuck,
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("proof", "decision"), [("instance", "no_evidence"), ("memory.answered", "recovered")])
-def test_an_unread_object_is_proved_only_by_a_zero_count(stuck: Stuck, proof: str, decision: str) -> None:
+def test_unread_object_is_proved_only_by_a_zero_count(stuck: Stuck, proof: str, decision: str) -> None:
     stuck.world.edit_config("proof: instance", f"proof: {proof}")
     stuck.world.sandbox.edge_fault(**STATE, status=503)
 
@@ -361,7 +363,7 @@ def test_an_unread_object_is_proved_only_by_a_zero_count(stuck: Stuck, proof: st
 
 
 @pytest.mark.slow
-def test_a_counter_without_a_reset_is_reported(stuck: Stuck) -> None:
+def test_unchanged_counter_is_reported(stuck: Stuck) -> None:
     stuck.world.edit_config("proof: instance", "proof: memory.answered")
     stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
 
@@ -382,7 +384,7 @@ def test_lost_storage_is_no_recovery(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
+def test_ineffective_reset_is_not_recovered(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
 
     outcome = stuck.one()
@@ -399,7 +401,7 @@ def test_an_answer_that_resets_nothing_is_not_believed(stuck: Stuck) -> None:
     [({"lost": "after"}, 1), ({"lost": "before"}, 2), ({"status": 503}, 2), ({"status": 429}, 2)],
     ids=str,
 )
-def test_an_unclear_reset_is_settled_by_the_state(stuck: Stuck, fault: dict[str, Any], sends: int) -> None:
+def test_unclear_reset_is_resolved_by_the_state(stuck: Stuck, fault: dict[str, Any], sends: int) -> None:
     stuck.world.sandbox.edge_fault(**RESET, **fault)
 
     outcome = stuck.one()
@@ -410,7 +412,7 @@ def test_an_unclear_reset_is_settled_by_the_state(stuck: Stuck, fault: dict[str,
 
 
 @pytest.mark.slow
-def test_two_lost_answers_are_not_followed_by_a_third(stuck: Stuck) -> None:
+def test_two_lost_answers_end_the_retries(stuck: Stuck) -> None:
     stuck.world.sandbox.edge_fault(**RESET, lost="before", times=2)
 
     outcome = stuck.one()
@@ -421,7 +423,7 @@ def test_two_lost_answers_are_not_followed_by_a_third(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_state_a_reset_is_not_proved(stuck: Stuck) -> None:
+def test_reset_without_state_endpoint_has_no_evidence(stuck: Stuck) -> None:
     token = "            token: FORTUNET_ADMIN_TOKEN\n"
     stuck.world.edit_config(SHOWN, token)
 
@@ -475,7 +477,7 @@ def test_maintenance_mode_does_not_count_as_stuck(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck) -> None:
+def test_missing_endpoint_suggests_resetting_the_worker(stuck: Stuck) -> None:
     stuck.world.edit_config(ENDPOINT, "")
 
     refused = stuck.one()
@@ -492,7 +494,7 @@ def test_without_an_endpoint_the_whole_worker_is_offered_and_helps(stuck: Stuck)
     "name",
     ["ai-mutx", "../ai-mutex", "ai-mutex/../x", "AI-MUTEX", "$(id)", "ai-mutex\n::error::x", "\u202exetum", "x" * 999],
 )
-def test_an_unknown_object_sends_no_request(stuck: Stuck, name: str) -> None:
+def test_unknown_object_is_refused_without_requests(stuck: Stuck, name: str) -> None:
     seen = stuck.world.sandbox.edge_fault(path="/__ops/**", times=None)
 
     outcome = stuck.reset("--name", name)
@@ -504,7 +506,7 @@ def test_an_unknown_object_sends_no_request(stuck: Stuck, name: str) -> None:
     assert (seen.hits, stuck.world.writes()) == (0, [])
 
 
-def test_one_object_inherits_nothing(stuck: Stuck) -> None:
+def test_inherit_option_is_refused_for_one_object(stuck: Stuck) -> None:
     outcome = stuck.one("--inherit-latest", "AI_KEY")
 
     assert outcome.code == 2
@@ -516,7 +518,7 @@ def test_one_object_inherits_nothing(stuck: Stuck) -> None:
 @pytest.mark.parametrize(
     "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str
 )
-def test_texts_of_the_application_are_never_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
+def test_application_text_is_not_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
     """Least of all the token, which it may send back."""
     said = json.dumps({"instance": f"one {TOKEN}", TOKEN: TOKEN, "quota": {"iflow": {"used": f"other {TOKEN}"}}})
     away = {"location": f"https://evil.example/{TOKEN}"}
@@ -542,7 +544,7 @@ class Greedy(ResetDurableObject):
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_a_runbook_that_resets_while_it_plans_is_stopped_at_the_transport(stuck: Stuck, dry_run: bool) -> None:
+def test_early_reset_is_refused_by_the_client(stuck: Stuck, dry_run: bool) -> None:
     options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
     request = run.RunRequest(Greedy(), ResetDurableObject.Params("api"), "production", stuck.world.config)
     environ = {**stuck.world.sandbox.environ(), **HELD}
@@ -566,7 +568,7 @@ KILLS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "write", "moment"), KILLS)
-def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
+def test_run_interrupted_at_a_write_can_be_finished(
     stuck: Stuck, number: signal.Signals, write: dict[str, str], moment: str
 ) -> None:
     """Between the writes the latest upload is ours, does not serve, and has the secrets of what serves."""
@@ -598,7 +600,7 @@ def upload_by(world: World, message: str, *, deployed: bool = False, **changes: 
 MARK = f"ops1 incident=42 run=killed blames=- reset={CLASS}"
 
 
-def test_an_upload_of_a_killed_run_for_the_same_incident_is_recognized(stuck: Stuck) -> None:
+def test_upload_of_a_killed_run_is_recognized(stuck: Stuck) -> None:
     upload_by(stuck.world, MARK)
     upload_by(stuck.world, MARK)
 
@@ -621,7 +623,7 @@ def test_an_upload_of_a_killed_run_for_the_same_incident_is_recognized(stuck: St
         pytest.param(MARK.replace("reset=", "rotated="), {}, id="a changed secret"),
     ],
 )
-def test_a_foreign_upload_is_not_an_unfinished_one(stuck: Stuck, message: str, changes: dict[str, Any]) -> None:
+def test_foreign_upload_is_not_recognized_as_ours(stuck: Stuck, message: str, changes: dict[str, Any]) -> None:
     upload_by(stuck.world, message, **changes)
 
     again = stuck.reset("--incident", "42")
@@ -630,7 +632,7 @@ def test_a_foreign_upload_is_not_an_unfinished_one(stuck: Stuck, message: str, c
     assert stuck.world.writes() == []
 
 
-def test_an_unfinished_upload_on_a_not_live_one_needs_acceptance(stuck: Stuck) -> None:
+def test_upload_based_on_an_undeployed_one_needs_acceptance(stuck: Stuck) -> None:
     stuck.world.sandbox.upload(WORKER, secrets={"ADMIN_TOKEN": TOKEN, "AI_KEY": "unproved"})
     between = upload_by(stuck.world, MARK)
 
@@ -643,9 +645,7 @@ def test_an_unfinished_upload_on_a_not_live_one_needs_acceptance(stuck: Stuck) -
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_reset_that_is_ended_at_its_write_is_made_again_without_harm(
-    stuck: Stuck, number: signal.Signals, moment: str
-) -> None:
+def test_interrupted_single_reset_is_repeated(stuck: Stuck, number: signal.Signals, moment: str) -> None:
     command = Command(stuck.world, "reset-durable-object", environ=HELD, more=("--name", NAME))
     stuck.world.sandbox.edge_fault(**RESET, **{moment: command.send(number)})
     command.run()
@@ -658,7 +658,7 @@ def test_a_reset_that_is_ended_at_its_write_is_made_again_without_harm(
 
 
 @pytest.mark.slow
-def test_the_example_loses_memory_and_keeps_its_quota(tmp_path: Path) -> None:
+def test_reset_works_on_the_reference_application(tmp_path: Path) -> None:
     """Deployed by the real wrangler, rebuilt from what Cloudflare has of it; then once more by its own endpoint."""
     (tmp_path / "ops.yml").write_text((REFERENCE / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
     at_once = Switches(propagation_seconds=0)
