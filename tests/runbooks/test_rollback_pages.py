@@ -1,4 +1,4 @@
-"""`ops rollback-pages`: a bad site, the command, and the world afterwards."""
+"""`ops rollback-pages`: main path, plan and refusals"""
 
 import re
 from datetime import timedelta
@@ -10,7 +10,7 @@ from tests.conftest import SITE, Outcome, Releases, World
 from tests.support.commands import Command, ended
 
 
-def test_puts_the_good_deployment_back_and_proves_it(world: World, sites: Releases) -> None:
+def test_rollback_restores_the_good_deployment(world: World, sites: Releases) -> None:
     outcome = world.rollback_pages("--reason", "blank page", "--incident", "42")
 
     assert outcome.code == 0, outcome.err
@@ -22,7 +22,7 @@ def test_puts_the_good_deployment_back_and_proves_it(world: World, sites: Releas
 
 
 @pytest.mark.slow
-def test_a_second_press_does_nothing_and_names_the_next_older_one(world: World, sites: Releases) -> None:
+def test_repeated_rollback_suggests_the_next_older_deployment(world: World, sites: Releases) -> None:
     oldest = world.site(timedelta(days=3), "oldest")
     world.rollback_pages()
 
@@ -37,7 +37,7 @@ def test_a_second_press_does_nothing_and_names_the_next_older_one(world: World, 
     assert world.served == sites.good
 
 
-def test_the_planned_undo_restores_the_previous_deployment(world: World, sites: Releases) -> None:
+def test_undo_command_restores_the_previous_deployment(world: World, sites: Releases) -> None:
     result = world.rollback_pages().result
     (undo,), (change,) = result["undo"], result["plan"]["changes"]
 
@@ -50,7 +50,7 @@ def test_the_planned_undo_restores_the_previous_deployment(world: World, sites: 
 
 
 @pytest.mark.slow
-def test_without_yes_and_without_a_terminal_it_only_plans(world: World, sites: Releases) -> None:
+def test_run_without_yes_or_terminal_is_a_dry_run(world: World, sites: Releases) -> None:
     where = ["--service", "frontend", "--environment", "production", "--config", str(world.config)]
 
     outcome = world.ops("rollback-pages", *where)
@@ -70,7 +70,7 @@ def planned(world: World, *arguments: str) -> Outcome:
     return outcome
 
 
-def test_the_plan_describes_both_deployments_and_their_differences(world: World) -> None:
+def test_plan_describes_both_deployments_and_differences(world: World) -> None:
     world.sandbox.pages.add_project(
         SITE, domains=["fortunet.example"], repository="fortunet/fortunet", env_vars={"A": "1"}
     )
@@ -100,7 +100,7 @@ def test_the_plan_describes_both_deployments_and_their_differences(world: World)
     assert "s3cr" not in outcome.out + outcome.err
 
 
-def test_a_build_under_way_is_a_warning(world: World, sites: Releases) -> None:
+def test_running_build_is_a_warning(world: World, sites: Releases) -> None:
     fix = world.site(timedelta(minutes=1), "fix", status="active")
 
     warnings = planned(world).result["plan"]["warnings"]
@@ -108,7 +108,7 @@ def test_a_build_under_way_is_a_warning(world: World, sites: Releases) -> None:
     assert any(warning.startswith(fix[:8]) and "is being built" in warning for warning in warnings)
 
 
-def test_a_failed_latest_build_is_reported_with_a_next_step(world: World, sites: Releases) -> None:
+def test_failed_latest_build_is_reported_with_a_next_step(world: World, sites: Releases) -> None:
     world.site(timedelta(minutes=1), "fix", status="failure")
 
     plan = planned(world).result["plan"]
@@ -124,9 +124,7 @@ def test_a_failed_latest_build_is_reported_with_a_next_step(world: World, sites:
     [(timedelta(minutes=20), "if that start time is right, this is not the cause"), (timedelta(0), None)],
     ids=["before it", "now"],
 )
-def test_the_stated_start_of_the_incident_warns_and_never_chooses(
-    world: World, sites: Releases, ago: timedelta, said: str | None
-) -> None:
+def test_incident_start_only_adds_warnings(world: World, sites: Releases, ago: timedelta, said: str | None) -> None:
     began = (world.sandbox.clock.now() - ago).isoformat()
 
     plan = planned(world, "--began", began).result["plan"]
@@ -155,9 +153,7 @@ def test_the_stated_start_of_the_incident_warns_and_never_chooses(
         ),
     ],
 )
-def test_a_service_of_the_other_kind_is_refused_by_name(
-    world: World, runbook: str, service: str, said: str, hint: str
-) -> None:
+def test_service_of_the_wrong_kind_is_refused(world: World, runbook: str, service: str, said: str, hint: str) -> None:
     where = ["--service", service, "--environment", "production", "--config", str(world.config), "--yes", "--json"]
 
     outcome = world.ops(runbook, *where)
@@ -170,7 +166,7 @@ def test_a_service_of_the_other_kind_is_refused_by_name(
     assert world.sandbox.requests == []
 
 
-def test_without_a_target_a_build_is_suggested(world: World) -> None:
+def test_missing_target_suggests_a_redeployment(world: World) -> None:
     world.site(timedelta(minutes=10), "bad")
     outcome = world.rollback_pages("--incident", "42")
 
@@ -181,7 +177,7 @@ def test_without_a_target_a_build_is_suggested(world: World) -> None:
     assert outcome.result["press_button"].startswith("Actions → redeploy-pages → Run workflow: service = frontend")
 
 
-def test_without_a_target_and_build_a_person_chooses(world: World) -> None:
+def test_missing_target_without_build_suggests_to_option(world: World) -> None:
     world.site(timedelta(minutes=10), "bad")
     text = world.config.read_text()
     start = text.index("        build: #")
@@ -193,7 +189,7 @@ def test_without_a_target_and_build_a_person_chooses(world: World) -> None:
     assert "--to DEPLOYMENT" in outcome.result["press"]
 
 
-def test_a_project_that_was_never_deployed_has_no_target(world: World) -> None:
+def test_project_without_deployment_has_no_target(world: World) -> None:
     world.site(timedelta(hours=1), "preview", branch="fix")
 
     outcome = world.rollback_pages()
@@ -203,7 +199,7 @@ def test_a_project_that_was_never_deployed_has_no_target(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_one_beyond_the_list_is_named_by_its_whole_id(world: World) -> None:
+def test_unlisted_deployment_needs_its_full_id(world: World) -> None:
     oldest = world.site(timedelta(days=9), "oldest")
     for number in range(30):
         world.site(timedelta(hours=30 - number), f"site {number}")
@@ -216,7 +212,7 @@ def test_one_beyond_the_list_is_named_by_its_whole_id(world: World) -> None:
     assert world.served == oldest
 
 
-def test_a_missing_permission_is_named(world: World, sites: Releases) -> None:
+def test_missing_permission_is_named(world: World, sites: Releases) -> None:
     token = world.sandbox.add_token("workers-only-token", ["Workers Scripts Write"])
 
     outcome = world.rollback_pages(CLOUDFLARE_API_TOKEN=token)
@@ -231,7 +227,7 @@ def test_a_missing_permission_is_named(world: World, sites: Releases) -> None:
 
 @pytest.mark.parametrize("meanwhile", ["deployed", "rolled back to another", "the same rollback", "deleted"])
 @pytest.mark.slow
-def test_a_change_during_the_confirmation_stops_the_write(world: World, sites: Releases, meanwhile: str) -> None:
+def test_change_during_confirmation_stops_the_write(world: World, sites: Releases, meanwhile: str) -> None:
     world.sandbox.switches.propagation_seconds = 0
     oldest = world.site(timedelta(days=3), "oldest")
     with Command(world, "rollback-pages", "frontend").on_terminal() as terminal:

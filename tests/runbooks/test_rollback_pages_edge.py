@@ -1,4 +1,4 @@
-"""`ops rollback-pages` behind a zone that changes pages, a login before deployments, and a site that fails at times."""
+"""`ops rollback-pages` behind zone additions, Access logins and flaky answers"""
 
 import random
 from datetime import timedelta
@@ -75,7 +75,7 @@ def live(world: World) -> str | None:
 
 
 @pytest.mark.parametrize("on", [(), *((name,) for name in ALL), ALL], ids=lambda on: "+".join(on) or "nothing")
-def test_additions_of_the_zone_do_not_change_a_page(on: tuple[str, ...]) -> None:
+def test_zone_additions_do_not_change_the_normalized_page(on: tuple[str, ...]) -> None:
     switches = Switches(**{name: name in on for name in ALL})
     built = page("BxK3a9_d")
     html = [("content-type", "text/html; charset=utf-8")]
@@ -104,12 +104,12 @@ def test_additions_of_the_zone_do_not_change_a_page(on: tuple[str, ...]) -> None
         ("/cdn-cgi/scripts/5c5dd728/cloudflare-static/email-decode.min.js", False),
     ],
 )
-def test_a_hash_in_a_name_is_recognized(name: str, is_hashed: bool) -> None:
+def test_content_hash_in_a_file_name_is_recognized(name: str, is_hashed: bool) -> None:
     assert bool(find_hashed_assets(f'<script src="{name}"></script>'.encode())) is is_hashed
 
 
 @pytest.mark.parametrize("on", [("edge_injects_beacon", "edge_obfuscates_emails"), ALL], ids=["as usual", "all"])
-def test_a_site_is_rolled_back_despite_additions_of_its_zone(bakery: World, on: tuple[str, ...]) -> None:
+def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> None:
     for name in ALL:
         setattr(bakery.sandbox.switches, name, name in on)
     good, bad = released(bakery)
@@ -152,7 +152,7 @@ def test_hashed_assets_identify_the_live_deployment(bakery: World) -> None:
     assert bad[:8] == outcome.result["plan"]["changes"][0]["before"]
 
 
-def test_assets_that_several_deployments_share_prove_nothing(bakery: World) -> None:
+def test_shared_hashed_assets_do_not_identify_a_deployment(bakery: World) -> None:
     unknown_addition(bakery)
     deploy(bakery, timedelta(hours=3), page("BxK3a9_d", "Bread"))
     deploy(bakery, timedelta(minutes=8), page("BxK3a9_d", "Cake"))
@@ -165,7 +165,7 @@ def test_assets_that_several_deployments_share_prove_nothing(bakery: World) -> N
     [("", "/: equal content"), ("edge_access_before_deployments", "/: not read: https://")],
     ids=["as usual", "Access"],
 )
-def test_the_status_shows_which_path_identifies_the_deployment(bakery: World, switch: str, said: str) -> None:
+def test_status_shows_which_path_identifies_the_deployment(bakery: World, switch: str, said: str) -> None:
     released(bakery)
     if switch:
         setattr(bakery.sandbox.switches, switch, True)
@@ -189,7 +189,7 @@ def closed(bakery: World) -> tuple[str, str]:
     return released(bakery)
 
 
-def test_an_unknown_live_deployment_is_refused_with_a_target(bakery: World, closed: tuple[str, str]) -> None:
+def test_unknown_live_deployment_is_refused_with_a_hint(bakery: World, closed: tuple[str, str]) -> None:
     good, bad = closed
 
     outcome = press(bakery)
@@ -202,9 +202,7 @@ def test_an_unknown_live_deployment_is_refused_with_a_target(bakery: World, clos
 
 
 @pytest.mark.parametrize("follows", [True, False])
-def test_a_target_that_a_person_names_is_deployed_with_a_warning(
-    bakery: World, closed: tuple[str, str], follows: bool
-) -> None:
+def test_explicit_target_is_deployed_with_a_warning(bakery: World, closed: tuple[str, str], follows: bool) -> None:
     bakery.sandbox.switches.pages_canonical_follows_rollbacks = follows
     good, _ = closed
 
@@ -221,7 +219,7 @@ def test_a_target_that_a_person_names_is_deployed_with_a_warning(
         assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
 
 
-def test_a_failing_site_is_rolled_back_to_an_explicit_target(bakery: World) -> None:
+def test_failing_site_is_rolled_back_to_an_explicit_target(bakery: World) -> None:
     good, _ = released(bakery)
     fault = bakery.sandbox.edge_fault(host=HOST, status=500, body="down", times=None)
 
@@ -236,9 +234,7 @@ def test_a_failing_site_is_rolled_back_to_an_explicit_target(bakery: World) -> N
 
 
 @pytest.mark.parametrize("meanwhile", ["deployed", "rolled back"])
-def test_a_change_of_others_before_the_write_is_never_overwritten(
-    bakery: World, closed: tuple[str, str], meanwhile: str
-) -> None:
+def test_concurrent_change_is_not_overwritten(bakery: World, closed: tuple[str, str], meanwhile: str) -> None:
     """The write is unclear, and then the world has moved: it is not sent again."""
     good, _ = closed
     oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"))
@@ -259,7 +255,7 @@ def test_a_change_of_others_before_the_write_is_never_overwritten(
     assert len(bakery.writes()) == 1
 
 
-def test_a_wrong_url_is_named_as_the_cause(bakery: World) -> None:
+def test_wrong_url_is_named_as_the_cause(bakery: World) -> None:
     released(bakery)
     bakery.sandbox.pages.add_project("other", domains=["other.example"])
     bakery.sandbox.pages.add_deployment("other", files={"index.html": b"<h1>another site</h1>"})
@@ -278,7 +274,7 @@ def test_a_wrong_url_is_named_as_the_cause(bakery: World) -> None:
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
 @pytest.mark.parametrize("how", [{"status": 500}, {"status": 429}, {"lost": "before"}], ids=["500", "429", "drop"])
-def test_a_site_that_fails_three_of_ten_requests_is_rolled_back(bakery: World, seed: int, how: dict[str, Any]) -> None:
+def test_flaky_site_is_rolled_back(bakery: World, seed: int, how: dict[str, Any]) -> None:
     draw = random.Random(seed)
     for number in range(7):
         deploy(bakery, timedelta(days=9 - number), page(f"0ld{number}0ld{number}"))
@@ -318,7 +314,7 @@ def act_while_probed(world: World, act: Any) -> None:
 
 
 @pytest.mark.parametrize("to", ["another", "the former"])
-def test_a_dashboard_rollback_during_the_probes_is_no_recovery(bakery: World, to: str) -> None:
+def test_dashboard_rollback_during_the_probes_is_no_recovery(bakery: World, to: str) -> None:
     oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"), commit="c" * 40)
     _, bad = released(bakery)
     theirs = oldest if to == "another" else bad
@@ -333,7 +329,7 @@ def test_a_dashboard_rollback_during_the_probes_is_no_recovery(bakery: World, to
     assert live(bakery) == theirs
 
 
-def test_a_deployment_while_the_probes_run_is_named_and_no_recovery(bakery: World) -> None:
+def test_deployment_during_the_probes_is_no_recovery(bakery: World) -> None:
     released(bakery)
     act_while_probed(bakery, lambda: deploy(bakery, timedelta(), page("N3wN3wN3")))
 
@@ -343,7 +339,7 @@ def test_a_deployment_while_the_probes_run_is_named_and_no_recovery(bakery: Worl
     assert (live(bakery) or "")[:8] in outcome.result["message"]
 
 
-def test_a_site_that_cannot_be_compared_at_the_end_is_a_warning(bakery: World) -> None:
+def test_failed_final_comparison_is_a_warning(bakery: World) -> None:
     good, _ = released(bakery)
     fault = {"method": "GET", "path": "/accounts/*/pages/**", "status": 503, "times": None}
     act_while_probed(bakery, lambda: bakery.sandbox.fault(**fault))

@@ -1,4 +1,4 @@
-"""Which deployment `ops rollback-pages` goes to. The tables of examples are run row by row."""
+"""Choice of the target of `ops rollback-pages`, including each row of the tables in docs"""
 
 import random
 import re
@@ -39,7 +39,7 @@ def seed(world: World, history: str) -> dict[str, str]:
     [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("case", named_histories("rollback-pages"), ids=lambda case: case.happened.replace(" ", "-"))
-def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follows: bool) -> None:
+def test_documented_history_gets_its_target(world: World, case: Case, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
     ids = seed(world, case.history)
     before = world.served
@@ -59,7 +59,7 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case, follo
         assert world.served == before
 
 
-def test_the_page_names_each_history_once() -> None:
+def test_documented_histories_are_unique() -> None:
     cases = named_histories("rollback-pages")
 
     assert len(cases) > 20
@@ -67,7 +67,7 @@ def test_the_page_names_each_history_once() -> None:
 
 
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 1 else pytest.mark.slow) for n in range(40)])
-def test_a_rollback_deploys_an_older_working_deployment_or_nothing(world: World, seed: int) -> None:
+def test_rollback_only_deploys_an_older_working_deployment(world: World, seed: int) -> None:
     draw = random.Random(seed)
     world.sandbox.switches.pages_canonical_follows_rollbacks = draw.random() < 0.5
     world.sandbox.switches.pages_canonical_lag_reads = draw.randint(0, 3)

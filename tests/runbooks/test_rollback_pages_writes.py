@@ -1,4 +1,4 @@
-"""`ops rollback-pages` where answers go wrong, others act at the same time, and the run is ended at any step."""
+"""`ops rollback-pages`: lost answers, concurrent changes and interruption at any step"""
 
 import itertools
 import signal
@@ -43,7 +43,7 @@ def back_to(world: World, deployment: str) -> Any:
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [True, False], ids=["applied", "not applied"])
 @EACH_ANSWER
-def test_an_unclear_write_is_settled_by_reading_the_site(
+def test_unclear_write_is_resolved_by_reading_the_site(
     world: World, sites: Releases, answer: dict[str, Any], applied: bool
 ) -> None:
     world.sandbox.fault(**WRITE, **answer, applied=applied)
@@ -56,7 +56,7 @@ def test_an_unclear_write_is_settled_by_reading_the_site(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
-def test_a_lost_answer_is_settled_by_looking_at_the_site(world: World, sites: Releases, lost: str, sends: int) -> None:
+def test_lost_answer_is_resolved_by_reading_the_site(world: World, sites: Releases, lost: str, sends: int) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
 
     assert_recovered(world, sites, world.rollback_pages(), sends=sends)
@@ -69,9 +69,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "sends"), [pytest.param(0.5, 1, marks=SLOW), (3, 2), pytest.param(6, 2, marks=SLOW)]
 )
-def test_a_lost_answer_before_a_site_that_lags_is_settled_too(
-    world: World, sites: Releases, seconds: float, sends: int
-) -> None:
+def test_lost_answer_with_a_lagging_site_is_resolved(world: World, sites: Releases, seconds: float, sends: int) -> None:
     """What does not show yet is sent once more, which changes nothing, and then waited for."""
     world.sandbox.switches.propagation_seconds = seconds
     world.sandbox.fault(**WRITE, lost="after", times=2)
@@ -80,7 +78,7 @@ def test_a_lost_answer_before_a_site_that_lags_is_settled_too(
 
 
 @pytest.mark.slow
-def test_an_unknown_error_at_two_tries_was_a_refusal(world: World, sites: Releases) -> None:
+def test_unknown_error_twice_is_a_rejection(world: World, sites: Releases) -> None:
     """No code is documented for a refused rollback."""
     world.sandbox.fault(**WRITE, code=8000000, times=None)
 
@@ -92,7 +90,7 @@ def test_an_unknown_error_at_two_tries_was_a_refusal(world: World, sites: Releas
     assert world.served == sites.bad
 
 
-def test_a_refusal_with_a_code_of_its_own_ends_the_run(world: World, sites: Releases) -> None:
+def test_rejection_with_a_code_ends_the_run(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, code=8000099)
 
     outcome = world.rollback_pages()
@@ -104,7 +102,7 @@ def test_a_refusal_with_a_code_of_its_own_ends_the_run(world: World, sites: Rele
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", [{"status": 429, "headers": {"retry-after": "7"}}, {"status": 429}])
-def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases, rule: dict[str, Any]) -> None:
+def test_rate_limited_write_is_retried_once(world: World, sites: Releases, rule: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **rule)
 
     assert_recovered(world, sites, world.rollback_pages(), sends=2)
@@ -114,7 +112,7 @@ def test_a_write_that_is_limited_is_sent_once_more(world: World, sites: Releases
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("unread", ["the API", "the site"])
-def test_an_unreadable_unclear_write_has_an_unknown_outcome(
+def test_unclear_write_without_read_back_is_unknown_outcome(
     world: World, sites: Releases, lost: str, unread: str
 ) -> None:
     close: Any = (
@@ -140,14 +138,14 @@ def test_an_unreadable_unclear_write_has_an_unknown_outcome(
 
 
 @pytest.mark.parametrize("seconds", [*(pytest.param(s, marks=SLOW) for s in (0, 0.5, 7)), 3])
-def test_a_site_that_lags_behind_the_write_is_waited_for(world: World, sites: Releases, seconds: float) -> None:
+def test_lagging_site_is_read_again(world: World, sites: Releases, seconds: float) -> None:
     world.sandbox.switches.propagation_seconds = seconds
 
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
 @pytest.mark.slow
-def test_an_unchanged_site_has_an_unknown_outcome(world: World, sites: Releases) -> None:
+def test_unchanged_site_is_unknown_outcome(world: World, sites: Releases) -> None:
     world.sandbox.switches.propagation_seconds = 100
 
     outcome = world.rollback_pages()
@@ -158,7 +156,7 @@ def test_an_unchanged_site_has_an_unknown_outcome(world: World, sites: Releases)
 
 
 @pytest.mark.slow
-def test_an_unhealthy_and_unproved_site_reports_both(world: World, sites: Releases) -> None:
+def test_unhealthy_and_unproved_site_reports_both(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20
     world.edit_config("body: good", "body: never")
@@ -172,7 +170,7 @@ def test_an_unhealthy_and_unproved_site_reports_both(world: World, sites: Releas
 
 
 @pytest.mark.slow
-def test_canonical_alone_proves_nothing(world: World, sites: Releases) -> None:
+def test_canonical_deployment_alone_is_no_evidence(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.propagation_seconds = 20
     world.edit_config("body: good", "body: h1")
@@ -187,9 +185,7 @@ def test_canonical_alone_proves_nothing(world: World, sites: Releases) -> None:
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("reads", [1, pytest.param(2, marks=SLOW), pytest.param(9, marks=SLOW)])
 @pytest.mark.parametrize("follows", [True, False])
-def test_a_canonical_deployment_that_lags_is_a_warning(
-    world: World, sites: Releases, reads: int, follows: bool
-) -> None:
+def test_lagging_canonical_deployment_is_a_warning(world: World, sites: Releases, reads: int, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
     world.sandbox.switches.pages_canonical_lag_reads = reads
 
@@ -222,7 +218,7 @@ def test_equal_deployments_are_proved_only_by_canonical(world: World, follows: b
 
 
 @pytest.mark.slow
-def test_an_unclear_write_between_equal_deployments_is_unknown(world: World) -> None:
+def test_unclear_write_between_equal_deployments_is_unknown(world: World) -> None:
     world.site(timedelta(hours=2), "same")
     world.site(timedelta(minutes=10), "same")
     world.sandbox.fault(**WRITE, lost="after")
@@ -234,7 +230,7 @@ def test_an_unclear_write_between_equal_deployments_is_unknown(world: World) -> 
 
 
 @pytest.mark.slow
-def test_a_second_path_distinguishes_equal_deployments(world: World) -> None:
+def test_second_path_distinguishes_equal_deployments(world: World) -> None:
     world.edit_config("compare: [/]", "compare: [/, /version.txt]")
     good = world.site(timedelta(hours=2), "same", files={"version.txt": b"1"})
     world.site(timedelta(minutes=10), "same", files={"version.txt": b"2"})
@@ -250,7 +246,7 @@ def test_a_second_path_distinguishes_equal_deployments(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_site_that_fails_altogether_is_put_back(world: World, sites: Releases) -> None:
+def test_site_without_any_page_is_rolled_back(world: World, sites: Releases) -> None:
     """Every page is missing: the site answers 404, as the deployment's own address does."""
     world.site(timedelta(minutes=5), None, files={"dist/index.html": b"one folder too deep", "404.html": b"nothing"})
 
@@ -260,7 +256,7 @@ def test_a_site_that_fails_altogether_is_put_back(world: World, sites: Releases)
 
 
 @pytest.mark.slow
-def test_a_page_that_only_the_bad_release_has_proves_nothing(world: World) -> None:
+def test_page_only_in_the_bad_release_is_ignored(world: World) -> None:
     """The edge goes on answering with it after the rollback."""
     world.edit_config("compare: [/]", "compare: [/, /new.txt]")
     good = world.site(timedelta(hours=2), "good", files={"404.html": b"nothing"})
@@ -273,7 +269,7 @@ def test_a_page_that_only_the_bad_release_has_proves_nothing(world: World) -> No
 
 
 @pytest.mark.slow
-def test_a_cached_page_proves_no_deployment(world: World) -> None:
+def test_cached_page_does_not_identify_a_deployment(world: World) -> None:
     world.site(timedelta(hours=2), "good")
     world.ops("rollback-pages", "--service", "frontend", "--environment", "production", "--config", str(world.config))
     world.site(timedelta(minutes=10), None, files={"404.html": b"nothing"})
@@ -284,7 +280,7 @@ def test_a_cached_page_proves_no_deployment(world: World) -> None:
     assert world.writes() == []
 
 
-def test_a_project_without_a_canonical_deployment_is_refused(world: World, sites: Releases) -> None:
+def test_project_without_a_canonical_deployment_is_refused(world: World, sites: Releases) -> None:
     project = '{"name": "x", "production_branch": "main", "canonical_deployment": null}'
     world.sandbox.fault(
         **PROJECT, body=f'{{"success": true, "errors": [], "messages": [], "result": {project}}}', times=None, **JSON
@@ -315,7 +311,7 @@ CLOSED: dict[str, dict[str, Any]] = {
         for name, answer in CLOSED.items()
     ],
 )
-def test_a_site_or_deployments_that_show_nothing_are_refused(
+def test_unreadable_site_or_deployments_are_refused(
     world: World, sites: Releases, where: str, answer: dict[str, Any]
 ) -> None:
     world.sandbox.edge_fault(host=where, times=None, **answer)
@@ -327,7 +323,7 @@ def test_a_site_or_deployments_that_show_nothing_are_refused(
     assert world.writes() == []
 
 
-def test_a_site_without_a_matching_deployment_is_refused(world: World, sites: Releases) -> None:
+def test_site_without_a_matching_deployment_is_refused(world: World, sites: Releases) -> None:
     world.sandbox.edge_fault(host=HOST, body="<h1>good</h1><script>put in by the zone</script>", times=None)
 
     outcome = world.rollback_pages()
@@ -338,7 +334,7 @@ def test_a_site_without_a_matching_deployment_is_refused(world: World, sites: Re
 
 
 @pytest.mark.slow
-def test_different_error_texts_are_one_failure(world: World, sites: Releases) -> None:
+def test_error_pages_with_different_texts_are_equal(world: World, sites: Releases) -> None:
     """As where a Function breaks: each failure names its own request."""
     numbers = itertools.count()
     bad = world.sandbox.pages.deployments(SITE)[0]
@@ -354,7 +350,7 @@ def test_different_error_texts_are_one_failure(world: World, sites: Releases) ->
 # Others at the same time
 
 
-def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, sites: Releases) -> None:
+def test_deployment_during_planning_refuses_the_run(world: World, sites: Releases) -> None:
     world.sandbox.fault(**LIST, skip=1, before=lambda: world.site(timedelta(), "hotfix"))
 
     outcome = world.rollback_pages()
@@ -365,7 +361,7 @@ def test_a_deployment_while_the_plan_is_made_refuses_the_run(world: World, sites
 
 
 @pytest.mark.slow
-def test_a_rollback_in_the_dashboard_while_the_plan_is_made_is_never_undone(world: World, sites: Releases) -> None:
+def test_dashboard_rollback_during_planning_is_kept(world: World, sites: Releases) -> None:
     """From C back to A, since B is bad too: a press must not go forward to B."""
     oldest = world.site(timedelta(days=3), "good, and older")
     world.sandbox.switches.propagation_seconds = 0
@@ -380,7 +376,7 @@ def test_a_rollback_in_the_dashboard_while_the_plan_is_made_is_never_undone(worl
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("lost", ["before", "after", None])
-def test_a_deployment_right_after_the_write_is_left_alone(world: World, sites: Releases, lost: str | None) -> None:
+def test_deployment_just_after_the_write_is_not_overwritten(world: World, sites: Releases, lost: str | None) -> None:
     world.sandbox.switches.propagation_seconds = 0
     world.sandbox.fault(**WRITE, lost=lost, **{lost or "after": lambda: world.site(timedelta(), "hotfix")})
 
@@ -392,7 +388,7 @@ def test_a_deployment_right_after_the_write_is_left_alone(world: World, sites: R
 
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("first", "then"), ORDERS)
-def test_a_deployment_between_two_reads_is_refused(world: World, sites: Releases, first: str, then: str) -> None:
+def test_deployment_between_two_reads_fails_the_run(world: World, sites: Releases, first: str, then: str) -> None:
     come = partial(world.site, timedelta(), "hotfix", commit="c" * 40)
     world.sandbox.fault(**WRITE, after=lambda: between(world, first, then, come))
 
@@ -403,7 +399,7 @@ def test_a_deployment_between_two_reads_is_refused(world: World, sites: Releases
     assert len(world.writes()) == 1
 
 
-def test_a_foreign_rollback_after_the_write_is_named(world: World, sites: Releases) -> None:
+def test_foreign_rollback_after_the_write_is_named(world: World, sites: Releases) -> None:
     oldest = world.site(timedelta(days=3), "oldest")
     world.sandbox.switches.propagation_seconds = 0
     world.sandbox.fault(**WRITE, after=back_to(world, oldest))
@@ -415,7 +411,7 @@ def test_a_foreign_rollback_after_the_write_is_named(world: World, sites: Releas
     assert len(world.writes()) == 1
 
 
-def test_a_build_that_ends_right_after_the_write_is_left_alone(world: World, sites: Releases) -> None:
+def test_build_finished_after_the_write_is_not_overwritten(world: World, sites: Releases) -> None:
     world.sandbox.switches.propagation_seconds = 0
     fix = world.site(timedelta(minutes=2), "fix", status="active")
 
@@ -433,7 +429,7 @@ def test_a_build_that_ends_right_after_the_write_is_left_alone(world: World, sit
 
 
 @pytest.mark.slow
-def test_an_old_one_that_is_deleted_meanwhile_moves_nothing(world: World, sites: Releases) -> None:
+def test_deletion_of_an_old_deployment_is_no_change(world: World, sites: Releases) -> None:
     """The list is one page long: another one moves up into it."""
     for number in range(30):
         world.site(timedelta(days=2, minutes=number), f"older {number}")
@@ -444,7 +440,7 @@ def test_an_old_one_that_is_deleted_meanwhile_moves_nothing(world: World, sites:
 
 
 @pytest.mark.slow
-def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, sites: Releases) -> None:
+def test_deployment_just_before_the_write_is_a_warning(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, before=lambda: world.site(timedelta(), "hotfix"))
 
     outcome = world.rollback_pages()
@@ -454,13 +450,13 @@ def test_a_deployment_that_slips_in_before_the_write_is_named(world: World, site
 
 
 @pytest.mark.slow
-def test_two_that_press_at_once_do_the_same(world: World, sites: Releases) -> None:
+def test_concurrent_equal_rollback_is_recovered(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, before=back_to(world, sites.good))
 
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
-def test_a_deleted_target_fails(world: World, sites: Releases) -> None:
+def test_deleted_target_fails_the_run(world: World, sites: Releases) -> None:
     project = world.sandbox.pages.projects[SITE]
     world.sandbox.fault(**WRITE, before=lambda: project.deployments.remove(project.deployments[0]))
 
@@ -471,7 +467,7 @@ def test_a_deleted_target_fails(world: World, sites: Releases) -> None:
     assert world.served == sites.bad
 
 
-def test_a_deployment_after_the_request_is_refused(world: World, sites: Releases) -> None:
+def test_deployment_after_the_request_is_refused(world: World, sites: Releases) -> None:
     asked = (world.sandbox.clock.now() - timedelta(minutes=15)).isoformat()
 
     outcome = world.rollback_pages("--requested-at", asked)
@@ -488,7 +484,7 @@ WRITE_AT = 5
 
 @pytest.mark.parametrize(("number", "nth", "moment"), every_end(9))
 @pytest.mark.slow
-def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
+def test_run_interrupted_at_any_request_can_be_finished(
     world: World, sites: Releases, number: signal.Signals, nth: int, moment: str
 ) -> None:
     command = Command(world, "rollback-pages", "frontend")
@@ -509,7 +505,7 @@ def test_a_run_that_is_ended_at_any_request_is_finished_by_the_same_command(
     assert len([write for write in world.writes() if write.status == 200]) == 1
 
 
-def test_the_matrix_above_covers_every_request_of_a_run(world: World, sites: Releases) -> None:
+def test_interruption_matrix_covers_every_request(world: World, sites: Releases) -> None:
     world.sandbox.switches.propagation_seconds = 0
     world.rollback_pages()
 
@@ -522,9 +518,7 @@ def test_the_matrix_above_covers_every_request_of_a_run(world: World, sites: Rel
 
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["", "oldest"])
-def test_three_rounds_of_requests_are_enough_until_the_write_is_answered(
-    world: World, sites: Releases, to: str
-) -> None:
+def test_write_is_answered_after_three_rounds_of_requests(world: World, sites: Releases, to: str) -> None:
     """Each call takes as long as another: one that begins when an earlier one has ended is of a later round."""
     oldest = world.site(timedelta(days=9), "good")
     for number in range(30):
@@ -550,7 +544,7 @@ def test_three_rounds_of_requests_are_enough_until_the_write_is_answered(
 
 
 @pytest.mark.parametrize("refusal", [{"code": 10035}, {"status": 429}, {"code": 8000099}], ids=["10035", "429", "400"])
-def test_a_refusal_after_a_lost_answer_waits_until_a_site_that_lags_tells(
+def test_rejection_after_a_lost_answer_waits_for_the_site(
     world: World, sites: Releases, refusal: dict[str, Any]
 ) -> None:
     world.sandbox.switches.propagation_seconds = 3

@@ -1,9 +1,9 @@
-"""`ops rollback-worker`: a bad release, the command, and the world afterwards."""
+"""`ops rollback-worker`: main path"""
 
 from tests.conftest import Releases, World
 
 
-def test_puts_the_good_version_back_and_proves_it(world: World, releases: Releases) -> None:
+def test_rollback_restores_the_good_version(world: World, releases: Releases) -> None:
     outcome = world.rollback("--reason", "checkout fails", "--incident", "42")
 
     assert outcome.code == 0, outcome.err
@@ -14,7 +14,7 @@ def test_puts_the_good_version_back_and_proves_it(world: World, releases: Releas
     assert message.endswith(f"blames={releases.bad}; checkout fails")
 
 
-def test_a_second_press_does_nothing_and_names_the_next_older_version(world: World, releases: Releases) -> None:
+def test_repeated_rollback_does_nothing(world: World, releases: Releases) -> None:
     world.rollback()
     before = len(world.writes())
 
@@ -26,7 +26,7 @@ def test_a_second_press_does_nothing_and_names_the_next_older_version(world: Wor
     assert world.live == {releases.good: 100}
 
 
-def test_without_yes_and_without_a_terminal_it_only_plans(world: World, releases: Releases) -> None:
+def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releases) -> None:
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
 
     outcome = world.ops("rollback-worker", *where)

@@ -1,4 +1,4 @@
-"""`ops rollback-worker --current-secrets`: the target's code uploaded again with the current secrets."""
+"""`ops rollback-worker --current-secrets`: upload the target again with current secrets"""
 
 import base64
 import json
@@ -82,9 +82,7 @@ def follow(world: World, stopped: Outcome) -> Outcome:
         pytest.param(True, id="previous values come back"),
     ],
 )
-def test_a_stop_for_changed_secrets_names_the_way_that_keeps_them(
-    world: World, rotated: Releases, restores: bool
-) -> None:
+def test_changed_secrets_suggest_current_secrets(world: World, rotated: Releases, restores: bool) -> None:
     world.sandbox.switches.forced_rollback_restores_secrets = restores
 
     stopped = world.rollback("--incident", "42")
@@ -99,7 +97,7 @@ def test_a_stop_for_changed_secrets_names_the_way_that_keeps_them(
     assert writes(world) == ["deployments", "versions", "deployments"]
 
 
-def test_the_plan_names_each_secret_and_two_changes_with_one_undo(world: World, rotated: Releases) -> None:
+def test_plan_lists_secrets_and_two_changes_with_one_undo(world: World, rotated: Releases) -> None:
     plan = world.rollback("--current-secrets", "--dry-run").result["plan"]
 
     rebuilt = f"{rotated.good[:8]} uploaded again with the current secrets"
@@ -114,7 +112,7 @@ def test_the_plan_names_each_secret_and_two_changes_with_one_undo(world: World, 
 
 
 @pytest.mark.slow
-def test_one_undo_restores_what_served(world: World, rotated: Releases) -> None:
+def test_undo_command_restores_the_previous_version(world: World, rotated: Releases) -> None:
     outcome = world.rollback("--current-secrets")
     (undo,) = outcome.result["undo"]
 
@@ -124,7 +122,7 @@ def test_one_undo_restores_what_served(world: World, rotated: Releases) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_press_does_nothing_by_rule_and_by_name(world: World, rotated: Releases) -> None:
+def test_repeated_run_does_nothing(world: World, rotated: Releases) -> None:
     world.rollback("--current-secrets")
     sent = len(world.writes())
 
@@ -135,7 +133,7 @@ def test_a_second_press_does_nothing_by_rule_and_by_name(world: World, rotated: 
     assert len(world.writes()) == sent
 
 
-def test_all_that_makes_a_version_is_copied(world: World) -> None:
+def test_all_version_settings_are_copied(world: World) -> None:
     more = {
         "compatibility_flags": ("nodejs_compat",),
         "limits": {"cpu_ms": 50},
@@ -185,7 +183,7 @@ def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("upload", "said"), quickly(REFUSED, "static assets", "exports", "a kind of binding that is not known")
 )
-def test_an_upload_obstacle_is_refused_with_a_fallback(world: World, upload: dict[str, Any], said: str) -> None:
+def test_upload_obstacle_is_refused_with_a_fallback(world: World, upload: dict[str, Any], said: str) -> None:
     world.release(timedelta(hours=3), code="good", **upload)
     bad = world.release(timedelta(minutes=10), code="bad", assets=upload.get("assets", False))
 
@@ -199,7 +197,7 @@ def test_an_upload_obstacle_is_refused_with_a_fallback(world: World, upload: dic
 
 
 @pytest.mark.slow
-def test_static_assets_of_ops_yml_are_refused_too(world: World, rotated: Releases) -> None:
+def test_static_assets_in_ops_yml_are_refused(world: World, rotated: Releases) -> None:
     world.edit_config("min_served: 10m #", "static_assets: true\n        min_served: 10m #")
 
     outcome = world.rollback("--current-secrets")
@@ -208,7 +206,7 @@ def test_static_assets_of_ops_yml_are_refused_too(world: World, rotated: Release
     assert "ops.yml says that it has static assets" in outcome.result["message"]
 
 
-def test_a_secret_that_the_latest_upload_lacks_is_refused_by_name(world: World, rotated: Releases) -> None:
+def test_secret_missing_in_the_latest_upload_is_refused(world: World, rotated: Releases) -> None:
     """A variable of that name is no secret, and would come along in its place."""
     world.release(timedelta(minutes=10), code="bad", secrets={"AI_KEY": "new"}, vars={"DB_URL": "x"})
 
@@ -227,7 +225,7 @@ def stepped_back(world: World, rotated: Releases) -> Releases:
 
 
 @pytest.mark.slow
-def test_values_of_a_not_live_upload_need_acceptance_by_name(world: World, stepped_back: Releases) -> None:
+def test_values_of_an_undeployed_upload_need_acceptance(world: World, stepped_back: Releases) -> None:
     to = ["--to", stepped_back.good, "--current-secrets"]
 
     asked, half = world.rollback(*to), world.rollback(*to, "--inherit-latest", "DB_URL")
@@ -246,7 +244,7 @@ def test_values_of_a_not_live_upload_need_acceptance_by_name(world: World, stepp
 
 
 @pytest.mark.slow
-def test_a_canary_makes_the_latest_upload_need_acceptance(world: World, rotated: Releases) -> None:
+def test_canary_values_need_acceptance(world: World, rotated: Releases) -> None:
     world.sandbox.deploy(WORKER, {rotated.good: 90, rotated.bad: 10})
 
     outcome = world.rollback("--current-secrets")
@@ -263,9 +261,7 @@ def test_a_canary_makes_the_latest_upload_need_acceptance(world: World, rotated:
         (["--inherit-latest", "AI_KEY"], "for --current-secrets alone"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(
-    world: World, rotated: Releases, options: list[str], said: str
-) -> None:
+def test_contradictory_options_are_refused(world: World, rotated: Releases, options: list[str], said: str) -> None:
     outcome = world.rollback(*(option.format(good=rotated.good, bad=rotated.bad) for option in options))
 
     assert (outcome.code, outcome.result["exit_code"]) == (2, 2)
@@ -276,7 +272,7 @@ def test_options_that_contradict_each_other_are_refused(
 # The two writes, each without an answer, and others around them
 
 
-def test_a_reuploaded_version_keeps_its_tag(world: World) -> None:
+def test_reuploaded_version_keeps_its_tag(world: World) -> None:
     commit = "3f9c2ab41d07aa00bb11cc22dd33ee44ff556677"
     good = world.release(timedelta(hours=3), code="good", secrets={"AI_KEY": "old"}, tag=commit)
     world.release(timedelta(hours=2), code="bad", behaviour={"status": 500}, tag="4.2.0")
@@ -319,7 +315,7 @@ def test_static_assets_are_refused_with_manual_commands(world: World, tag: str) 
     ],
     ids=str,
 )
-def test_a_write_without_an_answer_is_settled_by_its_mark(
+def test_lost_write_is_resolved_by_its_mark(
     world: World, rotated: Releases, write: dict[str, Any], fault: dict[str, Any], sends: int
 ) -> None:
     world.sandbox.fault(**write, **fault)
@@ -335,7 +331,7 @@ def test_a_write_without_an_answer_is_settled_by_its_mark(
 
 
 @pytest.mark.slow
-def test_two_lost_uploads_are_not_followed_by_a_third(world: World, rotated: Releases) -> None:
+def test_two_lost_uploads_end_the_retries(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**UPLOAD, lost="before", times=2)
 
     outcome = world.rollback("--current-secrets")
@@ -346,14 +342,14 @@ def test_two_lost_uploads_are_not_followed_by_a_third(world: World, rotated: Rel
 
 
 @pytest.mark.slow
-def test_a_version_that_cannot_be_read_at_once_is_waited_for(world: World, rotated: Releases) -> None:
+def test_version_not_readable_at_once_is_read_again(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=3)
 
     assert_rebuilt(world, rotated.good, world.rollback("--current-secrets"))
 
 
 @pytest.mark.slow
-def test_a_version_that_can_never_be_read_is_not_deployed(world: World, rotated: Releases) -> None:
+def test_unreadable_version_is_not_deployed(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=None)
 
     outcome = world.rollback("--current-secrets")
@@ -404,9 +400,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("changes", "said"), quickly(CHANGED, "another module", "a limit", "a secret less"))
-def test_an_upload_that_became_another_version_is_not_deployed(
-    world: World, rotated: Releases, changes: dict[str, Any], said: str
-) -> None:
+def test_changed_upload_is_not_deployed(world: World, rotated: Releases, changes: dict[str, Any], said: str) -> None:
     def spoil() -> None:
         made = rebuilds(world)[0].id
         world.sandbox.fault(**CODE, body=answered(world, made, **changes), **JSON, times=None)
@@ -423,7 +417,7 @@ def test_an_upload_that_became_another_version_is_not_deployed(
 
 
 @pytest.mark.slow
-def test_the_answer_that_the_changes_above_start_from_is_deployed(world: World, rotated: Releases) -> None:
+def test_unchanged_upload_is_deployed(world: World, rotated: Releases) -> None:
     world.sandbox.fault(
         **UPLOAD,
         after=lambda: world.sandbox.fault(**CODE, body=answered(world, rebuilds(world)[0].id), **JSON, times=None),
@@ -432,7 +426,7 @@ def test_the_answer_that_the_changes_above_start_from_is_deployed(world: World, 
     assert_rebuilt(world, rotated.good, world.rollback("--current-secrets"))
 
 
-def test_a_deployment_between_the_two_writes_stays(world: World, rotated: Releases) -> None:
+def test_deployment_between_the_two_writes_is_kept(world: World, rotated: Releases) -> None:
     theirs = world.release(timedelta(hours=4), code="older", secrets=NEW, deploy=False)
     world.release(timedelta(minutes=20), code="bad again", behaviour={"status": 500}, secrets=NEW)
     world.sandbox.fault(**UPLOAD, after=lambda: world.sandbox.deploy(WORKER, theirs, author="dana@example.com"))
@@ -448,7 +442,7 @@ def test_a_deployment_between_the_two_writes_stays(world: World, rotated: Releas
     assert ours(world) == []
 
 
-def test_an_upload_before_ours_stops_the_deployment(world: World, rotated: Releases) -> None:
+def test_upload_before_ours_stops_the_deployment(world: World, rotated: Releases) -> None:
     world.sandbox.fault(
         **UPLOAD, before=lambda: world.sandbox.upload(WORKER, code="theirs", author="dana@example.com", secrets=NEW)
     )
@@ -463,7 +457,7 @@ def test_an_upload_before_ours_stops_the_deployment(world: World, rotated: Relea
 
 
 @pytest.mark.slow
-def test_an_upload_after_ours_is_nobodys_obstacle(world: World, rotated: Releases) -> None:
+def test_upload_after_ours_does_not_stop_the_deployment(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**UPLOAD, after=lambda: world.sandbox.upload(WORKER, code="a preview", secrets={}))
 
     assert ended(world.rollback("--current-secrets"))[:2] == (0, "recovered")
@@ -472,7 +466,7 @@ def test_an_upload_after_ours_is_nobodys_obstacle(world: World, rotated: Release
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", [LIST, UPLOADS], ids=["a deployment", "an upload"])
-def test_a_change_during_planning_is_refused(world: World, rotated: Releases, read: dict[str, str]) -> None:
+def test_change_during_planning_is_refused(world: World, rotated: Releases, read: dict[str, str]) -> None:
     come_in = colleague(world) if read == LIST else lambda: world.sandbox.upload(WORKER, author="dana@example.com")
     world.sandbox.fault(**read, skip=2, before=come_in)
 
@@ -483,7 +477,7 @@ def test_a_change_during_planning_is_refused(world: World, rotated: Releases, re
     assert world.writes() == []
 
 
-def test_a_deployment_that_cloudflare_stops_for_secrets_is_not_forced(world: World, rotated: Releases) -> None:
+def test_deployment_rejected_for_secrets_is_not_forced(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**WRITE, code=10220, message="The following secrets have changed: AI_KEY")
 
     outcome = world.rollback("--current-secrets")
@@ -509,9 +503,7 @@ def revoked(world: World, rotated: Releases) -> Releases:
     "accepted",
     [pytest.param((), id="not accepted", marks=pytest.mark.slow), pytest.param(("AI_KEY",), id="accepted")],
 )
-def test_a_revoked_previous_value_cannot_be_accepted(
-    world: World, revoked: Releases, accepted: tuple[str, ...]
-) -> None:
+def test_revoked_previous_value_cannot_be_accepted(world: World, revoked: Releases, accepted: tuple[str, ...]) -> None:
     outcome = world.rollback(*(f"--accept-changed-secrets={name}" for name in accepted))
 
     assert ended(outcome) == (3, "refused", "secret_revoked")
@@ -524,7 +516,7 @@ def test_a_revoked_previous_value_cannot_be_accepted(
 
 
 @pytest.mark.slow
-def test_a_revoked_secret_without_change_stops_nothing(world: World, revoked: Releases) -> None:
+def test_unchanged_revoked_secret_does_not_stop_the_run(world: World, revoked: Releases) -> None:
     """It was uploaded after the rotation."""
     later = world.release(timedelta(minutes=40), code="later")
     world.release(timedelta(minutes=10), code="bad again", behaviour={"status": 500})
@@ -537,7 +529,7 @@ def test_a_revoked_secret_without_change_stops_nothing(world: World, revoked: Re
 
 
 @pytest.mark.slow
-def test_another_secret_may_still_be_accepted(world: World, revoked: Releases) -> None:
+def test_unrevoked_secret_can_still_be_accepted(world: World, revoked: Releases) -> None:
     world.sandbox.fault(**WRITE, code=10220, message="The following secrets have changed: DB_URL")
 
     outcome = world.rollback("--accept-changed-secrets", "DB_URL")
@@ -548,7 +540,7 @@ def test_another_secret_may_still_be_accepted(world: World, revoked: Releases) -
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("step", ["after a rotation", "after it was finished"])
-def test_a_request_after_a_rotation_rolls_back_no_further(world: World, step: str) -> None:
+def test_rollback_after_a_rotation_goes_no_further(world: World, step: str) -> None:
     """Stepped back for this incident, then the secrets of what serves were rotated: live is still what was chosen."""
     world.release(timedelta(hours=9), code="older")
     good = world.release(timedelta(hours=3), code="good")
@@ -570,7 +562,7 @@ def test_a_request_after_a_rotation_rolls_back_no_further(world: World, step: st
 @pytest.mark.parametrize(
     "end", ["failed", *(pytest.param(e, marks=pytest.mark.slow) for e in ("recovered", "unclear"))]
 )
-def test_no_code_variable_or_secret_shows(world: World, end: str) -> None:
+def test_code_variables_and_secrets_stay_hidden(world: World, end: str) -> None:
     marked = {name: secret(name) for name in ("code", "variable", "value", "newer")}
     upload: dict[str, Any] = {"vars": {"MODE": marked["variable"]}, "secrets": {"AI_KEY": marked["value"]}}
     world.release(timedelta(hours=3), code=f"// {marked['code']}", **upload)
@@ -600,7 +592,7 @@ KILLS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "write", "moment"), KILLS)
-def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
+def test_run_interrupted_at_a_write_can_be_finished(
     world: World, rotated: Releases, number: str, write: dict[str, str], moment: str
 ) -> None:
     """Between the writes the latest upload is ours, does not serve, and has the secrets of what serves."""
@@ -623,7 +615,7 @@ def test_a_run_that_is_ended_at_a_write_is_finished_by_another(
 
 
 @pytest.mark.slow
-def test_after_it_the_real_wrangler_can_put_a_secret(world: World, rotated: Releases, tmp_path: Path) -> None:
+def test_wrangler_can_put_a_secret_afterwards(world: World, rotated: Releases, tmp_path: Path) -> None:
     world.rollback("--current-secrets")
     code = live(world).upload.etag
 

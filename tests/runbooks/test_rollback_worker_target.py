@@ -1,4 +1,4 @@
-"""Which version `ops rollback-worker` goes to. The tables of examples are run row by row."""
+"""Choice of the target of `ops rollback-worker`, including each row of the tables in docs"""
 
 import json
 import re
@@ -84,7 +84,7 @@ def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
 
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", named_histories("rollback-worker"), ids=lambda case: case.happened.replace(" ", "-"))
-def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> None:
+def test_documented_history_gets_its_target(world: World, case: Case) -> None:
     ids = seed(world, case.history)
     before = world.live
 
@@ -101,7 +101,7 @@ def test_the_history_gets_the_answer_of_the_page(world: World, case: Case) -> No
         assert world.live == before
 
 
-def test_the_page_names_enough_histories_and_each_once() -> None:
+def test_documented_histories_are_unique() -> None:
     cases = named_histories("rollback-worker")
 
     assert len(cases) >= 45
@@ -109,7 +109,7 @@ def test_the_page_names_enough_histories_and_each_once() -> None:
 
 
 @pytest.mark.parametrize("shown", [False, True], ids=["without a binding", "with a binding"])
-def test_static_assets_are_found_without_ops_yml(world: World, shown: bool) -> None:
+def test_static_assets_are_detected_without_ops_yml(world: World, shown: bool) -> None:
     """Most configurations name no binding; equal code is then the usual case, since only files change."""
     world.sandbox.switches.assets_binding_shown = shown
     ids = seed(world, "assets: A 9d · A2 2h · A3 10m")
@@ -139,7 +139,7 @@ def test_unknown_static_assets_are_a_warning(world: World, unread: dict[str, Any
     assert time.monotonic() - began < 5
 
 
-def test_ops_yml_may_say_that_there_are_no_assets(world: World) -> None:
+def test_ops_yml_can_exclude_static_assets(world: World) -> None:
     world.sandbox.switches.has_assets_listed = False
     world.edit_config("min_served: 10m #", "static_assets: false\n        min_served: 10m #")
     ids = seed(world, "A 9d · B 2h · B2 10m")
@@ -171,9 +171,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("to", [False, True], ids=["by rule", "--to"])
-def test_an_old_deployment_of_another_shape_is_named_and_stops_nothing(
-    world: World, odd: dict[str, Any], to: bool
-) -> None:
+def test_malformed_old_deployment_is_a_warning(world: World, odd: dict[str, Any], to: bool) -> None:
     ids = seed(world, "Z 9d · A 3d · B 2h · C 10m")
     rows = deployments_as_listed(world)
     rows[2] = {key: value for key, value in {**rows[2], **odd}.items() if value is not None}
@@ -189,7 +187,7 @@ def test_an_old_deployment_of_another_shape_is_named_and_stops_nothing(
     assert any("was ignored, because it has" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_secret_edits_join_their_release_past_an_undeployed_version(world: World) -> None:
+def test_secret_edit_after_an_undeployed_one_joins_its_release(world: World) -> None:
     ids = seed(world, "assets: Z 9d · A 3h")
     edit: dict[str, Any] = {"code": "A", "assets": True, "triggered_by": "secret"}
     world.release(timedelta(hours=2), **edit, secrets={"KEY": "1"}, deploy=False)
@@ -201,7 +199,7 @@ def test_secret_edits_join_their_release_past_an_undeployed_version(world: World
 
 
 @pytest.mark.slow
-def test_a_secret_edit_of_a_deleted_version_joins_no_release(world: World) -> None:
+def test_secret_edit_of_a_deleted_version_joins_no_release(world: World) -> None:
     ids = seed(world, "assets: A 3h")
     gone = world.release(timedelta(hours=2), code="A", assets=True, deploy=False)
     world.release(timedelta(minutes=10), code="A", assets=True, triggered_by="secret")
@@ -229,7 +227,7 @@ def series(world: World, *minutes: int) -> list[str]:
 
 
 @pytest.mark.slow
-def test_one_batch_of_sixteen_versions_is_read_where_it_holds_a_candidate(world: World) -> None:
+def test_one_batch_of_16_versions_is_read_if_sufficient(world: World) -> None:
     versions = series(world, *[60] * 40)
 
     world.rollback()
@@ -240,7 +238,7 @@ def test_one_batch_of_sixteen_versions_is_read_where_it_holds_a_candidate(world:
 
 
 @pytest.mark.slow
-def test_a_second_batch_is_read_if_the_first_is_rejected(world: World) -> None:
+def test_second_batch_is_read_if_the_first_is_rejected(world: World) -> None:
     versions = series(world, *[60] * 20, *[5] * 16)
 
     world.rollback()
@@ -251,7 +249,7 @@ def test_a_second_batch_is_read_if_the_first_is_rejected(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_all_are_read_before_it_refuses(world: World) -> None:
+def test_all_versions_are_read_before_a_refusal(world: World) -> None:
     versions = series(world, *[5] * 35)
 
     outcome = world.rollback()
@@ -267,7 +265,7 @@ def pages_read(world: World) -> list[str]:
     return sorted(r.query["page"] for r in asked if "page" in r.query)
 
 
-def test_older_deployments_are_read_until_the_rules_are_satisfied(world: World) -> None:
+def test_older_deployments_are_read_only_as_needed(world: World) -> None:
     """Ten secret edits fill the first page with one release."""
     ids = seed(world, "Z 9d · A 3d · B 2h" + "".join(f" · B{'+' * n} {60 - n}m" for n in range(1, 11)))
 
@@ -278,7 +276,7 @@ def test_older_deployments_are_read_until_the_rules_are_satisfied(world: World) 
     assert pages_read(world) == ["2"]
 
 
-def test_a_first_page_that_satisfies_the_rules_is_the_only_one_read(world: World, releases: Releases) -> None:
+def test_sufficient_first_page_is_the_only_one_read(world: World, releases: Releases) -> None:
     for minutes in range(9):
         world.release(timedelta(minutes=100 - minutes), code=f"{minutes}")
     world.release(timedelta(minutes=5), code="worse")
@@ -290,7 +288,7 @@ def test_a_first_page_that_satisfies_the_rules_is_the_only_one_read(world: World
 
 
 @pytest.mark.parametrize("listed", [10, 7])
-def test_the_plan_states_that_at_most_100_deployments_are_read(world: World, listed: int) -> None:
+def test_at_most_100_deployments_are_read(world: World, listed: int) -> None:
     world.sandbox.switches.deployments_listed = listed
     first = world.release(timedelta(days=9), code="first")
     for number in range(105):
@@ -306,7 +304,7 @@ def test_the_plan_states_that_at_most_100_deployments_are_read(world: World, lis
     assert first not in outcome.result["message"]
 
 
-def test_the_plan_states_how_far_back_the_history_goes(world: World) -> None:
+def test_plan_shows_how_far_back_the_history_goes(world: World) -> None:
     ids = seed(world, "A 9d · B 8d · C 7d · D 6d · E 5d · F 4d · G 3d · H 2d · I 1d · J 9h · K 8h · L 10m")
 
     outcome = world.rollback("--dry-run")
@@ -318,7 +316,7 @@ def test_the_plan_states_how_far_back_the_history_goes(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_an_unread_version_is_no_target(world: World) -> None:
+def test_unread_version_is_no_target(world: World) -> None:
     world.sandbox.switches.deployments_paged = False
     ids = seed(world, "A 9d · " + " · ".join(f"B{number or ''} {50 - number}m" for number in (0, *range(2, 11))))
 
@@ -330,7 +328,7 @@ def test_an_unread_version_is_no_target(world: World) -> None:
     assert world.rollback("--to", ids["A"]).code == 0
 
 
-def test_a_deleted_version_is_rejected(world: World) -> None:
+def test_deleted_version_is_rejected(world: World) -> None:
     ids = seed(world, "A 3d · B 2h · C 10m")
     world.sandbox.delete_version(WORKER, ids["B"])
 
@@ -342,7 +340,7 @@ def test_a_deleted_version_is_rejected(world: World) -> None:
     ]
 
 
-def test_each_rejected_version_has_its_reason_in_the_plan(world: World) -> None:
+def test_plan_gives_a_reason_per_rejected_version(world: World) -> None:
     ids = seed(world, "A 9d · B 5h · A 4h (wrangler) · C! 3h · D 15m · E 10m · E+ 5m")
 
     outcome = world.rollback("--dry-run")
@@ -354,7 +352,7 @@ def test_each_rejected_version_has_its_reason_in_the_plan(world: World) -> None:
     ]
 
 
-def test_a_blamed_explicit_target_is_a_warning(world: World) -> None:
+def test_blamed_explicit_target_is_a_warning(world: World) -> None:
     ids = seed(world, "A 9d · B 5h · A 4h (wrangler) · C 10m")
     when = moment(world, "4h")
 
@@ -366,7 +364,7 @@ def test_a_blamed_explicit_target_is_a_warning(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_without_change_suggests_the_next_candidate(world: World) -> None:
+def test_run_without_change_suggests_the_next_candidate(world: World) -> None:
     ids = seed(world, "Z 9d · A 3d · B 30m · A 10m (wrangler)")
     plan = world.rollback("--incident", "42").result["plan"]
 
@@ -377,7 +375,7 @@ def test_a_run_without_change_suggests_the_next_candidate(world: World) -> None:
     assert world.live == {ids["Z"]: 100}
 
 
-def test_a_new_secret_edit_offers_both_ways(world: World) -> None:
+def test_recent_secret_edit_suggests_both_fixes(world: World) -> None:
     ids = seed(world, "A 3d · B 2h · B+ 10m")
 
     planned, stopped = world.rollback("--dry-run"), world.rollback()
@@ -389,7 +387,7 @@ def test_a_new_secret_edit_offers_both_ways(world: World) -> None:
     assert world.live == {ids["B+"]: 100}
 
 
-def test_a_doubtful_rejection_is_a_warning_with_both_commands(world: World) -> None:
+def test_doubtful_rejection_is_a_warning_with_both_commands(world: World) -> None:
     ids = seed(world, "A 3d · B 55m · C 15m · D 10m")
 
     outcome = world.rollback()
@@ -402,7 +400,7 @@ def test_a_doubtful_rejection_is_a_warning_with_both_commands(world: World) -> N
     assert f"`--to {ids['A']}`" in warning
 
 
-def test_a_target_that_is_better_than_none_is_a_warning(world: World) -> None:
+def test_doubtful_target_is_a_warning(world: World) -> None:
     ids = seed(world, "B 55m · C 15m · D 10m")
 
     outcome = world.rollback()
@@ -412,7 +410,7 @@ def test_a_target_that_is_better_than_none_is_a_warning(world: World) -> None:
 
 
 @pytest.mark.parametrize(("history", "to"), [("A 30m · B 10m", ""), ("A 3d · B 30m · C 10m", "--to B")])
-def test_a_target_that_served_only_for_a_short_time_is_a_warning(world: World, history: str, to: str) -> None:
+def test_short_lived_target_is_a_warning(world: World, history: str, to: str) -> None:
     ids = seed(world, history)
 
     outcome = press(world, to, ids)
@@ -422,7 +420,7 @@ def test_a_target_that_served_only_for_a_short_time_is_a_warning(world: World, h
     assert f"{target[:8]} was live for only 20 min" in outcome.result["plan"]["warnings"]
 
 
-def test_a_canary_that_may_be_the_fix_is_a_warning(world: World) -> None:
+def test_canary_that_may_be_the_fix_is_a_warning(world: World) -> None:
     ids = seed(world, "A 3d · A@90,B@10 10m")
 
     outcome = world.rollback("--dry-run")
@@ -433,7 +431,7 @@ def test_a_canary_that_may_be_the_fix_is_a_warning(world: World) -> None:
 
 
 @pytest.mark.parametrize("message", ['Revert "Faster checkout" (#12)', 'Revert "Faster checkout"\n\nBody'])
-def test_a_revert_is_known_by_the_message_that_git_gives_it(world: World, message: str) -> None:
+def test_revert_is_recognized_by_its_git_message(world: World, message: str) -> None:
     good = world.release(timedelta(days=3), code="A")
     reverted = world.release(timedelta(hours=8), code="B", message="Faster checkout\n\nLonger.")
     world.release(timedelta(minutes=15), code="C", message=message)
@@ -445,7 +443,7 @@ def test_a_revert_is_known_by_the_message_that_git_gives_it(world: World, messag
     assert any(f"`--to {reverted}`" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_a_refusal_lists_the_versions_that_a_person_may_choose(world: World) -> None:
+def test_refusal_lists_versions_to_choose(world: World) -> None:
     versions = series(world, *[5] * 12)
 
     outcome = world.rollback()
@@ -458,7 +456,7 @@ def test_a_refusal_lists_the_versions_that_a_person_may_choose(world: World) -> 
     assert versions[-1] not in result["hint"] + result["press"]
 
 
-def test_a_refusal_offers_no_version_that_is_known_to_be_bad(world: World) -> None:
+def test_refusal_omits_blamed_versions(world: World) -> None:
     ids = seed(world, "A 5h · B 3h · A 2h (wrangler)")
 
     outcome = world.rollback()
@@ -469,7 +467,7 @@ def test_a_refusal_offers_no_version_that_is_known_to_be_bad(world: World) -> No
 
 
 @pytest.mark.parametrize(("history", "best"), [("Y 45m · A 40m · B 30m · A 10m (wrangler)", "Y"), ("B 30m", "")])
-def test_an_unhealthy_run_without_change_suggests_a_command(world: World, history: str, best: str) -> None:
+def test_unhealthy_run_without_change_suggests_a_command(world: World, history: str, best: str) -> None:
     ids = seed(world, history)
     if not best:
         older = world.sandbox.upload(WORKER, code="0", at=moment(world, "3d"))
@@ -501,7 +499,7 @@ environments:
 
 
 @pytest.mark.parametrize("incident", ["-", "7"])
-def test_a_forged_mark_on_a_bad_release_stops_no_rollback(tmp_path: Path, incident: str) -> None:
+def test_forged_mark_does_not_stop_the_rollback(tmp_path: Path, incident: str) -> None:
     """A pull request's title is enough if CI passes it on as the message."""
     account = "ab" * 16
     with Sandbox(account_id=account, virtual_clock=True) as sandbox:
@@ -521,7 +519,7 @@ def test_a_forged_mark_on_a_bad_release_stops_no_rollback(tmp_path: Path, incide
         assert sandbox.live("acme-cart") == {versions[-2]: 100}
 
 
-def test_a_migration_between_live_and_target_is_refused(world: World) -> None:
+def test_migration_between_live_and_target_is_refused(world: World) -> None:
     world.release(timedelta(days=3), code="A", migration_tag="v1")
     live = world.release(timedelta(minutes=20), code="B", migration_tag="v2")
     world.release(timedelta(minutes=10), code="C", migration_tag="v1", deploy=False)
@@ -535,7 +533,7 @@ def test_a_migration_between_live_and_target_is_refused(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_migration_that_one_side_does_not_name_is_a_warning(world: World) -> None:
+def test_migration_named_on_one_side_is_a_warning(world: World) -> None:
     world.release(timedelta(days=3), code="A", migration_tag="v1")
     never_deployed = world.release(timedelta(hours=1), code="B", deploy=False)
 
@@ -554,9 +552,7 @@ def test_a_migration_that_one_side_does_not_name_is_a_warning(world: World) -> N
         ("4d", None),
     ],
 )
-def test_a_stated_start_before_the_suspect_warns_and_does_not_choose(
-    world: World, began: str, warning: str | None
-) -> None:
+def test_incident_start_only_adds_warnings(world: World, began: str, warning: str | None) -> None:
     ids = seed(world, "Z 9d · A 3d · B 10m")
 
     outcome = world.rollback("--began", moment(world, began).isoformat())
@@ -570,7 +566,7 @@ def test_a_stated_start_before_the_suspect_warns_and_does_not_choose(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("to", [False, True], ids=["by rule", "where somebody named it"])
-def test_an_undeployed_upload_makes_no_release_older(world: World, to: bool) -> None:
+def test_undeployed_upload_makes_no_release_older(world: World, to: bool) -> None:
     """Its code is read only where somebody names it, and the rules are the same then."""
     ids = seed(world, "A 9d · B 3h")
     tried = world.release(timedelta(hours=5), deploy=False, code="C")
@@ -585,7 +581,7 @@ def test_an_undeployed_upload_makes_no_release_older(world: World, to: bool) -> 
         assert world.live == {ids["B"]: 100}
 
 
-def test_a_suspect_live_a_day_before_the_start_is_a_warning(world: World) -> None:
+def test_suspect_live_a_day_before_the_start_is_a_warning(world: World) -> None:
     ids = seed(world, "A 9d · B 26h")
 
     outcome = world.rollback("--began", moment(world, "30m").isoformat())
@@ -594,7 +590,7 @@ def test_a_suspect_live_a_day_before_the_start_is_a_warning(world: World) -> Non
     assert any("had served for 1 d 1 h before" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_a_stated_start_within_a_day_of_the_suspect_gives_no_warning(world: World) -> None:
+def test_incident_start_near_the_suspect_gives_no_warning(world: World) -> None:
     ids = seed(world, "A 9d · B 2h")
 
     outcome = world.rollback("--began", moment(world, "1h").isoformat())
@@ -603,7 +599,7 @@ def test_a_stated_start_within_a_day_of_the_suspect_gives_no_warning(world: Worl
     assert not any("stated start" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-def test_a_deployment_without_traffic_is_malformed(world: World) -> None:
+def test_deployment_without_traffic_is_malformed(world: World) -> None:
     version = world.release(timedelta(hours=1))
     world.sandbox.deploy(WORKER, {version: 0})
 
@@ -613,7 +609,7 @@ def test_a_deployment_without_traffic_is_malformed(world: World) -> None:
 
 
 @holds_for(5, 150, past=pasts, incident=st.sampled_from(INCIDENTS))
-def test_random_histories_get_the_answer_of_the_judge(
+def test_random_histories_match_the_reference_rules(
     past: Past, incident: int | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     past.undeployable.clear()

@@ -1,4 +1,4 @@
-"""`ops rotate-secrets`: a leaked key, the command, and the world afterwards."""
+"""`ops rotate-secrets`: replace a leaked key, verify it and copy it to GitHub"""
 
 import os
 import shlex
@@ -60,7 +60,7 @@ def leak(world: World) -> Leak:
     return Leak(world)
 
 
-def test_a_leaked_key_is_replaced_and_the_new_one_proved_in_use(leak: Leak) -> None:
+def test_leaked_key_is_replaced_and_verified(leak: Leak) -> None:
     outcome = leak.one("--reason", "in a public commit")
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
@@ -74,7 +74,7 @@ def test_a_leaked_key_is_replaced_and_the_new_one_proved_in_use(leak: Leak) -> N
     assert FRESH not in outcome.out + outcome.err
 
 
-def test_a_dry_run_asks_the_provider_and_changes_nothing(leak: Leak) -> None:
+def test_dry_run_only_checks_keys_with_the_provider(leak: Leak) -> None:
     outcome = leak.one("--dry-run")
 
     assert ended(outcome) == (0, "planned", "dry_run")
@@ -88,7 +88,7 @@ def test_a_dry_run_asks_the_provider_and_changes_nothing(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_a_key_that_worked_before_is_reported(leak: Leak) -> None:
+def test_still_valid_previous_key_is_reported(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
 
     outcome = leak.one()
@@ -120,14 +120,14 @@ def assert_refused(leak: Leak, outcome: Outcome, reason: str, *said: str) -> Non
         (LEAKED, f"equals OLD_{KEY}"),
     ],
 )
-def test_a_new_value_that_cannot_be_one_is_refused(leak: Leak, value: str | None, said: str) -> None:
+def test_unusable_new_value_is_refused(leak: Leak, value: str | None, said: str) -> None:
     outcome = leak.one(**{f"NEW_{KEY}": value})
 
     assert_refused(leak, outcome, "values_unusable", f"NEW_{KEY} {said}")
     assert leak.world.sandbox.requests == []
 
 
-def test_all_problems_of_the_values_are_reported_at_once(leak: Leak) -> None:
+def test_all_value_problems_are_reported_at_once(leak: Leak) -> None:
     outcome = leak.rotate(**{f"NEW_{OTHER}": FRESH})
 
     for text in ("NEW_IFLOW_API_KEY is missing", f"NEW_{OTHER} equals NEW_{KEY}", "GH_SECRETS_TOKEN is not set"):
@@ -146,7 +146,7 @@ def test_all_problems_of_the_values_are_reported_at_once(leak: Leak) -> None:
         (["--confirm-revoked", KEY, "--inherit-latest", "X"], 2, "config_invalid", "confirm_revoked sets none"),
     ],
 )
-def test_a_name_that_cannot_be_rotated_is_refused(
+def test_secret_that_cannot_be_rotated_is_refused(
     leak: Leak, arguments: list[str], code: int, reason: str, said: str
 ) -> None:
     outcome = leak.rotate(*arguments)
@@ -156,7 +156,7 @@ def test_a_name_that_cannot_be_rotated_is_refused(
     assert leak.world.sandbox.requests == []
 
 
-def test_a_secret_of_another_service_is_refused_with_its_consumers(leak: Leak) -> None:
+def test_secret_of_another_service_is_refused(leak: Leak) -> None:
     leak.world.edit_config("      frontend:\n        pages: fortunet-frontend", SECOND)
     where = ["--environment", "production", "--config", str(leak.world.config), "--yes", "--json"]
 
@@ -190,7 +190,7 @@ def iflow(leak: Leak) -> None:
     ],
     ids=["refused", "down", "slow", "open"],
 )
-def test_a_value_without_provider_proof_is_not_set(
+def test_value_without_provider_proof_is_not_set(
     leak: Leak, prepare: Callable[[Leak], None], reason: str, said: str
 ) -> None:
     if "no answer within" in said:
@@ -225,7 +225,7 @@ def both(leak: Leak) -> Leak:
 
 
 @pytest.mark.slow
-def test_every_worker_with_the_secret_is_written_and_proved(both: Leak) -> None:
+def test_every_consumer_is_updated_and_verified(both: Leak) -> None:
     outcome = both.one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
@@ -240,7 +240,7 @@ LOST = [{"lost": "before"}, {"lost": "after"}, {"status": 500}, {"status": 500, 
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", LOST, ids=str)
-def test_a_write_without_an_answer_is_sent_once_more(leak: Leak, rule: dict[str, Any]) -> None:
+def test_unanswered_write_is_retried_once(leak: Leak, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)
 
     outcome = leak.one()
@@ -251,7 +251,7 @@ def test_a_write_without_an_answer_is_sent_once_more(leak: Leak, rule: dict[str,
 
 
 @pytest.mark.slow
-def test_two_lost_answers_leave_it_open_which_values_serve(leak: Leak) -> None:
+def test_two_lost_answers_are_unknown_outcome(leak: Leak) -> None:
     leak.world.sandbox.fault(**BULK, lost="after", times=2)
 
     outcome = leak.one()
@@ -261,7 +261,7 @@ def test_two_lost_answers_leave_it_open_which_values_serve(leak: Leak) -> None:
     assert len(leak.world.writes()) == 2
 
 
-def test_a_foreign_release_during_an_unclear_write_stays(leak: Leak) -> None:
+def test_foreign_release_during_an_unclear_write_is_kept(leak: Leak) -> None:
     fix = lambda: leak.world.release(timedelta(0), code="fix", author="dana@example.com")  # noqa: E731
     leak.world.sandbox.fault(**BULK, lost="before", before=fix)
 
@@ -273,7 +273,7 @@ def test_a_foreign_release_during_an_unclear_write_stays(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_second_worker_is_named_with_the_first(both: Leak) -> None:
+def test_change_of_the_second_worker_stops_the_rotation(both: Leak) -> None:
     def release() -> None:
         other = both.world.sandbox.upload(JOBS, code="other")
         both.world.sandbox.deploy(JOBS, other, author="dana@example.com")
@@ -290,7 +290,7 @@ def test_a_changed_second_worker_is_named_with_the_first(both: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_worker_that_refuses_is_no_refusal_of_the_run(both: Leak) -> None:
+def test_rejection_at_the_second_worker_is_a_failure(both: Leak) -> None:
     both.world.sandbox.fault(**BULK, skip=1, code=10214)
 
     outcome = both.one()
@@ -349,7 +349,7 @@ def sent(leak: Leak) -> list[str]:
     ],
     ids=["after a rollback", "a canary", "an upload that waits", "Durable Objects"],
 )
-def test_the_live_version_is_uploaded_again_and_deployed(leak: Leak, prepare: Callable[[Leak], None], why: str) -> None:
+def test_live_version_is_uploaded_again_and_deployed(leak: Leak, prepare: Callable[[Leak], None], why: str) -> None:
     prepare(leak)
 
     outcome = leak.one(*(() if prepare is with_objects else INHERIT))
@@ -368,7 +368,7 @@ def test_the_live_version_is_uploaded_again_and_deployed(leak: Leak, prepare: Ca
 
 
 @pytest.mark.slow
-def test_the_undo_of_a_reupload_restores_the_previous_value(leak: Leak) -> None:
+def test_undo_of_a_reupload_restores_the_previous_value(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
     rolled_back(leak)
     outcome = leak.one(*INHERIT)
@@ -381,7 +381,7 @@ def test_the_undo_of_a_reupload_restores_the_previous_value(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_values_of_a_not_live_upload_are_accepted_by_name(leak: Leak) -> None:
+def test_values_of_an_undeployed_upload_need_acceptance(leak: Leak) -> None:
     rolled_back(leak)
 
     outcome = leak.one("--inherit-latest", "X")
@@ -392,7 +392,7 @@ def test_values_of_a_not_live_upload_are_accepted_by_name(leak: Leak) -> None:
     assert leak.values() == NOW
 
 
-def test_an_even_split_needs_a_choice_first(leak: Leak) -> None:
+def test_even_split_is_refused(leak: Leak) -> None:
     split(leak, canary_share=50)
     before = leak.world.live
 
@@ -405,7 +405,7 @@ def test_an_even_split_needs_a_choice_first(leak: Leak) -> None:
     assert leak.world.live == before
 
 
-def test_a_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
+def test_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
     leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], assets=True)
 
     outcome = leak.one()
@@ -425,7 +425,7 @@ def test_a_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
     ],
     ids=lambda rule: f"{rule['path'].rpartition('/')[2]} lost {rule['lost']}",
 )
-def test_a_rebuild_without_an_answer_is_found_by_its_mark(leak: Leak, rule: dict[str, Any]) -> None:
+def test_lost_reupload_is_found_by_its_mark(leak: Leak, rule: dict[str, Any]) -> None:
     rolled_back(leak)
     leak.world.sandbox.fault(**rule)
 
@@ -439,7 +439,7 @@ def test_a_rebuild_without_an_answer_is_found_by_its_mark(leak: Leak, rule: dict
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("has_it", [True, False])
-def test_a_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool) -> None:
+def test_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool) -> None:
     former = {KEY: LEAKED} | ({"JWT_SECRET": "former"} if has_it else {})
     leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], secrets=former)
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
@@ -455,7 +455,7 @@ def test_a_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool
 
 
 @pytest.mark.slow
-def test_a_plan_may_edit_one_worker_and_reupload_another(both: Leak) -> None:
+def test_plan_can_edit_one_worker_and_reupload_another(both: Leak) -> None:
     rolled_back(both)
 
     outcome = both.one(*INHERIT)
@@ -467,7 +467,7 @@ def test_a_plan_may_edit_one_worker_and_reupload_another(both: Leak) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("restores", [False, True])
-def test_no_rollback_restores_a_revoked_key(leak: Leak, restores: bool) -> None:
+def test_rollback_does_not_restore_a_revoked_key(leak: Leak, restores: bool) -> None:
     leak.world.sandbox.switches.forced_rollback_restores_secrets = restores
     (former,) = leak.world.live
     rolled_back(leak)
@@ -491,7 +491,7 @@ def test_no_rollback_restores_a_revoked_key(leak: Leak, restores: bool) -> None:
     [(LIST, "after"), (UPLOAD, "before"), (UPLOAD, "after"), (WRITE, "before"), (WRITE, "after")],
     ids=lambda value: value["path"].rpartition("/")[2] if isinstance(value, dict) else value,
 )
-def test_a_killed_reupload_ends_with_the_new_value(leak: Leak, where: dict[str, Any], moment: str) -> None:
+def test_killed_reupload_can_be_finished(leak: Leak, where: dict[str, Any], moment: str) -> None:
     rolled_back(leak)
     command = Command(leak.world, "rotate-secrets", environ=HELD, more=("--only", KEY, *INHERIT))
     lost = {"lost": "before"} if moment == "before" else {}
@@ -504,7 +504,7 @@ def test_a_killed_reupload_ends_with_the_new_value(leak: Leak, where: dict[str, 
 
 
 @pytest.mark.parametrize("only", [KEY, pytest.param(OTHER, marks=pytest.mark.slow)])
-def test_an_undeployed_reupload_is_finished_by_the_same_command(leak: Leak, only: str) -> None:
+def test_undeployed_reupload_can_be_finished(leak: Leak, only: str) -> None:
     """A run that changes another secret would inherit this one from an upload that never served."""
     with_objects(leak)
     leak.world.sandbox.fault(**UPLOAD, after=lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -521,7 +521,7 @@ def test_an_undeployed_reupload_is_finished_by_the_same_command(leak: Leak, only
 
 
 @pytest.mark.slow
-def test_after_a_rebuild_the_real_wrangler_can_put_a_secret(leak: Leak, tmp_path: Path) -> None:
+def test_wrangler_can_put_a_secret_after_a_reupload(leak: Leak, tmp_path: Path) -> None:
     rolled_back(leak)
     leak.one(*INHERIT)
 
@@ -537,7 +537,7 @@ BOUNDARIES = [(LIST, n) for n in range(2, 7)] + [(BULK, 0), (BULK, 1)]
 @pytest.mark.parametrize(
     ("where", "skip"), BOUNDARIES, ids=lambda value: value["method"] if isinstance(value, dict) else str(value)
 )
-def test_a_killed_rotation_ends_with_one_generated_value(both: Leak, where: dict[str, Any], skip: int) -> None:
+def test_killed_rotation_can_be_finished(both: Leak, where: dict[str, Any], skip: int) -> None:
     command = Command(both.world, "rotate-secrets", environ=HELD, more=("--only", KEY))
     both.world.sandbox.fault(**where, skip=skip, after=command.send(signal.SIGKILL))
 
@@ -550,7 +550,7 @@ def test_a_killed_rotation_ends_with_one_generated_value(both: Leak, where: dict
 
 
 @pytest.mark.slow
-def test_fifty_secrets_of_five_workers_are_live_within_five_seconds(leak: Leak) -> None:
+def test_fifty_secrets_of_5_workers_are_live_in_5_seconds(leak: Leak) -> None:
     """At 100 ms for each call to Cloudflare, from the first write to the last read back."""
     world, names = leak.world, [f"SECRET_{number}" for number in range(10)]
     text = world.config.read_text()
@@ -582,7 +582,7 @@ def test_fifty_secrets_of_five_workers_are_live_within_five_seconds(leak: Leak) 
 # Proof
 
 
-def test_without_a_proof_nothing_is_called_recovered(leak: Leak) -> None:
+def test_rotation_without_proof_has_no_evidence(leak: Leak) -> None:
     text = leak.world.config.read_text()
     at = text.index("      GROQ_API_KEY:")
     proof = "        proofs:\n          api:\n            - path: /health/ai/groq\n              version: version.id\n"
@@ -596,7 +596,7 @@ def test_without_a_proof_nothing_is_called_recovered(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_a_proof_that_echoes_no_version_proves_nothing(leak: Leak) -> None:
+def test_proof_without_version_echo_has_no_evidence(leak: Leak) -> None:
     leak.world.release(timedelta(hours=1), code="mute", behaviour=WORKS, version_metadata=False)
 
     outcome = leak.one()
@@ -605,7 +605,7 @@ def test_a_proof_that_echoes_no_version_proves_nothing(leak: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_the_printed_undo_restores_the_previous_value(leak: Leak) -> None:
+def test_undo_command_restores_the_previous_value(leak: Leak) -> None:
     groq = leak.world.sandbox.providers["groq"]
     groq.add_key(LEAKED)
     leak.world.sandbox.fault(**BULK, after=lambda: groq.revoke(FRESH))
@@ -620,13 +620,13 @@ def test_the_printed_undo_restores_the_previous_value(leak: Leak) -> None:
     assert leak.values()[KEY] == LEAKED
 
 
-def test_a_revoked_previous_value_is_not_restored(leak: Leak) -> None:
+def test_revoked_previous_value_is_not_restored(leak: Leak) -> None:
     outcome = leak.rotate("--restore", KEY)
 
     assert_refused(leak, outcome, "key_refused", f"rejects OLD_{KEY}")
 
 
-def test_without_the_previous_value_the_undo_is_a_forced_deployment(leak: Leak) -> None:
+def test_undo_without_previous_value_is_a_rollback(leak: Leak) -> None:
     (live,) = leak.world.live
 
     outcome = leak.one(**{f"OLD_{KEY}": None})
@@ -654,7 +654,7 @@ def with_token(leak: Leak, *permissions: str) -> dict[str, str]:
     return {**hub.environ(), "GH_SECRETS_TOKEN": token, "GITHUB_TOKEN": ""}
 
 
-def test_a_generated_value_is_equal_on_github_and_hidden(leak: Leak) -> None:
+def test_generated_value_is_copied_to_github_and_hidden(leak: Leak) -> None:
     outcome = generated(leak)
 
     assert ended(outcome)[0] == 0, outcome.err
@@ -684,7 +684,7 @@ def copied(leak: Leak) -> Leak:
     return leak
 
 
-def test_the_copy_on_github_follows_once_the_new_value_is_proved(copied: Leak) -> None:
+def test_github_copy_is_written_after_verification(copied: Leak) -> None:
     outcome = copied.one(**with_token(copied))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
@@ -693,7 +693,7 @@ def test_the_copy_on_github_follows_once_the_new_value_is_proved(copied: Leak) -
 
 
 @pytest.mark.slow
-def test_no_copy_is_written_where_the_new_value_does_not_help(copied: Leak) -> None:
+def test_unverified_value_is_not_copied_to_github(copied: Leak) -> None:
     copied.world.sandbox.fault(**BULK, after=lambda: copied.world.sandbox.providers["groq"].revoke(FRESH))
 
     outcome = copied.one(**with_token(copied))
@@ -703,14 +703,14 @@ def test_no_copy_is_written_where_the_new_value_does_not_help(copied: Leak) -> N
 
 
 @pytest.mark.slow
-def test_a_token_that_may_not_write_secrets_leaves_the_copy_to_a_person(copied: Leak) -> None:
+def test_token_without_secret_permission_fails_the_copy(copied: Leak) -> None:
     outcome = copied.one(**with_token(copied, "issues:write"))
 
     assert_copy_is_left(copied, outcome)
 
 
 @pytest.mark.parametrize(("path", "times"), [(f"secrets/{KEY}", None), ("secrets/public-key", 3)])
-def test_an_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, times: int | None) -> None:
+def test_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, times: int | None) -> None:
     """GitHub's reads are tried three times each, so that three failures spoil the plan alone."""
     environ, github = with_token(copied), copied.world.sandbox.github
     github.fault(method="GET", path=f"/repos/*/*/environments/*/{path}", status=502, times=times)
@@ -736,7 +736,7 @@ def assert_copy_is_left(copied: Leak, outcome: Outcome) -> None:
     assert copied.world.sandbox.github.secrets("production") == {}
 
 
-def test_without_a_token_for_github_the_last_sentence_names_the_copy(leak: Leak) -> None:
+def test_missing_github_token_reports_the_old_copy(leak: Leak) -> None:
     outcome = leak.one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
@@ -745,7 +745,7 @@ def test_without_a_token_for_github_the_last_sentence_names_the_copy(leak: Leak)
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", [{"status": 502}, {"lost": "before"}])
-def test_a_copy_without_an_answer_is_sent_once_more(copied: Leak, rule: dict[str, Any]) -> None:
+def test_unanswered_copy_is_retried_once(copied: Leak, rule: dict[str, Any]) -> None:
     environ = with_token(copied)
     copied.world.sandbox.github.fault(method="PUT", path="/repos/**", **rule)
 
@@ -756,7 +756,7 @@ def test_a_copy_without_an_answer_is_sent_once_more(copied: Leak, rule: dict[str
 
 
 @pytest.mark.slow
-def test_a_copy_refused_by_github_is_reported(copied: Leak) -> None:
+def test_rejected_copy_is_reported(copied: Leak) -> None:
     environ = with_token(copied)
     copied.world.sandbox.github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
 
@@ -768,7 +768,7 @@ def test_a_copy_refused_by_github_is_reported(copied: Leak) -> None:
 
 
 @pytest.mark.slow
-def test_tasks_for_people_appear_on_the_incident(leak: Leak) -> None:
+def test_manual_steps_appear_on_the_incident(leak: Leak) -> None:
     hub: GitHub = leak.world.sandbox.github
     hub.add_user("alice")
     number = hub.open_issue("A key leaked", "Since 10:00.", ["incident"], "alice")
@@ -792,7 +792,7 @@ def rotated(leak: Leak) -> Leak:
     return leak
 
 
-def test_a_revoked_key_is_proved_and_marked(rotated: Leak) -> None:
+def test_revoked_key_is_verified_and_marked(rotated: Leak) -> None:
     live = rotated.world.live
 
     outcome = rotated.rotate("--confirm-revoked", KEY, "--incident", "42")
@@ -819,7 +819,7 @@ def test_a_revoked_key_is_proved_and_marked(rotated: Leak) -> None:
     ],
     ids=["still alive", "down", "both dead", "open", "not held", "the same"],
 )
-def test_an_unproved_revocation_ends_no_rotation(
+def test_unproved_revocation_does_not_end_the_rotation(
     rotated: Leak, prepare: Callable[[Leak], None], environ: dict[str, str | None], reason: str, said: str
 ) -> None:
     prepare(rotated)

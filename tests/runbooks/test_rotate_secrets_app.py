@@ -1,4 +1,4 @@
-"""`ops rotate-secrets` with a GitHub App: what its token may do, that it is revoked, and what is said without one."""
+"""`ops rotate-secrets` with a GitHub App: permissions, revocation and errors of its token"""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def asked(hub: GitHub, method: str, end: str) -> list[Any]:
     return [record for record in hub.requests if record.method == method and record.path.endswith(end)]
 
 
-def test_the_copy_is_written_with_a_token_for_one_repository_that_is_revoked(leak: Leak, hub: GitHub) -> None:
+def test_copy_uses_and_revokes_a_repository_token(leak: Leak, hub: GitHub) -> None:
     outcome = leak.one(**add_app(hub))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
@@ -53,7 +53,7 @@ def test_the_copy_is_written_with_a_token_for_one_repository_that_is_revoked(lea
     assert valid_tokens(hub) == []
 
 
-def test_another_teams_app_writes_two_copies_with_one_token(world: World) -> None:
+def test_two_copies_share_one_token(world: World) -> None:
     """Its key is one line with \\n, as some tools store it."""
     hub: GitHub = world.sandbox.github
     names = ("NEW_BAKERY_KEY", "NEW_OVEN_KEY")
@@ -73,7 +73,7 @@ def test_another_teams_app_writes_two_copies_with_one_token(world: World) -> Non
     assert valid_tokens(hub) == []
 
 
-def test_a_run_without_copies_asks_github_for_no_token(leak: Leak, hub: GitHub) -> None:
+def test_run_without_copies_requests_no_token(leak: Leak, hub: GitHub) -> None:
     environ = add_app(hub)
 
     outcome = leak.world.rollback(**environ)
@@ -83,9 +83,7 @@ def test_a_run_without_copies_asks_github_for_no_token(leak: Leak, hub: GitHub) 
 
 
 @pytest.mark.parametrize("rule", [{"code": 10021}, {"before": lambda: os.kill(os.getpid(), signal.SIGINT)}])
-def test_the_token_is_revoked_after_a_failure_and_an_interruption(
-    leak: Leak, hub: GitHub, rule: dict[str, Any]
-) -> None:
+def test_token_is_revoked_after_failure_or_interruption(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)
 
     outcome = leak.one(**add_app(hub))
@@ -96,7 +94,7 @@ def test_the_token_is_revoked_after_a_failure_and_an_interruption(
 
 
 @pytest.mark.parametrize("rule", [{"status": 502}, {"lost": "before"}])
-def test_a_token_that_cannot_be_revoked_is_a_warning(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
+def test_failed_token_revocation_is_a_warning(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     hub.fault(**REVOKE, **rule, times=None)
 
     outcome = leak.one(**add_app(hub))
@@ -108,7 +106,7 @@ def test_a_token_that_cannot_be_revoked_is_a_warning(leak: Leak, hub: GitHub, ru
     assert warned in str(outcome.result["timeline"])
 
 
-def test_a_token_that_github_no_longer_takes_needs_no_revocation(leak: Leak, hub: GitHub) -> None:
+def test_invalid_token_needs_no_revocation(leak: Leak, hub: GitHub) -> None:
     hub.fault(**REVOKE, status=401)
 
     outcome = leak.one(**add_app(hub))
@@ -128,27 +126,27 @@ def unreadable(leak: Leak, outcome: Outcome) -> str:
     return str(warned)
 
 
-def test_a_wrong_key_is_named(leak: Leak, hub: GitHub) -> None:
+def test_wrong_app_key_is_named(leak: Leak, hub: GitHub) -> None:
     warned = unreadable(leak, leak.one(**add_app(hub) | {"GH_SECRETS_APP_KEY": key_pair(1)[0]}))
 
     assert f"GitHub does not take GH_SECRETS_APP_KEY as the key of App {APP_ID}" in warned
     assert "gh secret set GH_SECRETS_APP_KEY --env security < FILE.pem" in warned
 
 
-def test_a_wrong_id_is_named(leak: Leak, hub: GitHub) -> None:
+def test_unknown_app_id_is_named(leak: Leak, hub: GitHub) -> None:
     warned = unreadable(leak, leak.one(**add_app(hub) | {"GH_SECRETS_APP_ID": "31415"}))
 
     assert "GitHub knows no App 31415. Copy the App ID" in warned
 
 
-def test_an_app_that_is_not_installed_there_is_named(leak: Leak, hub: GitHub) -> None:
+def test_missing_app_installation_is_named(leak: Leak, hub: GitHub) -> None:
     warned = unreadable(leak, leak.one(**add_app(hub, installed=False)))
 
     assert f"App {APP_ID} is not installed on {hub.repository}. Install it there" in warned
 
 
 @pytest.mark.parametrize("permissions", [{"secrets": "write"}, {"environments": "read"}])
-def test_a_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[str, str]) -> None:
+def test_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[str, str]) -> None:
     """The right to the secrets of a repository does not reach those of its environments."""
     warned = unreadable(leak, leak.one(**add_app(hub, permissions=permissions)))
 
@@ -158,15 +156,13 @@ def test_a_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dic
 @pytest.mark.parametrize(
     "rule", [{"status": 502}, {"body": "<html>"}, {"body": '{"token": 1}', "content_type": "application/json"}]
 )
-def test_a_token_that_github_does_not_make_leaves_the_copy_to_a_person(
-    leak: Leak, hub: GitHub, rule: dict[str, Any]
-) -> None:
+def test_failed_token_request_fails_the_copy(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     hub.fault(**TOKENS, **rule, times=None)
 
     unreadable(leak, leak.one(**add_app(hub)))
 
 
-def test_a_value_that_only_the_run_knows_is_not_made_where_the_app_cannot_write_it(leak: Leak, hub: GitHub) -> None:
+def test_value_is_not_generated_if_the_copy_cannot_be_written(leak: Leak, hub: GitHub) -> None:
     outcome = leak.rotate("--only", "JWT_SECRET", **add_app(hub, installed=False))
 
     assert ended(outcome) == (3, "refused", "values_unusable")
@@ -193,7 +189,7 @@ def short_key() -> str:
         ({"GH_SECRETS_APP_KEY": lambda: key_pair(0)[1]}, "GH_SECRETS_APP_KEY is no private key", "the whole file"),
     ],
 )
-def test_variables_that_give_no_app_are_refused_by_name(
+def test_invalid_app_variables_are_refused(
     leak: Leak, hub: GitHub, changed: dict[str, Any], said: str, hint: str
 ) -> None:
     changes = {name: value() if callable(value) else value for name, value in changed.items()}
@@ -207,13 +203,13 @@ def test_variables_that_give_no_app_are_refused_by_name(
     assert hub.requests == []
 
 
-def test_other_runbooks_do_not_mind_variables_that_they_do_not_use(leak: Leak, hub: GitHub) -> None:
+def test_other_runbooks_ignore_app_variables(leak: Leak, hub: GitHub) -> None:
     environ = add_app(hub) | {"GH_SECRETS_TOKEN": "github_pat_x", "GH_SECRETS_APP_KEY": "nonsense"}
 
     assert leak.world.rollback(**environ).code in {0, 3}
 
 
-def test_neither_the_key_nor_a_token_shows(leak: Leak, hub: GitHub, tmp_path: Path) -> None:
+def test_app_key_and_tokens_stay_hidden(leak: Leak, hub: GitHub, tmp_path: Path) -> None:
     """GitHub sends both back in every refusal of a write."""
     key = key_pair(0)[0]
     made: list[str] = []
