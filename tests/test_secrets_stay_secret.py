@@ -78,7 +78,7 @@ WORLDS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["text", "JSON"])
 @pytest.mark.parametrize("rules", WORLDS.values(), ids=WORLDS)
-def test_no_secret_shows_when_cloudflare_echoes_it(marked: World, rules: list[dict[str, Any]], as_json: bool) -> None:
+def test_secret_echoed_by_cloudflare_is_redacted(marked: World, rules: list[dict[str, Any]], as_json: bool) -> None:
     for rule in rules:
         marked.sandbox.fault(**rule)
 

@@ -93,7 +93,7 @@ NOT_RETRIED: dict[str, tuple[dict[str, Any], type[OpsError]]] = {
 
 
 @pytest.mark.parametrize(("rule", "error"), NOT_RETRIED.values(), ids=NOT_RETRIED)
-def test_a_clear_error_is_not_retried(
+def test_definitive_error_is_not_retried(
     client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], error: type[OpsError]
 ) -> None:
     sandbox.fault(**rule, times=None)
@@ -128,7 +128,7 @@ def test_retry_after_is_honored_within_the_budget(
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 @pytest.mark.parametrize("rule", WITHOUT_AN_ANSWER.values(), ids=WITHOUT_AN_ANSWER)
-def test_a_write_is_sent_once_for_any_response(
+def test_write_is_never_repeated(
     client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:
     """An answer of another shape is a success to the client, and unclear to whoever needs the id in it."""
@@ -248,7 +248,7 @@ def test_client_rejects_writes_while_planning(
         f"/accounts/{ACCOUNT}/pages/projects/site/upload-token",
     ],
 )
-def test_a_request_that_resembles_a_read_is_rejected(path: str) -> None:
+def test_similar_path_is_no_declared_read(path: str) -> None:
     assert not is_declared_read("GET", path)
 
 

@@ -23,7 +23,7 @@ BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
     text=st.text(max_size=40),
     incident=st.none() | st.integers(1, 10**9),
 )
-def test_a_mark_round_trips(names: tuple[str, ...], what: int, text: str, incident: int | None) -> None:
+def test_deployment_mark_round_trips(names: tuple[str, ...], what: int, text: str, incident: int | None) -> None:
     rotated, revoked, reset = (names if each == what else () for each in range(3))
     mark = DeploymentMark(incident, "77.1-abcd", OLD, " ".join(text.split()), rotated, revoked, reset)
 
@@ -81,5 +81,7 @@ FINISHED = "ops1 incident=42 run=r blames=- revoked=KEY,OTHER; done"
         "a blame that is not borne out",
     ],
 )
-def test_values_are_revoked_in_earlier_uploads(deployed: list[tuple[str, str]], version: str, names: set[str]) -> None:
+def test_revoked_values_affect_only_earlier_uploads(
+    deployed: list[tuple[str, str]], version: str, names: set[str]
+) -> None:
     assert history(*deployed).revoked(version).keys() == names

@@ -132,7 +132,7 @@ def test_deployment_between_two_pages_duplicates_no_row(pages: PagesApi, sandbox
         ({"status": "skipped"}, "deploy", "skipped"),
     ],
 )
-def test_only_a_successful_production_deployment_can_serve(
+def test_only_successful_production_deployment_can_serve(
     pages: PagesApi, sandbox: Sandbox, kind: dict[str, Any], stage: str, status: str
 ) -> None:
     other = pages.read_deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, **kind))

@@ -42,7 +42,7 @@ def test_success_has_result_and_paging() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 205])
-def test_an_empty_body_with_204_is_a_success(status: int) -> None:
+def test_empty_body_with_204_is_a_success(status: int) -> None:
     assert decoded(b"", status=status).result is None
 
 
@@ -66,9 +66,7 @@ MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
 
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize(("body", "status", "headers", "what"), MALFORMED.values(), ids=MALFORMED)
-def test_an_unreadable_response_is_named_with_status_and_ray(
-    body: bytes, status: int, headers: dict[str, str], what: str
-) -> None:
+def test_malformed_answer_names_status_and_ray_id(body: bytes, status: int, headers: dict[str, str], what: str) -> None:
     with pytest.raises(MalformedCloudflareResponse) as caught:
         decoded(body, status=status, **headers)
 
@@ -144,7 +142,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("product", PATHS)
-def test_a_code_has_the_meaning_of_its_product(product: str) -> None:
+def test_known_code_is_explained_per_product(product: str) -> None:
     (codes,) = (codes for name, _, codes in PRODUCTS if name == product)
     for code, known in {**COMMON, **codes}.items():
         with pytest.raises(CloudflareApiError) as caught:

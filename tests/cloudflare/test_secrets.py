@@ -138,7 +138,7 @@ def test_multipart_form_keeps_every_byte(modules: dict[str, bytes]) -> None:
 
 
 @holds_for(30, 1000, body=st.binary(max_size=200), boundary=st.text(string.printable, max_size=10))
-def test_any_bytes_are_a_form_or_malformed(body: bytes, boundary: str) -> None:
+def test_any_bytes_are_a_multipart_form_or_malformed(body: bytes, boundary: str) -> None:
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
     try:
         decode_response("GET", "/x", 200, headers, f"--{boundary}\r\n".encode() + body)
@@ -166,7 +166,7 @@ def test_edit_is_refused_if_latest_version_is_not_deployed(
     assert values(sandbox)["KEY"] == "leaked"
 
 
-def test_an_older_live_version_is_uploaded_again_with_a_new_secret(
+def test_live_version_is_uploaded_again_with_a_new_secret(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
     """After a rollback: the good code serves, and the latest upload is the bad one."""
@@ -267,7 +267,7 @@ def test_write_without_answer_is_unclear_and_sent_once(
 
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("fault", [{"status": 429}, {"code": 10035}])
-def test_a_rejected_write_is_not_applied(
+def test_rejected_write_is_not_applied(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
 ) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))

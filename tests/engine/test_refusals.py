@@ -207,7 +207,7 @@ PLACES: dict[str, tuple[dict[str, str | None], str, str]] = {
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("environ", "said", "hint"), PLACES.values(), ids=PLACES)
-def test_only_a_complete_sandbox_on_this_machine_replaces_cloudflare(
+def test_incomplete_or_remote_sandbox_is_refused(
     world: World, releases: Releases, environ: dict[str, str | None], said: str, hint: str
 ) -> None:
     outcome = world.rollback(**environ)

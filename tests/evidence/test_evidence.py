@@ -1,4 +1,4 @@
-"""`ops evidence`: what was recorded is collected, what could not be asked is named, and nobody is identified in public."""
+"""`ops evidence`: collect records, name unreadable sources, anonymize public output"""
 
 import json
 from dataclasses import replace

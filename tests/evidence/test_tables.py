@@ -1,4 +1,4 @@
-"""The evidence comment keeps its shape and stays within GitHub's limit for any record."""
+"""The evidence comment: untrusted records, and GitHub's size limit"""
 
 from datetime import UTC, datetime, timedelta
 

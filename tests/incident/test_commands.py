@@ -1,4 +1,4 @@
-"""Each command in the body of an incident fits the configuration, and runs as it is printed."""
+"""Commands in the body of an incident: they match the configuration and run as printed"""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""`ops incident`: what comes onto the issue beside a run, and how it is read back."""
+"""`ops incident`: open, note, import and show records on an incident issue"""
 
 import pytest
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""`ops incident leak`: a report of a leaked secret opens one incident, proposes what replaces it, and starts nothing."""
+"""`ops incident leak`: open one incident per leaked secret, with instructions"""
 
 import json
 import re

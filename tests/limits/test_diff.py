@@ -1,4 +1,4 @@
-"""What a change of limits.yml is called, in a table of values."""
+"""The table of changes between two versions of limits.yml"""
 
 from datetime import UTC, datetime
 from typing import Any

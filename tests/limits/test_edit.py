@@ -1,4 +1,4 @@
-"""Temporary limits are written into limits.yml, and every comment, value and place of the rest stays."""
+"""Edits of limits.yml that keep comments, other values and style"""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What limits.yml may say: every broken rule by its line, and the value that becomes of it."""
+"""Parsing of limits.yml: errors with their lines, and the value stored in KV"""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The comment on a pull request keeps its shape for any text in limits.yml or its problems."""
+"""The limits comment on a pull request: untrusted text, and replaced results"""
 
 from datetime import UTC, datetime
 

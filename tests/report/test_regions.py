@@ -1,4 +1,4 @@
-"""A report that people and a program write together: nothing that people wrote is ever lost, and nothing breaks out."""
+"""Regions of the report: text of people survives updates, and untrusted text stays text"""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`ops incident report`: given an incident and its runs → one report that says what is known, from where, and no more."""
+"""`ops incident report`: the post-incident report of an incident and its runs"""
 
 import json
 import re

@@ -253,7 +253,7 @@ def test_only_a_real_lfs_pointer_is_refused(site: Site) -> None:
     ("application", "private", "code"),
     [("acme/shop", False, 3), ("acme/shop", True, 0), ("", False, 0), ("Demo/Operations", False, 0)],
 )
-def test_private_source_is_not_packed_in_a_public_repository(
+def test_source_is_not_published_by_a_public_repository(
     site: Site, tmp_path: Path, application: str, private: bool, code: int
 ) -> None:
     hub = site.world.sandbox.github

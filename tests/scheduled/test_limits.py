@@ -1,4 +1,4 @@
-"""Rate limits by pull request: what is planned, applied when it is merged, and kept."""
+"""`ops limits`: plan on a pull request, apply after the merge, and reconcile drift"""
 
 import json
 import subprocess
@@ -155,7 +155,7 @@ def test_wrong_rate_limit_is_unverified(place: Place, path: dict[str, int], said
     assert f"not proved: limit calc: {said.replace('first 429 ', 'first 429: ', 1)}" in texts(done, "warning")
 
 
-def test_lost_answer_of_kv_is_settled_by_reading(place: Place) -> None:
+def test_lost_kv_answer_is_resolved_by_read_back(place: Place) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, lost="after")
 

@@ -1,4 +1,4 @@
-"""The keys of switches, made on a calm day; and what one command needs of KV."""
+"""`ops switches prepare`: create the missing keys of switches"""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is live and what is on, by reading alone."""
+"""`ops status`: live versions, active settings and unreadable sources"""
 
 import json
 from datetime import timedelta

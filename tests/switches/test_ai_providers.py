@@ -1,4 +1,4 @@
-"""What the application logged of its AI providers, as people see it."""
+"""Provider errors logged by the application, shortened for people"""
 
 import time
 

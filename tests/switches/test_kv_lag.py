@@ -1,4 +1,4 @@
-"""KV's API may show its own writes late: the application's endpoint decides, and nothing false is claimed meanwhile."""
+"""Late reads of KV's API: the application's endpoint decides what is in effect"""
 
 import json
 import time
