@@ -163,8 +163,8 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
         "Cloudflare answered GET /workers/scripts/fortunet-api/deployments with HTTP 403, code 10000: "
         "Authentication error (cf-ray RAY); nothing was changed.\n\n"
         "**Next step:** Check the token CLOUDFLARE_API_TOKEN at dash.cloudflare.com → Manage account → API tokens: "
-        'it must be active, allowed from this address, and have the permission "Workers Scripts Read" on account '
-        f"`{ACCOUNT}`. Check also that account_id in ops.yml, `{ACCOUNT}`, is the right account."
+        'it must be active, allowed from this IP address, and have the permission "Workers Scripts Read" on account '
+        f"`{ACCOUNT}`. Check also `account_id` in ops.yml: `{ACCOUNT}`."
     )
     assert world.live == {world.bad: 100}
 
