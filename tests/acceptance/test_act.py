@@ -27,7 +27,7 @@ def staged(pip_cache: Path) -> Iterator[Callable[..., Stage]]:
         yield lambda good=None: stages.enter_context(stage(pip_cache, good))
 
 
-def said(runner: Runner, run_id: int) -> str:
+def log_text(runner: Runner, run_id: int) -> str:
     return "\n".join(runner.log(run_id))
 
 
@@ -42,7 +42,7 @@ def test_button_rolls_back_with_environment_secret(staged: Callable[..., Stage],
             BUTTON, {"service": "api", "environment": "production", "reason": REASON, "dry_run": False}, by="alice"
         )
         runner.wait()
-        log = said(runner, run.id)
+        log = log_text(runner, run.id)
 
     assert world.live == {world.good: 100}, log
     assert REASON in world.ours[0]
@@ -72,7 +72,7 @@ def test_required_browser_probe_completes_in_job(staged: Callable[..., Stage], t
         inputs = {"service": "api", "environment": "production", "dry_run": False}
         run = world.github.dispatch(BUTTON, inputs, by="alice")
         runner.wait()
-        log = said(runner, run.id)
+        log = log_text(runner, run.id)
 
     assert world.live == {world.good: 100}, log
     assert (run.conclusion, "visit healthy: pages 1" in log) == ("success", True), log
@@ -92,7 +92,7 @@ def test_concurrent_requests_are_serialized_and_deduplicated(
         world.github.label(second, LABEL, "bob")
         runner.wait()
         unrelated, one, twice, other = world.github.runs
-        log = said(runner, one.id) + said(runner, other.id)
+        log = log_text(runner, one.id) + log_text(runner, other.id)
 
     assert world.live == {world.good: 100}, log
     assert len(world.ours) == 1
@@ -165,7 +165,7 @@ def test_run_canceled_during_verification_keeps_its_record(
         inputs = {"service": "api", "environment": "production", "incident": str(number)}
         run = world.github.dispatch(BUTTON, inputs, by="alice")
         runner.wait()
-        log = said(runner, run.id)
+        log = log_text(runner, run.id)
 
     assert world.live == {world.good: 100}, log
     assert run.conclusion == "cancelled"
@@ -188,7 +188,7 @@ def test_leak_report_opens_one_incident_and_logs_no_value(staged: Callable[..., 
         ).raise_for_status()
         runner.wait()
         runs = list(world.github.runs)
-        log = "".join(said(runner, run.id) for run in runs)
+        log = "".join(log_text(runner, run.id) for run in runs)
 
     assert [run.event for run in runs] == ["workflow_dispatch", "repository_dispatch"], log
     assert {run.conclusion for run in runs} == {"success"}, log

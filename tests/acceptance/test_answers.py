@@ -41,17 +41,17 @@ def change(world: Stage, path: str, old: str, new: str) -> None:
     world.github.add_commit(f"Change {path}", "alice", files={path: text.replace(old, new, 1)})
 
 
-def final(world: Stage, number: int) -> str:
+def final_comment(world: Stage, number: int) -> str:
     """The one comment on the issue."""
-    (text,) = finals(world, number)
+    (text,) = final_comments(world, number)
     return text
 
 
-def finals(world: Stage, number: int) -> list[str]:
-    return [shown(comment.body, number) for comment in world.github.issue(number).comments]
+def final_comments(world: Stage, number: int) -> list[str]:
+    return [normalize(comment.body, number) for comment in world.github.issue(number).comments]
 
 
-def shown(body: str, number: int) -> str:
+def normalize(body: str, number: int) -> str:
     """Without what differs from run to run."""
     text = html.unescape(body).replace("\u200b", "").replace(f"--incident {number}`", "--incident N`")
     text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/(job|attempts)/\d+)?", "LOG", text)
@@ -81,18 +81,18 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
             world.github.add_commit("As before", "alice", files={path: files[path]})
         runner.wait()
 
-    assert final(world, issues["killed"]) == (
+    assert final_comment(world, issues["killed"]) == (
         f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
-    assert final(world, issues["unknown"]) == (
+    assert final_comment(world, issues["unknown"]) == (
         f"{FAILED} job `gate` failed in step `Set up job`, which downloads its actions · [log](LOG)\n\n"
         f"**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
-    assert final(world, issues["hanging"]) == (
+    assert final_comment(world, issues["hanging"]) == (
         f"{FAILED} job `gate` reached its time limit of 5 minutes in step `Set up ops` · [log](LOG)"
         f"\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
-    assert final(world, issues["broken"]) == (
+    assert final_comment(world, issues["broken"]) == (
         "**Refused, and nothing was changed:** `recover:rollback-api` from `@alice`: ops.yml has 3 problems; "
         'ops.yml:10 environments: missing; add it; ops.yml:10 environmints: unknown key; did you mean "environments"?; '
         'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; none is defined\n\n'
@@ -111,7 +111,7 @@ def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path
         world.github.label(number, LABEL, "alice")
         runner.wait()
 
-    assert final(world, number) == (
+    assert final_comment(world, number) == (
         f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
 
@@ -131,7 +131,7 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
         runner.wait()
         runner.hold_jobs("recovery-production")
         hub.label(cancelled, LABEL, "alice")
-        runner.until(lambda: acting(hub.runs[-1]) == "queued", LONGEST)
+        runner.until(lambda: recovery_status(hub.runs[-1]) == "queued", LONGEST)
         runner.cancel(hub.runs[-1].id)
         runner.wait()
         runner.hold_jobs()
@@ -141,7 +141,7 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
         hub.review(hub.runs[-1].id, "rita", "rejected")
         runner.wait()
 
-    assert final(world, missing) == (
+    assert final_comment(world, missing) == (
         f"{FAILED} job `recovery-production` failed in step `Recover` · [log](LOG)\n\n"
         "**Why:** the Cloudflare token for production is missing: CLOUDFLARE_API_TOKEN is not set, `token_missing`\n\n"
         '**What to do:** Create a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
@@ -149,15 +149,15 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
         "For a job, add a secret of that name to its GitHub environment, `recovery` or `security` (Settings → Environments). "
         f"Then p{AGAIN}\n\n{ANSWERED}"
     )
-    assert final(world, cancelled) == (
+    assert final_comment(world, cancelled) == (
         f"{FAILED} job `recovery-production` was cancelled before it started · [log](LOG)\n\n"
         f"**What to do:** P{AGAIN}\n\n{ANSWERED}"
     )
-    assert final(world, rejected) == (
+    assert final_comment(world, rejected) == (
         f"{FAILED} job `recovery-production` was rejected by the reviewer `@rita` · [log](LOG)\n\n"
         f"**What to do:** Talk to the reviewer. Then p{AGAIN}\n\n{ANSWERED}"
     )
-    assert final(world, wrong).partition("\n\n**Call**")[0] == (
+    assert final_comment(world, wrong).partition("\n\n**Call**")[0] == (
         "### ❌ rollback-worker for api: failed, nothing changed\n\n"
         "rollback-worker · production · requested by alice at TIME UTC · [log](LOG)\n\n"
         "Cloudflare answered GET /workers/scripts/fortunet-api/deployments with HTTP 403, code 10000: "
@@ -169,7 +169,7 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
     assert world.live == {world.bad: 100}
 
 
-def acting(run: FakeRun) -> str:
+def recovery_status(run: FakeRun) -> str:
     return next((job.status for job in run.jobs if job.name == "recovery-production"), "")
 
 
@@ -189,7 +189,7 @@ def test_killed_run_is_answered_above_its_last_report(pip_cache: Path) -> None:
             runner.wait()
             (run,) = world.github.runs
             log = "\n".join(runner.log(run.id))
-        text = final(world, number)
+        text = final_comment(world, number)
 
     assert (conclusions(run)["recovery-production"], conclusions(run)["tell"]) == ("failure", "success"), log
     said, _, last = text.partition(f"\n\n{ANSWERED}")
@@ -226,7 +226,7 @@ def test_rerun_of_one_job_or_by_non_writer_is_refused(world: Stage) -> None:
         runner.hold_jobs("recovery-production")
         hub.label(number, LABEL, "alice")
         (run,) = hub.runs
-        runner.until(lambda: acting(run) == "queued", LONGEST)
+        runner.until(lambda: recovery_status(run) == "queued", LONGEST)
         runner.cancel(run.id)
         runner.wait()
         runner.hold_jobs()
@@ -237,7 +237,7 @@ def test_rerun_of_one_job_or_by_non_writer_is_refused(world: Stage) -> None:
         runner.wait()
 
     assert world.live == {world.bad: 100}
-    first, one_job, all_jobs = finals(world, number)
+    first, one_job, all_jobs = final_comments(world, number)
     assert "was cancelled before it started" in first
     assert one_job == (
         "**Refused, and nothing was changed:** `@alice` started one job of the run for `recover:rollback-api` from "
@@ -267,7 +267,7 @@ def test_button_on_other_branch_is_rejected_by_environment(world: Stage) -> None
 
     assert conclusions(pressed[0])["recovery-production"] == "failure", log
     assert world.live == {world.bad: 100}
-    assert final(world, number) == (
+    assert final_comment(world, number) == (
         "**Failed before the run began, and nothing was changed:** `rollback-worker` from `@alice` · job "
         "`recovery-production` did not start: no runner, or a rule of its GitHub environment · [log](LOG)\n\n"
         "**What to do:** Look at the rules of its GitHub environment, such as the branches. Then press the button "

@@ -179,13 +179,13 @@ def test_browser_processes_end_with_run(world: World, number: signal.Signals) ->
     outcome = Command(world).run()
 
     assert outcome.code == (-signal.SIGKILL if number == signal.SIGKILL else 130), outcome.err
-    assert left_of(int((world.folder / "group").read_text())) == []
+    assert remaining_processes(int((world.folder / "group").read_text())) == []
     (profile,) = re.findall("--user-data-dir=(.*)", (world.folder / "flags").read_text())
     assert Path(profile).exists() == (number == signal.SIGKILL)
     shutil.rmtree(Path(profile).parent, ignore_errors=True)
 
 
-def left_of(group: int) -> list[str]:
+def remaining_processes(group: int) -> list[str]:
     """Processes of the group, some seconds later; one that nobody has reaped yet is ended."""
     left: list[str] = []
     for _ in range(200):

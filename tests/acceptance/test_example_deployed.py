@@ -16,7 +16,7 @@ from ops.core.runtime_contract import parse_runtime_state
 from ops.tools import node
 from sandbox import Sandbox, Switches
 from tests.conftest import REFERENCE
-from tests.examples.backend.conftest import BACKEND, DECLARED, client, of_limits, of_switch
+from tests.examples.backend.conftest import BACKEND, DECLARED, client, limits_document, switch_document
 from tests.sandbox.conftest import WORKER
 from tests.support.wrangler import run_wrangler
 
@@ -67,8 +67,8 @@ def test_deployed_example_uses_kv_providers_and_sessions(sandbox: Sandbox, folde
         key = sandbox.providers[name].add_key(f"{name}-key")
         sandbox.put_secret(WORKER, production["runtime"]["ai"]["keys"][name], key)
     sandbox.put_secret(WORKER, "JWT_SECRET", "signs sessions")
-    limits = of_limits(DECLARED)
-    for key, value in {"ops/limits": limits, "ops/switch/ai": of_switch("groq")}.items():
+    limits = limits_document(DECLARED)
+    for key, value in {"ops/limits": limits, "ops/switch/ai": switch_document("groq")}.items():
         sandbox.kv.put(namespace, key, json.dumps(value))
     with client(sandbox.edge_url) as edge:
         shown = parse_runtime_state(edge.get("/__ops/runtime").text)

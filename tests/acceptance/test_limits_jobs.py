@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def opened(pip_cache: Path) -> Iterator[Stage]:
+def limits_stage(pip_cache: Path) -> Iterator[Stage]:
     """All of the repository but CI, and an application that was never told a limit. zoe has a fork."""
     with Sandbox(account_id=ACCOUNT) as sandbox:
         hub = sandbox.github
@@ -47,28 +47,28 @@ def comments(hub: GitHub, number: int) -> list[str]:
 PLANS = {"plan-production": "success", "plan-staging": "success"}
 
 
-def of_production(hub: GitHub, number: int) -> str:
+def production_comment(hub: GitHub, number: int) -> str:
     (found,) = [text for text in comments(hub, number) if text.startswith("<!-- backout limits production -->")]
     return found
 
 
-def ended(runner: Runner, hub: GitHub) -> dict[str, str | None]:
+def wait_for_jobs(runner: Runner, hub: GitHub) -> dict[str, str | None]:
     runner.wait()
     return conclusions(hub.runs[-1])
 
 
 def test_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
-    with opened(pip_cache) as stage, stage.runner() as runner:
+    with limits_stage(pip_cache) as stage, stage.runner() as runner:
         hub = stage.github
         # Its own ops.yml and program would let it through: the base's do not know this limit.
         mine = {"limits.yml": changed(40), "ops/scheduled/plan_limits.py": "raise SystemExit(0)\n"}
         hub.add_commit("Raise", "alice", files=mine, branch="raise")
         number = hub.open_pull("Raise", "raise", "alice")
-        assert ended(runner, hub) == {**PLANS, "apply-production": "skipped", "apply-staging": "skipped"}
-        comment = of_production(hub, number)
+        assert wait_for_jobs(runner, hub) == {**PLANS, "apply-production": "skipped", "apply-staging": "skipped"}
+        comment = production_comment(hub, number)
         assert "### limits.yml: 1 of 2 limits changes" in comment
         hub.add_commit("Too much", "alice", files={"limits.yml": changed(400)}, branch="raise")
-        assert ended(runner, hub)["plan-production"] == "failure"
+        assert wait_for_jobs(runner, hub)["plan-production"] == "failure"
         hub.add_commit(
             "Right again",
             "alice",
@@ -78,27 +78,27 @@ def test_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
             },
             branch="raise",
         )
-        assert ended(runner, hub)["plan-production"] == "success"
+        assert wait_for_jobs(runner, hub)["plan-production"] == "success"
 
         hub.merge(number, "alice")
 
-        assert ended(runner, hub)["apply-production"] == "success"
+        assert wait_for_jobs(runner, hub)["apply-production"] == "success"
         assert '"limit": 40' in (stage.sandbox.kv.get(NAMESPACE, "ops/limits") or "")
-        comment = of_production(hub, number)
+        comment = production_comment(hub, number)
         assert "**After the merge:** recovered: revision" in comment
         assert hub.issues == []
 
 
 def test_fork_pull_request_is_planned_without_comment(pip_cache: Path) -> None:
-    with opened(pip_cache) as stage, stage.runner() as runner:
+    with limits_stage(pip_cache) as stage, stage.runner() as runner:
         hub = stage.github
 
         good = hub.open_fork_pull("Raise", "zoe", {"limits.yml": changed(40)})
-        assert ended(runner, hub)["plan-production"] == "success"
+        assert wait_for_jobs(runner, hub)["plan-production"] == "success"
         said = "\n".join(runner.log(hub.runs[-1].id))
         bad = hub.open_fork_pull("Raise more", "zoe", {"limits.yml": changed(400)}, head="patch-2")
 
-        assert ended(runner, hub)["plan-production"] == "failure"
+        assert wait_for_jobs(runner, hub)["plan-production"] == "failure"
         assert "the token of this job may not comment (as in a fork)" in said
         assert "+33 %" in said
         assert comments(hub, good) == comments(hub, bad) == []

@@ -141,7 +141,7 @@ class Jobs:
         return done.stdout + done.stderr
 
     @contextmanager
-    def going_on(self, job: str, then: str = "") -> Iterator[None]:
+    def keep_running(self, job: str, then: str = "") -> Iterator[None]:
         """The job's step and then that; its machine stays until the end, with all that still runs there."""
         argv, environ = self.command(job)
         waiting = [*argv[:-1], f'{argv[-1]}; {then} echo "the step has ended"; read -r _']
@@ -197,12 +197,12 @@ def jobs(world: World, tmp_path: Path) -> Jobs:
     return found
 
 
-def hand_on(jobs: Jobs, name: str, source: str, target: str) -> None:
+def copy_artifact(jobs: Jobs, name: str, source: str, target: str) -> None:
     """As upload-artifact and download-artifact do it: plain files."""
     shutil.copytree(jobs.folder / source, jobs.folder / target / name)
 
 
-def fetched(jobs: Jobs) -> None:
+def run_fetch(jobs: Jobs) -> None:
     jobs.run(FETCH)
     jobs.read_outputs()
     (jobs.folder / BUILDS / "temp" / "tree").mkdir()
@@ -210,10 +210,10 @@ def fetched(jobs: Jobs) -> None:
 
 
 def test_malicious_dependency_finds_no_token(jobs: Jobs) -> None:
-    fetched(jobs)
+    run_fetch(jobs)
 
-    with jobs.going_on(BUILDS):
-        hand_on(jobs, "built", f"{BUILDS}/temp/built", f"{DEPLOY}/temp")
+    with jobs.keep_running(BUILDS):
+        copy_artifact(jobs, "built", f"{BUILDS}/temp/built", f"{DEPLOY}/temp")
         (jobs.folder / DEPLOY / "temp" / "configuration").mkdir()
         shutil.copy(jobs.folder / FETCH / "temp/configuration.json", jobs.folder / DEPLOY / "temp/configuration")
         said = jobs.run(DEPLOY)
@@ -235,10 +235,10 @@ def test_malicious_dependency_finds_no_token(jobs: Jobs) -> None:
 
 def test_malicious_dependency_finds_token_on_same_machine(jobs: Jobs) -> None:
     """So the test above can fail, and a laptop is weaker."""
-    fetched(jobs)
+    run_fetch(jobs)
     holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -s \"$0\" ]; do :; done' "
 
-    with jobs.going_on(BUILDS, then=f"{holds} {jobs.folder / BUILDS / 'loot'};"):
+    with jobs.keep_running(BUILDS, then=f"{holds} {jobs.folder / BUILDS / 'loot'};"):
         assert "found-it" in (jobs.folder / BUILDS / "loot").read_text()
 
 

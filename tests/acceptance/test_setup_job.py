@@ -19,7 +19,7 @@ NOWHERE = "http://127.0.0.1:9/simple"
 """Nothing listens there."""
 
 
-def packed(folder: Path, wheels: Path) -> bytes:
+def pack_wheels(folder: Path, wheels: Path) -> bytes:
     locks = [word for name in ("runtime", "crypto") for word in ("--lock", ROOT / "locks" / f"{name}.txt")]
     program = ROOT / ".github/actions/setup/install.py"
     subprocess.run(
@@ -33,7 +33,7 @@ def packed(folder: Path, wheels: Path) -> bytes:
 def test_label_recovers_from_the_archive_while_the_index_is_down(pip_cache: Path, tmp_path: Path) -> None:
     with index() as offered, stage(tmp_path / "cold") as world:
         name = f"/wheels-cp3{sys.version_info.minor}-{os.uname().machine}.zip"
-        offered.other[name] = packed(tmp_path, pip_cache / "ops-wheels")
+        offered.other[name] = pack_wheels(tmp_path, pip_cache / "ops-wheels")
         shutil.copy(REFERENCE / "limits.yml", tmp_path)
         address = f"{offered.url}/wheels-{{python}}-{{machine}}.zip"
         text = (REFERENCE / "ops.yml").read_text()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def passing(clock: FakeClock) -> Iterator[None]:
+def ticking_clock(clock: FakeClock) -> Iterator[None]:
     """The world's clock stands still; the job that waits has that of this machine."""
     ended = threading.Event()
 
@@ -37,7 +37,7 @@ def passing(clock: FakeClock) -> Iterator[None]:
 
 
 def test_timed_maintenance_is_reopened_by_later_job(world: World, pip_cache: Path) -> None:
-    with prepared(world) as place, passing(world.sandbox.clock):
+    with prepared(world) as place, ticking_clock(world.sandbox.clock):
         hub = world.sandbox.github
         hub.add_user("alice")
         hub.add_commit("All of it", "alice", files=operations_repository())

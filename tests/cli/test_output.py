@@ -15,7 +15,7 @@ ROLLBACK = ("rollback-worker", "--service", "api", "--environment", "production"
 
 
 @pytest.fixture(params=["a pipe without a reader", "a full disk"])
-def unreadable(request: pytest.FixtureRequest) -> Iterator[int]:
+def unwritable_output(request: pytest.FixtureRequest) -> Iterator[int]:
     if request.param == "a full disk":
         descriptor = os.open("/dev/full", os.O_WRONLY)
     else:
@@ -59,9 +59,9 @@ def test_unwritable_output_is_reported(world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
 def test_unwritable_output_does_not_stop_recovery(
-    world: World, releases: Releases, unreadable: int, more: tuple[str, ...]
+    world: World, releases: Releases, unwritable_output: int, more: tuple[str, ...]
 ) -> None:
-    outcome = ops(world.folder, unreadable, *ROLLBACK, *more, **world.sandbox.environ())
+    outcome = ops(world.folder, unwritable_output, *ROLLBACK, *more, **world.sandbox.environ())
 
     assert outcome.code == 0, outcome.err
     assert world.live == {releases.good: 100}

@@ -9,7 +9,7 @@ import pytest
 from ops.core.run_record import read_record
 from ops.github.actions import RUN_OUTPUTS
 from tests.conftest import Incident, Outcome, Releases, World
-from tests.gate.support import parsed
+from tests.gate.support import parse_outputs
 from tests.support.commands import COMMENT, LIST
 
 RUN = "7001"
@@ -25,14 +25,14 @@ def recover(world: World, runbook: str, params: str, *more: str, **environ: str 
     return world.ops("recover", "--runbook", runbook, "--params", params, *where, *more, **environ)
 
 
-def in_a_job(world: World, *more: str, runbook: str = "rollback-worker", **environ: str | None) -> Outcome:
+def recover_in_job(world: World, *more: str, runbook: str = "rollback-worker", **environ: str | None) -> Outcome:
     """Attempt 2 of a workflow run, without a connection to its GitHub."""
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": "2", "GITHUB_ACTOR": "alice"}
     return recover(world, runbook, API, *more, **{**job, "GITHUB_OUTPUT": str(world.folder / "output"), **environ})
 
 
 def outputs(world: World) -> dict[str, str]:
-    return parsed((world.folder / "output").read_text())
+    return parse_outputs((world.folder / "output").read_text())
 
 
 def test_recover_runs_the_given_runbook(world: World, releases: Releases) -> None:
@@ -73,7 +73,7 @@ def test_recover_refuses_invalid_runbook_or_params(
 
 
 def test_approved_job_recovers(world: World, releases: Releases) -> None:
-    done = in_a_job(world, *APPROVED)
+    done = recover_in_job(world, *APPROVED)
 
     assert done.result["decision"] == "recovered", done.err
     written = outputs(world)
@@ -116,7 +116,7 @@ NOT_APPROVED: dict[str, tuple[tuple[str, ...], str, str]] = {
 def test_unapproved_job_is_refused_before_any_request(
     world: World, releases: Releases, option: tuple[str, str], runbook: str, said: str
 ) -> None:
-    done = in_a_job(world, *APPROVED, *option, runbook=runbook)
+    done = recover_in_job(world, *APPROVED, *option, runbook=runbook)
 
     assert (done.code, said in done.err) == (3, True), done.err
     assert "Put the label on again" in done.err
@@ -128,7 +128,7 @@ def test_unapproved_job_is_refused_before_any_request(
 
 @pytest.mark.parametrize("left_out", [0, 2, 4, 6], ids=lambda number: APPROVED[number])
 def test_job_without_approval_options_is_refused(world: World, releases: Releases, left_out: int) -> None:
-    done = in_a_job(world, *APPROVED[:left_out], *APPROVED[left_out + 2 :])
+    done = recover_in_job(world, *APPROVED[:left_out], *APPROVED[left_out + 2 :])
 
     assert (done.code, "the workflow does not pass on what the gate approved" in done.err) == (3, True)
     assert "ops workflows sync" in done.err
@@ -136,7 +136,7 @@ def test_job_without_approval_options_is_refused(world: World, releases: Release
 
 
 def test_failed_start_outputs_its_reason(world: World, releases: Releases) -> None:
-    done = in_a_job(world, *APPROVED, CLOUDFLARE_API_TOKEN=None)
+    done = recover_in_job(world, *APPROVED, CLOUDFLARE_API_TOKEN=None)
 
     assert done.code == 2
     written = outputs(world)
@@ -169,7 +169,7 @@ def test_failed_start_outputs_its_reason(world: World, releases: Releases) -> No
 def test_timeline_names_starter_of_attempt(
     world: World, releases: Releases, more: tuple[str, ...], environ: dict[str, str], said: str
 ) -> None:
-    done = in_a_job(world, *APPROVED, *more, **environ)
+    done = recover_in_job(world, *APPROVED, *more, **environ)
 
     assert done.events[0]["text"].endswith(said)
 
@@ -179,20 +179,20 @@ def test_timeline_names_starter_of_attempt(
 MARK = f"<!-- backout:request run={RUN} attempt=1 -->"
 
 
-def received(incident: Incident, mark: str = MARK, by: str = "github-actions[bot]") -> int:
+def post_start_comment(incident: Incident, mark: str = MARK, by: str = "github-actions[bot]") -> int:
     return incident.github.comment(incident.number, f"**Received**, starting\n\n{mark}\n", by)
 
 
-def goes_on(incident: Incident, comment: Any) -> Outcome:
+def recover_with_comment(incident: Incident, comment: Any) -> Outcome:
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
     number = (*APPROVED, "--attempt", "1", "--incident", str(incident.number), "--comment", str(comment))
     return recover(incident.world, "rollback-worker", API, *number, **{**incident.github.environ(), **job})
 
 
 def test_run_continues_comment_of_its_request(incident: Incident, releases: Releases) -> None:
-    comment = received(incident)
+    comment = post_start_comment(incident)
 
-    done = goes_on(incident, comment)
+    done = recover_with_comment(incident, comment)
 
     (body,) = incident.bodies
     block = read_record(body)
@@ -213,10 +213,10 @@ OTHERS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
 def test_run_edits_no_other_comment(incident: Incident, releases: Releases, given: dict[str, str]) -> None:
-    comment = received(incident, **given)
+    comment = post_start_comment(incident, **given)
     (before,) = incident.bodies
 
-    done = goes_on(incident, comment)
+    done = recover_with_comment(incident, comment)
 
     assert done.result["decision"] == "recovered"
     kept, new = incident.bodies
@@ -225,9 +225,9 @@ def test_run_edits_no_other_comment(incident: Incident, releases: Releases, give
 
 def test_comment_on_another_issue_is_unchanged(incident: Incident, releases: Releases) -> None:
     other = Incident(incident.world, incident.github.open_issue("Another", "", ["incident"], "alice"))
-    comment = received(other)
+    comment = post_start_comment(other)
 
-    goes_on(incident, comment)
+    recover_with_comment(incident, comment)
 
     assert (other.bodies[0].startswith("**Received**"), incident.bodies[0][:5]) == (True, "### ✅")
 
@@ -235,7 +235,7 @@ def test_comment_on_another_issue_is_unchanged(incident: Incident, releases: Rel
 @pytest.mark.parametrize("comment", ["999", "x", "", "-1", "1" * 30])
 @pytest.mark.sampled(2)
 def test_missing_comment_is_created(incident: Incident, releases: Releases, comment: str) -> None:
-    done = goes_on(incident, comment)
+    done = recover_with_comment(incident, comment)
 
     assert done.result["decision"] == "recovered"
     assert [body[:5] for body in incident.bodies] == ["### ✅"]
@@ -254,10 +254,10 @@ def test_missing_comment_is_created(incident: Incident, releases: Releases, comm
 )
 @pytest.mark.sampled(2)
 def test_single_api_failure_leaves_one_comment(incident: Incident, releases: Releases, fault: dict[str, Any]) -> None:
-    comment = received(incident)
+    comment = post_start_comment(incident)
     incident.github.fault(**fault)
 
-    done = goes_on(incident, comment)
+    done = recover_with_comment(incident, comment)
 
     assert done.result["decision"] == "recovered"
     assert [body[:5] for body in incident.bodies] == ["### ✅"]
@@ -266,17 +266,17 @@ def test_single_api_failure_leaves_one_comment(incident: Incident, releases: Rel
 @pytest.mark.parametrize("method", ["GET", "PATCH", "*"])
 @pytest.mark.sampled(2)
 def test_github_outage_does_not_delay_recovery(incident: Incident, releases: Releases, method: str) -> None:
-    comment = received(incident)
+    comment = post_start_comment(incident)
     incident.github.fault(path="/repos/**", method=method, times=None, status=500)
 
-    done = goes_on(incident, comment)
+    done = recover_with_comment(incident, comment)
 
     assert (done.code, done.result["decision"]) == (0, "recovered")
     assert incident.bodies[0].startswith("**Received**")
 
 
 def test_comment_deleted_during_run_is_recreated(incident: Incident, releases: Releases) -> None:
-    comment, edited = received(incident), threading.Event()
+    comment, edited = post_start_comment(incident), threading.Event()
     incident.github.fault(method="PATCH", path=COMMENT, after=edited.set)
     issue = incident.github.issue(incident.number)
 
@@ -286,6 +286,6 @@ def test_comment_deleted_during_run_is_recreated(incident: Incident, releases: R
 
     incident.world.sandbox.fault(**LIST, before=delete)
 
-    goes_on(incident, comment)
+    recover_with_comment(incident, comment)
 
     assert [body[:5] for body in incident.bodies] == ["### ✅"]

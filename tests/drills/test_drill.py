@@ -131,7 +131,7 @@ OF_NONE = (
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
 
 
-def switched(name: str, group: int) -> list[str]:
+def switch_options(name: str, group: int) -> list[str]:
     return turned(*SWITCHES[name][group])
 
 
@@ -147,8 +147,8 @@ def test_switch_groups_cover_relevant_sandbox_switches(name: str) -> None:
 
 LEAKS: list[tuple[Run, list[str]]] = [
     *((run, []) for run in taken(("rotate-secrets", *PLAIN))),
-    (("rotate-secrets", *PLAIN), switched("rotate-secrets", 0)),
-    *((run, switched("rotate-secrets", 1)) for run in taken(("rotate-secrets", "embedded", "command"))),
+    (("rotate-secrets", *PLAIN), switch_options("rotate-secrets", 0)),
+    *((run, switch_options("rotate-secrets", 1)) for run in taken(("rotate-secrets", "embedded", "command"))),
 ]
 
 
@@ -164,7 +164,7 @@ def test_rotate_secrets_drill_recovers(run: Run, switches: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", *PLAIN)), ids=run_id)
 def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None:
-    result = recovered(run, *switched(run[0], 0))
+    result = recovered(run, *switch_options(run[0], 0))
 
     assert [change["after"][8:] for change in result["plan"]["changes"]] == [
         " uploaded again with new secrets, not deployed",
@@ -176,7 +176,7 @@ def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", "embedded", "button")), ids=run_id)
 def test_rotate_secrets_button_keeps_values_out_of_log(run: Run) -> None:
-    result = recovered(run, *switched(run[0], 1))
+    result = recovered(run, *switch_options(run[0], 1))
 
     assert result["report"]["number"] == 2
     assert "the sandbox serves the good release, healthy" in result["message"]
@@ -267,7 +267,7 @@ def test_redeploy_pages_drill_builds_example_and_recovers(run: Run, switches: li
 
 MAINTENANCE = [
     *((run, []) for run in runs("maintenance")),
-    *((("maintenance", *PLAIN), switched("maintenance", group)) for group in range(2)),
+    *((("maintenance", *PLAIN), switch_options("maintenance", group)) for group in range(2)),
 ]
 
 

@@ -25,7 +25,7 @@ LOGIN = {"DEMO_EMAIL": "mia@fortunet.example", "DEMO_PASSWORD": "the cat's birth
 pytestmark = pytest.mark.slow
 
 
-def built(release: str, out: Path) -> Site:
+def build_site(release: str, out: Path) -> Site:
     """By `npm run build`, as its README says, beside the sources; with the one function."""
     environ = {**os.environ, "PATH": f"{node.find_node().parent}{os.pathsep}{os.environ['PATH']}"}
     options = ["--", f"--out={out}", *(["--bad"] if release == "bad" else [])]
@@ -65,7 +65,7 @@ def probes() -> tuple[PageProbe, BrowserProbe]:
 def test_page_probe_rejects_bad_release_with_details(tmp_path: Path) -> None:
     results = {}
     for release in ("good", "bad"):
-        with served(built(release, tmp_path / release)) as web:
+        with served(build_site(release, tmp_path / release)) as web:
             results[release] = page.run_page_probe(web, "site", probes()[0], URL)
 
     assert (results["good"].verdict, results["good"].detail) == (Verdict.HEALTHY, "pages 4; assets 6; links 4")
@@ -93,7 +93,7 @@ def test_browser_probe_reports_script_error_of_bad_release(tmp_path: Path) -> No
 
 def visit(release: str, tmp_path: Path) -> ProbeResult:
     seen = {**LOGIN, **{name: os.environ[name] for name in ("PATH", "HOME")}}
-    with served(built(release, tmp_path / release)) as web:
+    with served(build_site(release, tmp_path / release)) as web:
         return browser.run_browser_probe(
             "visit", probes()[1], URL, seen, Redactor(), edge_url=web.edge_url, pictures=tmp_path
         )

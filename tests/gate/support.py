@@ -51,7 +51,7 @@ class Job:
     @property
     def outputs(self) -> dict[str, str]:
         """As the runner reads them; {} where nothing was written."""
-        return parsed(self.output.read_text()) if self.output.exists() else {}
+        return parse_outputs(self.output.read_text()) if self.output.exists() else {}
 
     @property
     def labels(self) -> list[str]:
@@ -61,10 +61,10 @@ class Job:
     def comments(self) -> list[str]:
         return [comment.body for comment in self.github.issue(self.incident).comments]
 
-    def asked(self) -> int:
+    def permission_reads(self) -> int:
         return sum(request.path.endswith("/permission") for request in self.github.requests)
 
-    def assert_went(self, done: Outcome, permission: str = "checked") -> None:
+    def assert_accepted(self, done: Outcome, permission: str = "checked") -> None:
         assert (done.code, self.outputs["go"], self.outputs["permission"]) == (0, "true", permission), done.err
 
     def assert_refused(self, done: Outcome, reason: str) -> None:
@@ -79,7 +79,7 @@ class Job:
         assert LABEL not in self.labels
 
 
-def parsed(text: str) -> dict[str, str]:
+def parse_outputs(text: str) -> dict[str, str]:
     """docs.github.com/actions: name<<DELIMITER, the value, DELIMITER."""
     found, lines = {}, iter(text.split("\n"))
     for line in lines:

@@ -41,7 +41,7 @@ def approve(hub: GitHub, run: FakeRun, name: str = APPROVE, state: str = "approv
     run.reviews.append(DeploymentReview(environments=(environment,), user=rita, state=state, comment=""))
 
 
-def act(world: World, run: FakeRun, *more: str, **environ: str | None) -> Outcome:
+def recover(world: World, run: FakeRun, *more: str, **environ: str | None) -> Outcome:
     """The step that recovers, in the job behind the one that waited."""
     approved = [
         "--attempt",
@@ -71,15 +71,15 @@ def act(world: World, run: FakeRun, *more: str, **environ: str | None) -> Outcom
     )
 
 
-def waited(hub: GitHub, run: FakeRun, ago: timedelta = timedelta()) -> None:
+def add_approval_job(hub: GitHub, run: FakeRun, ago: timedelta = timedelta()) -> None:
     hub.add_job(run.id, APPROVE, started_at=hub.clock.now() - ago)
 
 
 def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
-    waited(hub, run)
+    add_approval_job(hub, run)
     approve(hub, run)
 
-    done = act(world, run)
+    done = recover(world, run)
 
     assert done.result["decision"] == "recovered", done.err
     assert world.live == {releases.good: 100}
@@ -88,23 +88,23 @@ def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releas
 
 def test_environment_name_ignores_case(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """GitHub ignores case in its name, and shows it as it was created."""
-    waited(hub, run)
+    add_approval_job(hub, run)
     approve(hub, run, "Approve-Production")
 
-    assert act(world, run).result["decision"] == "recovered"
+    assert recover(world, run).result["decision"] == "recovered"
 
 
 def test_approval_renews_old_request(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """The reviewer looked at it now."""
     asked = hub.clock.now().isoformat()
     world.sandbox.clock.advance(3600)
-    waited(hub, run)
+    add_approval_job(hub, run)
     approve(hub, run)
 
     world.edit_config(DEMANDED, "    token: CLOUDFLARE_API_TOKEN\n")
-    assert act(world, run, "--requested-at", asked).result["reason"] == "request_too_old"
+    assert recover(world, run, "--requested-at", asked).result["reason"] == "request_too_old"
     world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", DEMANDED)
-    done = act(world, run, "--requested-at", asked)
+    done = recover(world, run, "--requested-at", asked)
 
     assert done.result["decision"] == "recovered", done.err
     assert world.live == {releases.good: 100}
@@ -115,10 +115,10 @@ def test_requester_who_lost_write_access_is_refused(
 ) -> None:
     """GitHub lets a job wait for a reviewer for 30 days."""
     hub.add_user("alice", "triage")
-    waited(hub, run)
+    add_approval_job(hub, run)
     approve(hub, run)
 
-    done = act(world, run)
+    done = recover(world, run)
 
     assert done.code == 3
     assert "alice requested this: alice may not write to this repository" in done.err
@@ -131,42 +131,42 @@ def test_requester_removed_from_responders_is_refused(
     """The job has the files of the request's commit."""
     text = world.config.read_text().replace("responders: []", "responders: [rita]")
     hub.add_commit("Take alice off", "rita", files={"ops.yml": text})
-    waited(hub, run)
+    add_approval_job(hub, run)
     approve(hub, run)
 
-    done = act(world, run)
+    done = recover(world, run)
 
     assert (done.code, "alice is not among the responders of ops.yml" in done.err) == (3, True), done.err
     assert world.sandbox.requests == []
 
 
-def never(hub: GitHub, run: FakeRun) -> None:
+def not_approved(hub: GitHub, run: FakeRun) -> None:
     """GitHub made the missing environment, without a rule: the job ran and nobody was asked."""
-    waited(hub, run)
+    add_approval_job(hub, run)
 
 
 def rejected(hub: GitHub, run: FakeRun) -> None:
-    waited(hub, run)
+    add_approval_job(hub, run)
     approve(hub, run, state="rejected")
 
 
-def elsewhere(hub: GitHub, run: FakeRun) -> None:
-    waited(hub, run)
+def approved_for_staging(hub: GitHub, run: FakeRun) -> None:
+    add_approval_job(hub, run)
     approve(hub, run, "approve-staging")
 
 
-def without_a_job(hub: GitHub, run: FakeRun) -> None:
+def without_approval_job(hub: GitHub, run: FakeRun) -> None:
     """The workflow file has no such job any more, and an earlier attempt had."""
     approve(hub, run)
 
 
-def long_ago(hub: GitHub, run: FakeRun) -> None:
-    waited(hub, run, timedelta(minutes=31))
+def approved_too_long_ago(hub: GitHub, run: FakeRun) -> None:
+    add_approval_job(hub, run, timedelta(minutes=31))
     approve(hub, run)
 
 
-def unknown(hub: GitHub, run: FakeRun) -> None:
-    waited(hub, run)
+def approval_unreadable(hub: GitHub, run: FakeRun) -> None:
+    add_approval_job(hub, run)
     approve(hub, run)
     hub.fault(method="GET", path="/repos/*/*/actions/runs/*/approvals", status=503, times=None)
 
@@ -174,12 +174,12 @@ def unknown(hub: GitHub, run: FakeRun) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (never, 'nobody approved it in the GitHub environment "approve-production", or that has no reviewers'),
+        (not_approved, 'nobody approved it in the GitHub environment "approve-production", or that has no reviewers'),
         (rejected, "nobody approved it"),
-        (elsewhere, "nobody approved it"),
-        (without_a_job, "nobody approved it"),
-        (long_ago, "rita approved it 31 min ago, and an approval holds for 30 minutes"),
-        (unknown, "GitHub does not say whether it was approved"),
+        (approved_for_staging, "nobody approved it"),
+        (without_approval_job, "nobody approved it"),
+        (approved_too_long_ago, "rita approved it 31 min ago, and an approval holds for 30 minutes"),
+        (approval_unreadable, "GitHub does not say whether it was approved"),
     ],
 )
 def test_missing_approval_stops_run_before_any_request(
@@ -187,7 +187,7 @@ def test_missing_approval_stops_run_before_any_request(
 ) -> None:
     given(hub, run)
 
-    done = act(world, run)
+    done = recover(world, run)
 
     assert (done.code, said in done.err) == (3, True), done.err
     assert "Put the label on again" in done.err
@@ -196,7 +196,7 @@ def test_missing_approval_stops_run_before_any_request(
 
 
 def test_site_fetch_requires_approval(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
-    never(hub, run)
+    not_approved(hub, run)
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(run.id), "GITHUB_RUN_ATTEMPT": "1"}
     github = {name: value for name, value in hub.environ().items() if name.startswith("GITHUB_")}
     where = ["--service", "frontend", "--environment", "production", "--config", str(world.config)]
@@ -208,10 +208,10 @@ def test_site_fetch_requires_approval(world: World, releases: Releases, hub: Git
     assert world.sandbox.requests == []
 
 
-def again(hub: GitHub, run: FakeRun) -> dict[str, str]:
+def rerun(hub: GitHub, run: FakeRun) -> dict[str, str]:
     """All jobs of the run are started again, at once. Returns the variables of the new attempt."""
     run.run_attempt += 1
-    waited(hub, run)
+    add_approval_job(hub, run)
     return {"GITHUB_RUN_ATTEMPT": str(run.run_attempt)}
 
 
@@ -219,17 +219,17 @@ def test_approval_of_earlier_attempt_does_not_count(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
     """Between the attempts somebody took the reviewers off the environment: GitHub asks nobody."""
-    waited(hub, run)
+    add_approval_job(hub, run)
     approve(hub, run)
-    second = again(hub, run)
+    second = rerun(hub, run)
 
-    done = act(world, run, "--attempt", "2", **second)
+    done = recover(world, run, "--attempt", "2", **second)
 
     assert (done.code, "nobody approved it" in done.err) == (3, True), done.err
     assert world.sandbox.requests == []
 
     approve(hub, run)
-    done = act(world, run, "--attempt", "2", **second)
+    done = recover(world, run, "--attempt", "2", **second)
 
     assert done.result["decision"] == "recovered", done.err
 
@@ -237,10 +237,10 @@ def test_approval_of_earlier_attempt_does_not_count(
 def test_approval_after_rejection_counts(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     hub.add_job(run.id, APPROVE, conclusion="failure")
     approve(hub, run, state="rejected")
-    second = again(hub, run)
+    second = rerun(hub, run)
     approve(hub, run)
 
-    assert act(world, run, "--attempt", "2", **second).result["decision"] == "recovered"
+    assert recover(world, run, "--attempt", "2", **second).result["decision"] == "recovered"
 
 
 def test_environment_without_approval_rule_needs_none(
@@ -248,7 +248,7 @@ def test_environment_without_approval_rule_needs_none(
 ) -> None:
     world.edit_config(DEMANDED, "    token: CLOUDFLARE_API_TOKEN\n")
 
-    assert act(world, run).result["decision"] == "recovered"
+    assert recover(world, run).result["decision"] == "recovered"
     assert world.live == {releases.good: 100}
 
 
@@ -261,7 +261,7 @@ def test_approval_rule_requires_github_environments(world: World, hub: GitHub) -
     assert "a GitHub plan without environments has no reviewers" in done.err
 
 
-def handed_over(job: Job, config: str) -> tuple[str, str, str]:
+def pass_to_reviewers(job: Job, config: str) -> tuple[str, str, str]:
     """The summary of the gate, the comment of the request, and what the gate said, with that line in ops.yml."""
     job.world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", config)
     page, starting = (
@@ -274,12 +274,12 @@ def handed_over(job: Job, config: str) -> tuple[str, str, str]:
 
     done = job.gate(payload, GITHUB_RUN_ID="7001", OPS_COMMENT=comment, GITHUB_STEP_SUMMARY=str(page))
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     return page.read_text(), job.comments[0], done.err
 
 
 def test_summary_and_issue_describe_request_to_reviewers(job: Job) -> None:
-    summary, comment, err = handed_over(job, DEMANDED)
+    summary, comment, err = pass_to_reviewers(job, DEMANDED)
 
     options = f"--service api --environment production --incident {job.incident}"
     assert summary.strip() == (
@@ -291,7 +291,7 @@ def test_summary_and_issue_describe_request_to_reviewers(job: Job) -> None:
 
 
 def test_waiting_notice_absent_without_approval_rule(job: Job) -> None:
-    summary, comment, _ = handed_over(job, "    token: CLOUDFLARE_API_TOKEN\n")
+    summary, comment, _ = pass_to_reviewers(job, "    token: CLOUDFLARE_API_TOKEN\n")
 
     assert (summary, "Waits for" in comment) == ("", False)
 
@@ -299,7 +299,7 @@ def test_waiting_notice_absent_without_approval_rule(job: Job) -> None:
 def test_failed_comment_update_does_not_block_approval(job: Job) -> None:
     job.github.fault(path="/repos/*/*/issues/comments/*", status=500, times=None)
 
-    summary, comment, err = handed_over(job, DEMANDED)
+    summary, comment, err = pass_to_reviewers(job, DEMANDED)
 
     assert ("Waits for" in summary, "Waits for" in comment) == (True, False)
     assert "warning: the comment that says that the run starts could not be changed (GitHub" in err

@@ -26,7 +26,7 @@ def merge_config(job: Job) -> None:
     job.github.add_commit("Change ops.yml", "alice", files={"ops.yml": job.world.config.read_text()})
 
 
-def again(job: Job, payload: Any, actor: str, event: str = "issues", **environ: str | None) -> Outcome:
+def rerun(job: Job, payload: Any, actor: str, event: str = "issues", **environ: str | None) -> Outcome:
     """Judge a second attempt, started by that person."""
     if "ops.yml" not in job.github.files():
         merge_config(job)
@@ -34,13 +34,13 @@ def again(job: Job, payload: Any, actor: str, event: str = "issues", **environ: 
     return job.gate(payload, event, **{**usual, "GITHUB_TRIGGERING_ACTOR": actor, **environ})
 
 
-def refused(job: Job, done: Outcome, why: str) -> None:
+def assert_rerun_refused(job: Job, done: Outcome, why: str) -> None:
     job.assert_refused(done, "rerun")
     assert why in job.outputs["message"]
     assert "Put the label on again" in job.outputs["hint"]
 
 
-def record(
+def record_run(
     job: Job, run: str, minutes: float, kind: str = "writing", by: str = "github-actions[bot]", **block: Any
 ) -> None:
     """A run on the incident, whose last row is so many minutes from now."""
@@ -53,12 +53,12 @@ def record(
 def test_rerun_needs_no_label_and_acts_for_its_starter(job: Job) -> None:
     job.github.add_user("bob")
     payload = job.label()
-    job.assert_went(job.gate(payload))
+    job.assert_accepted(job.gate(payload))
     job.world.sandbox.clock.advance(60)
 
-    done = again(job, payload, "bob")
+    done = rerun(job, payload, "bob")
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert (job.outputs["attempt"], job.outputs["actor"]) == ("2", "bob")
     assert job.outputs["requested_at"] == payload["issue"]["updated_at"].replace("Z", "+00:00")
     assert 'asked for by "bob"' in done.out
@@ -73,7 +73,7 @@ def test_rerun_needs_no_label_and_acts_for_its_starter(job: Job) -> None:
 def test_rerun_removes_label_left_by_first_attempt(job: Job) -> None:
     payload = job.label()
 
-    job.assert_went(again(job, payload, "alice"))
+    job.assert_accepted(rerun(job, payload, "alice"))
 
     assert job.labels == ["incident"]
 
@@ -82,11 +82,11 @@ def test_refused_request_can_be_rerun_by_writer(job: Job) -> None:
     payload = job.label("tina")
     job.assert_refused(job.gate(payload), "no_write_access")
 
-    job.assert_went(again(job, payload, "alice"))
+    job.assert_accepted(rerun(job, payload, "alice"))
 
 
 def test_rerun_requires_triggering_actor(job: Job) -> None:
-    done = again(job, job.label(), "", GITHUB_TRIGGERING_ACTOR=None)
+    done = rerun(job, job.label(), "", GITHUB_TRIGGERING_ACTOR=None)
 
     assert (done.code, job.outputs["go"]) == (2, "false")
     assert "GITHUB_TRIGGERING_ACTOR is not set" in done.err
@@ -101,7 +101,7 @@ def test_rerun_checks_responders_on_default_branch(job: Job) -> None:
     config.write_text(config.read_text().replace("responders: [alice]", "responders: [alice, bob]"))
     payload = job.label()
 
-    job.assert_refused(again(job, payload, "bob"), "not_a_responder")
+    job.assert_refused(rerun(job, payload, "bob"), "not_a_responder")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_rerun_is_refused_if_responders_are_unreadable(job: Job, text: str | Non
     if text is None:
         job.github.fault(method="GET", path="/repos/*/*/contents/ops.yml", status=404, times=None)
 
-    job.assert_refused(again(job, payload, "alice"), "rerun")
+    job.assert_refused(rerun(job, payload, "alice"), "rerun")
 
     assert "the responders of ops.yml on the default branch" in job.outputs["message"]
 
@@ -122,25 +122,25 @@ def test_rerun_of_old_request_is_refused(job: Job) -> None:
     payload = job.label()
     job.world.sandbox.clock.advance(31 * 60)
 
-    job.assert_refused(again(job, payload, "alice"), "request_too_old")
+    job.assert_refused(rerun(job, payload, "alice"), "request_too_old")
 
 
 def test_rerun_on_closed_incident_is_refused(job: Job) -> None:
     payload = job.label()
     job.github.close(job.incident, "alice")
 
-    job.assert_refused(again(job, payload, "alice"), "incident_closed")
+    job.assert_refused(rerun(job, payload, "alice"), "incident_closed")
     assert "put the label on again" in job.outputs["hint"]
 
 
 def test_rerun_is_refused_after_later_changes(job: Job) -> None:
     payload = job.label(name="recover:api-off")
-    job.assert_went(job.gate(payload, GITHUB_RUN_ID=RUN))
-    record(job, f"{RUN}.1-00ab", 1)
-    record(job, "7002.1-00cd", 5)
+    job.assert_accepted(job.gate(payload, GITHUB_RUN_ID=RUN))
+    record_run(job, f"{RUN}.1-00ab", 1)
+    record_run(job, "7002.1-00cd", 5)
     job.world.sandbox.clock.advance(10 * 60)
 
-    done = again(job, payload, "alice")
+    done = rerun(job, payload, "alice")
 
     assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "rerun")
     assert f'"{RUN}.1-00ab" of "maintenance" changed something after the request' in job.outputs["message"]
@@ -166,10 +166,10 @@ CHANGES: dict[str, tuple[dict[str, Any], bool]] = {
 @pytest.mark.parametrize(("change", "is_refused"), CHANGES.values(), ids=CHANGES)
 def test_rerun_is_refused_only_after_recorded_change(job: Job, change: dict[str, Any], is_refused: bool) -> None:
     payload = job.label()
-    record(job, **change)
+    record_run(job, **change)
     before = list(job.comments)
 
-    done = again(job, payload, "alice")
+    done = rerun(job, payload, "alice")
 
     assert (done.code, job.outputs["go"]) == ((3, "false") if is_refused else (0, "true")), done.err
     assert [each for each in job.comments if each in before] == before
@@ -183,13 +183,13 @@ def test_rerun_is_refused_if_changes_are_unreadable(job: Job, path: str, fault: 
     payload = job.label()
     job.github.fault(method="GET", path=path, times=None, **fault)
 
-    done = again(job, payload, "alice")
+    done = rerun(job, payload, "alice")
 
     assert (done.code, job.outputs["go"]) == (3, "false")
     assert job.outputs["reason"] in {"rerun", "unknown_incident"}
 
 
-def pressed(job: Job, incident: str) -> tuple[Mapping[str, Any], str]:
+def press_button(job: Job, incident: str) -> tuple[Mapping[str, Any], str]:
     job.github.add_commit("Button", "alice", files={".github/workflows/rollback-worker.yml": BUTTON})
     inputs = {"service": "api", "environment": "production", "incident": incident}
     run = job.github.dispatch("rollback-worker.yml", inputs, by="alice")
@@ -197,32 +197,34 @@ def pressed(job: Job, incident: str) -> tuple[Mapping[str, Any], str]:
 
 
 def test_rerun_of_button_keeps_original_request_time(job: Job) -> None:
-    payload, run = pressed(job, str(job.incident))
+    payload, run = press_button(job, str(job.incident))
     at = job.github.runs[0].created_at
     job.github.set_run(int(run), "completed", "failure")
     job.world.sandbox.clock.advance(600)
     job.github.rerun(int(run), "alice")
 
-    done = again(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run)
+    done = rerun(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert job.outputs["requested_at"] == at.isoformat()
 
 
 def test_rerun_of_button_without_incident_is_refused(job: Job) -> None:
-    payload, run = pressed(job, "")
+    payload, run = press_button(job, "")
 
-    done = again(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run)
+    done = rerun(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run)
 
     assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "rerun")
     assert "it names no incident" in job.outputs["message"]
 
 
 def test_rerun_of_button_without_start_time_is_refused(job: Job) -> None:
-    payload, run = pressed(job, str(job.incident))
+    payload, run = press_button(job, str(job.incident))
     job.github.fault(method="GET", path="/repos/*/*/actions/runs/*", status=403)
 
-    refused(job, again(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run), "when the button was pressed")
+    assert_rerun_refused(
+        job, rerun(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run), "when the button was pressed"
+    )
 
 
 ROLES = ["admin", "maintain", "write", "triage", "read", None]
@@ -258,12 +260,12 @@ def test_rerun_requires_permission_of_triggering_actor(
     job.world.config.write_text(re.sub(r"responders: \[.*\]", f"responders: [{', '.join(listed)}]", text))
     merge_config(job)
     job.incident = github.open_issue(f"Number {next(NUMBERS)}", "", ["incident"], "alice")
-    payload, run = (job.label(), RUN) if by_label else pressed(job, str(job.incident))
+    payload, run = (job.label(), RUN) if by_label else press_button(job, str(job.incident))
     event = "issues" if by_label else "workflow_dispatch"
     if is_first_let_through:
         job.gate(payload, event, GITHUB_RUN_ID=run)
 
-    again(job, payload, actor, event, GITHUB_RUN_ID=run, GITHUB_RUN_ATTEMPT=attempt)
+    rerun(job, payload, actor, event, GITHUB_RUN_ID=run, GITHUB_RUN_ATTEMPT=attempt)
 
     role = {"alice": roles[0], "bob": roles[1]}.get(actor.lower())
     may = role in {"admin", "maintain", "write"} and (not listed or actor.lower() in listed)
@@ -284,16 +286,16 @@ def test_refusal_keeps_label_added_meanwhile(job: Job) -> None:
 # The comment that says that the run starts.
 
 
-def received(job: Job, run: str = RUN, attempt: str = "1", by: str = "github-actions[bot]") -> str:
+def post_start_comment(job: Job, run: str = RUN, attempt: str = "1", by: str = "github-actions[bot]") -> str:
     """Post it, and return its id."""
     text = f"**Received** `{LABEL}`, starting\n\n<!-- backout:request run={run} attempt={attempt} -->\n"
     return str(job.github.comment(job.incident, text, by))
 
 
 def test_accepted_request_passes_on_comment_id(job: Job) -> None:
-    payload, comment = job.label(), received(job)
+    payload, comment = job.label(), post_start_comment(job)
 
-    job.assert_went(job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment))
+    job.assert_accepted(job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment))
 
     assert job.outputs["comment"] == comment
     assert len(job.comments) == 1
@@ -304,7 +306,7 @@ def test_accepted_request_passes_on_comment_id(job: Job) -> None:
 @pytest.mark.parametrize("attempt", ["1", "2"])
 def test_refusal_replaces_start_comment(job: Job, known: bool, attempt: str) -> None:
     merge_config(job)
-    payload, comment = job.label("tina"), received(job, attempt=attempt)
+    payload, comment = job.label("tina"), post_start_comment(job, attempt=attempt)
     environ = {"GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": attempt, "OPS_COMMENT": comment if known else ""}
 
     done = job.gate(payload, **environ)
@@ -314,10 +316,10 @@ def test_refusal_replaces_start_comment(job: Job, known: bool, attempt: str) -> 
 
 
 def test_second_refusal_updates_same_comment(job: Job) -> None:
-    job.gate(job.label("tina"), GITHUB_RUN_ID=RUN, OPS_COMMENT=received(job))
+    job.gate(job.label("tina"), GITHUB_RUN_ID=RUN, OPS_COMMENT=post_start_comment(job))
     payload = job.label("tina")
 
-    job.gate(payload, GITHUB_RUN_ID="7002", OPS_COMMENT=received(job, "7002"))
+    job.gate(payload, GITHUB_RUN_ID="7002", OPS_COMMENT=post_start_comment(job, "7002"))
 
     (comment,) = job.comments
     assert "This is the latest of 2 refused requests" in comment
@@ -333,7 +335,7 @@ OTHERS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
 def test_refusal_deletes_only_own_start_comment(job: Job, given: dict[str, str], known: bool) -> None:
-    payload, comment = job.label("tina"), received(job, **given)
+    payload, comment = job.label("tina"), post_start_comment(job, **given)
 
     done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment if known else "")
 
@@ -344,7 +346,7 @@ def test_refusal_deletes_only_own_start_comment(job: Job, given: dict[str, str],
 def test_refusal_keeps_comment_of_another_issue(job: Job) -> None:
     payload, here = job.label("tina"), job.incident
     job.incident = job.github.open_issue("Another", "", ["incident"], "alice")
-    comment = received(job)
+    comment = post_start_comment(job)
 
     job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
 
@@ -356,7 +358,7 @@ def test_refusal_keeps_comment_of_another_issue(job: Job) -> None:
 @pytest.mark.parametrize("text", ["", "0", "-1", "x", "1\ngo=true", "9" * 30])
 @pytest.mark.sampled(2)
 def test_invalid_comment_id_is_dropped(job: Job, text: str) -> None:
-    job.assert_went(job.gate(job.label(), OPS_COMMENT=text))
+    job.assert_accepted(job.gate(job.label(), OPS_COMMENT=text))
 
     assert job.outputs["comment"] == ""
 
@@ -364,13 +366,13 @@ def test_invalid_comment_id_is_dropped(job: Job, text: str) -> None:
 def test_ignored_event_deletes_start_comment(job: Job) -> None:
     payload = {**job.label(), "repository": {"full_name": "acme/other", "default_branch": "main"}}
 
-    done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=received(job))
+    done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=post_start_comment(job))
 
     assert (done.code, job.outputs, job.comments) == (0, {}, [])
 
 
 def test_unwritten_refusal_keeps_start_comment(job: Job) -> None:
-    payload, comment = job.label("tina"), received(job)
+    payload, comment = job.label("tina"), post_start_comment(job)
     job.github.fault(method="POST", path=COMMENTS, times=None, status=500)
 
     done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
@@ -381,7 +383,7 @@ def test_unwritten_refusal_keeps_start_comment(job: Job) -> None:
 
 
 def test_failed_comment_deletion_is_a_warning(job: Job) -> None:
-    payload, comment = job.label("tina"), received(job)
+    payload, comment = job.label("tina"), post_start_comment(job)
     job.github.fault(method="DELETE", path=COMMENT, status=500)
 
     done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
@@ -391,7 +393,7 @@ def test_failed_comment_deletion_is_a_warning(job: Job) -> None:
 
 
 def test_refusal_message_is_a_single_line(job: Job) -> None:
-    done = job.gate(job.label(name="recover:x"), OPS_COMMENT=received(job))
+    done = job.gate(job.label(name="recover:x"), OPS_COMMENT=post_start_comment(job))
 
     assert done.code == 3
     assert json.dumps(job.outputs["message"]).count("\\n") == 0

@@ -16,7 +16,7 @@ from ops.core.run_record import is_edited, read_record
 from ops.github import actions, client
 from sandbox.github.users.state import Role
 from tests.conftest import REFERENCE
-from tests.gate.support import LABEL, Job, parsed
+from tests.gate.support import LABEL, Job, parse_outputs
 
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 REMOVAL = {"method": "DELETE", "path": "/repos/*/*/issues/*/labels/*"}
@@ -33,7 +33,7 @@ on:
 FLAG = "      current_secrets: {type: boolean, default: false}\n"
 
 
-def responders(job: Job, *logins: str) -> None:
+def set_responders(job: Job, *logins: str) -> None:
     job.world.edit_config("responders: []", f"responders: [{', '.join(logins)}]")
 
 
@@ -42,7 +42,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
 
     done = job.gate(payload)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert json.loads(job.outputs["params"]) == {"service": "api"}
     assert {name: value for name, value in job.outputs.items() if name not in {"go", "params", "permission"}} == {
         "attempt": "1",
@@ -72,7 +72,7 @@ LABELS = read_config(REFERENCE / "ops.yml")[0].labels
 def test_label_selects_github_environment_of_runbook(job: Job, label: str) -> None:
     done = job.gate(job.label(name=label))
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     asked = LABELS[label]
     assert job.outputs["runbook"] == asked.runbook
     assert job.outputs["power"] == (registry.load_runbook(asked.runbook).github_environment or "none")
@@ -111,7 +111,7 @@ def test_role_with_write_access_is_required(job: Job, role: Role | None) -> None
     done = job.gate(job.label("bob"))
 
     if role in {"write", "maintain", "admin"}:
-        job.assert_went(done)
+        job.assert_accepted(done)
     else:
         job.assert_refused(done, "no_write_access")
         command = f"./run ops rollback-worker --service api --environment production --incident {job.incident}"
@@ -150,9 +150,9 @@ def test_login_with_changed_user_id_is_refused(job: Job) -> None:
 
 
 def test_responders_list_restricts_writers(job: Job) -> None:
-    responders(job, "Alice", "tina")
+    set_responders(job, "Alice", "tina")
     job.github.add_user("bob")
-    job.assert_went(job.gate(job.label()))
+    job.assert_accepted(job.gate(job.label()))
 
     done = job.gate(job.label("bob"))
 
@@ -165,7 +165,7 @@ def test_bot_is_refused_without_permission_read(job: Job) -> None:
     job.github.add_user("helper[bot]", None, "Bot")
 
     job.assert_refused(job.gate(job.label("helper[bot]")), "not_a_person")
-    assert job.asked() == 0
+    assert job.permission_reads() == 0
 
 
 @pytest.mark.sampled(2)
@@ -208,7 +208,7 @@ def test_all_clear_label_works_for_week_after_closing(job: Job, days: float, goe
     done = job.gate(job.label(name="recover:all-clear"))
 
     if goes:
-        job.assert_went(done)
+        job.assert_accepted(done)
         assert (job.outputs["runbook"], job.outputs["incident"]) == ("all-clear", str(job.incident))
     else:
         job.assert_refused(done, "incident_closed")
@@ -230,7 +230,7 @@ def test_label_works_despite_invalid_config_of_another(job: Job) -> None:
 
     done = job.gate(job.label())
 
-    job.assert_went(done)
+    job.assert_accepted(done)
 
 
 def test_label_with_invalid_config_is_an_error(job: Job) -> None:
@@ -253,12 +253,12 @@ def test_label_with_invalid_config_is_an_error(job: Job) -> None:
 )
 def test_unreadable_permission_admits_only_listed_responders(job: Job, listed: str, login: str, goes: bool) -> None:
     job.github.switches.github_token_reads_permissions = False
-    responders(job, *filter(None, [listed]))
+    set_responders(job, *filter(None, [listed]))
 
     done = job.gate(job.label(login))
 
     if goes:
-        job.assert_went(done, "not checked")
+        job.assert_accepted(done, "not checked")
         assert "permission not checked" in done.out
     else:
         job.assert_refused(done, "permission_unreadable")
@@ -272,13 +272,13 @@ def test_unreadable_permission_admits_only_listed_responders(job: Job, listed: s
 
 def test_unreadable_permission_refuses_other_triggering_actor(job: Job) -> None:
     job.github.switches.github_token_reads_permissions = False
-    responders(job, "alice")
+    set_responders(job, "alice")
 
     job.assert_refused(job.gate(job.label(), GITHUB_TRIGGERING_ACTOR="zoe"), "not_a_responder")
 
 
 def test_missing_collaborator_is_refused_even_as_responder(job: Job) -> None:
-    responders(job, "alice")
+    set_responders(job, "alice")
     job.github.fault(**PERMISSION, status=404, message="alice is not a user")
 
     job.assert_refused(job.gate(job.label()), "no_write_access")
@@ -288,9 +288,9 @@ def test_missing_collaborator_is_refused_even_as_responder(job: Job) -> None:
 def test_permission_read_is_retried(job: Job, status: int) -> None:
     job.github.fault(**PERMISSION, status=status, headers={"Retry-After": "60"})
 
-    job.assert_went(job.gate(job.label()))
+    job.assert_accepted(job.gate(job.label()))
 
-    assert job.asked() == 2
+    assert job.permission_reads() == 2
 
 
 @pytest.mark.slow
@@ -311,7 +311,7 @@ def test_permission_read_is_retried(job: Job, status: int) -> None:
     ids=str,
 )
 def test_failed_permission_read_refuses_even_responder(job: Job, fault: dict[str, Any]) -> None:
-    responders(job, "alice")
+    set_responders(job, "alice")
     job.github.fault(**PERMISSION, times=None, **fault)
 
     done = job.gate(job.label())
@@ -344,7 +344,7 @@ def test_failed_label_removal_is_one_warning(job: Job, fault: dict[str, Any]) ->
 
     done = job.gate(job.label())
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert done.err.count("\n") == 1
     assert done.err.startswith("warning: the label could not be taken off")
 
@@ -366,7 +366,7 @@ def test_label_removal_survives_lost_response(job: Job, fault: dict[str, Any]) -
 
     done = job.gate(job.label())
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert (done.err, job.labels) == ("", ["incident"])
 
 
@@ -431,7 +431,7 @@ def test_failed_refusal_comment_still_removes_label(job: Job, fault: dict[str, A
 
 def test_repeated_delivery_is_refused(job: Job) -> None:
     payload = job.label()
-    job.assert_went(job.gate(payload))
+    job.assert_accepted(job.gate(payload))
 
     done = job.gate(payload)
 
@@ -505,7 +505,7 @@ def test_label_in_other_case_is_refused_with_correction(job: Job) -> None:
     assert job.labels == ["incident"]
 
 
-def at_once(job: Job, seconds: float = 0, by: str = "alice", among: int = 0) -> tuple[Any, Any]:
+def add_two_labels(job: Job, seconds: float = 0, by: str = "alice", among: int = 0) -> tuple[Any, Any]:
     """Two labels that contradict each other, put on that far apart; `among` so many others, before."""
     for number in range(among):
         job.label(name=f"other-{number}")
@@ -518,7 +518,7 @@ def at_once(job: Job, seconds: float = 0, by: str = "alice", among: int = 0) -> 
 @pytest.mark.parametrize(("seconds", "among"), [(0, 0), (1, 0), (0, 110)], ids=["at once", "1 s", "many events"])
 def test_labels_added_within_a_second_are_refused(job: Job, seconds: float, among: int) -> None:
     """The picker of labels on GitHub puts on all that somebody ticked; the order of their runs is chance."""
-    first, second = at_once(job, seconds, among=among)
+    first, second = add_two_labels(job, seconds, among=among)
     both = {**first, "issue": {**first["issue"], "labels": second["issue"]["labels"]}}
 
     for payload in (both, second):
@@ -535,18 +535,18 @@ def test_labels_added_within_a_second_are_refused(job: Job, seconds: float, amon
 def test_label_added_separately_does_not_block_request(job: Job, seconds: float, by: str) -> None:
     """It may be there since a gate could not take it off, or from somebody who may start nothing."""
     job.github.add_user("bob")
-    _, second = at_once(job, seconds, by)
+    _, second = add_two_labels(job, seconds, by)
 
-    job.assert_went(job.gate(second))
+    job.assert_accepted(job.gate(second))
 
 
 def test_unreadable_label_events_are_a_warning(job: Job) -> None:
-    _, second = at_once(job)
+    _, second = add_two_labels(job)
     job.github.fault(method="GET", path="/repos/*/*/issues/*/events", status=403)
 
     done = job.gate(second)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert "warning: whether two labels were put on at once is not known (GitHub answered 403)" in done.err
 
 
@@ -615,7 +615,7 @@ def test_gate_works_on_enterprise_server(job: Job) -> None:
 
     done = job.gate(job.label(), "issues", OPS_CLOCK_URL=None, **server, **proxy)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert job.labels == ["incident"]
     assert {each.headers["host"] for each in job.github.requests} == {"github.shopdesk.example:80"}
 
@@ -652,7 +652,7 @@ def test_ghe_com_api_url_is_accepted(api: str) -> None:
 # The button, and closing.
 
 
-def pressed(job: Job, by: str = "alice", button: str = BUTTON, **inputs: str) -> tuple[Any, str]:
+def press_button(job: Job, by: str = "alice", button: str = BUTTON, **inputs: str) -> tuple[Any, str]:
     """The payload, and the id of its run."""
     files = {".github/workflows/rollback-worker.yml": button}
     job.github.add_commit("Add the button", "alice", files=files)
@@ -661,13 +661,13 @@ def pressed(job: Job, by: str = "alice", button: str = BUTTON, **inputs: str) ->
 
 
 def test_button_passes_inputs_and_run_time(job: Job) -> None:
-    payload, run = pressed(job, reason="it's slow")
+    payload, run = press_button(job, reason="it's slow")
     at = job.github.runs[0].created_at
     job.world.sandbox.clock.advance(600)
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert json.loads(job.outputs["params"]) == {"service": "api", "reason": "it's slow"}
     assert (job.outputs["requested_at"], job.outputs["incident"]) == (at.isoformat(), str(job.incident))
 
@@ -684,14 +684,14 @@ def test_button_passes_inputs_and_run_time(job: Job) -> None:
     ],
     ids=["soon enough", "the longest", "too long to wait", "only a reminder", "no moment", "a dry run"],
 )
-def test_gate_outputs_latest_end_of_scheduled_reopen(job: Job, inputs: dict[str, str], ends: timedelta | None) -> None:
+def test_gate_outputs_deadline_of_timed_reopening(job: Job, inputs: dict[str, str], ends: timedelta | None) -> None:
     names = ["service", "environment", "state", "until", "reopen_at_end", "incident", "dry_run"]
     button = "on:\n  workflow_dispatch:\n    inputs: {" + ", ".join(f"{name}: {{}}" for name in names) + "}\n"
     job.github.add_commit("Add the button", "alice", files={".github/workflows/maintenance.yml": button})
     given = {"service": "api", "environment": "production", "state": "on", "incident": str(job.incident), **inputs}
     run = job.github.dispatch("maintenance.yml", given, by="alice")
 
-    job.assert_went(job.gate(run.payload, "workflow_dispatch", GITHUB_RUN_ID=str(run.id)))
+    job.assert_accepted(job.gate(run.payload, "workflow_dispatch", GITHUB_RUN_ID=str(run.id)))
 
     said = job.outputs["ends_by"]
     assert bool(said) == (ends is not None)
@@ -700,24 +700,24 @@ def test_gate_outputs_latest_end_of_scheduled_reopen(job: Job, inputs: dict[str,
 
 
 def test_button_that_waited_too_long_is_refused(job: Job) -> None:
-    payload, run = pressed(job)
+    payload, run = press_button(job)
     job.world.sandbox.clock.advance(3600)
 
     job.assert_refused(job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run), "request_too_old")
 
 
 def test_unreadable_run_time_is_a_warning(job: Job) -> None:
-    payload, run = pressed(job)
+    payload, run = press_button(job)
     job.github.fault(method="GET", path="/repos/*/*/actions/runs/*", status=403)
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert "warning: when the button was pressed is not known" in done.err
 
 
 def test_button_without_write_access_is_refused_on_incident(job: Job) -> None:
-    payload, run = pressed(job, by="tina", reason="$(id) `@org/team`")
+    payload, run = press_button(job, by="tina", reason="$(id) `@org/team`")
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
@@ -727,7 +727,7 @@ def test_button_without_write_access_is_refused_on_incident(job: Job) -> None:
 
 @pytest.mark.parametrize("pressed_with", ["true", "false"])
 def test_refusal_translates_button_flag_to_laptop_option(job: Job, pressed_with: str) -> None:
-    payload, run = pressed(job, by="tina", button=BUTTON + FLAG, current_secrets=pressed_with)
+    payload, run = press_button(job, by="tina", button=BUTTON + FLAG, current_secrets=pressed_with)
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
@@ -750,16 +750,16 @@ def test_stated_incident_start_is_passed_on(job: Job, by_label: bool) -> None:
     if by_label:
         done = job.gate(job.label())
     else:
-        payload, run = pressed(job)
+        payload, run = press_button(job)
         done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert job.outputs["began"] == at.replace(second=0, microsecond=0).isoformat()
 
 
 def test_button_for_closed_incident_is_refused(job: Job) -> None:
     job.github.close(job.incident, "alice")
-    payload, run = pressed(job)
+    payload, run = press_button(job)
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
@@ -769,10 +769,10 @@ def test_button_for_closed_incident_is_refused(job: Job) -> None:
 
 def test_all_clear_button_works_on_closed_incident(job: Job) -> None:
     job.github.close(job.incident, "alice")
-    payload, run = pressed(job)
+    payload, run = press_button(job)
     named = {**payload, "workflow": ".github/workflows/all-clear.yml"}
 
-    job.assert_went(job.gate(named, "workflow_dispatch", GITHUB_RUN_ID=run))
+    job.assert_accepted(job.gate(named, "workflow_dispatch", GITHUB_RUN_ID=run))
     assert job.outputs["runbook"] == "all-clear"
 
 
@@ -793,7 +793,7 @@ def test_button_for_non_incident_is_refused_with_hint(job: Job, fault: dict[str,
         number = job.github.open_pull("A change", "a-change", "alice")
     else:
         job.github.fault(**ISSUE, **fault)
-    payload, run = pressed(job, incident=str(number))
+    payload, run = press_button(job, incident=str(number))
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
@@ -810,12 +810,12 @@ def test_button_for_non_incident_is_refused_with_hint(job: Job, fault: dict[str,
     ids=str,
 )
 def test_unreadable_incident_state_is_a_warning(job: Job, fault: dict[str, Any]) -> None:
-    payload, run = pressed(job)
+    payload, run = press_button(job)
     job.github.fault(**ISSUE, **fault)
 
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
-    job.assert_went(done)
+    job.assert_accepted(done)
     assert f"it is not known whether #{job.incident} is an open incident" in done.err
     assert job.outputs["incident"] == str(job.incident)
 
@@ -894,7 +894,7 @@ def test_output_value_cannot_contain_its_delimiter(tmp_path: Path) -> None:
 
     actions.write_outputs({"GITHUB_OUTPUT": str(path)}, values, token=lambda: next(tokens))
 
-    assert parsed(path.read_bytes().decode()) == {"earlier": "1", **values}
+    assert parse_outputs(path.read_bytes().decode()) == {"earlier": "1", **values}
     assert "reason<<ops_third" in path.read_text()
 
 

@@ -60,7 +60,7 @@ def button(**inputs: Any) -> dict[str, Any]:
     return {**shared, "workflow": ".github/workflows/rollback-worker.yml", "ref": "refs/heads/main", "inputs": given}
 
 
-def judged(event: str, body: Any, **changed: Any) -> Outcome:
+def parse(event: str, body: Any, **changed: Any) -> Outcome:
     return read_event(event, body, CONFIG, RUNBOOKS, job(**changed))
 
 
@@ -70,7 +70,7 @@ def reason(outcome: Outcome) -> Reason:
 
 
 def test_label_requests_its_configured_runbook() -> None:
-    assert judged("issues", payload()) == RecoveryRequest(
+    assert parse("issues", payload()) == RecoveryRequest(
         runbook="rollback-worker",
         params={"service": "api"},
         environment="production",
@@ -86,13 +86,13 @@ def test_label_requests_its_configured_runbook() -> None:
 def test_title_body_and_other_labels_are_ignored() -> None:
     hostile = payload(title="recover web", body="### service\n\nweb", labels=[{"name": "recover:other"}])
 
-    assert judged("issues", hostile) == judged("issues", payload())
+    assert parse("issues", hostile) == parse("issues", payload())
 
 
 def test_button_requests_its_inputs_at_run_creation() -> None:
     at = NOW - timedelta(minutes=20)
 
-    outcome = judged("workflow_dispatch", button(to="", dry_run="true", unknown="x", reason="slow"), started_at=at)
+    outcome = parse("workflow_dispatch", button(to="", dry_run="true", unknown="x", reason="slow"), started_at=at)
 
     assert isinstance(outcome, RecoveryRequest)
     assert outcome.params == {"service": "api", "reason": "slow"}
@@ -101,13 +101,13 @@ def test_button_requests_its_inputs_at_run_creation() -> None:
 
 
 def test_button_that_waited_too_long_is_refused() -> None:
-    outcome = judged("workflow_dispatch", button(), started_at=NOW - timedelta(hours=1))
+    outcome = parse("workflow_dispatch", button(), started_at=NOW - timedelta(hours=1))
 
     assert reason(outcome) == Reason.REQUEST_TOO_OLD
 
 
 def test_unknown_environment_is_refused_with_known_names() -> None:
-    outcome = judged("workflow_dispatch", button(environment="prod"))
+    outcome = parse("workflow_dispatch", button(environment="prod"))
 
     assert reason(outcome) == Reason.UNKNOWN_NAME
     assert isinstance(outcome, RefusedRequest)
@@ -116,7 +116,7 @@ def test_unknown_environment_is_refused_with_known_names() -> None:
 
 def test_overlong_button_input_is_malformed() -> None:
     """The jobs behind could not start their program, and none could answer."""
-    outcome = judged("workflow_dispatch", button(reason="\U0001f525" * 10_000))
+    outcome = parse("workflow_dispatch", button(reason="\U0001f525" * 10_000))
 
     assert outcome == MalformedEvent(cause="inputs.reason is longer than 1,000 characters")
 
@@ -127,13 +127,13 @@ def test_overlong_button_input_is_malformed() -> None:
     ids=str,
 )
 def test_button_input_of_wrong_type_is_malformed(inputs: dict[str, Any]) -> None:
-    assert isinstance(judged("workflow_dispatch", button(**inputs)), MalformedEvent)
+    assert isinstance(parse("workflow_dispatch", button(**inputs)), MalformedEvent)
 
 
 def test_closing_an_incident_requests_a_report() -> None:
     body = payload("closed", state="closed", closed_at="2026-11-24T03:04:30Z")
 
-    outcome = judged("issues", body, now=NOW + timedelta(days=1))
+    outcome = parse("issues", body, now=NOW + timedelta(days=1))
 
     assert isinstance(outcome, ReportDue)
     assert (outcome.incident, outcome.sender, outcome.at) == (7, "alice", NOW - timedelta(seconds=30))
@@ -146,7 +146,7 @@ def examples() -> list[tuple[str, Any]]:
     return [(event, body) for event, body in json.loads(gzip.decompress(packed))]
 
 
-def _with(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+def _replace_field(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A deep copy in which the field is that value; ... takes it away."""
     changed = copy.deepcopy(body)
     *parents, last = path.split(".")
@@ -165,21 +165,21 @@ def _with(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     [
         ("issues", payload("unlabeled")),
         ("issues", payload("opened")),
-        ("issues", _with(payload(), "label.name", "bug")),
-        ("issues", _with(payload(), "label", ...)),
+        ("issues", _replace_field(payload(), "label.name", "bug")),
+        ("issues", _replace_field(payload(), "label", ...)),
         ("issues", payload(pull_request={"url": "x"})),
         ("issues", payload("closed", pull_request={"url": "x"})),
-        ("issues", _with(payload(), "repository.full_name", "acme/fork")),
-        ("issues", _with(payload("closed"), "repository.full_name", "acme/fork")),
-        ("workflow_dispatch", _with(button(), "workflow", ".github/workflows/ci.yml")),
-        ("workflow_dispatch", _with(button(), "repository.full_name", "acme/fork")),
+        ("issues", _replace_field(payload(), "repository.full_name", "acme/fork")),
+        ("issues", _replace_field(payload("closed"), "repository.full_name", "acme/fork")),
+        ("workflow_dispatch", _replace_field(button(), "workflow", ".github/workflows/ci.yml")),
+        ("workflow_dispatch", _replace_field(button(), "repository.full_name", "acme/fork")),
         ("push", {}),
         ("issue_comment", payload("created")),
         ("pull_request", payload()),
     ],
 )
 def test_unrelated_event_is_ignored(event: str, body: Any) -> None:
-    assert isinstance(judged(event, body), IgnoredEvent)
+    assert isinstance(parse(event, body), IgnoredEvent)
 
 
 NEEDED = (
@@ -191,7 +191,7 @@ NEEDED = (
 @pytest.mark.parametrize("value", [..., None, [], {}, True, -1, 1.5, ""], ids=repr)
 @pytest.mark.parametrize("path", NEEDED)
 def test_missing_or_mistyped_field_is_malformed(path: str, value: Any) -> None:
-    outcome = judged("issues", _with(payload(), path, value))
+    outcome = parse("issues", _replace_field(payload(), path, value))
 
     assert isinstance(outcome, MalformedEvent)
     assert path.rpartition(".")[2] in outcome.cause or path.partition(".")[0] in outcome.cause
@@ -200,12 +200,12 @@ def test_missing_or_mistyped_field_is_malformed(path: str, value: Any) -> None:
 @pytest.mark.parametrize("body", [None, [], "labeled", 3, {}], ids=repr)
 @pytest.mark.parametrize("event", ["issues", "workflow_dispatch"])
 def test_payload_without_fields_is_malformed(event: str, body: Any) -> None:
-    assert isinstance(judged(event, body), MalformedEvent)
+    assert isinstance(parse(event, body), MalformedEvent)
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "0001-01-01T00:00:00+23:59", "2026-13-01T00:00:00Z"])
 def test_invalid_time_is_malformed_but_keeps_incident(moment: str) -> None:
-    outcome = judged("issues", payload(updated_at=moment))
+    outcome = parse("issues", payload(updated_at=moment))
 
     assert isinstance(outcome, MalformedEvent)
     assert (outcome.incident, outcome.label) == (7, LABEL)
@@ -215,7 +215,7 @@ def test_invalid_time_is_malformed_but_keeps_incident(moment: str) -> None:
     ("label", "near"), [("recover:rollback-apl", LABEL), ("recover:zzz", None), ("RECOVER:nothing", None)]
 )
 def test_unknown_label_is_refused_with_known_names(label: str, near: str | None) -> None:
-    outcome = judged("issues", _with(payload(), "label.name", label))
+    outcome = parse("issues", _replace_field(payload(), "label.name", label))
 
     assert isinstance(outcome, RefusedRequest)
     assert outcome.reason == Reason.UNKNOWN_LABEL
@@ -225,7 +225,7 @@ def test_unknown_label_is_refused_with_known_names(label: str, near: str | None)
 
 def test_label_in_other_case_is_refused_with_correction() -> None:
     """GitHub has one label for both spellings, so somebody made or renamed it by hand."""
-    outcome = judged("issues", _with(payload(), "label.name", "Recover:Rollback-API"))
+    outcome = parse("issues", _replace_field(payload(), "label.name", "Recover:Rollback-API"))
 
     assert isinstance(outcome, RefusedRequest)
     assert (outcome.reason, outcome.label) == (Reason.UNKNOWN_LABEL, "Recover:Rollback-API")
@@ -238,7 +238,7 @@ def test_label_in_other_case_is_refused_with_correction() -> None:
 def test_request_lists_other_recovery_labels() -> None:
     labels = [{"name": name} for name in (LABEL, "incident", "recover:unknown", "recover:api-off")]
 
-    outcome = judged("issues", payload(labels=labels))
+    outcome = parse("issues", payload(labels=labels))
 
     assert isinstance(outcome, RecoveryRequest)
     assert outcome.other_labels == ("recover:api-off",)
@@ -253,7 +253,7 @@ LABELS = (LABEL, "recover:unknown")
 EVERY_CASE = list(itertools.product(AGES, KINDS, REFS, STATES, ATTEMPTS, LABELS))
 
 
-def expected(age: int, kind: str, ref: str, state: str, label: str) -> set[Reason]:
+def broken_rules(age: int, kind: str, ref: str, state: str, label: str) -> set[Reason]:
     """Every rule that is broken; which one is told does not matter. A further attempt breaks none by itself."""
     broken = {
         Reason.REQUEST_TOO_OLD: not -60 <= age <= 1800,
@@ -270,22 +270,24 @@ def test_label_is_accepted_only_if_every_rule_holds(age: int) -> None:
     for case in [case for case in EVERY_CASE if case[0] == age]:
         _, kind, ref, state, attempt, label = case
         at = (NOW - timedelta(seconds=age)).isoformat()
-        body = _with(_with(payload(state=state, updated_at=at), "sender.type", kind), "label.name", label)
+        body = _replace_field(
+            _replace_field(payload(state=state, updated_at=at), "sender.type", kind), "label.name", label
+        )
 
-        outcome = judged("issues", body, ref=ref, run_attempt=attempt)
+        outcome = parse("issues", body, ref=ref, run_attempt=attempt)
 
-        broken = expected(age, kind, ref, state, label)
+        broken = broken_rules(age, kind, ref, state, label)
         assert isinstance(outcome, RecoveryRequest) == (not broken), case
         assert not broken or reason(outcome) in broken, case
 
 
 @pytest.mark.parametrize(("kind", "ref", "attempt"), list(itertools.product(KINDS, REFS, ATTEMPTS)))
 def test_button_is_accepted_only_if_every_rule_holds(kind: str, ref: str, attempt: int) -> None:
-    body = _with(button(), "sender.type", kind)
+    body = _replace_field(button(), "sender.type", kind)
 
-    outcome = judged("workflow_dispatch", body, ref=ref, run_attempt=attempt, started_at=NOW)
+    outcome = parse("workflow_dispatch", body, ref=ref, run_attempt=attempt, started_at=NOW)
 
-    broken = expected(0, kind, ref, "open", LABEL)
+    broken = broken_rules(0, kind, ref, "open", LABEL)
     assert isinstance(outcome, RecoveryRequest) == (not broken)
     assert not broken or reason(outcome) in broken
 
@@ -293,30 +295,30 @@ def test_button_is_accepted_only_if_every_rule_holds(kind: str, ref: str, attemp
 def test_github_example_payloads_are_ignored() -> None:
     assert len(examples()) == 329
     for event, body in examples():
-        assert isinstance(judged(event, body), IgnoredEvent), (event, body.get("action"))
+        assert isinstance(parse(event, body), IgnoredEvent), (event, body.get("action"))
 
 
 def test_github_labeled_example_with_known_label_is_accepted() -> None:
     mine = [body for event, body in examples() if event == "issues" and body["action"] == "labeled"]
     assert len(mine) == 2
     for example in mine:
-        body = _with(example, "label.name", LABEL)
+        body = _replace_field(example, "label.name", LABEL)
         where = {"repository": body["repository"]["full_name"], "ref": "refs/heads/master"}
         at = datetime.fromisoformat(body["issue"]["updated_at"])
 
-        outcome = judged("issues", body, now=at, **where)
+        outcome = parse("issues", body, now=at, **where)
 
         assert isinstance(outcome, RecoveryRequest)
         assert (outcome.incident, outcome.sender) == (body["issue"]["number"], body["sender"]["login"])
-        assert reason(judged("issues", body, **where)) == Reason.REQUEST_TOO_OLD
+        assert reason(parse("issues", body, **where)) == Reason.REQUEST_TOO_OLD
 
 
 def test_github_issue_examples_parse_as_closed() -> None:
     for event, body in examples():
         if event != "issues":
             continue
-        changed = _with(_with(body, "action", "closed"), "issue.closed_at", "2026-11-24T03:04:30Z")
-        outcome = judged("issues", changed, repository=body["repository"]["full_name"])
+        changed = _replace_field(_replace_field(body, "action", "closed"), "issue.closed_at", "2026-11-24T03:04:30Z")
+        outcome = parse("issues", changed, repository=body["repository"]["full_name"])
         assert isinstance(outcome, ReportDue | IgnoredEvent), outcome
 
 
@@ -331,12 +333,12 @@ PLACES = sorted({*NEEDED, "label", "label.name", "issue.title", "issue.body"})
 
 @holds_for(FAST, SLOW, event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
 def test_random_payload_is_never_a_request(event: str, body: Any) -> None:
-    assert not isinstance(judged(event, body), RecoveryRequest)
+    assert not isinstance(parse(event, body), RecoveryRequest)
 
 
 @holds_for(FAST, SLOW, path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
 def test_random_field_value_raises_nothing(path: str, value: Any, action: str) -> None:
-    judged("issues", _with(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
+    parse("issues", _replace_field(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
 
 
 @holds_for(
@@ -345,7 +347,7 @@ def test_random_field_value_raises_nothing(path: str, value: Any, action: str) -
     inputs=st.dictionaries(st.sampled_from(["service", "incident", "environment", "dry_run", "x"]), ANYTHING),
 )
 def test_random_button_input_raises_nothing(inputs: dict[str, Any]) -> None:
-    judged("workflow_dispatch", _with(button(), "inputs", inputs))
+    parse("workflow_dispatch", _replace_field(button(), "inputs", inputs))
 
 
 HEADINGS = ["Service", "Severity", "What is seen", "Impact"]
@@ -436,7 +438,7 @@ def test_incident_start_must_be_a_past_time(said: str, moment: str | None) -> No
 
 @pytest.mark.parametrize("body", [None, 7, [], "", "### When it began (UTC)"], ids=str)
 def test_body_without_start_is_accepted(body: object) -> None:
-    outcome = judged("issues", payload(body=body))
+    outcome = parse("issues", payload(body=body))
 
     assert isinstance(outcome, RecoveryRequest)
     assert outcome.began is None

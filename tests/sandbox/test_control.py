@@ -1,3 +1,5 @@
+"""Control of the sandbox: clock, history, switches and recorded requests."""
+
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 

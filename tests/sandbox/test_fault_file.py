@@ -17,7 +17,7 @@ DEPLOYMENTS = "/workers/scripts/shopdesk-basket/deployments"
 
 
 @contextmanager
-def serving(file: Path) -> Iterator[dict[str, Any]]:
+def serve_with_faults(file: Path) -> Iterator[dict[str, Any]]:
     """What the command tells of the sandbox that it serves."""
     command = [sys.executable, "-m", "ops", "sandbox", "--json", "--faults", str(file)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -26,15 +26,15 @@ def serving(file: Path) -> Iterator[dict[str, Any]]:
         process.kill()
 
 
-def example() -> str:
+def documented_faults() -> str:
     """The one of the documentation."""
     text = (ROOT / "docs" / "reference" / "sandbox.md").read_text()
     return text.partition("## Faults")[2].partition("```yaml\n")[2].partition("```")[0]
 
 
 def test_documented_fault_file_applies_from_first_request(tmp_path: Path) -> None:
-    (tmp_path / "faults.yml").write_text(example())
-    with serving(tmp_path / "faults.yml") as told, httpx.Client() as client:
+    (tmp_path / "faults.yml").write_text(documented_faults())
+    with serve_with_faults(tmp_path / "faults.yml") as told, httpx.Client() as client:
         account = f"{told['api_url']}/accounts/{told['account_id']}"
         client.headers["authorization"] = f"Bearer {told['tokens'][0]['token']}"
         with pytest.raises(httpx.RemoteProtocolError):

@@ -1,3 +1,5 @@
+"""Faults of the sandbox: errors, lost responses, delays and callbacks."""
+
 import json
 from concurrent.futures import ThreadPoolExecutor
 

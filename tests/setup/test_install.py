@@ -172,7 +172,7 @@ def test_modified_cached_wheel_is_ignored(setup: Setup, offered: Index) -> None:
 def test_archive_replaces_unavailable_index(setup: Setup, offered: Index, index_is: str) -> None:
     if index_is == "down":
         setup.environ["PIP_INDEX_URL"] = NOWHERE
-    offered.other[f"/wheels-cp3{sys.version_info.minor}-{os.uname().machine}.zip"] = archived(SPAM)
+    offered.other[f"/wheels-cp3{sys.version_info.minor}-{os.uname().machine}.zip"] = make_archive(SPAM)
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels-{{python}}-{{machine}}.zip"
 
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
@@ -181,7 +181,7 @@ def test_archive_replaces_unavailable_index(setup: Setup, offered: Index, index_
 
 @pytest.mark.slow
 def test_archive_replaces_hanging_index(setup: Setup, offered: Index) -> None:
-    offered.other["/wheels.zip"] = archived(SPAM)
+    offered.other["/wheels.zip"] = make_archive(SPAM)
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels.zip"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         setup.environ["PIP_INDEX_URL"] = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
@@ -193,14 +193,14 @@ def test_archive_replaces_hanging_index(setup: Setup, offered: Index) -> None:
     assert "spam/__init__.py" in setup.files
 
 
-def archived(content: bytes) -> bytes:
+def make_archive(content: bytes) -> bytes:
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:
         archive.writestr("wheels/spam-1.0-py3-none-any.whl", content)
     return written.getvalue()
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", archived(wheel("spam", {"evil.py": ""}))])
+@pytest.mark.parametrize("content", [b"", b"<html>", make_archive(wheel("spam", {"evil.py": ""}))])
 def test_archive_without_locked_wheel_is_refused(setup: Setup, offered: Index, content: bytes) -> None:
     setup.environ["PIP_INDEX_URL"] = NOWHERE
     offered.other["/wheels.zip"] = content
@@ -282,7 +282,7 @@ def test_lock_files_name_the_same_versions_and_hashes(name: str) -> None:
     assert {package: pin for package, pin in pins(name).items() if every[package] != pin} == {}
 
 
-def needed(package: str, extras: tuple[str, ...] = ()) -> set[str]:
+def required_packages(package: str, extras: tuple[str, ...] = ()) -> set[str]:
     """The names of what it needs on this machine, itself included."""
     found: set[str] = {canonicalize_name(package)}
     try:
@@ -291,14 +291,16 @@ def needed(package: str, extras: tuple[str, ...] = ()) -> set[str]:
         return found
     for each in map(Requirement, texts):
         if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            found |= needed(each.name, tuple(each.extras)) if canonicalize_name(each.name) not in found else set()
+            found |= (
+                required_packages(each.name, tuple(each.extras)) if canonicalize_name(each.name) not in found else set()
+            )
     return found
 
 
 def test_runtime_and_crypto_locks_cover_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     direct = [Requirement(text) for text in project["dependencies"]]
-    wanted = {name for each in direct for name in needed(each.name, tuple(each.extras))}
+    wanted = {name for each in direct for name in required_packages(each.name, tuple(each.extras))}
 
     assert set(pins("runtime") | pins("crypto")) == wanted
     assert set(pins("crypto")) == {"cryptography"}

@@ -27,7 +27,7 @@ OF_ALL_RUNBOOKS = ["tests/test_claims.py", "tests/test_docs.py", "tests/setup/te
 """The files with tests that take all of them together."""
 
 
-def place(folder: Path) -> Path:
+def create_folders(folder: Path) -> Path:
     """Make the folders that it writes to."""
     for path in (FILE, TEST, PAGE):
         (folder / path.parent).mkdir(parents=True)
@@ -36,14 +36,14 @@ def place(folder: Path) -> Path:
 
 def pytest_in(folder: Path, *arguments: str) -> str:
     """Run tests of a copy of the repository in this number of processes; return what it printed."""
-    return program(folder, "pytest", "-q", "-n2", "-pno:cacheprovider", "-pno:randomly", *arguments)
+    return run_module(folder, "pytest", "-q", "-n2", "-pno:cacheprovider", "-pno:randomly", *arguments)
 
 
 NAMES = (NAME, NAME, "status", "ops-check")
 """Of the last there is a workflow, and a button is a workflow too."""
 
 
-def program(folder: Path, *arguments: str) -> str:
+def run_module(folder: Path, *arguments: str) -> str:
     environ = {**os.environ, "PYTHONPATH": str(folder), "MYPY_CACHE_DIR": os.devnull}
     argv = [sys.executable, "-m", *arguments]
     done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
@@ -52,7 +52,7 @@ def program(folder: Path, *arguments: str) -> str:
 
 
 def test_new_runbook_creates_files_and_overwrites_none(world: World) -> None:
-    place(world.folder)
+    create_folders(world.folder)
 
     outcomes = [world.ops("new-runbook", name, "--into", str(world.folder)) for name in (*NAMES, "../x")]
 
@@ -66,7 +66,7 @@ def test_new_runbook_creates_files_and_overwrites_none(world: World) -> None:
 def test_generated_runbook_works(world: World) -> None:
     world.release(timedelta(hours=1), code="good")
     world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
-    place(world.folder)
+    create_folders(world.folder)
     assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
 
     outcome = Command(world, NAME, program=("-m", "tests.support.outside_runbook", str(world.folder / FILE))).run()
@@ -76,12 +76,12 @@ def test_generated_runbook_works(world: World) -> None:
 
 
 def test_report_token_gets_only_read_permissions(world: World) -> None:
-    place(world.folder)
+    create_folders(world.folder)
     assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
     file = world.folder / FILE
     file.write_text(file.read_text().replace('("Workers Scripts Write",)', '("Cache Purge", "Zone Read")'))
 
-    said = program(
+    said = run_module(
         ROOT, "tests.support.outside_runbook", str(file), "workflows", "environments", "--config", str(world.config)
     )
 
@@ -103,7 +103,7 @@ def test_contributing_commands_add_a_runbook(tmp_path: Path) -> None:
         shutil.copy(path, copy / path.relative_to(generated()))
     shutil.copy(REFERENCE / "limits.yml", copy)
 
-    said = [program(copy, *command) for command in commands((ROOT / "CONTRIBUTING.md").read_text())]
+    said = [run_module(copy, *command) for command in commands((ROOT / "CONTRIBUTING.md").read_text())]
 
     assert "1 passed" in said[1]
     assert "turn-off-address.yml" in said[2]
@@ -121,7 +121,7 @@ def commands(text: str) -> list[list[str]]:
 
 @pytest.mark.slow
 def test_external_runbook_passes_common_tests(world: World) -> None:
-    place(world.folder)
+    create_folders(world.folder)
     assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
     file = str(world.folder / FILE)
 

@@ -23,29 +23,31 @@ RUNTIMES = {"node24", "composite", "docker"}
 USES = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>[^\s#]+)\s*(?:#\s*(?P<version>\S+))?", re.MULTILINE)
 
 
-def files() -> list[Path]:
+def action_files() -> list[Path]:
     folder = generated() / ".github"
     return [*(folder / "workflows").glob("*.yml"), *(folder / "actions").glob("*/action.yml")]
 
 
-def used(text: str) -> Iterator[tuple[str, str]]:
+def used_actions(text: str) -> Iterator[tuple[str, str]]:
     for found in USES.finditer(text):
         if not found["action"].startswith("./"):
             yield found["action"], found["version"] or ""
 
 
-def wrong(text: str) -> list[str]:
-    return [action for action, version in used(text) if PINNED.get(action, ("", ""))[0] != version or not version]
+def wrong_pins(text: str) -> list[str]:
+    return [
+        action for action, version in used_actions(text) if PINNED.get(action, ("", ""))[0] != version or not version
+    ]
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.parent.name + "/" + path.name)
+@pytest.mark.parametrize("path", action_files(), ids=lambda path: path.parent.name + "/" + path.name)
 def test_used_actions_are_in_table_with_version(path: Path) -> None:
-    assert wrong(path.read_text()) == []
+    assert wrong_pins(path.read_text()) == []
 
 
 def test_table_lists_only_used_actions_and_supported_runtimes() -> None:
     assert {runtime for _, runtime in PINNED.values()} <= RUNTIMES
-    assert {action for path in files() for action, _ in used(path.read_text())} == set(PINNED)
+    assert {action for path in action_files() for action, _ in used_actions(path.read_text())} == set(PINNED)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_table_lists_only_used_actions_and_supported_runtimes() -> None:
     ],
 )
 def test_wrong_commit_or_version_is_reported(line: str) -> None:
-    assert wrong(f"      {line}\n")
+    assert wrong_pins(f"      {line}\n")
 
 
 def test_dependabot_groups_updates_and_waits_a_week() -> None:

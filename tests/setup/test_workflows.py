@@ -43,14 +43,14 @@ def folder(path: Path = REFERENCE / "ops.yml") -> Path:
 
 
 @cache
-def parsed(path: Path) -> dict[Any, Any]:
+def parse_file(path: Path) -> dict[Any, Any]:
     """The workflow, which is the same for every test that asks: do not change it."""
     data: dict[Any, Any] = plain_yaml.load(path.read_text())
     return data
 
 
 def workflow(name: str, path: Path = REFERENCE / "ops.yml") -> dict[Any, Any]:
-    return parsed(folder(path) / f"{name}.yml")
+    return parse_file(folder(path) / f"{name}.yml")
 
 
 def files(path: Path) -> list[Path]:
@@ -64,7 +64,9 @@ def inputs(runbook: str, path: Path = REFERENCE / "ops.yml") -> dict[str, Any]:
     return found
 
 
-def acting(name: str, path: Path = REFERENCE / "ops.yml") -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+def recovery_jobs(
+    name: str, path: Path = REFERENCE / "ops.yml"
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Id of a job that runs a runbook, the job, and the step that does so."""
     for key, job in workflow(name, path)["jobs"].items():
         for step in job["steps"]:
@@ -82,7 +84,7 @@ def every_secret(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_job_with_one_command_writes_no_compiled_files(path: Path) -> None:
-    jobs = [job for file in files(path) for job in parsed(file)["jobs"].values()]
+    jobs = [job for file in files(path) for job in parse_file(file)["jobs"].values()]
     commands = [
         re.findall(r"exec python3 (-B )?-m ops", str([step.get("run") for step in job["steps"]])) for job in jobs
     ]
@@ -120,7 +122,7 @@ def test_unusable_button_is_not_written(name: str, buttons: set[str]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if name != "reference"])
-def test_files_do_not_name_reference_application(name: str) -> None:
+def test_workflow_files_do_not_name_reference_application(name: str) -> None:
     """What ours has and theirs has not."""
     theirs = CONFIGURATIONS[name].read_text()
     ours = config()
@@ -166,7 +168,7 @@ def test_button_offers_values_of_ops_yml() -> None:
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_button_has_one_job_per_environment_with_its_secrets(runbook: str) -> None:
-    found, written = discover_runbooks()[runbook], list(acting(runbook))
+    found, written = discover_runbooks()[runbook], list(recovery_jobs(runbook))
     power = found.github_environment
 
     assert [step["id"] for _, _, step in written] == ["recover"] * len(written)
@@ -209,7 +211,7 @@ def test_label_job_has_secrets_of_its_runbooks(path: Path) -> None:
     asked = {(label.runbook, label.environment) for label in of.labels.values()}
     powers = {(discover_runbooks()[name].github_environment, place) for name, place in asked}
 
-    found = {key: step for key, _, step in acting("incident", path)}
+    found = {key: step for key, _, step in recovery_jobs("incident", path)}
     assert found.keys() == {f"{power}-{place}" if power else "unprivileged" for power, place in powers}
     for power, place in powers:
         if power:
@@ -226,14 +228,14 @@ def test_recovery_job_has_permissions_of_its_runbook() -> None:
         wanted = {
             each for each in discover_runbooks()[runbook].permissions.github if not each.startswith("environments:")
         }
-        for _, job, _ in acting(runbook):
+        for _, job, _ in recovery_jobs(runbook):
             given = {f"{scope}: {right}" for scope, right in job["permissions"].items() if right == "write"}
             assert given == {*wanted, "issues: write"}
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_gate_job_has_no_secret_environment_or_recovery_group(path: Path) -> None:
-    gates = [job for each in files(path) for key, job in parsed(each)["jobs"].items() if key == "gate"]
+    gates = [job for each in files(path) for key, job in parse_file(each)["jobs"].items() if key == "gate"]
 
     assert gates
     for job in gates:
@@ -245,7 +247,7 @@ def test_gate_job_has_no_secret_environment_or_recovery_group(path: Path) -> Non
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_secrets_are_passed_to_single_steps_by_name(path: Path) -> None:
     for each in files(path):
-        for job in parsed(each)["jobs"].values():
+        for job in parse_file(each)["jobs"].values():
             assert "secrets." not in str({key: value for key, value in job.items() if key != "steps"})
             for step in job["steps"]:
                 places = [step.get("with", {}).get("token", ""), *step.get("env", {}).values()]
@@ -260,9 +262,9 @@ def test_secrets_are_passed_to_single_steps_by_name(path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
     for each in files(path):
-        assert parsed(each)["permissions"] == {}
-        assert "concurrency" not in parsed(each)
-        for key, job in parsed(each)["jobs"].items():
+        assert parse_file(each)["permissions"] == {}
+        assert "concurrency" not in parse_file(each)
+        for key, job in parse_file(each)["jobs"].items():
             assert job["timeout-minutes"] <= (310 if key.startswith("wait-") else 30)
             assert not key.startswith("wait-") or ("environment" not in job and "secrets." not in str(job["steps"]))
             assert ("concurrency" in job) == (key != "tell")
@@ -300,14 +302,14 @@ def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None
 def test_step_variables_have_values(path: Path) -> None:
     """Also ACTING, of an ops.yml without labels: an empty text, and no null."""
     for each in files(path):
-        for job in parsed(each)["jobs"].values():
+        for job in parse_file(each)["jobs"].values():
             assert not [step["env"] for step in job["steps"] if None in step.get("env", {}).values()]
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_steps_do_not_interpolate_inputs(path: Path) -> None:
     for each in files(path):
-        for step in (step for job in parsed(each)["jobs"].values() for step in job["steps"]):
+        for step in (step for job in parse_file(each)["jobs"].values() for step in job["steps"]):
             assert "${{" not in step.get("run", "")
             assert step.get("run", "exec ").lstrip().startswith("exec "), "a cancel must reach the program"
             if "uses" in step and not step["uses"].startswith("./"):
@@ -353,7 +355,7 @@ def test_pull_request_plan_uses_base_without_secrets() -> None:
         assert secrets_of(apply["steps"][-1]) == {environment.token}
 
 
-class Folder:
+class TeamRepository:
     """A repository of a team in which sync runs."""
 
     def __init__(self, world: World) -> None:
@@ -375,11 +377,11 @@ class Folder:
 
 
 @pytest.fixture
-def team(world: World) -> Folder:
-    return Folder(world)
+def team(world: World) -> TeamRepository:
+    return TeamRepository(world)
 
 
-def test_second_sync_writes_nothing(team: Folder) -> None:
+def test_second_sync_writes_nothing(team: TeamRepository) -> None:
     first, second = team.sync(), team.sync()
 
     assert (first.code, second.code) == (0, 0)
@@ -390,7 +392,7 @@ def test_second_sync_writes_nothing(team: Folder) -> None:
     assert team.sync("--check").code == 0
 
 
-def test_check_prints_diff_and_writes_nothing(team: Folder) -> None:
+def test_check_prints_diff_and_writes_nothing(team: TeamRepository) -> None:
     team.sync()
     before = team.file("rollback-worker").read_text()
     team.world.edit_config("  staging:", "  rehearsal:")
@@ -403,7 +405,7 @@ def test_check_prints_diff_and_writes_nothing(team: Folder) -> None:
     assert team.file("rollback-worker").read_text() == before
 
 
-def test_sync_removes_unused_button(team: Folder) -> None:
+def test_sync_removes_unused_button(team: TeamRepository) -> None:
     team.sync()
     team.world.config.write_text(CONFIGURATIONS["one_url"].read_text())
 
@@ -414,7 +416,7 @@ def test_sync_removes_unused_button(team: Folder) -> None:
     assert not team.file("propose-limits").exists()
 
 
-def test_edited_file_is_kept_without_force(team: Folder) -> None:
+def test_edited_file_is_kept_without_force(team: TeamRepository) -> None:
     team.sync()
     file = team.file("rollback-worker")
     changed = file.read_text().replace("timeout-minutes: 15", "timeout-minutes: 20")
@@ -430,7 +432,7 @@ def test_edited_file_is_kept_without_force(team: Folder) -> None:
     assert "timeout-minutes: 20" not in file.read_text()
 
 
-def test_sync_keeps_action_versions_of_team(team: Folder) -> None:
+def test_sync_keeps_action_versions_of_team(team: TeamRepository) -> None:
     """Dependency updates change them; sync neither reports nor reverts that, and takes them over for new files."""
     team.sync()
     for file in team.workflows.glob("*.yml"):
@@ -448,7 +450,7 @@ def test_sync_keeps_action_versions_of_team(team: Folder) -> None:
 
 
 @pytest.mark.parametrize("version", ["v4", "main", "refs/pull/7/head"])
-def test_sync_ignores_mutable_action_version(team: Folder, version: str) -> None:
+def test_sync_ignores_mutable_action_version(team: TeamRepository, version: str) -> None:
     team.workflows.mkdir(parents=True)
     (team.workflows / "ci.yml").write_text(f"jobs:\n  a:\n    steps:\n      - uses: actions/checkout@{version}\n")
 
@@ -459,7 +461,7 @@ def test_sync_ignores_mutable_action_version(team: Folder, version: str) -> None
     assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{40}", pin)] == []
 
 
-def test_diff_is_safe_in_job_log(team: Folder) -> None:
+def test_diff_is_safe_in_job_log(team: TeamRepository) -> None:
     """A pull request of anybody may change the file, and ops-check shows it."""
     team.sync()
     file = team.file("incident")
@@ -473,7 +475,7 @@ def test_diff_is_safe_in_job_log(team: Folder) -> None:
     assert not re.search(r"(?m)^\s*::error::no", done.out)
 
 
-def test_check_reports_mutable_action_version(team: Folder) -> None:
+def test_check_reports_mutable_action_version(team: TeamRepository) -> None:
     team.sync()
     file = team.file("incident")
     file.write_text(re.sub(r"actions/checkout@\w+ # v[\d.]+", "actions/checkout@main", file.read_text(), count=1))
@@ -484,7 +486,7 @@ def test_check_reports_mutable_action_version(team: Folder) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--check",), ("--force",)])
-def test_sync_keeps_other_workflow_files(team: Folder, options: tuple[str, ...]) -> None:
+def test_sync_keeps_other_workflow_files(team: TeamRepository, options: tuple[str, ...]) -> None:
     """No schedule is configured, so sync has no use for the name of this file."""
     team.sync()
     own = team.file("scheduled")
@@ -498,7 +500,7 @@ def test_sync_keeps_other_workflow_files(team: Folder, options: tuple[str, ...])
     assert "Every file is as ops.yml has it." in done.out
 
 
-def test_without_environments_secrets_are_repository_secrets(team: Folder) -> None:
+def test_without_environments_secrets_are_repository_secrets(team: TeamRepository) -> None:
     team.github("  environments: false\n")
 
     done = team.sync()
@@ -513,7 +515,7 @@ def test_without_environments_secrets_are_repository_secrets(team: Folder) -> No
     assert "secrets.SECURITY_NEW_GROQ_API_KEY" in team.file("rotate-secrets").read_text()
 
 
-def test_enterprise_server_files_omit_newer_keys(team: Folder) -> None:
+def test_enterprise_server_files_omit_newer_keys(team: TeamRepository) -> None:
     team.github("  enterprise_server: true\n  schedules: {ai-failback: 12h}\n")
 
     done = team.sync()
@@ -525,7 +527,7 @@ def test_enterprise_server_files_omit_newer_keys(team: Folder) -> None:
         assert "deployment: false" not in file.read_text()
 
 
-def test_branch_and_responders_come_from_ops_yml(team: Folder) -> None:
+def test_branch_and_responders_come_from_ops_yml(team: TeamRepository) -> None:
     team.github("  branch: trunk\n")
     team.world.edit_config("responders: []", "responders: [alice, bob]")
 
@@ -538,7 +540,7 @@ def test_branch_and_responders_come_from_ops_yml(team: Folder) -> None:
     )
 
 
-def test_configured_schedules_get_their_own_jobs(team: Folder) -> None:
+def test_configured_schedules_get_their_own_jobs(team: TeamRepository) -> None:
     team.github(
         "  schedules: {ai-failback: 1h, reopen-maintenance: 6h, reconcile-limits: 24h}\n  accept_minutes: 1740\n"
     )
@@ -565,7 +567,7 @@ def test_jobs_behind_approval_verify_it() -> None:
     behind = [
         job
         for each in files(path)
-        for job in parsed(each)["jobs"].values()
+        for job in parse_file(each)["jobs"].values()
         if any(name.startswith("approve-") for name in job.get("needs", ()))
         and any(SECRET.search(str(step.get("env"))) for step in job["steps"])
     ]
@@ -585,7 +587,7 @@ def test_each_schedule_has_one_scheduled_runbook() -> None:
     assert len({each.minute for each in found}) == len(found)
 
 
-def test_schedules_over_half_of_plan_minutes_are_refused(team: Folder) -> None:
+def test_schedules_over_half_of_plan_minutes_are_refused(team: TeamRepository) -> None:
     team.github("  schedules: {ai-failback: 1h}\n")
 
     done = team.sync()
@@ -598,7 +600,7 @@ def test_schedules_over_half_of_plan_minutes_are_refused(team: Folder) -> None:
     assert team.sync().code == 0
 
 
-def test_ops_yml_text_is_not_an_expression(team: Folder) -> None:
+def test_ops_yml_text_is_not_an_expression(team: TeamRepository) -> None:
     quote = "recover:it's"
     team.world.edit_config("  recover:rollback-api:", f"  {quote}:")
     service = "    params:\n      service: api\n"
@@ -617,7 +619,7 @@ def test_ops_yml_text_is_not_an_expression(team: Folder) -> None:
     assert "--reason '${{ secrets.CLOUDFLARE_API_TOKEN }}'" in json.loads(commands)[quote]
 
 
-def test_label_with_expression_syntax_is_refused(team: Folder) -> None:
+def test_label_with_expression_syntax_is_refused(team: TeamRepository) -> None:
     team.world.edit_config("  recover:rollback-api:", "  recover:${{x}}:")
 
     done = team.sync()
@@ -626,7 +628,7 @@ def test_label_with_expression_syntax_is_refused(team: Folder) -> None:
     assert "GitHub reads ${{ as an expression" in done.err
 
 
-def test_reserved_step_variables_are_refused_as_secrets(team: Folder) -> None:
+def test_reserved_step_variables_are_refused_as_secrets(team: TeamRepository) -> None:
     """GitHub refuses a file in which a step sets one variable twice."""
     team.github("  schedules: {ai-failback: 24h, reopen-maintenance: 24h, reconcile-limits: 24h}\n")
     team.sync()
@@ -669,7 +671,7 @@ def test_generated_files_pass_linters(command: list[str], path: Path) -> None:
 def test_environments_table_matches_job_secrets(path: Path) -> None:
     used: dict[str, set[str]] = {}
     for file in files(path):
-        for job in parsed(file)["jobs"].values():
+        for job in parse_file(file)["jobs"].values():
             environment = job.get("environment")
             if name := environment["name"] if isinstance(environment, dict) else environment:
                 used.setdefault(name, set()).update(SECRET.findall(str(job["steps"])))
@@ -683,7 +685,7 @@ def test_environments_table_matches_job_secrets(path: Path) -> None:
     assert all(each.permissions for each in listed if not each.has_reviewers)
 
 
-def test_environments_command_prints_team_names(team: Folder) -> None:
+def test_environments_command_prints_team_names(team: TeamRepository) -> None:
     team.world.config.write_text(CONFIGURATIONS["ten_services"].read_text())
 
     done = team.world.ops("workflows", "environments", "--config", str(team.world.config))

@@ -79,7 +79,7 @@ def test_simultaneous_requests_get_a_comment_each(workflow: Workflow) -> None:
     assert ["run=7001" in workflow.bodies[0], "run=7002" in workflow.bodies[1]] == [True, True]
 
 
-def not_requests(workflow: Workflow) -> dict[str, Any]:
+def unrelated_events(workflow: Workflow) -> dict[str, Any]:
     labeled = workflow.label()
     return {
         "another label": workflow.label("bug"),
@@ -98,7 +98,7 @@ def not_requests(workflow: Workflow) -> dict[str, Any]:
 )
 @pytest.mark.sampled(3)
 def test_unrelated_event_sends_no_request(workflow: Workflow, case: str) -> None:
-    done = workflow.step("received", not_requests(workflow)[case])
+    done = workflow.step("received", unrelated_events(workflow)[case])
 
     assert (done.code, done.out, done.err, done.outputs) == (0, "", "", {})
     assert workflow.github.requests == []

@@ -29,7 +29,7 @@ BUTTON = "on:\n  workflow_dispatch:\n    inputs: {service: {}, incident: {}, dry
 
 
 @pytest.fixture
-def answered(workflow: Workflow) -> "Answered":
+def labeled_run(workflow: Workflow) -> "LabeledRun":
     """A run whose label got its comment."""
     github = workflow.github
     github.add_commit("Workflow", "alice", files={".github/workflows/incident.yml": "on: issues\n"})
@@ -37,10 +37,10 @@ def answered(workflow: Workflow) -> "Answered":
     run = github.start_run("incident.yml", "issues", payload, "alice")
     workflow.environ = {"GITHUB_RUN_ID": str(run.id), "COMMANDS": COMMANDS, "RUN_STEP": "Recover"}
     workflow.step("received", payload)
-    return Answered(workflow, payload, run.id)
+    return LabeledRun(workflow, payload, run.id)
 
 
-class Answered:
+class LabeledRun:
     def __init__(self, workflow: Workflow, payload: Mapping[str, Any], run: int) -> None:
         self.workflow, self.payload, self.run = workflow, payload, run
         self.received = workflow.bodies[0] if workflow.bodies else ""
@@ -63,7 +63,7 @@ class Answered:
         needs = environ.pop("needs")
         return self.workflow.step("tell", payload or self.payload, NEEDS=json.dumps(needs), **environ)
 
-    def assert_said(self, done: Step, *pieces: str) -> str:
+    def assert_reported(self, done: Step, *pieces: str) -> str:
         """In the one comment, in the log and on the page of the run; and nobody hears that it starts."""
         (body,) = self.workflow.bodies
         assert (done.code, done.err) == (0, "")
@@ -76,22 +76,22 @@ class Answered:
         return body
 
 
-def test_failed_gate_setup_names_step_and_log(answered: Answered) -> None:
-    job = answered.job("gate", "failure", "success", "success", "failure", "skipped")
+def test_failed_gate_setup_names_step_and_log(labeled_run: LabeledRun) -> None:
+    job = labeled_run.job("gate", "failure", "success", "success", "failure", "skipped")
 
-    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED, "report": SKIPPED})
+    done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED, "report": SKIPPED})
 
-    body = answered.assert_said(done)
+    body = labeled_run.assert_reported(done)
     assert body == (
         "**Failed before the run began, and nothing was changed:** `recover:api` from `@alice` · job `gate` failed in "
-        f"step `Set up ops` · [log]({answered.github.urls.html}/acme/operations/actions/runs/{answered.run}/job/"
+        f"step `Set up ops` · [log]({labeled_run.github.urls.html}/acme/operations/actions/runs/{labeled_run.run}/job/"
         f"{job.id})\n\n**What to do:** Take the label off if it is still there, and put it on again. If that fails too, "
         "run on a laptop: `./run ops rollback-worker --service api --environment production --incident "
-        f"{answered.workflow.incident}`\n\n<!-- backout:answered run={answered.run} attempt=1 -->\n"
+        f"{labeled_run.workflow.incident}`\n\n<!-- backout:answered run={labeled_run.run} attempt=1 -->\n"
     )
 
 
-def ago(job: FakeJob, minutes: float) -> None:
+def set_duration(job: FakeJob, minutes: float) -> None:
     assert job.completed_at is not None
     job.started_at = job.completed_at - timedelta(minutes=minutes)
 
@@ -115,80 +115,86 @@ def ago(job: FakeJob, minutes: float) -> None:
 )
 @pytest.mark.sampled(2)
 def test_recovery_job_that_never_ran_is_named(
-    answered: Answered, conclusion: str, steps: list[str], minutes: float, said: str
+    labeled_run: LabeledRun, conclusion: str, steps: list[str], minutes: float, said: str
 ) -> None:
-    answered.job("gate", "success", "success")
-    ago(answered.job("recovery-production", conclusion, *steps), minutes)
+    labeled_run.job("gate", "success", "success")
+    set_duration(labeled_run.job("recovery-production", conclusion, *steps), minutes)
     result = "cancelled" if conclusion == "cancelled" else "failure"
 
-    done = answered.tell(
+    done = labeled_run.tell(
         needs={"gate": GONE, "recovery-production": {"result": result, "outputs": {}}},
         LIMITS=json.dumps({"recovery-production": 15}),
     )
 
-    answered.assert_said(done, "nothing was changed", f"job `recovery-production` {said} · [log](")
+    labeled_run.assert_reported(done, "nothing was changed", f"job `recovery-production` {said} · [log](")
 
 
-def test_rejected_approval_names_reviewer(answered: Answered) -> None:
-    answered.job("security-production", "failure")
+def test_rejected_approval_names_reviewer(labeled_run: LabeledRun) -> None:
+    labeled_run.job("security-production", "failure")
     reviews = [{"state": "rejected", "comment": "no", "environments": [], "user": {"login": "rita"}}]
-    answered.github.fault(path="/repos/*/*/actions/runs/*/approvals", status=200, body=json.dumps(reviews))
+    labeled_run.github.fault(path="/repos/*/*/actions/runs/*/approvals", status=200, body=json.dumps(reviews))
 
-    done = answered.tell(needs={"gate": GONE, "security-production": FAILED}, RUN_STEP="")
+    done = labeled_run.tell(needs={"gate": GONE, "security-production": FAILED}, RUN_STEP="")
 
-    answered.assert_said(done, "job `security-production` was rejected by the reviewer `@rita`", "nothing was changed")
+    labeled_run.assert_reported(
+        done, "job `security-production` was rejected by the reviewer `@rita`", "nothing was changed"
+    )
 
 
-def test_refusal_before_run_is_reported(answered: Answered) -> None:
-    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
+def test_refusal_before_run_is_reported(labeled_run: LabeledRun) -> None:
+    labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
     outputs = {"decision": "refused", "reason": "token_missing", "message": "no token", "hint": "Set it.", "run": ""}
 
-    done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}})
+    done = labeled_run.tell(needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}})
 
-    body = answered.assert_said(done, "before the run began, and nothing was changed", "failed in step `Recover`")
+    body = labeled_run.assert_reported(
+        done, "before the run began, and nothing was changed", "failed in step `Recover`"
+    )
     assert "**Why:** no token, `token_missing`\n\n**What to do:** Set it. Then put the label on again." in body
 
 
 @pytest.mark.parametrize("step", ["Recover", ""], ids=["named", "not named"])
-def test_run_without_outputs_may_have_changed_something(answered: Answered, step: str) -> None:
-    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
+def test_run_without_outputs_may_have_changed_something(labeled_run: LabeledRun, step: str) -> None:
+    labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
 
-    done = answered.tell(needs={"gate": GONE, "recovery-production": FAILED}, RUN_STEP=step)
+    done = labeled_run.tell(needs={"gate": GONE, "recovery-production": FAILED}, RUN_STEP=step)
 
-    body = answered.assert_said(done, "it is not known whether anything was changed", "look at what is live")
+    body = labeled_run.assert_reported(done, "it is not known whether anything was changed", "look at what is live")
     assert "nothing was changed" not in body
 
 
-def test_ended_run_without_comment_is_reported(answered: Answered) -> None:
-    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
-    outputs = {"decision": "still_unhealthy", "reason": "still_unhealthy", "run": f"{answered.run}.1-00ab"}
+def test_ended_run_without_comment_is_reported(labeled_run: LabeledRun) -> None:
+    labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
+    outputs = {"decision": "still_unhealthy", "reason": "still_unhealthy", "run": f"{labeled_run.run}.1-00ab"}
 
-    done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}})
+    done = labeled_run.tell(needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}})
 
-    body = answered.assert_said(done, "**Ended as `still_unhealthy`, and could not report here:**", "Read the log")
+    body = labeled_run.assert_reported(
+        done, "**Ended as `still_unhealthy`, and could not report here:**", "Read the log"
+    )
     assert "nothing was changed" not in body
 
 
-def journal(run: str, text: str = "### Still unhealthy\n") -> str:
+def run_comment(run: str, text: str = "### Still unhealthy\n") -> str:
     return embed_record(text, RunRecord(run=run, decision="still_unhealthy"))
 
 
-def test_comment_continued_by_run_is_kept(answered: Answered) -> None:
-    (comment,) = answered.github.issue(answered.workflow.incident).comments
-    comment.body = journal(f"{answered.run}.1-00ab")
-    answered.job("recovery-production", "failure", "success", "success", "success", "failure")
+def test_comment_continued_by_run_is_kept(labeled_run: LabeledRun) -> None:
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    comment.body = run_comment(f"{labeled_run.run}.1-00ab")
+    labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
 
-    done = answered.tell(needs={"gate": GONE, "recovery-production": FAILED})
+    done = labeled_run.tell(needs={"gate": GONE, "recovery-production": FAILED})
 
     assert (done.code, done.out, done.err, done.summary) == (0, "", "", "")
-    assert answered.workflow.bodies == [journal(f"{answered.run}.1-00ab")]
+    assert labeled_run.workflow.bodies == [run_comment(f"{labeled_run.run}.1-00ab")]
 
 
 LAST = "### Writing\n\nrollback-worker on api in production, run `7.1-00ab`.\n\n**Plan:** 0ffae05a → 2c8b7e91\n"
 """How a run leaves its comment that is killed in its middle."""
 
 
-def unfinished(run: int) -> str:
+def unfinished_comment(run: int) -> str:
     row = RecordRow(
         datetime(2026, 11, 24, 3, 12, tzinfo=UTC), "writing", "deployment of fortunet-api - 2c8b7e91 @ 100 %"
     )
@@ -196,40 +202,40 @@ def unfinished(run: int) -> str:
     return embed_record(LAST, RunRecord(run=f"{run}.1-00ab", runbook="rollback-worker", rows=(row,), durations=rate))
 
 
-def cut_off(answered: Answered, **acting: str) -> tuple[Step, str]:
+def kill_run(labeled_run: LabeledRun, **acting: str) -> tuple[Step, str]:
     """The runner of the job that acts was lost: its step has no end."""
-    (comment,) = answered.github.issue(answered.workflow.incident).comments
-    comment.body = unfinished(answered.run)
-    answered.job("recovery-production", "failure", "success", "success", "success", "")
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    comment.body = unfinished_comment(labeled_run.run)
+    labeled_run.job("recovery-production", "failure", "success", "success", "success", "")
     gate = {**GONE, "outputs": {**GONE["outputs"], "environment": "production"}}
     needs = {"gate": gate, "recovery-production": {"result": "failure", "outputs": acting}}
-    done = answered.tell(needs=needs)
-    (body,) = answered.workflow.bodies
+    done = labeled_run.tell(needs=needs)
+    (body,) = labeled_run.workflow.bodies
     return done, body
 
 
-def test_killed_run_is_reported_above_its_last_report(answered: Answered) -> None:
-    done, body = cut_off(answered)
+def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -> None:
+    done, body = kill_run(labeled_run)
 
-    job = answered.github.urls.html
-    said, _, last = body.partition(f"<!-- backout:answered run={answered.run} attempt=1 -->\n\n")
+    job = labeled_run.github.urls.html
+    said, _, last = body.partition(f"<!-- backout:answered run={labeled_run.run} attempt=1 -->\n\n")
     assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", said) == (
         "**The run stopped in its middle, and it is not known whether anything was changed:** `recover:api` from "
         f"`@alice` · job `recovery-production` failed · [log]({job}/acme/operations/actions/runs/N)\n\n"
         "**What to do:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
         "the label on again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
-        f"--incident {answered.workflow.incident}`\n\n"
+        f"--incident {labeled_run.workflow.incident}`\n\n"
     )
     assert last.startswith("#### Last report of the run: Writing\n\nrollback-worker on api in production")
     assert "The run stopped in its middle" in done.summary
     assert "::error title=request::The run stopped in its middle" in done.out
 
 
-def test_killed_run_keeps_its_hidden_record(answered: Answered) -> None:
+def test_killed_run_keeps_its_hidden_record(labeled_run: LabeledRun) -> None:
     """So `ops incident import` completes the comment, and the report does not call it edited."""
-    _, body = cut_off(answered)
+    _, body = kill_run(labeled_run)
 
-    found, before = read_record(body), read_record(unfinished(answered.run))
+    found, before = read_record(body), read_record(unfinished_comment(labeled_run.run))
     assert found is not None
     assert before is not None
     assert replace(found, digest="") == replace(before, digest="")
@@ -237,38 +243,38 @@ def test_killed_run_keeps_its_hidden_record(answered: Answered) -> None:
     assert is_edited(body.replace("production", "staging"))
 
 
-def test_killed_run_is_reported_once(answered: Answered) -> None:
-    answered.github.fault(method="PATCH", path=COMMENT, lost="after")
+def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
+    labeled_run.github.fault(method="PATCH", path=COMMENT, lost="after")
 
-    _, body = cut_off(answered)
+    _, body = kill_run(labeled_run)
 
     assert body.count("The run stopped in its middle") == 1
 
 
-def test_ended_run_without_final_update_is_reported(answered: Answered) -> None:
+def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> None:
     ended = {"run": "7.1-00ab", "decision": "recovered", "message": "recovered after 3.8 s"}
 
-    _, body = cut_off(answered, **ended)
+    _, body = kill_run(labeled_run, **ended)
 
     assert body.startswith("**Ended as `recovered`, and could not report here:** `recover:api` from `@alice`")
     assert "#### Last report of the run: Writing" in body
 
 
-def planned(answered: Answered, **acting: Any) -> str:
+def fail_build(labeled_run: LabeledRun, **acting: Any) -> str:
     """Redeploy-pages: the first job planned and said that the workflow goes on, and the build failed."""
-    (comment,) = answered.github.issue(answered.workflow.incident).comments
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
     comment.body = embed_record(
-        "### Planned\n\nIt goes on.\n", RunRecord(run=f"{answered.run}.1-00ab", decision="planned")
+        "### Planned\n\nIt goes on.\n", RunRecord(run=f"{labeled_run.run}.1-00ab", decision="planned")
     )
-    answered.job("build-production", "failure", "success", "success", "failure")
+    labeled_run.job("build-production", "failure", "success", "success", "failure")
     needs = {"gate": GONE, "fetch-production": {"result": "success", "outputs": {}}, "build-production": FAILED}
-    answered.tell(needs={**needs, "recovery-production": {**SKIPPED, **acting}}, ACTING="recovery-production")
-    (body,) = answered.workflow.bodies
+    labeled_run.tell(needs={**needs, "recovery-production": {**SKIPPED, **acting}}, ACTING="recovery-production")
+    (body,) = labeled_run.workflow.bodies
     return body
 
 
-def test_failed_build_is_reported_above_plan(answered: Answered) -> None:
-    body = planned(answered)
+def test_failed_build_is_reported_above_plan(labeled_run: LabeledRun) -> None:
+    body = fail_build(labeled_run)
 
     said, _, last = body.partition("\n\n#### Last report of the run: ")
     assert said.startswith("**Failed before the run began, and nothing was changed:** `recover:api` from `@alice`")
@@ -277,70 +283,73 @@ def test_failed_build_is_reported_above_plan(answered: Answered) -> None:
     assert not is_edited(body)
 
 
-def test_dry_run_plan_counts_as_ended(answered: Answered) -> None:
-    acting = {"result": "success", "outputs": {"run": f"{answered.run}.1-00ab", "decision": "planned"}}
+def test_dry_run_plan_counts_as_ended(labeled_run: LabeledRun) -> None:
+    acting = {"result": "success", "outputs": {"run": f"{labeled_run.run}.1-00ab", "decision": "planned"}}
 
-    assert planned(answered, **acting).startswith("### Planned")
-
-
-def test_successful_jobs_report_nothing(answered: Answered) -> None:
-    before = len(answered.github.requests)
-
-    done = answered.tell(needs={"gate": GONE, "recovery-production": {"result": "success", "outputs": {}}})
-
-    assert (done.code, done.out, done.err, len(answered.github.requests)) == (0, "", "", before)
-    assert answered.workflow.bodies == [answered.received]
+    assert fail_build(labeled_run, **acting).startswith("### Planned")
 
 
-def test_missing_comment_is_posted_once(answered: Answered) -> None:
-    answered.github.issue(answered.workflow.incident).comments.clear()
-    answered.job("gate", "failure", "failure")
+def test_successful_jobs_report_nothing(labeled_run: LabeledRun) -> None:
+    before = len(labeled_run.github.requests)
+
+    done = labeled_run.tell(needs={"gate": GONE, "recovery-production": {"result": "success", "outputs": {}}})
+
+    assert (done.code, done.out, done.err, len(labeled_run.github.requests)) == (0, "", "", before)
+    assert labeled_run.workflow.bodies == [labeled_run.received]
+
+
+def test_missing_comment_is_posted_once(labeled_run: LabeledRun) -> None:
+    labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
+    labeled_run.job("gate", "failure", "failure")
     needs = {"gate": FAILED, "recovery-production": SKIPPED}
 
-    done = answered.tell(needs=needs)
+    done = labeled_run.tell(needs=needs)
 
-    answered.assert_said(done, "job `gate` failed in step `Set up job`")
-    assert answered.tell(needs=needs).out == ""
-    assert len(answered.workflow.bodies) == 1
+    labeled_run.assert_reported(done, "job `gate` failed in step `Set up job`")
+    assert labeled_run.tell(needs=needs).out == ""
+    assert len(labeled_run.workflow.bodies) == 1
 
 
 @pytest.mark.parametrize("forged", ["request", "answered"])
-def test_marker_by_other_author_is_ignored(answered: Answered, forged: str) -> None:
-    issue, text = answered.github.issue(answered.workflow.incident), answered.received.replace("request", forged)
+def test_marker_by_other_author_is_ignored(labeled_run: LabeledRun, forged: str) -> None:
+    issue, text = (
+        labeled_run.github.issue(labeled_run.workflow.incident),
+        labeled_run.received.replace("request", forged),
+    )
     ours = issue.comments.pop()
-    answered.github.comment(issue.number, text, "tina")
+    labeled_run.github.comment(issue.number, text, "tina")
     issue.comments.append(ours)
-    answered.github.comment(issue.number, text, "alice")
-    answered.github.comment(issue.number, journal(f"{answered.run}.1-00ab"), "tina")
+    labeled_run.github.comment(issue.number, text, "alice")
+    labeled_run.github.comment(issue.number, run_comment(f"{labeled_run.run}.1-00ab"), "tina")
 
-    answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    first, told, *rest = answered.workflow.bodies
-    assert [first, *rest] == [text, text, journal(f"{answered.run}.1-00ab")]
+    first, told, *rest = labeled_run.workflow.bodies
+    assert [first, *rest] == [text, text, run_comment(f"{labeled_run.run}.1-00ab")]
     assert told.startswith("**Failed before the run began")
 
 
-def test_comment_of_another_run_is_kept(answered: Answered) -> None:
-    other = answered.workflow.step("received", answered.payload, GITHUB_RUN_ID=str(answered.run + 1))
+def test_comment_of_another_run_is_kept(labeled_run: LabeledRun) -> None:
+    other = labeled_run.workflow.step("received", labeled_run.payload, GITHUB_RUN_ID=str(labeled_run.run + 1))
     assert other.outputs["comment"]
 
-    answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    told, waiting = answered.workflow.bodies
+    told, waiting = labeled_run.workflow.bodies
     assert (told[:8], waiting[:12]) == ("**Failed", "**Received**")
 
 
-def test_comment_is_found_among_200_others(answered: Answered) -> None:
-    issue = answered.github.issue(answered.workflow.incident)
+def test_comment_is_found_among_200_others(labeled_run: LabeledRun) -> None:
+    issue = labeled_run.github.issue(labeled_run.workflow.incident)
     ours = issue.comments.pop()
     for number in range(200):
-        answered.github.comment(issue.number, f"still broken {number}", "alice")
+        labeled_run.github.comment(issue.number, f"still broken {number}", "alice")
     issue.comments.append(ours)
 
-    answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    assert answered.workflow.bodies[-1].startswith("**Failed before the run began")
-    assert len(answered.workflow.bodies) == 201
+    assert labeled_run.workflow.bodies[-1].startswith("**Failed before the run began")
+    assert len(labeled_run.workflow.bodies) == 201
 
 
 # Refusals, and jobs that were started again.
@@ -348,150 +357,152 @@ def test_comment_is_found_among_200_others(answered: Answered) -> None:
 REFUSED = {"go": "false", "attempt": "1", "reason": "no_write_access", "message": '"tina" may not', "hint": "Ask."}
 
 
-def test_refusal_written_by_gate_is_not_repeated(answered: Answered) -> None:
-    issue = answered.github.issue(answered.workflow.incident)
+def test_refusal_written_by_gate_is_not_repeated(labeled_run: LabeledRun) -> None:
+    issue = labeled_run.github.issue(labeled_run.workflow.incident)
     outputs = {**REFUSED, "answered": "true"}
 
-    done = answered.tell(needs={"gate": {"result": "failure", "outputs": outputs}, "recovery-production": SKIPPED})
+    done = labeled_run.tell(needs={"gate": {"result": "failure", "outputs": outputs}, "recovery-production": SKIPPED})
 
     assert (done.code, done.out, done.summary, issue.comments) == (0, "", "", [])
 
 
-def test_refusal_not_written_by_gate_is_reported(answered: Answered) -> None:
-    done = answered.tell(needs={"gate": {"result": "failure", "outputs": REFUSED}, "recovery-production": SKIPPED})
+def test_refusal_not_written_by_gate_is_reported(labeled_run: LabeledRun) -> None:
+    done = labeled_run.tell(needs={"gate": {"result": "failure", "outputs": REFUSED}, "recovery-production": SKIPPED})
 
-    answered.assert_said(done, "**Refused, and nothing was changed:**", '"tina" may not', "Ask.", "`no_write_access`")
+    labeled_run.assert_reported(
+        done, "**Refused, and nothing was changed:**", '"tina" may not', "Ask.", "`no_write_access`"
+    )
 
 
-def test_refusal_of_killed_gate_is_not_repeated(answered: Answered) -> None:
-    refusal = embed_record("**Refused**\n", RunRecord(run=f"gate-{answered.run}", source="gate"))
-    answered.github.comment(answered.workflow.incident, refusal, "github-actions[bot]")
+def test_refusal_of_killed_gate_is_not_repeated(labeled_run: LabeledRun) -> None:
+    refusal = embed_record("**Refused**\n", RunRecord(run=f"gate-{labeled_run.run}", source="gate"))
+    labeled_run.github.comment(labeled_run.workflow.incident, refusal, "github-actions[bot]")
 
-    answered.tell(needs={"gate": CANCELLED, "recovery-production": SKIPPED})
+    labeled_run.tell(needs={"gate": CANCELLED, "recovery-production": SKIPPED})
 
-    assert answered.workflow.bodies == [refusal]
+    assert labeled_run.workflow.bodies == [refusal]
 
 
 @pytest.mark.parametrize(
     "acting", [SKIPPED, {"result": "failure", "outputs": {"decision": "refused", "reason": "rerun"}}], ids=["if", "ops"]
 )
-def test_rerun_of_single_job_is_refused_in_new_comment(answered: Answered, acting: Any) -> None:
-    (comment,) = answered.github.issue(answered.workflow.incident).comments
-    comment.body = journal(f"{answered.run}.1-00ab")
+def test_rerun_of_single_job_is_refused_in_new_comment(labeled_run: LabeledRun, acting: Any) -> None:
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    comment.body = run_comment(f"{labeled_run.run}.1-00ab")
     again = {"GITHUB_RUN_ATTEMPT": "2", "GITHUB_TRIGGERING_ACTOR": "bob"}
     needs = {"gate": GONE, "recovery-production": acting, "security-production": SKIPPED}
 
-    done = answered.tell(needs=needs, **again)
+    done = labeled_run.tell(needs=needs, **again)
 
-    first, second = answered.workflow.bodies
-    assert first == journal(f"{answered.run}.1-00ab")
+    first, second = labeled_run.workflow.bodies
+    assert first == run_comment(f"{labeled_run.run}.1-00ab")
     assert second.startswith(
         "**Refused, and nothing was changed:** `@bob` started one job of the run for `recover:api`"
     )
     assert "Put the label on again" in second
     assert "Reason: `rerun`" in second
-    assert second.splitlines()[-1] == f"<!-- backout:answered run={answered.run} attempt=2 -->"
+    assert second.splitlines()[-1] == f"<!-- backout:answered run={labeled_run.run} attempt=2 -->"
     assert "::error title=request::Refused" in done.out
-    answered.tell(needs=needs, **again)
-    assert len(answered.workflow.bodies) == 2
+    labeled_run.tell(needs=needs, **again)
+    assert len(labeled_run.workflow.bodies) == 2
 
 
-def test_rerun_of_report_job_is_not_refused(answered: Answered) -> None:
+def test_rerun_of_report_job_is_not_refused(labeled_run: LabeledRun) -> None:
     needs = {"gate": GONE, "recovery-production": FAILED, "report": {"result": "success", "outputs": {}}}
 
-    done = answered.tell(needs=needs, GITHUB_RUN_ATTEMPT="2")
+    done = labeled_run.tell(needs=needs, GITHUB_RUN_ATTEMPT="2")
 
-    assert (done.out, answered.workflow.bodies) == ("", [answered.received])
+    assert (done.out, labeled_run.workflow.bodies) == ("", [labeled_run.received])
 
 
-def test_approval_job_does_not_hide_rerun_refusal(answered: Answered) -> None:
+def test_approval_job_does_not_hide_rerun_refusal(labeled_run: LabeledRun) -> None:
     approved = {"result": "success", "outputs": {}}
     needs = {"gate": GONE, "approve": approved, "recovery-production": SKIPPED}
 
-    answered.tell(needs=needs, GITHUB_RUN_ATTEMPT="2", ACTING="recovery-production security-production")
+    labeled_run.tell(needs=needs, GITHUB_RUN_ATTEMPT="2", ACTING="recovery-production security-production")
 
-    assert "Reason: `rerun`" in answered.workflow.bodies[1]
+    assert "Reason: `rerun`" in labeled_run.workflow.bodies[1]
 
 
 # Reports and buttons.
 
 
-def test_failed_report_is_answered_on_its_incident(answered: Answered) -> None:
-    answered.github.issue(answered.workflow.incident).comments.clear()
-    payload = answered.workflow.label("report")
-    answered.job("report", "failure", "success", "failure")
+def test_failed_report_is_answered_on_its_incident(labeled_run: LabeledRun) -> None:
+    labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
+    payload = labeled_run.workflow.label("report")
+    labeled_run.job("report", "failure", "success", "failure")
 
     gate = {"result": "success", "outputs": {"go": "false", "report": "true", "attempt": "1"}}
-    done = answered.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, "report": FAILED})
+    done = labeled_run.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, "report": FAILED})
 
-    number = answered.workflow.incident
-    answered.assert_said(
+    number = labeled_run.workflow.incident
+    labeled_run.assert_reported(
         done, "`report` from `@alice` · job `report` failed in step", f"`./run ops incident report {number}`"
     )
 
 
-def test_failed_report_after_closing_is_only_logged(answered: Answered) -> None:
-    payload = answered.github.close(answered.workflow.incident, "alice")
+def test_failed_report_after_closing_is_only_logged(labeled_run: LabeledRun) -> None:
+    payload = labeled_run.github.close(labeled_run.workflow.incident, "alice")
 
-    done = answered.tell(payload, needs={"gate": FAILED, "report": SKIPPED})
+    done = labeled_run.tell(payload, needs={"gate": FAILED, "report": SKIPPED})
 
     assert "::error title=request::Failed" in done.out
-    assert answered.workflow.bodies == [answered.received]
+    assert labeled_run.workflow.bodies == [labeled_run.received]
 
 
-def pressed(answered: Answered, incident: str) -> Mapping[str, Any]:
-    answered.github.issue(answered.workflow.incident).comments.clear()
-    answered.github.add_commit("Button", "alice", files={".github/workflows/rollback-worker.yml": BUTTON})
+def press_button(labeled_run: LabeledRun, incident: str) -> Mapping[str, Any]:
+    labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
+    labeled_run.github.add_commit("Button", "alice", files={".github/workflows/rollback-worker.yml": BUTTON})
     inputs = {"service": "api", "incident": incident, "dry_run": "true", "reason": "it's `slow` @all"}
-    run = answered.github.dispatch("rollback-worker.yml", inputs, "alice")
-    answered.run = run.id
-    answered.workflow.environ |= {"GITHUB_RUN_ID": str(run.id)}
+    run = labeled_run.github.dispatch("rollback-worker.yml", inputs, "alice")
+    labeled_run.run = run.id
+    labeled_run.workflow.environ |= {"GITHUB_RUN_ID": str(run.id)}
     payload: Mapping[str, Any] = run.payload
     return payload
 
 
 @pytest.mark.parametrize("form", ["{}", "#{}", "{page}/issues/{}"])
 @pytest.mark.sampled(2)
-def test_button_is_answered_on_named_incident(answered: Answered, form: str) -> None:
-    page = f"{answered.github.urls.html}/{answered.github.repository}"
-    payload = pressed(answered, form.format(answered.workflow.incident, page=page))
+def test_button_is_answered_on_named_incident(labeled_run: LabeledRun, form: str) -> None:
+    page = f"{labeled_run.github.urls.html}/{labeled_run.github.repository}"
+    payload = press_button(labeled_run, form.format(labeled_run.workflow.incident, page=page))
 
-    done = answered.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+    done = labeled_run.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    answered.assert_said(
+    labeled_run.assert_reported(
         done, "`rollback-worker` from `@alice`", "``./run ops rollback-worker --service api --incident"
     )
-    assert "--dry-run" in answered.workflow.bodies[0]
+    assert "--dry-run" in labeled_run.workflow.bodies[0]
 
 
 @pytest.mark.parametrize("incident", ["", "99", "https://github.com/acme/other/issues/1", "1; go=true"])
 @pytest.mark.sampled(2)
-def test_button_without_incident_is_answered_in_log(answered: Answered, incident: str) -> None:
-    payload = pressed(answered, incident)
+def test_button_without_incident_is_answered_in_log(labeled_run: LabeledRun, incident: str) -> None:
+    payload = press_button(labeled_run, incident)
 
-    done = answered.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+    done = labeled_run.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    assert (done.code, done.err, answered.workflow.bodies) == (0, "", [])
+    assert (done.code, done.err, labeled_run.workflow.bodies) == (0, "", [])
     assert "::error title=request::Failed before the run began" in done.out
     assert "**Failed before the run began" in done.summary
 
 
-def test_button_is_not_answered_on_pull_request(answered: Answered) -> None:
-    answered.github.add_commit("A change", "alice", files={"a": "b"}, branch="a-change")
-    number = answered.github.open_pull("A change", "a-change", "alice")
-    payload = pressed(answered, str(number))
+def test_button_is_not_answered_on_pull_request(labeled_run: LabeledRun) -> None:
+    labeled_run.github.add_commit("A change", "alice", files={"a": "b"}, branch="a-change")
+    number = labeled_run.github.open_pull("A change", "a-change", "alice")
+    payload = press_button(labeled_run, str(number))
 
-    done = answered.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+    done = labeled_run.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    assert answered.github.issue(number).comments == []
+    assert labeled_run.github.issue(number).comments == []
     assert "::error title=request::Failed" in done.out
 
 
-def test_ended_button_run_is_not_reported_again(answered: Answered) -> None:
-    payload = pressed(answered, "")
-    outputs = {"decision": "failed", "reason": "provider_refused", "run": f"{answered.run}.1-00ab"}
+def test_ended_button_run_is_not_reported_again(labeled_run: LabeledRun) -> None:
+    payload = press_button(labeled_run, "")
+    outputs = {"decision": "failed", "reason": "provider_refused", "run": f"{labeled_run.run}.1-00ab"}
 
-    done = answered.tell(
+    done = labeled_run.tell(
         payload, needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}}
     )
 
@@ -514,46 +525,46 @@ def test_ended_button_run_is_not_reported_again(answered: Answered) -> None:
     ids=str,
 )
 @pytest.mark.sampled(2)
-def test_failed_api_request_is_retried_without_duplicate(answered: Answered, fault: dict[str, Any]) -> None:
+def test_failed_api_request_is_retried_without_duplicate(labeled_run: LabeledRun, fault: dict[str, Any]) -> None:
     if fault["method"] == "POST":
-        answered.github.issue(answered.workflow.incident).comments.clear()
-    answered.github.fault(path="/repos/*/*/issues/**", **fault)
+        labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
+    labeled_run.github.fault(path="/repos/*/*/issues/**", **fault)
 
-    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    (body,) = answered.workflow.bodies
+    (body,) = labeled_run.workflow.bodies
     assert body.startswith("**Failed before the run began")
     assert (done.code, "::warning" in done.out) == (0, False)
 
 
 @pytest.mark.parametrize("fault", [{"status": 403}, pytest.param({"status": 500}, marks=pytest.mark.slow)], ids=str)
-def test_api_outage_leaves_answer_in_job_summary(answered: Answered, fault: dict[str, Any]) -> None:
-    answered.github.fault(times=None, path="/repos/**", **fault)
+def test_api_outage_leaves_answer_in_job_summary(labeled_run: LabeledRun, fault: dict[str, Any]) -> None:
+    labeled_run.github.fault(times=None, path="/repos/**", **fault)
 
-    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    assert (done.code, answered.workflow.bodies) == (0, [answered.received])
+    assert (done.code, labeled_run.workflow.bodies) == (0, [labeled_run.received])
     assert f"could not be written to the issue: GitHub answered {fault['status']}" in done.out
     assert "**Failed before the run began" in done.summary
 
 
 @pytest.mark.parametrize("piece", [*PIECES, "\u202e\x1b[31m", "::set-output name=go::true", "a` @b `c", "%0A::error::"])
 @pytest.mark.sampled(5)
-def test_hostile_text_is_escaped(answered: Answered, piece: str) -> None:
+def test_hostile_text_is_escaped(labeled_run: LabeledRun, piece: str) -> None:
     label = {"name": f"recover:{piece}"}
-    payload = {**answered.payload, "label": label, "sender": {"login": piece}}
-    answered.job("recovery-production", "failure", "failure").steps = []
+    payload = {**labeled_run.payload, "label": label, "sender": {"login": piece}}
+    labeled_run.job("recovery-production", "failure", "failure").steps = []
     outputs = {"decision": piece, "reason": piece, "message": f"x {piece}\n::error::x", "hint": piece}
 
-    done = answered.tell(
+    done = labeled_run.tell(
         payload, needs={"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}}
     )
 
-    (body,) = answered.workflow.bodies
+    (body,) = labeled_run.workflow.bodies
     text = body.partition("\n\n<!--")[0]
     assert not re.search("[\u202e\x1b]", text)
     link, end = [tag for tag in skeleton(text) if tag not in {"<p []>", "</p>", "<strong []>", "</strong>"}]
-    assert (link.startswith(f"<a [('href', '{answered.github.urls.html}/acme/operations/actions/"), end) == (
+    assert (link.startswith(f"<a [('href', '{labeled_run.github.urls.html}/acme/operations/actions/"), end) == (
         True,
         "</a>",
     )
@@ -567,14 +578,14 @@ def test_script_supports_python_3_9(script: str) -> None:
     ast.parse(load_scripts()[script], feature_version=(3, 9))
 
 
-def test_scripts_run_in_fresh_interpreter(answered: Answered) -> None:
-    answered.workflow.python = fresh_python
+def test_scripts_run_in_fresh_interpreter(labeled_run: LabeledRun) -> None:
+    labeled_run.workflow.python = fresh_python
 
-    done = answered.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
-    answered.assert_said(done, "nothing was changed")
+    done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    labeled_run.assert_reported(done, "nothing was changed")
 
-    done = answered.workflow.step("received", answered.payload, GITHUB_RUN_ATTEMPT="2")
-    assert (done.out, done.err, len(answered.workflow.bodies)) == ("", "", 2)
+    done = labeled_run.workflow.step("received", labeled_run.payload, GITHUB_RUN_ATTEMPT="2")
+    assert (done.out, done.err, len(labeled_run.workflow.bodies)) == ("", "", 2)
 
 
 @pytest.mark.parametrize("script", ["received", "tell"])
@@ -586,32 +597,32 @@ def test_script_uses_no_expression_and_only_standard_library(script: str) -> Non
     assert found <= sys.stdlib_module_names
 
 
-def test_missed_reopening_is_reported_in_new_comment(answered: Answered) -> None:
+def test_missed_reopening_is_reported_in_new_comment(labeled_run: LabeledRun) -> None:
     """The run went well, and its comment stays; the job that waited lost its runner."""
-    answered.job("security-production", "success", "success")
-    answered.job("wait-production", "failure", "success", "failure")
+    labeled_run.job("security-production", "success", "success")
+    labeled_run.job("wait-production", "failure", "success", "failure")
     recovered = {"result": "success", "outputs": {"run": "r", "decision": "recovered"}}
 
-    done = answered.tell(
+    done = labeled_run.tell(
         needs={"gate": GONE, "security-production": recovered, "wait-production": FAILED, "end-production": SKIPPED},
         ACTING="security-production",
         ENDING="wait-production end-production",
         END_COMMAND="./run ops maintenance due",
     )
 
-    first, last = answered.workflow.bodies
-    assert (done.code, first) == (0, answered.received)
+    first, last = labeled_run.workflow.bodies
+    assert (done.code, first) == (0, labeled_run.received)
     assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · job `wait-production`")
     assert "Look whether it is still on. Run on a laptop: `./run ops maintenance due`" in last
 
 
-def test_missed_reopening_is_reported_after_failed_run(answered: Answered) -> None:
+def test_missed_reopening_is_reported_after_failed_run(labeled_run: LabeledRun) -> None:
     """The run took the service offline, and could not prove it; then the job that ends it was refused."""
-    answered.job("security-production", "failure", "success", "success", "success", "failure")
-    answered.job("end-production", "failure", "success", "failure")
-    (comment,) = answered.github.issue(answered.workflow.incident).comments
-    comment.body = journal(f"{answered.run}.1-00ab")
-    outputs = {"run": "r", "decision": "still_unhealthy", "incident": str(answered.workflow.incident)}
+    labeled_run.job("security-production", "failure", "success", "success", "success", "failure")
+    labeled_run.job("end-production", "failure", "success", "failure")
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    comment.body = run_comment(f"{labeled_run.run}.1-00ab")
+    outputs = {"run": "r", "decision": "still_unhealthy", "incident": str(labeled_run.workflow.incident)}
     needs = {
         "gate": GONE,
         "security-production": {"result": "failure", "outputs": outputs},
@@ -620,21 +631,21 @@ def test_missed_reopening_is_reported_after_failed_run(answered: Answered) -> No
     }
     ends = {"ACTING": "security-production", "ENDING": "wait-production end-production", "END_COMMAND": "./run ops x"}
 
-    answered.tell(needs=needs, **ends)
-    answered.tell(needs=needs, **ends)
+    labeled_run.tell(needs=needs, **ends)
+    labeled_run.tell(needs=needs, **ends)
 
-    run, late = answered.workflow.bodies
-    assert run == journal(f"{answered.run}.1-00ab")
+    run, late = labeled_run.workflow.bodies
+    assert run == run_comment(f"{labeled_run.run}.1-00ab")
     assert late.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · job `end-production`")
 
 
-def test_missed_reopening_is_reported_on_opened_incident(answered: Answered) -> None:
+def test_missed_reopening_is_reported_on_opened_incident(labeled_run: LabeledRun) -> None:
     """Nobody named an incident beside the button."""
-    answered.job("wait-production", "cancelled", "success", "cancelled")
-    outputs = {"run": "r", "decision": "recovered", "incident": str(answered.workflow.incident)}
-    payload = pressed(answered, "")
+    labeled_run.job("wait-production", "cancelled", "success", "cancelled")
+    outputs = {"run": "r", "decision": "recovered", "incident": str(labeled_run.workflow.incident)}
+    payload = press_button(labeled_run, "")
 
-    answered.tell(
+    labeled_run.tell(
         payload,
         needs={
             "gate": GONE,
@@ -645,11 +656,11 @@ def test_missed_reopening_is_reported_on_opened_incident(answered: Answered) -> 
         ENDING="wait-production end-production",
     )
 
-    assert answered.workflow.bodies[-1].startswith("**Nothing ended it in time:** `rollback-worker` from `@alice`")
+    assert labeled_run.workflow.bodies[-1].startswith("**Nothing ended it in time:** `rollback-worker` from `@alice`")
 
 
 @pytest.mark.parametrize("skipped", [("end-",), ("wait-", "end-")])
-def test_missed_reopening_is_reported_after_rerun(answered: Answered, skipped: tuple[str, ...]) -> None:
+def test_missed_reopening_is_reported_after_rerun(labeled_run: LabeledRun, skipped: tuple[str, ...]) -> None:
     """GitHub skips it in the second attempt: the gate approved the first. The other environment has nothing to end."""
     outputs = {"run": "r", "decision": "recovered", "ends_at": "2026-11-24T05:00:00+00:00"}
     needs = {
@@ -664,13 +675,13 @@ def test_missed_reopening_is_reported_after_rerun(answered: Answered, skipped: t
     ended = {"result": "success", "outputs": {}}
     needs |= {f"{kind}-security-production": ended for kind in ("wait", "end") if f"{kind}-" not in skipped}
 
-    answered.tell(needs=needs, **environ)
+    labeled_run.tell(needs=needs, **environ)
     again = needs | {f"{kind}-security-production": ended for kind in ("wait", "end")}
-    before = len(answered.workflow.bodies)
-    answered.tell(needs=again, **environ)
+    before = len(labeled_run.workflow.bodies)
+    labeled_run.tell(needs=again, **environ)
 
-    assert len(answered.workflow.bodies) == before == 2
-    last = answered.workflow.bodies[-1]
+    assert len(labeled_run.workflow.bodies) == before == 2
+    last = labeled_run.workflow.bodies[-1]
     assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · ")
     assert "`end-security-production`" in last
     assert "staging" not in last

@@ -94,7 +94,7 @@ def test_secrets_cannot_be_edited_after_rollback(wrangler: Wrangler, sandbox: Sa
     assert sandbox.live(WORKER) == {releases.good: 100}
 
 
-def test_version_secrets_use_latest_code_undeployed(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
+def test_version_secrets_create_undeployed_version(wrangler: Wrangler, sandbox: Sandbox, releases: Releases) -> None:
     sandbox.deploy(WORKER, releases.good)
     wrangler("versions", "secret", "put", "ONE", "--name", WORKER, "--message", "rotate", stdin="1\n")
     wrangler("versions", "secret", "bulk", "--name", WORKER, stdin='{"TWO": "2", "THREE": "3"}')

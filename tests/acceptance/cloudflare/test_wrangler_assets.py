@@ -92,7 +92,7 @@ def test_kv_keys_and_namespaces_are_deleted(sandbox: Sandbox, tmp_path: Path) ->
     assert sandbox.unknown_requests == []
 
 
-def test_sql_file_is_atomic(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_sql_file_runs_as_one_transaction(sandbox: Sandbox, tmp_path: Path) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         return run_wrangler(
             sandbox, tmp_path, "d1", "execute", "orders", *arguments, "--remote", "-y", home=tmp_path, code=code

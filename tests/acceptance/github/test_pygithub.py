@@ -39,13 +39,13 @@ def test_issue_list_is_paginated(repository: Repository, github: GitHub) -> None
     assert (found.totalCount, [issue.title for issue in found]) == (65, [str(number) for number in range(65)])
 
 
-def test_time_has_time_zone(repository: Repository, github: GitHub) -> None:
+def test_issue_time_has_time_zone(repository: Repository, github: GitHub) -> None:
     at = datetime(2026, 11, 20, 10, 0, 30, 999, tzinfo=UTC)
     number = github.open_issue("Down", author="alice", at=at)
     assert repository.get_issue(number).created_at == at.replace(microsecond=0)
 
 
-def test_files_refs_and_pull_requests(repository: Repository, github: GitHub) -> None:
+def test_ref_file_and_pull_request_are_created(repository: Repository, github: GitHub) -> None:
     github.switches.actions_may_create_pull_requests = True
     repository.create_git_ref("refs/heads/limits", repository.get_branch("main").commit.sha)
     repository.create_file("limits.yml", "Add", "a: 1\n", branch="limits")

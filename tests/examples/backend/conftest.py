@@ -67,17 +67,17 @@ class Example:
 
     def limits(self, **limits: Mapping[str, Any]) -> str:
         """The revision."""
-        value = of_limits(limits)
+        value = limits_document(limits)
         self.put({"ops/limits": value})
         return str(value["revision"])
 
     def switch(self, name: str, state: str, **fields: Any) -> str:
         """The revision."""
-        value = of_switch(state, **fields)
+        value = switch_document(state, **fields)
         self.put({f"ops/switch/{name}": value})
         return str(value["revision"])
 
-    def shown(self) -> Any:
+    def runtime_state(self) -> Any:
         response = self.http.get("/__ops/runtime")
         assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
         document = response.json()
@@ -85,11 +85,11 @@ class Example:
         return document
 
 
-def of_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
+def limits_document(limits: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": 1, "revision": f"{next(_REVISIONS):012x}-9c0ffee1", "limits": limits}
 
 
-def of_switch(state: str, **fields: Any) -> dict[str, Any]:
+def switch_document(state: str, **fields: Any) -> dict[str, Any]:
     plain = {"version": 1, "revision": f"r{next(_REVISIONS)}", "state": state, "until": None, "review_at": None}
     people = {"message": "", "paths": [], "owner": "alice", "incident": 42, "since": "2026-11-25T03:05:12Z"}
     return {**plain, **people, **fields}
@@ -121,7 +121,7 @@ def example(url: str) -> Iterator[Example]:
         application.kv(None, releases=True)
         application.arrange("outside", {})
         normal = {"maintenance": "off", "session-do": "on", "ai": "auto"}
-        switches = {f"ops/switch/{name}": of_switch(state) for name, state in normal.items()}
-        application.put({"ops/limits": of_limits(DECLARED), **switches})
+        switches = {f"ops/switch/{name}": switch_document(state) for name, state in normal.items()}
+        application.put({"ops/limits": limits_document(DECLARED), **switches})
         application.advance(days=1)
         yield application

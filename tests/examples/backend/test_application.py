@@ -31,14 +31,14 @@ def interpret(example: Example, **options: Any) -> httpx.Response:
     return example.http.post("/api/charts/interpret", json=BIRTH, **options)
 
 
-def asked(example: Example, **behaviours: str) -> Any:
+def provider_calls(example: Example, **behaviours: str) -> Any:
     """Which providers were asked since the last call; from now on they behave so."""
     return example.arrange("outside", behaviours)
 
 
-def shown_ai(example: Example) -> Any:
+def ai_state(example: Example) -> Any:
     example.advance(seconds=1)
-    return example.shown()["ai"]
+    return example.runtime_state()["ai"]
 
 
 def ai_mutex(example: Example) -> Any:
@@ -64,12 +64,12 @@ def test_application_works_without_ops_bindings(example: Example) -> None:
 
 
 def test_health_paths_check_secrets_in_use(example: Example) -> None:
-    asked(example, groq="refuses", cerebras="down")
+    provider_calls(example, groq="refuses", cerebras="down")
     paths = ["/health/auth", "/health/ai/iflow", "/health/ai/groq", "/health/ai/cerebras", "/health/ai/other"]
     assert [example.http.get(path).status_code for path in paths] == [200, 200, 503, 503, 503]
     without = {"without": "JWT_SECRET,IFLOW_API_KEY"}
     assert [example.http.get(path, headers=without).status_code for path in paths[:2]] == [503, 503]
-    assert asked(example) == PROVIDERS
+    assert provider_calls(example) == PROVIDERS
 
 
 # Sessions.
@@ -79,7 +79,7 @@ def _part(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
-def forged(header: Any, claims: Any, secret: str = "signs sessions", digest: str = "sha256") -> str:
+def sign_token(header: Any, claims: Any, secret: str = "signs sessions", digest: str = "sha256") -> str:
     text = f"{_part(header)}.{_part(claims)}"
     signature = hmac.digest(secret.encode(), text.encode(), getattr(hashlib, digest))
     return f"{text}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
@@ -97,19 +97,19 @@ def test_only_own_tokens_are_accepted_in_each_switch_state(example: Example, sta
     header, claims, signature = _parse(mine)
     tokens = {
         "as it is": mine["authorization"].removeprefix("Bearer "),
-        "signed by us again": forged(header, claims),
-        "signed by others": forged(header, claims, "other secret"),
+        "signed by us again": sign_token(header, claims),
+        "signed by others": sign_token(header, claims, "other secret"),
         "not signed": f"{_part({**header, 'alg': 'none'})}.{_part(claims)}.",
         "not signed, with a signature": f"{_part({**header, 'alg': 'none'})}.{_part(claims)}.{signature}",
-        "alg none, signed": forged({**header, "alg": "none"}, claims),
-        "another algorithm": forged({**header, "alg": "HS512"}, claims, digest="sha512"),
+        "alg none, signed": sign_token({**header, "alg": "none"}, claims),
+        "another algorithm": sign_token({**header, "alg": "HS512"}, claims, digest="sha512"),
         "another user": f"{_part(header)}.{_part({**claims, 'sub': 'eve@fortunet.example'})}.{signature}",
-        "for another audience": forged(header, {**claims, "aud": "others"}),
-        "for no audience": forged(header, {name: value for name, value in claims.items() if name != "aud"}),
-        "expired": forged(header, {**claims, "exp": claims["iat"]}),
-        "never to expire": forged(header, {name: value for name, value in claims.items() if name != "exp"}),
-        "of no session": forged(header, {name: value for name, value in claims.items() if name != "sid"}),
-        "with a tail": f"{forged(header, claims)}.x",
+        "for another audience": sign_token(header, {**claims, "aud": "others"}),
+        "for no audience": sign_token(header, {name: value for name, value in claims.items() if name != "aud"}),
+        "expired": sign_token(header, {**claims, "exp": claims["iat"]}),
+        "never to expire": sign_token(header, {name: value for name, value in claims.items() if name != "exp"}),
+        "of no session": sign_token(header, {name: value for name, value in claims.items() if name != "sid"}),
+        "with a tail": f"{sign_token(header, claims)}.x",
         "no token": "x",
     }
     answers = {
@@ -215,11 +215,11 @@ def test_first_working_provider_interprets(example: Example) -> None:
     answer = interpret(example, headers=sign_in(example))
     assert answer.json()["interpretation"] == "says iflow"
     assert answer.headers["ratelimit-policy"] == '"ai";q=10;w=60'
-    assert asked(example, iflow="down", groq="refuses") == ["iflow"]
+    assert provider_calls(example, iflow="down", groq="refuses") == ["iflow"]
     assert interpret(example).json()["provider"] == "cerebras"
-    assert asked(example) == PROVIDERS
+    assert provider_calls(example) == PROVIDERS
     assert interpret(example, content="{").status_code == 400
-    assert shown_ai(example) == {
+    assert ai_state(example) == {
         "seconds": 300,
         "order": PROVIDERS,
         "outcomes": {
@@ -228,7 +228,7 @@ def test_first_working_provider_interprets(example: Example) -> None:
             "cerebras": {"ok": 1, "failed": 0},
         },
     }
-    assert asked(example) == []
+    assert provider_calls(example) == []
 
 
 def test_interpretations_are_limited_by_user(example: Example) -> None:
@@ -236,21 +236,21 @@ def test_interpretations_are_limited_by_user(example: Example) -> None:
     mia, tom = sign_in(example), sign_in(example, "tom@fortunet.example")
     answers = [interpret(example, headers=each) for each in (mia, mia, tom, {}, {})]
     assert [answer.status_code for answer in answers] == [200, 429, 200, 200, 429]
-    assert len(asked(example)) == 3
+    assert len(provider_calls(example)) == 3
 
 
 def test_failing_provider_is_last_for_five_minutes(example: Example) -> None:
-    asked(example, iflow="down")
+    provider_calls(example, iflow="down")
     for _ in range(3):
         assert interpret(example).json()["provider"] == "groq"
-    assert shown_ai(example)["order"] == ["groq", "cerebras", "iflow"]
-    asked(example)
+    assert ai_state(example)["order"] == ["groq", "cerebras", "iflow"]
+    provider_calls(example)
     assert interpret(example).json()["provider"] == "groq"
-    assert asked(example) == ["groq"]
+    assert provider_calls(example) == ["groq"]
     example.advance(minutes=4)
-    assert shown_ai(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 3}
+    assert ai_state(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 3}
     example.advance(minutes=1)
-    assert shown_ai(example) == {
+    assert ai_state(example) == {
         "seconds": 300,
         "order": PROVIDERS,
         "outcomes": {name: {"ok": 0, "failed": 0} for name in PROVIDERS},
@@ -258,24 +258,24 @@ def test_failing_provider_is_last_for_five_minutes(example: Example) -> None:
 
 
 def test_ai_switch_selects_first_provider(example: Example) -> None:
-    asked(example, groq="down")
+    provider_calls(example, groq="down")
     example.switch("ai", "groq")
     for _ in range(3):
         assert interpret(example).json()["provider"] == "iflow"
-    assert asked(example) == ["groq", "iflow"] * 3
-    assert shown_ai(example)["order"] == ["groq", "iflow", "cerebras"]
+    assert provider_calls(example) == ["groq", "iflow"] * 3
+    assert ai_state(example)["order"] == ["groq", "iflow", "cerebras"]
     example.switch("ai", "cerebras")
     assert interpret(example).json()["provider"] == "cerebras"
-    assert shown_ai(example)["order"] == ["cerebras", "iflow", "groq"]
+    assert ai_state(example)["order"] == ["cerebras", "iflow", "groq"]
     example.switch("ai", "a-provider-of-later")
-    assert shown_ai(example)["order"] == ["iflow", "cerebras", "groq"]
+    assert ai_state(example)["order"] == ["iflow", "cerebras", "groq"]
 
 
 def test_failure_of_all_providers_returns_503(example: Example) -> None:
-    asked(example, **dict.fromkeys(PROVIDERS, "down"))
+    provider_calls(example, **dict.fromkeys(PROVIDERS, "down"))
     answer = interpret(example)
     assert (answer.status_code, answer.json()) == (503, NO_AI)
-    assert asked(example) == PROVIDERS
+    assert provider_calls(example) == PROVIDERS
     broken = interpret(example, headers={"without": "AI_MUTEX"})
     assert (broken.status_code, broken.json()) == (503, NO_AI)
 
@@ -286,28 +286,28 @@ def test_ai_switch_off_calls_no_provider_and_shows_message(example: Example) -> 
     assert (answer.status_code, answer.json()) == (503, NO_AI)
     example.switch("ai", "off", message="back at noon")
     assert interpret(example, headers={"authorization": "Bearer x"}).json() == {"error": "back at noon"}
-    assert asked(example) == []
-    assert shown_ai(example)["order"] == []
+    assert provider_calls(example) == []
+    assert ai_state(example)["order"] == []
     assert example.http.get("/api/charts/calculate", params=BIRTH).status_code == 200
 
 
 def test_hanging_provider_times_out(example: Example) -> None:
-    asked(example, iflow="holds")
+    provider_calls(example, iflow="holds")
     assert interpret(example).json()["provider"] == "groq"
-    assert shown_ai(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 1}
+    assert ai_state(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 1}
 
 
 def test_provider_calls_are_serialized_with_bounded_queue(example: Example) -> None:
-    asked(example, iflow="holds")
+    provider_calls(example, iflow="holds")
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(interpret, example) for _ in range(8)]
         while ai_mutex(example)["memory"]["waiting"] < 8:
             assert not any(each.done() for each in waiting)
         refused = interpret(example)
         assert (refused.status_code, refused.json()) == (503, NO_AI)
-        first = asked(example)
+        first = provider_calls(example)
         assert [each.result().status_code for each in waiting] == [200] * 8
-    assert {*first, *asked(example)} <= set(PROVIDERS)
+    assert {*first, *provider_calls(example)} <= set(PROVIDERS)
     assert ai_mutex(example)["memory"]["waiting"] == 0
 
 
@@ -316,9 +316,9 @@ def test_provider_is_skipped_after_daily_quota(example: Example) -> None:
         example.advance(minutes=1)
         assert interpret(example).json()["provider"] == ("iflow" if number < 12 else "groq")
     assert ai_mutex(example)["quota"]["iflow"] == {"used": 12, "per_day": 12}
-    assert shown_ai(example)["order"] == ["groq", "cerebras"]
+    assert ai_state(example)["order"] == ["groq", "cerebras"]
     example.advance(days=1)
-    assert shown_ai(example)["order"] == PROVIDERS
+    assert ai_state(example)["order"] == PROVIDERS
 
 
 def ai_health(example: Example, **headers: str) -> tuple[int, str]:
@@ -329,31 +329,31 @@ def ai_health(example: Example, **headers: str) -> tuple[int, str]:
 def test_ai_health_is_down_after_all_providers_fail(example: Example) -> None:
     assert ai_health(example) == (200, "ok")
     assert ai_health(example, without="AI_MUTEX") == (503, "stuck")
-    asked(example, iflow="down", groq="down")
+    provider_calls(example, iflow="down", groq="down")
     interpret(example)
     assert ai_health(example) == (200, "ok")
-    asked(example, **dict.fromkeys(PROVIDERS, "down"))
+    provider_calls(example, **dict.fromkeys(PROVIDERS, "down"))
     for _ in range(2):
         interpret(example)
     assert ai_health(example) == (503, "down")
-    assert len(asked(example)) == 6
+    assert len(provider_calls(example)) == 6
     example.switch("ai", "off")
     assert ai_health(example, without="AI_MUTEX") == (200, "off")
     example.switch("ai", "auto")
     assert ai_health(example) == (503, "down")
     example.advance(minutes=5)
     assert ai_health(example) == (200, "ok")
-    assert asked(example) == []
+    assert provider_calls(example) == []
 
 
 def test_ai_health_stays_slow_after_reset(example: Example) -> None:
-    asked(example, iflow="holds")
+    provider_calls(example, iflow="holds")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(interpret, example)
         while ai_mutex(example)["quota"]["iflow"]["used"] == 0:
             assert not waiting.done()
         example.advance(seconds=5)
-        asked(example)
+        provider_calls(example)
         assert waiting.result().json()["provider"] == "iflow"
     assert ai_health(example) == (503, "slow")
     example.http.post("/__ops/objects/ai-mutex/reset", headers=ADMIN)
@@ -369,7 +369,7 @@ def test_ai_health_stays_slow_after_reset(example: Example) -> None:
 
 
 def test_reset_clears_memory_and_keeps_quota(example: Example) -> None:
-    asked(example, iflow="down")
+    provider_calls(example, iflow="down")
     interpret(example)
     answer = example.http.post("/__ops/objects/ai-mutex/reset", headers=ADMIN)
     assert answer.status_code == 200
@@ -378,12 +378,12 @@ def test_reset_clears_memory_and_keeps_quota(example: Example) -> None:
     assert before["instance"] != after["instance"]
     assert before["quota"] == after["quota"] == ai_mutex(example)["quota"]
     assert [after["quota"][name]["used"] for name in PROVIDERS] == [1, 1, 0]
-    assert shown_ai(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 1}
+    assert ai_state(example)["outcomes"]["iflow"] == {"ok": 0, "failed": 1}
     assert interpret(example).json()["provider"] == "groq"
 
 
 def test_reset_releases_waiting_requests(example: Example) -> None:
-    asked(example, **dict.fromkeys(PROVIDERS, "holds"))
+    provider_calls(example, **dict.fromkeys(PROVIDERS, "holds"))
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(interpret, example) for _ in range(2)]
         while ai_mutex(example)["memory"]["waiting"] < 2:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.examples.backend.conftest import Example, client, fits, of_limits, of_switch
+from tests.examples.backend.conftest import Example, client, fits, limits_document, switch_document
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def statuses(reader: Example, path: str, times: int, **headers: str) -> list[int
 
 def test_missing_values_fall_back_to_declarations(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC}, {"feature": FEATURE, "other": {"normal": "on"}})
-    assert reader.shown() == {
+    assert reader.runtime_state() == {
         "contract": 1,
         "worker": "2c8b7e91-5f0a-4a4e-9d0f-2f6f4f1f7a10",
         "limits": {"revision": None, "values": {"calc": {"limit": 3, "period": 60, "key": "ip"}}},
@@ -53,7 +53,7 @@ def test_kv_values_apply_and_only_public_fields_are_shown(new_reader: Reader) ->
     limits = reader.limits(calc=calc, undeclared=calc, constructor=calc)
     state = reader.switch("feature", "off", until=until, message="back at noon", review_at=until)
     reader.switch("undeclared", "off")
-    shown = reader.shown()
+    shown = reader.runtime_state()
     assert shown["limits"] == {"revision": limits, "values": {"calc": calc}}
     assert shown["switches"] == {"feature": {"state": "off", "revision": state, "until": until}}
     assert reader.http.get("/?state=feature").json() == {"state": "off", "message": "back at noon"}
@@ -73,7 +73,7 @@ def _limits(**limit: Any) -> dict[str, Any]:
 
 
 GOOD = _limits()
-OFF = of_switch("off")
+OFF = switch_document("off")
 NO_JSON = ["", "{", "null", "7", "[]", '"text"', "[" * 100_000]
 BAD_LIMITS = [
     *({**GOOD, "version": version} for version in (0, 2, "1", None, True)),
@@ -113,29 +113,29 @@ def test_invalid_value_keeps_last_one_and_affects_no_other(new_reader: Reader) -
     reader = new_reader({"calc": CALC}, {"feature": FEATURE})
     good = {"limit": 7, "period": 60, "key": "ip"}
     kept = {"revision": reader.limits(calc=good), "values": {"calc": good}}
-    assert reader.shown()["limits"] == kept
+    assert reader.runtime_state()["limits"] == kept
     for bad in [*NO_JSON, *BAD_LIMITS, *(_limits(temporary={"limit": 9, "until": no}) for no in NO_MOMENTS), None]:
-        switch = of_switch("off")
+        switch = switch_document("off")
         reader.put({"ops/limits": bad, "ops/switch/feature": switch})
-        shown = reader.shown()
+        shown = reader.runtime_state()
         assert (shown["limits"], shown["switches"]["feature"]["revision"]) == (kept, switch["revision"]), bad
 
     off = {"state": "off", "revision": reader.switch("feature", "off")}
-    assert reader.shown()["switches"]["feature"] == off
+    assert reader.runtime_state()["switches"]["feature"] == off
     moments = [{**OFF, name: no} for name in ("until", "review_at", "since") for no in NO_MOMENTS]
     for bad in [*NO_JSON, *BAD_SWITCHES, *moments, None]:
-        limits = of_limits({"calc": good})
+        limits = limits_document({"calc": good})
         reader.put({"ops/limits": limits, "ops/switch/feature": bad})
-        shown = reader.shown()
+        shown = reader.runtime_state()
         assert (shown["limits"]["revision"], shown["switches"]["feature"]) == (limits["revision"], off), bad
 
 
 def test_limit_missing_in_newest_list_uses_declaration(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC})
     reader.limits(calc={**CALC, "limit": 9})
-    assert reader.shown()["limits"]["values"]["calc"]["limit"] == 9
+    assert reader.runtime_state()["limits"]["values"]["calc"]["limit"] == 9
     reader.limits()
-    assert reader.shown()["limits"]["values"]["calc"]["limit"] == 3
+    assert reader.runtime_state()["limits"]["values"]["calc"]["limit"] == 3
 
 
 def test_failing_kv_keeps_last_values_and_fails_no_request(new_reader: Reader) -> None:
@@ -151,7 +151,7 @@ def test_failing_kv_keeps_last_values_and_fails_no_request(new_reader: Reader) -
 
 def test_hanging_kv_does_not_block_and_late_value_applies(new_reader: Reader) -> None:
     reader = new_reader({}, {"feature": FEATURE})
-    reader.put({"ops/switch/feature": of_switch("off")})
+    reader.put({"ops/switch/feature": switch_document("off")})
     reader.kv("hangs")
     assert reader.http.get("/?state=feature").json()["state"] == "careful"
     assert reader.kv(None, releases=True)["hanging"] == 1
@@ -162,7 +162,7 @@ def test_hanging_kv_does_not_block_and_late_value_applies(new_reader: Reader) ->
 
 def test_late_response_does_not_replace_newer_read(new_reader: Reader) -> None:
     reader = new_reader({}, {"feature": FEATURE})
-    reader.put({"ops/switch/feature": of_switch("off")})
+    reader.put({"ops/switch/feature": switch_document("off")})
     reader.kv("hangs")
     reader.http.get("/")
     reader.kv(None)
@@ -195,16 +195,21 @@ def test_value_expires_at_until_without_write(new_reader: Reader) -> None:
     until = reader.moment(minutes=10)
     limits = reader.limits(calc={**CALC, "temporary": {"limit": 20, "until": until}})
     state = reader.switch("feature", "off", until=until, message="soon")
-    assert reader.shown()["limits"]["values"]["calc"] == {"limit": 20, "period": 60, "key": "ip", "until": until}
+    assert reader.runtime_state()["limits"]["values"]["calc"] == {
+        "limit": 20,
+        "period": 60,
+        "key": "ip",
+        "until": until,
+    }
     reader.kv("throws")
     reader.advance(minutes=9)
-    assert reader.shown()["switches"]["feature"]["state"] == "off"
+    assert reader.runtime_state()["switches"]["feature"]["state"] == "off"
     reader.advance(minutes=1)
-    assert reader.shown()["limits"] == {
+    assert reader.runtime_state()["limits"] == {
         "revision": limits,
         "values": {"calc": {"limit": 3, "period": 60, "key": "ip"}},
     }
-    assert reader.shown()["switches"] == {"feature": {"state": "on", "revision": state}}
+    assert reader.runtime_state()["switches"] == {"feature": {"state": "on", "revision": state}}
     assert reader.http.get("/?state=feature").json() == {"state": "on", "message": ""}
 
 
@@ -298,7 +303,7 @@ def test_maintenance_closes_all_but_health_and_ops_paths(new_reader: Reader) -> 
         assert answer.json() == {"error": "maintenance", "message": "back at noon"}
         assert (answer.headers["retry-after"], answer.headers["ops-maintenance"]) == ("300", "switch")
     assert [statuses(reader, path, 1) for path in ("/health", "/health/auth", "/__ops/objects/x")] == [[200]] * 3
-    assert reader.shown()["switches"]["maintenance"]["state"] == "on"
+    assert reader.runtime_state()["switches"]["maintenance"]["state"] == "on"
 
     reader.switch("maintenance", "on", paths=["/api/ai", "/api/b c"])
     closed = ["/api/ai", "/api/ai/x", "/api/aix", "/api/%61i", "/x/../api/ai?q=1", "/api/b%20c"]
@@ -309,5 +314,5 @@ def test_maintenance_closes_all_but_health_and_ops_paths(new_reader: Reader) -> 
 
 def test_undeclared_maintenance_has_no_effect(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC})
-    reader.put({"ops/switch/maintenance": of_switch("on")})
+    reader.put({"ops/switch/maintenance": switch_document("on")})
     assert statuses(reader, "/", 1) == [200]

@@ -20,7 +20,7 @@ from tests.support.workflows import generated
 INCIDENT = (generated() / ".github/workflows/incident.yml").read_text()
 
 
-def labelled(label: str, state: str = "open") -> dict[str, Any]:
+def label_contexts(label: str, state: str = "open") -> dict[str, Any]:
     event = {
         "action": "labeled",
         "label": {"name": label},
@@ -30,20 +30,20 @@ def labelled(label: str, state: str = "open") -> dict[str, Any]:
     return {"github": {"event": event}, "inputs": {}, "vars": {}}
 
 
-def planned(jobs: dict[str, Any], **more: Any) -> RunPlan:
+def plan_jobs(jobs: dict[str, Any], **more: Any) -> RunPlan:
     whole = {name: {"runs-on": "ubuntu-latest", "steps": [], **rules} for name, rules in jobs.items()}
     return plan_run({"on": "push", "jobs": whole, **more}, {"github": {"ref": "main"}, "inputs": {}, "vars": {}})
 
 
 def test_unrelated_label_runs_no_job() -> None:
-    plan = plan_run(parse_workflow(INCIDENT), labelled("triage"))
+    plan = plan_run(parse_workflow(INCIDENT), label_contexts("triage"))
 
     assert [job.may_run for job in plan.jobs] == [False] * len(plan.jobs)
     assert plan.claims == ()
 
 
 def test_recovery_label_claims_issue_and_environments() -> None:
-    plan = plan_run(parse_workflow(INCIDENT), labelled("recover:rollback-api"))
+    plan = plan_run(parse_workflow(INCIDENT), label_contexts("recover:rollback-api"))
 
     assert all(job.may_run for job in plan.jobs)
     assert plan.claims[:2] == (GroupClaim("gate-7-2", False, True), GroupClaim("recover-production", False, True))
@@ -52,7 +52,7 @@ def test_recovery_label_claims_issue_and_environments() -> None:
 
 @pytest.mark.parametrize(("label", "runs"), [("recover:rollback-api", True), ("report", False), ("triage", False)])
 def test_bot_label_starts_gate_only_for_requests(label: str, runs: bool) -> None:
-    context = labelled(label)
+    context = label_contexts(label)
     context["github"]["event"]["sender"]["type"] = "Bot"
 
     assert {job.may_run for job in plan_run(parse_workflow(INCIDENT), context).jobs} == {runs}
@@ -63,7 +63,7 @@ def test_bot_label_starts_gate_only_for_requests(label: str, runs: bool) -> None
     [("recover:all-clear", True), ("report", True), ("recover:rollback-api", True), ("triage", False)],
 )
 def test_request_on_closed_issue_starts_gate(label: str, runs: bool) -> None:
-    plan = plan_run(parse_workflow(INCIDENT), labelled(label, "closed"))
+    plan = plan_run(parse_workflow(INCIDENT), label_contexts(label, "closed"))
 
     assert {job.may_run for job in plan.jobs} == {runs}
 
@@ -83,7 +83,7 @@ CLOSED = (
 def test_closing_by_outside_author_starts_no_job(
     sender: dict[str, Any], author: int, association: str, visibility: str, runs: bool
 ) -> None:
-    context = labelled("unused", "closed")
+    context = label_contexts("unused", "closed")
     issue = {"labels": [{"name": "incident"}], "user": {"id": author}, "author_association": association}
     event = context["github"]["event"]
     event |= {"action": "closed", "repository": {"private": visibility == "private"}}
@@ -95,7 +95,7 @@ def test_closing_by_outside_author_starts_no_job(
 
 def test_job_receives_only_named_secrets() -> None:
     uses = {"A": "${{ secrets.CF }}", "B": "${{ secrets.GITHUB_TOKEN }}", "C": "${{ secrets.none }}"}
-    (job,) = planned({"gate": {"env": uses}}).jobs
+    (job,) = plan_jobs({"gate": {"env": uses}}).jobs
     top = {"env": {"D": "${{ secrets.TOP }}"}}
 
     values = {"CF": "writes", "OTHER": "other", "GITHUB_TOKEN": "ghs", "TOP": "of all"}
@@ -106,7 +106,7 @@ def test_job_receives_only_named_secrets() -> None:
 
 @pytest.mark.parametrize("inside", ["toJSON(secrets)", "secrets['CF']"])
 def test_unnamed_secret_access_raises(inside: str) -> None:
-    (job,) = planned({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}).jobs
+    (job,) = plan_jobs({"one": {"env": {"A": f"${{{{ {inside} }}}}"}}}).jobs
 
     with pytest.raises(UnsupportedExpression, match="other than by a name"):
         values_used({}, job, "secrets", {})
@@ -114,7 +114,7 @@ def test_unnamed_secret_access_raises(inside: str) -> None:
 
 def test_skipped_need_skips_job_without_always() -> None:
     gate = {"if": "github.ref == 'other'"}
-    plan = planned(
+    plan = plan_jobs(
         {"then": {"needs": "gate"}, "gate": gate, "report": {"needs": ["gate"], "if": "always()"}}, permissions={}
     )
 
@@ -133,19 +133,19 @@ def test_skipped_need_skips_job_without_always() -> None:
 )
 def test_unsupported_job_rules_raise(rules: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedExpression):
-        planned({"gate": {}, "one": rules})
+        plan_jobs({"gate": {}, "one": rules})
 
 
-def checking_out(*refs: str, **more: Any) -> PlannedJob:
+def checkout_job(*refs: str, **more: Any) -> PlannedJob:
     """A job with a checkout of each ref, or without one where it is empty."""
     gives = [{"with": {"ref": ref, **more}} if ref else {} for ref in refs]
     steps = [{"uses": "actions/checkout@v5", **given} for given in gives]
-    return planned({"one": {"steps": steps}}).jobs[0]
+    return plan_jobs({"one": {"steps": steps}}).jobs[0]
 
 
 def test_unsupported_checkout_input_raises() -> None:
     with pytest.raises(UnsupportedExpression, match="in actions/checkout: repository"):
-        checkout_commit(checking_out("main", repository="a/b"), str, "0")
+        checkout_commit(checkout_job("main", repository="a/b"), str, "0")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_unsupported_checkout_input_raises() -> None:
     ],
 )
 def test_job_checks_out_named_commit(refs: list[str], sha: str) -> None:
-    assert checkout_commit(checking_out(*refs), {"base": "1", "1": "1", "main": "0"}.get, "0") == sha
+    assert checkout_commit(checkout_job(*refs), {"base": "1", "1": "1", "main": "0"}.get, "0") == sha
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_job_checks_out_named_commit(refs: list[str], sha: str) -> None:
 )
 def test_unresolvable_checkout_raises(refs: list[str], reason: str) -> None:
     with pytest.raises(UnsupportedExpression, match=reason):
-        checkout_commit(checking_out(*refs), {"base": "1", "main": "0"}.get, "0")
+        checkout_commit(checkout_job(*refs), {"base": "1", "main": "0"}.get, "0")
 
 
 NEEDS = {"gate": {"result": "failure", "outputs": {"environment": "eu", "minutes": "7", "queue": "false"}}}

@@ -211,7 +211,7 @@ def planning(hub: GitHub) -> GitHub:
     return hub
 
 
-def said(hub: GitHub, runner: Runner) -> dict[str, str]:
+def run_output(hub: GitHub, runner: Runner) -> dict[str, str]:
     runner.wait()
     lines = [line.partition(" ") for line in runner.log(hub.runs[-1].id)]
     return {word: rest for word, _, rest in lines if word in {"files", "asked", "given", "where"}}
@@ -220,7 +220,7 @@ def said(hub: GitHub, runner: Runner) -> dict[str, str]:
 @pytest.mark.slow
 def test_fork_run_gets_read_token_and_no_secrets(planning: GitHub, runner: Runner) -> None:
     number = planning.open_fork_pull("Raise", "zoe", {"limits.txt": "a 99\n"})
-    assert said(planning, runner) == {
+    assert run_output(planning, runner) == {
         "files": "['a 1', '-', 'b 1', '']",
         "asked": "200 403",
         "given": "['', '']",
@@ -232,7 +232,7 @@ def test_fork_run_gets_read_token_and_no_secrets(planning: GitHub, runner: Runne
 @pytest.mark.slow
 def test_branch_run_gets_secrets_and_write_token(planning: GitHub, runner: Runner) -> None:
     propose(planning)
-    answers = said(planning, runner)
+    answers = run_output(planning, runner)
     assert (answers["asked"], answers["given"]) == ("200 201", "['***', 'red']")
     assert answers["files"] == "['a 1', '-', 'b 1', '']"
 
@@ -243,7 +243,7 @@ def test_pull_request_checks_out_merge_by_default(hub: GitHub, runner: Runner) -
     hub.add_commit("Show", "alice", branch="raise", files={FILE: workflow(ON, {"show": {**PLAN, "steps": steps}})})
     hub.add_commit("Lower b", "alice", files={"limits.txt": "a 1\n-\nb 0\n"})
     number = propose(hub)
-    assert said(hub, runner) == {"files": "a 2 - b 0", "where": f"refs/pull/{number}/merge"}
+    assert run_output(hub, runner) == {"files": "a 2 - b 0", "where": f"refs/pull/{number}/merge"}
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_checkout_ref_can_come_from_another_job(hub: GitHub, runner: Runner) -> 
 
     propose(hub)
 
-    assert said(hub, runner) == {"files": "a 2 - b 1", "where": "a 1 - b 1"}
+    assert run_output(hub, runner) == {"files": "a 2 - b 1", "where": "a 1 - b 1"}
 
 
 @pytest.mark.slow
@@ -267,4 +267,4 @@ def test_scheduled_run_knows_its_cron(hub: GitHub, runner: Runner) -> None:
     ]
     hub.add_commit("Show", "alice", files={FILE: workflow(ON, {"show": {**PLAN, "steps": steps}})})
     runner.schedule("limits.yml")
-    assert said(hub, runner) == {"given": "17 * * * *", "where": "refs/heads/main"}
+    assert run_output(hub, runner) == {"given": "17 * * * *", "where": "refs/heads/main"}

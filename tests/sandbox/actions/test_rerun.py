@@ -47,42 +47,42 @@ def api(hub: GitHub, method: str, path: str) -> httpx.Response:
     return httpx.request(method, url, headers={"authorization": f"token {token}"})
 
 
-def names(run: FakeRun, attempt: int) -> list[str]:
+def job_names(run: FakeRun, attempt: int) -> list[str]:
     return [job.name for job in run.jobs if job.run_attempt == attempt]
 
 
-def named(run: FakeRun, name: str) -> FakeJob:
+def latest_job(run: FakeRun, name: str) -> FakeJob:
     return next(job for job in reversed(run.jobs) if job.name == name)
 
 
 def test_rerun_of_all_jobs_keeps_payload_and_names_starter(hub: GitHub, runner: Runner) -> None:
     run = hub.dispatch("a.yml", by="alice")
     hub.clock.advance(60)
-    assert (run.conclusion, names(run, 1)) == ("failure", ["gate", "recover", "approved 1 by alice now 1"])
+    assert (run.conclusion, job_names(run, 1)) == ("failure", ["gate", "recover", "approved 1 by alice now 1"])
     hub.add_environment("recovery")
 
     assert api(hub, "POST", f"runs/{run.id}/rerun").status_code == 201
     runner.wait()
 
     assert (run.run_attempt, run.actor.login, run.triggering_actor.login) == (2, "alice", "tina")
-    assert (run.conclusion, names(run, 2)) == ("success", ["gate", "recover", "approved 2 by tina now 2"])
-    assert named(run, "gate").created_at > run.created_at
+    assert (run.conclusion, job_names(run, 2)) == ("success", ["gate", "recover", "approved 2 by tina now 2"])
+    assert latest_job(run, "gate").created_at > run.created_at
 
 
 def test_rerun_of_failed_jobs_keeps_other_outputs(hub: GitHub, runner: Runner) -> None:
     run = hub.dispatch("a.yml", by="alice")
-    gate = named(run, "gate")
+    gate = latest_job(run, "gate")
     hub.clock.advance(60)
     hub.add_environment("recovery")
 
     assert api(hub, "POST", f"runs/{run.id}/rerun-failed-jobs").status_code == 201
     runner.wait()
 
-    assert (run.conclusion, names(run, 2)) == ("success", ["gate", "recover", "approved 1 by alice now 2"])
-    carried = named(run, "gate")
+    assert (run.conclusion, job_names(run, 2)) == ("success", ["gate", "recover", "approved 1 by alice now 2"])
+    carried = latest_job(run, "gate")
     assert (carried.id != gate.id, carried.completed_at) == (True, gate.completed_at)
     listed = api(hub, "GET", f"runs/{run.id}/jobs").json()["jobs"]
-    assert [(job["name"], job["run_attempt"]) for job in listed] == [(name, 2) for name in names(run, 2)]
+    assert [(job["name"], job["run_attempt"]) for job in listed] == [(name, 2) for name in job_names(run, 2)]
 
 
 def test_rerun_of_one_job_includes_dependents_and_review(hub: GitHub, runner: Runner) -> None:
@@ -92,14 +92,14 @@ def test_rerun_of_one_job_includes_dependents_and_review(hub: GitHub, runner: Ru
     runner.wait()
     assert run.conclusion == "success"
 
-    assert api(hub, "POST", f"jobs/{named(run, 'recover').id}/rerun").status_code == 201
+    assert api(hub, "POST", f"jobs/{latest_job(run, 'recover').id}/rerun").status_code == 201
 
-    assert (run.status, named(run, "recover").status) == ("waiting", "waiting")
+    assert (run.status, latest_job(run, "recover").status) == ("waiting", "waiting")
     assert [review.state for review in run.reviews] == ["approved"]
     hub.review(run.id, "tina", "rejected")
     runner.wait()
-    assert names(run, 2) == ["gate", "recover", "approved 1 by alice now 2"]
-    assert (run.conclusion, named(run, "recover").conclusion) == ("failure", "failure")
+    assert job_names(run, 2) == ["gate", "recover", "approved 1 by alice now 2"]
+    assert (run.conclusion, latest_job(run, "recover").conclusion) == ("failure", "failure")
 
 
 def test_active_or_successful_run_cannot_be_rerun(hub: GitHub, runner: Runner) -> None:

@@ -22,7 +22,7 @@ CONTEXTS: dict[str, Any] = {
 }
 
 
-def copied(job: dict[str, Any], **top: Any) -> dict[str, Any]:
+def copy_job(job: dict[str, Any], **top: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
         single_job({"on": "push", **top, "jobs": {"one": job}}, "one", CONTEXTS, OUTPUTS)
     )
@@ -64,7 +64,7 @@ def test_needs_and_commit_become_literals() -> None:
         }
     ]
 
-    (step,) = copied({"steps": steps})["jobs"]["one"]["steps"]
+    (step,) = copy_job({"steps": steps})["jobs"]["one"]["steps"]
 
     literal, _, rest = step["env"]["A"].partition("}}")
     assert step["if"] == """fromJSON('"success"') == 'success'"""
@@ -81,7 +81,7 @@ def test_needs_and_commit_become_literals() -> None:
 def test_job_variable_from_needs_moves_to_steps() -> None:
     env = {"A": "${{ needs.gate.result }}", "B": "${{ github.ref }}"}
 
-    job = copied({"env": env, "steps": [{"run": "a"}, {"run": "b", "env": {"A": "own"}}]})["jobs"]["one"]
+    job = copy_job({"env": env, "steps": [{"run": "a"}, {"run": "b", "env": {"A": "own"}}]})["jobs"]["one"]
 
     assert job["env"] == {"B": "${{ github.ref }}"}
     assert [step["env"]["A"] for step in job["steps"]] == ["${{ fromJSON('\"success\"') }}", "own"]
@@ -93,7 +93,7 @@ def test_checkout_ref_is_dropped_and_outputs_are_written() -> None:
         {"uses": "acme/release@v1", "with": {"ref": "v1"}},
     ]
 
-    job = copied({"steps": steps, "outputs": {"a": "${{ steps.s.outputs.a }}", "b": "${{ needs.gate.result }}"}})
+    job = copy_job({"steps": steps, "outputs": {"a": "${{ steps.s.outputs.a }}", "b": "${{ needs.gate.result }}"}})
 
     first, second, last = job["jobs"]["one"]["steps"]
     assert (first["with"], second["with"]) == ({"persist-credentials": False}, {"ref": "v1"})

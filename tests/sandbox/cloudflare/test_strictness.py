@@ -1,3 +1,5 @@
+"""Strictness of the API: routes, tokens, request bodies and error responses."""
+
 from typing import Any
 
 import pytest

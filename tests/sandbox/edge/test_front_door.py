@@ -1,3 +1,5 @@
+"""Edge of the sandbox: propagation, splits, version overrides and simulated Workers."""
+
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ def _override(version: str) -> dict[str, str]:
     return {"Cloudflare-Workers-Version-Overrides": f'other="x", {WORKER}="{version}"'}
 
 
-def _who(edge: httpx.Client, **headers: str) -> str:
+def _served_version(edge: httpx.Client, **headers: str) -> str:
     return str(edge.get("/health", headers=headers).json()["version"]["id"])
 
 
@@ -22,13 +24,13 @@ def test_deployment_reaches_edge_after_propagation(sandbox: Sandbox, edge: httpx
     sandbox.clock.advance(0.9)
     assert edge.get("/health").status_code == 500
     sandbox.clock.advance(0.1)
-    assert _who(edge) == releases.good
+    assert _served_version(edge) == releases.good
 
 
 def test_deployment_can_reach_edge_at_once(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
     sandbox.switches.propagation_seconds = 0
     sandbox.deploy(WORKER, releases.good)
-    assert _who(edge) == releases.good
+    assert _served_version(edge) == releases.good
 
 
 def test_first_deployment_serves_at_once(sandbox: Sandbox, edge: httpx.Client) -> None:
@@ -36,14 +38,14 @@ def test_first_deployment_serves_at_once(sandbox: Sandbox, edge: httpx.Client) -
     version = sandbox.upload(WORKER)
     assert edge.get("/health").status_code == 404
     sandbox.deploy(WORKER, version)
-    assert _who(edge) == version
+    assert _served_version(edge) == version
 
 
 @pytest.mark.slow
 def test_split_divides_and_counts_traffic(sandbox: Sandbox, edge: httpx.Client) -> None:
     old, new = sandbox.upload(WORKER), sandbox.upload(WORKER)
     sandbox.deploy(WORKER, {old: 90, new: 10})
-    seen = [_who(edge) for _ in range(200)]
+    seen = [_served_version(edge) for _ in range(200)]
     assert {version: seen.count(version) for version in (old, new)} == sandbox.edge_counts
     assert 5 <= seen.count(new) <= 40
 
@@ -51,8 +53,8 @@ def test_split_divides_and_counts_traffic(sandbox: Sandbox, edge: httpx.Client) 
 def test_version_override_reaches_version_without_traffic(sandbox: Sandbox, edge: httpx.Client) -> None:
     live, silent = sandbox.upload(WORKER), sandbox.upload(WORKER)
     sandbox.deploy(WORKER, {live: 100, silent: 0})
-    assert _who(edge) == live
-    assert _who(edge, **_override(silent)) == silent
+    assert _served_version(edge) == live
+    assert _served_version(edge, **_override(silent)) == silent
 
 
 def test_override_of_undeployed_version_is_ignored(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
@@ -66,8 +68,8 @@ def test_host_selects_worker(sandbox: Sandbox, edge: httpx.Client) -> None:
     for name, version in ids.items():
         sandbox.deploy(name, version)
         sandbox.route(f"{name}.example.com", name)
-    assert _who(edge, host="two.example.com") == ids["two"]
-    assert _who(edge, host="one.example.com:8080") == ids["one"]
+    assert _served_version(edge, host="two.example.com") == ids["two"]
+    assert _served_version(edge, host="one.example.com:8080") == ids["one"]
     assert edge.get("/health").status_code == 404
 
 

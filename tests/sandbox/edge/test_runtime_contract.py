@@ -74,11 +74,11 @@ def _put_limits(sandbox: Sandbox, **limits: Any) -> None:
     sandbox.kv.put(NAMESPACE, "ops/limits", json.dumps(LIMITS | {"limits": LIMITS["limits"] | limits}))
 
 
-def _turn(sandbox: Sandbox, name: str, **fields: Any) -> None:
+def _put_switch(sandbox: Sandbox, name: str, **fields: Any) -> None:
     sandbox.kv.put(NAMESPACE, f"ops/switch/{name}", json.dumps(SWITCH | fields))
 
 
-def _shown(edge: httpx.Client, **headers: str) -> Any:
+def _runtime_state(edge: httpx.Client, **headers: str) -> Any:
     response = edge.get("/__ops/runtime", headers=headers)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     shown = response.json()
@@ -86,12 +86,12 @@ def _shown(edge: httpx.Client, **headers: str) -> Any:
     return shown
 
 
-def _in(sandbox: Sandbox, **time: float) -> str:
+def _time_in(sandbox: Sandbox, **time: float) -> str:
     return (sandbox.clock.now() + timedelta(**time)).isoformat().replace("+00:00", "Z")
 
 
 def test_declarations_apply_before_first_write(sandbox: Sandbox, edge: httpx.Client) -> None:
-    assert _shown(edge) == {
+    assert _runtime_state(edge) == {
         "contract": 1,
         "worker": sandbox.latest(WORKER),
         "limits": {"revision": None, "values": DECLARED["limits"]},
@@ -105,13 +105,13 @@ def test_declarations_apply_before_first_write(sandbox: Sandbox, edge: httpx.Cli
 
 
 def test_written_values_apply_to_declared_names(sandbox: Sandbox, edge: httpx.Client) -> None:
-    until = _in(sandbox, hours=1)
+    until = _time_in(sandbox, hours=1)
     _put_limits(sandbox, ai={**LIMITS["limits"]["ai"], "temporary": {"limit": 2, "until": until}})
-    _turn(sandbox, "session-do", until=until)
-    _turn(sandbox, "ai", state="groq")
-    _turn(sandbox, "unknown")
+    _put_switch(sandbox, "session-do", until=until)
+    _put_switch(sandbox, "ai", state="groq")
+    _put_switch(sandbox, "unknown")
     sandbox.set_outcomes(WORKER, {"iflow": {"ok": 0, "failed": 7}})
-    shown = _shown(edge)
+    shown = _runtime_state(edge)
     calc: dict[str, Any] = {"limit": 3, "period": 10, "key": "ip"}
     values = {"calc": calc, "ai": {"limit": 2, "period": 60, "key": "user", "until": until}}
     assert shown["limits"] == {"revision": LIMITS["revision"], "values": values}
@@ -121,7 +121,7 @@ def test_written_values_apply_to_declared_names(sandbox: Sandbox, edge: httpx.Cl
     assert shown["ai"] == {"seconds": 300, "order": ["groq", "iflow", "cerebras"], "outcomes": outcomes}
 
     sandbox.clock.advance(3600)
-    shown = _shown(edge)
+    shown = _runtime_state(edge)
     assert shown["limits"]["values"]["ai"] == {"limit": 1, "period": 60, "key": "user"}
     assert shown["switches"]["session-do"] == {"state": "on", "revision": "5d41402abc4b"}
 
@@ -133,21 +133,21 @@ def test_invalid_value_keeps_last_one_and_affects_no_other(
     sandbox: Sandbox, edge: httpx.Client, bad: str | None
 ) -> None:
     _put_limits(sandbox)
-    _turn(sandbox, "session-do", state="on")
-    before = _shown(edge)
+    _put_switch(sandbox, "session-do", state="on")
+    before = _runtime_state(edge)
     for key in ("ops/limits", "ops/switch/session-do"):
         sandbox.kv.delete(NAMESPACE, key) if bad is None else sandbox.kv.put(NAMESPACE, key, bad)
-    _turn(sandbox, "ai", state="cerebras")
-    after = _shown(edge)
+    _put_switch(sandbox, "ai", state="cerebras")
+    after = _runtime_state(edge)
     assert after["limits"] == before["limits"]
     assert after["switches"] == before["switches"] | {"ai": {"state": "cerebras", "revision": "5d41402abc4b"}}
 
     new = _deploy(sandbox)  # which has seen nothing yet
-    assert _shown(edge)["limits"]["revision"] is None
-    assert _shown(edge)["worker"] == new
+    assert _runtime_state(edge)["limits"]["revision"] is None
+    assert _runtime_state(edge)["worker"] == new
 
 
-def _changed(value: Mapping[str, Any]) -> list[Any]:
+def _variants(value: Mapping[str, Any]) -> list[Any]:
     """The value without each of its fields, and with something else in each."""
     others: list[Any] = [None, True, 0, 1, 2, -1, 1.5, "", "text", "No-Name", "/", [], ["/a"], ["a"], [1], {}, {"a": 1}]
     others += ["3f9c2ab41d07-9c0ffee1", {"calc": {"limit": 1, "period": 1, "key": "ip", "probe": "yes"}}]
@@ -166,7 +166,7 @@ def test_value_is_valid_if_schema_accepts_it(kind: str) -> None:
     moments = ("until", "review_at", "since")  # jsonschema alone does not look at a format
     tried = [
         each
-        for each in [value, *_changed(value), 1, None, []]
+        for each in [value, *_variants(value), 1, None, []]
         if not isinstance(each, dict) or all(each.get(name) == value[name] for name in moments if name in value)
     ]
     assert [fits(each) for each in tried] == [validator.is_valid(each) for each in tried]
@@ -214,44 +214,44 @@ def test_limit_probe_uses_16_own_buckets_if_enabled(sandbox: Sandbox, edge: http
 
 
 def test_maintenance_closes_all_but_health_and_ops_paths(sandbox: Sandbox, edge: httpx.Client) -> None:
-    _turn(sandbox, "maintenance", state="on", message="back at six", until=_in(sandbox, minutes=5))
+    _put_switch(sandbox, "maintenance", state="on", message="back at six", until=_time_in(sandbox, minutes=5))
     closed = edge.get(CALC)
     assert (closed.status_code, closed.json()) == (503, {"error": "back at six"})
     assert (closed.headers["retry-after"], closed.headers["ops-maintenance"]) == ("300", "switch")
     assert [edge.get(path).status_code for path in ("/health", "/health/auth", "/healthy")] == [200, 200, 503]
-    assert _shown(edge)["switches"]["maintenance"]["state"] == "on"
+    assert _runtime_state(edge)["switches"]["maintenance"]["state"] == "on"
     sandbox.clock.advance(300)
     assert edge.get(CALC).status_code == 200
 
 
 def test_maintenance_can_close_single_paths(sandbox: Sandbox, edge: httpx.Client) -> None:
-    _turn(sandbox, "maintenance", state="on", paths=["/api/charts"])
+    _put_switch(sandbox, "maintenance", state="on", paths=["/api/charts"])
     assert [edge.get(path).status_code for path in (CALC, "/api/ai")] == [503, 404]
 
 
 def test_ai_switch_off_returns_its_message(sandbox: Sandbox, edge: httpx.Client) -> None:
-    _turn(sandbox, "ai", message="no interpretations today")
+    _put_switch(sandbox, "ai", message="no interpretations today")
     off = edge.post("/api/charts/interpret")
     assert (off.status_code, off.json()) == (503, {"error": "no interpretations today"})
-    assert _shown(edge)["ai"]["order"] == []
+    assert _runtime_state(edge)["ai"]["order"] == []
 
 
 def test_feature_responds_by_its_switch_state(sandbox: Sandbox, edge: httpx.Client) -> None:
     told = {"off": {"path": "/api/session", "status": 200, "body": {"checked": "signature"}}}
     _deploy(sandbox, switched={"session-do": told}, paths={"/api/session": {"status": 500}})
     assert edge.get("/api/session").json() == {"checked": "signature"}
-    _turn(sandbox, "session-do", state="on")
+    _put_switch(sandbox, "session-do", state="on")
     assert edge.get("/api/session").status_code == 500
 
 
 def test_location_shows_stale_value_until_expiry(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.switches.kv_staleness_seconds = 60
-    assert _shown(edge)["limits"]["revision"] is None
+    assert _runtime_state(edge)["limits"]["revision"] is None
     _put_limits(sandbox)
-    assert _shown(edge)["limits"]["revision"] is None
-    assert _shown(edge, **{"sandbox-location": "elsewhere"})["limits"]["revision"] == LIMITS["revision"]
+    assert _runtime_state(edge)["limits"]["revision"] is None
+    assert _runtime_state(edge, **{"sandbox-location": "elsewhere"})["limits"]["revision"] == LIMITS["revision"]
     sandbox.clock.advance(60)
-    assert _shown(edge)["limits"]["revision"] == LIMITS["revision"]
+    assert _runtime_state(edge)["limits"]["revision"] == LIMITS["revision"]
 
 
 def test_contract_requires_binding_and_behaviour(sandbox: Sandbox, edge: httpx.Client) -> None:

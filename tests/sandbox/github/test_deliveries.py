@@ -4,7 +4,7 @@ from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
 
-def told(github: GitHub) -> list[str]:
+def delivered_events(github: GitHub) -> list[str]:
     return [f"{event}.{payload['action']}" if "action" in payload else event for event, payload in github.deliveries]
 
 
@@ -26,7 +26,13 @@ def test_payload_keeps_state_at_delivery(github: GitHub, incident: int) -> None:
 
 def test_labels_of_new_issue_are_delivered_one_by_one(github: GitHub) -> None:
     github.open_issue("Down", None, ["incident", "sev1"], "alice")
-    assert told(github) == ["label.created", "label.created", "issues.opened", "issues.labeled", "issues.labeled"]
+    assert delivered_events(github) == [
+        "label.created",
+        "label.created",
+        "issues.opened",
+        "issues.labeled",
+        "issues.labeled",
+    ]
 
 
 def test_changes_by_person_are_delivered(api: Api, incident: int, alice: str) -> None:
@@ -40,7 +46,7 @@ def test_changes_by_person_are_delivered(api: Api, incident: int, alice: str) ->
     api.ok("DELETE", f"{issue}/labels/incident", token=alice)
     api.ok("PATCH", "labels/incident", token=alice, json={"new_name": "Incident"})
     api.ok("DELETE", "labels/incident", token=alice)
-    assert told(api.github) == [
+    assert delivered_events(api.github) == [
         *("issues.edited", "issues.assigned", "issues.closed", "issues.unassigned", "issues.reopened"),
         *("issue_comment.created", "issue_comment.edited", "issue_comment.deleted"),
         *("issues.unlabeled", "label.edited", "label.deleted"),
@@ -51,7 +57,7 @@ def test_edit_without_change_is_not_delivered(api: Api, incident: int, alice: st
     api.github.deliveries.clear()
     api.ok("POST", f"issues/{incident}/labels", token=alice, json=["incident"])
     api.ok("PATCH", f"issues/{incident}", token=alice, json={"state": "open", "title": "API answers 500"})
-    assert told(api.github) == []
+    assert delivered_events(api.github) == []
 
 
 def test_github_token_triggers_only_dispatches(api: Api, incident: int, workflow: str) -> None:
@@ -60,11 +66,11 @@ def test_github_token_triggers_only_dispatches(api: Api, incident: int, workflow
     api.ok("DELETE", f"issues/{incident}/labels/incident")
     api.ok("POST", f"issues/{incident}/comments", json={"body": "received"})
     api.ok("PUT", "contents/a", json={"message": "x", "content": ""})
-    assert told(api.github) == []
+    assert delivered_events(api.github) == []
     body = {"ref": "main", "inputs": {"service": "api"}}
     api.ok("POST", "actions/workflows/rollback-worker.yml/dispatches", json=body)
     api.ok("POST", "dispatches", json={"event_type": "recover"})
-    assert told(api.github) == ["workflow_dispatch", "repository_dispatch.recover"]
+    assert delivered_events(api.github) == ["workflow_dispatch", "repository_dispatch.recover"]
     assert api.github.deliveries[0].payload["sender"]["login"] == "github-actions[bot]"
 
 
@@ -73,7 +79,7 @@ def test_changes_by_other_app_are_delivered(api: Api, incident: int) -> None:
     token = api.github.add_token("ghs_acme", "acme-ops[bot]", ["issues:write"])
     comment = api.ok("POST", f"issues/{incident}/comments", token=token, json={"body": "x"})
     assert comment["performed_via_github_app"]["slug"] == "acme-ops"
-    assert told(api.github)[-1] == "issue_comment.created"
+    assert delivered_events(api.github)[-1] == "issue_comment.created"
     assert api.github.deliveries[-1].payload["sender"]["type"] == "Bot"
 
 
@@ -85,7 +91,7 @@ def test_pushes_branches_and_pull_requests_are_delivered(api: Api) -> None:
     pull = hub.open_pull("Fix", "fix", "alice")
     hub.label(pull, "sev1", "alice")
     hub.merge(pull, "alice")
-    assert told(hub) == [
+    assert delivered_events(hub) == [
         *("push", "create", "pull_request.opened", "label.created", "pull_request.labeled"),
         *("push", "pull_request.closed"),
     ]

@@ -1,3 +1,5 @@
+"""Faults, rate limits and invalid requests of GitHub's API."""
+
 import httpx
 import pytest
 

@@ -1,3 +1,5 @@
+"""Routes of GitHub's API: methods, paths and numbers."""
+
 import pytest
 
 from tests.sandbox.github.conftest import Api

@@ -1,3 +1,5 @@
+"""Token verification, user and account in the API."""
+
 import pytest
 
 from tests.sandbox.conftest import Api

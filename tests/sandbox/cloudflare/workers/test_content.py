@@ -1,3 +1,5 @@
+"""Code of Worker versions and scripts in the API."""
+
 import base64
 import json
 from io import BytesIO

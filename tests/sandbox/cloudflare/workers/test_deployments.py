@@ -1,3 +1,5 @@
+"""Worker deployments in the API: lists, splits, rollbacks and refusals."""
+
 from urllib.parse import urlencode
 
 import pytest

@@ -1,3 +1,5 @@
+"""Worker settings and cron triggers in the API."""
+
 import json
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Uploads of scripts and versions in the API."""
+
 import json
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Worker versions in the API: lists, details and deployability."""
+
 from typing import Any
 
 import pytest

@@ -30,7 +30,7 @@ def routes(api: Api, zone: str) -> Any:
     return call
 
 
-def _at(edge: httpx.Client, host: str, path: str = "/") -> str:
+def _body_at(edge: httpx.Client, host: str, path: str = "/") -> str:
     return edge.get(path, headers={"host": host}).text
 
 
@@ -46,10 +46,10 @@ def test_zone_is_found_by_name(api: Api, zone: str) -> None:
 
 def test_route_is_created_changed_and_deleted(routes: Any, edge: httpx.Client) -> None:
     made = routes("POST", json={"pattern": f"api.{ZONE}/*", "script": WORKER}).result
-    assert _at(edge, f"api.{ZONE}") == WORKER
+    assert _body_at(edge, f"api.{ZONE}") == WORKER
     changed = routes("PUT", f"/{made['id']}", json={"pattern": f"api.{ZONE}/*", "script": "maintenance"}).result
     assert routes("GET").result == [changed]
-    assert _at(edge, f"api.{ZONE}") == "maintenance"
+    assert _body_at(edge, f"api.{ZONE}") == "maintenance"
     assert routes("DELETE", f"/{made['id']}").result == {"id": made["id"]}
     assert routes("DELETE", f"/{made['id']}").status == 404
     assert edge.get("/", headers={"host": f"api.{ZONE}"}).status_code == 522
@@ -73,7 +73,7 @@ def test_most_specific_route_wins(routes: Any, edge: httpx.Client, patterns: lis
     for pattern, script in zip(patterns, scripts, strict=True):
         assert routes("POST", json={"pattern": pattern, "script": script}).status == 200
     host, _, path = url.partition("/")
-    assert _at(edge, host, f"/{path}") == scripts[served]
+    assert _body_at(edge, host, f"/{path}") == scripts[served]
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_distinct_paths_are_not_normalized_to_route(
 def test_route_without_script_excludes_path(routes: Any, edge: httpx.Client) -> None:
     routes("POST", json={"pattern": f"{ZONE}/*", "script": WORKER})
     routes("POST", json={"pattern": f"{ZONE}/static/*"})
-    assert _at(edge, ZONE, "/static/x") == "error code: 522"
-    assert _at(edge, ZONE, "/x") == WORKER
+    assert _body_at(edge, ZONE, "/static/x") == "error code: 522"
+    assert _body_at(edge, ZONE, "/x") == WORKER
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def test_route_takes_precedence_over_custom_domain(api: Api, routes: Any, edge: 
     host = f"app.{ZONE}"
     made = api("PUT", "domains", json={"hostname": host, "service": WORKER}).result
     assert api.get("domains").result == [made]
-    assert _at(edge, host, "/any") == WORKER
+    assert _body_at(edge, host, "/any") == WORKER
     routes("POST", json={"pattern": f"{host}/*", "script": "maintenance"})
-    assert _at(edge, host, "/any") == "maintenance"
+    assert _body_at(edge, host, "/any") == "maintenance"
     assert api("PUT", "domains", json={"hostname": "x.example", "service": WORKER}).error == (400, 10026)
     assert api("DELETE", f"domains/{made['id']}").status == 200
     assert api("DELETE", f"domains/{made['id']}").status == 404
@@ -177,14 +177,14 @@ def test_workers_dev_and_previews_are_enabled_and_disabled(
 ) -> None:
     host, version = f"{WORKER}.sandbox.workers.dev", sandbox.upload(WORKER, behaviour={"body": "next"})
     preview = f"{version[:8]}-{host}"
-    assert (_at(edge, host), _at(edge, preview)) == ("There is nothing here yet",) * 2
+    assert (_body_at(edge, host), _body_at(edge, preview)) == ("There is nothing here yet",) * 2
     api.script("POST", "subdomain", json={"enabled": True, "previews_enabled": True})
-    assert (_at(edge, host), _at(edge, preview)) == (WORKER, "next")
+    assert (_body_at(edge, host), _body_at(edge, preview)) == (WORKER, "next")
     api.script("POST", "subdomain", json={"enabled": False})
-    assert (_at(edge, host), _at(edge, preview)) == ("There is nothing here yet", "next")
+    assert (_body_at(edge, host), _body_at(edge, preview)) == ("There is nothing here yet", "next")
     off = {"enabled": False, "previews_enabled": False}
     assert api.script("DELETE", "subdomain").result == off
-    assert _at(edge, preview) == "There is nothing here yet"
+    assert _body_at(edge, preview) == "There is nothing here yet"
 
 
 def test_zone_has_fields_required_by_sdk(api: Api) -> None:

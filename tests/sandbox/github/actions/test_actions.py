@@ -1,3 +1,5 @@
+"""Workflows, dispatches, runs and jobs in GitHub's API."""
+
 from typing import Any
 
 import pytest

@@ -1,3 +1,5 @@
+"""Commits, files, refs and pull requests in GitHub's API."""
+
 import base64
 from typing import Any
 
@@ -6,7 +8,7 @@ import pytest
 from tests.sandbox.github.conftest import WORKFLOW, Api
 
 
-def encoded(text: str) -> str:
+def encode_base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
@@ -42,9 +44,9 @@ def test_folder_is_listed(api: Api) -> None:
 
 
 def test_file_is_created_changed_and_deleted(api: Api) -> None:
-    made = api("PUT", "contents/limits.yml", json={"message": "One", "content": encoded("a: 1\n")})
+    made = api("PUT", "contents/limits.yml", json={"message": "One", "content": encode_base64("a: 1\n")})
     sha = made.json()["content"]["sha"]
-    changed = api("PUT", "contents/limits.yml", json={"message": "Two", "content": encoded("a: 2\n"), "sha": sha})
+    changed = api("PUT", "contents/limits.yml", json={"message": "Two", "content": encode_base64("a: 2\n"), "sha": sha})
     assert (made.status_code, changed.status_code) == (201, 200)
     assert [commit["commit"]["message"] for commit in api.get("commits?path=limits.yml")] == ["Two", "One"]
     assert api.get("commits/main")["files"][0]["patch"] == "@@ -1 +1 @@\n-a: 1\n+a: 2"
@@ -67,7 +69,7 @@ def test_invalid_file_write_is_refused(api: Api, body: Any, refusal: tuple[int, 
 
 
 def test_github_token_cannot_change_workflow(api: Api, alice: str) -> None:
-    body = {"message": "New", "content": encoded("on: push\n")}
+    body = {"message": "New", "content": encode_base64("on: push\n")}
     assert api.refusal("PUT", f"contents/{WORKFLOW}", json=body)[0] == 403
     assert api("PUT", f"contents/{WORKFLOW}", token=alice, json=body).status_code == 201
 

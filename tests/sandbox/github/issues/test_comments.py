@@ -1,3 +1,5 @@
+"""Comments and reactions in GitHub's API."""
+
 from typing import Any
 
 import pytest

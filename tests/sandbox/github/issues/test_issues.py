@@ -1,3 +1,5 @@
+"""Issues in GitHub's API."""
+
 from datetime import timedelta
 from typing import Any
 
@@ -71,7 +73,7 @@ def test_pull_requests_are_listed_as_issues(api: Api) -> None:
     assert listed["pull_request"]["url"].endswith("/pulls/1")
 
 
-def test_since_filters_by_last_update(api: Api, incident: int) -> None:
+def test_issues_are_filtered_by_last_update(api: Api, incident: int) -> None:
     hub = api.github
     hub.clock.advance(60)
     since = hub.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")

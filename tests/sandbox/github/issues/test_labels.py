@@ -1,3 +1,5 @@
+"""Labels in GitHub's API."""
+
 from typing import Any
 
 import pytest

@@ -1,3 +1,5 @@
+"""Timelines, mentions and cross-references of issues."""
+
 import pytest
 
 from sandbox.github import GitHub

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.github.conftest import WORKFLOW, Api
-from tests.sandbox.github.test_deliveries import told
+from tests.sandbox.github.test_deliveries import delivered_events
 
 LINES = "a: 1\n# ---\nb: 1\n# ---\nc: 1\n"
 
@@ -37,7 +37,7 @@ def test_merge_commit_is_delivered_as_push_and_closing(api: Api, pull: int, alic
     assert answer == {"sha": commit["sha"], "merged": True, "message": "Pull Request successfully merged"}
     assert [parent["sha"] for parent in commit["parents"]] == [before, head]
     assert commit["commit"]["message"] == "Merge pull request #1 from acme/limits\n\nRaise a"
-    assert told(api.github) == ["push", "pull_request.closed"]
+    assert delivered_events(api.github) == ["push", "pull_request.closed"]
     (_, push), (_, closed) = api.github.deliveries
     assert (push["before"], push["after"], push["sender"]["login"]) == (before, commit["sha"], "alice")
     assert (closed["pull_request"]["merged"], closed["pull_request"]["merge_commit_sha"]) == (True, commit["sha"])
@@ -82,7 +82,7 @@ def test_github_token_cannot_merge_workflows_nor_trigger_push(api: Api, pull: in
     api.github.deliveries.clear()
     assert api.refusal("PUT", f"pulls/{evil}/merge")[0] == 403
     api.ok("PUT", f"pulls/{pull}/merge")
-    assert told(api.github) == []
+    assert delivered_events(api.github) == []
 
 
 def test_merge_conflicts_only_on_same_lines(api: Api, pull: int, alice: str) -> None:
@@ -105,7 +105,7 @@ def test_push_is_delivered_as_synchronize_unless_by_github_token(api: Api, pull:
 
     made = api.ok("PUT", "contents/limits.yml", token=alice, json=body)
 
-    assert told(api.github) == ["push", "pull_request.synchronize"]
+    assert delivered_events(api.github) == ["push", "pull_request.synchronize"]
     _, payload = api.github.deliveries[-1]
     after = made["commit"]["sha"]
     assert (payload["after"], payload["pull_request"]["head"]["sha"], payload["number"]) == (after, after, pull)
@@ -127,7 +127,7 @@ def test_pull_request_is_edited_closed_and_reopened(api: Api, pull: int, alice: 
     assert (edited["title"], edited["body"], edited["base"]["ref"]) == ("Raise", "why", "release")
     assert (closed["state"], closed["merged"]) == ("closed", False)
     actions = ["edited", "edited", "closed", "reopened"]
-    assert told(api.github) == [f"pull_request.{action}" for action in actions]
+    assert delivered_events(api.github) == [f"pull_request.{action}" for action in actions]
 
 
 def test_reopened_pull_request_uses_current_base(api: Api, pull: int, alice: str) -> None:
@@ -141,7 +141,7 @@ def test_reopened_pull_request_uses_current_base(api: Api, pull: int, alice: str
 def test_pull_request_without_branch_cannot_be_reopened(api: Api, pull: int, alice: str) -> None:
     gone = open_pull(api, "a: 9\n", "gone")
     api.ok("DELETE", "git/refs/heads/gone", token=alice)
-    assert told(api.github)[-1] == "pull_request.closed"
+    assert delivered_events(api.github)[-1] == "pull_request.closed"
     api.ok("PUT", f"pulls/{pull}/merge", token=alice)
     for number in (gone, pull):
         status, message = api.refusal("PATCH", f"pulls/{number}", token=alice, json={"state": "open"})
@@ -197,7 +197,7 @@ def test_fork_pull_request_head_is_readable_in_repository(api: Api) -> None:
 
     pull = api.get(f"pulls/{number}")
     head, base = pull["head"], pull["base"]
-    assert told(hub) == ["pull_request.opened"]
+    assert delivered_events(hub) == ["pull_request.opened"]
     assert hub.deliveries[0].payload["pull_request"]["head"]["repo"] == head["repo"]
     assert (head["label"], head["repo"]["full_name"], head["repo"]["fork"]) == ("zoe:patch-1", "zoe/operations", True)
     assert (base["repo"]["full_name"], base["repo"]["fork"]) == ("acme/operations", False)
@@ -218,7 +218,7 @@ def test_fork_push_is_delivered_as_synchronize_only(api: Api, alice: str) -> Non
     sha = hub.push_to_fork(number, {"limits.yml": "a: 2\n"})
     api.ok("PUT", f"pulls/{number}/merge", token=alice, json={"sha": sha})
 
-    assert told(hub) == ["pull_request.synchronize", "push", "pull_request.closed"]
+    assert delivered_events(hub) == ["pull_request.synchronize", "push", "pull_request.closed"]
     assert hub.deliveries[0].payload["sender"]["login"] == "zoe"
     assert content(api, "main") == "a: 2\n"
     assert api.get("commits/main")["commit"]["message"].startswith(f"Merge pull request #{number} from zoe/patch-1")

@@ -9,7 +9,7 @@ from nacl.public import PublicKey, SealedBox
 from tests.sandbox.github.conftest import Api
 
 
-def embed_record(key: dict[str, str], value: str) -> dict[str, str]:
+def encrypt(key: dict[str, str], value: str) -> dict[str, str]:
     box = SealedBox(PublicKey(b64decode(key["key"])))
     return {"key_id": key["key_id"], "encrypted_value": b64encode(box.encrypt(value.encode())).decode()}
 
@@ -37,8 +37,8 @@ def variables(environment: str | None) -> str:
 
 def test_secret_is_encrypted_listed_and_never_returned(api: Api, admin: str, environment: str | None) -> None:
     key = api.get(f"{secrets(environment)}/public-key", token=admin)
-    first = api("PUT", f"{secrets(environment)}/cf_token", token=admin, json=embed_record(key, "one"))
-    second = api("PUT", f"{secrets(environment)}/CF_TOKEN", token=admin, json=embed_record(key, "two"))
+    first = api("PUT", f"{secrets(environment)}/cf_token", token=admin, json=encrypt(key, "one"))
+    second = api("PUT", f"{secrets(environment)}/CF_TOKEN", token=admin, json=encrypt(key, "two"))
     assert (first.status_code, first.json(), second.status_code) == (201, {}, 204)
     assert api.github.secrets(environment) == {"CF_TOKEN": "two"}
     assert [one["name"] for one in api.get(secrets(environment), token=admin)["secrets"]] == ["CF_TOKEN"]
@@ -50,7 +50,7 @@ def test_secret_is_encrypted_listed_and_never_returned(api: Api, admin: str, env
 
 def test_repository_and_environment_have_own_public_keys(api: Api, admin: str) -> None:
     key = api.get("actions/secrets/public-key", token=admin)
-    body = embed_record(key, "one")
+    body = encrypt(key, "one")
     assert api.refusal("PUT", "environments/recovery/secrets/X", token=admin, json=body)[0] == 422
     other = api.get("environments/recovery/secrets/public-key", token=admin)
     swapped = body | {"key_id": other["key_id"]}
@@ -61,7 +61,7 @@ def test_repository_and_environment_have_own_public_keys(api: Api, admin: str) -
 @pytest.mark.parametrize("name", ["GITHUB_TOKEN", "1ST", "WITH-DASH", "a%20b"])
 def test_invalid_secret_or_variable_name_is_refused(api: Api, admin: str, name: str) -> None:
     key = api.get("actions/secrets/public-key", token=admin)
-    assert api.refusal("PUT", f"actions/secrets/{name}", token=admin, json=embed_record(key, "x"))[0] == 422
+    assert api.refusal("PUT", f"actions/secrets/{name}", token=admin, json=encrypt(key, "x"))[0] == 422
     assert api.refusal("POST", "actions/variables", token=admin, json={"name": name, "value": "x"})[0] == 422
 
 

@@ -12,7 +12,7 @@ MINT = "/app/installations/{}/access_tokens"
 NARROW = {"repositories": ["operations"], "permissions": {"environments": "write"}}
 
 
-def signed(api: Api, *, number: int = 0, **claims: Any) -> str:
+def sign_jwt(api: Api, *, number: int = 0, **claims: Any) -> str:
     now = int(api.github.clock.now().timestamp())
     claims = {"iat": now - 60, "exp": now + 300, "iss": str(APP_ID), **claims}
     return jwt.encode(claims, private_key(number), algorithm="RS256")
@@ -22,11 +22,11 @@ def signed(api: Api, *, number: int = 0, **claims: Any) -> str:
 def mint(api: Api) -> str:
     """The path at which the App gets its tokens."""
     add_app(api.github)
-    return MINT.format(api.get("installation", token=signed(api))["id"])
+    return MINT.format(api.get("installation", token=sign_jwt(api))["id"])
 
 
 def test_installation_token_has_its_permissions_until_revoked(api: Api, mint: str) -> None:
-    made = api.ok("POST", mint, token=signed(api), json=NARROW)
+    made = api.ok("POST", mint, token=sign_jwt(api), json=NARROW)
     token = made["token"]
     assert (made["permissions"], made["repository_selection"]) == (
         {"environments": "write", "metadata": "read"},
@@ -41,7 +41,7 @@ def test_installation_token_has_its_permissions_until_revoked(api: Api, mint: st
 
 
 def test_installation_token_expires_after_an_hour(api: Api, mint: str) -> None:
-    token = api.ok("POST", mint, token=signed(api), json=NARROW)["token"]
+    token = api.ok("POST", mint, token=sign_jwt(api), json=NARROW)["token"]
     api.github.clock.advance(3599)
     assert api("GET", "", token=token).status_code == 200
     api.github.clock.advance(1)
@@ -59,21 +59,21 @@ def test_installation_token_expires_after_an_hour(api: Api, mint: str) -> None:
     ],
 )
 def test_token_beyond_installation_is_refused(api: Api, mint: str, body: dict[str, Any]) -> None:
-    assert api.refusal("POST", mint, token=signed(api), json=body)[0] == 422
+    assert api.refusal("POST", mint, token=sign_jwt(api), json=body)[0] == 422
 
 
 def test_token_defaults_to_all_installation_permissions(api: Api, mint: str) -> None:
-    made = api.ok("POST", mint, token=signed(api))
+    made = api.ok("POST", mint, token=sign_jwt(api))
     assert made["repository_selection"] == "all"
     assert made["permissions"].keys() == {"environments", "secrets", "actions", "metadata"}
 
 
 def test_missing_installation_returns_404(api: Api, mint: str) -> None:
-    token = api.ok("POST", mint, token=signed(api))["token"]
+    token = api.ok("POST", mint, token=sign_jwt(api))["token"]
     add_app(api.github, installed=False)
     assert token
-    assert api.refusal("GET", "installation", token=signed(api))[0] == 404
-    assert api.refusal("GET", "/repos/acme/other/installation", token=signed(api))[0] == 404
+    assert api.refusal("GET", "installation", token=sign_jwt(api))[0] == 404
+    assert api.refusal("GET", "/repos/acme/other/installation", token=sign_jwt(api))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_invalid_jwt_is_refused(api: Api, mint: str, claims: dict[str, Any], sta
     moments = {name: now + value for name, value in claims.items() if name in {"exp", "iat"}}
 
     for method, path in (("GET", "installation"), ("POST", mint)):
-        refused = api.refusal(method, path, token=signed(api, **claims | moments))
+        refused = api.refusal(method, path, token=sign_jwt(api, **claims | moments))
         assert refused[0] == status
         assert message in refused[1]
 
@@ -99,6 +99,6 @@ def test_invalid_jwt_is_refused(api: Api, mint: str, claims: dict[str, Any], sta
 def test_jwt_only_creates_installation_tokens(api: Api, mint: str) -> None:
     assert api.refusal("POST", mint)[0] == 401
     assert api.refusal("GET", "installation")[0] == 401
-    assert api.refusal("GET", "issues", token=signed(api))[0] == 403
-    assert api.refusal("DELETE", "/installation/token", token=signed(api))[0] == 403
-    assert api.refusal("POST", MINT.format(1), token=signed(api))[0] == 404
+    assert api.refusal("GET", "issues", token=sign_jwt(api))[0] == 403
+    assert api.refusal("DELETE", "/installation/token", token=sign_jwt(api))[0] == 403
+    assert api.refusal("POST", MINT.format(1), token=sign_jwt(api))[0] == 404
