@@ -53,7 +53,7 @@ def refusal() -> str:
         hint="Roll back and keep the current value, or restore the previous one",
         values={"name": "PAYMENT_PROVIDER_PRIVATE_KEY_OF_PRODUCTION"},
         reason="secrets_changed",
-        commands=refusals.laptop_commands("./run ops", "rollback-worker", options),
+        commands=refusals.manual_commands("./run ops", "rollback-worker", options),
     )
 
 

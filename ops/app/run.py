@@ -151,14 +151,14 @@ def run(
             web=session,
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
             secret_values=ProcessSecretValues(environ, redactor, config),
-            previous_runs=lambda: publisher.earlier(timeline),
+            previous_runs=lambda: publisher.read_previous_runs(timeline),
             service_kinds=registry.service_kinds,
             command_prefix=command_prefix(environ, request.config),
         )
         prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
         links = publisher.end(timeline, context.suggest, is_routine=runbook.is_routine)
-    return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened)), config
+    return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
 
 
 def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:

@@ -369,10 +369,10 @@ def config() -> None:
 def check(path: Path) -> None:
     """Report every problem in ops.yml and in issue templates, with its line."""
     from ops.app.run import read_config
-    from ops.setup.issue_templates import refuse_labels
+    from ops.setup.issue_templates import check_template_labels
 
     configuration, warnings = read_config(path, labels=None)
-    refuse_labels(path.resolve().parent, configuration)
+    check_template_labels(path.resolve().parent, configuration)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     services = sum(len(environment.services) for environment in configuration.environments.values())
@@ -406,7 +406,7 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
     from ops.setup import command
 
     configuration, _ = read_config(path, labels=None)
-    return command.sync(path.resolve().parent, configuration, check=check, force=force, say=echo)
+    return command.sync(path.resolve().parent, configuration, check=check, force=force, echo=echo)
 
 
 @workflows.command()

@@ -63,13 +63,15 @@ def fetch(
     refuses without the approval that ops.yml demands.
     """
     from ops.app import run
-    from ops.gate.approval import approved_by
+    from ops.gate.approval import find_approval
     from ops.site_build import jobs
 
     runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         where = {"environment": environment, "github_environment": runbook.github_environment}
-        approved_by(run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where)
+        find_approval(
+            run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where
+        )
     request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
     show_plan = plan_printer(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = RunOptions(

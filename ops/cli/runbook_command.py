@@ -284,7 +284,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         **given: Any,
     ) -> int:
         from ops.app.run import read_config
-        from ops.gate.approval import Approval, approved_by, refuse_unapproved
+        from ops.gate.approval import Approval, find_approval, refuse_unapproved
 
         approval = Approval(
             attempt=attempt,
@@ -300,7 +300,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             where = {"environment": given["environment"], "github_environment": found.github_environment}
             refuse_unapproved(approval, os.environ, **where, runbook=runbook)
             config, who = read_config(given["config"])[0], given["requested_by"]
-            review = approved_by(config, environ=os.environ, redactor=redactor, requester=who, **where)
+            review = find_approval(config, environ=os.environ, redactor=redactor, requester=who, **where)
             chosen = _params(found, params, param)
         except OpsError as error:
             _leave_outputs(error, redactor)

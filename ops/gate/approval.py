@@ -59,23 +59,23 @@ def refuse_unapproved(
     `environment` and `runbook` are those of the job. `github_environment` is the one that the runbook needs.
     """
     if actions.is_job(environ) and None in vars(approval).values():
-        raise _unapproved("the workflow does not pass on what the gate approved", hint=SYNC)
+        raise _not_approved("the workflow does not pass on what the gate approved", hint=SYNC)
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     if approval.attempt is not None and approval.attempt != attempt:
-        raise _unapproved(f"the gate approved attempt {approval.attempt or 'none'}, and this is attempt {attempt}")
+        raise _not_approved(f"the gate approved attempt {approval.attempt or 'none'}, and this is attempt {attempt}")
     if approval.runbook is not None and approval.runbook != runbook:
-        raise _unapproved(f'the gate approved "{quote_name(approval.runbook)}", and this job runs {runbook}')
+        raise _not_approved(f'the gate approved "{quote_name(approval.runbook)}", and this job runs {runbook}')
     if approval.environment is not None and approval.environment != environment:
-        raise _unapproved(
+        raise _not_approved(
             f'the gate approved "{quote_name(approval.environment)}", and this job is for "{environment}"'
         )
     needed = github_environment or NO_ENVIRONMENT
     if approval.github_environment is not None and approval.github_environment != needed:
         there = quote_name(approval.github_environment)
-        raise _unapproved(f'{runbook} needs the GitHub environment "{needed}", and this job is for "{there}"')
+        raise _not_approved(f'{runbook} needs the GitHub environment "{needed}", and this job is for "{there}"')
 
 
-def approved_by(
+def find_approval(
     config: "Config",
     github_environment: str,
     environ: Mapping[str, str],
@@ -95,23 +95,23 @@ def approved_by(
     from ops.github.client import connect
     from ops.github.reviews import find_review
 
-    place = config.environment(environment)
-    if github_environment not in place.approval:
+    environment_config = config.environment(environment)
+    if github_environment not in environment_config.approval:
         return None
-    name = place.approval_environment
+    name = environment_config.approval_environment
     try:
         repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
         found = find_review(repository, run_id, actions.run_attempt(environ), name)
     except (ProviderError, ValueError) as error:
         why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
-        raise _unreviewed(f"GitHub does not say whether it was approved ({why})") from None
+        raise _not_reviewed(f"GitHub does not say whether it was approved ({why})") from None
     if found is None:
-        raise _unreviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
+        raise _not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
     age = system_clock.current_time(environ) - found.began
     if not -MAX_CLOCK_SKEW <= age <= APPROVAL_HOLDS:
         late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
         ago = format_duration(age.total_seconds())
-        raise _unreviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
+        raise _not_reviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
     refuse_requester(environ, redactor, requester, PRESS_AGAIN)
     return found
 
@@ -121,10 +121,10 @@ def text_for_reviewers(request: RecoveryRequest, name: str, command: str) -> str
 
     `command` is the laptop command. It shows the plan, which the gate cannot read.
     """
-    asked = code_span(f"{request.runbook} {format_params(request.params)}".strip())
+    requested = code_span(f"{request.runbook} {format_params(request.params)}".strip())
     dry = ", as a dry run" if request.dry_run else ""
     return (
-        f"**Waits for a reviewer of `{name}`:** {asked} in {code_span(request.environment)}{dry}, requested by "
+        f"**Waits for a reviewer of `{name}`:** {requested} in {code_span(request.environment)}{dry}, requested by "
         f"{code_span('@' + request.actor)}.\n\nSee the plan, which only reads: {code_span(command + ' --dry-run')}\n"
     )
 
@@ -143,17 +143,17 @@ def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str,
         raise Refused(error.message, reason=Reason.PERMISSION_UNKNOWN, hint=hint) from None
     answer = permissions.check_permission(repository, permissions.Requester(login), responders)
     if answer.reason is not None:
-        named = {"requester": login or "nobody", "responders": ", ".join(responders)}
+        names = {"requester": login or "nobody", "responders": ", ".join(responders)}
         raise Refused(
-            f"{login or 'nobody'} requested this: {answer.message.format_map(named)}", reason=answer.reason, hint=hint
+            f"{login or 'nobody'} requested this: {answer.message.format_map(names)}", reason=answer.reason, hint=hint
         )
 
 
-def _unreviewed(message: str) -> Refused:
+def _not_reviewed(message: str) -> Refused:
     return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=PRESS_AGAIN)
 
 
-def _unapproved(message: str, *, hint: str = PRESS_AGAIN) -> Refused:
+def _not_approved(message: str, *, hint: str = PRESS_AGAIN) -> Refused:
     return Refused(f"not approved: {message}", reason=Reason.RERUN, hint=hint)
 
 

@@ -12,13 +12,13 @@ from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, Outcome, Re
 if TYPE_CHECKING:
     from ops.config import Config
 
-PREFIX = "recover:"
+LABEL_PREFIX = "recover:"
 """A label with this prefix is meant for Backout, even if `ops.yml` does not have it."""
-REPORT = "report"
+REPORT_LABEL = "report"
 """The label that creates or updates the report, at any time, also on a closed incident."""
-_BEYOND = {"environment", "incident", "dry_run"}
+_COMMON_INPUTS = {"environment", "incident", "dry_run"}
 """Inputs of a button besides the runbook's own parameters."""
-_ELSEWHERE = "it happened in another repository"
+_OTHER_REPOSITORY = "it happened in another repository"
 
 
 Runbooks = Mapping[str, Mapping[str, tuple[type, bool]]]
@@ -35,7 +35,7 @@ def added_labels(payload: Any) -> tuple[str, ...]:
 
 def read_event(event_name: str, payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
     """Return the meaning of the event. Never raises, for any payload."""
-    readers = {"issues": _issues, "workflow_dispatch": _button}
+    readers = {"issues": _read_issue_event, "workflow_dispatch": _read_button}
     if event_name not in readers:
         return IgnoredEvent(cause="events of this name start nothing here")
     try:
@@ -45,25 +45,25 @@ def read_event(event_name: str, payload: Any, config: "Config", runbooks: Runboo
         return _malformed(payload, str(error), config)
 
 
-def _issues(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcome:
+def _read_issue_event(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcome:
     action = fields.text(payload, "action")
     if action == "labeled":
-        return _labeled(payload, config, job)
+        return _read_labeled(payload, config, job)
     if action == "closed":
-        return _closed(payload, job)
+        return _read_closed(payload, job)
     return IgnoredEvent(cause="only labels and closing of an issue count")
 
 
-def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
+def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     """Read `issues.labeled`. GitHub omits `label` if it was deleted since; then there is nothing to do."""
     if payload.get("label") is None:
         return IgnoredEvent(cause="the label is not named")
     label = fields.text(payload, "label", "name")
-    is_report = label.lower() == REPORT and not _is_ours(label, config)
+    is_report = label.lower() == REPORT_LABEL and not _is_ours(label, config)
     if not is_report and not _is_ours(label, config):
         return IgnoredEvent(cause="the label starts no recovery")
-    if _ignored_ref(payload, job):
-        return IgnoredEvent(cause=_ELSEWHERE)
+    if _is_other_repository(payload, job):
+        return IgnoredEvent(cause=_OTHER_REPOSITORY)
     issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
@@ -72,7 +72,7 @@ def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     incident = fields.number(issue, "number", of="issue.")
     # The payload has no time of its own. Adding a label sets `updated_at` of the issue, and the payload holds that
     # value.
-    at = fields.moment(issue, "updated_at", of="issue.")
+    at = fields.time(issue, "updated_at", of="issue.")
     state = fields.text(issue, "state", of="issue.")
     name = next((name for name in config.labels if name.lower() == label.lower()), "")
     request = (
@@ -108,16 +108,16 @@ def _labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
 
 def _other_labels(issue: Mapping[str, Any], label: str, config: "Config") -> tuple[str, ...]:
     """Return the other labels on the issue that `ops.yml` has, as spelled there."""
-    listed = issue.get("labels")
-    labels = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    there = {str(each.get("name")).lower() for each in labels}
-    return tuple(name for name in config.labels if name.lower() in there - {label.lower()})
+    labels_field = issue.get("labels")
+    labels = [each for each in labels_field if isinstance(each, dict)] if isinstance(labels_field, list) else []
+    present = {str(each.get("name")).lower() for each in labels}
+    return tuple(name for name in config.labels if name.lower() in present - {label.lower()})
 
 
-def _closed(payload: Any, job: GateJob) -> Outcome:
+def _read_closed(payload: Any, job: GateJob) -> Outcome:
     """Read `issues.closed`. It starts no recovery, so person and time are not checked; the report checks both."""
-    if _ignored_ref(payload, job):
-        return IgnoredEvent(cause=_ELSEWHERE)
+    if _is_other_repository(payload, job):
+        return IgnoredEvent(cause=_OTHER_REPOSITORY)
     issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="a pull request was closed")
@@ -131,29 +131,29 @@ def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
-        at=fields.moment(issue, at, of="issue."),
+        at=fields.time(issue, at, of="issue."),
         label=label,
     )
 
 
-def _button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
+def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
     """Read `workflow_dispatch`: the file of the workflow names the runbook, and its inputs are the parameters."""
     path = re.fullmatch(r"\.github/workflows/([a-z0-9-]+)\.ya?ml", fields.text(payload, "workflow"))
     if path is None or path[1] not in runbooks:
         return IgnoredEvent(cause="the workflow is no runbook's button")
-    if _ignored_ref(payload, job):
-        return IgnoredEvent(cause=_ELSEWHERE)
+    if _is_other_repository(payload, job):
+        return IgnoredEvent(cause=_OTHER_REPOSITORY)
     inputs = {} if payload.get("inputs") is None else fields.mapping(payload["inputs"], "inputs")
-    given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[path[1]], *_BEYOND}}
+    given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[path[1]], *_COMMON_INPUTS}}
     request = RecoveryRequest(
         runbook=path[1],
         params={
             name: _parse_input(value, runbooks[path[1]][name][0])
             for name, value in given.items()
-            if name not in _BEYOND and value
+            if name not in _COMMON_INPUTS and value
         },
         environment=given.get("environment", ""),
-        incident=fields.incident(given.get("incident", ""), job.repository),
+        incident=fields.issue_number(given.get("incident", ""), job.repository),
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
@@ -164,7 +164,7 @@ def _button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) ->
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job)
-        or refusals.refuse_undated(job)
+        or refusals.refuse_unknown_time(job)
         or (refusals.unknown_environment(request, config) if request.environment not in config.environments else None)
         or refusals.refuse_age(request.requested_at, job.now)
     )
@@ -178,7 +178,7 @@ def _parse_input(value: str, kind: type) -> str | bool | tuple[str, ...]:
     return tuple(each for each in re.split(r"[,\s]+", value) if each) if kind is tuple else value
 
 
-def _ignored_ref(payload: Any, job: GateJob) -> bool:
+def _is_other_repository(payload: Any, job: GateJob) -> bool:
     return fields.text(payload, "repository", "full_name").lower() != job.repository.lower()
 
 
@@ -200,4 +200,4 @@ def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
 
 
 def _is_ours(label: str, config: "Config") -> bool:
-    return label.lower().startswith(PREFIX) or label.lower() in {name.lower() for name in config.labels}
+    return label.lower().startswith(LABEL_PREFIX) or label.lower() in {name.lower() for name in config.labels}

@@ -10,7 +10,7 @@ from ops.core.clock import parse_utc
 BEGAN = "When it began (UTC)"
 HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
 """The headings of .github/ISSUE_TEMPLATE/incident.yml, in order."""
-LONGEST = 300
+MAX_IMPACT = 300
 """Characters of the impact that the report shows."""
 
 
@@ -41,7 +41,7 @@ def parse_form(body: object, *, now: datetime) -> IncidentForm:
     """Return the answers that the report shows."""
     answers = read_fields(body, HEADINGS) if isinstance(body, str) else {}
     severity = answers.get("Severity", "")
-    impact = " ".join(answers.get("Impact", "")[:LONGEST].split())
+    impact = " ".join(answers.get("Impact", "")[:MAX_IMPACT].split())
     return IncidentForm(
         parse_began(body, now=now), severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "", impact
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
 
-Say = Callable[[str], object]
+Print = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
 OUTPUTS = (
     *("go", "report", "runbook", "power", "params", "environment", "incident", "dry_run"),
@@ -57,7 +57,7 @@ MALFORMED = 2
 
 
 def run(
-    environ: Mapping[str, str], config_path: Path, redactor: Redactor, *, say: Say, warn: Say, annotate: Annotate
+    environ: Mapping[str, str], config_path: Path, redactor: Redactor, *, say: Print, warn: Print, annotate: Annotate
 ) -> int:
     """Authorize the event of this job and return the exit code.
 
@@ -79,7 +79,7 @@ def run(
             warn=lambda text: warn(redactor.redact_text(text)),
             annotate=annotate,
         )
-        return gate.judge(event, payload)
+        return gate.authorize(event, payload)
     except ConfigError as error:
         known = {"go": "false", "report": "false", "attempt": environ.get("GITHUB_RUN_ATTEMPT", "")}
         actions.write_job_outputs(environ, {**known, **redactor.redact_value(actions.failure_outputs(error))})
@@ -92,15 +92,15 @@ class Gate:
     config: "Config"
     repository: "Repository"
     redactor: Redactor
-    say: Say
-    warn: Say
+    say: Print
+    warn: Print
     annotate: Annotate
 
-    def judge(self, event: str, payload: Any) -> int:
+    def authorize(self, event: str, payload: Any) -> int:
         outcome = events.read_event(event, payload, self.config, registry.parameter_types(), self._job(event))
         match outcome:
             case outcomes.IgnoredEvent():
-                return self._not_for_us(outcome, payload)
+                return self._ignore(outcome, payload)
             case outcomes.MalformedEvent():
                 return self._malformed(outcome)
             case outcomes.ReportDue():
@@ -108,7 +108,7 @@ class Gate:
             case outcomes.RefusedRequest():
                 return self._refuse(outcome)
             case _:
-                return self._request(outcome)
+                return self._check_request(outcome)
 
     def _job(self, event: str) -> outcomes.GateJob:
         return outcomes.GateJob(
@@ -117,7 +117,7 @@ class Gate:
             run_attempt=actions.run_attempt(self.environ),
             actor=self._actor,
             now=system_clock.current_time(self.environ),
-            started_at=self._requested_at() if event == "workflow_dispatch" else None,
+            started_at=self._pressed_at() if event == "workflow_dispatch" else None,
             allows_closed_incident=registry.allows_closed_incident,
         )
 
@@ -134,7 +134,7 @@ class Gate:
         others = () if self._attempt > 1 else ("GITHUB_ACTOR",)
         return actions.require_variable(self.environ, "GITHUB_TRIGGERING_ACTOR", *others)
 
-    def _requested_at(self) -> datetime | None:
+    def _pressed_at(self) -> datetime | None:
         """Return when the button was pressed; None if GitHub gives no answer, and the request then counts from now."""
         run_id = actions.run_id(self.environ)
         if not run_id:
@@ -145,27 +145,27 @@ class Gate:
             self.warn(f"warning: when the button was pressed is not known ({error.message}): taken as now")
             return None
 
-    def _request(self, request: outcomes.RecoveryRequest) -> int:
+    def _check_request(self, request: outcomes.RecoveryRequest) -> int:
         try:
             # A later attempt has the files of the request's commit, so that its responders may be outdated.
             is_first = self._attempt == 1
             responders = self.config.responders if is_first else permissions.current_responders(self.repository)
         except ProviderError as error:
             return self._refuse(approval.refuse_unknown_changes(request, self._attempt, error.message))
-        answer, who = self._check_permission(request.sender, request.sender_id, request.actor, responders)
+        answer, login = self._check_permission(request.sender, request.sender_id, request.actor, responders)
         if answer.reason is not None:
-            return self._refuse(_refusal(answer, who, request, responders))
-        if self._attempt > 1 and (refusal := self._refused_again(request)) is not None:
+            return self._refuse(_permission_refusal(answer, login, request, responders))
+        if self._attempt > 1 and (refusal := self._refuse_rerun(request)) is not None:
             return self._refuse(refusal)
-        if request.other_labels and (refusal := self._refused_simultaneous(request)) is not None:
+        if request.other_labels and (refusal := self._refuse_simultaneous(request)) is not None:
             return self._refuse(refusal)
-        if request.label is not None and (refusal := self._approve(request, request.label)) is not None:
+        if request.label is not None and (refusal := self._remove_label(request, request.label)) is not None:
             return self._refuse(refusal, takes_label=False)
         began, refusal = (request.began, None) if request.label else self._check_issue(request)
         if refusal is not None:
             return self._refuse(refusal)
         ends_by = latest_end(request, self.config, system_clock.current_time(self.environ))
-        self._write(
+        self._write_outputs(
             go="true",
             report="true" if request.incident else "false",
             runbook=request.runbook,
@@ -177,28 +177,30 @@ class Gate:
             requested_at=request.requested_at.isoformat(),
             permission=answer.permission,
             began=began.isoformat() if began else "",
-            comment=str(self._comment or ""),
+            comment=str(self._comment_id or ""),
             ends_by=ends_by.isoformat() if ends_by else "",
         )
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
-        who = refusals.plain_text("{who}", {"who": request.actor})
-        self.say(f"go: {request.runbook} in {request.environment}, asked for by {who}{checked}")
+        login = refusals.plain_text("{who}", {"who": request.actor})
+        self.say(f"go: {request.runbook} in {request.environment}, requested by {login}{checked}")
         self._show_to_reviewers(request)
         return 0
 
     def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
         """Show the request on the page of the run, where reviewers approve, and on the issue."""
-        place = self.config.environments[request.environment]
-        if registry.github_environment(request.runbook) not in place.approval:
+        environment = self.config.environments[request.environment]
+        if registry.github_environment(request.runbook) not in environment.approval:
             return
-        name, run, comment = place.approval_environment, actions.run_id(self.environ), self._comment
+        name, run, comment = environment.approval_environment, actions.run_id(self.environ), self._comment_id
         text = approval.text_for_reviewers(request, name, self._commands(request)["on a laptop"])
-        self._print("notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text)
+        self._show_on_run(
+            "notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text
+        )
         if comment is not None and run and request.incident:
-            mark, shown = request_mark(run, self._attempt), self.redactor.redact_text(text)
-            self._try(
+            mark, redacted = request_mark(run, self._attempt), self.redactor.redact_text(text)
+            self._warn_on_failure(
                 "waiting",
-                lambda number: triggers.add_to_request(self.repository, number, mark, comment, shown),
+                lambda number: triggers.add_to_request(self.repository, number, mark, comment, redacted),
                 request.incident,
             )
 
@@ -216,23 +218,23 @@ class Gate:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
             return None, None
-        if (refusal := _refused_on_issue(request, issue)) is not None:
+        if (refusal := _refuse_on_issue(request, issue)) is not None:
             return None, refusal
         return form.parse_began(issue.body, now=system_clock.current_time(self.environ)), None
 
-    def _refused_again(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
+    def _refuse_rerun(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Return a refusal of a later attempt, unless GitHub confirms an open incident and no change since."""
         number = request.incident
         try:
             if number is not None:
-                refusal = _refused_on_issue(request, triggers.read_issue(self.repository, number))
+                refusal = _refuse_on_issue(request, triggers.read_issue(self.repository, number))
                 if refusal is not None:
                     return refusal
             return approval.refuse_further_attempt(self.repository, request, self._attempt)
         except ProviderError as error:
             return approval.refuse_unknown_changes(request, self._attempt, error.message)
 
-    def _refused_simultaneous(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
+    def _refuse_simultaneous(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Return a refusal if the person added another label within the same second.
 
         If GitHub gives no answer, go on.
@@ -250,7 +252,7 @@ class Gate:
         others = [label for label in request.other_labels if label.lower() in found]
         return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
 
-    def _approve(self, request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest | None:
+    def _remove_label(self, request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest | None:
         """Remove the label.
 
         Return a refusal if it is gone (a repeated event, or somebody removed it), or if the issue is.
@@ -259,13 +261,13 @@ class Gate:
         try:
             is_ours = triggers.remove_label(self.repository, request.incident, label)
         except ProviderError as error:
-            if self._is_gone(request.incident):
+            if self._is_missing(request.incident):
                 return refusals.moved_issue(request)
             self.warn(f"warning: the label could not be taken off ({error.message}): take it off by hand")
             return None
-        return None if is_ours or self._attempt > 1 else _label_note(request, label)
+        return None if is_ours or self._attempt > 1 else _label_missing(request, label)
 
-    def _is_gone(self, number: int) -> bool:
+    def _is_missing(self, number: int) -> bool:
         """Return whether GitHub confirms that the repository has no such issue. False if GitHub gives no answer."""
         try:
             issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
@@ -278,8 +280,10 @@ class Gate:
         answer, _ = self._check_permission(due.sender, due.sender_id, due.actor, self.config.responders)
         at = due.at.isoformat()
         if label := due.label:
-            self._try("label", lambda number: triggers.remove_label(self.repository, number, label), due.incident)
-        self._write(
+            self._warn_on_failure(
+                "label", lambda number: triggers.remove_label(self.repository, number, label), due.incident
+            )
+        self._write_outputs(
             go="false", report="true", incident=str(due.incident), requested_at=at, permission=answer.permission
         )
         why = "the label asks for it" if due.label else "the incident was closed"
@@ -316,11 +320,11 @@ class Gate:
         self._refuse(refusal)
         return MALFORMED
 
-    def _not_for_us(self, outcome: outcomes.IgnoredEvent, payload: Any) -> int:
+    def _ignore(self, outcome: outcomes.IgnoredEvent, payload: Any) -> int:
         self.say(f"not for us: {outcome.cause}")
-        if self._comment:
+        if self._comment_id:
             with contextlib.suppress(fields.MalformedFieldError):
-                self._withdraw(fields.number(payload, "issue", "number"))
+                self._delete_announcement(fields.number(payload, "issue", "number"))
         return 0
 
     def _refuse(self, refusal: outcomes.RefusedRequest, *, takes_label: bool = True) -> int:
@@ -329,39 +333,43 @@ class Gate:
         The outputs come first, so that the acting job does not start even if GitHub fails next.
         """
         message, hint = (refusals.plain_text(text, refusal.values) for text in (refusal.message, refusal.hint))
-        said = {"message": self.redactor.redact_text(message), "hint": self.redactor.redact_text(hint)}
-        self._write(go="false", report="false", reason=refusal.reason.value, **said)
+        texts = {"message": self.redactor.redact_text(message), "hint": self.redactor.redact_text(hint)}
+        self._write_outputs(go="false", report="false", reason=refusal.reason.value, **texts)
         self.warn(f"refused: {message}\n hint: {hint}")
         commands = self._commands(refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
         body = self._body(refusal, commands)
-        self._print("error", "refused", message, body)
+        self._show_on_run("error", "refused", message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
         if self._answer(refusal, body, self._record(refusal, self.redactor.redact_text(message))):
             actions.write_outputs(self.environ, {"answered": "true"})
-            self._withdraw(refusal.incident)
+            self._delete_announcement(refusal.incident)
         if refusal.label is not None and takes_label:
             label = refusal.label
-            self._try("label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident)
+            self._warn_on_failure(
+                "label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident
+            )
         return EXIT_CODES[Decision.REFUSED]
 
     @property
-    def _comment(self) -> int | None:
+    def _comment_id(self) -> int | None:
         """Id of the comment that announced the run; 0 if its step did not learn the id, None without such a step."""
         text = self.environ.get("OPS_COMMENT")
         if text is None:
             return None
         return int(text) if re.fullmatch("[1-9][0-9]{0,19}", text) else 0
 
-    def _withdraw(self, incident: int) -> None:
+    def _delete_announcement(self, incident: int) -> None:
         """Delete the comment that announced the run, because nothing starts."""
-        comment, run = self._comment, actions.run_id(self.environ)
+        comment, run = self._comment_id, actions.run_id(self.environ)
         if comment is None or not run:
             return
         mark = request_mark(run, self._attempt)
-        self._try("request", lambda number: triggers.withdraw_request(self.repository, number, mark, comment), incident)
+        self._warn_on_failure(
+            "request", lambda number: triggers.withdraw_request(self.repository, number, mark, comment), incident
+        )
 
     def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str]) -> str:
         return self.redactor.redact_text(
@@ -382,7 +390,7 @@ class Gate:
             return embed_record(refusals.with_refusal_count(body, rows[-1].at, len(rows)), replace(record, rows=rows))
 
         assert refusal.incident is not None
-        return self._try(
+        return self._warn_on_failure(
             "comment", lambda number: triggers.save_refusal(self.repository, number, text), refusal.incident
         )
 
@@ -391,7 +399,7 @@ class Gate:
         if request is None:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
-        return refusals.laptop_commands(program_name(self.environ), request.runbook, {**request.params, **where})
+        return refusals.manual_commands(program_name(self.environ), request.runbook, {**request.params, **where})
 
     def _record(self, refusal: outcomes.RefusedRequest, message: str) -> RunRecord:
         """Return the record that shows the request and its refusal in the report."""
@@ -406,7 +414,7 @@ class Gate:
             program=__version__,
         )
 
-    def _print(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
+    def _show_on_run(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
         """Show the text as annotation and summary of the workflow run."""
         self.annotate(level, title, self.redactor.redact_text(message))
         try:
@@ -414,7 +422,7 @@ class Gate:
         except OSError as error:
             self.warn(f"warning: the job's summary page cannot be written ({error.strerror})")
 
-    def _try(self, what: str, call: Callable[[int], object], number: int) -> bool:
+    def _warn_on_failure(self, what: str, call: Callable[[int], object], number: int) -> bool:
         """Call GitHub and return whether it worked; a failure is one warning."""
         failed = {
             "comment": "the answer could not be written to the issue",
@@ -429,29 +437,27 @@ class Gate:
             return False
         return True
 
-    def _write(self, **values: str) -> None:
+    def _write_outputs(self, **values: str) -> None:
         values |= {"attempt": str(self._attempt), "actor": self._actor}
         actions.write_outputs(self.environ, {name: values.get(name, "") for name in OUTPUTS})
 
 
-def _refusal(
-    answer: permissions.PermissionCheck, who: str, request: outcomes.RecoveryRequest, may: Iterable[str]
+def _permission_refusal(
+    answer: permissions.PermissionCheck, login: str, request: outcomes.RecoveryRequest, responders: Iterable[str]
 ) -> outcomes.RefusedRequest:
     assert answer.reason is not None
     return outcomes.RefusedRequest(
         reason=answer.reason,
         message=answer.message,
         hint=answer.hint,
-        values={"requester": who, "responders": ", ".join(may)},
+        values={"requester": login, "responders": ", ".join(responders)},
         incident=request.incident,
         label=request.label,
         request=request,
     )
 
 
-def _refused_on_issue(
-    request: outcomes.RecoveryRequest, issue: triggers.TriggerIssue
-) -> outcomes.RefusedRequest | None:
+def _refuse_on_issue(request: outcomes.RecoveryRequest, issue: triggers.TriggerIssue) -> outcomes.RefusedRequest | None:
     """Return a refusal if the number is no open incident of this repository."""
     if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
         closed = refusals.closed_incident(None if request.label else request)
@@ -462,7 +468,7 @@ def _refused_on_issue(
     return refusals.not_an_incident(request, why)
 
 
-def _label_note(request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest:
+def _label_missing(request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest:
     return outcomes.RefusedRequest(
         reason=Reason.LABEL_TAKEN,
         message="the label {label} is no longer on the issue: another run took it, or somebody took it off",

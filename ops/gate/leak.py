@@ -15,11 +15,11 @@ from ops.gate import refusals
 from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, RefusedRequest
 
 DISPATCH = "secret-leak"
-LONGEST = 200
-LEFT_OUT = "[left out]"
-_AROUND = ".,;:!?()[]{}<>\"'`|"
+MAX_CHARACTERS = 200
+OMITTED = "[left out]"
+_PUNCTUATION = ".,;:!?()[]{}<>\"'`|"
 """Characters to strip from the ends of a word. Inside a word they may belong to a key."""
-_KEYS = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "cfut_", "cfat_", "xox", "AKIA", "eyJ")
+_KEY_PREFIXES = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "cfut_", "cfat_", "xox", "AKIA", "eyJ")
 """Prefixes of keys of well-known services."""
 
 
@@ -46,43 +46,43 @@ def read_leak(
     try:
         fields.mapping(payload, "the payload")
         if event_name == "repository_dispatch" and payload.get("action") == DISPATCH:
-            said = payload.get("client_payload")
+            fields_sent = payload.get("client_payload")
         elif event_name == "workflow_dispatch":
-            said = payload.get("inputs")
+            fields_sent = payload.get("inputs")
         else:
             return IgnoredEvent(cause="this event reports no leak")
-        said = fields.mapping({} if said is None else said, "what was sent")
+        fields_sent = fields.mapping({} if fields_sent is None else fields_sent, "what was sent")
         refused = refusals.refuse_job(payload, job)
-        return refused if refused is not None else _leak(said, declared)
+        return refused if refused is not None else _read_report(fields_sent, declared)
     except fields.MalformedFieldError as error:
         return MalformedEvent(cause=str(error))
 
 
-def _leak(said: Mapping[str, Any], declared: Collection[str]) -> LeakReport:
-    name = _text(said, "secret")
+def _read_report(fields_sent: Mapping[str, Any], declared: Collection[str]) -> LeakReport:
+    name = _text(fields_sent, "secret")
     return LeakReport(
         secret=name if name in declared else "",
-        location=without_keys(_text(said, "seen")),
-        url=plain_address(_text(said, "url")),
-        source=without_keys(_text(said, "source")),
+        location=remove_keys(_text(fields_sent, "seen")),
+        url=strip_url(_text(fields_sent, "url")),
+        source=remove_keys(_text(fields_sent, "source")),
     )
 
 
-def _text(said: Mapping[str, Any], name: str) -> str:
-    value = said.get(name)
+def _text(fields_sent: Mapping[str, Any], name: str) -> str:
+    value = fields_sent.get(name)
     return value.strip() if isinstance(value, str) else ""
 
 
-def without_keys(text: str) -> str:
+def remove_keys(text: str) -> str:
     """Return the text without words that look like a key.
 
     It is cut to LONGEST last: half of a key does not look like one.
     """
-    kept = re.sub(r"\S+", lambda found: LEFT_OUT if looks_like_a_key(found[0].strip(_AROUND)) else found[0], text)
-    return kept if len(kept) <= LONGEST else f"{kept[:LONGEST].rpartition(' ')[0]} …"
+    kept = re.sub(r"\S+", lambda found: OMITTED if is_like_key(found[0].strip(_PUNCTUATION)) else found[0], text)
+    return kept if len(kept) <= MAX_CHARACTERS else f"{kept[:MAX_CHARACTERS].rpartition(' ')[0]} …"
 
 
-def plain_address(url: str) -> str:
+def strip_url(url: str) -> str:
     """Return host and path of an https URL, without query. In the path only plain words and short numbers stay.
 
     A key may contain slashes, so that no part of it looks like a key. A part with a capital letter is always removed.
@@ -92,19 +92,19 @@ def plain_address(url: str) -> str:
         host = parts.hostname or ""
     except ValueError:
         return ""
-    if parts.scheme != "https" or not re.fullmatch(r"[a-z0-9.-]{1,100}", host) or looks_like_a_key(host, longest=60):
+    if parts.scheme != "https" or not re.fullmatch(r"[a-z0-9.-]{1,100}", host) or is_like_key(host, longest=60):
         return ""
     names = [each for each in parts.path.split("/")[:12] if each]
     shown = [each if re.fullmatch(r"[a-z][a-z._-]{0,22}|[0-9]{1,9}", each) else "…" for each in names]
     return "/".join([f"https://{host}", *shown])
 
 
-def looks_like_a_key(word: str, *, longest: int = 23) -> bool:
+def is_like_key(word: str, *, longest: int = 23) -> bool:
     """Return whether the word has a key's prefix, is long, or is less long with digits or mixed case.
 
     A word of a language, or a path of such words, does not match.
     """
-    if word.startswith(_KEYS) or len(word) > longest:
+    if word.startswith(_KEY_PREFIXES) or len(word) > longest:
         return True
     has_digit, mixed = re.search("[0-9]", word), re.search("[a-z]", word) and re.search("[A-Z]", word[1:])
     return len(word) >= 12 and bool(has_digit or mixed)

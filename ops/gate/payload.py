@@ -46,7 +46,7 @@ def number(value: Any, *path: str, of: str = "") -> int:
     return found
 
 
-def moment(value: Any, name: str, *, of: str) -> datetime:
+def time(value: Any, name: str, *, of: str) -> datetime:
     try:
         return parse_utc(text(value, name, of=of))
     except (ValueError, OverflowError):
@@ -66,7 +66,7 @@ def input_text(inputs: Mapping[str, Any], name: str) -> str:
     return text
 
 
-def incident(text: str, repository: str) -> int | None:
+def issue_number(text: str, repository: str) -> int | None:
     """Return the number of 42, #42 or the URL of an issue of that repository; None for ""."""
     if not text:
         return None

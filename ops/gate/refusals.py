@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 
-AFTER_CLOSING = timedelta(days=7)
+CLOSED_LABEL_PERIOD = timedelta(days=7)
 """How long a closed incident accepts the label that resets its switches."""
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged code may act."
 
@@ -52,7 +52,7 @@ def refuse_job(payload: Any, job: GateJob) -> RefusedRequest | None:
     return None
 
 
-def refuse_undated(job: GateJob) -> RefusedRequest | None:
+def refuse_unknown_time(job: GateJob) -> RefusedRequest | None:
     """Refuse a later attempt of a button if the time of the click is not known."""
     if job.run_attempt == 1 or job.started_at is not None:
         return None
@@ -91,12 +91,12 @@ def refuse_on_closed(request: RecoveryRequest | None, issue: Mapping[str, Any], 
     """Refuse a label on a closed incident, unless its runbook may end an incident's states for some days more."""
     if request is None or not job.allows_closed_incident(request.runbook):
         return closed_incident()
-    closed_at = fields.moment(issue, "closed_at", of="issue.")
-    if job.now - closed_at <= AFTER_CLOSING:
+    closed_at = fields.time(issue, "closed_at", of="issue.")
+    if job.now - closed_at <= CLOSED_LABEL_PERIOD:
         return None
     return RefusedRequest(
         reason=Reason.INCIDENT_CLOSED,
-        message=f"the incident was closed at {format_utc(closed_at)}, more than {AFTER_CLOSING.days} days ago",
+        message=f"the incident was closed at {format_utc(closed_at)}, more than {CLOSED_LABEL_PERIOD.days} days ago",
         hint="Reopen it and put the label on again, or press the button: it names the incident.",
     )
 
@@ -126,14 +126,14 @@ def moved_issue(request: RecoveryRequest) -> RefusedRequest:
 
 def unknown_label(label: str, known: Collection[str]) -> RefusedRequest:
     names = {f"known{number}": name for number, name in enumerate(sorted(known), 1)}
-    listed = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
-    ends = {name.rpartition(":")[2]: name for name in known}  # the shared prefix would make any label look near
-    near = ends.get(nearest_name(label.rpartition(":")[2], ends), "")
-    meant = "; did you mean {near}?" if near else ""
+    hint = f"Put on one of: {', '.join(f'{{{name}}}' for name in names)}." if names else "Add it to ops.yml."
+    by_suffix = {name.rpartition(":")[2]: name for name in known}  # the shared prefix would make any label look near
+    near = by_suffix.get(nearest_name(label.rpartition(":")[2], by_suffix), "")
+    suggestion = "; did you mean {near}?" if near else ""
     return RefusedRequest(
         reason=Reason.UNKNOWN_LABEL,
-        message="ops.yml has no label {label}" + meant,
-        hint=listed,
+        message="ops.yml has no label {label}" + suggestion,
+        hint=hint,
         values={"label": label, **names, **({"near": near} if near else {})},
     )
 
@@ -171,8 +171,8 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
     )
 
 
-def replace_fields(refusal: RefusedRequest, **where: Any) -> RefusedRequest:
-    return RefusedRequest(**{**vars(refusal), **where})
+def replace_fields(refusal: RefusedRequest, **changes: Any) -> RefusedRequest:
+    return RefusedRequest(**{**vars(refusal), **changes})
 
 
 Values = Mapping[str, str]
@@ -190,13 +190,13 @@ def render_comment(*, message: str, hint: str, values: Values, reason: str, comm
     lines = [
         f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
         f"**What to do:** {hint.format_map(safe)}",
-        "\n".join(f"- {where}: {_shown(where, command)}" for where, command in commands.items()),
+        "\n".join(f"- {where}: {_format_command(where, command)}" for where, command in commands.items()),
         f"Reason: `{reason}`",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def _shown(where: str, command: str) -> str:
+def _format_command(where: str, command: str) -> str:
     return button_text(SuggestedCommand("", command), "") if where == BUTTON else code_span(command)
 
 
@@ -207,7 +207,7 @@ def with_refusal_count(body: str, at: datetime, count: int) -> str:
     return f"{body}\nThis is the latest of {count} refused requests on this issue: {at:%Y-%m-%d %H:%M:%S} UTC.\n"
 
 
-def laptop_commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
+def manual_commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the request for other places: on a laptop, by the button, and with `gh`."""
     return {
         "on a laptop": next_step.build_command(program, runbook, options),

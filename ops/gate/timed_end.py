@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = timedelta(hours=5)
 """A job may run six hours at most: docs.github.com/actions/reference/limits"""
-LATEST = timedelta(minutes=30)
+START_PERIOD = timedelta(minutes=30)
 """The job that ends the state may start until this long after the planned end."""
 
 
@@ -34,7 +34,7 @@ def latest_end(request: RecoveryRequest, config: "Config", now: datetime) -> dat
         end = runbook.ends_at(runbook.params(**request.params), environment, now)
     except TypeError:  # a parameter is missing: the run reports it
         return None
-    return end + LATEST if end is not None and end - now <= LONGEST_WAIT else None
+    return end + START_PERIOD if end is not None and end - now <= LONGEST_WAIT else None
 
 
 def refuse_late_end(environ: Mapping[str, str], latest: datetime | None, command: str) -> None:

@@ -18,7 +18,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.gate import outcomes
 from ops.gate.leak import LeakReport, read_leak
-from ops.gate.refusals import laptop_commands
+from ops.gate.refusals import manual_commands
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render.markdown import collapse_blank_lines, load_templates
@@ -180,7 +180,7 @@ def render_incident(
 
 def _rotation_commands(each: Replacement, secret: str, number: str) -> dict[str, str]:
     options = {"service": each.service, "environment": each.environment, "only": secret, "incident": number}
-    return laptop_commands(PROGRAM, RUNBOOK, options) if each.service else {}
+    return manual_commands(PROGRAM, RUNBOOK, options) if each.service else {}
 
 
 def render_repeat(leak: LeakReport, text: str, *, at: datetime) -> str:

@@ -42,49 +42,53 @@ class Publisher:
         comment: int | None = None,
     ) -> None:
         """`comment`: id of the comment that announced this run; the run continues in it."""
-        rest = TimeBudget(FLUSH).rest
+        remaining = TimeBudget(FLUSH).rest
         self._incident = incident
         self._links = actions.run_links(environ, incident)
         links = tuple(self._links.values())
         is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
-        self._notices = notices = ChatPublisher(environ, config.notify, run, is_drill=is_drill, links=links, rest=rest)
-        self._journal = IssuePublisher(
+        self._chat = chat = ChatPublisher(
+            environ, config.notify, run, is_drill=is_drill, links=links, remaining=remaining
+        )
+        self._issue = IssuePublisher(
             environ,
             redactor,
             clock,
             run,
             comment=comment,
             contacts=config.contacts,
-            rest=rest,
-            is_notified=lambda: notices.is_delivered,
+            remaining=remaining,
+            is_notified=lambda: chat.is_delivered,
         )
 
     def sinks(self, *, is_routine: bool, is_dry: bool) -> tuple[EventSink, ...]:
         """Return the event sinks. A dry run posts no comment, and a routine run posts nothing to chat."""
-        comment = () if is_dry else self._journal.sinks(self._incident)
-        return (*comment, *(() if is_routine else self._notices.sinks()))
+        comment = () if is_dry else self._issue.sinks(self._incident)
+        return (*comment, *(() if is_routine else self._chat.sinks()))
 
-    def begin(self, timeline: Timeline, ending: ExitStack) -> None:
-        def tell(text: str) -> None:
+    def begin(self, timeline: Timeline, exit_stack: ExitStack) -> None:
+        def warn(text: str) -> None:
             timeline.record(EventKind.WARNING, text)
 
-        self._journal.begin(tell, ending)
-        self._notices.begin(tell, ending)
+        self._issue.begin(warn, exit_stack)
+        self._chat.begin(warn, exit_stack)
 
     @property
-    def opened(self) -> int | None:
+    def opened_incident(self) -> int | None:
         """The incident that was opened because the run wrote and named none."""
-        return self._journal.opened
+        return self._issue.opened_incident
 
-    def earlier(self, timeline: Timeline) -> "Callable[[], PreviousRuns]":
+    def read_previous_runs(self, timeline: Timeline) -> "Callable[[], PreviousRuns]":
         """Start to read the previous runs on the incident. Return a function that waits for them."""
-        return self._journal.earlier(self._incident, lambda text: timeline.record(EventKind.WARNING, text))
+        return self._issue.read_previous_runs(self._incident, lambda text: timeline.record(EventKind.WARNING, text))
 
-    def end(self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, is_routine: bool) -> dict[str, str]:
+    def end(
+        self, timeline: Timeline, suggest: "Callable[..., SuggestedCommand]", *, is_routine: bool
+    ) -> dict[str, str]:
         """Publish the end of the run. Return links to the comment or incident and to the pages of this run.
 
         A routine run without an incident opens one only if people are needed.
         """
-        written = self._journal.end(timeline, press, only_if_needed=is_routine)
-        self._notices.end()
+        written = self._issue.end(timeline, suggest, only_if_needed=is_routine)
+        self._chat.end()
         return {**self._links, **written}

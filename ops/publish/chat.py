@@ -15,7 +15,7 @@ from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
-from ops.publish.chat_sender import LIMIT, ChatService, NotSentError, is_address, send
+from ops.publish.chat_sender import TIMEOUT, ChatService, NotSentError, is_webhook_url, send
 from ops.publish.discord import DISCORD
 from ops.publish.slack import SLACK
 from ops.render.terminal import to_one_line
@@ -29,27 +29,29 @@ CHATS: dict[str, ChatService] = {"slack": SLACK, "discord": DISCORD}
 SILENT = {Decision.PLANNED}
 
 
-def chat_message(page: RunSummary) -> str:
+def chat_message(summary: RunSummary) -> str:
     """Return the message for the latest event: before the first write and at the end of a run. "" for other events."""
-    match page.events[-1].kind:
+    match summary.events[-1].kind:
         case EventKind.CONFIRMED:
-            return to_one_line(f"Started: {_requested_by(page)}. {_sentence(page.plan.summary if page.plan else '')}")
-        case EventKind.ENDED if page.decision not in SILENT:
+            return to_one_line(
+                f"Started: {_requested_by(summary)}. {_sentence(summary.plan.summary if summary.plan else '')}"
+            )
+        case EventKind.ENDED if summary.decision not in SILENT:
             # Only a change that was read back is reported as done.
-            done = page.done_text if page.last_event(EventKind.READ_BACK) else _requested_by(page)
-            told = [f"{page.state}: {done}.", _sentence(page.message), _sentence(page.hint)]
-            told += (
-                [f"The button: {page.suggested_command.button}"]
-                if page.suggested_command and page.suggested_command.button
+            done = summary.done_text if summary.last_event(EventKind.READ_BACK) else _requested_by(summary)
+            parts = [f"{summary.state}: {done}.", _sentence(summary.message), _sentence(summary.hint)]
+            parts += (
+                [f"The button: {summary.suggested_command.button}"]
+                if summary.suggested_command and summary.suggested_command.button
                 else []
             )
-            return to_one_line(" ".join(part for part in told if part))
+            return to_one_line(" ".join(part for part in parts if part))
         case _:
             return ""
 
 
-def _requested_by(page: RunSummary) -> str:
-    return f"{page.runbook} on {page.service} in {page.environment}{page.reason_text}"
+def _requested_by(summary: RunSummary) -> str:
+    return f"{summary.runbook} on {summary.service} in {summary.environment}{summary.reason_text}"
 
 
 def _sentence(text: str) -> str:
@@ -57,13 +59,13 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
 
 
-Report = Callable[[str], object]
+Warn = Callable[[str], object]
 DRILL = "[DRILL] "
 """Prefix of each message of a sandbox run."""
 
 
 class ChatPublisher:
-    """Posts the events of one run. `rest` returns the real seconds that its end may still wait."""
+    """Posts the events of one run. `remaining` returns the real seconds that its end may still wait."""
 
     def __init__(
         self,
@@ -73,20 +75,20 @@ class ChatPublisher:
         *,
         is_drill: bool,
         links: tuple[str, ...],
-        rest: Callable[[], float],
+        remaining: Callable[[], float],
     ) -> None:
-        self._is_drill, self._run, self._rest = is_drill, run, rest
+        self._is_drill, self._run, self._remaining = is_drill, run, remaining
         self._events: list[RunEvent] = []
-        self._strange: list[str] = []
+        self._problems: list[str] = []
         self._channels: list[_Channel] = []
         for chat, secret in notify.webhooks.items():
             service, url = CHATS[chat], environ.get(secret, "").strip()
             if not url:
                 continue
-            if is_address(service, url) and is_loopback(url) == self._is_drill:
+            if is_webhook_url(service, url) and is_loopback(url) == self._is_drill:
                 self._channels.append(_Channel(service, Secret(url), links))
             elif not self._is_drill:
-                self._strange.append(f"{secret} is not the address of a {service.name} webhook")
+                self._problems.append(f"{secret} is not the address of a {service.name} webhook")
 
     def sinks(self) -> tuple[EventSink, ...]:
         return (self,) if self._channels else ()
@@ -97,13 +99,13 @@ class ChatPublisher:
             for channel in self._channels:
                 channel.put(f"{DRILL if self._is_drill else ''}{text}")
 
-    def begin(self, tell: Report, ending: ExitStack) -> None:
+    def begin(self, warn: Warn, exit_stack: ExitStack) -> None:
         """Start the threads. They end with the run, also if a bug ends it."""
-        for strange in self._strange:
-            tell(f"no chat message is sent: {strange}")
+        for problem in self._problems:
+            warn(f"no chat message is sent: {problem}")
         for channel in self._channels:
-            channel.begin(tell)
-        ending.callback(self.end)
+            channel.begin(warn)
+        exit_stack.callback(self.end)
 
     @property
     def is_delivered(self) -> bool:
@@ -114,7 +116,7 @@ class ChatPublisher:
         for channel in self._channels:
             channel.finish()
         for channel in self._channels:
-            channel.wait(self._rest())
+            channel.wait(self._remaining())
 
 
 class _Channel:
@@ -124,14 +126,14 @@ class _Channel:
         self._service, self._url, self._links = service, url, links
         self._texts: SimpleQueue[str | None] = SimpleQueue()
         self._done = threading.Event()
-        self._tell: Report | None = None
+        self._warn: Warn | None = None
         self.is_delivered = False
 
     def put(self, text: str) -> None:
         self._texts.put(text)
 
-    def begin(self, tell: Report) -> None:
-        self._tell = tell
+    def begin(self, warn: Warn) -> None:
+        self._warn = warn
         run_in_background(self._work)
 
     def finish(self) -> None:
@@ -140,7 +142,7 @@ class _Channel:
     def wait(self, seconds: float) -> None:
         if not self._done.wait(seconds):
             self._fail("timeout")
-        self._tell = None
+        self._warn = None
 
     def _work(self) -> None:
         while (text := self._texts.get()) is not None:
@@ -150,7 +152,7 @@ class _Channel:
     def _send(self, text: str) -> None:
         sending = start_call(lambda: send(self._service, self._url, text, self._links))
         try:
-            sending.result(timeout=LIMIT)
+            sending.result(timeout=TIMEOUT)
             self.is_delivered = True
         except NotSentError as error:
             self._fail(str(error))
@@ -158,6 +160,6 @@ class _Channel:
             self._fail(type(error).__name__)
 
     def _fail(self, why: str) -> None:
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            tell(f"the message to {self._service.name} failed ({why})")
+        warn, self._warn = self._warn, None
+        if warn is not None:
+            warn(f"the message to {self._service.name} failed ({why})")

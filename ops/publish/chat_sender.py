@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 
-LIMIT = 3.0
+TIMEOUT = 3.0
 """Real seconds for one message, in all."""
-LONGEST = 900
+MAX_CHARACTERS = 900
 """Characters of a message: as much as a phone shows, and half of Discord's limit even if each one is escaped."""
 
 
@@ -34,14 +34,14 @@ class NotSentError(Exception):
     """The message was not sent. The text holds the status or the kind of failure only."""
 
 
-def is_address(service: ChatService, url: str) -> bool:
+def is_webhook_url(service: ChatService, url: str) -> bool:
     """Return whether the URL is HTTPS on a host of the service, without user information, or is on this machine."""
     try:
         parts = urlsplit(url)
-        own = parts.scheme == "https" and parts.hostname in service.hosts and parts.port in {None, 443}
+        is_of_service = parts.scheme == "https" and parts.hostname in service.hosts and parts.port in {None, 443}
     except ValueError:
         return False
-    return "@" not in parts.netloc and (own or is_loopback(url))
+    return "@" not in parts.netloc and (is_of_service or is_loopback(url))
 
 
 def send(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -> None:
@@ -51,9 +51,9 @@ def send(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -
     address = url.reveal()
     trust = not is_loopback(address)
     verify: Any = httpx.create_ssl_context(trust_env=trust) if trust else False
-    body = service.body(text[:LONGEST], links)
+    body = service.body(text[:MAX_CHARACTERS], links)
     try:
-        with httpx.Client(timeout=LIMIT, follow_redirects=False, trust_env=trust, verify=verify) as http:
+        with httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=trust, verify=verify) as http:
             answer = http.post(address + service.query, json=body)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise NotSentError(type(error).__name__) from None

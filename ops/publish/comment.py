@@ -32,8 +32,8 @@ class NextStep:
 
 
 POST_MORTEM = "Create post-mortem"
-PersonStep = Callable[[RunSummary], bool]
-PEOPLE: PersonStep | None = None
+StepCheck = Callable[[RunSummary], bool]
+BY_PEOPLE: StepCheck | None = None
 
 
 def _is_notified(page: RunSummary) -> bool:
@@ -45,79 +45,84 @@ def _is_reported(_page: RunSummary) -> bool:
     return False
 
 
-BEFORE: tuple[tuple[str, PersonStep | None], ...] = (
+BEFORE: tuple[tuple[str, StepCheck | None], ...] = (
     ("Identify the issue clearly", lambda page: page.last_event(EventKind.REQUESTED) is not None),
-    ("Determine root cause (if possible)", PEOPLE),
+    ("Determine root cause (if possible)", BY_PEOPLE),
     ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
     ("Notify team", _is_notified),
     ("Execute rollback", lambda page: page.has_written),
     ("Verify recovery", lambda page: page.is_verified),
     ("Document incident", lambda page: page.last_event(EventKind.ENDED) is not None),
-    ("Plan proper fix", PEOPLE),
+    ("Plan proper fix", BY_PEOPLE),
 )
-AFTER: tuple[tuple[str, PersonStep | None], ...] = (
-    ("Monitor for 30 minutes", PEOPLE),
-    ("Check error rates", PEOPLE),
-    ("Review user feedback", PEOPLE),
+AFTER: tuple[tuple[str, StepCheck | None], ...] = (
+    ("Monitor for 30 minutes", BY_PEOPLE),
+    ("Check error rates", BY_PEOPLE),
+    ("Review user feedback", BY_PEOPLE),
     (POST_MORTEM, _is_reported),
-    ("Implement prevention measures", PEOPLE),
+    ("Implement prevention measures", BY_PEOPLE),
 )
 """Steps of the procedure. The run ticks a step with a function; people tick the others."""
 
 
-def steps_for_people(items: tuple[tuple[str, PersonStep | None], ...]) -> tuple[str, ...]:
+def steps_for_people(steps: tuple[tuple[str, StepCheck | None], ...]) -> tuple[str, ...]:
     """Return the steps that only people can tick, and those that they may have to."""
-    return tuple(title for title, told in items if told in (PEOPLE, _is_notified))
+    return tuple(title for title, check in steps if check in (BY_PEOPLE, _is_notified))
 
 
-def render_comments(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "") -> tuple[str, ...]:
+def render_comments(summary: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "") -> tuple[str, ...]:
     """Return the run's comment, and a second one with the older rows if they do not fit.
 
     `repository`: URL of the repository whose Actions tab has the buttons.
     """
-    rows = merge_rounds(page.events)
+    rows = merge_rounds(summary.events)
 
     def render(count: int) -> str:
-        return _main(page, contacts, repository, rows[len(rows) - count :])
+        return _main_comment(summary, contacts, repository, rows[len(rows) - count :])
 
-    shown = _fits(render, len(rows))
+    shown = _largest_fit(render, len(rows))
     main = render(shown)
     if shown == len(rows):
         return (main,)
     older = rows[: len(rows) - shown]
-    kept = _fits(lambda count: _older(page, older, count), len(older))
-    return main, _older(page, older, kept)
+    kept = _largest_fit(lambda count: _older_comment(summary, older, count), len(older))
+    return main, _older_comment(summary, older, kept)
 
 
-def _main(page: RunSummary, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]) -> str:
+def _main_comment(
+    summary: RunSummary, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]
+) -> str:
     """Return the main comment with the newest rows."""
     text = (
         load_templates()
         .get_template("journal.md.j2")
         .render(
-            page=page,
+            page=summary,
             events=events,
-            older=len(merge_rounds(page.events)) - len(events),
-            icon=icon(page),
+            older=len(merge_rounds(summary.events)) - len(events),
+            icon=icon(summary),
             repository=repository,
-            checklists=[("Before any rollback", _items(BEFORE, page)), ("After rollback", _items(AFTER, page))],
+            checklists=[
+                ("Before any rollback", _checklist(BEFORE, summary)),
+                ("After rollback", _checklist(AFTER, summary)),
+            ],
             most=MOST_LINES,
-            contacts=contacts if needs_people(page.decision) else (),
+            contacts=contacts if needs_people(summary.decision) else (),
         )
     )
-    return embed_record(collapse_blank_lines(text), page.to_record(part=1))
+    return embed_record(collapse_blank_lines(text), summary.to_record(part=1))
 
 
-def _older(page: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
+def _older_comment(summary: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
     """Return the second comment: the first row and as many of the last older rows as fit."""
     first = min(count, 1)
     events = older[:first] + older[len(older) - (count - first) :]
     template = load_templates().get_template("journal_older.md.j2")
-    text = template.render(page=page, events=events, left_out=len(older) - count)
-    return embed_record(collapse_blank_lines(text), page.to_record(part=2))
+    text = template.render(page=summary, events=events, left_out=len(older) - count)
+    return embed_record(collapse_blank_lines(text), summary.to_record(part=2))
 
 
-def _fits(render: Callable[[int], str], most: int) -> int:
+def _largest_fit(render: Callable[[int], str], most: int) -> int:
     """Return how many rows fit into the limit."""
     if len(render(most)) <= BUDGET:
         return most
@@ -128,13 +133,13 @@ def _fits(render: Callable[[int], str], most: int) -> int:
     return low
 
 
-def _items(list_of: tuple[tuple[str, PersonStep | None], ...], page: RunSummary) -> list[NextStep]:
-    done = {title: told is not None and told(page) for title, told in list_of}
-    people = steps_for_people(list_of)
+def _checklist(steps: tuple[tuple[str, StepCheck | None], ...], summary: RunSummary) -> list[NextStep]:
+    done = {title: check is not None and check(summary) for title, check in steps}
+    people = steps_for_people(steps)
     return [NextStep(title, is_done, not is_done and title in people) for title, is_done in done.items()]
 
 
-def add_report(body: str) -> str | None:
+def tick_report(body: str) -> str | None:
     """Return the run's comment with the report ticked; None if that step is not open or somebody edited the comment."""
     line = f"- [ ] {POST_MORTEM}\n"
     if line not in body or is_edited(body):

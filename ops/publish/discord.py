@@ -23,9 +23,9 @@ def _body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _took(status: int, _answer: str) -> bool:
+def _is_accepted(status: int, _answer: str) -> bool:
     return status in {200, 204}
 
 
-DISCORD = ChatService("Discord", {"discord.com", "discordapp.com"}, _body, _took, query="?wait=true")
+DISCORD = ChatService("Discord", {"discord.com", "discordapp.com"}, _body, _is_accepted, query="?wait=true")
 """Without `wait`, Discord's response does not say whether it saved the message."""

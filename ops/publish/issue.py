@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 LOCAL_USER = "by local user "
 """Prefix of the name in the request of a laptop run: the login on GitHub is read later."""
-EARLIER = 2.0
+PREVIOUS_RUNS_WAIT = 2.0
 """Real seconds to wait for previous runs, counted from the start of the read."""
 
 
 class IssuePublisher:
-    """Publishes one run on GitHub. `rest` returns the real seconds that its end may still wait.
+    """Publishes one run on GitHub. `remaining` returns the real seconds that its end may still wait.
 
     Does nothing if GitHub is not configured, or if only one of GitHub and Cloudflare is a sandbox.
     """
@@ -51,60 +51,60 @@ class IssuePublisher:
         *,
         comment: int | None = None,
         contacts: "tuple[Contact, ...]",
-        rest: Callable[[], float],
+        remaining: Callable[[], float],
         is_notified: Callable[[], bool],
     ) -> None:
         self._is_notified = is_notified
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
         self._comment = comment
-        self._contacts, self._rest = contacts, rest
-        self._journal: CommentWriter | None = None
+        self._contacts, self._remaining = contacts, remaining
+        self._writer: CommentWriter | None = None
         self._login: str | None = None
         """Login of the token's owner; None until it was read."""
-        self.opened: int | None = None
+        self.opened_incident: int | None = None
         """Number of the incident that was opened after the run."""
         self._is_on = client.is_configured(environ) and uses_one_sandbox(environ)
 
     def sinks(self, incident: int | None) -> tuple[EventSink, ...]:
         if not self._is_on or incident is None:
             return ()
-        self._journal = CommentWriter(
+        self._writer = CommentWriter(
             self._connect,
             self._render,
             number=incident,
             run=self._run,
             clock=self._clock,
-            rest=self._rest,
+            remaining=self._remaining,
             request=self._comment,
         )
-        return (self._journal,)
+        return (self._writer,)
 
-    def begin(self, tell: Callable[[str], object], ending: ExitStack) -> None:
+    def begin(self, warn: Callable[[str], object], exit_stack: ExitStack) -> None:
         """Start the thread that writes. It ends with the run, also if a bug ends it."""
-        if self._journal:
-            ending.callback(self._journal.close)
-            self._journal.begin(tell)
+        if self._writer:
+            exit_stack.callback(self._writer.close)
+            self._writer.begin(warn)
 
-    def earlier(self, incident: int | None, tell: Callable[[str], object]) -> Callable[[], PreviousRuns]:
+    def read_previous_runs(self, incident: int | None, warn: Callable[[str], object]) -> Callable[[], PreviousRuns]:
         """Start to read the runs on the incident.
 
         Return a function that waits for them; no runs if GitHub is late or fails.
         """
         if not self._is_on or incident is None:
             return PreviousRuns
-        latest, reading = time.monotonic() + EARLIER, start_call(lambda: self._earlier(incident))
+        deadline, reading = time.monotonic() + PREVIOUS_RUNS_WAIT, start_call(lambda: self._previous_runs(incident))
 
-        def known() -> PreviousRuns:
+        def wait() -> PreviousRuns:
             try:
-                return reading.result(timeout=max(0.0, latest - time.monotonic()))
+                return reading.result(timeout=max(0.0, deadline - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
-                tell(f"cannot read the earlier runs of the incident ({client.failure_text(error)})")
+                warn(f"cannot read the earlier runs of the incident ({client.failure_text(error)})")
                 return PreviousRuns()
 
-        return known
+        return wait
 
-    def _earlier(self, incident: int) -> PreviousRuns:
+    def _previous_runs(self, incident: int) -> PreviousRuns:
         from ops.github.issues import trusted_records
 
         repository = self._connect()
@@ -112,14 +112,14 @@ class IssuePublisher:
         return PreviousRuns(runs, repository.get_issue(incident).created_at.astimezone(UTC))
 
     def end(
-        self, timeline: Timeline, press: "Callable[..., SuggestedCommand]", *, only_if_needed: bool = False
+        self, timeline: Timeline, suggest: "Callable[..., SuggestedCommand]", *, only_if_needed: bool = False
     ) -> dict[str, str]:
         """Publish the end. Return links to the comment, or to an incident that is opened now.
 
         An incident is opened if the run wrote and named none; with `only_if_needed` only if people are needed too.
         """
-        if self._journal:
-            url = self._journal.close()
+        if self._writer:
+            url = self._writer.close()
             return {"journal": url} if url else {}
         if not self._is_on or timeline.first(EventKind.WRITING) is None:
             return {}
@@ -127,7 +127,9 @@ class IssuePublisher:
         if only_if_needed and not needs_people(RunSummary(self._run, events).decision):
             return {}
         try:
-            return {"incident": start_call(lambda: self._open(events, press)).result(timeout=self._rest())}
+            return {
+                "incident": start_call(lambda: self._open_incident(events, suggest)).result(timeout=self._remaining())
+            }
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 EventKind.WARNING,
@@ -135,33 +137,33 @@ class IssuePublisher:
             )
             return {}
 
-    def _open(self, events: tuple[RunEvent, ...], press: "Callable[..., SuggestedCommand]") -> str:
+    def _open_incident(self, events: tuple[RunEvent, ...], suggest: "Callable[..., SuggestedCommand]") -> str:
         """Open an incident with the run on it, and return its URL."""
         from ops.github.comments import RunComments
         from ops.github.issues import open_incident
         from ops.publish import comment
 
-        page = RunSummary(self._run, events)
+        summary = RunSummary(self._run, events)
         repository = self._connect()
-        asked = {name: value for name, value in page.params.items() if name != "reason"}
-        program = press(page.runbook).command.partition(f" {page.runbook} ")[0]
+        params = {name: value for name, value in summary.params.items() if name != "reason"}
+        program = suggest(summary.runbook).command.partition(f" {summary.runbook} ")[0]
 
         def body(number: str) -> str:
             return comment.render_incident(
-                service=page.service,
-                environment=page.environment,
+                service=summary.service,
+                environment=summary.environment,
                 severity="",
-                symptom=f"Opened after a run without an incident: {page.state}. {page.message}",
+                symptom=f"Opened after a run without an incident: {summary.state}. {summary.message}",
                 at=events[0].at,
-                recoveries=((f"{page.runbook} again", (), press(page.runbook, **asked, incident=number)),),
+                recoveries=((f"{summary.runbook} again", (), suggest(summary.runbook, **params, incident=number)),),
                 number=number,
                 program=program,
                 repository=repository_page(self._environ),
             )
 
-        title = f"{page.runbook} on {page.service} in {page.environment}: {page.state}"
-        self.opened, url = open_incident(repository, title, body)
-        comments = RunComments(repository, self.opened, self._run)
+        title = f"{summary.runbook} on {summary.service} in {summary.environment}: {summary.state}"
+        self.opened_incident, url = open_incident(repository, title, body)
+        comments = RunComments(repository, self.opened_incident, self._run)
         for part, text in enumerate(self._render(events), start=1):
             comments.put(part, text)
         return url
@@ -172,19 +174,19 @@ class IssuePublisher:
     def _render(self, events: tuple[RunEvent, ...]) -> tuple[str, ...]:
         from ops.publish import comment
 
-        page = RunSummary(self._run, self._named(events), is_notified=self._is_notified())
-        return comment.render_comments(page, self._contacts, repository_page(self._environ))
+        summary = RunSummary(self._run, self._with_login(events), is_notified=self._is_notified())
+        return comment.render_comments(summary, self._contacts, repository_page(self._environ))
 
-    def _named(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
+    def _with_login(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         """Return the events with the owner of GITHUB_TOKEN added to the laptop's local user in the first one."""
         if not events or LOCAL_USER not in events[0].text:
             return events
         if self._login is None:
-            self._login = self._ask_login()
+            self._login = self._read_login()
         owner = f"by {self._login} as GITHUB_TOKEN says, local user " if self._login else LOCAL_USER
         return (replace(events[0], text=events[0].text.replace(LOCAL_USER, owner)), *events[1:])
 
-    def _ask_login(self) -> str:
+    def _read_login(self) -> str:
         """Return the login of the token's owner; "" for the bot, which is no person, or if GitHub fails."""
         from ops.github.comments import BOT, own_login
 
@@ -197,7 +199,7 @@ class IssuePublisher:
 
 
 FIRST_MINUTE = 60.0
-EARLY, LATE = 5.0, 20.0
+FIRST_MINUTE_INTERVAL, LATER_INTERVAL = 5.0, 20.0
 """Seconds between two edits, in the first minute and later: GitHub limits content that is written.
 
 docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
@@ -221,24 +223,24 @@ class CommentWriter:
         number: int,
         run: str,
         clock: Clock,
-        rest: Callable[[], float],
+        remaining: Callable[[], float],
         request: int | None = None,
     ) -> None:
-        """`rest` returns the real seconds that `close` may still wait.
+        """`remaining` returns the real seconds that `close` may still wait.
 
         `request`: id of the comment that announced this run.
         """
         self._connect = connect
         self._render = render
         self._number, self._run, self._request = number, run, request
-        self._clock, self._rest = clock, rest
+        self._clock, self._remaining = clock, remaining
         self._changed = threading.Condition()
         self._events: list[RunEvent] = []
         self._is_due = self._closing = False
         self._began, self._next = clock.monotonic(), 0.0
         self._comments: RunComments | None = None
         self._done = threading.Event()
-        self._tell: Callable[[str], object] | None = None
+        self._warn: Callable[[str], object] | None = None
 
     def __call__(self, event: RunEvent) -> None:
         with self._changed:
@@ -246,9 +248,9 @@ class CommentWriter:
             self._is_due |= event.kind in STATES
             self._changed.notify()
 
-    def begin(self, tell: Callable[[str], object]) -> None:
-        """Start the thread. `tell` gets the first failure."""
-        self._tell = tell
+    def begin(self, warn: Callable[[str], object]) -> None:
+        """Start the thread. `warn` gets the first failure."""
+        self._warn = warn
         run_in_background(self._work)
 
     def close(self) -> str:
@@ -256,9 +258,9 @@ class CommentWriter:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if not self._done.wait(self._rest()):
+        if not self._done.wait(self._remaining()):
             self._fail(TimeoutError())
-        self._tell = None
+        self._warn = None
         return self._comments.url if self._comments else ""
 
     def _work(self) -> None:
@@ -276,11 +278,11 @@ class CommentWriter:
         """Wait until a write is due. Return its events, and whether it is the last write."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._is_due)
-            while not self._closing and (rest := self._next - self._clock.monotonic()) > 0:
-                self._changed.wait(rest)
+            while not self._closing and (seconds := self._next - self._clock.monotonic()) > 0:
+                self._changed.wait(seconds)
             now = self._clock.monotonic()
             first = not self._next and not self._closing
-            self._next = now + (EARLY if now - self._began < FIRST_MINUTE else LATE)
+            self._next = now + (FIRST_MINUTE_INTERVAL if now - self._began < FIRST_MINUTE else LATER_INTERVAL)
             events = tuple(self._events[:1] if first else self._events)
             self._is_due = any(event.kind in STATES for event in self._events[len(events) :])
             return events, self._closing
@@ -307,7 +309,7 @@ class CommentWriter:
             self._comments.put(part, body)
 
     def _fail(self, error: Exception) -> None:
-        tell, self._tell = self._tell, None
-        if tell is not None:
+        warn, self._warn = self._warn, None
+        if warn is not None:
             advice = f"; issue #{self._number} does not exist there" if getattr(error, "status", 0) == 404 else ""
-            tell(f"cannot update the comment on the incident issue ({client.failure_text(error)}{advice})")
+            warn(f"cannot update the comment on the incident issue ({client.failure_text(error)}{advice})")

@@ -19,8 +19,8 @@ def _body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
     return {"text": "\n".join(lines), "unfurl_links": False, "unfurl_media": False}
 
 
-def _took(status: int, answer: str) -> bool:
+def _is_accepted(status: int, answer: str) -> bool:
     return status == 200 and answer.strip() == "ok"
 
 
-SLACK = ChatService("Slack", {"hooks.slack.com"}, _body, _took)
+SLACK = ChatService("Slack", {"hooks.slack.com"}, _body, _is_accepted)

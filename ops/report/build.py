@@ -211,13 +211,13 @@ def _translate_errors(ask: Callable[[], T]) -> T:
 def _tick_report(repository: "Repository", number: int) -> None:
     """Tick the report in the comments of our runs. A failure is ignored, because the report itself exists."""
     from ops.github.comments import author_login, own_login, run_records
-    from ops.publish.comment import add_report
+    from ops.publish.comment import tick_report
 
     with suppress(ProviderError), provider_errors():
         me = own_login(repository)
         for comment, block in run_records(repository.get_issue(number)):
             is_ours = author_login(comment) == me and block.source in {"run", "laptop"}
-            if is_ours and (body := add_report(comment.body)):
+            if is_ours and (body := tick_report(comment.body)):
                 comment.edit(body)
 
 

@@ -17,30 +17,30 @@ DIFFERS = 2
 DONE = {FileAction.WRITE: "written", FileAction.REMOVE: "removed", FileAction.KEEP: "kept"}
 
 
-def sync(root: Path, config: "Config", *, check: bool, force: bool, say: Say) -> int:
+def sync(root: Path, config: "Config", *, check: bool, force: bool, echo: Say) -> int:
     """Return the exit code: 0, or DIFFERS if `check` found a difference or a file was kept. Raises ConfigError."""
     runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
-    _refuse_minutes(jobs.scheduled_tasks(config), config)
+    _check_minutes(jobs.scheduled_tasks(config), config)
     found = workflows.differences(root / workflows.FOLDER, config, runbooks)
     form = issue_form.difference(root / issue_form.PATH, config, list_runbook_facts())
     kept = 0
     for each in [*found, *([form] if form else [])]:
-        is_kept = each.step is FileAction.KEEP and not force
+        is_kept = each.action is FileAction.KEEP and not force
         kept += is_kept
         if check or is_kept:
-            say(each.diff)
+            echo(each.diff)
         if not check and not is_kept:
             workflows.apply(each)
-        say(_line(each, root, check=check, is_kept=is_kept))
+        echo(_line(each, root, check=check, is_kept=is_kept))
     if not found and not form:
-        say("Every file is as ops.yml has it.")
+        echo("Every file is as ops.yml has it.")
     elif check:
-        say("Run `./run ops workflows sync`, then commit the files.")
+        echo("Run `./run ops workflows sync`, then commit the files.")
     elif kept:
-        say("Move your changes into ops.yml, or run `./run ops workflows sync --force` to overwrite them.")
+        echo("Move your changes into ops.yml, or run `./run ops workflows sync --force` to overwrite them.")
     else:
-        say(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
-    _say_costs(config, say)
+        echo(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
+    _print_costs(config, echo)
     return DIFFERS if kept or (check and (found or form)) else 0
 
 
@@ -50,7 +50,7 @@ def _line(each: FileDifference, root: Path, *, check: bool, is_kept: bool) -> st
     return f"{verb}: {each.path.relative_to(root)} ({each.why})"
 
 
-def _refuse_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:
+def _check_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:
     used, included = sum(task.minutes for task in tasks), config.github.included_minutes
     if not included or used * 2 <= included or used <= config.github.accept_minutes:
         return
@@ -61,26 +61,26 @@ def _refuse_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:
     )
 
 
-def _say_costs(config: "Config", say: Say) -> None:
+def _print_costs(config: "Config", echo: Say) -> None:
     tasks = jobs.scheduled_tasks(config)
     if tasks:
         used = sum(task.minutes for task in tasks)
-        say(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")
+        echo(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")
     else:
-        say("Schedules: none, so they use 0 minutes a month.")
-    demanded = [each.approval_environment for each in config.environments.values() if each.approval]
-    if demanded:
-        say(
-            f"Approval: give required reviewers to the GitHub environment{'s' * (len(demanded) > 1)} "
-            f"{', '.join(demanded)}. Without an approval the jobs behind refuse."
+        echo("Schedules: none, so they use 0 minutes a month.")
+    approval_environments = [each.approval_environment for each in config.environments.values() if each.approval]
+    if approval_environments:
+        echo(
+            f"Approval: give required reviewers to the GitHub environment{'s' * (len(approval_environments) > 1)} "
+            f"{', '.join(approval_environments)}. Without an approval the jobs behind refuse."
         )
     if not config.github.environments:
-        say(
+        echo(
             "Without environments the secrets stand in the repository, and everyone who can push can read all of them. "
             "Each name begins with its environment: RECOVERY_…, SECURITY_…, REPORT_…"
         )
     if config.github.enterprise_server:
-        say(
+        echo(
             "GitHub Enterprise Server: the keys `queue` and `deployment` are left out. Of the requests that wait, the "
             "server keeps only the newest, and each scheduled run counts as a deployment."
         )

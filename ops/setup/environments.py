@@ -46,12 +46,12 @@ def needed_environments(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook
             add(runbook.github_environment, runbook.name, [token], ())
     for job in jobs.limits_jobs(config):
         add("limits", "limits", _names(job.secrets), ["Workers KV Storage Write"])
-    written = {group for each in found.values() for group in each.permissions}
+    groups = {group for each in found.values() for group in each.permissions}
     add(
         "report",
         "every workflow that acts",
         _names(jobs.read_tokens(config, "report")),
-        sorted({read for group in written for read in _reads(group)}),
+        sorted({read for group in groups for read in _read_groups(group)}),
     )
     add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), [EVIDENCE])
     for each in config.environments.values():
@@ -66,7 +66,7 @@ def _names(expressions: Mapping[str, str]) -> list[str]:
     return [each.removeprefix("secrets.") for each in expressions.values()]
 
 
-def _reads(group: str) -> Iterator[str]:
+def _read_groups(group: str) -> Iterator[str]:
     """Yield the read-only group for the same area; nothing for a right such as Cache Purge."""
     area, _, right = group.rpartition(" ")
     if right in {"Read", "Write"}:

@@ -13,17 +13,17 @@ from ops.core.errors import ConfigError
 from ops.core.suggestions import quote_name
 
 FOLDER = Path(".github", "ISSUE_TEMPLATE")
-OLD = Path(".github", "ISSUE_TEMPLATE.md")
+SINGLE_TEMPLATE = Path(".github", "ISSUE_TEMPLATE.md")
 
 
-def refuse_labels(root: Path, config: Config) -> None:
+def check_template_labels(root: Path, config: Config) -> None:
     """Raise ConfigError if a template has a label that starts or approves a recovery."""
     files = [path for pattern in ("*.yml", "*.yaml", "*.md") for path in sorted((root / FOLDER).glob(pattern))]
     names = {name.casefold() for name in config.labels}
     problems = [
         f'{path.relative_to(root)}: the label "{quote_name(label)}" starts a recovery for everybody '
         "who opens this form; take it out of the template"
-        for path in [*files, *([root / OLD] if (root / OLD).is_file() else [])]
+        for path in [*files, *([root / SINGLE_TEMPLATE] if (root / SINGLE_TEMPLATE).is_file() else [])]
         for label in read_template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
         if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
     ]

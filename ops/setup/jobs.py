@@ -89,21 +89,22 @@ def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
 
 
 def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
-    return _acting(config, [(runbook, each) for each in environments(config, runbook)])
+    return _acting_jobs(config, [(runbook, each) for each in environments(config, runbook)])
 
 
 def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
     """Return the jobs that the labels of `ops.yml` can start."""
-    asked = {(label.runbook, label.environment) for label in config.labels.values() if label.runbook in runbooks}
+    labeled = {(label.runbook, label.environment) for label in config.labels.values() if label.runbook in runbooks}
     pairs = [
         (runbook, environment)
         for name, runbook in runbooks.items()
         for environment in config.environments.values()
-        if (name, environment.name) in asked
+        if (name, environment.name) in labeled
     ]
-    timed = {label.environment for label in config.labels.values() if _has_end(config, runbooks, label)}
+    with_end = {label.environment for label in config.labels.values() if _has_end(config, runbooks, label)}
     return [
-        job if job.environment in timed else dataclasses.replace(job, end_command="") for job in _acting(config, pairs)
+        job if job.environment in with_end else dataclasses.replace(job, end_command="")
+        for job in _acting_jobs(config, pairs)
     ]
 
 
@@ -116,23 +117,31 @@ def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "Recov
     return runbook.ends_at(params, config.environments[label.environment], datetime.fromtimestamp(0, UTC)) is not None
 
 
-def _acting(config: "Config", pairs: "Sequence[tuple[AnyRunbook, Environment]]") -> list[ActingJob]:
-    powers = sorted({runbook.github_environment for runbook, _ in pairs}, key=lambda power: (not power, power))
+def _acting_jobs(config: "Config", pairs: "Sequence[tuple[AnyRunbook, Environment]]") -> list[ActingJob]:
+    github_environments = sorted(
+        {runbook.github_environment for runbook, _ in pairs}, key=lambda power: (not power, power)
+    )
     jobs = []
-    for power in powers:
-        given = [(runbook, each) for runbook, each in pairs if runbook.github_environment == power]
-        for environment in dict.fromkeys(each.name for _, each in given) if power else [""]:
-            runbooks = [runbook for runbook, each in given if environment in {"", each.name}]
-            jobs.append(_job(config, power, config.environments.get(environment), list(dict.fromkeys(runbooks))))
+    for github_environment in github_environments:
+        selected = [(runbook, each) for runbook, each in pairs if runbook.github_environment == github_environment]
+        for environment in dict.fromkeys(each.name for _, each in selected) if github_environment else [""]:
+            runbooks = [runbook for runbook, each in selected if environment in {"", each.name}]
+            jobs.append(
+                _acting_job(
+                    config, github_environment, config.environments.get(environment), list(dict.fromkeys(runbooks))
+                )
+            )
     return jobs
 
 
-def _job(config: "Config", power: str, environment: "Environment | None", runbooks: Sequence[AnyRunbook]) -> ActingJob:
+def _acting_job(
+    config: "Config", github_environment: str, environment: "Environment | None", runbooks: Sequence[AnyRunbook]
+) -> ActingJob:
     rights = sorted({right for runbook in runbooks for right in runbook.permissions.github})
-    given = [right for right in rights if not right.startswith(("contents:", "issues:", "environments:"))]
+    permissions = [right for right in rights if not right.startswith(("contents:", "issues:", "environments:"))]
     contents = "write" if "contents: write" in rights else "read"
     if environment is None:
-        return ActingJob(power, "", {}, tuple(given), contents)
+        return ActingJob(github_environment, "", {}, tuple(permissions), contents)
     probes = [probe for runbook in runbooks for probe in _probes(environment, runbook.kind)]
     reads = [environment.token, *(name for probe in probes for name in probe.variables)]
     names = [
@@ -140,27 +149,27 @@ def _job(config: "Config", power: str, environment: "Environment | None", runboo
         *(config.notify.webhooks.values() if any(not runbook.is_routine for runbook in runbooks) else ()),
         *(name for runbook in runbooks for each in runbook.job_secrets for name in _job_secrets(environment, each)),
     ]
-    secrets = expressions(config, power, names)
+    secrets = expressions(config, github_environment, names)
     if any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks):
         secrets[APP_ID] = f"vars.{APP_ID}"
     return ActingJob(
-        power,
+        github_environment,
         environment.name,
         secrets,
-        tuple(given),
+        tuple(permissions),
         contents,
         _locks(probes, runbooks),
-        expressions(config, power, reads),
-        environment.approval_environment if power in environment.approval else "",
+        expressions(config, github_environment, reads),
+        environment.approval_environment if github_environment in environment.approval else "",
         next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
     )
 
 
 def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tuple[str, ...]:
     """Return the lock files of a job. PyGithub needs `cryptography`, the largest wheel, only for a GitHub App's key."""
-    signs = any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks)
-    browses = any(probe.browser for probe in probes)
-    return (RUNTIME_LOCK, *(("crypto",) if signs else ()), *(("browser",) if browses else ()))
+    needs_app_key = any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks)
+    needs_browser = any(probe.browser for probe in probes)
+    return (RUNTIME_LOCK, *(("crypto",) if needs_app_key else ()), *(("browser",) if needs_browser else ()))
 
 
 def approval_jobs(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
@@ -208,16 +217,16 @@ def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
 def inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
     """Return the input fields of the runbook's button, in display order."""
     fitting = environments(config, runbook)
-    known = {"service": tuple(dict.fromkeys(name for each in fitting for name in services(each, runbook)))}
+    options = {"service": tuple(dict.fromkeys(name for each in fitting for name in services(each, runbook)))}
     for environment in fitting:
         for name, values in runbook.parameter_choices(environment).items():
-            known[name] = tuple(dict.fromkeys((*known.get(name, ()), *values)))
-    params = [_input(field, known.get(field.name, ())) for field in dataclasses.fields(runbook.params)]
-    places = tuple(each.name for each in fitting)
-    first = [each for each in params if each.required]
+            options[name] = tuple(dict.fromkeys((*options.get(name, ()), *values)))
+    params = [_input(field, options.get(field.name, ())) for field in dataclasses.fields(runbook.params)]
+    environment_names = tuple(each.name for each in fitting)
+    required_params = [each for each in params if each.required]
     return [
-        *first,
-        ButtonInput("environment", "Environment in ops.yml", "choice", places, required=True),
+        *required_params,
+        ButtonInput("environment", "Environment in ops.yml", "choice", environment_names, required=True),
         ButtonInput("incident", "Incident issue: 42, #42 or its address", required=runbook.needs_incident),
         *(each for each in params if each.name == "reason"),
         *(each for each in params if not each.required and each.name != "reason"),

@@ -52,7 +52,7 @@ class FileAction(Enum):
 @dataclass(frozen=True)
 class FileDifference:
     path: Path
-    step: FileAction
+    action: FileAction
     why: str
     old: str = ""
     desired: str = ""

@@ -61,7 +61,7 @@ def test_rerun_needs_no_label_and_acts_for_its_starter(job: Job) -> None:
     job.assert_accepted(done)
     assert (job.outputs["attempt"], job.outputs["actor"]) == ("2", "bob")
     assert job.outputs["requested_at"] == payload["issue"]["updated_at"].replace("Z", "+00:00")
-    assert 'asked for by "bob"' in done.out
+    assert 'requested by "bob"' in done.out
     assert [
         request.path.rpartition("collaborators/")[2] for request in job.github.requests if "coll" in request.path
     ] == [

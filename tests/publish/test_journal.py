@@ -290,7 +290,7 @@ def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> No
         number=incident.number,
         run="20261124T030500-abcd",
         clock=clock,
-        rest=TimeBudget(5).rest,
+        remaining=TimeBudget(5).rest,
     )
     journal.begin(str)
 

@@ -16,7 +16,7 @@ from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
 from ops.publish.chat import CHATS, chat_message
-from ops.publish.chat_sender import LONGEST, ChatService, is_address
+from ops.publish.chat_sender import MAX_CHARACTERS, ChatService, is_webhook_url
 from ops.publish.discord import DISCORD
 from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
 from ops.publish.slack import SLACK
@@ -203,7 +203,7 @@ ADDRESSES = {
 
 @pytest.mark.parametrize(("url", "are"), ADDRESSES.items(), ids=ADDRESSES)
 def test_webhook_accepts_only_the_chat_service_hosts(url: str, are: tuple[bool, bool]) -> None:
-    assert (is_address(SLACK, url), is_address(DISCORD, url)) == are
+    assert (is_webhook_url(SLACK, url), is_webhook_url(DISCORD, url)) == are
 
 
 def test_every_chat_in_ops_yml_has_a_sender() -> None:
@@ -216,7 +216,7 @@ HOSTILE = st.text(st.one_of(st.sampled_from(list("<>&!@#|*_~`[]()\\/:")), st.cha
 
 @given(HOSTILE)
 def test_message_mentions_nobody_and_fits(said: str) -> None:
-    text = (said * LONGEST)[:LONGEST]
+    text = (said * MAX_CHARACTERS)[:MAX_CHARACTERS]
     slack, discord = SLACK.body(text, ()), DISCORD.body(text, (LINK, LINK))
     assert not set("<>") & set(slack["text"])
     assert slack["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
