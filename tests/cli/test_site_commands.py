@@ -46,4 +46,4 @@ def test_build_ignores_empty_secret(world: World) -> None:
     """So GitHub gives one that does not exist."""
     outcome = build(world, CLOUDFLARE_API_TOKEN="")
 
-    assert "cannot be laid out" in outcome.err  # the next step: there is no tar
+    assert "cannot be unpacked" in outcome.err  # the next step: there is no tar
