@@ -1,4 +1,4 @@
-"""Shared fixtures: a sandbox on loopback with a frozen clock, and the public command line"""
+"""Shared fixtures: a sandbox on loopback with a frozen clock, and the public command line."""
 
 import gc
 import ipaddress
@@ -62,7 +62,7 @@ ROOM = 2_000_000_000
 
 
 def _can_hold_tests(folder: Path) -> bool:
-    """Whether there is a file system with room, from which programs can be started."""
+    """Whether the folder's file system has room and can run programs."""
     try:
         state = os.statvfs(folder)
     except OSError:
@@ -100,14 +100,14 @@ gc.disable()  # what imports and collection make stays; `pytest_collection_finis
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what is there by now; it reads the rest while the cores' caches hold it."""
+    """Exclude existing objects from garbage collection, and collect less often."""
     gc.freeze()
     gc.set_threshold(5_000)
     gc.enable()
 
 
 def pytest_sessionfinish() -> None:
-    """Collect once; pytest does so ten times at its end, and each of them would pass over everything again."""
+    """Collect once and exclude the rest: pytest collects ten times at its end."""
     gc.collect()
     gc.freeze()
 
@@ -132,7 +132,7 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 
 def without_what_differs(text: str) -> str:
-    """Markdown of a run without moments, durations, folders and names of this machine."""
+    """Return the Markdown of a run without times, durations, and folders and names of this machine."""
     text = re.sub(r"\d{8}T\d{6}-[0-9a-f]{4}", "RUN", text)
     text = re.sub(r"http://127\.0\.0\.1:\d+", "https://github.example", text)
     text = re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d", "TIME", text)
@@ -146,7 +146,7 @@ def without_what_differs(text: str) -> str:
 
 
 def assert_golden(name: str, text: str, *, update: bool) -> None:
-    """Against tests/publish/golden; the hidden block at the end is no part of what people see."""
+    """Compare with tests/publish/golden, without the hidden block at the end."""
     path = ROOT / "tests" / "publish" / "golden" / f"{name}.md"
     shown = without_what_differs(text.rpartition("<!-- backout")[0] or text)
     if update:
@@ -156,7 +156,7 @@ def assert_golden(name: str, text: str, *, update: bool) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line did, as whoever started it sees it."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -177,13 +177,13 @@ class Outcome:
 
 @dataclass
 class World:
-    """A sandbox, a folder with the reference application's ops.yml, and the command line between them."""
+    """A sandbox, a folder with the reference application's ops.yml, and the command line."""
 
     sandbox: Sandbox
     folder: Path
 
     def ops(self, *arguments: str, **environ: str | None) -> Outcome:
-        """Any command line, in this process; None removes a variable."""
+        """Run a command line in this process; None removes a variable."""
         scrubbed = {name: None for name in os.environ if name.startswith(("GITHUB_", "CLOUDFLARE_", "OPS_"))}
         variables: dict[str, str | None] = {**scrubbed, **self.sandbox.environ(), **environ}
         with CliRunner().isolation(env=variables) as (out, err, _):
@@ -191,17 +191,17 @@ class World:
             return Outcome(code, out.getvalue().decode(), err.getvalue().decode())
 
     def rollback(self, *arguments: str, **environ: str | None) -> Outcome:
-        """`ops rollback-worker` on the service of ops.yml, with --yes and --json."""
+        """Run `ops rollback-worker` on the service of ops.yml, with --yes and --json."""
         where = ["--service", "api", "--environment", "production", "--config", str(self.config)]
         return self.ops("rollback-worker", *where, "--yes", "--json", *arguments, **environ)
 
     def rollback_pages(self, *arguments: str, **environ: str | None) -> Outcome:
-        """`ops rollback-pages` on the site of ops.yml, with --yes and --json."""
+        """Run `ops rollback-pages` on the site of ops.yml, with --yes and --json."""
         where = ["--service", "frontend", "--environment", "production", "--config", str(self.config)]
         return self.ops("rollback-pages", *where, "--yes", "--json", *arguments, **environ)
 
     def site(self, ago: timedelta, home: str | None, **deployment: Any) -> str:
-        """Deploy a site whose home page says that, that long ago; answers the deployment's id. None: without one."""
+        """Deploy a site with this home page (None: without one) `ago`, and return the deployment ID."""
         if SITE not in self.sandbox.pages.projects:
             self.sandbox.pages.add_project(SITE, domains=["fortunet.example"])
         files = deployment.pop("files", {}) | ({} if home is None else {"index.html": f"<h1>{home}</h1>".encode()})
@@ -209,7 +209,7 @@ class World:
 
     @property
     def served(self) -> str | None:
-        """The deployment that production serves."""
+        """Return the deployment that production serves."""
         return self.sandbox.pages.live(SITE)
 
     @property
@@ -217,7 +217,7 @@ class World:
         return self.folder / "ops.yml"
 
     def verify_three_rounds(self) -> None:
-        """As the reference application's ops.yml does."""
+        """Require three healthy rounds, as the reference application's ops.yml does."""
         self.edit_config("successes: 1", "successes: 3")
 
     def edit_config(self, old: str, new: str) -> None:
@@ -226,7 +226,7 @@ class World:
         self.config.write_text(text.replace(old, new))
 
     def release(self, ago: timedelta, *, deploy: bool = True, **upload: Any) -> str:
-        """Upload a version and put all traffic on it, that long ago; answers the version's id."""
+        """Upload a version and give it all traffic `ago`; return the version ID."""
         at = self.sandbox.clock.now() - ago
         version = self.sandbox.upload(WORKER, at=at, **upload)
         if deploy:
@@ -234,7 +234,7 @@ class World:
         return version
 
     def writes(self) -> list[Any]:
-        """The requests to Cloudflare that were no reads."""
+        """Return the requests to Cloudflare that were no reads."""
         return [r for r in self.sandbox.requests if r.method != "GET" and r.path.startswith("/client/")]
 
     @property
@@ -244,7 +244,7 @@ class World:
 
 @dataclass(frozen=True)
 class Incident:
-    """One on the sandbox's GitHub, and runs that are told there."""
+    """An incident issue on the sandbox's GitHub, and runs for it."""
 
     world: World
     number: int
@@ -294,7 +294,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def world(sandbox: Sandbox, tmp_path: Path) -> World:
-    """One healthy round is enough: tests of the rounds write how many they want."""
+    """Require one healthy round; tests of rounds set their own number."""
     config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
     (tmp_path / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
     return World(sandbox, tmp_path)
@@ -308,7 +308,7 @@ class Releases:
 
 @pytest.fixture
 def releases(world: World) -> Releases:
-    """A good release two hours ago and a bad one ten minutes ago: the world of most incidents."""
+    """Release a good version two hours ago and a bad one ten minutes ago."""
     good = world.release(timedelta(hours=2), code="good", tag="4.1.0")
     bad = world.release(timedelta(minutes=10), code="bad", tag="4.2.0", behaviour={"status": 500})
     return Releases(good, bad)
@@ -316,7 +316,7 @@ def releases(world: World) -> Releases:
 
 @pytest.fixture
 def sites(world: World) -> Releases:
-    """A good site two hours ago and ten minutes ago a bad one, which the probe of its home page refuses."""
+    """Deploy a good site two hours ago and one ten minutes ago that fails its home page probe."""
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     return Releases(
         world.site(timedelta(hours=2), "good", commit="a" * 40),

@@ -1,4 +1,4 @@
-"""Random faults and changes by others: the result of a run is always true
+"""Random faults and changes by others: the result of a run is always true.
 
 A second run without faults reaches the goal, or its result names the obstacle.
 """
@@ -44,7 +44,7 @@ PARTS = ["cloudflare", "cloudflare", "cloudflare", "github", "edge"]
 
 
 def scattered(random: Random) -> list[dict[str, Any]]:
-    """Up to three rules of faults: on which part, and what goes wrong with which request."""
+    """Return up to three random faults: part, request and failure."""
     return [
         {
             "part": (part := random.choice(PARTS)),
@@ -58,7 +58,7 @@ def scattered(random: Random) -> list[dict[str, Any]]:
 
 
 def in_a_row(random: Random, case: Case) -> list[dict[str, Any]]:
-    """Two or three answers that fail, to one write after the other: what a change is sent again for."""
+    """Return two or three consecutive failures of one write, which are retried."""
     method, path = random.choice(case.writes)
     first = random.choice([0, 0, 0, 1])
     return [
@@ -73,7 +73,7 @@ def in_a_row(random: Random, case: Case) -> list[dict[str, Any]]:
 
 
 def disturb(world: World, scenario: Scenario, faults: list[dict[str, Any]], random: Random) -> bool:
-    """Whether somebody else comes too, at some request."""
+    """Add the faults, and sometimes a change by another person; return whether there is one."""
     parts = {"cloudflare": world.sandbox.fault, "github": world.sandbox.github.fault, "edge": world.sandbox.edge_fault}
     comes = random.random() < 0.4
     if comes:

@@ -1,4 +1,4 @@
-"""The public contract, compared with tests/contract.json
+"""The public contract, compared with tests/contract.json.
 
 A frozen row is never removed or changed; `./run pytest --update-golden tests/test_contract.py` adds new rows. The
 literal old inputs in `reads` are written by hand, and are never produced by the program under test.
@@ -115,7 +115,7 @@ def rows_of(value: Any, path: str = "", closed: Iterable[str] = OPEN) -> Iterato
 
 
 def commands(group: click.Group, before: str = "") -> Iterator[str]:
-    """Each command, and each of its options and arguments."""
+    """Yield each command with its options and arguments."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -128,7 +128,7 @@ def commands(group: click.Group, before: str = "") -> Iterator[str]:
 
 @dataclass
 class Rows:
-    """Rows by section, as this program makes them."""
+    """Rows by section, as this program produces them."""
 
     found: dict[str, set[str]] = field(default_factory=dict)
 
@@ -138,7 +138,7 @@ class Rows:
 
 @dataclass
 class Contract:
-    """The frozen file; each problem of it becomes a line of one message."""
+    """The frozen file; each deviation is a line of one message."""
 
     update: bool
     data: dict[str, Any] = field(default_factory=lambda: json.loads(FROZEN.read_text()))
@@ -182,7 +182,7 @@ def contract(update_golden: bool) -> Contract:
 
 @dataclass
 class Bakery:
-    """A world whose application is not the example of this repository; each service breaks in its own way."""
+    """An application other than the reference one; each service breaks in its own way."""
 
     world: World
     good: dict[str, str] = field(default_factory=dict)
@@ -193,7 +193,7 @@ class Bakery:
         return self.world.ops(*arguments, "--config", str(self.world.config), **environ)
 
     def run(self, runbook: str, *arguments: str, **environ: str | None) -> dict[str, Any]:
-        """A run with --json. Its keys, its exit code and its events become rows."""
+        """Run with --json, and add its keys, exit code and events as rows."""
         outcome = self.ops(*runbook.split(), "--environment", "live", "--json", *arguments, **environ)
         result = outcome.result
         assert result["exit_code"] == outcome.code, outcome.err
@@ -245,14 +245,14 @@ def bakery(world: World) -> Bakery:
 
 
 def named(text: str, result: Mapping[str, Any]) -> str:
-    """The text without what differs from run to run."""
+    """Return the text without the parts that differ between runs."""
     text = VERSION.sub("VERSION", text.replace(result["run"], "RUN"))
     text = re.sub(r'("revision": ")[^"]+', r"\1REVISION", text)
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
 
 
 def marks_in(body: str) -> set[str]:
-    """The comments of HTML by which a later run finds its own text again."""
+    """Return the HTML comments by which a later run finds its text."""
     return {re.sub(r"\b[0-9a-f]{16}\b", "DIGEST", mark) for mark in re.findall(r"<!-- backout[ :][^{}]*?-->", body)}
 
 
@@ -297,7 +297,7 @@ def test_results_and_written_values_keep_the_contract(bakery: Bakery, contract: 
 
 
 def every_other_end(bakery: Bakery) -> None:
-    """Each decision, by rollback-worker; and the plan of every runbook."""
+    """Produce each decision with rollback-worker, and the plan of every runbook."""
     switches = bakery.world.sandbox.switches
     bakery.fault("fails", code=10021)
     bakery.fault("refuses", code=10220, message="changed: A")
@@ -324,7 +324,7 @@ def every_other_end(bakery: Bakery) -> None:
 
 
 def pressed(bakery: Bakery, name: str) -> list[str]:
-    """Return the options with which people of the bakery press the button: for the shop, or else for the site."""
+    """Return the options of the button for the bakery's shop, or else its site."""
     environment = read_config(bakery.world.config)[0].environment("live")
     made = load_runbook(name)
     service = "site" if made.kind == "pages" else "shop"
@@ -360,7 +360,7 @@ def site(bakery: Bakery, job: Mapping[str, str]) -> None:
 
 
 def closed_at_the_edge(bakery: Bakery) -> None:
-    """The variables of ops-maintenance as a run writes them."""
+    """Add the variables of ops-maintenance as a run writes them."""
     sandbox = bakery.world.sandbox
     zone = sandbox.zones.all[sandbox.zones.add("bakery.example")]
     sandbox.zones.add_route(zone, "shop.bakery.example/*", "bakery-shop")
@@ -374,7 +374,7 @@ def closed_at_the_edge(bakery: Bakery) -> None:
 
 
 def switches_and_limits(bakery: Bakery, job: Mapping[str, str]) -> None:
-    """The values in KV as they are written, character by character."""
+    """Add the exact values that runs write to KV."""
     sandbox, folder = bakery.world.sandbox, bakery.world.folder
     (folder / "limits.yml").write_text(LIMITS)
     sha = sandbox.github.add_commit("Limits", "alice", files={"limits.yml": LIMITS})
@@ -395,7 +395,7 @@ def switches_and_limits(bakery: Bakery, job: Mapping[str, str]) -> None:
 
 
 def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Contract) -> None:
-    """Marks, values in KV, what is closed at the edge, and hidden records: literal texts, and what is read of them."""
+    """Parse literal marks, KV values, edge variables and hidden records."""
     reads, sandbox = contract.data["reads"], bakery.world.sandbox
     for text, expected in reads["marks"].items():
         mark = parse_mark(text)

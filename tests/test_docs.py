@@ -1,4 +1,4 @@
-"""README and docs match the program; `--update-golden` writes the generated parts"""
+"""README and docs match the program; `--update-golden` writes the generated parts."""
 
 import json
 import re

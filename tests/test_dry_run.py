@@ -1,4 +1,4 @@
-"""Dry runs read the same as real runs and write nothing"""
+"""Dry runs read the same as real runs and write nothing."""
 
 import random
 from collections import Counter
@@ -43,7 +43,7 @@ KEYS = {"NEW_GROQ_API_KEY": "gsk-fresh-0123456789", "OLD_GROQ_API_KEY": "gsk-lea
 
 
 def history(world: World, seed: int) -> list[str]:
-    """Some releases, splits, rollbacks and secret edits of the last day."""
+    """Create releases, splits, rollbacks and secret edits of the last day."""
     draw, versions = random.Random(seed), [world.release(timedelta(hours=24), code="first", secrets={"KEY": "0"})]
     for hours in range(23, 0, -draw.randint(2, 5)):
         at = world.sandbox.clock.now() - timedelta(hours=hours)
@@ -62,7 +62,7 @@ def history(world: World, seed: int) -> list[str]:
 
 
 def site_history(world: World, seed: int) -> list[str]:
-    """Some deployments of a site in the last day, failed ones and previews among them, and rollbacks."""
+    """Create site deployments of the last day, including failed ones, previews and rollbacks."""
     draw, deployments = random.Random(seed), [world.site(timedelta(hours=24), "first", commit="0" * 40)]
     for hours in range(23, 0, -draw.randint(2, 5)):
         ago, kind = (
@@ -81,7 +81,7 @@ def site_history(world: World, seed: int) -> list[str]:
 
 
 def around(world: World) -> None:
-    """A route to the Worker, the one that answers while it is off, a switch that is set, and limits.yml."""
+    """Add a route, the maintenance Worker, a switch and limits.yml."""
     sandbox = world.sandbox
     sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
@@ -94,7 +94,7 @@ def around(world: World) -> None:
 
 
 def variations(runbook: Runbook[Any, Any], targets: dict[str, str]) -> list[list[str]]:
-    """Return the example's options with, one after the other, each further one that the runbook has."""
+    """Return the example's options, alone and with each further option of the runbook."""
     own = runbook.example
     more = MORE | ({"to": targets[runbook.kind]} if runbook.kind in targets else {})
     left_out = [each.name for each in fields(own) if each.name in more and getattr(own, each.name) == each.default]
@@ -112,7 +112,7 @@ def job(world: World) -> dict[str, str]:
 
 
 def seeds(name: str) -> int:
-    """Return how many histories a runbook is tried with: those of a schedule read none."""
+    """Return the number of histories per runbook; scheduled runbooks read none."""
     return 4 if name in scheduled_files() else SEEDS
 
 

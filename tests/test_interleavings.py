@@ -1,4 +1,4 @@
-"""Two concurrent runs: every interleaving gives true results and can be finished
+"""Two concurrent runs: every interleaving gives true results and can be finished.
 
 `./run pytest -n0 -s -m "slow or not slow" tests/test_interleavings.py` prints the number of interleavings of each.
 """
@@ -32,7 +32,7 @@ MOST = 200
 
 @dataclass(frozen=True)
 class Scene:
-    """What two runs meet in: the commands by name, and the one that ends each result of them."""
+    """The setting of two concurrent runs: commands by name, and the command that completes any result."""
 
     world: World
     commands: dict[str, Asked]
@@ -71,7 +71,7 @@ OBJECT = {"type": "durable_object_namespace", "name": "LOCK", "class_name": "Loc
 
 
 def workers(world: World, first: str) -> Iterator[Scene]:
-    """A good release, and a bad one that serves with a leaked key; a Durable Object makes each secret a rebuild."""
+    """Release a good version and a bad live one with a leaked key; a Durable Object forces uploads for secrets."""
     sandbox = world.sandbox
     sandbox.switches.propagation_seconds = 0
     for key in (LEAKED, FRESH):
@@ -174,7 +174,7 @@ def scene(name: str, first: str, folder: Path) -> Iterator[Scene]:
 
 
 def count(begin: Begin, first: str, second: str, *, only_writes: bool = False) -> int:
-    """The number of interleavings, each of them looked at."""
+    """Check each interleaving, and return their number."""
     for nth in range(1, MOST):
         with begin() as met:
             one, other = met.commands[first], met.commands[second]
@@ -199,7 +199,7 @@ def test_two_concurrent_runs_give_true_results(
 
 @cache
 def met_above() -> tuple[type[Runbook[Any, Any]], ...]:
-    """The runbooks that plan several changes in a scene."""
+    """Return the runbooks that plan several changes in a scene."""
     found = set()
     for name, (_, runs) in SCENES.items():
         for first in runs:
@@ -224,7 +224,7 @@ def alone(case: Case) -> Iterator[Scene]:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
 def test_run_with_several_changes_interleaves_with_itself(case: Case) -> None:
-    """One that takes the steps of a runbook of a scene is in that scene."""
+    """A subclass of a runbook in a scene is covered by that scene."""
     with alone(case) as met:
         several = changes(met.commands[""], met.world) > 1
     if several and not isinstance(case.runbook, met_above()):
@@ -234,7 +234,7 @@ def test_run_with_several_changes_interleaves_with_itself(case: Case) -> None:
 
 
 def asked_for(case: Case, world: World) -> Asked:
-    """The run of a case; it builds from the repository beside ops.yml."""
+    """Return the run of a case; it builds from the repository next to ops.yml."""
     environ = {**SECRETS, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
     environ |= case.scenario.environ(world)
     environ |= world.sandbox.github.environ() if case.runbook.permissions.github else {}

@@ -1,4 +1,4 @@
-"""Import rules, lazy imports, and limits on the length of functions and modules"""
+"""Import rules, lazy imports, and limits on the length of functions and modules."""
 
 import ast
 import os
@@ -41,7 +41,7 @@ class Import:
 
     @property
     def part(self) -> str:
-        """The part of ops that imports."""
+        """Return the package of ops that imports."""
         return part_of(".".join(self.path.relative_to(ROOT).with_suffix("").parts))
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Import:
 
 
 def part_of(module: str) -> str:
-    """The package below ops, or the sandbox, which is a program of its own."""
+    """Return the package below ops, or `sandbox`."""
     return module.split(".")[1] if module.startswith("ops.") else module.split(".", maxsplit=1)[0]
 
 
@@ -100,7 +100,7 @@ def test_packages_import_only_lower_levels() -> None:
 
 
 def test_only_the_registry_imports_by_name() -> None:
-    """Such an import is hidden from the contracts."""
+    """The import contracts cannot see such an import."""
     by_name = {
         path.relative_to(ROOT).as_posix()
         for path in sources()
@@ -138,7 +138,7 @@ ENDS_OF_THE_RUNBOOKS_WORLD = (
 
 
 def test_runbooks_do_no_io_outside_their_context() -> None:
-    """No network, no file, no clock, no process: errors and values are the model's, a set of probes is a value."""
+    """No network, files, clock or processes; errors, values and probe sets are allowed."""
     mine = [found for found in every_import() if found.part == "runbooks"]
 
     wrong = [found for found in mine if found.module.split(".")[0] not in RUNBOOKS_USE]
@@ -245,7 +245,7 @@ Words = tuple[Path, int, str]
 
 
 def said(position: int | str) -> list[Words]:
-    """The literal texts of every error that is made in ops; what is filled in shows as {}."""
+    """Return the literal text of each error in ops, with {} for filled-in values."""
     found = []
     for path in sources():
         for node in nodes(path):
@@ -270,7 +270,7 @@ def test_messages_have_no_capital_and_no_full_stop() -> None:
 
 
 def test_hints_are_sentences() -> None:
-    """It may end with a command instead, which is there to be copied."""
+    """It may end with a command to copy instead."""
     hints = said("hint")
 
     assert [h for h in hints if not h[2].endswith((".", "{}"))] == []

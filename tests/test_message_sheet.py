@@ -1,4 +1,4 @@
-"""The message sheet contains every refusal and error of the code"""
+"""The message sheet contains every refusal and error of the code."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.support.message_sheet import ERRORS, endings, messages, sheet
 
 
 def test_sheet_has_every_refusal_and_error() -> None:
-    """Counted here in the text of the files, and there in their syntax trees."""
+    """This test searches the text of the files, and the sheet their syntax trees."""
     pattern = re.compile(
         rf"(?<![\w\"'`.])(?:errors\.)?({'|'.join(sorted(ERRORS))})\((?!Exception|OpsError|\w+Error\):)"
     )

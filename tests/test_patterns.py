@@ -1,4 +1,4 @@
-"""CPU limit for every regular expression on 200 KB of its worst text"""
+"""CPU limit for every regular expression on 200 KB of its worst text."""
 
 import re
 import signal
@@ -37,7 +37,7 @@ KNOWN_LATER = {
 
 
 def cpu(work: Callable[[], object], longest: float) -> float:
-    """Seconds, at most `longest`: `re` looks for signals while it tries again and again."""
+    """Return CPU seconds, at most `longest`: `re` handles signals while it backtracks."""
     began = time.process_time()
     signal.signal(signal.SIGVTALRM, _too_long)
     signal.setitimer(signal.ITIMER_VIRTUAL, longest)
@@ -64,7 +64,7 @@ def matching(pattern: re.Pattern[Any], function: str, before: str, pump: str, si
 
 
 def slow(pattern: re.Pattern[Any], function: str, size: int = LARGE) -> str:
-    """Why it is; "" where it is not."""
+    """Return the reason why the pattern is slow, or ""."""
     small, timed = min(SMALL, size), []
     for before, pump in attacks(pattern):
         took = cpu(matching(pattern, function, before, pump, small), SMALL_LONGEST)
@@ -80,7 +80,7 @@ def slow(pattern: re.Pattern[Any], function: str, size: int = LARGE) -> str:
 
 @cache
 def all_used() -> list[Used]:
-    """Not at import: each worker imports this module, and parsing the tree takes a quarter of a second."""
+    """Not at import, because each worker imports this module and parsing takes 0.25 s."""
     return list(used_in(ROOT, ROOT / "ops", but=OURS))
 
 

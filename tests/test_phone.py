@@ -1,4 +1,4 @@
-"""Every text on GitHub fits a phone without sideways scrolling
+"""Every text on GitHub fits a phone without sideways scrolling.
 
 `PICTURES=folder ./run pytest tests/test_phone.py` keeps a picture of each.
 """
@@ -96,7 +96,7 @@ def test_incident_body_fits_a_phone(screen: Phone, incident: Incident) -> None:
 
 
 def test_incident_comments_fit_a_phone(screen: Phone, incident: Incident, releases: Releases) -> None:
-    """A rollback for a long reason, a report, and what is said when the incident is closed."""
+    """Comments of a rollback with a long reason, of a report and of the closed incident."""
     incident.rollback("--reason", LONG)
     incident.github.close(incident.number, "alice")
     incident.ops("incident", "report", str(incident.number), "--config", str(incident.world.config))

@@ -1,4 +1,4 @@
-"""Files that Git tracks: no installable packages and no large binaries"""
+"""Files that Git tracks: no installable packages and no large binaries."""
 
 import subprocess
 from functools import cache

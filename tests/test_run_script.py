@@ -1,4 +1,4 @@
-"""The `run` script without an environment: installation and error messages"""
+"""The `run` script without an environment: installation and error messages."""
 
 import os
 import runpy

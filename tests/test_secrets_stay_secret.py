@@ -1,4 +1,4 @@
-"""Secrets never appear in output, records, messages or tracebacks
+"""Secrets never appear in output, records, messages or tracebacks.
 
 The canary tests run every runbook down every failure path with recognizable secrets, and search everything that the run
 printed, wrote, sent and left on disk for them, in every encoding.
@@ -203,19 +203,19 @@ OF_A_SITE, OF_A_WORKER = "    # What rotate-secrets replaces", "          # A pr
 
 
 def last_probe(case: Case) -> str:
-    """The line of ops.yml before which the probes of the service end that a runbook is for."""
+    """Return the line of ops.yml that follows the probes of the runbook's service."""
     return OF_A_SITE if case.runbook.kind == "pages" else OF_A_WORKER
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ends. `read` and `write` are faults of Cloudflare's; `github` one of GitHub's; `hooks` an answer."""
+    """The end of a run. `read` and `write` are Cloudflare faults, `github` a GitHub fault, `hooks` an answer."""
 
     decisions: set[str]
     read: dict[str, Any] | None = None
     write: dict[str, Any] | None = None
     then_reads_fail: bool = False
-    """From the write on."""
+    """Fault that starts with the write."""
     github: dict[str, Any] | None = None
     hooks: HttpResponse | None = None
     program: str = "exit 0"
@@ -249,7 +249,7 @@ OF_CLOUDFLARE = [case for case in all_cases() if writes_to(case.runbook, "cloudf
 
 
 def endings() -> "Iterator[Any]":
-    """Runbook, ending, and whether its result is JSON."""
+    """Yield runbook, ending, and whether the result is JSON."""
     for case in OF_CLOUDFLARE:
         few = case.scenario.is_slow or case.scenario.is_like_another
         quick = "failed" if case.scenario.proves_by_probes else "success"
@@ -276,7 +276,7 @@ def test_canaries_stay_hidden_for_every_ending(incident: Incident, case: Case, e
 
 
 def also_possible(case: Case, ending: Ending) -> set[str]:
-    """Decisions of a run that builds, that no probe of the service decides, or whose copy GitHub does not take."""
+    """Return further decisions of builds, runs without service probes, and failed GitHub copies."""
     also = {"recovered", "failed", "unknown_outcome", "no_evidence", "interrupted"} if case.scenario.is_slow else set()
     also |= set() if case.scenario.proves_by_probes else {"recovered"}
     needs_github = bool(ending.github) and case.runbook.permissions.github
@@ -296,7 +296,7 @@ COLLECTED = {
     "rules", [pytest.param(r, id=n, marks=() if not r else pytest.mark.slow) for n, r in COLLECTED.items()]
 )
 def test_canaries_stay_hidden_in_evidence(incident: Incident, rules: list[dict[str, Any]]) -> None:
-    """On a private repository, so that nothing is shortened away."""
+    """The repository is private, so that nothing is shortened."""
     world, hub = incident.world, incident.github
     world.sandbox.add_token(
         CANARY["CLOUDFLARE_API_TOKEN"], ["Workers Scripts Read", "Pages Read", "Account Settings Read"]
@@ -324,7 +324,7 @@ def test_canaries_stay_hidden_in_evidence(incident: Incident, rules: list[dict[s
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "JSON"])
 def test_canaries_stay_hidden_in_status(incident: Incident, as_json: list[str]) -> None:
-    """Written by somebody into a message, a switch, or an answer."""
+    """Other people put the secret into a message, a switch or an answer."""
     world = incident.world
     switched(world, Given())
     end = OF_A_WORKER
@@ -344,7 +344,7 @@ def test_canaries_stay_hidden_in_status(incident: Incident, as_json: list[str]) 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("private", [True, False])
 def test_canaries_stay_hidden_in_a_leak_incident(incident: Incident, private: bool) -> None:
-    """Neither a secret of ours nor a key that we do not know, in any field of the report."""
+    """Neither a registered secret nor an unknown key in any field of the report."""
     world, hub = incident.world, incident.github
     hub.switches.private = private
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
@@ -424,7 +424,7 @@ ON_GITHUB: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("rules", ON_GITHUB.values(), ids=ON_GITHUB)
 @pytest.mark.parametrize("case", OF_GITHUB_ALONE, ids=str)
 def test_canaries_stay_hidden_in_runs_on_github(incident: Incident, case: Case, rules: list[dict[str, Any]]) -> None:
-    """Its reason goes into what it writes there."""
+    """The run writes its reason to GitHub."""
     hub = incident.github
     with receiving() as receiver:
         environ = prepared(incident, case, Ending(GOOD), receiver)
@@ -451,7 +451,7 @@ def test_unregistered_canary_is_detected(incident: Incident) -> None:
 
 
 def prepared(incident: Incident, case: Case, ending: Ending, receiver: Receiver) -> dict[str, str]:
-    """The world for that ending, and the environment of the run, which is a job's."""
+    """Prepare the sandbox for the ending, and return the variables of the run in a job."""
     world, hub, scenario = incident.world, incident.github, case.scenario
     world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], case.runbook.permissions.cloudflare)
     hub.add_workflow_token(CANARY["GITHUB_TOKEN"])
@@ -492,13 +492,13 @@ def decision(incident: Incident) -> str:
 
 
 def sets_secrets(request: Any) -> bool:
-    """Its body has to hold them."""
+    """Whether the body of the request must contain secrets."""
     where = request.path.rpartition("/")[2]
     return (request.method, where) in {("PATCH", "secrets-bulk"), ("POST", "versions")}
 
 
 def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict[str, str]:
-    """All that a run leaves, but for what tells GitHub what to mask, the webhooks' addresses and the tokens' header."""
+    """Return all that a run leaves, except mask commands, webhook addresses and authorization headers."""
     world = incident.world
     hooks = [replace(request, target="/") for request in receiver.requests]
     for request in hooks:

@@ -1,4 +1,4 @@
-"""Figures of `./run benchmarks.structure`, for this tree and one above the limits"""
+"""Figures of `./run benchmarks.structure`, for this tree and one above the limits."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Countable style rules: words, lengths and first lines, each finding with file and line
+"""Countable style rules: words, lengths and first lines, each finding with file and line.
 
 Passing is a floor: a sentence without these words can still be a riddle. `tests/style_known.txt` lists files that do not
 pass yet. It only shrinks: `./run pytest tests/test_style.py --update-golden` takes out those that are clean.
@@ -84,7 +84,7 @@ def words_in(path: str, text: str) -> Iterator[Finding]:
 
 
 def long_lines_in(path: str, text: str) -> Iterator[Finding]:
-    """Rows of tables cannot be broken, nor can the output of a program in a code block."""
+    """Table rows and program output in code blocks cannot be broken."""
     is_code = False
     for number, line in enumerate(text.splitlines(), 1):
         is_code ^= line.lstrip().startswith("```")

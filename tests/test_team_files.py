@@ -1,4 +1,4 @@
-"""Tests pass in a copy whose ops.yml, limits.yml, README and changelog a team replaced"""
+"""Tests pass in a copy whose ops.yml, limits.yml, README and changelog a team replaced."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def test_tests_cannot_read_files_that_teams_replace(name: str, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_tests_pass_in_a_copy_of_a_team(tmp_path: Path) -> None:
-    """Programs that tests start are seen here alone: the hook above belongs to the process of the tests."""
+    """Only this test covers programs that tests start; the hook above covers the test process."""
     with team_files.allowed():
         files = tracked_files(ROOT, is_excluded=team_files.REPLACED.__contains__)
     files |= {"ops.yml": ONE_WORKER.read_bytes(), "README.md": README.encode(), "CHANGELOG.md": b"# Ours\n"}

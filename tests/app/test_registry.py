@@ -1,4 +1,4 @@
-"""Imports of a command: only the packages of its product; `ops --help` imports no runbook"""
+"""Imports of a command: only the packages of its product; `ops --help` imports no runbook."""
 
 import ast
 import os
@@ -24,7 +24,7 @@ sys.exit(code)
 
 
 def imported(world: World, *arguments: str) -> set[str]:
-    """Names of the modules of ops that the command imports in a fresh process."""
+    """Return the modules of ops that the command imports in a new process."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **world.sandbox.environ()}
     done = subprocess.run(
         [sys.executable, "-c", LIST_MODULES, *arguments],
@@ -43,7 +43,7 @@ def packages(modules: set[str]) -> set[str]:
 
 
 def products() -> set[str]:
-    """The product packages, as the import rule runbook_names them."""
+    """Return the product packages in the import rule."""
     rule = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
     level = next(layer for layer in rule["layers"] if "rotation" in layer)
     return set(level.split(" | "))

@@ -1,4 +1,4 @@
-"""Sessions that end while a thread still requests a client"""
+"""Sessions that end while a thread still requests a client."""
 
 from contextlib import ExitStack
 

@@ -1,4 +1,4 @@
-"""Fixture: a client of Cloudflare's API on the sandbox"""
+"""Fixture: a client of Cloudflare's API on the sandbox."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The HTTP client: retries, single writes, the read-only guard and redaction"""
+"""The HTTP client: retries, single writes, the read-only guard and redaction."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ TRIES = len(RETRY_DELAYS) + 1
 
 @pytest.fixture
 def client(client: CloudflareClient, sandbox: Sandbox) -> CloudflareClient:
-    """With a Worker to ask for."""
+    """Return the client, with a deployed Worker."""
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
     return client
 
@@ -131,7 +131,7 @@ def test_retry_after_is_honored_within_the_budget(
 def test_write_is_never_repeated(
     client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:
-    """An answer of another shape is a success to the client, and unclear to whoever needs the id in it."""
+    """A success of another shape is no error in the client; a caller that needs its id finds it unclear."""
     sandbox.fault(**rule, applied=applied)
 
     if '"success": true' in str(rule.get("body")):

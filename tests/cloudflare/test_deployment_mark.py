@@ -1,4 +1,4 @@
-"""The deployment mark: it parses back unchanged and records secret changes"""
+"""The deployment mark: it parses back unchanged and records secret changes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -46,7 +46,7 @@ def test_names_beyond_the_limit_become_the_wildcard(count: int, length: int, tex
 
 
 def history(*deployed: tuple[str, str]) -> WorkerHistory:
-    """Version and message, oldest first, an hour each; the versions were uploaded in the order of their names."""
+    """Deploy each version with its message for an hour, oldest first; versions are uploaded in name order."""
     rows = [
         WorkerDeployment(f"d{hour}", BEGINNING + timedelta(days=1, hours=hour), ((version, 100.0),), message=message)
         for hour, (version, message) in enumerate(deployed)

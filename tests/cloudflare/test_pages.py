@@ -1,4 +1,4 @@
-"""The Pages API: reads, malformed answers and the rollback write"""
+"""The Pages API: reads, malformed answers and the rollback write."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ COMMIT = "a" * 40
 
 @pytest.fixture
 def pages(client: CloudflareClient, sandbox: Sandbox) -> PagesApi:
-    """A project with a good deployment and a bad one, which is live."""
+    """Deploy a good site and then a bad one."""
     sandbox.pages.add_project(SITE, domains=["app.fortunet.example"], env_vars={"API": "x"}, secrets=["KEY"])
     sandbox.pages.add_deployment(SITE, files={"index.html": b"good"}, commit=COMMIT, message="good", dirty=True)
     sandbox.clock.advance(60)
@@ -194,7 +194,7 @@ def test_optional_fields_may_be_absent(pages: PagesApi, sandbox: Sandbox) -> Non
 
 
 def test_display_fields_may_have_any_shape(pages: PagesApi, sandbox: Sandbox) -> None:
-    """A press at 3 a.m. does not fail over a text."""
+    """A recovery does not fail because of a text that is only shown."""
     for odd in (1, "x", [], ["x"], {"metadata": 1, "config": 1, "production": 1}, {"production": {"env_vars": ["x"]}}):
         answers(sandbox, {**ROW, **dict.fromkeys(["deployment_trigger", "aliases", "env_vars", "uses_functions"], odd)})
         deployment = pages.read_deployment(SITE, ROW["id"])

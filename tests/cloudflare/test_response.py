@@ -1,4 +1,4 @@
-"""Decoding of Cloudflare's answers: results, API errors and malformed answers"""
+"""Decoding of Cloudflare's answers: results, API errors and malformed answers."""
 
 import contextlib
 import json

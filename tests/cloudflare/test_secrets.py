@@ -1,4 +1,4 @@
-"""Worker secrets and code through the client: reads, malformed answers and two writes"""
+"""Worker secrets and code through the client: reads, malformed answers and two writes."""
 
 import json
 import string
@@ -32,7 +32,7 @@ MARK = DeploymentMark(incident=42, run="77.1-abcd", blames=None, text="rotate KE
 
 @pytest.fixture
 def workers(client: CloudflareClient, sandbox: Sandbox) -> WorkersApi:
-    """One that serves, with two secrets."""
+    """Deploy a Worker with two secrets."""
     vars_ = {"MODE": "prod"}
     sandbox.deploy(WORKER, sandbox.upload(WORKER, code="good", vars=vars_, secrets={"KEY": "leaked", "OTHER": "kept"}))
     return WorkersApi(client, ACCOUNT)
@@ -44,7 +44,7 @@ def live(sandbox: Sandbox) -> str:
 
 
 def values(sandbox: Sandbox) -> Mapping[str, str]:
-    """The secrets that serve."""
+    """Return the secrets of the live version."""
     return sandbox.deployments(WORKER)[0].secrets[live(sandbox)]
 
 
@@ -169,7 +169,7 @@ def test_edit_is_refused_if_latest_version_is_not_deployed(
 def test_live_version_is_uploaded_again_with_a_new_secret(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
-    """After a rollback: the good code serves, and the latest upload is the bad one."""
+    """After a rollback the good code is live, and the latest upload is the bad one."""
     good = live(sandbox)
     sandbox.upload(WORKER, code="bad", vars={"MODE": "bad"})
     code = workers.secrets.read_code(WORKER, good)

@@ -1,3 +1,5 @@
+"""Parsing of ops.yml: problems, warnings, defaults and the JSON schema."""
+
 import json
 import time
 from functools import cache

@@ -1,4 +1,4 @@
-"""The Durable Objects of a service in ops.yml: valid values and their errors"""
+"""The Durable Objects of a service in ops.yml: valid values and their errors."""
 
 import pytest
 

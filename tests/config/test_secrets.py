@@ -1,4 +1,4 @@
-"""The secrets of an environment in ops.yml: valid values and their errors"""
+"""The secrets of an environment in ops.yml: valid values and their errors."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Anonymization of IP and email addresses anywhere in a text"""
+"""Anonymization of IP and email addresses anywhere in a text."""
 
 import ipaddress
 import re
@@ -67,7 +67,7 @@ def test_email_name_is_anonymized_anywhere(before: str, after: str, name: str, a
 
 
 def test_long_text_is_anonymized_quickly() -> None:
-    """Four hundred such requests are the evidence of an attack."""
+    """The evidence of an attack can hold four hundred such requests."""
     began = time.process_time()
 
     for text in ("/" + "a" * 15_000, '"' * 15_000, "a%40" * 4_000, "a." * 7_500 + "@"):

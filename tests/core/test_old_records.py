@@ -1,4 +1,4 @@
-"""Records of older program versions are read with current names"""
+"""Records of older program versions are read with current names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Redaction of registered secrets in every encoding, and of nothing else"""
+"""Redaction of registered secrets in every encoding, and of nothing else."""
 
 import base64
 import html
@@ -74,7 +74,7 @@ def test_value_that_is_not_utf8_is_redacted() -> None:
 
 @pytest.mark.parametrize("value", ["000000000\U00025480", os.fsdecode(b"pass\xffword"), "pass😀word"])
 def test_json_surrogate_pair_is_redacted(value: str) -> None:
-    """The second half may look like a byte that was no text (U+DC80 to U+DCFF)."""
+    """The second half can look like a byte that is no text (U+DC80 to U+DCFF)."""
     units = value.encode("utf-16-be", "surrogatepass")
     spelled = "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
 
@@ -207,7 +207,7 @@ BASE64: dict[str, Callable[[bytes], bytes]] = {
 def test_secret_within_base64_is_redacted(
     secret: str, spelling: str, before: bytes, after: bytes, is_in_url: bool
 ) -> None:
-    """Each of its characters that holds a bit of the secret is masked, and no other."""
+    """Exactly the characters that hold a bit of the secret are masked."""
     data = secret.encode()
     encoded = BASE64[spelling](before + data + after).decode()
     begin, end = len(before) * 8 // 6, -(-(len(before) + len(data)) * 8 // 6)
@@ -262,7 +262,7 @@ def test_partial_secret_at_the_start_of_output_is_redacted(tmp_path: Path) -> No
 
 
 def test_value_can_be_added_during_redaction() -> None:
-    """A token is made in a thread of its own, while the run writes its record."""
+    """A token is created in its own thread while the run writes its record."""
     redactor = Redactor()
     problems: list[Exception] = []
 

@@ -1,4 +1,4 @@
-"""Write guards open and close all clients together"""
+"""Write guards open and close all clients together."""
 
 from ops.core.write_guard import WriteGuard, WriteGuards
 

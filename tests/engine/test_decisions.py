@@ -1,4 +1,4 @@
-"""Decision table of a run: probe verdicts before and after, and whether the run wrote"""
+"""Decision table of a run: probe verdicts before and after, and whether the run wrote."""
 
 import shlex
 from collections.abc import Callable
@@ -51,14 +51,14 @@ WROTE_NOTHING: dict[str, tuple[int, str, str]] = {
 
 @pytest.fixture
 def says(world: World, releases: Releases) -> Callable[[str], object]:
-    """Makes the probe of the service say so."""
+    """Return a function that sets the verdict of the service's probe."""
     world.config.write_text(CONFIG)
     world.release(timedelta(hours=9), code="older")
     return (world.folder / "verdict").write_text
 
 
 def rollback(world: World, *arguments: str) -> Outcome:
-    """The probes are slower than a local Cloudflare: here it waits for them, so that they count as before."""
+    """Delay Cloudflare's answer, so that the slower probes finish before the write."""
     world.sandbox.fault(**LIST, skip=1, delay=0.1)
     return world.rollback(*arguments)
 

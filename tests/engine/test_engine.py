@@ -1,4 +1,4 @@
-"""Lost, unreadable and rejected write answers, and concurrent changes by others"""
+"""Lost, unreadable and rejected write answers, and concurrent changes by others."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ EACH_ANSWER = pytest.mark.parametrize(
 
 
 def assert_recovered_once(world: World, releases: Releases, outcome: Outcome, *, sends: int) -> None:
-    """The good version is live by exactly one deployment of ours, which carries the run's mark."""
+    """Check that exactly one deployment with the run's mark made the good version live."""
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert world.live == {releases.good: 100}
     (deployment,) = ours(world)
@@ -234,7 +234,7 @@ def test_invisible_write_is_unknown_outcome_and_not_repeated(world: World, relea
 
 @pytest.mark.slow
 def test_lost_write_with_lagging_list_keeps_good_version_live(world: World, releases: Releases) -> None:
-    """The re-read cannot see the first send, so there are two of ours: the same split, and no third."""
+    """The read back misses the first write, so there are two equal deployments of ours, and no third."""
     world.sandbox.switches.deployments_lag_reads = 1
     world.sandbox.fault(**WRITE, lost="after")
 
@@ -333,7 +333,7 @@ def test_state_is_compared_again_after_confirmation(world: World, releases: Rele
 
 @pytest.fixture
 def rotated(world: World) -> Releases:
-    """Two secrets have changed since the good version was live."""
+    """Release a good and a bad version, and change two secrets in between."""
     secrets = {"AI_KEY": "old", "DB_URL": "old", "SAME": "same"}
     good = world.release(timedelta(hours=3), code="good", secrets=secrets)
     world.release(timedelta(hours=2), code="bad", behaviour={"status": 500})

@@ -1,4 +1,4 @@
-"""Signals and kills at each step: record, live state, and the second run"""
+"""Signals and kills at each step: record, live state, and the second run."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ WRITE_AT = 7
 
 
 def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -> None:
-    """Exit code, message, and a record that is whole on disk and the same in the result."""
+    """Check exit code and message, and that the record on disk is complete and equals the result."""
     assert outcome.code == 130, outcome.err
     result = outcome.result
     assert (result["decision"], result["reason"]) == ("interrupted", "signal")
@@ -44,7 +44,7 @@ def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -
 
 
 def assert_the_second_run_finishes(world: World, releases: Releases, *, applied: bool) -> None:
-    """The good version is live by one deployment of ours, whichever run made it."""
+    """Check that one deployment of ours made the good version live."""
     world.sandbox.faults.clear()
 
     outcome = world.rollback()
@@ -56,7 +56,7 @@ def assert_the_second_run_finishes(world: World, releases: Releases, *, applied:
 
 
 def end_at_request(world: World, releases: Releases, number: signal.Signals, nth: int, moment: str) -> None:
-    """`before`: the request has not reached Cloudflare. `after`: it took effect, and no answer came yet."""
+    """Interrupt at a request: `before` it reaches Cloudflare, or `after` it took effect but before its answer."""
     command = Command(world)
     lost = {"lost": "before"} if moment == "before" and number == signal.SIGKILL else {}
     world.sandbox.fault(path="/client/v4/**", skip=nth - 1, **{moment: command.send(number)}, **lost)
@@ -108,7 +108,7 @@ def test_interruption_matrix_covers_every_request(world: World, releases: Releas
 def test_signal_during_verification_keeps_the_change(
     world: World, releases: Releases, number: signal.Signals, round_number: int
 ) -> None:
-    """The probe itself sends the signal, so that it comes in the midst of a round; round 1 is the one before."""
+    """The probe sends the signal, so that it arrives within a round; round 1 is the one before the write."""
     world.verify_three_rounds()
     probe = (
         f"echo >>rounds; test $(wc -l <rounds) -eq {round_number} && kill -{number.value} $PPID && sleep 0.2; exit 0"
@@ -168,7 +168,7 @@ def test_repeated_signals_keep_the_record_complete(world: World, releases: Relea
 
 
 def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
-    """In this process, which sends itself the signal while the event goes to the second of two sinks."""
+    """Run in this process, which signals itself while the second of two sinks gets the event."""
 
     def sink(event: RunEvent) -> None:
         if event.kind == kind:
@@ -228,7 +228,7 @@ class InALock(RollbackWorker):
     name = "in-a-lock"
 
     def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
-        """As `threading.Condition` does where a signal comes between its two steps."""
+        """Release an unlocked lock, as `threading.Condition` does after a signal between its two steps."""
         try:
             raise Interrupted("SIGINT ended the run", reason=Reason.SIGNAL)
         finally:

@@ -1,4 +1,4 @@
-"""Delayed jobs: a request is checked again when its job starts"""
+"""Delayed jobs: a request is checked again when its job starts."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Concurrent deployments: the result says whether our change was made and who deployed"""
+"""Concurrent deployments: the result says whether our change was made and who deployed."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tests.support.commands import WRITE, Command, colleague, ended, ours, texts
 
 
 def press(world: World, releases: Releases) -> Callable[[], str]:
-    """The same rollback by another run, deployed at the moment of the call."""
+    """Return a function that deploys the same rollback for another run."""
     message = f"ops1 incident=- run=20261124T030500-beef blames={releases.bad}; "
     return lambda: world.sandbox.deploy(WORKER, releases.good, message=message, author="recovery@example.com")
 

@@ -1,4 +1,4 @@
-"""Refusals and failures without a change: message, hint and exit code"""
+"""Refusals and failures without a change: message, hint and exit code."""
 
 import json
 from datetime import timedelta
@@ -13,7 +13,7 @@ BASE = ("--environment", "production", "--service", "api")
 
 
 def refused(world: World, outcome: Outcome) -> dict[str, Any]:
-    """Nothing was changed, and a run says so; the result, whose code is the process's own."""
+    """Check that nothing was changed; return the result, whose exit code is that of the process."""
     assert world.writes() == []
     assert not texts(outcome, "ended") or outcome.result["message"].lower().endswith("nothing was changed")
     assert outcome.result["exit_code"] == outcome.code
@@ -25,7 +25,7 @@ def refused(world: World, outcome: Outcome) -> dict[str, Any]:
 
 
 def plain(world: World, *arguments: str, **environ: str | None) -> Outcome:
-    """The command as a person types it, but for the question."""
+    """Run the command with text output and --yes."""
     return world.ops("rollback-worker", "--yes", "--config", str(world.config), *arguments, **environ)
 
 

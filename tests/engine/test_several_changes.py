@@ -1,4 +1,4 @@
-"""Runs with several changes: each is compared, written once, read back and reported
+"""Runs with several changes: each is compared, written once, read back and reported.
 
 Two Workers of a team with names, an account and a token of its own; a rotation changes one secret in both.
 """
@@ -67,7 +67,7 @@ class Shop:
         return self.world.sandbox.deployments(worker)[0].secrets[version][KEY]
 
     def colleague(self, worker: str) -> Callable[[], str]:
-        """Dana's hotfix of a Worker, uploaded and deployed at the moment of the call."""
+        """Return a function that uploads and deploys Dana's hotfix of a Worker."""
         sandbox, dana = self.world.sandbox, "dana@shopdesk.example"
         return lambda: sandbox.deploy(worker, sandbox.upload(worker, code="hotfix", author=dana), author=dana)
 
@@ -87,7 +87,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 def became(outcome: Outcome) -> dict[str, Any]:
-    """What became of each change, without the empty lists."""
+    """Return the outcome of each change, without empty lists."""
     return {name: targets for name, targets in outcome.result["outcome"].items() if targets}
 
 
@@ -144,7 +144,7 @@ class WritesBetween(RotateSecrets):
     name = "writes-between"
 
     def check(self, ctx: Context[RotateSecrets.Params], plan: Plan[Any], change: Change) -> Standing:
-        """While it compares the second change, after the first one was written."""
+        """Write while comparing the second change, after the first one was written."""
         if STOCK in change.target:
             ctx.cloudflare.workers.set_subdomain(STOCK, ctx.cloudflare.workers.read_subdomain(STOCK))
         return super().check(ctx, plan, change)
@@ -172,7 +172,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_rejection_after_unclear_write_is_unknown_outcome(shop: Shop, refusal: dict[str, Any]) -> None:
-    """A secret edit carries no mark: after the second try nobody can tell whose the newer version is."""
+    """A secret edit carries no mark, so the author of the newer version is unknown after the second attempt."""
     shop.world.sandbox.fault(**OF_BASKET, lost="after")
     shop.world.sandbox.fault(**OF_BASKET, **refusal, skip=1)
 

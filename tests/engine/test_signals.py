@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any moment: exit code, messages and live state agree"""
+"""SIGINT and SIGTERM at any moment: exit code, messages and live state agree."""
 
 import json
 import os
@@ -32,7 +32,7 @@ ENDING = [0.0, 0.002, 0.005, 0.01, 0.03]
 
 @contextmanager
 def running(world: World, *arguments: str, **environ: str) -> Iterator["subprocess.Popen[str]"]:
-    """`./run ops …` as a process of its own, with the sandbox's addresses and tokens."""
+    """Start `./run ops …` with the sandbox's addresses and tokens."""
     variables = {"PATH": os.environ["PATH"], **world.sandbox.environ(), **environ}
     argv = [sys.executable, str(ROOT / "run"), "ops", *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -43,7 +43,7 @@ def running(world: World, *arguments: str, **environ: str) -> Iterator["subproce
 
 
 def until_it_answers(process: "subprocess.Popen[str]") -> None:
-    """Until SIGTERM is caught or blocked. Before that Python itself is starting, and nothing of ours runs yet."""
+    """Wait until SIGTERM is caught or blocked; until then only Python itself is starting."""
     answers = 0
     while not answers >> (signal.SIGTERM - 1) & 1:
         lines = (line.split() for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
@@ -64,7 +64,7 @@ ROLLBACK = ("rollback-worker", "--service", "api", "--environment", "production"
 
 
 def assert_it_agrees_with_the_world(outcome: Outcome, world: World, releases: Releases) -> None:
-    """With a result on stdout that decides, else the message does."""
+    """Compare the live state with the result on stdout, or else with the message."""
     wrote = bool(ours(world))
     assert world.live == {releases.good if wrote else releases.bad: 100}
     if not outcome.out:
@@ -235,7 +235,7 @@ class Rung(Exception):
 
 
 class Alarm:
-    """A signal whose handler raises, a number of microseconds after the start of a thread was begun."""
+    """Raise from a signal handler some microseconds after a thread began to start."""
 
     def __init__(self) -> None:
         self.armed = False
@@ -280,7 +280,7 @@ def test_held_signal_at_the_end_of_a_run_is_not_raised() -> None:
 
 @click.command("in-a-lock")
 def in_a_lock() -> None:
-    """As `threading.Condition` does if a signal comes between its two steps."""
+    """Release an unlocked lock, as `threading.Condition` does after a signal between its two steps."""
     try:
         raise KeyboardInterrupt("SIGTERM")
     finally:

@@ -1,4 +1,4 @@
-"""`ops evidence`: collect records, name unreadable sources, anonymize public output"""
+"""`ops evidence`: collect records, name unreadable sources, anonymize public output."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def entry(at: datetime, **changes: Any) -> FakeAuditEntry:
 
 @pytest.fixture
 def recorded(incident: Incident) -> Incident:
-    """Yesterday's world, in which somebody used a token: on a public repository."""
+    """Record the use of a token yesterday; the repository is public."""
     world, hub = incident.world, incident.github
     hub.switches.private = False
     now = world.sandbox.clock.now()

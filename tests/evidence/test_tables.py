@@ -1,4 +1,4 @@
-"""The evidence comment: untrusted records, and GitHub's size limit"""
+"""The evidence comment: untrusted records, and GitHub's size limit."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Malformed GitHub answers: a typed error with its exit code, never a traceback"""
+"""Malformed GitHub answers: a typed error with its exit code, never a traceback."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -78,7 +78,7 @@ def test_almost_valid_body_raises_only_provider_errors(data: Any) -> None:
 
 
 def like(shape: Any) -> st.SearchStrategy[Any]:
-    """Values near a shape, each part of which may be something else."""
+    """Generate values near a shape, each part of which may be something else."""
     match shape:
         case tuple():
             near = st.one_of([like(one) for one in shape])
@@ -267,7 +267,7 @@ KINDS = tuple(FOREIGN)
 
 
 def struck(scenario: Callable[[Scene], Outcome], method: str, path: str, body: str, world: World) -> Outcome:
-    """The scenario in a world of its own, where GitHub answers every request of that route with the body."""
+    """Run the scenario in its own sandbox, whose GitHub answers each request of that route with the body."""
     with Sandbox(account_id=world.sandbox.account_id, virtual_clock=True) as sandbox:
         (world.folder / "ops.yml").write_text(
             (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")

@@ -1,4 +1,4 @@
-"""Deferred loading of PyGithub's modules, also from several threads"""
+"""Deferred loading of PyGithub's modules, also from several threads."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Commands in the body of an incident: they match the configuration and run as printed"""
+"""Commands in the body of an incident: they match the configuration and run as printed."""
 
 import re
 import shlex
@@ -46,7 +46,7 @@ def opened(incident: Incident, service: str) -> str:
 
 
 def assert_run(incident: Incident, body: str) -> list[str]:
-    """Every command of the body, as a dry run; answers them."""
+    """Run every command in the body as a dry run, and return the commands."""
     commands = COMMAND.findall(unwrapped(body))
     for command in commands:
         _, *arguments = shlex.split(command)
@@ -73,7 +73,7 @@ def assert_run(incident: Incident, body: str) -> list[str]:
 def test_incident_commands_match_the_configuration(
     incident: Incident, config: str, service: str, runbooks: list[str], unfit: set[str]
 ) -> None:
-    """The names are literal: what fits a configuration is under test here, so that no class can tell it."""
+    """The names are literal, because the choice by configuration is the subject of this test."""
     incident.world.config.write_text(config)
 
     commands = assert_run(incident, opened(incident, service))

@@ -1,4 +1,4 @@
-"""`ops incident`: open, note, import and show records on an incident issue"""
+"""`ops incident`: open, note, import and show records on an incident issue."""
 
 import pytest
 from hypothesis import strategies as st
@@ -109,7 +109,7 @@ def test_issue_of_another_repository_is_refused(incident: Incident, said: str, m
 
 
 def test_import_completes_comment_of_interrupted_job(incident: Incident, releases: Releases) -> None:
-    """By a person on a laptop, whose login is not the bot's."""
+    """A person on a laptop imports it, with another login than the bot's."""
     hub = incident.github
     rule = hub.fault(method="PATCH", path="/repos/*/*/issues/comments/*", times=None, status=502)
     run = incident.rollback().result["run"]

@@ -1,4 +1,4 @@
-"""`ops incident leak`: open one incident per leaked secret, with instructions"""
+"""`ops incident leak`: open one incident per leaked secret, with instructions."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The table of changes between two versions of limits.yml"""
+"""The table of changes between two versions of limits.yml."""
 
 from datetime import UTC, datetime
 from typing import Any

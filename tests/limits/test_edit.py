@@ -1,4 +1,4 @@
-"""Edits of limits.yml that keep comments, other values and style"""
+"""Edits of limits.yml that keep comments, other values and style."""
 
 import re
 from datetime import UTC, datetime

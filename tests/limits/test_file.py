@@ -1,4 +1,4 @@
-"""Parsing of limits.yml: errors with their lines, and the value stored in KV"""
+"""Parsing of limits.yml: errors with their lines, and the value stored in KV."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The limits comment on a pull request: untrusted text, and replaced results"""
+"""The limits comment on a pull request: untrusted text, and replaced results."""
 
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ PLACE = "production"
 
 
 def bodies(said: str) -> list[str]:
-    """Words where names, reasons, problems and answers stand."""
+    """Render each comment with the text as name, reason, problem and answer."""
     limit = Limit(limit=30, period=60, key="ip")
     valid = LimitsPlan(compare_limits({}, {said: limit}, said, NOW), said, said, PLACE, warnings=(said,))
     wrong = LimitsPlan(None, said, said, PLACE, problems=(said,))

@@ -1,4 +1,4 @@
-"""The live Pages deployment and the rollback target: a table of rules, and invariants"""
+"""The live Pages deployment and the rollback target: a table of rules, and invariants."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 def made(
     name: str, age: int, commit: str = "", status: str = "success", environment: str = "production"
 ) -> PagesDeployment:
-    """`name` is one hex digit, which the whole id is made of; `age` is in minutes."""
+    """Return a deployment whose ID repeats the hex digit `name`; `age` is in minutes."""
     id_ = "-".join(name * size for size in (8, 4, 4, 4, 12))
     return PagesDeployment(
         id=id_,

@@ -1,4 +1,4 @@
-"""Comparison of a site with a deployment, over random pages"""
+"""Comparison of a site with a deployment, over random pages."""
 
 from dataclasses import replace
 

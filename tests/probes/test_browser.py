@@ -1,4 +1,4 @@
-"""The `browser` probe without a browser; with one: tests/acceptance/test_browser.py"""
+"""The `browser` probe without a browser; with one: tests/acceptance/test_browser.py."""
 
 from datetime import timedelta
 from pathlib import Path

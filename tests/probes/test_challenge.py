@@ -1,4 +1,4 @@
-"""Cloudflare challenges and blocks are inconclusive for every probe and runbook"""
+"""Cloudflare challenges and blocks are inconclusive for every probe and runbook."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -194,7 +194,7 @@ def test_unusable_header_variable_is_named(world: World, releases: Releases, val
 
 
 def test_page_probe_sends_headers_only_to_its_origin() -> None:
-    """Neither to another host, nor to its own over plain http, where everybody could read them."""
+    """Neither another host nor its own host over plain HTTP gets them, where anyone could read them."""
     seen: dict[str, str] = {}
 
     def answer(request: HttpRequest) -> HttpResponse:

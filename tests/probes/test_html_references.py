@@ -1,4 +1,4 @@
-"""References found in an HTML page, resolved as a browser resolves them"""
+"""References found in an HTML page, resolved as a browser resolves them."""
 
 import pytest
 from hypothesis import given, settings

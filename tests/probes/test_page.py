@@ -1,4 +1,4 @@
-"""The `page` probe: the verdict for each answer of a site, and limits on requests"""
+"""The `page` probe: the verdict for each answer of a site, and limits on requests."""
 
 import json
 from typing import Any
@@ -196,7 +196,7 @@ def test_failure_outweighs_the_timeout() -> None:
 
 
 def test_only_page_requests_are_navigations() -> None:
-    """By it Cloudflare decides whether a missing file is answered by the application's page."""
+    """Cloudflare uses this header to choose between a 404 and the application's page for a missing file."""
     seen: dict[str, str | None] = {}
 
     def note(request: HttpRequest) -> HttpResponse | None:

@@ -1,4 +1,4 @@
-"""Slow regular expressions of ops.yml are stopped and inconclusive"""
+"""Slow regular expressions of ops.yml are stopped and inconclusive."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""HTTP and command probes, rounds and deadlines: the verdict for each answer"""
+"""HTTP and command probes, rounds and deadlines: the verdict for each answer."""
 
 import json
 import os
@@ -250,7 +250,7 @@ def test_child_processes_of_a_command_are_ended(
 
 
 def ends(pid: int) -> bool:
-    """Within a second: a kill is carried out a moment later. One that nobody has reaped yet is ended."""
+    """Whether the process ends within a second; a zombie counts as ended."""
     tries = (subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False) for _ in range(50))
     return any(shown.stdout.strip()[:1] in {b"", b"Z"} for shown in tries)
 
@@ -281,7 +281,7 @@ SECRETS = {
 
 
 def add_command_probe(world: World, script: str, *, environment: str) -> None:
-    """`probe.sh` beside ops.yml, as one more probe of the service."""
+    """Write `probe.sh` next to ops.yml and add it as a probe of the service."""
     here = "          # A program can be a probe too"
     probe = f"          - name: script\n            command: {{run: [./probe.sh], environment: [{environment}]}}\n"
     world.edit_config(here, probe + here)
@@ -325,7 +325,7 @@ def test_forbidden_variable_is_not_passed_on() -> None:
 
 
 class StillClock(SystemClock):
-    """Moves on by sleeping alone, and takes no time."""
+    """A clock that only `sleep` advances, without waiting."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -390,7 +390,7 @@ def test_last_failed_round_decides_at_the_deadline(status: int | None, verdict: 
 
 
 def test_unhealthy_service_is_probed_less_often() -> None:
-    """So that two minutes of probes stay within 30 requests a minute, which is the example's own limit."""
+    """Two minutes of probes stay within 30 requests per minute, the limit of the reference application."""
     clock, asked = StillClock(), list[float]()
 
     def served(_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Versions that earlier runs on the incident replaced are rejected as targets"""
+"""Versions that earlier runs on the incident replaced are rejected as targets."""
 
 import time
 from datetime import timedelta
@@ -16,7 +16,7 @@ PASSED = "an earlier run replaced it"
 
 @pytest.fixture
 def again(incident: Incident, sites: Releases) -> Incident:
-    """A first run on the incident took the bad site away; then another bad one came."""
+    """Roll back a bad site on the incident, then deploy another bad one."""
     assert incident.rollback_pages().code == 0
     incident.world.site(timedelta(), "bad again", commit="c" * 40)
     incident.world.sandbox.clock.advance(60)
@@ -51,7 +51,7 @@ def test_replaced_version_is_skipped_only_on_its_incident(again: Incident, sites
 
 @pytest.mark.slow
 def test_record_by_a_reader_is_ignored(again: Incident, sites: Releases) -> None:
-    """Else anybody could steer a rollback past the good site."""
+    """Otherwise anybody could steer a rollback past the good site."""
     oldest = again.world.site(timedelta(days=9), "oldest")
     moment = again.world.sandbox.clock.now()
     forged = RunRecord(
@@ -71,8 +71,8 @@ def test_record_by_a_reader_is_ignored(again: Incident, sites: Releases) -> None
 
 @pytest.mark.slow
 def test_release_replaced_by_a_redeployment_is_skipped(incident: Incident, sites: Releases) -> None:
-    """What was built anew is bad too, and the press after it must not bring back what it replaced."""
-    incident.world.site(timedelta(minutes=5), "built anew, and bad", commit="c" * 40)
+    """The redeployed commit is bad too, and a later rollback must not restore the deployment that it replaced."""
+    incident.world.site(timedelta(minutes=5), "redeployed, and bad", commit="c" * 40)
     redeployed = RunRecord(
         "9",
         runbook="redeploy-pages",
@@ -92,7 +92,7 @@ def test_release_replaced_by_a_redeployment_is_skipped(incident: Incident, sites
 
 @pytest.mark.slow
 def test_record_by_a_writer_is_trusted(again: Incident, sites: Releases) -> None:
-    """As a run that was imported from a laptop is."""
+    """A run imported from a laptop has such a record."""
     oldest = again.world.site(timedelta(days=9), "oldest")
     again.github.add_user("dana", "write")
     told = RunRecord(
@@ -186,7 +186,7 @@ def test_version_live_for_a_day_before_the_incident_is_kept(incident: Incident) 
 
 
 def test_mark_of_a_recorded_run_is_trusted(incident: Incident) -> None:
-    """A rebuilt version never served before, so its mark counts only because the run's record names the upload."""
+    """A new upload never served, so its mark counts only because the record of the run names it."""
     world = incident.world
     world.release(timedelta(days=9), code="older", secrets={"KEY": "0"})
     world.release(timedelta(hours=3), code="good", secrets={"KEY": "1"})

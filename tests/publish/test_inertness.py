@@ -1,4 +1,4 @@
-"""Untrusted text never changes the structure of a run's comment"""
+"""Untrusted text never changes the structure of a run's comment."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ NAMES = (
 
 
 def comment(said: dict[str, str]) -> str:
-    """A run that ended badly, in which each of these words stands where it can."""
+    """Render a failed run with these texts in every place that accepts text."""
     change = {"target": said["summary"], "before": said["row"], "after": said["row"], "undo": said["undo"]}
     change["undo_button"] = said["undo"]
     plan = {"changes": [change], "warnings": [said["warning"]] * 2, "not_undone": [said["undone"]] * 2}

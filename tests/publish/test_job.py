@@ -1,4 +1,4 @@
-"""Output of a run in a GitHub Actions job: summary, log and annotations"""
+"""Output of a run in a GitHub Actions job: summary, log and annotations."""
 
 import json
 import re
@@ -20,13 +20,13 @@ EVIL = "##[debug]evil ::debug::evil " * 12
 
 
 def rollback(world: World, *arguments: str, **environ: str | None) -> Outcome:
-    """As the job does it: without --json."""
+    """Run as a job does, without --json."""
     where = ["--service", "api", "--environment", "production", "--config", str(world.config), "--yes"]
     return world.ops("rollback-worker", *where, *arguments, **{**JOB, **environ})
 
 
 def commands(outcome: Outcome) -> list[str]:
-    """The lines that GitHub's runner takes for commands: `::` at the start after white space, `##[` anywhere."""
+    """Return the lines that GitHub's runner reads as commands: leading `::`, or `##[` anywhere."""
     lines = re.split(r"[\r\n]+", outcome.out + outcome.err)
     return [line for line in lines if re.match(r"[^!-~]*::", line) or "##[" in line]
 
@@ -169,7 +169,7 @@ def test_secrets_are_masked_in_the_job_log(world: World, releases: Releases) -> 
 
 
 def logged(outcome: Outcome, names: str = "") -> str:
-    """As GitHub serves a job's log: a byte order mark, a moment before each line, and its own words for commands."""
+    """Return the output as GitHub serves a job log: byte order mark, time before each line, translated commands."""
     lines = (outcome.err + outcome.out).replace("::group::", "##[group]").replace("::endgroup::", "##[endgroup]")
     stamped = [f"2026-11-24T03:05:00.1234567Z {line}\r\n" for line in lines.splitlines()]
     return "".join([f"{names}\ufeff{stamped[0]}", *(names + line for line in stamped[1:])])
@@ -181,7 +181,7 @@ def logged(outcome: Outcome, names: str = "") -> str:
 def test_run_can_be_imported_from_its_job_log(
     incident: Incident, releases: Releases, is_lost: bool, names: str
 ) -> None:
-    """A runner that dies during the write leaves nothing but the log."""
+    """A runner that dies during the write leaves only the log."""
     text = logged(rollback(incident.world, "--reason", EVIL), names)
     log = incident.world.folder / "log.txt"
     log.write_text(text[: text.index("read_back")] if is_lost else text, newline="")

@@ -1,4 +1,4 @@
-"""The run's comment on the incident issue; GitHub failures never affect the recovery"""
+"""The run's comment on the incident issue; GitHub failures never affect the recovery."""
 
 import os
 import pwd
@@ -27,7 +27,7 @@ CONTACTS = read_config(REFERENCE / "ops.yml")[0].contacts
 
 
 def heard_before_the_first_read(incident: Incident) -> None:
-    """Hold Cloudflare's first answer back until the first comment is there."""
+    """Delay Cloudflare's first answer until the first comment exists."""
     heard = threading.Event()
     incident.github.fault(method="POST", path=COMMENTS, after=heard.set)
     incident.world.sandbox.fault(**LIST, before=lambda: heard.wait(5))
@@ -76,7 +76,7 @@ def test_comment_of_an_unsuccessful_run_shows_next_steps(
 
 
 def test_comment_during_the_write(incident: Incident, releases: Releases, update_golden: bool) -> None:
-    """By the events of a run up to that moment: a run on a clock that stands still is over before its second edit."""
+    """Rendered from the events up to the write: a run on a frozen clock ends before its second edit."""
     events = [event_from_json(event) for event in incident.rollback().result["timeline"]]
     writing = next(number for number, event in enumerate(events, start=1) if event.kind == EventKind.WRITING)
     (body,) = render_comments(RunSummary("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
@@ -263,7 +263,7 @@ def test_edited_comment_is_marked_as_edited(incident: Incident, releases: Releas
 
 @dataclass
 class Hand:
-    """A clock that the test sets; it notes that somebody looked."""
+    """A clock that the test sets; it records that it was read."""
 
     at: float = 0.0
     looked: threading.Event = field(default_factory=threading.Event)
@@ -317,7 +317,7 @@ def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> No
 
 
 def imported(incident: Incident, texts: list[str]) -> list[str]:
-    """The comments that a record of so many warnings becomes."""
+    """Import a record with these warnings, and return the comments."""
     first = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
     kinds = [("requested", "x", first), *(("warning", text, {}) for text in texts)]
     path = incident.world.folder / "20261124T030500-abcd" / "timeline.jsonl"

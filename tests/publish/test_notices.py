@@ -1,4 +1,4 @@
-"""Chat notifications of a run; they never delay or change it"""
+"""Chat notifications of a run; they never delay or change it."""
 
 import threading
 import time
@@ -173,7 +173,7 @@ def test_hanging_chat_and_github_delay_at_most_5_seconds(
 
 
 def test_sandbox_run_is_not_sent_to_a_real_channel(world: World, releases: Releases) -> None:
-    """The guard of the tests would refuse the connection, and that would be a warning."""
+    """The network guard of the tests would refuse a connection, which would be a warning."""
     real = {
         "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/marked",
         "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/marked",

@@ -1,4 +1,4 @@
-"""README picture: an incident issue during a recovery, on a phone (`--update-golden`)"""
+"""README picture: an incident issue during a recovery, on a phone (`--update-golden`)."""
 
 from html import escape
 

@@ -1,4 +1,4 @@
-"""Markdown output: escaping of hostile text, and wrapped commands"""
+"""Markdown output: escaping of hostile text, and wrapped commands."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Regions of the report: text of people survives updates, and untrusted text stays text"""
+"""Regions of the report: text of people survives updates, and untrusted text stays text."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +27,7 @@ RUN = "1001.1-abcd"
 
 
 def evidence(text: str = "x", *, decision: str = "recovered", **more: object) -> IncidentEvidence:
-    """Everything that other people can write, is `text`."""
+    """Return evidence with `text` in every field that other people can write."""
     kinds = ("requested", "planned", "writing", "written", "read_back", "verified", "ended", text)
     rows = tuple(RecordRow(NOW + timedelta(seconds=n), kind, text) for n, kind in enumerate(kinds))
     durations = {"plan": 1.0, "write": 2.0, "read back": 3.0, "verified": 4.0, "total": 6.0}
@@ -76,7 +76,7 @@ OF_OTHERS = HOSTILE.filter(lambda text: text not in {*EventKind, *Decision, *EVE
 
 @holds_for(20, 300, text=OF_OTHERS)
 def test_text_of_people_is_escaped_in_the_report(text: str) -> None:
-    """The page has the structure that it has with harmless text: no mention, link, tag or cell is added."""
+    """The structure equals that with harmless text: no mention, link, tag or cell is added."""
     assert skeleton(markdown.render_report(evidence(text))) == PLAIN
 
 

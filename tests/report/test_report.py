@@ -1,4 +1,4 @@
-"""`ops incident report`: the post-incident report of an incident and its runs"""
+"""`ops incident report`: the post-incident report of an incident and its runs."""
 
 import json
 import re
@@ -43,10 +43,10 @@ _No response_
 
 @dataclass(frozen=True)
 class Night(Incident):
-    """An incident that alice opened at 03:15 and labelled at 03:19:52, eight seconds ago."""
+    """An incident that alice opened at 03:15 and labeled at 03:19:52, eight seconds ago."""
 
     def recover(self, *arguments: str, **environ: str | None) -> Outcome:
-        """As the job does that the label started."""
+        """Run as the job that the label started."""
         requested = ["--requested-at", (self.now - timedelta(seconds=8)).isoformat()]
         return self.rollback(*requested, *arguments, **{"GITHUB_RUN_ID": self.run, **environ})
 
@@ -72,7 +72,7 @@ class Night(Incident):
         return report.body or ""
 
     def moment(self, name: str) -> str:
-        """What the timing says of it: the time, or unknown."""
+        """Return the time of a moment in the report, or `unknown`."""
         known = re.search(rf"^\| (.*) \| \*\*{name}\*\*: ", self.text, re.MULTILINE)
         assert known or f"\n- {name}: " in self.text.partition("\nUnknown:\n")[2]
         return known[1] if known else "unknown"
@@ -254,7 +254,7 @@ def test_report_ticks_the_run_comment(night: Night, releases: Releases) -> None:
 
 
 def test_form_provides_severity_impact_and_start(world: World) -> None:
-    """As GitHub renders it: a form sets the label `incident` and no other."""
+    """As on GitHub, the form sets only the label `incident`."""
     form = FORM.replace("sev1", "sev2").replace("_No response_", "All | paying\ncustomers of @org/shop")
     world.sandbox.clock.set(NOW)
     world.sandbox.github.add_user("alice")
@@ -278,7 +278,7 @@ def test_label_overrides_severity(world: World) -> None:
 
 
 def test_mention_by_outsider_is_ignored(night: Night, releases: Releases) -> None:
-    """Nor by somebody who belongs to the repository of the mention and may not write here."""
+    """A member of the mentioning repository without write access here is an outsider too."""
     hub = night.github
     hub.switches.private = False
     hub.add_user("mallory", None)

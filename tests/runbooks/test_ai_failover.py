@@ -1,4 +1,4 @@
-"""AI failover through the switch `ai`, and failback to the preferred provider"""
+"""AI failover through the switch `ai`, and failback to the preferred provider."""
 
 import json
 from datetime import timedelta
@@ -37,7 +37,7 @@ def seen(place: Switches, **outcomes: dict[str, int]) -> None:
 
 
 def asked(place: Switches) -> dict[str, int]:
-    """Requests to each provider."""
+    """Return the number of requests to each provider."""
     return {name: len(place.world.sandbox.providers[name].requests) for name in ORDER}
 
 
@@ -227,7 +227,7 @@ def state(place: Switches) -> str:
 
 @pytest.fixture
 def override(place: Switches) -> Switches:
-    """Twenty minutes old."""
+    """Set an override twenty minutes ago."""
     seen(place, iflow=DOWN, groq=WELL)
     assert failover(place, "auto", "--incident", "42").code == 0
     place.world.sandbox.clock.advance(20 * 60)
@@ -319,7 +319,7 @@ def test_failback_dry_run_covers_environments_with_token(override: Switches) -> 
 
 @pytest.mark.slow
 def test_unreadable_environment_does_not_stop_others(override: Switches) -> None:
-    """Both are this sandbox's account; only production's namespace is there."""
+    """Both use the account of this sandbox, which has only production's namespace."""
     seen(override, iflow=WELL)
     override.world.edit_config("0fedcba00fedcba00fedcba00fedcba0", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f")
     tokens = {"CLOUDFLARE_API_TOKEN": "switching", "STAGING_CLOUDFLARE_API_TOKEN": "switching"}
@@ -343,7 +343,7 @@ def test_failback_refuses_a_newer_override(override: Switches) -> None:
 
 
 def test_failback_refuses_override_unknown_to_kv(override: Switches) -> None:
-    """Somebody set it a moment ago, and KV's API shows the former one."""
+    """Another person set it a moment ago, and KV's API still shows the previous value."""
     seen(override, iflow=WELL)
     value = {**(override.value("ai") or {}), "state": "cerebras", "revision": "000000000000", "incident": 43}
     override.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/ai", json.dumps(value), by_api=True)

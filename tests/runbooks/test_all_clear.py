@@ -1,4 +1,4 @@
-"""All-clear: reset the switches that an incident set"""
+"""All-clear: reset the switches that an incident set."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from tests.support.switches import PUT, READ, Switches
 
 @pytest.fixture
 def place(world: World) -> Switches:
-    """Incident 42 set two switches, incident 43 one that has ended by itself."""
+    """Set two switches for incident 42 and one for incident 43."""
     found = switches.prepared(world)
     found.put("session-do", state="off", incident=42)
     found.put("ai", state="groq", incident=42, message="busy")
@@ -65,7 +65,7 @@ def test_all_clear_skips_malformed_values(place: Switches) -> None:
 
 
 def test_all_clear_keeps_a_newer_value(place: Switches) -> None:
-    """The second one, before its own comparison."""
+    """The value changes before the comparison of the second switch."""
     place.world.sandbox.fault(**PUT, after=lambda: place.put("ai", state="cerebras", incident=43))
 
     outcome = place.ops("all-clear", "--incident", "42")

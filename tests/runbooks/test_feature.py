@@ -1,4 +1,4 @@
-"""Feature switches: set for a limited time, verify and undo"""
+"""Feature switches: set for a limited time, verify and undo."""
 
 import signal
 from datetime import timedelta
@@ -193,7 +193,7 @@ def test_missing_kv_permission_is_named(place: Switches) -> None:
 
 
 def test_no_success_before_kv_is_consistent(place: Switches) -> None:
-    """A location that read a moment before the write goes on with that for a minute."""
+    """A location that read just before the write keeps that value for a minute."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
     assert place.shown["switches"]["session-do"]["state"] == "on"
     began = place.world.sandbox.clock.now()
@@ -290,7 +290,7 @@ def test_failed_run_opens_incident_with_its_command(place: Switches) -> None:
 
 
 def test_switch_takes_effect_within_two_seconds(place: Switches) -> None:
-    """At a location that remembers nothing; by the run's own clock, without the further rounds that prove it."""
+    """Measured without a cached value, by the run's clock, up to the first healthy round."""
     outcome = place.feature("off")
 
     first = next(e for e in outcome.events if e["kind"] == "probed" and "after, 1 of" in e["text"])

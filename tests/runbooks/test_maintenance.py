@@ -1,4 +1,4 @@
-"""Maintenance mode at the edge for a service or path, including orphaned routes"""
+"""Maintenance mode at the edge for a service or path, including orphaned routes."""
 
 import json
 import os
@@ -371,7 +371,7 @@ def test_route_changed_after_the_plan_stops_the_run(place: Place) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [0, 1])
 def test_concurrent_runs_keep_all_previous_values(place: Place, moment: int) -> None:
-    """A second run, for a path, goes all its way while the first is before its upload, or before its deployment."""
+    """A second run, for a path, completes before the upload or the deployment of the first."""
     before = place.ways
     others: list[Outcome] = []
     place.world.sandbox.fault(**STORED[moment], before=lambda: others.append(elsewhere(place)))
@@ -388,7 +388,7 @@ def test_concurrent_runs_keep_all_previous_values(place: Place, moment: int) -> 
 
 
 def elsewhere(place: Place) -> Outcome:
-    """As another process: signals and output are the first one's."""
+    """Run in another process, because signals and output belong to the first run."""
     where = ["--service", "api", "--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **place.world.sandbox.environ()}
     done = subprocess.run(
@@ -494,7 +494,7 @@ def test_missing_routes_permission_is_named(place: Place) -> None:
 
 
 def spellings(path: str) -> st.SearchStrategy[str]:
-    """Of what Cloudflare takes for a path that begins with this one."""
+    """Generate spellings that Cloudflare treats as a path with this prefix."""
 
     def spelt(letter: str) -> st.SearchStrategy[str]:
         if letter == "/":
@@ -548,7 +548,7 @@ def test_encoded_url_bypass_is_detected(place: Place) -> None:
 
 
 def orphan(place: Place) -> None:
-    """As two runs at once left it before: off, and the live version says that nothing is."""
+    """Leave orphaned routes: closed at the edge, but not stored in the live version."""
     assert place.on("--message", "stored").code == 0
     upload = place.world.sandbox.upload(OFFICE, vars={"RUN": "other", "BASE": ""})
     place.world.sandbox.deploy(OFFICE, upload)
@@ -618,7 +618,7 @@ def test_unknown_orphaned_route_is_named_with_dashboard_page(place: Place) -> No
 
 @pytest.mark.slow
 def test_other_routes_and_workers_are_not_restored(place: Place) -> None:
-    """Somebody made the first route again, and the second one was stored for a Worker that ops.yml does not name."""
+    """Another person recreated the first route; the second was stored for a Worker missing in ops.yml."""
     block: dict[str, Any] = {"service": "api", "path": "", "message": "m", "until": "", "run": "r"}
     block |= {"since": "2026-11-24T05:00:00Z", "incident": None, "subdomain": None}
     blocks = [
@@ -641,7 +641,7 @@ def test_other_routes_and_workers_are_not_restored(place: Place) -> None:
 
 
 def test_deleted_route_counts_as_done(place: Place) -> None:
-    """Somebody deletes the added route right before this run does."""
+    """Another person deletes the added route just before this run does."""
     before = place.routes
     place.on()
 
@@ -658,7 +658,7 @@ def test_deleted_route_counts_as_done(place: Place) -> None:
 
 
 def test_lagging_deployment_list_is_not_another_run(place: Place) -> None:
-    """Each read after the deployment was seen shows the list of before, once for each way in."""
+    """Each ingress path gets one stale deployment list after the new one was seen."""
     before = place.ways
     worker = account(place).workers[OFFICE]
 

@@ -1,4 +1,4 @@
-"""Maintenance mode through the application's own switch"""
+"""Maintenance mode through the application's own switch."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Automatic reopening of maintenance windows at their end"""
+"""Automatic reopening of maintenance windows at their end."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def place(world: World) -> Iterator[Place]:
 
 
 def due(place: Place, *, after: timedelta = timedelta(), **environ: str) -> Outcome:
-    """What the schedule runs, that long from now."""
+    """Advance the clock, and run the scheduled command."""
     place.world.sandbox.clock.advance(after.total_seconds())
     return due_now(place, **environ)
 
@@ -38,7 +38,7 @@ def due_now(place: Place, **environ: str) -> Outcome:
 
 
 def stored(place: Place) -> dict[str, Any]:
-    """The block that the live version of ops-maintenance has: to be edited as somebody's hand would."""
+    """Return the stored window of the live ops-maintenance version, to be edited in place."""
     (live,) = place.world.sandbox.live(OFFICE)
     bindings = account(place).workers[OFFICE].versions[live].upload.bindings
     found: dict[str, Any] = next(each["json"] for each in bindings if each["name"] == "BLOCK_00")
@@ -91,7 +91,7 @@ def test_nothing_reopens_without_the_flag(place: Place, options: tuple[str, ...]
 
 
 def recovered_in_a_job(place: Place, ends_by: str) -> Outcome:
-    """The job that acts, of a button for two hours: the gate said until when another job may end it."""
+    """Run the acting job of a button for two hours, with the end that the gate approved."""
     github = place.world.sandbox.github
     token = place.world.sandbox.add_token("held-by-the-job", permissions=PERMISSIONS)
     params = {"service": "api", "state": "on", "until": "2h", "reopen_at_end": True}

@@ -1,4 +1,4 @@
-"""Temporary limits proposed as a pull request, which a person merges"""
+"""Temporary limits proposed as a pull request, which a person merges."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ def place(world: World) -> Place:
 
 
 def propose(place: Place, *arguments: str, **environ: Any) -> Outcome:
-    """As the label's job does: with no token of Cloudflare's."""
+    """Run as the job of the label does, without a Cloudflare token."""
     where = ["--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
     given = {**place.environ, "CLOUDFLARE_API_TOKEN": None, **environ}
     return place.world.ops("propose-limits", *where, *arguments, **given)
@@ -167,7 +167,7 @@ def test_missing_github_access_is_explained(place: Place) -> None:
 
 @pytest.mark.slow
 def test_merged_proposal_is_applied_and_ends(place: Place) -> None:
-    """From the first 429 to the day after."""
+    """From the first 429 to the day after the limit ended."""
     place.apply()
     assert place.calculate(31)[-1] == 429
     number = incident(place)
@@ -185,7 +185,7 @@ def test_merged_proposal_is_applied_and_ends(place: Place) -> None:
 
 
 def test_rate_limit_after_pull_request_is_no_failure(place: Place) -> None:
-    """The read-back has its address already."""
+    """The read back already has the address of the pull request."""
     place.github.fault(method="GET", path="/repos/*/*/pulls", skip=2, status=429, body="{}", times=None)
 
     done = propose(place)

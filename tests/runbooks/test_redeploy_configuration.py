@@ -1,4 +1,4 @@
-"""Wrangler configuration of `ops redeploy-pages`: committed bindings, real wrangler"""
+"""Wrangler configuration of `ops redeploy-pages`: committed bindings, real wrangler."""
 
 import json
 import re
@@ -36,7 +36,7 @@ EVIL = {
 
 @pytest.fixture
 def site(world: World) -> Site:
-    """One whose Worker needs a binding; the commit before the live one has the same configuration."""
+    """A site whose Worker needs a binding; the previous commit has the same configuration."""
     world.sandbox.switches.propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     found = repository(world)
@@ -46,7 +46,7 @@ def site(world: World) -> Site:
 
 
 def bound(site: Site) -> set[str]:
-    """The names of the bindings that wrangler uploaded."""
+    """Return the names of the bindings that wrangler uploaded."""
     bundle = site.served.rules["_worker.bundle"].decode(errors="replace")
     metadata = next(line for line in bundle.splitlines() if line.startswith("{") and '"main_module"' in line)
     return {binding["name"] for binding in json.loads(metadata)["bindings"]}
@@ -90,7 +90,7 @@ def test_build_that_writes_a_configuration_is_refused(site: Site, build: str) ->
 
 
 def test_other_build_files_do_not_change_the_deployment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the output it is left out; above the folder where wrangler runs, its own configuration comes first."""
+    """Files next to the output are ignored; configuration above wrangler's folder has lower priority."""
     evil = "".join(
         [
             writes(".env", "CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/"),
@@ -154,7 +154,7 @@ def test_plan_lists_project_bindings_without_configuration(site: Site) -> None:
 
 
 def given(site: Site, tmp_path: Path, change: Callable[[Path], None] = lambda _: None) -> Any:
-    """The jobs fetch and deploy, with what a build in another job left; `change` is what that one does."""
+    """Run the jobs fetch and deploy; `change` edits the artifact between them, as a build could."""
     outcome = fetch(site, tmp_path / "outputs", "--commit", site.good)
     assert outcome.code == 0, outcome.err
     digest = re.findall(r"^configuration<<.*\n([0-9a-f]{64})$", (tmp_path / "outputs").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""`ops redeploy-pages`: build and deploy an earlier commit"""
+"""`ops redeploy-pages`: build and deploy an earlier commit."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ POST = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"}
 
 @dataclass
 class Site:
-    """Commit A built a good site, B a bad one, which is the only one that was ever deployed."""
+    """A repository whose commit A builds a good site and B a bad one; only B was ever deployed."""
 
     world: World
     repository: Repository
@@ -43,7 +43,7 @@ class Site:
         return self.world.sandbox.pages.projects[SITE].live
 
     def change_build(self, build: str, subject: str = "another build") -> str:
-        """A commit on main with that build, and no deployment of it."""
+        """Commit this build to main without deploying it."""
         return self.repository.commit(subject, build_sh=build)
 
     def assert_nothing_sent(self) -> None:
@@ -141,7 +141,7 @@ def test_unknown_error_may_create_two_deployments(site: Site) -> None:
 
 @pytest.mark.parametrize("applied", [True, False])
 def test_lost_answer_is_resolved_by_read_back(site: Site, applied: bool) -> None:
-    """wrangler does not try these again."""
+    """wrangler does not retry these."""
     site.world.sandbox.fault(**POST, lost="after" if applied else "before")
 
     outcome = site.press()
@@ -153,7 +153,7 @@ def test_lost_answer_is_resolved_by_read_back(site: Site, applied: bool) -> None
 
 @pytest.mark.parametrize(("first", "then"), ORDERS)
 def test_our_deployment_between_two_reads_is_recognized(site: Site, first: str, then: str) -> None:
-    """What wrangler sent was lost to it, and is under way still while this run looks for it."""
+    """Wrangler got no answer, and its deployment appears while this run looks for it."""
     come = partial(site.world.site, timedelta(), "good", commit=site.good)
     site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
 
@@ -195,7 +195,7 @@ def test_foreign_deployment_after_ours_is_named(site: Site) -> None:
 
 
 def while_it_builds(site: Site, meanwhile: Callable[[], object]) -> Outcome:
-    """Press; the build waits until that has happened."""
+    """Run a redeployment whose build waits until `meanwhile` has happened."""
     said, go = (site.world.folder / name for name in ("said", "go"))
     for fifo in (said, go):
         os.mkfifo(fifo)
@@ -324,7 +324,7 @@ def test_commit_must_be_a_sha(site: Site, text: str) -> None:
     assert ended(outcome) == (2, "refused", "unknown_name"), outcome.err
     assert outcome.result["message"] == f'"{text}" is no SHA of a commit; nothing was changed'
     assert "Give seven digits of it or more, as `git log` shows them, or previous" in outcome.result["hint"]
-    assert site.world.sandbox.requests == [], "it is seen before anything is asked"
+    assert site.world.sandbox.requests == [], "it is checked before any request"
 
 
 def test_commit_off_the_production_branch_is_refused(site: Site) -> None:
@@ -335,7 +335,7 @@ def test_commit_off_the_production_branch_is_refused(site: Site) -> None:
 
 
 def test_git_failure_is_reported(site: Site) -> None:
-    """A broken object store is one way."""
+    """A broken object store is one cause."""
     broken = site.world.folder / "bin" / "git"
     broken.parent.mkdir()
     failing = "*merge-base*) echo 'fatal: object is corrupt'; exit 128"
@@ -461,7 +461,7 @@ def test_build_gets_no_secrets_and_no_home(site: Site) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """What it started, and what that started."""
+    """Return the IDs of all child processes."""
     children = [int(pid) for path in Path(f"/proc/{pid}/task").glob("*/children") for pid in path.read_text().split()]
     return [*children, *(further for child in children for further in descendants(child))]
 
@@ -543,7 +543,7 @@ def test_job_with_a_token_refuses_to_build(site: Site) -> None:
 
 
 def fetch(site: Site, outputs: Path, *arguments: str, **environ: str) -> Outcome:
-    """The first job of the workflow."""
+    """Run the first job of the workflow."""
     where = ["--service", "frontend", "--environment", "production", "--config", str(site.world.config)]
     outputs.write_text("")
     return site.world.ops(
@@ -596,7 +596,7 @@ def test_fetch_job_probes_if_nothing_is_to_do(site: Site, tmp_path: Path) -> Non
 
 
 def handed_over(tmp_path: Path) -> dict[str, str]:
-    """What the other jobs give the job that deploys; the commit has no wrangler file."""
+    """Return the variables of the deploy job for a commit without a wrangler file."""
     (tmp_path / "configuration.json").write_text("{}")
     return {
         "OPS_BUILT": str(tmp_path / "built"),

@@ -1,4 +1,4 @@
-"""`ops reset-durable-object`: restart all objects of a Worker, or reset one object"""
+"""`ops reset-durable-object`: restart all objects of a Worker, or reset one object."""
 
 import json
 import shlex
@@ -57,11 +57,11 @@ class Stuck:
         return self.reset("--name", NAME, *arguments, **environ)
 
     def follow(self, stopped: Outcome) -> Outcome:
-        """The command that a person would paste."""
+        """Run the suggested command."""
         return self.world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json", **HELD)
 
     def use(self, times: int = 1) -> None:
-        """Requests of people, through the edge."""
+        """Send user requests through the edge."""
         for _ in range(times):
             httpx.post(f"{self.world.sandbox.edge_url}/api/charts/interpret", headers=HOST)
 
@@ -519,7 +519,7 @@ def test_inherit_option_is_refused_for_one_object(stuck: Stuck) -> None:
     "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str
 )
 def test_application_text_is_not_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
-    """Least of all the token, which it may send back."""
+    """The application may echo the token."""
     said = json.dumps({"instance": f"one {TOKEN}", TOKEN: TOKEN, "quota": {"iflow": {"used": f"other {TOKEN}"}}})
     away = {"location": f"https://evil.example/{TOKEN}"}
     stuck.world.sandbox.edge_fault(**fault, body=said, headers=away, times=None)
@@ -571,7 +571,7 @@ KILLS = [
 def test_run_interrupted_at_a_write_can_be_finished(
     stuck: Stuck, number: signal.Signals, write: dict[str, str], moment: str
 ) -> None:
-    """Between the writes the latest upload is ours, does not serve, and has the secrets of what serves."""
+    """Between the writes the latest upload is ours, is not live, and has the secrets of the live version."""
     world = stuck.world
     command = Command(world, "reset-durable-object", environ=HELD)
     lost = {"lost": "before"} if (number, moment) == (signal.SIGKILL, "before") else {}
@@ -586,7 +586,7 @@ def test_run_interrupted_at_a_write_can_be_finished(
 
 
 def upload_by(world: World, message: str, *, deployed: bool = False, **changes: Any) -> str:
-    """An upload like what serves, with that message; it has the secrets of the upload before it."""
+    """Upload the live code with this message and the secrets of the previous upload."""
     (live,) = world.live
     was = world.sandbox._account.workers[WORKER].versions[live].upload
     behaviour = {"objects": {NAME: {"stuck": LOCKED}}}
@@ -659,7 +659,7 @@ def test_interrupted_single_reset_is_repeated(stuck: Stuck, number: signal.Signa
 
 @pytest.mark.slow
 def test_reset_works_on_the_reference_application(tmp_path: Path) -> None:
-    """Deployed by the real wrangler, rebuilt from what Cloudflare has of it; then once more by its own endpoint."""
+    """Deployed by the real wrangler, then reset by a new upload, then by its own endpoint."""
     (tmp_path / "ops.yml").write_text((REFERENCE / "ops.yml").read_text().replace("successes: 3", "successes: 1"))
     at_once = Switches(propagation_seconds=0)
     with Sandbox(account_id=ACCOUNT, edge="workerd", switches=at_once) as sandbox:

@@ -1,4 +1,4 @@
-"""`ops rollback-pages`: main path, plan and refusals"""
+"""`ops rollback-pages`: main path, plan and refusals."""
 
 import re
 from datetime import timedelta
@@ -133,7 +133,7 @@ def test_incident_start_only_adds_warnings(world: World, sites: Releases, ago: t
     assert plan["changes"][0]["after"] == sites.good[:8]
 
 
-# What it is asked
+# Options
 
 
 @pytest.mark.parametrize(

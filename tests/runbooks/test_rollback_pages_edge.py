@@ -1,4 +1,4 @@
-"""`ops rollback-pages` behind zone additions, Access logins and flaky answers"""
+"""`ops rollback-pages` behind zone additions, Access logins and flaky answers."""
 
 import random
 from datetime import timedelta
@@ -55,7 +55,7 @@ def deploy(world: World, ago: timedelta, home: bytes, **more: Any) -> str:
 
 
 def released(world: World) -> tuple[str, str]:
-    """A good deployment and, later, a bad one."""
+    """Deploy a good site and then a bad one."""
     return (
         deploy(world, timedelta(hours=3), page("BxK3a9_d"), commit="a" * 40),
         deploy(world, timedelta(minutes=8), page("Q7dK20fz"), commit="b" * 40),
@@ -126,7 +126,7 @@ def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> 
 
 
 def unknown_addition(world: World) -> None:
-    """Something in each page that differs with each answer and that no list knows: hashed assets tell what serves."""
+    """Add an unknown text to each page that differs per answer; only hashed assets identify the deployment."""
     numbers = iter(range(10_000))
     original = world.sandbox._edge.answer
 
@@ -184,7 +184,7 @@ def test_status_shows_which_path_identifies_the_deployment(bakery: World, switch
 
 @pytest.fixture
 def closed(bakery: World) -> tuple[str, str]:
-    """Access before the deployments' own addresses."""
+    """Put Cloudflare Access before the deployment URLs."""
     bakery.sandbox.switches.edge_access_before_deployments = True
     return released(bakery)
 
@@ -235,7 +235,7 @@ def test_failing_site_is_rolled_back_to_an_explicit_target(bakery: World) -> Non
 
 @pytest.mark.parametrize("meanwhile", ["deployed", "rolled back"])
 def test_concurrent_change_is_not_overwritten(bakery: World, closed: tuple[str, str], meanwhile: str) -> None:
-    """The write is unclear, and then the world has moved: it is not sent again."""
+    """After an unclear write the state has changed, so the write is not repeated."""
     good, _ = closed
     oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"))
     bakery.sandbox.switches.pages_canonical_follows_rollbacks = True
@@ -299,7 +299,7 @@ def test_flaky_site_is_rolled_back(bakery: World, seed: int, how: dict[str, Any]
 
 
 def act_while_probed(world: World, act: Any) -> None:
-    """At the first probe after the write, which is the third request to that path: two come before the run's write."""
+    """Act at the first probe after the write: the third request to that path, as two come before."""
     world.edit_config("path: /, status: 200", "path: /about, status: 200")
     world.edit_config("successes: 1", "successes: 2")
     world.sandbox.switches.propagation_seconds = 0

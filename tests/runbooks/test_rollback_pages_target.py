@@ -1,4 +1,4 @@
-"""Choice of the target of `ops rollback-pages`, including each row of the tables in docs"""
+"""Choice of the target of `ops rollback-pages`, including each row of the tables in docs."""
 
 import random
 import re
@@ -17,7 +17,7 @@ STATUS = {"!": "failure", "~": "skipped", "…": "active"}
 
 
 def seed(world: World, history: str) -> dict[str, str]:
-    """Make the history; answers name → deployment id."""
+    """Create the history, and return name → deployment ID."""
     ids: dict[str, str] = {}
     for entry in history.split(" · "):
         found = re.fullmatch(r"(back to )?\(?([A-Z]2?)\)?([!~…?]?)\)? (\d+)([mhd])", entry)

@@ -1,4 +1,4 @@
-"""`ops rollback-pages`: lost answers, concurrent changes and interruption at any step"""
+"""`ops rollback-pages`: lost answers, concurrent changes and interruption at any step."""
 
 import itertools
 import signal
@@ -70,7 +70,7 @@ SLOW = pytest.mark.slow
     ("seconds", "sends"), [pytest.param(0.5, 1, marks=SLOW), (3, 2), pytest.param(6, 2, marks=SLOW)]
 )
 def test_lost_answer_with_a_lagging_site_is_resolved(world: World, sites: Releases, seconds: float, sends: int) -> None:
-    """What does not show yet is sent once more, which changes nothing, and then waited for."""
+    """The unseen write is repeated without effect, and then read back until it shows."""
     world.sandbox.switches.propagation_seconds = seconds
     world.sandbox.fault(**WRITE, lost="after", times=2)
 
@@ -247,7 +247,7 @@ def test_second_path_distinguishes_equal_deployments(world: World) -> None:
 
 @pytest.mark.slow
 def test_site_without_any_page_is_rolled_back(world: World, sites: Releases) -> None:
-    """Every page is missing: the site answers 404, as the deployment's own address does."""
+    """Every page is missing: the site and the deployment URL answer 404."""
     world.site(timedelta(minutes=5), None, files={"dist/index.html": b"one folder too deep", "404.html": b"nothing"})
 
     outcome = world.rollback_pages("--to", sites.good)
@@ -257,7 +257,7 @@ def test_site_without_any_page_is_rolled_back(world: World, sites: Releases) -> 
 
 @pytest.mark.slow
 def test_page_only_in_the_bad_release_is_ignored(world: World) -> None:
-    """The edge goes on answering with it after the rollback."""
+    """The edge still serves it after the rollback."""
     world.edit_config("compare: [/]", "compare: [/, /new.txt]")
     good = world.site(timedelta(hours=2), "good", files={"404.html": b"nothing"})
     world.site(timedelta(minutes=10), "bad", files={"404.html": b"nothing", "new.txt": b"new"})
@@ -335,7 +335,7 @@ def test_site_without_a_matching_deployment_is_refused(world: World, sites: Rele
 
 @pytest.mark.slow
 def test_error_pages_with_different_texts_are_equal(world: World, sites: Releases) -> None:
-    """As where a Function breaks: each failure names its own request."""
+    """A broken Function names the request in each failure."""
     numbers = itertools.count()
     bad = world.sandbox.pages.deployments(SITE)[0]
     rules = [
@@ -362,7 +362,7 @@ def test_deployment_during_planning_refuses_the_run(world: World, sites: Release
 
 @pytest.mark.slow
 def test_dashboard_rollback_during_planning_is_kept(world: World, sites: Releases) -> None:
-    """From C back to A, since B is bad too: a press must not go forward to B."""
+    """The rollback went from C to A because B is bad too, so a run must not deploy B."""
     oldest = world.site(timedelta(days=3), "good, and older")
     world.sandbox.switches.propagation_seconds = 0
     world.sandbox.fault(**LIST, before=back_to(world, oldest))
@@ -430,7 +430,7 @@ def test_build_finished_after_the_write_is_not_overwritten(world: World, sites: 
 
 @pytest.mark.slow
 def test_deletion_of_an_old_deployment_is_no_change(world: World, sites: Releases) -> None:
-    """The list is one page long: another one moves up into it."""
+    """The list has one page, so another deployment moves into it."""
     for number in range(30):
         world.site(timedelta(days=2, minutes=number), f"older {number}")
     project = world.sandbox.pages.projects[SITE]
@@ -519,7 +519,7 @@ def test_interruption_matrix_covers_every_request(world: World, sites: Releases)
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["", "oldest"])
 def test_write_is_answered_after_three_rounds_of_requests(world: World, sites: Releases, to: str) -> None:
-    """Each call takes as long as another: one that begins when an earlier one has ended is of a later round."""
+    """All calls take equally long, so a call that starts after an earlier one ended belongs to a later round."""
     oldest = world.site(timedelta(days=9), "good")
     for number in range(30):
         world.site(timedelta(days=3, minutes=number), f"older {number}")

@@ -1,4 +1,4 @@
-"""`ops rollback-worker`: main path"""
+"""`ops rollback-worker`: main path."""
 
 from tests.conftest import Releases, World
 

@@ -1,4 +1,4 @@
-"""`ops rollback-worker --current-secrets`: upload the target again with current secrets"""
+"""`ops rollback-worker --current-secrets`: upload the target again with current secrets."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ REVOKED = "ops1 incident=41 run=r9 blames=- revoked=AI_KEY; finished"
 
 @pytest.fixture
 def rotated(world: World) -> Releases:
-    """The good version, a bad one after it, and then AI_KEY got a new value: the latest upload serves."""
+    """Release a good and a bad version, then change AI_KEY; the latest upload is live."""
     good = world.release(timedelta(hours=3), code="good", secrets={"AI_KEY": "old", "DB_URL": "db"})
     world.release(timedelta(hours=2), code="bad", behaviour={"status": 500})
     at = world.sandbox.clock.now() - timedelta(hours=1)
@@ -43,12 +43,12 @@ def live(world: World) -> FakeWorkerVersion:
 
 
 def values(world: World) -> Mapping[str, str]:
-    """The secrets that serve."""
+    """Return the secrets of the live version."""
     return world.sandbox.deployments(WORKER)[0].secrets[live(world).id]
 
 
 def rebuilds(world: World) -> list[FakeWorkerVersion]:
-    """Our uploads, oldest first."""
+    """Return our uploads, oldest first."""
     versions = world.sandbox._account.workers[WORKER].versions.values()
     return [each for each in versions if each.annotations.get("workers/message", "").startswith("ops1 ")]
 
@@ -58,7 +58,7 @@ def writes(world: World) -> list[str]:
 
 
 def assert_rebuilt(world: World, good: str, outcome: Outcome, *, uploads: int = 1) -> None:
-    """The good code serves with the secrets of now, by a version of ours; whatever was sent twice, it is deployed once."""
+    """Check that the good code is live with current secrets, deployed once by a version of ours."""
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     made, source = live(world), version(world, good)
     assert made.id != good
@@ -70,7 +70,7 @@ def assert_rebuilt(world: World, good: str, outcome: Outcome, *, uploads: int = 
 
 
 def follow(world: World, stopped: Outcome) -> Outcome:
-    """The command that a person would paste."""
+    """Run the suggested command."""
     return world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json")
 
 
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
-    """All of them, but in the fast set these alone."""
+    """Return all cases, and mark all but the named ones as slow."""
     return [
         pytest.param(*case, id=name, marks=() if name in quick else pytest.mark.slow) for name, case in cases.items()
     ]
@@ -207,7 +207,7 @@ def test_static_assets_in_ops_yml_are_refused(world: World, rotated: Releases) -
 
 
 def test_secret_missing_in_the_latest_upload_is_refused(world: World, rotated: Releases) -> None:
-    """A variable of that name is no secret, and would come along in its place."""
+    """A variable of the same name is no secret, but would be inherited in its place."""
     world.release(timedelta(minutes=10), code="bad", secrets={"AI_KEY": "new"}, vars={"DB_URL": "x"})
 
     outcome = world.rollback("--current-secrets", "--to", rotated.good)
@@ -219,7 +219,7 @@ def test_secret_missing_in_the_latest_upload_is_refused(world: World, rotated: R
 
 @pytest.fixture
 def stepped_back(world: World, rotated: Releases) -> Releases:
-    """The good version was forced back, so that the latest upload does not serve."""
+    """Force the good version live, so that the latest upload is not."""
     world.sandbox.deploy(WORKER, rotated.good)
     return rotated
 
@@ -360,7 +360,7 @@ def test_unreadable_version_is_not_deployed(world: World, rotated: Releases) -> 
 
 
 def answered(world: World, of: str, **changes: Any) -> str:
-    """What reading a version's code answers, with changes."""
+    """Return the answer to a read of the version's code, with changes."""
     upload = version(world, of).upload
     module = {
         "name": "index.js",
@@ -493,7 +493,7 @@ def test_deployment_rejected_for_secrets_is_not_forced(world: World, rotated: Re
 
 @pytest.fixture
 def revoked(world: World, rotated: Releases) -> Releases:
-    """The rotation of AI_KEY was finished: its old value is dead, as a mark on the version that serves says."""
+    """Finish the rotation of AI_KEY: the mark on the live version says that its old value is revoked."""
     world.sandbox.deploy(WORKER, rotated.bad, message=REVOKED, at=world.sandbox.clock.now() - timedelta(minutes=50))
     return rotated
 
@@ -517,7 +517,7 @@ def test_revoked_previous_value_cannot_be_accepted(world: World, revoked: Releas
 
 @pytest.mark.slow
 def test_unchanged_revoked_secret_does_not_stop_the_run(world: World, revoked: Releases) -> None:
-    """It was uploaded after the rotation."""
+    """The target was uploaded after the rotation."""
     later = world.release(timedelta(minutes=40), code="later")
     world.release(timedelta(minutes=10), code="bad again", behaviour={"status": 500})
     world.sandbox.put_secret(WORKER, "DB_URL", "other", at=world.sandbox.clock.now() - timedelta(minutes=5))
@@ -541,7 +541,7 @@ def test_unrevoked_secret_can_still_be_accepted(world: World, revoked: Releases)
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("step", ["after a rotation", "after it was finished"])
 def test_rollback_after_a_rotation_goes_no_further(world: World, step: str) -> None:
-    """Stepped back for this incident, then the secrets of what serves were rotated: live is still what was chosen."""
+    """After a rollback for this incident and a rotation, the chosen version is still live."""
     world.release(timedelta(hours=9), code="older")
     good = world.release(timedelta(hours=3), code="good")
     bad = world.release(timedelta(hours=2), code="bad")
@@ -595,7 +595,7 @@ KILLS = [
 def test_run_interrupted_at_a_write_can_be_finished(
     world: World, rotated: Releases, number: str, write: dict[str, str], moment: str
 ) -> None:
-    """Between the writes the latest upload is ours, does not serve, and has the secrets of what serves."""
+    """Between the writes the latest upload is ours, is not live, and has the secrets of the live version."""
     import signal
 
     command = Command(world, more=("--current-secrets",))

@@ -1,4 +1,4 @@
-"""Choice of the target of `ops rollback-worker`, including each row of the tables in docs"""
+"""Choice of the target of `ops rollback-worker`, including each row of the tables in docs."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def moment(world: World, ago: str) -> Any:
 
 
 def seed(world: World, history: str) -> dict[str, str]:
-    """Make the history; answers name → version id."""
+    """Create the history, and return name → version ID."""
     ids: dict[str, str] = {}
     assets = history.startswith("assets: ")
     for entry in history.removeprefix("assets: ").split(" · "):
@@ -49,7 +49,7 @@ def seed(world: World, history: str) -> dict[str, str]:
 
 
 def described(name: str) -> dict[str, Any]:
-    """What a version's name says of it, as the page explains."""
+    """Return the upload options that a version's name stands for, as the page explains."""
     upload: dict[str, Any] = {"code": name[0]}
     if "'" in name:
         upload["vars"] = {"MODE": name}
@@ -74,7 +74,7 @@ def shares_of(text: str, ids: dict[str, str]) -> dict[str, float]:
 
 
 def press(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
-    """The command, with version ids in place of names; the former values of KEY are accepted."""
+    """Run the command with version IDs in place of names; previous values of KEY are accepted."""
     words = shlex.split(arguments)
     if "--to" in words:
         at = words.index("--to") + 1
@@ -110,7 +110,7 @@ def test_documented_histories_are_unique() -> None:
 
 @pytest.mark.parametrize("shown", [False, True], ids=["without a binding", "with a binding"])
 def test_static_assets_are_detected_without_ops_yml(world: World, shown: bool) -> None:
-    """Most configurations name no binding; equal code is then the usual case, since only files change."""
+    """Most configurations name no binding, and equal code is usual because only files change."""
     world.sandbox.switches.assets_binding_shown = shown
     ids = seed(world, "assets: A 9d · A2 2h · A3 10m")
 
@@ -151,7 +151,7 @@ def test_ops_yml_can_exclude_static_assets(world: World) -> None:
 
 
 def deployments_as_listed(world: World) -> list[dict[str, Any]]:
-    """The rows of GET deployments."""
+    """Return the rows of GET deployments."""
     path = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments"
     headers = {"Authorization": f"Bearer {world.sandbox.token}"}
     rows: list[dict[str, Any]] = httpx.get(world.sandbox.api_url + path, headers=headers).json()["result"][
@@ -220,7 +220,7 @@ def deployment_reads_before_the_write(sandbox: Sandbox) -> int:
 
 
 def series(world: World, *minutes: int) -> list[str]:
-    """Releases that served so many minutes each, the last one still does; ids, oldest first."""
+    """Deploy releases for the given minutes each, the last one to stay; return their IDs, oldest first."""
     world.sandbox.switches.deployments_listed = None
     left = [sum(minutes[index:]) for index in range(len(minutes))]
     return [world.release(timedelta(minutes=ago), code=f"release {index}") for index, ago in enumerate(left)]
@@ -260,7 +260,7 @@ def test_all_versions_are_read_before_a_refusal(world: World) -> None:
 
 
 def pages_read(world: World) -> list[str]:
-    """The pages of deployments that were asked for, without the first."""
+    """Return the requested pages of deployments after the first."""
     asked = [r for r in world.sandbox.requests if r.path.endswith("/deployments")]
     return sorted(r.query["page"] for r in asked if "page" in r.query)
 
@@ -567,7 +567,7 @@ def test_incident_start_only_adds_warnings(world: World, began: str, warning: st
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("to", [False, True], ids=["by rule", "where somebody named it"])
 def test_undeployed_upload_makes_no_release_older(world: World, to: bool) -> None:
-    """Its code is read only where somebody names it, and the rules are the same then."""
+    """Its code is read only if `--to` names it; the rules stay the same."""
     ids = seed(world, "A 9d · B 3h")
     tried = world.release(timedelta(hours=5), deploy=False, code="C")
     live = world.release(timedelta(minutes=10), code="C")
@@ -628,7 +628,7 @@ def test_random_histories_match_the_reference_rules(
 
 
 def replay(sandbox: Sandbox, past: Past) -> dict[int, str]:
-    """The same past in the local Cloudflare; number → version id. A secret edit changes KEY."""
+    """Create the same history in the sandbox; return number → version ID. A secret edit changes KEY."""
     sandbox.switches.deployments_listed = None
     beginning = sandbox.clock.now() - timedelta(minutes=past.now)
     names: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""`ops rotate-secrets`: replace a leaked key, verify it and copy it to GitHub"""
+"""`ops rotate-secrets`: replace a leaked key, verify it and copy it to GitHub."""
 
 import os
 import shlex
@@ -51,7 +51,7 @@ class Leak:
 
 @pytest.fixture
 def leak(world: World) -> Leak:
-    """A key that leaked, and that its provider revoked at once; a fresh one lies ready."""
+    """Deploy a leaked key that its provider already revoked, and prepare a new one."""
     groq = world.sandbox.providers["groq"]
     groq.add_key(LEAKED)
     groq.add_key(FRESH)
@@ -171,7 +171,7 @@ def broken(**changes: Any) -> Callable[[Leak], None]:
 
 
 def iflow(leak: Leak) -> None:
-    """Whose list of models is open to whoever asks."""
+    """Use a provider whose list of models needs no key."""
     leak.world.edit_config("https://api.groq.com/openai/v1", "https://apis.iflow.cn/v1")
 
 
@@ -209,7 +209,7 @@ def test_value_without_provider_proof_is_not_set(
 
 @pytest.fixture
 def both(leak: Leak) -> Leak:
-    """The key is used by two Workers, each with a proof."""
+    """Add a second Worker with the same key and a proof of its own."""
     world = leak.world
     world.edit_config("      frontend:\n        pages: fortunet-frontend", SECOND)
     api = "          api:\n            - path: /health/ai/groq\n              version: version.id\n"
@@ -307,7 +307,7 @@ NOW = {KEY: FRESH, OTHER: "kept", "X": "kept"}
 
 
 def split(leak: Leak, canary_share: int = 10) -> None:
-    """An edit would promote the canary."""
+    """Split the traffic, so that an edit would promote the canary."""
     leak.world.sandbox.switches.secret_edit_ends_split = True
     canary = leak.world.sandbox.upload(WORKER, code="canary", behaviour=WORKS)
     (live,) = leak.world.live
@@ -505,7 +505,7 @@ def test_killed_reupload_can_be_finished(leak: Leak, where: dict[str, Any], mome
 
 @pytest.mark.parametrize("only", [KEY, pytest.param(OTHER, marks=pytest.mark.slow)])
 def test_undeployed_reupload_can_be_finished(leak: Leak, only: str) -> None:
-    """A run that changes another secret would inherit this one from an upload that never served."""
+    """A run for another secret would inherit this one from an upload that was never live."""
     with_objects(leak)
     leak.world.sandbox.fault(**UPLOAD, after=lambda: os.kill(os.getpid(), signal.SIGINT))
     assert ended(leak.one())[:2] == (130, "interrupted")
@@ -551,7 +551,7 @@ def test_killed_rotation_can_be_finished(both: Leak, where: dict[str, Any], skip
 
 @pytest.mark.slow
 def test_fifty_secrets_of_5_workers_are_live_in_5_seconds(leak: Leak) -> None:
-    """At 100 ms for each call to Cloudflare, from the first write to the last read back."""
+    """Measured from the first write to the last read back, with 100 ms per call to Cloudflare."""
     world, names = leak.world, [f"SECRET_{number}" for number in range(10)]
     text = world.config.read_text()
     services = "".join(
@@ -711,7 +711,7 @@ def test_token_without_secret_permission_fails_the_copy(copied: Leak) -> None:
 
 @pytest.mark.parametrize(("path", "times"), [(f"secrets/{KEY}", None), ("secrets/public-key", 3)])
 def test_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, times: int | None) -> None:
-    """GitHub's reads are tried three times each, so that three failures spoil the plan alone."""
+    """Reads of GitHub are tried three times, so three failures affect only the plan."""
     environ, github = with_token(copied), copied.world.sandbox.github
     github.fault(method="GET", path=f"/repos/*/*/environments/*/{path}", status=502, times=times)
     if times is None:
@@ -728,7 +728,7 @@ def test_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, ti
 
 
 def assert_copy_is_left(copied: Leak, outcome: Outcome) -> None:
-    """The new value serves, and the end says that the copy on GitHub holds the former one."""
+    """Check that the new value is live and that the result reports the old copy on GitHub."""
     assert ended(outcome)[:2] == (4, "failed"), outcome.err
     assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
     assert f"gh secret set {KEY} --env production" in outcome.result["hint"]

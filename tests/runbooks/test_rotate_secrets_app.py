@@ -1,4 +1,4 @@
-"""`ops rotate-secrets` with a GitHub App: permissions, revocation and errors of its token"""
+"""`ops rotate-secrets` with a GitHub App: permissions, revocation and errors of its token."""
 
 import os
 import signal
@@ -118,7 +118,7 @@ def test_invalid_token_needs_no_revocation(leak: Leak, hub: GitHub) -> None:
 
 
 def unreadable(leak: Leak, outcome: Outcome) -> str:
-    """The plan's warning; the new value serves, and the end leaves the copy to a person."""
+    """Check that the new value is live and the copy is left to a person; return the plan's warning."""
     assert ended(outcome)[:2] == (4, "failed"), outcome.err
     assert leak.values()[KEY] == FRESH
     assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
@@ -147,7 +147,7 @@ def test_missing_app_installation_is_named(leak: Leak, hub: GitHub) -> None:
 
 @pytest.mark.parametrize("permissions", [{"secrets": "write"}, {"environments": "read"}])
 def test_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[str, str]) -> None:
-    """The right to the secrets of a repository does not reach those of its environments."""
+    """Access to repository secrets does not include environment secrets."""
     warned = unreadable(leak, leak.one(**add_app(hub, permissions=permissions)))
 
     assert f"App {APP_ID} has no permission Environments: write on {hub.repository}" in warned
@@ -210,7 +210,7 @@ def test_other_runbooks_ignore_app_variables(leak: Leak, hub: GitHub) -> None:
 
 
 def test_app_key_and_tokens_stay_hidden(leak: Leak, hub: GitHub, tmp_path: Path) -> None:
-    """GitHub sends both back in every refusal of a write."""
+    """GitHub echoes both in each rejected write."""
     key = key_pair(0)[0]
     made: list[str] = []
     hub.fault(**REVOKE, status=500, message=key, times=None)

@@ -1,4 +1,4 @@
-"""`ops limits`: plan on a pull request, apply after the merge, and reconcile drift"""
+"""`ops limits`: plan on a pull request, apply after the merge, and reconcile drift."""
 
 import json
 import subprocess
@@ -110,7 +110,7 @@ def test_superseded_run_changes_nothing(place: Place, touches: str) -> None:
 
 
 def test_no_success_before_the_revision_shows(place: Place) -> None:
-    """The location remembers for a minute what it read: that there was nothing."""
+    """The location caches for a minute that there was no value."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
     place.calculate(1)
     began = place.world.sandbox.clock.now()
@@ -184,7 +184,7 @@ def test_foreign_value_after_unclear_write_stays(place: Place) -> None:
 
 @pytest.mark.slow
 def test_concurrent_equal_writes_both_succeed(place: Place) -> None:
-    """The other one comes in between the plan of this one and its write."""
+    """The other run happens between the plan and the write of this one."""
     others: list[Outcome] = []
     place.world.sandbox.fault(**PUT, before=lambda: others.append(place.apply()))
 
@@ -245,7 +245,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def repository(folder: Path) -> None:
-    """A clone whose origin/main is what is there now."""
+    """Make the folder a clone whose origin/main is its current content."""
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "limits.yml", "ops.yml")
     git(folder, "commit", "-qm", "Limits")
@@ -293,7 +293,7 @@ def test_dry_run_keeps_the_plan_comment(place: Place) -> None:
 
 
 def planned(place: Place, number: int, folder: Path, **environ: Any) -> Outcome:
-    """As the workflow plans it: the checkout is the base, which the folder is."""
+    """Plan as the workflow does: the folder is a checkout of the base."""
     pull = place.github.issue(number).pull
     assert pull is not None
     event = {"pull_request": {"number": number, "head": {"sha": pull.head_sha}, "base": {"sha": pull.base_sha}}}
@@ -350,7 +350,7 @@ def test_fork_gets_plan_in_job_summary(place: Place, tmp_path: Path) -> None:
 
 
 def test_pull_request_cannot_influence_its_plan(place: Place, tmp_path: Path) -> None:
-    """It changes ops.yml too, so that the limit would be known; the checkout is the base."""
+    """It also changes ops.yml to declare its limit, but the checkout is the base."""
     place.github.add_commit(
         "All mine",
         "alice",

@@ -1,4 +1,4 @@
-"""`ops switches prepare`: create the missing keys of switches"""
+"""`ops switches prepare`: create the missing keys of switches."""
 
 import re
 

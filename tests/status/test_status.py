@@ -1,4 +1,4 @@
-"""`ops status`: live versions, active settings and unreadable sources"""
+"""`ops status`: live versions, active settings and unreadable sources."""
 
 import json
 from datetime import timedelta

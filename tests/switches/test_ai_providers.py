@@ -1,4 +1,4 @@
-"""Provider errors logged by the application, shortened for people"""
+"""Provider errors logged by the application, shortened for people."""
 
 import time
 

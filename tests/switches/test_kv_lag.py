@@ -1,4 +1,4 @@
-"""Late reads of KV's API: the application's endpoint decides what is in effect"""
+"""Late reads of KV's API: the application's endpoint decides what is in effect."""
 
 import json
 import time
@@ -31,7 +31,7 @@ def place(world: World) -> Switches:
 
 @pytest.fixture
 def shop(place: Switches) -> Switches:
-    """Another team's application, with a switch of its own."""
+    """Configure another team's application with its own switch."""
     place.world.edit_config("session-do:", "basket:")
     switches.deploy(place.world, SHOP)
     place.put("basket", state="on", incident=None)
@@ -72,7 +72,7 @@ def assert_proved(outcome: Outcome) -> None:
 
 
 def close(place: Switches, state: str = "on") -> Outcome:
-    """Set the switch `maintenance`: this service is not taken off at the edge."""
+    """Set the switch `maintenance`; the edge stays unchanged for this service."""
     return place.ops("maintenance", "--state", state, "--service", "api")
 
 
@@ -123,7 +123,7 @@ def test_switch_of_another_team_is_proved_and_reset(shop: Switches) -> None:
 
 
 def test_late_value_of_earlier_run_is_not_a_newer_one(place: Switches) -> None:
-    """The API shows the value of bob, who set it before, only after this run's write."""
+    """The API shows bob's earlier value only after this run's write."""
     sandbox = place.world.sandbox
     former = place.value()
     assert former

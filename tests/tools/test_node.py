@@ -1,3 +1,5 @@
+"""Node and npm: lookup, locked packages and installation."""
+
 import json
 import os
 import subprocess
@@ -51,7 +53,7 @@ def test_lock_pins_hashes_and_names_no_registry() -> None:
 
 
 def test_concurrent_installs_share_one_folder(tmp_path: Path) -> None:
-    """npm is not asked here: what it installs is what every test of wrangler runs."""
+    """npm is replaced here; every wrangler test runs a real installation."""
     both = threading.Barrier(2)
 
     def npm(argv: list[str], environ: Mapping[str, str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Child processes cannot read secrets from the environment of their parent"""
+"""Child processes cannot read secrets from the environment of their parent."""
 
 import os
 import subprocess
@@ -54,7 +54,7 @@ def test_child_cannot_read_the_parent_environment(user: int | None) -> None:
 @linux
 @pytest.mark.slow
 def test_command_probe_finds_no_token_in_any_process(world: World) -> None:
-    """Not in that of `ops`, nor in the shells that start the probe."""
+    """Neither `ops` nor the shells that start the probe have it."""
     token = world.sandbox.add_token("k4n4ry-of-this-test-alone", ["Workers Scripts Write"])
     world.release(timedelta(hours=2), code="good")
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})

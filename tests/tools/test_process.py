@@ -1,4 +1,4 @@
-"""Child processes: environment, exit code and end with their parent"""
+"""Child processes: environment, exit code and end with their parent."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ while not Path("pid").exists():
 
 
 def python(script: str, program: str, folder: Path) -> int:
-    """The exit code of a process that runs the shell program, which writes its PID to the file `pid`."""
+    """Run a process that runs the shell program, and return its exit code; the program writes its PID to `pid`."""
     argv = [sys.executable, "-c", RUN + script, program]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     return subprocess.run(argv, cwd=folder, env=environ, capture_output=True, timeout=30, check=False).returncode

@@ -1,4 +1,4 @@
-"""Rules for uploading a version again"""
+"""Rules for uploading a version again."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Uploads of several Workers in one plan, with new secret values"""
+"""Uploads of several Workers in one plan, with new secret values."""
 
 from datetime import timedelta
 from typing import Any
@@ -76,7 +76,7 @@ def run(world: World) -> RunResult:
 
 @pytest.fixture
 def workers(world: World) -> dict[str, str]:
-    """Both serve a release that is not the latest upload; Worker → the version that serves."""
+    """Deploy a release that is not the latest upload on both Workers; return Worker → live version."""
     world.sandbox.route("api.fortunet.example", WORKER)
     secrets = {"KEY": "leaked", "OTHER": "kept"}
     serving = {}
@@ -89,7 +89,7 @@ def workers(world: World) -> dict[str, str]:
 
 
 def serves(world: World, worker: str) -> tuple[str, dict[str, str]]:
-    """The code, and the values of the secrets."""
+    """Return the live code and secret values."""
     (version,) = world.sandbox.live(worker)
     upload = world.sandbox._account.workers[worker].versions[version].upload
     return upload.modules[0].content.decode(), dict(world.sandbox.deployments(worker)[0].secrets[version])

@@ -1,4 +1,4 @@
-"""Choice of the target over random histories; named ones: test_rollback_worker_target.py"""
+"""Choice of the target over random histories; named ones: test_rollback_worker_target.py."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -76,7 +76,7 @@ def test_mark_blames_only_if_all_live_versions_are_older(to: str, by_rule: bool,
 
 
 def knows_what_secret_edits_build_on(past: Past, read: set[int]) -> bool:
-    """See docs: where the version before is neither listed nor deployed, nobody knows of which release an edit is."""
+    """The release of an edit is unknown if the previous version is neither listed nor deployed (see docs)."""
     seen = {u.number for u in past.uploads if u.number in read or u.number not in past.undeployable}
     return all(u.number - 1 in seen for u in past.uploads if u.secret_edit and u.number in seen)
 
@@ -101,13 +101,13 @@ def test_version_blamed_in_unread_history_is_not_chosen() -> None:
     for number in (old, edited, old):  # the last one takes the edit back
         past.deploy((number, 100))
         past.now += 60
-    anew, bad = past.upload("a"), past.upload("b")
-    for shares in ([(anew, 100)], [(bad, 50), (edited, 50)], [(bad, 100)]):
+    again, bad = past.upload("a"), past.upload("b")
+    for shares in ([(again, 100)], [(bad, 50), (edited, 50)], [(bad, 100)]):
         past.deploy(*shares)
         past.now += 60
-    past.undeployable = {anew}
+    past.undeployable = {again}
 
-    choice = rollback_target.choose_target(as_history(past, read={bad, edited, anew}), incident=None)
+    choice = rollback_target.choose_target(as_history(past, read={bad, edited, again}), incident=None)
 
     assert choice.candidates == ()
     assert rollback_target.choose_target(as_history(past), incident=None).candidates == (name_of(old),)
@@ -130,7 +130,7 @@ def test_unreadable_or_empty_page_ends_the_history(
 
 @holds_for(FAST, SLOW, past=pasts, size=st.integers(1, 6))
 def test_overlapping_pages_equal_one_list(past: Past, size: int) -> None:
-    """A deployment that comes in between two reads moves the older ones on by one."""
+    """A deployment between two reads shifts the older ones by one."""
     whole = as_history(past)
     rows = whole.deployments
     pages = [rows[max(0, at - 1) : at + size] for at in range(size, len(rows) + size, size)]
@@ -141,7 +141,7 @@ def test_overlapping_pages_equal_one_list(past: Past, size: int) -> None:
 
 
 def read_in_batches(past: Past, at_once: int) -> tuple[set[int], rollback_target.TargetChoice]:
-    """As the runbook reads: the live ones, then those that served, latest first, until there is a candidate."""
+    """Read as the runbook does: live versions, then earlier ones, latest first, until a candidate is found."""
     wanted = list(dict.fromkeys(number for row in reversed(past.rows) for number, _ in row.shares))
     for count in range(at_once, len(wanted) + at_once, at_once):
         choice = rollback_target.choose_target(as_history(past, read=wanted[:count]), incident=None)
@@ -178,7 +178,7 @@ def test_new_incidents_never_return_to_a_removed_release(past: Past, waits: list
 def test_secret_only_deployment_changes_no_choice(
     past: Past, incident: int | None, where: int, share: float, data: st.DataObject
 ) -> None:
-    """What serves is deployed once more, at any time: no blame, no time served, no suspect and no press hangs on it."""
+    """Deploying the live versions again changes no blame, serving time, suspect or active rollback."""
     history = as_history(past)
     index = where % len(history.deployments)
     mark = DeploymentMark(incident=incident, run="r2", blames=None)
@@ -208,7 +208,7 @@ FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))
 def test_message_on_a_new_version_changes_no_choice(
     past: Past, incident: int | None, forged: list[tuple[int | None, int | None]]
 ) -> None:
-    """So none can end a run with "already rolled back"."""
+    """No message can end a run with "already rolled back"."""
     honest, lying = replace(past, rows=list(past.rows)), replace(past, rows=list(past.rows))
     served: set[int] = set()
     for index, row in enumerate(past.rows):
@@ -269,7 +269,7 @@ junk_versions = st.builds(
 
 @st.composite
 def junk_histories(draw: st.DrawFn) -> WorkerHistory:
-    """Versions that are missing, equal or impossible times, numbers and etags that are not there."""
+    """Generate histories with missing versions, and missing, equal or impossible times, numbers and etags."""
     deployments = [
         replace(deployment, id=f"d{index}")
         for index, deployment in enumerate(draw(st.lists(junk_deployments, min_size=1, max_size=8)))

@@ -1,4 +1,4 @@
-"""Values of `--to`: version IDs, splits and refusals"""
+"""Values of `--to`: version IDs, splits and refusals."""
 
 import pytest
 from hypothesis import strategies as st
