@@ -155,7 +155,7 @@ def test_every_reason_and_decision_has_a_description() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_prose_lines_have_at_most_120_characters(page: Path) -> None:
-    text = re.sub(r"<!-- drill -->.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
+    text = re.sub(r"<!-- drill:.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
     assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
@@ -173,7 +173,7 @@ def test_every_relative_link_resolves(page: Path) -> None:
 def shown_commands() -> Iterator[tuple[str, str, bool]]:
     """Yield each command of `ops` in README and docs: its page, its words, and whether it stands in a block of code."""
     for page in PAGES:
-        text = re.sub(r"<!-- drill -->.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
+        text = re.sub(r"<!-- drill:.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
         blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
         for found in re.findall(r"^ *(?:\./run )?ops (.+)$", "\n".join(blocks).replace("\\\n", " "), re.MULTILINE):
             yield page.name, found, True

@@ -581,12 +581,12 @@ def test_documentation_shows_current_drill_output(update_golden: bool) -> None:
     printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
     page = ROOT / "docs/explanation/how-a-run-decides.md"
     text = page.read_text()
-    found = re.search(r"<!-- drill -->\n```\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"(<!-- drill: .*? -->\n\n```\n)(.*?)```", text, re.DOTALL)
     assert found
     if update_golden:
-        page.write_text(text.replace(found[0], f"<!-- drill -->\n```\n{printed}```"))
+        page.write_text(text.replace(found[0], f"{found[1]}{printed}```"))
         return
-    assert shape(printed) == shape(found[1])
+    assert shape(printed) == shape(found[2])
 
 
 def test_status_check_finds_wrong_live_version(world: World) -> None:
