@@ -135,10 +135,11 @@ GENERATED = {
         "common-options": reference.common_options_table,
         "commands": reference.all_commands,
     },
+    "reference/gate.md": {"outputs": reference.gate_outputs_table},
     "reference/ops-yml.md": {"keys": reference.keys_of_ops_yml},
     "reference/permissions.md": {"environments": environments_table, "permissions": permissions_table},
     "reference/results.md": {"decisions": reference.decisions_table, "reasons": reference.reasons_table},
-    "reference/sandbox.md": {"switches": reference.switches_table},
+    "reference/sandbox.md": {"faults": reference.faults_table, "switches": reference.switches_table},
 }
 
 

@@ -19,24 +19,43 @@ Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 
 class Rule(ConfigModel):
-    """A rule: which requests it matches, and their fault. The fields are those of the sandbox's own rules."""
+    """A rule: which requests it matches, and their fault. The fields are those of the sandbox's own rules.
+
+    The text below each field is its row in docs/reference/sandbox.md.
+    """
 
     part: Literal["cloudflare", "github", "edge"] = "cloudflare"
+    """`cloudflare`, `github`, or `edge` (Workers and sites)."""
     method: Literal["*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "*"
+    """Method of the matching requests; `*` is any."""
     path: str = Field(default="**", pattern=r"^(/|\*\*)", max_length=500)
+    """Path of the matching requests; `*` is one segment, `**` any number."""
     host: str = Field(default="*", max_length=253)
+    """Host of the matching requests, for `edge`."""
     times: Annotated[int, Field(ge=1)] | None = 1
+    """Number of requests that it affects; `null` is all."""
     skip: int = Field(default=0, ge=0)
+    """Number of matching requests that pass first."""
     delay: Annotated[int, Field(ge=0, le=3600)] | Seconds = 0.0
+    """Seconds before the answer, by the clock of this machine."""
     lost: Literal["before", "after"] | None = None
+    """`before` or `after` the request took effect: close the connection without an answer."""
     status: int | None = Field(default=None, ge=200, le=599)
+    """HTTP status of the answer."""
     code: int | None = None
+    """Error code of Cloudflare in the answer."""
     message: str = Field(default="a fault of the sandbox", max_length=1000)
+    """Error message in the answer."""
     body: str | None = None
+    """Text to answer instead of JSON."""
     content_type: str | None = None
+    """Content type of `body`."""
     headers: dict[str, str] = Field(default_factory=dict)
+    """Headers to add to the answer."""
     applied: bool = False
+    """With `status`, `code` or `body`: `true` lets the request take effect."""
     truncate: int | None = Field(default=None, ge=0)
+    """Announce the whole answer, send this many bytes of its body, and close."""
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:

@@ -14,6 +14,8 @@ from ops.app.registry import added_runbook_names
 from ops.cli import cli
 from ops.core import errors
 from ops.core.errors import EXIT_CODES, Reason
+from ops.drills.faults import Rule
+from ops.gate.gate import OUTPUTS
 from tests.conftest import ROOT
 from tests.support.scenarios import shipped
 
@@ -119,6 +121,20 @@ def switches_table() -> str:
     documented = attribute_texts(ROOT / "sandbox/switches.py", "Switches")
     rows = ((f"`{name}`", f"`{value}`", documented[name]) for name, value in vars(Switches()).items())
     return table(("switch", "default", "meaning"), rows)
+
+
+def faults_table() -> str:
+    """Return the fields of a rule of `ops sandbox --faults`, with their defaults."""
+    documented = attribute_texts(ROOT / "ops/drills/faults.py", "Rule")
+    values = {
+        name: {"default": field.get_default(call_default_factory=True)} for name, field in Rule.model_fields.items()
+    }
+    rows = ((f"`{name}`", default(value, required=False), documented[name]) for name, value in values.items())
+    return table(("field", "default", "meaning"), rows)
+
+
+def gate_outputs_table() -> str:
+    return table(("output", "value"), ((f"`{name}`", meaning) for name, meaning in OUTPUTS.items()))
 
 
 def attribute_texts(path: Path, name: str) -> Mapping[str, str]:
