@@ -142,9 +142,9 @@ class ProbeRunner:
         return http.run_maintenance_probe(self._web(), probes.addresses)
 
     def _prove_rate_limit(self, url: str, proof: RateLimitCheck) -> ProbeResult:
-        from ops.probes import rate_limit as limit
+        from ops.probes import runtime
 
-        return limit.prove_rate_limit(self._web(), url, proof)
+        return runtime.prove_rate_limit(self._web(), url, proof)
 
     def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
         try:

@@ -16,7 +16,7 @@ from ops.core.redaction import Secret
 from ops.core.runtime_contract import RUNTIME_PATH
 from ops.core.system_clock import SystemClock
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck, Verdict
-from ops.probes import ai_provider, http, page, page_content, rate_limit, runtime
+from ops.probes import ai_provider, http, page, page_content, runtime
 from ops.probes.browser import _read
 from ops.probes.challenge import detect_challenge
 from ops.tools import process
@@ -85,7 +85,7 @@ def maintenance_off(web: http.ProbeClient) -> Verdict:
 
 
 def limit_proof(web: http.ProbeClient) -> Verdict:
-    return rate_limit.prove_rate_limit(web, "https://shop.example", RateLimitCheck("calc", 0, "mark")).verdict
+    return runtime.prove_rate_limit(web, "https://shop.example", RateLimitCheck("calc", 0, "mark")).verdict
 
 
 def page_probe(web: http.ProbeClient) -> Verdict:
