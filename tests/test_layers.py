@@ -19,7 +19,7 @@ OWNERS: dict[str, set[str]] = {
     "click": {"cli"},
     "github": {"github", "publish", "report"},
     "httpx": {"cloudflare", "probes", "publish"},
-    "jinja2": {"render"},
+    "jinja2": {"render", "setup"},
     "playwright": {"probes"},
     "pydantic": {"config", "drills", "limits"},
     "pydantic_core": {"config"},

@@ -15,11 +15,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.gate.gate import OUTPUTS
 from ops.github.actions import RUN_OUTPUTS
-from ops.render import terminal, workflow_text
+from ops.render import terminal
+from ops.render.markdown import FOLDERS
 from ops.setup import jobs
 
 if TYPE_CHECKING:
@@ -38,6 +41,10 @@ PINS = {
 """For an action that no workflow of the repository uses yet."""
 FIXED = ("evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
 LAPTOP = "./run ops"
+YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
+"""Words that are no text in YAML without quotes."""
+SHARED_IMPORT = re.compile(r"^from _request import .*\n", re.MULTILINE)
+"""Import of `_request`; the text of that file replaces it."""
 
 
 class FileAction(Enum):
@@ -161,10 +168,50 @@ def _text(config: "Config", template: str, **values: Any) -> str:
         "responders": json.dumps(config.responders) if config.responders else "",
         "pins": PINS,
         "secrets": functools.partial(jobs.expressions, config),
-        "scripts": workflow_text.load_scripts(),
+        "scripts": load_scripts(),
     }
-    text = workflow_text.load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
+    text = _load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
     return _with_digest(_with_blank_lines(text))
+
+
+@functools.cache
+def load_scripts() -> dict[str, str]:
+    """Return name → text of the programs that a workflow contains."""
+    folder = next(each for each in FOLDERS if (each / "workflows").is_dir()) / "workflows"
+    _, _, shared = (folder / "_request.py").read_text(encoding="utf-8").partition('"""\n\n')
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("[a-z]*.py")}
+    return {name: SHARED_IMPORT.sub(lambda _: shared, text).rstrip() for name, text in texts.items()}
+
+
+@functools.cache
+def _load_templates() -> jinja2.Environment:
+    """Return the templates. They use `[[` and `[%`, because `{{` is GitHub's in a workflow."""
+    environment = jinja2.Environment(  # noqa: S701 - YAML, and no HTML
+        loader=jinja2.FileSystemLoader([str(folder) for folder in FOLDERS]),
+        undefined=jinja2.StrictUndefined,
+        variable_start_string="[[",
+        variable_end_string="]]",
+        block_start_string="[%",
+        block_end_string="%]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+    )
+    environment.filters |= {"quoted": _quoted, "literal": _literal}
+    return environment
+
+
+def _quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
+    """Return a YAML scalar. `${{` is written so that GitHub reads no expression in it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if re.fullmatch(r"[A-Za-z][\w./ -]*", value) and value.lower() not in YAML_WORDS:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _literal(value: str) -> str:
+    """Return a string literal of GitHub's expressions."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _with_blank_lines(text: str) -> str:

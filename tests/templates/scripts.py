@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.render.workflow_text import load_scripts
+from ops.setup.workflows import load_scripts
 from sandbox.github import GitHub
 from tests.conftest import World
 from tests.support.prepared_python import RunPython

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
-from ops.render.workflow_text import load_scripts
+from ops.setup.workflows import load_scripts
 from sandbox.github.actions.state import FakeJob, FakeStep
 from tests.support.hostile import PIECES, skeleton
 from tests.support.prepared_python import fresh_python
