@@ -12,10 +12,9 @@ from typing import Any
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.multipart import ScriptContent, build_upload_metadata
 from ops.cloudflare.reads import reads
 from ops.cloudflare.response import CloudflareApiError, parse_result, text_or_empty, unexpected_shape
-from ops.cloudflare.types.script import WorkerCode, WorkerModule
+from ops.cloudflare.types.workers import SECRET_BINDING_TYPES, ScriptContent, WorkerCode, WorkerModule
 from ops.core.errors import LatestNotDeployed, Reason, UnclearWrite
 from ops.core.redaction import Secret
 
@@ -173,3 +172,23 @@ def _module(row: Mapping[str, Any]) -> WorkerModule:
     if not name or not content_type:
         raise ValueError(row)
     return WorkerModule(name, content_type, base64.b64decode(row["content_base64"], validate=True))
+
+
+def build_upload_metadata(
+    code: WorkerCode, edits: Mapping[str, Secret], *, message: str, tag: str = ""
+) -> dict[str, Any]:
+    """Return the metadata of an upload: bindings of `code`, new values for `edits`, other secrets inherited.
+
+    Only the latest upload can be inherited from, whichever version is live: another version ID is refused (10057).
+    developers.cloudflare.com/workers/configuration/multipart-upload-metadata
+    """
+    own = [dict(binding) for binding in code.bindings if binding["type"] not in SECRET_BINDING_TYPES]
+    new = [{"type": "secret_text", "name": name, "text": value.reveal()} for name, value in edits.items()]
+    others = sorted(code.secret_names - edits.keys())
+    inherited = [{"type": "inherit", "name": name, "version_id": "latest"} for name in others]
+    return {
+        "main_module": code.main_module,
+        "bindings": [*own, *new, *inherited],
+        **code.settings,
+        "annotations": {"workers/message": message, **({"workers/tag": tag} if tag else {})},
+    }

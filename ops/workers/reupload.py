@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark, parse_mark
-from ops.cloudflare.types.script import WorkerCode
 from ops.cloudflare.types.workers import (
     SECRET_BINDING_TYPES,
     BindingKey,
     Split,
+    WorkerCode,
     WorkerDeployment,
     WorkerVersion,
     describe_split,

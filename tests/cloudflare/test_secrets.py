@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.multipart import build_upload_metadata, parse_form
-from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse, decode_response
-from ops.cloudflare.types.script import WorkerCode, WorkerModule
+from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse, decode_response, parse_script_form
+from ops.cloudflare.secrets import build_upload_metadata
+from ops.cloudflare.types.workers import WorkerCode, WorkerModule
 from ops.cloudflare.workers import WorkersApi
 from ops.core.errors import LatestNotDeployed, NotApplied, OpsError, Refused, UnclearWrite
 from ops.core.redaction import Secret
@@ -131,7 +131,7 @@ def test_multipart_form_keeps_every_byte(modules: dict[str, bytes]) -> None:
     parts = [b"--a-boundary\r\n" + head.format(name).encode() + data + b"\r\n" for name, data in modules.items()]
     headers = {"content-type": "multipart/form-data; boundary=a-boundary", "cf-entrypoint": "index.js"}
 
-    read = parse_form(headers, b"".join(parts) + b"--a-boundary--\r\n")
+    read = parse_script_form(headers, b"".join(parts) + b"--a-boundary--\r\n")
 
     assert {module.name: module.content for module in read.modules} == modules
     assert {module.content_type for module in read.modules} == {"application/wasm"}
