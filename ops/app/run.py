@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ops.config.probes import Probe
     from ops.config.types import Contact
     from ops.github.committed_file import CommittedFile
+    from ops.github.environments import EnvironmentReview
     from ops.github.pulls import PullRequests
-    from ops.github.reviews import EnvironmentReview
     from ops.site_build import SiteBuilder
 
 RUNS = Path(".ops", "runs")

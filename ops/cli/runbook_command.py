@@ -26,7 +26,7 @@ from ops.github import actions
 from ops.render import terminal
 
 if TYPE_CHECKING:
-    from ops.github.reviews import EnvironmentReview
+    from ops.github.environments import EnvironmentReview
 
 PROBE_WAIT_WHEN_ASKING = 3.0
 """Seconds. A person who must confirm should first see the results of the probes."""

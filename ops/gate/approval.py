@@ -22,8 +22,8 @@ from ops.render.markdown import code_span
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
+    from ops.github.environments import EnvironmentReview
     from ops.github.issues import IssueRecord
-    from ops.github.reviews import EnvironmentReview
 
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 APPROVAL_HOLDS = REQUEST_LIFETIME
@@ -93,7 +93,7 @@ def find_approval(
         ConfigError: the job's variables cannot be used.
     """
     from ops.github.client import connect
-    from ops.github.reviews import find_review
+    from ops.github.environments import find_review
 
     environment_config = config.environment(environment)
     if github_environment not in environment_config.approval:

@@ -1,15 +1,21 @@
-"""Read which workflow runs used a GitHub environment, and whether the repository is private.
+"""Read who approved a GitHub environment and which runs used one, and whether the repository is private.
 
 GitHub creates a deployment for each job with an `environment`, unless the job sets `deployment: false`. The statuses of
-the deployment link to the job log. docs.github.com/rest/deployments/deployments and …/deployments/statuses
+the deployment link to the job log.
+docs.github.com/rest/deployments/deployments, …/deployments/statuses,
+…/actions/workflow-runs#get-the-review-history-for-a-workflow-run
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.records import EnvironmentUse, Period
 from ops.core.clock import parse_utc
+from ops.core.errors import ProviderError
 from ops.core.redaction import Redactor
+from ops.github.client import connect, is_configured, provider_errors
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -17,6 +23,43 @@ if TYPE_CHECKING:
 MOST = 100
 """The limit of deployments in one period; each needs one request for its statuses."""
 PER_PAGE, MOST_PAGES = 100, 20
+
+
+@dataclass(frozen=True)
+class EnvironmentReview:
+    reviewer: str
+    began: datetime
+    """When the job that waited for the review began, by GitHub's clock: GitHub stores no time of the review itself."""
+
+
+def find_review(repository: "Repository", run_id: int, attempt: int, environment: str) -> EnvironmentReview | None:
+    """Return the newest approval of the environment, if the job of that name began in this attempt; else None.
+
+    GitHub does not store the attempt of an approval. Each start of the job uses one up, so that no approval of an
+    earlier attempt is left. GitHub creates a missing environment, without a rule, when a job names it: no approval is
+    found then. GitHub ignores case in the names of environments; `environment` is in lower case. Raises ProviderError.
+    """
+    with provider_errors():
+        _, reviews = repository.requester.requestJsonAndCheck(
+            "GET", f"{repository.url}/actions/runs/{run_id}/approvals"
+        )
+        began, *earlier = (_waiting_job(repository, run_id, each, environment) for each in range(attempt, 0, -1))
+    approved = [
+        review["user"]["login"] if review["user"] else "a deleted account"
+        for review in reviews
+        if review["state"] == "approved" and environment in [each["name"].lower() for each in review["environments"]]
+    ]
+    used = sum(job is not None and job["conclusion"] == "success" for job in earlier)
+    if began is None or began["started_at"] is None or len(approved) <= used:
+        return None
+    return EnvironmentReview(approved[-1], parse_utc(began["started_at"]))
+
+
+def _waiting_job(repository: "Repository", run_id: int, attempt: int, environment: str) -> Any:
+    """Return GitHub's entry of the job that waits for a reviewer of the environment, or None."""
+    jobs = f"{repository.url}/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100"
+    _, found = repository.requester.requestJsonAndCheck("GET", jobs)
+    return next((job for job in found["jobs"] if job["name"] == environment), None)
 
 
 def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
@@ -61,9 +104,6 @@ def is_private(repository: "Repository") -> bool:
 
     False if GitHub fails or does not say; never raises.
     """
-    from ops.core.errors import ProviderError
-    from ops.github.client import provider_errors
-
     try:
         with provider_errors():
             _, found = repository.requester.requestJsonAndCheck("GET", repository.url)
@@ -74,8 +114,6 @@ def is_private(repository: "Repository") -> bool:
 
 def source_exposure(environ: Mapping[str, str], redactor: Redactor, application: str) -> str:
     """Return why others could read an artifact with the application's source; "" if it exposes nothing new."""
-    from ops.github.client import connect, is_configured
-
     own = environ.get("GITHUB_REPOSITORY", "")
     if own and own.lower() == (application or own).lower():
         return ""
