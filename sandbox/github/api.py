@@ -9,7 +9,6 @@ from email.utils import format_datetime
 from typing import Any
 
 from sandbox.github.actions import api as actions
-from sandbox.github.actions import run_control_api as run_control
 from sandbox.github.call import DOCS, GitHubAnswer, GitHubCall, GitHubRefusal, Route, not_found
 from sandbox.github.git import api as git
 from sandbox.github.issues import api as issues
@@ -29,7 +28,7 @@ from sandbox.server import HttpRequest, HttpResponse
 ENTERPRISE = "/api/v3"
 """Path prefix of an Enterprise Server: docs.github.com/enterprise-server/rest."""
 
-_MODULES = (actions, comments, git, issues, labels, pulls, run_control, secrets, users)
+_MODULES = (actions, comments, git, issues, labels, pulls, secrets, users)
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 
