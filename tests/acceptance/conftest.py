@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheels are downloaded once."""
+    """Return a folder in which wheels are downloaded only once."""
     return tmp_path_factory.mktemp("pip")

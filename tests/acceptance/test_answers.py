@@ -42,7 +42,7 @@ def change(world: Stage, path: str, old: str, new: str) -> None:
 
 
 def final_comment(world: Stage, number: int) -> str:
-    """The one comment on the issue."""
+    """Return the only comment on the issue."""
     (text,) = final_comments(world, number)
     return text
 
@@ -52,7 +52,7 @@ def final_comments(world: Stage, number: int) -> list[str]:
 
 
 def normalize(body: str, number: int) -> str:
-    """Without what differs from run to run."""
+    """Return a comment without the parts that differ between runs."""
     text = html.unescape(body).replace("\u200b", "").replace(f"--incident {number}`", "--incident N`")
     text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/(job|attempts)/\d+)?", "LOG", text)
     text = re.sub(r"run=\d+", "run=RUN", re.sub(r"`\d+\.\d-[0-9a-f]{4}`", "`RUN`", text))
@@ -104,7 +104,7 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
 
 
 def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path) -> None:
-    """Nothing is kept of an earlier set-up, and the configuration names no archive."""
+    """The cache is empty, and the configuration names no archive."""
     number = world.incident()
 
     with replace(world, pip_cache=tmp_path).runner(environ={"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}) as runner:
@@ -117,7 +117,7 @@ def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path
 
 
 def test_failed_recovery_job_is_answered(world: Stage) -> None:
-    """No secret, a wrong token, cancelled while it waits for a runner, rejected: each on an issue of its own."""
+    """One issue each: no secret, wrong token, canceled before start, and rejected by a reviewer."""
     hub = world.github
     hub.remove_secret("CLOUDFLARE_API_TOKEN", "recovery")
     missing, wrong, cancelled, rejected = (world.incident() for _ in range(4))
@@ -174,7 +174,7 @@ def recovery_status(run: FakeRun) -> str:
 
 
 def test_killed_run_is_answered_above_its_last_report(pip_cache: Path) -> None:
-    """Its runner is lost after the write, while it probes a service that stays unhealthy."""
+    """The runner is lost after the write, while the run probes an unhealthy service."""
     with stage(pip_cache, {"status": 503}) as world:
         number = world.incident()
         with world.runner() as runner:
@@ -251,7 +251,7 @@ def test_rerun_of_one_job_or_by_non_writer_is_refused(world: Stage) -> None:
 
 
 def test_button_on_other_branch_is_rejected_by_environment(world: Stage) -> None:
-    """The branch's own gate lets its author pass; the environment's rules are not in the repository's files."""
+    """The gate of the branch accepts its author. Environment rules are not part of the repository's files."""
     hub, number = world.github, world.incident()
     hub.add_environment("recovery", branches=["main"])
     files = hub.files()

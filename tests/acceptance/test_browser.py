@@ -33,7 +33,7 @@ async function enter() {
 
 
 def session(status: int = 200) -> Answer:
-    """A session whose cookie holds only where the origin is https."""
+    """Return a session response whose cookie requires HTTPS."""
     return HttpResponse(status=status, headers=[("set-cookie", "session=1; Path=/; Secure; HttpOnly; SameSite=Strict")])
 
 
@@ -141,7 +141,7 @@ def test_session_cookie_is_kept_on_site_origin(tmp_path: Path) -> None:
 
 
 def test_filled_in_values_are_redacted_in_text_and_picture(tmp_path: Path) -> None:
-    """The page repeats it in every way; two pictures that differ in the value alone are the same."""
+    """The page repeats the value in several forms. Pictures with different values must be equal."""
     says_all = LOGIN.replace(
         "const answer",
         "console.error(password, JSON.stringify(password)); console.error('.'.repeat(190) + password); const answer",
@@ -155,7 +155,7 @@ def test_filled_in_values_are_redacted_in_text_and_picture(tmp_path: Path) -> No
 
     assert [result.verdict for result in results] == [UNHEALTHY, UNHEALTHY]
     assert '*** "***"' in results[0].detail
-    assert "aaa" not in str(results)  # nor a part of it, where a long text is cut
+    assert "aaa" not in str(results)  # nor a part of it at the cut of a long text
     assert not any(value in str(results) for value in values.values())
     first, second = ((tmp_path / name / "visit.png").read_bytes() for name in values)
     assert first == second
@@ -186,7 +186,7 @@ def test_browser_processes_end_with_run(world: World, number: signal.Signals) ->
 
 
 def remaining_processes(group: int) -> list[str]:
-    """Processes of the group, some seconds later; one that nobody has reaped yet is ended."""
+    """Return the processes of the group that still run after some seconds, without zombies."""
     left: list[str] = []
     for _ in range(200):
         shown = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout

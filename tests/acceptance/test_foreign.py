@@ -24,7 +24,7 @@ labels:
     environment: production
     params: {service: hello}
 """
-"""The smallest configuration has no label, and so no request by one."""
+"""The smallest configuration has no label; this one starts a request."""
 
 
 WAYS = [*((config, "label") for config in DRILLS), (ONE_URL, "button"), (TEN_SERVICES, "button")]
@@ -54,7 +54,7 @@ def test_drill_approves_where_environment_requires_it() -> None:
 
 
 def test_recovery_waits_for_required_approval(pip_cache: Path) -> None:
-    """Without a reviewer's word nothing holds the group of the recoveries, and nothing is changed."""
+    """Before the review, the run neither holds the recovery group nor changes anything."""
     cart = {"account": "4c" * 16, "worker": "nordmart-cart", "token": "NORDMART_PROD_TOKEN"}
     with stage(pip_cache, {"status": 200}, config=TEN_SERVICES, **cart) as world:
         hub = world.github

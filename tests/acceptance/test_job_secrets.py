@@ -17,11 +17,11 @@ LOOK = (
     'cat /proc/$$/environ > "$SEEN-$GITHUB_RUN_ID-own"; '
     'cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > "$SEEN-$GITHUB_RUN_ID-all" 2>/dev/null || true'
 )
-"""Variables of the step's shell; variables and arguments of every process of this machine, the runner's too."""
+"""Saves the variables of the step's shell, and variables and arguments of all processes of this machine."""
 
 
 def test_staging_job_processes_hold_no_production_token(pip_cache: Path, tmp_path: Path) -> None:
-    """Both environments use the GitHub environment `recovery`, where both tokens are."""
+    """Both environments use the GitHub environment `recovery`, which holds both tokens."""
     with stage(pip_cache, account="0fedcba00fedcba00fedcba00fedcba0", token=STAGING) as world:
         hub, file = world.github, f".github/workflows/{BUTTON}"
         hub.put_secret(PRODUCTION, OF_PRODUCTION, "recovery")

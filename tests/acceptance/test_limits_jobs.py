@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def limits_stage(pip_cache: Path) -> Iterator[Stage]:
-    """All of the repository but CI, and an application that was never told a limit. zoe has a fork."""
+    """Yield the repository without CI, and an application without limits in KV. zoe has a fork."""
     with Sandbox(account_id=ACCOUNT) as sandbox:
         hub = sandbox.github
         sandbox.switches.kv_staleness_seconds = 0
@@ -60,7 +60,7 @@ def wait_for_jobs(runner: Runner, hub: GitHub) -> dict[str, str | None]:
 def test_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
     with limits_stage(pip_cache) as stage, stage.runner() as runner:
         hub = stage.github
-        # Its own ops.yml and program would let it through: the base's do not know this limit.
+        # The program of the pull request would accept the limit; the plan must use that of the base.
         mine = {"limits.yml": changed(40), "ops/scheduled/plan_limits.py": "raise SystemExit(0)\n"}
         hub.add_commit("Raise", "alice", files=mine, branch="raise")
         number = hub.open_pull("Raise", "raise", "alice")

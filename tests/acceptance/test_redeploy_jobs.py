@@ -72,14 +72,14 @@ mkdir -p dist; cp .env dist/.env; cp -r node_modules/.bin dist/bin; ln -s /proc/
 
 @dataclass
 class Jobs:
-    """Three machines below one folder."""
+    """Three machines, each in a subfolder."""
 
     world: World
     folder: Path
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def place(self, job: str) -> Path:
-        """Its workspace, made at the first call: our files, and the site's repository where the job checks it out."""
+        """Return the job's workspace with our files and, if the job checks it out, the repository of the site."""
         workspace = self.folder / job / "workspace"
         if not workspace.exists():
             for part in ("home", "temp"):
@@ -96,7 +96,7 @@ class Jobs:
         return workspace
 
     def command(self, job: str) -> tuple[list[str], dict[str, str]]:
-        """The job's step that is ours, on a machine of its own, with the secrets that its environment has."""
+        """Return the command and variables of the job's own step, with the secrets of its environment."""
         workspace, temp = self.place(job), self.folder / job / "temp"
         (step,) = [s for s in WORKFLOW["jobs"][job]["steps"] if "run" in s]
         secrets = {"CLOUDFLARE_API_TOKEN": self.world.sandbox.token, "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack"}
@@ -142,7 +142,7 @@ class Jobs:
 
     @contextmanager
     def keep_running(self, job: str, then: str = "") -> Iterator[None]:
-        """The job's step and then that; its machine stays until the end, with all that still runs there."""
+        """Run the job's step, then `then`; keep its machine and processes alive until the end."""
         argv, environ = self.command(job)
         waiting = [*argv[:-1], f'{argv[-1]}; {then} echo "the step has ended"; read -r _']
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -167,7 +167,7 @@ class Jobs:
                 machine.stdin.close()
 
     def read_outputs(self) -> None:
-        """Of the job fetch, as GitHub takes them."""
+        """Read the outputs of the fetch job as GitHub does."""
         lines = (self.folder / FETCH / "temp" / "outputs").read_text().splitlines()
         for at, line in enumerate(lines):
             name, between, _ = line.partition("<<")
@@ -177,7 +177,7 @@ class Jobs:
 
 @pytest.fixture
 def jobs(world: World, tmp_path: Path) -> Jobs:
-    node.install_packages()  # a machine's tools are there before a job
+    node.install_packages()  # runners have their tools before a job starts
     world.sandbox.switches.propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     app: Repository = repository(world)
@@ -198,7 +198,7 @@ def jobs(world: World, tmp_path: Path) -> Jobs:
 
 
 def copy_artifact(jobs: Jobs, name: str, source: str, target: str) -> None:
-    """As upload-artifact and download-artifact do it: plain files."""
+    """Copy plain files, as upload-artifact and download-artifact do."""
     shutil.copytree(jobs.folder / source, jobs.folder / target / name)
 
 
@@ -234,7 +234,7 @@ def test_malicious_dependency_finds_no_token(jobs: Jobs) -> None:
 
 
 def test_malicious_dependency_finds_token_on_same_machine(jobs: Jobs) -> None:
-    """So the test above can fail, and a laptop is weaker."""
+    """This proves that the test above can fail, and that a laptop is less protected."""
     run_fetch(jobs)
     holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -s \"$0\" ]; do :; done' "
 

@@ -16,7 +16,7 @@ from tests.support.workflows import operations_repository
 pytestmark = pytest.mark.slow
 
 NOWHERE = "http://127.0.0.1:9/simple"
-"""Nothing listens there."""
+"""Address without a server."""
 
 
 def pack_wheels(folder: Path, wheels: Path) -> bytes:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def ticking_clock(clock: FakeClock) -> Iterator[None]:
-    """The world's clock stands still; the job that waits has that of this machine."""
+    """Advance the fixed clock of the world each second, since the waiting job uses the clock of this machine."""
     ended = threading.Event()
 
     def pass_seconds() -> None:

@@ -102,7 +102,7 @@ BROKEN_LABELS = [
     ("      service: frontend\n", "      servise: frontend\n", 'params.servise: no parameter "servise"'),
     ("recover:raise-limits:", "recover:rollback-frontend:", "given twice"),
 ]
-"""What is replaced in ops.yml, by what, and the problem of the label recover:rollback-frontend."""
+"""Text in ops.yml, its replacement, and the resulting problem of the label recover:rollback-frontend."""
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), BROKEN_LABELS)

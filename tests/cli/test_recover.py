@@ -69,7 +69,7 @@ def test_recover_refuses_invalid_runbook_or_params(
     assert world.live == {releases.bad: 100}
 
 
-# The job that acts does what the gate approved, and nothing else.
+# Approval of the recovery job by the gate.
 
 
 def test_approved_job_recovers(world: World, releases: Releases) -> None:
@@ -174,7 +174,7 @@ def test_timeline_names_starter_of_attempt(
     assert done.events[0]["text"].endswith(said)
 
 
-# The run goes on in the comment that says that it starts.
+# Continuation of the start comment.
 
 MARK = f"<!-- backout:request run={RUN} attempt=1 -->"
 

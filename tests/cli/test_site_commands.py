@@ -27,7 +27,7 @@ def build(world: World, **environ: str | None) -> Outcome:
     ],
 )
 def test_build_with_secret_is_refused(world: World, name: str) -> None:
-    """A token, a webhook, or what a browser's probe fills into a form."""
+    """Secrets are tokens, webhooks, and values that a browser probe fills into a form."""
     steps = "[{goto: /}, {fill: {field: input, variable: DEMO_PASSWORD}}]"
     world.edit_config(
         "          - name: site # the page, and every script, style, image and link in it\n            page:\n"
@@ -43,7 +43,7 @@ def test_build_with_secret_is_refused(world: World, name: str) -> None:
 
 
 def test_build_ignores_empty_secret(world: World) -> None:
-    """So GitHub gives one that does not exist."""
+    """GitHub passes a missing secret as an empty text."""
     outcome = build(world, CLOUDFLARE_API_TOKEN="")
 
-    assert "cannot be unpacked" in outcome.err  # the next step: there is no tar
+    assert "cannot be unpacked" in outcome.err  # the error of the next step: there is no tar file

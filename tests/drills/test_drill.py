@@ -44,7 +44,7 @@ from tests.support.switches import prepared
 from tests.test_docs import assert_block
 
 IN_A_JOB = {"label": "issues", "button": "workflow_dispatch"}
-"""Trigger → the event that starts its workflow."""
+"""Event that starts the workflow, by trigger."""
 PLAIN: tuple[Edge, None] = ("embedded", None)
 
 
@@ -60,7 +60,7 @@ def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     if trigger in IN_A_JOB:
         said = "the incident's journal says recovered; the sandbox serves the good release, healthy"
         assert result["message"] == said
-    else:  # beside another test; alone it is below 5 on the embedded edge
+    else:  # with a parallel test; alone it takes less than 5 s on the embedded edge
         longest = 10 if edge == "embedded" else 15
         assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < longest
 
@@ -108,9 +108,9 @@ SWITCHES: dict[str, list[list[str]]] = {
         ],
     ],
 }
-"""Drill → groups of switches that do not hide each other: what makes Cloudflare's lists late stands in two of them.
+"""Groups of switches that do not hide each other, by drill. Two of them delay Cloudflare's lists.
 
-Literal: no declaration can tell which answers hide each other. The test below proves that no switch is left out.
+Literal, since no declaration says which responses hide each other. The test below finds missing switches.
 """
 OF_OTHERS = {
     "rotate-secrets": {
@@ -123,7 +123,7 @@ OF_OTHERS = {
         *("secret_edit_ends_split", "iflow_models_open", "iflow_refuses_with_200"),
     },
 }
-"""Drill → what it never meets: a migration, a forced rollback, code that is downloaded, a zone, a secret, a provider."""
+"""Switches without effect by drill: those of migrations, forced rollbacks, code, zones, secrets or providers."""
 OF_NONE = (
     *("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_", "kv_", "edge_"),
     *("deployments_paged", "assets_", "has_assets_"),
@@ -185,7 +185,7 @@ def test_rotate_secrets_button_keeps_values_out_of_log(run: Run) -> None:
 
 
 STATES: dict[str, str] = {"feature": "off", "ai-failover": "groq", "ai-off": "off"}
-"""Drill → the state that its switch is in at the end."""
+"""Final state of the switch, by drill."""
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_feature_switch_drills_recover(run: Run, more: list[str]) -> None:
 
 
 IN_WORKERD = [run for name, kind in DRILLS.items() if kind.in_workerd for run in runs(name, "workerd")]
-"""Drills that break the example itself in another way on this edge."""
+"""Drills that break the example in a different way on this edge."""
 
 
 @pytest.mark.slow
@@ -278,7 +278,7 @@ def test_maintenance_drill_closes_and_reopens_service(run: Run, switches: list[s
 
     assert result["service"] == "api"
     assert result["message"].endswith("; it was opened again, and the probes are healthy")
-    if run[2] == "label":  # the job that may change routes
+    if run[2] == "label":  # only the security job may change routes
         ended = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
         assert (ended["security-production"], ended["recovery-production"]) == ("success", "skipped")
 
@@ -506,7 +506,7 @@ def test_help_lists_every_drill_with_its_limits(world: World) -> None:
 
 
 def test_reference_lists_supported_edges_and_triggers(update_golden: bool) -> None:
-    """A label depends on ops.yml, so that this table leaves it to the text above it."""
+    """The table omits labels, which depend on ops.yml; the text above it describes them."""
     rows = ((f"`{name}`", "; ".join(exceptions(unsupported(name))) or "every edge and trigger") for name in names())
     text = table(("drill", "edges and triggers"), rows)
 
@@ -526,7 +526,7 @@ def test_missing_recovery_target_is_printed(tmp_path: Path) -> None:
 
 
 def shape(text: str) -> str:
-    """A drill's output without what differs from run to run."""
+    """Return the output of a drill without the parts that differ between runs."""
     text = re.sub(r"\d\d:\d\d:\d\dZ +[\d.]+ s", "HH:MM:SSZ S s", text)
     text = re.sub(r"[\d.]+ s(?= \(target|$)", "S s", text, flags=re.MULTILINE)
     text = re.sub(r"by [^)]+\)", "by USER)", text)
@@ -607,7 +607,7 @@ def test_status_check_finds_wrong_live_version(world: World) -> None:
 
 
 def test_status_check_finds_missing_switch(world: World) -> None:
-    """A switch whose end is over is off; one that is on, and that KV answers as if it never was, is named."""
+    """An expired switch is off. A switch that is on, but missing in KV's response, is reported."""
     environment = read_config(world.config)[0].environment("production")
     place, now = prepared(world), world.sandbox.clock.now()
     place.put("ai", state="groq", until=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def build_site(release: str, out: Path) -> Site:
-    """By `npm run build`, as its README says, beside the sources; with the one function."""
+    """Build a release with `npm run build`, as the README says, and serve it with its function."""
     environ = {**os.environ, "PATH": f"{node.find_node().parent}{os.pathsep}{os.environ['PATH']}"}
     options = ["--", f"--out={out}", *(["--bad"] if release == "bad" else [])]
     subprocess.run(
@@ -44,7 +44,7 @@ console.log(JSON.stringify([answer.status, [...answer.headers], await answer.tex
 
 
 def session(request: HttpRequest) -> HttpResponse:
-    """What the real function answers, run by Node."""
+    """Return the response of the real function, run by Node."""
     argv = [str(node.find_node()), "--input-type=module", "--eval", CALL]
     environ = {**LOGIN, "BODY": request.body.decode()}
     done = subprocess.run(argv, cwd=FRONTEND, env=environ, check=True, capture_output=True)
@@ -53,7 +53,7 @@ def session(request: HttpRequest) -> HttpResponse:
 
 
 def probes() -> tuple[PageProbe, BrowserProbe]:
-    """Those that its README shows."""
+    """Return the probes of the README."""
     text = (FRONTEND / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     data = read_yaml(text).data | {"worker": "fortunet-frontend", "url": URL}
     site, visit = Service.model_validate(data).probes

@@ -10,7 +10,7 @@ from tests.gate.support import Job
 
 @pytest.fixture
 def job(world: World) -> Job:
-    """Alice writes, Tina triages, and Zoe is a stranger."""
+    """Return a job whose repository has a writer (alice), a triager (tina) and a stranger (zoe)."""
     github = world.sandbox.github
     github.add_user("alice")
     github.add_user("tina", "triage")

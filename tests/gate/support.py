@@ -14,7 +14,7 @@ LABEL = "recover:rollback-api"
 
 @dataclass
 class Job:
-    """A job of GitHub Actions with an incident before it."""
+    """A job of GitHub Actions with an open incident."""
 
     world: World
     incident: int
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """As the runner reads them; {} where nothing was written."""
+        """Outputs as the runner reads them; {} if nothing was written."""
         return parse_outputs(self.output.read_text()) if self.output.exists() else {}
 
     @property
@@ -68,7 +68,7 @@ class Job:
         assert (done.code, self.outputs["go"], self.outputs["permission"]) == (0, "true", permission), done.err
 
     def assert_refused(self, done: Outcome, reason: str) -> None:
-        """With a comment that says why, and without the label."""
+        """Assert the refusal, a comment with its reason, and the removal of the label."""
         assert (done.code, self.outputs["go"], self.outputs["reason"]) == (3, "false", reason), done.err
         about = {"go", "report", "reason", "message", "hint", "attempt", "actor", "answered"}
         assert {value for name, value in self.outputs.items() if name not in about} == {""}
@@ -80,7 +80,7 @@ class Job:
 
 
 def parse_outputs(text: str) -> dict[str, str]:
-    """docs.github.com/actions: name<<DELIMITER, the value, DELIMITER."""
+    """Parse GITHUB_OUTPUT (docs.github.com/actions): name<<DELIMITER, the value, DELIMITER."""
     found, lines = {}, iter(text.split("\n"))
     for line in lines:
         if line:

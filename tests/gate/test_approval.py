@@ -18,7 +18,7 @@ DEMANDED = "    token: CLOUDFLARE_API_TOKEN\n    approval: [recovery]\n"
 
 @pytest.fixture
 def hub(world: World) -> GitHub:
-    """A repository whose ops.yml demands an approval in production."""
+    """Return a repository whose ops.yml requires an approval in production."""
     world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", DEMANDED)
     github = world.sandbox.github
     for login in ("alice", "rita"):
@@ -42,7 +42,7 @@ def approve(hub: GitHub, run: FakeRun, name: str = APPROVE, state: str = "approv
 
 
 def recover(world: World, run: FakeRun, *more: str, **environ: str | None) -> Outcome:
-    """The step that recovers, in the job behind the one that waited."""
+    """Run the recovery step in the job after the approval job."""
     approved = [
         "--attempt",
         "1",
@@ -87,7 +87,7 @@ def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releas
 
 
 def test_environment_name_ignores_case(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
-    """GitHub ignores case in its name, and shows it as it was created."""
+    """GitHub ignores the case of an environment name, and shows the name as it was created."""
     add_approval_job(hub, run)
     approve(hub, run, "Approve-Production")
 
@@ -95,7 +95,7 @@ def test_environment_name_ignores_case(world: World, releases: Releases, hub: Gi
 
 
 def test_approval_renews_old_request(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
-    """The reviewer looked at it now."""
+    """The reviewer judges the current state."""
     asked = hub.clock.now().isoformat()
     world.sandbox.clock.advance(3600)
     add_approval_job(hub, run)
@@ -128,7 +128,7 @@ def test_requester_who_lost_write_access_is_refused(
 def test_requester_removed_from_responders_is_refused(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
-    """The job has the files of the request's commit."""
+    """The job runs with the files of the commit of the request."""
     text = world.config.read_text().replace("responders: []", "responders: [rita]")
     hub.add_commit("Take alice off", "rita", files={"ops.yml": text})
     add_approval_job(hub, run)
@@ -141,7 +141,7 @@ def test_requester_removed_from_responders_is_refused(
 
 
 def not_approved(hub: GitHub, run: FakeRun) -> None:
-    """GitHub made the missing environment, without a rule: the job ran and nobody was asked."""
+    """GitHub created the missing environment without rules, so the job ran without a review."""
     add_approval_job(hub, run)
 
 
@@ -156,7 +156,7 @@ def approved_for_staging(hub: GitHub, run: FakeRun) -> None:
 
 
 def without_approval_job(hub: GitHub, run: FakeRun) -> None:
-    """The workflow file has no such job any more, and an earlier attempt had."""
+    """The workflow file no longer has the approval job, which an earlier attempt had."""
     approve(hub, run)
 
 
@@ -209,7 +209,7 @@ def test_site_fetch_requires_approval(world: World, releases: Releases, hub: Git
 
 
 def rerun(hub: GitHub, run: FakeRun) -> dict[str, str]:
-    """All jobs of the run are started again, at once. Returns the variables of the new attempt."""
+    """Rerun all jobs at once, and return the variables of the new attempt."""
     run.run_attempt += 1
     add_approval_job(hub, run)
     return {"GITHUB_RUN_ATTEMPT": str(run.run_attempt)}
@@ -218,7 +218,7 @@ def rerun(hub: GitHub, run: FakeRun) -> dict[str, str]:
 def test_approval_of_earlier_attempt_does_not_count(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
-    """Between the attempts somebody took the reviewers off the environment: GitHub asks nobody."""
+    """The reviewers were removed from the environment between the attempts, so GitHub skips the review."""
     add_approval_job(hub, run)
     approve(hub, run)
     second = rerun(hub, run)
@@ -262,7 +262,7 @@ def test_approval_rule_requires_github_environments(world: World, hub: GitHub) -
 
 
 def pass_to_reviewers(job: Job, config: str) -> tuple[str, str, str]:
-    """The summary of the gate, the comment of the request, and what the gate said, with that line in ops.yml."""
+    """Run the gate with that line in ops.yml; return its summary, the comment of the request, and stderr."""
     job.world.edit_config("    token: CLOUDFLARE_API_TOKEN\n", config)
     page, starting = (
         job.world.folder / "summary.md",

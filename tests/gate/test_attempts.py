@@ -22,12 +22,12 @@ COMMENTS = "/repos/*/*/issues/*/comments"
 
 
 def merge_config(job: Job) -> None:
-    """Put ops.yml, as the job has it, on the default branch."""
+    """Commit the ops.yml of the job to the default branch."""
     job.github.add_commit("Change ops.yml", "alice", files={"ops.yml": job.world.config.read_text()})
 
 
 def rerun(job: Job, payload: Any, actor: str, event: str = "issues", **environ: str | None) -> Outcome:
-    """Judge a second attempt, started by that person."""
+    """Run the gate for a second attempt, started by `actor`."""
     if "ops.yml" not in job.github.files():
         merge_config(job)
     usual = {"GITHUB_RUN_ATTEMPT": "2", "GITHUB_RUN_ID": RUN, "GITHUB_ACTOR": "alice"}
@@ -43,7 +43,7 @@ def assert_rerun_refused(job: Job, done: Outcome, why: str) -> None:
 def record_run(
     job: Job, run: str, minutes: float, kind: str = "writing", by: str = "github-actions[bot]", **block: Any
 ) -> None:
-    """A run on the incident, whose last row is so many minutes from now."""
+    """Record a run on the incident, with its last row `minutes` from now."""
     at = job.world.sandbox.clock.now() + timedelta(minutes=minutes)
     rows = (RecordRow(at - timedelta(seconds=5), "requested", "x"), RecordRow(at, kind, "x"))
     about = {"runbook": "maintenance", "environment": "production", "rows": rows, **block}
@@ -93,7 +93,7 @@ def test_rerun_requires_triggering_actor(job: Job) -> None:
 
 
 def test_rerun_checks_responders_on_default_branch(job: Job) -> None:
-    """A further attempt has the files of the request's commit."""
+    """A rerun uses the files of the commit of the request."""
     config = job.world.config
     job.github.add_user("bob")
     config.write_text(config.read_text().replace("responders: []", "responders: [alice]"))
@@ -251,9 +251,9 @@ def test_rerun_requires_permission_of_triggering_actor(
     by_label: bool,
     is_first_let_through: bool,
 ) -> None:
-    """Whatever the sender of the event may do, and whether the first attempt was let through."""
+    """The permission of the event's sender and the result of the first attempt do not matter."""
     github = job.github
-    job.world.sandbox.clock.advance(3600)  # the token's requests of an hour are counted
+    job.world.sandbox.clock.advance(3600)  # avoids the hourly rate limit of the token
     for login, role in zip(("alice", "bob"), roles, strict=True):
         github.add_user(login, role)
     text = job.world.config.read_text()
@@ -283,11 +283,11 @@ def test_refusal_keeps_label_added_meanwhile(job: Job) -> None:
     assert (done.code, job.outputs["reason"], job.labels) == (3, "label_taken", ["incident", LABEL])
 
 
-# The comment that says that the run starts.
+# Start comment.
 
 
 def post_start_comment(job: Job, run: str = RUN, attempt: str = "1", by: str = "github-actions[bot]") -> str:
-    """Post it, and return its id."""
+    """Post the start comment, and return its ID."""
     text = f"**Received** `{LABEL}`, starting\n\n<!-- backout:request run={run} attempt={attempt} -->\n"
     return str(job.github.comment(job.incident, text, by))
 

@@ -23,7 +23,7 @@ BUTTONS = [
 
 
 def fill_form(form: Mapping[str, Any], incident: int) -> dict[str, Any]:
-    """The first option of a list, and a word of a person where the form asks for one. The rest stays as it is."""
+    """Choose the first option of each list, and type a word into required text fields. Keep the other defaults."""
     typed = {"incident": str(incident), "reason": "it is slow"}
     return {"dry_run": True} | {
         name: (rules.get("options") or [typed.get(name, "a word")])[0]

@@ -244,7 +244,7 @@ def test_label_with_invalid_config_is_an_error(job: Job) -> None:
     assert "service is missing" in job.outputs["message"]
 
 
-# Where GitHub refuses the question, or does not answer it.
+# Unreadable permissions.
 
 
 @pytest.mark.sampled(2)
@@ -332,7 +332,7 @@ def test_github_outage_refuses_request_in_job_log(job: Job) -> None:
     assert done.err.count("warning:") == 2
 
 
-# What may fail without stopping a recovery.
+# Failures that do not stop a recovery.
 
 
 @pytest.mark.sampled(2)
@@ -380,7 +380,7 @@ def test_label_removal_survives_lost_response(job: Job, fault: dict[str, Any]) -
     ],
 )
 def test_concurrent_gates_accept_delivery_once(job: Job, rule: dict[str, Any], moment: str, lost: str | None) -> None:
-    """The other one runs as a whole while this one waits for an answer, which may get lost."""
+    """The second gate runs completely while the first waits for a response, which may be lost."""
     payload, others = job.label(), list[dict[str, str]]()
 
     def other() -> None:
@@ -506,7 +506,7 @@ def test_label_in_other_case_is_refused_with_correction(job: Job) -> None:
 
 
 def add_two_labels(job: Job, seconds: float = 0, by: str = "alice", among: int = 0) -> tuple[Any, Any]:
-    """Two labels that contradict each other, put on that far apart; `among` so many others, before."""
+    """Add two conflicting labels `seconds` apart, after `among` other labels."""
     for number in range(among):
         job.label(name=f"other-{number}")
     at = job.world.sandbox.clock.now()
@@ -517,7 +517,7 @@ def add_two_labels(job: Job, seconds: float = 0, by: str = "alice", among: int =
 
 @pytest.mark.parametrize(("seconds", "among"), [(0, 0), (1, 0), (0, 110)], ids=["at once", "1 s", "many events"])
 def test_labels_added_within_a_second_are_refused(job: Job, seconds: float, among: int) -> None:
-    """The picker of labels on GitHub puts on all that somebody ticked; the order of their runs is chance."""
+    """GitHub's label picker adds all selected labels at once; the order of their runs is random."""
     first, second = add_two_labels(job, seconds, among=among)
     both = {**first, "issue": {**first["issue"], "labels": second["issue"]["labels"]}}
 
@@ -533,7 +533,7 @@ def test_labels_added_within_a_second_are_refused(job: Job, seconds: float, amon
 
 @pytest.mark.parametrize(("seconds", "by"), [(2, "alice"), (0, "bob")], ids=["2 s", "another person"])
 def test_label_added_separately_does_not_block_request(job: Job, seconds: float, by: str) -> None:
-    """It may be there since a gate could not take it off, or from somebody who may start nothing."""
+    """The other label may be left from a failed removal, or from a user without write access."""
     job.github.add_user("bob")
     _, second = add_two_labels(job, seconds, by)
 
@@ -550,7 +550,7 @@ def test_unreadable_label_events_are_a_warning(job: Job) -> None:
     assert "warning: whether two labels were put on at once is not known (GitHub answered 403)" in done.err
 
 
-# Events that are not ours, and broken ones.
+# Ignored and malformed events.
 
 
 def test_ignored_event_writes_nothing(job: Job) -> None:
@@ -603,11 +603,11 @@ def test_sandbox_clock_requires_sandbox_github(job: Job) -> None:
     assert "OPS_CLOCK_URL" in done.err
 
 
-# Where GitHub is.
+# Hosts of GitHub.
 
 
 def test_gate_works_on_enterprise_server(job: Job) -> None:
-    """The server's host is no loopback here: its API is reached through a proxy, as in many companies."""
+    """The host is not a loopback address: the API is reached through a proxy, as in many companies."""
     job.github.switches.enterprise_server = True
     server = {"GITHUB_SERVER_URL": "http://github.shopdesk.example"}
     server["GITHUB_API_URL"] = f"{server['GITHUB_SERVER_URL']}/api/v3"
@@ -649,11 +649,11 @@ def test_ghe_com_api_url_is_accepted(api: str) -> None:
     assert client.api_url(environ) == api
 
 
-# The button, and closing.
+# Buttons, closing and reports.
 
 
 def press_button(job: Job, by: str = "alice", button: str = BUTTON, **inputs: str) -> tuple[Any, str]:
-    """The payload, and the id of its run."""
+    """Dispatch the workflow; return the payload and the ID of its run."""
     files = {".github/workflows/rollback-worker.yml": button}
     job.github.add_commit("Add the button", "alice", files=files)
     run = job.github.dispatch("rollback-worker.yml", {"service": "api", "incident": str(job.incident), **inputs}, by=by)
@@ -887,7 +887,7 @@ def test_hostile_label_is_escaped_and_removed(job: Job, name: str) -> None:
 
 
 def test_output_value_cannot_contain_its_delimiter(tmp_path: Path) -> None:
-    """The value even holds what would have been the first delimiter."""
+    """The value contains the first candidate for the delimiter."""
     path, tokens = tmp_path / "output", iter(["guessed", "other", "third"])
     path.write_text("earlier<<x\n1\nx\n")
     values = {"go": "false", "reason": "ops_other\ngo<<ops_other\ntrue\r\nops_other\n"}

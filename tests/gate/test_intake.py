@@ -115,7 +115,7 @@ def test_unknown_environment_is_refused_with_known_names() -> None:
 
 
 def test_overlong_button_input_is_malformed() -> None:
-    """The jobs behind could not start their program, and none could answer."""
+    """Later jobs could not start a program with such a variable, so no job could answer."""
     outcome = parse("workflow_dispatch", button(reason="\U0001f525" * 10_000))
 
     assert outcome == MalformedEvent(cause="inputs.reason is longer than 1,000 characters")
@@ -141,13 +141,13 @@ def test_closing_an_incident_requests_a_report() -> None:
 
 @cache
 def examples() -> list[tuple[str, Any]]:
-    """Name and payload of every example for github.com in the npm package @octokit/webhooks-examples 7.6.1 (MIT)."""
+    """Return event and payload of each github.com example in the npm package @octokit/webhooks-examples 7.6.1 (MIT)."""
     packed = (ROOT / "tests/support/webhook_examples.json.gz").read_bytes()
     return [(event, body) for event, body in json.loads(gzip.decompress(packed))]
 
 
 def _replace_field(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A deep copy in which the field is that value; ... takes it away."""
+    """Return a deep copy with another value of the field; `...` removes the field."""
     changed = copy.deepcopy(body)
     *parents, last = path.split(".")
     place = changed
@@ -224,7 +224,7 @@ def test_unknown_label_is_refused_with_known_names(label: str, near: str | None)
 
 
 def test_label_in_other_case_is_refused_with_correction() -> None:
-    """GitHub has one label for both spellings, so somebody made or renamed it by hand."""
+    """GitHub has one label for both spellings, so a person created or renamed it by hand."""
     outcome = parse("issues", _replace_field(payload(), "label.name", "Recover:Rollback-API"))
 
     assert isinstance(outcome, RefusedRequest)
@@ -254,7 +254,7 @@ EVERY_CASE = list(itertools.product(AGES, KINDS, REFS, STATES, ATTEMPTS, LABELS)
 
 
 def broken_rules(age: int, kind: str, ref: str, state: str, label: str) -> set[Reason]:
-    """Every rule that is broken; which one is told does not matter. A further attempt breaks none by itself."""
+    """Return every violated rule; the gate may report any of them. A rerun alone violates none."""
     broken = {
         Reason.REQUEST_TOO_OLD: not -60 <= age <= 1800,
         Reason.NOT_A_PERSON: kind != "User",

@@ -29,7 +29,7 @@ class Answer:
 
     @property
     def error(self) -> tuple[int, int]:
-        """HTTP status and Cloudflare's code."""
+        """HTTP status and Cloudflare's error code."""
         return self.status, self._first["code"]
 
     @property
@@ -60,16 +60,16 @@ class Api:
         return self("GET", path, **options)
 
     def script(self, method: str, path: str, **options: Any) -> Answer:
-        """Below the Worker of most tests."""
+        """Send a request below the Worker of most tests."""
         return self(method, f"scripts/{WORKER}/{path}", **options)
 
     def site(self, method: str, path: str = "", **options: Any) -> Answer:
-        """Below the Pages project of most tests."""
+        """Send a request below the Pages project of most tests."""
         base = f"/accounts/{self.sandbox.account_id}/pages/projects/{SITE}"
         return self(method, f"{base}/{path}".rstrip("/"), **options)
 
     def deploy(self, *versions: str, force: bool = False, **body: Any) -> Answer:
-        """Versions with equal shares."""
+        """Deploy versions with equal shares."""
         shares = [{"version_id": version, "percentage": 100 / len(versions)} for version in versions]
         query = {"force": "true"} if force else {}
         return self.script(
@@ -103,7 +103,7 @@ class Releases:
 
 @pytest.fixture
 def releases(sandbox: Sandbox) -> Releases:
-    """The bad one is live everywhere."""
+    """Return two releases of a Worker; the bad one is live."""
     good = sandbox.upload(WORKER, code="good")
     sandbox.deploy(WORKER, good)
     bad = sandbox.upload(WORKER, code="bad", behaviour={"status": 500})
@@ -114,7 +114,7 @@ def releases(sandbox: Sandbox) -> Releases:
 
 @pytest.fixture
 def deployed(sandbox: Sandbox) -> Releases:
-    """A site, and two releases of it: the bad one is live everywhere."""
+    """Return two releases of a site; the bad one is live."""
     sandbox.pages.add_project(SITE, domains=["app.fortunet.example"], env_vars={"API": "x"}, secrets=["KEY"])
     good = sandbox.pages.add_deployment(SITE, files={"index.html": b"good"}, commit="a" * 40, message="good")
     sandbox.clock.advance(60)

@@ -18,7 +18,7 @@ DEPLOYMENTS = "/workers/scripts/shopdesk-basket/deployments"
 
 @contextmanager
 def serve_with_faults(file: Path) -> Iterator[dict[str, Any]]:
-    """What the command tells of the sandbox that it serves."""
+    """Yield the connection data that the command prints."""
     command = [sys.executable, "-m", "ops", "sandbox", "--json", "--faults", str(file)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -27,7 +27,7 @@ def serve_with_faults(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def documented_faults() -> str:
-    """The one of the documentation."""
+    """Return the fault file of the documentation."""
     text = (ROOT / "docs" / "reference" / "sandbox.md").read_text()
     return text.partition("## Faults")[2].partition("```yaml\n")[2].partition("```")[0]
 

@@ -8,7 +8,7 @@ from sandbox.server import HttpResponse, Server
 
 
 def test_event_without_client_does_not_block_other_servers() -> None:
-    """A new server's socket may get the number of a stopped one, and with it an event that was still to be handled."""
+    """A new server's socket can reuse the number of a stopped one, and receive its pending event."""
     with_no_client, other = Server(lambda _: HttpResponse()), Server(lambda _: HttpResponse(body=b"here"))
     other.start()
     try:

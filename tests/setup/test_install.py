@@ -27,7 +27,7 @@ from tests.support.wheels import Index, index, lock, wheel
 ACTION = ROOT / ".github/actions/setup"
 PROGRAM = ACTION / "install.py"
 NOWHERE = "http://127.0.0.1:9"
-"""Nothing listens there."""
+"""Address without a server."""
 NATIVE = f"cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-manylinux_2_17_{os.uname().machine}"
 SPAM = wheel("spam", {"spam/__init__.py": "", "spam/run.sh": "", "spam-1.0.data/scripts/spam": "#!python\n"})
 
@@ -39,7 +39,7 @@ def offered() -> Iterator[Index]:
 
 
 class Setup:
-    """`install.py`, in a folder of its own."""
+    """Runs `install.py` in a separate folder."""
 
     def __init__(self, folder: Path, offered: Index, python: RunPython) -> None:
         self.folder, self.target, self.python = folder, folder / "target", python
@@ -239,7 +239,7 @@ def test_unsupported_lock_line_is_refused(setup: Setup, line: str) -> None:
 
 
 def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: Index) -> None:
-    """A page without hashes: pip then hashes the file itself."""
+    """The index page has no hashes, so pip hashes the file itself."""
     step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]
     offer(offered, py3__none__any=SPAM)
     offered.has_hashes = False
@@ -267,7 +267,7 @@ def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: Index) -> None
 
 
 def pins(name: str) -> dict[str, str]:
-    """Package → its part of the lock file, without the comments."""
+    """Return the lock file entry of each package, without comments."""
     text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / "locks" / f"{name}.txt").read_text())
     return {part.partition("==")[0]: part.strip() for part in re.split(r"(?m)^(?=[a-z])", text) if part.strip()}
 
@@ -283,7 +283,7 @@ def test_lock_files_name_the_same_versions_and_hashes(name: str) -> None:
 
 
 def required_packages(package: str, extras: tuple[str, ...] = ()) -> set[str]:
-    """The names of what it needs on this machine, itself included."""
+    """Return the names of a package and its dependencies on this machine."""
     found: set[str] = {canonicalize_name(package)}
     try:
         texts = requires(package) or []

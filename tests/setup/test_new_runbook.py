@@ -22,25 +22,25 @@ OF_EVERY_RUNBOOK = [
     *("tests/test_dry_run.py", "tests/test_claims.py", "tests/test_secrets_stay_secret.py", "tests/test_docs.py"),
     "tests/engine/test_interruption.py",
 ]
-"""The files with tests that take each runbook by its name."""
+"""Test files that run once per runbook."""
 OF_ALL_RUNBOOKS = ["tests/test_claims.py", "tests/test_docs.py", "tests/setup/test_workflows.py"]
-"""The files with tests that take all of them together."""
+"""Test files that check all runbooks together."""
 
 
 def create_folders(folder: Path) -> Path:
-    """Make the folders that it writes to."""
+    """Create the folders that `ops new-runbook` writes to."""
     for path in (FILE, TEST, PAGE):
         (folder / path.parent).mkdir(parents=True)
     return folder
 
 
 def pytest_in(folder: Path, *arguments: str) -> str:
-    """Run tests of a copy of the repository in this number of processes; return what it printed."""
+    """Run tests of a copy of the repository in two processes; return the output."""
     return run_module(folder, "pytest", "-q", "-n2", "-pno:cacheprovider", "-pno:randomly", *arguments)
 
 
 NAMES = (NAME, NAME, "status", "ops-check")
-"""Of the last there is a workflow, and a button is a workflow too."""
+"""New, existing, a command, and the name of a workflow (a button is a workflow too)."""
 
 
 def run_module(folder: Path, *arguments: str) -> str:

@@ -17,7 +17,7 @@ PINNED = {
     "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c": ("v8.0.1", "node24"),
     "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f": ("v7.0.0", "node24"),
 }
-"""Action and commit → its release tag, and `runs.using` of its action.yml at that commit. Look both up for a new row."""
+"""Release tag, and `runs.using` of action.yml, by action and commit. Look both up for a new row."""
 RUNTIMES = {"node24", "composite", "docker"}
 """Node 20 left GitHub's hosted runners in September 2026."""
 USES = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>[^\s#]+)\s*(?:#\s*(?P<version>\S+))?", re.MULTILINE)

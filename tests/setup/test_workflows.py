@@ -44,7 +44,7 @@ def folder(path: Path = REFERENCE / "ops.yml") -> Path:
 
 @cache
 def parse_file(path: Path) -> dict[Any, Any]:
-    """The workflow, which is the same for every test that asks: do not change it."""
+    """Return the parsed workflow. All tests share it: do not change it."""
     data: dict[Any, Any] = plain_yaml.load(path.read_text())
     return data
 
@@ -54,7 +54,7 @@ def workflow(name: str, path: Path = REFERENCE / "ops.yml") -> dict[Any, Any]:
 
 
 def files(path: Path) -> list[Path]:
-    """The generated ones: a repository may have others."""
+    """Return the generated files; a repository may have others."""
     return [each for each in sorted(folder(path).glob("*.yml")) if each.stem in {*RUNBOOKS, *NO_RUNBOOKS}]
 
 
@@ -67,7 +67,7 @@ def inputs(runbook: str, path: Path = REFERENCE / "ops.yml") -> dict[str, Any]:
 def recovery_jobs(
     name: str, path: Path = REFERENCE / "ops.yml"
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Id of a job that runs a runbook, the job, and the step that does so."""
+    """Yield each job that runs a runbook: its ID, the job, and the step with `ops recover`."""
     for key, job in workflow(name, path)["jobs"].items():
         for step in job["steps"]:
             if "ops recover " in step.get("run", ""):
@@ -94,7 +94,7 @@ def test_job_with_one_command_writes_no_compiled_files(path: Path) -> None:
 
 
 def test_runbook_names_differ_from_other_workflows() -> None:
-    """Its button would replace that file, or would never be written."""
+    """The button would replace the other workflow, or would not be written."""
     assert not discover_runbooks().keys() & NO_RUNBOOKS
 
 
@@ -123,7 +123,7 @@ def test_unusable_button_is_not_written(name: str, buttons: set[str]) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if name != "reference"])
 def test_workflow_files_do_not_name_reference_application(name: str) -> None:
-    """What ours has and theirs has not."""
+    """Compare with the names that only the reference application has."""
     theirs = CONFIGURATIONS[name].read_text()
     ours = config()
     names = {
@@ -178,7 +178,9 @@ def test_button_has_one_job_per_environment_with_its_secrets(runbook: str) -> No
         assert job.get("environment", "") == power
         if not power:
             assert secrets_of(step) == set()
-            assert not job["concurrency"]["group"].startswith("recover-")  # an environment may be named unprivileged
+            assert not job["concurrency"]["group"].startswith(
+                "recover-"
+            )  # an environment may have the name unprivileged
             continue
         assert f"environment == '{place}'" in job["if"]
         assert job["concurrency"]["group"] == f"recover-{place}"
@@ -187,7 +189,7 @@ def test_button_has_one_job_per_environment_with_its_secrets(runbook: str) -> No
 
 
 def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
-    """The token of the environment, the webhooks, and what the runbooks declare: no other."""
+    """Return the token of the environment, the webhooks, and the secrets that the runbooks declare."""
     environment = of.environments[place]
     names = {environment.token, *of.notify.webhooks.values()}
     wanted = {secret for name in runbooks for secret in discover_runbooks()[name].job_secrets}
@@ -271,7 +273,7 @@ def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
 
 
 def test_canceled_run_stops_waiting() -> None:
-    """GitHub decides the condition again: a job with always() goes on for hours, and costs its minutes."""
+    """GitHub evaluates the condition again: a job with always() would wait for hours, and cost minutes."""
     jobs_ = workflow("maintenance")["jobs"]
 
     for name in ("wait-security-production", "end-security-production"):
@@ -281,7 +283,7 @@ def test_canceled_run_stops_waiting() -> None:
 
 @pytest.mark.parametrize("end", ["1h", "2020-01-01T00:00Z"])
 def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None:
-    """Each has jobs of its own: GitHub refuses a file with two jobs of one id. An end that is over changes no file."""
+    """GitHub refuses a file with two jobs of one ID. A past end does not change the file."""
     maintenance = discover_runbooks()["maintenance"]
     other = type("Other", (type(maintenance),), {"name": "other", "github_environment": "recovery"})()
     params = f"params: {{service: hello, state: 'on', until: '{end}', reopen_at_end: true}}"
@@ -300,7 +302,7 @@ def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_step_variables_have_values(path: Path) -> None:
-    """Also ACTING, of an ops.yml without labels: an empty text, and no null."""
+    """ACTING of an ops.yml without labels is an empty text, not null."""
     for each in files(path):
         for job in parse_file(each)["jobs"].values():
             assert not [step["env"] for step in job["steps"] if None in step.get("env", {}).values()]
@@ -356,7 +358,7 @@ def test_pull_request_plan_uses_base_without_secrets() -> None:
 
 
 class TeamRepository:
-    """A repository of a team in which sync runs."""
+    """A team's repository in which `ops workflows sync` runs."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -433,7 +435,7 @@ def test_edited_file_is_kept_without_force(team: TeamRepository) -> None:
 
 
 def test_sync_keeps_action_versions_of_team(team: TeamRepository) -> None:
-    """Dependency updates change them; sync neither reports nor reverts that, and takes them over for new files."""
+    """Sync keeps versions changed by dependency updates, and uses them for new files."""
     team.sync()
     for file in team.workflows.glob("*.yml"):
         file.write_text(
@@ -462,7 +464,7 @@ def test_sync_ignores_mutable_action_version(team: TeamRepository, version: str)
 
 
 def test_diff_is_safe_in_job_log(team: TeamRepository) -> None:
-    """A pull request of anybody may change the file, and ops-check shows it."""
+    """Any pull request can change the file, and ops-check prints the difference."""
     team.sync()
     file = team.file("incident")
     file.write_text(file.read_text().replace("jobs:\n", "  ::error::no\n\x1b[2Jwiped\njobs:\n  ##[error]x: y\n"))
@@ -487,7 +489,7 @@ def test_check_reports_mutable_action_version(team: TeamRepository) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--check",), ("--force",)])
 def test_sync_keeps_other_workflow_files(team: TeamRepository, options: tuple[str, ...]) -> None:
-    """No schedule is configured, so sync has no use for the name of this file."""
+    """Without a configured schedule, sync does not own the name of this file."""
     team.sync()
     own = team.file("scheduled")
     own.write_text("name: nightly\non:\n  schedule: [{cron: '1 1 * * *'}]\n")
@@ -557,12 +559,12 @@ def test_configured_schedules_get_their_own_jobs(team: TeamRepository) -> None:
     for job in found["jobs"].values():
         assert not job["concurrency"]["group"].startswith("recover-")
         assert job["environment"]["deployment"] is False
-    # 720 + 120 + 30 runs, each with a job for each of two environments
+    # 720 + 120 + 30 runs, each with one job for each of two environments
     assert (done.code, "1,740 minutes a month" in done.out) == (0, True)
 
 
 def test_jobs_behind_approval_verify_it() -> None:
-    """GitHub makes a missing environment without reviewers, and lets the job pass that waits for them."""
+    """GitHub creates a missing environment without reviewers, so its job passes without a review."""
     path = CONFIGURATIONS["ten_services"]
     behind = [
         job
@@ -629,7 +631,7 @@ def test_label_with_expression_syntax_is_refused(team: TeamRepository) -> None:
 
 
 def test_reserved_step_variables_are_refused_as_secrets(team: TeamRepository) -> None:
-    """GitHub refuses a file in which a step sets one variable twice."""
+    """GitHub refuses a step that sets a variable twice."""
     team.github("  schedules: {ai-failback: 24h, reopen-maintenance: 24h, reconcile-limits: 24h}\n")
     team.sync()
     steps = [

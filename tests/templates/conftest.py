@@ -11,7 +11,7 @@ from tests.templates.scripts import Workflow
 
 @pytest.fixture
 def workflow(world: World, python: RunPython) -> Workflow:
-    """Alice writes, Tina triages."""
+    """Return a run for a label; alice writes, tina triages."""
     github = world.sandbox.github
     github.add_user("alice")
     github.add_user("tina", "triage")

@@ -18,7 +18,7 @@ COMMENT = "/repos/*/*/issues/comments/*"
 
 @dataclass(frozen=True)
 class Step:
-    """What a step printed and wrote."""
+    """Output of a finished step."""
 
     code: int
     out: str

@@ -172,7 +172,9 @@ def test_hanging_github_delays_step_by_seconds_only(workflow: Workflow, fault: d
     assert time.monotonic() - began < 5  # three seconds, and the start of a process on a busy machine
     assert (done.code, done.outputs) == (0, {})
     assert done.out.startswith("::warning title=received::The request got no comment yet: ")
-    assert [request.method for request in workflow.github.requests].count("POST") == 1  # it may still be heard
+    assert [request.method for request in workflow.github.requests].count(
+        "POST"
+    ) == 1  # GitHub may still process the first one
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from tests.templates.scripts import COMMENT, Step, Workflow
 
 COMMANDS = json.dumps({"recover:api": "./run ops rollback-worker --service api --environment production"})
 GONE: dict[str, Any] = {"result": "success", "outputs": {"go": "true", "attempt": "1"}}
-"""A gate that let the request through."""
+"""Result of a gate that accepted the request."""
 FAILED: dict[str, Any] = {"result": "failure", "outputs": {}}
 SKIPPED: dict[str, Any] = {"result": "skipped", "outputs": {}}
 CANCELLED: dict[str, Any] = {"result": "cancelled", "outputs": {}}
@@ -30,7 +30,7 @@ BUTTON = "on:\n  workflow_dispatch:\n    inputs: {service: {}, incident: {}, dry
 
 @pytest.fixture
 def labeled_run(workflow: Workflow) -> "LabeledRun":
-    """A run whose label got its comment."""
+    """Return a run whose label was answered with the start comment."""
     github = workflow.github
     github.add_commit("Workflow", "alice", files={".github/workflows/incident.yml": "on: issues\n"})
     payload = workflow.label()
@@ -50,7 +50,7 @@ class LabeledRun:
         return self.workflow.github
 
     def job(self, name: str, conclusion: str, *steps: str) -> FakeJob:
-        """A job with that many of the usual steps; `steps` are their conclusions."""
+        """Add a job; `steps` are the conclusions of its first steps."""
         job: FakeJob = self.github.add_job(self.run, name, conclusion=conclusion)
         job.steps = [
             FakeStep(name=step, number=number, status="completed", conclusion=end, started_at=None, completed_at=None)
@@ -59,12 +59,12 @@ class LabeledRun:
         return job
 
     def tell(self, payload: Any = None, **environ: Any) -> Step:
-        """`environ`: needs, and variables."""
+        """Run the script `tell`; `environ` holds `needs` and variables."""
         needs = environ.pop("needs")
         return self.workflow.step("tell", payload or self.payload, NEEDS=json.dumps(needs), **environ)
 
     def assert_reported(self, done: Step, *pieces: str) -> str:
-        """In the one comment, in the log and on the page of the run; and nobody hears that it starts."""
+        """Assert the report in the only comment, the log and the job summary, without the start announcement."""
         (body,) = self.workflow.bodies
         assert (done.code, done.err) == (0, "")
         assert body.startswith("**"), done.out
@@ -191,7 +191,7 @@ def test_comment_continued_by_run_is_kept(labeled_run: LabeledRun) -> None:
 
 
 LAST = "### Writing\n\nrollback-worker on api in production, run `7.1-00ab`.\n\n**Plan:** 0ffae05a → 2c8b7e91\n"
-"""How a run leaves its comment that is killed in its middle."""
+"""Comment of a run that was killed before its end."""
 
 
 def unfinished_comment(run: int) -> str:
@@ -203,7 +203,7 @@ def unfinished_comment(run: int) -> str:
 
 
 def kill_run(labeled_run: LabeledRun, **acting: str) -> tuple[Step, str]:
-    """The runner of the job that acts was lost: its step has no end."""
+    """Report a run whose recovery job lost its runner, so that its step has no end."""
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
     comment.body = unfinished_comment(labeled_run.run)
     labeled_run.job("recovery-production", "failure", "success", "success", "success", "")
@@ -232,7 +232,7 @@ def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -
 
 
 def test_killed_run_keeps_its_hidden_record(labeled_run: LabeledRun) -> None:
-    """So `ops incident import` completes the comment, and the report does not call it edited."""
+    """`ops incident import` can then complete the comment, and the report does not mark it as edited."""
     _, body = kill_run(labeled_run)
 
     found, before = read_record(body), read_record(unfinished_comment(labeled_run.run))
@@ -261,7 +261,7 @@ def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> 
 
 
 def fail_build(labeled_run: LabeledRun, **acting: Any) -> str:
-    """Redeploy-pages: the first job planned and said that the workflow goes on, and the build failed."""
+    """Report a redeploy-pages run whose plan succeeded and whose build failed."""
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
     comment.body = embed_record(
         "### Planned\n\nIt goes on.\n", RunRecord(run=f"{labeled_run.run}.1-00ab", decision="planned")
@@ -352,7 +352,7 @@ def test_comment_is_found_among_200_others(labeled_run: LabeledRun) -> None:
     assert len(labeled_run.workflow.bodies) == 201
 
 
-# Refusals, and jobs that were started again.
+# Refusals and reruns.
 
 REFUSED = {"go": "false", "attempt": "1", "reason": "no_write_access", "message": '"tina" may not', "hint": "Ask."}
 
@@ -509,7 +509,7 @@ def test_ended_button_run_is_not_reported_again(labeled_run: LabeledRun) -> None
     assert (done.code, done.out, done.summary) == (0, "", "")
 
 
-# Where GitHub fails, and hostile text.
+# Failures of GitHub, hostile text and missed reopenings.
 
 
 @pytest.mark.parametrize(
@@ -598,7 +598,7 @@ def test_script_uses_no_expression_and_only_standard_library(script: str) -> Non
 
 
 def test_missed_reopening_is_reported_in_new_comment(labeled_run: LabeledRun) -> None:
-    """The run went well, and its comment stays; the job that waited lost its runner."""
+    """The run succeeded, so its comment stays; the waiting job lost its runner."""
     labeled_run.job("security-production", "success", "success")
     labeled_run.job("wait-production", "failure", "success", "failure")
     recovered = {"result": "success", "outputs": {"run": "r", "decision": "recovered"}}
@@ -617,7 +617,7 @@ def test_missed_reopening_is_reported_in_new_comment(labeled_run: LabeledRun) ->
 
 
 def test_missed_reopening_is_reported_after_failed_run(labeled_run: LabeledRun) -> None:
-    """The run took the service offline, and could not prove it; then the job that ends it was refused."""
+    """The run closed the service but could not verify it; then the reopening job was refused."""
     labeled_run.job("security-production", "failure", "success", "success", "success", "failure")
     labeled_run.job("end-production", "failure", "success", "failure")
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
@@ -640,7 +640,7 @@ def test_missed_reopening_is_reported_after_failed_run(labeled_run: LabeledRun) 
 
 
 def test_missed_reopening_is_reported_on_opened_incident(labeled_run: LabeledRun) -> None:
-    """Nobody named an incident beside the button."""
+    """The button was pressed without an incident."""
     labeled_run.job("wait-production", "cancelled", "success", "cancelled")
     outputs = {"run": "r", "decision": "recovered", "incident": str(labeled_run.workflow.incident)}
     payload = press_button(labeled_run, "")
@@ -661,7 +661,7 @@ def test_missed_reopening_is_reported_on_opened_incident(labeled_run: LabeledRun
 
 @pytest.mark.parametrize("skipped", [("end-",), ("wait-", "end-")])
 def test_missed_reopening_is_reported_after_rerun(labeled_run: LabeledRun, skipped: tuple[str, ...]) -> None:
-    """GitHub skips it in the second attempt: the gate approved the first. The other environment has nothing to end."""
+    """The gate approved only the first attempt, so the second skips the reopening. Staging has nothing to reopen."""
     outputs = {"run": "r", "decision": "recovered", "ends_at": "2026-11-24T05:00:00+00:00"}
     needs = {
         "gate": GONE,

@@ -40,11 +40,11 @@ def sandbox() -> Iterator[Recording]:
 
 DATABASE = "11111111-2222-4333-8444-555555555555"
 ASKED = (f"scripts/{WORKER}/settings", f"scripts/{WORKER}/content/v2", f"workers/{WORKER}")
-"""Read by the client's own methods or by wrangler, and by no command of its own."""
+"""Paths that only the client's methods or wrangler read, and no command."""
 
 
 def evidence(recorded: Incident) -> Iterator[World]:
-    """With a token of a user, and with one of the account."""
+    """Collect evidence with a user token and with an account token."""
     recorded.world.sandbox.add_token("of-the-account", ALL, owner="account")
     for token in ("sandbox-collecting", "of-the-account"):
         assert collect(recorded, CLOUDFLARE_API_TOKEN=token).code in {0, 4}
@@ -52,7 +52,7 @@ def evidence(recorded: Incident) -> Iterator[World]:
 
 
 def runbooks() -> Iterator[World]:
-    """Each in its own world."""
+    """Run each runbook in a separate world."""
     for case in all_cases():
         with a_world(case, Recording) as world:
             outcome = run(world, case).outcome
@@ -61,7 +61,7 @@ def runbooks() -> Iterator[World]:
 
 
 def site_from_git() -> Iterator[World]:
-    """A rollback of a site that Cloudflare builds."""
+    """Roll back a site that Cloudflare builds from Git."""
     case, *_ = cases("rollback-pages")
     with a_world(case, Recording) as world:
         world.sandbox.pages.projects[SITE].source = git_source("acme/site", "main")
@@ -70,7 +70,7 @@ def site_from_git() -> Iterator[World]:
 
 
 def offline_and_back() -> Iterator[World]:
-    """By every way in, prepared first; of a Worker with bindings of many kinds."""
+    """Close and reopen all ingress paths of a Worker with several types of bindings."""
     bound = [
         {"type": "d1", "name": "DB", "id": DATABASE},
         {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room"},
@@ -113,7 +113,7 @@ def test_responses_match_official_sdk_models(recorded: Incident) -> None:
 
 
 def test_declared_reads_match_known_routes() -> None:
-    """Or a read would be missed above."""
+    """A read without a route would not be checked above."""
     paths = [(name.partition(" ")[0], fill(name.partition(" ")[2])) for name in readable()]
     for (method, template), pattern in DECLARED_READS.items():
         assert any(verb == method and pattern.fullmatch(path) for verb, path in paths), template

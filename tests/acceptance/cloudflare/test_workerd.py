@@ -187,7 +187,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture
 def backend(sandbox: Sandbox, tmp_path: Path) -> Callable[..., str]:
-    """wrangler beside the code of a Worker with Durable Objects, KV and D1."""
+    """Return wrangler in a folder with a Worker that uses Durable Objects, KV and D1."""
     (tmp_path / "index.js").write_text(BACKEND)
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "0001_rows.sql").write_text("CREATE TABLE rows (n INTEGER);\n-- that is all\n")
@@ -198,7 +198,7 @@ def backend(sandbox: Sandbox, tmp_path: Path) -> Callable[..., str]:
 def test_backend_with_durable_objects_kv_and_d1_runs(
     sandbox: Sandbox, edge: httpx.Client, backend: Callable[..., str]
 ) -> None:
-    """Storage outlives a version and memory does not; its clock, its KV and its AI providers are the sandbox's."""
+    """Storage survives a new version, memory does not. Clock, KV and AI providers are those of the sandbox."""
     namespace = sandbox.kv.add(CONFIG["kv_namespaces"][0]["id"])
     sandbox.kv.put(namespace, "ops/a", "1")
     database = sandbox.d1.add("fortunet", CONFIG["d1_databases"][0]["database_id"])
@@ -276,5 +276,5 @@ def test_node_ends_when_python_is_killed(tmp_path: Path) -> None:
         assert python.stderr is not None
         assert python.stdout.readline() == "up\n"
         python.send_signal(signal.SIGKILL)
-        python.stderr.read()  # ends when the last process that holds it has ended, and Node is one
+        python.stderr.read()  # ends with the last process that holds it, which includes Node
         assert python.wait() == -signal.SIGKILL

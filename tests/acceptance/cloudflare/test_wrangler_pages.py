@@ -19,7 +19,7 @@ DEPLOY = ("pages", "deploy", "dist", "--project-name", SITE)
 
 @pytest.fixture
 def wrangler(sandbox: Sandbox, tmp_path: Path) -> Wrangler:
-    """In a folder with a built site in `dist`; deployments succeed by the first look."""
+    """Return wrangler in a folder with a built site in `dist`; deployments succeed at once."""
     sandbox.switches.pages_reads_until_deployed = 0
     sandbox.switches.propagation_seconds = 0
     (tmp_path / "dist" / "docs").mkdir(parents=True)
@@ -78,7 +78,7 @@ def test_preview_branch_uploads_only_changed_files(
 
 
 def test_unknown_error_is_retried_and_can_deploy_twice(wrangler: Wrangler, sandbox: Sandbox) -> None:
-    """So one command can make two deployments."""
+    """One command can therefore create two deployments."""
     sandbox.pages.add_project(SITE)
     sandbox.fault(method="POST", path="**/deployments", status=500, code=8000000, applied=True)
 

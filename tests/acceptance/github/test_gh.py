@@ -23,7 +23,7 @@ class Gh:
     folder: Path
 
     def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
-        """What it prints on both streams."""
+        """Run gh, and return stdout and stderr together."""
         environ = {
             "HOME": str(self.folder),
             "GH_CONFIG_DIR": str(self.folder),
@@ -47,7 +47,7 @@ class Gh:
 
 @pytest.fixture
 def gh(github: GitHub, tmp_path: Path) -> Gh:
-    """With the token of an admin. The socket's name is short: the system takes about 100 characters."""
+    """Return gh with an admin token. The socket's path is short: the system allows about 100 characters."""
     socket = tmp_path / "s"
     github.listen(socket)
     (tmp_path / "config.yml").write_text(f'version: "1"\nhttp_unix_socket: {socket}\n')

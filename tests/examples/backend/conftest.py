@@ -30,12 +30,12 @@ CONTRACT = json.loads((ROOT / "docs/reference/runtime-contract.schema.json").rea
 
 
 def fits(document: Any, what: str) -> bool:
-    """`limits`, `switch` or `shown` of the contract."""
+    """Return whether a document fits a schema of the contract: `limits`, `switch` or `shown`."""
     return bool(Draft202012Validator({**CONTRACT, "oneOf": [{"$ref": f"#/$defs/{what}"}]}).is_valid(document))
 
 
 def client(url: str, **headers: str) -> httpx.Client:
-    """Each request on a connection of its own: workerd drops one whose request's body the Worker did not read."""
+    """Return a client with one connection per request: workerd drops a connection with an unread request body."""
     alone = httpx.Limits(max_keepalive_connections=0)
     return httpx.Client(base_url=url, headers=headers, limits=alone, verify=False, timeout=30)
 
@@ -57,12 +57,12 @@ class Example:
         return format_rfc3339(now + timedelta(**ahead))
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """By key: a text as it is, anything else as JSON, None: no value. They are read with the next request."""
+        """Write KV values by key: text as it is, other values as JSON, None to delete. The next request reads them."""
         texts = {key: value if isinstance(value, str | None) else json.dumps(value) for key, value in values.items()}
         self.arrange("values", {self.keys + key: text for key, text in texts.items()})
 
     def kv(self, mode: str | None, *, releases: bool = False) -> Any:
-        """How reads that begin now end; the keys of each `reads` since the last call, and how many are `hanging`."""
+        """Set the result of new KV reads. Returns the keys of `reads` since the last call, and the number `hanging`."""
         return self.arrange("kv", {"mode": mode, "releases": releases})
 
     def limits(self, **limits: Mapping[str, Any]) -> str:
@@ -115,7 +115,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def example(url: str) -> Iterator[Example]:
-    """The application a day after the test before: its quotas are new, its providers well, all else normal."""
+    """Return the application one day after the previous test, with new quotas and healthy providers."""
     with client(url) as http:
         application = Example(http)
         application.kv(None, releases=True)

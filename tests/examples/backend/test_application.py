@@ -21,7 +21,7 @@ PROVIDERS = ["iflow", "groq", "cerebras"]
 
 
 def sign_in(example: Example, email: str = "mia@fortunet.example") -> dict[str, str]:
-    """The header of a new session."""
+    """Return the authorization header of a new session."""
     answer = example.http.post("/api/session", json={"email": email})
     assert (answer.status_code, answer.json()["name"]) == (200, email.partition("@")[0])
     return {"authorization": f"Bearer {answer.json()['token']}"}
@@ -32,7 +32,7 @@ def interpret(example: Example, **options: Any) -> httpx.Response:
 
 
 def provider_calls(example: Example, **behaviours: str) -> Any:
-    """Which providers were asked since the last call; from now on they behave so."""
+    """Return the providers called since the last time, and set the behavior of future calls."""
     return example.arrange("outside", behaviours)
 
 

@@ -18,7 +18,7 @@ Reader = Callable[..., Example]
 
 @pytest.fixture
 def new_reader(example: Example, url: str) -> Iterator[Reader]:
-    """A reader as in a new isolate: it never saw anything."""
+    """Return a factory of readers in a new isolate, without cached values."""
     clients = []
 
     def make(limits: Any = None, switches: Any = None) -> Example:
@@ -68,7 +68,7 @@ def _any(*values: Any) -> tuple[Any, ...]:
 
 
 def _limits(**limit: Any) -> dict[str, Any]:
-    """As of one limit that differs from a good one so."""
+    """Return a limits document whose only limit has these fields changed."""
     return {"version": 1, "revision": "0123456789ab-01234567", "limits": {"calc": {**CALC, "limit": 9, **limit}}}
 
 
@@ -99,7 +99,7 @@ BAD_SWITCHES = [
 ]
 NO_MOMENTS = ["", "tomorrow", "2026-11-25", "2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-11-25T24:00:00Z"]
 NO_MOMENTS += ["2026-11-25T05:00:00", "2026-11-25 05:00:00Z", "+002026-11-25T05:00:00Z"]
-"""JSON Schema leaves these to whoever checks formats."""
+"""JSON Schema does not check the format of these times."""
 
 
 def test_invalid_test_values_violate_contract_schema() -> None:

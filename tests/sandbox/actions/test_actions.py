@@ -26,7 +26,7 @@ def hub(sandbox: Sandbox) -> GitHub:
 
 
 def commit(hub: GitHub, *steps: Any, **files: str) -> None:
-    """A job with these steps, and one that always runs after it."""
+    """Commit a workflow: a job with these steps, and a job that always runs after it."""
     tell = {"runs-on": "ubuntu-latest", "needs": "one", "if": "always()", "steps": []}
     jobs = {"one": {"runs-on": "ubuntu-latest", "steps": steps}, "tell": tell}
     text = yaml.safe_dump({"on": "workflow_dispatch", "jobs": jobs}, sort_keys=False)

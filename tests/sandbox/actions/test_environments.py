@@ -18,7 +18,7 @@ STEPS = [{"run": "echo never"}, {"if": "always()", "run": "echo never"}]
 
 @pytest.fixture
 def hub(sandbox: Sandbox) -> GitHub:
-    """alice starts runs, rita reviews; the environment is `recovery`."""
+    """Return a repository with the environment `recovery`; alice starts runs, rita reviews."""
     hub = sandbox.github
     hub.add_user("alice")
     hub.add_user("rita", "read")

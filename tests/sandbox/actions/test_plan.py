@@ -69,7 +69,7 @@ def test_request_on_closed_issue_starts_gate(label: str, runs: bool) -> None:
 
 
 CLOSED = (
-    # Who closes it, who opened it, as whom, in which repository; whether that starts a job.
+    # Closer, author, association of the author, visibility of the repository, and whether a job starts.
     ({"id": 5}, 5, "NONE", "public", False),
     ({"id": 5}, 5, "CONTRIBUTOR", "public", False),
     ({"id": 5}, 5, "COLLABORATOR", "public", True),
@@ -137,7 +137,7 @@ def test_unsupported_job_rules_raise(rules: dict[str, Any]) -> None:
 
 
 def checkout_job(*refs: str, **more: Any) -> PlannedJob:
-    """A job with a checkout of each ref, or without one where it is empty."""
+    """Return a job with a checkout of each ref; an empty ref is the default."""
     gives = [{"with": {"ref": ref, **more}} if ref else {} for ref in refs]
     steps = [{"uses": "actions/checkout@v5", **given} for given in gives]
     return plan_jobs({"one": {"steps": steps}}).jobs[0]

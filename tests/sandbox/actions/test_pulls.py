@@ -21,7 +21,7 @@ ON: dict[str, Any] = {
     "schedule": [{"cron": "17 * * * *"}],
 }
 OFF = {"only": {"runs-on": "ubuntu-latest", "if": "false", "steps": []}}
-"""Jobs that start no process: whether there is a run is all that is asked."""
+"""Jobs that start no process, for tests that only check whether a run exists."""
 
 
 def workflow(on: Any = ON, jobs: Any = OFF, **more: Any) -> str:
@@ -30,7 +30,7 @@ def workflow(on: Any = ON, jobs: Any = OFF, **more: Any) -> str:
 
 @pytest.fixture
 def hub(sandbox: Sandbox) -> GitHub:
-    """alice may write, zoe is a stranger; on main are the workflow and its limits."""
+    """Return a repository with the workflow and its limits on main; alice writes, zoe is a stranger."""
     sandbox.github.add_user("alice")
     sandbox.github.add_user("zoe", None)
     sandbox.github.add_commit("Limits", "alice", files={"limits.txt": "a 1\n-\nb 1\n", FILE: workflow()})
@@ -203,7 +203,7 @@ BASE = {"ref": "${{ github.event.pull_request.base.sha }}", "persist-credentials
 
 @pytest.fixture
 def planning(hub: GitHub) -> GitHub:
-    """The workflow says what it sees, on the base; and an environment has a secret and a variable."""
+    """Return a repository whose workflow prints its inputs, with a secret and a variable in an environment."""
     hub.put_secret("CF", "cf-secret", hub.add_environment("limits"))
     hub.put_variable("COLOUR", "red", "limits")
     steps = [{"uses": "actions/checkout@v5", "with": BASE}, {"run": SAY}]

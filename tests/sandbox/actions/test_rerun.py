@@ -23,7 +23,7 @@ TELL = {
 
 @pytest.fixture
 def hub(sandbox: Sandbox) -> GitHub:
-    """alice starts runs, tina runs them again; nobody may use the environment `recovery`, so its job fails."""
+    """Return a repository: alice starts runs, tina reruns them. `recovery` allows no branch, so its job fails."""
     hub = sandbox.github
     for login in ("alice", "tina"):
         hub.add_user(login)

@@ -20,7 +20,7 @@ def hub(sandbox: Sandbox) -> GitHub:
 
 
 def workflow(hub: GitHub, name: str, *steps: str, on: Any = "workflow_dispatch", **job: Any) -> None:
-    """A file of one job with these commands."""
+    """Commit a workflow of one job with these commands."""
     rules = {"runs-on": "ubuntu-latest", "steps": [{"run": step} for step in steps], **job}
     commit(hub, name, {"on": on, "jobs": {"only": rules}})
 

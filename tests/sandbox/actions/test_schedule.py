@@ -22,13 +22,13 @@ def hub(sandbox: Sandbox) -> GitHub:
 
 @pytest.fixture
 def runner(hub: GitHub) -> Iterator[Runner]:
-    """A minute of a time limit lasts a second."""
+    """Yield a runner whose time limits count a second as a minute."""
     with Runner(hub, {}, minute=1.0) as started:
         yield started
 
 
 def commit(hub: GitHub, *, name: str = "a.yml", **jobs: Any) -> None:
-    """A workflow with a button. A job without steps ends at once."""
+    """Commit a workflow with a button. A job without steps ends at once."""
     whole = {job: {"runs-on": "ubuntu-latest", "steps": [], **rules} for job, rules in jobs.items()}
     text = yaml.safe_dump({"on": "workflow_dispatch", "jobs": whole}, sort_keys=False)
     hub.add_commit(name, "alice", files={f".github/workflows/{name}": text})
@@ -85,7 +85,7 @@ def test_new_job_cancels_waiting_job_but_not_its_run(hub: GitHub, runner: Runner
     runner.wait()
 
     assert conclusions(first) == {"recover": "success", "tell": "skipped"}
-    # An `if` without a status function asks for success, too.
+    # An `if` without a status function also requires success.
     assert conclusions(second) == {"recover": "cancelled", "tell": "skipped"}
     assert conclusions(third) == {"recover": "cancelled", "tell": "success"}
     assert [run.conclusion for run in (second, third, fourth)] == ["cancelled", "cancelled", "success"]

@@ -30,7 +30,7 @@ def copy_job(job: dict[str, Any], **top: Any) -> dict[str, Any]:
 
 
 def expressions(value: Any, key: str = "") -> Iterator[str]:
-    """Those at any depth; a program may hold the same words as text."""
+    """Yield expressions at any depth; programs may contain the same words as text."""
     if isinstance(value, dict | list):
         for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from expressions(inner, str(name))

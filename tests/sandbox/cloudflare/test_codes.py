@@ -22,7 +22,7 @@ HANDLERS = sorted((ROOT / "sandbox/cloudflare").rglob("*.py"))
 
 @pytest.mark.parametrize("path", HANDLERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_raised_codes_are_in_product_table(path: Path) -> None:
-    """A folder is a product; modules beside the folders serve all of them."""
+    """A folder is a product; other modules serve all products."""
     text, folder = path.read_text(), path.parent.name
     shared = {code for codes in BY_PRODUCT.values() for code in codes}
     known = {*ANYWHERE, *(shared if folder == "cloudflare" else BY_PRODUCT.get(folder, BY_PRODUCT["workers"]))}

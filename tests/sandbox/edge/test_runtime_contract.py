@@ -55,7 +55,7 @@ SWITCH: dict[str, Any] = {
 
 @pytest.fixture
 def edge(sandbox: Sandbox, edge: httpx.Client) -> httpx.Client:
-    """Of a Worker that follows the contract, at a location that never remembers anything."""
+    """Return a client of a Worker that follows the contract, at a location without a KV cache."""
     sandbox.switches.kv_staleness_seconds = 0
     sandbox.kv.add(NAMESPACE)
     _deploy(sandbox)
@@ -142,13 +142,13 @@ def test_invalid_value_keeps_last_one_and_affects_no_other(
     assert after["limits"] == before["limits"]
     assert after["switches"] == before["switches"] | {"ai": {"state": "cerebras", "revision": "5d41402abc4b"}}
 
-    new = _deploy(sandbox)  # which has seen nothing yet
+    new = _deploy(sandbox)  # without cached values
     assert _runtime_state(edge)["limits"]["revision"] is None
     assert _runtime_state(edge)["worker"] == new
 
 
 def _variants(value: Mapping[str, Any]) -> list[Any]:
-    """The value without each of its fields, and with something else in each."""
+    """Return variants of the value: without each field, and with other values in each."""
     others: list[Any] = [None, True, 0, 1, 2, -1, 1.5, "", "text", "No-Name", "/", [], ["/a"], ["a"], [1], {}, {"a": 1}]
     others += ["3f9c2ab41d07-9c0ffee1", {"calc": {"limit": 1, "period": 1, "key": "ip", "probe": "yes"}}]
     others += [
@@ -163,7 +163,7 @@ def _variants(value: Mapping[str, Any]) -> list[Any]:
 def test_value_is_valid_if_schema_accepts_it(kind: str) -> None:
     value, fits = (LIMITS, is_limits) if kind == "limits" else (SWITCH, is_switch)
     validator = jsonschema.Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": SCHEMA["$defs"]})
-    moments = ("until", "review_at", "since")  # jsonschema alone does not look at a format
+    moments = ("until", "review_at", "since")  # jsonschema does not check formats by default
     tried = [
         each
         for each in [value, *_variants(value), 1, None, []]

@@ -19,13 +19,13 @@ def subdomain(sandbox: Sandbox, deployed: Releases) -> str:
 
 
 def publish(sandbox: Sandbox, *paths: str) -> None:
-    """A site whose files hold their own path; live at once."""
+    """Deploy a site whose files contain their own path; live at once."""
     sandbox.switches.propagation_seconds = 0
     sandbox.pages.add_project(SITE, domains=[DOMAIN])
     sandbox.pages.add_deployment(SITE, files={path: path.encode() for path in paths})
 
 
-# Which deployment
+# Deployment of a host
 
 
 def test_site_hosts_serve_production_and_deployments_have_own(
@@ -77,7 +77,7 @@ def test_worker_serves_all_other_hosts(sandbox: Sandbox, edge: httpx.Client, dep
     assert get(edge, "/health").text == "bad"
 
 
-# Which file
+# File of a path
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_site_without_index_returns_404(sandbox: Sandbox, edge: httpx.Client) ->
 
 
 def test_requested_asset_of_previous_release_stays_cached(sandbox: Sandbox, edge: httpx.Client) -> None:
-    """So a path that only the bad release has proves nothing after a rollback."""
+    """A path that only the bad release has therefore proves nothing after a rollback."""
     publish(sandbox, "index.html", "404.html", "bad.js", "other.js")
     assert get(edge, "/bad.js").status_code == 200
     sandbox.pages.add_deployment(SITE, files={"index.html": b"good", "404.html": b""})
@@ -146,7 +146,7 @@ def test_requested_asset_of_previous_release_stays_cached(sandbox: Sandbox, edge
     assert get(edge, "/bad.js").status_code == 404
 
 
-# With what
+# Response headers
 
 
 def test_asset_has_content_type_and_etag(sandbox: Sandbox, edge: httpx.Client, deployed: Releases) -> None:

@@ -28,7 +28,7 @@ on:
 
 @pytest.fixture
 def github(sandbox: Sandbox) -> Iterator[GitHub]:
-    """Alice writes, Tina triages, Rita reads, and Zoe is a stranger. What it delivered fits GitHub's schemas."""
+    """Yield GitHub with four users: alice writes, tina triages, rita reads, zoe is a stranger. Checks deliveries."""
     hub = sandbox.github
     hub.add_user("alice")
     hub.add_user("tina", "triage")
@@ -61,13 +61,13 @@ class Api:
         return self.ok("GET", path, **options)
 
     def ok(self, method: str, path: str, **options: Any) -> Any:
-        """The body of an answer that is no refusal."""
+        """Return the body of a successful response."""
         response = self(method, path, **options)
         assert response.status_code < 400, response.text
         return response.json() if response.content else None
 
     def refusal(self, method: str, path: str, **options: Any) -> tuple[int, str]:
-        """Status, and the message in short: of the first error, where there are some."""
+        """Return the status and the message, or that of the first error."""
         response = self(method, path, **options)
         assert response.status_code >= 400, response.text
         body = response.json()
@@ -83,7 +83,7 @@ def api(github: GitHub) -> Iterator[Api]:
 
 @pytest.fixture
 def alice(github: GitHub) -> str:
-    """Her token."""
+    """Return the token of alice."""
     return github.add_token("ghp_alice", "alice")
 
 
@@ -104,13 +104,13 @@ def incident(github: GitHub) -> int:
 
 @pytest.fixture
 def workflow(github: GitHub) -> str:
-    """The path of one that can be dispatched."""
+    """Return the path of a workflow with a button."""
     github.add_commit("Add the button", "alice", files={WORKFLOW: DISPATCHED})
     return WORKFLOW
 
 
 def client(github: GitHub, token: str) -> pygithub.Github:
-    """PyGithub without its pauses and repetitions."""
+    """Return PyGithub without pauses and retries."""
     return pygithub.Github(
         auth=pygithub.Auth.Token(token),
         base_url=github.api_url,
@@ -122,6 +122,6 @@ def client(github: GitHub, token: str) -> pygithub.Github:
 
 @pytest.fixture
 def repository(github: GitHub) -> Iterator[Repository]:
-    """As PyGithub has it, with GITHUB_TOKEN."""
+    """Yield PyGithub's repository, with GITHUB_TOKEN."""
     with client(github, github.token) as opened:
         yield opened.get_repo(github.repository)

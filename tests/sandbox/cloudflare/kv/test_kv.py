@@ -15,7 +15,7 @@ KEY = "ops/switch/a b"
 
 @pytest.fixture
 def namespace(sandbox: Sandbox) -> str:
-    """The API shows its own writes at once."""
+    """Return a namespace whose API shows writes at once."""
     sandbox.switches.kv_api_staleness_seconds = 0
     return sandbox.kv.add("runtime")
 

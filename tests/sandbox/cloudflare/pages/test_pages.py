@@ -23,7 +23,7 @@ def test_project_shows_live_and_latest_deployment_and_settings(api: Api, deploye
     project = api.site("GET").result
 
     assert project["domains"] == [project["subdomain"], "app.fortunet.example"]
-    assert project["subdomain"].startswith(f"{SITE}-")  # the name alone is somebody else's on pages.dev
+    assert project["subdomain"].startswith(f"{SITE}-")  # the plain name belongs to another project on pages.dev
     assert project["production_branch"] == "main"
     assert project["source"] is None
     assert project["canonical_deployment"]["id"] == deployed.bad
@@ -276,7 +276,7 @@ def test_rollback_target_must_be_successful_production(
         api.sandbox.pages.rollback(SITE, other)
 
 
-# Who may
+# Permissions
 
 
 def test_read_token_cannot_change_pages(api: Api, deployed: Releases) -> None:

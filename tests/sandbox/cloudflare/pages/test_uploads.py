@@ -37,7 +37,7 @@ def test_files_are_uploaded_once_then_deployed(api: Api, sandbox: Sandbox, jwt: 
     made = create(api, branch="main", commit_hash="c" * 40, commit_message="new", commit_dirty="true").result
 
     assert (made["latest_stage"]["name"], made["latest_stage"]["status"]) == ("queued", "active")
-    assert api.site("POST", f"deployments/{made['id']}/rollback").error == (400, 8000000)  # not yet
+    assert api.site("POST", f"deployments/{made['id']}/rollback").error == (400, 8000000)  # not deployed yet
     stages = [api.site("GET", f"deployments/{made['id']}").result["latest_stage"] for _ in range(2)]
     assert [(s["name"], s["status"]) for s in stages] == [("queued", "active"), ("deploy", "success")]
     assert made["deployment_trigger"] == {

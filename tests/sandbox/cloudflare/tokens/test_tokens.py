@@ -12,7 +12,7 @@ HOUR = {"since": "2000-01-01T00:00:00Z", "before": "2100-01-01T00:00:00Z"}
 
 @pytest.fixture(params=["user", "account"])
 def tokens(request: pytest.FixtureRequest, api: Api) -> Any:
-    """Below the tokens of a user, and below those of the account."""
+    """Return a client of the token endpoints, for a user and for the account."""
     owner = request.param
     permission = "API Tokens Write" if owner == "user" else "Account API Tokens Write"
     admin = api.sandbox.add_token("admin", [permission], owner=owner)

@@ -83,7 +83,7 @@ def test_invalid_secret_is_refused(api: Api, releases: Releases, body: dict[str,
 
 
 def test_bulk_secret_edit_accepts_plain_json(api: Api, releases: Releases) -> None:
-    """As Cloudflare's SDKs send it."""
+    """Cloudflare's SDKs send plain JSON."""
     api.sandbox.deploy(WORKER, api.sandbox.latest(WORKER))
     assert api.script("PATCH", "secrets-bulk", json={"secrets": {"A": _secret("A")}}).status == 200
 
@@ -129,7 +129,7 @@ def test_edge_shows_secret_value_in_use(api: Api, edge: httpx.Client, sandbox: S
 def test_reuploaded_version_inherits_latest_secrets(
     api: Api, edge: httpx.Client, sandbox: Sandbox, releases: Releases
 ) -> None:
-    """After a rollback: the live code, one secret new, the others inherited; and then secrets can be edited again."""
+    """Upload the live code after a rollback with one new secret. Secrets can then be edited again."""
     sandbox.put_secret(WORKER, "KEY", "leaked")
     sandbox.put_secret(WORKER, "OTHER", "kept")
     api.deploy(releases.good, force=True)

@@ -122,7 +122,7 @@ def test_binding_is_inherited_only_from_latest_version(api: Api) -> None:
 
 
 def test_uploaded_settings_are_read_back(api: Api, releases: Releases) -> None:
-    """An upload keeps nothing of the version before it that it does not name."""
+    """An upload inherits nothing that it does not name."""
     asked: dict[str, Any] = {"usage_model": "bundled", "cache_options": {"enabled": True}, "limits": {"cpu_ms": 5}}
     made = _upload(api, **asked, placement={"mode": "smart"}).result["id"]
     read = api.get(f"workers/{WORKER}/versions/{made}").result

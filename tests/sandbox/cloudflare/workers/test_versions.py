@@ -97,7 +97,7 @@ def test_version_keeps_previous_secrets(sandbox: Sandbox, api: Api, releases: Re
 
 
 def test_bindings_include_cloudflare_fields(api: Api, sandbox: Sandbox) -> None:
-    """By the names that the API's reference has: of a database both, and of a class its namespace."""
+    """Field names follow the API reference: both IDs of a database, and the namespace of a class."""
     bound = [
         {"type": "d1", "name": "DB", "id": "orders"},
         {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room"},

@@ -13,7 +13,7 @@ ZONE = "fortunet.example"
 
 @pytest.fixture
 def zone(sandbox: Sandbox) -> str:
-    """With a Worker for each test to send requests to: each answers its own name."""
+    """Return a zone with two Workers, each of which responds with its name."""
     sandbox.switches.propagation_seconds = 0
     for name in (WORKER, "maintenance"):
         sandbox.deploy(name, sandbox.upload(name, behaviour={"body": name}))

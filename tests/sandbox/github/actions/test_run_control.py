@@ -9,7 +9,7 @@ from tests.sandbox.github.conftest import Api
 
 @pytest.fixture
 def waiting(api: Api, workflow: str) -> int:
-    """The id of a run that waits for rita or alice, who started it."""
+    """Return the ID of a run that waits for a review by rita or by alice, its starter."""
     hub = api.github
     hub.add_environment("recovery", reviewers=["rita", "alice"], prevent_self_review=True)
     run = hub.dispatch("rollback-worker.yml", {"service": "api"}, "alice")
@@ -86,7 +86,7 @@ def test_run_and_job_can_be_rerun(api: Api, waiting: int, alice: str) -> None:
 
 @pytest.fixture
 def root(api: Api) -> str:
-    """The token of an administrator."""
+    """Return the token of an administrator."""
     api.github.add_user("root", "admin")
     return api.github.add_token("ghp_root", "root")
 

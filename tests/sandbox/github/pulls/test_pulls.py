@@ -12,7 +12,7 @@ LINES = "a: 1\n# ---\nb: 1\n# ---\nc: 1\n"
 
 
 def open_pull(api: Api, new: str = LINES.replace("a: 1", "a: 2"), branch: str = "limits") -> int:
-    """From a branch that changes limits.yml."""
+    """Open a pull request that changes limits.yml."""
     api.github.add_commit("Raise a limit", "alice", branch=branch, files={"limits.yml": new})
     return api.github.open_pull("Raise a", branch, "alice")
 

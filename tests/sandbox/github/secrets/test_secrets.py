@@ -23,7 +23,7 @@ def admin(api: Api) -> str:
 
 @pytest.fixture(params=[None, "recovery"])
 def environment(request: pytest.FixtureRequest) -> str | None:
-    """Of the repository, then of one environment."""
+    """Return no environment (the repository), then `recovery`."""
     return str(request.param) if request.param else None
 
 

@@ -20,7 +20,7 @@ def sign_jwt(api: Api, *, number: int = 0, **claims: Any) -> str:
 
 @pytest.fixture
 def mint(api: Api) -> str:
-    """The path at which the App gets its tokens."""
+    """Return the path at which the App gets its tokens."""
     add_app(api.github)
     return MINT.format(api.get("installation", token=sign_jwt(api))["id"])
 
