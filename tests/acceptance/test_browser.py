@@ -105,7 +105,7 @@ def test_browser_probe_gives_verdict_for_page(
     assert (tmp_path / "visit.png").exists() == (said.startswith(("console", "requests", "steps"))), result
 
 
-def test_browser_reaches_only_sandbox_or_else_service(
+def test_browser_with_sandbox_reaches_no_other_host(
     tmp_path: Path,
 ) -> None:
     other = Site({"/": "x"})

@@ -304,7 +304,7 @@ def test_durable_object_drill_restarts_object(run: Run, switches: list[str]) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", runs("limits"), ids=run_id)
-def test_limits_drill_restores_former_limit_after_expiry(run: Run) -> None:
+def test_limits_drill_restores_previous_limit_after_expiry(run: Run) -> None:
     result = recovered(run)
 
     assert result["runbook"] == "propose-limits"
@@ -391,7 +391,7 @@ PERMISSION = "/repos/*/*/collaborators/*/permission"
 
 
 @pytest.mark.slow
-def test_label_drill_survives_github_outage_after_permission_check() -> None:
+def test_label_drill_recovers_despite_later_github_outage() -> None:
     result = drill("--trigger", "label", "--github-fails", "after-permission")
 
     assert result["decision"] == "recovered"

@@ -290,7 +290,7 @@ def test_summary_and_issue_describe_request_to_reviewers(job: Job) -> None:
     assert "::notice title=approval::" in err
 
 
-def test_waiting_notice_absent_without_approval_rule(job: Job) -> None:
+def test_waiting_notice_requires_approval_rule(job: Job) -> None:
     summary, comment, _ = pass_to_reviewers(job, "    token: CLOUDFLARE_API_TOKEN\n")
 
     assert (summary, "Waits for" in comment) == ("", False)

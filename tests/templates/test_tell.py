@@ -154,7 +154,7 @@ def test_refusal_before_run_is_reported(labeled_run: LabeledRun) -> None:
 
 
 @pytest.mark.parametrize("step", ["Recover", ""], ids=["named", "not named"])
-def test_run_without_outputs_may_have_changed_something(labeled_run: LabeledRun, step: str) -> None:
+def test_run_without_outputs_is_reported_as_unclear(labeled_run: LabeledRun, step: str) -> None:
     labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
 
     done = labeled_run.tell(needs={"gate": GONE, "recovery-production": FAILED}, RUN_STEP=step)

@@ -96,7 +96,7 @@ def test_bulk_secret_edit_checks_type_keys_and_size(api: Api, releases: Releases
     assert api.script("PATCH", "secrets-bulk", json=many, headers=MERGE_PATCH).error == (400, 100160)
 
 
-def test_version_secret_creates_undeployed_version_of_latest_code(api: Api, releases: Releases) -> None:
+def test_version_secret_creates_undeployed_version(api: Api, releases: Releases) -> None:
     api.deploy(releases.good)
     body = {"env": {"KEY": {"type": "secret_text", "text": "1"}}, "annotations": {"workers/message": "rotate"}}
     made = api("PATCH", f"workers/{WORKER}/versions/latest", json=body, headers=MERGE_PATCH).result

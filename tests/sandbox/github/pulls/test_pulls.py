@@ -138,7 +138,7 @@ def test_reopened_pull_request_uses_current_base(api: Api, pull: int, alice: str
     assert api.refusal("PUT", f"pulls/{pull}/merge", token=alice) == (405, "Pull Request is not mergeable")
 
 
-def test_pull_request_without_branch_cannot_be_reopened(api: Api, pull: int, alice: str) -> None:
+def test_merged_or_branchless_pull_request_cannot_be_reopened(api: Api, pull: int, alice: str) -> None:
     gone = open_pull(api, "a: 9\n", "gone")
     api.ok("DELETE", "git/refs/heads/gone", token=alice)
     assert delivered_events(api.github)[-1] == "pull_request.closed"

@@ -86,7 +86,7 @@ def test_workflow_token_has_permissions_of_its_job(api: Api, incident: int) -> N
         api.github.add_workflow_token("ghs_dream", {"secrets": "write"})
 
 
-def test_pull_request_comment_requires_pull_request_permission(api: Api, incident: int) -> None:
+def test_pull_requests_permission_covers_comments_on_pulls_only(api: Api, incident: int) -> None:
     api.github.add_commit("Fix", "alice", branch="fix", files={"a": "1"})
     pull = api.github.open_pull("Fix", "fix", "alice")
     token = api.github.add_workflow_token("ghs_plan", {"pull-requests": "write"})
