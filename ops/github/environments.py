@@ -1,4 +1,4 @@
-"""Read who approved a GitHub environment and which runs used one, and whether the repository is private.
+"""Read approvals and uses of GitHub environments, and whether the repository is private.
 
 GitHub creates a deployment for each job with an `environment`, unless the job sets `deployment: false`. The statuses of
 the deployment link to the job log.

@@ -1,4 +1,4 @@
-"""Actions API: workflows and dispatches, runs and their control by a person, jobs, deployments and statuses."""
+"""Actions API: workflows, runs and their control by a person, jobs, and deployments."""
 
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
