@@ -58,3 +58,17 @@ def test_architecture_page_shows_package_levels() -> None:
     rows = re.findall(r"^\| (\d+) \| ((?:`\w+` ?)+)\|", text, re.MULTILINE)
     shown = {name: int(level) for level, names in rows for name in re.findall(r"\w+", names)}
     assert shown == expected
+
+
+def test_architecture_page_names_functions_of_the_package() -> None:
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    rows = re.findall(r"^\| \d+ \| `(\w+)` \|.*\| ((?:`\w+` ?)+)\|$", text, re.MULTILINE)
+
+    wrong = [
+        f"{package} has no function {name}"
+        for package, names in rows
+        for name in re.findall(r"\w+", names)
+        if not any(f"def {name}(" in path.read_text() for path in (ROOT / "ops" / package).rglob("*.py"))
+    ]
+    assert wrong == []
+    assert len(rows) > 20
