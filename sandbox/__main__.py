@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     except (node.MissingTool, ValueError, OSError, OverflowError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    serve(made, edge=given.edge, as_json=given.json, say=partial(print, flush=True))
+    serve(made, edge=given.edge, as_json=given.json, echo=partial(print, flush=True))
     return 0
 
 

@@ -13,7 +13,7 @@ class FakeClock:
         """Sum of all moves by `set` and `advance`."""
 
     def now(self) -> datetime:
-        return self._unmoved() + self.offset
+        return self._without_offset() + self.offset
 
     def set(self, instant: datetime) -> None:
         """Move the clock to an instant.
@@ -23,12 +23,12 @@ class FakeClock:
         """
         if instant.tzinfo is None:
             raise ValueError(f"the clock needs an instant with a time zone; {instant.isoformat()} has none")
-        self.offset = instant.astimezone(UTC) - self._unmoved()
+        self.offset = instant.astimezone(UTC) - self._without_offset()
 
     def advance(self, seconds: float) -> None:
         self.offset += timedelta(seconds=seconds)
 
-    def _unmoved(self) -> datetime:
+    def _without_offset(self) -> datetime:
         return self._started if self.virtual else datetime.now(UTC)
 
 

@@ -13,17 +13,17 @@ ALL_RIGHTS = "sandbox-all-rights"
 recovery."""
 
 
-def serve(made: Sandbox, *, edge: str, as_json: bool, say: Callable[[str], None]) -> None:
+def serve(sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], None]) -> None:
     """Print the addresses and tokens, then serve until a signal. The signal handlers stay installed."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with made as running:
+    with sandbox as running:
         if as_json:
             running.add_token(ALL_RIGHTS, PERMISSIONS)
-            say(json.dumps(running.describe()))
+            echo(json.dumps(running.describe()))
         else:
             exports = "\n".join(f"  export {name}={value}" for name, value in running.environ().items())
-            say(f"A local Cloudflare is running ({edge} edge). In another terminal:\n{exports}")
-            say("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
+            echo(f"A local Cloudflare is running ({edge} edge). In another terminal:\n{exports}")
+            echo("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
         stopped.wait()

@@ -40,20 +40,20 @@ def is_for(request: HttpRequest) -> bool:
 
 
 class ControlApi:
-    def __init__(self, sandbox: ControlTarget, own: ControlHandlers) -> None:
+    def __init__(self, sandbox: ControlTarget, extra: ControlHandlers) -> None:
         """`own` are the additional handlers of this part."""
         self._sandbox = sandbox
         self._handlers: ControlHandlers = {
             ("GET", ""): lambda _: sandbox.describe(),
             ("GET", "/clock"): lambda _: self._clock(),
             ("POST", "/clock"): self._move_clock,
-            ("GET", "/faults"): lambda _: [_shown(fault) for fault in sandbox.faults.rules],
-            ("POST", "/faults"): lambda body: _shown(sandbox.fault(**_known(body, _FAULT_FIELDS))),
+            ("GET", "/faults"): lambda _: [_fault_to_json(fault) for fault in sandbox.faults.rules],
+            ("POST", "/faults"): lambda body: _fault_to_json(sandbox.fault(**_check_fields(body, _FAULT_FIELDS))),
             ("DELETE", "/faults"): lambda _: sandbox.faults.clear(),
             ("GET", "/switches"): lambda _: asdict(sandbox.switches),
             ("POST", "/switches"): self._set_switches,
             ("GET", "/requests"): lambda _: [record.to_json() for record in sandbox.requests],
-            **own,
+            **extra,
         }
 
     def answer(self, request: HttpRequest) -> HttpResponse:
@@ -82,17 +82,17 @@ class ControlApi:
 
     def _set_switches(self, body: Any) -> dict[str, Any]:
         switches = self._sandbox.switches
-        for name, value in _known(body, {field.name for field in fields(switches)}).items():
+        for name, value in _check_fields(body, {field.name for field in fields(switches)}).items():
             setattr(switches, name, value)
         return asdict(switches)
 
 
-def _shown(fault: Fault) -> dict[str, Any]:
+def _fault_to_json(fault: Fault) -> dict[str, Any]:
     values = {name: getattr(fault, name) for name in ("id", "hits", *sorted(_FAULT_FIELDS))}
     return {name: value.decode("latin-1") if isinstance(value, bytes) else value for name, value in values.items()}
 
 
-def _known(body: Any, names: set[str]) -> dict[str, Any]:
+def _check_fields(body: Any, names: set[str]) -> dict[str, Any]:
     if not isinstance(body, dict) or not body.keys() <= names:
         raise ValueError(f"expected an object with some of: {', '.join(sorted(names))}")
     return body

@@ -55,7 +55,7 @@ class Fault:
     def applies_to(self, request: HttpRequest) -> bool:
         """Return whether the fault affects this request, and count it."""
         host = request.headers.get("host", "").partition(":")[0].lower()
-        if self.method not in {"*", request.method} or not self._is_for(request.path):
+        if self.method not in {"*", request.method} or not self._matches_path(request.path):
             return False
         if not re.fullmatch(re.escape(self.host).replace(r"\*", ".*"), host):
             return False
@@ -67,7 +67,7 @@ class Fault:
         self.hits += 1
         return True
 
-    def _is_for(self, path: str) -> bool:
+    def _matches_path(self, path: str) -> bool:
         glob = _glob(self.path)
         return any(glob.fullmatch(form) for form in (path, path.removeprefix("/client/v4")))
 
@@ -84,7 +84,7 @@ class Fault:
             self.after()
         if self.lost == "after":
             return None
-        return self._disturbed(self._replacement() if replaced else response)
+        return self._modify(self._replacement() if replaced else response)
 
     def _replacement(self) -> HttpResponse:
         if self.body is None:
@@ -96,10 +96,10 @@ class Fault:
         status = self.status or (400 if self.code else 200)
         return HttpResponse(status=status, headers=[("content-type", content_type)], body=body)
 
-    def _disturbed(self, response: HttpResponse | None) -> HttpResponse | None:
+    def _modify(self, response: HttpResponse | None) -> HttpResponse | None:
         if response is not None:
             response.headers += self.headers.items()
-            response.sent = response.sent if self.truncate is None else self.truncate
+            response.truncate_at = response.truncate_at if self.truncate is None else self.truncate
         return response
 
 
@@ -127,8 +127,8 @@ class Faults:
 
     def wrap(self, answer: Responder, request: HttpRequest) -> HttpResponse | None:
         with self._lock:
-            striking = [rule for rule in self.rules if rule.applies_to(request)]
-        for rule in reversed(striking):
+            active = [rule for rule in self.rules if rule.applies_to(request)]
+        for rule in reversed(active):
             answer = partial(rule.apply, answer, self._closed.wait)
         return answer(request)
 

@@ -47,7 +47,7 @@ class RequestRecord:
             path=request.path,
             query=request.query,
             headers=headers,
-            body=_parsed(request),
+            body=_parse_body(request),
             at=at,
             unknown=unknown,
         )
@@ -57,7 +57,7 @@ class RequestRecord:
         return {**vars(self), "body": body, "at": timestamp(self.at)}
 
 
-def _parsed(request: HttpRequest) -> Any:
+def _parse_body(request: HttpRequest) -> Any:
     if request.headers.get_content_subtype() in {"json", "merge-patch+json"}:
         try:
             return json.loads(request.body)

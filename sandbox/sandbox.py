@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from sandbox.clock import FakeClock
 from sandbox.cloudflare.account import ChangeAuthor, FakeAccount
-from sandbox.cloudflare.api import Cloudflare
+from sandbox.cloudflare.api import CloudflareApi
 from sandbox.cloudflare.call import BASE
 from sandbox.cloudflare.kv.state import KvStore
 from sandbox.cloudflare.tokens.state import DEFAULT_PERMISSIONS, CloudflareTokens, FakeCloudflareToken, Owner
@@ -61,7 +61,7 @@ class Sandbox:
         self.pages = self._account.pages
         self.zones, self.kv, self.d1 = self._account.zones, self._account.kv, self._account.d1
         self.audit, self.analytics = self._account.audit, self._account.analytics
-        self._cloudflare = Cloudflare(self._account)
+        self._cloudflare = CloudflareApi(self._account)
         self.providers = FakeAiProviders(self.clock, self.switches)
         self._control = ControlApi(
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
@@ -198,9 +198,11 @@ class Sandbox:
             kept = state.latest.upload.secrets if state.latest else {}
             texts = dict(vars or {}) if behaviour is None else {**(vars or {}), BEHAVIOUR: json.dumps(behaviour)}
             upload = WorkerUpload(
-                modules=(uploads.module(f"// version {state.last_number + 1} of {worker}" if code is None else code),),
+                modules=(
+                    uploads.make_module(f"// version {state.last_number + 1} of {worker}" if code is None else code),
+                ),
                 main_module=uploads.MAIN,
-                bindings=(*bindings, *uploads.bindings(texts, version_metadata=version_metadata)),
+                bindings=(*bindings, *uploads.make_bindings(texts, version_metadata=version_metadata)),
                 secrets=kept if secrets is None else secrets,
                 compatibility_date=compatibility_date,
                 migration_tag=state.migration_tag,
@@ -253,9 +255,9 @@ class Sandbox:
         self._account.deleted_resources.add(resource)
         self.kv.namespaces.pop(resource, None)
 
-    def set_outcomes(self, worker: str, seen: Mapping[str, Mapping[str, int]]) -> None:
+    def set_outcomes(self, worker: str, outcomes: Mapping[str, Mapping[str, int]]) -> None:
         """Set the AI outcomes that an embedded Worker reports, such as `{"iflow": {"ok": 0, "failed": 7}}`."""
-        self._contract.outcomes[worker] = seen
+        self._contract.outcomes[worker] = outcomes
 
     def deployments(self, worker: str) -> list[FakeWorkerDeployment]:
         """Return the deployments, newest first."""
@@ -271,7 +273,7 @@ class Sandbox:
         """Return the workers.dev settings of the Worker."""
         return dict(self._account.workers[worker].subdomain)
 
-    def switch_subdomain(self, worker: str, **switches: bool) -> None:
+    def set_subdomain(self, worker: str, **switches: bool) -> None:
         self._account.workers[worker].subdomain |= switches
 
     def latest(self, worker: str) -> str:

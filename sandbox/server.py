@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 LOOPBACK = "127.0.0.1"
-LONGEST_LINE = 65_536
+MAX_LINE_BYTES = 65_536
 """Maximum bytes of the request line and of each header."""
 
 
@@ -43,7 +43,7 @@ class HttpResponse:
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
-    sent: int | None = None
+    truncate_at: int | None = None
     """Declare the full content length, send only this many bytes of the body, and close the connection."""
 
 
@@ -86,7 +86,7 @@ class _Acceptor:
 _ACCEPTOR = _Acceptor()
 
 
-class _Threads:
+class _ThreadPool:
     """Pool of threads, each of which serves one connection at a time. A thread start takes 0.1 ms."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class _Threads:
             work = self._work.get()
 
 
-_THREADS = _Threads()
+_THREAD_POOL = _ThreadPool()
 
 
 class _Server(TCPServer):
@@ -149,9 +149,9 @@ class _Server(TCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         ending = self._connections[request] = threading.Lock()
         ending.acquire()
-        _THREADS.run(partial(self._converse, request, client_address, ending))
+        _THREAD_POOL.run(partial(self._serve_connection, request, client_address, ending))
 
-    def _converse(self, connection: socket.socket, client_address: Any, ending: threading.Lock) -> None:
+    def _serve_connection(self, connection: socket.socket, client_address: Any, ending: threading.Lock) -> None:
         try:
             self.finish_request(connection, client_address)
         finally:
@@ -169,11 +169,11 @@ class _Handler(StreamRequestHandler):
     def handle(self) -> None:
         """Serve the requests of the connection; ignore a client that disconnects."""
         with contextlib.suppress(ConnectionError):
-            while self._is_kept_after_an_exchange():
+            while self._serve_request():
                 pass
 
-    def _is_kept_after_an_exchange(self) -> bool:
-        line = self.rfile.readline(LONGEST_LINE)
+    def _serve_request(self) -> bool:
+        line = self.rfile.readline(MAX_LINE_BYTES)
         if not line:
             return False
         try:
@@ -196,7 +196,7 @@ class _Handler(StreamRequestHandler):
     def _headers(self) -> Message:
         """Read the headers. Raises ValueError if a header is malformed."""
         headers = Message()
-        while (line := self.rfile.readline(LONGEST_LINE)) not in {b"\r\n", b"\n"}:
+        while (line := self.rfile.readline(MAX_LINE_BYTES)) not in {b"\r\n", b"\n"}:
             name, colon, value = line.decode("latin-1").partition(":")
             if not colon or name != name.strip():
                 raise ValueError(name)
@@ -212,14 +212,14 @@ class _Handler(StreamRequestHandler):
 
     def _write(self, response: HttpResponse, *, keep: bool, with_body: bool = True) -> bool:
         """Send the response and return whether the connection stays open."""
-        keep &= response.sent is None
+        keep &= response.truncate_at is None
         lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}"]
         lines += [f"{name}: {value}" for name, value in response.headers]
         if response.status not in {204, 304}:
             lines.append(f"content-length: {len(response.body)}")
         if not keep:
             lines.append("connection: close")
-        body = response.body[: response.sent] if with_body else b""
+        body = response.body[: response.truncate_at] if with_body else b""
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         return keep
 

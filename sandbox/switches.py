@@ -204,7 +204,7 @@ def parse(assignments: Iterable[str]) -> Switches:
     return Switches(**values)
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def _value(name: str, text: str) -> Any:
@@ -221,7 +221,7 @@ def _value(name: str, text: str) -> Any:
         value = text
     if value is None and "None" in str(Switches.__annotations__[name]):
         return value
-    if kind in _KINDS and type(value) is not kind and (kind, type(value)) != (float, int):
+    if kind in _TYPE_NAMES and type(value) is not kind and (kind, type(value)) != (float, int):
         example = f"{name}={json.dumps(default)}"
-        raise ValueError(f'the switch {name} takes {_KINDS[kind]}, not "{text[:40]}"; the default is {example}')
+        raise ValueError(f'the switch {name} takes {_TYPE_NAMES[kind]}, not "{text[:40]}"; the default is {example}')
     return value

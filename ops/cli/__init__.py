@@ -340,7 +340,7 @@ def sandbox(
         hint = "Leave --port out to use a free port, or stop the program that uses this one."
         raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
     add_rules(made, rules)
-    serve(made, edge=edge, as_json=as_json, say=echo_now)
+    serve(made, edge=edge, as_json=as_json, echo=echo_now)
 
 
 def echo_now(text: str) -> None:

@@ -219,10 +219,10 @@ def by_workflow(
 
 def _approve(hub: "GitHub", runner: "Runner", say: Say) -> None:
     """Approve the run if it waits for a reviewer. Raises TimeoutError."""
-    from sandbox.actions.runner import LONGEST
+    from sandbox.actions.runner import TIMEOUT_SECONDS
 
     run = hub.runs[-1]
-    runner.until(lambda: run.status in {"waiting", "completed"}, LONGEST)
+    runner.wait_until(lambda: run.status in {"waiting", "completed"}, TIMEOUT_SECONDS)
     if run.status == "waiting":
         say(f"the reviewer {REVIEWER} approved it")
         hub.review(run.id, REVIEWER)

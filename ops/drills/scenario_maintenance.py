@@ -74,7 +74,7 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
         zone = sandbox.zones.all[sandbox.zones.add(host.partition(".")[2])]
         sandbox.zones.add_route(zone, f"{host}/*", service.worker)
         sandbox.zones.add_domain(zone, f"also-{host}", service.worker)
-        sandbox.switch_subdomain(service.worker, enabled=True, previews_enabled=True)
+        sandbox.set_subdomain(service.worker, enabled=True, previews_enabled=True)
 
 
 KIND = replace(

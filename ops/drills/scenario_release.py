@@ -163,7 +163,7 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     if name == "good":
         return commit
     _deploy_site(sandbox, service, name, edge, folder, commit)
-    sandbox.pages.projects[service.pages].reads_to_lag = 0  # only the next deployment may lag
+    sandbox.pages.projects[service.pages].lagging_reads = 0  # only the next deployment may lag
     return None
 
 

@@ -40,7 +40,7 @@ def _late(sandbox: "Sandbox", environment: "Environment") -> set[str]:
     """Return the switches that KV's API does not show with their current values."""
     kv, keys = sandbox.kv, {name: f"{SWITCH_KEY_PREFIX}{name}" for name in _held(sandbox, environment)}
     namespace = environment.require_runtime().namespace if keys else ""
-    return {name for name, key in keys.items() if kv.listed_entry(namespace, key) != kv.entry(namespace, key)}
+    return {name for name, key in keys.items() if kv.api_entry(namespace, key) != kv.entry(namespace, key)}
 
 
 def _held(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:

@@ -76,7 +76,7 @@ from tests.conftest import WORKER, World
 
 def test_MODULE_turns_the_address_off_once(world: World) -> None:
     world.release(timedelta(hours=1), code="good")
-    world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
+    world.sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
     where = ["--service", "api", "--environment", "production", "--config", str(world.config), "--yes", "--json"]
 
     first, second = world.ops("NAME", *where), world.ops("NAME", *where)

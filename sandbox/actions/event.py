@@ -13,9 +13,9 @@ from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeRun
 from sandbox.github.repository import Delivery
 
-_USUAL_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
+_DEFAULT_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 """Default types of events that do not start a workflow for every type."""
-_KNOWN = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags", "tags-ignore", "inputs"}
+_KNOWN_FILTERS = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags", "tags-ignore", "inputs"}
 
 
 def is_triggered(on: Any, event: str, payload: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
@@ -32,14 +32,14 @@ def is_triggered(on: Any, event: str, payload: Mapping[str, Any], changed: Calla
     if event not in triggers:
         return False
     rules = triggers[event] or {}
-    if not rules.keys() <= _KNOWN:
+    if not rules.keys() <= _KNOWN_FILTERS:
         raise UnsupportedExpression(
-            f"this runner does not support, in `on: {event}`: {', '.join(sorted(rules.keys() - _KNOWN))}"
+            f"this runner does not support, in `on: {event}`: {', '.join(sorted(rules.keys() - _KNOWN_FILTERS))}"
         )
-    types = rules.get("types", _USUAL_TYPES.get(event))
+    types = rules.get("types", _DEFAULT_TYPES.get(event))
     if types is not None and payload.get("action") not in ([types] if isinstance(types, str) else types):
         return False
-    return _is_on_branch(rules, event, payload) and _has_paths(rules, changed)
+    return _is_on_branch(rules, event, payload) and _passes_path_filter(rules, changed)
 
 
 def _is_on_branch(rules: Mapping[str, Any], event: str, payload: Mapping[str, Any]) -> bool:
@@ -48,21 +48,21 @@ def _is_on_branch(rules: Mapping[str, Any], event: str, payload: Mapping[str, An
             return False
         kind, _, name = payload["ref"].removeprefix("refs/").partition("/")
         if kind == "tags":
-            return _passes(rules, "tags", name, other="branches")
-        return _passes(rules, "branches", name, other="tags")
-    if event in _USUAL_TYPES:
-        return _passes(rules, "branches", payload["pull_request"]["base"]["ref"], other="")
+            return _passes_ref_filter(rules, "tags", name, other="branches")
+        return _passes_ref_filter(rules, "branches", name, other="tags")
+    if event in _DEFAULT_TYPES:
+        return _passes_ref_filter(rules, "branches", payload["pull_request"]["base"]["ref"], other="")
     return True
 
 
-def _passes(rules: Mapping[str, Any], kind: str, name: str, *, other: str) -> bool:
+def _passes_ref_filter(rules: Mapping[str, Any], kind: str, name: str, *, other: str) -> bool:
     """Return whether the filters allow this ref. A filter only for the other kind excludes this kind."""
     if kind in rules or f"{kind}-ignore" in rules:
         return matches(rules.get(kind, ["**"]), name) and not matches(rules.get(f"{kind}-ignore", []), name)
     return not (other and (other in rules or f"{other}-ignore" in rules))
 
 
-def _has_paths(rules: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
+def _passes_path_filter(rules: Mapping[str, Any], changed: Callable[[], Collection[str]]) -> bool:
     if "paths" in rules:
         return any(matches(rules["paths"], path) for path in changed())
     if "paths-ignore" in rules:

@@ -43,7 +43,7 @@ class JobExecution:
         self.unavailable: set[str] = set()
         """Actions, as `owner/name`, whose download fails."""
         self._lock = threading.Lock()
-        self._late: set[tuple[int, int]] = set()
+        self._delayed: set[tuple[int, int]] = set()
         self._folders: dict[str, Path] = {}
         self._acts: dict[ActProcess, TrackedJob] = {}
 
@@ -56,9 +56,9 @@ class JobExecution:
             self._github.add_step(task.record, SET_UP, "failure", self._github.clock.now().replace(microsecond=0))
             return "failure", {}
         folder = self._scratch / f"{run.id}.{run.run_attempt}.{task.job.id}"
-        token = self._token(task)
+        token = self._add_token(task)
         try:
-            return self._act(task, task.record, folder, token)
+            return self._run_act(task, task.record, folder, token)
         finally:
             self._github.revoke(token)
             shutil.rmtree(folder, ignore_errors=True)
@@ -67,7 +67,7 @@ class JobExecution:
         """End the running jobs with this ID as their time limit would."""
         for act, task in list(self._acts.items()):
             if (task.run.run.id, task.job.id) == (run_id, job):
-                self._end_late(task, act)
+                self._end_overdue(task, act)
 
     def crash(self, run_id: int, job: str) -> None:
         """Kill all processes of the running jobs with this ID, as if their runner was lost."""
@@ -83,24 +83,26 @@ class JobExecution:
     def _wait_for_runner(self, run: FakeRun) -> None:
         """Advance the sandbox's clock by the runner delay, once per attempt of a run."""
         with self._lock:
-            is_first = (run.id, run.run_attempt) not in self._late
-            self._late.add((run.id, run.run_attempt))
+            is_first = (run.id, run.run_attempt) not in self._delayed
+            self._delayed.add((run.id, run.run_attempt))
         if is_first:
             self._github.clock.advance(self._delay().total_seconds())
 
-    def _act(self, task: TrackedJob, shown: JobRecord, folder: Path, token: str) -> tuple[Result, Mapping[str, str]]:
+    def _run_act(
+        self, task: TrackedJob, api_job: JobRecord, folder: Path, token: str
+    ) -> tuple[Result, Mapping[str, str]]:
         work, outputs = task.run, folder / "outputs"
         sha = plans.checkout_commit(task.job, self._github.resolve, work.run.commit.sha)
-        repository = self._repository(sha)
+        repository = self._commit_folder(sha)
         folder.mkdir()
         (folder / work.run.workflow.file).write_text(
             single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs)
         )
         start = self._invocation(task, token, folder / work.run.workflow.file, self._action_folders(task, sha))
-        record = JobRecorder(
+        recorder = JobRecorder(
             self._github,
-            shown,
-            task.job.rules["steps"],
+            api_job,
+            task.job.definition["steps"],
             work.log,
             secrets=start.secrets.values(),
             on_line=lambda line: self._on_line(work.run.id, line),
@@ -108,7 +110,7 @@ class JobExecution:
         )
         act = ActProcess(start, folder, repository, self._pip_cache)
         self._acts[act] = task
-        limit = threading.Timer(task.job.minutes * self._minute, self._end_late, (task, act))
+        limit = threading.Timer(task.job.timeout_minutes * self._minute, self._end_overdue, (task, act))
         limit.daemon = True
         limit.start()
         try:
@@ -117,15 +119,15 @@ class JobExecution:
                 was_cancelled = task.cancelled
             if was_cancelled:
                 act.cancel()
-            code = act.follow(record.add_line)
+            code = act.follow(recorder.add_line)
         finally:
             limit.cancel()
             self._acts.pop(act)
-        said = read_outputs(task.job.rules, outputs)
-        kept = {name: value for name, value in said.items() if not record.contains_secret(value)}
+        written = read_outputs(task.job.definition, outputs)
+        kept = {name: value for name, value in written.items() if not recorder.contains_secret(value)}
         return "success" if code == 0 else "failure", kept
 
-    def _end_late(self, task: TrackedJob, act: ActProcess) -> None:
+    def _end_overdue(self, task: TrackedJob, act: ActProcess) -> None:
         """End a job after its time limit, which passes in full on the sandbox's clock.
 
         GitHub calls such a job cancelled, not failed: github.com/tenstorrent/tt-metal/pull/36611,
@@ -135,11 +137,13 @@ class JobExecution:
         began = task.record.started_at if task.record and task.record.started_at else clock.now()
         with self._github.lock:
             task.cancelled = True
-            clock.advance(max(0.0, task.job.minutes * 60 - (clock.now() - began).total_seconds()))
-            task.run.log.append(f"The job has exceeded the maximum execution time of {task.job.minutes:g} minutes.")
+            clock.advance(max(0.0, task.job.timeout_minutes * 60 - (clock.now() - began).total_seconds()))
+            task.run.log.append(
+                f"The job has exceeded the maximum execution time of {task.job.timeout_minutes:g} minutes."
+            )
         act.cancel()
 
-    def _repository(self, sha: str) -> Path:
+    def _commit_folder(self, sha: str) -> Path:
         """Return the folder of the commit. No job changes it: act copies it for each checkout."""
         with self._lock:
             if sha not in self._folders:
@@ -153,14 +157,14 @@ class JobExecution:
 
         GitHub downloads all actions before the first step; if a download fails, no step runs.
         """
-        used = (str(step.get("uses", "")) for step in task.job.rules["steps"])
+        used = (str(step.get("uses", "")) for step in task.job.definition["steps"])
         return next(
             (uses for uses in used if uses and not uses.startswith("./") and not self._is_available(uses)), None
         )
 
     def _is_available(self, uses: str) -> bool:
         known = {"actions/checkout"} | self._actions.keys()
-        return _action(uses) in known - {name.lower() for name in self.unavailable}
+        return _action_name(uses) in known - {name.lower() for name in self.unavailable}
 
     def _action_folders(self, task: TrackedJob, sha: str) -> dict[str, Path]:
         """Return a folder for each action that the job or an action of the commit uses, so that act downloads none.
@@ -169,19 +173,19 @@ class JobExecution:
         """
         files = self._github.files(sha)
         texts = [files[path].decode() for path in files if path.startswith(".github/actions/")]
-        used = {str(step.get("uses", "")) for step in task.job.rules["steps"]}
+        used = {str(step.get("uses", "")) for step in task.job.definition["steps"]}
         used |= {found for text in texts for found in _USES.findall(text)}
         nothing = self._scratch / "nothing"
         nothing.mkdir(exist_ok=True)
         return {
             f"{'/'.join(uses.split('@')[0].split('/')[:2])}@{uses.partition('@')[2]}": (
-                self._actions.get(_action(uses), nothing) if self._is_available(uses) else nothing
+                self._actions.get(_action_name(uses), nothing) if self._is_available(uses) else nothing
             )
             for uses in sorted(used)
-            if uses and not uses.startswith("./") and _action(uses) != "actions/checkout"
+            if uses and not uses.startswith("./") and _action_name(uses) != "actions/checkout"
         }
 
-    def _token(self, task: TrackedJob) -> str:
+    def _add_token(self, task: TrackedJob) -> str:
         """Add a GITHUB_TOKEN with the permissions of the job; read-only for a fork.
 
         docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#how-permissions-are-calculated-for-a-workflow-job
@@ -193,8 +197,8 @@ class JobExecution:
         return self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}j{index}", granted)
 
     def _invocation(self, task: TrackedJob, token: str, workflow: Path, actions: Mapping[str, Path]) -> ActInvocation:
-        run, hub, job = task.run.run, self._github, task.job
-        environ = {name: value for name, value in hub.environ().items() if name != plans.TOKEN}
+        run, github, job = task.run.run, self._github, task.job
+        environ = {name: value for name, value in github.environ().items() if name != plans.TOKEN}
         environ |= {
             "GITHUB_REF": run_ref(run),
             "GITHUB_RUN_ID": str(run.id),
@@ -202,8 +206,10 @@ class JobExecution:
             "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
             "GITHUB_TRIGGERING_ACTOR": run.triggering_actor.login,
         }
-        environment = job.environment if hub.switches.plan_has_environments else None
-        secrets, variables = (_values_for_run(run, values, environment) for values in (hub.secrets, hub.variables))
+        environment = job.environment if github.switches.plan_has_environments else None
+        secrets, variables = (
+            _values_for_run(run, values, environment) for values in (github.secrets, github.variables)
+        )
         return ActInvocation(
             event=run.event,
             workflow=workflow,
@@ -216,7 +222,7 @@ class JobExecution:
         )
 
 
-def _action(uses: str) -> str:
+def _action_name(uses: str) -> str:
     """Return `owner/name` of an action, which may be a folder of that repository."""
     return "/".join(uses.partition("@")[0].lower().split("/")[:2])
 

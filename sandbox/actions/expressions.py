@@ -14,9 +14,9 @@ from typing import Any
 
 HIDDEN = "\0"
 """Placeholder in a text for a part that is not known yet."""
-STATUS = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
+STATUS_FUNCTION = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
 _TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=]=|[!().,*\[\]]))")
-INSERTED = re.compile(r"\$\{\{((?:'(?:[^']|'')*'|[^'])*?)\}\}", re.DOTALL)
+EXPRESSION = re.compile(r"\$\{\{((?:'(?:[^']|'')*'|[^'])*?)\}\}", re.DOTALL)
 """`${{ }}` in a text; a string literal inside may contain braces."""
 
 
@@ -49,7 +49,7 @@ def evaluate(text: str, contexts: Mapping[str, Any], status: JobStatus | None = 
     Raises:
         UnsupportedExpression: the expression has a syntax error or an unsupported feature.
     """
-    whole = INSERTED.fullmatch(text.strip())
+    whole = EXPRESSION.fullmatch(text.strip())
     parser = _ExpressionParser(list(_tokens(whole[1] if whole else text)), contexts, status)
     value = parser.parse()
     if parser.tokens:
@@ -59,7 +59,7 @@ def evaluate(text: str, contexts: Mapping[str, Any], status: JobStatus | None = 
 
 def render_text(template: str, contexts: Mapping[str, Any]) -> str:
     """Return the text with the value of each `${{ }}`; HIDDEN if it is unknown."""
-    return INSERTED.sub(lambda found: _text(evaluate(found[1], contexts)), template)
+    return EXPRESSION.sub(lambda found: _to_text(evaluate(found[1], contexts)), template)
 
 
 def may_be_equal(one: str, other: str) -> bool:
@@ -200,10 +200,10 @@ def _are_equal(one: Any, other: Any) -> bool:
         return one.lower() == other.lower()
     if type(one) is type(other):
         return bool(one == other)
-    return _number(one) == _number(other)
+    return _to_number(one) == _to_number(other)
 
 
-def _number(value: Any) -> float:
+def _to_number(value: Any) -> float:
     """Return the number; NaN, which equals nothing, if the value is not a number."""
     try:
         return float(value or 0)
@@ -211,7 +211,7 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if value is UNKNOWN:
         return HIDDEN
     if isinstance(value, bool):
@@ -224,20 +224,20 @@ def _text(value: Any) -> str:
 def _contains(where: Any, what: Any) -> bool:
     if isinstance(where, list):
         return any(_are_equal(item, what) for item in where)
-    return _text(what).lower() in _text(where).lower()
+    return _to_text(what).lower() in _to_text(where).lower()
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "startsWith": lambda where, what: _text(where).lower().startswith(_text(what).lower()),
-    "endsWith": lambda where, what: _text(where).lower().endswith(_text(what).lower()),
+    "startsWith": lambda where, what: _to_text(where).lower().startswith(_to_text(what).lower()),
+    "endsWith": lambda where, what: _to_text(where).lower().endswith(_to_text(what).lower()),
     "contains": _contains,
-    "fromJSON": lambda text: json.loads(_text(text)),
+    "fromJSON": lambda text: json.loads(_to_text(text)),
     "toJSON": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "format": lambda template, *values: re.sub(
-        r"\{\{|\}\}|\{(\d+)\}", lambda found: _text(values[int(found[1])]) if found[1] else found[0][0], template
+        r"\{\{|\}\}|\{(\d+)\}", lambda found: _to_text(values[int(found[1])]) if found[1] else found[0][0], template
     ),
     "join": lambda values, separator=",": (
-        separator.join(map(_text, values)) if isinstance(values, list) else _text(values)
+        separator.join(map(_to_text, values)) if isinstance(values, list) else _to_text(values)
     ),
     "always": lambda: True,
 }

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from sandbox.actions.expressions import (
+    EXPRESSION,
     HIDDEN,
-    INSERTED,
-    STATUS,
+    STATUS_FUNCTION,
     UNKNOWN,
     JobStatus,
     UnsupportedExpression,
@@ -19,14 +19,14 @@ from sandbox.actions.expressions import (
     render_text,
 )
 
-_NOT_HERE = ("strategy", "uses", "container", "services", "defaults", "snapshot")
-_CHECKOUT = {"ref", "fetch-depth", "persist-credentials"}
+_UNSUPPORTED_KEYS = ("strategy", "uses", "container", "services", "defaults", "snapshot")
+_CHECKOUT_OPTIONS = {"ref", "fetch-depth", "persist-credentials"}
 """Supported options of actions/checkout. The last two have no effect: a checkout has one commit and no credential."""
-_LATER = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
-_SKIPPED = {"result": "skipped", "outputs": {}}
-_USUAL_PERMISSIONS = {"contents": "read"}
+_RUNTIME_CONTEXTS = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
+_SKIPPED_NEED = {"result": "skipped", "outputs": {}}
+_DEFAULT_PERMISSIONS = {"contents": "read"}
 """Permissions of a workflow that declares none, in a repository with the restricted setting."""
-LONGEST_MINUTES = 360.0
+MAX_MINUTES = 360.0
 """docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes"""
 TOKEN = "GITHUB_TOKEN"  # noqa: S105
 
@@ -36,7 +36,7 @@ class GroupClaim:
     """A concurrency group. Its name holds HIDDEN for each part that depends on the output of another job."""
 
     group: str
-    cancels: bool
+    cancels_running: bool
     queues_all: bool
 
 
@@ -53,13 +53,13 @@ class PlannedJob:
     """Whether the job creates a deployment in its environment."""
     permissions: Mapping[str, str]
     claim: GroupClaim | None
-    minutes: float
+    timeout_minutes: float
     """Time limit in minutes."""
     may_fail: bool
     """`continue-on-error`: a failure counts as success for the jobs after it and for the run."""
     checkouts: tuple[str, ...]
     """The `ref` of each actions/checkout, empty if the step has none."""
-    rules: Mapping[str, Any]
+    definition: Mapping[str, Any]
     """The job as written in the workflow file."""
 
 
@@ -72,13 +72,13 @@ class RunPlan:
     """Concurrency group of the run itself."""
 
     @property
-    def running(self) -> tuple[PlannedJob, ...]:
+    def possible_jobs(self) -> tuple[PlannedJob, ...]:
         return tuple(job for job in self.jobs if job.may_run)
 
     @property
     def claims(self) -> tuple[GroupClaim, ...]:
         """Groups that the run or one of its jobs may join."""
-        return tuple(claim for claim in (self.claim, *(job.claim for job in self.running)) if claim)
+        return tuple(claim for claim in (self.claim, *(job.claim for job in self.possible_jobs)) if claim)
 
 
 @lru_cache(maxsize=256)
@@ -108,15 +108,19 @@ def plan_run(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPla
     """
     jobs: dict[str, PlannedJob] = {}
     for name in order_jobs(workflow["jobs"]):
-        needs = {each: UNKNOWN if jobs[each].may_run else _SKIPPED for each in job_needs(workflow["jobs"][name])}
-        job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, None)
-        if not STATUS.search(str(job.rules.get("if", ""))) and not all(jobs[each].may_run for each in job.needs):
-            job = _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, _NEVER)
+        needs = {each: UNKNOWN if jobs[each].may_run else _SKIPPED_NEED for each in job_needs(workflow["jobs"][name])}
+        job = _plan_job(name, workflow, {**dict.fromkeys(_RUNTIME_CONTEXTS, UNKNOWN), **contexts, "needs": needs}, None)
+        if not STATUS_FUNCTION.search(str(job.definition.get("if", ""))) and not all(
+            jobs[each].may_run for each in job.needs
+        ):
+            job = _plan_job(
+                name, workflow, {**dict.fromkeys(_RUNTIME_CONTEXTS, UNKNOWN), **contexts, "needs": needs}, _NO_STATUS
+            )
         jobs[name] = job
     return RunPlan(tuple(jobs[name] for name in workflow["jobs"]), _claim(workflow.get("concurrency"), contexts))
 
 
-_NEVER = JobStatus(success=False, failure=False, cancelled=False)
+_NO_STATUS = JobStatus(success=False, failure=False, cancelled=False)
 
 
 def plan_job(
@@ -127,7 +131,7 @@ def plan_job(
     Raises:
         UnsupportedExpression: the job uses a feature that this runner does not support.
     """
-    return _job(name, workflow, {**dict.fromkeys(_LATER, UNKNOWN), **contexts, "needs": needs}, status)
+    return _plan_job(name, workflow, {**dict.fromkeys(_RUNTIME_CONTEXTS, UNKNOWN), **contexts, "needs": needs}, status)
 
 
 def order_jobs(jobs: Mapping[str, Any]) -> list[str]:
@@ -155,15 +159,15 @@ def is_condition_met(condition: str, contexts: Mapping[str, Any], status: JobSta
 
     docs.github.com/actions/reference/workflows-and-actions/expressions#status-check-functions
     """
-    if status and not status.success and not STATUS.search(condition):
+    if status and not status.success and not STATUS_FUNCTION.search(condition):
         return False
     verdict = evaluate(condition, contexts, status) if condition else True
     return verdict is UNKNOWN or is_truthy(verdict)
 
 
-def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: JobStatus | None) -> PlannedJob:
+def _plan_job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: JobStatus | None) -> PlannedJob:
     rules = workflow["jobs"][name]
-    if strange := [key for key in _NOT_HERE if key in rules]:
+    if strange := [key for key in _UNSUPPORTED_KEYS if key in rules]:
         raise UnsupportedExpression(f"this runner does not support `{strange[0]}` of the job {name}")
     given = rules.get("environment")
     environment = given if isinstance(given, Mapping) else {"name": given}
@@ -177,32 +181,32 @@ def _job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], statu
         deploys=environment.get("deployment", True) is not False,
         permissions=_permissions(rules.get("permissions", workflow.get("permissions"))),
         claim=_claim(rules.get("concurrency"), known),
-        minutes=_number(rules.get("timeout-minutes", LONGEST_MINUTES), known),
+        timeout_minutes=_minutes(rules.get("timeout-minutes", MAX_MINUTES), known),
         may_fail=rules.get("continue-on-error", False) is True,
-        checkouts=tuple(render_text(str(given.get("ref", "")), known) for given in checkout_refs(rules)),
-        rules=rules,
+        checkouts=tuple(render_text(str(given.get("ref", "")), known) for given in checkout_options(rules)),
+        definition=rules,
     )
 
 
-def _number(value: Any, known: Mapping[str, Any]) -> float:
+def _minutes(value: Any, known: Mapping[str, Any]) -> float:
     found = evaluate(value, known) if isinstance(value, str) else value
-    return LONGEST_MINUTES if found is UNKNOWN else float(found)
+    return MAX_MINUTES if found is UNKNOWN else float(found)
 
 
-def checkout_refs(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+def checkout_options(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the `with` options of each actions/checkout step."""
     steps = [step for step in job.get("steps") or () if str(step.get("uses", "")).startswith("actions/checkout@")]
     return [step.get("with") or {} for step in steps]
 
 
-def checkout_commit(job: PlannedJob, resolve: Callable[[str], str | None], own: str) -> str:
+def checkout_commit(job: PlannedJob, resolve: Callable[[str], str | None], run_sha: str) -> str:
     """Return the sha of the single commit that the job checks out; `own` is the run's.
 
     Raises:
         UnsupportedExpression: an option is not supported, a ref is unknown, or the job checks out several commits.
     """
-    given = {name for one in checkout_refs(job.rules) for name in one}
-    if strange := given - _CHECKOUT:
+    given = {name for one in checkout_options(job.definition) for name in one}
+    if strange := given - _CHECKOUT_OPTIONS:
         raise UnsupportedExpression(f"this runner does not support, in actions/checkout: {', '.join(sorted(strange))}")
     found = {}
     for ref in sorted(set(job.checkouts)):
@@ -210,20 +214,20 @@ def checkout_commit(job: PlannedJob, resolve: Callable[[str], str | None], own: 
             raise UnsupportedExpression(
                 "the ref of a checkout depends on a step, so its files cannot be written before the job"
             )
-        sha = resolve(ref) if ref else own
+        sha = resolve(ref) if ref else run_sha
         if sha is None:
             raise UnsupportedExpression(f"the ref {ref} of a checkout does not exist")
         found[sha] = ref or "its own commit"
     if len(found) > 1:
         raise UnsupportedExpression(f"this runner checks out one commit per job, not {' and '.join(found.values())}")
-    return next(iter(found), own)
+    return next(iter(found), run_sha)
 
 
 def _permissions(given: Any) -> Mapping[str, str]:
     if isinstance(given, Mapping):
         return {str(name): str(level) for name, level in given.items()}
     if given is None:
-        return _USUAL_PERMISSIONS
+        return _DEFAULT_PERMISSIONS
     raise UnsupportedExpression(f"this runner does not support the permissions `{given}`")
 
 
@@ -248,9 +252,9 @@ def values_used(
     Raises:
         UnsupportedExpression: the job uses the context other than by a name.
     """
-    whole = json.dumps([workflow.get("env"), job.rules], default=str)
-    inside = " ".join(found[1] for found in INSERTED.finditer(whole))
-    inside += " " + str(job.rules.get("if", ""))
+    whole = json.dumps([workflow.get("env"), job.definition], default=str)
+    inside = " ".join(found[1] for found in EXPRESSION.finditer(whole))
+    inside += " " + str(job.definition.get("if", ""))
     if re.search(rf"\b{context}\b(?!\.[A-Za-z_])", re.sub(r"'[^']*'", "''", inside)):
         raise UnsupportedExpression(f"{job.name} uses `{context}` other than by a name")
     names = {name.upper() for name in re.findall(rf"\b{context}\.([A-Za-z_]\w*)", inside)}

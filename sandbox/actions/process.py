@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_GRACE = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 5.0))
+_CANCEL_SIGNALS = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 5.0))
 """docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation"""
 
-_SETTLES = 5.0
+_SETTLE_SECONDS = 5.0
 """Seconds that act gets to end after a signal between two steps, including the steps that it still runs."""
 
 
@@ -66,11 +66,11 @@ class ActInvocation:
 class ActProcess:
     """One running job, started in `repository`; its home directory is in `folder`."""
 
-    def __init__(self, start: ActInvocation, folder: Path, repository: Path, pip_cache: Path) -> None:
+    def __init__(self, invocation: ActInvocation, folder: Path, repository: Path, pip_cache: Path) -> None:
         payload, self._secrets = folder / "event.json", folder / "secrets.yml"
-        payload.write_text(json.dumps(start.payload))
+        payload.write_text(json.dumps(invocation.payload))
         self._secrets.touch(mode=0o600)
-        self._secrets.write_text(json.dumps(dict(start.secrets), ensure_ascii=False))
+        self._secrets.write_text(json.dumps(dict(invocation.secrets), ensure_ascii=False))
         home = folder / "home"
         home.mkdir()
         path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
@@ -78,7 +78,7 @@ class ActProcess:
         environ["OPS_WHEELS"] = str(pip_cache / "ops-wheels")  # used by the setup action of our workflows
         environ["PIP_ROOT_USER_ACTION"] = "ignore"  # steps on a GitHub runner do not run as root
         self._process = subprocess.Popen(
-            [str(find_act()), *start.arguments(payload, self._secrets)],
+            [str(find_act()), *invocation.arguments(payload, self._secrets)],
             cwd=repository,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -111,24 +111,24 @@ class ActProcess:
 
         Between two steps, act gets the SIGINT. During a step it would kill the program at once, which GitHub does not.
         """
-        struck = child_processes(self._process.pid)
-        if not struck:
-            _kill(self._process.pid, signal.SIGINT)
-            if self._ended.wait(_SETTLES):
+        targets = child_processes(self._process.pid)
+        if not targets:
+            _send_signal(self._process.pid, signal.SIGINT)
+            if self._ended.wait(_SETTLE_SECONDS):
                 return
-            struck = child_processes(self._process.pid)  # act started the next step all the same
-        for number, seconds in _GRACE:
-            for pid in struck if number != signal.SIGKILL else self._below():
-                _kill(pid, number)
-            if _wait(struck, seconds, self._ended):
+            targets = child_processes(self._process.pid)  # act started the next step all the same
+        for number, seconds in _CANCEL_SIGNALS:
+            for pid in targets if number != signal.SIGKILL else self._descendants():
+                _send_signal(pid, number)
+            if _wait_for_end(targets, seconds, self._ended):
                 return
 
     def kill(self) -> None:
         """Kill act and all its descendants at once."""
-        for pid in (*self._below(), self._process.pid):
-            _kill(pid, signal.SIGKILL)
+        for pid in (*self._descendants(), self._process.pid):
+            _send_signal(pid, signal.SIGKILL)
 
-    def _below(self) -> list[int]:
+    def _descendants(self) -> list[int]:
         found, waiting = [], [self._process.pid]
         while waiting:
             below = child_processes(waiting.pop())
@@ -147,12 +147,12 @@ def child_processes(parent: int) -> list[int]:
     return [int(pid) for pid, of in pairs if int(of) == parent]
 
 
-def _kill(pid: int, number: signal.Signals) -> None:
+def _send_signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
-def _running(pids: list[int]) -> bool:
+def _is_any_running(pids: list[int]) -> bool:
     for pid in pids:
         try:
             os.kill(pid, 0)
@@ -162,6 +162,6 @@ def _running(pids: list[int]) -> bool:
     return False
 
 
-def _wait(pids: list[int], seconds: float, ended: threading.Event) -> bool:
+def _wait_for_end(pids: list[int], seconds: float, ended: threading.Event) -> bool:
     """Return whether the processes ended in time."""
-    return any(ended.wait(0.1) or not _running(pids) for _ in range(int(seconds * 10)))
+    return any(ended.wait(0.1) or not _is_any_running(pids) for _ in range(int(seconds * 10)))

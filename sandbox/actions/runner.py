@@ -18,7 +18,7 @@ from sandbox.github import GitHub
 from sandbox.github.actions.state import FOLDER, FakeRun, RunChange
 from sandbox.github.repository import Delivery
 
-LONGEST = 300.0
+TIMEOUT_SECONDS = 300.0
 """Timeout of `wait` for all runs, in real seconds."""
 
 
@@ -78,7 +78,7 @@ class Runner:
     def deliver(self, delivery: Delivery) -> list[int]:
         """Start the workflows of the delivery, and return the IDs of the runs. A second call starts them again."""
         started = []
-        for begin in self._beginnings(delivery):
+        for begin in self._start_functions(delivery):
             try:
                 started.append(begin().id)
             except Exception as error:  # noqa: BLE001  a delivery fails nobody's request; `wait` tells it
@@ -94,7 +94,7 @@ class Runner:
         runs = self._github.schedule(workflow)
         for run in runs:
             try:
-                self._begin(run)
+                self._start(run)
             except UnsupportedExpression as error:
                 self._problems.append(error)
         return [run.id for run in runs]
@@ -106,14 +106,14 @@ class Runner:
             Exception: the first problem of a run that could not be started.
             TimeoutError: a run has not ended after LONGEST seconds.
         """
-        self.until(lambda: all(work.ended for work in self._schedule.runs), LONGEST)
+        self.wait_until(lambda: all(work.ended for work in self._schedule.runs), TIMEOUT_SECONDS)
         if self._problems:
             raise self._problems[0]
 
-    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until the condition is true. It is checked after every change of a job. Raises TimeoutError."""
-        with self._schedule.turn:
-            if not self._schedule.turn.wait_for(condition, seconds):
+        with self._schedule.changed:
+            if not self._schedule.changed.wait_for(condition, seconds):
                 on = [str(work.run.id) for work in self._schedule.runs if not work.ended]
                 raise TimeoutError(f"after {seconds:.0f} s, these runs have not ended: {', '.join(on) or 'none'}")
 
@@ -123,8 +123,8 @@ class Runner:
 
     def hold_jobs(self, *jobs: str) -> None:
         """Give no runner to jobs with these IDs; without arguments, give runners to all jobs again."""
-        with self._schedule.turn:
-            self._schedule.held = set(jobs)
+        with self._schedule.changed:
+            self._schedule.held_jobs = set(jobs)
             self._schedule.advance()
 
     def expire_job(self, run_id: int, job: str) -> None:
@@ -149,7 +149,7 @@ class Runner:
             self.cancel(change.run.id)
         elif known and change.kind == "rerun":
             try:
-                self._schedule.begin_again(self._planned(change.run), change.jobs)
+                self._schedule.rerun(self._plan_or_fail(change.run), change.jobs)
             except UnsupportedExpression as error:
                 self._problems.append(error)
         self._schedule.advance()
@@ -160,18 +160,18 @@ class Runner:
     def _tracked_run(self, run_id: int) -> TrackedRun:
         return next(work for work in reversed(self._schedule.runs) if work.run.id == run_id)
 
-    def _beginnings(self, delivery: Delivery) -> Iterator[Callable[[], FakeRun]]:
+    def _start_functions(self, delivery: Delivery) -> Iterator[Callable[[], FakeRun]]:
         """Yield one start function per run. It creates the run, except for a dispatch, which has one already."""
         event, payload = delivery
         if event == "workflow_dispatch":
             taken = {work.run.id for work in self._schedule.runs}
             made = [run for run in self._github.runs if run.payload is payload and run.id not in taken]
-            yield partial(self._begin, made[0]) if made else partial(self._begin_new, payload["workflow"], delivery)
+            yield partial(self._start, made[0]) if made else partial(self._start_new, payload["workflow"], delivery)
             return
-        for path in self._listening(delivery):
-            yield partial(self._begin_new, path, delivery)
+        for path in self._triggered_workflows(delivery):
+            yield partial(self._start_new, path, delivery)
 
-    def _listening(self, delivery: Delivery) -> Iterator[str]:
+    def _triggered_workflows(self, delivery: Delivery) -> Iterator[str]:
         """Yield the paths of the workflows that the delivery starts; a file that cannot be read is a problem."""
         try:
             files = self._github.files(workflow_source_ref(delivery))
@@ -189,15 +189,15 @@ class Runner:
                 except UnsupportedExpression as error:
                     self._problems.append(error)
 
-    def _begin_new(self, path: str, delivery: Delivery) -> FakeRun:
+    def _start_new(self, path: str, delivery: Delivery) -> FakeRun:
         by, where = delivery.payload["sender"]["login"], workflow_source_ref(delivery) or "main"
-        return self._begin(self._github.start_run(path, delivery.event, delivery.payload, by, where))
+        return self._start(self._github.start_run(path, delivery.event, delivery.payload, by, where))
 
-    def _begin(self, run: FakeRun) -> FakeRun:
-        self._schedule.begin(self._planned(run))
+    def _start(self, run: FakeRun) -> FakeRun:
+        self._schedule.start_run(self._plan_or_fail(run))
         return run
 
-    def _planned(self, run: FakeRun) -> TrackedRun:
+    def _plan_or_fail(self, run: FakeRun) -> TrackedRun:
         """Return the planned run.
 
         Raises:
@@ -215,7 +215,7 @@ class Runner:
             run, workflow, self._github.repository, {} if run.fork else self._github.variables()
         )
         plan = plans.plan_run(workflow, known)
-        for job in plan.running:
+        for job in plan.possible_jobs:
             if not job.needs:
                 plans.checkout_commit(job, self._github.resolve, run.commit.sha)
             for context in ("secrets", "vars"):

@@ -37,7 +37,7 @@ class TrackedJob:
     outputs: Mapping[str, str] = field(default_factory=dict)
     record: JobRecord | None = None
     """The job in the API, once its `if` is decided."""
-    gate: PendingDeployment | None = None
+    pending_deployment: PendingDeployment | None = None
     """Pending approval of a reviewer."""
     deployment: int | None = None
     cancelled: bool = False
@@ -107,22 +107,22 @@ class RunScheduler:
         report: Callable[[Exception], object],
     ) -> None:
         self._github, self._execute, self._report = github, execute, report
-        self.turn = threading.Condition(github.lock)
+        self.changed = threading.Condition(github.lock)
         self.runs: list[TrackedRun] = []
-        self.held: set[str] = set()
+        self.held_jobs: set[str] = set()
         """IDs of jobs that get no runner."""
         self._closed = False
         self._groups: ConcurrencyGroups[TrackedRun | TrackedJob] = ConcurrencyGroups()
         self._threads: list[threading.Thread] = []
 
-    def begin(self, work: TrackedRun) -> None:
-        with self.turn:
+    def start_run(self, work: TrackedRun) -> None:
+        with self.changed:
             work.tasks = {job.id: TrackedJob(job, work) for job in work.plan.jobs}
-            self._start_work(work)
+            self._start_run(work)
 
-    def begin_again(self, work: TrackedRun, records: Collection[JobRecord]) -> None:
+    def rerun(self, work: TrackedRun, records: Collection[JobRecord]) -> None:
         """Start a further attempt of all jobs, or of `records` and the jobs that need them. The others keep outputs."""
-        with self.turn:
+        with self.changed:
             before = next(other for other in reversed(self.runs) if other.run is work.run)
             again = {name for name, task in before.tasks.items() if not records or task.record in records}
             for name in plans.order_jobs(work.workflow["jobs"]):
@@ -131,13 +131,13 @@ class RunScheduler:
                 work.tasks[job.id] = (
                     TrackedJob(job, work) if job.id in again else self._carry(before.tasks[job.id], work)
                 )
-            self._start_work(work)
+            self._start_run(work)
 
     def _carry(self, task: TrackedJob, work: TrackedRun) -> TrackedJob:
         record = self._github.carry_job(work.run.id, task.record) if task.record else None
-        return replace(task, run=work, record=record, gate=None, deployment=None)
+        return replace(task, run=work, record=record, pending_deployment=None, deployment=None)
 
-    def _start_work(self, work: TrackedRun) -> None:
+    def _start_run(self, work: TrackedRun) -> None:
         self.runs.append(work)
         if work.claim:
             self._github.set_run(work.run.id, "pending")
@@ -146,24 +146,24 @@ class RunScheduler:
 
     def advance(self) -> None:
         """Advance every job as far as possible now."""
-        with self.turn:
+        with self.changed:
             active = [work for work in self.runs if not work.ended]
-            while any(self._step(task) for work in active for task in work.tasks.values()) or any(
-                self._show(work) for work in active if not work.ended
+            while any(self._advance_job(task) for work in active for task in work.tasks.values()) or any(
+                self._update_run(work) for work in active if not work.ended
             ):
                 pass
-            self.turn.notify_all()
+            self.changed.notify_all()
 
     def cancel(self, work: TrackedRun) -> None:
         """Cancel the run. A job continues if its `if` is true for a cancelled run.
 
         docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
         """
-        with self.turn:
-            self._cancel_work(work)
+        with self.changed:
+            self._cancel_run(work)
             self.advance()
 
-    def _cancel_work(self, work: TrackedRun) -> None:
+    def _cancel_run(self, work: TrackedRun) -> None:
         if work.ended or work.cancelled:
             return
         work.cancelled = True
@@ -171,12 +171,12 @@ class RunScheduler:
         for task in work.tasks.values():
             if not started:
                 self._complete(task, "cancelled")
-            elif task.state != "blocked" and not self._holds(task):
+            elif task.state != "blocked" and not self._may_continue(task):
                 self._cancel_task(task)
 
     def close(self) -> None:
         """Cancel all runs and start no further job."""
-        with self.turn:
+        with self.changed:
             self._closed = True
             for work in self.runs:
                 self.cancel(work)
@@ -185,17 +185,17 @@ class RunScheduler:
         for thread in self._threads:
             thread.join(seconds)
 
-    def _step(self, task: TrackedJob) -> bool:
+    def _advance_job(self, task: TrackedJob) -> bool:
         """Advance one job and return whether it changed."""
         if task.state == "blocked":
             ready = all(task.run.tasks[name].state == "completed" for name in task.job.needs)
             if ready and self._groups.holds(task.run.claim, task.run):
                 return self._decide(task)
         if task.state == "pending" and self._groups.holds(task.claim, task):
-            return self._enter(task)
-        if task.state == "waiting" and task.gate and task.gate.state != "waiting":
-            return self._queue(task) if task.gate.state == "approved" else self._refuse(task)
-        if task.state == "queued" and task.job.id not in self.held:
+            return self._enter_environment(task)
+        if task.state == "waiting" and task.pending_deployment and task.pending_deployment.state != "waiting":
+            return self._queue(task) if task.pending_deployment.state == "approved" else self._reject(task)
+        if task.state == "queued" and task.job.id not in self.held_jobs:
             return self._start(task)
         return False
 
@@ -209,13 +209,13 @@ class RunScheduler:
         if not task.job.may_run:
             return self._complete(task, "skipped")
         task.state = "pending"
-        self._set(task, "queued")
+        self._set_status(task, "queued")
         if task.claim:
-            self._set(task, "pending")
+            self._set_status(task, "pending")
             self._join(task.claim, task)
         return True
 
-    def _enter(self, task: TrackedJob) -> bool:
+    def _enter_environment(self, task: TrackedJob) -> bool:
         """Enter the environment if its rules allow the job."""
         run, name = task.run.run, task.job.environment
         if name is None:
@@ -227,25 +227,25 @@ class RunScheduler:
             branch = (
                 f'Branch "{branch_of(run)}" is not allowed to deploy to {name} due to environment protection rules.'
             )
-            return self._refuse(task, branch)
+            return self._reject(task, branch)
         if not rules.reviewers or task.record is None:
             return self._queue(task)
-        task.gate, task.state = self._github.ask_reviewers(run.id, name, task.record), "waiting"
-        self._set(task, "waiting")
+        task.pending_deployment, task.state = self._github.ask_reviewers(run.id, name, task.record), "waiting"
+        self._set_status(task, "waiting")
         return True
 
     def _queue(self, task: TrackedJob) -> bool:
         task.state = "queued"
-        self._set(task, "queued")
+        self._set_status(task, "queued")
         return True
 
-    def _refuse(self, task: TrackedJob, *why: str) -> bool:
+    def _reject(self, task: TrackedJob, *why: str) -> bool:
         task.run.log += [*why, _REJECTED]
         return self._complete(task, "failure")
 
-    def _holds(self, task: TrackedJob) -> bool:
+    def _may_continue(self, task: TrackedJob) -> bool:
         """Return whether the job's `if` is true now; false if it cannot be evaluated."""
-        condition = str(task.job.rules.get("if", ""))
+        condition = str(task.job.definition.get("if", ""))
         try:
             return plans.is_condition_met(condition, {**task.run.contexts, "needs": task.needs}, task.status)
         except UnsupportedExpression:
@@ -254,7 +254,7 @@ class RunScheduler:
     def _join(self, claim: GroupClaim, member: TrackedRun | TrackedJob) -> None:
         for other in self._groups.join(claim, member):
             if isinstance(other, TrackedRun):
-                self._cancel_work(other)
+                self._cancel_run(other)
             else:
                 self._cancel_task(other)
 
@@ -271,13 +271,13 @@ class RunScheduler:
         if self._closed:
             return self._complete(task, "cancelled")
         task.state = "running"
-        self._set(task, "in_progress")
+        self._set_status(task, "in_progress")
         if task.record:
             task.record.runner_name = "GitHub Actions 1"
-        if not task.job.rules.get("steps"):
+        if not task.job.definition.get("steps"):
             known = {**task.run.contexts, "needs": task.needs}
             task.outputs = {
-                name: render_text(str(value), known) for name, value in task.job.rules.get("outputs", {}).items()
+                name: render_text(str(value), known) for name, value in task.job.definition.get("outputs", {}).items()
             }
             return self._complete(task, "success")
         thread = threading.Thread(target=self._run, args=(task,), daemon=True, name=f"{task.run.run.id} {task.job.id}")
@@ -292,7 +292,7 @@ class RunScheduler:
             result, outputs = self._execute(task)
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to; `wait` raises it
             self._report(error)
-        with self.turn:
+        with self.changed:
             task.outputs = outputs
             self._complete(task, "cancelled" if task.cancelled else result)
             self.advance()
@@ -303,12 +303,12 @@ class RunScheduler:
         task.result = "success" if conclusion == "failure" and task.job.may_fail else conclusion
         task.state = "completed"
         self._groups.leave(task.claim, task)
-        self._set(task, "completed", conclusion)
-        if task.gate and task.gate.state == "waiting":
-            task.run.run.gates.remove(task.gate)
+        self._set_status(task, "completed", conclusion)
+        if task.pending_deployment and task.pending_deployment.state == "waiting":
+            task.run.run.pending_deployments.remove(task.pending_deployment)
         return True
 
-    def _set(self, task: TrackedJob, status: str, conclusion: str | None = None) -> None:
+    def _set_status(self, task: TrackedJob, status: str, conclusion: str | None = None) -> None:
         run, now = task.run.run, self._github.clock.now().replace(microsecond=0)
         if task.record is None:
             at = now if task.job.needs else run.run_started_at
@@ -322,7 +322,7 @@ class RunScheduler:
             state = {"success": "success", None: status}.get(conclusion, "failure")
             self._github.set_deployment(task.deployment, state)
 
-    def _show(self, work: TrackedRun) -> bool:
+    def _update_run(self, work: TrackedRun) -> bool:
         """Show the state of the run in the API, and return whether it has ended and released its group."""
         tasks = work.tasks.values()
         if all(task.state == "completed" for task in tasks):

@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox.actions.expressions import INSERTED, evaluate
+from sandbox.actions.expressions import EXPRESSION, evaluate
 
-LAST_STEP = "hands-over-the-outputs"
+OUTPUT_STEP = "hands-over-the-outputs"
 """ID of the step that writes the job's outputs to a file. The log and the API do not show it."""
-_HERE = ("if", "needs", "name", "concurrency", "environment", "permissions", "timeout-minutes", "continue-on-error")
+_RUNNER_KEYS = (
+    "if",
+    "needs",
+    "name",
+    "concurrency",
+    "environment",
+    "permissions",
+    "timeout-minutes",
+    "continue-on-error",
+)
 """Keys of a job that the runner itself handles."""
-_PATH = re.compile(
+_CONTEXT_PATH = re.compile(
     r"'(?:[^']|'')*'|(?<![\w.-])(?:needs\b(?:\s*\.\s*[\w*-]+|\s*\[\s*'(?:[^']|'')*'\s*\])*"
     r"|github\s*\.\s*(?:sha|triggering_actor)\b)"
 )
@@ -28,13 +37,13 @@ def single_job(workflow: Mapping[str, Any], name: str, contexts: Mapping[str, An
     writes the job's outputs to the file `outputs`, each followed by a NUL.
     """
     rules = workflow["jobs"][name]
-    job = {key: _filled(value, contexts) for key, value in rules.items() if key not in (*_HERE, "outputs", "env")}
-    env, late = _divided(rules.get("env") or {}, contexts)
+    job = {key: _fill(value, contexts) for key, value in rules.items() if key not in (*_RUNNER_KEYS, "outputs", "env")}
+    env, late = _split_env(rules.get("env") or {}, contexts)
     steps = [_step(step, late, contexts) for step in rules.get("steps") or ()]
     if rules.get("outputs"):
-        steps.append(_last(_filled(rules["outputs"], contexts), outputs))
+        steps.append(_output_step(_fill(rules["outputs"], contexts), outputs))
     job |= {"runs-on": "ubuntu-latest", "env": env, "steps": steps}
-    top = {key: _filled(workflow[key], contexts) for key in ("name", "on", "env", "defaults") if key in workflow}
+    top = {key: _fill(workflow[key], contexts) for key in ("name", "on", "env", "defaults") if key in workflow}
     return json.dumps({**top, "jobs": {name: job}}, ensure_ascii=False, default=str)
 
 
@@ -44,14 +53,14 @@ def read_outputs(rules: Mapping[str, Any], file: Path) -> dict[str, str]:
     return {name: value for name, value in zip(rules.get("outputs") or (), written, strict=False) if value}
 
 
-def _divided(env: Mapping[str, Any], contexts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_env(env: Mapping[str, Any], contexts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split off the variables that use needs: they go to each step, because act evaluates a job's `env` twice."""
-    late = {key: _filled(value, contexts) for key, value in env.items() if re.search(r"\bneeds\b", str(value))}
-    return {key: _filled(value, contexts) for key, value in env.items() if key not in late}, late
+    late = {key: _fill(value, contexts) for key, value in env.items() if re.search(r"\bneeds\b", str(value))}
+    return {key: _fill(value, contexts) for key, value in env.items() if key not in late}, late
 
 
 def _step(step: Mapping[str, Any], late: Mapping[str, Any], contexts: Mapping[str, Any]) -> dict[str, Any]:
-    filled: dict[str, Any] = _filled(step, contexts)
+    filled: dict[str, Any] = _fill(step, contexts)
     if late:
         filled["env"] = {**late, **filled.get("env", {})}
     if str(step.get("uses", "")).startswith("actions/checkout@"):
@@ -59,32 +68,32 @@ def _step(step: Mapping[str, Any], late: Mapping[str, Any], contexts: Mapping[st
     return filled
 
 
-def _last(outputs: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def _output_step(outputs: Mapping[str, Any], file: Path) -> dict[str, Any]:
     names = [f"OUTPUT_{index}" for index in range(len(outputs))]
     values = " ".join(f'"${name}"' for name in names)
     env = dict(zip(names, outputs.values(), strict=True))
     run = f"printf '%s\\0' {values} > '{file}'"
-    return {"id": LAST_STEP, "if": "always()", "shell": "sh -e {0}", "env": env, "run": run}
+    return {"id": OUTPUT_STEP, "if": "always()", "shell": "sh -e {0}", "env": env, "run": run}
 
 
-def _filled(value: Any, contexts: Mapping[str, Any], key: str = "") -> Any:
+def _fill(value: Any, contexts: Mapping[str, Any], key: str = "") -> Any:
     """Return the value at any depth with literals for the contexts that act does not know."""
     if isinstance(value, Mapping):
-        return {name: _filled(inner, contexts, str(name)) for name, inner in value.items()}
+        return {name: _fill(inner, contexts, str(name)) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_filled(inner, contexts) for inner in value]
+        return [_fill(inner, contexts) for inner in value]
     if not isinstance(value, str):
         return value
     if key == "if" and "${{" not in value:
-        return _literals(value, contexts)
-    return INSERTED.sub(lambda found: "${{" + _literals(found[1], contexts) + "}}", value)
+        return _replace_paths(value, contexts)
+    return EXPRESSION.sub(lambda found: "${{" + _replace_paths(found[1], contexts) + "}}", value)
 
 
-def _literals(expression: str, contexts: Mapping[str, Any]) -> str:
+def _replace_paths(expression: str, contexts: Mapping[str, Any]) -> str:
     def literal(found: re.Match[str]) -> str:
         return found[0] if found[0].startswith("'") else _literal(evaluate(found[0], contexts))
 
-    return _PATH.sub(literal, expression)
+    return _CONTEXT_PATH.sub(literal, expression)
 
 
 def _literal(value: Any) -> str:

@@ -21,7 +21,7 @@ from sandbox.cloudflare.workers.state import (
     FakeWorkerDeployment,
     FakeWorkerVersion,
     WorkerUpload,
-    annotations,
+    make_annotations,
 )
 from sandbox.cloudflare.zones.state import Zones
 from sandbox.switches import Switches
@@ -77,10 +77,10 @@ class FakeAccount:
         version = FakeWorkerVersion(
             id=str(self.new_id()),
             number=worker.last_number,
-            created_on=by.at or self._instant(worker),
+            created_on=by.at or self._next_instant(worker),
             author_email=by.author,
             source=by.source,
-            annotations=annotations(message=by.message, tag=by.tag, triggered_by=triggered_by),
+            annotations=make_annotations(message=by.message, tag=by.tag, triggered_by=triggered_by),
             upload=upload,
         )
         worker.versions[version.id] = version
@@ -98,10 +98,10 @@ class FakeAccount:
         deployment = FakeWorkerDeployment(
             id=str(self.new_id()),
             made_at=by.at or self.clock.now(),
-            created_on=by.at or self._instant(worker),
+            created_on=by.at or self._next_instant(worker),
             author_email=by.author,
             source=by.source,
-            annotations=annotations(message=by.message, triggered_by=triggered_by),
+            annotations=make_annotations(message=by.message, triggered_by=triggered_by),
             percentages=dict(percentages),
             secrets={id: self._secrets_for(worker, worker.versions[id]) for id in percentages},  # noqa: A001
             code_update_strategy=code_update_strategy,
@@ -138,7 +138,7 @@ class FakeAccount:
         stays = worker.changed_secrets(version) and not self.switches.forced_rollback_restores_secrets
         return worker.secrets_in_effect if stays else version.upload.secrets
 
-    def _instant(self, worker: FakeWorker) -> datetime:
+    def _next_instant(self, worker: FakeWorker) -> datetime:
         """Return now, or a later instant: each version and deployment is newer than the Worker's previous ones."""
         stamps = [*worker.versions.values(), *worker.history]
         latest = max((stamp.created_on for stamp in stamps), default=None)

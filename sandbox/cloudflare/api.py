@@ -49,7 +49,7 @@ _READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
 ROUTER = Router(module.ROUTES for module in _MODULES)
 
 
-class Cloudflare:
+class CloudflareApi:
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
 
@@ -71,7 +71,7 @@ class Cloudflare:
         if found is None:
             raise _unmatched(request)
         route, parameters = found
-        token = self._authorise(request, route.access, parameters.get("account"))
+        token = self._authorize(request, route.access, parameters.get("account"))
         call = CloudflareCall(account=self._account, token=token, request=request, parameters=parameters)
         with self._account.lock:
             try:
@@ -84,13 +84,13 @@ class Cloudflare:
 
     def _log(self, call: CloudflareCall, route: Route, status: int, ray: str) -> None:
         if call.request.method in ACTIONS and route.template not in _READS:
-            self._account.audit.append(audit.entry(call, route, status=status, ray=ray))
+            self._account.audit.append(audit.make_entry(call, route, status=status, ray=ray))
 
     def knows(self, request: HttpRequest) -> bool:
         """Return whether there is a route with that method and path."""
         return match(request) is not None
 
-    def _authorise(self, request: HttpRequest, permission: str | None, account: str | None) -> FakeCloudflareToken:
+    def _authorize(self, request: HttpRequest, permission: str | None, account: str | None) -> FakeCloudflareToken:
         """Return the token of the request.
 
         A token that is missing, unknown, expired, of another account or without the permission gets the same response:
@@ -102,11 +102,11 @@ class Cloudflare:
         if account is not None and not re.fullmatch("[0-9a-f]{32}", account):
             raise NoRouteRefusal(request.path)
         if permission == uploads.UPLOADS:
-            return uploads.authorise(self._account, request)
+            return uploads.authorize(self._account, request)
         if permission == assets.UPLOADS:
-            return assets.authorise(self._account, request)
+            return assets.authorize(self._account, request)
         if permission == d1.SIGNED:
-            return d1.authorise(self._account, request)
+            return d1.authorize(self._account, request)
         token = self._account.tokens.find(request.headers.get("authorization"))
         allowed = token is not None and (permission is None or token.may(permission))
         if token is None or not allowed or account not in {None, self._account.id}:

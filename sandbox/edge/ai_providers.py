@@ -15,9 +15,9 @@ from sandbox.records import RequestRecord
 from sandbox.server import HttpRequest, HttpResponse, Server
 from sandbox.switches import Switches
 
-BASES = {"iflow": "/iflow/v1", "groq": "/groq/openai/v1", "cerebras": "/cerebras/v1"}
+BASE_PATHS = {"iflow": "/iflow/v1", "groq": "/groq/openai/v1", "cerebras": "/cerebras/v1"}
 """Provider → path of its base URL, with the same ending as the real one."""
-REAL = {
+REAL_PROVIDERS = {
     ("apis.iflow.cn", "/v1"): "iflow",
     ("api.groq.com", "/openai/v1"): "groq",
     ("api.cerebras.ai", "/v1"): "cerebras",
@@ -57,7 +57,9 @@ class FakeAiProviders:
         self._switches = switches
         self._closed = threading.Event()
         self._server = Server(self._answer)
-        self._all = {name: FakeAiProvider(name=name, base_url=self._server.url + base) for name, base in BASES.items()}
+        self._all = {
+            name: FakeAiProvider(name=name, base_url=self._server.url + base) for name, base in BASE_PATHS.items()
+        }
 
     def __getitem__(self, name: str) -> FakeAiProvider:
         return self._all[name]
@@ -92,13 +94,15 @@ class FakeAiProviders:
         headers = Message()
         headers["authorization"], headers["content-type"] = f"Bearer {key}", "application/json"
         asked = {"model": MODELS[name], "messages": [{"role": "user", "content": "ping"}]}
-        target, body = f"{BASES[name]}/chat/completions", json.dumps(asked).encode()
+        target, body = f"{BASE_PATHS[name]}/chat/completions", json.dumps(asked).encode()
         response = self._answer(HttpRequest(method="POST", target=target, headers=headers, body=body))
         return response.status == 200 and "choices" in json.loads(response.body)
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         host = request.headers.get("host", "").lower()
-        bases = {base: name for (real, base), name in REAL.items() if real == host} or {b: n for n, b in BASES.items()}
+        bases = {base: name for (real, base), name in REAL_PROVIDERS.items() if real == host} or {
+            b: n for n, b in BASE_PATHS.items()
+        }
         name, path = next(
             (
                 (name, request.path.removeprefix(base))
@@ -113,30 +117,30 @@ class FakeAiProviders:
         known = (request.method, path) in {("GET", "/models"), ("POST", "/chat/completions")}
         provider.requests.append(RequestRecord.from_request(request, at=self._clock.now(), unknown=not known))
         self._closed.wait(provider.delay)
-        response = self._answered(provider, path, request) if known else _refused(404, "Not found", "not_found")
+        response = self._provider_response(provider, path, request) if known else _error(404, "Not found", "not_found")
         provider.requests[-1].status = response.status
         return response
 
-    def _answered(self, provider: FakeAiProvider, path: str, request: HttpRequest) -> HttpResponse:
+    def _provider_response(self, provider: FakeAiProvider, path: str, request: HttpRequest) -> HttpResponse:
         if provider.down:
-            return _refused(503, "Service unavailable", "service_unavailable")
+            return _error(503, "Service unavailable", "service_unavailable")
         is_open = path == "/models" and provider.name == "iflow" and self._switches.iflow_models_open
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if not is_open and not (scheme == "Bearer" and provider.keys.get(key)):
-            return self._unauthorised(provider.name)
+            return self._key_error(provider.name)
         if path == "/models":
             model = {"id": MODELS[provider.name], "object": "model", "created": 1735689600, "owned_by": provider.name}
             return _json(200, {"object": "list", "data": [model]})
         return _completion(provider.name, request, int(self._clock.now().timestamp()))
 
-    def _unauthorised(self, name: str) -> HttpResponse:
+    def _key_error(self, name: str) -> HttpResponse:
         """Return the provider's own error. None of them shows whether the key was ever valid."""
         if name == "iflow" and self._switches.iflow_refuses_with_200:
             return _json(200, {"status": "434", "msg": "Invalid apiKey", "body": None})
         if name == "cerebras":
             flat = {"type": "invalid_request_error", "param": "api_key", "code": "wrong_api_key"}
             return _json(401, {"message": "Wrong API Key", **flat})
-        return _refused(401, "Invalid API Key", "invalid_api_key")
+        return _error(401, "Invalid API Key", "invalid_api_key")
 
 
 def _completion(name: str, request: HttpRequest, now: int) -> HttpResponse:
@@ -146,16 +150,16 @@ def _completion(name: str, request: HttpRequest, now: int) -> HttpResponse:
     except ValueError:
         asked = None
     if not isinstance(asked, dict) or not isinstance(asked.get("messages"), list) or not asked["messages"]:
-        return _refused(400, "'messages' : minimum number of items is 1", "invalid_request_error")
+        return _error(400, "'messages' : minimum number of items is 1", "invalid_request_error")
     if asked.get("model") != MODELS[name]:
-        return _refused(404, f"The model `{asked.get('model')}` does not exist", "model_not_found")
+        return _error(404, f"The model `{asked.get('model')}` does not exist", "model_not_found")
     choice = {"index": 0, "message": {"role": "assistant", "content": "pong"}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     made = {"id": f"chatcmpl-{now}", "object": "chat.completion", "created": now, "model": asked["model"]}
     return _json(200, {**made, "choices": [choice], "usage": usage})
 
 
-def _refused(status: int, message: str, code: str) -> HttpResponse:
+def _error(status: int, message: str, code: str) -> HttpResponse:
     return _json(status, {"error": {"message": message, "type": "invalid_request_error", "code": code}})
 
 

@@ -46,9 +46,9 @@ _CHART = {
 
 
 class EmbeddedRuntime:
-    def __init__(self, takes: Callable[[str, str], bool], clock: FakeClock, contract: RuntimeContract) -> None:
+    def __init__(self, accepts_key: Callable[[str, str], bool], clock: FakeClock, contract: RuntimeContract) -> None:
         """`takes` returns whether a provider, by its name, gives a completion for a key."""
-        self._takes = takes
+        self._accepts_key = accepts_key
         self._contract = contract
         self._clock = clock
         self.objects = EmbeddedObjects()
@@ -64,19 +64,19 @@ class EmbeddedRuntime:
         except ValueError as error:
             return _response(500, f"{BEHAVIOUR} is not JSON: {error}", None)
         behaviour |= behaviour.get("paths", {}).get(request.path, {})
-        return self._contract.handle(running, request, behaviour, partial(self._answered, running, request))
+        return self._contract.handle(running, request, behaviour, partial(self._respond, running, request))
 
-    def _answered(self, running: RunningVersion, request: HttpRequest, behaviour: Behaviour) -> HttpResponse:
+    def _respond(self, running: RunningVersion, request: HttpRequest, behaviour: Behaviour) -> HttpResponse:
         if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
             return answered
         self._closed.wait(behaviour.get("delay", 0.0))
-        healthy, answer = _healthy(running.version, request)
+        healthy, answer = _healthy_response(running.version, request)
         status = behaviour.get("status", healthy)
         if status >= 400 and status != healthy:
             answer = {"error": f"the behaviour of this version sets status {status}"}
         if upstream := behaviour.get("upstream"):
             key = running.secrets.get(upstream["secret"], "")
-            if not self._takes(upstream["provider"], key):
+            if not self._accepts_key(upstream["provider"], key):
                 status, answer = 502, {"error": f"{upstream['provider']} gave no completion"}
         body = behaviour.get("body", answer)
         if isinstance(body, dict) and "secrets" in behaviour:
@@ -93,23 +93,23 @@ def _digest(value: str | None) -> str | None:
     return None if value is None else hashlib.sha256(value.encode()).hexdigest()
 
 
-def _healthy(version: FakeWorkerVersion, request: HttpRequest) -> tuple[int, dict[str, Any]]:
+def _healthy_response(version: FakeWorkerVersion, request: HttpRequest) -> tuple[int, dict[str, Any]]:
     match request.path:
         case "/health":
-            return 200, {"status": "ok", **_echo(version)}
+            return 200, {"status": "ok", **_version_shown(version)}
         case "/api/charts/calculate":
             return 200, _CHART
         case path if path.startswith("/health/"):
-            return 200, {"status": "ok", **_echo(version)}
+            return 200, {"status": "ok", **_version_shown(version)}
     return 404, {"error": "not found"}
 
 
-def _echo(version: FakeWorkerVersion) -> dict[str, Any]:
+def _version_shown(version: FakeWorkerVersion) -> dict[str, Any]:
     """Return the values of a version_metadata binding, if the version has one.
 
     developers.cloudflare.com/workers/runtime-apis/bindings/version-metadata
     """
-    return {"version": version_metadata(version)} if version.upload.bound("version_metadata") else {}
+    return {"version": version_metadata(version)} if version.upload.find_binding("version_metadata") else {}
 
 
 def version_metadata(version: FakeWorkerVersion) -> dict[str, str]:
@@ -124,7 +124,7 @@ def _response(status: int, body: Any, content_type: str | None) -> HttpResponse:
     return HttpResponse(status=status, headers=[("content-type", content_type)], body=payload.encode())
 
 
-INTERPRET = "/api/charts/interpret"
+INTERPRET_PATH = "/api/charts/interpret"
 _OBJECT_PATH = re.compile(r"/__ops/objects/([a-z0-9-]+)(/reset)?")
 
 
@@ -149,11 +149,13 @@ class EmbeddedObjects:
         """Return the response, or None if no object handles the request."""
         with self._lock:
             if found := _OBJECT_PATH.fullmatch(request.path):
-                return self._administer(running, request, found[1] if found[1] in objects else "", reset=bool(found[2]))
+                return self._admin_response(
+                    running, request, found[1] if found[1] in objects else "", reset=bool(found[2])
+                )
             stuck = [name for name, rule in objects.items() if self._is_stuck(running, name, rule)]
-            if stuck and request.path in {INTERPRET, "/health"}:
+            if stuck and request.path in {INTERPRET_PATH, "/health"}:
                 return _response(503, {"error": f"{stuck[0]} does not answer"}, None)
-            if objects and request.path == INTERPRET:
+            if objects and request.path == INTERPRET_PATH:
                 for name in objects:
                     self._memory[running.worker, running.version.id, name] += 1
                     self._quota[running.worker, name] += 1
@@ -169,7 +171,7 @@ class EmbeddedObjects:
     def _is_stuck(self, running: RunningVersion, name: str, rule: Mapping[str, Any]) -> bool:
         return "stuck" in rule and self._memory[running.worker, running.version.id, name] >= rule["stuck"]
 
-    def _administer(self, running: RunningVersion, request: HttpRequest, name: str, *, reset: bool) -> HttpResponse:
+    def _admin_response(self, running: RunningVersion, request: HttpRequest, name: str, *, reset: bool) -> HttpResponse:
         token = running.secrets.get("ADMIN_TOKEN")
         if not token or not name or request.method != ("POST" if reset else "GET"):
             return _response(404, {"error": "not found"}, None)
@@ -231,11 +233,11 @@ def _preflight(request: HttpRequest) -> list[tuple[str, str]]:
 def _maintenance_window(version: FakeWorkerVersion, request: HttpRequest) -> dict[str, Any] | None:
     host, path = request.headers.get("host", "").partition(":")[0], quote(request.path, safe="/%:@!$&'()*+,;=~")
     named = [b for b in version.upload.bindings if b["type"] == "json" and b["name"].startswith("BLOCK_")]
-    blocks = [b["json"] for b in named if any(_is_at(closed[1], host) for closed in b["json"]["closed"])]
+    blocks = [b["json"] for b in named if any(_matches_host(closed[1], host) for closed in b["json"]["closed"])]
     return max((b for b in blocks if path.startswith(b["path"])), key=lambda b: len(b["path"]), default=None)
 
 
-def _is_at(pattern: str, host: str) -> bool:
+def _matches_host(pattern: str, host: str) -> bool:
     own = pattern.partition("/")[0]
     return host.endswith(own[1:]) if own.startswith("*") else host == own
 

@@ -15,12 +15,12 @@ from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.d1.state import Statement
 from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeployment
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
-from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, workers_dev
+from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
 from sandbox.edge.injection import inject_scripts
 from sandbox.edge.site import SiteServer, answer_with_assets
 from sandbox.server import HttpRequest, HttpResponse
 
-LOCATION = "sandbox-location"
+LOCATION_HEADER = "sandbox-location"
 """Request header that selects a location. At Cloudflare, the network decides."""
 SKIPS_CHALLENGE = "sandbox-skips-challenge"
 """A request with this value in any header passes `edge_challenges_runners`."""
@@ -33,7 +33,7 @@ class RunningVersion:
     worker: str
     version: FakeWorkerVersion
     secrets: Mapping[str, str]
-    beside: frozenset[str] = frozenset()
+    deployed_versions: frozenset[str] = frozenset()
     """All versions of the deployment, including this one; empty if it serves at a preview address."""
     location: str = "here"
     """Location of the edge. Each location has its own cache of KV."""
@@ -67,16 +67,16 @@ class Edge:
             return _challenge()
         with self._account.lock:
             if self._account.pages.is_site(host):
-                return self._page(self._account.pages.at_host(host), host, request)
+                return self._serve_site(self._account.pages.deployment_at(host), host, request)
             is_in_zone = self._account.zones.find(host) is not None
             if is_in_zone:
-                request = self._incoming(request)
-            running = self._preview(host) or self._route(host, request)
+                request = self._normalize(request)
+            running = self._find_preview(host) or self._find_running(host, request)
         if running is None:
             return _no_origin() if is_in_zone else _not_deployed()
         return self._serve(running, request)
 
-    def _incoming(self, request: HttpRequest) -> HttpRequest:
+    def _normalize(self, request: HttpRequest) -> HttpRequest:
         target = merge_slashes(request.target)
         return replace(request, target=normalize_path(target) if self._account.switches.urls_normalized else target)
 
@@ -85,10 +85,10 @@ class Edge:
             self.counts[running.version.id] += 1
         if (asset := answer_with_assets(running.version.upload, request)) is not None:
             return asset
-        location = request.headers.get(LOCATION, running.location)
+        location = request.headers.get(LOCATION_HEADER, running.location)
         return self._runtime.serve(replace(running, location=location), request)
 
-    def _page(self, deployment: PagesDeployment | None, host: str, request: HttpRequest) -> HttpResponse:
+    def _serve_site(self, deployment: PagesDeployment | None, host: str, request: HttpRequest) -> HttpResponse:
         if deployment is None:
             return _not_deployed()
         with self._lock:
@@ -99,41 +99,41 @@ class Edge:
         answer = self._site.answer(deployment, host, request, self._account.clock.now())
         return answer if host.endswith(".pages.dev") else inject_scripts(answer, switches)
 
-    def _preview(self, host: str) -> RunningVersion | None:
+    def _find_preview(self, host: str) -> RunningVersion | None:
         """Return the version at a preview address, deployed or not; None if previews are off."""
-        name, version_id = workers_dev(host) or ("", "")
+        name, version_id = parse_workers_dev_host(host) or ("", "")
         worker = self._account.workers.get(name)
         if worker is None or not version_id or not worker.subdomain["previews_enabled"]:
             return None
         found = [version for version in worker.versions.values() if version.id.startswith(version_id)]
         return RunningVersion(worker=name, version=found[0], secrets=found[0].upload.secrets) if found else None
 
-    def _route(self, host: str, request: HttpRequest) -> RunningVersion | None:
-        worker = self._worker(host, request.target)
+    def _find_running(self, host: str, request: HttpRequest) -> RunningVersion | None:
+        worker = self._find_worker(host, request.target)
         deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
         if worker is None or deployment is None:
             return None
-        chosen = self._choose(worker, deployment, request)
+        chosen = self._choose_version(worker, deployment, request)
         return RunningVersion(
             worker=worker.name,
             version=worker.versions[chosen],
             secrets=deployment.secrets[chosen],
-            beside=frozenset(deployment.percentages),
+            deployed_versions=frozenset(deployment.percentages),
         )
 
-    def _worker(self, host: str, path: str) -> FakeWorker | None:
+    def _find_worker(self, host: str, path: str) -> FakeWorker | None:
         """Return the Worker by zone or on workers.dev. At any other host, a single Worker answers."""
         workers = self._account.workers
         if zone := self._account.zones.find(host):
             return workers.get(self._account.zones.script_at(zone, host, path) or "")
-        if own := workers_dev(host):
+        if own := parse_workers_dev_host(host):
             worker = None if own[1] else workers.get(own[0])
             return worker if worker and worker.subdomain["enabled"] else None
         if len(workers) == 1:
             return next(iter(workers.values()))
         return workers.get(self.routes.get(host, ""))
 
-    def _choose(self, worker: FakeWorker, deployment: FakeWorkerDeployment, request: HttpRequest) -> str:
+    def _choose_version(self, worker: FakeWorker, deployment: FakeWorkerDeployment, request: HttpRequest) -> str:
         """Return the version ID for a request. An override counts only if it names a version of the deployment.
 
         developers.cloudflare.com/workers/versions-and-deployments/version-overrides

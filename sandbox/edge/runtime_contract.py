@@ -25,7 +25,7 @@ VERSION = 1
 Check = Callable[[Any], bool]
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
 def parse_instant(text: str) -> datetime:
@@ -34,7 +34,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def is_limits(value: Any) -> bool:
-    return _fits(
+    return _has_fields(
         value,
         {
             "version": lambda version: version == VERSION and version is not True,
@@ -47,21 +47,21 @@ def is_limits(value: Any) -> bool:
 
 
 def is_switch(value: Any) -> bool:
-    return _fits(
+    return _has_fields(
         value,
         {
             "version": lambda version: version == VERSION and version is not True,
             "revision": lambda text: _is_text(text) and text != "",
             "state": _is_name,
-            "until": _or_null(_is_moment),
-            "review_at": _or_null(_is_moment),
+            "until": _or_null(_is_time),
+            "review_at": _or_null(_is_time),
             "message": _is_text,
             "paths": lambda paths: (
                 isinstance(paths, list) and all(_is_text(path) and path.startswith("/") for path in paths)
             ),
             "owner": _is_text,
             "incident": _or_null(_is_whole),
-            "since": _is_moment,
+            "since": _is_time,
         },
     )
 
@@ -74,12 +74,12 @@ def _is_limit(value: Any) -> bool:
     }
     allowed: dict[str, Check] = {
         "probe": lambda probe: isinstance(probe, bool),
-        "temporary": lambda temporary: _fits(temporary, {"limit": _is_positive, "until": _is_moment}),
+        "temporary": lambda temporary: _has_fields(temporary, {"limit": _is_positive, "until": _is_time}),
     }
-    return _fits(value, checks, allowed)
+    return _has_fields(value, checks, allowed)
 
 
-def _fits(value: Any, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> bool:
+def _has_fields(value: Any, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> bool:
     """Return whether the value is an object whose fields pass the checks. Other fields are allowed."""
     if not isinstance(value, dict) or not required.keys() <= value.keys():
         return False
@@ -107,8 +107,8 @@ def _is_positive(value: Any) -> bool:
     return _is_whole(value) and value >= 1
 
 
-def _is_moment(value: Any) -> bool:
-    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+def _is_time(value: Any) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
         return False
     try:
         parse_instant(value)
@@ -136,7 +136,7 @@ class EffectiveSettings:
 
     revision: str | None
     limits: Mapping[str, Mapping[str, Any]]
-    probed: frozenset[str]
+    probe_limits: frozenset[str]
     """Limits that a probe may test."""
     switches: Mapping[str, Mapping[str, Any]]
     details: Mapping[str, Mapping[str, Any]]
@@ -167,12 +167,12 @@ class RuntimeContract:
         answer: Callable[[Behaviour], HttpResponse],
     ) -> HttpResponse:
         """Return the response of the contract, or of `answer` with the behaviour for the current switches."""
-        binding = running.version.upload.bound("kv_namespace", BINDING)
+        binding = running.version.upload.find_binding("kv_namespace", BINDING)
         if binding is None or "runtime" not in behaviour:
             return answer(behaviour)
         declared = behaviour["runtime"]
         with self._lock:
-            now = self._in_effect(running, binding["namespace_id"], declared)
+            now = self._effective_settings(running, binding["namespace_id"], declared)
         if (request.method, request.path) == ("GET", "/__ops/runtime"):
             return _json(200, self._report(running, declared, now), [("cache-control", "no-store")])
         if _is_closed(now, request.path):
@@ -181,17 +181,19 @@ class RuntimeContract:
             return self._probe(running, request, now)
         if now.state("ai") == "off" and request.path.startswith(_AI_PATHS):
             return self._refuse(now, "ai")
-        name = _counted(request.path)
+        name = _limit_name(request.path)
         if name not in now.limits:
-            return answer(behaviour | _switched(behaviour, now, request.path))
-        taken, headers = self._count(running.worker, name, now, _who(now.limits[name]["key"], request))
+            return answer(behaviour | _switched_behaviour(behaviour, now, request.path))
+        taken, headers = self._count(running.worker, name, now, _client(now.limits[name]["key"], request))
         if not taken:
             return _json(429, {"error": "too many requests"}, headers)
-        response = answer(behaviour | _switched(behaviour, now, request.path))
+        response = answer(behaviour | _switched_behaviour(behaviour, now, request.path))
         response.headers += headers
         return response
 
-    def _in_effect(self, running: RunningVersion, namespace: str, declared: Mapping[str, Any]) -> EffectiveSettings:
+    def _effective_settings(
+        self, running: RunningVersion, namespace: str, declared: Mapping[str, Any]
+    ) -> EffectiveSettings:
         now = self._clock.now()
         written = self._read(running, namespace, "ops/limits", is_limits)
         own = {name: {"probe": False, **limit} for name, limit in declared.get("limits", {}).items()}
@@ -200,13 +202,14 @@ class RuntimeContract:
             name: self._read(running, namespace, f"ops/switch/{name}", is_switch)
             for name in declared.get("switches", {})
         }
-        lasting = {name: value for name, value in values.items() if value and not _is_over(value["until"], now)}
+        lasting = {name: value for name, value in values.items() if value and not _has_passed(value["until"], now)}
         return EffectiveSettings(
             revision=written["revision"] if written else None,
-            limits={name: _limit(value, now) for name, value in limits.items()},
-            probed=frozenset(name for name, value in limits.items() if value.get("probe")),
+            limits={name: _effective_limit(value, now) for name, value in limits.items()},
+            probe_limits=frozenset(name for name, value in limits.items() if value.get("probe")),
             switches={
-                name: _switch(values[name], now, states) for name, states in declared.get("switches", {}).items()
+                name: _effective_switch(values[name], now, states)
+                for name, states in declared.get("switches", {}).items()
             },
             details=lasting,
         )
@@ -216,7 +219,7 @@ class RuntimeContract:
     ) -> Mapping[str, Any] | None:
         """Return the current value, or the last valid one; None if there was never a valid value."""
         where = (running.location, running.version.id, key)
-        entry = self._kv.entry_at(running.location, namespace, key) if namespace in self._kv.namespaces else None
+        entry = self._kv.entry_seen_at(running.location, namespace, key) if namespace in self._kv.namespaces else None
         try:
             value = json.loads(entry.value) if entry else None
         except (ValueError, RecursionError):
@@ -226,7 +229,7 @@ class RuntimeContract:
         return self._last.get(where)
 
     def _report(self, running: RunningVersion, declared: Mapping[str, Any], now: EffectiveSettings) -> dict[str, Any]:
-        has_id = running.version.upload.bound("version_metadata") is not None
+        has_id = running.version.upload.find_binding("version_metadata") is not None
         shown: dict[str, Any] = {
             "contract": VERSION,
             "worker": running.version.id if has_id else None,
@@ -234,7 +237,7 @@ class RuntimeContract:
             "switches": now.switches,
         }
         if "ai" in declared:
-            order = _order(declared["ai"].get("order", _AI_ORDER), now.state("ai"))
+            order = _provider_order(declared["ai"].get("order", _AI_ORDER), now.state("ai"))
             outcomes = self.outcomes.get(running.worker, {})
             shown["ai"] = {"seconds": _AI_SECONDS, "order": order, "outcomes": outcomes}
         return shown
@@ -249,7 +252,7 @@ class RuntimeContract:
     def _probe(self, running: RunningVersion, request: HttpRequest, now: EffectiveSettings) -> HttpResponse:
         """Count a probe in a separate bucket, without other effects."""
         name, mark = request.path.removeprefix(_PROBES), request.headers.get("ops-probe", "")
-        if request.method != "GET" or name not in now.probed:
+        if request.method != "GET" or name not in now.probe_limits:
             return _json(404, {"error": "not found"}, [])
         if not re.fullmatch("[A-Za-z0-9-]{8,64}", mark):
             return _json(400, {"error": "Ops-Probe must be 8 to 64 letters, digits or hyphens"}, [])
@@ -278,25 +281,25 @@ class RuntimeContract:
         return taken, [policy, state, *([] if taken else [("retry-after", str(left))])]
 
 
-def _limit(value: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _effective_limit(value: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     shown = {name: value[name] for name in ("limit", "period", "key")}
     temporary = value.get("temporary")
-    if temporary is None or _is_over(temporary["until"], now):
+    if temporary is None or _has_passed(temporary["until"], now):
         return shown
     return shown | {"limit": temporary["limit"], "until": temporary["until"]}
 
 
-def _switch(value: Mapping[str, Any] | None, now: datetime, states: Mapping[str, str]) -> dict[str, Any]:
+def _effective_switch(value: Mapping[str, Any] | None, now: datetime, states: Mapping[str, str]) -> dict[str, Any]:
     """Return the state of a switch. `states` are the declared `normal` and `on_unknown`."""
     if value is None:
         return {"state": states["on_unknown"], "revision": None}
-    if _is_over(value["until"], now):
+    if _has_passed(value["until"], now):
         return {"state": states["normal"], "revision": value["revision"]}
     until = {"until": value["until"]} if value["until"] else {}
     return {"state": value["state"], "revision": value["revision"], **until}
 
 
-def _is_over(until: str | None, now: datetime) -> bool:
+def _has_passed(until: str | None, now: datetime) -> bool:
     return until is not None and parse_instant(until) <= now
 
 
@@ -307,31 +310,31 @@ def _is_closed(now: EffectiveSettings, path: str) -> bool:
     return not paths or path.startswith(tuple(paths))
 
 
-def _counted(path: str) -> str:
+def _limit_name(path: str) -> str:
     if path == "/api/charts/calculate":
         return "calc"
     return "ai" if path.startswith(_AI_PATHS) else ""
 
 
-def _who(key: str, request: HttpRequest) -> str:
+def _client(key: str, request: HttpRequest) -> str:
     address = f"ip {request.headers.get('cf-connecting-ip', '127.0.0.1')}"
     user = request.headers.get("authorization") if key == "user" else None
     return f"user {user}" if user else address
 
 
-def _order(order: Any, state: str | None) -> list[str]:
+def _provider_order(order: Any, state: str | None) -> list[str]:
     """Return the order in which the next request tries providers. The provider named by the state comes first."""
     if state == "off":
         return []
     return sorted(order, key=lambda name: name != state)
 
 
-def _switched(behaviour: Behaviour, now: EffectiveSettings, path: str) -> Behaviour:
+def _switched_behaviour(behaviour: Behaviour, now: EffectiveSettings, path: str) -> Behaviour:
     """Return the behaviour that `switched` sets for the current states on this path."""
     for name, states in behaviour.get("switched", {}).items():
-        told = states.get(now.state(name), {})
-        if told.get("path") == path:
-            return {key: value for key, value in told.items() if key != "path"}
+        response = states.get(now.state(name), {})
+        if response.get("path") == path:
+            return {key: value for key, value in response.items() if key != "path"}
     return {}
 
 

@@ -13,7 +13,7 @@ from sandbox.cloudflare.pages.state import Asset, FakePagesDeployment
 from sandbox.cloudflare.workers.state import WorkerUpload
 from sandbox.server import HttpRequest, HttpResponse
 
-KEPT = timedelta(days=7)
+KEPT_FOR = timedelta(days=7)
 """Time during which an address still returns a file that it served before and that the deployment lacks."""
 
 _HEADERS = [("access-control-allow-origin", "*"), ("referrer-policy", "strict-origin-when-cross-origin")]
@@ -33,18 +33,18 @@ class SiteServer:
         match find_asset(deployment.files, path):
             case Asset() as asset:
                 self._kept[address] = (asset, now)
-                return _served(asset, host, request)
+                return _file_response(asset, host, request)
             case str() as elsewhere:
                 query = urlsplit(request.target).query
                 location = f"/{quote(elsewhere.lstrip('/'), safe=_UNQUOTED)}{query and '?'}{query}"
                 return HttpResponse(status=308, headers=[("location", location), *_HEADERS])
         kept, at = self._kept.get(address, (None, now))
-        if kept is not None and now - at < KEPT:
-            return _served(kept, host, request)
+        if kept is not None and now - at < KEPT_FOR:
+            return _file_response(kept, host, request)
         if page := next(_not_found_pages(deployment.files, path), None):
-            return _nothing(page)
+            return _not_found(page)
         index = deployment.files.get("/index.html")
-        return _served(index, host, request) if index else _nothing(None)
+        return _file_response(index, host, request) if index else _not_found(None)
 
 
 _UNQUOTED = "/!'()*~"
@@ -59,7 +59,7 @@ def find_asset(files: Mapping[str, Asset], path: str) -> Asset | str | None:
             return path.removesuffix("index/")
         return path[:-1] if f"{path[:-1]}.html" in files else None
     if asset := files.get(path):
-        return _without_its_ending(files, path) or asset
+        return _shorter_path(files, path) or asset
     if path.endswith("/index"):
         return path.removesuffix("index")
     if asset := files.get(f"{path}.html"):
@@ -67,7 +67,7 @@ def find_asset(files: Mapping[str, Asset], path: str) -> Asset | str | None:
     return f"{path}/" if f"{path}/index.html" in files else None
 
 
-def _without_its_ending(files: Mapping[str, Asset], path: str) -> str | None:
+def _shorter_path(files: Mapping[str, Asset], path: str) -> str | None:
     """Return a shorter address for a path with `.html`; None if there is none."""
     stem = path.removesuffix(".html")
     if stem == path:
@@ -85,12 +85,12 @@ def _not_found_pages(files: Mapping[str, Asset], path: str) -> Iterator[Asset]:
             yield page
 
 
-def _served(asset: Asset, host: str, request: HttpRequest) -> HttpResponse:
+def _file_response(asset: Asset, host: str, request: HttpRequest) -> HttpResponse:
     etag = f'"{asset.key}"'
     if request.headers.get("if-none-match") in {etag, f"W/{etag}"}:
         return HttpResponse(status=304, headers=[*_HEADERS])
     headers = [
-        ("content-type", _type(asset)),
+        ("content-type", _content_type(asset)),
         ("etag", etag),
         ("cache-control", "public, max-age=0, must-revalidate"),
         ("x-content-type-options", "nosniff"),
@@ -101,14 +101,14 @@ def _served(asset: Asset, host: str, request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=200, headers=headers, body=asset.content)
 
 
-def _nothing(page: Asset | None) -> HttpResponse:
-    headers = [("content-type", _type(page)), ("x-content-type-options", "nosniff")] if page else []
+def _not_found(page: Asset | None) -> HttpResponse:
+    headers = [("content-type", _content_type(page)), ("x-content-type-options", "nosniff")] if page else []
     return HttpResponse(
         status=404, headers=[*headers, ("cache-control", "no-store"), *_HEADERS], body=page.content if page else b""
     )
 
 
-def _type(asset: Asset) -> str:
+def _content_type(asset: Asset) -> str:
     text = asset.content_type.startswith("text/") and ";" not in asset.content_type
     return f"{asset.content_type}; charset=utf-8" if text else asset.content_type
 
@@ -122,22 +122,22 @@ def answer_with_assets(upload: WorkerUpload, request: HttpRequest) -> HttpRespon
         return None
     match find_asset(upload.assets, unquote(request.path)) if request.method in {"GET", "HEAD"} else None:
         case Asset() as asset:
-            return _served_asset(asset, 200)
+            return _asset_response(asset, 200)
         case str() as elsewhere:
             query = urlsplit(request.target).query
             return HttpResponse(status=307, headers=[("location", f"{quote(elsewhere)}{query and '?'}{query}")])
-    return None if upload.main_module else _without_asset(upload)
+    return None if upload.main_module else _missing_asset_response(upload)
 
 
-def _without_asset(upload: WorkerUpload) -> HttpResponse:
+def _missing_asset_response(upload: WorkerUpload) -> HttpResponse:
     """Apply `not_found_handling`; the default is an empty 404."""
     page, status = {"single-page-application": ("/index.html", 200), "404-page": ("/404.html", 404)}.get(
         upload.assets_config.get("not_found_handling", ""), ("", 404)
     )
     asset = upload.assets.get(page)
-    return HttpResponse(status=404) if asset is None else _served_asset(asset, status)
+    return HttpResponse(status=404) if asset is None else _asset_response(asset, status)
 
 
-def _served_asset(asset: Asset, status: int) -> HttpResponse:
+def _asset_response(asset: Asset, status: int) -> HttpResponse:
     headers = [("content-type", asset.content_type), ("etag", f'"{asset.key}"')]
     return HttpResponse(status=status, headers=headers, body=asset.content)

@@ -88,10 +88,10 @@ class Api:
             parameters=parameters,
             query=request.query,
         )
-        self._authorise(call, route)
+        self._authorize(call, route)
         return route.handler(call)
 
-    def _authorise(self, call: GitHubCall, route: Route) -> None:
+    def _authorize(self, call: GitHubCall, route: Route) -> None:
         """Refuse a call without access: 404 if the caller cannot read the resource, 403 if it cannot change it."""
         if "repo" not in call.parameters:
             return

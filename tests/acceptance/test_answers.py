@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.actions.runner import LONGEST
+from sandbox.actions.runner import TIMEOUT_SECONDS
 from sandbox.github.actions.state import FakeRun
 from tests.conftest import ACCOUNT
 from tests.support.actions import BUTTON, LABEL, Stage, conclusions, stage, when
@@ -131,13 +131,13 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
         runner.wait()
         runner.hold_jobs("recovery-production")
         hub.label(cancelled, LABEL, "alice")
-        runner.until(lambda: recovery_status(hub.runs[-1]) == "queued", LONGEST)
+        runner.wait_until(lambda: recovery_status(hub.runs[-1]) == "queued", TIMEOUT_SECONDS)
         runner.cancel(hub.runs[-1].id)
         runner.wait()
         runner.hold_jobs()
         hub.add_environment("recovery", reviewers=["rita"])
         hub.label(rejected, LABEL, "alice")
-        runner.until(lambda: hub.runs[-1].status == "waiting", LONGEST)
+        runner.wait_until(lambda: hub.runs[-1].status == "waiting", TIMEOUT_SECONDS)
         hub.review(hub.runs[-1].id, "rita", "rejected")
         runner.wait()
 
@@ -226,7 +226,7 @@ def test_rerun_of_one_job_or_by_non_writer_is_refused(world: Stage) -> None:
         runner.hold_jobs("recovery-production")
         hub.label(number, LABEL, "alice")
         (run,) = hub.runs
-        runner.until(lambda: recovery_status(run) == "queued", LONGEST)
+        runner.wait_until(lambda: recovery_status(run) == "queued", TIMEOUT_SECONDS)
         runner.cancel(run.id)
         runner.wait()
         runner.hold_jobs()

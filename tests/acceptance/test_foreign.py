@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.actions.runner import LONGEST
+from sandbox.actions.runner import TIMEOUT_SECONDS
 from tests.support.actions import conclusions, stage
 from tests.support.configurations import ONE_URL, ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.drills import drill
@@ -65,7 +65,7 @@ def test_recovery_waits_for_required_approval(pip_cache: Path) -> None:
         with world.runner() as runner:
             hub.label(number, "recover:prod-cart", "ines")
             (run,) = [each for each in hub.runs if each.status != "completed"]
-            runner.until(lambda: run.status == "waiting", LONGEST)
+            runner.wait_until(lambda: run.status == "waiting", TIMEOUT_SECONDS)
             waited = (world.live, "recovery-prod" in conclusions(run))
             hub.review(run.id, "rita")
             runner.wait()

@@ -72,7 +72,7 @@ ANSWERS: dict[str, tuple[HttpResponse, dict[str, Any], Verdict, str]] = {
     "no pattern": (HttpResponse(body=b"dog"), {"body": "r[a]t"}, UNHEALTHY, "body 3 bytes without it, wanted r[a]t"),
     "a body that is no text": (HttpResponse(body=b"\xff\xfe"), {"body": "rat"}, UNHEALTHY, "2 bytes without it"),
     "a fast answer": (answer(), {"latency": "10s"}, HEALTHY, "status 200"),
-    "a body that is cut off": (HttpResponse(body=b"{}", sent=1), {}, INCONCLUSIVE, "could not be reached"),
+    "a body that is cut off": (HttpResponse(body=b"{}", truncate_at=1), {}, INCONCLUSIVE, "could not be reached"),
     "a broken encoding": (answer(headers=[("content-encoding", "gzip")]), {}, INCONCLUSIVE, "DecodingError"),
 }
 

@@ -663,7 +663,7 @@ def test_lagging_deployment_list_is_not_another_run(place: Place) -> None:
     worker = account(place).workers[OFFICE]
 
     def hide() -> None:
-        worker.reads_to_hide[worker.history[-1].id] = 1
+        worker.hidden_reads[worker.history[-1].id] = 1
 
     for method in ("PUT", "POST"):
         place.world.sandbox.fault(method=method, path="/zones/**", times=None, before=hide)

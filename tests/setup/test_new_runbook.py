@@ -65,7 +65,7 @@ def test_new_runbook_creates_files_and_overwrites_none(world: World) -> None:
 
 def test_generated_runbook_works(world: World) -> None:
     world.release(timedelta(hours=1), code="good")
-    world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
+    world.sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
     create_folders(world.folder)
     assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0
 

@@ -74,7 +74,7 @@ def prepared(world: World) -> Iterator[Place]:
     zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
     sandbox.zones.add_route(zone, f"{HOST}/*", WORKER)
     sandbox.zones.add_domain(zone, ALSO, WORKER)
-    sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
+    sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
     with httpx.Client() as edge:
         found = Place(world, zone, edge)
         assert found.ops("prepare").code == 0

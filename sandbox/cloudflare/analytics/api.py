@@ -16,12 +16,12 @@ from sandbox.server import HttpResponse
 
 ROUTES = Routes()
 PATH = "/graphql"
-_MOST_ROWS = 10_000
+_MAX_ROWS = 10_000
 _LIMITS = {"enabled", "maxDuration", "maxPageSize", "notOlderThan"}
 _TIMES = {"datetime", "datetimeMinute", "datetimeHour", "date"}
 
 
-class _Refused(Exception):
+class QueryRefusal(Exception):
     """A refused query: an entry of `errors`."""
 
     def __init__(self, message: str, code: str = "error") -> None:
@@ -35,8 +35,8 @@ def query(call: CloudflareCall) -> HttpResponse:
     try:
         data = {each.alias: _viewer(call, each) for each in parse(body["query"], body.get("variables", {}))}
         answer: dict[str, Any] = {"data": data, "errors": None}
-    except (SyntaxProblem, _Refused) as error:
-        code = error.code if isinstance(error, _Refused) else "parser"
+    except (SyntaxProblem, QueryRefusal) as error:
+        code = error.code if isinstance(error, QueryRefusal) else "parser"
         stamp = {"code": code, "timestamp": call.account.clock.now().isoformat()}
         answer = {"data": None, "errors": [{"message": str(error), "path": None, "extensions": stamp}]}
     return HttpResponse(headers=[("content-type", "application/json")], body=json.dumps(answer).encode())
@@ -44,38 +44,38 @@ def query(call: CloudflareCall) -> HttpResponse:
 
 def _viewer(call: CloudflareCall, viewer: Field) -> dict[str, Any]:
     """Return one account or zone per field. A scope that the token may not read is an error, not an empty list."""
-    _known(viewer.name, {"viewer"})
+    _check_known(viewer.name, {"viewer"})
     shown = {}
-    for asked in viewer.fields:
-        tag = {"zones": "zoneTag", "accounts": "accountTag"}.get(asked.name)
-        scope = (asked.arguments.get("filter") or {}).get(tag)
+    for field in viewer.fields:
+        tag = {"zones": "zoneTag", "accounts": "accountTag"}.get(field.name)
+        scope = (field.arguments.get("filter") or {}).get(tag)
         if tag is None or not isinstance(scope, str):
-            raise _Refused(f'unknown field "{asked.name}", or it lacks its filter')
-        is_zone = asked.name == "zones"
+            raise QueryRefusal(f'unknown field "{field.name}", or it lacks its filter')
+        is_zone = field.name == "zones"
         needed = ANALYTICS_READ if is_zone else ACCOUNT_ANALYTICS_READ
         known = scope in call.account.zones.all if is_zone else scope == call.account.id
         if not known or not call.token.may(needed):
-            raise _Refused(f"{asked.name} {scope} is not authorized", "authz")
+            raise QueryRefusal(f"{field.name} {scope} is not authorized", "authz")
         sets = ZONE_SETS if is_zone else ACCOUNT_SETS
-        shown[asked.alias] = [{each.alias: _part(call, each, scope, sets) for each in asked.fields}]
+        shown[field.alias] = [{each.alias: _read_part(call, each, scope, sets) for each in field.fields}]
     return shown
 
 
-def _part(call: CloudflareCall, asked: Field, scope: str, sets: Iterable[str]) -> Any:
-    if asked.name == "settings":
-        return {each.alias: _limits(call, each, sets) for each in asked.fields}
-    _known(asked.name, sets)
-    return _rows(call, asked, scope)
+def _read_part(call: CloudflareCall, field: Field, scope: str, sets: Iterable[str]) -> Any:
+    if field.name == "settings":
+        return {each.alias: _limits(call, each, sets) for each in field.fields}
+    _check_known(field.name, sets)
+    return _rows(call, field, scope)
 
 
-def _limits(call: CloudflareCall, asked: Field, sets: Iterable[str]) -> dict[str, Any]:
-    _known(asked.name, sets)
-    longest, oldest = _spans(call, asked.name)
-    values = {"enabled": True, "maxDuration": longest, "maxPageSize": _MOST_ROWS, "notOlderThan": oldest}
-    return {each.alias: values[_known(each.name, _LIMITS)] for each in asked.fields}
+def _limits(call: CloudflareCall, field: Field, sets: Iterable[str]) -> dict[str, Any]:
+    _check_known(field.name, sets)
+    longest, oldest = _time_limits(call, field.name)
+    values = {"enabled": True, "maxDuration": longest, "maxPageSize": _MAX_ROWS, "notOlderThan": oldest}
+    return {each.alias: values[_check_known(each.name, _LIMITS)] for each in field.fields}
 
 
-def _spans(call: CloudflareCall, dataset: str) -> tuple[int, int]:
+def _time_limits(call: CloudflareCall, dataset: str) -> tuple[int, int]:
     """Return the maximum time range and the maximum age of a query, both in seconds."""
     switches = call.account.switches
     if dataset in ZONE_SETS:
@@ -83,45 +83,45 @@ def _spans(call: CloudflareCall, dataset: str) -> tuple[int, int]:
     return 31 * 86400, 31 * 86400
 
 
-def _rows(call: CloudflareCall, asked: Field, scope: str) -> list[dict[str, Any]]:
-    limit = asked.arguments.get("limit", 0)
-    if not isinstance(limit, int) or not 1 <= limit <= _MOST_ROWS:
-        raise _Refused(f"limit must be 1 to {_MOST_ROWS}")
-    wanted = asked.arguments.get("filter") or {}
-    _check_times(call, asked.name, wanted)
-    samples = call.account.analytics.rows(asked.name, scope, lambda sample: _passes(sample, wanted))
-    names = [each for part in asked.fields if part.name == "dimensions" for each in part.fields]
+def _rows(call: CloudflareCall, field: Field, scope: str) -> list[dict[str, Any]]:
+    limit = field.arguments.get("limit", 0)
+    if not isinstance(limit, int) or not 1 <= limit <= _MAX_ROWS:
+        raise QueryRefusal(f"limit must be 1 to {_MAX_ROWS}")
+    wanted = field.arguments.get("filter") or {}
+    _check_times(call, field.name, wanted)
+    samples = call.account.analytics.rows(field.name, scope, lambda sample: _matches(sample, wanted))
+    names = [each for part in field.fields if part.name == "dimensions" for each in part.fields]
     for each in names:
-        _known(each.name, _TIMES | DIMENSIONS[asked.name].keys())
+        _check_known(each.name, _TIMES | DIMENSIONS[field.name].keys())
     groups: dict[tuple[Any, ...], list[AnalyticsRow]] = {}
     for sample in samples:
         key = tuple(sample.dimension(each.name) for each in names)
         groups.setdefault(key, []).append(sample)
-    rows = [(key, _row(asked, names, key, group)) for key, group in groups.items()]
-    return [row for _, row in _ordered(asked, names, rows)][:limit]
+    rows = [(key, _row(field, names, key, group)) for key, group in groups.items()]
+    return [row for _, row in _ordered(field, names, rows)][:limit]
 
 
-def _row(asked: Field, names: list[Field], key: tuple[Any, ...], group: list[AnalyticsRow]) -> dict[str, Any]:
+def _row(field: Field, names: list[Field], key: tuple[Any, ...], group: list[AnalyticsRow]) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for part in asked.fields:
+    for part in field.fields:
         if part.name == "count":
             row[part.alias] = sum(sample.count for sample in group)
         elif part.name == "dimensions":
             row[part.alias] = {each.alias: value for each, value in zip(names, key, strict=True)}
         elif part.name == "sum":
-            sums = {each.alias: _known(each.name, SUMS[asked.name]) for each in part.fields}
+            sums = {each.alias: _check_known(each.name, SUMS[field.name]) for each in part.fields}
             row[part.alias] = {alias: sum(s.sums.get(name, 0) for s in group) for alias, name in sums.items()}
         else:
-            raise _Refused(f'unknown field "{part.name}"')
+            raise QueryRefusal(f'unknown field "{part.name}"')
     return row
 
 
-def _ordered(asked: Field, names: list[Field], rows: list[tuple[tuple[Any, ...], Any]]) -> Iterable[tuple[Any, Any]]:
-    for order in reversed(asked.arguments.get("orderBy") or []):
+def _ordered(field: Field, names: list[Field], rows: list[tuple[tuple[Any, ...], Any]]) -> Iterable[tuple[Any, Any]]:
+    for order in reversed(field.arguments.get("orderBy") or []):
         name, _, way = str(order).rpartition("_")
         at = next((number for number, each in enumerate(names) if each.name == name), None)
         if at is None and name != "count":
-            raise _Refused(f"cannot order by {order}")
+            raise QueryRefusal(f"cannot order by {order}")
         rows.sort(key=lambda row: row[1]["count"] if at is None else row[0][at], reverse=way == "DESC")
     return rows
 
@@ -132,32 +132,32 @@ def _check_times(call: CloudflareCall, dataset: str, wanted: Mapping[str, Any]) 
     Raises:
         _Refused: an end is missing, too old, or too far from the other one.
     """
-    longest, oldest = _spans(call, dataset)
+    longest, oldest = _time_limits(call, dataset)
     ends = {name.rpartition("_")[2]: value for name, value in wanted.items() if name.partition("_")[0] in _TIMES}
     try:
         since, until = (datetime.fromisoformat(ends[end]) for end in ("geq", "lt"))
     except (KeyError, TypeError, ValueError):
-        raise _Refused("the filter needs a time with _geq and a time with _lt") from None
+        raise QueryRefusal("the filter needs a time with _geq and a time with _lt") from None
     if since < call.account.clock.now() - timedelta(seconds=oldest):
-        raise _Refused(f"cannot request data older than {oldest}s")
+        raise QueryRefusal(f"cannot request data older than {oldest}s")
     if until - since > timedelta(seconds=longest):
-        raise _Refused(f"query time range is too large: the maximum is {longest}s")
+        raise QueryRefusal(f"query time range is too large: the maximum is {longest}s")
 
 
-def _passes(sample: AnalyticsRow, wanted: Mapping[str, Any]) -> bool:
+def _matches(sample: AnalyticsRow, wanted: Mapping[str, Any]) -> bool:
     for name, value in wanted.items():
         field, _, operator = name.partition("_")
-        _known(field, _TIMES | DIMENSIONS[sample.dataset].keys())
+        _check_known(field, _TIMES | DIMENSIONS[sample.dataset].keys())
         found = sample.dimension(field)
         holds = {"": found == value, "geq": found >= value, "lt": found < value, "neq": found != value}
         if operator not in holds:
-            raise _Refused(f"unknown filter {name}")
+            raise QueryRefusal(f"unknown filter {name}")
         if not holds[operator]:
             return False
     return True
 
 
-def _known(name: str, known: Iterable[str]) -> str:
+def _check_known(name: str, known: Iterable[str]) -> str:
     if name not in known:
-        raise _Refused(f'unknown field "{name}"')
+        raise QueryRefusal(f'unknown field "{name}"')
     return name

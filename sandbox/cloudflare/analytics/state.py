@@ -50,17 +50,17 @@ class AnalyticsRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TelemetryEvents:
+class TelemetryEvent:
     """A telemetry event of a Worker. `known` holds its keys by Cloudflare's names."""
 
     at: datetime
-    known: Mapping[str, str | int]
+    keys: Mapping[str, str | int]
 
 
 class Analytics:
     def __init__(self) -> None:
         self.samples: list[AnalyticsRow] = []
-        self.telemetry: list[TelemetryEvents] = []
+        self.telemetry: list[TelemetryEvent] = []
 
     def add_handled(self, worker: str, trigger: str, status: int, *, at: datetime, logged: int = 0) -> None:
         """Add a request handled by a Worker with observability, and the number of lines it logged."""
@@ -69,13 +69,13 @@ class Analytics:
             "$metadata.trigger": trigger,
             "$metadata.requestId": f"request-{len(self.telemetry)}",
         }
-        self.telemetry.append(TelemetryEvents(at=at, known={**own, "$metadata.statusCode": status}))
-        self.telemetry += [TelemetryEvents(at=at, known=own)] * logged
+        self.telemetry.append(TelemetryEvent(at=at, keys={**own, "$metadata.statusCode": status}))
+        self.telemetry += [TelemetryEvent(at=at, keys=own)] * logged
 
     def add_error(self, worker: str, error: str, *, at: datetime) -> None:
         """Add an error line logged by the Worker, or by its Durable Object, during a request of its own."""
         known = {"$metadata.service": worker, "$metadata.requestId": f"request-{len(self.telemetry)}"}
-        self.telemetry.append(TelemetryEvents(at=at, known={**known, "$metadata.error": error}))
+        self.telemetry.append(TelemetryEvent(at=at, keys={**known, "$metadata.error": error}))
 
     def add_requests(self, zone: str, host: str, path: str, address: str, *, at: datetime, **more: Any) -> None:
         """Add requests of a client with that IP address.

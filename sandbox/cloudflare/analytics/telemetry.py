@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.analytics.state import TelemetryEvents
+from sandbox.cloudflare.analytics.state import TelemetryEvent
 from sandbox.cloudflare.call import NUMBER, CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import OBSERVABILITY_READ
 
@@ -23,23 +23,23 @@ def query(call: CloudflareCall) -> CloudflareAnswer:
         required={"queryId": str, "timeframe": dict, "parameters": dict, "view": str},
         optional={"dry": bool, "limit": NUMBER, "ignoreSeries": bool},
     )
-    asked, between = body["parameters"], fields(body["timeframe"], required={"from": int, "to": int}, optional={})
+    parameters, between = body["parameters"], fields(body["timeframe"], required={"from": int, "to": int}, optional={})
     if body["view"] != "calculations" or between["from"] >= between["to"]:
         raise invalid("body.view", "is not supported by the sandbox, or the timeframe is empty")
     since, until = (datetime.fromtimestamp(between[end] / 1000, UTC) for end in ("from", "to"))
     passing = [
         event
         for event in call.account.analytics.telemetry
-        if since <= event.at < until and all(_passes(event, each) for each in asked["filters"])
+        if since <= event.at < until and all(_matches(event, each) for each in parameters["filters"])
     ]
-    (counted,) = asked["calculations"]
+    (counted,) = parameters["calculations"]
     if counted["operator"] != "uniq":
         raise invalid("body.parameters.calculations", "is not supported by the sandbox")
-    names = [each["value"] for each in asked["groupBys"]]
-    groups: dict[tuple[Any, ...], list[TelemetryEvents]] = {}
+    names = [each["value"] for each in parameters["groupBys"]]
+    groups: dict[tuple[Any, ...], list[TelemetryEvent]] = {}
     for event in passing:
-        groups.setdefault(tuple(event.known.get(name) for name in names), []).append(event)
-    rows = [_row(call, names, key, len({e.known[counted["key"]] for e in found})) for key, found in groups.items()]
+        groups.setdefault(tuple(event.keys.get(name) for name in names), []).append(event)
+    rows = [_row(call, names, key, len({e.keys[counted["key"]] for e in found})) for key, found in groups.items()]
     rows.sort(key=lambda row: -row["value"])
     shown = [{"calculation": "uniq", "aggregates": rows[: int(body.get("limit", 10))], "series": []}]
     statistics = {"bytes_read": 0, "elapsed": 0.01, "rows_read": len(passing)}
@@ -72,10 +72,10 @@ def _run(call: CloudflareCall, body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _passes(event: TelemetryEvents, rule: Mapping[str, Any]) -> bool:
+def _matches(event: TelemetryEvent, rule: Mapping[str, Any]) -> bool:
     if rule["operation"] != "eq":
         raise invalid("body.parameters.filters", "has an operation that the sandbox does not support")
-    return bool(event.known.get(rule["key"]) == rule["value"])
+    return bool(event.keys.get(rule["key"]) == rule["value"])
 
 
 def _row(call: CloudflareCall, names: list[str], key: tuple[Any, ...], count: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.cloudflare.audit.state import FILTERS, FakeAuditEntry, passes
+from sandbox.cloudflare.audit.state import FILTERS, FakeAuditEntry, matches_filters
 from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, Route, Routes, invalid
 from sandbox.cloudflare.tokens.state import AUDIT_READ
 
@@ -22,10 +22,10 @@ def list_entries(call: CloudflareCall) -> CloudflareAnswer:
     for name in query:
         if name not in _PAGING and name.removesuffix(".not") not in FILTERS:
             raise invalid(f"query.{name}", "is not known")
-    since, before = (_moment(call, name) for name in ("since", "before"))
+    since, before = (_parse_time(call, name) for name in ("since", "before"))
     known = account.clock.now() - timedelta(seconds=account.switches.audit_lag_seconds)
     seen = [entry for entry in account.audit if since <= entry.at < before and entry.at <= known]
-    rows = [row for row in (entry.shown(account.id) for entry in seen) if passes(row, query)]
+    rows = [row for row in (entry.to_json(account.id) for entry in seen) if matches_filters(row, query)]
     if query.get("direction", "desc") == "desc":
         rows.reverse()
     first, limit = int(query.get("cursor") or 0), int(query.get("limit", "100"))
@@ -37,7 +37,7 @@ def list_entries(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(page, result_info=info)
 
 
-def entry(call: CloudflareCall, route: Route, *, status: int, ray: str) -> FakeAuditEntry:
+def make_entry(call: CloudflareCall, route: Route, *, status: int, ray: str) -> FakeAuditEntry:
     """Return the log entry of a call."""
     words = route.template.strip("/").split("/")
     literal = [word for word in words if not word.startswith("{")]
@@ -61,7 +61,7 @@ def entry(call: CloudflareCall, route: Route, *, status: int, ray: str) -> FakeA
     )
 
 
-def _moment(call: CloudflareCall, name: str) -> datetime:
+def _parse_time(call: CloudflareCall, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(call.request.query[name])
     except (KeyError, ValueError):

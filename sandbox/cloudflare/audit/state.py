@@ -30,7 +30,7 @@ class FakeAuditEntry:
     zone: str
     address: str = "127.0.0.1"
 
-    def shown(self, account: str) -> dict[str, Any]:
+    def to_json(self, account: str) -> dict[str, Any]:
         """Return the entry as version 2 of the API does, without request and response, which may hold secrets.
 
         developers.cloudflare.com/api/resources/accounts/subresources/logs/subresources/audit/methods/list
@@ -83,7 +83,7 @@ FILTERS = {
 """Query parameter → location of its value. Each also exists with the suffix `.not`."""
 
 
-def passes(shown: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+def matches_filters(shown: Mapping[str, Any], query: Mapping[str, str]) -> bool:
     for name, (part, field) in FILTERS.items():
         value = str(shown[part][field])
         if query.get(name, value) != value or query.get(f"{name}.not") == value:

@@ -34,7 +34,7 @@ def list_databases(call: CloudflareCall) -> CloudflareAnswer:
     query = call.request.query
     page, per_page = int(query.get("page", "1")), int(query.get("per_page", "1000"))
     found = [each for each in call.account.d1.databases.values() if query.get("name", each.name) == each.name]
-    shown = [_shown(each) for each in found[(page - 1) * per_page : page * per_page]]
+    shown = [_to_json(each) for each in found[(page - 1) * per_page : page * per_page]]
     info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
     return CloudflareAnswer(shown, result_info=info)
 
@@ -45,13 +45,13 @@ def create_database(call: CloudflareCall) -> CloudflareAnswer:
     name = fields(json_body(call.request), required={"name": str}, optional=known)["name"]
     if call.account.d1.find(name):
         raise CloudflareRefusal(7502, f"A database with the name {name} already exists.")
-    return CloudflareAnswer(_shown(call.account.d1.databases[call.account.d1.add(name)]))
+    return CloudflareAnswer(_to_json(call.account.d1.databases[call.account.d1.add(name)]))
 
 
 @ROUTES.add("GET", _DATABASES + "/{database}", D1_READ)
 def get_database(call: CloudflareCall) -> CloudflareAnswer:
     """Return a database by its ID; wrangler also uses its name."""
-    return CloudflareAnswer(_shown(_database(call)))
+    return CloudflareAnswer(_to_json(_database(call)))
 
 
 @ROUTES.add("POST", _DATABASES + "/{database}/query", D1_WRITE)
@@ -86,9 +86,9 @@ def import_file(call: CloudflareCall) -> CloudflareAnswer:
     body = fields(json_body(call.request), required={"action": str}, optional=known)
     match body["action"]:
         case "init" if "etag" in body:
-            return CloudflareAnswer(_announced(call, database, body["etag"]))
+            return CloudflareAnswer(_announce_upload(call, database, body["etag"]))
         case "ingest" if "etag" in body and "filename" in body:
-            return CloudflareAnswer(_ingested(call, database, body["filename"], body["etag"]))
+            return CloudflareAnswer(_ingest(call, database, body["filename"], body["etag"]))
         case "poll" if body.get("current_bookmark") in database.imports:
             return CloudflareAnswer(database.imports[body["current_bookmark"]])
     raise invalid("body", "must be init with an etag, ingest with a filename and an etag, or poll with a bookmark")
@@ -101,7 +101,7 @@ def put_file(call: CloudflareCall) -> HttpResponse:
     return HttpResponse(headers=[("etag", f'"{_md5(call.request.body)}"')])
 
 
-def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
+def authorize(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
     """Check the signature in an upload URL.
 
     Raises:
@@ -113,16 +113,16 @@ def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken
     return FakeCloudflareToken(secret="", permissions=frozenset({SIGNED}))
 
 
-def _announced(call: CloudflareCall, database: FakeDatabase, etag: str) -> dict[str, Any]:
+def _announce_upload(call: CloudflareCall, database: FakeDatabase, etag: str) -> dict[str, Any]:
     filename = f"{database.id}-{etag}.sql"
     if call.account.d1.files.get(filename) is not None:
-        return _ingested(call, database, filename, etag)
+        return _ingest(call, database, filename, etag)
     signature = sign_claims(call.account.clock, {"filename": filename})
     host = call.request.headers.get("host", "")
     return {"filename": filename, "upload_url": f"http://{host}{BASE}/d1-uploads/{filename}?signature={signature}"}
 
 
-def _ingested(call: CloudflareCall, database: FakeDatabase, filename: str, etag: str) -> dict[str, Any]:
+def _ingest(call: CloudflareCall, database: FakeDatabase, filename: str, etag: str) -> dict[str, Any]:
     """Run the file as one transaction. The first answer is `active`; a poll returns the result."""
     content = call.account.d1.files.get(filename)
     if content is None or _md5(content) != etag:
@@ -163,7 +163,7 @@ def _database(call: CloudflareCall) -> FakeDatabase:
     return database
 
 
-def _shown(database: FakeDatabase) -> dict[str, Any]:
+def _to_json(database: FakeDatabase) -> dict[str, Any]:
     return {
         "uuid": database.id,
         "name": database.name,

@@ -30,18 +30,18 @@ _NAMESPACES = "/accounts/{account}/storage/kv/namespaces"
 _NAMESPACE = _NAMESPACES + "/{namespace}"
 _VALUE = _NAMESPACE + "/values/{key}"
 BULK_GET = _NAMESPACE + "/bulk/get"
-_LONGEST_KEY, _LONGEST_VALUE, _LONGEST_METADATA = 512, 25 * 2**20, 1024
+_MAX_KEY_BYTES, _MAX_VALUE_BYTES, _MAX_METADATA_BYTES = 512, 25 * 2**20, 1024
 """In bytes (developers.cloudflare.com/kv/platform/limits)."""
-_SHORTEST = 60
+_MIN_TTL_SECONDS = 60
 """Minimum lifetime of a value, in seconds."""
-_TOGETHER, _READ_TOGETHER = 10_000, 100
+_MAX_BULK, _MAX_BULK_READ = 10_000, 100
 
 
 @ROUTES.add("GET", _NAMESPACES, KV_READ)
 def list_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     page, per_page = _number(call, "page", 1, 1, 10_000), _number(call, "per_page", 20, 1, 1000)
     found = list(call.account.kv.namespaces.values())
-    shown = [_namespace(each) for each in found[(page - 1) * per_page : page * per_page]]
+    shown = [_namespace_to_json(each) for each in found[(page - 1) * per_page : page * per_page]]
     info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
     return CloudflareAnswer(shown, result_info=info)
 
@@ -54,18 +54,18 @@ def create_namespace(call: CloudflareCall) -> CloudflareAnswer:
     kv = call.account.kv
     if any(each.title == title for each in kv.namespaces.values()):
         raise CloudflareRefusal(10014, "create namespace: 'a namespace with this account ID and title already exists'")
-    return CloudflareAnswer(_namespace(kv.namespaces[kv.add(title)]))
+    return CloudflareAnswer(_namespace_to_json(kv.namespaces[kv.add(title)]))
 
 
 @ROUTES.add("GET", _NAMESPACE, KV_READ)
 def get_namespace(call: CloudflareCall) -> CloudflareAnswer:
-    return CloudflareAnswer(_namespace(_namespace_of(call)))
+    return CloudflareAnswer(_namespace_to_json(_find_namespace(call)))
 
 
 @ROUTES.add("DELETE", _NAMESPACE, KV_WRITE)
 def delete_namespace(call: CloudflareCall) -> CloudflareAnswer:
     """Delete a namespace with all its keys. A version that binds it can no longer be deployed."""
-    namespace = _namespace_of(call)
+    namespace = _find_namespace(call)
     del call.account.kv.namespaces[namespace.id]
     call.account.deleted_resources.add(namespace.id)
     return CloudflareAnswer(None)
@@ -75,8 +75,8 @@ def delete_namespace(call: CloudflareCall) -> CloudflareAnswer:
 def list_keys(call: CloudflareCall) -> CloudflareAnswer:
     """Return the keys in byte order, page by page; the cursor of the last page is empty."""
     limit, prefix = _number(call, "limit", 1000, 10, 1000), call.request.query.get("prefix", "")
-    after = _decoded(call.request.query.get("cursor", ""))
-    entries = call.account.kv.listed_entries(_namespace_of(call).id)
+    after = _decode_cursor(call.request.query.get("cursor", ""))
+    entries = call.account.kv.api_entries(_find_namespace(call).id)
     left = [(key, entry) for key, entry in entries.items() if key.startswith(prefix) and key.encode() > after]
     page = left[:limit]
     cursor = base64.urlsafe_b64encode(page[-1][0].encode()).decode() if len(left) > limit else ""
@@ -100,7 +100,7 @@ def get_metadata(call: CloudflareCall) -> CloudflareAnswer:
 @ROUTES.add("PUT", _VALUE, KV_WRITE)
 def put_value(call: CloudflareCall) -> CloudflareAnswer:
     """Write a value: the whole body, or the part `value` of a form, which may also have JSON `metadata`."""
-    namespace, key, query = _namespace_of(call), call.parameters["key"], call.request.query
+    namespace, key, query = _find_namespace(call), call.parameters["key"], call.request.query
     value, metadata = call.request.body, None
     if call.request.headers.get_content_type() == "multipart/form-data":
         parts = form_parts(call.request)
@@ -111,9 +111,9 @@ def put_value(call: CloudflareCall) -> CloudflareAnswer:
     ends = {"expiration", "expiration_ttl"}
     given = {name: _parse_integer(f"query.{name}", text) for name, text in query.items() if name in ends}
     _check(key, value, metadata)
-    expires = _expires(call, given, "query")
+    expires = _expiration(call, given, "query")
     if not call.account.kv.accepts_write(namespace.id, key):
-        raise _too_many()
+        raise _rate_limited()
     call.account.kv.put(namespace.id, key, value, metadata=metadata, expires=expires, by_api=True)
     return CloudflareAnswer(None)
 
@@ -121,9 +121,9 @@ def put_value(call: CloudflareCall) -> CloudflareAnswer:
 @ROUTES.add("DELETE", _VALUE, KV_WRITE)
 def delete_value(call: CloudflareCall) -> CloudflareAnswer:
     """Delete a key; a missing key is not an error."""
-    namespace, key = _namespace_of(call), call.parameters["key"]
+    namespace, key = _find_namespace(call), call.parameters["key"]
     if not call.account.kv.accepts_write(namespace.id, key):
-        raise _too_many()
+        raise _rate_limited()
     call.account.kv.delete(namespace.id, key, by_api=True)
     return CloudflareAnswer(None)
 
@@ -134,14 +134,14 @@ def bulk_put(call: CloudflareCall) -> CloudflareAnswer:
 
     The answer lists the keys written less than a second ago, for a retry.
     """
-    namespace, kv = _namespace_of(call), call.account.kv
+    namespace, kv = _find_namespace(call), call.account.kv
     known = {"base64": bool, "expiration": int, "expiration_ttl": int, "metadata": object}
     sent = [
         fields(each, required={"key": str, "value": str}, optional=known, at=f"body[{index}]")
-        for index, each in enumerate(_list(call, _TOGETHER))
+        for index, each in enumerate(_list(call, _MAX_BULK))
     ]
     values = [_bytes(each) for each in sent]
-    expires = [_expires(call, each, "body") for each in sent]
+    expires = [_expiration(call, each, "body") for each in sent]
     for each, value in zip(sent, values, strict=True):
         _check(each["key"], value, each.get("metadata"))
     refused = [each["key"] for each in sent if not kv.accepts_write(namespace.id, each["key"])]
@@ -155,7 +155,7 @@ def bulk_put(call: CloudflareCall) -> CloudflareAnswer:
 @ROUTES.add("DELETE", _NAMESPACE + "/bulk", KV_WRITE)
 @ROUTES.add("POST", _NAMESPACE + "/bulk/delete", KV_WRITE)
 def bulk_delete(call: CloudflareCall) -> CloudflareAnswer:
-    namespace, kv, keys = _namespace_of(call), call.account.kv, _keys(_list(call, _TOGETHER), "body")
+    namespace, kv, keys = _find_namespace(call), call.account.kv, _keys(_list(call, _MAX_BULK), "body")
     refused = [key for key in keys if not kv.accepts_write(namespace.id, key)]
     for key in keys:
         if key not in refused:
@@ -166,18 +166,18 @@ def bulk_delete(call: CloudflareCall) -> CloudflareAnswer:
 @ROUTES.add("POST", BULK_GET, KV_READ)
 def bulk_get(call: CloudflareCall) -> CloudflareAnswer:
     """Return the values as text or JSON; null for a missing key."""
-    namespace = _namespace_of(call)
+    namespace = _find_namespace(call)
     body = fields(json_body(call.request), required={"keys": list}, optional={"type": str, "withMetadata": bool})
     keys, kind = _keys(body["keys"], "body.keys"), body.get("type", "text")
-    if not 1 <= len(keys) <= _READ_TOGETHER:
-        raise invalid("body.keys", f"must be 1 to {_READ_TOGETHER} keys")
+    if not 1 <= len(keys) <= _MAX_BULK_READ:
+        raise invalid("body.keys", f"must be 1 to {_MAX_BULK_READ} keys")
     if kind not in {"text", "json"}:
         raise invalid("body.type", 'must be "text" or "json"')
-    found = {key: call.account.kv.listed_entry(namespace.id, key) for key in keys}
-    return CloudflareAnswer({"values": {key: entry and _shown(entry, kind, body) for key, entry in found.items()}})
+    found = {key: call.account.kv.api_entry(namespace.id, key) for key in keys}
+    return CloudflareAnswer({"values": {key: entry and _to_json(entry, kind, body) for key, entry in found.items()}})
 
 
-def _shown(entry: KvEntry, kind: str, body: dict[str, Any]) -> Any:
+def _to_json(entry: KvEntry, kind: str, body: dict[str, Any]) -> Any:
     value = parse(entry.value) if kind == "json" else entry.value.decode(errors="replace")
     return {"value": value, "metadata": None, **_metadata(entry)} if body.get("withMetadata") else value
 
@@ -188,11 +188,11 @@ def _metadata(entry: KvEntry) -> dict[str, Any]:
     return {name: value for name, value in beside.items() if value is not None}
 
 
-def _namespace(namespace: KvNamespace) -> dict[str, Any]:
+def _namespace_to_json(namespace: KvNamespace) -> dict[str, Any]:
     return {"id": namespace.id, "title": namespace.title, "supports_url_encoding": True}
 
 
-def _namespace_of(call: CloudflareCall) -> KvNamespace:
+def _find_namespace(call: CloudflareCall) -> KvNamespace:
     """Return the namespace named in the path. Raises CloudflareRefusal if it does not exist."""
     namespace = call.account.kv.namespaces.get(call.parameters["namespace"])
     if namespace is None:
@@ -201,7 +201,7 @@ def _namespace_of(call: CloudflareCall) -> KvNamespace:
 
 
 def _entry(call: CloudflareCall) -> KvEntry:
-    entry = call.account.kv.listed_entry(_namespace_of(call).id, call.parameters["key"])
+    entry = call.account.kv.api_entry(_find_namespace(call).id, call.parameters["key"])
     if entry is None:
         raise CloudflareRefusal(10009, "get: 'key not found'", status=404)
     return entry
@@ -228,26 +228,26 @@ def _bytes(pair: dict[str, Any]) -> bytes:
 
 
 def _check(key: str, value: bytes, metadata: Any) -> None:
-    if not 1 <= len(key.encode()) <= _LONGEST_KEY:
-        raise CloudflareRefusal(10022, f"key must be of 1 to {_LONGEST_KEY} bytes", status=414)
-    if len(value) > _LONGEST_VALUE:
-        raise CloudflareRefusal(10021, f"value length of {len(value)} exceeds limit of {_LONGEST_VALUE}", status=413)
-    if metadata is not None and len(json.dumps(metadata).encode()) > _LONGEST_METADATA:
-        raise CloudflareRefusal(10021, f"metadata exceeds limit of {_LONGEST_METADATA} bytes", status=413)
+    if not 1 <= len(key.encode()) <= _MAX_KEY_BYTES:
+        raise CloudflareRefusal(10022, f"key must be of 1 to {_MAX_KEY_BYTES} bytes", status=414)
+    if len(value) > _MAX_VALUE_BYTES:
+        raise CloudflareRefusal(10021, f"value length of {len(value)} exceeds limit of {_MAX_VALUE_BYTES}", status=413)
+    if metadata is not None and len(json.dumps(metadata).encode()) > _MAX_METADATA_BYTES:
+        raise CloudflareRefusal(10021, f"metadata exceeds limit of {_MAX_METADATA_BYTES} bytes", status=413)
 
 
-def _expires(call: CloudflareCall, given: dict[str, Any], at: str) -> int | None:
+def _expiration(call: CloudflareCall, given: dict[str, Any], at: str) -> int | None:
     """Return the expiration in seconds since 1970. `expiration` takes precedence over `expiration_ttl`."""
     now = int(call.account.clock.now().timestamp())
     until: int | None = given.get("expiration")
     if until is None and "expiration_ttl" in given:
         until = now + given["expiration_ttl"]
-    if until is not None and until < now + _SHORTEST:
-        raise invalid(at, f"has an expiration that is not at least {_SHORTEST} seconds away")
+    if until is not None and until < now + _MIN_TTL_SECONDS:
+        raise invalid(at, f"has an expiration that is not at least {_MIN_TTL_SECONDS} seconds away")
     return until
 
 
-def _too_many() -> CloudflareRefusal:
+def _rate_limited() -> CloudflareRefusal:
     return CloudflareRefusal(10058, "Too many writes to this key: it takes one per second.", status=429)
 
 
@@ -264,7 +264,7 @@ def _parse_integer(at: str, text: str) -> int:
     return int(text)
 
 
-def _decoded(cursor: str) -> bytes:
+def _decode_cursor(cursor: str) -> bytes:
     try:
         return base64.urlsafe_b64decode(cursor)
     except binascii.Error:

@@ -14,7 +14,7 @@ from uuid import UUID
 from sandbox.clock import FakeClock
 from sandbox.switches import Switches
 
-BETWEEN_WRITES = timedelta(seconds=1)
+MIN_WRITE_INTERVAL = timedelta(seconds=1)
 """Minimum time between two writes to a key (developers.cloudflare.com/kv/platform/limits)."""
 
 
@@ -96,9 +96,9 @@ class KvStore:
     def _write(self, namespace: str, key: str, entry: KvEntry | None, *, by_api: bool) -> None:
         state, now = self.namespaces[namespace], self._clock.now()
         with self._lock:
-            former = state.entries.pop(key, None)
+            previous = state.entries.pop(key, None)
             if by_api:
-                state.api_writes.setdefault(key, []).append(ReplacedEntry(now, former))
+                state.api_writes.setdefault(key, []).append(ReplacedEntry(now, previous))
             else:
                 state.api_writes.pop(key, None)
             if entry is not None:
@@ -117,7 +117,7 @@ class KvStore:
         """Return the unexpired entries, in byte order of their keys."""
         return _sorted({key: self.entry(namespace, key) for key in self.namespaces[namespace].entries})
 
-    def listed_entry(self, namespace: str, key: str) -> KvEntry | None:
+    def api_entry(self, namespace: str, key: str) -> KvEntry | None:
         """Return the entry that the API shows: for a while, the one before an API write."""
         state = self.namespaces[namespace]
         with self._lock:
@@ -127,19 +127,19 @@ class KvStore:
                     return self._unexpired(write.entry)
             return self.entry(namespace, key)
 
-    def listed_entries(self, namespace: str) -> dict[str, KvEntry]:
+    def api_entries(self, namespace: str) -> dict[str, KvEntry]:
         """Return the entries that the API lists, in byte order of their keys."""
         state = self.namespaces[namespace]
-        return _sorted({key: self.listed_entry(namespace, key) for key in {*state.entries, *state.api_writes}})
+        return _sorted({key: self.api_entry(namespace, key) for key in {*state.entries, *state.api_writes}})
 
     def accepts_write(self, namespace: str, key: str) -> bool:
         """Return whether enough time has passed since the last write to the key."""
         last = self.namespaces[namespace].written_at.get(key)
         if last is None or not self._switches.kv_writes_per_key_limited:
             return True
-        return abs(self._clock.now() - last) >= BETWEEN_WRITES
+        return abs(self._clock.now() - last) >= MIN_WRITE_INTERVAL
 
-    def entry_at(self, location: str, namespace: str, key: str) -> KvEntry | None:
+    def entry_seen_at(self, location: str, namespace: str, key: str) -> KvEntry | None:
         """Return the entry that a Worker at this location reads: for a while, its previous read."""
         state, at = self.namespaces[namespace], (location, key)
         with self._lock:
@@ -147,7 +147,7 @@ class KvStore:
                 state.reads[at] = CachedRead(self._clock.now(), self.entry(namespace, key))
             return self._unexpired(state.reads[at].entry)
 
-    def entries_at(self, location: str, namespace: str) -> Mapping[str, KvEntry]:
+    def entries_seen_at(self, location: str, namespace: str) -> Mapping[str, KvEntry]:
         """Return all entries as if a Worker at this location had read every key, also the missing ones.
 
         For a runtime that does not report which keys its Workers read.
@@ -161,7 +161,7 @@ class KvStore:
                 for key in state.entries:
                     state.reads.setdefault((location, key), CachedRead(looked, None))
             keys = {*state.entries, *(key for where, key in state.reads if where == location)}
-            found = {key: self.entry_at(location, namespace, key) for key in keys}
+            found = {key: self.entry_seen_at(location, namespace, key) for key in keys}
         return {key: entry for key, entry in found.items() if entry}
 
     def _is_fresh(self, read_at: datetime) -> bool:

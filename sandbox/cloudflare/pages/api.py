@@ -39,7 +39,7 @@ def list_projects(call: CloudflareCall) -> CloudflareAnswer:
     """Return a page of projects, without total counts."""
     projects, info = _page(call, list(call.account.pages.projects.values()), most=10)
     del info["total_count"], info["total_pages"]
-    return CloudflareAnswer([_project(call, project) for project in projects], result_info=info)
+    return CloudflareAnswer([_project_to_json(call, project) for project in projects], result_info=info)
 
 
 @ROUTES.add("POST", _PROJECTS, PAGES_WRITE)
@@ -60,12 +60,12 @@ def create_project(call: CloudflareCall) -> CloudflareAnswer:
     )
     if "source" in body:
         project.source = fields(body["source"], required=_SOURCE, optional={}, at="body.source")
-    return CloudflareAnswer(_project(call, project))
+    return CloudflareAnswer(_project_to_json(call, project))
 
 
 @ROUTES.add("GET", _PROJECT, PAGES_READ)
 def get_project(call: CloudflareCall) -> CloudflareAnswer:
-    return CloudflareAnswer(_project(call, call.project))
+    return CloudflareAnswer(_project_to_json(call, call.project))
 
 
 @ROUTES.add("PATCH", _PROJECT, PAGES_WRITE)
@@ -79,7 +79,7 @@ def patch_project(call: CloudflareCall) -> CloudflareAnswer:
     project.production_branch = body.get("production_branch", project.production_branch)
     for environment, change in configs.items():
         project.configs[environment] = merge_config(project.configs[environment], change)
-    return CloudflareAnswer(_project(call, project))
+    return CloudflareAnswer(_project_to_json(call, project))
 
 
 def _configs(body: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -114,17 +114,17 @@ def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
         raise invalid("query.env", "must be production or preview")
     newest_first = [d for d in reversed(call.project.deployments) if wanted in {None, d.environment}]
     rows, info = _page(call, newest_first, most=25)
-    return CloudflareAnswer([_deployment(call.project, deployment) for deployment in rows], result_info=info)
+    return CloudflareAnswer([_deployment_to_json(call.project, deployment) for deployment in rows], result_info=info)
 
 
 @ROUTES.add("GET", _DEPLOYMENT, PAGES_READ)
 def get_deployment(call: CloudflareCall) -> CloudflareAnswer:
-    return CloudflareAnswer(_deployment(call.project, _named(call)))
+    return CloudflareAnswer(_deployment_to_json(call.project, _find_deployment(call)))
 
 
 @ROUTES.add("DELETE", _DEPLOYMENT, PAGES_WRITE)
 def delete_deployment(call: CloudflareCall) -> CloudflareAnswer:
-    project, deployment = call.project, _named(call)
+    project, deployment = call.project, _find_deployment(call)
     if deployment is project.live:
         raise CloudflareRefusal(8000034, "Cannot delete active production deployment")
     if deployment.alias and call.request.query.get("force") != "true":
@@ -140,19 +140,19 @@ def rollback(call: CloudflareCall) -> CloudflareAnswer:
 
     developers.cloudflare.com/pages/configuration/rollbacks
     """
-    project, deployment = call.project, _named(call)
-    if not deployment.may_serve_production or deployment.reads_to_finish:
-        raise _refused(call, "Only a successful deployment of production can be rolled back to.")
+    project, deployment = call.project, _find_deployment(call)
+    if not deployment.may_serve_production or deployment.queued_reads:
+        raise _refusal(call, "Only a successful deployment of production can be rolled back to.")
     call.account.pages.rollback(project.name, deployment.id)
-    return CloudflareAnswer(_deployment(project, deployment))
+    return CloudflareAnswer(_deployment_to_json(project, deployment))
 
 
 @ROUTES.add("POST", _DEPLOYMENT + "/retry", PAGES_WRITE)
 def retry(call: CloudflareCall) -> CloudflareAnswer:
     """Build the same commit again as a new deployment; only for Git projects."""
-    project, old = call.project, _named(call)
+    project, old = call.project, _find_deployment(call)
     if project.source is None:
-        raise _refused(call, "Only a deployment that was built from Git can be retried.")
+        raise _refusal(call, "Only a deployment that was built from Git can be retried.")
     pages = call.account.pages
     new_id = pages.add_deployment(
         project.name,
@@ -163,25 +163,25 @@ def retry(call: CloudflareCall) -> CloudflareAnswer:
         environment=old.environment,
         rules=old.rules,
     )
-    return CloudflareAnswer(queued(call, new_id))
+    return CloudflareAnswer(queued_deployment(call, new_id))
 
 
 @ROUTES.add("GET", _DEPLOYMENT + "/history/logs", PAGES_READ)
 def get_logs(call: CloudflareCall) -> CloudflareAnswer:
-    deployment = _named(call)
+    deployment = _find_deployment(call)
     data = [{"ts": timestamp(deployment.created_on), "line": deployment.log}]
     return CloudflareAnswer({"total": len(data), "includes_container_logs": False, "data": data})
 
 
-def queued(call: CloudflareCall, deployment_id: str) -> dict[str, Any]:
+def queued_deployment(call: CloudflareCall, deployment_id: str) -> dict[str, Any]:
     """Return the answer to a request that created a deployment, which is still queued."""
     deployment = call.project.deployment(deployment_id)
     assert deployment is not None
-    deployment.reads_to_finish = call.account.switches.pages_reads_until_deployed
-    return _shown(call.project, deployment, "queued", "active" if deployment.reads_to_finish else "success")
+    deployment.queued_reads = call.account.switches.pages_reads_until_deployed
+    return _to_json(call.project, deployment, "queued", "active" if deployment.queued_reads else "success")
 
 
-def _named(call: CloudflareCall) -> FakePagesDeployment:
+def _find_deployment(call: CloudflareCall) -> FakePagesDeployment:
     deployment = call.project.deployment(call.parameters["deployment"])
     if deployment is None:
         message = "The deployment ID you have specified does not exist. Update the deployment ID and try again."
@@ -189,7 +189,7 @@ def _named(call: CloudflareCall) -> FakePagesDeployment:
     return deployment
 
 
-def _refused(call: CloudflareCall, message: str) -> CloudflareRefusal:
+def _refusal(call: CloudflareCall, message: str) -> CloudflareRefusal:
     code = call.account.switches.pages_refusal_code
     return CloudflareRefusal(code, "An unknown error occurred" if code == 8000000 else message)
 
@@ -207,7 +207,7 @@ def _page(call: CloudflareCall, rows: Sequence[T], *, most: int) -> tuple[Sequen
     return part, info
 
 
-def _project(call: CloudflareCall, project: FakePagesProject) -> dict[str, Any]:
+def _project_to_json(call: CloudflareCall, project: FakePagesProject) -> dict[str, Any]:
     latest = project.deployments[-1] if project.deployments else None
     canonical = call.account.pages.canonical(project)
     return {
@@ -224,22 +224,22 @@ def _project(call: CloudflareCall, project: FakePagesProject) -> dict[str, Any]:
         "uses_functions": bool(latest and latest.uses_functions),
         "source": project.source,
         "build_config": {},
-        "canonical_deployment": _deployment(project, canonical) if canonical else None,
-        "latest_deployment": _deployment(project, latest) if latest else None,
+        "canonical_deployment": _deployment_to_json(project, canonical) if canonical else None,
+        "latest_deployment": _deployment_to_json(project, latest) if latest else None,
         "deployment_configs": {name: {**_DEFAULTS, **config} for name, config in project.configs.items()},
     }
 
 
-def _deployment(project: FakePagesProject, deployment: FakePagesDeployment) -> dict[str, Any]:
+def _deployment_to_json(project: FakePagesProject, deployment: FakePagesDeployment) -> dict[str, Any]:
     """Return the deployment as the API does; each call counts as a read."""
-    if deployment.reads_to_finish:
-        deployment.reads_to_finish -= 1
-        return _shown(project, deployment, "queued", "active")
+    if deployment.queued_reads:
+        deployment.queued_reads -= 1
+        return _to_json(project, deployment, "queued", "active")
     failed_in_build = deployment.status == "failure" and deployment.trigger == "github:push"
-    return _shown(project, deployment, "build" if failed_in_build else "deploy", deployment.status)
+    return _to_json(project, deployment, "build" if failed_in_build else "deploy", deployment.status)
 
 
-def _shown(project: FakePagesProject, deployment: FakePagesDeployment, stage: str, status: str) -> dict[str, Any]:
+def _to_json(project: FakePagesProject, deployment: FakePagesDeployment, stage: str, status: str) -> dict[str, Any]:
     stages = _stages(deployment, stage, status)
     return {
         "id": deployment.id,

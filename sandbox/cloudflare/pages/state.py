@@ -60,7 +60,7 @@ class FakePagesDeployment:
     env_vars: Mapping[str, Mapping[str, str]]
     log: str
     """Last line of the build log."""
-    reads_to_finish: int = 0
+    queued_reads: int = 0
     """Number of reads that still report it as queued."""
 
     @property
@@ -97,9 +97,9 @@ class FakePagesProject:
     """Oldest first."""
     promotions: list[tuple[datetime, FakePagesDeployment]] = field(default_factory=list)
     """Start times of live deployments, by a deployment or a rollback; oldest first."""
-    former_canonical: FakePagesDeployment | None = None
-    reads_to_lag: int = 0
-    """Number of reads that still return `former_canonical`."""
+    previous_canonical: FakePagesDeployment | None = None
+    lagging_reads: int = 0
+    """Number of reads that still return `previous_canonical`."""
     next_failure: str | None = None
     """Last log line of the next deployment, which fails; None if it succeeds."""
 
@@ -108,7 +108,7 @@ class FakePagesProject:
         return self.promotions[-1][1] if self.promotions else None
 
     @property
-    def newest(self) -> FakePagesDeployment | None:
+    def newest_successful(self) -> FakePagesDeployment | None:
         """The newest successful production deployment, live or not."""
         return next((d for d in reversed(self.deployments) if d.may_serve_production), None)
 
@@ -131,7 +131,7 @@ def asset(path: str, content: bytes | Asset) -> Asset:
     return Asset(content=content, content_type=guessed)
 
 
-def label(branch: str) -> str:
+def branch_label(branch: str) -> str:
     """Return a branch as the first label of a host (…/pages/configuration/preview-deployments)."""
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in branch.lower())[:28].strip("-") or "preview"
 
@@ -235,7 +235,7 @@ class Pages:
             deployment_id = str(self._new_id())
             deployment = FakePagesDeployment(
                 id=deployment_id,
-                created_on=at or self._instant(state),
+                created_on=at or self._next_instant(state),
                 environment=place,
                 branch=branch,
                 commit_hash=commit,
@@ -244,16 +244,16 @@ class Pages:
                 trigger="github:push" if state.source else "ad_hoc",
                 status=status,
                 url=f"https://{deployment_id[:8]}.{state.subdomain}",
-                alias=f"https://{label(branch)}.{state.subdomain}" if place == "preview" else None,
+                alias=f"https://{branch_label(branch)}.{state.subdomain}" if place == "preview" else None,
                 files={f"/{path.removeprefix('/')}": asset(path, content) for path, content in files.items()},
                 rules=dict(rules or {}),
                 env_vars=dict(state.configs[place]["env_vars"]),
                 log=failure or f"{'Error' if status == 'failure' else 'Info'}: the deployment ended with {status}",
             )
-            former = self._canonical(state)
+            previous = self._canonical(state)
             bisect.insort(state.deployments, deployment, key=lambda deployment: deployment.created_on)
             if deployment.may_serve_production:
-                self._promote(state, deployment, former, at)
+                self._promote(state, deployment, previous, at)
             return deployment_id
 
     def fail_next(self, project: str, line: str) -> None:
@@ -286,15 +286,15 @@ class Pages:
 
     def canonical(self, project: FakePagesProject) -> FakePagesDeployment | None:
         """Return the canonical deployment of the API; each call counts as a read."""
-        if project.reads_to_lag:
-            project.reads_to_lag -= 1
-            return project.former_canonical
+        if project.lagging_reads:
+            project.lagging_reads -= 1
+            return project.previous_canonical
         return self._canonical(project)
 
     def is_site(self, host: str) -> bool:
         return any(self._has(project, host) for project in self.projects.values())
 
-    def at_host(self, host: str) -> FakePagesDeployment | None:
+    def deployment_at(self, host: str) -> FakePagesDeployment | None:
         """Return the deployment that the edge serves at the host.
 
         The addresses of a site follow production; the addresses of single deployments stay.
@@ -319,18 +319,18 @@ class Pages:
         self,
         project: FakePagesProject,
         deployment: FakePagesDeployment,
-        former: FakePagesDeployment | None,
+        previous: FakePagesDeployment | None,
         at: datetime | None,
     ) -> None:
-        project.former_canonical = former
-        project.reads_to_lag = self._switches.pages_canonical_lag_reads if at is None else 0
+        project.previous_canonical = previous
+        project.lagging_reads = self._switches.pages_canonical_lag_reads if at is None else 0
         promotion = (at or self._clock.now(), deployment)
         bisect.insort(project.promotions, promotion, key=lambda promotion: promotion[0])
 
     def _canonical(self, project: FakePagesProject) -> FakePagesDeployment | None:
-        return project.live if self._switches.pages_canonical_follows_rollbacks else project.newest
+        return project.live if self._switches.pages_canonical_follows_rollbacks else project.newest_successful
 
-    def _instant(self, project: FakePagesProject) -> datetime:
+    def _next_instant(self, project: FakePagesProject) -> datetime:
         """Return now, or a later instant: each deployment is newer than the project's previous ones."""
         now, latest = self._clock.now(), max((d.created_on for d in project.deployments), default=None)
         return now if latest is None or latest < now else latest + timedelta(microseconds=1)

@@ -19,7 +19,7 @@ from sandbox.cloudflare.call import (
     json_body,
     parse,
 )
-from sandbox.cloudflare.pages.api import queued
+from sandbox.cloudflare.pages.api import queued_deployment
 from sandbox.cloudflare.pages.state import Asset
 from sandbox.cloudflare.tokens.state import PAGES_WRITE, FakeCloudflareToken, sign_claims, signed_claims
 from sandbox.cloudflare.workers.uploads import form_parts
@@ -30,9 +30,9 @@ _PROJECT = "/accounts/{account}/pages/projects/{project}"
 UPLOADS = "an upload token"
 """Permission of the routes below /pages/assets, which accept only a token from `upload-token`."""
 
-MOST_FILES = 20_000
-MOST_IN_A_BUCKET = 2_000
-LARGEST = 25 * 1024 * 1024
+MAX_FILES = 20_000
+MAX_BUCKET_FILES = 2_000
+MAX_FILE_BYTES = 25 * 1024 * 1024
 MESSAGE_BYTES = 384
 
 _TEXTS = ("branch", "commit_message", "commit_hash", "commit_dirty", "wrangler_config_hash", "pages_build_output_dir")
@@ -42,11 +42,11 @@ _RULES = ("_headers", "_redirects", "_routes.json", "_worker.bundle", "_worker.j
 
 @ROUTES.add("GET", _PROJECT + "/upload-token", PAGES_WRITE)
 def get_upload_token(call: CloudflareCall) -> CloudflareAnswer:
-    claims = {"max_file_count_allowed": MOST_FILES, "account": call.account.id, "id": call.project.id}
+    claims = {"max_file_count_allowed": MAX_FILES, "account": call.account.id, "id": call.project.id}
     return CloudflareAnswer({"jwt": sign_claims(call.account.clock, claims)})
 
 
-def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
+def authorize(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
     """Return the holder of an unexpired upload token. Raises CloudflareRefusal."""
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
     claims = signed_claims(account.clock, jwt)
@@ -64,8 +64,8 @@ def check_missing(call: CloudflareCall) -> CloudflareAnswer:
 def upload_assets(call: CloudflareCall) -> CloudflareAnswer:
     """Store all files of a bucket, or none."""
     bucket = json_body(call.request)
-    if not isinstance(bucket, list) or len(bucket) > MOST_IN_A_BUCKET:
-        raise invalid("body", f"must be a list of at most {MOST_IN_A_BUCKET} files")
+    if not isinstance(bucket, list) or len(bucket) > MAX_BUCKET_FILES:
+        raise invalid("body", f"must be a list of at most {MAX_BUCKET_FILES} files")
     call.account.pages.assets |= dict(_uploaded(item, f"body[{index}]") for index, item in enumerate(bucket))
     return CloudflareAnswer({"successful_key_count": len(bucket), "unsuccessful_keys": []})
 
@@ -91,12 +91,12 @@ def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
         project.name,
         files=_files(account, parts.get("manifest")),
         commit=texts.get("commit_hash", ""),
-        message=_cut(texts.get("commit_message", "")),
+        message=_truncate(texts.get("commit_message", "")),
         branch=texts.get("branch") or None,
         dirty=texts.get("commit_dirty") == "true",
         rules={name: parts[name] for name in _RULES if name in parts},
     )
-    return CloudflareAnswer(queued(call, deployment_id))
+    return CloudflareAnswer(queued_deployment(call, deployment_id))
 
 
 def _files(account: FakeAccount, manifest: bytes | None) -> dict[str, Asset]:
@@ -104,8 +104,8 @@ def _files(account: FakeAccount, manifest: bytes | None) -> dict[str, Asset]:
     if manifest is None:
         raise invalid("body", 'lacks the part "manifest"')
     listed = parse(manifest)
-    if not isinstance(listed, dict) or len(listed) > MOST_FILES:
-        raise invalid("body.manifest", f"must be an object with at most {MOST_FILES} files")
+    if not isinstance(listed, dict) or len(listed) > MAX_FILES:
+        raise invalid("body.manifest", f"must be an object with at most {MAX_FILES} files")
     for path, key in listed.items():
         if not path.startswith("/") or key not in account.pages.assets:
             raise invalid("body.manifest", f"names {path}, which was not uploaded")
@@ -120,8 +120,8 @@ def _uploaded(item: Any, at: str) -> tuple[str, Asset]:
         content = base64.b64decode(item["value"], validate=True)
     except binascii.Error as error:
         raise invalid(f"{at}.value", "is not base64") from error
-    if not _is_hash(item["key"]) or not item["base64"] or len(content) > LARGEST:
-        raise invalid(at, f"must have a hash as its key, and at most {LARGEST} bytes in base64")
+    if not _is_hash(item["key"]) or not item["base64"] or len(content) > MAX_FILE_BYTES:
+        raise invalid(at, f"must have a hash as its key, and at most {MAX_FILE_BYTES} bytes in base64")
     return item["key"], Asset(content=content, content_type=item["metadata"]["contentType"])
 
 
@@ -137,5 +137,5 @@ def _is_hash(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) is not None
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text.encode()[:MESSAGE_BYTES].decode(errors="ignore")

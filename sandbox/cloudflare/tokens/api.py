@@ -25,16 +25,16 @@ ROUTES = Routes()
 @ROUTES.add("GET", "/user/tokens/verify", None)
 def verify_user_token(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/user/subresources/tokens/methods/verify
-    return _verified(call, "user")
+    return _verify(call, "user")
 
 
 @ROUTES.add("GET", "/accounts/{account}/tokens/verify", None)
 def verify_account_token(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/accounts/subresources/tokens/methods/verify
-    return _verified(call, "account")
+    return _verify(call, "account")
 
 
-def _verified(call: CloudflareCall, owner: Literal["user", "account"]) -> CloudflareAnswer:
+def _verify(call: CloudflareCall, owner: Literal["user", "account"]) -> CloudflareAnswer:
     """Return the status of the token. Each of the two endpoints knows only its own kind of token."""
     if call.token.owner != owner:
         raise CloudflareRefusal(1000, "Invalid API Token", status=401)
@@ -71,7 +71,7 @@ def _account(call: CloudflareCall) -> dict[str, Any]:
 Owner = Literal["user", "account"]
 
 
-def _routes_of(owner: Owner, base: str, permission: str) -> None:
+def _add_routes(owner: Owner, base: str, permission: str) -> None:
     """Add the routes for tokens of one kind of owner. Each kind lists only its own tokens."""
     table: tuple[tuple[str, str, str, Callable[[CloudflareCall, Owner], CloudflareAnswer]], ...] = (
         ("GET", "/permission_groups", "Read", _list_groups),
@@ -89,12 +89,12 @@ def _routes_of(owner: Owner, base: str, permission: str) -> None:
 def _list_groups(_: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     """Return the permission groups. Their IDs are stable; clients must not rely on their names."""
     return CloudflareAnswer(
-        [{"id": _group(name), "name": name, "scopes": [f"com.cloudflare.api.{owner}"]} for name in PERMISSIONS]
+        [{"id": _group_id(name), "name": name, "scopes": [f"com.cloudflare.api.{owner}"]} for name in PERMISSIONS]
     )
 
 
 def _list(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
-    rows = [_shown(token) for token in call.account.tokens if token.owner == owner]
+    rows = [_to_json(token) for token in call.account.tokens if token.owner == owner]
     return CloudflareAnswer(rows, result_info={"page": 1, "per_page": 20, "count": len(rows), "total_count": len(rows)})
 
 
@@ -106,23 +106,23 @@ def _create(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
         secret=secret, permissions=permissions, owner=owner, email=call.token.email, name=body["name"]
     )
     call.account.tokens.add(token)
-    return CloudflareAnswer({**_shown(token), "value": secret})
+    return CloudflareAnswer({**_to_json(token), "value": secret})
 
 
 def _get(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
-    return CloudflareAnswer(_shown(_named(call, owner)))
+    return CloudflareAnswer(_to_json(_find_token(call, owner)))
 
 
 def _update(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     """Replace the whole token; `status` is `active` or `disabled`."""
-    token = _named(call, owner)
+    token = _find_token(call, owner)
     required = {"name": str, "policies": list, "status": str}
     body = fields(json_body(call.request), required=required, optional={"id": str})
     if body["status"] not in {"active", "disabled"}:
         raise invalid("body.status", 'must be "active" or "disabled"')
     token.name, token.permissions = body["name"], _permissions(body["policies"])
     token.disabled = body["status"] == "disabled"
-    return CloudflareAnswer(_shown(token))
+    return CloudflareAnswer(_to_json(token))
 
 
 def _roll(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
@@ -130,19 +130,19 @@ def _roll(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
 
     developers.cloudflare.com/fundamentals/api/how-to/roll-token
     """
-    token = _named(call, owner)
+    token = _find_token(call, owner)
     fields(json_body(call.request), required={}, optional={})
     call.account.tokens.roll(token, f"sandbox-{call.account.new_id().hex}")
     return CloudflareAnswer(token.secret)
 
 
 def _delete(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
-    token = _named(call, owner)
+    token = _find_token(call, owner)
     call.account.tokens.remove(token)
     return CloudflareAnswer({"id": token.id})
 
 
-def _named(call: CloudflareCall, owner: Owner) -> FakeCloudflareToken:
+def _find_token(call: CloudflareCall, owner: Owner) -> FakeCloudflareToken:
     found = (token for token in call.account.tokens if token.id == call.parameters["token"] and token.owner == owner)
     token = next(found, None)
     if token is None:
@@ -152,7 +152,7 @@ def _named(call: CloudflareCall, owner: Owner) -> FakeCloudflareToken:
 
 def _permissions(policies: list[Any]) -> frozenset[str]:
     """Return the permissions named by the groups' IDs. `resources` is ignored because there is only one account."""
-    known = {_group(name): name for name in PERMISSIONS}
+    known = {_group_id(name): name for name in PERMISSIONS}
     names: set[str] = set()
     for index, policy in enumerate(policies):
         at = f"body.policies[{index}]"
@@ -166,16 +166,16 @@ def _permissions(policies: list[Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _shown(token: FakeCloudflareToken) -> dict[str, Any]:
-    groups = [{"id": _group(name), "name": name} for name in sorted(token.permissions)]
+def _to_json(token: FakeCloudflareToken) -> dict[str, Any]:
+    groups = [{"id": _group_id(name), "name": name} for name in sorted(token.permissions)]
     status = "expired" if token.expired else "disabled" if token.disabled else "active"
     policy = {"effect": "allow", "permission_groups": groups, "resources": {}}
     return {"id": token.id, "name": token.name, "status": status, "policies": [policy] if groups else []}
 
 
-def _group(name: str) -> str:
+def _group_id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-_routes_of("user", "/user/tokens", "API Tokens")
-_routes_of("account", "/accounts/{account}/tokens", "Account API Tokens")
+_add_routes("user", "/user/tokens", "API Tokens")
+_add_routes("account", "/accounts/{account}/tokens", "Account API Tokens")

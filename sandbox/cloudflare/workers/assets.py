@@ -26,7 +26,7 @@ from sandbox.server import HttpRequest
 ROUTES = Routes()
 UPLOADS = "an assets upload session"
 """Permission of the upload route, which accepts only the token of a session."""
-BUCKET = 2
+BUCKET_FILES = 2
 """Files in one bucket. It is small so that every client sends several."""
 
 
@@ -41,12 +41,12 @@ def start_session(call: CloudflareCall) -> CloudflareAnswer:
             raise invalid(at, "must be a path and a hash of 32 hexadecimal digits")
     wanted = {path: entry["hash"] for path, entry in manifest.items()}
     missing = [key for key in dict.fromkeys(wanted.values()) if key not in call.account.assets]
-    buckets = [missing[first : first + BUCKET] for first in range(0, len(missing), BUCKET)]
+    buckets = [missing[first : first + BUCKET_FILES] for first in range(0, len(missing), BUCKET_FILES)]
     claims = {"session": wanted, "script": call.parameters["script"], "complete": not missing}
     return CloudflareAnswer({"jwt": sign_claims(call.account.clock, claims), "buckets": buckets})
 
 
-def authorise(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
+def authorize(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
     jwt = (request.headers.get("authorization") or "").removeprefix("Bearer ")
     claims = signed_claims(account.clock, jwt)
     if claims is None or "session" not in claims:
@@ -77,7 +77,7 @@ def upload(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(done)
 
 
-def completed(account: FakeAccount, script: str, jwt: Any) -> dict[str, Asset]:
+def completed_files(account: FakeAccount, script: str, jwt: Any) -> dict[str, Asset]:
     """Return path → file of the upload that the completion token ends. Raises CloudflareRefusal."""
     claims = signed_claims(account.clock, jwt) if isinstance(jwt, str) else None
     if claims is None or not claims.get("complete") or claims.get("script") != script:

@@ -8,9 +8,8 @@ from typing import Any
 from sandbox.clock import timestamp
 from sandbox.cloudflare.call import NUMBER, CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
-from sandbox.cloudflare.workers import versions as deployable
 from sandbox.cloudflare.workers.state import FakeWorkerDeployment
-from sandbox.cloudflare.workers.versions import find_version, parse_number
+from sandbox.cloudflare.workers.versions import changed_secrets_refusal, deployment_refusal, find_version, parse_number
 from sandbox.switches import Switches
 
 ROUTES = Routes()
@@ -25,20 +24,20 @@ def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
     """
     switches = call.account.switches
     history = call.worker.history[::-1]
-    seen = [deployment for deployment in history if not call.worker.hides(deployment.id)]
+    seen = [deployment for deployment in history if not call.worker.is_hidden(deployment.id)]
     size = len(seen) if switches.deployments_listed is None else switches.deployments_listed
     first = 0
     if switches.deployments_paged:
-        since, until = _moment(call, "since"), _moment(call, "until")
+        since, until = _time_bound(call, "since"), _time_bound(call, "until")
         seen = [d for d in seen if (not since or d.created_on >= since) and (not until or d.created_on <= until)]
         size = parse_number(call, "per_page", default=size, most=1000)
         first = size * (parse_number(call, "page", default=1, most=10_000) - 1)
     return CloudflareAnswer(
-        {"deployments": [_shown(deployment, switches) for deployment in seen[first : first + size]]}
+        {"deployments": [_to_json(deployment, switches) for deployment in seen[first : first + size]]}
     )
 
 
-def _moment(call: CloudflareCall, name: str) -> datetime | None:
+def _time_bound(call: CloudflareCall, name: str) -> datetime | None:
     """Return an inclusive bound of the time range; None if the query has none."""
     text = call.request.query.get(name)
     try:
@@ -66,13 +65,13 @@ def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
     strategy = code_update_strategy(body.get("code_update_strategy"), "body.code_update_strategy")
     versions = [find_version(worker, version_id) for version_id in percentages]
     for version in versions:
-        if refusal := deployable.why_not_deployable(account, worker, version):
+        if refusal := deployment_refusal(account, worker, version):
             raise refusal
-    if call.request.query.get("force") != "true" and (refusal := deployable.changed_secrets(worker, versions)):
+    if call.request.query.get("force") != "true" and (refusal := changed_secrets_refusal(worker, versions)):
         raise refusal
     deployment = account.deploy(worker, percentages, call.by(texts), code_update_strategy=strategy)
-    worker.reads_to_hide[deployment.id] = account.switches.deployments_lag_reads
-    return CloudflareAnswer(_shown(deployment, account.switches))
+    worker.hidden_reads[deployment.id] = account.switches.deployments_lag_reads
+    return CloudflareAnswer(_to_json(deployment, account.switches))
 
 
 def _percentages(versions: list[Any]) -> dict[str, float]:
@@ -111,7 +110,7 @@ def code_update_strategy(value: Any, at: str) -> Mapping[str, Any] | None:
     return strategy
 
 
-def _shown(deployment: FakeWorkerDeployment, switches: Switches) -> dict[str, Any]:
+def _to_json(deployment: FakeWorkerDeployment, switches: Switches) -> dict[str, Any]:
     answered = {
         "id": deployment.id,
         "source": deployment.source,

@@ -17,12 +17,12 @@ from sandbox.cloudflare.call import (
     json_body,
 )
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
-from sandbox.cloudflare.workers.assets import completed
+from sandbox.cloudflare.workers.assets import completed_files
 from sandbox.cloudflare.workers.deployments import code_update_strategy
 from sandbox.cloudflare.workers.settings import SCRIPT_SETTINGS
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, Module, WorkerUpload
 from sandbox.cloudflare.workers.uploads import UploadForm
-from sandbox.cloudflare.workers.versions import detail, find_version, list_handlers, objects_namespace
+from sandbox.cloudflare.workers.versions import find_version, list_handlers, object_namespace_id, version_to_json
 from sandbox.cloudflare.zones.state import ACCOUNT_SUBDOMAIN
 from sandbox.server import HttpResponse
 
@@ -39,13 +39,13 @@ def get_version(call: CloudflareCall) -> CloudflareAnswer:
     asked = call.request.query.get("include")
     if asked not in {None, "modules"}:
         raise invalid("query.include", 'must be "modules"')
-    return CloudflareAnswer(_shown(call, version) | ({"modules": _modules(version.upload)} if asked else {}))
+    return CloudflareAnswer(_to_json(call, version) | ({"modules": _modules(version.upload)} if asked else {}))
 
 
-def _shown(call: CloudflareCall, version: FakeWorkerVersion) -> dict[str, Any]:
+def _to_json(call: CloudflareCall, version: FakeWorkerVersion) -> dict[str, Any]:
     """Return the version as a flat object; the older API has `resources` and `metadata`."""
     upload = version.upload
-    resources = detail(version, call.worker, call.account.switches)["resources"]
+    resources = version_to_json(version, call.worker, call.account.switches)["resources"]
     return {
         "id": version.id,
         "number": version.number,
@@ -86,12 +86,12 @@ def get_content(call: CloudflareCall) -> HttpResponse:
     deployed = max(worker.live, key=worker.number, default=worker.latest.id)
     chosen = deployed if call.account.switches.content_of_deployed else worker.latest.id
     upload, boundary = worker.versions[chosen].upload, uuid.uuid4().hex
-    body = b"".join(_part(module, boundary) for module in upload.modules) + f"--{boundary}--\r\n".encode()
+    body = b"".join(_form_part(module, boundary) for module in upload.modules) + f"--{boundary}--\r\n".encode()
     content_type = f"multipart/form-data; boundary={boundary}"
     return HttpResponse(headers=[("content-type", content_type), ("cf-entrypoint", upload.main_module)], body=body)
 
 
-def _part(module: Module, boundary: str) -> bytes:
+def _form_part(module: Module, boundary: str) -> bytes:
     name = module.name.replace("\\", "\\\\").replace('"', '\\"')
     head = f'content-disposition: form-data; name="{name}"; filename="{name}"\r\ncontent-type: {module.content_type}'
     return f"--{boundary}\r\n{head}\r\n\r\n".encode() + module.content + b"\r\n"
@@ -110,15 +110,15 @@ def list_scripts(call: CloudflareCall) -> CloudflareAnswer:
     """
     listed = call.account.switches.has_assets_listed
     return CloudflareAnswer(
-        [_listed(worker, has_assets=listed) for worker in call.account.workers.values() if worker.latest]
+        [_listed_script(worker, has_assets=listed) for worker in call.account.workers.values() if worker.latest]
     )
 
 
-def _listed(worker: FakeWorker, *, has_assets: bool) -> Mapping[str, Any]:
+def _listed_script(worker: FakeWorker, *, has_assets: bool) -> Mapping[str, Any]:
     assert worker.latest is not None
     upload = worker.latest.upload
     script = {
-        **_script(worker),
+        **_script_to_json(worker),
         "created_on": timestamp(next(iter(worker.versions.values())).created_on),
         "has_modules": True,
         "usage_model": upload.usage_model,
@@ -138,8 +138,8 @@ def put_script(call: CloudflareCall) -> CloudflareAnswer:
     form = UploadForm(call.request)
     strategy = code_update_strategy(form.metadata.get("code_update_strategy"), "metadata.code_update_strategy")
     worker = call.account.workers.get(name) or FakeWorker(name=name, tag=call.account.new_id().hex)
-    tag = _migrated(worker, form.metadata.get("migrations"))
-    files = completed(call.account, name, form.assets["jwt"]) if "jwt" in form.assets else {}
+    tag = _migration_tag(worker, form.metadata.get("migrations"))
+    files = completed_files(call.account, name, form.assets["jwt"]) if "jwt" in form.assets else {}
     upload = form.upload(worker, migration_tag=tag, assets=files)
     worker.migration_tag = tag
     worker.script_settings |= {key: form.metadata[key] for key in SCRIPT_SETTINGS if key in form.metadata}
@@ -148,7 +148,9 @@ def put_script(call: CloudflareCall) -> CloudflareAnswer:
     version = call.account.add_version(worker, upload, by)
     call.account.deploy(worker, {version.id: 100}, by, triggered_by="upload", code_update_strategy=strategy)
     # A legacy field of Cloudflare's: despite its name it holds the version ID, without hyphens.
-    return CloudflareAnswer({**_script(worker), "deployment_id": version.id.replace("-", ""), "startup_time_ms": 1})
+    return CloudflareAnswer(
+        {**_script_to_json(worker), "deployment_id": version.id.replace("-", ""), "startup_time_ms": 1}
+    )
 
 
 @ROUTES.add("POST", _SCRIPT + "/versions", SCRIPTS_WRITE)
@@ -163,14 +165,14 @@ def create_version(call: CloudflareCall) -> CloudflareAnswer:
         raise CloudflareRefusal(
             10211, "A version cannot carry a Durable Object migration: deploy the script whole instead."
         )
-    files = completed(account, worker.name, form.assets["jwt"]) if "jwt" in form.assets else {}
+    files = completed_files(account, worker.name, form.assets["jwt"]) if "jwt" in form.assets else {}
     upload = form.upload(worker, migration_tag=worker.migration_tag, assets=files)
     version = account.add_version(worker, upload, call.by(form.annotations))
-    worker.reads_to_hide[version.id] = account.switches.version_visible_after_reads
-    return CloudflareAnswer({**detail(version, worker, account.switches), "startup_time_ms": 1})
+    worker.hidden_reads[version.id] = account.switches.version_visible_after_reads
+    return CloudflareAnswer({**version_to_json(version, worker, account.switches), "startup_time_ms": 1})
 
 
-def _migrated(worker: FakeWorker, migrations: Any) -> str | None:
+def _migration_tag(worker: FakeWorker, migrations: Any) -> str | None:
     """Return the migration tag after `migrations`.
 
     developers.cloudflare.com/durable-objects/reference/durable-object-class-migrations-legacy
@@ -205,7 +207,7 @@ def list_object_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     ]
     rows = [
         {
-            "id": objects_namespace(worker.name, name),
+            "id": object_namespace_id(worker.name, name),
             "name": f"{worker.name}_{name}",
             "class": name,
             "script": worker.name,
@@ -267,7 +269,7 @@ def get_service(call: CloudflareCall) -> CloudflareAnswer:
     worker = call.account.workers.get(call.parameters["script"])
     if worker is None:
         raise CloudflareRefusal(10090, "This service does not exist on your account.", status=404)
-    environment = {"environment": "production", "script": _script(worker)}
+    environment = {"environment": "production", "script": _script_to_json(worker)}
     return CloudflareAnswer({"id": worker.name, "default_environment": environment})
 
 
@@ -294,7 +296,7 @@ def get_worker(call: CloudflareCall) -> CloudflareAnswer:
     )
 
 
-def _script(worker: FakeWorker) -> Mapping[str, Any]:
+def _script_to_json(worker: FakeWorker) -> Mapping[str, Any]:
     latest = worker.latest
     assert latest is not None
     return {

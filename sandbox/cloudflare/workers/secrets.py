@@ -17,7 +17,7 @@ from sandbox.cloudflare.call import (
     json_body,
 )
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
-from sandbox.cloudflare.workers.versions import detail
+from sandbox.cloudflare.workers.versions import version_to_json
 
 ROUTES = Routes()
 _SECRETS = "/accounts/{account}/workers/scripts/{script}/secrets"
@@ -27,7 +27,7 @@ _MOST_IN_BULK = 100
 @ROUTES.add("GET", _SECRETS, SCRIPTS_READ)
 def list_secrets(call: CloudflareCall) -> CloudflareAnswer:
     """Return the names of the secrets in effect."""
-    return CloudflareAnswer([_shown(name) for name in call.worker.secrets_in_effect])
+    return CloudflareAnswer([_to_json(name) for name in call.worker.secrets_in_effect])
 
 
 @ROUTES.add("PUT", _SECRETS, SCRIPTS_WRITE)
@@ -37,7 +37,7 @@ def put_secret(call: CloudflareCall) -> CloudflareAnswer:
     secret = _secret(json_body(call.request), "body")
     require_latest_deployed(call, 10215)
     call.account.edit_secrets(worker, {secret["name"]: secret["text"]}, call.by())
-    return CloudflareAnswer(_shown(secret["name"]))
+    return CloudflareAnswer(_to_json(secret["name"]))
 
 
 @ROUTES.add("DELETE", _SECRETS + "/{secret}", SCRIPTS_WRITE)
@@ -62,7 +62,7 @@ def patch_secrets(call: CloudflareCall) -> CloudflareAnswer:
     edits = {name: _text(name, value) for name, value in body["secrets"].items()}
     require_latest_deployed(call, 10214)
     call.account.edit_secrets(worker, edits, call.by())
-    return CloudflareAnswer({name: _shown(name) for name in worker.secrets_in_effect})
+    return CloudflareAnswer({name: _to_json(name) for name in worker.secrets_in_effect})
 
 
 @ROUTES.add("PATCH", "/accounts/{account}/workers/workers/{script}/versions/latest", SCRIPTS_WRITE)
@@ -79,7 +79,7 @@ def patch_latest_version(call: CloudflareCall) -> CloudflareAnswer:
         raise CloudflareRefusal(10222, "This Worker has no versions.", status=404)
     edits = {name: _env_text(name, value) for name, value in body["env"].items()}
     version = call.account.add_version_with_secrets(worker, edits, call.by(texts))
-    return CloudflareAnswer(detail(version, worker, call.account.switches))
+    return CloudflareAnswer(version_to_json(version, worker, call.account.switches))
 
 
 def require_latest_deployed(call: CloudflareCall, code: int) -> None:
@@ -115,5 +115,5 @@ def _secret(value: Any, at: str, name: str | None = None) -> dict[str, Any]:
     return secret
 
 
-def _shown(name: str) -> dict[str, str]:
+def _to_json(name: str) -> dict[str, str]:
     return {"name": name, "type": "secret_text"}

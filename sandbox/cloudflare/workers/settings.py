@@ -8,7 +8,7 @@ from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, Routes, fi
 from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.secrets import require_latest_deployed
 from sandbox.cloudflare.workers.uploads import form_parts, parse_bindings, split_secrets
-from sandbox.cloudflare.workers.versions import detail
+from sandbox.cloudflare.workers.versions import version_to_json
 
 ROUTES = Routes()
 _SCRIPT = "/accounts/{account}/workers/scripts/{script}"
@@ -36,7 +36,7 @@ def get_settings(call: CloudflareCall) -> CloudflareAnswer:
 def _settings(call: CloudflareCall) -> CloudflareAnswer:
     worker = call.worker
     assert worker.latest is not None
-    resources = detail(worker.latest, worker, call.account.switches)["resources"]
+    resources = version_to_json(worker.latest, worker, call.account.switches)["resources"]
     placement = worker.latest.upload.placement
     return CloudflareAnswer(
         {
@@ -66,16 +66,16 @@ def patch_settings(call: CloudflareCall) -> CloudflareAnswer:
     given = fields(parse(part.content), required={}, optional={**_VERSIONED, **SCRIPT_SETTINGS}, at="settings")
     require_latest_deployed(call, 10214)
     assert worker.latest is not None
-    former = worker.latest.upload
+    previous = worker.latest.upload
     changes: dict[str, Any] = {key: given[key] for key in ("compatibility_date", "limits", "placement") if key in given}
     if "compatibility_flags" in given:
         changes["compatibility_flags"] = tuple(given["compatibility_flags"])
     if "bindings" in given:
-        sent = parse_bindings(given["bindings"], former, keep=(), strict=True, at="settings")
+        sent = parse_bindings(given["bindings"], previous, keep=(), strict=True, at="settings")
         changes["bindings"], changes["secrets"] = split_secrets(sent)
     worker.script_settings |= {key: given[key] for key in SCRIPT_SETTINGS if key in given}
     if given.keys() & _VERSIONED.keys():
-        version = account.add_version(worker, replace(former, **changes), call.by())
+        version = account.add_version(worker, replace(previous, **changes), call.by())
         account.deploy(worker, {version.id: 100}, call.by())
     return _settings(call)
 

@@ -58,10 +58,10 @@ class WorkerUpload:
 
     def plain_text(self, name: str) -> str | None:
         """Return the value of a variable; None if it is missing."""
-        binding = self.bound("plain_text", name)
+        binding = self.find_binding("plain_text", name)
         return None if binding is None else binding["text"]
 
-    def bound(self, kind: str, name: str | None = None) -> Mapping[str, Any] | None:
+    def find_binding(self, kind: str, name: str | None = None) -> Mapping[str, Any] | None:
         """Return a binding of that type and, if given, that name. Secrets are not included."""
         found = (each for each in self.bindings if each["type"] == kind and name in {None, each["name"]})
         return next(found, None)
@@ -108,7 +108,7 @@ class FakeWorker:
     script_settings: dict[str, Any] = field(default_factory=dict)
     schedules: list[dict[str, str]] = field(default_factory=list)
     subdomain: dict[str, bool] = field(default_factory=lambda: {"enabled": False, "previews_enabled": False})
-    reads_to_hide: dict[str, int] = field(default_factory=dict)
+    hidden_reads: dict[str, int] = field(default_factory=dict)
     """ID of a version or deployment → number of reads that do not show it yet."""
 
     @property
@@ -145,38 +145,38 @@ class FakeWorker:
         own, now = version.upload.secrets, self.secrets_in_effect
         return sorted(name for name in own.keys() | now.keys() if own.get(name) != now.get(name))
 
-    def hides(self, version_or_deployment: str) -> bool:
+    def is_hidden(self, version_or_deployment: str) -> bool:
         """Return whether this read does not show it yet; each call counts as a read."""
-        left = self.reads_to_hide.get(version_or_deployment, 0)
-        self.reads_to_hide[version_or_deployment] = max(0, left - 1)
+        left = self.hidden_reads.get(version_or_deployment, 0)
+        self.hidden_reads[version_or_deployment] = max(0, left - 1)
         return left > 0
 
 
-def annotations(*, message: str | None = None, tag: str | None = None, triggered_by: str) -> dict[str, str]:
+def make_annotations(*, message: str | None = None, tag: str | None = None, triggered_by: str) -> dict[str, str]:
     """Return the annotations, truncated to the API's limits: 1,000 bytes of message and 100 of tag.
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/create
     """
     texts = {
-        "workers/message": _cut(message, 1000),
-        "workers/tag": _cut(tag, 100),
+        "workers/message": _truncate(message, 1000),
+        "workers/tag": _truncate(tag, 100),
         "workers/triggered_by": triggered_by,
     }
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def _cut(text: str | None, size: int) -> str | None:
+def _truncate(text: str | None, size: int) -> str | None:
     return None if text is None else text.encode()[:size].decode(errors="ignore")
 
 
 MAIN = "index.js"
 
 
-def module(code: str) -> Module:
+def make_module(code: str) -> Module:
     return Module(name=MAIN, content_type="application/javascript+module", content=code.encode())
 
 
-def bindings(vars: Mapping[str, str], *, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
+def make_bindings(vars: Mapping[str, str], *, version_metadata: bool) -> Iterator[Mapping[str, str]]:  # noqa: A002
     for name, text in vars.items():
         yield {"type": "plain_text", "name": name, "text": text}
     if version_metadata:

@@ -16,7 +16,7 @@ from sandbox.cloudflare.pages.state import Asset
 from sandbox.cloudflare.workers.state import FakeWorker, Module, WorkerUpload
 from sandbox.server import HttpRequest
 
-_METADATA: Fields = {
+_METADATA_FIELDS: Fields = {
     "annotations": dict,
     "assets": dict,
     "bindings": list,
@@ -53,7 +53,7 @@ class UploadForm:
         sent = parse(metadata.content)
         has_only_assets = isinstance(sent, dict) and "assets" in sent and "main_module" not in sent
         required: Fields = {} if has_only_assets else {"main_module": str}
-        self.metadata = fields(sent, required=required, optional=_METADATA, at="metadata")
+        self.metadata = fields(sent, required=required, optional=_METADATA_FIELDS, at="metadata")
         self.assets = fields(
             self.metadata.get("assets", {}), required={}, optional={"jwt": str, "config": dict}, at="metadata.assets"
         )
@@ -116,7 +116,7 @@ def parse_bindings(
     former = _all_bindings(latest) if latest else {}
     kept = [b for name, b in former.items() if b["type"] in keep and name not in names]
     own = [binding for binding in sent if binding["type"] != "inherit"]
-    inherited = (_inherited(binding, former, strict=strict) for binding in sent if binding["type"] == "inherit")
+    inherited = (_inherit(binding, former, strict=strict) for binding in sent if binding["type"] == "inherit")
     return [*own, *filter(None, inherited), *kept]
 
 
@@ -126,7 +126,7 @@ def split_secrets(bindings: list[Mapping[str, Any]]) -> tuple[tuple[Mapping[str,
     return tuple(binding for binding in bindings if binding["type"] != "secret_text"), secrets
 
 
-def _inherited(
+def _inherit(
     binding: Mapping[str, Any], former: Mapping[str, Mapping[str, Any]], *, strict: bool
 ) -> Mapping[str, Any] | None:
     """Return the binding of the latest version; if it is missing, None or, with `strict`, a refusal.

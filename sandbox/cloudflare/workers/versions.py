@@ -14,7 +14,7 @@ from sandbox.cloudflare.tokens.state import SCRIPTS_READ
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, WorkerUpload
 from sandbox.switches import Switches
 
-WINDOW = 100
+DEPLOYABLE_VERSIONS = 100
 """Number of most recently uploaded versions that can be deployed."""
 
 _RESOURCES: dict[str, tuple[str, Callable[[str], CloudflareRefusal]]] = {
@@ -24,25 +24,27 @@ _RESOURCES: dict[str, tuple[str, Callable[[str], CloudflareRefusal]]] = {
 }
 
 
-def deployable(account: FakeAccount, worker: FakeWorker) -> list[FakeWorkerVersion]:
+def list_deployable(account: FakeAccount, worker: FakeWorker) -> list[FakeWorkerVersion]:
     """Return the versions that can be deployed, newest first."""
-    return [version for version in _recent(worker) if _barrier(account, worker, version) is None]
+    return [version for version in _recent_versions(worker) if _permanent_refusal(account, worker, version) is None]
 
 
-def why_not_deployable(
+def deployment_refusal(
     account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion
 ) -> CloudflareRefusal | None:
     """Return the reason why the version cannot be deployed even with `?force=true`; None if it can."""
-    if all(version.id != recent.id for recent in _recent(worker)):
-        return CloudflareRefusal(10210, f"Version {version.id} is not one of the {WINDOW} most recent.")
-    return _barrier(account, worker, version)
+    if all(version.id != recent.id for recent in _recent_versions(worker)):
+        return CloudflareRefusal(10210, f"Version {version.id} is not one of the {DEPLOYABLE_VERSIONS} most recent.")
+    return _permanent_refusal(account, worker, version)
 
 
-def _recent(worker: FakeWorker) -> list[FakeWorkerVersion]:
-    return list(worker.versions.values())[: -WINDOW - 1 : -1]
+def _recent_versions(worker: FakeWorker) -> list[FakeWorkerVersion]:
+    return list(worker.versions.values())[: -DEPLOYABLE_VERSIONS - 1 : -1]
 
 
-def _barrier(account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion) -> CloudflareRefusal | None:
+def _permanent_refusal(
+    account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersion
+) -> CloudflareRefusal | None:
     """Return the refusal for a migration or a deleted resource.
 
     The page documents these refusals but not their codes; those of resources are the codes of an upload.
@@ -58,7 +60,7 @@ def _barrier(account: FakeAccount, worker: FakeWorker, version: FakeWorkerVersio
     return None
 
 
-def changed_secrets(worker: FakeWorker, versions: list[FakeWorkerVersion]) -> CloudflareRefusal | None:
+def changed_secrets_refusal(worker: FakeWorker, versions: list[FakeWorkerVersion]) -> CloudflareRefusal | None:
     """Return the refusal that `?force=true` overrides. wrangler reads the names after the last colon."""
     names = sorted({name for version in versions for name in worker.changed_secrets(version)})
     if not names:
@@ -79,22 +81,24 @@ def list_versions(call: CloudflareCall) -> CloudflareAnswer:
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/list
     """
     if call.request.query.get("deployable") == "true":
-        return CloudflareAnswer({"items": [summary(version) for version in deployable(call.account, call.worker)]})
+        return CloudflareAnswer(
+            {"items": [version_summary(version) for version in list_deployable(call.account, call.worker)]}
+        )
     page = parse_number(call, "page", default=1, most=10_000)
     per_page = parse_number(call, "per_page", default=10, most=100)
     newest_first = list(call.worker.versions.values())[::-1]
     items = newest_first[(page - 1) * per_page : page * per_page]
     info = {"page": page, "per_page": per_page, "count": len(items), "total_count": len(newest_first)}
-    return CloudflareAnswer({"items": [summary(version) for version in items]}, result_info=info)
+    return CloudflareAnswer({"items": [version_summary(version) for version in items]}, result_info=info)
 
 
 @ROUTES.add("GET", _VERSIONS + "/{version}", SCRIPTS_READ)
 def get_version(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/get
     version = find_version(call.worker, call.parameters["version"])
-    if call.worker.hides(version.id):
+    if call.worker.is_hidden(version.id):
         raise _not_found()
-    return CloudflareAnswer(detail(version, call.worker, call.account.switches))
+    return CloudflareAnswer(version_to_json(version, call.worker, call.account.switches))
 
 
 def find_version(worker: FakeWorker, version_id: str) -> FakeWorkerVersion:
@@ -115,7 +119,7 @@ def parse_number(call: CloudflareCall, name: str, *, default: int, most: int) ->
     return int(text)
 
 
-def summary(version: FakeWorkerVersion) -> dict[str, Any]:
+def version_summary(version: FakeWorkerVersion) -> dict[str, Any]:
     created_on = timestamp(version.created_on)
     return {
         "id": version.id,
@@ -131,7 +135,7 @@ def summary(version: FakeWorkerVersion) -> dict[str, Any]:
     }
 
 
-def detail(version: FakeWorkerVersion, worker: FakeWorker, switches: Switches) -> dict[str, Any]:
+def version_to_json(version: FakeWorkerVersion, worker: FakeWorker, switches: Switches) -> dict[str, Any]:
     """Return the version with full bindings, variables in clear text, and secrets by name only."""
     upload = version.upload
     secrets = [{"name": name, "type": "secret_text"} for name in upload.secrets]
@@ -151,36 +155,36 @@ def detail(version: FakeWorkerVersion, worker: FakeWorker, switches: Switches) -
         "last_deployed_from": version.source,
         "placement_mode": (upload.placement or {}).get("mode"),
     }
-    is_bound = upload.has_assets and switches.assets_binding_shown and not upload.bound("assets")
+    is_bound = upload.has_assets and switches.assets_binding_shown and not upload.find_binding("assets")
     assets = [{"type": "assets", "name": "ASSETS"}] if is_bound else []
     resources = {
-        "bindings": [*(_bound(binding, worker) for binding in upload.bindings), *assets, *secrets],
-        "script": _given(script),
-        "script_runtime": _given(runtime),
+        "bindings": [*(_binding_to_json(binding, worker) for binding in upload.bindings), *assets, *secrets],
+        "script": _without_none(script),
+        "script_runtime": _without_none(runtime),
     }
-    return {**summary(version), "resources": resources}
+    return {**version_summary(version), "resources": resources}
 
 
 def list_handlers(upload: WorkerUpload) -> list[dict[str, Any]]:
     return [{"name": name, "handlers": ["class"]} for name in upload.durable_objects]
 
 
-def _bound(binding: Mapping[str, Any], worker: FakeWorker) -> Mapping[str, Any]:
+def _binding_to_json(binding: Mapping[str, Any], worker: FakeWorker) -> Mapping[str, Any]:
     """Return the binding as uploaded, with the fields that Cloudflare adds."""
     match binding["type"]:
         case "d1" if "id" in binding:
             return {"database_id": binding["id"], **binding}
         case "durable_object_namespace" if "class_name" in binding:
             script = binding.get("script_name") or worker.name
-            return {"namespace_id": objects_namespace(script, binding["class_name"]), **binding}
+            return {"namespace_id": object_namespace_id(script, binding["class_name"]), **binding}
         case _:
             return binding
 
 
-def objects_namespace(script: str, class_name: str) -> str:
+def object_namespace_id(script: str, class_name: str) -> str:
     """Return the namespace ID of a Durable Object class of a Worker."""
     return sha256(f"{script} {class_name}".encode()).hexdigest()[:32]
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}

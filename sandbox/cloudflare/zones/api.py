@@ -36,7 +36,7 @@ def list_zones(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", "/zones/{zone}", ZONE_READ)
 def get_zone(call: CloudflareCall) -> CloudflareAnswer:
-    return CloudflareAnswer(_zone(call, _of(call)))
+    return CloudflareAnswer(_zone(call, _find_zone(call)))
 
 
 @ROUTES.add("GET", _ROUTES, ROUTES_READ)
@@ -45,32 +45,32 @@ def list_routes(call: CloudflareCall) -> CloudflareAnswer:
 
     developers.cloudflare.com/api/resources/workers/subresources/routes
     """
-    return CloudflareAnswer([_shown(route) for route in _of(call).routes.values()])
+    return CloudflareAnswer([_to_json(route) for route in _find_zone(call).routes.values()])
 
 
 @ROUTES.add("POST", _ROUTES, ROUTES_WRITE)
 def create_route(call: CloudflareCall) -> CloudflareAnswer:
-    zone = _of(call)
-    pattern, script = _checked(call, zone)
-    return CloudflareAnswer(_shown(call.account.zones.add_route(zone, pattern, script)))
+    zone = _find_zone(call)
+    pattern, script = _check_route(call, zone)
+    return CloudflareAnswer(_to_json(call.account.zones.add_route(zone, pattern, script)))
 
 
 @ROUTES.add("GET", _ROUTES + "/{route}", ROUTES_READ)
 def get_route(call: CloudflareCall) -> CloudflareAnswer:
-    return CloudflareAnswer(_shown(_route(call)))
+    return CloudflareAnswer(_to_json(_find_route(call)))
 
 
 @ROUTES.add("PUT", _ROUTES + "/{route}", ROUTES_WRITE)
 def put_route(call: CloudflareCall) -> CloudflareAnswer:
-    zone, route = _of(call), _route(call)
-    pattern, script = _checked(call, zone, but=route.id)
-    return CloudflareAnswer(_shown(call.account.zones.add_route(zone, pattern, script, id=route.id)))
+    zone, route = _find_zone(call), _find_route(call)
+    pattern, script = _check_route(call, zone, own_id=route.id)
+    return CloudflareAnswer(_to_json(call.account.zones.add_route(zone, pattern, script, id=route.id)))
 
 
 @ROUTES.add("DELETE", _ROUTES + "/{route}", ROUTES_WRITE)
 def delete_route(call: CloudflareCall) -> CloudflareAnswer:
-    route = _route(call)
-    del _of(call).routes[route.id]
+    route = _find_route(call)
+    del _find_zone(call).routes[route.id]
     return CloudflareAnswer({"id": route.id})
 
 
@@ -120,7 +120,7 @@ def delete_domain(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(None)
 
 
-def _of(call: CloudflareCall) -> FakeZone:
+def _find_zone(call: CloudflareCall) -> FakeZone:
     """Return the zone named in the path. A zone of another account gets the same refusal as a missing one."""
     zone = call.account.zones.all.get(call.parameters["zone"])
     if zone is None:
@@ -130,19 +130,19 @@ def _of(call: CloudflareCall) -> FakeZone:
     return zone
 
 
-def _route(call: CloudflareCall) -> FakeWorkerRoute:
-    route = _of(call).routes.get(call.parameters["route"])
+def _find_route(call: CloudflareCall) -> FakeWorkerRoute:
+    route = _find_zone(call).routes.get(call.parameters["route"])
     if route is None:
         raise CloudflareRefusal(_NO_ROUTE, "This route does not exist.", status=404)
     return route
 
 
-def _checked(call: CloudflareCall, zone: FakeZone, *, but: str | None = None) -> tuple[str, str | None]:
+def _check_route(call: CloudflareCall, zone: FakeZone, *, own_id: str | None = None) -> tuple[str, str | None]:
     body = fields(json_body(call.request), required={"pattern": str}, optional={"script": (str, type(None))})
     pattern, script = body["pattern"], body.get("script") or None
     if not is_pattern(pattern, zone):
         raise CloudflareRefusal(_BAD_PATTERN, f"Route pattern {pattern} is not valid in this zone.")
-    if any(route.pattern == pattern and route.id != but for route in zone.routes.values()):
+    if any(route.pattern == pattern and route.id != own_id for route in zone.routes.values()):
         raise CloudflareRefusal(_SAME_PATTERN, "A route with the same pattern already exists.", status=409)
     if script is not None:
         _require_worker(call, script)
@@ -158,7 +158,7 @@ def _require_worker(call: CloudflareCall, name: str) -> None:
         raise CloudflareRefusal(10007, "This Worker does not exist on your account.", status=404)
 
 
-def _shown(route: FakeWorkerRoute) -> dict[str, Any]:
+def _to_json(route: FakeWorkerRoute) -> dict[str, Any]:
     return {"id": route.id, "pattern": route.pattern, **({"script": route.script} if route.script else {})}
 
 

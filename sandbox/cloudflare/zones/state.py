@@ -106,7 +106,7 @@ def normalize_path(target: str) -> str:
     developers.cloudflare.com/rules/normalization/how-it-works
     """
     path, mark, query = target.partition("?")
-    path = re.sub(r"%([0-9A-Fa-f]{2})", lambda found: _decoded(found[1]), path).replace("\\", "/")
+    path = re.sub(r"%([0-9A-Fa-f]{2})", lambda found: _decode_unreserved(found[1]), path).replace("\\", "/")
     kept: list[str] = []
     *folders, last = merge_slashes(path).split("/")[1:] or [""]
     for segment in folders:
@@ -119,7 +119,7 @@ def normalize_path(target: str) -> str:
     return "/" + "".join(f"{segment}/" for segment in kept) + ("" if last in {".", ".."} else last) + mark + query
 
 
-def _decoded(digits: str) -> str:
+def _decode_unreserved(digits: str) -> str:
     letter = chr(int(digits, 16))
     return letter if letter in _UNRESERVED else f"%{digits.upper()}"
 
@@ -145,7 +145,7 @@ def is_pattern(pattern: Any, zone: FakeZone) -> bool:
     return "*" not in bare and zone.contains(bare) and bool(re.fullmatch(r"(/[^*?#\s]*\*?)?", path))
 
 
-def workers_dev(host: str) -> tuple[str, str] | None:
+def parse_workers_dev_host(host: str) -> tuple[str, str] | None:
     """Return the Worker's name in a workers.dev host, and for a preview the start of a version ID.
 
     developers.cloudflare.com/workers/configuration/previews

@@ -18,15 +18,15 @@ from urllib.parse import urlsplit
 
 from sandbox.clock import FakeClock
 from sandbox.cloudflare.kv.state import KvEntry, KvStore
-from sandbox.edge.ai_providers import REAL, FakeAiProviders
+from sandbox.edge.ai_providers import REAL_PROVIDERS, FakeAiProviders
 from sandbox.edge.front_door import RunningVersion
 from sandbox.edge.workerd.d1 import WorkerdDatabases
 from sandbox.edge.workerd.host import MiniflareError, MiniflareHost
-from sandbox.edge.workerd.options import clock_offset, options
+from sandbox.edge.workerd.options import clock_expression, miniflare_options
 from sandbox.server import HttpRequest, HttpResponse
 
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
-_PATIENCE = 5.0
+_STOP_SECONDS = 5.0
 """Seconds that requests in progress get before their version is stopped."""
 
 
@@ -41,7 +41,7 @@ class _Instance:
     running: RunningVersion
     now: str
     """JavaScript for the current time in its Workers."""
-    under_way: int = 0
+    active_requests: int = 0
     """Number of requests in progress."""
 
 
@@ -51,13 +51,15 @@ class WorkerdRuntime:
     def __init__(self, clock: FakeClock, kv: KvStore, providers: FakeAiProviders) -> None:
         self._clock = clock
         self._kv = kv
-        self._outside = {host: {"path": base, "url": providers[name].base_url} for (host, base), name in REAL.items()}
+        self._outside = {
+            host: {"path": base, "url": providers[name].base_url} for (host, base), name in REAL_PROVIDERS.items()
+        }
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-workerd-", ignore_cleanup_errors=True)
         self._host = MiniflareHost(self._folder.name)
         self._changed = threading.Condition()
         self._closed = False
         self._numbers = itertools.count(1)
-        self.query = WorkerdDatabases(lambda given: self._start(given)[1]).query
+        self.query = WorkerdDatabases(lambda given: self._start_miniflare(given)[1]).query
         self._instances: list[_Instance] = []
         self._written: dict[str, Mapping[str, KvEntry]] = {}
         """Namespace → entries given to miniflare. All instances share one storage."""
@@ -81,46 +83,48 @@ class WorkerdRuntime:
     def _instance(self, running: RunningVersion) -> Iterator[_Instance]:
         """Yield the instance that serves the version. It stays while a request is in progress."""
         with self._changed:
-            self._end_others(running)
+            self._stop_outdated(running)
             if self._closed:
                 raise StoppingError("the sandbox is stopping")
-            instance = next((each for each in self._instances if _is_for(each, running)), None)
-            instance = instance or self._started(running)
+            instance = next((each for each in self._instances if _serves(each, running)), None)
+            instance = instance or self._start_version(running)
             self._write_kv(instance, running.location)
-            instance.under_way += 1
+            instance.active_requests += 1
         try:
             yield instance
         finally:
             with self._changed:
-                instance.under_way -= 1
+                instance.active_requests -= 1
                 self._changed.notify_all()
 
-    def _end_others(self, running: RunningVersion) -> None:
+    def _stop_outdated(self, running: RunningVersion) -> None:
         """Stop the instances of the Worker that no longer serve it: two must not share the storage of a Durable Object.
 
         A version at a preview address neither stops others nor is stopped by them: Cloudflare gives no preview address
         to a Worker with Durable Objects.
         """
-        now = clock_offset(self._clock)
+        now = clock_expression(self._clock)
         for instance in [each for each in self._instances if each.running.worker == running.worker]:
-            if instance.now == now and (_is_for(instance, running) or not _replaces(running, instance.running)):
+            if instance.now == now and (_serves(instance, running) or not _replaces(running, instance.running)):
                 continue
-            self._changed.wait_for(lambda each=instance: self._closed or not each.under_way, _PATIENCE)  # type: ignore[misc]
+            self._changed.wait_for(lambda each=instance: self._closed or not each.active_requests, _STOP_SECONDS)  # type: ignore[misc]
             if instance in self._instances and not self._closed:
                 self._instances.remove(instance)
-                self._host.ask("dispose", instance=instance.number)
+                self._host.send_command("dispose", instance=instance.number)
 
-    def _started(self, running: RunningVersion) -> _Instance:
-        now = clock_offset(self._clock)
-        number, url = self._start(options(running, now))
+    def _start_version(self, running: RunningVersion) -> _Instance:
+        now = clock_expression(self._clock)
+        number, url = self._start_miniflare(miniflare_options(running, now))
         instance = _Instance(number=number, url=url, running=running, now=now)
         self._instances.append(instance)
         return instance
 
-    def _start(self, given: Mapping[str, Any]) -> tuple[int, str]:
+    def _start_miniflare(self, given: Mapping[str, Any]) -> tuple[int, str]:
         """Start miniflare with these options; return its number in Node and its URL."""
         number, persist = next(self._numbers), f"{self._folder.name}/state"
-        answer = self._host.ask("start", instance=number, options=given, outside=self._outside, persist=persist)
+        answer = self._host.send_command(
+            "start", instance=number, options=given, outside=self._outside, persist=persist
+        )
         return number, answer["url"]
 
     def _write_kv(self, instance: _Instance, location: str) -> None:
@@ -129,28 +133,28 @@ class WorkerdRuntime:
             namespace = binding.get("namespace_id", "")
             if binding["type"] != "kv_namespace" or namespace not in self._kv.namespaces:
                 continue
-            former, seen = self._written.get(namespace, {}), self._kv.entries_at(location, namespace)
-            put = [_pair(key, entry) for key, entry in seen.items() if former.get(key) != entry]
-            gone = [key for key in former if key not in seen]
+            previous, seen = self._written.get(namespace, {}), self._kv.entries_seen_at(location, namespace)
+            put = [_kv_pair(key, entry) for key, entry in seen.items() if previous.get(key) != entry]
+            gone = [key for key in previous if key not in seen]
             if put or gone:
-                self._host.ask("write", instance=instance.number, binding=binding["name"], put=put, gone=gone)
+                self._host.send_command("write", instance=instance.number, binding=binding["name"], put=put, gone=gone)
                 self._written[namespace] = seen
 
 
-def _is_for(instance: _Instance, running: RunningVersion) -> bool:
+def _serves(instance: _Instance, running: RunningVersion) -> bool:
     own = instance.running
     same = (own.version.id, own.secrets) == (running.version.id, running.secrets)
-    return same and bool(own.beside) == bool(running.beside)
+    return same and bool(own.deployed_versions) == bool(running.deployed_versions)
 
 
 def _replaces(running: RunningVersion, other: RunningVersion) -> bool:
     """Return whether the deployment of `running` excludes the deployed version `other`."""
-    if not running.beside or not other.beside:
+    if not running.deployed_versions or not other.deployed_versions:
         return False
-    return other.version.id not in running.beside or other.version.id == running.version.id
+    return other.version.id not in running.deployed_versions or other.version.id == running.version.id
 
 
-def _pair(key: str, entry: KvEntry) -> dict[str, Any]:
+def _kv_pair(key: str, entry: KvEntry) -> dict[str, Any]:
     return {"key": key, "value": base64.b64encode(entry.value).decode(), "metadata": entry.metadata}
 
 

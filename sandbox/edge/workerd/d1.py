@@ -22,7 +22,7 @@ _CODE = """export default {
   },
 };
 """
-_PREFIX = "D1_ERROR: "
+_ERROR_PREFIX = "D1_ERROR: "
 """Prefix of each error in a Worker; errors of the API do not have it."""
 
 Start = Callable[[Mapping[str, Any]], str]
@@ -44,7 +44,7 @@ class WorkerdDatabases:
             connection.request("POST", "/", json.dumps(statements))
             answer = json.loads(connection.getresponse().read())
         if "error" in answer:
-            raise SqlError(answer["error"].removeprefix(_PREFIX))
+            raise SqlError(answer["error"].removeprefix(_ERROR_PREFIX))
         results: list[dict[str, Any]] = answer["results"]
         return results
 

@@ -12,7 +12,7 @@ from typing import Any
 from ops.tools import node
 
 _PROGRAM = Path(__file__).parent / "host.mjs"
-_PATIENCE = 5.0
+_EXIT_SECONDS = 5.0
 """Seconds that Node gets to end by itself."""
 
 
@@ -28,9 +28,9 @@ class MiniflareHost:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
-    def ask(self, command: str, **rest: Any) -> dict[str, Any]:
+    def send_command(self, command: str, **rest: Any) -> dict[str, Any]:
         with self._lock:
-            process = self._process = self._process or self._node()
+            process = self._process = self._process or self._start_node()
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(json.dumps({"command": command, **rest}) + "\n")
@@ -51,13 +51,13 @@ class MiniflareHost:
         assert self._process.stdout is not None
         self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)
+            self._process.wait(_EXIT_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process.stdout.close()
 
-    def _node(self) -> subprocess.Popen[str]:
+    def _start_node(self) -> subprocess.Popen[str]:
         """Start Node with its own home and only PATH of the environment, so that uploaded code sees no secrets."""
         return subprocess.Popen(
             [str(node.find_node()), str(_PROGRAM)],

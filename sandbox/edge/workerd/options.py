@@ -54,14 +54,14 @@ Real.prototype.constructor = globalThis.Date;
 """
 
 
-def clock_offset(clock: FakeClock) -> str:
+def clock_expression(clock: FakeClock) -> str:
     """Return `Date.now()` of a Worker as JavaScript. It changes when the clock is moved, not when it ticks."""
     if clock.virtual:
         return str(int(clock.now().timestamp() * 1000))
     return f"Real.now() + {round(clock.offset.total_seconds() * 1000)}"
 
 
-def options(running: RunningVersion, now: str) -> dict[str, Any]:
+def miniflare_options(running: RunningVersion, now: str) -> dict[str, Any]:
     """Return the options of miniflare. Bindings of types that miniflare does not know are left out."""
     upload = running.version.upload
     options: dict[str, Any] = {

@@ -281,7 +281,7 @@ def list_pending_deployments(call: GitHubCall) -> GitHubAnswer:
             serializers.pending_deployment(
                 gate.environment, call.urls, may_approve=changes.may_review(call.user, run, gate.environment)
             )
-            for gate in _one_of_each(gate for gate in run.gates if gate.state == "waiting")
+            for gate in _one_of_each(gate for gate in run.pending_deployments if gate.state == "waiting")
         ]
     )
 

@@ -161,7 +161,9 @@ def review(
     repository: Repository, by: User, run: FakeRun, environments: Collection[int], *, state: str, comment: str
 ) -> None:
     """Approve or reject the jobs that wait for these environments. Raises ReviewError."""
-    gates = [gate for gate in run.gates if gate.state == "waiting" and gate.environment.id in environments]
+    gates = [
+        gate for gate in run.pending_deployments if gate.state == "waiting" and gate.environment.id in environments
+    ]
     found = {gate.environment.id: gate.environment for gate in gates}
     if not environments or found.keys() != set(environments):
         raise ReviewError("No pending deployments to approve or reject")

@@ -192,7 +192,7 @@ class ActionsSeeds(Seeds):
         with self._repository.lock:
             run, found = self._repository.runs[run_id], self._repository.environments[environment.lower()]
             gate = PendingDeployment(environment=found, job=job)
-            run.gates.append(gate)
+            run.pending_deployments.append(gate)
             return gate
 
     def review(self, run_id: int, by: str, state: Literal["approved", "rejected"] = "approved") -> None:
@@ -203,7 +203,7 @@ class ActionsSeeds(Seeds):
         """
         with self._repository.lock:
             run = self._repository.runs[run_id]
-            waiting = {gate.environment.id for gate in run.gates if gate.state == "waiting"}
+            waiting = {gate.environment.id for gate in run.pending_deployments if gate.state == "waiting"}
             changes.review(self._repository, self._user(by), run, waiting, state=state, comment="")
 
     def listen_to_runs(self, listener: Callable[[RunChange], object]) -> Callable[[], None]:

@@ -95,7 +95,7 @@ class FakeRun:
     status: str = "queued"
     conclusion: str | None = None
     jobs: list[FakeJob] = field(default_factory=list)
-    gates: list[PendingDeployment] = field(default_factory=list)
+    pending_deployments: list[PendingDeployment] = field(default_factory=list)
     reviews: list[DeploymentReview] = field(default_factory=list)
     pull: FakeIssue | None = None
     """For runs of the event `pull_request`."""

@@ -61,7 +61,7 @@ def test_waiting_job_holds_its_group(hub: GitHub, runner: Runner) -> None:
         ("queued", "pending"),
     ]
     assert review(hub, first, "rita").status_code == 200
-    runner.until(lambda: first.status == "completed")
+    runner.wait_until(lambda: first.status == "completed")
     assert conclusions(first) == {"approval": "success", "recover": "success"}
     assert second.jobs[0].status == "waiting"
 

@@ -1,10 +1,13 @@
 """Concurrency groups: order, displaced members and the longest queue."""
 
-from sandbox.actions.groups import MOST_PENDING, ConcurrencyGroups
+from sandbox.actions.groups import MAX_PENDING, ConcurrencyGroups
 from sandbox.actions.plan import GroupClaim
 
-ONE, ALL = GroupClaim("Group", cancels=False, queues_all=False), GroupClaim("group", cancels=False, queues_all=True)
-CANCELS = GroupClaim("group", cancels=True, queues_all=False)
+ONE, ALL = (
+    GroupClaim("Group", cancels_running=False, queues_all=False),
+    GroupClaim("group", cancels_running=False, queues_all=True),
+)
+CANCELS = GroupClaim("group", cancels_running=True, queues_all=False)
 
 
 def test_group_is_held_in_joining_order() -> None:
@@ -30,18 +33,18 @@ def test_groups_are_independent_and_ignore_case() -> None:
     groups: ConcurrencyGroups[str] = ConcurrencyGroups()
 
     groups.join(ONE, "a")
-    groups.join(GroupClaim("other", cancels=False, queues_all=False), "x")
+    groups.join(GroupClaim("other", cancels_running=False, queues_all=False), "x")
 
     assert not groups.holds(ALL, "b")
     assert groups.holds(ONE, "a")
-    assert groups.holds(GroupClaim("other", cancels=False, queues_all=False), "x")
+    assert groups.holds(GroupClaim("other", cancels_running=False, queues_all=False), "x")
     assert groups.holds(None, "anybody")
 
 
 def test_full_queue_rejects_new_members() -> None:
     groups: ConcurrencyGroups[int] = ConcurrencyGroups()
 
-    cancelled = [groups.join(ALL, number) for number in range(MOST_PENDING + 3)]
+    cancelled = [groups.join(ALL, number) for number in range(MAX_PENDING + 3)]
 
-    assert cancelled[: MOST_PENDING + 1] == [[]] * (MOST_PENDING + 1)
-    assert cancelled[MOST_PENDING + 1 :] == [[MOST_PENDING + 1], [MOST_PENDING + 2]]
+    assert cancelled[: MAX_PENDING + 1] == [[]] * (MAX_PENDING + 1)
+    assert cancelled[MAX_PENDING + 1 :] == [[MAX_PENDING + 1], [MAX_PENDING + 2]]

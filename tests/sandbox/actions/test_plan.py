@@ -214,4 +214,4 @@ def test_environment_group_and_timeout_are_known_after_needs() -> None:
     job = plan_job("one", {"on": "push", "jobs": {"one": rules}}, {"github": {}}, NEEDS, status)
 
     assert (job.environment, job.deploys) == ("recovery-eu", False)
-    assert (job.claim, job.minutes) == (GroupClaim("recover-eu", cancels=False, queues_all=True), 7)
+    assert (job.claim, job.timeout_minutes) == (GroupClaim("recover-eu", cancels_running=False, queues_all=True), 7)

@@ -70,7 +70,7 @@ def test_skipped_job_joins_no_group(hub: GitHub, runner: Runner) -> None:
     runner.hold_jobs("recover")
 
     holder, other = start(hub), start(hub, "b.yml")
-    runner.until(lambda: other.status == "completed")
+    runner.wait_until(lambda: other.status == "completed")
 
     assert (holder.status, conclusions(other)) == ("queued", {"gate": "success", "recover": "skipped"})
 
@@ -112,7 +112,7 @@ def test_waiting_job_of_canceled_run_does_no_step(hub: GitHub, runner: Runner, w
     assert statuses(cancelled) == {"recover": where}
 
     runner.cancel(cancelled.id)
-    runner.until(lambda: cancelled.status == "completed")
+    runner.wait_until(lambda: cancelled.status == "completed")
 
     assert conclusions(cancelled) == {"recover": "cancelled", "rest": "skipped", "tell": "success"}
     assert (cancelled.conclusion, cancelled.jobs[0].steps, runner.log(cancelled.id)) == ("cancelled", [], [])
@@ -163,7 +163,7 @@ def test_continue_on_error_counts_as_success(hub: GitHub, runner: Runner) -> Non
     commit(hub, gate={}, may={"needs": "gate", "steps": [broken], "continue-on-error": True}, after={"needs": "may"})
 
     run = start(hub)
-    runner.until(lambda: run.status == "completed")
+    runner.wait_until(lambda: run.status == "completed")
 
     assert (run.conclusion, conclusions(run)) == ("success", {"gate": "success", "may": "failure", "after": "success"})
 

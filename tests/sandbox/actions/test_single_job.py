@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.actions.expressions import INSERTED
+from sandbox.actions.expressions import EXPRESSION
 from sandbox.actions.plan import job_needs, parse_workflow
-from sandbox.actions.single_job import LAST_STEP, single_job
+from sandbox.actions.single_job import OUTPUT_STEP, single_job
 from tests.support.workflows import generated
 
 WORKFLOWS = sorted((generated() / ".github" / "workflows").glob("*.yml"))
@@ -35,7 +35,7 @@ def expressions(value: Any, key: str = "") -> Iterator[str]:
         for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from expressions(inner, str(name))
     elif isinstance(value, str):
-        yield from [value] if key == "if" else [found[1] for found in INSERTED.finditer(value)]
+        yield from [value] if key == "if" else [found[1] for found in EXPRESSION.finditer(value)]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -47,7 +47,7 @@ def test_single_job_keeps_steps_of_shipped_workflows(path: Path) -> None:
         copy = json.loads(single_job(workflow, name, {**CONTEXTS, "needs": needs}, OUTPUTS))
 
         (kept,) = copy["jobs"].values()
-        steps = [step for step in kept["steps"] if step.get("id") != LAST_STEP]
+        steps = [step for step in kept["steps"] if step.get("id") != OUTPUT_STEP]
         assert kept.keys() == {"runs-on", "env", "steps"}
         assert [step.get("uses") for step in steps] == [step.get("uses") for step in job["steps"]]
         assert [step.get("run") for step in steps] == [step.get("run") for step in job["steps"]]

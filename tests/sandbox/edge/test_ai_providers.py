@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from sandbox import Sandbox
-from sandbox.edge.ai_providers import BASES, MODELS
+from sandbox.edge.ai_providers import BASE_PATHS, MODELS
 
-NAMES = sorted(BASES)
+NAMES = sorted(BASE_PATHS)
 
 
 @pytest.fixture

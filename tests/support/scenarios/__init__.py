@@ -46,7 +46,7 @@ def reference_world(world: World, given: Given) -> None:
     world.sandbox.kv.put(switches.NAMESPACE, "ops/limits", json.dumps(limits.DECLARED))
     zone = world.sandbox.zones.all[world.sandbox.zones.add("fortunet.example")]
     world.sandbox.zones.add_route(zone, "api.fortunet.example/*", WORKER)
-    world.sandbox.switch_subdomain(WORKER, enabled=True, previews_enabled=True)
+    world.sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
     world.site(timedelta(hours=2), "good", commit="a" * 40)
     world.site(timedelta(hours=1), "better", commit="b" * 40)
 

@@ -166,7 +166,7 @@ def test_api_shows_writes_with_delay_in_order(api: Api, namespace: str) -> None:
 
 def test_location_caches_value_or_absence_for_a_minute(sandbox: Sandbox, namespace: str) -> None:
     def seen(location: str, key: str) -> str | None:
-        entry = sandbox.kv.entry_at(location, namespace, key)
+        entry = sandbox.kv.entry_seen_at(location, namespace, key)
         return None if entry is None else entry.value.decode()
 
     sandbox.kv.put(namespace, "there", "old")
