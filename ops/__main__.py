@@ -1,4 +1,7 @@
-"""Start the command line. A signal before the command starts ends the process with a message, not a traceback."""
+"""Start the command line.
+
+A signal before the command starts ends the process with a message, not a traceback.
+"""
 
 import gc
 import os

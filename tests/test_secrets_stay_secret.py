@@ -198,7 +198,7 @@ READS: list[dict[str, Any]] = [
     {"method": "GET", "path": "/**"},
     {"method": "POST", "path": "/accounts/*/storage/kv/namespaces/*/bulk/get"},
 ]
-OF_A_SITE, OF_A_WORKER = "    # What rotate-secrets replaces", "          # A program can be a probe too."
+OF_A_SITE, OF_A_WORKER = "    # Secrets that rotate-secrets replaces", "          # A program can be a probe too."
 """Lines of ops.yml before which the probes of its services end."""
 
 

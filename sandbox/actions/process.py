@@ -1,4 +1,4 @@
-"""Run act as a process with a runner's environment, read its log, and cancel it as GitHub does."""
+"""Run act in a runner's environment, read its log, and cancel it as GitHub does."""
 
 import json
 import os

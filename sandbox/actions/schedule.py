@@ -50,7 +50,7 @@ class TrackedJob:
 
     @property
     def needs(self) -> dict[str, Any]:
-        """The context `needs`."""
+        """Return the context `needs` of the job."""
         needed = {name: self.run.tasks[name] for name in self.job.needs}
         return {name: {"result": task.result, "outputs": dict(task.outputs)} for name, task in needed.items()}
 

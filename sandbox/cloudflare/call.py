@@ -44,7 +44,7 @@ class CloudflareAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class CloudflareCall:
-    """One authorized request."""
+    """Authorized request to the Cloudflare API."""
 
     account: FakeAccount
     token: FakeCloudflareToken

@@ -1,4 +1,4 @@
-"""A local GitHub: one repository behind a strict REST API, for PyGithub, Octokit and the real `gh`."""
+"""Local GitHub: one repository behind a strict REST API, for PyGithub, Octokit and `gh`."""
 
 from sandbox.github.server import GitHub
 

@@ -55,7 +55,7 @@ NO_CONTENT = GitHubAnswer(status=204)
 
 @dataclass(frozen=True, kw_only=True)
 class GitHubCall:
-    """One authorized request."""
+    """Authorized request to the GitHub API."""
 
     repository: Repository
     token: FakeGitHubToken

@@ -30,9 +30,9 @@ def test_build_with_secret_is_refused(world: World, name: str) -> None:
     """Secrets are tokens, webhooks, and values that a browser probe fills into a form."""
     steps = "[{goto: /}, {fill: {field: input, variable: DEMO_PASSWORD}}]"
     world.edit_config(
-        "          - name: site # the page, and every script, style, image and link in it\n            page:\n"
-        "              paths: [/]\n    # What",
-        f"          - name: visit\n            browser:\n              steps: {steps}\n    # What",
+        "          - name: site # the page and all its scripts, styles, images and links\n            page:\n"
+        "              paths: [/]\n    # Secrets",
+        f"          - name: visit\n            browser:\n              steps: {steps}\n    # Secrets",
     )
 
     outcome = build(world, **{name: "a secret value"})

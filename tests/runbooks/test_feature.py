@@ -35,7 +35,7 @@ def test_switch_is_set_verified_and_ends_automatically(place: Switches) -> None:
     assert place.puts == ["session-do"]
     plan = outcome.result["plan"]
     assert plan["follows"][0].startswith("while it is off: sessions are checked by signature")
-    assert "logging out and revoking end none meanwhile" in plan["follows"][0]
+    assert "sign-out and revocation have no effect" in plan["follows"][0]
     assert "seen at one location; others may take a minute" in outcome.result["message"]
     assert outcome.result["service"] == "api"
     (undo,) = outcome.result["undo"]
@@ -103,7 +103,7 @@ def test_invalid_switch_options_are_errors_before_reads(place: Switches, argumen
 
 def test_missing_runtime_names_the_setting(place: Switches) -> None:
     text = place.world.config.read_text()
-    runtime = text[text.index("    # What the application reads of us") : text.index("  # The same application")]
+    runtime = text[text.index("    # Values that the application reads") : text.index("  # The same application")]
     place.world.config.write_text(text.replace(runtime, ""))
 
     outcome = place.feature("off")

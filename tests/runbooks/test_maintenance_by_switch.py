@@ -17,7 +17,7 @@ def place(world: World) -> Switches:
     switches.deploy(world, paths={"/": {"status": 200}, "/api/ai": {"status": 200}})
     found.put("maintenance", state="off", incident=None)
     world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
-    staging = "    runtime:\n      service: api # it reads them, and shows what is in effect at /__ops/runtime"
+    staging = "    runtime:\n      service: api # reads the values and shows them at /__ops/runtime"
     assert world.config.read_text().count(staging) == 2
     world.sandbox.clock.advance(60)  # a key takes one write a second
     return found

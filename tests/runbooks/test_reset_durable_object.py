@@ -37,11 +37,11 @@ BINDINGS = ({"type": "durable_object_namespace", "name": "AI_MUTEX", "class_name
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 RESET = {"method": "POST", "path": "/__ops/objects/ai-mutex/reset"}
 STATE = {"method": "GET", "path": "/__ops/objects/ai-mutex"}
-ENDPOINT = "            reset: /__ops/objects/ai-mutex/reset # a POST; it forgets what is in memory\n"
-SHOWN = """            state: /__ops/objects/ai-mutex # what it has in memory and in storage
-            token: FORTUNET_ADMIN_TOKEN # NAME of the variable with the application's ADMIN_TOKEN
-            proof: instance # in memory: another one after each start
-            keeps: quota.iflow.used # in storage: a reset must not take it away
+ENDPOINT = "            reset: /__ops/objects/ai-mutex/reset # POST: clears the memory\n"
+SHOWN = """            state: /__ops/objects/ai-mutex # GET: shows the memory and the storage
+            token: FORTUNET_ADMIN_TOKEN # NAME of the variable that holds the ADMIN_TOKEN of the application
+            proof: instance # in memory: differs after each start
+            keeps: quota.iflow.used # in storage: a reset must keep it
 """
 
 

@@ -51,6 +51,6 @@ def repository(world: World) -> Repository:
     folder.mkdir()
     found = Repository(folder)
     found.git("init", "-q", "-b", "main")
-    world.edit_config("examples/fortunet/frontend # of", ". # of")
+    world.edit_config("examples/fortunet/frontend # in", ". # in")
     world.edit_config("[node, build.js] # several", "[sh, build.sh] # several")
     return found

@@ -1,5 +1,5 @@
-// Builds dist/: each file of assets/ under a name that holds the hash of its content, then the pages that name them, then
-// public/ as it is. `--bad` (npm run build -- --bad) makes the release that breaks: see README.md.
+// Builds dist/: the files of assets/ with the hash of their content in their names, the pages that use them, and a copy
+// of public/. `--bad` (npm run build -- --bad) builds the bad release: see README.md.
 
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -17,7 +17,7 @@ const built = await buildAssets();
 await buildPages(built);
 console.log(`built the ${bad ? "bad" : "good"} release: ${Object.keys(built).length} assets, in ${out}`);
 
-// Name in assets/ → URL. What another asset names has to be built before it, so the scripts that import come last.
+// Returns name in assets/ → URL. Assets used by other assets are built first, so scripts come last.
 async function buildAssets() {
   const urls = {};
   const names = (await readdir(join(root, "assets"))).sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
@@ -32,7 +32,7 @@ async function buildAssets() {
     const hash = createHash("sha256").update(content).digest("hex").slice(0, 8);
     const file = `${basename(name, extname(name))}.${hash}${extname(name)}`;
     urls[name] = `/assets/${file}`;
-    // The bad release forgets one file that its pages name.
+    // The bad release misses one file that its pages use.
     if (!(bad && name === "login.js")) {
       await writeFile(join(out, "assets", file), content);
     }

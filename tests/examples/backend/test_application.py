@@ -193,7 +193,7 @@ def test_charts_are_saved_for_signed_in_users_after_migration(example: Example) 
     example.arrange("sql", ["DROP TABLE IF EXISTS charts"])
     assert example.http.post("/api/charts/calculate", json=BIRTH, headers=mia).json()["saved"] is False
     none = example.http.get("/api/charts", headers=mia)
-    assert (none.status_code, none.json()) == (503, {"error": "kept charts are unavailable at the moment"})
+    assert (none.status_code, none.json()) == (503, {"error": "saved charts are unavailable at the moment"})
     assert example.http.get("/api/charts").status_code == 401
 
     migration = (BACKEND / "migrations/0001_charts.sql").read_text()

@@ -1,19 +1,19 @@
-// Asks the providers of AI models, one request at a time, since their free plans allow no more.
+// Sends requests to the providers of AI models, one at a time, because their free plans allow no more.
 //
-// Which provider, how often on each day, with what outcome and how long its last answer took is in SQLite and outlives a
-// reset, which would otherwise look as if it had cured a provider. Who waits is in memory.
+// The daily counts, the outcomes and the time of the last answer per provider are in SQLite and survive a reset. Without
+// them, a failing provider would look healthy after a reset. Waiting requests are in memory.
 
 import { DurableObject } from "cloudflare:workers";
 import { complete, PROVIDERS } from "./providers.js";
 
-const NAMES = Object.keys(PROVIDERS); // in the order of preference
+const NAMES = Object.keys(PROVIDERS); // in order of preference
 const MINUTES = 5;
 const PER_DAY = 1000; // requests to each provider, unless the variable AI_PER_DAY has another number
-const QUEUE = 8; // requests, the one that is being answered among them
-const PATIENCE = 25_000; // milliseconds for one request, waiting included
-const PROVIDER_PATIENCE = 8_000; // unless AI_PROVIDER_PATIENCE
-const SLOW = 4_000; // milliseconds for one answer, as a user waits for it
-const FAILURES = 3; // within MINUTES, and more than successes: asked last
+const QUEUE = 8; // requests, including the one in progress
+const TIMEOUT = 25_000; // milliseconds for one request, including its time in the queue
+const PROVIDER_TIMEOUT = 8_000; // unless AI_PROVIDER_PATIENCE
+const SLOW = 4_000; // milliseconds for one answer
+const FAILURES = 3; // within MINUTES, and more than successes: the provider comes last
 
 export class AiMutexDO extends DurableObject {
   #instance = crypto.randomUUID();
@@ -30,18 +30,19 @@ export class AiMutexDO extends DurableObject {
     ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS answers (provider TEXT PRIMARY KEY, at INTEGER, took INTEGER)");
   }
 
-  // { provider, text }, or null where nobody answered, or too many wait. `preferred` is the state of the switch `ai`.
+  // Returns { provider, text }, or null if no provider answers or the queue is full. `preferred` is the state of the
+  // switch `ai`.
   async ask(content, preferred) {
     if (this.#waiting >= QUEUE) {
       return null;
     }
-    const deadline = Date.now() + PATIENCE;
+    const deadline = Date.now() + TIMEOUT;
     const { promise, resolve: done } = Promise.withResolvers();
-    const mine = this.#turn;
+    const previous = this.#turn;
     this.#turn = promise;
     this.#waiting += 1;
     try {
-      await mine;
+      await previous;
       return await this.#askInOrder(content, preferred, deadline);
     } finally {
       this.#waiting -= 1;
@@ -49,12 +50,12 @@ export class AiMutexDO extends DurableObject {
     }
   }
 
-  // What /__ops/runtime shows.
+  // Returns the part `ai` of /__ops/runtime.
   show(preferred) {
     return { seconds: MINUTES * 60, order: this.#order(preferred), outcomes: this.#outcomes() };
   }
 
-  // Whether an interpretation would come, and in time, as far as the last minutes tell: ok, down or slow.
+  // Returns whether interpretations work, judged by the last minutes: ok, down or slow.
   health(preferred) {
     const order = this.#order(preferred);
     const outcomes = this.#outcomes();
@@ -64,29 +65,29 @@ export class AiMutexDO extends DurableObject {
     return this.#took(order[0]) > SLOW ? "slow" : "ok";
   }
 
-  // What only an administrator sees: a new `instance` is how a reset is known to have happened.
+  // Returns the state for administrators. A new `instance` proves a reset.
   describe() {
     const quota = Object.fromEntries(NAMES.map((name) => [name, { used: this.#used(name), per_day: this.#perDay }]));
     const memory = { answered: this.#answered, waiting: this.#waiting };
     return { instance: this.#instance, since: new Date(this.#since).toISOString(), memory, quota };
   }
 
-  // Ends this instance with all that wait in it. Whoever asked is told by an error; what is stored stays.
+  // Ends this instance. Waiting requests fail with an error; the storage is kept.
   async reset() {
     await this.ctx.storage.sync();
     this.ctx.abort("reset by an administrator");
   }
 
   async #askInOrder(content, preferred, deadline) {
-    const patience = Number(this.env.AI_PROVIDER_PATIENCE ?? PROVIDER_PATIENCE);
+    const timeout = Number(this.env.AI_PROVIDER_PATIENCE ?? PROVIDER_TIMEOUT);
     for (const name of this.#order(preferred)) {
-      const left = Math.min(patience, deadline - Date.now());
-      if (left <= 0) {
+      const remaining = Math.min(timeout, deadline - Date.now());
+      if (remaining <= 0) {
         return null;
       }
       this.#use(name);
       const began = Date.now();
-      const choices = await complete(name, this.env, { content, max_tokens: 400, signal: AbortSignal.timeout(left) });
+      const choices = await complete(name, this.env, { content, max_tokens: 400, signal: AbortSignal.timeout(remaining) });
       const text = choices?.[0]?.message?.content;
       this.#record(name, typeof text === "string");
       if (typeof text === "string") {
@@ -98,7 +99,8 @@ export class AiMutexDO extends DurableObject {
     return null;
   }
 
-  // The preferred one first; the failing ones last, until their failures are old; without those that cannot be asked.
+  // Returns the preferred provider first and failing providers last, until their failures are old. Skips providers
+  // without a key or a remaining quota.
   #order(preferred) {
     const outcomes = this.#outcomes();
     const rank = (name) => {
@@ -134,7 +136,7 @@ export class AiMutexDO extends DurableObject {
     this.ctx.storage.sql.exec("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", provider, now, now - began);
   }
 
-  // Milliseconds of its last answer; 0 where it gave none in the last minutes.
+  // Returns the duration of its last answer in milliseconds; 0 if there was none in the last minutes.
   #took(provider) {
     const since = Date.now() - MINUTES * 60_000;
     const [row] = this.ctx.storage.sql.exec("SELECT took FROM answers WHERE provider = ? AND at > ?", provider, since).toArray();

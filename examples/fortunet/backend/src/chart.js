@@ -1,4 +1,4 @@
-// The chart of a birth: a small stand-in for the real calculation, the same for the same birth.
+// Calculates the chart of a birth: a small, deterministic replacement of the real calculation.
 
 const ANIMALS = ["Rat", "Ox", "Tiger", "Rabbit", "Dragon", "Snake", "Horse", "Goat", "Monkey", "Rooster", "Dog", "Pig"];
 const ELEMENTS = ["Wood", "Fire", "Earth", "Metal", "Water"];

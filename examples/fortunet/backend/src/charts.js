@@ -1,6 +1,6 @@
-// The charts that a user made, in D1.
+// Saved charts of the users, in D1.
 
-const SHOWN = 50;
+const MAX_CHARTS = 50;
 
 export async function save(user, { birth, chart }, env) {
   await env.DB.prepare("INSERT INTO charts (user, date, time, chart, made_at) VALUES (?, ?, ?, ?, ?)")
@@ -8,12 +8,12 @@ export async function save(user, { birth, chart }, env) {
     .run();
 }
 
-// Newest first.
+// Returns the newest charts first.
 export async function list(user, env) {
   const { results } = await env.DB.prepare(
     "SELECT date, time, chart, made_at FROM charts WHERE user = ? ORDER BY id DESC LIMIT ?",
   )
-    .bind(user, SHOWN)
+    .bind(user, MAX_CHARTS)
     .all();
   return results.map(({ date, time, chart, made_at }) => ({ birth: { date, time }, chart: JSON.parse(chart), made_at }));
 }

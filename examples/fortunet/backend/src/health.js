@@ -1,26 +1,26 @@
-// What the probes of switches and of the mutex ask (`probes` in ops.yml). It touches no user's session, and asks no
-// provider.
+// Health of sessions and of AI, for the probes of switches and of the mutex (`probes` in ops.yml). Touches no session of
+// a user and sends no request to a provider.
 
 import { within } from "./objects.js";
 
-const PATIENCE = 1000; // milliseconds
-const SESSION = "health"; // the object of nobody's session: theirs are named by a UUID
+const TIMEOUT = 1000; // milliseconds
+const SESSION = "health"; // name of an object without a session; sessions of users are named by a UUID
 
-// 200 while whoever is signed in is let in: by an object that answers, or by the token alone.
+// Answers 200 if signed-in users have access: their objects answer, or tokens are enough.
 export async function sessionsHealth(env, { stateless }) {
   if (stateless) {
     return answer(env, "stateless");
   }
-  const said = await within(PATIENCE, async () => ({ session: await env.SESSIONS.getByName(SESSION).read() }));
-  return said ? answer(env, "ok") : answer(env, "failed", 503);
+  const session = await within(TIMEOUT, async () => ({ state: await env.SESSIONS.getByName(SESSION).read() }));
+  return session ? answer(env, "ok") : answer(env, "failed", 503);
 }
 
-// 200 while interpretations come in time, and while they are switched off.
+// Answers 200 if interpretations come in time, or are off.
 export async function aiHealth(env, mutex, preferred) {
   if (preferred === "off") {
     return answer(env, "off");
   }
-  const status = (await within(PATIENCE, () => mutex().health(preferred))) ?? "stuck";
+  const status = (await within(TIMEOUT, () => mutex().health(preferred))) ?? "stuck";
   return answer(env, status, status === "ok" ? 200 : 503);
 }
 

@@ -1,9 +1,9 @@
-// The bad release: routes became a table, made once from the settings in a variable. Nobody added the variable to
-// wrangler.jsonc, so every request throws before it is routed.
+// A bad release: it builds its routes from the settings in a variable that is missing in wrangler.jsonc. So every request
+// throws before it is routed.
 
 import { calculate } from "./chart.js";
 
-// A release without these classes would be refused: their objects exist.
+// Cloudflare rejects a release without these classes, because their objects exist.
 export { AiMutexDO } from "./ai-mutex.js";
 export { OpsLimitBucket } from "./ops-runtime.js";
 export { SessionDO } from "./session.js";

@@ -71,33 +71,33 @@ function failure(status, error) {
   return Response.json({ error }, { status });
 }
 
-// Whether a secret is of use, and to which version: what a rotation looks at.
+// Answers whether a secret works, and which version answers. Rotations read this.
 function proof(env, works) {
   return Response.json({ status: works ? "ok" : "failed", version: env.CF_VERSION_METADATA }, { status: works ? 200 : 503 });
 }
 
-// With a session, a POST is also kept. Without one, or where it cannot be kept, it is calculated all the same.
+// Calculates a chart. A POST with a session also saves it; the chart is returned even if it cannot be saved.
 async function chart({ request, env }) {
   const refusal = await runtime.limit("calc", request, env);
   if (refusal) {
     return refusal;
   }
-  const made = calculate(await birth(request));
-  const isToBeKept = request.method === "POST" && request.headers.has("authorization");
-  return Response.json(isToBeKept ? { ...made, saved: await isSaved(made, request, env) } : made);
+  const calculated = calculate(await birth(request));
+  const isToBeSaved = request.method === "POST" && request.headers.has("authorization");
+  return Response.json(isToBeSaved ? { ...calculated, saved: await isSaved(calculated, request, env) } : calculated);
 }
 
-async function isSaved(made, request, env) {
+async function isSaved(calculated, request, env) {
   try {
     const claims = await claimsOf(request, env, sessions());
-    await (claims && save(claims.sub, made, env));
+    await (claims && save(claims.sub, calculated, env));
     return claims !== null;
   } catch {
     return false;
   }
 }
 
-// `date` and `time`, from the query of a GET or the JSON body of a POST.
+// Returns `date` and `time` from the query of a GET or the JSON body of a POST.
 async function birth(request) {
   if (request.method !== "POST") {
     return Object.fromEntries(new URL(request.url).searchParams);
@@ -111,8 +111,8 @@ async function birth(request) {
 
 async function charts({ request, env }) {
   return withUser(request, env, async ({ sub }) => {
-    const kept = await list(sub, env).catch(() => null);
-    return kept ? Response.json({ charts: kept }) : failure(503, "kept charts are unavailable at the moment");
+    const saved = await list(sub, env).catch(() => null);
+    return saved ? Response.json({ charts: saved }) : failure(503, "saved charts are unavailable at the moment");
   });
 }
 
@@ -128,17 +128,17 @@ async function interpretFor(claims, request, env) {
   if (refusal) {
     return refusal;
   }
-  const made = calculate(await birth(request));
-  const content = `Interpret this chart in three sentences: ${JSON.stringify(made.chart)}`;
+  const calculated = calculate(await birth(request));
+  const content = `Interpret this chart in three sentences: ${JSON.stringify(calculated.chart)}`;
   const answer = await askAi(content, env);
-  return answer ? Response.json({ ...made, interpretation: answer.text, provider: answer.provider }) : failure(503, NO_AI);
+  return answer ? Response.json({ ...calculated, interpretation: answer.text, provider: answer.provider }) : failure(503, NO_AI);
 }
 
 async function askAi(content, env) {
   try {
     return await aiMutex(env).ask(content, runtime.state("ai"));
   } catch {
-    return null; // it was reset meanwhile
+    return null; // the object was reset during the request
   }
 }
 
@@ -146,7 +146,7 @@ function aiMutex(env) {
   return env.AI_MUTEX.getByName("ai-mutex");
 }
 
-// An example's sign-in: with DEMO_EMAIL and DEMO_PASSWORD only these, else anybody who has an address.
+// Demonstration sign-in: only the user of DEMO_EMAIL and DEMO_PASSWORD, or any email address if they are not set.
 async function signIn({ request, env }) {
   const { email, password } = (await request.json().catch(() => null)) ?? {};
   const isDemo = Boolean(env.DEMO_EMAIL && env.DEMO_PASSWORD);
@@ -162,7 +162,7 @@ async function signIn({ request, env }) {
   return session ? Response.json({ name: email.split("@")[0], ...session }) : noSessions();
 }
 
-// Without the objects nothing can end a session before its token does, and the answer does not pretend it.
+// Without its object, a session cannot be revoked before its token expires. The answer then says `revoked: false`.
 async function signOut({ request, env }) {
   return withUser(request, env, async (claims) => {
     if (sessions().stateless) {
@@ -180,10 +180,11 @@ function sessions() {
   return { stateless: runtime.state("session-do") === "off" };
 }
 
-// Goes on with the claims of whoever is signed in; with `anonymously` also without a token, but never with a bad one.
-async function withUser(request, env, goOn, { anonymously = false } = {}) {
+// Calls `handle` with the claims of the signed-in user. `anonymously` allows requests without a token, but none with an
+// invalid one.
+async function withUser(request, env, handle, { anonymously = false } = {}) {
   if (anonymously && !request.headers.has("authorization")) {
-    return goOn(null);
+    return handle(null);
   }
   let claims;
   try {
@@ -191,7 +192,7 @@ async function withUser(request, env, goOn, { anonymously = false } = {}) {
   } catch {
     return noSessions();
   }
-  return claims ? goOn(claims) : failure(401, "sign in first");
+  return claims ? handle(claims) : failure(401, "sign in first");
 }
 
 function noSessions() {

@@ -1,4 +1,4 @@
-// A bad release of the sessions alone: they moved to a table that nobody made. What asks no session works.
+// A bad release in which only sessions fail: it reads a table that does not exist. Requests without a session work.
 
 import { SessionDO as Session } from "./session.js";
 

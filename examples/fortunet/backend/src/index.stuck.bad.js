@@ -1,5 +1,5 @@
-// A bad release of the mutex alone: after an interpretation it never lets go of its lock, which is in memory. A new
-// instance of the same code works, until its first interpretation.
+// A bad release in which only the mutex fails: it never releases its lock, which is in memory, after an interpretation.
+// A new instance of the same code works until its first interpretation.
 
 import { AiMutexDO as Mutex } from "./ai-mutex.js";
 
@@ -9,21 +9,21 @@ export { default } from "./index.js";
 export class AiMutexDO extends Mutex {
   #lock = Promise.resolve();
 
-  async ask(...asked) {
+  async ask(...given) {
     await this.#lock;
-    const answer = await super.ask(...asked);
+    const answer = await super.ask(...given);
     this.#lock = new Promise(() => {});
     return answer;
   }
 
-  async show(...asked) {
+  async show(...given) {
     await this.#lock;
-    return super.show(...asked);
+    return super.show(...given);
   }
 
-  async health(...asked) {
+  async health(...given) {
     await this.#lock;
-    return super.health(...asked);
+    return super.health(...given);
   }
 
   async describe() {

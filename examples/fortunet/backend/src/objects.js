@@ -1,27 +1,27 @@
-// What an administrator may do with a Durable Object: look at it, and reset what it has in memory.
+// Endpoints for administrators: show a Durable Object, and reset its memory.
 //
-//   GET  /__ops/objects/NAME          what it says of itself
-//   POST /__ops/objects/NAME/reset    the same, before and after
+//   GET  /__ops/objects/NAME          its state
+//   POST /__ops/objects/NAME/reset    its state before and after the reset
 //
-// NAME is `ai-mutex`, or `session-` and a session's id. `Authorization: Bearer ADMIN_TOKEN`; without that secret there is
-// no such path.
+// NAME is `ai-mutex`, or `session-` and the id of a session. Requests need `Authorization: Bearer ADMIN_TOKEN`. Without
+// that secret the paths answer 404.
 
-const PATIENCE = 2000; // milliseconds: an object that is to be reset may not answer
+const TIMEOUT = 2000; // milliseconds; a stuck object does not answer
 
 export async function administer(request, env, path) {
   const [name, action, ...rest] = path.split("/");
   const object = objectOf(name, env);
-  const wanted = action === undefined ? "GET" : "POST";
+  const method = action === undefined ? "GET" : "POST";
   if (!env.ADMIN_TOKEN || !object || ![undefined, "reset"].includes(action) || rest.length > 0) {
     return Response.json({ error: "not found" }, { status: 404 });
   }
   if (!(await isAdministrator(request, env))) {
     return Response.json({ error: "the token of an administrator is needed" }, { status: 401 });
   }
-  if (request.method !== wanted) {
-    return Response.json({ error: `only ${wanted}` }, { status: 405, headers: { allow: wanted } });
+  if (request.method !== method) {
+    return Response.json({ error: `only ${method}` }, { status: 405, headers: { allow: method } });
   }
-  return wanted === "GET" ? show(name, object) : reset(name, object);
+  return method === "GET" ? show(name, object) : reset(name, object);
 }
 
 function objectOf(name, env) {
@@ -33,18 +33,19 @@ function objectOf(name, env) {
 }
 
 async function show(name, object) {
-  const said = await within(PATIENCE, () => object().describe());
-  return said ? answer({ object: name, ...said }) : answer({ error: `${name} does not answer` }, 503);
+  const state = await within(TIMEOUT, () => object().describe());
+  return state ? answer({ object: name, ...state }) : answer({ error: `${name} does not answer` }, 503);
 }
 
 async function reset(name, object) {
-  const before = await within(PATIENCE, () => object().describe());
-  await within(PATIENCE, () => object().reset()); // ends in an error: what would answer is gone
-  const after = await within(PATIENCE, () => object().describe()); // by a new stub, since an error spoils the one that met it
+  const before = await within(TIMEOUT, () => object().describe());
+  await within(TIMEOUT, () => object().reset()); // always fails, because the instance ends before it answers
+  // Each call makes a new stub, because a stub is unusable after an error.
+  const after = await within(TIMEOUT, () => object().describe());
   return answer({ object: name, before, after }, after ? 200 : 503);
 }
 
-// What an object answers; null where that takes longer, or is an error.
+// Returns the answer of an object; null after a timeout or an error.
 export function within(milliseconds, ask) {
   const late = new Promise((resolve) => setTimeout(resolve, milliseconds, null));
   return Promise.race([(async () => ask())().catch(() => null), late]);
@@ -54,7 +55,7 @@ function answer(body, status = 200) {
   return Response.json(body, { status, headers: { "cache-control": "no-store" } });
 }
 
-// The digests are compared: they are of one length, and take the same time whatever is in them.
+// Compares digests, because timingSafeEqual needs equal lengths.
 async function isAdministrator(request, env) {
   const given = request.headers.get("authorization") ?? "";
   const [one, other] = await Promise.all([given, `Bearer ${env.ADMIN_TOKEN}`].map(digest));

@@ -1,5 +1,5 @@
-// Limits and switches that change without a deployment: the reader of the runtime contract, version 1
-// (docs/reference/runtime-contract.md of Backout). Copy this file; it needs nothing else.
+// Reads limits and switches that change without a deployment, by the runtime contract, version 1
+// (docs/reference/runtime-contract.md of Backout). Copy this file; it has no dependencies.
 //
 //   export { OpsLimitBucket } from "./ops-runtime.js";
 //   const runtime = createRuntime({
@@ -7,9 +7,9 @@
 //     switches: { maintenance: { normal: "off", on_unknown: "off" } },
 //   });
 //   …
-//   const answer = await runtime.answer(request, env, ctx); // first in fetch(): ours, or null
+//   const answer = await runtime.answer(request, env, ctx); // first in fetch(): a response, or null
 //   const refusal = await runtime.limit("calc", request, env, { user }); // a 429, or null
-//   return runtime.counted(request, response); // last: what was counted stands on the answer
+//   return runtime.counted(request, response); // last: adds the RateLimit fields
 //
 // Bindings: OPS_RUNTIME (KV), OPS_LIMITS (the Durable Object OpsLimitBucket), CF_VERSION_METADATA.
 
@@ -18,14 +18,14 @@ import { DurableObject } from "cloudflare:workers";
 const VERSION = 1;
 const LIMITS = "ops/limits";
 const SWITCH = "ops/switch/";
-const KEYS_AT_ONCE = 100; // what one multi-key get takes
-const READ_EVERY = 1000; // milliseconds, as all that follow
-const READ_PATIENCE = 250;
-const PATIENCE = 1000; // with a Durable Object, which may be on another continent
+const KEYS_AT_ONCE = 100; // limit of one multi-key get
+const READ_EVERY = 1000; // milliseconds, as READ_TIMEOUT and TIMEOUT
+const READ_TIMEOUT = 250;
+const TIMEOUT = 1000; // for a Durable Object, which may be on another continent
 const PROBE_BUCKETS = 16;
-const RETRY_AFTER = 600; // seconds, where nobody said when it is over
+const RETRY_AFTER = 600; // seconds, if maintenance has no planned end
 
-// `ai(env)` answers what is shown under "ai", where the application asks AI providers.
+// `ai(env)` returns the value of "ai" at /__ops/runtime, if the application uses AI providers.
 export function createRuntime({ limits = {}, switches = {}, health = "/health", ai = null }) {
   return new Runtime({ limits, switches, health, ai });
 }
@@ -33,12 +33,12 @@ export function createRuntime({ limits = {}, switches = {}, health = "/health", 
 class Runtime {
   #declared;
   #keys;
-  #seen = new Map(); // key in KV → the last value that was one
+  #seen = new Map(); // key in KV → last valid value
   #begun = -Infinity;
   #reading = null;
   #started = 0;
   #newest = 0;
-  #fields = new WeakMap(); // request → what was counted for it
+  #fields = new WeakMap(); // request → its counts
   #ai = { at: -Infinity, shown: null };
 
   constructor(declared) {
@@ -47,22 +47,23 @@ class Runtime {
     this.#keys = Object.keys(declared.limits).length > 0 ? [LIMITS, ...keys] : keys;
   }
 
-  // Reads what is in KV, at most once a second. `answer` does so itself; this is for crons, queues and objects.
+  // Reads the values from KV, at most once a second. `answer` calls it; call it yourself in cron triggers, queue
+  // consumers and objects.
   async read(env, ctx) {
     const since = Date.now() - this.#begun;
-    const isFresh = since >= 0 && since < READ_EVERY; // a clock that was set back makes nothing fresh for long
+    const isFresh = since >= 0 && since < READ_EVERY; // false after the clock was set back
     if (!isFresh) {
       this.#begun = Date.now();
       this.#started += 1;
       this.#reading = this.#readAll(env, this.#started);
-      ctx?.waitUntil(this.#reading); // what comes too late for this request is there for the next
+      ctx?.waitUntil(this.#reading); // a late value serves the next request
     }
     if (this.#reading) {
-      await within(READ_PATIENCE - (isFresh ? since : 0), this.#reading);
+      await within(READ_TIMEOUT - (isFresh ? since : 0), this.#reading);
     }
   }
 
-  // The Response to a request that is ours, or that maintenance refuses; else null.
+  // Returns the Response to a path of the contract or during maintenance; else null.
   async answer(request, env, ctx) {
     await this.read(env, ctx);
     const { pathname } = new URL(request.url);
@@ -75,17 +76,17 @@ class Runtime {
     return pathname.startsWith("/__ops/limits/") ? this.#probe(pathname.slice("/__ops/limits/".length), request, env) : null;
   }
 
-  // The state that a switch is in.
+  // Returns the state of a switch.
   state(name) {
     return this.#switch(name).state;
   }
 
-  // What its users are told meanwhile; may be empty.
+  // Returns the message of a switch for users; may be empty.
   message(name) {
     return this.#switch(name).message ?? "";
   }
 
-  // Counts a request: null lets it through, else a 429. `user` is who is signed in, if anybody is.
+  // Counts a request. Returns null if it is within the limit, else a 429. `user` is the signed-in user, if any.
   async limit(name, request, env, { user } = {}) {
     const who = this.#limit(name)?.key === "user" && user ? `user\n${user}` : `ip\n${networkOf(request)}`;
     const counted = await this.#count(name, who, env);
@@ -95,7 +96,7 @@ class Runtime {
     return !counted || counted.allowed ? null : withFields(tooMany(counted), [counted]);
   }
 
-  // The answer, with the fields of every limit that counted its request.
+  // Returns the response with the RateLimit fields of each limit that counted its request.
   counted(request, response) {
     const fields = this.#fields.get(request);
     return fields ? withFields(new Response(response.body, response), fields) : response;
@@ -111,7 +112,7 @@ class Runtime {
       this.#reading = null;
     }
     if (number < this.#newest) {
-      return; // overtaken by one that began later
+      return; // a later read has finished already
     }
     this.#newest = number;
     for (const [key, text] of found.flatMap(({ value = [] }) => value)) {
@@ -141,7 +142,7 @@ class Runtime {
     return seen.until === null || isAhead(seen.until) ? seen : { state: declared.normal, revision: seen.revision };
   }
 
-  // Not the values themselves: they also hold what is for people alone.
+  // Leaves out owner, incident and since, which are for people only.
   async #show(env) {
     const limits = Object.keys(this.#declared.limits).map((name) => {
       const { limit, period, key, until } = this.#limit(name);
@@ -161,13 +162,13 @@ class Runtime {
     };
   }
 
-  // Everybody may ask, so the application itself is asked once a second, and not for each of them.
+  // Calls the application at most once a second, because the path is public.
   async #showAi(env) {
     const since = Date.now() - this.#ai.at;
     if (this.#declared.ai && !(since >= 0 && since < READ_EVERY)) {
       this.#ai.at = Date.now();
-      const asked = (async () => this.#declared.ai(env))().catch(() => null);
-      this.#ai.shown = (await within(PATIENCE, asked)) ?? null;
+      const pending = (async () => this.#declared.ai(env))().catch(() => null);
+      this.#ai.shown = (await within(TIMEOUT, pending)) ?? null;
     }
     return this.#ai.shown;
   }
@@ -208,12 +209,12 @@ class Runtime {
     return withFields(response, counted ? [counted] : []);
   }
 
-  // Null where it could not be counted: then the request goes on.
+  // Returns null if counting fails; the request is then allowed.
   async #count(name, who, env) {
     try {
       const { limit, period } = this.#limit(name);
-      const bucket = env.OPS_LIMITS.idFromName(await digest(`${name}\n${who}`)); // of one length, whatever `who` is
-      const counted = await within(PATIENCE, env.OPS_LIMITS.get(bucket).count(limit, period));
+      const bucket = env.OPS_LIMITS.idFromName(await digest(`${name}\n${who}`)); // a name of fixed length
+      const counted = await within(TIMEOUT, env.OPS_LIMITS.get(bucket).count(limit, period));
       return counted ? { name, limit, period, ...counted } : null;
     } catch {
       return null;
@@ -221,7 +222,8 @@ class Runtime {
   }
 }
 
-// One window of one bucket. It begins with a request, so N requests at once are let through, and never more than 2 N.
+// One window of one bucket. It starts with a request. A limit of N allows N requests at once, and at most 2 N in any
+// period.
 export class OpsLimitBucket extends DurableObject {
   #window = null;
 
@@ -232,7 +234,7 @@ export class OpsLimitBucket extends DurableObject {
     });
   }
 
-  // Whether this request is within the limit, how many more are, and in how many seconds all of them are again.
+  // Returns whether this request is allowed, how many are left, and the seconds until the window ends.
   async count(limit, period) {
     const now = Date.now();
     const length = period * 1000;
@@ -243,14 +245,14 @@ export class OpsLimitBucket extends DurableObject {
     }
     const allowed = this.#window.count < limit;
     if (allowed) {
-      this.#window.count += 1; // kept, since an object that nobody asks for some seconds forgets
+      this.#window.count += 1; // stored, because an idle object loses its memory
       this.ctx.storage.put("window", this.#window, { allowUnconfirmed: true });
     }
     const seconds = Math.ceil((this.#window.begun + length - now) / 1000);
     return { allowed, left: Math.max(0, limit - this.#window.count), seconds };
   }
 
-  // Nothing stays of a window that is over: there is an object for each address that ever asked.
+  // Deletes an ended window, because each address has an object.
   async alarm() {
     if (!this.#window || Date.now() >= this.#window.begun + this.#window.length) {
       this.#window = null;
@@ -280,10 +282,10 @@ function onlyGet(request) {
   return ["GET", "HEAD"].includes(request.method) ? null : Response.json({ error: "only GET" }, { status: 405, headers });
 }
 
-// The client's address; of an IPv6 one the first 64 bits, since whoever has one has all that begin so.
+// Returns the client's IPv4 address or IPv6 /64 network, because one client has the whole network.
 function networkOf(request) {
   const address = (request.headers.get("cf-connecting-ip") ?? "").toLowerCase();
-  const [ipv4] = /\d+\.\d+\.\d+\.\d+$/.exec(address) ?? []; // also the end of ::ffff:192.0.2.1
+  const [ipv4] = /\d+\.\d+\.\d+\.\d+$/.exec(address) ?? []; // also at the end of ::ffff:192.0.2.1
   if (ipv4 || !address.includes(":")) {
     return ipv4 ?? address;
   }
@@ -306,7 +308,7 @@ function decoded(pathname) {
   }
 }
 
-// What the promise gives; undefined where that takes longer.
+// Returns the value of the promise; undefined after a timeout.
 async function within(milliseconds, promise) {
   if (milliseconds <= 0) {
     return undefined;
@@ -326,7 +328,7 @@ function isAhead(moment) {
   return Date.parse(moment) > Date.now();
 }
 
-// The value under a key; undefined where it is none of this version.
+// Returns the value of a key; undefined if it is invalid or has another version.
 function parse(key, text) {
   try {
     const value = JSON.parse(text);

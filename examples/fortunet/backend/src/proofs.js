@@ -1,4 +1,4 @@
-// What can be done only with a secret. No answer of these holds one.
+// Checks that need a working secret. They return true or false, never the secret.
 
 import { complete, PROVIDERS } from "./providers.js";
 

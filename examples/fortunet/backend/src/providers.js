@@ -1,4 +1,4 @@
-// The providers of AI models, which all speak OpenAI's chat completions.
+// Providers of AI models; all implement OpenAI's chat completions.
 
 export const PROVIDERS = {
   iflow: { url: "https://apis.iflow.cn/v1", secret: "IFLOW_API_KEY", model: "qwen3-coder-plus" },
@@ -6,7 +6,7 @@ export const PROVIDERS = {
   cerebras: { url: "https://api.cerebras.ai/v1", secret: "CEREBRAS_API_KEY", model: "llama-3.3-70b" },
 };
 
-// The choices of its answer; null where it gave none: some refuse with status 200.
+// Returns the choices of the answer; null if there are none, because some providers report errors with status 200.
 export async function complete(name, env, { content, max_tokens, signal }) {
   const { url, secret, model } = PROVIDERS[name];
   const response = await fetch(`${url}/chat/completions`, {

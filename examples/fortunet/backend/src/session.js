@@ -1,11 +1,12 @@
-// Who is signed in. The switch `session-do` says whether a session's Durable Object is asked, or its token alone.
+// Sessions of signed-in users. The switch `session-do` decides whether a session's Durable Object is read, or its token
+// is enough.
 
 import { DurableObject } from "cloudflare:workers";
 import { sign, verify } from "./token.js";
 
-const LASTS = 12 * 60 * 60; // seconds
-// So long a token is enough by itself: nobody could take it back meanwhile.
-const LASTS_ALONE = 15 * 60;
+const LIFETIME = 12 * 60 * 60; // seconds
+// Lifetime of a token without its object; short, because it cannot be revoked.
+const STATELESS_LIFETIME = 15 * 60;
 
 export class SessionDO extends DurableObject {
   constructor(ctx, env) {
@@ -13,12 +14,12 @@ export class SessionDO extends DurableObject {
     ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS session (user TEXT, revoked INTEGER, expires INTEGER)");
   }
 
-  // `expires` is in seconds, as in the token: then nothing is left to remember.
+  // `expires` is in seconds, as in the token. The object is deleted then.
   open(user, expires) {
     this.#write(user, 0, expires);
   }
 
-  // null: it never heard of this session.
+  // Returns null for an unknown session.
   read() {
     const [session] = this.ctx.storage.sql.exec("SELECT user, revoked FROM session").toArray();
     return session ? { user: session.user, revoked: session.revoked === 1 } : null;
@@ -32,7 +33,7 @@ export class SessionDO extends DurableObject {
     return { known: this.read() !== null };
   }
 
-  // Ends this instance. Whoever asked is told by an error; what is stored stays.
+  // Ends this instance. Waiting requests fail with an error; the storage is kept.
   async reset() {
     await this.ctx.storage.sync();
     this.ctx.abort("reset by an administrator");
@@ -52,10 +53,10 @@ export class SessionDO extends DurableObject {
   }
 }
 
-// A token for the user. One that is issued while the objects are not asked lasts as long as it is good without them.
+// Returns a token for the user. A token issued without an object has the short lifetime.
 export async function open(user, env, { stateless }) {
   const iat = Math.floor(Date.now() / 1000);
-  const exp = iat + (stateless ? LASTS_ALONE : LASTS);
+  const exp = iat + (stateless ? STATELESS_LIFETIME : LIFETIME);
   const sid = crypto.randomUUID();
   if (!stateless) {
     await env.SESSIONS.getByName(sid).open(user, exp);
@@ -64,7 +65,7 @@ export async function open(user, env, { stateless }) {
   return { token, expires: new Date(exp * 1000).toISOString() };
 }
 
-// The claims of a request's token, or null. Raises where a session's object has to be asked and does not answer.
+// Returns the claims of a request's token, or null. Throws if the session's object is needed and does not answer.
 export async function claimsOf(request, env, { stateless }) {
   const [, token] = /^Bearer (\S+)$/i.exec(request.headers.get("authorization") ?? "") ?? [];
   const claims = token && env.JWT_SECRET ? await verify(token, env.JWT_SECRET) : null;
@@ -72,7 +73,7 @@ export async function claimsOf(request, env, { stateless }) {
     return null;
   }
   if (stateless) {
-    return claims.iat + LASTS_ALONE > Date.now() / 1000 ? claims : null;
+    return claims.iat + STATELESS_LIFETIME > Date.now() / 1000 ? claims : null;
   }
   const session = await env.SESSIONS.getByName(claims.sid).read();
   const isOpen = session ? session.user === claims.sub && !session.revoked : claims.alone === true;

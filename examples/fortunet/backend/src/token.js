@@ -1,4 +1,4 @@
-// A session's token: a JWT, signed with JWT_SECRET by HS256 and by nothing else, whatever its header says.
+// Token of a session: a JWT signed with JWT_SECRET. HS256 is the only algorithm, for any value of `alg` in its header.
 
 const AUDIENCE = "fortunet-api";
 const ALGORITHM = { name: "HMAC", hash: "SHA-256" };
@@ -10,7 +10,7 @@ export async function sign(claims, secret) {
   return `${text}.${base64url(new Uint8Array(signature))}`;
 }
 
-// The claims of a token that is ours and has not expired; else null.
+// Returns the claims of a token that is ours and has not expired; else null.
 export async function verify(token, secret) {
   try {
     const [header, payload, signature, ...rest] = token.split(".");

@@ -1,4 +1,4 @@
-// POST /api/session: a session for the one demonstration user, whose credentials are the project's secrets.
+// POST /api/session: creates a session for the demonstration user. The credentials are secrets of the project.
 
 export async function onRequestPost({ request, env }) {
   const { email, password } = (await request.json().catch(() => null)) ?? {};
