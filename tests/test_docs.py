@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
 
 from ops.app import registry
@@ -131,11 +133,18 @@ def environments_table() -> str:
 
 GENERATED = {
     "decisions/README.md": {"records": reference.decision_records},
+    "explanation/how-a-run-decides.md": {"events": reference.events_table},
+    "how-to/evidence.md": {"tables": reference.evidence_table},
+    "how-to/incidents.md": {"moments": reference.moments_table},
     "reference/commands.md": {
         "common-options": reference.common_options_table,
         "commands": reference.all_commands,
     },
     "reference/gate.md": {"outputs": reference.gate_outputs_table},
+    "reference/limits-yml.md": {"limit-keys": reference.limits_table},
+    "reference/runtime-contract.md": {
+        name: partial(reference.contract_example, name) for name in ("limits", "switch", "shown")
+    },
     "reference/ops-yml.md": {"keys": reference.keys_of_ops_yml},
     "reference/permissions.md": {"environments": environments_table, "permissions": permissions_table},
     "reference/results.md": {"decisions": reference.decisions_table, "reasons": reference.reasons_table},
@@ -147,6 +156,12 @@ GENERATED = {
 def test_reference_page_is_generated_from_the_code(page: str, update_golden: bool) -> None:
     for name, generate in GENERATED[page].items():
         assert_block(ROOT / "docs" / page, name, generate(), update=update_golden)
+
+
+@pytest.mark.parametrize("name", ["limits", "switch", "shown"])
+def test_examples_of_runtime_contract_match_its_schema(name: str) -> None:
+    schema = reference.contract_schema()
+    jsonschema.validate(schema["$defs"][name]["examples"][0], {**schema, "oneOf": [{"$ref": f"#/$defs/{name}"}]})
 
 
 def test_every_reason_and_decision_has_a_description() -> None:

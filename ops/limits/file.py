@@ -35,9 +35,13 @@ class Temporary(ConfigModel):
     """Replaces the limit until `until`, and then ends automatically."""
 
     limit: int = Field(ge=1, le=MAX_LIMIT)
+    """Number of requests within the period, meanwhile."""
     until: UtcTime
+    """End in UTC, at most 14 days ahead. The Worker ends it by its own clock."""
     reason: Text
+    """Reason, for people."""
     incident: int | None = Field(default=None, ge=1)
+    """Incident issue, for people."""
 
     def is_over(self, now: datetime) -> bool:
         return self.until <= now
@@ -47,11 +51,17 @@ class Limit(ConfigModel):
     """Allows `limit` requests within `period` seconds for each `key`."""
 
     limit: int = Field(ge=1, le=MAX_LIMIT)
+    """Number of requests within the period, at most 1,000,000."""
     period: int = Field(ge=1, le=86_400)
+    """Seconds, at most 86,400."""
     key: Literal["ip", "user"]
+    """Counted for each `ip`, or each signed-in `user` (the address if nobody is signed in)."""
     probe: bool = False
+    """Prove it after a change with up to twice as many requests, counted apart. Not for `ai`, which costs money."""
     override: Text | None = None
+    """Reason for a change to more than ten times the value. Valid for the change that adds or rewords it."""
     temporary: Temporary | None = None
+    """Value that replaces `limit` until its end."""
 
     def effective(self, now: datetime) -> int:
         """Return the allowed requests within the period at `now`."""

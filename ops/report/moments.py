@@ -18,14 +18,23 @@ MAX_LABEL_AGE = REQUEST_LIFETIME + MAX_CLOCK_SKEW
 
 class MomentName(StrEnum):
     DEPLOYED = "Change deployed"
+    """Cloudflare: first traffic of the replaced version. A candidate, not a cause."""
     STARTED = "Started"
+    """*When it began (UTC)* in the issue form."""
     DETECTED = "Detected"
+    """A note that begins with `detected`."""
     ACKNOWLEDGED = "Acknowledged"
+    """The first act of a team member on the issue."""
     REQUESTED = "Recovery requested"
+    """GitHub's time of the label or button; the run's record of a command."""
     CALLED = "Provider call"
+    """Cloudflare's time of the deployment of Backout, else the run's record."""
     MITIGATED = "Mitigated"
+    """The probes became healthy, every round in a row."""
     CAUSE = "Root cause identified"
+    """A note that begins with `root cause`."""
     RESOLVED = "Resolved"
+    """GitHub: the incident was closed."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Generate the parts of docs/reference that come from the code."""
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -12,10 +13,16 @@ import click
 from ops import config
 from ops.app.registry import added_runbook_names
 from ops.cli import cli
-from ops.core import errors
+from ops.cloudflare.types.records import EvidenceTable
+from ops.core import errors, timeline
 from ops.core.errors import EXIT_CODES, Reason
+from ops.core.timeline import EventKind
 from ops.drills.faults import Rule
+from ops.evidence import tables as evidence_tables
 from ops.gate.gate import OUTPUTS
+from ops.limits import file as limits_file
+from ops.report import moments
+from ops.report.moments import MomentName
 from tests.conftest import ROOT
 from tests.support.scenarios import shipped
 
@@ -131,6 +138,59 @@ def faults_table() -> str:
     }
     rows = ((f"`{name}`", default(value, required=False), documented[name]) for name, value in values.items())
     return table(("field", "default", "meaning"), rows)
+
+
+def limits_table() -> str:
+    """Return the keys of a limit in `limits.yml`."""
+    path = Path(limits_file.__file__)
+    rows = [(f"`{name}`", attribute_texts(path, "Limit")[name]) for name in limits_file.Limit.model_fields]
+    below = attribute_texts(path, "Temporary")
+    rows += [(f"`temporary.{name}`", below[name]) for name in limits_file.Temporary.model_fields]
+    return table(("key", "meaning"), rows)
+
+
+def moments_table() -> str:
+    documented = attribute_texts(Path(moments.__file__), "MomentName")
+    return table(("moment", "source"), ((moment.value, documented[moment.name]) for moment in MomentName))
+
+
+def events_table() -> str:
+    documented = attribute_texts(Path(timeline.__file__), "EventKind")
+    return table(("event", "meaning"), ((f"`{kind}`", documented[kind.name]) for kind in EventKind))
+
+
+def evidence_table() -> str:
+    """Return the tables of `ops evidence`, with the permission that each source needs."""
+    named = {
+        "DEPLOYMENTS": "each Worker",
+        "HANDLED": "each Worker",
+        "PAGES": "each site",
+        "REQUESTS": "each host",
+    }
+    found = {name: each for name, each in vars(evidence_tables).items() if isinstance(each, EvidenceTable)}
+    rows = ((each.title.format(named.get(name, "")), f"*{each.permission}*") for name, each in found.items())
+    return table(("table", "permission"), rows)
+
+
+def contract_example(name: str) -> str:
+    """Return the example of a document of the runtime contract, which its schema holds."""
+    (example,) = contract_schema()["$defs"][name]["examples"]
+    return f"\n```json\n{compact_json(example)}\n```\n\n"
+
+
+def contract_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((ROOT / "docs/reference/runtime-contract.schema.json").read_text("utf-8"))
+    return schema
+
+
+def compact_json(value: object, depth: int = 0) -> str:
+    """Return JSON with each object on one line that fits, else with a line for each key."""
+    line = json.dumps(value)
+    if not isinstance(value, dict) or (depth and len(line) + 2 * depth <= 100):
+        return line
+    below = "  " * (depth + 1)
+    rows = [f"{below}{json.dumps(key)}: {compact_json(item, depth + 1)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(rows) + f"\n{'  ' * depth}}}"
 
 
 def gate_outputs_table() -> str:
