@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -131,7 +131,7 @@ def environments_table() -> str:
     return "\n".join(["", *render_table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""])
 
 
-GENERATED = {
+GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     "decisions/README.md": {"records": reference.decision_records},
     "explanation/how-a-run-decides.md": {"events": reference.events_table},
     "how-to/evidence.md": {"tables": reference.evidence_table},
