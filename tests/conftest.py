@@ -26,7 +26,7 @@ from tests.support.prepared_python import RunPython, prepared_python
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "examples" / "fortunet"
-"""The reference application, with the ops.yml and limits.yml of all tests. Those of the root belong to the team."""
+"""The reference application, with the ops.yml and limits.yml of all tests; the root's files belong to the team."""
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 """The production account of the reference application."""
 WORKER = "fortunet-api"
@@ -58,7 +58,7 @@ settings.register_profile("hunt", parent=settings.get_profile("fresh"), max_exam
 
 MEMORY = Path("/dev/shm")
 ROOM = 2_000_000_000
-"""Bytes. The folders of a run of the fast set take less than a tenth."""
+"""In bytes; the folders of the fast tests take less than a tenth."""
 
 
 def _can_hold_tests(folder: Path) -> bool:

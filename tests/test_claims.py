@@ -39,11 +39,11 @@ REFUSED: list[dict[str, Any]] = [
     {"status": 403, "code": 10000},
 ]
 METHODS = ["GET", "POST", "PUT", "PATCH", "*"]
-"""Most requests are GET, so that "*" strikes a read as a rule, and the others one write."""
+"""Most requests are GET, so "*" usually hits a read, and the others a write."""
 PARTS = ["cloudflare", "cloudflare", "cloudflare", "github", "edge"]
 
 
-def scattered(random: Random) -> list[dict[str, Any]]:
+def random_faults(random: Random) -> list[dict[str, Any]]:
     """Return up to three random faults: part, request and failure."""
     return [
         {
@@ -57,7 +57,7 @@ def scattered(random: Random) -> list[dict[str, Any]]:
     ]
 
 
-def in_a_row(random: Random, case: Case) -> list[dict[str, Any]]:
+def consecutive_faults(random: Random, case: Case) -> list[dict[str, Any]]:
     """Return two or three consecutive failures of one write, which are retried."""
     method, path = random.choice(case.writes)
     first = random.choice([0, 0, 0, 1])
@@ -72,7 +72,7 @@ def in_a_row(random: Random, case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def disturb(world: World, scenario: Scenario, faults: list[dict[str, Any]], random: Random) -> bool:
+def add_faults(world: World, scenario: Scenario, faults: list[dict[str, Any]], random: Random) -> bool:
     """Add the faults, and sometimes a change by another person; return whether there is one."""
     parts = {"cloudflare": world.sandbox.fault, "github": world.sandbox.github.fault, "edge": world.sandbox.edge_fault}
     comes = random.random() < 0.4
@@ -88,23 +88,23 @@ def disturb(world: World, scenario: Scenario, faults: list[dict[str, Any]], rand
     return comes
 
 
-def calm(world: World) -> None:
+def clear_faults(world: World) -> None:
     for faults in (world.sandbox.faults, world.sandbox.github.faults, world.sandbox.edge_faults):
         faults.clear()
 
 
-def try_out(case: Case, random: Random) -> None:
+def check_claims(case: Case, random: Random) -> None:
     scenario = case.scenario
     with a_world(case) as world:
-        faults = scattered(random) if random.random() < 0.5 else in_a_row(random, case)
+        faults = random_faults(random) if random.random() < 0.5 else consecutive_faults(random, case)
         world.sandbox.switches.propagation_seconds = random.choice([0, 1, 3])
         world.sandbox.switches.deployments_lag_reads = random.choice([0, 0, 1])
-        somebody = disturb(world, scenario, faults, random)
+        somebody = add_faults(world, scenario, faults, random)
 
         result = assert_claims_hold(run(world, case, journal=random.random() < 0.3))
         assert result["decision"] not in WELL or scenario.reached(world) or somebody, [faults, result["message"]]
 
-        calm(world)
+        clear_faults(world)
         world.sandbox.clock.advance(60)
         second = assert_claims_hold(run(world, case))
         story = [faults, somebody, result["message"], second["decision"], second["message"]]
@@ -120,21 +120,21 @@ SLOW = [case for case in CASES if case.scenario.is_slow]
 
 @holds_for(fast=4, slow=150, case=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
 def test_run_result_is_true_and_next_run_continues(case: Case, random: Random) -> None:
-    try_out(case, random)
+    check_claims(case, random)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("case", SLOW, ids=str)
 def test_build_run_result_is_true(case: Case, seed: int) -> None:
-    try_out(case, Random(seed))
+    check_claims(case, Random(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("case", SCHEDULED, ids=str)
 def test_scheduled_run_result_is_true(case: Case, seed: int) -> None:
-    try_out(case, Random(seed))
+    check_claims(case, Random(seed))
 
 
 @pytest.mark.sampled(6)

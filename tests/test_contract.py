@@ -26,7 +26,7 @@ from tests.conftest import ACCOUNT, Outcome, World
 from tests.support.scenarios import options_of, shipped
 
 EVERY_RUN = "result: every run"
-"""Rows of each result, for any runbook and decision."""
+"""Rows that each result has, for any runbook and decision."""
 FROZEN = Path(__file__).parent / "contract.json"
 NAMESPACE = "beefbeefbeefbeefbeefbeefbeefbeef"
 SERVICES = (
@@ -98,7 +98,7 @@ DECLARED = {
 ALL = ["Workers Scripts Write", "Pages Write", "Workers Routes Write", "Zone Read", "Workers KV Storage Write"]
 NAMES = {str: "text", int: "number", float: "number", bool: "yes/no", type(None): "null", list: "list", dict: "object"}
 OPEN = {"timeline", "plan.sections", "probes_before", "probes_after.probes[].assertions", "data.params"}
-"""Their contents are texts for people, a runbook's own parameters, or depend on the load of this machine."""
+"""Their content is text for people, parameters of a runbook, or depends on the machine's load."""
 VERSIONS = {"schema", "v"}
 VERSION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -143,7 +143,7 @@ class Contract:
     update: bool
     data: dict[str, Any] = field(default_factory=lambda: json.loads(FROZEN.read_text()))
 
-    def hold(self, rows: Rows, *begins: str) -> None:
+    def compare(self, rows: Rows, *begins: str) -> None:
         """Fail if a frozen row is missing, or if a row is not frozen. On update add rows, and remove none.
 
         `begins`: how the sections begin that these rows are all of.
@@ -244,7 +244,7 @@ def bakery(world: World) -> Bakery:
     return found
 
 
-def named(text: str, result: Mapping[str, Any]) -> str:
+def normalize(text: str, result: Mapping[str, Any]) -> str:
     """Return the text without the parts that differ between runs."""
     text = VERSION.sub("VERSION", text.replace(result["run"], "RUN"))
     text = re.sub(r'("revision": ")[^"]+', r"\1REVISION", text)
@@ -266,7 +266,7 @@ def test_commands_decisions_and_reasons_keep_the_contract(contract: Contract) ->
     rows.add("decisions", Decision)
     rows.add("reasons", Reason)
 
-    contract.hold(rows, "commands", "decisions", "reasons")
+    contract.compare(rows, "commands", "decisions", "reasons")
 
 
 def test_results_and_written_values_keep_the_contract(bakery: Bakery, contract: Contract) -> None:
@@ -277,11 +277,11 @@ def test_results_and_written_values_keep_the_contract(bakery: Bakery, contract: 
     job = {**hub.environ(), "GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(written)}
 
     done = bakery.roll_back("recovers", "--incident", number, "--reason", "no bread", **job)
-    every_other_end(bakery)
+    run_every_other_decision(bakery)
 
     bakery.rows.add("outputs of a run", outputs(written))
     messages = [each.annotations.get("workers/message") for each in bakery.world.sandbox.deployments("bakery-recovers")]
-    bakery.rows.add("written: mark", [named(message, done) for message in messages if message])
+    bakery.rows.add("written: mark", [normalize(message, done) for message in messages if message])
     (comment,) = hub.issue(int(number)).comments
     (hidden,) = re.findall(r"<!-- (\S+) (\{.*\}) -->$", comment.body.strip())
     bakery.rows.add("written: hidden record", [f"begins: <!-- {hidden[0]}", *rows_of(json.loads(hidden[1]))])
@@ -293,10 +293,10 @@ def test_results_and_written_values_keep_the_contract(bakery: Bakery, contract: 
     bakery.rows.add("written: comment marks", marks_in(hub.issues[-1].body or ""))
     assert bakery.ops("labels", "sync", **hub.environ()).code == 0
     bakery.rows.add("labels", (label.name for label in hub._repository.labels.values()))
-    contract.hold(bakery.rows, "events", "exit codes", "labels", "outputs", "result", "written")
+    contract.compare(bakery.rows, "events", "exit codes", "labels", "outputs", "result", "written")
 
 
-def every_other_end(bakery: Bakery) -> None:
+def run_every_other_decision(bakery: Bakery) -> None:
     """Produce each decision with rollback-worker, and the plan of every runbook."""
     switches = bakery.world.sandbox.switches
     bakery.fault("fails", code=10021)
@@ -320,10 +320,10 @@ def every_other_end(bakery: Bakery) -> None:
         "bakery-shop", {"mistral": {"ok": 0, "failed": 9}, "llama": {"ok": 9, "failed": 0}}
     )
     for name in shipped():
-        bakery.run(name, *pressed(bakery, name), "--dry-run", CLOUDFLARE_API_TOKEN="all")
+        bakery.run(name, *button_options(bakery, name), "--dry-run", CLOUDFLARE_API_TOKEN="all")
 
 
-def pressed(bakery: Bakery, name: str) -> list[str]:
+def button_options(bakery: Bakery, name: str) -> list[str]:
     """Return the options of the button for the bakery's shop, or else its site."""
     environment = read_config(bakery.world.config)[0].environment("live")
     made = load_runbook(name)
@@ -387,11 +387,11 @@ def switches_and_limits(bakery: Bakery, job: Mapping[str, str]) -> None:
     pull = sandbox.github.issue(int(proposed["press"].rpartition("/")[2]))
     assert pull.pull is not None
     bakery.rows.add("written: comment marks", marks_in(pull.body or ""))
-    bakery.rows.add("written: branch of a pull request", [named(pull.pull.head, proposed)])
+    bakery.rows.add("written: branch of a pull request", [normalize(pull.pull.head, proposed)])
     for key, result in {"ops/limits": applied, "ops/switch/ordering": switched}.items():
         value = sandbox.kv.get(NAMESPACE, key)
         assert value is not None, result["message"]
-        bakery.rows.add("written: KV", [f"{key} {named(value, result)}"])
+        bakery.rows.add("written: KV", [f"{key} {normalize(value, result)}"])
 
 
 def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Contract) -> None:
@@ -420,4 +420,4 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
     assert [line.partition(", edited")[0].rstrip("]") for line in shown] == reads["shown"]
     rows = Rows()
     rows.add("status", rows_of(status))
-    contract.hold(rows, "status")
+    contract.compare(rows, "status")

@@ -80,7 +80,7 @@ def site_history(world: World, seed: int) -> list[str]:
     return deployments
 
 
-def around(world: World) -> None:
+def add_surroundings(world: World) -> None:
     """Add a route, the maintenance Worker, a switch and limits.yml."""
     sandbox = world.sandbox
     sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
@@ -123,7 +123,7 @@ def seeds(name: str) -> int:
 def test_dry_run_only_reads(world: World, name: str, seed: int) -> None:
     runbook = registry.load_runbook(name)
     versions, sites = history(world, seed), site_history(world, seed)
-    around(world)
+    add_surroundings(world)
     before = world.sandbox.deployments(WORKER), world.served
     world.sandbox.add_token("planning", runbook.permissions.cloudflare)
     options = variations(runbook, {"worker": versions[0], "pages": sites[0]})

@@ -27,7 +27,7 @@ from tests.support.offline import ALSO, HOST, OFFICE, prepared
 from tests.support.scenarios import SECRETS, Case, Given, all_cases
 
 MOST = 200
-"""Requests of one run, by far."""
+"""Upper limit of the requests of one run."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ PAIRS = [(name, *pair) for name, (_, runs) in SCENES.items() for pair in product
 
 
 @contextmanager
-def fresh(folder: Path) -> Iterator[World]:
+def fresh_world(folder: Path) -> Iterator[World]:
     config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
     (folder / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
@@ -169,11 +169,11 @@ def fresh(folder: Path) -> Iterator[World]:
 
 @contextmanager
 def scene(name: str, first: str, folder: Path) -> Iterator[Scene]:
-    with fresh(folder) as world:
+    with fresh_world(folder) as world:
         yield from SCENES[name][0](world, first)
 
 
-def count(begin: Begin, first: str, second: str, *, only_writes: bool = False) -> int:
+def check_interleavings(begin: Begin, first: str, second: str, *, only_writes: bool = False) -> int:
     """Check each interleaving, and return their number."""
     for nth in range(1, MOST):
         with begin() as met:
@@ -190,7 +190,7 @@ def count(begin: Begin, first: str, second: str, *, only_writes: bool = False) -
 def test_two_concurrent_runs_give_true_results(
     tmp_path: Path, record_property: Callable[[str, object], None], name: str, first: str, second: str
 ) -> None:
-    found = count(partial(scene, name, first, tmp_path), first, second)
+    found = check_interleavings(partial(scene, name, first, tmp_path), first, second)
 
     print(f"{name}: {first} stops, {second} runs: {found} interleavings")
     record_property("interleavings", found)
@@ -198,17 +198,17 @@ def test_two_concurrent_runs_give_true_results(
 
 
 @cache
-def met_above() -> tuple[type[Runbook[Any, Any]], ...]:
+def runbooks_in_scenes() -> tuple[type[Runbook[Any, Any]], ...]:
     """Return the runbooks that plan several changes in a scene."""
     found = set()
     for name, (_, runs) in SCENES.items():
         for first in runs:
             with TemporaryDirectory() as folder, scene(name, first, Path(folder)) as met:
-                found |= {asked.name for asked in met.commands.values() if changes(asked, met.world) > 1}
+                found |= {asked.name for asked in met.commands.values() if count_changes(asked, met.world) > 1}
     return tuple(type(registry.load_runbook(name)) for name in found)
 
 
-def changes(asked: Asked, world: World) -> int:
+def count_changes(asked: Asked, world: World) -> int:
     """Return the number of changes in its plan."""
     plan = asked.run(world, dry_run=True).plan
     assert plan is not None, asked
@@ -216,24 +216,24 @@ def changes(asked: Asked, world: World) -> int:
 
 
 @contextmanager
-def alone(case: Case) -> Iterator[Scene]:
+def single_case_scene(case: Case) -> Iterator[Scene]:
     with a_world(case) as world:
-        yield Scene(world, {"": asked_for(case, world)})
+        yield Scene(world, {"": command_of_case(case, world)})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
 def test_run_with_several_changes_interleaves_with_itself(case: Case) -> None:
     """A subclass of a runbook in a scene is covered by that scene."""
-    with alone(case) as met:
-        several = changes(met.commands[""], met.world) > 1
-    if several and not isinstance(case.runbook, met_above()):
-        found = count(partial(alone, case), "", "")
+    with single_case_scene(case) as met:
+        several = count_changes(met.commands[""], met.world) > 1
+    if several and not isinstance(case.runbook, runbooks_in_scenes()):
+        found = check_interleavings(partial(single_case_scene, case), "", "")
         print(f"{case} stops, the same runs: {found} interleavings")
         assert found > 1
 
 
-def asked_for(case: Case, world: World) -> Asked:
+def command_of_case(case: Case, world: World) -> Asked:
     """Return the run of a case; it builds from the repository next to ops.yml."""
     environ = {**SECRETS, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
     environ |= case.scenario.environ(world)
@@ -245,4 +245,4 @@ def asked_for(case: Case, world: World) -> Asked:
 
 
 def test_maintenance_on_runs_before_each_write_of_off(tmp_path: Path) -> None:
-    assert count(partial(scene, "maintenance", "off", tmp_path), "off", "on", only_writes=True) == 5
+    assert check_interleavings(partial(scene, "maintenance", "off", tmp_path), "off", "on", only_writes=True) == 5

@@ -122,8 +122,8 @@ def test_libraries_are_imported_only_by_their_owners() -> None:
     assert wrong == []
 
 
-RUNBOOKS_USE = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
-ENDS_OF_THE_RUNBOOKS_WORLD = (
+RUNBOOK_LIBRARIES = {"collections", "dataclasses", "datetime", "enum", "functools", "re", "shlex", "typing", "ops"}
+RUNBOOK_IMPORTS = (
     *(
         "ops.core",
         "ops.config",
@@ -141,14 +141,14 @@ def test_runbooks_do_no_io_outside_their_context() -> None:
     """No network, files, clock or processes; errors, values and probe sets are allowed."""
     mine = [found for found in every_import() if found.part == "runbooks"]
 
-    wrong = [found for found in mine if found.module.split(".")[0] not in RUNBOOKS_USE]
-    wrong += [f for f in mine if f.module.startswith("ops.") and not f.module.startswith(ENDS_OF_THE_RUNBOOKS_WORLD)]
+    wrong = [found for found in mine if found.module.split(".")[0] not in RUNBOOK_LIBRARIES]
+    wrong += [f for f in mine if f.module.startswith("ops.") and not f.module.startswith(RUNBOOK_IMPORTS)]
     assert [str(found) for found in wrong] == []
 
 
-ENVIRON_OF = {"cli", "drills", "sandbox"}
-"""The parts that take the process's own variables; the others get a mapping from them."""
-PROGRAMS_OF_THEIR_OWN = {OPS / "probes" / "browser_process.py", OPS / "tools" / "node.py"}
+ENVIRONMENT_READERS = {"cli", "drills", "sandbox"}
+"""Packages that read the environment of the process; the others get a mapping."""
+SEPARATE_PROGRAMS = {OPS / "probes" / "browser_process.py", OPS / "tools" / "node.py"}
 
 
 def test_environment_is_read_only_at_the_top_level() -> None:
@@ -159,11 +159,11 @@ def test_environment_is_read_only_at_the_top_level() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} and ast.unparse(node.value) == "os"
     }
 
-    assert {part for path, part in takers if path not in PROGRAMS_OF_THEIR_OWN} - ENVIRON_OF == set()
+    assert {part for path, part in takers if path not in SEPARATE_PROGRAMS} - ENVIRONMENT_READERS == set()
     assert "cli" in {part for _, part in takers}
 
 
-FORBIDDEN_TO_RUNBOOKS = {"sleep", "open", "print", "eval", "exec", "__import__", "dry_run"}
+FORBIDDEN_IN_RUNBOOKS = {"sleep", "open", "print", "eval", "exec", "__import__", "dry_run"}
 
 
 def test_runbooks_never_sleep_print_or_check_dry_run() -> None:
@@ -171,14 +171,14 @@ def test_runbooks_never_sleep_print_or_check_dry_run() -> None:
     for path in (OPS / "runbooks").glob("*.py"):
         for node in nodes(path):
             name = getattr(node, "id", None) or getattr(node, "attr", None)
-            wrong += [f"{path.name}:{node.lineno} {name}"] if name in FORBIDDEN_TO_RUNBOOKS else []  # type: ignore[attr-defined]
+            wrong += [f"{path.name}:{node.lineno} {name}"] if name in FORBIDDEN_IN_RUNBOOKS else []  # type: ignore[attr-defined]
 
     assert wrong == []
 
 
 PURE = {"core", "config", *("workers", "pages", "rotation", "maintenance", "switches", "limits")}
 CLOCK = OPS / "core" / "system_clock.py"
-"""It reads the clock of this machine, or a sandbox's."""
+"""Module that reads the machine's or a sandbox's clock."""
 
 
 def test_values_and_rules_do_no_io() -> None:
@@ -244,7 +244,7 @@ NAMES = ("Cloudflare", "GitHub", "SIG", "D1", "Durable", "GITHUB_", "OPS_")
 Words = tuple[Path, int, str]
 
 
-def said(position: int | str) -> list[Words]:
+def error_texts(position: int | str) -> list[Words]:
     """Return the literal text of each error in ops, with {} for filled-in values."""
     found = []
     for path in sources():
@@ -262,7 +262,7 @@ def text_of(value: ast.expr) -> str:
 
 
 def test_messages_have_no_capital_and_no_full_stop() -> None:
-    messages = said(0)
+    messages = error_texts(0)
 
     wrong = [m for m in messages if m[2].endswith(".") or (m[2][0].isupper() and not m[2].startswith(NAMES))]
     assert wrong == []
@@ -271,7 +271,7 @@ def test_messages_have_no_capital_and_no_full_stop() -> None:
 
 def test_hints_are_sentences() -> None:
     """It may end with a command to copy instead."""
-    hints = said("hint")
+    hints = error_texts("hint")
 
     assert [h for h in hints if not h[2].endswith((".", "{}"))] == []
     assert [h for h in hints if not h[2][0].isupper() and not h[2].startswith("{}")] == []

@@ -20,7 +20,7 @@ CUT = {
 """Patterns that are not linear, as they are written → the characters that the code in front of them leaves."""
 
 OURS = ("ops/setup/issue_form.py", "ops/setup/workflows.py")
-"""They read files of the checkout, and what this machine's own clients send: nobody else's text."""
+"""Modules that read only the checkout and this machine's clients, and no external text."""
 
 KNOWN_LATER = {
     "ops/cloudflare/reads.py: pattern": "paths of our own requests, by the templates of the reads",
@@ -36,7 +36,7 @@ KNOWN_LATER = {
 """Where the pattern comes from, for those that are no constants."""
 
 
-def cpu(work: Callable[[], object], longest: float) -> float:
+def cpu_seconds(work: Callable[[], object], longest: float) -> float:
     """Return CPU seconds, at most `longest`: `re` handles signals while it backtracks."""
     began = time.process_time()
     signal.signal(signal.SIGVTALRM, _too_long)
@@ -63,31 +63,31 @@ def matching(pattern: re.Pattern[Any], function: str, before: str, pump: str, si
     return lambda: pattern.sub(text[:0], text)  # finds as `finditer` does, without an object for each
 
 
-def slow(pattern: re.Pattern[Any], function: str, size: int = LARGE) -> str:
+def slow_reason(pattern: re.Pattern[Any], function: str, size: int = LARGE) -> str:
     """Return the reason why the pattern is slow, or ""."""
     small, timed = min(SMALL, size), []
     for before, pump in attacks(pattern):
-        took = cpu(matching(pattern, function, before, pump, small), SMALL_LONGEST)
+        took = cpu_seconds(matching(pattern, function, before, pump, small), SMALL_LONGEST)
         if SMALL_LIMIT < took < SMALL_LONGEST:  # once more: the machine may have been busy
-            took = cpu(matching(pattern, function, before, pump, small), SMALL_LONGEST)
+            took = cpu_seconds(matching(pattern, function, before, pump, small), SMALL_LONGEST)
         if took > SMALL_LIMIT:
             return f"{took:.3f} s of CPU for {small} characters of {before[:40]!r} and then {pump[:40]!r}"
         timed.append((took, before, pump))
     _, before, pump = max(timed)
-    took = cpu(matching(pattern, function, before, pump, size), LONGEST)
+    took = cpu_seconds(matching(pattern, function, before, pump, size), LONGEST)
     return f"{took:.3f} s of CPU for {before[:40]!r} and then {pump[:40]!r}" if took > LARGE_LIMIT else ""
 
 
 @cache
-def all_used() -> list[Used]:
+def used_patterns() -> list[Used]:
     """Not at import, because each worker imports this module and parsing takes 0.25 s."""
     return list(used_in(ROOT, ROOT / "ops", but=OURS))
 
 
 def test_patterns_are_fast_on_their_worst_text() -> None:
     found = {
-        f"{used.file}: {used.written}": slow(used.pattern, used.function, CUT.get(used.written, LARGE))
-        for used in all_used()
+        f"{used.file}: {used.written}": slow_reason(used.pattern, used.function, CUT.get(used.written, LARGE))
+        for used in used_patterns()
         if used.pattern is not None
     }
 
@@ -96,9 +96,9 @@ def test_patterns_are_fast_on_their_worst_text() -> None:
 
 
 def test_non_constant_patterns_are_listed() -> None:
-    assert {f"{used.file}: {used.written}" for used in all_used() if used.pattern is None} == set(KNOWN_LATER)
+    assert {f"{used.file}: {used.written}" for used in used_patterns() if used.pattern is None} == set(KNOWN_LATER)
 
 
 def test_slow_pattern_is_detected() -> None:
     for pattern in (r"(?:a+)+$", r"[^ @]+@", r'"(?:[^"\\]|\\.)*"', r"/\*.*?\*/", r"\s*(x)"):
-        assert slow(re.compile(pattern), "compile"), pattern
+        assert slow_reason(re.compile(pattern), "compile"), pattern

@@ -8,8 +8,8 @@ from tests.conftest import ROOT
 
 LARGE = 200_000
 """Bytes."""
-GIT_LOOKS_AT = 8_000
-"""Bytes in which Git looks for a zero byte before it calls a file binary (`buffer_is_binary` in its xdiff-interface.c)."""
+GIT_BINARY_CHECK = 8_000
+"""Bytes that Git searches for a zero byte to detect a binary file (`buffer_is_binary` in xdiff-interface.c)."""
 
 
 @cache
@@ -21,7 +21,7 @@ def tracked() -> list[Path]:
 
 def is_binary(path: Path) -> bool:
     with path.open("rb") as file:
-        return b"\0" in file.read(GIT_LOOKS_AT)
+        return b"\0" in file.read(GIT_BINARY_CHECK)
 
 
 def test_no_package_file_is_tracked() -> None:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.support.workflows import generated
 
 WITHOUT_RIGHTS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
-"""root without the capabilities that let it read and write everywhere (capabilities(7))."""
+"""root without the capabilities to read and write everywhere (capabilities(7))."""
 
 
 @pytest.fixture

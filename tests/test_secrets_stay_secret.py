@@ -23,7 +23,7 @@ from ops.runbooks.rollback_worker import RollbackWorker
 from sandbox.server import HttpResponse
 from tests.conftest import WORKER, Incident, Outcome, Releases, World
 from tests.core.test_redaction import BASE64, SPELLINGS
-from tests.evidence.test_evidence import entry as logged
+from tests.evidence.test_evidence import audit_entry as logged
 from tests.support import marks, switches
 from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE
 from tests.support.marks import leaks, on_disk, sent
@@ -39,7 +39,7 @@ SECRETS = {
     "DISCORD_WEBHOOK_URL": f"{WEBHOOK}-discord",
 }
 ECHO = " ".join([*SECRETS.values(), urllib.parse.quote(TOKEN, safe="")])
-"""What Cloudflare says of the request, in these tests."""
+"""Text that Cloudflare returns in these tests."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def marked(world: World, releases: Releases) -> World:
     return world
 
 
-def assert_nothing_shows(world: World, outcome: Outcome) -> None:
+def assert_no_secret_shown(world: World, outcome: Outcome) -> None:
     files = [path.read_text() for path in (world.folder / ".ops").rglob("*") if path.is_file()]
     for text in (outcome.out, outcome.err, *files):
         decoded = text + "".join(json.dumps(json.loads(line)) for line in text.splitlines() if line.startswith("{"))
@@ -86,7 +86,7 @@ def test_secret_echoed_by_cloudflare_is_redacted(marked: World, rules: list[dict
     outcome = marked.ops("rollback-worker", *where, *(["--json"] if as_json else []), **SECRETS)
 
     assert outcome.code in {0, 3, 4, 5}, outcome.err
-    assert_nothing_shows(marked, outcome)
+    assert_no_secret_shown(marked, outcome)
 
 
 def test_webhook_url_is_redacted_in_failures(marked: World) -> None:
@@ -103,7 +103,7 @@ def test_webhook_url_is_redacted_in_failures(marked: World) -> None:
     shown = outcome.out + "".join(line for line in outcome.err.splitlines() if line not in masks) + page.read_text()
     assert "the message to Slack failed (it answered 500)" in shown
     assert "marked" not in shown
-    assert_nothing_shows(marked, Outcome(outcome.code, outcome.out, ""))
+    assert_no_secret_shown(marked, Outcome(outcome.code, outcome.out, ""))
 
 
 def test_secret_in_external_text_is_redacted(marked: World) -> None:
@@ -113,7 +113,7 @@ def test_secret_in_external_text_is_redacted(marked: World) -> None:
     outcome = marked.rollback("--reason", f"is it {TOKEN}?", **SECRETS)
 
     assert outcome.code == 0, outcome.err
-    assert_nothing_shows(marked, outcome)
+    assert_no_secret_shown(marked, outcome)
     assert TOKEN not in marked.sandbox.deployments(WORKER)[0].annotations["workers/message"]
 
 
@@ -134,7 +134,7 @@ def test_malformed_token_is_redacted(marked: World, value: str) -> None:
     outcome = marked.rollback(**{**SECRETS, "CLOUDFLARE_API_TOKEN": value})
 
     assert outcome.code == 2
-    assert_nothing_shows(marked, outcome)
+    assert_no_secret_shown(marked, outcome)
 
 
 class Broken(RollbackWorker):
@@ -166,7 +166,7 @@ def test_secret_in_a_traceback_is_redacted(marked: World, broken: str) -> None:
     assert "Afterwards report it in an issue of the operations repository" in outcome.err
     assert "a bug in this program ended the run (RuntimeError); nothing was changed" in record.read_text()
     assert "RuntimeError: in the midst of ***" in outcome.err
-    assert_nothing_shows(marked, outcome)
+    assert_no_secret_shown(marked, outcome)
 
 
 CANARY = {
@@ -187,10 +187,10 @@ PROBES = """          - {name: program, command: {run: [sh, -c, PROGRAM], timeou
 """
 """No browser is there to be started, but what it would type is a secret all the same."""
 TEXTS = [spell(secret) for secret in CANARY.values() for name, spell in SPELLINGS.items() if "shell" not in name]
-"""For a shell our own hints quote, once, what Cloudflare said."""
+"""Hints quote Cloudflare's text once for a shell."""
 WITHIN = [before + secret for secret in CANARY.values() for before in ("", "u", "u:")]
 SHOUT = " ".join([*TEXTS, *(spell(text.encode()).decode() for text in WITHIN for spell in BASE64.values())])
-"""Every secret in every encoding, as the worst of counterparts would send them back."""
+"""Every secret in every encoding, as a hostile service could echo them."""
 FAILS: dict[str, Any] = {"status": 500, "message": SHOUT, "times": None}
 
 
@@ -267,15 +267,15 @@ def endings() -> "Iterator[Any]":
 def test_canaries_stay_hidden_for_every_ending(incident: Incident, case: Case, ending: Ending, as_json: bool) -> None:
     (incident.world.folder / "shout").write_text(SHOUT)
     with receiving() as receiver:
-        environ = prepared(incident, case, ending, receiver)
-        outcome = start(incident, case.runbook.name, *case.arguments, *ending.arguments, **environ, as_json=as_json)
+        environ = prepare_ending(incident, case, ending, receiver)
+        outcome = start_run(incident, case.runbook.name, *case.arguments, *ending.arguments, **environ, as_json=as_json)
 
-    also = also_possible(case, ending)
+    also = further_decisions(case, ending)
     assert decision(incident) in ending.decisions | also, outcome.err
-    assert leaks(everything(incident, receiver, outcome)) == []
+    assert leaks(collect_output(incident, receiver, outcome)) == []
 
 
-def also_possible(case: Case, ending: Ending) -> set[str]:
+def further_decisions(case: Case, ending: Ending) -> set[str]:
     """Return further decisions of builds, runs without service probes, and failed GitHub copies."""
     also = {"recovered", "failed", "unknown_outcome", "no_evidence", "interrupted"} if case.scenario.is_slow else set()
     also |= set() if case.scenario.proves_by_probes else {"recovered"}
@@ -318,7 +318,7 @@ def test_canaries_stay_hidden_in_evidence(incident: Incident, rules: list[dict[s
     assert outcome.code == 0, outcome.err
     assert page.exists()
     assert file.exists()
-    assert leaks(everything(incident, Receiver(), outcome)) == []
+    assert leaks(collect_output(incident, Receiver(), outcome)) == []
 
 
 @pytest.mark.slow
@@ -338,7 +338,7 @@ def test_canaries_stay_hidden_in_status(incident: Incident, as_json: list[str]) 
     outcome = world.ops("status", "--environment", "production", "--config", str(world.config), *as_json, **CANARY)
 
     assert outcome.code == 0, outcome.err
-    assert leaks(everything(incident, Receiver(), outcome)) == []
+    assert leaks(collect_output(incident, Receiver(), outcome)) == []
 
 
 @pytest.mark.sampled(2)
@@ -362,19 +362,19 @@ def test_canaries_stay_hidden_in_a_leak_incident(incident: Incident, private: bo
 
     assert [outcome.code for outcome in outcomes] == [0] * 4
     for outcome in outcomes:
-        assert leaks(everything(incident, Receiver(), outcome)) == []
+        assert leaks(collect_output(incident, Receiver(), outcome)) == []
 
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
 def test_canaries_stay_hidden_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
     with receiving() as receiver:
-        environ = prepared(incident, cases("rollback-worker")[0], Ending(set()), receiver)
-        outcome = start(incident, broken, "--service", "api", **environ, as_json=as_json)
+        environ = prepare_ending(incident, cases("rollback-worker")[0], Ending(set()), receiver)
+        outcome = start_run(incident, broken, "--service", "api", **environ, as_json=as_json)
 
     assert outcome.code == 1
     assert "in the midst of" in outcome.err
-    assert leaks(everything(incident, receiver, outcome)) == []
+    assert leaks(collect_output(incident, receiver, outcome)) == []
 
 
 SERVICE, WHERE = ("--service", "api"), ("--environment", "production")
@@ -427,30 +427,30 @@ def test_canaries_stay_hidden_in_runs_on_github(incident: Incident, case: Case, 
     """The run writes its reason to GitHub."""
     hub = incident.github
     with receiving() as receiver:
-        environ = prepared(incident, case, Ending(GOOD), receiver)
+        environ = prepare_ending(incident, case, Ending(GOOD), receiver)
         for rule in rules:
             hub.fault(**rule)
 
         reason = ("--reason", SHOUT) if "--reason" in options_of(case.runbook.name) else ()
-        outcome = start(incident, case.runbook.name, *case.arguments, *reason, **environ, as_json=True)
+        outcome = start_run(incident, case.runbook.name, *case.arguments, *reason, **environ, as_json=True)
 
     assert decision(incident) in ({"failed", "unknown_outcome"} if rules else {"planned", *GOOD}), outcome.err
-    assert leaks(everything(incident, receiver, outcome)) == []
+    assert leaks(collect_output(incident, receiver, outcome)) == []
 
 
 @pytest.mark.slow
 def test_unregistered_canary_is_detected(incident: Incident) -> None:
     with receiving() as receiver:
-        environ = prepared(incident, cases("rollback-worker")[0], Ending(GOOD), receiver)
+        environ = prepare_ending(incident, cases("rollback-worker")[0], Ending(GOOD), receiver)
         unknown = ("--reason", marks.secret("unknown"))
-        outcome = start(incident, "rollback-worker", "--service", "api", *unknown, **environ, as_json=True)
+        outcome = start_run(incident, "rollback-worker", "--service", "api", *unknown, **environ, as_json=True)
 
-    found = "\n".join(leaks(everything(incident, receiver, outcome)))
+    found = "\n".join(leaks(collect_output(incident, receiver, outcome)))
     for place in ("stderr", ".ops/runs/", "github_step_summary", "Cloudflare request", "GitHub request", "webhook"):
         assert place in found
 
 
-def prepared(incident: Incident, case: Case, ending: Ending, receiver: Receiver) -> dict[str, str]:
+def prepare_ending(incident: Incident, case: Case, ending: Ending, receiver: Receiver) -> dict[str, str]:
     """Prepare the sandbox for the ending, and return the variables of the run in a job."""
     world, hub, scenario = incident.world, incident.github, case.scenario
     world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], case.runbook.permissions.cloudflare)
@@ -477,7 +477,7 @@ def prepared(incident: Incident, case: Case, ending: Ending, receiver: Receiver)
     return {**hub.environ(), **held, **receiver.environ, **job, **there, **scenario.environ(world)}
 
 
-def start(incident: Incident, runbook: str, *arguments: str, as_json: bool, **environ: str) -> Outcome:
+def start_run(incident: Incident, runbook: str, *arguments: str, as_json: bool, **environ: str) -> Outcome:
     where = ["--environment", "production", "--config", str(incident.world.config)]
     number = ["--incident", str(incident.number)]
     where += number if "--incident" in options_of(runbook) else []
@@ -491,13 +491,13 @@ def decision(incident: Incident) -> str:
     return next(str(event["text"]) for event in events if event["kind"] == "ended")
 
 
-def sets_secrets(request: Any) -> bool:
+def must_contain_secrets(request: Any) -> bool:
     """Whether the body of the request must contain secrets."""
     where = request.path.rpartition("/")[2]
     return (request.method, where) in {("PATCH", "secrets-bulk"), ("POST", "versions")}
 
 
-def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict[str, str]:
+def collect_output(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict[str, str]:
     """Return all that a run leaves, except mask commands, webhook addresses and authorization headers."""
     world = incident.world
     hooks = [replace(request, target="/") for request in receiver.requests]
@@ -508,7 +508,7 @@ def everything(incident: Incident, receiver: Receiver, outcome: Outcome) -> dict
         "stdout": outcome.out,
         "stderr": "\n".join(lines),
         **on_disk(world.folder, but=frozenset({"shout", "shout.txt", "ops.yml"})),
-        **sent([request for request in world.sandbox.requests if not sets_secrets(request)], "Cloudflare"),
+        **sent([request for request in world.sandbox.requests if not must_contain_secrets(request)], "Cloudflare"),
         **sent(incident.github.requests, "GitHub"),
         **sent(hooks, "webhook"),
     }

@@ -23,7 +23,7 @@ sys.exit(code)
 """
 
 
-def imported(world: World, *arguments: str) -> set[str]:
+def imported_modules(world: World, *arguments: str) -> set[str]:
     """Return the modules of ops that the command imports in a new process."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **world.sandbox.environ()}
     done = subprocess.run(
@@ -52,7 +52,7 @@ def products() -> set[str]:
 def test_rollback_imports_no_other_product(world: World, releases: Releases) -> None:
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
 
-    modules = imported(world, "rollback-worker", *where, "--dry-run", "--json")
+    modules = imported_modules(world, "rollback-worker", *where, "--dry-run", "--json")
 
     assert world.sandbox.live(WORKER) == {releases.bad: 100}
     assert packages(modules) & products() == {"workers"}
@@ -62,7 +62,13 @@ def test_rollback_imports_no_other_product(world: World, releases: Releases) -> 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("limits", "--help")])
 def test_help_imports_no_runbook(world: World, arguments: tuple[str, ...]) -> None:
-    assert not packages(imported(world, *arguments)) & {"runbooks", "scheduled", "config", "cloudflare", *products()}
+    assert not packages(imported_modules(world, *arguments)) & {
+        "runbooks",
+        "scheduled",
+        "config",
+        "cloudflare",
+        *products(),
+    }
 
 
 @pytest.mark.parametrize("name", [*runbook_names(), *scheduled_files()])

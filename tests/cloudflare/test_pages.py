@@ -161,7 +161,7 @@ def test_missing_permission_is_named(pages: PagesApi, sandbox: Sandbox) -> None:
     assert '"Pages Read"' in caught.value.hint
 
 
-# Shapes
+# Malformed answers
 
 
 ROW: dict[str, Any] = {
@@ -173,35 +173,37 @@ ROW: dict[str, Any] = {
 PROJECT: dict[str, Any] = {"name": SITE, "production_branch": "main"}
 
 
-def answers(sandbox: Sandbox, result: Any, **envelope: Any) -> None:
+def set_answer(sandbox: Sandbox, result: Any, **envelope: Any) -> None:
     sandbox.faults.clear()
     sandbox.fault(body=json.dumps({"success": True, "result": result, **envelope}), times=None)
 
 
 def test_optional_fields_may_be_absent(pages: PagesApi, sandbox: Sandbox) -> None:
-    answers(sandbox, ROW)
+    set_answer(sandbox, ROW)
     created = datetime(2026, 11, 20, 10, 11, 12, 345678, tzinfo=UTC)
     bare = PagesDeployment(ROW["id"], ROW["url"], created, "production")
     assert pages.read_deployment(SITE, ROW["id"]) == bare
     nothing = dict.fromkeys(["latest_stage", "deployment_trigger", "aliases", "is_skipped", "uses_functions"])
-    answers(sandbox, {**ROW, **nothing, "surprise": 1})
+    set_answer(sandbox, {**ROW, **nothing, "surprise": 1})
     assert pages.read_deployment(SITE, ROW["id"]) == bare
-    answers(sandbox, PROJECT)
+    set_answer(sandbox, PROJECT)
     assert pages.read_project(SITE) == PagesProject(SITE, "main", None)
     absent = dict.fromkeys(["production_branch", "domains", "source", "deployment_configs", "canonical_deployment"])
-    answers(sandbox, {**PROJECT, **absent})
+    set_answer(sandbox, {**PROJECT, **absent})
     assert pages.read_project(SITE) == PagesProject(SITE, "", None)
 
 
 def test_display_fields_may_have_any_shape(pages: PagesApi, sandbox: Sandbox) -> None:
     """A recovery does not fail because of a text that is only shown."""
     for odd in (1, "x", [], ["x"], {"metadata": 1, "config": 1, "production": 1}, {"production": {"env_vars": ["x"]}}):
-        answers(sandbox, {**ROW, **dict.fromkeys(["deployment_trigger", "aliases", "env_vars", "uses_functions"], odd)})
+        set_answer(
+            sandbox, {**ROW, **dict.fromkeys(["deployment_trigger", "aliases", "env_vars", "uses_functions"], odd)}
+        )
         deployment = pages.read_deployment(SITE, ROW["id"])
         assert deployment is not None
         assert deployment.commit == ""
         fields = ["production_branch", "source", "deployment_configs", "subdomain", "domains"]
-        answers(sandbox, {**PROJECT, **dict.fromkeys(fields, odd)})
+        set_answer(sandbox, {**PROJECT, **dict.fromkeys(fields, odd)})
         assert pages.read_project(SITE).env_vars == frozenset()
 
 
@@ -229,7 +231,7 @@ def test_invalid_deployment_is_malformed(pages: PagesApi, sandbox: Sandbox, chan
         ({**PROJECT, "canonical_deployment": row}, {}, lambda: pages.read_project(SITE)),
     ]
     for result, envelope, call in calls:
-        answers(sandbox, result, **envelope)
+        set_answer(sandbox, result, **envelope)
         with pytest.raises(MalformedCloudflareResponse, match="unexpected JSON"):
             call()
 
@@ -241,7 +243,7 @@ def test_invalid_deployment_is_malformed(pages: PagesApi, sandbox: Sandbox, chan
 def test_list_without_rows_or_total_is_malformed(
     pages: PagesApi, sandbox: Sandbox, result: Any, info: dict[str, Any] | None
 ) -> None:
-    answers(sandbox, result, result_info=info)
+    set_answer(sandbox, result, result_info=info)
     with pytest.raises(MalformedCloudflareResponse, match="the deployments of fortunet-web"):
         pages.list_deployments(SITE)
 
@@ -270,11 +272,11 @@ def test_any_json_is_a_value_or_malformed(
     pages: PagesApi, sandbox: Sandbox, change: dict[str, Any], whole: Any
 ) -> None:
     for result in ({**ROW, **PROJECT, **change}, whole):
-        answers(sandbox, result, result_info={"total_count": 1})
+        set_answer(sandbox, result, result_info={"total_count": 1})
         for call in (lambda: pages.read_project(SITE), lambda: pages.read_deployment(SITE, ROW["id"])):
             with contextlib.suppress(MalformedCloudflareResponse):
                 assert isinstance(call(), PagesProject | PagesDeployment)
-        answers(sandbox, [result], result_info={"total_count": 1})
+        set_answer(sandbox, [result], result_info={"total_count": 1})
         with contextlib.suppress(MalformedCloudflareResponse):
             assert isinstance(pages.list_deployments(SITE), tuple)
 
@@ -305,7 +307,7 @@ def test_rollback_is_refused_while_planning(pages: PagesApi, sandbox: Sandbox) -
 
 
 UNCLEAR = [{"status": 502, "code": 10013} if rule == {"code": 10013} else rule for rule in WITHOUT_AN_ANSWER.values()]
-"""Of Pages 10013 with 400 is not documented."""
+"""Code 10013 with HTTP 400 is not documented for Pages."""
 
 
 @pytest.mark.sampled(4)

@@ -20,18 +20,18 @@ PATH = f"/accounts/{ACCOUNT}/workers/scripts/fortunet-api/deployments"
 CALL = "GET /workers/scripts/fortunet-api/deployments"
 
 
-def decoded(body: Any, *, status: int = 200, path: str = PATH, **headers: str) -> Any:
+def decode(body: Any, *, status: int = 200, path: str = PATH, **headers: str) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"cf-ray": "8f1-LHR", **{name.replace("_", "-"): value for name, value in headers.items()}}
     return decode_response("GET", path, status, sent, raw)
 
 
-def refused(code: int | None = None, message: str = "no", **fields: Any) -> dict[str, Any]:
+def rejection(code: int | None = None, message: str = "no", **fields: Any) -> dict[str, Any]:
     return {"success": False, "errors": [{"code": code, "message": message, **fields}], "result": None}
 
 
 def test_success_has_result_and_paging() -> None:
-    answer = decoded({"success": True, "result": {"id": "1"}, "result_info": {"cursor": "c"}})
+    answer = decode({"success": True, "result": {"id": "1"}, "result_info": {"cursor": "c"}})
 
     assert (answer.result, answer.result_info, answer.status, answer.ray_id) == (
         {"id": "1"},
@@ -43,7 +43,7 @@ def test_success_has_result_and_paging() -> None:
 
 @pytest.mark.parametrize("status", [204, 205])
 def test_empty_body_with_204_is_a_success(status: int) -> None:
-    assert decoded(b"", status=status).result is None
+    assert decode(b"", status=status).result is None
 
 
 MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
@@ -68,7 +68,7 @@ MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
 @pytest.mark.parametrize(("body", "status", "headers", "what"), MALFORMED.values(), ids=MALFORMED)
 def test_malformed_answer_names_status_and_ray_id(body: bytes, status: int, headers: dict[str, str], what: str) -> None:
     with pytest.raises(MalformedCloudflareResponse) as caught:
-        decoded(body, status=status, **headers)
+        decode(body, status=status, **headers)
 
     assert what in caught.value.message
     assert caught.value.message.startswith(f"the response to {CALL} cannot be read: ")
@@ -78,17 +78,23 @@ def test_malformed_answer_names_status_and_ray_id(body: bytes, status: int, head
 
 
 REFUSED: dict[str, tuple[Any, int, ErrorKind, Reason, str]] = {
-    "10000": (refused(10000, "auth"), 403, ErrorKind.AUTH, Reason.NOT_AUTHORISED, "HTTP 403, code 10000: auth (cf-ray"),
-    "401 alone": (refused(None), 401, ErrorKind.AUTH, Reason.NOT_AUTHORISED, "HTTP 401, no (cf-ray"),
-    "10007": (refused(10007), 404, ErrorKind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 10007: no"),
-    "404 alone": (refused(99), 404, ErrorKind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 99: no"),
-    "10035": (refused(10035), 409, ErrorKind.NOT_APPLIED, Reason.PROVIDER_REFUSED, "code 10035: no"),
-    "429": (refused(10000), 429, ErrorKind.NOT_APPLIED, Reason.RATE_LIMITED, "HTTP 429"),
-    "10013": (refused(10013), 400, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "code 10013"),
-    "10007 with 503": (refused(10007), 503, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 503, code 10007"),
-    "500": (refused(), 500, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
-    "an unknown code": (refused(123456), 400, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "code 123456: no"),
-    "no with 200": (refused(10021), 200, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 200, code 10021"),
+    "10000": (
+        rejection(10000, "auth"),
+        403,
+        ErrorKind.AUTH,
+        Reason.NOT_AUTHORISED,
+        "HTTP 403, code 10000: auth (cf-ray",
+    ),
+    "401 alone": (rejection(None), 401, ErrorKind.AUTH, Reason.NOT_AUTHORISED, "HTTP 401, no (cf-ray"),
+    "10007": (rejection(10007), 404, ErrorKind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 10007: no"),
+    "404 alone": (rejection(99), 404, ErrorKind.NOT_FOUND, Reason.PROVIDER_REFUSED, "code 99: no"),
+    "10035": (rejection(10035), 409, ErrorKind.NOT_APPLIED, Reason.PROVIDER_REFUSED, "code 10035: no"),
+    "429": (rejection(10000), 429, ErrorKind.NOT_APPLIED, Reason.RATE_LIMITED, "HTTP 429"),
+    "10013": (rejection(10013), 400, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "code 10013"),
+    "10007 with 503": (rejection(10007), 503, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 503, code 10007"),
+    "500": (rejection(), 500, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
+    "an unknown code": (rejection(123456), 400, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "code 123456: no"),
+    "no with 200": (rejection(10021), 200, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 200, code 10021"),
     "yes with 500": ({"success": True, "result": 1}, 500, ErrorKind.TRANSIENT, Reason.PROVIDER_UNAVAILABLE, "HTTP 500"),
     "the old form": (
         {"error": "no", "code": 10007},
@@ -105,9 +111,9 @@ REFUSED: dict[str, tuple[Any, int, ErrorKind, Reason, str]] = {
         Reason.PROVIDER_REFUSED,
         "no reason",
     ),
-    "a code that is a text": (refused("10007"), 400, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 400, no"),  # type: ignore[arg-type]
+    "a code that is a text": (rejection("10007"), 400, ErrorKind.REFUSED, Reason.PROVIDER_REFUSED, "HTTP 400, no"),  # type: ignore[arg-type]
     "a chain": (
-        refused(1, error_chain=[{"message": "why"}, 7, {"message": "deeper"}]),
+        rejection(1, error_chain=[{"message": "why"}, 7, {"message": "deeper"}]),
         400,
         ErrorKind.REFUSED,
         Reason.PROVIDER_REFUSED,
@@ -119,7 +125,7 @@ REFUSED: dict[str, tuple[Any, int, ErrorKind, Reason, str]] = {
 @pytest.mark.parametrize(("body", "status", "kind", "reason", "said"), REFUSED.values(), ids=REFUSED)
 def test_rejection_is_one_typed_error(body: Any, status: int, kind: ErrorKind, reason: Reason, said: str) -> None:
     with pytest.raises(CloudflareApiError) as caught:
-        decoded(body, status=status)
+        decode(body, status=status)
 
     assert (caught.value.kind, caught.value.reason) == (kind, reason)
     assert said in caught.value.message
@@ -146,7 +152,7 @@ def test_known_code_is_explained_per_product(product: str) -> None:
     (codes,) = (codes for name, _, codes in PRODUCTS if name == product)
     for code, known in {**COMMON, **codes}.items():
         with pytest.raises(CloudflareApiError) as caught:
-            decoded(refused(code), status=400, path=PATHS[product])
+            decode(rejection(code), status=400, path=PATHS[product])
 
         assert caught.value.kind == known.kind
         assert f"This means: {known.meaning}. " in caught.value.hint, "it says what to do as well"
@@ -169,7 +175,7 @@ def test_known_code_is_explained_per_product(product: str) -> None:
 )
 def test_code_meaning_depends_on_the_product(product: str, code: int, kind: ErrorKind, meaning: str) -> None:
     with pytest.raises(CloudflareApiError) as caught:
-        decoded(refused(code), status=400, path=PATHS[product])
+        decode(rejection(code), status=400, path=PATHS[product])
 
     assert caught.value.kind == kind
     assert ("This means: " in caught.value.hint) is bool(meaning)

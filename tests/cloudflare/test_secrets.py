@@ -244,7 +244,7 @@ def test_writes_are_refused_while_planning(workers: WorkersApi, sandbox: Sandbox
 
 
 SAYS_SUCCESS = {"no result", "a result of another shape"}
-"""Enough for an edit, which answers nothing that is needed."""
+"""Enough for an edit, whose answer is not used."""
 UNCLEAR = [
     pytest.param(*CALLS[name], fault, id=f"{name}, {what}")
     for name in CALLS
@@ -305,7 +305,7 @@ def test_edit_requires_1_to_100_secrets(workers: WorkersApi, client: CloudflareC
         workers.secrets.edit(WORKER, dict.fromkeys(map(str, range(count)), Secret("1")))
 
 
-# What cannot be uploaded again
+# Upload obstacles
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ops.tools import process
 from tests.support.properties import holds_for
 
 
-def redacting(*secrets: str) -> Redactor:
+def redactor_with(*secrets: str) -> Redactor:
     redactor = Redactor()
     for secret in secrets:
         redactor.add_secret(secret)
@@ -53,21 +53,21 @@ REDACTED: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize(("secret", "text", "shown"), REDACTED.values(), ids=REDACTED)
 def test_registered_value_is_redacted_in_every_form(secret: str, text: str, shown: str) -> None:
-    redactor = redacting(secret)
+    redactor = redactor_with(secret)
 
     assert redactor.redact_text(text) == shown
     assert redactor.redact_json({text: [text, (text, 1)]}) == {shown: [shown, [shown, 1]]}
 
 
 def test_longer_of_two_secrets_is_redacted_whole() -> None:
-    redactor = redacting("hunter2", "hunter2-and-more", "more-of-it")
+    redactor = redactor_with("hunter2", "hunter2-and-more", "more-of-it")
 
     assert redactor.redact_text("hunter2-and-more, hunter2") == "***, ***"
     assert redactor.redact_text("hunter2-and-more-of-it") == "***"
 
 
 def test_value_that_is_not_utf8_is_redacted() -> None:
-    redactor = redacting(os.fsdecode(b"pass\xffword"))
+    redactor = redactor_with(os.fsdecode(b"pass\xffword"))
 
     assert redactor.redact_text("pass%FFword") == "***"
 
@@ -78,11 +78,11 @@ def test_json_surrogate_pair_is_redacted(value: str) -> None:
     units = value.encode("utf-16-be", "surrogatepass")
     spelled = "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
 
-    assert redacting(value).redact_text(f"{spelled} {json.dumps(value)}") == '*** "***"'
+    assert redactor_with(value).redact_text(f"{spelled} {json.dumps(value)}") == '*** "***"'
 
 
 def test_new_value_clears_the_text_cache() -> None:
-    redactor = redacting("hunter2-x")
+    redactor = redactor_with("hunter2-x")
     assert redactor.redact_text("a key: correct-horse") == "a key: correct-horse"
 
     redactor.add_secret("correct-horse")
@@ -91,7 +91,7 @@ def test_new_value_clears_the_text_cache() -> None:
 
 
 def test_secret_across_the_cut_is_redacted_whole() -> None:
-    redactor = redacting("hunter2-x")
+    redactor = redactor_with("hunter2-x")
 
     assert redactor.redact_tail("before hunter2-x after", 10) == " after"
     assert redactor.redact_tail("before hunter2-x after hunter2-x", 25) == "*** after ***"
@@ -146,7 +146,7 @@ LETTERS = st.text(
 def test_fully_escaped_value_is_redacted(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = EVERY[spelling](secret)
 
-    shown = redacting(secret).redact_text(before + spelled + after)
+    shown = redactor_with(secret).redact_text(before + spelled + after)
 
     assert shown.startswith(before)
     assert shown.endswith(after)
@@ -161,7 +161,7 @@ SLOW = [
 
 @pytest.mark.parametrize("pump", ["%41", *SLOW])
 def test_redacting_200_kb_takes_at_most_2_seconds(pump: str) -> None:
-    redactor = redacting("A" * 40, "hunter2-and-more", "x" * 20, "p%41ss-word-1")
+    redactor = redactor_with("A" * 40, "hunter2-and-more", "x" * 20, "p%41ss-word-1")
     began = time.process_time()
 
     redactor.redact_text((pump * 200_000)[:200_000])
@@ -181,7 +181,7 @@ AROUND = st.text("QRS{}:,. ", max_size=SHORTEST - 1)
 def test_every_spelling_is_redacted(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = SPELLINGS[spelling](secret)
 
-    shown = redacting(secret).redact_text(before + spelled + after)
+    shown = redactor_with(secret).redact_text(before + spelled + after)
 
     assert set(shown.removeprefix(before).removesuffix(after)) == {"*"}
 
@@ -214,7 +214,7 @@ def test_secret_within_base64_is_redacted(
     flat = encoded.replace("\n", "")
     kept = [urllib.parse.quote(part, safe="") if is_in_url else part for part in (flat[:begin], flat[end:])]
 
-    shown = redacting(secret).redact_text(urllib.parse.quote(encoded, safe="\n") if is_in_url else encoded)
+    shown = redactor_with(secret).redact_text(urllib.parse.quote(encoded, safe="\n") if is_in_url else encoded)
 
     first, mask, last = shown.replace("\n", "").partition(MASK)
     assert mask
@@ -230,7 +230,7 @@ def test_secret_within_base64_is_redacted(
     short=st.text(st.characters(exclude_categories=["Cs"]), max_size=SHORTEST - 1),
 )
 def test_other_text_is_unchanged(secret: str, text: str, short: str) -> None:
-    redactor = redacting(secret, short)
+    redactor = redactor_with(secret, short)
     assert secret not in text
 
     assert redactor.redact_text(text) == text
@@ -240,13 +240,13 @@ def test_other_text_is_unchanged(secret: str, text: str, short: str) -> None:
 @holds_for(20, 500, secret=SECRETS, text=st.lists(st.one_of(SECRETS, AROUND), max_size=6), length=st.integers(0, 80))
 def test_cut_text_keeps_no_unmasked_part(secret: str, text: list[str], length: int) -> None:
     whole = secret.join(text)
-    redactor = redacting(secret)
+    redactor = redactor_with(secret)
 
     assert redactor.redact_text(whole).endswith(redactor.redact_tail(whole, length))
 
 
 def test_many_backslashes_are_redacted_quickly() -> None:
-    redactor = redacting("\\" * 30 + "x", '\\"' * 30 + "y")
+    redactor = redactor_with("\\" * 30 + "x", '\\"' * 30 + "y")
 
     assert redactor.redact_text('\\\\"' * 3000) == '\\\\"' * 3000
 
@@ -256,7 +256,7 @@ def test_partial_secret_at_the_start_of_output_is_redacted(tmp_path: Path) -> No
     script = f"print('{secret}' + 'x' * {process.MAX_OUTPUT - 151})"
     argv = [sys.executable, "-c", script]
 
-    done = process.run(argv, environ={}, timeout=30, redactor=redacting(secret), folder=tmp_path)
+    done = process.run(argv, environ={}, timeout=30, redactor=redactor_with(secret), folder=tmp_path)
 
     assert done.output == "x" * (process.MAX_OUTPUT - 151) + "\n"
 

@@ -50,7 +50,7 @@ WROTE_NOTHING: dict[str, tuple[int, str, str]] = {
 
 
 @pytest.fixture
-def says(world: World, releases: Releases) -> Callable[[str], object]:
+def set_verdict(world: World, releases: Releases) -> Callable[[str], object]:
     """Return a function that sets the verdict of the service's probe."""
     world.config.write_text(CONFIG)
     world.release(timedelta(hours=9), code="older")
@@ -77,10 +77,10 @@ QUICK = [
 @pytest.mark.parametrize(
     ("before", "after"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in WROTE]
 )
-def test_decision_after_a_write(world: World, says: Callable[[str], object], before: str, after: str) -> None:
+def test_decision_after_a_write(world: World, set_verdict: Callable[[str], object], before: str, after: str) -> None:
     code, decision, reason, said = WROTE[before, after]
-    says(before)
-    world.sandbox.fault(**WRITE, after=lambda: says(after))
+    set_verdict(before)
+    world.sandbox.fault(**WRITE, after=lambda: set_verdict(after))
 
     outcome = rollback(world)
 
@@ -101,12 +101,12 @@ def test_decide_by_verdicts_after_a_write(before: str, after: str) -> None:
 @pytest.mark.parametrize("press", ["second press", pytest.param("--to what is live", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("after", WROTE_NOTHING)
 def test_decision_without_a_write(
-    world: World, says: Callable[[str], object], releases: Releases, press: str, after: str
+    world: World, set_verdict: Callable[[str], object], releases: Releases, press: str, after: str
 ) -> None:
     code, decision, said = WROTE_NOTHING[after]
-    says(HEALTHY)
+    set_verdict(HEALTHY)
     world.rollback()
-    says(after)
+    set_verdict(after)
 
     outcome = world.rollback(*([] if press == "second press" else ["--to", releases.good]))
 
@@ -118,7 +118,7 @@ def test_decision_without_a_write(
     assert len(world.writes()) == 1
 
 
-def test_run_without_probes_ends_with_no_evidence(world: World, says: Callable[[str], object]) -> None:
+def test_run_without_probes_ends_with_no_evidence(world: World, set_verdict: Callable[[str], object]) -> None:
     world.config.write_text(CONFIG.partition("        probes:")[0])
 
     outcome = world.rollback()
@@ -131,10 +131,10 @@ def test_run_without_probes_ends_with_no_evidence(world: World, says: Callable[[
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("press", ["first", "second"])
 def test_unhealthy_run_suggests_older_version_and_contacts(
-    world: World, says: Callable[[str], object], press: str
+    world: World, set_verdict: Callable[[str], object], press: str
 ) -> None:
     (older,) = (d for d in world.sandbox.deployments("fortunet-api")[-1].percentages)
-    says(UNHEALTHY)
+    set_verdict(UNHEALTHY)
     if press == "second":
         world.rollback()
 

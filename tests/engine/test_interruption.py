@@ -27,7 +27,7 @@ from tests.support.commands import WRITE, Command, ended, every_end, ours, timel
 from tests.support.scenarios import SECRETS, Case, Given, all_cases, part_of, program_of
 
 REQUESTS = 8
-"""Of a whole run: scripts beside versions and deployments, deployments beside two details, the write, the read-back."""
+"""Requests of a whole run: three parallel reads, then deployments with two details, the write, the read back."""
 WRITE_AT = 7
 
 
@@ -43,7 +43,7 @@ def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -
     assert result["timeline"] == timeline(world)
 
 
-def assert_the_second_run_finishes(world: World, releases: Releases, *, applied: bool) -> None:
+def assert_second_run_finishes(world: World, releases: Releases, *, applied: bool) -> None:
     """Check that one deployment of ours made the good version live."""
     world.sandbox.faults.clear()
 
@@ -55,7 +55,7 @@ def assert_the_second_run_finishes(world: World, releases: Releases, *, applied:
     assert len(ours(world)) == 1
 
 
-def end_at_request(world: World, releases: Releases, number: signal.Signals, nth: int, moment: str) -> None:
+def interrupt_at_request(world: World, releases: Releases, number: signal.Signals, nth: int, moment: str) -> None:
     """Interrupt at a request: `before` it reaches Cloudflare, or `after` it took effect but before its answer."""
     command = Command(world)
     lost = {"lost": "before"} if moment == "before" and number == signal.SIGKILL else {}
@@ -70,7 +70,7 @@ def end_at_request(world: World, releases: Releases, number: signal.Signals, nth
         assert timeline(world)[-1]["kind"] != "ended"
     else:
         assert_interrupted(world, number, outcome)
-    assert_the_second_run_finishes(world, releases, applied=applied)
+    assert_second_run_finishes(world, releases, applied=applied)
 
 
 EVERY_END = every_end(REQUESTS)
@@ -84,7 +84,7 @@ FAST = [(signal.SIGKILL, WRITE_AT, "after")]
 def test_run_interrupted_at_any_request_can_be_finished(
     world: World, releases: Releases, number: signal.Signals, nth: int, moment: str
 ) -> None:
-    end_at_request(world, releases, number, nth, moment)
+    interrupt_at_request(world, releases, number, nth, moment)
 
 
 def test_interruption_matrix_covers_every_request(world: World, releases: Releases) -> None:
@@ -126,7 +126,7 @@ def test_signal_during_verification_keeps_the_change(
         assert_interrupted(world, number, outcome)
         assert outcome.result["wrote"]
         assert outcome.result["undo"]
-    assert_the_second_run_finishes(world, releases, applied=True)
+    assert_second_run_finishes(world, releases, applied=True)
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_signal_during_an_unclear_write_is_recorded(world: World, releases: Rele
     assert_interrupted(world, signal.SIGTERM, outcome)
     assert [event["kind"] for event in timeline(world)][-4:] == ["writing", "warning", "failed", "ended"]
     assert timeline(world)[-3]["data"]["reason"] == "unclear"
-    assert_the_second_run_finishes(world, releases, applied=True)
+    assert_second_run_finishes(world, releases, applied=True)
 
 
 @pytest.mark.slow
@@ -222,7 +222,7 @@ def test_ctrl_c_at_the_confirmation_changes_nothing(world: World, releases: Rele
     assert world.writes() == []
 
 
-class InALock(RollbackWorker):
+class SignalInsideLock(RollbackWorker):
     """In a lock."""
 
     name = "in-a-lock"
@@ -236,12 +236,12 @@ class InALock(RollbackWorker):
 
 
 def test_signal_inside_a_lock_interrupts_the_run(world: World, releases: Releases) -> None:
-    cli.cli.add_command(runbook_command(InALock()))
+    cli.cli.add_command(runbook_command(SignalInsideLock()))
     try:
         where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
-        outcome = world.ops(InALock.name, *where, "--yes", "--json")
+        outcome = world.ops(SignalInsideLock.name, *where, "--yes", "--json")
     finally:
-        del cli.cli.commands[InALock.name]
+        del cli.cli.commands[SignalInsideLock.name]
 
     assert ended(outcome) == (130, "interrupted", "signal")
     assert world.live == {releases.bad: 100}

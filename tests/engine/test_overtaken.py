@@ -10,7 +10,7 @@ from tests.conftest import WORKER, Outcome, Releases, World
 from tests.support.commands import WRITE, Command, colleague, ended, ours, texts
 
 
-def press(world: World, releases: Releases) -> Callable[[], str]:
+def concurrent_rollback(world: World, releases: Releases) -> Callable[[], str]:
     """Return a function that deploys the same rollback for another run."""
     message = f"ops1 incident=- run=20261124T030500-beef blames={releases.bad}; "
     return lambda: world.sandbox.deploy(WORKER, releases.good, message=message, author="recovery@example.com")
@@ -51,7 +51,7 @@ def test_history_without_our_write_proves_it_not_applied(world: World, releases:
 
 
 def test_same_rollback_by_another_run_is_nothing_to_do(world: World, releases: Releases) -> None:
-    world.sandbox.fault(**WRITE, lost="before", before=press(world, releases))
+    world.sandbox.fault(**WRITE, lost="before", before=concurrent_rollback(world, releases))
 
     outcome = world.rollback()
 
@@ -65,7 +65,7 @@ def test_same_rollback_by_another_run_is_nothing_to_do(world: World, releases: R
 @pytest.mark.parametrize("answered", [True, False])
 def test_same_rollback_after_ours_is_recovered(world: World, releases: Releases, answered: bool) -> None:
     rule = {} if answered else {"lost": "after"}
-    world.sandbox.fault(**WRITE, **rule, after=press(world, releases))
+    world.sandbox.fault(**WRITE, **rule, after=concurrent_rollback(world, releases))
 
     outcome = world.rollback()
 
@@ -76,7 +76,7 @@ def test_same_rollback_after_ours_is_recovered(world: World, releases: Releases,
 
 
 def test_rejected_write_does_not_claim_another_runs_rollback(world: World, releases: Releases) -> None:
-    world.sandbox.fault(**WRITE, code=10035, before=press(world, releases))
+    world.sandbox.fault(**WRITE, code=10035, before=concurrent_rollback(world, releases))
 
     outcome = world.rollback()
 

@@ -12,7 +12,7 @@ from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRI
 BASE = ("--environment", "production", "--service", "api")
 
 
-def refused(world: World, outcome: Outcome) -> dict[str, Any]:
+def assert_refused(world: World, outcome: Outcome) -> dict[str, Any]:
     """Check that nothing was changed; return the result, whose exit code is that of the process."""
     assert world.writes() == []
     assert not texts(outcome, "ended") or outcome.result["message"].lower().endswith("nothing was changed")
@@ -21,10 +21,10 @@ def refused(world: World, outcome: Outcome) -> dict[str, Any]:
     return outcome.result
 
 
-# What was typed
+# Names and options
 
 
-def plain(world: World, *arguments: str, **environ: str | None) -> Outcome:
+def run_with_text_output(world: World, *arguments: str, **environ: str | None) -> Outcome:
     """Run the command with text output and --yes."""
     return world.ops("rollback-worker", "--yes", "--config", str(world.config), *arguments, **environ)
 
@@ -70,7 +70,7 @@ def test_unknown_name_lists_the_known_names(
 
     outcome = world.rollback(*typed)
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert outcome.code == code
     assert said in result["message"]
     assert hint in result["hint"]
@@ -83,13 +83,13 @@ def test_unknown_version_suggests_the_nearest(world: World, releases: Releases) 
 
     outcome = world.rollback("--to", typed)
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert ended(outcome) == (3, "refused", "unknown_name")
     assert f'did you mean "{releases.good}"?' in result["message"]
 
 
 def test_unknown_service_is_refused_on_the_terminal(world: World, releases: Releases) -> None:
-    outcome = plain(world, "--environment", "production", "--service", "apy")
+    outcome = run_with_text_output(world, "--environment", "production", "--service", "apy")
 
     assert outcome.code == 2
     assert 'REFUSED: no service "apy" in production; did you mean "api"?' in outcome.out
@@ -121,7 +121,7 @@ def test_invalid_token_is_refused_before_any_request(
 
     outcome = world.rollback(CLOUDFLARE_API_TOKEN=token)
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert (outcome.code, result["reason"]) == (2, reason)
     assert said in result["message"]
     assert hint in result["hint"]
@@ -136,7 +136,7 @@ def test_expired_token_error_names_the_permission(world: World, releases: Releas
 
     outcome = world.rollback(CLOUDFLARE_API_TOKEN=token)
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert ended(outcome) == (4, "failed", "not_authorised")
     assert f"HTTP {status}, code 10000" in result["message"]
     assert "cf-ray" in result["message"]
@@ -158,7 +158,7 @@ def test_read_only_token_can_plan_but_not_write(world: World, releases: Releases
     assert world.live == {releases.bad: 100}
 
 
-# Where it would have gone
+# Sandbox addresses
 
 
 PLACES: dict[str, tuple[dict[str, str | None], str, str]] = {
@@ -212,7 +212,7 @@ def test_incomplete_or_remote_sandbox_is_refused(
 ) -> None:
     outcome = world.rollback(**environ)
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert (outcome.code, result["reason"]) == (2, "not_loopback")
     assert said in result["message"]
     assert hint in result["hint"]
@@ -225,7 +225,7 @@ def test_unreachable_sandbox_is_reported(world: World, releases: Releases) -> No
     outcome = world.rollback(OPS_CLOCK_URL=gone)
 
     assert outcome.code == 2
-    assert "cannot read the sandbox's clock" in refused(world, outcome)["message"]
+    assert "cannot read the sandbox's clock" in assert_refused(world, outcome)["message"]
 
 
 # ops.yml
@@ -237,7 +237,7 @@ def test_missing_ops_yml_suggests_config_option(world: World) -> None:
     outcome = world.rollback()
 
     assert outcome.code == 2
-    assert "ops.yml cannot be read (No such file or directory)" in refused(world, outcome)["message"]
+    assert "ops.yml cannot be read (No such file or directory)" in assert_refused(world, outcome)["message"]
     assert "--config PATH" in outcome.result["hint"]
 
 
@@ -247,7 +247,7 @@ def test_invalid_ops_yml_lists_every_problem_in_json(world: World) -> None:
 
     outcome = world.rollback()
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert (outcome.code, result["reason"]) == (2, "config_invalid")
     assert len(result["problems"]) >= 2
     assert any("ops.yml:" in problem and "worker" in problem for problem in result["problems"])
@@ -256,19 +256,19 @@ def test_invalid_ops_yml_lists_every_problem_in_json(world: World) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--service", "api"), ("--environment", "production")])
 def test_missing_service_or_environment_is_a_usage_error(world: World, arguments: tuple[str, ...]) -> None:
-    outcome = plain(world, *arguments)
+    outcome = run_with_text_output(world, *arguments)
 
     assert outcome.code == 2
     assert "Missing option" in outcome.err
 
 
-# What Cloudflare has
+# State at Cloudflare
 
 
 def test_unknown_worker_is_named(world: World) -> None:
     outcome = world.rollback()
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert ended(outcome) == (4, "failed", "provider_refused")
     assert f"/workers/scripts/{WORKER}/" in result["message"]
     assert "HTTP 404, code 10007" in result["message"]
@@ -280,7 +280,7 @@ def test_worker_without_deployment_has_no_target(world: World) -> None:
 
     outcome = world.rollback()
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert ended(outcome) == (3, "refused", "no_target")
     assert result["message"] == f"{WORKER} has no deployment; nothing was changed"
     assert result["hint"] == "Deploy the Worker first."
@@ -292,7 +292,7 @@ def test_first_deployment_has_no_target_and_suggests_to(world: World) -> None:
     outcome = world.rollback()
 
     assert ended(outcome) == (3, "refused", "no_target")
-    assert "Cloudflare listed 1 deployment, back to" in refused(world, outcome)["message"]
+    assert "Cloudflare listed 1 deployment, back to" in assert_refused(world, outcome)["message"]
     assert "--to VERSION" in outcome.result["press"]
     assert outcome.result["press_button"].endswith("; to = VERSION")
 
@@ -332,7 +332,7 @@ def test_unreadable_read_answer_is_reported(
 
     outcome = world.rollback()
 
-    result = refused(world, outcome)
+    result = assert_refused(world, outcome)
     assert outcome.code == 4
     assert result["reason"] in {"malformed_answer", "provider_unavailable"}
     assert said in result["message"]
@@ -350,11 +350,11 @@ def test_transient_read_failures_are_retried(world: World, releases: Releases, r
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
 
 
-# Asking
+# Confirmation
 
 
 def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releases) -> None:
-    outcome = plain(world, *BASE, "--dry-run")
+    outcome = run_with_text_output(world, *BASE, "--dry-run")
     unasked = world.ops("rollback-worker", *BASE, "--config", str(world.config))
 
     assert (outcome.code, unasked.code) == (0, 9)
@@ -390,7 +390,7 @@ def test_failed_run_lists_contacts_and_their_hours(world: World, releases: Relea
     world.edit_config('role: Primary On-call\n    contact: "[TBD]"', 'role: Primary On-call\n    contact: "+49 1"')
     world.sandbox.fault(**WRITE, status=500, times=None)
 
-    outcome = plain(world, *BASE)
+    outcome = run_with_text_output(world, *BASE)
 
     assert outcome.code == 4
     assert "Call\n" in outcome.out
@@ -418,7 +418,7 @@ def no_evidence(world: World) -> None:
 def test_contacts_are_shown_when_a_person_is_needed(world: World, releases: Releases, broken: Any, code: int) -> None:
     broken(world)
 
-    outcome = plain(world, *BASE)
+    outcome = run_with_text_output(world, *BASE)
 
     assert outcome.code == code, outcome.out
     assert "Primary On-call: [TBD] (24/7)" in outcome.out
@@ -427,7 +427,7 @@ def test_contacts_are_shown_when_a_person_is_needed(world: World, releases: Rele
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["recovered", "planned"])
 def test_contacts_are_omitted_after_success(world: World, releases: Releases, arguments: tuple[str, ...]) -> None:
-    outcome = plain(world, *BASE, *arguments)
+    outcome = run_with_text_output(world, *BASE, *arguments)
 
     assert outcome.code == 0
     assert "Call\n" not in outcome.out

@@ -71,7 +71,7 @@ class Shop:
         sandbox, dana = self.world.sandbox, "dana@shopdesk.example"
         return lambda: sandbox.deploy(worker, sandbox.upload(worker, code="hotfix", author=dana), author=dana)
 
-    def sends(self, worker: str) -> int:
+    def count_writes(self, worker: str) -> int:
         return sum(write.path.endswith(f"/{worker}/secrets-bulk") for write in self.world.writes())
 
 
@@ -86,7 +86,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         yield Shop(World(sandbox, tmp_path))
 
 
-def became(outcome: Outcome) -> dict[str, Any]:
+def change_outcomes(outcome: Outcome) -> dict[str, Any]:
     """Return the outcome of each change, without empty lists."""
     return {name: targets for name, targets in outcome.result["outcome"].items() if targets}
 
@@ -98,9 +98,9 @@ def test_result_lists_each_change(shop: Shop) -> None:
     outcome = shop.rotate()
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
-    assert became(outcome) == {"changed": BOTH}
+    assert change_outcomes(outcome) == {"changed": BOTH}
     assert [shop.value(worker) for worker in (BASKET, STOCK)] == [FRESH, FRESH]
-    assert [shop.sends(worker) for worker in (BASKET, STOCK)] == [1, 1]
+    assert [shop.count_writes(worker) for worker in (BASKET, STOCK)] == [1, 1]
 
 
 def test_deployment_between_two_changes_is_not_overwritten(shop: Shop) -> None:
@@ -111,8 +111,8 @@ def test_deployment_between_two_changes_is_not_overwritten(shop: Shop) -> None:
     assert ended(outcome) == (4, "failed", "world_moved")
     assert "the live state changed after the plan" in outcome.result["message"]
     assert "dana@shopdesk.example" in outcome.result["message"]
-    assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
-    assert shop.sends(STOCK) == 0
+    assert change_outcomes(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
+    assert shop.count_writes(STOCK) == 0
 
 
 def test_replaced_change_stops_the_run(shop: Shop) -> None:
@@ -122,9 +122,9 @@ def test_replaced_change_stops_the_run(shop: Shop) -> None:
 
     assert ended(outcome) == (4, "failed", "world_moved")
     assert "our change was made and then replaced" in outcome.result["message"]
-    assert became(outcome) == {"replaced": BOTH[:1], "not_changed": BOTH[1:]}
+    assert change_outcomes(outcome) == {"replaced": BOTH[:1], "not_changed": BOTH[1:]}
     assert outcome.result["wrote"]
-    assert shop.sends(STOCK) == 0
+    assert shop.count_writes(STOCK) == 0
 
 
 def test_unreadable_change_stops_the_run(shop: Shop) -> None:
@@ -134,8 +134,8 @@ def test_unreadable_change_stops_the_run(shop: Shop) -> None:
     outcome = shop.rotate()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
-    assert shop.sends(STOCK) == 0
+    assert change_outcomes(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
+    assert shop.count_writes(STOCK) == 0
 
 
 class WritesBetween(RotateSecrets):
@@ -158,7 +158,7 @@ def test_client_is_read_only_between_two_writes(shop: Shop) -> None:
         del cli.cli.commands[WritesBetween.name]
 
     assert ended(outcome) == (4, "failed", "read_only")
-    assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
+    assert change_outcomes(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
     assert [write.method for write in shop.world.writes()] == ["PATCH"]
 
 
@@ -179,7 +179,7 @@ def test_rejection_after_unclear_write_is_unknown_outcome(shop: Shop, refusal: d
     outcome = shop.rotate()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
+    assert change_outcomes(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
     assert f"unknown: Worker {BASKET}" in outcome.result["message"]
     assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
     assert shop.value(BASKET) == FRESH
@@ -192,7 +192,7 @@ def test_unclear_write_after_rejection_is_unknown_outcome(shop: Shop) -> None:
     outcome = shop.rotate()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert became(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
+    assert change_outcomes(outcome) == {"unknown": BOTH[:1], "not_changed": BOTH[1:]}
 
 
 def test_rate_limit_after_a_change_reports_the_change(shop: Shop) -> None:
@@ -203,7 +203,7 @@ def test_rate_limit_after_a_change_reports_the_change(shop: Shop) -> None:
     assert ended(outcome) == (4, "failed", "rate_limited")
     assert "retry after 5 min" in outcome.result["message"]
     assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
-    assert became(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
+    assert change_outcomes(outcome) == {"changed": BOTH[:1], "not_changed": BOTH[1:]}
     assert f"changed: Worker {BASKET}; not changed: Worker {STOCK}" in outcome.result["message"]
 
 
@@ -228,4 +228,4 @@ def test_rejected_write_without_read_back_is_not_applied(shop: Shop) -> None:
 
     assert ended(outcome) == (4, "failed", "not_applied")
     assert "othing was changed" not in outcome.result["message"] + outcome.result["hint"]
-    assert became(outcome) == {"not_changed": BOTH}
+    assert change_outcomes(outcome) == {"not_changed": BOTH}

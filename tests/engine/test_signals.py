@@ -24,7 +24,7 @@ from tests.conftest import REFERENCE, ROOT, Outcome, Releases, World
 from tests.support.commands import ours
 
 STARTUP_SECONDS = [(random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM)[n % 2]) for n in range(8)]
-"""Seconds after the first moment at which the process can answer a signal."""
+"""Seconds after the process can handle a signal."""
 ANYWHERE = [random.Random(n).uniform(0.3, 5) for n in range(100, 104)]
 ENDING = [0.0, 0.002, 0.005, 0.01, 0.03]
 """Seconds after the result was printed."""
@@ -42,7 +42,7 @@ def running(world: World, *arguments: str, **environ: str) -> Iterator["subproce
             process.kill()
 
 
-def until_it_answers(process: "subprocess.Popen[str]") -> None:
+def wait_until_signals_are_handled(process: "subprocess.Popen[str]") -> None:
     """Wait until SIGTERM is caught or blocked; until then only Python itself is starting."""
     answers = 0
     while not answers >> (signal.SIGTERM - 1) & 1:
@@ -53,7 +53,7 @@ def until_it_answers(process: "subprocess.Popen[str]") -> None:
         assert process.poll() is None
 
 
-def ended(process: "subprocess.Popen[str]", before: str = "") -> Outcome:
+def wait_for_end(process: "subprocess.Popen[str]", before: str = "") -> Outcome:
     out, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     assert "Exception ignored" not in err
@@ -63,7 +63,7 @@ def ended(process: "subprocess.Popen[str]", before: str = "") -> Outcome:
 ROLLBACK = ("rollback-worker", "--service", "api", "--environment", "production", "--yes", "--json")
 
 
-def assert_it_agrees_with_the_world(outcome: Outcome, world: World, releases: Releases) -> None:
+def assert_matches_live_state(outcome: Outcome, world: World, releases: Releases) -> None:
     """Compare the live state with the result on stdout, or else with the message."""
     wrote = bool(ours(world))
     assert world.live == {releases.good if wrote else releases.bad: 100}
@@ -84,24 +84,24 @@ def test_signal_during_startup_matches_live_state(
     world: World, releases: Releases, moment: float, number: signal.Signals
 ) -> None:
     with running(world, *ROLLBACK) as process:
-        until_it_answers(process)
+        wait_until_signals_are_handled(process)
         time.sleep(moment)
         process.send_signal(number)
-        outcome = ended(process)
+        outcome = wait_for_end(process)
 
-    assert_it_agrees_with_the_world(outcome, world, releases)
+    assert_matches_live_state(outcome, world, releases)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ANYWHERE, ids=lambda moment: f"{moment:.2f} s")
 def test_signal_at_any_later_moment_matches_live_state(world: World, releases: Releases, moment: float) -> None:
     with running(world, *ROLLBACK) as process:
-        until_it_answers(process)
+        wait_until_signals_are_handled(process)
         time.sleep(moment)
         process.send_signal(signal.SIGINT)
-        outcome = ended(process)
+        outcome = wait_for_end(process)
 
-    assert_it_agrees_with_the_world(outcome, world, releases)
+    assert_matches_live_state(outcome, world, releases)
 
 
 @pytest.mark.slow
@@ -112,10 +112,10 @@ def test_signal_after_the_result_keeps_the_exit_code(world: World, releases: Rel
         line = process.stdout.readline()
         time.sleep(moment)
         process.send_signal(signal.SIGINT)
-        outcome = ended(process, line)
+        outcome = wait_for_end(process, line)
 
     assert outcome.code == json.loads(line)["exit_code"] == 0
-    assert_it_agrees_with_the_world(outcome, world, releases)
+    assert_matches_live_state(outcome, world, releases)
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_signal_in_a_drill_reports_no_external_change(world: World) -> None:
             shown = process.stdout.readline()
             assert shown
         process.send_signal(signal.SIGINT)
-        outcome = ended(process)
+        outcome = wait_for_end(process)
 
     assert outcome.code == 130
     assert "error: SIGINT ended `ops drill rollback-worker`; nothing outside this machine was changed" in outcome.err
@@ -140,7 +140,7 @@ def test_signal_during_label_sync_reports_possible_changes(world: World) -> None
 
     with running(world, "labels", "sync", **hub.environ()) as process:
         hub.fault(**at_the_third, after=lambda: process.send_signal(signal.SIGINT))
-        outcome = ended(process)
+        outcome = wait_for_end(process)
 
     assert outcome.code == 130
     assert outcome.out.count("created ") == 2
@@ -205,13 +205,13 @@ def stop(event, arguments):
 sys.addaudithook(stop)
 """)
     with running(world, *ROLLBACK, PYTHONPATH=str(tmp_path)) as process:
-        outcome = ended(process)
+        outcome = wait_for_end(process)
 
     assert outcome.result["exit_code"] == 130
-    assert_it_agrees_with_the_world(outcome, world, releases)
+    assert_matches_live_state(outcome, world, releases)
 
 
-class Interrupting:
+class InterruptsInFinalizer:
     """Sends the signal from a place where Python ignores exceptions."""
 
     def __del__(self) -> None:
@@ -223,14 +223,14 @@ def test_signal_in_a_finalizer_interrupts_the_next_step(
 ) -> None:
     process = SignalHandler()
     with process.in_run():
-        Interrupting()
+        InterruptsInFinalizer()
         with pytest.raises(Interrupted, match="SIGINT"), process.hold():
             pass
 
     assert "Traceback" not in capfd.readouterr().err
 
 
-class Rung(Exception):
+class AlarmRaised(Exception):
     pass
 
 
@@ -243,10 +243,10 @@ class Alarm:
     def __call__(self, *_: object) -> None:
         if self.armed:
             self.armed = False
-            raise Rung
+            raise AlarmRaised
 
     def interrupt_a_start(self, microseconds: int) -> None:
-        with suppress(Rung):
+        with suppress(AlarmRaised):
             self.armed = True
             signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
             start_call(lambda: None)
@@ -268,7 +268,7 @@ def test_signal_during_thread_start_keeps_the_thread_intact(monkeypatch: pytest.
         signal.signal(signal.SIGALRM, former)
 
     # Python ignores what our own handler raises in a weakref callback of the main thread: that is no harm to a thread.
-    assert [found for found in ignored if not isinstance(found.exc_value, Rung)] == []
+    assert [found for found in ignored if not isinstance(found.exc_value, AlarmRaised)] == []
 
 
 def test_held_signal_at_the_end_of_a_run_is_not_raised() -> None:

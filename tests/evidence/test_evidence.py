@@ -21,7 +21,7 @@ ADDRESS, SIXTH, PERSON = "203.0.113.77", "2001:db8:12:34::9", "mallory@example.c
 PATH = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/secrets"
 
 
-def entry(at: datetime, **changes: Any) -> FakeAuditEntry:
+def audit_entry(at: datetime, **changes: Any) -> FakeAuditEntry:
     plain = FakeAuditEntry(
         id="1",
         at=at,
@@ -63,8 +63,8 @@ def recorded(incident: Incident) -> Incident:
         world.sandbox.analytics.add_handled(WORKER, "GET /u/ana@example.com", status, at=at, logged=logged)
     world.sandbox.analytics.add_handled(WORKER, "GET /old", 200, at=now - timedelta(days=2))
     world.sandbox.analytics.add_handled("other", "GET /other", 200, at=now - timedelta(hours=1))
-    world.sandbox.audit.append(entry(now - timedelta(hours=1)))
-    world.sandbox.audit.append(entry(now - timedelta(minutes=50), address=SIXTH, status=403, method="DELETE"))
+    world.sandbox.audit.append(audit_entry(now - timedelta(hours=1)))
+    world.sandbox.audit.append(audit_entry(now - timedelta(minutes=50), address=SIXTH, status=403, method="DELETE"))
     hub.add_deployment("recovery", "alice", now - timedelta(hours=1), run_id=77)
     world.sandbox.add_token(READER, ALL)
     return incident
@@ -83,7 +83,7 @@ def exhibits(incident: Incident, *arguments: str, **options: Any) -> dict[str, d
     return {each["title"]: each for each in json.loads(path.read_text())["exhibits"]}
 
 
-def of(found: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
+def find_table(found: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
     (one,) = [each for title, each in found.items() if words in title]
     return one
 
@@ -103,17 +103,17 @@ def test_all_sources_are_collected(recorded: Incident) -> None:
         "Queries of D1 by database": "found",
         "Workflow runs that used an environment": "found",
     }
-    denied, put = of(found, "Audit log")["rows"]
+    denied, put = find_table(found, "Audit log")["rows"]
     assert (put["request"], put["result"], put["status"]) == (f"PUT {PATH}", "success", "200")
     assert (denied["result"], denied["status"]) == ("failure", "403")
-    (used,) = of(found, "Use of each token")["rows"]
+    (used,) = find_table(found, "Use of each token")["rows"]
     assert (used["token"], used["requests"], used["failed"]) == ("ci (ffffffff)", 2, 1)
-    assert "a secret was changed" in {row["what"] for row in of(found, "secret changes")["rows"]}
-    assert of(found, "D1")["rows"][0]["rows read"] == 900
-    (use,) = of(found, "environment")["rows"]
+    assert "a secret was changed" in {row["what"] for row in find_table(found, "secret changes")["rows"]}
+    assert find_table(found, "D1")["rows"][0]["rows read"] == 900
+    (use,) = find_table(found, "environment")["rows"]
     assert (use["environment"], use["by"]) == ("recovery", "alice")
     assert "/actions/runs/77/" in use["log"]
-    assert of(found, "Token of this command")["rows"][0]["status"] == "active"
+    assert find_table(found, "Token of this command")["rows"][0]["status"] == "active"
 
 
 @pytest.mark.parametrize("names_all", [False, True])
@@ -121,7 +121,7 @@ def test_worker_requests_are_counted_without_log_lines(recorded: Incident, names
     recorded.world.sandbox.switches.telemetry_names_what_is_missing = names_all
     recorded.github.switches.private = True
 
-    rows = of(exhibits(recorded), "handled, by path and status")["rows"]
+    rows = find_table(exhibits(recorded), "handled, by path and status")["rows"]
 
     what = "GET /u/ana@example.com"
     assert sorted((row["request"], row["status"], row["requests"]) for row in rows) == [
@@ -139,7 +139,7 @@ def test_malformed_telemetry_is_not_empty(recorded: Incident, result: Any) -> No
         path="/accounts/*/workers/observability/**", body=body, content_type="application/json", times=None
     )
 
-    assert of(exhibits(recorded), "handled, by path and status")["outcome"] == "could not ask"
+    assert find_table(exhibits(recorded), "handled, by path and status")["outcome"] == "could not ask"
 
 
 def test_only_reads_are_sent(recorded: Incident) -> None:
@@ -163,7 +163,7 @@ def test_public_repository_gets_anonymized_evidence(recorded: Incident) -> None:
         assert whole not in shown
     for short in ("203.0.113.0/24", "2001:db8:12::/48", "m…@example.com", "/u/a…@example.com"):
         assert short in body
-    networks = {row["from"]: row["requests"] for row in of(exhibits(recorded), "api.fortunet")["rows"]}
+    networks = {row["from"]: row["requests"] for row in find_table(exhibits(recorded), "api.fortunet")["rows"]}
     assert networks == {"203.0.113.0/24": 42, "2001:db8:12::/48": 1}
     assert page.read_text() == body
     assert "k4n4ry" not in shown
@@ -177,7 +177,7 @@ def test_only_private_repository_gets_full_addresses(recorded: Incident, visibil
         recorded.github.switches.private = True
         recorded.github.fault(path="/repos/acme/operations", status=503, times=None)
 
-    addresses = {row["from"] for row in of(exhibits(recorded), "Audit log")["rows"]}
+    addresses = {row["from"] for row in find_table(exhibits(recorded), "Audit log")["rows"]}
 
     assert (ADDRESS in addresses) == (visibility == "private")
 
@@ -216,7 +216,7 @@ def test_unreadable_source_names_its_permission(recorded: Incident) -> None:
 def test_github_is_read_without_cloudflare_token(recorded: Incident) -> None:
     found = exhibits(recorded, CLOUDFLARE_API_TOKEN=None)
 
-    assert of(found, "environment")["outcome"] == "found"
+    assert find_table(found, "environment")["outcome"] == "found"
     assert {each["outcome"] for title, each in found.items() if "environment" not in title} == {"could not ask"}
 
 
@@ -232,11 +232,11 @@ def test_expired_records_are_not_reported_as_none(recorded: Incident) -> None:
     old = exhibits(recorded, "--until", "100h", since="200h")
     half = exhibits(recorded, since="100h")
 
-    assert of(old, "api.fortunet")["outcome"] == "out of reach"
-    assert of(old, "D1")["outcome"] == "none found"
-    assert of(half, "api.fortunet")["outcome"] == "found"
-    assert of(half, "api.fortunet")["reaches_to"]
-    assert of(half, "D1")["reaches_to"] is None
+    assert find_table(old, "api.fortunet")["outcome"] == "out of reach"
+    assert find_table(old, "D1")["outcome"] == "none found"
+    assert find_table(half, "api.fortunet")["outcome"] == "found"
+    assert find_table(half, "api.fortunet")["reaches_to"]
+    assert find_table(half, "D1")["reaches_to"] is None
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,9 @@ def test_invalid_period_is_refused(recorded: Incident, since: str, said: str) ->
 def test_audit_log_is_paginated_or_reported_as_cut(recorded: Incident, switch: str, rows: int, is_noted: bool) -> None:
     now = recorded.world.sandbox.clock.now()
     setattr(recorded.world.sandbox.switches, switch, False)
-    recorded.world.sandbox.audit[:] = [entry(now - timedelta(hours=2, seconds=n)) for n in range(250)]
+    recorded.world.sandbox.audit[:] = [audit_entry(now - timedelta(hours=2, seconds=n)) for n in range(250)]
 
-    found = of(exhibits(recorded, "--incident", str(recorded.number)), "Audit log")
+    found = find_table(exhibits(recorded, "--incident", str(recorded.number)), "Audit log")
 
     assert len(found["rows"]) == rows
     assert any("listed 100 entries without a next page" in note for note in found["notes"]) is is_noted
@@ -270,7 +270,7 @@ def test_many_rows_fit_one_comment_and_json_has_all(recorded: Incident, tmp_path
     now = recorded.world.sandbox.clock.now()
     hostile = "| </details> @alice `x` <!-- backout:v1 {} -->\n# x"
     recorded.world.sandbox.audit[:] = [
-        entry(now - timedelta(hours=2, seconds=n), user_agent=hostile, uri=f"/{n}/@bob") for n in range(900)
+        audit_entry(now - timedelta(hours=2, seconds=n), user_agent=hostile, uri=f"/{n}/@bob") for n in range(900)
     ]
 
     found = exhibits(recorded, "--incident", str(recorded.number))
@@ -278,7 +278,7 @@ def test_many_rows_fit_one_comment_and_json_has_all(recorded: Incident, tmp_path
     (body,) = recorded.bodies
     assert len(body) < 65_536
     assert "of 900 rows" in body
-    assert len(of(found, "Audit log")["rows"]) == 900
+    assert len(find_table(found, "Audit log")["rows"]) == 900
     assert body.count("<details>") == body.count("</details>\n") == 10
     assert "` @alice" not in body
     assert len([line for line in body.splitlines() if line.startswith("- at 2")]) > 100
@@ -303,7 +303,7 @@ def test_graphql_error_with_status_200_is_detected(recorded: Incident, body: Any
 
     found = exhibits(recorded)
 
-    assert {of(found, "Requests to")["outcome"], of(found, "D1")["outcome"]} == {outcome}
+    assert {find_table(found, "Requests to")["outcome"], find_table(found, "D1")["outcome"]} == {outcome}
 
 
 def test_long_period_is_queried_in_parts(recorded: Incident) -> None:
@@ -311,4 +311,4 @@ def test_long_period_is_queried_in_parts(recorded: Incident) -> None:
     zone = next(iter(recorded.world.sandbox.zones.all))
     recorded.world.sandbox.analytics.add_requests(zone, "fortunet.example", "/", ADDRESS, at=now - timedelta(hours=60))
 
-    assert of(exhibits(recorded, since="61h"), "Requests to fortunet.example")["outcome"] == "found"
+    assert find_table(exhibits(recorded, since="61h"), "Requests to fortunet.example")["outcome"] == "found"

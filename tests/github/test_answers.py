@@ -38,7 +38,7 @@ FOREIGN = {
     ),
 }
 EMPTY_IS_RIGHT = {"DELETE": {"empty", "null"}, "PUT": {"empty", "null", "object", "wrong types"}}
-"""Answers to a write that GitHub gives as well: 204, or 201 with an empty object."""
+"""Answers that GitHub also gives to successful writes: 204, or 201 with an empty object."""
 
 
 def assert_typed(method: str, path: str, body: str) -> None:
@@ -91,7 +91,7 @@ def like(shape: Any) -> st.SearchStrategy[Any]:
     return st.one_of(near, near, near, VALUES)
 
 
-# Each route by the public command that reads or writes it.
+# Routes, each by the public command that uses it
 
 
 @dataclass(frozen=True)
@@ -130,18 +130,18 @@ class Scene:
         }
 
 
-def broken(world: World) -> None:
+def release_bad_version(world: World) -> None:
     world.release(timedelta(hours=2), code="good", tag="a" * 40)
     world.release(timedelta(minutes=10), code="bad", tag="b" * 40, behaviour={"status": 500})
 
 
 def journal(scene: Scene) -> Outcome:
-    broken(scene.world)
+    release_bad_version(scene.world)
     return scene.runbook("rollback-worker", "--service", "api", "--incident", str(scene.number))
 
 
 def opening(scene: Scene) -> Outcome:
-    broken(scene.world)
+    release_bad_version(scene.world)
     return scene.runbook("rollback-worker", "--service", "api")
 
 
@@ -161,7 +161,7 @@ def opened(scene: Scene) -> Outcome:
 
 
 def report(scene: Scene) -> Outcome:
-    broken(scene.world)
+    release_bad_version(scene.world)
     scene.world.edit_config("repository: fortunet/fortunet", "repository: acme/operations")
     scene.github.add_commit("the button", "alice", files={".github/workflows/incident.yml": "on: issues\n"})
     run = scene.github.start_run("incident.yml", "issues", {}, "alice")
@@ -266,7 +266,7 @@ QUICK = {(propose, "/repos/*/*/contents/*"), (report, f"{ISSUE}/timeline"), (ope
 KINDS = tuple(FOREIGN)
 
 
-def struck(scenario: Callable[[Scene], Outcome], method: str, path: str, body: str, world: World) -> Outcome:
+def run_with_answer(scenario: Callable[[Scene], Outcome], method: str, path: str, body: str, world: World) -> Outcome:
     """Run the scenario in its own sandbox, whose GitHub answers each request of that route with the body."""
     with Sandbox(account_id=world.sandbox.account_id, virtual_clock=True) as sandbox:
         (world.folder / "ops.yml").write_text(
@@ -295,6 +295,6 @@ def test_command_ends_without_traceback_for_any_answer(
     world: World, kinds: tuple[str, ...], scenario: Callable[[Scene], Outcome], method: str, path: str
 ) -> None:
     for kind in kinds:
-        outcome = struck(scenario, method, path, FOREIGN[kind], world)
+        outcome = run_with_answer(scenario, method, path, FOREIGN[kind], world)
         assert outcome.code != 1, f"{kind}: {outcome.out}{outcome.err}"
         assert "Traceback" not in outcome.out + outcome.err

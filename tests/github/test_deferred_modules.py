@@ -18,7 +18,7 @@ def is_loaded(name):
 """
 
 
-def said(program: str, *path: Path) -> list[str]:
+def run_program(program: str, *path: Path) -> list[str]:
     """Return the words that the program prints in a fresh process."""
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -36,18 +36,20 @@ def said(program: str, *path: Path) -> list[str]:
 def test_unused_modules_are_not_loaded() -> None:
     program = LOADED + "print(*(name for name in ('github.Repository', 'github.Issue', 'jwt') if is_loaded(name)))"
 
-    assert said(program) == ["github.Repository"]
-    assert said("import sys, github.Repository; print('nacl' in sys.modules, 'jwt.algorithms' in sys.modules)") == [
+    assert run_program(program) == ["github.Repository"]
+    assert run_program(
+        "import sys, github.Repository; print('nacl' in sys.modules, 'jwt.algorithms' in sys.modules)"
+    ) == [
         "True",
         "True",
     ]
-    assert said(LOADED + "print('nacl' in sys.modules, 'jwt.algorithms' in sys.modules)") == ["False", "False"]
+    assert run_program(LOADED + "print('nacl' in sys.modules, 'jwt.algorithms' in sys.modules)") == ["False", "False"]
 
 
 def test_first_attribute_access_loads_the_module() -> None:
     program = LOADED + "print(github.Issue.Issue.__name__, is_loaded('github.Issue'), hasattr(github.Issue, 'Nothing'))"
 
-    assert said(program) == ["Issue", "True", "False"]
+    assert run_program(program) == ["Issue", "True", "False"]
 
 
 def test_concurrent_threads_get_the_complete_module(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ with ThreadPoolExecutor(8) as threads:
     print(*threads.map(lambda _: github.slow.LAST, range(8)))
 """
 
-    assert said(program, tmp_path) == ["once", *["last"] * 8]
+    assert run_program(program, tmp_path) == ["once", *["last"] * 8]
 
 
 def test_thread_waits_for_a_concurrent_package_import(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ with ThreadPoolExecutor(2) as threads:
     print(reading.result(), github.FIRST)
 """
 
-    assert said(program, tmp_path) == ["second", "after", "package", "first"]
+    assert run_program(program, tmp_path) == ["second", "after", "package", "first"]
 
 
 def test_failed_import_is_raised_at_every_access(tmp_path: Path) -> None:
@@ -113,4 +115,4 @@ for _ in range(2):
         print(error.name)
 """
 
-    assert said(program, tmp_path) == ["no_such_module"] * 2
+    assert run_program(program, tmp_path) == ["no_such_module"] * 2

@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 PLACE = "production"
 
 
-def bodies(said: str) -> list[str]:
+def render_bodies(said: str) -> list[str]:
     """Render each comment with the text as name, reason, problem and answer."""
     limit = Limit(limit=30, period=60, key="ip")
     valid = LimitsPlan(compare_limits({}, {said: limit}, said, NOW), said, said, PLACE, warnings=(said,))
@@ -26,12 +26,12 @@ def bodies(said: str) -> list[str]:
     ]
 
 
-HARMLESS = [skeleton(body) for body in bodies("x")]
+HARMLESS = [skeleton(body) for body in render_bodies("x")]
 
 
 @holds_for(25, 300, said=WORDS)
 def test_comment_survives_untrusted_text(said: str) -> None:
-    assert [skeleton(body) for body in bodies(said)] == HARMLESS
+    assert [skeleton(body) for body in render_bodies(said)] == HARMLESS
 
 
 def test_result_replaces_previous_result() -> None:

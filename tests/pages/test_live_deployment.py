@@ -17,7 +17,7 @@ from ops.pages.live_deployment import MAX_COMPARED, ContentDigests
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def made(
+def deployment_named(
     name: str, age: int, commit: str = "", status: str = "success", environment: str = "production"
 ) -> PagesDeployment:
     """Return a deployment whose ID repeats the hex digit `name`; `age` is in minutes."""
@@ -33,7 +33,12 @@ def made(
     )
 
 
-A, B, C, D = made("a", 40, "1"), made("b", 30, "2"), made("c", 20, "3"), made("d", 10, "4")
+A, B, C, D = (
+    deployment_named("a", 40, "1"),
+    deployment_named("b", 30, "2"),
+    deployment_named("c", 20, "3"),
+    deployment_named("d", 10, "4"),
+)
 """A is the oldest, D the newest."""
 LIST = (D, C, B, A)
 
@@ -46,28 +51,28 @@ def names(ids: Mapping[str, str | None]) -> dict[str, str | None]:
     return {"-".join(name * size for size in (8, 4, 4, 4, 12)): seen for name, seen in ids.items()}
 
 
-def seen(site: str | None, **own: str | None) -> ContentDigests:
+def digests_of(site: str | None, **own: str | None) -> ContentDigests:
     return ContentDigests(site, names(own))
 
 
-# Which one serves
+# The live deployment
 
 
 LIVE: dict[str, tuple[PagesDeployment | None, ContentDigests, PagesDeployment | None, str]] = {
-    "canonical": (D, seen("4", a="1", b="2", c="3", d="4"), D, "matches the canonical deployment"),
-    "canonical, others not read": (D, seen("4", d="4"), D, "matches the canonical deployment"),
-    "an older one": (D, seen("3", a="1", b="2", c="3", d="4"), C, "only cccccccc: canonical does not follow"),
-    "none": (D, seen("9", a="1", b="2", c="3", d="4"), None, "dddddddd, and no deployment matches it"),
-    "two": (D, seen("3", a="1", b="3", c="3", d="4"), None, "dddddddd, and 2 deployments match it"),
-    "one, and one not read": (D, seen("3", a="1", b=None, c="3", d="4"), None, "1 of the deployments to compare"),
-    "canonical not read": (D, seen("3", a="1", b="2", c="3"), None, "1 of the deployments to compare"),
-    "nothing read": (D, seen("3"), None, "4 of the deployments to compare"),
-    "the site not read": (D, seen(None, a="1", b="2", c="3", d=None), None, "the site could not be read"),
-    "no canonical": (None, seen("4", a="1", b="2", c="3", d="4"), None, "names no canonical deployment"),
+    "canonical": (D, digests_of("4", a="1", b="2", c="3", d="4"), D, "matches the canonical deployment"),
+    "canonical, others not read": (D, digests_of("4", d="4"), D, "matches the canonical deployment"),
+    "an older one": (D, digests_of("3", a="1", b="2", c="3", d="4"), C, "only cccccccc: canonical does not follow"),
+    "none": (D, digests_of("9", a="1", b="2", c="3", d="4"), None, "dddddddd, and no deployment matches it"),
+    "two": (D, digests_of("3", a="1", b="3", c="3", d="4"), None, "dddddddd, and 2 deployments match it"),
+    "one, and one not read": (D, digests_of("3", a="1", b=None, c="3", d="4"), None, "1 of the deployments to compare"),
+    "canonical not read": (D, digests_of("3", a="1", b="2", c="3"), None, "1 of the deployments to compare"),
+    "nothing read": (D, digests_of("3"), None, "4 of the deployments to compare"),
+    "the site not read": (D, digests_of(None, a="1", b="2", c="3", d=None), None, "the site could not be read"),
+    "no canonical": (None, digests_of("4", a="1", b="2", c="3", d="4"), None, "names no canonical deployment"),
     "canonical beyond the list": (
-        made("f", 90),
-        seen("6", a="1", b="2", c="3", d="4", f="6"),
-        made("f", 90),
+        deployment_named("f", 90),
+        digests_of("6", a="1", b="2", c="3", d="4", f="6"),
+        deployment_named("f", 90),
         "canonical",
     ),
 }
@@ -85,12 +90,12 @@ def test_matching_deployment_is_live(
 
 
 def test_indistinguishable_deployments_are_listed() -> None:
-    found = live_deployment.identify_live(project(D), LIST, seen("4", a="1", b="4", c="4", d="4"))
+    found = live_deployment.identify_live(project(D), LIST, digests_of("4", a="1", b="4", c="4", d="4"))
     assert (found.deployment, found.indistinguishable) == (D, (C.id, B.id))
 
 
 def test_only_newest_successful_deployments_are_compared() -> None:
-    failed = made("e", 5, status="failure")
+    failed = deployment_named("e", 5, status="failure")
     many = [replace(A, id=f"{number:032x}", created_on=NOW - timedelta(hours=number)) for number in range(20)]
     assert live_deployment.select_compared([failed, *many]) == tuple(many[:MAX_COMPARED])
 
@@ -136,7 +141,7 @@ def test_unproved_deployment_is_never_live(
     assert found.why
 
 
-# Where a rollback goes
+# The rollback target
 
 
 CHOICES: dict[
@@ -185,7 +190,7 @@ def test_choose_target(
 
 
 @st.composite
-def pasts(draw: st.DrawFn) -> tuple[list[PagesDeployment], PagesDeployment, set[str]]:
+def histories(draw: st.DrawFn) -> tuple[list[PagesDeployment], PagesDeployment, set[str]]:
     kinds = st.tuples(
         st.integers(0, 9),
         st.sampled_from(["", "1", "2"]),
@@ -193,14 +198,14 @@ def pasts(draw: st.DrawFn) -> tuple[list[PagesDeployment], PagesDeployment, set[
         st.sampled_from(["production", "production", "preview"]),
     )
     rows = draw(st.lists(kinds, min_size=1, max_size=10))
-    found = [made(f"{number:x}", *row) for number, row in enumerate(rows)]
+    found = [deployment_named(f"{number:x}", *row) for number, row in enumerate(rows)]
     newest_first = sorted(found, key=lambda deployment: deployment.created_on, reverse=True)
     return newest_first, draw(st.sampled_from(found)), draw(st.sets(st.sampled_from([d.id for d in found])))
 
 
 @pytest.mark.slow
 @settings(max_examples=50, deadline=None)
-@given(pasts())
+@given(histories())
 def test_target_is_always_an_older_good_deployment(
     past: tuple[list[PagesDeployment], PagesDeployment, set[str]],
 ) -> None:
@@ -221,7 +226,7 @@ def test_target_is_always_an_older_good_deployment(
     assert all(over.why for over in choice.rejected)
 
 
-# What earlier runs say
+# Records of earlier runs
 
 
 def run(before: str, after: str, *, kind: str = "written", **fields: str) -> RunRecord:
@@ -257,7 +262,7 @@ def test_deployment_replaced_by_an_earlier_run_is_blamed(runs: list[RunRecord], 
     assert live_deployment.blamed_deployments(runs, LIST, service="site", environment="production") == blamed
 
 
-# By name
+# Explicit targets
 
 
 @pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])

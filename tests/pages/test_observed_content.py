@@ -21,13 +21,13 @@ PAGES = st.sampled_from(
 
 
 @st.composite
-def looks(draw: st.DrawFn) -> tuple[ObservedPages, ObservedPages]:
+def page_pairs(draw: st.DrawFn) -> tuple[ObservedPages, ObservedPages]:
     size = draw(st.integers(1, 4))
     own, site = (tuple(draw(PAGES) for _ in range(size)) for _ in range(2))
     return own, site
 
 
-@given(looks())
+@given(page_pairs())
 def test_site_matches_only_if_every_page_matches(
     pair: tuple[ObservedPages, ObservedPages],
 ) -> None:
@@ -44,7 +44,7 @@ def test_site_matches_only_if_every_page_matches(
     assert alike == (read and all(each) and shown)
 
 
-@given(looks())
+@given(page_pairs())
 def test_unread_page_matches_nothing(pair: tuple[ObservedPages, ObservedPages]) -> None:
     own, site = pair
     closed = replace(own[0], digest="", error="closed")

@@ -8,7 +8,7 @@ import pytest
 from ops.config.probes import BrowserProbe, Probe
 from ops.core.verdict import Verdict
 from tests.conftest import World
-from tests.probes.test_probes import HEALTH, answer, probe_set, prober, service
+from tests.probes.test_probes import HEALTH, json_answer, probe_set, prober, service
 from tests.support.browser import PASSWORD, STEPS, add_probe, look
 
 HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
@@ -26,7 +26,7 @@ def test_missing_browser_or_variable_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("required", "verdict"), [(True, INCONCLUSIVE), (False, HEALTHY)])
 def test_only_a_required_browser_affects_the_verdict(required: bool, verdict: Verdict) -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=required))
-    with service(lambda _: answer()) as web:
+    with service(lambda _: json_answer()) as web:
         result = prober(web).run_until_healthy(probe_set(HEALTH, absent), on_round=lambda *_: None)
 
     assert result.verdict == verdict
@@ -38,7 +38,7 @@ def test_only_a_required_browser_affects_the_verdict(required: bool, verdict: Ve
 @pytest.mark.parametrize("required", [True, False])
 def test_missing_browser_does_not_hide_http_failures(required: bool) -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=required))
-    with service(lambda _: answer(status=500)) as web:
+    with service(lambda _: json_answer(status=500)) as web:
         before = prober(web).run_round(probe_set(HEALTH, absent))
         after = prober(web).run_until_healthy(probe_set(HEALTH, absent), on_round=lambda *_: None)
 
@@ -48,7 +48,7 @@ def test_missing_browser_does_not_hide_http_failures(required: bool) -> None:
 
 def test_required_browser_is_inconclusive_before_a_run() -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=True))
-    with service(lambda _: answer()) as web:
+    with service(lambda _: json_answer()) as web:
         before = prober(web).run_round(probe_set(HEALTH, absent))
 
     assert before.verdict == INCONCLUSIVE

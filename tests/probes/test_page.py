@@ -23,7 +23,7 @@ GOOD: dict[str, str | bytes | Answer] = {
 }
 
 
-def look(site: Site, **spec: Any) -> ProbeResult:
+def probe_site(site: Site, **spec: Any) -> ProbeResult:
     with served(site) as web:
         return page.run_page_probe(web, "site", PageProbe(**spec), URL)
 
@@ -35,7 +35,7 @@ def asset(content_type: str | None, body: bytes = b"x") -> HttpResponse:
 def test_complete_site_is_healthy_with_counts() -> None:
     site = Site(GOOD)
 
-    result = look(site, paths=("/", "/about"))
+    result = probe_site(site, paths=("/", "/about"))
 
     assert result.verdict == HEALTHY
     assert result.detail == "pages 2; assets 3; links 2"
@@ -104,7 +104,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
 def test_site_with_a_failure_is_not_healthy(
     files: dict[str, str | bytes | Answer], verdict: Verdict, said: str
 ) -> None:
-    result = look(Site({**GOOD, **files}))
+    result = probe_site(Site({**GOOD, **files}))
 
     assert result.verdict == verdict, result
     assert said in result.detail
@@ -131,7 +131,7 @@ RIGHT: dict[str, tuple[dict[str, str | bytes | Answer], str]] = {
 
 @pytest.mark.parametrize(("files", "said"), RIGHT.values(), ids=RIGHT)
 def test_site_with_a_tolerated_case_is_healthy(files: dict[str, str | bytes | Answer], said: str) -> None:
-    result = look(Site({**GOOD, **files}))
+    result = probe_site(Site({**GOOD, **files}))
 
     assert (result.verdict, result.detail) == (HEALTHY, said)
 
@@ -140,7 +140,7 @@ def test_other_hosts_are_counted_but_not_requested() -> None:
     html = "<script src=https://cdn.example/a.js></script><a href=https://www.fortunet.example/>w</a><a href=/out>o</a>"
     site = Site({"/": html, "/out": redirect("https://elsewhere.example/")})
 
-    result = look(site)
+    result = probe_site(site)
 
     assert {a.name: a.detail for a in result.assertions}["other hosts"] == "2 named and 1 redirected to, not requested"
     assert result.verdict == HEALTHY
@@ -151,7 +151,7 @@ def test_other_hosts_are_counted_but_not_requested() -> None:
 def test_first_failures_are_named_and_others_counted() -> None:
     site = Site({"/": "".join(f"<script src=/{n}.js></script>" for n in range(9))})
 
-    result = look(site)
+    result = probe_site(site)
 
     assert result.detail.startswith("assets 9 of 9 failed: /0.js (from /): text/html")
     assert result.detail.endswith("; and 6 more")
@@ -160,7 +160,7 @@ def test_first_failures_are_named_and_others_counted() -> None:
 def test_ignored_urls_are_not_requested() -> None:
     site = Site({**GOOD, "/about": HttpResponse(status=401)})
 
-    assert look(site, ignore=("/about$",)).verdict == HEALTHY
+    assert probe_site(site, ignore=("/about$",)).verdict == HEALTHY
     assert "/about" not in site.asked
 
 
@@ -170,7 +170,7 @@ def test_more_than_500_urls_are_inconclusive() -> None:
         {"/": "".join(f"<img src=/{n}.svg>" for n in range(510)), **{f"/{n}.svg": "<svg/>" for n in range(510)}}
     )
 
-    result = look(site)
+    result = probe_site(site)
 
     assert (result.verdict, result.detail) == (INCONCLUSIVE, "limits 11 URLs were not requested: at most 500 are")
     assert site.asked.total() == 500
@@ -180,7 +180,7 @@ def test_more_than_500_urls_are_inconclusive() -> None:
 def test_timeout_before_all_urls_is_inconclusive() -> None:
     site = Site({**GOOD, "/app.css": lambda _: None}, delay=0.08)
 
-    result = look(site, timeout="100ms")
+    result = probe_site(site, timeout="100ms")
 
     assert result.verdict == INCONCLUSIVE
     assert "URLs were not requested: 0.1 s were over" in result.detail
@@ -192,7 +192,7 @@ def test_timeout_before_all_urls_is_inconclusive() -> None:
 def test_failure_outweighs_the_timeout() -> None:
     site = Site({"/": HttpResponse(status=500), "/late": lambda _: None}, delay=0.05)
 
-    assert look(site, paths=("/", *(f"/{n}" for n in range(40))), timeout="120ms").verdict == UNHEALTHY
+    assert probe_site(site, paths=("/", *(f"/{n}" for n in range(40))), timeout="120ms").verdict == UNHEALTHY
 
 
 def test_only_page_requests_are_navigations() -> None:
@@ -203,7 +203,7 @@ def test_only_page_requests_are_navigations() -> None:
         seen[request.path] = request.headers.get("sec-fetch-mode")
         return file(request.path, GOOD[request.path])
 
-    look(Site(dict.fromkeys(GOOD, note)))
+    probe_site(Site(dict.fromkeys(GOOD, note)))
 
     assert seen == {"/": "navigate", "/about": "navigate", "/app.3f.js": None, "/app.css": None, "/logo.svg": None}
 
@@ -215,7 +215,7 @@ def test_two_hundred_slow_assets_take_at_most_2_seconds() -> None:
         {"/": "".join(f"<script src={name}></script>" for name in names), **dict.fromkeys(names, "1")}, delay=0.05
     )
 
-    result = look(site)
+    result = probe_site(site)
 
     assert (result.verdict, result.detail) == (HEALTHY, "pages 1; assets 200")
     assert site.most_at_once <= page.MAX_PARALLEL

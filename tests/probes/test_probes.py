@@ -43,37 +43,42 @@ def service(answer: Callable[[HttpRequest], HttpResponse | None]) -> Iterator[ht
         server.stop()
 
 
-def ask(web: http.ProbeClient, *, versions: frozenset[str] = frozenset(), **spec: Any) -> ProbeResult:
+def probe_health(web: http.ProbeClient, *, versions: frozenset[str] = frozenset(), **spec: Any) -> ProbeResult:
     spec = {"path": "/health", **spec}
     return http.run_http_probe(web, "health", HttpProbe(**spec), "https://api.example", versions=versions)
 
 
-def answer(body: Any = BODY, **fields: Any) -> HttpResponse:
+def json_answer(body: Any = BODY, **fields: Any) -> HttpResponse:
     return HttpResponse(body=json.dumps(body).encode(), **fields)
 
 
 ANSWERS: dict[str, tuple[HttpResponse, dict[str, Any], Verdict, str]] = {
-    "the status": (answer(), {}, HEALTHY, "status 200"),
-    "another status": (answer(status=503), {}, UNHEALTHY, "status 503, wanted 200"),
-    "a wanted error": (answer(status=404), {"status": 404}, HEALTHY, "status 404"),
-    "a redirect": (answer(status=302, headers=[("location", "/")]), {}, UNHEALTHY, "status 302"),
-    "a value": (answer(), {"json": {"status": "ok"}}, HEALTHY, "status 200"),
-    "another value": (answer({"status": "no"}), {"json": {"status": "ok"}}, UNHEALTHY, 'json status "no", wanted "ok"'),
-    "a value in a list": (answer(), {"json": {"items.0.name": "rat"}}, HEALTHY, "status 200"),
-    "a list that is too short": (answer(), {"json": {"items.1.name": "rat"}}, UNHEALTHY, 'null, wanted "rat"'),
-    "true, which is not 1": (answer(), {"json": {"on": 1}}, UNHEALTHY, "json on true, wanted 1"),
-    "a path through a text": (answer(), {"json": {"status.code": 1}}, UNHEALTHY, "json status.code null"),
+    "the status": (json_answer(), {}, HEALTHY, "status 200"),
+    "another status": (json_answer(status=503), {}, UNHEALTHY, "status 503, wanted 200"),
+    "a wanted error": (json_answer(status=404), {"status": 404}, HEALTHY, "status 404"),
+    "a redirect": (json_answer(status=302, headers=[("location", "/")]), {}, UNHEALTHY, "status 302"),
+    "a value": (json_answer(), {"json": {"status": "ok"}}, HEALTHY, "status 200"),
+    "another value": (
+        json_answer({"status": "no"}),
+        {"json": {"status": "ok"}},
+        UNHEALTHY,
+        'json status "no", wanted "ok"',
+    ),
+    "a value in a list": (json_answer(), {"json": {"items.0.name": "rat"}}, HEALTHY, "status 200"),
+    "a list that is too short": (json_answer(), {"json": {"items.1.name": "rat"}}, UNHEALTHY, 'null, wanted "rat"'),
+    "true, which is not 1": (json_answer(), {"json": {"on": 1}}, UNHEALTHY, "json on true, wanted 1"),
+    "a path through a text": (json_answer(), {"json": {"status.code": 1}}, UNHEALTHY, "json status.code null"),
     "HTML where JSON is wanted": (HttpResponse(body=b"<html>"), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
     "nothing where JSON is wanted": (HttpResponse(), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
-    "a header": (answer(headers=[("X-Cache", "HIT from X")]), {"headers": {"x-cache": "hit"}}, HEALTHY, "status"),
-    "another header": (answer(headers=[("x-cache", "MISS")]), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "MISS"),
-    "no header": (answer(), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "header x-cache none, wanted HIT"),
-    "a pattern": (answer(), {"body": "r[a]t"}, HEALTHY, "status 200"),
+    "a header": (json_answer(headers=[("X-Cache", "HIT from X")]), {"headers": {"x-cache": "hit"}}, HEALTHY, "status"),
+    "another header": (json_answer(headers=[("x-cache", "MISS")]), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "MISS"),
+    "no header": (json_answer(), {"headers": {"x-cache": "HIT"}}, UNHEALTHY, "header x-cache none, wanted HIT"),
+    "a pattern": (json_answer(), {"body": "r[a]t"}, HEALTHY, "status 200"),
     "no pattern": (HttpResponse(body=b"dog"), {"body": "r[a]t"}, UNHEALTHY, "body 3 bytes without it, wanted r[a]t"),
     "a body that is no text": (HttpResponse(body=b"\xff\xfe"), {"body": "rat"}, UNHEALTHY, "2 bytes without it"),
-    "a fast answer": (answer(), {"latency": "10s"}, HEALTHY, "status 200"),
+    "a fast answer": (json_answer(), {"latency": "10s"}, HEALTHY, "status 200"),
     "a body that is cut off": (HttpResponse(body=b"{}", truncate_at=1), {}, INCONCLUSIVE, "could not be reached"),
-    "a broken encoding": (answer(headers=[("content-encoding", "gzip")]), {}, INCONCLUSIVE, "DecodingError"),
+    "a broken encoding": (json_answer(headers=[("content-encoding", "gzip")]), {}, INCONCLUSIVE, "DecodingError"),
 }
 
 
@@ -82,15 +87,15 @@ def test_response_is_checked_against_all_expectations(
     given: HttpResponse, spec: dict[str, Any], verdict: Verdict, said: str
 ) -> None:
     with service(lambda _: given) as web:
-        result = ask(web, **spec)
+        result = probe_health(web, **spec)
 
     assert result.verdict == verdict, result
     assert said in result.detail
 
 
 def test_slow_answer_exceeds_the_latency_limit() -> None:
-    with service(lambda _: (threading.Event().wait(0.02), answer())[1]) as web:
-        result = ask(web, latency="10ms")
+    with service(lambda _: (threading.Event().wait(0.02), json_answer())[1]) as web:
+        result = probe_health(web, latency="10ms")
 
     assert result.verdict == UNHEALTHY
     assert "at most 10 ms wanted" in result.detail
@@ -113,8 +118,8 @@ ECHOES: dict[str, tuple[Any, frozenset[str], Verdict, Verdict]] = {
 def test_echoed_version_is_a_separate_assertion(
     echoed: Any, versions: frozenset[str], assertion: Verdict, verdict: Verdict
 ) -> None:
-    with service(lambda _: answer({"version": {"id": echoed}})) as web:
-        result = ask(web, versions=versions, version="version.id")
+    with service(lambda _: json_answer({"version": {"id": echoed}})) as web:
+        result = probe_health(web, versions=versions, version="version.id")
 
     assert {a.name: a.verdict for a in result.assertions}["version"] == assertion
     assert result.verdict == verdict
@@ -122,8 +127,8 @@ def test_echoed_version_is_a_separate_assertion(
 
 
 def test_unhealthy_answer_without_version_is_unhealthy() -> None:
-    with service(lambda _: answer({}, status=500)) as web:
-        result = ask(web, versions=frozenset({NEW}), version="version.id")
+    with service(lambda _: json_answer({}, status=500)) as web:
+        result = probe_health(web, versions=frozenset({NEW}), version="version.id")
 
     assert result.verdict == UNHEALTHY
 
@@ -132,7 +137,7 @@ def test_refused_connection_is_inconclusive() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         web = http.ProbeClient(f"http://127.0.0.1:{taken.getsockname()[1]}")
-        result = ask(web)
+        result = probe_health(web)
         web.close()
 
     assert result.verdict == INCONCLUSIVE
@@ -141,7 +146,7 @@ def test_refused_connection_is_inconclusive() -> None:
 
 def test_closed_connection_is_inconclusive() -> None:
     with service(lambda _: None) as web:
-        assert ask(web).verdict == INCONCLUSIVE
+        assert probe_health(web).verdict == INCONCLUSIVE
 
 
 def test_request_has_service_host_and_no_credentials() -> None:
@@ -149,10 +154,10 @@ def test_request_has_service_host_and_no_credentials() -> None:
 
     def note(request: HttpRequest) -> HttpResponse:
         seen.append(request)
-        return answer()
+        return json_answer()
 
     with service(note) as web:
-        ask(web, path="/health?deep=1", method="HEAD")
+        probe_health(web, path="/health?deep=1", method="HEAD")
 
     (request,) = seen
     assert (request.method, request.target) == ("HEAD", "/health?deep=1")
@@ -166,7 +171,7 @@ def test_unfinished_answer_is_unhealthy_after_10_seconds() -> None:
     threading.Thread(target=_drip, args=(dripping,), daemon=True).start()
     with silent, dripping:
         webs = [http.ProbeClient(f"http://127.0.0.1:{server.getsockname()[1]}") for server in (silent, dripping)]
-        results = run_parallel([lambda web=web: ask(web) for web in webs])  # type: ignore[misc]
+        results = run_parallel([lambda web=web: probe_health(web) for web in webs])  # type: ignore[misc]
         for web in webs:
             web.close()
 
@@ -186,10 +191,10 @@ def _drip(server: socket.socket) -> None:
                 return
 
 
-# A program
+# Commands
 
 
-def run(
+def run_script(
     script: str, *, environ: dict[str, str] | None = None, redactor: Redactor | None = None, **spec: Any
 ) -> ProbeResult:
     probe = CommandProbe(run=("sh", "-c", script), **spec)
@@ -211,14 +216,14 @@ EXITS: dict[str, tuple[str, Verdict, str]] = {
 
 @pytest.mark.parametrize(("script", "verdict", "said"), EXITS.values(), ids=EXITS)
 def test_command_exit_code_is_the_verdict(script: str, verdict: Verdict, said: str) -> None:
-    result = run(script)
+    result = run_script(script)
 
     assert (result.verdict, result.assertions[0].detail) == (verdict, said)
 
 
 @pytest.mark.slow
 def test_command_timeout_is_inconclusive() -> None:
-    result = run("sleep 60", timeout="200ms")
+    result = run_script("sleep 60", timeout="200ms")
 
     assert (result.verdict, result.assertions[0].detail) == (INCONCLUSIVE, "no end within 0.2 s")
 
@@ -243,13 +248,13 @@ def test_child_processes_of_a_command_are_ended(
 ) -> None:
     pid_file = tmp_path / "pid"
 
-    result = run(f"sleep 60 {output} & echo $! >{pid_file}; {then}", timeout=timeout)
+    result = run_script(f"sleep 60 {output} & echo $! >{pid_file}; {then}", timeout=timeout)
 
     assert result.verdict == verdict
-    assert ends(int(pid_file.read_text()))
+    assert process_ends(int(pid_file.read_text()))
 
 
-def ends(pid: int) -> bool:
+def process_ends(pid: int) -> bool:
     """Whether the process ends within a second; a zombie counts as ended."""
     tries = (subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False) for _ in range(50))
     return any(shown.stdout.strip()[:1] in {b"", b"Z"} for shown in tries)
@@ -259,7 +264,7 @@ def test_command_output_is_redacted() -> None:
     redactor = Redactor()
     redactor.add_secret("hunter2-hunter2")
 
-    result = run("echo $X", environ={"X": "is hunter2-hunter2!"}, redactor=redactor)
+    result = run_script("echo $X", environ={"X": "is hunter2-hunter2!"}, redactor=redactor)
 
     assert result.assertions[0].detail == "exit 0: is ***!"
 
@@ -268,7 +273,7 @@ def test_command_output_is_redacted_despite_color_codes() -> None:
     redactor = Redactor()
     redactor.add_secret("hunter2-hunter2")
 
-    result = run("printf '\\033[31mhunter2\\033[0m-hunter2 \\033[1;41mno\\033[0m'", redactor=redactor)
+    result = run_script("printf '\\033[31mhunter2\\033[0m-hunter2 \\033[1;41mno\\033[0m'", redactor=redactor)
 
     assert result.assertions[0].detail == "exit 0: *** no"
 
@@ -372,7 +377,7 @@ def test_empty_probe_set_is_inconclusive() -> None:
 
 def test_failure_resets_the_success_count() -> None:
     statuses, counts = iter([200, 500, 200, 200]), []
-    with service(lambda _: answer(status=next(statuses))) as web:
+    with service(lambda _: json_answer(status=next(statuses))) as web:
         result = prober(web).run_until_healthy(probe_set(HEALTH), on_round=lambda count, _: counts.append(count))
 
     assert (result.verdict, result.rounds, counts) == (HEALTHY, 4, [1, 0, 1, 2])
@@ -382,7 +387,7 @@ def test_failure_resets_the_success_count() -> None:
 def test_last_failed_round_decides_at_the_deadline(status: int | None, verdict: Verdict) -> None:
     def ignored(_count: int, _seen: ProbeObservation) -> None: ...
 
-    with service(lambda _: None if status is None else answer(status=status)) as web:
+    with service(lambda _: None if status is None else json_answer(status=status)) as web:
         result = prober(web).run_until_healthy(probe_set(HEALTH, successes=10), on_round=ignored)
 
     assert result.verdict == verdict
@@ -395,7 +400,7 @@ def test_unhealthy_service_is_probed_less_often() -> None:
 
     def served(_: Any) -> Any:
         asked.append(clock.monotonic())
-        return answer(status=500 if clock.monotonic() < 90 else 200)
+        return json_answer(status=500 if clock.monotonic() < 90 else 200)
 
     verify = VerificationRule.model_validate({"successes": 3, "interval": "1s", "deadline": "2m"})
     with service(served) as web:

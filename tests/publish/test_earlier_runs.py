@@ -15,7 +15,7 @@ PASSED = "an earlier run replaced it"
 
 
 @pytest.fixture
-def again(incident: Incident, sites: Releases) -> Incident:
+def rolled_back(incident: Incident, sites: Releases) -> Incident:
     """Roll back a bad site on the incident, then deploy another bad one."""
     assert incident.rollback_pages().code == 0
     incident.world.site(timedelta(), "bad again", commit="c" * 40)
@@ -24,36 +24,36 @@ def again(incident: Incident, sites: Releases) -> Incident:
 
 
 @pytest.mark.slow
-def test_version_replaced_by_an_earlier_run_is_skipped(again: Incident, sites: Releases) -> None:
-    outcome = again.rollback_pages()
+def test_version_replaced_by_an_earlier_run_is_skipped(rolled_back: Incident, sites: Releases) -> None:
+    outcome = rolled_back.rollback_pages()
 
     assert outcome.code == 0, outcome.err
-    assert again.world.served == sites.good
+    assert rolled_back.world.served == sites.good
     assert outcome.result["plan"]["sections"]["Rejected deployments"] == [f"{sites.bad[:8]}: {PASSED}"]
 
 
 @pytest.mark.slow
-def test_explicit_target_replaced_earlier_is_a_warning(again: Incident, sites: Releases) -> None:
-    outcome = again.rollback_pages("--to", sites.bad)
+def test_explicit_target_replaced_earlier_is_a_warning(rolled_back: Incident, sites: Releases) -> None:
+    outcome = rolled_back.rollback_pages("--to", sites.bad)
 
-    assert again.world.served == sites.bad
+    assert rolled_back.world.served == sites.bad
     assert any("by an earlier run for this incident" in warning for warning in outcome.result["plan"]["warnings"])
 
 
 @pytest.mark.slow
-def test_replaced_version_is_skipped_only_on_its_incident(again: Incident, sites: Releases) -> None:
-    number = again.github.open_issue("Another", "", ["incident"], "alice")
+def test_replaced_version_is_skipped_only_on_its_incident(rolled_back: Incident, sites: Releases) -> None:
+    number = rolled_back.github.open_issue("Another", "", ["incident"], "alice")
 
-    Incident(again.world, number).rollback_pages()
+    Incident(rolled_back.world, number).rollback_pages()
 
-    assert again.world.served == sites.bad
+    assert rolled_back.world.served == sites.bad
 
 
 @pytest.mark.slow
-def test_record_by_a_reader_is_ignored(again: Incident, sites: Releases) -> None:
+def test_record_by_a_reader_is_ignored(rolled_back: Incident, sites: Releases) -> None:
     """Otherwise anybody could steer a rollback past the good site."""
-    oldest = again.world.site(timedelta(days=9), "oldest")
-    moment = again.world.sandbox.clock.now()
+    oldest = rolled_back.world.site(timedelta(days=9), "oldest")
+    moment = rolled_back.world.sandbox.clock.now()
     forged = RunRecord(
         "9",
         runbook="rollback-pages",
@@ -62,11 +62,11 @@ def test_record_by_a_reader_is_ignored(again: Incident, sites: Releases) -> None
         versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
         rows=(RecordRow(moment, "written", "x"),),
     )
-    again.github.comment(again.number, embed_record("forged", forged), "zoe")
+    rolled_back.github.comment(rolled_back.number, embed_record("forged", forged), "zoe")
 
-    again.rollback_pages()
+    rolled_back.rollback_pages()
 
-    assert again.world.served == sites.good
+    assert rolled_back.world.served == sites.good
 
 
 @pytest.mark.slow
@@ -91,23 +91,23 @@ def test_release_replaced_by_a_redeployment_is_skipped(incident: Incident, sites
 
 
 @pytest.mark.slow
-def test_record_by_a_writer_is_trusted(again: Incident, sites: Releases) -> None:
+def test_record_by_a_writer_is_trusted(rolled_back: Incident, sites: Releases) -> None:
     """A run imported from a laptop has such a record."""
-    oldest = again.world.site(timedelta(days=9), "oldest")
-    again.github.add_user("dana", "write")
+    oldest = rolled_back.world.site(timedelta(days=9), "oldest")
+    rolled_back.github.add_user("dana", "write")
     told = RunRecord(
         "9",
         runbook="rollback-pages",
         environment="production",
         service="frontend",
         versions=(("Pages fortunet-frontend", sites.good[:8], oldest[:8]),),
-        rows=(RecordRow(again.world.sandbox.clock.now(), "written", "x"),),
+        rows=(RecordRow(rolled_back.world.sandbox.clock.now(), "written", "x"),),
     )
-    again.github.comment(again.number, embed_record("told", told), "dana")
+    rolled_back.github.comment(rolled_back.number, embed_record("told", told), "dana")
 
-    again.rollback_pages()
+    rolled_back.rollback_pages()
 
-    assert again.world.served == oldest
+    assert rolled_back.world.served == oldest
 
 
 @pytest.mark.slow
@@ -118,27 +118,27 @@ def test_record_by_a_writer_is_trusted(again: Incident, sites: Releases) -> None
         *(pytest.param(rule, marks=pytest.mark.slow) for rule in ({"status": 403}, {"lost": "before"}, {"body": "<"})),
     ],
 )
-def test_github_failure_is_a_warning(again: Incident, sites: Releases, rule: dict[str, str | int]) -> None:
-    again.github.fault(method="GET", path=COMMENTS, times=None, **rule)
+def test_github_failure_is_a_warning(rolled_back: Incident, sites: Releases, rule: dict[str, str | int]) -> None:
+    rolled_back.github.fault(method="GET", path=COMMENTS, times=None, **rule)
 
-    outcome = again.rollback_pages()
+    outcome = rolled_back.rollback_pages()
 
     assert outcome.code in {0, 6}, outcome.err
-    assert again.world.served == sites.bad
+    assert rolled_back.world.served == sites.bad
     assert any("cannot read the earlier runs of the incident" in text for text in texts(outcome, "warning"))
 
 
 @pytest.mark.slow
-def test_pages_rollback_does_not_wait_for_github(again: Incident, sites: Releases) -> None:
-    again.github.fault(path="/**", times=None, delay=30)
+def test_pages_rollback_does_not_wait_for_github(rolled_back: Incident, sites: Releases) -> None:
+    rolled_back.github.fault(path="/**", times=None, delay=30)
     began, written = time.monotonic(), list[float]()
     write = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
-    again.world.sandbox.fault(**write, before=lambda: written.append(time.monotonic()))
+    rolled_back.world.sandbox.fault(**write, before=lambda: written.append(time.monotonic()))
 
-    again.rollback_pages()
+    rolled_back.rollback_pages()
 
     assert written[0] - began < 4
-    assert again.world.served == sites.bad
+    assert rolled_back.world.served == sites.bad
 
 
 def test_version_live_at_incident_start_is_skipped(

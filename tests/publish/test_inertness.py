@@ -33,7 +33,7 @@ NAMES = (
 )
 
 
-def comment(said: dict[str, str]) -> str:
+def comment_with(said: dict[str, str]) -> str:
     """Render a failed run with these texts in every place that accepts text."""
     change = {"target": said["summary"], "before": said["row"], "after": said["row"], "undo": said["undo"]}
     change["undo_button"] = said["undo"]
@@ -60,11 +60,11 @@ def comment(said: dict[str, str]) -> str:
     return body
 
 
-HARMLESS = skeleton(comment(dict.fromkeys(NAMES, "x")))
+HARMLESS = skeleton(comment_with(dict.fromkeys(NAMES, "x")))
 
 
-def assert_inert(said: dict[str, str]) -> None:
-    body = comment(said)
+def assert_structure_unchanged(said: dict[str, str]) -> None:
+    body = comment_with(said)
 
     assert skeleton(body) == HARMLESS
     block = read_record(body)
@@ -73,21 +73,21 @@ def assert_inert(said: dict[str, str]) -> None:
 
 
 CLOSED = {*Decision, *Reason}
-"""Words that have a heading or a sentence of their own."""
+"""Values with their own heading or sentence."""
 SAID = st.fixed_dictionaries(dict.fromkeys(NAMES, WORDS.filter(lambda words: words not in CLOSED)))
 
 
 @settings(max_examples=25, deadline=None)
 @given(SAID)
 def test_hostile_text_does_not_change_the_comment(said: dict[str, str]) -> None:
-    assert_inert(said)
+    assert_structure_unchanged(said)
 
 
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(SAID)
 def test_long_hostile_text_does_not_change_the_comment(said: dict[str, str]) -> None:
-    assert_inert(said)
+    assert_structure_unchanged(said)
 
 
 @settings(max_examples=25, deadline=None)

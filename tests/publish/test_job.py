@@ -25,7 +25,7 @@ def rollback(world: World, *arguments: str, **environ: str | None) -> Outcome:
     return world.ops("rollback-worker", *where, *arguments, **{**JOB, **environ})
 
 
-def commands(outcome: Outcome) -> list[str]:
+def workflow_commands(outcome: Outcome) -> list[str]:
     """Return the lines that GitHub's runner reads as commands: leading `::`, or `##[` anywhere."""
     lines = re.split(r"[\r\n]+", outcome.out + outcome.err)
     return [line for line in lines if re.match(r"[^!-~]*::", line) or "##[" in line]
@@ -121,7 +121,7 @@ def test_external_text_is_no_workflow_command(world: World, releases: Releases) 
     outcome = rollback(world, "--reason", EVIL)
 
     assert "evil" in outcome.out
-    found = commands(outcome)
+    found = workflow_commands(outcome)
     assert found
     assert [line for line in found if "##[" in line or not re.match(OURS, line)] == []
 
@@ -130,7 +130,7 @@ def test_external_text_is_no_workflow_command(world: World, releases: Releases) 
 def test_log_text_has_no_workflow_commands(text: str) -> None:
     shown = actions.log_text(JOB, text)
 
-    assert commands(Outcome(0, shown, "")) == []
+    assert workflow_commands(Outcome(0, shown, "")) == []
     assert actions.log_text({}, text) == text
     for line in (
         actions.annotation("error", text, text),
@@ -143,7 +143,7 @@ def test_log_text_has_no_workflow_commands(text: str) -> None:
 def test_no_workflow_commands_outside_a_job(world: World, releases: Releases) -> None:
     outcome = rollback(world, GITHUB_ACTIONS=None)
 
-    assert commands(outcome) == []
+    assert workflow_commands(outcome) == []
     assert '{"schema"' not in outcome.out
 
 
@@ -168,7 +168,7 @@ def test_secrets_are_masked_in_the_job_log(world: World, releases: Releases) -> 
     assert world.sandbox.token not in outcome.out
 
 
-def logged(outcome: Outcome, names: str = "") -> str:
+def as_job_log(outcome: Outcome, names: str = "") -> str:
     """Return the output as GitHub serves a job log: byte order mark, time before each line, translated commands."""
     lines = (outcome.err + outcome.out).replace("::group::", "##[group]").replace("::endgroup::", "##[endgroup]")
     stamped = [f"2026-11-24T03:05:00.1234567Z {line}\r\n" for line in lines.splitlines()]
@@ -182,7 +182,7 @@ def test_run_can_be_imported_from_its_job_log(
     incident: Incident, releases: Releases, is_lost: bool, names: str
 ) -> None:
     """A runner that dies during the write leaves only the log."""
-    text = logged(rollback(incident.world, "--reason", EVIL), names)
+    text = as_job_log(rollback(incident.world, "--reason", EVIL), names)
     log = incident.world.folder / "log.txt"
     log.write_text(text[: text.index("read_back")] if is_lost else text, newline="")
 

@@ -26,7 +26,7 @@ from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended
 CONTACTS = read_config(REFERENCE / "ops.yml")[0].contacts
 
 
-def heard_before_the_first_read(incident: Incident) -> None:
+def delay_first_read_until_comment(incident: Incident) -> None:
     """Delay Cloudflare's first answer until the first comment exists."""
     heard = threading.Event()
     incident.github.fault(method="POST", path=COMMENTS, after=heard.set)
@@ -35,7 +35,7 @@ def heard_before_the_first_read(incident: Incident) -> None:
 
 def test_first_comment_confirms_receipt(incident: Incident, releases: Releases, update_golden: bool) -> None:
     seen: list[str] = []
-    heard_before_the_first_read(incident)
+    delay_first_read_until_comment(incident)
     incident.world.sandbox.fault(**WRITE, before=lambda: seen.extend(incident.bodies))
     incident.rollback()
     assert_golden("comment-received", seen[0], update=update_golden)
@@ -104,7 +104,7 @@ def test_github_failures_do_not_stop_the_recovery(
     incident: Incident, releases: Releases, fault: dict[str, Any], early: bool
 ) -> None:
     if early:
-        heard_before_the_first_read(incident)  # first, so that it also hears of what the fault then swallows
+        delay_first_read_until_comment(incident)  # first, so that it also hears of what the fault then swallows
     incident.github.fault(**{"path": "/repos/**", **fault})
     outcome = incident.rollback()
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
@@ -127,7 +127,7 @@ def test_lost_github_answer_leaves_one_complete_comment(incident: Incident, rele
 
 @pytest.mark.slow
 def test_ineffective_edit_is_replaced_by_a_new_comment(incident: Incident, releases: Releases) -> None:
-    heard_before_the_first_read(incident)
+    delay_first_read_until_comment(incident)
     incident.github.fault(method="PATCH", path=COMMENT, status=200, body="{}", content_type="application/json")
     incident.rollback()
     (body,) = incident.bodies
@@ -242,7 +242,7 @@ def test_comment_deleted_during_the_run_is_recreated(incident: Incident, release
         authorisation = {"authorization": f"Bearer {incident.github.token}"}
         deleted.append(httpx.delete(url, headers=authorisation, trust_env=False).status_code)
 
-    heard_before_the_first_read(incident)
+    delay_first_read_until_comment(incident)
     incident.world.sandbox.fault(**WRITE, before=delete)
     outcome = incident.rollback()
     (body,) = incident.bodies
@@ -262,7 +262,7 @@ def test_edited_comment_is_marked_as_edited(incident: Incident, releases: Releas
 
 
 @dataclass
-class Hand:
+class ManualClock:
     """A clock that the test sets; it records that it was read."""
 
     at: float = 0.0
@@ -280,7 +280,7 @@ class Hand:
 
 
 def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> None:
-    clock, edited = Hand(), threading.Semaphore(0)
+    clock, edited = ManualClock(), threading.Semaphore(0)
     for method, path in (("POST", COMMENTS), ("PATCH", COMMENT)):
         incident.github.fault(method=method, path=path, times=None, after=edited.release)
     environ = incident.github.environ()
@@ -316,7 +316,7 @@ def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> No
     assert sum(request.method == "PATCH" for request in incident.github.requests) == 4
 
 
-def imported(incident: Incident, texts: list[str]) -> list[str]:
+def import_warnings(incident: Incident, texts: list[str]) -> list[str]:
     """Import a record with these warnings, and return the comments."""
     first = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
     kinds = [("requested", "x", first), *(("warning", text, {}) for text in texts)]
@@ -324,7 +324,7 @@ def imported(incident: Incident, texts: list[str]) -> list[str]:
     path.parent.mkdir(exist_ok=True)
     with path.open("w") as file:
         for number, (kind, text, data) in enumerate(kinds, start=1):
-            event = RunEvent(number, Hand().now(), float(number), EventKind(kind), text, data)
+            event = RunEvent(number, ManualClock().now(), float(number), EventKind(kind), text, data)
             file.write(f"{event.to_line()}\n")
     where = ("--incident", str(incident.number), "--config", str(incident.world.config))
     done = incident.ops("incident", "import", str(path), *where)
@@ -335,8 +335,8 @@ def imported(incident: Incident, texts: list[str]) -> list[str]:
 @pytest.mark.slow
 def test_excess_rows_go_into_a_second_comment(incident: Incident) -> None:
     texts = [f"row-{number:04}" for number in range(1900)]
-    imported(incident, texts)
-    main, older = imported(incident, texts)  # the same two are edited
+    import_warnings(incident, texts)
+    main, older = import_warnings(incident, texts)  # the same two are edited
     assert max(len(main), len(older)) <= BUDGET < len(main) + len(older)
     rows = [re.findall(r"row-\d{4}", body.partition("<!-- ")[0]) for body in (older, main)]
     assert [*rows[0], *rows[1]] == texts
@@ -346,7 +346,7 @@ def test_excess_rows_go_into_a_second_comment(incident: Incident) -> None:
 
 @pytest.mark.slow
 def test_rows_beyond_two_comments_are_counted(incident: Incident) -> None:
-    main, older = imported(incident, [f"row-{number:04}" for number in range(6000)])
+    main, older = import_warnings(incident, [f"row-{number:04}" for number in range(6000)])
     left_out = re.search(r"(\d+) rows in between are left out", older)
     assert left_out
     assert max(len(main), len(older)) <= BUDGET

@@ -26,7 +26,7 @@ URL = "https://github.test/acme/operations/issues/1"
 RUN = "1001.1-abcd"
 
 
-def evidence(text: str = "x", *, decision: str = "recovered", **more: object) -> IncidentEvidence:
+def evidence_with(text: str = "x", *, decision: str = "recovered", **more: object) -> IncidentEvidence:
     """Return evidence with `text` in every field that other people can write."""
     kinds = ("requested", "planned", "writing", "written", "read_back", "verified", "ended", text)
     rows = tuple(RecordRow(NOW + timedelta(seconds=n), kind, text) for n, kind in enumerate(kinds))
@@ -67,20 +67,20 @@ def evidence(text: str = "x", *, decision: str = "recovered", **more: object) ->
     return replace(whole, **more)  # type: ignore[arg-type]
 
 
-PLAIN = skeleton(markdown.render_report(evidence()))
+PLAIN = skeleton(markdown.render_report(evidence_with()))
 
 
 OF_OTHERS = HOSTILE.filter(lambda text: text not in {*EventKind, *Decision, *EVENT_NAMES})
-"""No word of our own closed lists: a row of kind "requested" is a request, and shows as one."""
+"""Texts without our own keywords: a row of kind "requested" is shown as a request."""
 
 
 @holds_for(20, 300, text=OF_OTHERS)
 def test_text_of_people_is_escaped_in_the_report(text: str) -> None:
     """The structure equals that with harmless text: no mention, link, tag or cell is added."""
-    assert skeleton(markdown.render_report(evidence(text))) == PLAIN
+    assert skeleton(markdown.render_report(evidence_with(text))) == PLAIN
 
 
-BEFORE, AFTER = markdown.render_report(evidence(decision="failed")), evidence(decision="recovered")
+BEFORE, AFTER = markdown.render_report(evidence_with(decision="failed")), evidence_with(decision="recovered")
 LINES = st.text(st.characters(exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=40)
 
 
@@ -117,13 +117,13 @@ def test_removed_region_stays_removed() -> None:
     "decision", ["failed", "unknown_outcome", "still_unhealthy", "interrupted", "refused", "", "nonsense"]
 )
 def test_only_recovered_run_is_mitigation(decision: str) -> None:
-    found = {moment.name: moment for moment in find_moments(evidence(decision=decision))}
+    found = {moment.name: moment for moment in find_moments(evidence_with(decision=decision))}
     assert found[MomentName.MITIGATED].at is None
     assert "nonsense" not in found[MomentName.MITIGATED].source
 
 
 def test_incomplete_or_reversed_span_is_unknown() -> None:
-    late = evidence(form=IncidentForm(parse_utc("2026-11-24 04:00")), closed_at=NOW + timedelta(hours=1))
+    late = evidence_with(form=IncidentForm(parse_utc("2026-11-24 04:00")), closed_at=NOW + timedelta(hours=1))
     found = {span.name: span.seconds for span in measure_spans(find_moments(late))}
     assert found["start to mitigation (users affected)"] is None
     assert found["start to resolution"] == 20 * 60
@@ -133,6 +133,6 @@ def test_incomplete_or_reversed_span_is_unknown() -> None:
 @pytest.mark.slow
 def test_report_stays_within_budget() -> None:
     acts = tuple(IssueAction(NOW + timedelta(seconds=n), "commented", "bob", "@" * 300, URL) for n in range(2000))
-    page = markdown.render_report(evidence(actions=acts))
+    page = markdown.render_report(evidence_with(actions=acts))
     assert len(page) <= markdown.BUDGET
     assert "rows do not fit" in page

@@ -32,17 +32,17 @@ def failover(place: Switches, to: str, *arguments: str, **environ: str) -> Outco
     return place.ops("ai-failover", "--to", to, *arguments, **environ)
 
 
-def seen(place: Switches, **outcomes: dict[str, int]) -> None:
+def set_outcomes(place: Switches, **outcomes: dict[str, int]) -> None:
     place.world.sandbox.set_outcomes(WORKER, outcomes)
 
 
-def asked(place: Switches) -> dict[str, int]:
+def request_counts(place: Switches) -> dict[str, int]:
     """Return the number of requests to each provider."""
     return {name: len(place.world.sandbox.providers[name].requests) for name in ORDER}
 
 
 def test_auto_chooses_by_application_outcomes_without_probes(place: Switches) -> None:
-    seen(place, iflow=DOWN, groq=WELL, cerebras=WELL)
+    set_outcomes(place, iflow=DOWN, groq=WELL, cerebras=WELL)
 
     outcome = failover(place, "auto", "--incident", "42", **KEYS)
 
@@ -54,7 +54,7 @@ def test_auto_chooses_by_application_outcomes_without_probes(place: Switches) ->
         "groq: healthy (5 answered, 0 failed)",
         "cerebras: healthy (5 answered, 0 failed)",
     ]
-    assert asked(place) == dict.fromkeys(ORDER, 0)
+    assert request_counts(place) == dict.fromkeys(ORDER, 0)
 
 
 LOGS = "Errors in the logs of the last 15 min"
@@ -127,14 +127,14 @@ def test_probe_outweighs_outcomes_unless_key_is_refused() -> None:
 
 
 def test_healthy_preferred_provider_needs_no_change(place: Switches) -> None:
-    seen(place, iflow=WELL)
+    set_outcomes(place, iflow=WELL)
 
     assert ended(failover(place, "auto")) == (0, "nothing_to_do", "already_set")
     assert place.puts == []
 
 
 def test_all_down_turns_ai_off_with_status_page_text(place: Switches) -> None:
-    seen(place, **dict.fromkeys(ORDER, DOWN))
+    set_outcomes(place, **dict.fromkeys(ORDER, DOWN))
 
     outcome = failover(place, "auto", "--incident", "42")
 
@@ -163,7 +163,7 @@ def test_restore_resets_the_normal_order(place: Switches) -> None:
 
 
 def test_named_provider_that_is_down_gets_a_warning(place: Switches) -> None:
-    seen(place, cerebras=DOWN)
+    set_outcomes(place, cerebras=DOWN)
 
     outcome = failover(place, "cerebras", "--until", "1h")
 
@@ -174,7 +174,7 @@ def test_named_provider_that_is_down_gets_a_warning(place: Switches) -> None:
 
 def test_probe_sends_one_request_per_provider(place: Switches) -> None:
     sandbox = place.world.sandbox
-    seen(place, iflow=WELL)
+    set_outcomes(place, iflow=WELL)
     for name in ORDER:
         sandbox.providers[name].add_key(KEYS[f"NEW_{name.upper()}_API_KEY"])
     sandbox.providers["iflow"].down = True
@@ -182,7 +182,7 @@ def test_probe_sends_one_request_per_provider(place: Switches) -> None:
     outcome = failover(place, "auto", "--probe", **KEYS)
 
     assert place.shown["switches"]["ai"]["state"] == "groq"
-    assert asked(place) == dict.fromkeys(ORDER, 1)
+    assert request_counts(place) == dict.fromkeys(ORDER, 1)
     lines = outcome.result["plan"]["sections"]["AI providers"]
     assert lines[0] == "iflow: down (5 answered, 0 failed; probe with our key: unclear, status 503)"
     assert lines[1].startswith("groq: healthy (no requests; probe with our key: accepted")
@@ -219,7 +219,7 @@ def failback(place: Switches, **environ: str) -> Outcome:
     return place.world.ops("ai-failback", "--yes", *where, **{"CLOUDFLARE_API_TOKEN": "switching", **environ})
 
 
-def state(place: Switches) -> str:
+def switch_state(place: Switches) -> str:
     value = place.value("ai")
     assert value
     return str(value["state"])
@@ -228,7 +228,7 @@ def state(place: Switches) -> str:
 @pytest.fixture
 def override(place: Switches) -> Switches:
     """Set an override twenty minutes ago."""
-    seen(place, iflow=DOWN, groq=WELL)
+    set_outcomes(place, iflow=DOWN, groq=WELL)
     assert failover(place, "auto", "--incident", "42").code == 0
     place.world.sandbox.clock.advance(20 * 60)
     return place
@@ -236,7 +236,7 @@ def override(place: Switches) -> Switches:
 
 @pytest.mark.slow
 def test_failback_removes_override_of_healthy_provider(override: Switches) -> None:
-    seen(override, iflow=WELL)
+    set_outcomes(override, iflow=WELL)
 
     outcome = failback(override)
 
@@ -267,11 +267,11 @@ def test_failback_removes_override_of_healthy_provider(override: Switches) -> No
 def test_failback_keeps_override_while_health_is_unknown(
     override: Switches, outcomes: dict[str, Any], told: str
 ) -> None:
-    seen(override, **outcomes)
+    set_outcomes(override, **outcomes)
 
     outcome = failback(override)
 
-    assert (outcome.code, state(override)) == (0, "groq")
+    assert (outcome.code, switch_state(override)) == (0, "groq")
     assert told in outcome.out
     assert len(list(override.world.folder.glob(".ops/runs/*"))) == 1
 
@@ -279,19 +279,19 @@ def test_failback_keeps_override_while_health_is_unknown(
 @pytest.mark.slow
 @pytest.mark.parametrize("is_down", [True, False])
 def test_failback_probes_unused_provider_once(override: Switches, is_down: bool) -> None:
-    seen(override, groq=WELL)
+    set_outcomes(override, groq=WELL)
     override.world.sandbox.providers["iflow"].add_key(KEYS["NEW_IFLOW_API_KEY"])
     override.world.sandbox.providers["iflow"].down = is_down
 
     outcome = failback(override, **KEYS)
 
-    assert (outcome.code, state(override)) == (0, "groq" if is_down else "auto")
-    assert asked(override)["groq"] == 0
-    assert asked(override)["iflow"] == 1
+    assert (outcome.code, switch_state(override)) == (0, "groq" if is_down else "auto")
+    assert request_counts(override)["groq"] == 0
+    assert request_counts(override)["iflow"] == 1
 
 
 def test_failback_keeps_new_override_or_one_without_incident(place: Switches) -> None:
-    seen(place, iflow=WELL)
+    set_outcomes(place, iflow=WELL)
     failover(place, "groq", "--incident", "42")
     place.world.sandbox.clock.advance(60)
 
@@ -299,19 +299,19 @@ def test_failback_keeps_new_override_or_one_without_incident(place: Switches) ->
     place.put("ai", state="groq", incident=None)
     nameless = failback(place)
 
-    assert (young.code, nameless.code, state(place)) == (0, 0, "groq")
+    assert (young.code, nameless.code, switch_state(place)) == (0, 0, "groq")
     assert "stays for at least 15 min" in young.out
     assert "the override belongs to no incident" in nameless.out
 
 
 def test_failback_dry_run_covers_environments_with_token(override: Switches) -> None:
-    seen(override, iflow=WELL)
+    set_outcomes(override, iflow=WELL)
 
     outcome = override.world.ops(
         "ai-failback", "--config", str(override.world.config), CLOUDFLARE_API_TOKEN="switching"
     )
 
-    assert (outcome.code, state(override)) == (9, "groq")
+    assert (outcome.code, switch_state(override)) == (9, "groq")
     assert outcome.out.startswith("production: remove the override: iflow answered all 5 requests")
     assert "Add --yes to make these changes" in outcome.out
     assert "staging" not in outcome.out
@@ -320,35 +320,35 @@ def test_failback_dry_run_covers_environments_with_token(override: Switches) -> 
 @pytest.mark.slow
 def test_unreadable_environment_does_not_stop_others(override: Switches) -> None:
     """Both use the account of this sandbox, which has only production's namespace."""
-    seen(override, iflow=WELL)
+    set_outcomes(override, iflow=WELL)
     override.world.edit_config("0fedcba00fedcba00fedcba00fedcba0", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f")
     tokens = {"CLOUDFLARE_API_TOKEN": "switching", "STAGING_CLOUDFLARE_API_TOKEN": "switching"}
 
     outcome = override.world.ops("ai-failback", "--yes", "--config", str(override.world.config), **tokens)
 
-    assert (outcome.code, state(override)) == (4, "auto"), outcome.err
+    assert (outcome.code, switch_state(override)) == (4, "auto"), outcome.err
     assert "namespace not found" in outcome.err
 
 
 @pytest.mark.slow
 def test_failback_refuses_a_newer_override(override: Switches) -> None:
-    seen(override, iflow=WELL)
+    set_outcomes(override, iflow=WELL)
     newer = {"state": "cerebras", "revision": "000000000000", "incident": 43}
     override.world.sandbox.fault(**switches.READ, after=lambda: override.put("ai", **newer))
 
     outcome = failback(override)
 
-    assert (outcome.code, state(override)) == (3, "cerebras")
+    assert (outcome.code, switch_state(override)) == (3, "cerebras")
     assert "ai was set again" in outcome.out
 
 
 def test_failback_refuses_override_unknown_to_kv(override: Switches) -> None:
     """Another person set it a moment ago, and KV's API still shows the previous value."""
-    seen(override, iflow=WELL)
+    set_outcomes(override, iflow=WELL)
     value = {**(override.value("ai") or {}), "state": "cerebras", "revision": "000000000000", "incident": 43}
     override.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/ai", json.dumps(value), by_api=True)
 
     outcome = failback(override)
 
-    assert (outcome.code, state(override)) == (3, "cerebras")
+    assert (outcome.code, switch_state(override)) == (3, "cerebras")
     assert "ai was set again" in outcome.out

@@ -296,7 +296,7 @@ def test_other_runbooks_claim_no_recovery_during_maintenance(place: Place) -> No
     assert place.world.live != {bad: 100}
 
 
-# Ended, disturbed, refused.
+# Interruption, concurrent changes and refusals
 
 SCRIPTS = f"/accounts/*/workers/scripts/{OFFICE}"
 STORED = [{"method": "POST", "path": f"{SCRIPTS}/versions"}, {"method": "POST", "path": f"{SCRIPTS}/deployments"}]
@@ -304,7 +304,7 @@ TURNED = {"method": "PUT", "path": "/zones/*/workers/routes/*"}
 SWITCHED = {"method": "POST", "path": f"/accounts/*/workers/scripts/{WORKER}/subdomain"}
 ON = [*STORED, TURNED, {"method": "POST", "path": "/zones/*/workers/routes"}, SWITCHED]
 OFF = [TURNED, {"method": "DELETE", "path": "/zones/*/workers/routes/*"}, SWITCHED, *STORED]
-"""Each write of taking the whole service offline, and of opening it, in their order."""
+"""The writes of closing and of reopening a whole service, in order."""
 EACH_WRITE = pytest.mark.parametrize(
     "number", [pytest.param(number, marks=() if number == 2 else pytest.mark.slow) for number in range(5)]
 )
@@ -374,7 +374,7 @@ def test_concurrent_runs_keep_all_previous_values(place: Place, moment: int) -> 
     """A second run, for a path, completes before the upload or the deployment of the first."""
     before = place.ways
     others: list[Outcome] = []
-    place.world.sandbox.fault(**STORED[moment], before=lambda: others.append(elsewhere(place)))
+    place.world.sandbox.fault(**STORED[moment], before=lambda: others.append(run_in_another_process(place)))
 
     first = place.on()
 
@@ -387,7 +387,7 @@ def test_concurrent_runs_keep_all_previous_values(place: Place, moment: int) -> 
     assert place.ways == before
 
 
-def elsewhere(place: Place) -> Outcome:
+def run_in_another_process(place: Place) -> Outcome:
     """Run in another process, because signals and output belong to the first run."""
     where = ["--service", "api", "--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **place.world.sandbox.environ()}
@@ -490,7 +490,7 @@ def test_missing_routes_permission_is_named(place: Place) -> None:
     assert '"Zone Read"' in outcome.result["hint"]
 
 
-# Nothing gets past.
+# No request bypasses maintenance
 
 
 def spellings(path: str) -> st.SearchStrategy[str]:
@@ -544,7 +544,7 @@ def test_encoded_url_bypass_is_detected(place: Place) -> None:
     assert place.on().code == 0
 
 
-# Orphaned routes: they lead to ops-maintenance, and its live version does not store them.
+# Orphaned routes: they lead to ops-maintenance, but its live version does not store them
 
 
 def orphan(place: Place) -> None:
@@ -706,7 +706,7 @@ def test_zones_are_read_in_batches(place: Place) -> None:
     assert 1 < max(most) <= 8
 
 
-# The Worker that answers.
+# The maintenance Worker
 
 
 @pytest.mark.slow
@@ -754,13 +754,13 @@ def test_sandbox_worker_answers_like_the_real_source(place: Place, world: World)
                         embedded.answer_maintenance(version, asked, world.sandbox.clock.now()),
                     )
                     assert one.status == other.status
-                    assert heads(one) == heads(other)
+                    assert compared_headers(one) == compared_headers(other)
                     if accept != "text/html":
                         assert json.loads(one.body) == json.loads(other.body)
                     assert (b"all &#38; &#60;more&#62;" in one.body) == (b"all &amp; &lt;more&gt;" in other.body)
         asked = request(HOST, "/api", "*/*", "OPTIONS", **ASKS)
         one, other = real.serve(running, asked), embedded.answer_maintenance(version, asked, world.sandbox.clock.now())
-        assert (one.status, heads(one)) == (other.status, heads(other))
+        assert (one.status, compared_headers(one)) == (other.status, compared_headers(other))
     finally:
         real.close()
 
@@ -798,7 +798,7 @@ def request(host: str, target: str, accept: str, method: str = "GET", **more: st
     return HttpRequest(method=method, target=target, headers=headers, body=b"")
 
 
-def heads(response: HttpResponse) -> dict[str, str]:
+def compared_headers(response: HttpResponse) -> dict[str, str]:
     wanted = {"cache-control", "content-type", "ops-maintenance", "retry-after", "vary"}
     found = {name.lower(): value for name, value in response.headers}
     return {name: value for name, value in found.items() if name in wanted or name.startswith("access-control-")}

@@ -23,24 +23,24 @@ def place(world: World) -> Switches:
     return found
 
 
-def turn(place: Switches, state: str, *arguments: str) -> Outcome:
+def set_maintenance(place: Switches, state: str, *arguments: str) -> Outcome:
     outcome = place.ops("maintenance", "--state", state, "--service", "api", *arguments)
     place.world.sandbox.clock.advance(2)
     return outcome
 
 
-def open_at(place: Switches) -> dict[str, bool]:
+def open_paths(place: Switches) -> dict[str, bool]:
     return {path: place.get(path).status_code != 503 for path in ("/", "/api/ai", "/api/charts/calculate", "/health")}
 
 
 def test_switch_closes_service_except_health_and_reopens(place: Switches) -> None:
-    closed = turn(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
+    closed = set_maintenance(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
 
     assert ended(closed) == (0, "recovered", "verified")
     assert closed.result["message"].startswith(
         "the whole of api is in maintenance: it answers 503, seen at one location"
     )
-    assert open_at(place) == {"/": False, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
+    assert open_paths(place) == {"/": False, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
     assert "back <soon>" in place.get("/").text
     value, now = place.value("maintenance"), place.world.sandbox.clock.now()
     assert value
@@ -49,14 +49,14 @@ def test_switch_closes_service_except_health_and_reopens(place: Switches) -> Non
     assert place.shown["switches"]["maintenance"]["state"] == "on"
     assert [request.path for request in place.world.writes() if "scripts" in request.path] == []
 
-    opened = turn(place, "off")
+    opened = set_maintenance(place, "off")
 
     assert ended(opened) == (0, "recovered", "verified")
-    assert all(open_at(place).values())
+    assert all(open_paths(place).values())
 
 
 def test_other_runbooks_see_maintenance_not_failure(place: Switches) -> None:
-    turn(place, "on", "--path", "/api/charts")
+    set_maintenance(place, "on", "--path", "/api/charts")
 
     outcome = place.ops("feature", "--name", "session-do", "--state", "off", "--dry-run")
 
@@ -69,7 +69,7 @@ def test_other_runbooks_see_maintenance_not_failure(place: Switches) -> None:
 def test_path_that_stays_open_is_refused(place: Switches, path: str) -> None:
     before = place.value("maintenance")
 
-    outcome = turn(place, "on", "--path", path)
+    outcome = set_maintenance(place, "on", "--path", path)
 
     assert ended(outcome) == (3, "refused", "no_way_in")
     assert "maintenance: edge" in outcome.result["hint"]
@@ -77,62 +77,62 @@ def test_path_that_stays_open_is_refused(place: Switches, path: str) -> None:
 
 
 def test_plan_lists_open_paths(place: Switches) -> None:
-    stays = turn(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
+    stays = set_maintenance(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
 
     assert stays[0] == "/health, /health/… and /__ops/…, which are needed for the repair"
 
 
 def test_switch_does_not_reopen_automatically(place: Switches) -> None:
-    turn(place, "on", "--until", "2h")
+    set_maintenance(place, "on", "--until", "2h")
 
     place.world.sandbox.clock.advance(3 * 3600)
 
-    assert not open_at(place)["/"]
+    assert not open_paths(place)["/"]
 
 
 @pytest.mark.slow
 def test_reopen_at_end_uses_the_application_clock(place: Switches) -> None:
-    closed = turn(place, "on", "--until", "2h", "--reopen-at-end")
+    closed = set_maintenance(place, "on", "--until", "2h", "--reopen-at-end")
     assert closed.code == 0
     assert closed.result["plan"]["follows"][0].startswith("it reopens automatically at ")
-    assert not open_at(place)["/"]
+    assert not open_paths(place)["/"]
 
     place.world.sandbox.clock.advance(2 * 3600)
 
-    assert open_at(place)["/"]
-    too_long = turn(place, "on", "--until", "25h", "--reopen-at-end")
+    assert open_paths(place)["/"]
+    too_long = set_maintenance(place, "on", "--until", "25h", "--reopen-at-end")
     assert "maintenance may be on for at most 1 d" in too_long.result["message"]
 
 
 @pytest.mark.slow
 def test_switch_closes_and_reopens_paths_independently(place: Switches) -> None:
-    first = turn(place, "on", "--path", "/api/ai")
+    first = set_maintenance(place, "on", "--path", "/api/ai")
     place.world.sandbox.clock.advance(30)
-    second = turn(place, "on", "--path", "/api/charts")
+    second = set_maintenance(place, "on", "--path", "/api/charts")
 
     assert (first.code, second.code) == (0, 0)
-    assert open_at(place) == {"/": True, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
+    assert open_paths(place) == {"/": True, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
     assert second.result["plan"]["warnings"][0] == "/api/ai, /api/charts share one message and one end"
 
     place.world.sandbox.clock.advance(30)
-    third = turn(place, "off", "--path", "/api/ai")
+    third = set_maintenance(place, "off", "--path", "/api/ai")
 
     assert ended(third)[0] == 0
-    assert open_at(place) == {"/": True, "/api/ai": True, "/api/charts/calculate": False, "/health": True}
-    assert ended(turn(place, "off")) == (0, "recovered", "verified")
-    assert all(open_at(place).values())
+    assert open_paths(place) == {"/": True, "/api/ai": True, "/api/charts/calculate": False, "/health": True}
+    assert ended(set_maintenance(place, "off")) == (0, "recovered", "verified")
+    assert all(open_paths(place).values())
 
 
 @pytest.mark.slow
 def test_repeated_on_and_off_change_nothing(place: Switches) -> None:
-    assert ended(turn(place, "off")) == (0, "nothing_to_do", "not_off")
-    turn(place, "on")
+    assert ended(set_maintenance(place, "off")) == (0, "nothing_to_do", "not_off")
+    set_maintenance(place, "on")
     value = place.value("maintenance")
     place.world.sandbox.clock.advance(30)
 
-    assert ended(turn(place, "on")) == (0, "nothing_to_do", "already_off")
-    assert ended(turn(place, "on", "--path", "/api/ai")) == (0, "nothing_to_do", "already_off")
-    stays = turn(place, "off", "--path", "/api/ai")
+    assert ended(set_maintenance(place, "on")) == (0, "nothing_to_do", "already_off")
+    assert ended(set_maintenance(place, "on", "--path", "/api/ai")) == (0, "nothing_to_do", "already_off")
+    stays = set_maintenance(place, "off", "--path", "/api/ai")
 
     assert ended(stays) == (0, "nothing_to_do", "not_off")
     assert "api /api/ai stays in maintenance, because the whole of api is" in stays.result["message"]
@@ -141,15 +141,15 @@ def test_repeated_on_and_off_change_nothing(place: Switches) -> None:
 
 @pytest.mark.slow
 def test_new_message_or_reminder_is_a_change(place: Switches) -> None:
-    turn(place, "on", "--message", "first", "--incident", "42")
+    set_maintenance(place, "on", "--message", "first", "--incident", "42")
     place.world.sandbox.clock.advance(30)
 
-    turn(place, "on", "--until", "2h")
+    set_maintenance(place, "on", "--until", "2h")
     value = place.value("maintenance")
 
     assert value
     assert (value["message"], value["incident"], value["review_at"] is None) == ("first", 42, False)
-    assert turn(place, "on", "--message", "second").result["decision"] == "healthy_as_before"
+    assert set_maintenance(place, "on", "--message", "second").result["decision"] == "healthy_as_before"
     assert "second" in place.get("/").text
 
 

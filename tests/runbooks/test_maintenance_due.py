@@ -15,8 +15,8 @@ from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.support.commands import ended
 from tests.support.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
 
-BY_ITSELF = ("--until", "2h", "--reopen-at-end")
-NOTHING = "nothing is due\n"
+REOPEN_AT_END = ("--until", "2h", "--reopen-at-end")
+NOTHING_DUE = "nothing is due\n"
 
 
 @pytest.fixture
@@ -25,19 +25,19 @@ def place(world: World) -> Iterator[Place]:
         yield found
 
 
-def due(place: Place, *, after: timedelta = timedelta(), **environ: str) -> Outcome:
+def run_due_later(place: Place, *, after: timedelta = timedelta(), **environ: str) -> Outcome:
     """Advance the clock, and run the scheduled command."""
     place.world.sandbox.clock.advance(after.total_seconds())
-    return due_now(place, **environ)
+    return run_due(place, **environ)
 
 
-def due_now(place: Place, **environ: str) -> Outcome:
+def run_due(place: Place, **environ: str) -> Outcome:
     place.world.sandbox.requests.clear()
     token = {"CLOUDFLARE_API_TOKEN": "security"}
     return place.world.ops("maintenance", "due", "--yes", "--config", str(place.world.config), **{**token, **environ})
 
 
-def stored(place: Place) -> dict[str, Any]:
+def stored_window(place: Place) -> dict[str, Any]:
     """Return the stored window of the live ops-maintenance version, to be edited in place."""
     (live,) = place.world.sandbox.live(OFFICE)
     bindings = account(place).workers[OFFICE].versions[live].upload.bindings
@@ -45,20 +45,20 @@ def stored(place: Place) -> dict[str, Any]:
     return found
 
 
-def until_its_end(place: Place) -> timedelta:
-    return parse_utc(stored(place)["until"]) - place.world.sandbox.clock.now()
+def time_to_end(place: Place) -> timedelta:
+    return parse_utc(stored_window(place)["until"]) - place.world.sandbox.clock.now()
 
 
 def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
     before, github = place.ways, place.world.sandbox.github
     github.add_user("alice")
     number = github.open_issue("A key has leaked", labels=["incident"], author="alice")
-    closed = place.on(*BY_ITSELF, "--incident", str(number))
+    closed = place.on(*REOPEN_AT_END, "--incident", str(number))
     told = len(github.issue(number).comments)
 
-    early = due(place, after=until_its_end(place), **github.environ())
-    assert (early.code, early.out, place.world.writes(), place.serves(f"{HOST}/")) == (0, NOTHING, [], "off")
-    opened = due(place, after=timedelta(seconds=1), GITHUB_EVENT_NAME="schedule", **github.environ())
+    early = run_due_later(place, after=time_to_end(place), **github.environ())
+    assert (early.code, early.out, place.world.writes(), place.serves(f"{HOST}/")) == (0, NOTHING_DUE, [], "off")
+    opened = run_due_later(place, after=timedelta(seconds=1), GITHUB_EVENT_NAME="schedule", **github.environ())
 
     assert ended(closed) == (0, "recovered", "verified")
     assert opened.code == 0, opened.out
@@ -70,9 +70,9 @@ def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
     assert "has passed" in comments[-1]
     assert len(github.issues) == 1
 
-    again = due(place, after=timedelta(hours=1), **github.environ())
+    again = run_due_later(place, after=timedelta(hours=1), **github.environ())
 
-    assert (again.code, again.out, place.world.writes()) == (0, NOTHING, [])
+    assert (again.code, again.out, place.world.writes()) == (0, NOTHING_DUE, [])
     assert len(github.issue(number).comments) == told + 1
 
 
@@ -82,15 +82,15 @@ def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
 def test_nothing_reopens_without_the_flag(place: Place, options: tuple[str, ...]) -> None:
     plan = place.on(*options).result["plan"]
 
-    outcome = due(place, after=timedelta(days=30))
+    outcome = run_due_later(place, after=timedelta(days=30))
 
-    assert (outcome.code, outcome.out, place.world.writes()) == (0, NOTHING, [])
+    assert (outcome.code, outcome.out, place.world.writes()) == (0, NOTHING_DUE, [])
     assert place.serves(f"{HOST}/") == "off"
     assert not [line for line in plan["follows"] if "automatically" in line]
     assert [line for line in plan["sections"].get("Planned end", []) if "nothing reopens it" not in line] == []
 
 
-def recovered_in_a_job(place: Place, ends_by: str) -> Outcome:
+def run_in_job(place: Place, ends_by: str) -> Outcome:
     """Run the acting job of a button for two hours, with the end that the gate approved."""
     github = place.world.sandbox.github
     token = place.world.sandbox.add_token("held-by-the-job", permissions=PERMISSIONS)
@@ -119,15 +119,15 @@ def recovered_in_a_job(place: Place, ends_by: str) -> Outcome:
     )
 
 
-def moment_of(place: Place) -> str:
-    end = stored(place)["until"]
+def end_text(place: Place) -> str:
+    end = stored_window(place)["until"]
     return f"{end[:10]} {end[11:19]} UTC"
 
 
 def test_plan_warns_if_nothing_reopens_it(place: Place) -> None:
-    plan = place.on(*BY_ITSELF).result["plan"]
+    plan = place.on(*REOPEN_AT_END).result["plan"]
 
-    assert plan["sections"]["Planned end"] == [f"{moment_of(place)}; reopens automatically"]
+    assert plan["sections"]["Planned end"] == [f"{end_text(place)}; reopens automatically"]
     (warning,) = [line for line in plan["warnings"] if line.startswith("nothing reopens it at its end: ")]
     assert "ops.yml has no github.schedules.reopen-maintenance" in warning
     assert "maintenance due --environment production` then" in warning
@@ -137,9 +137,9 @@ def test_plan_names_the_schedule(place: Place) -> None:
     config = place.world.config
     config.write_text(f"{config.read_text()}\ngithub: {{schedules: {{reopen-maintenance: 1h}}}}\n")
 
-    plan = place.on(*BY_ITSELF).result["plan"]
+    plan = place.on(*REOPEN_AT_END).result["plan"]
 
-    said = f"the first scheduled run after {moment_of(place)} reopens it (every 1h; GitHub may skip runs)"
+    said = f"the first scheduled run after {end_text(place)} reopens it (every 1h; GitHub may skip runs)"
     assert any(line.startswith(f"{said}. To reopen it earlier: ") for line in plan["follows"])
     assert not [line for line in plan["warnings"] if "nothing reopens it" in line]
 
@@ -147,19 +147,19 @@ def test_plan_names_the_schedule(place: Place) -> None:
 def test_plan_of_a_job_names_cost_and_next_job(place: Place) -> None:
     ends_by = (place.world.sandbox.clock.now() + timedelta(hours=2, minutes=30)).isoformat()
 
-    done = recovered_in_a_job(place, ends_by)
+    done = run_in_job(place, ends_by)
 
-    end = parse_utc(stored(place)["until"])
+    end = parse_utc(stored_window(place)["until"])
     (line,) = [line for line in done.result["plan"]["follows"] if "a job of this workflow run" in line]
     assert line.startswith(
-        f"a job of this workflow run reopens it at {moment_of(place)}, at most 2 minutes late. It waits 120 minutes, "
+        f"a job of this workflow run reopens it at {end_text(place)}, at most 2 minutes late. It waits 120 minutes, "
         "which a private repository pays for as Actions minutes. If it is late: "
     )
     assert f"\n{end.isoformat()}\n" in (place.world.folder / "outputs").read_text()
 
 
 def test_end_after_approved_time_is_not_automatic(place: Place) -> None:
-    done = recovered_in_a_job(place, (place.world.sandbox.clock.now() + timedelta(hours=1)).isoformat())
+    done = run_in_job(place, (place.world.sandbox.clock.now() + timedelta(hours=1)).isoformat())
 
     assert [line for line in done.result["plan"]["warnings"] if line.startswith("nothing reopens it at its end")]
     assert "+00:00" not in (place.world.folder / "outputs").read_text()
@@ -167,7 +167,7 @@ def test_end_after_approved_time_is_not_automatic(place: Place) -> None:
 
 def test_reopening_job_refuses_if_late_or_unauthorized(place: Place) -> None:
     github, clock = place.world.sandbox.github, place.world.sandbox.clock
-    place.on(*BY_ITSELF)
+    place.on(*REOPEN_AT_END)
     clock.advance(2 * 3600 + 1)
     github.add_user("alice")
     github.add_user("tina", "triage")
@@ -196,10 +196,10 @@ def test_reopening_job_refuses_if_late_or_unauthorized(place: Place) -> None:
 def test_each_due_window_is_reopened_alone(place: Place) -> None:
     place.on("--path", "/api/ai")
     place.on("--path", "/admin", "--until", "1h")
-    place.on("--path", "/shop", *BY_ITSELF)
-    place.on(*BY_ITSELF)
+    place.on("--path", "/shop", *REOPEN_AT_END)
+    place.on(*REOPEN_AT_END)
 
-    outcome = due(place, after=timedelta(hours=3))
+    outcome = run_due_later(place, after=timedelta(hours=3))
 
     assert outcome.code == 0, outcome.out + outcome.err
     assert place.serves(f"{HOST}/") == place.serves(f"{ALSO}/") == "home"
@@ -210,17 +210,17 @@ def test_each_due_window_is_reopened_alone(place: Place) -> None:
 
 @pytest.mark.slow
 def test_newest_request_decides_on_automatic_reopening(place: Place) -> None:
-    place.on(*BY_ITSELF)
+    place.on(*REOPEN_AT_END)
 
     again = place.on()
 
     (warning,) = [line for line in again.result["plan"]["warnings"] if "automatically" in line]
     assert warning.startswith("it no longer reopens automatically after ")
-    assert due(place, after=timedelta(hours=3)).out == NOTHING
+    assert run_due_later(place, after=timedelta(hours=3)).out == NOTHING_DUE
     assert place.serves(f"{HOST}/") == "off"
 
     assert place.on("--until", "1h", "--reopen-at-end").code == 0
-    assert due(place, after=timedelta(hours=2)).code == 0
+    assert run_due_later(place, after=timedelta(hours=2)).code == 0
     assert place.serves(f"{HOST}/") == "home"
 
 
@@ -243,9 +243,9 @@ def test_flag_without_end_is_an_error(place: Place, options: tuple[str, ...], sa
 @pytest.mark.slow
 def test_old_windows_without_flag_stay_closed(place: Place) -> None:
     place.on("--until", "2h")
-    del stored(place)["reopen_at_end"]
+    del stored_window(place)["reopen_at_end"]
 
-    assert due(place, after=timedelta(hours=3)).out == NOTHING
+    assert run_due_later(place, after=timedelta(hours=3)).out == NOTHING_DUE
     assert place.off().code == 0
     assert place.serves(f"{HOST}/") == "home"
 
@@ -258,9 +258,9 @@ def test_old_windows_without_flag_stay_closed(place: Place) -> None:
 )
 def test_malformed_window_reopens_nothing(place: Place, key: str, value: Any) -> None:
     place.on("--until", "2h", "--reopen-at-end")
-    stored(place)[key] = value
+    stored_window(place)[key] = value
 
-    outcome = due(place, after=timedelta(hours=3))
+    outcome = run_due_later(place, after=timedelta(hours=3))
 
     assert (outcome.code, place.world.writes()) == (3, [])
     assert "malformed maintenance state" in outcome.err
@@ -270,9 +270,9 @@ def test_malformed_window_reopens_nothing(place: Place, key: str, value: Any) ->
 @pytest.mark.slow
 def test_window_with_foreign_target_needs_a_person(place: Place) -> None:
     place.on("--until", "2h", "--reopen-at-end")
-    stored(place)["closed"][0][3] = "other"
+    stored_window(place)["closed"][0][3] = "other"
 
-    outcome = due(place, after=timedelta(hours=3))
+    outcome = run_due_later(place, after=timedelta(hours=3))
 
     assert (outcome.code, place.world.writes()) == (3, [])
     assert f"the whole of api would be reopened to other, but ops.yml says {WORKER}" in outcome.out
@@ -282,12 +282,12 @@ def test_window_with_foreign_target_needs_a_person(place: Place) -> None:
 @pytest.mark.slow
 def test_window_with_changed_end_stays_closed(place: Place) -> None:
     place.on("--until", "2h", "--reopen-at-end")
-    block = stored(place)
+    block = stored_window(place)
     listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{OFFICE}/deployments"}
     fault = place.world.sandbox.fault
     fault(**listed, after=lambda: fault(**listed, before=lambda: block.update(reopen_at_end=False)))
 
-    outcome = due(place, after=timedelta(hours=3))
+    outcome = run_due_later(place, after=timedelta(hours=3))
 
     assert (outcome.code, place.world.writes()) == (3, [])
     assert "api no longer reopens automatically" in outcome.out
@@ -297,11 +297,11 @@ def test_window_with_changed_end_stays_closed(place: Place) -> None:
 @pytest.mark.slow
 def test_failed_window_or_environment_does_not_stop_others(place: Place) -> None:
     place.world.sandbox.add_token("staging", PERMISSIONS)
-    place.on("--path", "/shop", *BY_ITSELF)
-    place.on("--path", "/admin", *BY_ITSELF)
-    stored(place)["service"] = "gone"
+    place.on("--path", "/shop", *REOPEN_AT_END)
+    place.on("--path", "/admin", *REOPEN_AT_END)
+    stored_window(place)["service"] = "gone"
 
-    outcome = due(place, after=timedelta(hours=3), STAGING_CLOUDFLARE_API_TOKEN="")
+    outcome = run_due_later(place, after=timedelta(hours=3), STAGING_CLOUDFLARE_API_TOKEN="")
 
     assert "staging is passed over: STAGING_CLOUDFLARE_API_TOKEN is not set" in outcome.err
     assert outcome.code == 2
@@ -311,13 +311,13 @@ def test_failed_window_or_environment_does_not_stop_others(place: Place) -> None
 
 @pytest.mark.slow
 def test_signal_stops_all_windows(place: Place) -> None:
-    place.on("--path", "/shop", *BY_ITSELF)
-    place.on("--path", "/admin", *BY_ITSELF)
+    place.on("--path", "/shop", *REOPEN_AT_END)
+    place.on("--path", "/admin", *REOPEN_AT_END)
     place.world.sandbox.fault(
         method="DELETE", path="/zones/*/workers/routes/*", after=lambda: os.kill(os.getpid(), signal.SIGINT)
     )
 
-    outcome = due(place, after=timedelta(hours=3))
+    outcome = run_due_later(place, after=timedelta(hours=3))
 
     assert outcome.code == 130
     assert outcome.out.count("requested") == 1
@@ -325,27 +325,27 @@ def test_signal_stops_all_windows(place: Place) -> None:
 
 
 def test_no_token_is_reported_without_requests(place: Place) -> None:
-    outcome = due(place, CLOUDFLARE_API_TOKEN="")
+    outcome = run_due_later(place, CLOUDFLARE_API_TOKEN="")
 
-    assert (outcome.code, outcome.out, place.world.sandbox.requests) == (0, NOTHING, [])
+    assert (outcome.code, outcome.out, place.world.sandbox.requests) == (0, NOTHING_DUE, [])
     assert "production is passed over: CLOUDFLARE_API_TOKEN is not set" in outcome.err
     assert ACCOUNT not in outcome.err
 
 
 @pytest.mark.slow
 def test_failed_read_is_not_empty(place: Place) -> None:
-    place.on(*BY_ITSELF)
+    place.on(*REOPEN_AT_END)
     place.world.sandbox.fault(method="GET", path="/accounts/**", status=403, code=10000, times=None)
 
-    outcome = due(place, after=timedelta(hours=3))
+    outcome = run_due_later(place, after=timedelta(hours=3))
 
     assert outcome.code == 4
-    assert NOTHING not in outcome.out
+    assert NOTHING_DUE not in outcome.out
 
 
 @pytest.mark.slow
 def test_dry_run_reopens_nothing(place: Place) -> None:
-    place.on(*BY_ITSELF)
+    place.on(*REOPEN_AT_END)
 
     place.world.sandbox.clock.advance(3 * 3600)
     where = ["--config", str(place.world.config)]

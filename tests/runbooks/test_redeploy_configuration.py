@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SITE, World
-from tests.runbooks.test_redeploy_pages import Site, fetch, planned, refused
+from tests.runbooks.test_redeploy_pages import Site, assert_refused, dry_run_plan, fetch
 from tests.support.commands import ended
 from tests.support.site_repository import BUILD, repository
 
@@ -45,14 +45,14 @@ def site(world: World) -> Site:
     return Site(world, found, good, bad, world.site(timedelta(minutes=10), "bad", commit=bad))
 
 
-def bound(site: Site) -> set[str]:
+def uploaded_bindings(site: Site) -> set[str]:
     """Return the names of the bindings that wrangler uploaded."""
     bundle = site.served.rules["_worker.bundle"].decode(errors="replace")
     metadata = next(line for line in bundle.splitlines() if line.startswith("{") and '"main_module"' in line)
     return {binding["name"] for binding in json.loads(metadata)["bindings"]}
 
 
-def writes(path: str, text: str) -> str:
+def write_command(path: str, text: str) -> str:
     return f"mkdir -p $(dirname {path}); printf '%s' '{text}' > {path}; "
 
 
@@ -62,10 +62,10 @@ def test_committed_bindings_are_deployed_without_source_maps(site: Site) -> None
     mapped = WORKER + f'echo "//# sourceMappingURL={secret}" >> dist/_worker.js; '
     commit = site.repository.commit("mapped", build_sh=BUILD + mapped, page_html="<h1>good</h1>")
 
-    outcome = site.press("--commit", commit)
+    outcome = site.redeploy("--commit", commit)
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert bound(site) == {"CART"}
+    assert uploaded_bindings(site) == {"CART"}
     assert b"t0p-s3cret" not in b"".join(site.served.rules.values())
     plan = outcome.result["plan"]
     assert "+ KV CART → 0123456789abcdef0123456789abcdef" in plan["sections"]["Bindings"]
@@ -75,28 +75,28 @@ def test_committed_bindings_are_deployed_without_source_maps(site: Site) -> None
 @pytest.mark.parametrize(
     "build",
     [
-        writes("wrangler.json", json.dumps(EVIL)),
-        writes("wrangler.jsonc", json.dumps(EVIL)),
-        writes("wrangler.toml", 'pages_build_output_dir = "dist"'),
+        write_command("wrangler.json", json.dumps(EVIL)),
+        write_command("wrangler.jsonc", json.dumps(EVIL)),
+        write_command("wrangler.toml", 'pages_build_output_dir = "dist"'),
         "rm wrangler.toml; ",
         "rm wrangler.toml; ln -s /etc/passwd wrangler.toml; ",
-        writes(".wrangler/deploy/config.json", json.dumps({"configPath": "../../evil.json"})),
+        write_command(".wrangler/deploy/config.json", json.dumps({"configPath": "../../evil.json"})),
     ],
 )
 def test_build_that_writes_a_configuration_is_refused(site: Site, build: str) -> None:
     commit = site.repository.commit("evil", build_sh=BUILD + build)
 
-    refused(site, site.press("--commit", commit), "build_unusable", "the build wrote ")
+    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", "the build wrote ")
 
 
 def test_other_build_files_do_not_change_the_deployment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files next to the output are ignored; configuration above wrangler's folder has lower priority."""
     evil = "".join(
         [
-            writes(".env", "CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/"),
-            writes(".dev.vars", "STOLEN=1"),
-            writes("package.json", '{"scripts": {"deploy": "false"}}'),
-            writes("node_modules/wrangler/package.json", "{}"),
+            write_command(".env", "CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/"),
+            write_command(".dev.vars", "STOLEN=1"),
+            write_command("package.json", '{"scripts": {"deploy": "false"}}'),
+            write_command("node_modules/wrangler/package.json", "{}"),
             'printf "%s" "$EVIL" > "$ABOVE/wrangler.json"; ',
         ]
     )
@@ -107,10 +107,10 @@ def test_other_build_files_do_not_change_the_deployment(site: Site, monkeypatch:
 
     monkeypatch.setattr(tempfile, "tempdir", str(above))  # so that the folder of the deployment is below it
 
-    outcome = site.press("--commit", commit)
+    outcome = site.redeploy("--commit", commit)
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert bound(site) == {"CART"}
+    assert uploaded_bindings(site) == {"CART"}
     assert (above / "wrangler.json").exists()
     assert b"STOLEN" not in b"".join(site.served.rules.values())
 
@@ -130,7 +130,7 @@ def test_dangerous_committed_setting_is_refused(site: Site, added: str, named: s
         "risky", wrangler_toml=f"{COMMITTED}{added}\n" if "main" not in added else added + "\n" + COMMITTED
     )
 
-    refused(site, site.press("--commit", commit, "--dry-run"), "build_unusable", named)
+    assert_refused(site, site.redeploy("--commit", commit, "--dry-run"), "build_unusable", named)
 
 
 def test_symlinked_configuration_is_refused(site: Site) -> None:
@@ -138,7 +138,7 @@ def test_symlinked_configuration_is_refused(site: Site) -> None:
     (site.repository.folder / "wrangler.toml").symlink_to("page.html")
     commit = site.repository.commit("link")
 
-    refused(site, site.press("--commit", commit), "build_unusable", "is a link")
+    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", "is a link")
 
 
 def test_plan_lists_project_bindings_without_configuration(site: Site) -> None:
@@ -148,12 +148,12 @@ def test_plan_lists_project_bindings_without_configuration(site: Site) -> None:
     (site.repository.folder / "wrangler.toml").unlink()
     commit = site.repository.commit("none")
 
-    plan = planned(site, "--commit", commit)
+    plan = dry_run_plan(site, "--commit", commit)
 
     assert plan["sections"]["Bindings"][1:] == [f"= KV CART → {'a' * 32}"]
 
 
-def given(site: Site, tmp_path: Path, change: Callable[[Path], None] = lambda _: None) -> Any:
+def fetch_and_deploy(site: Site, tmp_path: Path, change: Callable[[Path], None] = lambda _: None) -> Any:
     """Run the jobs fetch and deploy; `change` edits the artifact between them, as a build could."""
     outcome = fetch(site, tmp_path / "outputs", "--commit", site.good)
     assert outcome.code == 0, outcome.err
@@ -163,7 +163,7 @@ def given(site: Site, tmp_path: Path, change: Callable[[Path], None] = lambda _:
     (output / "index.html").write_text("<h1>good</h1>")
     (output / "_worker.js").write_text("export default { fetch() { return new Response(1) } }")
     change(tmp_path)
-    return site.press(
+    return site.redeploy(
         "--commit",
         site.good,
         OPS_BUILT=str(tmp_path / "built"),
@@ -173,36 +173,36 @@ def given(site: Site, tmp_path: Path, change: Callable[[Path], None] = lambda _:
     )
 
 
-def evil_artifact(folder: Path) -> None:
+def add_evil_configuration(folder: Path) -> None:
     (folder / "built" / "wrangler.json").write_text(json.dumps(EVIL))
 
 
-def other_configuration(folder: Path) -> None:
+def replace_configuration(folder: Path) -> None:
     (folder / "configuration.json").write_text("{}")
 
 
 def test_deploy_job_uses_the_fetched_configuration(site: Site, tmp_path: Path) -> None:
-    outcome = given(site, tmp_path)
+    outcome = fetch_and_deploy(site, tmp_path)
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert bound(site) == {"CART"}
+    assert uploaded_bindings(site) == {"CART"}
 
 
 def test_configuration_written_by_the_build_is_refused(site: Site, tmp_path: Path) -> None:
-    outcome = given(site, tmp_path, evil_artifact)
+    outcome = fetch_and_deploy(site, tmp_path, add_evil_configuration)
 
-    refused(site, outcome, "build_unusable", "the build wrote wrangler.json")
+    assert_refused(site, outcome, "build_unusable", "the build wrote wrangler.json")
 
 
 def test_configuration_replaced_by_another_job_is_refused(site: Site, tmp_path: Path) -> None:
-    outcome = given(site, tmp_path, other_configuration)
+    outcome = fetch_and_deploy(site, tmp_path, replace_configuration)
 
     assert ended(outcome) == (2, "refused", "config_invalid"), outcome.err
     assert "is not what the job fetch wrote" in outcome.result["message"]
     site.assert_nothing_sent()
 
 
-# Nothing is deployed in place of what is not in the commit itself
+# Submodules and Git LFS
 
 
 def test_commit_with_a_submodule_is_refused(site: Site) -> None:
@@ -214,9 +214,9 @@ def test_commit_with_a_submodule_is_refused(site: Site) -> None:
     site.repository.git("commit", "-q", "-m", "theme")
     commit = site.repository.git("rev-parse", "HEAD")
 
-    refused(
+    assert_refused(
         site,
-        site.press("--commit", commit, "--dry-run"),
+        site.redeploy("--commit", commit, "--dry-run"),
         "build_unusable",
         "has submodules, which are not fetched: themes/dark",
     )
@@ -228,9 +228,9 @@ POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\ns
 def test_commit_with_git_lfs_files_is_refused(site: Site) -> None:
     commit = site.repository.commit("picture", assets__logo_png=POINTER)
 
-    refused(
+    assert_refused(
         site,
-        site.press("--commit", commit, "--dry-run"),
+        site.redeploy("--commit", commit, "--dry-run"),
         "build_unusable",
         "has files in Git LFS, which are not fetched: assets/logo.png",
     )
@@ -238,12 +238,12 @@ def test_commit_with_git_lfs_files_is_refused(site: Site) -> None:
 
 def test_only_a_real_lfs_pointer_is_refused(site: Site) -> None:
     commit = site.repository.commit("manual", lfs_md=POINTER + "what a pointer matches\n" * 100)
-    assert planned(site, "--commit", commit)
+    assert dry_run_plan(site, "--commit", commit)
 
     commit = site.repository.commit(
         "fetched", build_sh=BUILD + f"printf '{POINTER}' > dist/logo.png; ".replace("\n", "\\n")
     )
-    refused(site, site.press("--commit", commit), "build_unusable", "logo.png is a pointer of Git LFS")
+    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", "logo.png is a pointer of Git LFS")
 
 
 # The source of an application is not published

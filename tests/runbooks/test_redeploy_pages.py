@@ -33,7 +33,7 @@ class Site:
     bad: str
     live: str
 
-    def press(self, *arguments: str, **environ: str | None) -> Outcome:
+    def redeploy(self, *arguments: str, **environ: str | None) -> Outcome:
         where = ["--service", "frontend", "--environment", "production", "--config", str(self.world.config)]
         given: dict[str, str | None] = {"OPS_SOURCE": "app", **environ}
         return self.world.ops("redeploy-pages", *where, "--yes", "--json", *arguments, **given)
@@ -42,7 +42,7 @@ class Site:
     def served(self) -> Any:
         return self.world.sandbox.pages.projects[SITE].live
 
-    def change_build(self, build: str, subject: str = "another build") -> str:
+    def commit_build(self, build: str, subject: str = "another build") -> str:
         """Commit this build to main without deploying it."""
         return self.repository.commit(subject, build_sh=build)
 
@@ -60,13 +60,13 @@ def site(world: World) -> Site:
     return Site(world, found, good, bad, world.site(timedelta(minutes=10), "bad", commit=bad))
 
 
-# From one end to the other, with the real wrangler
+# End to end, with the real wrangler
 
 
 def test_previous_commit_is_built_deployed_and_verified(site: Site) -> None:
     before = site.repository.state()
 
-    outcome = site.press("--reason", "blank page", "--incident", "42")
+    outcome = site.redeploy("--reason", "blank page", "--incident", "42")
 
     assert ended(outcome) == (0, "recovered", "verified"), outcome.err
     made = site.served
@@ -84,10 +84,10 @@ def test_previous_commit_is_built_deployed_and_verified(site: Site) -> None:
 
 
 def test_repeated_redeployment_does_nothing(site: Site) -> None:
-    site.press()
+    site.redeploy()
     site.world.sandbox.clock.advance(60)
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert ended(outcome) == (0, "nothing_to_do", "already_stepped_back"), outcome.err
     assert f"is live, and not the newer {site.live[:8]}, created" in outcome.result["message"]
@@ -95,7 +95,7 @@ def test_repeated_redeployment_does_nothing(site: Site) -> None:
 
 
 def test_undo_command_rolls_the_redeployment_back(site: Site) -> None:
-    outcome = site.press()
+    outcome = site.redeploy()
     site.world.sandbox.clock.advance(60)
 
     (undo,) = outcome.result["undo"]
@@ -109,7 +109,7 @@ def test_later_rollback_skips_the_replaced_deployment(site: Site) -> None:
     hub = site.world.sandbox.github
     hub.add_user("alice")
     incident = ["--incident", str(hub.open_issue("The page is blank", "", ["incident"], "alice"))]
-    site.press(*incident, **hub.environ())
+    site.redeploy(*incident, **hub.environ())
     site.world.sandbox.clock.advance(60)
 
     outcome = site.world.rollback_pages(*incident, **hub.environ())
@@ -123,7 +123,7 @@ def test_committed_functions_are_deployed(site: Site) -> None:
         "with a Function", functions__api_js="export const onRequest = () => new Response();"
     )
 
-    outcome = site.press("--commit", commit)
+    outcome = site.redeploy("--commit", commit)
 
     assert site.served.commit_hash == commit, outcome.err
     assert site.served.uses_functions
@@ -133,7 +133,7 @@ def test_committed_functions_are_deployed(site: Site) -> None:
 def test_unknown_error_may_create_two_deployments(site: Site) -> None:
     site.world.sandbox.fault(**POST, status=500, code=8000000, applied=True)
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert [d.commit_hash for d in site.world.sandbox.pages.deployments(SITE)] == [site.good, site.good, site.bad]
@@ -144,7 +144,7 @@ def test_lost_answer_is_resolved_by_read_back(site: Site, applied: bool) -> None
     """wrangler does not retry these."""
     site.world.sandbox.fault(**POST, lost="after" if applied else "before")
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
@@ -157,7 +157,7 @@ def test_our_deployment_between_two_reads_is_recognized(site: Site, first: str, 
     come = partial(site.world.site, timedelta(), "good", commit=site.good)
     site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
@@ -168,7 +168,7 @@ def test_foreign_deployment_between_two_reads_is_recognized(site: Site, first: s
     come = partial(site.world.site, timedelta(), "hotfix", commit="c" * 40)
     site.world.sandbox.fault(**POST, lost="before", before=lambda: between(site.world, first, then, come))
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
     assert "from commit cccccccccccc" in outcome.result["message"]
@@ -178,7 +178,7 @@ def test_foreign_deployment_between_two_reads_is_recognized(site: Site, first: s
 def test_publish_failure_fails_the_run_without_retry(site: Site) -> None:
     site.world.sandbox.pages.fail_next(SITE, "Error: Failed to publish your Function")
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert ended(outcome) == (4, "failed", "provider_refused"), outcome.err
     assert site.world.served == site.live
@@ -188,13 +188,13 @@ def test_publish_failure_fails_the_run_without_retry(site: Site) -> None:
 def test_foreign_deployment_after_ours_is_named(site: Site) -> None:
     site.world.sandbox.fault(**POST, after=lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
     assert "from commit cccccccccccc" in outcome.result["message"]
 
 
-def while_it_builds(site: Site, meanwhile: Callable[[], object]) -> Outcome:
+def act_during_build(site: Site, meanwhile: Callable[[], object]) -> Outcome:
     """Run a redeployment whose build waits until `meanwhile` has happened."""
     said, go = (site.world.folder / name for name in ("said", "go"))
     for fifo in (said, go):
@@ -212,13 +212,13 @@ def while_it_builds(site: Site, meanwhile: Callable[[], object]) -> Outcome:
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
-    outcome = site.press()
+    outcome = site.redeploy()
     watching.join(10)
     return outcome
 
 
 def test_foreign_deployment_during_the_build_stops_the_run(site: Site) -> None:
-    outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
+    outcome = act_during_build(site, lambda: site.world.site(timedelta(), "hotfix", commit="c" * 40))
 
     assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
     assert site.world.writes() == []
@@ -228,7 +228,7 @@ def test_dashboard_rollback_during_the_build_stops_the_run(site: Site) -> None:
     site.world.sandbox.switches.propagation_seconds = 0
     older = site.world.site(timedelta(hours=3), "older")
 
-    outcome = while_it_builds(site, lambda: site.world.sandbox.pages.rollback(SITE, older))
+    outcome = act_during_build(site, lambda: site.world.sandbox.pages.rollback(SITE, older))
 
     assert ended(outcome)[1:] == ("refused", "world_moved"), outcome.err
     assert site.world.writes() == []
@@ -237,7 +237,7 @@ def test_dashboard_rollback_during_the_build_stops_the_run(site: Site) -> None:
 def test_same_deployment_during_the_build_is_nothing_to_do(site: Site) -> None:
     site.world.sandbox.switches.propagation_seconds = 0
 
-    outcome = while_it_builds(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
+    outcome = act_during_build(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
 
     assert outcome.code == 0, outcome.err
     assert outcome.result["message"] == "somebody had made the same change already; the probes are healthy"
@@ -248,8 +248,8 @@ def test_same_deployment_during_the_build_is_nothing_to_do(site: Site) -> None:
 # The plan
 
 
-def planned(site: Site, *arguments: str) -> dict[str, Any]:
-    outcome = site.press("--dry-run", *arguments)
+def dry_run_plan(site: Site, *arguments: str) -> dict[str, Any]:
+    outcome = site.redeploy("--dry-run", *arguments)
     assert ended(outcome)[:2] == (0, "planned"), outcome.err
     site.assert_nothing_sent()
     plan: dict[str, Any] = outcome.result["plan"]
@@ -262,7 +262,7 @@ def test_plan_describes_build_and_replaced_deployment(site: Site) -> None:
         name: {"type": "plain_text", "value": "v41ue"} for name in ("MODE", "API_URL")
     }
 
-    plan = planned(site)
+    plan = dry_run_plan(site)
 
     (change,) = plan["changes"]
     assert (change["before"], change["after"]) == (site.live[:8], f"commit {site.good[:12]}")
@@ -275,14 +275,14 @@ def test_plan_describes_build_and_replaced_deployment(site: Site) -> None:
 def test_plan_suggests_a_rollback_to_the_same_commit(site: Site) -> None:
     older = site.world.site(timedelta(hours=3), "good", commit=site.good)
 
-    plan = planned(site)
+    plan = dry_run_plan(site)
 
     assert plan["changes"][0]["after"] == f"commit {site.good[:12]}"
     assert any(f"{older[:8]} is of this commit: a rollback needs no build" in text for text in plan["warnings"])
 
 
 def test_live_commit_is_nothing_to_do(site: Site) -> None:
-    outcome = site.press("--commit", site.bad)
+    outcome = site.redeploy("--commit", site.bad)
 
     assert outcome.result["plan"]["changes"] == [], outcome.err
     assert "is already live" in outcome.result["plan"]["summary"]
@@ -293,33 +293,33 @@ def test_live_commit_is_nothing_to_do(site: Site) -> None:
 def test_unreadable_site_needs_an_explicit_commit(site: Site) -> None:
     site.world.sandbox.edge_fault(host="fortunet.example", body="<h1>good</h1>put in by the zone", times=None)
 
-    outcome = site.press()
+    outcome = site.redeploy()
     assert ended(outcome) == (3, "refused", "live_unknown")
     assert "run redeploy-pages with its SHA" in outcome.result["hint"]
     assert "redeploy-pages" in outcome.result["press"]
     assert "--commit SHA" in outcome.result["press"]
 
-    plan = planned(site, "--commit", site.good)
+    plan = dry_run_plan(site, "--commit", site.good)
     assert plan["changes"][0]["before"] == "not known"
     assert any("what is live could not be seen" in warning for warning in plan["warnings"])
 
 
-# What is refused before anything is sent
+# Refusals before a request
 
 
-def refused(site: Site, outcome: Outcome, reason: str, said: str) -> None:
+def assert_refused(site: Site, outcome: Outcome, reason: str, said: str) -> None:
     assert ended(outcome) == (3, "refused", reason), outcome.err
     assert said in outcome.result["message"]
     site.assert_nothing_sent()
 
 
 def test_unknown_commit_is_refused(site: Site) -> None:
-    refused(site, site.press("--commit", "f" * 40), "unknown_name", "no commit")
+    assert_refused(site, site.redeploy("--commit", "f" * 40), "unknown_name", "no commit")
 
 
 @pytest.mark.parametrize("text", ["main", "HEAD~1", "--upload-pack=x", "main^{/good}"])
 def test_commit_must_be_a_sha(site: Site, text: str) -> None:
-    outcome = site.press(f"--commit={text}")
+    outcome = site.redeploy(f"--commit={text}")
 
     assert ended(outcome) == (2, "refused", "unknown_name"), outcome.err
     assert outcome.result["message"] == f'"{text}" is no SHA of a commit; nothing was changed'
@@ -331,7 +331,7 @@ def test_commit_off_the_production_branch_is_refused(site: Site) -> None:
     site.repository.git("checkout", "-q", "-b", "side")
     stray = site.repository.commit("never merged", page_html="<h1>good, but not ours</h1>")
 
-    refused(site, site.press("--commit", stray), "not_on_branch", "is not on main")
+    assert_refused(site, site.redeploy("--commit", stray), "not_on_branch", "is not on main")
 
 
 def test_git_failure_is_reported(site: Site) -> None:
@@ -342,34 +342,34 @@ def test_git_failure_is_reported(site: Site) -> None:
     broken.write_text(f'#!/bin/sh\ncase "$*" in {failing};; esac\nexec {shutil.which("git")} "$@"\n')
     broken.chmod(0o755)
 
-    outcome = site.press("--commit", site.good, PATH=f"{broken.parent}:{os.environ['PATH']}")
+    outcome = site.redeploy("--commit", site.good, PATH=f"{broken.parent}:{os.environ['PATH']}")
 
-    refused(site, outcome, "tool_missing", "git merge-base failed: fatal: object is corrupt")
+    assert_refused(site, outcome, "tool_missing", "git merge-base failed: fatal: object is corrupt")
 
 
 def test_missing_production_branch_is_refused(site: Site) -> None:
     site.world.sandbox.pages.projects[SITE].production_branch = ""
 
-    refused(site, site.press(), "malformed_answer", f"does not name the production branch of {SITE}")
+    assert_refused(site, site.redeploy(), "malformed_answer", f"does not name the production branch of {SITE}")
 
 
 def test_shallow_checkout_is_refused(site: Site) -> None:
     shallow = site.world.folder / "shallow"
     site.repository.git("clone", "-q", "--depth", "1", f"file://{site.repository.folder}", str(shallow))
 
-    refused(site, site.press(OPS_SOURCE="shallow"), "unknown_name", "is shallow")
+    assert_refused(site, site.redeploy(OPS_SOURCE="shallow"), "unknown_name", "is shallow")
 
 
 def test_folder_without_a_repository_is_refused(site: Site) -> None:
     (site.world.folder / "empty").mkdir()
 
-    refused(site, site.press(OPS_SOURCE="empty"), "tool_missing", "is not a git repository")
+    assert_refused(site, site.redeploy(OPS_SOURCE="empty"), "tool_missing", "is not a git repository")
 
 
 def test_first_commit_has_no_previous_commit(site: Site) -> None:
     site.world.sandbox.pages.projects[SITE].deployments[0].commit_hash = site.good
 
-    refused(site, site.press(), "no_target", "is not known")
+    assert_refused(site, site.redeploy(), "no_target", "is not known")
 
 
 def test_service_without_build_is_a_config_error(site: Site) -> None:
@@ -377,7 +377,7 @@ def test_service_without_build_is_a_config_error(site: Site) -> None:
     start = text.index("        build: #")
     site.world.config.write_text(text[:start] + text[text.index("        verify:", start) :])
 
-    outcome = site.press()
+    outcome = site.redeploy()
 
     assert (outcome.code, outcome.result["reason"]) == (2, "config_invalid")
     assert "frontend has no build in ops.yml" in outcome.result["message"]
@@ -408,30 +408,30 @@ BUILDS: dict[str, tuple[str, str, str]] = {
 def test_unusable_build_is_refused(site: Site, name: str) -> None:
     build, reason, said = BUILDS[name]
 
-    refused(site, site.press("--commit", site.change_build(build)), reason, said)
+    assert_refused(site, site.redeploy("--commit", site.commit_build(build)), reason, said)
 
 
 def test_build_is_stopped_at_its_timeout(site: Site) -> None:
     site.world.edit_config("          output: dist\n", "          output: dist\n          timeout: 1s\n")
-    commit = site.change_build('sleep 600 & echo $! > "$OUT"; sleep 600')
+    commit = site.commit_build('sleep 600 & echo $! > "$OUT"; sleep 600')
     site.world.edit_config(
         "          output: dist\n", f"          output: dist\n          env: {{OUT: {site.world.folder / 'pid'}}}\n"
     )
 
-    refused(site, site.press("--commit", commit), "build_failed", "did not end within 1 s")
+    assert_refused(site, site.redeploy("--commit", commit), "build_failed", "did not end within 1 s")
     assert gone(int((site.world.folder / "pid").read_text()))
 
 
 def test_missing_build_tool_is_named(site: Site, tmp_path: Path) -> None:
     site.world.edit_config("[sh, build.sh]", "[pnpm-that-is-not-here, build]")
 
-    refused(site, site.press(), "tool_missing", "pnpm-that-is-not-here is not on PATH")
+    assert_refused(site, site.redeploy(), "tool_missing", "pnpm-that-is-not-here is not on PATH")
 
 
 def test_read_only_token_is_refused_with_the_permission(site: Site) -> None:
     token = site.world.sandbox.add_token("reading", ["Pages Read"])
 
-    outcome = site.press(CLOUDFLARE_API_TOKEN=token)
+    outcome = site.redeploy(CLOUDFLARE_API_TOKEN=token)
 
     assert outcome.code == 4, outcome.err
     assert '"Pages Write"' in outcome.result["hint"]
@@ -443,9 +443,9 @@ def test_build_gets_no_secrets_and_no_home(site: Site) -> None:
     site.world.edit_config(
         "          output: dist\n", f"          output: dist\n          env: {{OUT: {seen}, MODE: x}}\n"
     )
-    commit = site.change_build('env > "$OUT"; exit 1')
+    commit = site.commit_build('env > "$OUT"; exit 1')
 
-    site.press("--commit", commit, GITHUB_TOKEN="ghs_secret")
+    site.redeploy("--commit", commit, GITHUB_TOKEN="ghs_secret")
 
     names = {line.partition("=")[0] for line in seen.read_text().splitlines()} - {"PWD", "_", "SHLVL", "OLDPWD"}
     assert names <= {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "CI", "OUT", "MODE"} | {
@@ -457,7 +457,7 @@ def test_build_gets_no_secrets_and_no_home(site: Site) -> None:
     assert site.world.sandbox.token not in seen.read_text()
 
 
-# Ended from outside
+# Interruption
 
 
 def descendants(pid: int) -> list[int]:
@@ -471,7 +471,7 @@ def test_interrupted_build_leaves_no_process_and_worktree(site: Site, number: si
     fifo = site.world.folder / "pid"
     os.mkfifo(fifo)
     site.world.edit_config("          output: dist\n", f"          output: dist\n          env: {{OUT: {fifo}}}\n")
-    site.change_build('sleep 600 & echo "$$ $!" > "$OUT"; wait')
+    site.commit_build('sleep 600 & echo "$$ $!" > "$OUT"; wait')
     later = site.repository.commit("later", page_html="later")
     site.world.sandbox.pages.projects[SITE].deployments[0].commit_hash = later
     before = site.repository.state()
@@ -523,22 +523,22 @@ def test_killed_deployment_can_be_finished(site: Site, path: str, moment: str) -
     assert all(gone(pid) for pid in started)
     site.world.sandbox.faults.clear()
     site.world.sandbox.clock.advance(60)
-    again = site.press()
+    again = site.redeploy()
     ours = f"(redeployed by ops {again.result['run']})"
     made = [d for d in site.world.sandbox.pages.deployments(SITE)[:-1] if not d.commit_message.endswith(ours)]
     if again.result["reason"] == "world_moved":
         assert made, "Cloudflare can only finish, while this one plans, what the killed run had sent"
-        again = site.press()
+        again = site.redeploy()
     assert again.result["decision"] == ("nothing_to_do" if made else "recovered"), again.err
     assert site.served.commit_hash == site.good
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
-# A site that another job has built
+# A site built by another job
 
 
 def test_job_with_a_token_refuses_to_build(site: Site) -> None:
-    refused(site, site.press(GITHUB_ACTIONS="true"), "build_unusable", "runs no build of an old commit")
+    assert_refused(site, site.redeploy(GITHUB_ACTIONS="true"), "build_unusable", "runs no build of an old commit")
     assert site.world.sandbox.requests == []
 
 
@@ -595,7 +595,7 @@ def test_fetch_job_probes_if_nothing_is_to_do(site: Site, tmp_path: Path) -> Non
     site.assert_nothing_sent()
 
 
-def handed_over(tmp_path: Path) -> dict[str, str]:
+def deploy_job_variables(tmp_path: Path) -> dict[str, str]:
     """Return the variables of the deploy job for a commit without a wrangler file."""
     (tmp_path / "configuration.json").write_text("{}")
     return {
@@ -611,14 +611,14 @@ def test_built_site_is_deployed_without_a_repository(site: Site, tmp_path: Path)
     (tmp_path / "built" / ".env").write_text("CLOUDFLARE_API_BASE_URL=http://127.0.0.1:9/\n")
     (tmp_path / "built" / "output" / "link").symlink_to("/etc/passwd")
 
-    outcome = site.press("--commit", site.good, OPS_SOURCE="nowhere", **handed_over(tmp_path))
+    outcome = site.redeploy("--commit", site.good, OPS_SOURCE="nowhere", **deploy_job_variables(tmp_path))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert (site.served.commit_hash, list(site.served.files)) == (site.good, ["/index.html"])
 
 
 def test_built_site_needs_the_full_sha(site: Site, tmp_path: Path) -> None:
-    outcome = site.press("--commit", site.good[:12], OPS_BUILT=str(tmp_path))
+    outcome = site.redeploy("--commit", site.good[:12], OPS_BUILT=str(tmp_path))
 
     assert (outcome.code, outcome.result["decision"]) == (2, "refused"), outcome.err
     assert "no whole SHA" in outcome.result["message"]

@@ -32,7 +32,7 @@ HELD = {"FORTUNET_ADMIN_TOKEN": TOKEN}
 NAME, CLASS = "ai-mutex", "AiMutexDO"
 HOST = {"host": "api.fortunet.example"}
 LOCKED = 5
-"""Requests in memory, at which it is stuck."""
+"""Number of requests in memory at which the object is stuck."""
 BINDINGS = ({"type": "durable_object_namespace", "name": "AI_MUTEX", "class_name": CLASS, "namespace_id": "1"},)
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 RESET = {"method": "POST", "path": "/__ops/objects/ai-mutex/reset"}
@@ -46,17 +46,17 @@ SHOWN = """            state: /__ops/objects/ai-mutex # GET: shows the memory an
 
 
 @dataclass(frozen=True)
-class Stuck:
+class StuckObject:
     world: World
 
     def reset(self, *arguments: str, **environ: str | None) -> Outcome:
         where = ["--service", "api", "--environment", "production", "--config", str(self.world.config)]
         return self.world.ops("reset-durable-object", *where, "--yes", "--json", *arguments, **{**HELD, **environ})
 
-    def one(self, *arguments: str, **environ: str | None) -> Outcome:
+    def reset_one(self, *arguments: str, **environ: str | None) -> Outcome:
         return self.reset("--name", NAME, *arguments, **environ)
 
-    def follow(self, stopped: Outcome) -> Outcome:
+    def run_suggested_command(self, stopped: Outcome) -> Outcome:
         """Run the suggested command."""
         return self.world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json", **HELD)
 
@@ -96,9 +96,9 @@ def serve(world: World, ago: timedelta = timedelta(hours=2), **upload: Any) -> s
 
 
 @pytest.fixture
-def stuck(world: World) -> Stuck:
+def stuck(world: World) -> StuckObject:
     serve(world)
-    found = Stuck(world)
+    found = StuckObject(world)
     found.use(LOCKED)
     return found
 
@@ -110,7 +110,7 @@ def writes(world: World) -> list[str]:
 # Every object of the Worker
 
 
-def test_reset_clears_memory_and_keeps_storage(stuck: Stuck) -> None:
+def test_reset_clears_memory_and_keeps_storage(stuck: StuckObject) -> None:
     world, (was,) = stuck.world, stuck.world.live
 
     outcome = stuck.reset("--reason", "AI requests time out")
@@ -131,7 +131,7 @@ def test_reset_clears_memory_and_keeps_storage(stuck: Stuck) -> None:
     assert f"{NAME} restarted" in texts(outcome, "read_back")[-1]
 
 
-def test_plan_lists_restarts_losses_and_kept_storage(stuck: Stuck) -> None:
+def test_plan_lists_restarts_losses_and_kept_storage(stuck: StuckObject) -> None:
     more = {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "script_name": "chat"}
     serve(stuck.world, timedelta(minutes=9), bindings=(*BINDINGS, more), durable_objects=(CLASS, "SessionDO"))
     (live,) = stuck.world.live
@@ -156,7 +156,7 @@ def test_plan_lists_restarts_losses_and_kept_storage(stuck: Stuck) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("script", [{}, {"script_name": WORKER}], ids=["unnamed", "named"])
-def test_class_without_exports_is_found_by_its_binding(stuck: Stuck, script: dict[str, str]) -> None:
+def test_class_without_exports_is_found_by_its_binding(stuck: StuckObject, script: dict[str, str]) -> None:
     serve(stuck.world, timedelta(minutes=9), durable_objects=(), bindings=({**BINDINGS[0], **script},))
 
     plan = stuck.reset("--dry-run").result["plan"]
@@ -165,7 +165,7 @@ def test_class_without_exports_is_found_by_its_binding(stuck: Stuck, script: dic
 
 
 @pytest.mark.slow
-def test_undo_command_restores_the_version(stuck: Stuck) -> None:
+def test_undo_command_restores_the_version(stuck: StuckObject) -> None:
     before = stuck.world.live
     (undo,) = stuck.reset().result["undo"]
 
@@ -176,7 +176,7 @@ def test_undo_command_restores_the_version(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_reset_keeps_an_active_rollback(stuck: Stuck) -> None:
+def test_reset_keeps_an_active_rollback(stuck: StuckObject) -> None:
     world = stuck.world
     good = next(iter(world.live))
     world.release(
@@ -191,14 +191,14 @@ def test_reset_keeps_an_active_rollback(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_reset_after_a_rollback_needs_accepted_secrets(stuck: Stuck) -> None:
+def test_reset_after_a_rollback_needs_accepted_secrets(stuck: StuckObject) -> None:
     world, (good,) = stuck.world, stuck.world.live
     bad = world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
     world.sandbox.deploy(WORKER, good)
 
     asked = stuck.reset()
     assert world.writes() == []
-    outcome = stuck.follow(asked)
+    outcome = stuck.run_suggested_command(asked)
 
     assert ended(asked) == (3, "refused", "inherit_not_accepted")
     assert f"ADMIN_TOKEN, AI_KEY would be those of the latest upload, {bad[:8]}" in asked.result["message"]
@@ -209,7 +209,7 @@ def test_reset_after_a_rollback_needs_accepted_secrets(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_split_is_refused(stuck: Stuck) -> None:
+def test_split_is_refused(stuck: StuckObject) -> None:
     world, (good,) = stuck.world, stuck.world.live
     world.sandbox.deploy(WORKER, {good: 90, serve(world, timedelta(minutes=9), code="new"): 10})
     split = world.live
@@ -232,7 +232,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("upload", "reason", "said"), REFUSED.values(), ids=REFUSED)
 def test_worker_whose_objects_cannot_restart_is_refused(
-    stuck: Stuck, upload: dict[str, Any], reason: str, said: str
+    stuck: StuckObject, upload: dict[str, Any], reason: str, said: str
 ) -> None:
     serve(stuck.world, timedelta(minutes=9), **upload)
 
@@ -245,7 +245,7 @@ def test_worker_whose_objects_cannot_restart_is_refused(
 
 
 @pytest.mark.slow
-def test_deployment_after_the_request_is_refused(stuck: Stuck) -> None:
+def test_deployment_after_the_request_is_refused(stuck: StuckObject) -> None:
     asked = stuck.world.sandbox.clock.now() - timedelta(minutes=12)
     serve(stuck.world, timedelta(minutes=9))
 
@@ -257,7 +257,7 @@ def test_deployment_after_the_request_is_refused(stuck: Stuck) -> None:
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
-def test_lost_write_is_found_by_its_mark(stuck: Stuck, write: dict[str, str]) -> None:
+def test_lost_write_is_found_by_its_mark(stuck: StuckObject, write: dict[str, str]) -> None:
     stuck.world.sandbox.fault(**write, lost="after")
 
     outcome = stuck.reset()
@@ -268,7 +268,7 @@ def test_lost_write_is_found_by_its_mark(stuck: Stuck, write: dict[str, str]) ->
 
 
 @pytest.mark.slow
-def test_unexported_class_in_ops_yml_is_a_warning(stuck: Stuck) -> None:
+def test_unexported_class_in_ops_yml_is_a_warning(stuck: StuckObject) -> None:
     stuck.world.edit_config("class: AiMutexDO", "class: AiMutex")
 
     plan = stuck.reset("--dry-run").result["plan"]
@@ -289,7 +289,7 @@ UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("environ", "fault", "said"), UNSHOWN.values(), ids=UNSHOWN)
 def test_unreadable_object_is_restarted_with_no_evidence(
-    stuck: Stuck, environ: dict[str, str | None], fault: dict[str, Any], said: str
+    stuck: StuckObject, environ: dict[str, str | None], fault: dict[str, Any], said: str
 ) -> None:
     if fault:
         stuck.world.sandbox.edge_fault(**STATE, **fault, times=None)
@@ -303,7 +303,7 @@ def test_unreadable_object_is_restarted_with_no_evidence(
 
 
 @pytest.mark.slow
-def test_new_version_is_the_proof_without_state_endpoint(stuck: Stuck) -> None:
+def test_new_version_is_the_proof_without_state_endpoint(stuck: StuckObject) -> None:
     stuck.world.edit_config(ENDPOINT + SHOWN, "")
 
     outcome = stuck.reset()
@@ -314,10 +314,10 @@ def test_new_version_is_the_proof_without_state_endpoint(stuck: Stuck) -> None:
 # One object, by its application
 
 
-def test_single_reset_clears_memory_without_deployment(stuck: Stuck) -> None:
+def test_single_reset_clears_memory_without_deployment(stuck: StuckObject) -> None:
     before = stuck.world.live
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert ended(outcome) == (0, "recovered", "verified"), outcome.err
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
@@ -328,10 +328,10 @@ def test_single_reset_clears_memory_without_deployment(stuck: Stuck) -> None:
     assert outcome.result["undo"] == []
 
 
-def test_single_reset_dry_run_only_reads(stuck: Stuck) -> None:
+def test_single_reset_dry_run_only_reads(stuck: StuckObject) -> None:
     stuck.world.sandbox.edge_fault(**RESET, times=None)
 
-    outcome = stuck.one("--dry-run")
+    outcome = stuck.reset_one("--dry-run")
 
     assert ended(outcome) == (0, "planned", "dry_run")
     assert (stuck.memory, stuck.posts()) == (LOCKED, 0)
@@ -339,11 +339,11 @@ def test_single_reset_dry_run_only_reads(stuck: Stuck) -> None:
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("proof", ["instance", "memory.answered"])
-def test_single_reset_of_an_object_in_use_is_proved(stuck: Stuck, proof: str) -> None:
+def test_single_reset_of_an_object_in_use_is_proved(stuck: StuckObject, proof: str) -> None:
     stuck.world.edit_config("proof: instance", f"proof: {proof}")
     stuck.world.sandbox.edge_fault(**RESET, after=lambda: stuck.use(2))
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert (stuck.memory, stuck.quota) == (2, LOCKED + 2)
@@ -351,11 +351,11 @@ def test_single_reset_of_an_object_in_use_is_proved(stuck: Stuck, proof: str) ->
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("proof", "decision"), [("instance", "no_evidence"), ("memory.answered", "recovered")])
-def test_unread_object_is_proved_only_by_a_zero_count(stuck: Stuck, proof: str, decision: str) -> None:
+def test_unread_object_is_proved_only_by_a_zero_count(stuck: StuckObject, proof: str, decision: str) -> None:
     stuck.world.edit_config("proof: instance", f"proof: {proof}")
     stuck.world.sandbox.edge_fault(**STATE, status=503)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert outcome.result["decision"] == decision, outcome.err
     assert "its memory before the reset is unknown" in outcome.result["plan"]["warnings"][0]
@@ -363,31 +363,31 @@ def test_unread_object_is_proved_only_by_a_zero_count(stuck: Stuck, proof: str, 
 
 
 @pytest.mark.slow
-def test_unchanged_counter_is_reported(stuck: Stuck) -> None:
+def test_unchanged_counter_is_reported(stuck: StuckObject) -> None:
     stuck.world.edit_config("proof: instance", "proof: memory.answered")
     stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert f"{NAME} still has {LOCKED} at memory.answered" in " ".join(texts(outcome, "warning"))
 
 
 @pytest.mark.slow
-def test_lost_storage_is_no_recovery(stuck: Stuck) -> None:
+def test_lost_storage_is_no_recovery(stuck: StuckObject) -> None:
     lost = '{"instance": "another", "quota": {"iflow": {"used": 0}}}'
     stuck.world.sandbox.edge_fault(**STATE, status=200, body=lost, skip=1, times=None)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert ended(outcome) == (8, "no_evidence", "no_evidence")
     assert f"quota.iflow.used of {NAME} is not what it was before" in outcome.result["message"]
 
 
 @pytest.mark.slow
-def test_ineffective_reset_is_not_recovered(stuck: Stuck) -> None:
+def test_ineffective_reset_is_not_recovered(stuck: StuckObject) -> None:
     stuck.world.sandbox.edge_fault(**RESET, status=200, body="{}", times=None)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert ended(outcome)[1] in {"no_evidence", "still_unhealthy"}
     assert f"{NAME} still has an unchanged instance" in " ".join(texts(outcome, "warning"))
@@ -401,10 +401,10 @@ def test_ineffective_reset_is_not_recovered(stuck: Stuck) -> None:
     [({"lost": "after"}, 1), ({"lost": "before"}, 2), ({"status": 503}, 2), ({"status": 429}, 2)],
     ids=str,
 )
-def test_unclear_reset_is_resolved_by_the_state(stuck: Stuck, fault: dict[str, Any], sends: int) -> None:
+def test_unclear_reset_is_resolved_by_the_state(stuck: StuckObject, fault: dict[str, Any], sends: int) -> None:
     stuck.world.sandbox.edge_fault(**RESET, **fault)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert stuck.memory == 0
@@ -412,10 +412,10 @@ def test_unclear_reset_is_resolved_by_the_state(stuck: Stuck, fault: dict[str, A
 
 
 @pytest.mark.slow
-def test_two_lost_answers_end_the_retries(stuck: Stuck) -> None:
+def test_two_lost_answers_end_the_retries(stuck: StuckObject) -> None:
     stuck.world.sandbox.edge_fault(**RESET, lost="before", times=2)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert ended(outcome) == (4, "failed", "not_applied")
     assert len(texts(outcome, "writing")) == 2
@@ -423,14 +423,14 @@ def test_two_lost_answers_end_the_retries(stuck: Stuck) -> None:
 
 
 @pytest.mark.slow
-def test_reset_without_state_endpoint_has_no_evidence(stuck: Stuck) -> None:
+def test_reset_without_state_endpoint_has_no_evidence(stuck: StuckObject) -> None:
     token = "            token: FORTUNET_ADMIN_TOKEN\n"
     stuck.world.edit_config(SHOWN, token)
 
-    answered = stuck.one()
+    answered = stuck.reset_one()
     stuck.use(LOCKED)
     stuck.world.sandbox.edge_fault(**RESET, lost="before", times=2)
-    lost = stuck.one()
+    lost = stuck.reset_one()
 
     assert ended(answered) == (8, "no_evidence", "no_evidence")
     assert f"ops.yml names no `state` of {NAME}" in answered.result["message"]
@@ -451,13 +451,13 @@ CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {
 @pytest.mark.parametrize(("upload", "environ", "reason", "said"), CLOSED.values(), ids=CLOSED)
 @pytest.mark.parametrize("is_shown", [True, False])
 def test_denied_access_suggests_a_reset_of_the_worker(
-    stuck: Stuck, upload: dict[str, Any], environ: dict[str, str | None], reason: str, said: str, is_shown: bool
+    stuck: StuckObject, upload: dict[str, Any], environ: dict[str, str | None], reason: str, said: str, is_shown: bool
 ) -> None:
     if not is_shown:
         stuck.world.edit_config(SHOWN, "            token: FORTUNET_ADMIN_TOKEN\n")
     serve(stuck.world, timedelta(minutes=9), **upload)
 
-    outcome = stuck.one(**environ)
+    outcome = stuck.reset_one(**environ)
 
     assert ended(outcome) == (3, "refused", reason), outcome.err
     assert said in outcome.result["message"]
@@ -467,21 +467,21 @@ def test_denied_access_suggests_a_reset_of_the_worker(
 
 
 @pytest.mark.slow
-def test_maintenance_mode_does_not_count_as_stuck(stuck: Stuck) -> None:
+def test_maintenance_mode_does_not_count_as_stuck(stuck: StuckObject) -> None:
     stuck.world.sandbox.edge_fault(path="/__ops/**", status=503, headers={"ops-maintenance": "r1"}, times=None)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert ended(outcome) == (3, "refused", "no_endpoint")
     assert "the service is in maintenance mode" in outcome.result["message"]
 
 
 @pytest.mark.slow
-def test_missing_endpoint_suggests_resetting_the_worker(stuck: Stuck) -> None:
+def test_missing_endpoint_suggests_resetting_the_worker(stuck: StuckObject) -> None:
     stuck.world.edit_config(ENDPOINT, "")
 
-    refused = stuck.one()
-    outcome = stuck.follow(refused)
+    refused = stuck.reset_one()
+    outcome = stuck.run_suggested_command(refused)
 
     assert ended(refused) == (3, "refused", "no_endpoint")
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
@@ -494,7 +494,7 @@ def test_missing_endpoint_suggests_resetting_the_worker(stuck: Stuck) -> None:
     "name",
     ["ai-mutx", "../ai-mutex", "ai-mutex/../x", "AI-MUTEX", "$(id)", "ai-mutex\n::error::x", "\u202exetum", "x" * 999],
 )
-def test_unknown_object_is_refused_without_requests(stuck: Stuck, name: str) -> None:
+def test_unknown_object_is_refused_without_requests(stuck: StuckObject, name: str) -> None:
     seen = stuck.world.sandbox.edge_fault(path="/__ops/**", times=None)
 
     outcome = stuck.reset("--name", name)
@@ -506,8 +506,8 @@ def test_unknown_object_is_refused_without_requests(stuck: Stuck, name: str) -> 
     assert (seen.hits, stuck.world.writes()) == (0, [])
 
 
-def test_inherit_option_is_refused_for_one_object(stuck: Stuck) -> None:
-    outcome = stuck.one("--inherit-latest", "AI_KEY")
+def test_inherit_option_is_refused_for_one_object(stuck: StuckObject) -> None:
+    outcome = stuck.reset_one("--inherit-latest", "AI_KEY")
 
     assert outcome.code == 2
     assert "`inherit_latest` applies to a whole Worker" in outcome.err + outcome.out
@@ -518,22 +518,22 @@ def test_inherit_option_is_refused_for_one_object(stuck: Stuck) -> None:
 @pytest.mark.parametrize(
     "fault", [{**RESET, "status": 500}, {**RESET, "status": 302}, {**STATE, "status": 200}], ids=str
 )
-def test_application_text_is_not_shown(stuck: Stuck, fault: dict[str, Any]) -> None:
+def test_application_text_is_not_shown(stuck: StuckObject, fault: dict[str, Any]) -> None:
     """The application may echo the token."""
     said = json.dumps({"instance": f"one {TOKEN}", TOKEN: TOKEN, "quota": {"iflow": {"used": f"other {TOKEN}"}}})
     away = {"location": f"https://evil.example/{TOKEN}"}
     stuck.world.sandbox.edge_fault(**fault, body=said, headers=away, times=None)
 
-    outcome = stuck.one()
+    outcome = stuck.reset_one()
 
     assert outcome.code in {4, 8}, outcome.err
     assert "marked" not in outcome.out + outcome.err + "".join(on_disk(stuck.world.folder).values())
 
 
-# The write stays inside the engine's door
+# The write guard
 
 
-class Greedy(ResetDurableObject):
+class ResetsWhilePlanning(ResetDurableObject):
     """Greedy."""
 
     def preflight(self, ctx: Context[ResetDurableObject.Params]) -> Plan[Any]:
@@ -544,9 +544,9 @@ class Greedy(ResetDurableObject):
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_early_reset_is_refused_by_the_client(stuck: Stuck, dry_run: bool) -> None:
+def test_early_reset_is_refused_by_the_client(stuck: StuckObject, dry_run: bool) -> None:
     options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(Greedy(), ResetDurableObject.Params("api"), "production", stuck.world.config)
+    request = run.RunRequest(ResetsWhilePlanning(), ResetDurableObject.Params("api"), "production", stuck.world.config)
     environ = {**stuck.world.sandbox.environ(), **HELD}
 
     result, _ = run.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())
@@ -555,7 +555,7 @@ def test_early_reset_is_refused_by_the_client(stuck: Stuck, dry_run: bool) -> No
     assert stuck.memory == LOCKED
 
 
-# Ended from outside
+# Interruption
 
 
 KILLS = [
@@ -569,7 +569,7 @@ KILLS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "write", "moment"), KILLS)
 def test_run_interrupted_at_a_write_can_be_finished(
-    stuck: Stuck, number: signal.Signals, write: dict[str, str], moment: str
+    stuck: StuckObject, number: signal.Signals, write: dict[str, str], moment: str
 ) -> None:
     """Between the writes the latest upload is ours, is not live, and has the secrets of the live version."""
     world = stuck.world
@@ -585,7 +585,7 @@ def test_run_interrupted_at_a_write_can_be_finished(
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
 
-def upload_by(world: World, message: str, *, deployed: bool = False, **changes: Any) -> str:
+def upload_like_live(world: World, message: str, *, deployed: bool = False, **changes: Any) -> str:
     """Upload the live code with this message and the secrets of the previous upload."""
     (live,) = world.live
     was = world.sandbox._account.workers[WORKER].versions[live].upload
@@ -600,9 +600,9 @@ def upload_by(world: World, message: str, *, deployed: bool = False, **changes: 
 MARK = f"ops1 incident=42 run=killed blames=- reset={CLASS}"
 
 
-def test_upload_of_a_killed_run_is_recognized(stuck: Stuck) -> None:
-    upload_by(stuck.world, MARK)
-    upload_by(stuck.world, MARK)
+def test_upload_of_a_killed_run_is_recognized(stuck: StuckObject) -> None:
+    upload_like_live(stuck.world, MARK)
+    upload_like_live(stuck.world, MARK)
 
     again = stuck.reset("--incident", "42")
 
@@ -623,8 +623,8 @@ def test_upload_of_a_killed_run_is_recognized(stuck: Stuck) -> None:
         pytest.param(MARK.replace("reset=", "rotated="), {}, id="a changed secret"),
     ],
 )
-def test_foreign_upload_is_not_recognized_as_ours(stuck: Stuck, message: str, changes: dict[str, Any]) -> None:
-    upload_by(stuck.world, message, **changes)
+def test_foreign_upload_is_not_recognized_as_ours(stuck: StuckObject, message: str, changes: dict[str, Any]) -> None:
+    upload_like_live(stuck.world, message, **changes)
 
     again = stuck.reset("--incident", "42")
 
@@ -632,26 +632,26 @@ def test_foreign_upload_is_not_recognized_as_ours(stuck: Stuck, message: str, ch
     assert stuck.world.writes() == []
 
 
-def test_upload_based_on_an_undeployed_one_needs_acceptance(stuck: Stuck) -> None:
+def test_upload_based_on_an_undeployed_one_needs_acceptance(stuck: StuckObject) -> None:
     stuck.world.sandbox.upload(WORKER, secrets={"ADMIN_TOKEN": TOKEN, "AI_KEY": "unproved"})
-    between = upload_by(stuck.world, MARK)
+    between = upload_like_live(stuck.world, MARK)
 
     assert ended(stuck.reset("--incident", "42")) == (3, "refused", "inherit_not_accepted")
     stuck.world.sandbox.delete_version(WORKER, between)
-    upload_by(stuck.world, MARK)
+    upload_like_live(stuck.world, MARK)
     assert ended(stuck.reset("--incident", "42")) == (3, "refused", "inherit_not_accepted")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_interrupted_single_reset_is_repeated(stuck: Stuck, number: signal.Signals, moment: str) -> None:
+def test_interrupted_single_reset_is_repeated(stuck: StuckObject, number: signal.Signals, moment: str) -> None:
     command = Command(stuck.world, "reset-durable-object", environ=HELD, more=("--name", NAME))
     stuck.world.sandbox.edge_fault(**RESET, **{moment: command.send(number)})
     command.run()
     stuck.world.sandbox.edge_faults.clear()
 
-    again = stuck.one()
+    again = stuck.reset_one()
 
     assert ended(again)[0] == 0, again.err
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
@@ -668,7 +668,7 @@ def test_reset_works_on_the_reference_application(tmp_path: Path) -> None:
         scenario_release.WORKER.release(sandbox, service, "good", "workerd", tmp_path)
         for name, value in (("ADMIN_TOKEN", TOKEN), ("IFLOW_API_KEY", sandbox.providers["iflow"].add_key("k-0123456"))):
             sandbox.put_secret(WORKER, name, value)
-        stuck = Stuck(world)
+        stuck = StuckObject(world)
         for arguments in ((), ("--name", NAME)):
             interpret(sandbox)
             before = mutex(sandbox)

@@ -64,7 +64,7 @@ def test_run_without_yes_or_terminal_is_a_dry_run(world: World, sites: Releases)
 # The plan
 
 
-def planned(world: World, *arguments: str) -> Outcome:
+def dry_run(world: World, *arguments: str) -> Outcome:
     outcome = world.rollback_pages("--dry-run", *arguments)
     assert outcome.code == 0, outcome.err
     return outcome
@@ -80,7 +80,7 @@ def test_plan_describes_both_deployments_and_differences(world: World) -> None:
     }
     bad = world.site(timedelta(minutes=10), "bad", commit="b" * 40, dirty=True, rules={"_worker.bundle": b"x"})
 
-    outcome = planned(world)
+    outcome = dry_run(world)
 
     plan = outcome.result["plan"]
     (change,) = plan["changes"]
@@ -103,7 +103,7 @@ def test_plan_describes_both_deployments_and_differences(world: World) -> None:
 def test_running_build_is_a_warning(world: World, sites: Releases) -> None:
     fix = world.site(timedelta(minutes=1), "fix", status="active")
 
-    warnings = planned(world).result["plan"]["warnings"]
+    warnings = dry_run(world).result["plan"]["warnings"]
 
     assert any(warning.startswith(fix[:8]) and "is being built" in warning for warning in warnings)
 
@@ -111,7 +111,7 @@ def test_running_build_is_a_warning(world: World, sites: Releases) -> None:
 def test_failed_latest_build_is_reported_with_a_next_step(world: World, sites: Releases) -> None:
     world.site(timedelta(minutes=1), "fix", status="failure")
 
-    plan = planned(world).result["plan"]
+    plan = dry_run(world).result["plan"]
 
     assert plan["summary"].startswith(
         f"the latest build failed, so {sites.bad[:8]} is still live and there is nothing to roll back"
@@ -127,7 +127,7 @@ def test_failed_latest_build_is_reported_with_a_next_step(world: World, sites: R
 def test_incident_start_only_adds_warnings(world: World, sites: Releases, ago: timedelta, said: str | None) -> None:
     began = (world.sandbox.clock.now() - ago).isoformat()
 
-    plan = planned(world, "--began", began).result["plan"]
+    plan = dry_run(world, "--began", began).result["plan"]
 
     assert any(said in warning for warning in plan["warnings"]) if said else plan["warnings"] == []
     assert plan["changes"][0]["after"] == sites.good[:8]

@@ -62,7 +62,7 @@ def released(world: World) -> tuple[str, str]:
     )
 
 
-def press(world: World, *arguments: str, runbook: str = "rollback-pages") -> Outcome:
+def roll_back(world: World, *arguments: str, runbook: str = "rollback-pages") -> Outcome:
     where = ["--service", "shop", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
     return world.ops(runbook, *where, *arguments, BAKERY_TOKEN=world.sandbox.token)
 
@@ -71,7 +71,7 @@ def live(world: World) -> str | None:
     return world.sandbox.pages.live(PROJECT)
 
 
-# What Cloudflare puts into a page
+# Zone additions to a page
 
 
 @pytest.mark.parametrize("on", [(), *((name,) for name in ALL), ALL], ids=lambda on: "+".join(on) or "nothing")
@@ -114,13 +114,13 @@ def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> 
         setattr(bakery.sandbox.switches, name, name in on)
     good, bad = released(bakery)
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
     assert live(bakery) == good
     assert "the site matches the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
     assert outcome.result["plan"]["sections"]["Compared"] == ["/: equal content"]
-    again = press(bakery)
+    again = roll_back(bakery)
     assert again.result["reason"] == "already_stepped_back"
     assert bad[:8] in again.result["message"]
 
@@ -143,7 +143,7 @@ def test_hashed_assets_identify_the_live_deployment(bakery: World) -> None:
     unknown_addition(bakery)
     good, bad = released(bakery)
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert ended(outcome)[:2] == (0, "healthy_as_before"), outcome.err
     assert live(bakery) == good
@@ -157,7 +157,7 @@ def test_shared_hashed_assets_do_not_identify_a_deployment(bakery: World) -> Non
     deploy(bakery, timedelta(hours=3), page("BxK3a9_d", "Bread"))
     deploy(bakery, timedelta(minutes=8), page("BxK3a9_d", "Cake"))
 
-    assert ended(press(bakery)) == (3, "refused", "live_unknown")
+    assert ended(roll_back(bakery)) == (3, "refused", "live_unknown")
 
 
 @pytest.mark.parametrize(
@@ -179,20 +179,20 @@ def test_status_shows_which_path_identifies_the_deployment(bakery: World, switch
     assert f"compared with the deployment URL, {said}" in told.out
 
 
-# Where it is not known what is live
+# Unknown live deployment
 
 
 @pytest.fixture
-def closed(bakery: World) -> tuple[str, str]:
+def behind_access(bakery: World) -> tuple[str, str]:
     """Put Cloudflare Access before the deployment URLs."""
     bakery.sandbox.switches.edge_access_before_deployments = True
     return released(bakery)
 
 
-def test_unknown_live_deployment_is_refused_with_a_hint(bakery: World, closed: tuple[str, str]) -> None:
-    good, bad = closed
+def test_unknown_live_deployment_is_refused_with_a_hint(bakery: World, behind_access: tuple[str, str]) -> None:
+    good, bad = behind_access
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert ended(outcome) == (3, "refused", "live_unknown")
     assert "a login page of Cloudflare Access" in outcome.result["message"]
@@ -202,11 +202,13 @@ def test_unknown_live_deployment_is_refused_with_a_hint(bakery: World, closed: t
 
 
 @pytest.mark.parametrize("follows", [True, False])
-def test_explicit_target_is_deployed_with_a_warning(bakery: World, closed: tuple[str, str], follows: bool) -> None:
+def test_explicit_target_is_deployed_with_a_warning(
+    bakery: World, behind_access: tuple[str, str], follows: bool
+) -> None:
     bakery.sandbox.switches.pages_canonical_follows_rollbacks = follows
-    good, _ = closed
+    good, _ = behind_access
 
-    outcome = press(bakery, "--to", good)
+    outcome = roll_back(bakery, "--to", good)
 
     (warning,) = outcome.result["plan"]["warnings"]
     assert f"so `to` decides: {good[:8]} is deployed over it" in warning
@@ -223,9 +225,9 @@ def test_failing_site_is_rolled_back_to_an_explicit_target(bakery: World) -> Non
     good, _ = released(bakery)
     fault = bakery.sandbox.edge_fault(host=HOST, status=500, body="down", times=None)
 
-    refused = press(bakery)
+    refused = roll_back(bakery)
     bakery.sandbox.fault(method="POST", path="/**/rollback", after=fault.remove)
-    outcome = press(bakery, "--to", good)
+    outcome = roll_back(bakery, "--to", good)
 
     assert ended(refused) == (3, "refused", "live_unknown")
     assert f"https://{HOST} returns HTTP 500, but the deployment's own URL does not" in refused.result["message"]
@@ -234,9 +236,9 @@ def test_failing_site_is_rolled_back_to_an_explicit_target(bakery: World) -> Non
 
 
 @pytest.mark.parametrize("meanwhile", ["deployed", "rolled back"])
-def test_concurrent_change_is_not_overwritten(bakery: World, closed: tuple[str, str], meanwhile: str) -> None:
+def test_concurrent_change_is_not_overwritten(bakery: World, behind_access: tuple[str, str], meanwhile: str) -> None:
     """After an unclear write the state has changed, so the write is not repeated."""
-    good, _ = closed
+    good, _ = behind_access
     oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"))
     bakery.sandbox.switches.pages_canonical_follows_rollbacks = True
 
@@ -248,7 +250,7 @@ def test_concurrent_change_is_not_overwritten(bakery: World, closed: tuple[str, 
 
     bakery.sandbox.fault(method="POST", path="/**/rollback", lost="before", before=act)
 
-    outcome = press(bakery, "--to", good)
+    outcome = roll_back(bakery, "--to", good)
 
     assert outcome.code in {4, 5}, outcome.err
     assert live(bakery) != good
@@ -261,7 +263,7 @@ def test_wrong_url_is_named_as_the_cause(bakery: World) -> None:
     bakery.sandbox.pages.add_deployment("other", files={"index.html": b"<h1>another site</h1>"})
     bakery.edit_config(f"url: https://{HOST}", "url: https://other.example")
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert ended(outcome) == (3, "refused", "live_unknown")
     project = bakery.sandbox.pages.projects[PROJECT]
@@ -269,7 +271,7 @@ def test_wrong_url_is_named_as_the_cause(bakery: World) -> None:
     assert said in outcome.result["message"]
 
 
-# A site that fails at times
+# A flaky site
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
@@ -289,16 +291,16 @@ def test_flaky_site_is_rolled_back(bakery: World, seed: int, how: dict[str, Any]
     bakery.edit_config("deadline: 5s", "deadline: 1m")
     bakery.sandbox.edge_faults.wrap = around  # type: ignore[method-assign]
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert outcome.code in {0, 8}, outcome.err
     assert live(bakery) == good
 
 
-# After our change was read back
+# Changes by others during the probes
 
 
-def act_while_probed(world: World, act: Any) -> None:
+def act_during_probes(world: World, act: Any) -> None:
     """Act at the first probe after the write: the third request to that path, as two come before."""
     world.edit_config("path: /, status: 200", "path: /about, status: 200")
     world.edit_config("successes: 1", "successes: 2")
@@ -318,9 +320,9 @@ def test_dashboard_rollback_during_the_probes_is_no_recovery(bakery: World, to: 
     oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"), commit="c" * 40)
     _, bad = released(bakery)
     theirs = oldest if to == "another" else bad
-    act_while_probed(bakery, lambda: bakery.sandbox.pages.rollback(PROJECT, theirs))
+    act_during_probes(bakery, lambda: bakery.sandbox.pages.rollback(PROJECT, theirs))
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
     assert "our change was made and then replaced" in outcome.result["message"]
@@ -331,9 +333,9 @@ def test_dashboard_rollback_during_the_probes_is_no_recovery(bakery: World, to: 
 
 def test_deployment_during_the_probes_is_no_recovery(bakery: World) -> None:
     released(bakery)
-    act_while_probed(bakery, lambda: deploy(bakery, timedelta(), page("N3wN3wN3")))
+    act_during_probes(bakery, lambda: deploy(bakery, timedelta(), page("N3wN3wN3")))
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
     assert (live(bakery) or "")[:8] in outcome.result["message"]
@@ -342,9 +344,9 @@ def test_deployment_during_the_probes_is_no_recovery(bakery: World) -> None:
 def test_failed_final_comparison_is_a_warning(bakery: World) -> None:
     good, _ = released(bakery)
     fault = {"method": "GET", "path": "/accounts/*/pages/**", "status": 503, "times": None}
-    act_while_probed(bakery, lambda: bakery.sandbox.fault(**fault))
+    act_during_probes(bakery, lambda: bakery.sandbox.fault(**fault))
 
-    outcome = press(bakery)
+    outcome = roll_back(bakery)
 
     assert outcome.code == 0, outcome.err
     assert live(bakery) == good

@@ -16,7 +16,7 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 STATUS = {"!": "failure", "~": "skipped", "…": "active"}
 
 
-def seed(world: World, history: str) -> dict[str, str]:
+def create_history(world: World, history: str) -> dict[str, str]:
     """Create the history, and return name → deployment ID."""
     ids: dict[str, str] = {}
     for entry in history.split(" · "):
@@ -41,7 +41,7 @@ def seed(world: World, history: str) -> dict[str, str]:
 @pytest.mark.parametrize("case", named_histories("rollback-pages"), ids=lambda case: case.happened.replace(" ", "-"))
 def test_documented_history_gets_its_target(world: World, case: Case, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
-    ids = seed(world, case.history)
+    ids = create_history(world, case.history)
     before = world.served
 
     outcome = world.rollback_pages(*(ids.get(word, word) for word in shlex.split(case.press)))

@@ -17,7 +17,7 @@ WRITE = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/r
 
 
 ANSWERS = {"8000000": {"code": 8000000}, **WITHOUT_AN_ANSWER} | {"internal error 10013": {"status": 502, "code": 10013}}
-"""Of Pages 10013 is documented nowhere: with HTTP 400 it is a refusal."""
+"""Code 10013 is not documented for Pages; with HTTP 400 it is a rejection."""
 EACH_ANSWER = pytest.mark.parametrize(
     "answer",
     [
@@ -33,7 +33,7 @@ def assert_recovered(world: World, sites: Releases, outcome: Outcome, *, sends: 
     assert len(world.writes()) == sends
 
 
-def back_to(world: World, deployment: str) -> Any:
+def rollback_to(world: World, deployment: str) -> Any:
     return lambda: world.sandbox.pages.rollback(SITE, deployment)
 
 
@@ -242,7 +242,7 @@ def test_second_path_distinguishes_equal_deployments(world: World) -> None:
     assert not any("no compared path" in warning for warning in outcome.result["plan"]["warnings"])
 
 
-# What is not there
+# Missing pages and deployments
 
 
 @pytest.mark.slow
@@ -347,7 +347,7 @@ def test_error_pages_with_different_texts_are_equal(world: World, sites: Release
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
-# Others at the same time
+# Concurrent changes
 
 
 def test_deployment_during_planning_refuses_the_run(world: World, sites: Releases) -> None:
@@ -365,7 +365,7 @@ def test_dashboard_rollback_during_planning_is_kept(world: World, sites: Release
     """The rollback went from C to A because B is bad too, so a run must not deploy B."""
     oldest = world.site(timedelta(days=3), "good, and older")
     world.sandbox.switches.propagation_seconds = 0
-    world.sandbox.fault(**LIST, before=back_to(world, oldest))
+    world.sandbox.fault(**LIST, before=rollback_to(world, oldest))
 
     outcome = world.rollback_pages()
 
@@ -402,7 +402,7 @@ def test_deployment_between_two_reads_fails_the_run(world: World, sites: Release
 def test_foreign_rollback_after_the_write_is_named(world: World, sites: Releases) -> None:
     oldest = world.site(timedelta(days=3), "oldest")
     world.sandbox.switches.propagation_seconds = 0
-    world.sandbox.fault(**WRITE, after=back_to(world, oldest))
+    world.sandbox.fault(**WRITE, after=rollback_to(world, oldest))
 
     outcome = world.rollback_pages()
 
@@ -451,7 +451,7 @@ def test_deployment_just_before_the_write_is_a_warning(world: World, sites: Rele
 
 @pytest.mark.slow
 def test_concurrent_equal_rollback_is_recovered(world: World, sites: Releases) -> None:
-    world.sandbox.fault(**WRITE, before=back_to(world, sites.good))
+    world.sandbox.fault(**WRITE, before=rollback_to(world, sites.good))
 
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
@@ -476,7 +476,7 @@ def test_deployment_after_the_request_is_refused(world: World, sites: Releases) 
     assert "a deployment is newer than this request" in outcome.result["message"]
 
 
-# Ended from outside
+# Interruption
 
 
 WRITE_AT = 5
@@ -513,7 +513,7 @@ def test_interruption_matrix_covers_every_request(world: World, sites: Releases)
     assert methods == ["GET"] * (WRITE_AT - 1) + ["POST"] + ["GET"] * 4
 
 
-# How long it takes
+# Number of requests
 
 
 @pytest.mark.slow

@@ -32,14 +32,14 @@ def rotated(world: World) -> Releases:
     return Releases(good, world.sandbox.put_secret(WORKER, "AI_KEY", "new", at=at))
 
 
-def version(world: World, wanted: str) -> FakeWorkerVersion:
+def find_version(world: World, wanted: str) -> FakeWorkerVersion:
     found: FakeWorkerVersion = world.sandbox._account.workers[WORKER].versions[wanted]
     return found
 
 
 def live(world: World) -> FakeWorkerVersion:
     (only,) = world.live
-    return version(world, only)
+    return find_version(world, only)
 
 
 def values(world: World) -> Mapping[str, str]:
@@ -47,29 +47,29 @@ def values(world: World) -> Mapping[str, str]:
     return world.sandbox.deployments(WORKER)[0].secrets[live(world).id]
 
 
-def rebuilds(world: World) -> list[FakeWorkerVersion]:
+def our_uploads(world: World) -> list[FakeWorkerVersion]:
     """Return our uploads, oldest first."""
     versions = world.sandbox._account.workers[WORKER].versions.values()
     return [each for each in versions if each.annotations.get("workers/message", "").startswith("ops1 ")]
 
 
-def writes(world: World) -> list[str]:
+def written_paths(world: World) -> list[str]:
     return [write.path.rpartition("/")[2] for write in world.writes()]
 
 
-def assert_rebuilt(world: World, good: str, outcome: Outcome, *, uploads: int = 1) -> None:
+def assert_reuploaded(world: World, good: str, outcome: Outcome, *, uploads: int = 1) -> None:
     """Check that the good code is live with current secrets, deployed once by a version of ours."""
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    made, source = live(world), version(world, good)
+    made, source = live(world), find_version(world, good)
     assert made.id != good
     assert (made.upload.etag, made.upload.bindings) == (source.upload.etag, source.upload.bindings)
     assert values(world) == NEW
     assert [made.id in deployment.percentages for deployment in ours(world)].count(True) == 1
-    assert [made.id] == [each.id for each in rebuilds(world)][-1:]
-    assert len(rebuilds(world)) == uploads
+    assert [made.id] == [each.id for each in our_uploads(world)][-1:]
+    assert len(our_uploads(world)) == uploads
 
 
-def follow(world: World, stopped: Outcome) -> Outcome:
+def run_suggested_command(world: World, stopped: Outcome) -> Outcome:
     """Run the suggested command."""
     return world.ops(*shlex.split(stopped.result["press"])[1:], "--yes", "--json")
 
@@ -86,15 +86,15 @@ def test_changed_secrets_suggest_current_secrets(world: World, rotated: Releases
     world.sandbox.switches.forced_rollback_restores_secrets = restores
 
     stopped = world.rollback("--incident", "42")
-    outcome = follow(world, stopped)
+    outcome = run_suggested_command(world, stopped)
 
     assert ended(stopped) == (3, "refused", "secrets_changed")
     assert "--accept-changed-secrets AI_KEY" in stopped.result["hint"]
     assert stopped.result["press_button"].endswith(f"; to = {rotated.good}; current_secrets = true")
-    assert_rebuilt(world, rotated.good, outcome)
+    assert_reuploaded(world, rotated.good, outcome)
     assert ours(world)[0].annotations["workers/message"].endswith(f"blames={rotated.bad}")
     assert ours(world)[0].code_update_strategy == {"mode": "immediate"}
-    assert writes(world) == ["deployments", "versions", "deployments"]
+    assert written_paths(world) == ["deployments", "versions", "deployments"]
 
 
 def test_plan_lists_secrets_and_two_changes_with_one_undo(world: World, rotated: Releases) -> None:
@@ -108,7 +108,7 @@ def test_plan_lists_secrets_and_two_changes_with_one_undo(world: World, rotated:
     assert [change["after"] for change in plan["changes"]] == [f"{rebuilt}, not deployed", rebuilt]
     assert plan["changes"][0]["undo"] == ""
     assert not any("Cloudflare reports changed secrets" in warning for warning in plan["warnings"])
-    assert writes(world) == []
+    assert written_paths(world) == []
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_all_version_settings_are_copied(world: World) -> None:
     outcome = world.rollback("--current-secrets")
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    made, source = live(world).upload, version(world, good).upload
+    made, source = live(world).upload, find_version(world, good).upload
     for name in ("modules", "bindings", "secrets", "compatibility_date", *(more.keys() - {"placement"})):
         assert getattr(made, name) == getattr(source, name), name
     assert made.placement == {"mode": "smart"}
@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
+def mark_others_slow(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
     """Return all cases, and mark all but the named ones as slow."""
     return [
         pytest.param(*case, id=name, marks=() if name in quick else pytest.mark.slow) for name, case in cases.items()
@@ -181,7 +181,7 @@ def quickly(cases: Mapping[str, tuple[Any, ...]], *quick: str) -> list[Any]:
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
-    ("upload", "said"), quickly(REFUSED, "static assets", "exports", "a kind of binding that is not known")
+    ("upload", "said"), mark_others_slow(REFUSED, "static assets", "exports", "a kind of binding that is not known")
 )
 def test_upload_obstacle_is_refused_with_a_fallback(world: World, upload: dict[str, Any], said: str) -> None:
     world.release(timedelta(hours=3), code="good", **upload)
@@ -218,27 +218,27 @@ def test_secret_missing_in_the_latest_upload_is_refused(world: World, rotated: R
 
 
 @pytest.fixture
-def stepped_back(world: World, rotated: Releases) -> Releases:
+def rolled_back(world: World, rotated: Releases) -> Releases:
     """Force the good version live, so that the latest upload is not."""
     world.sandbox.deploy(WORKER, rotated.good)
     return rotated
 
 
 @pytest.mark.slow
-def test_values_of_an_undeployed_upload_need_acceptance(world: World, stepped_back: Releases) -> None:
-    to = ["--to", stepped_back.good, "--current-secrets"]
+def test_values_of_an_undeployed_upload_need_acceptance(world: World, rolled_back: Releases) -> None:
+    to = ["--to", rolled_back.good, "--current-secrets"]
 
     asked, half = world.rollback(*to), world.rollback(*to, "--inherit-latest", "DB_URL")
     assert world.writes() == []
-    outcome = follow(world, asked)
+    outcome = run_suggested_command(world, asked)
 
     assert ended(asked) == ended(half) == (3, "refused", "inherit_not_accepted")
-    assert f"AI_KEY, DB_URL would be those of the latest upload, {stepped_back.bad[:8]}" in asked.result["message"]
+    assert f"AI_KEY, DB_URL would be those of the latest upload, {rolled_back.bad[:8]}" in asked.result["message"]
     assert "the values of AI_KEY would be" in half.result["message"]
     assert asked.result["press_button"].endswith("; inherit_latest = AI_KEY,DB_URL")
     assert outcome.code == 0, outcome.err
     assert values(world) == NEW
-    assert (live(world).upload.etag, len(rebuilds(world))) == (version(world, stepped_back.good).upload.etag, 1)
+    assert (live(world).upload.etag, len(our_uploads(world))) == (find_version(world, rolled_back.good).upload.etag, 1)
     accepted = outcome.result["plan"]["sections"][f"Secrets of {WORKER}"]
     assert all(line.endswith("does not serve: accepted by --inherit-latest") for line in accepted)
 
@@ -269,7 +269,7 @@ def test_contradictory_options_are_refused(world: World, rotated: Releases, opti
     assert world.writes() == []
 
 
-# The two writes, each without an answer, and others around them
+# Lost answers and concurrent changes around the two writes
 
 
 def test_reuploaded_version_keeps_its_tag(world: World) -> None:
@@ -322,12 +322,14 @@ def test_lost_write_is_resolved_by_its_mark(
 
     outcome = world.rollback("--current-secrets")
 
-    assert_rebuilt(world, rotated.good, outcome)
+    assert_reuploaded(world, rotated.good, outcome)
     (what,) = {
-        path for path in writes(world) if {"method": "POST", "path": f"/accounts/*/workers/scripts/*/{path}"} == write
+        path
+        for path in written_paths(world)
+        if {"method": "POST", "path": f"/accounts/*/workers/scripts/*/{path}"} == write
     }
-    assert writes(world).count(what) == sends
-    assert len(writes(world)) == sends + 1
+    assert written_paths(world).count(what) == sends
+    assert len(written_paths(world)) == sends + 1
 
 
 @pytest.mark.slow
@@ -337,7 +339,7 @@ def test_two_lost_uploads_end_the_retries(world: World, rotated: Releases) -> No
     outcome = world.rollback("--current-secrets")
 
     assert ended(outcome) == (4, "failed", "not_applied")
-    assert writes(world) == ["versions", "versions"]
+    assert written_paths(world) == ["versions", "versions"]
     assert world.live == {rotated.bad: 100}
 
 
@@ -345,7 +347,7 @@ def test_two_lost_uploads_end_the_retries(world: World, rotated: Releases) -> No
 def test_version_not_readable_at_once_is_read_again(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**CODE, status=404, code=100146, skip=1, times=3)
 
-    assert_rebuilt(world, rotated.good, world.rollback("--current-secrets"))
+    assert_reuploaded(world, rotated.good, world.rollback("--current-secrets"))
 
 
 @pytest.mark.slow
@@ -355,13 +357,13 @@ def test_unreadable_version_is_not_deployed(world: World, rotated: Releases) -> 
     outcome = world.rollback("--current-secrets")
 
     assert ended(outcome) == (4, "failed", "rebuild_differs")
-    assert writes(world) == ["versions"]
+    assert written_paths(world) == ["versions"]
     assert world.live == {rotated.bad: 100}
 
 
-def answered(world: World, of: str, **changes: Any) -> str:
+def code_answer(world: World, of: str, **changes: Any) -> str:
     """Return the answer to a read of the version's code, with changes."""
-    upload = version(world, of).upload
+    upload = find_version(world, of).upload
     module = {
         "name": "index.js",
         "content_type": "application/javascript+module",
@@ -399,11 +401,11 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize(("changes", "said"), quickly(CHANGED, "another module", "a limit", "a secret less"))
+@pytest.mark.parametrize(("changes", "said"), mark_others_slow(CHANGED, "another module", "a limit", "a secret less"))
 def test_changed_upload_is_not_deployed(world: World, rotated: Releases, changes: dict[str, Any], said: str) -> None:
     def spoil() -> None:
-        made = rebuilds(world)[0].id
-        world.sandbox.fault(**CODE, body=answered(world, made, **changes), **JSON, times=None)
+        made = our_uploads(world)[0].id
+        world.sandbox.fault(**CODE, body=code_answer(world, made, **changes), **JSON, times=None)
 
     world.sandbox.fault(**UPLOAD, after=spoil)
 
@@ -412,7 +414,7 @@ def test_changed_upload_is_not_deployed(world: World, rotated: Releases, changes
     assert ended(outcome) == (4, "failed", "rebuild_differs")
     assert f" is not what {rotated.good[:8]} is: {said}; changed: " in outcome.result["message"]
     assert "what was live still is" in outcome.result["hint"]
-    assert writes(world) == ["versions"]
+    assert written_paths(world) == ["versions"]
     assert world.live == {rotated.bad: 100}
 
 
@@ -420,10 +422,12 @@ def test_changed_upload_is_not_deployed(world: World, rotated: Releases, changes
 def test_unchanged_upload_is_deployed(world: World, rotated: Releases) -> None:
     world.sandbox.fault(
         **UPLOAD,
-        after=lambda: world.sandbox.fault(**CODE, body=answered(world, rebuilds(world)[0].id), **JSON, times=None),
+        after=lambda: world.sandbox.fault(
+            **CODE, body=code_answer(world, our_uploads(world)[0].id), **JSON, times=None
+        ),
     )
 
-    assert_rebuilt(world, rotated.good, world.rollback("--current-secrets"))
+    assert_reuploaded(world, rotated.good, world.rollback("--current-secrets"))
 
 
 def test_deployment_between_the_two_writes_is_kept(world: World, rotated: Releases) -> None:
@@ -438,7 +442,7 @@ def test_deployment_between_the_two_writes_is_kept(world: World, rotated: Releas
     said = f"changed: Worker {WORKER}, latest upload; not changed: Worker {WORKER}"
     assert outcome.result["message"].endswith(said)
     assert outcome.result["wrote"]
-    assert writes(world) == ["versions"]
+    assert written_paths(world) == ["versions"]
     assert ours(world) == []
 
 
@@ -452,7 +456,7 @@ def test_upload_before_ours_stops_the_deployment(world: World, rotated: Releases
     assert ended(outcome) == (4, "failed", "world_moved")
     assert "inherited from an unplanned upload" in outcome.result["message"]
     assert "dana@example.com" in outcome.result["message"]
-    assert writes(world) == ["versions"]
+    assert written_paths(world) == ["versions"]
     assert world.live == {rotated.bad: 100}
 
 
@@ -488,7 +492,7 @@ def test_deployment_rejected_for_secrets_is_not_forced(world: World, rotated: Re
     assert world.live == {rotated.bad: 100}
 
 
-# Revoked
+# Revoked values
 
 
 @pytest.fixture
@@ -512,7 +516,7 @@ def test_revoked_previous_value_cannot_be_accepted(world: World, revoked: Releas
     assert outcome.result["press_button"].endswith(f"; to = {revoked.good}; current_secrets = true")
     assert any("previous values were revoked" in warning for warning in outcome.result["plan"]["warnings"])
     assert [write.query for write in world.writes()] == [{}]
-    assert_rebuilt(world, revoked.good, follow(world, outcome))
+    assert_reuploaded(world, revoked.good, run_suggested_command(world, outcome))
 
 
 @pytest.mark.slow
@@ -579,7 +583,7 @@ def test_code_variables_and_secrets_stay_hidden(world: World, end: str) -> None:
     assert leaks({"out": outcome.out, "err": outcome.err, **on_disk(world.folder)}) == []
 
 
-# Ended from outside, and afterwards
+# Interruption, and runs afterwards
 
 
 KILLS = [
@@ -611,7 +615,7 @@ def test_run_interrupted_at_a_write_can_be_finished(
         assert ended(again) == (0, "nothing_to_do", "already_stepped_back")
         assert values(world) == NEW
     else:
-        assert_rebuilt(world, rotated.good, again, uploads=len(rebuilds(world)))
+        assert_reuploaded(world, rotated.good, again, uploads=len(our_uploads(world)))
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ class Leak:
         where = ["--service", "api", "--environment", "production", "--config", str(self.world.config)]
         return self.world.ops("rotate-secrets", *where, "--yes", "--json", *arguments, **{**HELD, **environ})
 
-    def one(self, *arguments: str, **environ: str | None) -> Outcome:
+    def rotate_one(self, *arguments: str, **environ: str | None) -> Outcome:
         return self.rotate("--only", KEY, *arguments, **environ)
 
     def values(self, worker: str = WORKER) -> Mapping[str, str]:
@@ -61,7 +61,7 @@ def leak(world: World) -> Leak:
 
 
 def test_leaked_key_is_replaced_and_verified(leak: Leak) -> None:
-    outcome = leak.one("--reason", "in a public commit")
+    outcome = leak.rotate_one("--reason", "in a public commit")
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert leak.values() == {KEY: FRESH, OTHER: "kept", "X": "kept"}
@@ -75,7 +75,7 @@ def test_leaked_key_is_replaced_and_verified(leak: Leak) -> None:
 
 
 def test_dry_run_only_checks_keys_with_the_provider(leak: Leak) -> None:
-    outcome = leak.one("--dry-run")
+    outcome = leak.rotate_one("--dry-run")
 
     assert ended(outcome) == (0, "planned", "dry_run")
     assert leak.world.writes() == []
@@ -91,13 +91,13 @@ def test_dry_run_only_checks_keys_with_the_provider(leak: Leak) -> None:
 def test_still_valid_previous_key_is_reported(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome)[:2] == (0, "healthy_as_before")
     assert "the previous values are not proved dead yet" in outcome.result["message"]
 
 
-# What is refused before anything is written
+# Refusals before a write
 
 
 def assert_refused(leak: Leak, outcome: Outcome, reason: str, *said: str) -> None:
@@ -121,7 +121,7 @@ def assert_refused(leak: Leak, outcome: Outcome, reason: str, *said: str) -> Non
     ],
 )
 def test_unusable_new_value_is_refused(leak: Leak, value: str | None, said: str) -> None:
-    outcome = leak.one(**{f"NEW_{KEY}": value})
+    outcome = leak.rotate_one(**{f"NEW_{KEY}": value})
 
     assert_refused(leak, outcome, "values_unusable", f"NEW_{KEY} {said}")
     assert leak.world.sandbox.requests == []
@@ -166,11 +166,11 @@ def test_secret_of_another_service_is_refused(leak: Leak) -> None:
     assert f"{KEY} is not a secret of jobs; its consumers are api" in outcome.result["message"]
 
 
-def broken(**changes: Any) -> Callable[[Leak], None]:
+def change_provider(**changes: Any) -> Callable[[Leak], None]:
     return lambda leak: vars(leak.world.sandbox.providers["groq"]).update(changes)
 
 
-def iflow(leak: Leak) -> None:
+def use_open_provider(leak: Leak) -> None:
     """Use a provider whose list of models needs no key."""
     leak.world.edit_config("https://api.groq.com/openai/v1", "https://apis.iflow.cn/v1")
 
@@ -184,9 +184,9 @@ def iflow(leak: Leak) -> None:
             "key_refused",
             f"rejects NEW_{KEY} (status 401)",
         ),
-        (broken(down=True), "no_evidence", f"gave no clear answer for NEW_{KEY} (status 503)"),
-        (broken(delay=0.5), "no_evidence", "(no answer within 0.1 s)"),
-        (iflow, "no_evidence", "accepts a random key too, so its answer proves nothing"),
+        (change_provider(down=True), "no_evidence", f"gave no clear answer for NEW_{KEY} (status 503)"),
+        (change_provider(delay=0.5), "no_evidence", "(no answer within 0.1 s)"),
+        (use_open_provider, "no_evidence", "accepts a random key too, so its answer proves nothing"),
     ],
     ids=["refused", "down", "slow", "open"],
 )
@@ -199,7 +199,7 @@ def test_value_without_provider_proof_is_not_set(
         )
     prepare(leak)
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert_refused(leak, outcome, reason, said, "https://console.groq.com/keys")
 
@@ -226,7 +226,7 @@ def both(leak: Leak) -> Leak:
 
 @pytest.mark.slow
 def test_every_consumer_is_updated_and_verified(both: Leak) -> None:
-    outcome = both.one()
+    outcome = both.rotate_one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
@@ -243,7 +243,7 @@ LOST = [{"lost": "before"}, {"lost": "after"}, {"status": 500}, {"status": 500, 
 def test_unanswered_write_is_retried_once(leak: Leak, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert leak.values()[KEY] == FRESH
@@ -254,7 +254,7 @@ def test_unanswered_write_is_retried_once(leak: Leak, rule: dict[str, Any]) -> N
 def test_two_lost_answers_are_unknown_outcome(leak: Leak) -> None:
     leak.world.sandbox.fault(**BULK, lost="after", times=2)
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert "which values it holds cannot be read" in outcome.result["message"]
@@ -265,7 +265,7 @@ def test_foreign_release_during_an_unclear_write_is_kept(leak: Leak) -> None:
     fix = lambda: leak.world.release(timedelta(0), code="fix", author="dana@example.com")  # noqa: E731
     leak.world.sandbox.fault(**BULK, lost="before", before=fix)
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome) == (4, "failed", "world_moved")
     assert len(leak.world.writes()) == 1
@@ -280,12 +280,12 @@ def test_change_of_the_second_worker_stops_the_rotation(both: Leak) -> None:
 
     both.world.sandbox.fault(**BULK, after=release)
 
-    outcome = both.one()
+    outcome = both.rotate_one()
 
     assert ended(outcome) == (4, "failed", "world_moved")
     assert f"changed: Worker {WORKER}; not changed: Worker {JOBS}" in outcome.result["message"]
     assert outcome.result["wrote"]
-    assert ended(both.one())[0] == 0
+    assert ended(both.rotate_one())[0] == 0
     assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
 
 
@@ -293,13 +293,13 @@ def test_change_of_the_second_worker_stops_the_rotation(both: Leak) -> None:
 def test_rejection_at_the_second_worker_is_a_failure(both: Leak) -> None:
     both.world.sandbox.fault(**BULK, skip=1, code=10214)
 
-    outcome = both.one()
+    outcome = both.rotate_one()
 
     assert ended(outcome) == (4, "failed", "latest_not_deployed")
     assert f"changed: Worker {WORKER}; not changed: Worker {JOBS}" in outcome.result["message"]
 
 
-# Where Cloudflare edits no secret: the version that serves is uploaded again
+# Workers whose secrets cannot be edited: the live version is uploaded again
 
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 INHERIT = ("--inherit-latest", f"{OTHER},X")
@@ -320,7 +320,7 @@ def rolled_back(leak: Leak) -> None:
     leak.world.sandbox.deploy(WORKER, live)
 
 
-def waiting(leak: Leak) -> None:
+def upload_without_deployment(leak: Leak) -> None:
     leak.world.sandbox.upload(WORKER, code="next")
 
 
@@ -334,7 +334,7 @@ def code_of(leak: Leak) -> str:
     return upload.modules[0].content.decode()
 
 
-def sent(leak: Leak) -> list[str]:
+def written_paths(leak: Leak) -> list[str]:
     return [write.path.rpartition("/")[2] for write in leak.world.writes()]
 
 
@@ -344,7 +344,7 @@ def sent(leak: Leak) -> list[str]:
     [
         (rolled_back, "which was uploaded later"),
         (split, "at 10 % of fortunet-api, ends; it is not promoted"),
-        pytest.param(waiting, "which was uploaded later", marks=pytest.mark.slow),
+        pytest.param(upload_without_deployment, "which was uploaded later", marks=pytest.mark.slow),
         (with_objects, "it exports Durable Objects (Lock)"),
     ],
     ids=["after a rollback", "a canary", "an upload that waits", "Durable Objects"],
@@ -352,11 +352,11 @@ def sent(leak: Leak) -> list[str]:
 def test_live_version_is_uploaded_again_and_deployed(leak: Leak, prepare: Callable[[Leak], None], why: str) -> None:
     prepare(leak)
 
-    outcome = leak.one(*(() if prepare is with_objects else INHERIT))
+    outcome = leak.rotate_one(*(() if prepare is with_objects else INHERIT))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert (code_of(leak), leak.values()) == ("good", NOW)
-    assert sent(leak) == ["versions", "deployments"]
+    assert written_paths(leak) == ["versions", "deployments"]
     plan = outcome.result["plan"]
     assert any(why in warning for warning in plan["warnings"])
     assert plan["sections"][f"Secrets of {WORKER}"][0] == f"{KEY}: new value"
@@ -371,7 +371,7 @@ def test_live_version_is_uploaded_again_and_deployed(leak: Leak, prepare: Callab
 def test_undo_of_a_reupload_restores_the_previous_value(leak: Leak) -> None:
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
     rolled_back(leak)
-    outcome = leak.one(*INHERIT)
+    outcome = leak.rotate_one(*INHERIT)
     (undo,) = outcome.result["undo"]
 
     back = leak.world.ops(*shlex.split(undo)[1:], "--yes", "--json", **HELD)
@@ -384,7 +384,7 @@ def test_undo_of_a_reupload_restores_the_previous_value(leak: Leak) -> None:
 def test_values_of_an_undeployed_upload_need_acceptance(leak: Leak) -> None:
     rolled_back(leak)
 
-    outcome = leak.one("--inherit-latest", "X")
+    outcome = leak.rotate_one("--inherit-latest", "X")
 
     assert_refused(leak, outcome, "inherit_not_accepted", f"the values of {OTHER} would be those of the latest upload")
     again = leak.world.ops(*shlex.split(outcome.result["press"])[1:], "--yes", "--json", **HELD)
@@ -396,7 +396,7 @@ def test_even_split_is_refused(leak: Leak) -> None:
     split(leak, canary_share=50)
     before = leak.world.live
 
-    outcome = leak.one(*INHERIT)
+    outcome = leak.rotate_one(*INHERIT)
 
     assert_refused(
         leak, outcome, "latest_not_deployed", "need a single version", "Roll the Worker back to one of these versions"
@@ -408,7 +408,7 @@ def test_even_split_is_refused(leak: Leak) -> None:
 def test_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
     leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], assets=True)
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     way = f"`npx wrangler deploy --name {WORKER}`", f"`npx wrangler secret put {KEY} --name {WORKER}`"
     assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit through CI", *way)
@@ -429,7 +429,7 @@ def test_lost_reupload_is_found_by_its_mark(leak: Leak, rule: dict[str, Any]) ->
     rolled_back(leak)
     leak.world.sandbox.fault(**rule)
 
-    outcome = leak.one(*INHERIT)
+    outcome = leak.rotate_one(*INHERIT)
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert (code_of(leak), leak.values()) == ("good", NOW)
@@ -444,7 +444,7 @@ def test_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool) 
     leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], secrets=former)
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
 
-    outcome = generated(leak)
+    outcome = rotate_generated(leak)
 
     if not has_it:
         assert_refused(leak, outcome, "not_rebuildable", "it has no secret JWT_SECRET")
@@ -458,11 +458,11 @@ def test_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool) 
 def test_plan_can_edit_one_worker_and_reupload_another(both: Leak) -> None:
     rolled_back(both)
 
-    outcome = both.one(*INHERIT)
+    outcome = both.rotate_one(*INHERIT)
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
-    assert sorted(sent(both)) == ["deployments", "secrets-bulk", "versions"]
+    assert sorted(written_paths(both)) == ["deployments", "secrets-bulk", "versions"]
 
 
 @pytest.mark.slow
@@ -471,7 +471,7 @@ def test_rollback_does_not_restore_a_revoked_key(leak: Leak, restores: bool) -> 
     leak.world.sandbox.switches.forced_rollback_restores_secrets = restores
     (former,) = leak.world.live
     rolled_back(leak)
-    leak.one(*INHERIT)
+    leak.rotate_one(*INHERIT)
     leak.rotate("--confirm-revoked", KEY)
     leak.world.sandbox.requests.clear()
 
@@ -499,7 +499,7 @@ def test_killed_reupload_can_be_finished(leak: Leak, where: dict[str, Any], mome
     command.run()
     leak.world.sandbox.faults.clear()
 
-    assert ended(leak.one(*INHERIT))[0] == 0
+    assert ended(leak.rotate_one(*INHERIT))[0] == 0
     assert (code_of(leak), leak.values()) == ("good", NOW)
 
 
@@ -508,7 +508,7 @@ def test_undeployed_reupload_can_be_finished(leak: Leak, only: str) -> None:
     """A run for another secret would inherit this one from an upload that was never live."""
     with_objects(leak)
     leak.world.sandbox.fault(**UPLOAD, after=lambda: os.kill(os.getpid(), signal.SIGINT))
-    assert ended(leak.one())[:2] == (130, "interrupted")
+    assert ended(leak.rotate_one())[:2] == (130, "interrupted")
     leak.world.sandbox.providers["cerebras"].add_key(FRESH)
 
     again = leak.rotate("--only", only, **{f"NEW_{only}": FRESH})
@@ -523,7 +523,7 @@ def test_undeployed_reupload_can_be_finished(leak: Leak, only: str) -> None:
 @pytest.mark.slow
 def test_wrangler_can_put_a_secret_after_a_reupload(leak: Leak, tmp_path: Path) -> None:
     rolled_back(leak)
-    leak.one(*INHERIT)
+    leak.rotate_one(*INHERIT)
 
     run_wrangler(leak.world.sandbox, tmp_path, "secret", "put", "X", "--name", WORKER, home=tmp_path, stdin="newer\n")
 
@@ -543,7 +543,7 @@ def test_killed_rotation_can_be_finished(both: Leak, where: dict[str, Any], skip
 
     assert command.run().code == -signal.SIGKILL
     assert timeline(both.world)
-    again = both.one()
+    again = both.rotate_one()
 
     assert again.code == 0, again.err
     assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
@@ -588,7 +588,7 @@ def test_rotation_without_proof_has_no_evidence(leak: Leak) -> None:
     proof = "        proofs:\n          api:\n            - path: /health/ai/groq\n              version: version.id\n"
     leak.world.config.write_text(text[:at] + text[at:].replace(proof, "", 1))
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome) == (8, "no_evidence", "no_evidence")
     assert f"ops.yml has no `proofs` for {KEY} in api" in outcome.result["message"]
@@ -599,7 +599,7 @@ def test_rotation_without_proof_has_no_evidence(leak: Leak) -> None:
 def test_proof_without_version_echo_has_no_evidence(leak: Leak) -> None:
     leak.world.release(timedelta(hours=1), code="mute", behaviour=WORKS, version_metadata=False)
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome) == (8, "no_evidence", "no_evidence")
 
@@ -610,7 +610,7 @@ def test_undo_command_restores_the_previous_value(leak: Leak) -> None:
     groq.add_key(LEAKED)
     leak.world.sandbox.fault(**BULK, after=lambda: groq.revoke(FRESH))
 
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     assert leak.values()[KEY] == FRESH
@@ -629,7 +629,7 @@ def test_revoked_previous_value_is_not_restored(leak: Leak) -> None:
 def test_undo_without_previous_value_is_a_rollback(leak: Leak) -> None:
     (live,) = leak.world.live
 
-    outcome = leak.one(**{f"OLD_{KEY}": None})
+    outcome = leak.rotate_one(**{f"OLD_{KEY}": None})
 
     (undo,) = outcome.result["undo"]
     assert (
@@ -638,10 +638,10 @@ def test_undo_without_previous_value_is_a_rollback(leak: Leak) -> None:
     assert any("trust it only after the probes" in text for text in outcome.result["plan"]["warnings"])
 
 
-# What is generated
+# Generated values
 
 
-def generated(leak: Leak, *arguments: str) -> Outcome:
+def rotate_generated(leak: Leak, *arguments: str) -> Outcome:
     leak.world.edit_config(REPOSITORY, leak.world.sandbox.github.describe()["repository"])
     return leak.rotate("--only", "JWT_SECRET", *arguments, **with_token(leak))
 
@@ -655,7 +655,7 @@ def with_token(leak: Leak, *permissions: str) -> dict[str, str]:
 
 
 def test_generated_value_is_copied_to_github_and_hidden(leak: Leak) -> None:
-    outcome = generated(leak)
+    outcome = rotate_generated(leak)
 
     assert ended(outcome)[0] == 0, outcome.err
     made = leak.values()["JWT_SECRET"]
@@ -667,7 +667,7 @@ def test_generated_value_is_copied_to_github_and_hidden(leak: Leak) -> None:
 
 @pytest.mark.slow
 def test_each_generated_value_is_new(leak: Leak) -> None:
-    generated(leak)
+    rotate_generated(leak)
     first = leak.values()["JWT_SECRET"]
 
     leak.rotate("--only", "JWT_SECRET", **with_token(leak))
@@ -685,7 +685,7 @@ def copied(leak: Leak) -> Leak:
 
 
 def test_github_copy_is_written_after_verification(copied: Leak) -> None:
-    outcome = copied.one(**with_token(copied))
+    outcome = copied.rotate_one(**with_token(copied))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
@@ -696,7 +696,7 @@ def test_github_copy_is_written_after_verification(copied: Leak) -> None:
 def test_unverified_value_is_not_copied_to_github(copied: Leak) -> None:
     copied.world.sandbox.fault(**BULK, after=lambda: copied.world.sandbox.providers["groq"].revoke(FRESH))
 
-    outcome = copied.one(**with_token(copied))
+    outcome = copied.rotate_one(**with_token(copied))
 
     assert outcome.code == 6
     assert copied.world.sandbox.github.secrets("production") == {}
@@ -704,7 +704,7 @@ def test_unverified_value_is_not_copied_to_github(copied: Leak) -> None:
 
 @pytest.mark.slow
 def test_token_without_secret_permission_fails_the_copy(copied: Leak) -> None:
-    outcome = copied.one(**with_token(copied, "issues:write"))
+    outcome = copied.rotate_one(**with_token(copied, "issues:write"))
 
     assert_copy_is_left(copied, outcome)
 
@@ -717,7 +717,7 @@ def test_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, ti
     if times is None:
         github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
 
-    outcome = copied.one(**environ)
+    outcome = copied.rotate_one(**environ)
 
     assert any(f"GitHub's copy of {KEY} cannot be read" in text for text in outcome.result["plan"]["warnings"])
     if times is None:
@@ -737,7 +737,7 @@ def assert_copy_is_left(copied: Leak, outcome: Outcome) -> None:
 
 
 def test_missing_github_token_reports_the_old_copy(leak: Leak) -> None:
-    outcome = leak.one()
+    outcome = leak.rotate_one()
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert f"GitHub's copy of {KEY} still has the previous value" in outcome.result["message"]
@@ -749,7 +749,7 @@ def test_unanswered_copy_is_retried_once(copied: Leak, rule: dict[str, Any]) -> 
     environ = with_token(copied)
     copied.world.sandbox.github.fault(method="PUT", path="/repos/**", **rule)
 
-    outcome = copied.one(**environ)
+    outcome = copied.rotate_one(**environ)
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
@@ -760,7 +760,7 @@ def test_rejected_copy_is_reported(copied: Leak) -> None:
     environ = with_token(copied)
     copied.world.sandbox.github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
 
-    outcome = copied.one(**environ)
+    outcome = copied.rotate_one(**environ)
 
     assert ended(outcome) == (4, "failed", "provider_refused")
     assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
@@ -773,8 +773,8 @@ def test_manual_steps_appear_on_the_incident(leak: Leak) -> None:
     hub.add_user("alice")
     number = hub.open_issue("A key leaked", "Since 10:00.", ["incident"], "alice")
 
-    planned = leak.one("--incident", str(number), "--dry-run", **hub.environ())
-    outcome = leak.one("--incident", str(number), **hub.environ())
+    planned = leak.rotate_one("--incident", str(number), "--dry-run", **hub.environ())
+    outcome = leak.rotate_one("--incident", str(number), **hub.environ())
 
     assert (planned.code, outcome.code) == (0, 0), outcome.err
     (comment,) = [comment.body for comment in hub.issue(number).comments]
@@ -787,7 +787,7 @@ def test_manual_steps_appear_on_the_incident(leak: Leak) -> None:
 
 @pytest.fixture
 def rotated(leak: Leak) -> Leak:
-    leak.one()
+    leak.rotate_one()
     leak.world.sandbox.requests.clear()
     return leak
 
@@ -811,9 +811,9 @@ def test_revoked_key_is_verified_and_marked(rotated: Leak) -> None:
     ("prepare", "environ", "reason", "said"),
     [
         (lambda leak: leak.world.sandbox.providers["groq"].add_key(LEAKED), {}, "key_still_accepted", "is not revoked"),
-        (broken(down=True), {}, "no_evidence", "no clear answer"),
+        (change_provider(down=True), {}, "no_evidence", "no clear answer"),
         (lambda leak: leak.world.sandbox.providers["groq"].revoke(FRESH), {}, "no_evidence", f"rejects NEW_{KEY} too"),
-        (iflow, {}, "no_evidence", "accepts a random key too"),
+        (use_open_provider, {}, "no_evidence", "accepts a random key too"),
         (lambda _: None, {f"OLD_{KEY}": None}, "values_unusable", f"OLD_{KEY} is missing or empty"),
         (lambda _: None, {f"OLD_{KEY}": FRESH}, "values_unusable", f"equals OLD_{KEY}"),
     ],

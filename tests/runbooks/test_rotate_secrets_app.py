@@ -38,18 +38,18 @@ def hub(leak: Leak) -> GitHub:
     return found
 
 
-def asked(hub: GitHub, method: str, end: str) -> list[Any]:
+def requests_to(hub: GitHub, method: str, end: str) -> list[Any]:
     return [record for record in hub.requests if record.method == method and record.path.endswith(end)]
 
 
 def test_copy_uses_and_revokes_a_repository_token(leak: Leak, hub: GitHub) -> None:
-    outcome = leak.one(**add_app(hub))
+    outcome = leak.rotate_one(**add_app(hub))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert hub.secrets("production") == {KEY: FRESH}
-    (made,) = asked(hub, "POST", "/access_tokens")
+    (made,) = requests_to(hub, "POST", "/access_tokens")
     assert made.body == {"repositories": ["operations"], "permissions": {"environments": "write"}}
-    assert [record.status for record in asked(hub, "DELETE", "/installation/token")] == [204]
+    assert [record.status for record in requests_to(hub, "DELETE", "/installation/token")] == [204]
     assert valid_tokens(hub) == []
 
 
@@ -69,7 +69,7 @@ def test_two_copies_share_one_token(world: World) -> None:
     assert outcome.result["decision"] == "no_evidence", outcome.err  # nothing proves them
     assert outcome.code == 8
     assert hub.secrets("live") == {name.removeprefix("NEW_"): f"{FRESH}-{name}" for name in names}
-    assert len(asked(hub, "POST", "/access_tokens")) == 1
+    assert len(requests_to(hub, "POST", "/access_tokens")) == 1
     assert valid_tokens(hub) == []
 
 
@@ -79,17 +79,17 @@ def test_run_without_copies_requests_no_token(leak: Leak, hub: GitHub) -> None:
     outcome = leak.world.rollback(**environ)
 
     assert outcome.code in {0, 3}
-    assert asked(hub, "GET", "/installation") == asked(hub, "POST", "/access_tokens") == []
+    assert requests_to(hub, "GET", "/installation") == requests_to(hub, "POST", "/access_tokens") == []
 
 
 @pytest.mark.parametrize("rule", [{"code": 10021}, {"before": lambda: os.kill(os.getpid(), signal.SIGINT)}])
 def test_token_is_revoked_after_failure_or_interruption(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)
 
-    outcome = leak.one(**add_app(hub))
+    outcome = leak.rotate_one(**add_app(hub))
 
     assert outcome.result["decision"] in {"failed", "interrupted"}
-    assert asked(hub, "POST", "/access_tokens")
+    assert requests_to(hub, "POST", "/access_tokens")
     assert valid_tokens(hub) == []
 
 
@@ -97,7 +97,7 @@ def test_token_is_revoked_after_failure_or_interruption(leak: Leak, hub: GitHub,
 def test_failed_token_revocation_is_a_warning(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     hub.fault(**REVOKE, **rule, times=None)
 
-    outcome = leak.one(**add_app(hub))
+    outcome = leak.rotate_one(**add_app(hub))
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     (warned,) = [text for text in texts(outcome, "warning") if "is not revoked" in text]
@@ -109,15 +109,15 @@ def test_failed_token_revocation_is_a_warning(leak: Leak, hub: GitHub, rule: dic
 def test_invalid_token_needs_no_revocation(leak: Leak, hub: GitHub) -> None:
     hub.fault(**REVOKE, status=401)
 
-    outcome = leak.one(**add_app(hub))
+    outcome = leak.rotate_one(**add_app(hub))
 
     assert not [text for text in texts(outcome, "warning") if "revoked" in text]
 
 
-# What is wrong with an App
+# Errors of an App
 
 
-def unreadable(leak: Leak, outcome: Outcome) -> str:
+def assert_copy_left_to_a_person(leak: Leak, outcome: Outcome) -> str:
     """Check that the new value is live and the copy is left to a person; return the plan's warning."""
     assert ended(outcome)[:2] == (4, "failed"), outcome.err
     assert leak.values()[KEY] == FRESH
@@ -127,20 +127,22 @@ def unreadable(leak: Leak, outcome: Outcome) -> str:
 
 
 def test_wrong_app_key_is_named(leak: Leak, hub: GitHub) -> None:
-    warned = unreadable(leak, leak.one(**add_app(hub) | {"GH_SECRETS_APP_KEY": key_pair(1)[0]}))
+    warned = assert_copy_left_to_a_person(
+        leak, leak.rotate_one(**add_app(hub) | {"GH_SECRETS_APP_KEY": key_pair(1)[0]})
+    )
 
     assert f"GitHub does not take GH_SECRETS_APP_KEY as the key of App {APP_ID}" in warned
     assert "gh secret set GH_SECRETS_APP_KEY --env security < FILE.pem" in warned
 
 
 def test_unknown_app_id_is_named(leak: Leak, hub: GitHub) -> None:
-    warned = unreadable(leak, leak.one(**add_app(hub) | {"GH_SECRETS_APP_ID": "31415"}))
+    warned = assert_copy_left_to_a_person(leak, leak.rotate_one(**add_app(hub) | {"GH_SECRETS_APP_ID": "31415"}))
 
     assert "GitHub knows no App 31415. Copy the App ID" in warned
 
 
 def test_missing_app_installation_is_named(leak: Leak, hub: GitHub) -> None:
-    warned = unreadable(leak, leak.one(**add_app(hub, installed=False)))
+    warned = assert_copy_left_to_a_person(leak, leak.rotate_one(**add_app(hub, installed=False)))
 
     assert f"App {APP_ID} is not installed on {hub.repository}. Install it there" in warned
 
@@ -148,7 +150,7 @@ def test_missing_app_installation_is_named(leak: Leak, hub: GitHub) -> None:
 @pytest.mark.parametrize("permissions", [{"secrets": "write"}, {"environments": "read"}])
 def test_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[str, str]) -> None:
     """Access to repository secrets does not include environment secrets."""
-    warned = unreadable(leak, leak.one(**add_app(hub, permissions=permissions)))
+    warned = assert_copy_left_to_a_person(leak, leak.rotate_one(**add_app(hub, permissions=permissions)))
 
     assert f"App {APP_ID} has no permission Environments: write on {hub.repository}" in warned
 
@@ -159,7 +161,7 @@ def test_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[
 def test_failed_token_request_fails_the_copy(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     hub.fault(**TOKENS, **rule, times=None)
 
-    unreadable(leak, leak.one(**add_app(hub)))
+    assert_copy_left_to_a_person(leak, leak.rotate_one(**add_app(hub)))
 
 
 def test_value_is_not_generated_if_the_copy_cannot_be_written(leak: Leak, hub: GitHub) -> None:
@@ -170,7 +172,7 @@ def test_value_is_not_generated_if_the_copy_cannot_be_written(leak: Leak, hub: G
     assert leak.world.writes() == []
 
 
-# What is wrong with the variables
+# Errors of the variables
 
 
 def short_key() -> str:
@@ -194,7 +196,7 @@ def test_invalid_app_variables_are_refused(
 ) -> None:
     changes = {name: value() if callable(value) else value for name, value in changed.items()}
 
-    outcome = leak.one(**add_app(hub) | changes)
+    outcome = leak.rotate_one(**add_app(hub) | changes)
 
     assert outcome.code == 2
     assert said in outcome.result["message"]
@@ -217,7 +219,7 @@ def test_app_key_and_tokens_stay_hidden(leak: Leak, hub: GitHub, tmp_path: Path)
     hub.fault(method="PUT", path="/repos/**", status=403, message=key, times=None)
     hub.fault(**TOKENS, after=lambda: made.extend(valid_tokens(hub)))
 
-    outcome = leak.one("--reason", key, **add_app(hub), GITHUB_ACTIONS="true")
+    outcome = leak.rotate_one("--reason", key, **add_app(hub), GITHUB_ACTIONS="true")
 
     assert made
     assert outcome.code == 4, outcome.err

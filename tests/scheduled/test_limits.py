@@ -26,7 +26,7 @@ def in_hours(world: World, hours: float) -> str:
     return f"{world.sandbox.clock.now() + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
 
 
-# Applying what was merged.
+# Apply after the merge
 
 
 def test_merged_limits_are_written_once_and_verified(place: Place) -> None:
@@ -289,7 +289,7 @@ def test_dry_run_keeps_the_plan_comment(place: Place) -> None:
     assert place.comments(number) == []
 
 
-# Planning in the job of a pull request.
+# Plan in the job of a pull request
 
 
 def planned(place: Place, number: int, folder: Path, **environ: Any) -> Outcome:
@@ -388,7 +388,7 @@ def test_comments_of_others_are_never_edited(place: Place, tmp_path: Path) -> No
     assert place.comments(number)[0].endswith("mine")
 
 
-# Planning on a laptop.
+# Plan on a laptop
 
 
 @pytest.mark.slow
@@ -438,7 +438,7 @@ def test_five_hundred_limits_plan_within_a_second(place: Place) -> None:
     assert time.process_time() - began < 1
 
 
-# Keeping it.
+# Reconcile drift
 
 
 def drift(place: Place) -> list[Any]:

@@ -23,7 +23,7 @@ def status(place: Switches, *arguments: str, token: str = "switching") -> Outcom
     return place.world.ops("status", *where, *arguments, CLOUDFLARE_API_TOKEN=token)
 
 
-def told(place: Switches) -> dict[str, Any]:
+def status_json(place: Switches) -> dict[str, Any]:
     outcome = status(place, "--json")
     assert outcome.code == 0
     found: dict[str, Any] = json.loads(outcome.out)
@@ -46,7 +46,7 @@ def test_status_lists_live_versions_and_active_settings(place: Switches) -> None
     limits(place, calc=calm | {"temporary": {"limit": 60, "until": until}}, ai=calm | {"temporary": over})
     off_at_the_edge(place.world)
 
-    found = told(place)
+    found = status_json(place)
     lines = status(place).out
 
     (version,) = place.world.live
@@ -74,7 +74,7 @@ def test_status_names_orphaned_routes(place: Switches) -> None:
     sandbox.zones.add_route(zone, "api.fortunet.example/*", "ops-maintenance")
     sandbox.zones.add_route(zone, "shop.fortunet.example/*", "bookshop")
 
-    assert told(place)["orphaned_routes"] == [{"pattern": "api.fortunet.example/*", "service": "api"}]
+    assert status_json(place)["orphaned_routes"] == [{"pattern": "api.fortunet.example/*", "service": "api"}]
     lines = status(place).out
     assert "    route api.fortunet.example/* leads to ops-maintenance, which does not store it" in lines
     assert "--state off --service api --environment production" in lines
@@ -106,14 +106,14 @@ def test_status_reports_unreadable_sources(place: Switches, rule: dict[str, Any]
     assert outcome.code == 0
     assert outcome.out.count("    ! ") == 1
     assert f"    ! {what}: " in outcome.out
-    assert what in told(place)["unread"][0]
+    assert what in status_json(place)["unread"][0]
 
 
 @pytest.mark.parametrize("key", ["ops/switch/ai", "ops/limits"])
 def test_status_reports_malformed_values(place: Switches, key: str) -> None:
     place.world.sandbox.kv.put(NAMESPACE, key, '{"version": 2}')
 
-    (line,) = told(place)["unread"]
+    (line,) = status_json(place)["unread"]
 
     assert "version 2" in line
 

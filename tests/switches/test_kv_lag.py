@@ -14,7 +14,7 @@ from tests.support.scenarios import Case, all_cases
 from tests.support.switches import NAMESPACE, PUT, Switches
 
 SETTLE = 90
-"""Of ops.yml, in seconds."""
+"""The value of `settle` in ops.yml, in seconds."""
 SHOP = {"switches": {**switches.DECLARED["switches"], "basket": {"normal": "on", "on_unknown": "on"}}}
 
 
@@ -41,7 +41,7 @@ def shop(place: Switches) -> Switches:
 
 WRITE = ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*")
 WRITERS = [case for case in all_cases() if case.writes[0] == WRITE]
-"""Every runbook, in its scenarios, whose deciding write is one to KV."""
+"""Scenarios of the runbooks whose deciding write goes to KV."""
 
 
 @pytest.mark.parametrize("case", WRITERS, ids=str)

@@ -14,7 +14,7 @@ from tests.support.commands import Command, ended
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 NOBODY = 65534
 SYSTEM = "/usr/bin/python3"
-"""Which every user may run; this one may be in somebody's home."""
+"""A Python that every user can run; the current one may be in a home folder."""
 PROGRAM = f"""
 {(ROOT / "ops" / "tools" / "own_environment.py").read_text().partition("import os")[2]}
 import os, subprocess, sys
@@ -27,7 +27,7 @@ print("own:", os.environ["SHOP_TOKEN"], subprocess.run(["sh", "-c", "echo $SHOP_
 """
 
 
-def seen(how: str, user: int | None) -> str:
+def visible_environment(how: str, user: int | None) -> str:
     # Another user may not reach the folders of this one's PATH.
     path = os.environ["PATH"] if user is None else "/usr/bin:/bin"
     environ = {"PATH": path, "SHOP_TOKEN": "s3cret", "LANG": "C.UTF-8"}
@@ -42,8 +42,8 @@ def test_child_cannot_read_the_parent_environment(user: int | None) -> None:
     if user is not None and (os.geteuid() != 0 or not Path(SYSTEM).exists()):
         pytest.skip(f"only root can become another user, and that needs {SYSTEM}")
 
-    assert seen("leave", user).count("SHOP_TOKEN=s3cret") == 1
-    shown, _, own = seen("hide_environment", user).partition("own: ")
+    assert visible_environment("leave", user).count("SHOP_TOKEN=s3cret") == 1
+    shown, _, own = visible_environment("hide_environment", user).partition("own: ")
 
     assert "s3cret" not in shown
     assert own.split() == ["s3cret", "s3cret"]

@@ -42,7 +42,7 @@ while not Path("pid").exists():
 """A probe's thread that comes to its program when the run has ended."""
 
 
-def python(script: str, program: str, folder: Path) -> int:
+def run_in_python(script: str, program: str, folder: Path) -> int:
     """Run a process that runs the shell program, and return its exit code; the program writes its PID to `pid`."""
     argv = [sys.executable, "-c", RUN + script, program]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -54,7 +54,7 @@ def python(script: str, program: str, folder: Path) -> int:
 def test_program_that_kills_its_parent_ends(number: signal.Signals, tmp_path: Path) -> None:
     program = f"echo $$ >pid; kill -{number.value} $PPID; exec sleep 600"
 
-    code = python(SLOWLY + "run(sys.argv[1])", program, tmp_path)
+    code = run_in_python(SLOWLY + "run(sys.argv[1])", program, tmp_path)
 
     assert code == -number
     assert gone(int((tmp_path / "pid").read_text()))
@@ -62,7 +62,7 @@ def test_program_that_kills_its_parent_ends(number: signal.Signals, tmp_path: Pa
 
 @pytest.mark.slow
 def test_program_started_by_a_late_thread_ends(tmp_path: Path) -> None:
-    assert python(LATE, "echo $$ >new; mv new pid; exec sleep 600", tmp_path) == 0
+    assert run_in_python(LATE, "echo $$ >new; mv new pid; exec sleep 600", tmp_path) == 0
 
     assert gone(int((tmp_path / "pid").read_text()))
 

@@ -88,7 +88,7 @@ def workers(world: World) -> dict[str, str]:
     return serving
 
 
-def serves(world: World, worker: str) -> tuple[str, dict[str, str]]:
+def live_code_and_secrets(world: World, worker: str) -> tuple[str, dict[str, str]]:
     """Return the live code and secret values."""
     (version,) = world.sandbox.live(worker)
     upload = world.sandbox._account.workers[worker].versions[version].upload
@@ -103,7 +103,7 @@ def test_each_worker_keeps_its_code_and_gets_the_new_value(world: World, workers
     result = run(world)
 
     assert result.exit_code == 0, result.message
-    assert serves(world, WORKER) == serves(world, OTHER) == NOW
+    assert live_code_and_secrets(world, WORKER) == live_code_and_secrets(world, OTHER) == NOW
     assert len(world.writes()) == 4
     assert result.plan
     assert result.plan.sections[0].lines[0] == "KEY: new value"
@@ -120,7 +120,7 @@ def test_lost_answer_at_the_second_worker_is_resolved(
     result = run(world)
 
     assert result.exit_code == 0, result.message
-    assert serves(world, WORKER) == serves(world, OTHER) == NOW
+    assert live_code_and_secrets(world, WORKER) == live_code_and_secrets(world, OTHER) == NOW
     assert len(world.writes()) == 4
 
 
@@ -131,7 +131,7 @@ def test_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]) 
     result = run(world)
 
     assert result.exit_code == 0, result.message
-    assert serves(world, WORKER) == NOW
+    assert live_code_and_secrets(world, WORKER) == NOW
     assert canary not in world.live
 
 
@@ -145,5 +145,5 @@ def test_change_at_the_second_worker_stops_the_run(world: World, workers: dict[s
     assert "dana@example.com" in result.message
     changed, left = (f"Worker {worker}, latest upload, Worker {worker}" for worker in (WORKER, OTHER))
     assert result.message.endswith(f"; changed: {changed}; not changed: {left}")
-    assert serves(world, WORKER) == NOW
+    assert live_code_and_secrets(world, WORKER) == NOW
     assert world.sandbox.live(OTHER) == {theirs: 100}

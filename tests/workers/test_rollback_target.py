@@ -75,7 +75,7 @@ def test_mark_blames_only_if_all_live_versions_are_older(to: str, by_rule: bool,
     )
 
 
-def knows_what_secret_edits_build_on(past: Past, read: set[int]) -> bool:
+def knows_bases_of_secret_edits(past: Past, read: set[int]) -> bool:
     """The release of an edit is unknown if the previous version is neither listed nor deployed (see docs)."""
     seen = {u.number for u in past.uploads if u.number in read or u.number not in past.undeployable}
     return all(u.number - 1 in seen for u in past.uploads if u.secret_edit and u.number in seen)
@@ -87,7 +87,7 @@ def test_unread_history_never_blames_the_chosen_target(past: Past, at_once: int)
     assume(choice.candidates)
     judge = Judge(past)
     assume(all(min(judge.members(number)) in read for number in read))  # see docs: a revert of code not read yet
-    assume(not past.assets or knows_what_secret_edits_build_on(past, set(read)))
+    assume(not past.assets or knows_bases_of_secret_edits(past, set(read)))
 
     chosen = number_of(choice.candidates[0])
 
