@@ -25,7 +25,7 @@ from ops.cli.limits import limits
 from ops.cli.pages_build import site
 from ops.cli.runbook_command import (
     CONFIG,
-    OF_CONFIG,
+    CONFIG_OPTION,
     annotate,
     discard_output,
     echo,
@@ -45,14 +45,14 @@ from ops.render import terminal
 from ops.tools.own_environment import hide_environment
 
 BUG = "BUG: this program failed; neither your command nor Cloudflare is the cause"
-REPORT = (
+REPORT_HINT = (
     "Afterwards report it in an issue of the operations repository, with the command that you typed and the whole "
     "output below. Secrets that ops.yml names are masked in it."
 )
 CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-CHANGE_NOTHING_ELSE = {
+READ_ONLY_COMMANDS = {
     *("status", "config check", "config schema", "incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
@@ -117,22 +117,22 @@ def new_runbook(name: str, into: Path) -> None:
 def main() -> NoReturn:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # saves a search for plugins (8 ms)
     hide_environment()
-    code = run(sys.argv[1:], watch=PROCESS_SIGNALS.install)
+    code = run(sys.argv[1:], install_signals=PROCESS_SIGNALS.install)
     ignore_signals()
     sys.exit(code)
 
 
-def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None) -> int:
+def run(arguments: Sequence[str], *, install_signals: Callable[[], object] = lambda: None) -> int:
     """Run one command line and return its exit code (table: docs/reference/results.md).
 
-    `watch` installs the handlers that turn signals into exceptions; only this function catches them outside of a run.
+    `install_signals` turns signals into exceptions. Only this function catches them outside of a run.
     """
     redactor = Redactor()
     for name in ALWAYS_SECRET:
         redactor.add_secret(os.environ.get(name, ""))
     try:
         try:
-            watch()
+            install_signals()
             code = cli.main(
                 [redactor.redact_text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
             )
@@ -149,11 +149,11 @@ def run(arguments: Sequence[str], *, watch: Callable[[], object] = lambda: None)
         discard_output()
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
-        return unexpected_error(error, arguments, redactor)
+        return handle_unexpected_error(error, arguments, redactor)
     return code if isinstance(code, int) else 0
 
 
-def unexpected_error(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
+def handle_unexpected_error(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
     """Print the error that ended the command. Return its exit code."""
     if isinstance(found := unwrap_signal(error), KeyboardInterrupt):
         return show_error(interruption_error(found, arguments), redactor)
@@ -189,7 +189,7 @@ def describe_interrupted(arguments: Sequence[str]) -> tuple[str, str, str]:
     typed = quote_name(" ".join(["ops", *words]))
     if words[:1] == ["drill"]:
         return typed, "nothing outside this machine was changed", "Run the same command again."
-    if not words or words[0] in discover_runbooks() or " ".join(words) in CHANGE_NOTHING_ELSE:
+    if not words or words[0] in discover_runbooks() or " ".join(words) in READ_ONLY_COMMANDS:
         return typed, "nothing was changed", "Run the same command again."
     return typed, "some of its changes may have been made", "Check what was changed, then run the same command again."
 
@@ -198,12 +198,12 @@ def show_bug(error: Exception, redactor: Redactor) -> None:
     """Print the known changes first, then the traceback for the developers."""
     from ops.app.run import AFTER_A_BUG
 
-    run = getattr(error, "__notes__", [])
-    known = run or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
-    lines = [BUG, *(f"  {note}" for note in known), f"  next step: {f'{AFTER_A_BUG} ' if run else ''}{REPORT}"]
+    notes = getattr(error, "__notes__", [])
+    changes = notes or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
+    lines = [BUG, *(f"  {note}" for note in changes), f"  next step: {f'{AFTER_A_BUG} ' if notes else ''}{REPORT_HINT}"]
     trace = "".join(traceback.format_exception(error))
     echo(redactor.redact_text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
-    annotate("error", "ops", redactor.redact_text("; ".join([BUG, *known])))
+    annotate("error", "ops", redactor.redact_text("; ".join([BUG, *changes])))
 
 
 def show_error(error: OpsError, redactor: Redactor) -> int:
@@ -222,9 +222,11 @@ class DrillCommand(click.Command):
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from ops.drills import names, unsupported
-        from ops.drills.support import exceptions
+        from ops.drills.support import describe_unsupported
 
-        rows = [(name, "; ".join(exceptions(unsupported(name))) or "every edge and trigger") for name in names()]
+        rows = [
+            (name, "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger") for name in names()
+        ]
         with formatter.section("Drills"):
             formatter.write_dl(rows)
 
@@ -276,9 +278,11 @@ def drill(
     """
     from ops import drills
 
-    place = drills.Drill(edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails)
-    say, on_event = (silent, silent) if as_json else (click.echo, _drill_event)
-    result = drills.run(name, place, say, on_event)
+    settings = drills.DrillSettings(
+        edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails
+    )
+    echo_line, on_event = (silent, silent) if as_json else (click.echo, _drill_event)
+    result = drills.run(name, settings, echo_line, on_event)
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
@@ -291,14 +295,14 @@ def _drill_event(event: dict[str, Any]) -> None:
 
 
 def _show_score(result: dict[str, Any]) -> None:
-    show_headline(result["decision"], result["message"], good=result["exit_code"] == 0)
+    show_headline(result["decision"], result["message"], is_good=result["exit_code"] == 0)
     for name in ("trigger_to_write", "trigger_to_verified"):
         seconds, target = result["durations"][name], result["targets"].get(name)
-        took = "unknown" if seconds is None else f"{seconds:.2f} s"
-        reached = (
+        duration = "unknown" if seconds is None else f"{seconds:.2f} s"
+        verdict = (
             target and f" (target {format_duration(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
         )
-        click.echo(f"  {name.replace('_', ' ')}: {took}{reached or ''}")
+        click.echo(f"  {name.replace('_', ' ')}: {duration}{verdict or ''}")
     if not result["targets"]:
         click.echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
     if "trigger" in result:
@@ -333,14 +337,14 @@ def sandbox(
     from sandbox.command import serve
 
     rules = read_rules(faults) if faults else ()
-    ready = prepare(edge, switches)
+    parsed = prepare(edge, switches)
     try:
-        made = Sandbox(edge=edge, port=port, switches=ready)
+        server = Sandbox(edge=edge, port=port, switches=parsed)
     except OSError as error:
         hint = "Leave --port out to use a free port, or stop the program that uses this one."
         raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
-    add_rules(made, rules)
-    serve(made, edge=edge, as_json=as_json, echo=echo_now)
+    add_rules(server, rules)
+    serve(server, edge=edge, as_json=as_json, echo=echo_now)
 
 
 def echo_now(text: str) -> None:
@@ -365,7 +369,7 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--config", "path", **OF_CONFIG)
+@click.option("--config", "path", **CONFIG_OPTION)
 def check(path: Path) -> None:
     """Report every problem in ops.yml and in issue templates, with its line."""
     from ops.app.run import read_config
@@ -395,7 +399,7 @@ def workflows() -> None:
 @workflows.command()
 @click.option("--check", is_flag=True, help="Write nothing; show the differences, and exit with 2 if there are any")
 @click.option("--force", is_flag=True, help="Also overwrite files that a person changed")
-@click.option("--config", "path", **OF_CONFIG)
+@click.option("--config", "path", **CONFIG_OPTION)
 def sync(path: Path, *, check: bool, force: bool) -> int:
     """Write the workflows and the issue form from ops.yml and the runbooks.
 
@@ -410,7 +414,7 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
 
 
 @workflows.command()
-@click.option("--config", "path", **OF_CONFIG)
+@click.option("--config", "path", **CONFIG_OPTION)
 def environments(path: Path) -> None:
     """Print the GitHub environments to create, as a Markdown table."""
     from ops.app.run import read_config

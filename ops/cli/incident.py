@@ -63,11 +63,11 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
     """Open the incident of a leaked secret, from a GitHub Actions event."""
     from ops.incident import secret_leak as work
 
-    told = work.report_leak(config, os.environ, redactor)
-    if told is None:
+    opened = work.report_leak(config, os.environ, redactor)
+    if opened is None:
         click.echo("not for us: this event reports no leak")
         return
-    click.echo(f"#{told.number} {told.url} {'opened' if told.is_new else 'already open: added to it'}")
+    click.echo(f"#{opened.number} {opened.url} {'opened' if opened.is_new else 'already open: added to it'}")
 
 
 @incident.command()
@@ -79,12 +79,12 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
     """Create the post-incident report, or update its generated parts."""
     from ops.report import build as work
 
-    made = work.write_report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
-    if made is None:
+    written = work.write_report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
+    if written is None:
         click.echo(f"no report: no run of a runbook is on incident {number}, and who closed it may not write here")
         return
-    click.echo(f"#{made.number} {made.url} {'created' if made.is_new else 'renewed'}")
-    for item in made.open_items:
+    click.echo(f"#{written.number} {written.url} {'created' if written.is_new else 'renewed'}")
+    for item in written.open_items:
         click.echo(f"  still to be written or ticked: {item}")
 
 

@@ -17,7 +17,7 @@ from ops.engine.signals import PROCESS_SIGNALS
 from ops.github import actions
 
 RUNBOOK = "redeploy-pages"
-GOES_ON = (
+NEXT_JOB_MESSAGE = (
     "the workflow goes on: it builds the commit and then, unless this is a dry run, deploys it; if nothing more is "
     "told here within some minutes, look at the log of its job build"
 )
@@ -75,18 +75,18 @@ def fetch(
     request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
     show_plan = plan_printer(f"Plan: {RUNBOOK} in {environment}", redactor)
     options = RunOptions(
-        dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=GOES_ON
+        dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
     )
     with PROCESS_SIGNALS.in_run() as signals:
         result, loaded = run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
     show_result(result, loaded, redactor)
-    _, wrong = run.write_record(result, loaded.contacts, config, os.environ, redactor)
-    if wrong:
-        echo(f"warning: {wrong}", err=True)
+    _, problem = run.write_record(result, loaded.contacts, config, os.environ, redactor)
+    if problem:
+        echo(f"warning: {problem}", err=True)
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
-        made = run.make_site(os.environ, config.resolve().parent, redactor, ending)
-        fetched = jobs.pack_commit(made, plan, into, configuration or into.with_name("configuration.json"))
+        site_files = run.make_site(os.environ, config.resolve().parent, redactor, ending)
+        fetched = jobs.pack_commit(site_files, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
     if fetched == jobs.NO_OUTPUTS:
         echo("nothing was fetched, so the jobs after this one do nothing")
@@ -125,8 +125,8 @@ def build(
 
     configuration, _ = run.read_config(config)
     jobs.check_no_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
-    found = configuration.environment(environment).service(service)
+    service_config = configuration.environment(environment).service(service)
     with ExitStack() as ending:
-        made = run.make_site(os.environ, config.resolve().parent, redactor, ending)
-        count = jobs.build_packed_commit(made, found, GitCommit(commit), branch, tree=tree, into=into)
+        site_files = run.make_site(os.environ, config.resolve().parent, redactor, ending)
+        count = jobs.build_packed_commit(site_files, service_config, GitCommit(commit), branch, tree=tree, into=into)
     echo(f"built {count} files of {commit} in {into}")

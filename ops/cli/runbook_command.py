@@ -28,16 +28,16 @@ from ops.render import terminal
 if TYPE_CHECKING:
     from ops.github.environments import EnvironmentReview
 
-PROBE_WAIT_WHEN_ASKING = 3.0
+PROBE_WAIT_BEFORE_CONFIRMATION = 3.0
 """Seconds. A person who must confirm should first see the results of the probes."""
 PROBE_WAIT = 0.25
 """Seconds. A fast plan waits this long, at most, for the probes before the change."""
-OF_CONFIG: dict[str, Any] = {
+CONFIG_OPTION: dict[str, Any] = {
     "type": click.Path(path_type=Path),
     "default": Path("ops.yml"),
     "help": "default: ops.yml",
 }
-CONFIG = click.option("--config", **OF_CONFIG)
+CONFIG = click.option("--config", **CONFIG_OPTION)
 YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit code 9)"
 
 
@@ -67,9 +67,9 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
 def _option(field: "dataclasses.Field[Any]") -> click.Option:
     if isinstance(field.default, bool):
         return click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
-    many = isinstance(field.default, tuple)
+    is_repeatable = isinstance(field.default, tuple)
     # click treats a default of None as a default, and an option with a default is never missing.
-    needed: dict[str, Any] = (
+    default: dict[str, Any] = (
         {"required": True}
         if field.default is dataclasses.MISSING
         else {"default": field.default, "show_default": False}
@@ -77,10 +77,10 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     return click.Option(
         [f"--{field.name.replace('_', '-')}"],
         help=field.metadata["help"],
-        multiple=many,
-        callback=_split if many else None,
-        metavar="NAME" if many else "TEXT",
-        **needed,
+        multiple=is_repeatable,
+        callback=_split if is_repeatable else None,
+        metavar="NAME" if is_repeatable else "TEXT",
+        **default,
     )
 
 
@@ -118,11 +118,11 @@ class IncidentNumber(click.ParamType[int]):
         if address is None:
             self.fail(f'"{quote_name(text)}" is no incident; write 42, "#42", or the address of the issue', param, ctx)
         server = (os.environ.get("GITHUB_SERVER_URL") or "https://github.com").partition("://")[2].rstrip("/")
-        ours = f"{server}/{os.environ.get('GITHUB_REPOSITORY', '')}"
-        if ours.endswith("/"):
+        own_repository = f"{server}/{os.environ.get('GITHUB_REPOSITORY', '')}"
+        if own_repository.endswith("/"):
             self.fail("GITHUB_REPOSITORY is not set, so the address cannot be checked; write the number", param, ctx)
-        if f"{address[1]}/{address[2]}".lower() != ours.lower():
-            self.fail(f"the issue is in {address[1]}/{address[2]}, and incidents are in {ours}", param, ctx)
+        if f"{address[1]}/{address[2]}".lower() != own_repository.lower():
+            self.fail(f"the issue is in {address[1]}/{address[2]}, and incidents are in {own_repository}", param, ctx)
         return int(address[3])
 
 
@@ -145,7 +145,7 @@ def _common_options() -> list[click.Parameter]:
         click.Option(
             ["--json", "as_json"], is_flag=True, help="Print one JSON result on stdout, and events as JSON on stderr"
         ),
-        click.Option(["--config"], **OF_CONFIG),
+        click.Option(["--config"], **CONFIG_OPTION),
     ]
 
 
@@ -170,29 +170,29 @@ def run(
 ) -> int:
     from ops.app import run as app
 
-    given = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review)
-    request = app.RunRequest(runbook, params, environment, *given)
-    can_ask = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
+    rest = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review)
+    request = app.RunRequest(runbook, params, environment, *rest)
+    is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     heading = f"Plan: {runbook.name} in {environment}"
     options = RunOptions(
-        dry_run=dry_run or not (yes or can_ask),
-        is_implicit_dry_run=not (dry_run or yes or can_ask),
+        dry_run=dry_run or not (yes or is_interactive),
+        is_implicit_dry_run=not (dry_run or yes or is_interactive),
         confirm=_always_confirm if yes else _name_prompt(getattr(params, "service", runbook.name)),
         show_plan=silent if as_json else plan_printer(heading, redactor),
-        probe_wait=PROBE_WAIT if yes else PROBE_WAIT_WHEN_ASKING,
+        probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
     )
     sink = _json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
         try:
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
-            raise _early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
+            raise _report_early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
         actions.write_job_outputs(os.environ, _outputs(result, ends_by))
         for line in runbook.publish_result(result, os.environ, redactor):
             echo(line, err=True)
-        record, wrong = app.write_record(result, configuration.contacts, config, os.environ, redactor)
-        if wrong:
-            echo(f"warning: {wrong}", err=True)
+        record, problem = app.write_record(result, configuration.contacts, config, os.environ, redactor)
+        if problem:
+            echo(f"warning: {problem}", err=True)
         if as_json:
             echo_json(redactor.redact_json(_result_json(result, configuration)))
         else:
@@ -201,11 +201,13 @@ def run(
     return result.exit_code
 
 
-def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler, *, as_json: bool) -> BaseException:
+def _report_early_end(
+    error: BaseException, redactor: Redactor, signals: SignalHandler, *, as_json: bool
+) -> BaseException:
     """Return the error that ended a run before its first step; with --json, print it first."""
     if isinstance(error, OpsError):
         signals.stop_raising()
-        _leave_outputs(error, redactor)
+        _write_failure_outputs(error, redactor)
         if isinstance(error, Interrupted):  # later, the engine turns it into a result
             error.message += " before its first step; it changed nothing"
         if as_json:
@@ -213,11 +215,11 @@ def _early_end(error: BaseException, redactor: Redactor, signals: SignalHandler,
     return error
 
 
-def _leave_outputs(error: OpsError, redactor: Redactor) -> None:
+def _write_failure_outputs(error: OpsError, redactor: Redactor) -> None:
     """Write the outputs of a run that did not begin, for the job that answers the requester."""
-    known = {"decision": Decision.REFUSED.value, **actions.failure_outputs(error)}
+    outputs = {"decision": Decision.REFUSED.value, **actions.failure_outputs(error)}
     actions.write_job_outputs(
-        os.environ, redactor.redact_value({name: known.get(name, "") for name in actions.RUN_OUTPUTS})
+        os.environ, redactor.redact_value({name: outputs.get(name, "") for name in actions.RUN_OUTPUTS})
     )
 
 
@@ -301,9 +303,9 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             refuse_unapproved(approval, os.environ, **where, runbook=runbook)
             config, who = read_config(given["config"])[0], given["requested_by"]
             review = find_approval(config, environ=os.environ, redactor=redactor, requester=who, **where)
-            chosen = _params(found, params, param)
+            chosen = _parse_params(found, params, param)
         except OpsError as error:
-            _leave_outputs(error, redactor)
+            _write_failure_outputs(error, redactor)
             raise
         number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # a malformed id is ignored
         return run(found, chosen, redactor, comment=number, review=review, **given)
@@ -334,7 +336,7 @@ def _recover_options() -> list[click.Parameter]:
     ]
 
 
-def _params(runbook: Runbook[Any, Any], text: str, settled: Sequence[str] = ()) -> Any:
+def _parse_params(runbook: Runbook[Any, Any], text: str, assignments: Sequence[str] = ()) -> Any:
     """Return the runbook's Params from a JSON object. Raises ConfigError, because the JSON may be typed by hand."""
     known = {field.name: field for field in dataclasses.fields(runbook.params)}
     try:
@@ -342,8 +344,8 @@ def _params(runbook: Runbook[Any, Any], text: str, settled: Sequence[str] = ()) 
     except ValueError:
         given = None
     if isinstance(given, dict):
-        given |= dict(each.partition("=")[::2] for each in settled)
-    if not isinstance(given, dict) or not all(_fits(known.get(name), value) for name, value in given.items()):
+        given |= dict(each.partition("=")[::2] for each in assignments)
+    if not isinstance(given, dict) or not all(_has_right_type(known.get(name), value) for name, value in given.items()):
         hint = f"Give values of the right kind for some of: {', '.join(known)}."
         raise ConfigError(f"--params is not a JSON object with parameters of {runbook.name}", hint=hint)
     missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]
@@ -352,7 +354,7 @@ def _params(runbook: Runbook[Any, Any], text: str, settled: Sequence[str] = ()) 
     return runbook.params(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
-def _fits(field: "dataclasses.Field[Any] | None", value: Any) -> bool:
+def _has_right_type(field: "dataclasses.Field[Any] | None", value: Any) -> bool:
     if field is None:
         return False
     if isinstance(field.default, tuple):
@@ -405,13 +407,13 @@ def _name_prompt(name: str) -> Callable[[Plan[Any]], bool]:
 
 
 def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> None:
-    good = result.exit_code == 0
+    is_good = result.exit_code == 0
     message = redactor.redact_text(result.message)
-    show_headline(result.decision, message, good=good)
+    show_headline(result.decision, message, is_good=is_good)
     lines = terminal.format_result(result, configuration.contacts)
     echo(redactor.redact_text("\n".join(lines)))
     title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
-    if good:
+    if is_good:
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
     else:
         annotate("error", title, message)
@@ -426,6 +428,6 @@ def _show_next_steps(result: RunResult, record: Path | None) -> None:
         echo(f"  then, the post-incident report: {program_name(os.environ)} incident report {result.incident}")
 
 
-def show_headline(decision: str, message: str, *, good: bool) -> None:
+def show_headline(decision: str, message: str, *, is_good: bool) -> None:
     headline = f"{decision.upper().replace('_', ' ')}: {terminal.to_one_line(message)}"
-    echo(f"\n{headline}", bold=True, fg="green" if good else "red")
+    echo(f"\n{headline}", bold=True, fg="green" if is_good else "red")

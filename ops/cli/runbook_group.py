@@ -15,7 +15,7 @@ class RunbookGroup(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._runbooks: dict[str, RunbookFile] = {}
-        self._made: dict[str, click.Command] = {}
+        self._commands: dict[str, click.Command] = {}
 
     def add_runbook(self, name: str, file: RunbookFile) -> None:
         """Add the command of a runbook. A name of two words goes to the group of the first word, if there is one."""
@@ -25,7 +25,7 @@ class RunbookGroup(click.Group):
             group.add_runbook(second, file)
         else:
             self._runbooks[name] = file
-            self._made.pop(name, None)
+            self._commands.pop(name, None)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._runbooks})
@@ -33,10 +33,10 @@ class RunbookGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._runbooks:
             return super().get_command(ctx, cmd_name)
-        if cmd_name not in self._made:
+        if cmd_name not in self._commands:
             runbook = self._runbooks[cmd_name].load()
-            self._made[cmd_name] = due_command(runbook) if runbook.starts_due_runs else runbook_command(runbook)
-        return self._made[cmd_name]
+            self._commands[cmd_name] = due_command(runbook) if runbook.starts_due_runs else runbook_command(runbook)
+        return self._commands[cmd_name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed = {name: click.Command(name, help=file.help_line) for name, file in self._runbooks.items()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.runbook_command import OF_CONFIG, YES_HELP, UtcTime, annotate, echo, run
+from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, annotate, echo, run
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
@@ -53,8 +53,8 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
             places = [configuration.environment(environment)]
         else:
             watched = [each for each in configuration.environments.values() if runbook.may_have_due_runs(each)]
-            places = [each for each in watched if _is_held(runbook.name, each)]
-        codes = scheduled.all(partial(scheduled.started, runbook, configuration, place) for place in places)
+            places = [each for each in watched if _has_token(runbook.name, each)]
+        codes = scheduled.run_all(partial(scheduled.start_due_runs, runbook, configuration, place) for place in places)
         if not codes:
             scheduled.note("nothing is due")
         return most_urgent_exit_code(codes)
@@ -68,7 +68,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
             click.Option(["--dry-run"], is_flag=True, help="Read and show the plans; change nothing"),
             click.Option(["--yes"], is_flag=True, help=YES_HELP),
             click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON result per run on stdout"),
-            click.Option(["--config"], **OF_CONFIG),
+            click.Option(["--config"], **CONFIG_OPTION),
         ],
         callback=command,
         help=runbook.__doc__,
@@ -76,7 +76,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
     )
 
 
-def _is_held(command: str, environment: "Environment") -> bool:
+def _has_token(command: str, environment: "Environment") -> bool:
     """Return whether the environment's token is set; print a warning if not."""
     if os.environ.get(environment.token):
         return True
@@ -111,19 +111,19 @@ class ScheduledRuns:
             config=self.config,
         )
 
-    def started(self, runbook: Runbook[Any, Any], config: "Config", place: "Environment") -> Iterator[int]:
+    def start_due_runs(self, runbook: Runbook[Any, Any], config: "Config", environment: "Environment") -> Iterator[int]:
         """Start each due run of an environment and yield its exit code. Raises OpsError."""
-        for found in runbook.find_due_runs(config, place, os.environ, self.redactor):
+        for found in runbook.find_due_runs(config, environment, os.environ, self.redactor):
             if isinstance(found, str):
                 self.note(found)
             else:
-                yield self.run(runbook, found.params, place.name, found.incident)
+                yield self.run(runbook, found.params, environment.name, found.incident)
 
     def note(self, text: str) -> None:
         """Print a line about due runs; with --json on stderr, because stdout holds only results."""
         echo(self.redactor.redact_text(text), err=self.as_json)
 
-    def all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
+    def run_all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
         """Run all groups and return the exit codes.
 
         A group ends at its first error, and an interruption ends all. After the last group, the first OpsError is

@@ -35,7 +35,7 @@ from ops.drills import (
     score,
     status_check,
 )
-from ops.drills.command import UNREACHED, OnEvent, Say
+from ops.drills.command import NO_RESULT, OnEvent, Say
 from ops.drills.support import DrillSupport, Edge, Trigger
 from ops.probes.http import ProbeClient
 from ops.probes.runner import ProbeRunner, ProbeSet
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
     from sandbox.switches import Switches
 
-GOOD_AGO = timedelta(hours=2)
+GOOD_RELEASE_AGE = timedelta(hours=2)
 REFERENCE = scenario_release.EXAMPLES / "ops.yml"
 """Configuration of the application that drills deploy. It stays when a team replaces the repository's own."""
 
 
 @dataclass(frozen=True)
-class Drill:
+class DrillSettings:
     """The settings of a drill."""
 
     edge: Edge
@@ -73,11 +73,11 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     "redeploy-pages": scenario_release.COMMITS,
     "rotate-secrets": scenario_leak.LEAK,
     "rotate-secrets-after-rollback": scenario_leak.AFTER_A_ROLLBACK,
-    "maintenance": scenario_maintenance.KIND,
+    "maintenance": scenario_maintenance.SCENARIO,
     "feature": scenario_switch.FEATURE,
     "ai-failover": scenario_switch.FAILOVER,
     "ai-off": scenario_switch.ALL_DOWN,
-    "reset-durable-object": scenario_durable_object.KIND,
+    "reset-durable-object": scenario_durable_object.SCENARIO,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.
@@ -89,7 +89,7 @@ def names() -> tuple[str, ...]:
     return (*DRILLS, scenario_limits.NAME)
 
 
-def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
+def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """Run the drill. Return the run's result with the score; its exit code is that of the drill. Raises ConfigError."""
     if name not in names():
         raise ConfigError(f'no drill "{quote_name(name)}"{did_you_mean(name, names())}', reason=Reason.UNKNOWN_NAME)
@@ -102,71 +102,85 @@ def run(name: str, drill: Drill, say: Say, on_event: OnEvent) -> dict[str, Any]:
     return _run(name, drill, config, say, on_event)
 
 
-def support(name: str, drill: Drill, config: "Config") -> DrillSupport:
+def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
     """Return the edges and triggers that the drill supports. Raises ConfigError if ops.yml has no such service."""
     if name == scenario_limits.NAME:
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
-    kind = _kind(name, drill.edge)
-    service = _service(config.environment(drill.environment), drill.service, kind.name)
-    named = {"service": service.name} if kind.names_service else {}
-    runs = tuple({**named, **params} for params in (kind.params, *kind.params_later))
-    return DrillSupport(name, kind.lacks, kind.runbook or name, drill.environment, runs)
+    scenario = _scenario(name, drill.edge)
+    service = _service(config.environment(drill.environment), drill.service, scenario.service_kind)
+    service_param = {"service": service.name} if scenario.names_service else {}
+    runs = tuple({**service_param, **params} for params in (scenario.params, *scenario.later_params))
+    return DrillSupport(name, scenario.unsupported, scenario.runbook or name, drill.environment, runs)
 
 
 def unsupported(name: str) -> Mapping[str, str]:
     """Return edge or trigger that the drill does not support → the reason."""
-    return DRILLS[name].lacks if name in DRILLS else {}
+    return DRILLS[name].unsupported if name in DRILLS else {}
 
 
-def _run(name: str, drill: Drill, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
+def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     from sandbox import Sandbox
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
-    kind = _kind(name, drill.edge)
-    runbook = kind.runbook or name
+    scenario = _scenario(name, drill.edge)
+    runbook = scenario.runbook or name
     environment = config.environment(drill.environment)
-    service = _service(environment, drill.service, kind.name)
+    service = _service(environment, drill.service, scenario.service_kind)
     switches = prepare(drill.edge, drill.switches)
     with (
         tempfile.TemporaryDirectory() as scratch,
         Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox,
     ):
-        own = Path(scratch)
+        folder = Path(scratch)
         account = f"{drill.environment} in {_display_path(drill.config)}"
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {account}")
-        with _back_in_time(sandbox, GOOD_AGO):
-            kind.prepare(sandbox, environment, service)
-        live = {}
-        for which, ago, step in zip(("good", "bad"), (GOOD_AGO, kind.broken_ago), kind.steps, strict=True):
-            with _back_in_time(sandbox, ago):
-                could = kind.release(sandbox, service, which, drill.edge, own)
-            live[which] = could or kind.live(sandbox, service)
-            say(f"{step} {f'{format_duration(ago.total_seconds())} ago' if ago else 'just now'}")
-        probes = ProbeSet(service.url, kind.probes(environment, service), service.verify)
-        passes = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
-        look = partial(_probe, sandbox, probes, drill.config.resolve().parent, passes)
-        seen = look()
-        say(f"the probes say: {seen.detail}")
-        if seen.verdict != Verdict.UNHEALTHY:
-            return _score(name, drill, config, _not_broken(seen))
-        token = sandbox.add_token("sandbox-drill", kind.permissions) if kind.permissions else ""
-        given = {**passes, **kind.environ(own)}
+        with _back_in_time(sandbox, GOOD_RELEASE_AGE):
+            scenario.prepare(sandbox, environment, service)
+        live = _break_service(sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
+        probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify)
+        secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
+        probe = partial(_probe, sandbox, probes, drill.config.resolve().parent, secret_headers)
+        observed = probe()
+        say(f"the probes say: {observed.detail}")
+        if observed.verdict != Verdict.UNHEALTHY:
+            return _score(name, drill, config, _not_broken(observed))
+        token = sandbox.add_token("sandbox-drill", scenario.permissions) if scenario.permissions else ""
+        variables = {**secret_headers, **scenario.environ(folder)}
         person = next(iter(config.responders), command.DrillWorld.responder)
-        place = command.DrillWorld(
-            sandbox, drill.config, runbook, service.name, environment, given, token, kind.names_service, person
+        world = command.DrillWorld(
+            sandbox, drill.config, runbook, service.name, environment, variables, token, scenario.names_service, person
         )
-        incident = _incident(place, drill, say)
-        pull = _Trigger(place, drill, config, kind, incident, say, on_event)
-        result = pull(kind.params) if kind.run is None else kind.run(place, service, look, pull, say)
-        if kind.run is None and incident is not None:
-            serves = next((which for which, what in live.items() if kind.live(sandbox, service) == what), "no known")
-            is_well = look().verdict == Verdict.HEALTHY
-            result = github.compare_with_sandbox(result, serves=serves, is_well=is_well)
-        if wrong := status_check.contradictions(sandbox, environment, drill.config):
-            result = github.mark_unhealthy(result, f"ops status says {'; '.join(wrong)}")
+        incident = _open_incident(world, drill, say)
+        start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)
+        result = (
+            start_runbook(scenario.params)
+            if scenario.run is None
+            else scenario.run(world, service, probe, start_runbook, say)
+        )
+        if scenario.run is None and incident is not None:
+            now = scenario.live(sandbox, service)
+            live_release = next((release for release, state in live.items() if state == now), "no known")
+            is_healthy = probe().verdict == Verdict.HEALTHY
+            result = github.compare_with_sandbox(result, live_release=live_release, is_healthy=is_healthy)
+        if differences := status_check.find_differences(sandbox, environment, drill.config):
+            result = github.mark_unhealthy(result, f"ops status says {'; '.join(differences)}")
         return _score(
-            name, drill, config, result if incident is None else _add_report(place, drill, result, incident, say)
+            name, drill, config, result if incident is None else _add_report(world, drill, result, incident, say)
         )
+
+
+def _break_service(
+    sandbox: "Sandbox", scenario: scenario_release.Scenario, service: "Service", *, edge: Edge, folder: Path, say: Say
+) -> dict[str, Any]:
+    """Deploy the good release and then the bad one. Return release → its live state."""
+    live = {}
+    ages = (GOOD_RELEASE_AGE, scenario.broken_ago)
+    for release, ago, step in zip(("good", "bad"), ages, scenario.steps, strict=True):
+        with _back_in_time(sandbox, ago):
+            later_live = scenario.release(sandbox, service, release, edge, folder)
+        live[release] = later_live or scenario.live(sandbox, service)
+        say(f"{step} {f'{format_duration(ago.total_seconds())} ago' if ago else 'just now'}")
+    return live
 
 
 def _display_path(path: Path) -> str:
@@ -175,12 +189,12 @@ def _display_path(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _kind(name: str, edge: Edge) -> scenario_release.Scenario:
-    kind = DRILLS[name]
-    return kind.in_workerd if edge == "workerd" and kind.in_workerd else kind
+def _scenario(name: str, edge: Edge) -> scenario_release.Scenario:
+    scenario = DRILLS[name]
+    return scenario.in_workerd if edge == "workerd" and scenario.in_workerd else scenario
 
 
-def _limits(drill: Drill, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
+def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     from sandbox import Sandbox
 
     environment = config.environment(drill.environment)
@@ -231,11 +245,11 @@ def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
         sandbox.clock.advance(ago.total_seconds())
 
 
-def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[str, str]) -> ProbeObservation:
-    """Run one round of the runbook's probes. `passes`: values of their secret headers."""
+def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, secret_headers: Mapping[str, str]) -> ProbeObservation:
+    """Run one round of the runbook's probes. `secret_headers`: variable → value."""
     web = ProbeClient(sandbox.edge_url)
     try:
-        environ = {**process.clean_environment(os.environ), **passes}
+        environ = {**process.clean_environment(os.environ), **secret_headers}
         prober = ProbeRunner(
             web=lambda: web,
             environ=lambda _: environ,
@@ -249,23 +263,23 @@ def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, passes: Mapping[s
         web.close()
 
 
-def _incident(place: command.DrillWorld, drill: Drill, say: Say) -> github.DrillIncident | None:
+def _open_incident(world: command.DrillWorld, drill: DrillSettings, say: Say) -> github.DrillIncident | None:
     """Open the incident of the drill; None without a trigger. Raises ConfigError."""
     if drill.trigger is None:
         return None
-    incident = github.open_incident(place)
-    say(f"{place.responder} opened the incident #{incident.number}")
+    incident = github.open_incident(world)
+    say(f"{world.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
-        github.prepare_repository(place, registry.github_environment(place.runbook))
+        github.prepare_repository(world, registry.github_environment(world.runbook))
     return incident
 
 
 @dataclass(frozen=True)
 class _Trigger:
-    place: command.DrillWorld
-    drill: Drill
+    world: command.DrillWorld
+    drill: DrillSettings
     config: "Config"
-    kind: scenario_release.Scenario
+    scenario: scenario_release.Scenario
     incident: github.DrillIncident | None
     say: Say
     on_event: OnEvent
@@ -274,23 +288,23 @@ class _Trigger:
         """Start the runbook and return its result. Import its record if the incident misses it."""
         incident = self.incident
         if incident is None:
-            return command.run(self.place, say=self.say, on_event=self.on_event, params=params)
-        before = incident.journal
+            return command.run(self.world, say=self.say, on_event=self.on_event, params=params)
+        before = incident.last_record
         with github.github_failures(incident, self.drill.trigger, self.drill.github_fails):
-            result = self._on(incident, params)
-        result |= {"journal": incident.has_whole_journal(before), "imported": False}
+            result = self._start(incident, params)
+        result |= {"journal": incident.has_complete_record(before), "imported": False}
         if result["decision"] == Decision.RECOVERED and not result["journal"]:
             source = result["workflow_run"]["log"] if "workflow_run" in result else result["run"]
-            command.import_run(self.place, source, incident.number, self.say, environ=incident.environ())
-            result["imported"] = incident.has_whole_journal(before)
+            command.import_run(self.world, source, incident.number, self.say, environ=incident.environ())
+            result["imported"] = incident.has_complete_record(before)
         return result
 
-    def _on(self, incident: github.DrillIncident, params: command.Params) -> dict[str, Any]:
+    def _start(self, incident: github.DrillIncident, params: command.Params) -> dict[str, Any]:
         if self.drill.trigger != "command":
             pressed = incident, self.config, self.drill.trigger, params
-            return github.by_workflow(*pressed, self.say, changed_at=self.kind.changed_at)
+            return github.run_workflow(*pressed, self.say, changed_at=self.scenario.changed_at)
         return command.run(
-            self.place,
+            self.world,
             say=self.say,
             on_event=self.on_event,
             params=params,
@@ -300,26 +314,26 @@ class _Trigger:
 
 
 def _add_report(
-    place: command.DrillWorld, drill: Drill, result: dict[str, Any], incident: github.DrillIncident, say: Say
+    world: command.DrillWorld, drill: DrillSettings, result: dict[str, Any], incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
     """Return the result with the incident and its report."""
     if result["decision"] == Decision.RECOVERED and incident.report is None:
-        command.ops(place, ["incident", "report", str(incident.number)], say, environ=incident.environ())
+        command.run_ops(world, ["incident", "report", str(incident.number)], say, environ=incident.environ())
     return {**result, "trigger": drill.trigger, **incident.describe()}
 
 
-def _not_broken(seen: ProbeObservation) -> dict[str, Any]:
+def _not_broken(observed: ProbeObservation) -> dict[str, Any]:
     return {
-        **UNREACHED,
+        **NO_RESULT,
         "schema": 1,
         "decision": Decision.NO_EVIDENCE.value,
         "reason": Reason.NO_EVIDENCE.value,
         "exit_code": EXIT_CODES[Decision.NO_EVIDENCE],
-        "message": f"the bad release is {seen.verdict.value}, so there was nothing to recover from",
-        "hint": seen.hint,
+        "message": f"the bad release is {observed.verdict.value}, so there was nothing to recover from",
+        "hint": observed.hint,
     }
 
 
-def _score(name: str, drill: Drill, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
+def _score(name: str, drill: DrillSettings, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
     target = config.recovery_targets.get(DRILLS[name].runbook or name)
     return score.add_score(result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None)

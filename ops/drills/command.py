@@ -24,7 +24,7 @@ Params = Mapping[str, str | tuple[str, ...]]
 """Parameters of a runbook besides the service."""
 OnEvent = Callable[[dict[str, Any]], None]
 
-UNREACHED: Mapping[str, Any] = {
+NO_RESULT: Mapping[str, Any] = {
     "decision": Decision.FAILED.value,
     "message": "the command gave no result; what it said stands above",
     "exit_code": 1,
@@ -51,12 +51,12 @@ class DrillWorld:
     """The person who opens the incident and starts the recovery."""
 
     @property
-    def named(self) -> Params:
+    def service_param(self) -> Params:
         return {"service": self.service} if self.names_service else {}
 
 
 def run(
-    place: DrillWorld,
+    world: DrillWorld,
     *,
     say: Say,
     on_event: OnEvent,
@@ -65,14 +65,16 @@ def run(
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run the runbook's command, pass on its events at once, and return its result."""
-    wanted = [place.runbook]
-    where = {**place.named, "environment": place.environment.name} | ({"incident": str(incident)} if incident else {})
-    for name, value in {**where, **params}.items():
-        wanted += [f"--{name.replace('_', '-')}", as_text(value)]
-    wanted += ["--reason", "drill", "--yes", "--json"]
-    say(f"$ {program_name(os.environ)} {' '.join(wanted)}")
-    wanted += ["--config", str(place.config), "--requested-at", place.sandbox.clock.now().isoformat()]
-    argv, variables = command_line(place, wanted, environ or {})
+    arguments = [world.runbook]
+    options = {**world.service_param, "environment": world.environment.name} | (
+        {"incident": str(incident)} if incident else {}
+    )
+    for name, value in {**options, **params}.items():
+        arguments += [f"--{name.replace('_', '-')}", param_text(value)]
+    arguments += ["--reason", "drill", "--yes", "--json"]
+    say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
+    arguments += ["--config", str(world.config), "--requested-at", world.sandbox.clock.now().isoformat()]
+    argv, variables = command_line(world, arguments, environ or {})
     with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None
         assert command.stderr is not None
@@ -85,44 +87,44 @@ def run(
             else:
                 say(line.rstrip())
         reading.join()
-    return {**UNREACHED, **json.loads(out[0] or "{}")}
+    return {**NO_RESULT, **json.loads(out[0] or "{}")}
 
 
-def as_text(value: str | tuple[str, ...]) -> str:
+def param_text(value: str | tuple[str, ...]) -> str:
     """Return the value as a command line or an input field takes it."""
     return value if isinstance(value, str) else ",".join(value)
 
 
 def import_run(
-    place: DrillWorld, record: str | list[str], number: int, say: Say, *, environ: Mapping[str, str]
+    world: DrillWorld, record: str | list[str], number: int, say: Say, *, environ: Mapping[str, str]
 ) -> None:
     """Import a missing record once GitHub answers again: the id of a laptop run, or the log of a job."""
     with tempfile.TemporaryDirectory() as folder:
-        source = record if isinstance(record, str) else _as_github_serves_it(record, place, Path(folder))
-        ops(place, ["incident", "import", source, "--incident", str(number)], say, environ=environ)
+        source = record if isinstance(record, str) else _write_job_log(record, world, Path(folder))
+        run_ops(world, ["incident", "import", source, "--incident", str(number)], say, environ=environ)
 
 
-def _as_github_serves_it(log: list[str], place: DrillWorld, folder: Path) -> str:
+def _write_job_log(log: list[str], world: DrillWorld, folder: Path) -> str:
     """Return the path of a log with a time before each line, as GitHub serves it."""
-    at = f"{place.sandbox.clock.now():%Y-%m-%dT%H:%M:%S.%f}0Z"
+    at = f"{world.sandbox.clock.now():%Y-%m-%dT%H:%M:%S.%f}0Z"
     path = folder / "job.log"
     path.write_text("".join(f"{at} {line}\n" for line in log), encoding="utf-8")
     return str(path)
 
 
-def ops(place: DrillWorld, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
+def run_ops(world: DrillWorld, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
     """Run another command and print its output."""
     say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
-    argv, variables = command_line(place, [*arguments, "--config", str(place.config)], environ)
+    argv, variables = command_line(world, [*arguments, "--config", str(world.config)], environ)
     done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
     say((done.stdout or done.stderr).strip())
 
 
 def command_line(
-    place: DrillWorld, arguments: Sequence[str], more: Mapping[str, str]
+    world: DrillWorld, arguments: Sequence[str], variables: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
     """Return command line and environment of an `ops` command."""
-    environ = {**process.clean_environment(os.environ), **place.sandbox.environ(), **place.environ, **more}
-    environ |= {place.environment.token: place.token or place.sandbox.token, "OPS_PROGRAM": program_name(os.environ)}
+    environ = {**process.clean_environment(os.environ), **world.sandbox.environ(), **world.environ, **variables}
+    environ |= {world.environment.token: world.token or world.sandbox.token, "OPS_PROGRAM": program_name(os.environ)}
     environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

@@ -12,9 +12,9 @@ from ops.core.names import LIMITS_FILE
 from ops.tools import process
 
 PRODUCT = Path(__file__).parents[2]
-OF_THE_TEAM = frozenset({"ops.yml", LIMITS_FILE, "README.md", "CHANGELOG.md"})
+TEAM_FILES = frozenset({"ops.yml", LIMITS_FILE, "README.md", "CHANGELOG.md"})
 """Files that a team replaces. They do not apply to another configuration."""
-NOT_USED = ("benchmarks/", "docs/", "tests/")
+UNUSED_FOLDERS = ("benchmarks/", "docs/", "tests/")
 """Folders that no job reads. Each job copies the repository, so they are left out."""
 GITHUB, WORKFLOWS = ".github/", Path(".github", "workflows")
 
@@ -34,21 +34,21 @@ def files(config: Path) -> dict[str, bytes]:
     try:
         if config.name == "ops.yml" and (folder / WORKFLOWS).is_dir():
             return tracked_files(folder)
-        found = tracked_files(PRODUCT, is_excluded=_is_left_out)
+        found = tracked_files(PRODUCT, is_excluded=_is_excluded)
     except NotACheckout as error:
         hint = "Start it in a git checkout of Backout or of the operations repository, or leave --trigger out."
         raise ConfigError(f"a drill by label or button needs workflow files; {error}", hint=hint) from None
     found["ops.yml"] = config.read_bytes()
     limits = folder / LIMITS_FILE
     found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
-    return {name: text for name, text in found.items() if not name.startswith(GITHUB)} | _github(found)
+    return {name: text for name, text in found.items() if not name.startswith(GITHUB)} | _github_files(found)
 
 
-def _is_left_out(name: str) -> bool:
-    return name in OF_THE_TEAM or name.startswith(NOT_USED)
+def _is_excluded(name: str) -> bool:
+    return name in TEAM_FILES or name.startswith(UNUSED_FOLDERS)
 
 
-def _github(found: Mapping[str, bytes]) -> dict[str, bytes]:
+def _github_files(found: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the files of `.github` as the public command writes them for this configuration."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

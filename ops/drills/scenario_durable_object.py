@@ -48,10 +48,10 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _fol
         sandbox.deploy(service.worker, version)
         return
     for _ in range(LOCKS_AT):
-        _ask(sandbox, service)
+        _request_interpretation(sandbox, service)
 
 
-def _real_release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
+def _deploy_example(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
     """Deploy a release that is bad from the start. Its mutex locks up with the first interpretation."""
     if name == "good":
         example.deploy_example(sandbox, service, example.STUCK, admin=ADMIN)
@@ -59,7 +59,7 @@ def _real_release(sandbox: "Sandbox", service: "Service", name: str, _edge: str,
         example.interpret(sandbox, service)
 
 
-def _ask(sandbox: "Sandbox", service: "Service") -> None:
+def _request_interpretation(sandbox: "Sandbox", service: "Service") -> None:
     """Request an interpretation, as a user does."""
     edge = urlsplit(sandbox.edge_url)
     connection = http.client.HTTPConnection(edge.hostname or "", edge.port)
@@ -70,21 +70,23 @@ def _ask(sandbox: "Sandbox", service: "Service") -> None:
         connection.close()
 
 
-def _memory(sandbox: "Sandbox", service: "Service") -> Any:
+def _read_memory(sandbox: "Sandbox", service: "Service") -> Any:
     """Return the state in memory by the application's own endpoint; healthy is empty."""
     web = ProbeClient(sandbox.edge_url)
     try:
         counts = service.durable_objects[OBJECT].model_copy(update={"proof": "memory.answered", "keeps": None})
-        seen = DurableObjectAdmin(lambda: web, {VARIABLE: ADMIN}, frozenset([VARIABLE])).read_state(service.url, counts)
+        observed = DurableObjectAdmin(lambda: web, {VARIABLE: ADMIN}, frozenset([VARIABLE])).read_state(
+            service.url, counts
+        )
     finally:
         web.close()
-    return seen.proof if isinstance(seen, ObjectObservation) else seen
+    return observed.proof if isinstance(observed, ObjectObservation) else observed
 
 
 EMBEDDED = Scenario(
     "worker",
     _release,
-    live=_memory,
+    live=_read_memory,
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
     environ=lambda _: {VARIABLE: ADMIN},
     steps=("deployed the release", f"{OBJECT} locked up"),
@@ -92,4 +94,4 @@ EMBEDDED = Scenario(
     probes=lambda _, service: service.probes_with(service.durable_objects),
 )
 # workerd restarts if its clock is moved, and an object forgets after ten seconds without a request.
-KIND = replace(EMBEDDED, in_workerd=replace(EMBEDDED, release=_real_release, broken_ago=timedelta()))
+SCENARIO = replace(EMBEDDED, in_workerd=replace(EMBEDDED, release=_deploy_example, broken_ago=timedelta()))

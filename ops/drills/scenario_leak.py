@@ -29,13 +29,13 @@ def _release(
         for key, provider in KEYS.items():
             sandbox.providers[provider].revoke(LEAKED[key])
         return None
-    asks = {}
+    paths_by_provider = {}
     for key, provider in KEYS.items():
         sandbox.providers[provider].add_key(LEAKED[key])
         sandbox.providers[provider].add_key(FRESH[key])
-        asks[f"/health/ai/{provider}"] = {"upstream": {"provider": provider, "secret": key}}
+        paths_by_provider[f"/health/ai/{provider}"] = {"upstream": {"provider": provider, "secret": key}}
     paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
-    behaviour = {"paths": {**dict.fromkeys(paths, next(iter(asks.values()))), **asks}}
+    behaviour = {"paths": {**dict.fromkeys(paths, next(iter(paths_by_provider.values()))), **paths_by_provider}}
     secrets = {**LEAKED, OTHER: "drill"}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, secrets=secrets, tag=name)
     sandbox.deploy(service.worker, version)
@@ -53,7 +53,7 @@ def _roll_back_first(
     return _release(sandbox, service, name, edge, folder)
 
 
-def _which_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | None]:
+def _live_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | None]:
     """Return the keys of the live version."""
     (version,) = sandbox.live(service.worker)
     serving = sandbox.deployments(service.worker)[0].secrets[version]
@@ -63,7 +63,7 @@ def _which_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | No
 LEAK = Scenario(
     "worker",
     _release,
-    live=_which_keys,
+    live=_live_keys,
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
     environ=lambda _: {
         **{f"NEW_{key}": value for key, value in FRESH.items()},
@@ -71,7 +71,7 @@ LEAK = Scenario(
     },
     steps=("deployed the release", "the keys of the AI providers leaked, and the providers revoked them"),
     params={"only": tuple(KEYS)},
-    lacks={"workerd": "the example's probes pass without provider keys, so a revoked key breaks nothing"},
+    unsupported={"workerd": "the example's probes pass without provider keys, so a revoked key breaks nothing"},
 )
 AFTER_A_ROLLBACK = replace(
     LEAK,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.names import LIMITS_FILE
 from ops.drills import command, github, scenario_release
-from ops.drills.command import UNREACHED, DrillWorld, OnEvent, Say
+from ops.drills.command import NO_RESULT, DrillWorld, OnEvent, Say
 from ops.drills.support import Trigger
 from ops.probes.http import ProbeClient
 
@@ -36,7 +36,7 @@ PERMISSIONS = ("Workers KV Storage Write",)
 
 @dataclass
 class _Drill:
-    place: DrillWorld
+    world: DrillWorld
     service: "Service"
     incident: github.DrillIncident
     folder: Path
@@ -54,9 +54,9 @@ class _Drill:
 
     @property
     def sandbox(self) -> "Sandbox":
-        return self.place.sandbox
+        return self.world.sandbox
 
-    def users(self, times: int) -> list[int]:
+    def send_requests(self, times: int) -> list[int]:
         """Send up to `times` requests from one address. Return the statuses up to the first 429."""
         statuses: list[int] = []
         with closing(ProbeClient(self.sandbox.edge_url)) as web:
@@ -71,29 +71,29 @@ class _Drill:
         for name in FILES:
             (self.folder / name).write_bytes(hub.files()[name])
 
-    def ops(self, *arguments: str) -> dict[str, Any]:
+    def run_ops(self, *arguments: str) -> dict[str, Any]:
         """Run a command as a job on main does. Return its result."""
         job = {**self.sandbox.github.environ(), "GITHUB_ACTIONS": "true", "GITHUB_SHA": self.sha}
-        wanted = [*arguments, "--environment", self.place.environment.name, "--yes", "--json"]
+        wanted = [*arguments, "--environment", self.world.environment.name, "--yes", "--json"]
         self.say(f"$ ops {' '.join(wanted)}")
-        argv, environ = command.command_line(self.place, [*wanted, "--config", str(self.folder / "ops.yml")], job)
+        argv, environ = command.command_line(self.world, [*wanted, "--config", str(self.folder / "ops.yml")], job)
         done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
         for line in done.stderr.splitlines():
             if line.startswith("{"):
                 self.on_event(json.loads(line))
-        result = {**UNREACHED, **json.loads(done.stdout or "{}")}
+        result = {**NO_RESULT, **json.loads(done.stdout or "{}")}
         self.say(f"{result['decision']}: {result['message']}")
         return result
 
-    def runner(self, press: Callable[[], object]) -> None:
-        """Start the real workflow files by `press`, and let the local runner finish them."""
+    def run_workflows(self, trigger_run: Callable[[], object]) -> None:
+        """Start the real workflow files by `trigger_run`, and let the local runner finish them."""
         from sandbox.actions import Runner, UnsupportedExpression
 
         environ = {name: value for name, value in self.sandbox.environ().items() if not name.endswith("_TOKEN")}
         cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
         hub, known = self.sandbox.github, len(self.sandbox.github.runs)
         with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: self.say(line)) as runner:
-            press()
+            trigger_run()
             try:
                 runner.wait()
             except (UnsupportedExpression, TimeoutError) as error:
@@ -125,15 +125,15 @@ def run(
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy(sandbox, service, runtime.namespace, edge)
-    place = DrillWorld(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
-    place = replace(place, responder=next(iter(config.responders), place.responder))
-    incident = github.open_incident(place)
-    say(f"{place.responder} opened the incident #{incident.number}")
+    world = DrillWorld(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
+    world = replace(world, responder=next(iter(config.responders), world.responder))
+    incident = github.open_incident(world)
+    say(f"{world.responder} opened the incident #{incident.number}")
     with tempfile.TemporaryDirectory() as folder:
-        drill = _Drill(place, service, incident, Path(folder), say, on_event, trigger)
+        drill = _Drill(world, service, incident, Path(folder), say, on_event, trigger)
         _commit(drill, config_path)
-        result = _drilled(drill, config, runtime.limits.raises[LIMIT].lasts)
-    journal = incident.has_whole_journal(None)
+        result = _recover(drill, config, runtime.limits.raises[LIMIT].lasts)
+    journal = incident.has_complete_record(None)
     return {**result, "trigger": trigger or "command", "journal": journal, **incident.describe()}
 
 
@@ -156,85 +156,87 @@ def _commit(drill: _Drill, config_path: Path) -> None:
     hub = drill.sandbox.github
     hub.switches.actions_may_create_pull_requests = True
     if drill.in_jobs:
-        github.prepare_repository(drill.place, "limits")
+        github.prepare_repository(drill.world, "limits")
         # A merge is a push, which would also start the repository's own checks.
         checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
-        hub.add_commit("Without CI", drill.place.responder, files=checks)
+        hub.add_commit("Without CI", drill.world.responder, files=checks)
     else:
         files = {"ops.yml": config_path.read_bytes(), LIMITS_FILE: _limits(config_path).read_bytes()}
-        hub.add_commit("The operations repository", drill.place.responder, files=files)
+        hub.add_commit("The operations repository", drill.world.responder, files=files)
     drill.check_out()
 
 
-def _drilled(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
+def _recover(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
     limit = _applied_limit(drill)
-    first = drill.ops("limits", "apply")
+    first = drill.run_ops("limits", "apply")
     if first["exit_code"]:
         return first
-    refused = drill.users(2 * limit + 1)
+    refused = drill.send_requests(2 * limit + 1)
     drill.say(f"users are answered {refused[-1]} after {len(refused)} requests")
     if refused[-1] != 429:
         return _still_unhealthy(first, "no user was refused, so there was nothing to recover from")
     began = drill.sandbox.clock.now()
-    number = _proposed(drill, config)
+    number = _propose(drill, config)
     if number is None:
         return _still_unhealthy(first, "no pull request was opened")
-    result = _merged(drill, number)
+    result = _merge(drill, number)
     if result["decision"] != Decision.RECOVERED:
         return result
     verified = drill.sandbox.clock.now()
-    if (seen := drill.users(limit // 2)) and 429 in seen:
+    if (statuses := drill.send_requests(limit // 2)) and 429 in statuses:
         return _still_unhealthy(result, "the limit was raised, and users are still refused")
     drill.say("users are let through")
     drill.sandbox.clock.advance(lasts + 60)
     drill.say("the temporary limit is over by the clock of the Worker, and nobody has done anything")
-    back = drill.users(2 * limit)
-    if 429 not in back:
-        return _still_unhealthy(result, f"the former limit does not hold again: {len(back)} requests were let through")
-    drill.say(f"users are refused again after {len(back)} requests: it is back at {limit}")
+    statuses_later = drill.send_requests(2 * limit)
+    if 429 not in statuses_later:
+        return _still_unhealthy(
+            result, f"the former limit does not hold again: {len(statuses_later)} requests were let through"
+        )
+    drill.say(f"users are refused again after {len(statuses_later)} requests: it is back at {limit}")
     if drill.incident.report is None:
         report = ["incident", "report", str(drill.incident.number)]
-        command.ops(drill.place, report, drill.say, environ=drill.incident.environ())
-    took = (verified - began).total_seconds()
+        command.run_ops(drill.world, report, drill.say, environ=drill.incident.environ())
+    seconds = (verified - began).total_seconds()
     message = f"{result['message']}; users were let through, and after {lasts / 3600:g} h the former limit held again"
-    durations = {"trigger_to_write": took, "trigger_to_verified": took, "total": took}
+    durations = {"trigger_to_write": seconds, "trigger_to_verified": seconds, "total": seconds}
     return {**result, "message": message, "runbook": RUNBOOK, "durations": durations}
 
 
 def _applied_limit(drill: _Drill) -> int:
     from ops.limits.file import parse_limits
 
-    runtime = drill.place.environment.require_runtime()
+    runtime = drill.world.environment.require_runtime()
     names: Sequence[str] = runtime.limits.names if runtime.limits else ()
     text = (drill.folder / LIMITS_FILE).read_text(encoding="utf-8")
     return parse_limits(text, path=LIMITS_FILE, names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit
 
 
-def _proposed(drill: _Drill, config: "Config") -> int | None:
+def _propose(drill: _Drill, config: "Config") -> int | None:
     """Start the runbook and return the number of its pull request."""
     hub, incident = drill.sandbox.github, drill.incident.number
     if drill.in_jobs:
-        text, pressed = github.requester_action(drill.incident, config, drill.trigger, {})
-        drill.say(f"{drill.place.responder} {text}")
-        drill.runner(lambda: pressed(hub))
+        text, trigger_run = github.requester_action(drill.incident, config, drill.trigger, {})
+        drill.say(f"{drill.world.responder} {text}")
+        drill.run_workflows(lambda: trigger_run(hub))
     else:
-        drill.ops(RUNBOOK, "--incident", str(incident), "--reason", "drill")
+        drill.run_ops(RUNBOOK, "--incident", str(incident), "--reason", "drill")
     return next(iter(hub.open_pulls()), None)
 
 
-def _merged(drill: _Drill, number: int) -> dict[str, Any]:
+def _merge(drill: _Drill, number: int) -> dict[str, Any]:
     """Merge the pull request as a person, and return the result of `limits apply`."""
     hub = drill.sandbox.github
-    drill.say(f"{drill.place.responder} reviews pull request #{number} and merges it")
+    drill.say(f"{drill.world.responder} reviews pull request #{number} and merges it")
     if not drill.in_jobs:
-        hub.merge(number, drill.place.responder)
+        hub.merge(number, drill.world.responder)
         drill.check_out()
-        return drill.ops("limits", "apply")
-    drill.runner(lambda: hub.merge(number, drill.place.responder))
-    told = "\n".join(comment.body for comment in hub.issue(number).comments)
-    decision = Decision.RECOVERED if "After the merge:** `recovered" in told else Decision.FAILED
+        return drill.run_ops("limits", "apply")
+    drill.run_workflows(lambda: hub.merge(number, drill.world.responder))
+    comments = "\n".join(comment.body for comment in hub.issue(number).comments)
+    decision = Decision.RECOVERED if "After the merge:** `recovered" in comments else Decision.FAILED
     code, said = EXIT_CODES[decision], f"pull request #{number} says {decision.value}"
-    return {**UNREACHED, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": said}
+    return {**NO_RESULT, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": said}
 
 
 def _still_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:

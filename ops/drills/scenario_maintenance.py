@@ -15,53 +15,57 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
 
 
-OFFICE = "ops-maintenance"
+MAINTENANCE_WORKER = "ops-maintenance"
 ON: Params = {"state": "on"}
 OFF: Params = {"state": "off"}
 
 
 def run(
-    place: DrillWorld,
+    world: DrillWorld,
     service: "Service",
-    look: Callable[[], ProbeObservation],
-    pull: Callable[[Params], dict[str, Any]],
+    probe: Callable[[], ProbeObservation],
+    start_runbook: Callable[[Params], dict[str, Any]],
     say: Say,
 ) -> dict[str, Any]:
     """Close and reopen the service. Return the result, marked unhealthy if the drill observes something else.
 
-    `look` runs the probes once. `pull` starts the runbook.
+    `probe` runs the probes once. `start_runbook` starts the runbook.
     """
-    sandbox = place.sandbox
-    before = _ways_in(sandbox, service)
-    command.ops(place, ["maintenance", "prepare", "--environment", place.environment.name, "--yes"], say, environ={})
-    result = pull(ON)
+    sandbox = world.sandbox
+    before = _ingress_paths(sandbox, service)
+    command.run_ops(
+        world, ["maintenance", "prepare", "--environment", world.environment.name, "--yes"], say, environ={}
+    )
+    result = start_runbook(ON)
     if result["decision"] != Decision.RECOVERED:
         return result
-    seen = look()
-    say(f"it is off, and its probes say: {seen.detail}")
-    if seen.verdict != Verdict.INCONCLUSIVE:
-        return _contradicted(result, f"it was taken offline, but its probes are {seen.verdict}: {seen.detail}")
+    observed = probe()
+    say(f"it is off, and its probes say: {observed.detail}")
+    if observed.verdict != Verdict.INCONCLUSIVE:
+        return _mark_unhealthy(
+            result, f"it was taken offline, but its probes are {observed.verdict}: {observed.detail}"
+        )
     good = next(iter(sandbox.deployments(service.worker)[-1].percentages))
     sandbox.deploy(service.worker, good)
     say("the good release is deployed again, behind the routes")
-    opened = pull(OFF)
+    opened = start_runbook(OFF)
     if opened["decision"] != Decision.RECOVERED:
-        return _contradicted(result, f"it could not be opened again: {opened['message']}")
-    if (after := _ways_in(sandbox, service)) != before:
-        return _contradicted(result, f"it was opened again, but what led to it is not as it was: {before} → {after}")
-    seen = look()
-    if seen.verdict != Verdict.HEALTHY:
-        return _contradicted(result, f"it was opened again, but its probes are {seen.verdict}: {seen.detail}")
+        return _mark_unhealthy(result, f"it could not be opened again: {opened['message']}")
+    if (after := _ingress_paths(sandbox, service)) != before:
+        return _mark_unhealthy(result, f"it was opened again, but what led to it is not as it was: {before} → {after}")
+    observed = probe()
+    if observed.verdict != Verdict.HEALTHY:
+        return _mark_unhealthy(result, f"it was opened again, but its probes are {observed.verdict}: {observed.detail}")
     return {**result, "message": f"{result['message']}; it was opened again, and the probes are healthy"}
 
 
-def _contradicted(result: dict[str, Any], message: str) -> dict[str, Any]:
+def _mark_unhealthy(result: dict[str, Any], message: str) -> dict[str, Any]:
     decision = Decision.STILL_UNHEALTHY
     said = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
     return {**result, **said, "message": message}
 
 
-def _ways_in(sandbox: "Sandbox", service: "Service") -> Any:
+def _ingress_paths(sandbox: "Sandbox", service: "Service") -> Any:
     routes = [(r.pattern, r.script) for zone in sandbox.zones.all.values() for r in zone.routes.values()]
     return sorted(routes), sandbox.subdomain(service.worker)
 
@@ -77,12 +81,12 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
         sandbox.set_subdomain(service.worker, enabled=True, previews_enabled=True)
 
 
-KIND = replace(
+SCENARIO = replace(
     scenario_release.WORKER,
     release=_release,
     run=run,
     params=ON,
-    params_later=(OFF,),
+    later_params=(OFF,),
     permissions=("Workers Scripts Write", "Workers Routes Write", "Zone Read"),
-    changed_at=lambda sandbox, _: sandbox.deployments(OFFICE)[0].made_at,
+    changed_at=lambda sandbox, _: sandbox.deployments(MAINTENANCE_WORKER)[0].made_at,
 )

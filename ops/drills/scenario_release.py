@@ -35,7 +35,7 @@ class Scenario:
     `name` is the kind of the service in ops.yml.
     """
 
-    name: str
+    service_kind: str
     release: "Callable[[Sandbox, Service, str, str, Path], Any]"
     """Deploy the release of that name.
 
@@ -48,13 +48,13 @@ class Scenario:
     """Return when the live state last changed at Cloudflare, or None if Cloudflare does not say."""
     environ: Callable[[Path], Mapping[str, str]] = lambda _: {}
     """Return additional variables of the command, for the folder of the drill."""
-    lacks: Mapping[str, str] = field(default_factory=dict)
+    unsupported: Mapping[str, str] = field(default_factory=dict)
     """Edge or trigger that the drill does not support → the reason."""
     steps: tuple[str, str] = ("deployed the good release", "deployed the bad release")
     """Names of the two steps."""
     params: Params = field(default_factory=dict)
     """Parameters of the runbook besides the service."""
-    params_later: tuple[Params, ...] = ()
+    later_params: tuple[Params, ...] = ()
     """Parameters of each later run that the drill triggers."""
     permissions: tuple[str, ...] = ()
     """Permissions of the command's token; empty for the sandbox's own token."""
@@ -78,12 +78,12 @@ def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str,
     if edge == "workerd":
         deploy_with_wrangler(sandbox, service, name, "src/index.js" if name == "good" else "src/index.bad.js")
         return
-    behaviour = _passing(service) if name == "good" else {"status": 500}
+    behaviour = _passing_behavior(service) if name == "good" else {"status": 500}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
     sandbox.deploy(service.worker, version)
 
 
-def _passing(service: "Service") -> dict[str, Any]:
+def _passing_behavior(service: "Service") -> dict[str, Any]:
     """Return the behavior of a release that passes the service's HTTP probes, by status and JSON.
 
     A path whose probe reads the version keeps the sandbox's own answer: its /health echoes the version.
@@ -92,12 +92,12 @@ def _passing(service: "Service") -> dict[str, Any]:
     answers: dict[str, dict[str, Any]] = {}
     for http in asked:
         answers[urlsplit(http.path).path] = {"status": http.status} | (
-            {"body": _nested(http.json_)} if http.json_ else {}
+            {"body": _nest(http.json_)} if http.json_ else {}
         )
     return {"paths": answers}
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON with these values at these paths (keys joined by dots)."""
     whole: dict[str, Any] = {}
     for path, value in values.items():
@@ -136,7 +136,7 @@ def _deploy_site(
     if service.pages not in sandbox.pages.projects:
         sandbox.pages.add_project(service.pages, domains=[urlsplit(service.url).netloc])
     pages = {urlsplit(path).path for path in (*service.compare, *(p.http.path for p in service.probes if p.http))}
-    files = {_file(path): f"<!doctype html><h1>{path}, {name}</h1>".encode() for path in pages}
+    files = {_served_file(path): f"<!doctype html><h1>{path}, {name}</h1>".encode() for path in pages}
     if name == "bad":
         files = {f"dist/{path}": content for path, content in files.items()} | {"404.html": b"<h1>not found</h1>"}
     commit = commit or sha256(name.encode()).hexdigest()[:40]
@@ -183,7 +183,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _with_source(folder: Path) -> Mapping[str, str]:
+def _source_variable(folder: Path) -> Mapping[str, str]:
     return {"OPS_SOURCE": str(folder / SOURCE)}
 
 
@@ -192,7 +192,7 @@ def _live_commit(sandbox: "Sandbox", service: "Service") -> str | None:
     return live.commit_hash if live else None
 
 
-def _file(path: str) -> str:
+def _served_file(path: str) -> str:
     """Return the file that is served at the path."""
     return f"{path}index.html".removeprefix("/") if path.endswith("/") else path.removeprefix("/")
 
@@ -214,7 +214,7 @@ COMMITS = Scenario(
     _commit_site,
     live=_live_commit,
     changed_at=lambda _sandbox, _service: None,
-    environ=_with_source,
+    environ=_source_variable,
     steps=("committed the good release", "deployed the bad release"),
-    lacks=dict.fromkeys(("label", "button"), "its jobs hand on artifacts, which the local runner does not store"),
+    unsupported=dict.fromkeys(("label", "button"), "its jobs hand on artifacts, which the local runner does not store"),
 )

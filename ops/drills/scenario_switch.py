@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 SESSIONS = "session-do"
 SLOW = 5.0
 """Seconds for each answer: slow for the application, but below its timeout."""
-MOMENTS_AGO = timedelta(minutes=2)
+RECENTLY = timedelta(minutes=2)
 """The application forgets the outcomes of its providers after five minutes."""
-DOWN, WELL = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
+FAILED_CALLS, GOOD_CALLS = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
 
 
 def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service") -> None:
@@ -37,16 +37,16 @@ def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service")
         raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
     sandbox.kv.add(runtime.namespace)
     for name, rules in runtime.switches.items():
-        calm = SwitchValue(rules.normal, "drill", None, sandbox.clock.now(), "calm")
-        sandbox.kv.put(runtime.namespace, f"{SWITCH_KEY_PREFIX}{name}", calm.to_json())
+        normal = SwitchValue(rules.normal, "drill", None, sandbox.clock.now(), "calm")
+        sandbox.kv.put(runtime.namespace, f"{SWITCH_KEY_PREFIX}{name}", normal.to_json())
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """The bad release fails while `switch` has its normal state; it is healthy in the state `cured`."""
+    """The bad release fails while `switch` has its normal state; it is healthy in `recovered_state`."""
 
     switch: str
-    cured: str
+    recovered_state: str
     outcomes: Mapping[str, Mapping[str, int]]
     """Provider, in order of preference → outcomes that the application observed."""
 
@@ -55,14 +55,14 @@ class _Failure:
         states = {key.removeprefix(SWITCH_KEY_PREFIX): _state(sandbox, key) for key in sandbox.kv.entries(namespace)}
         declared = {each: {"normal": state, "on_unknown": state} for each, state in states.items()}
         paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
-        ill = {"path": next(iter(paths), "/"), "status": 500}
+        failing = {"path": next(iter(paths), "/"), "status": 500}
         behaviour: dict[str, Any] = {"runtime": {"switches": declared, "ai": {"order": list(self.outcomes)}}}
-        behaviour |= {"switched": {self.switch: {states[self.switch]: ill}}} if name == "bad" else {}
+        behaviour |= {"switched": {self.switch: {states[self.switch]: failing}}} if name == "bad" else {}
         bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": namespace}]
         version = sandbox.upload(service.worker, code=name, behaviour=behaviour, bindings=bound, tag=name)
         sandbox.deploy(service.worker, version)
         sandbox.set_outcomes(service.worker, self.outcomes)
-        return self.cured if name == "good" else None
+        return self.recovered_state if name == "good" else None
 
     def live(self, sandbox: "Sandbox", _service: "Service") -> str:
         return _state(sandbox, f"{SWITCH_KEY_PREFIX}{self.switch}")
@@ -71,7 +71,7 @@ class _Failure:
         (namespace,) = sandbox.kv.namespaces.values()
         return namespace.written_at.get(f"{SWITCH_KEY_PREFIX}{self.switch}")
 
-    def kind(self, params: Mapping[str, str], *, runbook: str = "") -> Scenario:
+    def scenario(self, params: Mapping[str, str], *, runbook: str = "") -> Scenario:
         return Scenario(
             "worker",
             self.release,
@@ -88,23 +88,23 @@ class _Failure:
         return (*service.probes, *environment.require_runtime().switches[self.switch].probes)
 
 
-def _in_workerd(
+def _with_workerd(
     embedded: Scenario,
-    cured: str,
-    breaks: "Callable[[Sandbox, Service], None]",
+    recovered_state: str,
+    break_example: "Callable[[Sandbox, Service], None]",
     *,
     step: str,
     params: Mapping[str, str] | None = None,
-    broken_ago: timedelta = MOMENTS_AGO,
+    broken_ago: timedelta = RECENTLY,
 ) -> Scenario:
-    """Return the scenario with an example that `breaks` makes unhealthy until the switch is `cured`."""
+    """Return the scenario with an example that `break_example` breaks until the switch has `recovered_state`."""
 
     def release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
         if name == "bad":
-            breaks(sandbox, service)
+            break_example(sandbox, service)
             return None
         example.deploy_example(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
-        return cured
+        return recovered_state
 
     real = replace(
         embedded,
@@ -136,24 +136,24 @@ def _state(sandbox: "Sandbox", key: str) -> str:
     return parse_switch_value(sandbox.kv.get(namespace, key) or "").state
 
 
-ALL_WELL = {"iflow": WELL, "groq": WELL, "cerebras": WELL}
-FEATURE = _in_workerd(
-    _Failure(SESSIONS, "off", ALL_WELL).kind({"name": SESSIONS, "state": "off"}),
+ALL_WELL = {"iflow": GOOD_CALLS, "groq": GOOD_CALLS, "cerebras": GOOD_CALLS}
+FEATURE = _with_workerd(
+    _Failure(SESSIONS, "off", ALL_WELL).scenario({"name": SESSIONS, "state": "off"}),
     "off",
     _bad_sessions,
     step="deployed a release with bad sessions",
     broken_ago=timedelta(minutes=10),
 )
 # A slow provider still answers, so it is healthy and `auto` would keep it. A person must name another one.
-FAILOVER = _in_workerd(
-    _Failure(AI_SWITCH, "groq", {**ALL_WELL, "iflow": DOWN}).kind({"to": "auto"}),
+FAILOVER = _with_workerd(
+    _Failure(AI_SWITCH, "groq", {**ALL_WELL, "iflow": FAILED_CALLS}).scenario({"to": "auto"}),
     "groq",
     _slow_provider,
     step="the provider iflow became slow",
     params={"to": "groq"},
 )
-ALL_DOWN = _in_workerd(
-    _Failure(AI_SWITCH, "off", dict.fromkeys(ALL_WELL, DOWN)).kind({"to": "off"}, runbook="ai-failover"),
+ALL_DOWN = _with_workerd(
+    _Failure(AI_SWITCH, "off", dict.fromkeys(ALL_WELL, FAILED_CALLS)).scenario({"to": "off"}, runbook="ai-failover"),
     "off",
     _no_provider,
     step="all AI providers failed",

@@ -20,7 +20,7 @@ def add_score(
     durations = result["durations"]
     targets = {
         name: {"seconds": seconds, "within": _is_within(durations, name, seconds)}
-        for name, seconds in _wanted(target).items()
+        for name, seconds in _target_seconds(target).items()
     }
     reported = not with_incident or result.get("report") is not None
     recovered = result["decision"] == Decision.RECOVERED
@@ -36,7 +36,7 @@ def add_score(
     }
 
 
-def _wanted(target: "RecoveryTarget | None") -> dict[str, float]:
+def _target_seconds(target: "RecoveryTarget | None") -> dict[str, float]:
     """Return duration → target in seconds."""
     if target is None:
         return {}
@@ -49,5 +49,5 @@ def _is_within(durations: Mapping[str, float | None], name: str, seconds: float)
 
     If GitHub lost the record, the end of the job counts, which is later. An unknown duration does not count.
     """
-    took = durations[name] if durations[name] is not None else durations.get("total")
-    return took is not None and took <= seconds
+    seconds_taken = durations[name] if durations[name] is not None else durations.get("total")
+    return seconds_taken is not None and seconds_taken <= seconds

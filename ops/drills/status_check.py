@@ -13,37 +13,41 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
 
 
-def contradictions(sandbox: "Sandbox", environment: "Environment", config: Path) -> tuple[str, ...]:
+def find_differences(sandbox: "Sandbox", environment: "Environment", config: Path) -> tuple[str, ...]:
     """Return the differences as text; empty if everything matches."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
-    late = _late(sandbox, environment)
+    late = _lagging_switches(sandbox, environment)
     found = read.environment_status(environment.name, config, environ, Redactor())
-    serves = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
-    told = {live.service: dict(live.split) for live in found.live}
-    truth = {name: serves[each.worker] for name, each in environment.services.items() if each.worker in serves}
-    wrong = [
-        f"of {name} that {told.get(name)} serves, not {live}" for name, live in truth.items() if told[name] != live
+    live_versions = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
+    reported = {live.service: dict(live.split) for live in found.live}
+    expected = {
+        name: live_versions[each.worker] for name, each in environment.services.items() if each.worker in live_versions
+    }
+    differences = [
+        f"of {name} that {reported.get(name)} serves, not {live}"
+        for name, live in expected.items()
+        if reported[name] != live
     ]
     on = {each.name: each.state(found.read_at) for each in found.switches}
-    held = _held(sandbox, environment)
-    named = {name: held[name] for name in late & held.keys() if _names(found, name, held[name])}
-    is_right = {**on, **named} == held
-    return (*wrong, *([] if is_right else [f"that these switches are on: {on}, not {held}"]))
+    active = _active_switches(sandbox, environment)
+    named = {name: active[name] for name in late & active.keys() if _reports_lag(found, name, active[name])}
+    is_right = {**on, **named} == active
+    return (*differences, *([] if is_right else [f"that these switches are on: {on}, not {active}"]))
 
 
-def _names(found: "EnvironmentStatus", name: str, state: str) -> bool:
+def _reports_lag(found: "EnvironmentStatus", name: str, state: str) -> bool:
     """Return whether the status says that the application has that state and KV another one."""
     return any(f" {name} = " in line and f"the application {state}: " in line for line in found.unread)
 
 
-def _late(sandbox: "Sandbox", environment: "Environment") -> set[str]:
+def _lagging_switches(sandbox: "Sandbox", environment: "Environment") -> set[str]:
     """Return the switches that KV's API does not show with their current values."""
-    kv, keys = sandbox.kv, {name: f"{SWITCH_KEY_PREFIX}{name}" for name in _held(sandbox, environment)}
+    kv, keys = sandbox.kv, {name: f"{SWITCH_KEY_PREFIX}{name}" for name in _active_switches(sandbox, environment)}
     namespace = environment.require_runtime().namespace if keys else ""
     return {name for name, key in keys.items() if kv.api_entry(namespace, key) != kv.entry(namespace, key)}
 
 
-def _held(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:
+def _active_switches(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:
     """Return the switches that KV holds in another state than the normal one."""
     runtime = environment.runtime
     if runtime is None or runtime.namespace not in sandbox.kv.namespaces:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ops.core.errors import ConfigError
-from ops.drills.command import Params, as_text
+from ops.drills.command import Params, param_text
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -21,7 +21,7 @@ class DrillSupport:
     """The edges and triggers that a drill lacks, and the parameters of the runs that it triggers."""
 
     drill: str
-    lacks: Mapping[str, str]
+    unsupported: Mapping[str, str]
     """Edge or trigger → the reason."""
     runbook: str
     environment: str
@@ -29,14 +29,14 @@ class DrillSupport:
 
     def reason(self, config: "Config", edge: Edge, trigger: Trigger | None) -> str:
         """Return why the drill does not run with this edge and trigger; "" if it does."""
-        option = _option(edge, trigger, self.lacks)
+        option = _option(edge, trigger, self.unsupported)
         if option:
-            return f"{self.drill} does not run with {option}: {self.lacks[option.rpartition(' ')[2]]}"
+            return f"{self.drill} does not run with {option}: {self.unsupported[option.rpartition(' ')[2]]}"
         where = config, self.runbook, self.environment
-        missing = [run for run in self.runs if trigger == "label" and not label_of(*where, run)]
+        missing = [run for run in self.runs if trigger == "label" and not find_label(*where, run)]
         if not missing:
             return ""
-        asked = "".join(f" {name}={as_text(value)}" for name, value in missing[0].items())
+        asked = "".join(f" {name}={param_text(value)}" for name, value in missing[0].items())
         wanted = f"no label of ops.yml starts {self.runbook}{asked} in {self.environment}"
         return f"{self.drill} does not run with --trigger label: {wanted}"
 
@@ -46,26 +46,28 @@ class DrillSupport:
             raise ConfigError(reason, hint=self._hint(config, edge))
 
     def _hint(self, config: "Config", edge: Edge) -> str:
-        if edge in self.lacks:
-            return f"Use --edge {next(each for each in EDGES if each not in self.lacks)}."
+        if edge in self.unsupported:
+            return f"Use --edge {next(each for each in EDGES if each not in self.unsupported)}."
         known = [f"--trigger {each}" for each in TRIGGERS if not self.reason(config, edge, each)]
         return f"Use {', '.join(known)}, or omit --trigger."
 
 
-def label_of(config: "Config", runbook: str, environment: str, params: Params) -> str:
+def find_label(config: "Config", runbook: str, environment: str, params: Params) -> str:
     """Return the label of ops.yml that starts this run; "" if there is none."""
     wanted = (runbook, environment, dict(params))
     found = (name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted)
     return next(found, "")
 
 
-def _option(edge: Edge, trigger: Trigger | None, lacks: Mapping[str, str]) -> str:
+def _option(edge: Edge, trigger: Trigger | None, unsupported: Mapping[str, str]) -> str:
     given = {f"--edge {edge}": edge, f"--trigger {trigger}": trigger}
-    return next((option for option, value in given.items() if value in lacks), "")
+    return next((option for option, value in given.items() if value in unsupported), "")
 
 
-def exceptions(lacks: Mapping[str, str]) -> Iterator[str]:
+def describe_unsupported(unsupported: Mapping[str, str]) -> Iterator[str]:
     """Describe each reason once, with the edges and triggers that it rules out."""
-    for reason in dict.fromkeys(lacks.values()):
-        options = [("--edge " if each in EDGES else "--trigger ") + each for each in lacks if lacks[each] == reason]
+    for reason in dict.fromkeys(unsupported.values()):
+        options = [
+            ("--edge " if each in EDGES else "--trigger ") + each for each in unsupported if unsupported[each] == reason
+        ]
         yield f"not with {' or '.join(options)}: {reason}"

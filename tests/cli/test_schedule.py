@@ -33,7 +33,7 @@ def test_failed_group_does_not_stop_others_and_is_shown(capsys: pytest.CaptureFi
 
     other = ConfigError("OTHER_TOKEN is not set", reason=Reason.TOKEN_MISSING)
     with pytest.raises(ConfigError) as raised:
-        SCHEDULED.all([group(0, NO_TOKEN), group(other), last])
+        SCHEDULED.run_all([group(0, NO_TOKEN), group(other), last])
 
     assert raised.value is NO_TOKEN
     assert begun == [1]
@@ -42,7 +42,7 @@ def test_failed_group_does_not_stop_others_and_is_shown(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("end", [130, STOPPED], ids=["in a run", "before its first step"])
 def test_interruption_starts_no_further_run(end: int | OpsError) -> None:
-    assert SCHEDULED.all([group(0, end, 0), group(0)]) == [0, 130]
+    assert SCHEDULED.run_all([group(0, end, 0), group(0)]) == [0, 130]
 
 
 @pytest.mark.parametrize(

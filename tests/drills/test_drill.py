@@ -19,7 +19,7 @@ from ops.config import RecoveryTarget
 from ops.drills import DRILLS, names, repository, scenario_leak, status_check, unsupported
 from ops.drills.github import compare_with_sandbox
 from ops.drills.score import add_score
-from ops.drills.support import EDGES, TRIGGERS, Edge, exceptions
+from ops.drills.support import EDGES, TRIGGERS, Edge, describe_unsupported
 from sandbox.actions.checkout import write_files
 from sandbox.switches import Switches, parse
 from tests.conftest import ACCOUNT, REFERENCE, ROOT, WORKER, World
@@ -55,7 +55,7 @@ def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     result = recovered(run)
 
     service = OPS.environments[result["environment"]].services[result["service"]]
-    assert service.kind == DRILLS[name].name
+    assert service.kind == DRILLS[name].service_kind
     assert result["timeline"][-1]["text"] == "recovered"
     if trigger in IN_A_JOB:
         said = "the incident's journal says recovered; the sandbox serves the good release, healthy"
@@ -440,7 +440,9 @@ def test_invalid_drill_options_are_explained(world: Any, arguments: list[str], s
 
 @pytest.mark.parametrize(("serves", "is_well"), [("bad", True), ("good", False), ("no known", True)])
 def test_recovery_not_confirmed_by_sandbox_fails(serves: str, is_well: bool) -> None:
-    result = compare_with_sandbox({"decision": "recovered", "message": "it says so"}, serves=serves, is_well=is_well)
+    result = compare_with_sandbox(
+        {"decision": "recovered", "message": "it says so"}, live_release=serves, is_healthy=is_well
+    )
 
     assert (result["decision"], result["exit_code"]) == ("still_unhealthy", 6)
     assert f"it says so; the sandbox serves the {serves} release" in result["message"]
@@ -500,14 +502,17 @@ def test_help_lists_every_drill_with_its_limits(world: World) -> None:
 
     said = " ".join(help_text.partition("Drills:\n")[2].split())
     for name in names():
-        text = "; ".join(exceptions(unsupported(name))) or "every edge and trigger"
+        text = "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger"
         assert f"{name} {text}" in said
         assert all(why in text for why in unsupported(name).values())
 
 
 def test_reference_lists_supported_edges_and_triggers(update_golden: bool) -> None:
     """The table omits labels, which depend on ops.yml; the text above it describes them."""
-    rows = ((f"`{name}`", "; ".join(exceptions(unsupported(name))) or "every edge and trigger") for name in names())
+    rows = (
+        (f"`{name}`", "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger")
+        for name in names()
+    )
     text = table(("drill", "edges and triggers"), rows)
 
     assert_block(ROOT / "docs/reference/commands.md", "drills", text, update=update_golden)
@@ -592,18 +597,18 @@ def test_documentation_shows_current_drill_output(update_golden: bool) -> None:
 def test_status_check_finds_wrong_live_version(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     bad, good = world.release(timedelta(hours=1)), world.release(timedelta(minutes=10), deploy=False)
-    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
 
     world.sandbox.switches.deployments_lag_reads = 1
     client = httpx.Client(headers={"Authorization": f"Bearer {world.sandbox.token}"})
     body = {"strategy": "percentage", "versions": [{"version_id": good, "percentage": 100}]}
     with client:
         client.post(f"{world.sandbox.api_url}/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments", json=body)
-    (wrong,) = status_check.contradictions(world.sandbox, environment, world.config)
+    (wrong,) = status_check.find_differences(world.sandbox, environment, world.config)
 
     assert bad in wrong.partition("not")[0]
     assert good in wrong.partition("not")[2]
-    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
 
 
 def test_status_check_finds_missing_switch(world: World) -> None:
@@ -611,13 +616,13 @@ def test_status_check_finds_missing_switch(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     place, now = prepared(world), world.sandbox.clock.now()
     place.put("ai", state="groq", until=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")
-    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
 
     place.put("session-do", state="off")
-    assert status_check.contradictions(world.sandbox, environment, world.config) == ()
+    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
     body = json.dumps({"success": True, "errors": [], "messages": [], "result": {"values": {}}})
     world.sandbox.fault(method="POST", path="/accounts/*/storage/kv/namespaces/*/bulk/get", body=body, times=None)
 
-    assert status_check.contradictions(world.sandbox, environment, world.config) == (
+    assert status_check.find_differences(world.sandbox, environment, world.config) == (
         "that these switches are on: {}, not {'session-do': 'off'}",
     )

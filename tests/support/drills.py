@@ -23,7 +23,7 @@ _tested: set[Run] = set()
 
 def reason(name: str, edge: Edge, trigger: Trigger | None) -> str:
     """Return the reason why the drill cannot run with this edge and trigger; empty if it can."""
-    drill = drills.Drill(edge, CONFIG, next(iter(OPS.environments)), service="")
+    drill = drills.DrillSettings(edge, CONFIG, next(iter(OPS.environments)), service="")
     try:
         return drills.support(name, drill, OPS).reason(OPS, edge, trigger)
     except ConfigError as error:  # ops.yml has no service of that kind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ops.app.registry import added_runbook_names, discover_runbooks, list_runbook_facts, runbook_names
 from ops.app.run import read_config
-from ops.drills.repository import NOT_USED
+from ops.drills.repository import UNUSED_FOLDERS
 from ops.setup import issue_form, workflows
 from sandbox.actions import tracked_files
 from tests.conftest import REFERENCE, ROOT
@@ -43,4 +43,4 @@ def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, 
 
 
 def _is_left_out(name: str) -> bool:
-    return name in team_files.REPLACED or name.startswith((*team_files.GENERATED, *NOT_USED))
+    return name in team_files.REPLACED or name.startswith((*team_files.GENERATED, *UNUSED_FOLDERS))
