@@ -126,11 +126,6 @@ PRODUCTS: tuple[tuple[str, str, ErrorCodes], ...] = (
 """Product name, path pattern and codes. An empty table: Cloudflare documents no codes."""
 
 
-def find_product(path: str) -> str:
-    """Return the name of the product at a path; empty if it is not in the table."""
-    return next((name for name, pattern, _ in PRODUCTS if re.fullmatch(pattern, path)), "")
-
-
 def find_error_code(path: str, code: int | None) -> ErrorCode | None:
     """Return the meaning of a code at a path; None if it is unknown."""
     if code is None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ops.cloudflare.codes import ErrorKind, find_error_code
-from ops.cloudflare.types.workers import ScriptContent, WorkerModule
 from ops.core.errors import ProviderError, Reason
 
 T = TypeVar("T")
@@ -88,7 +87,7 @@ def _reason(kind: ErrorKind) -> Reason:
 
 
 def decode_response(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> CloudflareResponse:
-    """Decode a response. `headers` have lower-case names. The result is JSON, or ScriptContent for a script download.
+    """Decode a response. `headers` have lower-case names.
 
     Raises:
         CloudflareApiError: Cloudflare returned an error.
@@ -101,11 +100,6 @@ def decode_response(method: str, path: str, status: int, headers: Mapping[str, s
     if headers.get("cf-mitigated") == "challenge":
         what = "Cloudflare's firewall answered with a challenge, as it does for some IP addresses"
         raise MalformedCloudflareResponse(call, status=status, ray=ray, what=what)
-    if status == 200 and headers.get("content-type", "").startswith("multipart/form-data"):
-        try:
-            return CloudflareResponse(parse_script_form(headers, body), status=status, ray_id=ray)
-        except ValueError as error:
-            raise MalformedCloudflareResponse(call, status=status, ray=ray, what=str(error)) from None
     envelope = _json_object(call, status, ray, headers, body)
     if envelope.get("success") is True and status < 400:
         info = envelope.get("result_info")
@@ -233,26 +227,3 @@ def require_id(value: Any, pattern: re.Pattern[str]) -> str:
 def text_or_empty(value: Any) -> str:
     """Return a text; empty for a value of another type."""
     return value if isinstance(value, str) else ""
-
-
-def parse_script_form(headers: Mapping[str, str], body: bytes) -> ScriptContent:
-    """Parse a script download. `headers` have lower-case names. Raises ValueError."""
-    import email.parser
-    import email.policy
-    from email.message import Message
-
-    head = f"content-type: {headers.get('content-type', '')}\r\n\r\n".encode("latin-1", "replace")
-    message = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(head + body)
-    if not message.is_multipart() or message.defects:
-        raise ValueError("not a multipart form")
-    modules = []
-    parts = message.get_payload()
-    for part in parts if isinstance(parts, list) else []:
-        assert isinstance(part, Message)
-        name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
-        if part.defects or not isinstance(name, str) or not name or not isinstance(content, bytes):
-            raise ValueError("a part without a name, or an unreadable part")
-        modules.append(WorkerModule(name, part.get_content_type(), content))
-    if len({module.name for module in modules}) < len(modules):
-        raise ValueError("two parts with the same name")
-    return ScriptContent(headers.get("cf-entrypoint", ""), tuple(modules))

@@ -14,7 +14,7 @@ from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.reads import reads
 from ops.cloudflare.response import CloudflareApiError, parse_result, text_or_empty, unexpected_shape
-from ops.cloudflare.types.workers import SECRET_BINDING_TYPES, ScriptContent, WorkerCode, WorkerModule
+from ops.cloudflare.types.workers import SECRET_BINDING_TYPES, WorkerCode, WorkerModule
 from ops.core.errors import LatestNotDeployed, Reason, UnclearWrite
 from ops.core.redaction import Secret
 
@@ -38,8 +38,6 @@ UNSUPPORTED_PARTS = ("assets", "containers", "exports")
 """Parts of a version that no upload of a version accepts."""
 REPORTED_PLACEMENT_KEYS = frozenset({"last_analyzed_at", "status"})
 """Keys that Cloudflare adds to a placement in its answers."""
-SCRIPT_SETTINGS = ("logpush", "observability", "tags", "tail_consumers")
-"""Settings of the script, which no deployment changes."""
 
 
 class WorkerSecretsApi:
@@ -98,23 +96,6 @@ class WorkerSecretsApi:
         if code.version != version:
             raise unexpected_shape(answer, what)
         return code
-
-    @reads("GET /accounts/{account}/workers/scripts/{script}/content/v2")
-    def download_content(self, worker: str) -> ScriptContent:
-        """Download the script's modules. Cloudflare does not document their version, so compare them before use."""
-        answer = self._client.read(f"{self._workers}/scripts/{worker}/content/v2", permission=READ_PERMISSION)
-        if not isinstance(answer.result, ScriptContent):
-            raise unexpected_shape(answer, f"the content of {worker}")
-        return answer.result
-
-    @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
-    def read_script_settings(self, worker: str) -> dict[str, Any]:
-        """Return the script settings that are set (logpush, observability, tags, tail_consumers)."""
-        answer = self._client.read(f"{self._workers}/scripts/{worker}/settings", permission=READ_PERMISSION)
-        what = f"the settings of {worker}"
-        return parse_result(
-            answer, what, lambda: {name: answer.result[name] for name in SCRIPT_SETTINGS if name in answer.result}
-        )
 
     def upload_version(
         self, worker: str, code: WorkerCode, edits: Mapping[str, Secret], *, mark: DeploymentMark, tag: str = ""

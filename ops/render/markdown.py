@@ -139,11 +139,6 @@ def escape_cell(text: object, longest: int = LONGEST) -> str:
     return escape_markdown(str(text).replace("|", "¦"), longest)
 
 
-def code_cell(text: object, longest: int = LONGEST) -> str:
-    """Return a value as inline code in a table."""
-    return code_span(str(text).replace("|", "¦"), longest)
-
-
 def linked(text: object, url: str) -> str:
     """Words of ours, as a link where the address is a plain one."""
     return f"[{text}]({url})" if re.fullmatch(r"https?://[A-Za-z0-9.:/_~#?=&%-]+", url) else str(text)

@@ -62,16 +62,6 @@ def render_text(template: str, contexts: Mapping[str, Any]) -> str:
     return EXPRESSION.sub(lambda found: _to_text(evaluate(found[1], contexts)), template)
 
 
-def may_be_equal(one: str, other: str) -> bool:
-    """Return whether two group names can be equal once all values are known. Case is ignored."""
-    one, other = one.lower(), other.lower()
-    if HIDDEN not in one + other:
-        return one == other
-    starts = sorted((one.split(HIDDEN)[0], other.split(HIDDEN)[0]), key=len)
-    ends = sorted((one.split(HIDDEN)[-1], other.split(HIDDEN)[-1]), key=len)
-    return starts[1].startswith(starts[0]) and ends[1].endswith(ends[0])
-
-
 @lru_cache(maxsize=1024)  # a label that starts nothing evaluates the same condition for each job
 def _tokens(expression: str) -> tuple[tuple[str, str], ...]:
     found, at = [], 0

@@ -1,16 +1,14 @@
 """Worker secrets and code through the client: reads, malformed answers and two writes."""
 
 import json
-import string
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import strategies as st
 
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse, decode_response, parse_script_form
+from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse
 from ops.cloudflare.secrets import build_upload_metadata
 from ops.cloudflare.types.workers import WorkerCode, WorkerModule
 from ops.cloudflare.workers import WorkersApi
@@ -20,12 +18,10 @@ from ops.workers.reupload import find_code_differences
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.support.commands import WITHOUT_AN_ANSWER
-from tests.support.properties import holds_for
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 CODE = {"path": "/accounts/*/workers/workers/*/versions/*"}
-CONTENT = {"path": "/accounts/*/workers/scripts/*/content/v2"}
 VALUE = "k4n4ry-0123456789"
 MARK = DeploymentMark(incident=42, run="77.1-abcd", blames=None, text="rotate KEY")
 
@@ -67,20 +63,6 @@ def test_read_code_with_all_fields_of_an_upload(workers: WorkersApi, sandbox: Sa
     assert workers.secrets.read_code(WORKER, "00000000-0000-4000-8000-000000000000") is None
 
 
-@pytest.mark.parametrize("of_deployed", [True, False])
-def test_content_is_of_the_deployed_or_latest_version(workers: WorkersApi, sandbox: Sandbox, of_deployed: bool) -> None:
-    sandbox.switches.content_of_deployed = of_deployed
-    sandbox.upload(WORKER, code="bad")
-    content = workers.secrets.download_content(WORKER)
-    assert content.main_module == "index.js"
-    assert [module.content for module in content.modules] == [b"good" if of_deployed else b"bad"]
-
-
-def test_read_script_settings(workers: WorkersApi) -> None:
-    none = {"logpush": False, "observability": {"enabled": False}, "tags": [], "tail_consumers": []}
-    assert workers.secrets.read_script_settings(WORKER) == none
-
-
 MISSHAPEN: list[Any] = [
     None,
     [],
@@ -100,50 +82,6 @@ def test_invalid_code_is_malformed(workers: WorkersApi, sandbox: Sandbox, result
     sandbox.fault(**CODE, body=body, content_type="application/json")
     with pytest.raises(MalformedCloudflareResponse):
         workers.secrets.read_code(WORKER, live(sandbox))
-
-
-FORMS: dict[str, tuple[str, bytes]] = {
-    "JSON": ("application/json", b'{"success": true, "result": {}}'),
-    "no boundary": ("multipart/form-data", b"--x\r\n\r\n"),
-    "another boundary": ("multipart/form-data; boundary=y", b"--x\r\n\r\nz\r\n--x--\r\n"),
-    "cut off": ("multipart/form-data; boundary=x", b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\nz'),
-    "no name": ("multipart/form-data; boundary=x", b"--x\r\ncontent-disposition: form-data\r\n\r\nz\r\n--x--\r\n"),
-    "empty": ("multipart/form-data; boundary=x", b""),
-}
-
-
-@pytest.mark.parametrize(("content_type", "body"), FORMS.values(), ids=FORMS)
-def test_content_without_multipart_form_is_malformed(
-    workers: WorkersApi, sandbox: Sandbox, content_type: str, body: bytes
-) -> None:
-    sandbox.fault(**CONTENT, body=body, content_type=content_type, times=None)
-    with pytest.raises(MalformedCloudflareResponse):
-        workers.secrets.download_content(WORKER)
-
-
-NAMES = st.text(string.ascii_letters + string.digits + "-_./ ", min_size=1, max_size=20).filter(str.strip)
-CONTENTS = st.one_of(st.binary(max_size=200), st.text("\r\n-x", max_size=40).map(str.encode))
-
-
-@holds_for(30, 1000, modules=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=4))
-def test_multipart_form_keeps_every_byte(modules: dict[str, bytes]) -> None:
-    head = 'content-disposition: form-data; name="{0}"; filename="{0}"\r\ncontent-type: application/wasm\r\n\r\n'
-    parts = [b"--a-boundary\r\n" + head.format(name).encode() + data + b"\r\n" for name, data in modules.items()]
-    headers = {"content-type": "multipart/form-data; boundary=a-boundary", "cf-entrypoint": "index.js"}
-
-    read = parse_script_form(headers, b"".join(parts) + b"--a-boundary--\r\n")
-
-    assert {module.name: module.content for module in read.modules} == modules
-    assert {module.content_type for module in read.modules} == {"application/wasm"}
-
-
-@holds_for(30, 1000, body=st.binary(max_size=200), boundary=st.text(string.printable, max_size=10))
-def test_any_bytes_are_a_multipart_form_or_malformed(body: bytes, boundary: str) -> None:
-    headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
-    try:
-        decode_response("GET", "/x", 200, headers, f"--{boundary}\r\n".encode() + body)
-    except MalformedCloudflareResponse:
-        return
 
 
 # Writes

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from hypothesis import strategies as st
 
-from ops.render.markdown import FOLDERS, PHONE, code_cell, escape_cell, escape_markdown, wrap_command
+from ops.render.markdown import FOLDERS, PHONE, escape_cell, escape_markdown, wrap_command
 from ops.render.terminal import to_one_line
 from tests.conftest import ROOT
 from tests.support.hostile import HOSTILE, WORDS, skeleton
@@ -26,7 +26,6 @@ def test_hostile_text_is_plain_prose(text: str) -> None:
 def test_hostile_text_is_one_table_cell(text: str) -> None:
     table = "| a | b |\n| --- | --- |\n| {} | y |\n"
     assert skeleton(table.format(escape_cell(text))) == skeleton(table.format("x"))
-    assert skeleton(table.format(code_cell(text))) == skeleton(table.format("x"))
 
 
 @pytest.mark.parametrize(

@@ -168,14 +168,6 @@ class WorkerModule:
 
 
 @dataclass(frozen=True)
-class ScriptContent:
-    """Content of a script. The header `cf-entrypoint` names its main module."""
-
-    main_module: str
-    modules: tuple[WorkerModule, ...]
-
-
-@dataclass(frozen=True)
 class WorkerCode:
     version: str
     main_module: str
