@@ -14,7 +14,7 @@ from tests.support.properties import holds_for
 AT = parse_utc("2026-11-24T13:05Z")
 
 
-def test_record_is_imported_once_and_garbage_never(incident: Incident, releases: Releases) -> None:
+def test_record_is_imported_once_and_malformed_one_refused(incident: Incident, releases: Releases) -> None:
     incident.world.verify_three_rounds()
     run = incident.world.rollback().result["run"]
     command = ("incident", "import", run, "--incident", str(incident.number), "--config", str(incident.world.config))
@@ -69,7 +69,7 @@ def test_events_of_one_second_keep_their_order(incident: Incident) -> None:
         ("15:41", "2027-11-25 13:05 x", None),
     ],
 )
-def test_note_time_is_never_another_day_silently(now: str, said: str, stored: str | None) -> None:
+def test_note_time_is_completed_or_refused(now: str, said: str, stored: str | None) -> None:
     at = parse_utc(f"2026-11-25T{now}Z")
     if stored is not None:
         assert parse_note(said, at) == (parse_utc(stored), "x")

@@ -360,7 +360,7 @@ def test_outsider_gets_report_only_with_runs(night: Night, releases: Releases) -
 
 
 @pytest.mark.slow
-def test_text_of_people_stays_and_regions_update(night: Night, releases: Releases) -> None:
+def test_human_text_is_kept_while_regions_update(night: Night, releases: Releases) -> None:
     night.report()
     report = night.reports[0]
     question = "**What was done by hand, and what still has to be put right?**\n\n_TODO_"
@@ -498,7 +498,7 @@ def test_pasted_secret_is_not_copied(night: Night, releases: Releases) -> None:
     [({"method": "PATCH", "status": 200, "body": "{}", "content_type": "application/json"}, 4), ({"status": 500}, 4)],
     ids=["an edit that silently did nothing", "down"],
 )
-def test_report_not_kept_is_an_error(night: Night, releases: Releases, fault: dict[str, Any], code: int) -> None:
+def test_unsaved_report_is_an_error(night: Night, releases: Releases, fault: dict[str, Any], code: int) -> None:
     night.report()
     night.recover()
     night.github.fault(path="/repos/*/*/issues/*", times=None, **fault)

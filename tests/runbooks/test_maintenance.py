@@ -187,7 +187,7 @@ def test_missing_workers_dev_subdomain_blocks_only_preparation(place: Place) -> 
 
 
 @pytest.mark.slow
-def test_plan_names_all_paths_past_the_routes(place: Place) -> None:
+def test_plan_names_ingress_outside_the_routes(place: Place) -> None:
     sandbox = place.world.sandbox
     bound = [{"type": "service", "name": "API", "service": WORKER}]
     sandbox.deploy("shop", sandbox.upload("shop", bindings=bound))

@@ -126,7 +126,7 @@ def test_no_success_before_the_revision_shows(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_hidden_revision_is_unverified_and_opens_incident(place: Place) -> None:
+def test_invisible_revision_is_unhealthy_and_opens_incident(place: Place) -> None:
     place.world.sandbox.switches.kv_staleness_seconds = 600
     place.calculate(1)
 
@@ -146,7 +146,7 @@ def test_hidden_revision_is_unverified_and_opens_incident(place: Place) -> None:
         ({"status": 404}, "first 429 request 1 was answered with status 404"),
     ],
 )
-def test_wrong_rate_limit_is_unverified(place: Place, path: dict[str, int], said: str) -> None:
+def test_unproved_rate_limit_is_a_warning(place: Place, path: dict[str, int], said: str) -> None:
     place.world.sandbox.edge_fault(path="/__ops/limits/calc", times=None, body="", **path)
 
     done = place.apply()

@@ -6,7 +6,7 @@ from ops.cloudflare.types.records import LoggedError
 from ops.switches.ai_providers import MAX_ERROR_LENGTH, describe_errors
 
 
-def test_huge_error_text_is_cut_before_anonymization() -> None:
+def test_long_error_text_is_truncated_before_anonymization() -> None:
     huge = LoggedError(text="1.2.3.4@" * 2_000_000, count=7)
 
     began = time.process_time()

@@ -139,7 +139,7 @@ def test_late_value_of_earlier_run_is_not_a_newer_one(place: Switches) -> None:
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_application_settles_unclear_write(place: Switches, lost: str) -> None:
+def test_application_resolves_unclear_write(place: Switches, lost: str) -> None:
     place.world.sandbox.fault(**PUT, lost=lost, times=2 if lost == "after" else 1)
 
     outcome = place.feature("off")
@@ -158,7 +158,7 @@ def test_unclear_write_without_evidence_is_unknown(place: Switches) -> None:
     assert "nothing was changed" not in outcome.result["message"].lower()
 
 
-def test_two_refusals_are_not_unknown(place: Switches) -> None:
+def test_two_rejections_are_not_applied(place: Switches) -> None:
     place.world.sandbox.fault(**PUT, status=429, times=2)
 
     outcome = place.feature("off")

@@ -79,7 +79,7 @@ def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "an end that reminds"])
-def test_nothing_reopens_without_the_flag(place: Place, options: tuple[str, ...]) -> None:
+def test_maintenance_stays_closed_without_the_flag(place: Place, options: tuple[str, ...]) -> None:
     plan = place.on(*options).result["plan"]
 
     outcome = run_due_later(place, after=timedelta(days=30))
@@ -333,7 +333,7 @@ def test_no_token_is_reported_without_requests(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_failed_read_is_not_empty(place: Place) -> None:
+def test_failed_read_is_an_error(place: Place) -> None:
     place.on(*REOPEN_AT_END)
     place.world.sandbox.fault(method="GET", path="/accounts/**", status=403, code=10000, times=None)
 
