@@ -175,6 +175,13 @@ def test_prose_lines_have_at_most_120_characters(page: Path) -> None:
     assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
+def test_hand_written_pages_have_at_most_15000_words() -> None:
+    """Counted outside of generated blocks; decisions are a log that only grows."""
+    pages = [page for page in PAGES if "decisions" not in page.parts]
+    written = (re.sub(r"<!-- (\S+):.*?-->.*?<!-- /\1 -->", "", text_of(page), flags=re.DOTALL) for page in pages)
+    assert sum(len(text.split()) for text in written) <= 15_000
+
+
 def test_readme_has_at_most_120_lines() -> None:
     assert len(text_of(README).splitlines()) <= 120
 
