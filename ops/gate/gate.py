@@ -147,7 +147,7 @@ class Gate:
         try:
             return triggers.run_created_at(self.repository, int(run_id))
         except ProviderError as error:
-            self.warn(f"warning: when the button was pressed is not known ({error.message}): taken as now")
+            self.warn(f"warning: cannot read when the button was pressed ({error.message}); the current time counts")
             return None
 
     def _check_request(self, request: outcomes.RecoveryRequest) -> int:
@@ -221,7 +221,7 @@ class Gate:
             issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: it is not known whether #{number} is an open incident ({why})")
+            self.warn(f"warning: cannot check whether #{number} is an open incident ({why})")
             return None, None
         if (refusal := _refuse_on_issue(request, issue)) is not None:
             return None, refusal
@@ -252,7 +252,7 @@ class Gate:
             )
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: whether two labels were put on at once is not known ({why})")
+            self.warn(f"warning: cannot check for a second label within the same second ({why})")
             return None
         others = [label for label in request.other_labels if label.lower() in found]
         return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
@@ -268,7 +268,7 @@ class Gate:
         except ProviderError as error:
             if self._is_missing(request.incident):
                 return refusals.moved_issue(request)
-            self.warn(f"warning: the label could not be taken off ({error.message}): take it off by hand")
+            self.warn(f"warning: the label could not be removed ({error.message}): remove it by hand")
             return None
         return None if is_ours or self._attempt > 1 else _label_missing(request, label)
 
@@ -431,9 +431,9 @@ class Gate:
         """Call GitHub and return whether it worked; a failure is one warning."""
         failed = {
             "comment": "the answer could not be written to the issue",
-            "request": "the comment that says that the run starts could not be deleted",
-            "waiting": "the comment that says that the run starts could not be changed",
-            "label": "the label could not be taken off",
+            "request": "the comment that announces the run could not be deleted",
+            "waiting": "the comment that announces the run could not be changed",
+            "label": "the label could not be removed",
         }
         try:
             call(number)
@@ -476,8 +476,8 @@ def _refuse_on_issue(request: outcomes.RecoveryRequest, issue: triggers.TriggerI
 def _label_missing(request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest:
     return outcomes.RefusedRequest(
         reason=Reason.LABEL_TAKEN,
-        message="the label {label} is no longer on the issue: another run took it, or somebody took it off",
-        hint="Look at the issue for that run. Put the label on again if there is none.",
+        message="the label {label} is no longer on the issue: another run or a person removed it",
+        hint="Check the issue for that run. If there is none, add the label again.",
         values={"label": label},
         incident=request.incident,
         label=label,

@@ -58,7 +58,7 @@ def refuse_unknown_time(job: GateJob) -> RefusedRequest | None:
         return None
     return RefusedRequest(
         reason=Reason.RERUN,
-        message=f"this is attempt {job.run_attempt}, and it is not known when the button was pressed",
+        message=f"this is attempt {job.run_attempt}, and GitHub does not say when the button was pressed",
         hint=PRESS_AGAIN,
     )
 
@@ -71,7 +71,7 @@ def refuse_age(at: datetime, now: datetime) -> RefusedRequest | None:
     when = f"{format_duration(ago)} ago" if ago > 0 else "in the future"
     return RefusedRequest(
         reason=Reason.REQUEST_TOO_OLD,
-        message=f"the request is of {format_utc(at)}, {when}; a request is valid for {late}",
+        message=f"the request was made at {format_utc(at)}, {when}; a request is valid for {late}",
         hint=PRESS_AGAIN,
     )
 
@@ -109,7 +109,7 @@ def not_an_incident(request: RecoveryRequest, why: str) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.UNKNOWN_INCIDENT,
         message=f"#{request.incident} {why}",
-        hint="Give the number of an incident issue, or none: then one is opened after the run.",
+        hint="Enter the number of an incident issue, or leave it empty: the run then opens one.",
         request=replace(request, incident=None),
     )
 
@@ -189,7 +189,7 @@ def render_comment(*, message: str, hint: str, values: Values, reason: str, comm
     safe = {name: code_span(value) for name, value in values.items()}
     lines = [
         f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
-        f"**What to do:** {hint.format_map(safe)}",
+        f"**Next step:** {hint.format_map(safe)}",
         "\n".join(f"- {where}: {_format_command(where, command)}" for where, command in commands.items()),
         f"Reason: `{reason}`",
     ]

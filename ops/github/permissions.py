@@ -144,8 +144,8 @@ def _not_a_person() -> PermissionCheck:
 
 
 def _unknown(why: str) -> PermissionCheck:
-    hint = "Do not wait for GitHub: type the command on a laptop."
-    return PermissionCheck(Reason.PERMISSION_UNKNOWN, f"it is not known what {{requester}} may do: {why}", hint)
+    hint = "Do not wait for GitHub: run the command on a laptop."
+    return PermissionCheck(Reason.PERMISSION_UNKNOWN, f"the permission of {{requester}} is unknown: {why}", hint)
 
 
 def _check_listed(requester: Requester, responders: Collection[str]) -> PermissionCheck:

@@ -56,7 +56,7 @@ def needed_environments(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook
     add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), [EVIDENCE])
     for each in config.environments.values():
         if each.approval:
-            add(each.approval_environment, f"what acts in {each.name}, before it does", (), ())
+            add(each.approval_environment, f"acting jobs of {each.name}", (), ())
             found[each.approval_environment].has_reviewers = True
     return sorted(found.values(), key=lambda each: each.name)
 

@@ -56,7 +56,7 @@ class Reupload:
     source: WorkerVersion | None = None
     """The same version from the older API, which alone names the Durable Object classes."""
     fallback_hint: str = FALLBACK_HINT
-    """What to do if the version cannot be uploaded again."""
+    """Next steps if the version cannot be uploaded again."""
     uploaded_version: str = ""
     """ID of the new version, once Cloudflare lists it."""
     unfinished: tuple[WorkerVersion, ...] = ()

@@ -151,7 +151,7 @@ def _late(request: Request, jobs: list[str], outputs: list[Any]) -> Failure:
     what, log, _ = _describe(jobs)
     text = (
         f"**Nothing ended it in time:** {request.title} · {what} · [log]({log})\n\n"
-        f"**What to do:** Look whether it is still on. Run on a laptop: {inert(os.environ.get('END_COMMAND', ''))}"
+        f"**Next step:** Look whether it is still on. Run on a laptop: {inert(os.environ.get('END_COMMAND', ''))}"
     )
     incidents = [str(one["incident"]) for one in outputs if re.fullmatch("[1-9][0-9]{0,9}", str(one.get("incident")))]
     return Failure(text, late_on=int(incidents[0]) if incidents else request.number)
@@ -216,7 +216,7 @@ def _advice(request: Request, hint: Any = "", check: str = "") -> str:
     if again and command:
         command = "If that fails too, " + command[0].lower() + command[1:]
     said = " ".join(filter(None, (first, again + "." if again else "", command)))
-    return "**What to do:** " + said if said else ""
+    return "**Next step:** " + said if said else ""
 
 
 def _describe(failed: list[str]) -> tuple[str, str, bool]:
@@ -413,7 +413,7 @@ def answer_patiently(request: Request, failure: Failure) -> tuple[str, str]:
 
 def show(text: str) -> None:
     """Show the answer as annotation and summary of the run."""
-    first = " ".join(text.partition("**What to do:**")[0].split())
+    first = " ".join(text.partition("**Next step:**")[0].split())
     plain = re.sub(r"[*`]|· \[log\]\(.*?\)", "", first).strip()
     decoded = html.unescape(plain).replace("\u200b", "")
     line = "".join(c if c.isprintable() else " " for c in decoded).replace("%", "%25").replace("##[", "## [")

@@ -82,21 +82,21 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
         runner.wait()
 
     assert final_comment(world, issues["killed"]) == (
-        f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+        f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**Next step:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
     assert final_comment(world, issues["unknown"]) == (
         f"{FAILED} job `gate` failed in step `Set up job`, which downloads its actions · [log](LOG)\n\n"
-        f"**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+        f"**Next step:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
     assert final_comment(world, issues["hanging"]) == (
         f"{FAILED} job `gate` reached its time limit of 5 minutes in step `Set up ops` · [log](LOG)"
-        f"\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+        f"\n\n**Next step:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
     assert final_comment(world, issues["broken"]) == (
         "**Refused, and nothing was changed:** `recover:rollback-api` from `@alice`: ops.yml has 3 problems; "
         'ops.yml:10 environments: missing; add it; ops.yml:10 environmints: unknown key; did you mean "environments"?; '
         'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; none is defined\n\n'
-        "**What to do:** Correct every line named here, then run `ops config check`. Then take the label off if it "
+        "**Next step:** Correct every line named here, then run `ops config check`. Then take the label off if it "
         f"is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}\n\n"
         f"Reason: `config_invalid`\n\n{ANSWERED}"
     )
@@ -112,7 +112,7 @@ def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path
         runner.wait()
 
     assert final_comment(world, number) == (
-        f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**What to do:** {OFF_AND_ON}\n\n{ANSWERED}"
+        f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**Next step:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
 
 
@@ -144,18 +144,18 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
     assert final_comment(world, missing) == (
         f"{FAILED} job `recovery-production` failed in step `Recover` · [log](LOG)\n\n"
         "**Why:** the Cloudflare token for production is missing: CLOUDFLARE_API_TOKEN is not set, `token_missing`\n\n"
-        '**What to do:** Create a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
+        '**Next step:** Create a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
         '"Cloudflare Pages: Edit" on this account. On a laptop: `export CLOUDFLARE_API_TOKEN=…`. '
         "For a job, add a secret of that name to its GitHub environment, `recovery` or `security` (Settings → Environments). "
         f"Then p{AGAIN}\n\n{ANSWERED}"
     )
     assert final_comment(world, cancelled) == (
         f"{FAILED} job `recovery-production` was cancelled before it started · [log](LOG)\n\n"
-        f"**What to do:** P{AGAIN}\n\n{ANSWERED}"
+        f"**Next step:** P{AGAIN}\n\n{ANSWERED}"
     )
     assert final_comment(world, rejected) == (
         f"{FAILED} job `recovery-production` was rejected by the reviewer `@rita` · [log](LOG)\n\n"
-        f"**What to do:** Talk to the reviewer. Then p{AGAIN}\n\n{ANSWERED}"
+        f"**Next step:** Talk to the reviewer. Then p{AGAIN}\n\n{ANSWERED}"
     )
     assert final_comment(world, wrong).partition("\n\n**Call**")[0] == (
         "### ❌ rollback-worker for api: failed, nothing changed\n\n"
@@ -195,7 +195,7 @@ def test_killed_run_is_answered_above_its_last_report(pip_cache: Path) -> None:
     said, _, last = text.partition(f"\n\n{ANSWERED}")
     assert said == (
         "**The run stopped in its middle, and it is not known whether anything was changed:** `recover:rollback-api` "
-        "from `@alice` · job `recovery-production` failed · [log](LOG)\n\n**What to do:** Read the log, "
+        "from `@alice` · job `recovery-production` failed · [log](LOG)\n\n**Next step:** Read the log, "
         f"and look at what is live: `./run ops status --environment production`. Then p{AGAIN}"
     ), log
     assert last.lstrip().startswith("#### Last report of the run: ")
@@ -241,12 +241,12 @@ def test_rerun_of_one_job_or_by_non_writer_is_refused(world: Stage) -> None:
     assert "was cancelled before it started" in first
     assert one_job == (
         "**Refused, and nothing was changed:** `@alice` started one job of the run for `recover:rollback-api` from "
-        f"`@alice` again. An approval holds for one attempt.\n\n**What to do:** P{AGAIN}\n\nReason: `rerun`\n\n"
+        f"`@alice` again. An approval holds for one attempt.\n\n**Next step:** P{AGAIN}\n\nReason: `rerun`\n\n"
         "<!-- backout:answered run=RUN attempt=2 -->\n"
     )
     assert all_jobs.partition("\n\n- on a laptop")[0] == (
         "**Refused, and nothing was changed:** `tina` may not write to this repository, and a label alone allows "
-        "nothing.\n\n**What to do:** Ask somebody who may write here to do it, or to give you access."
+        "nothing.\n\n**Next step:** Ask somebody who may write here to do it, or to give you access."
     )
 
 
@@ -270,6 +270,6 @@ def test_button_on_other_branch_is_rejected_by_environment(world: Stage) -> None
     assert final_comment(world, number) == (
         "**Failed before the run began, and nothing was changed:** `rollback-worker` from `@alice` · job "
         "`recovery-production` did not start: no runner, or a rule of its GitHub environment · [log](LOG)\n\n"
-        "**What to do:** Look at the rules of its GitHub environment, such as the branches. Then press the button "
+        "**Next step:** Look at the rules of its GitHub environment, such as the branches. Then press the button "
         f"again. If that fails too, run on a laptop: {LAPTOP}\n\n{ANSWERED}"
     )

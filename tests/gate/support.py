@@ -75,7 +75,7 @@ class Job:
         assert self.outputs["answered"] == "true"
         (comment,) = self.comments
         assert f"`{reason}`" in comment
-        assert "**What to do:**" in comment
+        assert "**Next step:**" in comment
         assert LABEL not in self.labels
 
 

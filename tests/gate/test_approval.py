@@ -302,4 +302,4 @@ def test_failed_comment_update_does_not_block_approval(job: Job) -> None:
     summary, comment, err = pass_to_reviewers(job, DEMANDED)
 
     assert ("Waits for" in summary, "Waits for" in comment) == (True, False)
-    assert "warning: the comment that says that the run starts could not be changed (GitHub" in err
+    assert "warning: the comment that announces the run could not be changed (GitHub" in err

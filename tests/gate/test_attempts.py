@@ -389,7 +389,7 @@ def test_failed_comment_deletion_is_a_warning(job: Job) -> None:
     done = job.gate(payload, GITHUB_RUN_ID=RUN, OPS_COMMENT=comment)
 
     assert (done.code, job.outputs["answered"], len(job.comments)) == (3, "true", 2)
-    assert "the comment that says that the run starts could not be deleted" in done.err
+    assert "the comment that announces the run could not be deleted" in done.err
 
 
 def test_refusal_message_is_a_single_line(job: Job) -> None:

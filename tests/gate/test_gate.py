@@ -346,7 +346,7 @@ def test_failed_label_removal_is_one_warning(job: Job, fault: dict[str, Any]) ->
 
     job.assert_accepted(done)
     assert done.err.count("\n") == 1
-    assert done.err.startswith("warning: the label could not be taken off")
+    assert done.err.startswith("warning: the label could not be removed")
 
 
 @pytest.mark.parametrize("said", ["Label does not exist", "Not Found", "This label is not on the issue"])
@@ -547,7 +547,7 @@ def test_unreadable_label_events_are_a_warning(job: Job) -> None:
     done = job.gate(second)
 
     job.assert_accepted(done)
-    assert "warning: whether two labels were put on at once is not known (GitHub answered 403)" in done.err
+    assert "warning: cannot check for a second label within the same second (GitHub answered 403)" in done.err
 
 
 # Ignored and malformed events.
@@ -713,7 +713,7 @@ def test_unreadable_run_time_is_a_warning(job: Job) -> None:
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
     job.assert_accepted(done)
-    assert "warning: when the button was pressed is not known" in done.err
+    assert "warning: cannot read when the button was pressed" in done.err
 
 
 def test_button_without_write_access_is_refused_on_incident(job: Job) -> None:
@@ -816,7 +816,7 @@ def test_unreadable_incident_state_is_a_warning(job: Job, fault: dict[str, Any])
     done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run)
 
     job.assert_accepted(done)
-    assert f"it is not known whether #{job.incident} is an open incident" in done.err
+    assert f"cannot check whether #{job.incident} is an open incident" in done.err
     assert job.outputs["incident"] == str(job.incident)
 
 

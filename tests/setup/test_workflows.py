@@ -693,5 +693,5 @@ def test_environments_command_prints_team_names(team: TeamRepository) -> None:
     done = team.world.ops("workflows", "environments", "--config", str(team.world.config))
 
     assert done.code == 0
-    assert "| `approve-prod` | what acts in prod, before it does | none | none | `main` only | required |" in done.out
+    assert "| `approve-prod` | acting jobs of prod | none | none | `main` only | required |" in done.out
     assert "`NORDMART_PROD_TOKEN`" in done.out

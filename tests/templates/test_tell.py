@@ -85,7 +85,7 @@ def test_failed_gate_setup_names_step_and_log(labeled_run: LabeledRun) -> None:
     assert body == (
         "**Failed before the run began, and nothing was changed:** `recover:api` from `@alice` · job `gate` failed in "
         f"step `Set up ops` · [log]({labeled_run.github.urls.html}/acme/operations/actions/runs/{labeled_run.run}/job/"
-        f"{job.id})\n\n**What to do:** Take the label off if it is still there, and put it on again. If that fails too, "
+        f"{job.id})\n\n**Next step:** Take the label off if it is still there, and put it on again. If that fails too, "
         "run on a laptop: `./run ops rollback-worker --service api --environment production --incident "
         f"{labeled_run.workflow.incident}`\n\n<!-- backout:answered run={labeled_run.run} attempt=1 -->\n"
     )
@@ -150,7 +150,7 @@ def test_refusal_before_run_is_reported(labeled_run: LabeledRun) -> None:
     body = labeled_run.assert_reported(
         done, "before the run began, and nothing was changed", "failed in step `Recover`"
     )
-    assert "**Why:** no token, `token_missing`\n\n**What to do:** Set it. Then put the label on again." in body
+    assert "**Why:** no token, `token_missing`\n\n**Next step:** Set it. Then put the label on again." in body
 
 
 @pytest.mark.parametrize("step", ["Recover", ""], ids=["named", "not named"])
@@ -222,7 +222,7 @@ def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -
     assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", said) == (
         "**The run stopped in its middle, and it is not known whether anything was changed:** `recover:api` from "
         f"`@alice` · job `recovery-production` failed · [log]({job}/acme/operations/actions/runs/N)\n\n"
-        "**What to do:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
+        "**Next step:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
         "the label on again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
         f"--incident {labeled_run.workflow.incident}`\n\n"
     )
