@@ -45,7 +45,7 @@ REDACTED: dict[str, tuple[str, str, str]] = {
     "the path of an address": ("https://h.example/services/T0/B0/abc", "POST /services/T0/B0/abc", "POST ***"),
     "the last step of one": ("https://h.example/x/0123456789abcdef", "token 0123456789abcdef", "token ***"),
     "the password of one": ("https://me:swordfish-123@h.example/", "used swordfish-123", "used ***"),
-    "too short to be one": ("abc", "abcdef YWJj", "abcdef YWJj"),
+    "too short for a secret": ("abc", "abcdef YWJj", "abcdef YWJj"),
     "short lines": ("{\n}\nfoo\n", "{ foo }", "{ foo }"),
     "empty": ("", "anything", "anything"),
 }

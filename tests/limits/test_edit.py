@@ -72,15 +72,15 @@ CASES = {
         "calc:\n  limit: 30\n  key: ip\n  period: 60\n  override: >-\n    a\n    b\n# end\n",
         f"calc:\n  limit: 30\n  key: ip\n  period: 60\n  temporary: {FLOW}\n  override: >-\n    a\n    b\n# end\n",
     ),
-    "an empty one": (
+    "empty mapping": (
         "calc:\n  limit: 30\n  temporary:\n  key: ip\n  period: 60\n",
         f"calc:\n  limit: 30\n  temporary: {FLOW}\n  key: ip\n  period: 60\n",
     ),
-    "one in braces": (
+    "flow mapping": (
         'calc: {limit: 30, temporary: {until: "2026-11-25", limit: 5, reason: x}, key: ip, period: 60}',
         'calc: {limit: 30, temporary: {until: "2026-11-25T07:00:00Z", limit: 60, reason: WHY, incident: 42}, key: ip, period: 60}',
     ),
-    "one as a block, in another order": (BLOCK, BLOCK_EDITED),
+    "block mapping in another order": (BLOCK, BLOCK_EDITED),
 }
 
 

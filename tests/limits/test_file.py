@@ -50,25 +50,25 @@ BROKEN = {
     "a text": (calc('"30"'), "3 calc.limit: text; write a whole number without quotes"),
     "a fraction": (calc(period="6.5"), "4 calc.period: a number; write a whole number without quotes"),
     "nothing": (calc(0), "3 calc.limit: too small; write 1 or more"),
-    "too much at all": (calc(1_000_001), "3 calc.limit: too large; write 1000000 or less"),
+    "above the maximum": (calc(1_000_001), "3 calc.limit: too large; write 1000000 or less"),
     "a period of more than a day": (calc(period=86_401), "4 calc.period: too large; write 86400 or less"),
     "another key": (calc(key="country"), "5 calc.key: unknown value; write ip or user"),
     "a field that is missing": ("calc: {limit: 1, key: ip}", "1 calc.period: missing; add it"),
     "an unknown field": (calc(more="  tempory: 3\n"), '6 calc.tempory: unknown key; did you mean "temporary"?'),
     "a name twice": (calc() + calc(), "7 calc: given twice, first on line 2; keep one"),
-    "no limit at all": ("", '1: empty; write a mapping of "key: value" lines'),
+    "empty file": ("", '1: empty; write a mapping of "key: value" lines'),
     "an empty mapping": ("{}", "1: empty; write at least one"),
     "a probe that costs": (
         "ai:\n  limit: 1\n  period: 1\n  key: user\n  probe: true\n",
         "5 ai.probe: a probe would request paid AI answers; remove `probe`",
     ),
-    "too far ahead": (
+    "end too far in the future": (
         calc(more=temporary(until='"2026-12-09T03:00:01Z"')),
         "6 calc.temporary.until: more than 14 d ahead; use 2026-12-09 03:00:00 UTC or earlier",
     ),
     "no moment": (calc(more=temporary(until="soon")), "6 calc.temporary.until: not a time in UTC"),
-    "a moment without quotes": (calc(more=temporary(until="2026-11-25")), "6 calc.temporary.until: a number, date"),
-    "a past moment that is new": (
+    "unquoted end": (calc(more=temporary(until="2026-11-25")), "6 calc.temporary.until: a number, date"),
+    "new end in the past": (
         calc(more=temporary(until=PAST)),
         "6 calc.temporary.until: in the past; use a future time",
     ),

@@ -64,7 +64,7 @@ LIVE: dict[str, tuple[PagesDeployment | None, ContentDigests, PagesDeployment | 
     "an older one": (D, digests_of("3", a="1", b="2", c="3", d="4"), C, "only cccccccc: canonical does not follow"),
     "none": (D, digests_of("9", a="1", b="2", c="3", d="4"), None, "dddddddd, and no deployment matches it"),
     "two": (D, digests_of("3", a="1", b="3", c="3", d="4"), None, "dddddddd, and 2 deployments match it"),
-    "one, and one not read": (D, digests_of("3", a="1", b=None, c="3", d="4"), None, "1 of the deployments to compare"),
+    "one match, one unread": (D, digests_of("3", a="1", b=None, c="3", d="4"), None, "1 of the deployments to compare"),
     "canonical not read": (D, digests_of("3", a="1", b="2", c="3"), None, "1 of the deployments to compare"),
     "nothing read": (D, digests_of("3"), None, "4 of the deployments to compare"),
     "the site not read": (D, digests_of(None, a="1", b="2", c="3", d=None), None, "the site could not be read"),
@@ -110,7 +110,7 @@ def test_only_newest_successful_deployments_are_compared() -> None:
         ((D, C), None, (D, C)),
         ((), D, (D,)),
     ],
-    ids=["came since", "built to the end since", "in the list", "beyond the list", "none", "the first of all"],
+    ids=["deployed since", "build finished since", "in the list", "beyond the list", "none", "first deployment"],
 )
 def test_later_canonical_deployment_is_added_to_the_list(
     listed: tuple[PagesDeployment, ...], canonical: PagesDeployment | None, whole: tuple[PagesDeployment, ...]
@@ -150,7 +150,7 @@ CHOICES: dict[
     "the one before": (LIST, D, set(), C, [], False),
     "not a blamed one": (LIST, D, {C.id}, B, [C.id], False),
     "not the same commit": ((D, replace(C, commit="4"), B), D, set(), B, [C.id], False),
-    "an unknown commit equals nothing": (
+    "unknown commit": (
         (replace(D, commit=""), replace(C, commit="")),
         replace(D, commit=""),
         set(),
@@ -161,13 +161,13 @@ CHOICES: dict[
     "not a failed one": ((D, replace(C, status="failure"), B), D, set(), B, [], False),
     "not a skipped one": ((D, replace(C, is_skipped=True), B), D, set(), B, [], False),
     "not a preview": ((D, replace(C, environment="preview"), B), D, set(), B, [], False),
-    "a failed newest one is no step back": ((replace(D, status="failure"), C, B), C, set(), B, [], False),
-    "somebody rolled back": (LIST, B, set(), A, [], True),
-    "to beyond the list": ((D, C), B, set(), None, [], True),
+    "newest deployment failed": ((replace(D, status="failure"), C, B), C, set(), B, [], False),
+    "rolled back by hand": (LIST, B, set(), A, [], True),
+    "rolled back beyond the list": ((D, C), B, set(), None, [], True),
     "the oldest": (LIST, A, set(), None, [], True),
     "the only one": ((D,), D, set(), None, [], False),
     "all are blamed": (LIST, D, {A.id, B.id, C.id}, None, [C.id, B.id, A.id], False),
-    "none is known": ((), D, set(), None, [], True),
+    "empty list": ((), D, set(), None, [], True),
 }
 
 
@@ -238,7 +238,7 @@ def run(before: str, after: str, *, kind: str = "written", **fields: str) -> Run
 BLAMES: dict[str, tuple[list[RunRecord], set[str]]] = {
     "a rollback": ([run("dddddddd", "cccccccc")], {D.id}),
     "two rollbacks": ([run("dddddddd", "cccccccc"), run("cccccccc", "bbbbbbbb")], {D.id, C.id}),
-    "a step forward": ([run("cccccccc", "dddddddd")], set()),
+    "roll forward": ([run("cccccccc", "dddddddd")], set()),
     "an undo": ([run("dddddddd", "cccccccc"), run("cccccccc", "dddddddd")], set()),
     "a run that wrote nothing": ([run("dddddddd", "cccccccc", kind="planned")], set()),
     "another service": ([run("dddddddd", "cccccccc", service="other")], set()),
@@ -249,11 +249,11 @@ BLAMES: dict[str, tuple[list[RunRecord], set[str]]] = {
         [run("cccccccc", "commit 0123456789ab", runbook="redeploy-pages"), run("dddddddd", "cccccccc")],
         {D.id},
     ),
-    "a redeployment over what is not known": ([run("not known", "commit 0123456789ab")], set()),
+    "redeployment over an unknown deployment": ([run("not known", "commit 0123456789ab")], set()),
     "a redeployment that wrote nothing": ([run("dddddddd", "commit 0123456789ab", kind="planned")], set()),
-    "what is no commit": ([run("dddddddd", "commit"), run("dddddddd", "commit main")], set()),
-    "what is not listed any more": ([run("ffffffff", "cccccccc")], set()),
-    "what names nothing": ([run("", ""), run("d", "c"), run(".*", "cccccccc")], set()),
+    "not a commit": ([run("dddddddd", "commit"), run("dddddddd", "commit main")], set()),
+    "no longer listed": ([run("ffffffff", "cccccccc")], set()),
+    "malformed ids": ([run("", ""), run("d", "c"), run(".*", "cccccccc")], set()),
 }
 
 

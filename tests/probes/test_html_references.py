@@ -20,7 +20,7 @@ NAMES: dict[str, tuple[str, list[tuple[str, ReferenceKind]]]] = {
     "a module preload": ('<link rel=modulepreload href="/a.js">', [("/a.js", ReferenceKind.SCRIPT)]),
     "an icon": ('<link rel="shortcut icon" href="/favicon.ico">', [("/favicon.ico", ReferenceKind.IMAGE)]),
     "the manifest": ('<link rel=manifest href="/site.webmanifest">', [("/site.webmanifest", ReferenceKind.MANIFEST)]),
-    "where to connect early": ('<link rel=preconnect href="/no"><link rel=canonical href="/no">', []),
+    "preconnect and canonical": ('<link rel=preconnect href="/no"><link rel=canonical href="/no">', []),
     "an image": ("<img src='a b.png'/>", [("/charts/a%20b.png", ReferenceKind.IMAGE)]),
     "an image in sizes": (
         '<img srcset="/1.png 1x, /2.png 2x,/3,x.png 3x">',

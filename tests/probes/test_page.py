@@ -44,7 +44,7 @@ def test_complete_site_is_healthy_with_counts() -> None:
 
 
 WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
-    "an asset that falls back to the front page": (
+    "asset answered by the front page": (
         {"/": '<script src="/app.4a.js"></script>'},
         UNHEALTHY,
         "assets 1 of 1 failed: /app.4a.js (from /): text/html, wanted javascript",
@@ -59,7 +59,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
         UNHEALTHY,
         "/app.css (from /): text/plain, wanted css",
     ),
-    "a style without a type": ({"/app.css": asset(None)}, UNHEALTHY, "no content type, wanted css"),
+    "style without content type": ({"/app.css": asset(None)}, UNHEALTHY, "no content type, wanted css"),
     "an image of another type": (
         {"/logo.svg": asset("application/xml")},
         UNHEALTHY,
@@ -88,14 +88,14 @@ WRONG: dict[str, tuple[dict[str, str | bytes | Answer], Verdict, str]] = {
         UNHEALTHY,
         "pages 1 of 1 failed: /: a redirect loop",
     ),
-    "a page without an end of redirects": (
+    "endless redirects": (
         {"/": redirect("/1"), **{f"/{n}": redirect(f"/{n + 1}") for n in range(1, 9)}},
         UNHEALTHY,
         "/: more than 5 redirects",
     ),
     "a page of more than a megabyte": ({"/": "x" * 1_100_000}, INCONCLUSIVE, "longer than the first megabyte"),
-    "a URL that is none": ({"/": '<img src="https://[fortunet.example/a.png">'}, UNHEALTHY, "invalid URL"),
-    "a redirect without a place": ({"/about": HttpResponse(status=302)}, UNHEALTHY, "/about (from /): status 302"),
+    "invalid URL": ({"/": '<img src="https://[fortunet.example/a.png">'}, UNHEALTHY, "invalid URL"),
+    "redirect without location": ({"/about": HttpResponse(status=302)}, UNHEALTHY, "/about (from /): status 302"),
 }
 
 
@@ -117,7 +117,7 @@ RIGHT: dict[str, tuple[dict[str, str | bytes | Answer], str]] = {
         {"/": "<link rel=preload as=font href=/a.woff2>", "/a.woff2": asset("application/octet-stream")},
         "pages 1; assets 1",
     ),
-    "a charset that nobody knows": ({"/": HttpResponse(headers=[("content-type", "text/html; charset=x")])}, "pages 1"),
+    "unknown charset": ({"/": HttpResponse(headers=[("content-type", "text/html; charset=x")])}, "pages 1"),
     "a page in another charset": (
         {
             "/": HttpResponse(

@@ -66,7 +66,7 @@ ANSWERS: dict[str, tuple[HttpResponse, dict[str, Any], Verdict, str]] = {
     ),
     "a value in a list": (json_answer(), {"json": {"items.0.name": "rat"}}, HEALTHY, "status 200"),
     "a list that is too short": (json_answer(), {"json": {"items.1.name": "rat"}}, UNHEALTHY, 'null, wanted "rat"'),
-    "true, which is not 1": (json_answer(), {"json": {"on": 1}}, UNHEALTHY, "json on true, wanted 1"),
+    "true is not 1": (json_answer(), {"json": {"on": 1}}, UNHEALTHY, "json on true, wanted 1"),
     "a path through a text": (json_answer(), {"json": {"status.code": 1}}, UNHEALTHY, "json status.code null"),
     "HTML where JSON is wanted": (HttpResponse(body=b"<html>"), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
     "nothing where JSON is wanted": (HttpResponse(), {"json": {"status": "ok"}}, UNHEALTHY, "null"),
@@ -104,10 +104,10 @@ def test_slow_answer_exceeds_the_latency_limit() -> None:
 
 
 ECHOES: dict[str, tuple[Any, frozenset[str], Verdict, Verdict]] = {
-    "the right one": (NEW, frozenset({NEW}), HEALTHY, HEALTHY),
+    "expected version": (NEW, frozenset({NEW}), HEALTHY, HEALTHY),
     "one of a split": (NEW, frozenset({OLD, NEW}), HEALTHY, HEALTHY),
-    "the wrong one": (OLD, frozenset({NEW}), UNHEALTHY, UNHEALTHY),
-    "any, before a run": (OLD, frozenset(), HEALTHY, HEALTHY),
+    "other version": (OLD, frozenset({NEW}), UNHEALTHY, UNHEALTHY),
+    "any version before a run": (OLD, frozenset(), HEALTHY, HEALTHY),
     "none": (None, frozenset({NEW}), INCONCLUSIVE, HEALTHY),
     "an empty one": ("", frozenset({NEW}), INCONCLUSIVE, HEALTHY),
     "a number": (7, frozenset({NEW}), INCONCLUSIVE, HEALTHY),

@@ -84,14 +84,14 @@ def test_comment_during_the_write(incident: Incident, releases: Releases, update
 
 
 FAULTS: dict[str, dict[str, Any]] = {
-    "create lost before it was heard": {"method": "POST", "lost": "before"},
-    "create lost after it was heard": {"method": "POST", "lost": "after"},
-    "create fails, and was heard": {"method": "POST", "status": 502, "applied": True},
+    "request to create lost": {"method": "POST", "lost": "before"},
+    "answer to create lost": {"method": "POST", "lost": "after"},
+    "create applied with HTTP 502": {"method": "POST", "status": 502, "applied": True},
     "every create fails": {"method": "POST", "status": 500, "times": None},
     "edits fail": {"method": "PATCH", "status": 500, "times": None},
     "forbidden": {"status": 403, "times": None},
     "rate limit": {"method": "POST", "status": 429, "times": None, "headers": {"retry-after": "60"}},
-    "nothing is read back": {"method": "GET", "status": 404, "times": None},
+    "read back fails": {"method": "GET", "status": 404, "times": None},
 }
 
 
@@ -114,9 +114,7 @@ def test_github_failures_do_not_stop_the_recovery(
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize(
-    "fault", ["create lost before it was heard", "create lost after it was heard", "create fails, and was heard"]
-)
+@pytest.mark.parametrize("fault", ["request to create lost", "answer to create lost", "create applied with HTTP 502"])
 def test_lost_github_answer_leaves_one_complete_comment(incident: Incident, releases: Releases, fault: str) -> None:
     incident.github.fault(path=COMMENTS, **FAULTS[fault])
     outcome = incident.rollback()

@@ -496,7 +496,7 @@ def test_pasted_secret_is_not_copied(night: Night, releases: Releases) -> None:
 @pytest.mark.parametrize(
     ("fault", "code"),
     [({"method": "PATCH", "status": 200, "body": "{}", "content_type": "application/json"}, 4), ({"status": 500}, 4)],
-    ids=["an edit that silently did nothing", "down"],
+    ids=["ineffective edit", "down"],
 )
 def test_unsaved_report_is_an_error(night: Night, releases: Releases, fault: dict[str, Any], code: int) -> None:
     night.report()

@@ -236,9 +236,9 @@ def test_untrusted_value_is_shortened_to_one_line(place: Switches, text: str) ->
 
 KILLS: dict[str, tuple[str, dict[str, Any], str]] = {
     "before the plan": ("api", READ, "recovered"),
-    "when the write was sent": ("api", PUT, "nothing_to_do"),
-    "when it is read back": ("api", READ | {"skip": 1}, "nothing_to_do"),
-    "when it is to be seen": ("edge", {"path": "/__ops/runtime", "skip": 2}, "nothing_to_do"),
+    "at the write": ("api", PUT, "nothing_to_do"),
+    "at the read back": ("api", READ | {"skip": 1}, "nothing_to_do"),
+    "at the application's endpoint": ("edge", {"path": "/__ops/runtime", "skip": 2}, "nothing_to_do"),
 }
 
 

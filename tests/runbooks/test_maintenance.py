@@ -447,7 +447,7 @@ def test_missing_worker_is_refused_with_prepare_command(place: Place) -> None:
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
-    "variables", [{"OTHER": "x"}, {"RUN": "x", "BLOCK_00": "x"}], ids=["somebody else's", "changed by hand"]
+    "variables", [{"OTHER": "x"}, {"RUN": "x", "BLOCK_00": "x"}], ids=["foreign variables", "changed by hand"]
 )
 def test_unknown_worker_variables_are_refused(place: Place, variables: dict[str, str]) -> None:
     place.world.sandbox.deploy(OFFICE, place.world.sandbox.upload(OFFICE, vars=variables))

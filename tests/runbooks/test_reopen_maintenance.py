@@ -78,7 +78,7 @@ def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "an end that reminds"])
+@pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "end with a reminder"])
 def test_maintenance_stays_closed_without_the_flag(place: Place, options: tuple[str, ...]) -> None:
     plan = place.on(*options).result["plan"]
 

@@ -390,7 +390,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
     "another date": ({"compatibility_date": "2020-01-01"}, "setting compatibility_date"),
     "a limit": ({"limits": {"cpu_ms": 10}}, "setting limits"),
     "a usage model": ({"usage_model": "unbound"}, "setting usage_model"),
-    "a secret less": ({"bindings": lambda b: b[:-1]}, "binding DB_URL (secret_text)"),
+    "missing secret": ({"bindings": lambda b: b[:-1]}, "binding DB_URL (secret_text)"),
     "a binding more": (
         {"bindings": lambda b: [*b, {"name": "X", "type": "kv_namespace", "namespace_id": "1"}]},
         "binding X (kv_namespace)",
@@ -401,7 +401,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize(("changes", "said"), mark_others_slow(CHANGED, "another module", "a limit", "a secret less"))
+@pytest.mark.parametrize(("changes", "said"), mark_others_slow(CHANGED, "another module", "a limit", "missing secret"))
 def test_changed_upload_is_not_deployed(world: World, rotated: Releases, changes: dict[str, Any], said: str) -> None:
     def spoil() -> None:
         made = our_uploads(world)[0].id

@@ -567,7 +567,7 @@ def test_incident_start_only_adds_warnings(world: World, began: str, warning: st
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("to", [False, True], ids=["by rule", "where somebody named it"])
+@pytest.mark.parametrize("to", [False, True], ids=["by rule", "--to"])
 def test_undeployed_upload_makes_no_release_older(world: World, to: bool) -> None:
     """Its code is read only if `--to` names it; the rules stay the same."""
     ids = create_history(world, "A 9d · B 3h")

@@ -817,7 +817,7 @@ def test_revoked_key_is_verified_and_marked(rotated: Leak) -> None:
         (lambda _: None, {f"OLD_{KEY}": None}, "values_unusable", f"OLD_{KEY} is missing or empty"),
         (lambda _: None, {f"OLD_{KEY}": FRESH}, "values_unusable", f"equals OLD_{KEY}"),
     ],
-    ids=["still alive", "down", "both dead", "open", "not held", "the same"],
+    ids=["still valid", "down", "both revoked", "open", "previous value missing", "the same"],
 )
 def test_unproved_revocation_does_not_end_the_rotation(
     rotated: Leak, prepare: Callable[[Leak], None], environ: dict[str, str | None], reason: str, said: str
