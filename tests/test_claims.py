@@ -12,7 +12,7 @@ import pytest
 
 from ops.app.registry import scheduled_files
 from tests.conftest import World
-from tests.support.claims import WELL, a_world, assert_claims_hold, run
+from tests.support.claims import GOOD_DECISIONS, assert_claims_hold, case_world, run
 from tests.support.properties import holds_for
 from tests.support.scenarios import Case, Scenario, all_cases, part_of
 
@@ -95,14 +95,17 @@ def clear_faults(world: World) -> None:
 
 def check_claims(case: Case, random: Random) -> None:
     scenario = case.scenario
-    with a_world(case) as world:
+    with case_world(case) as world:
         faults = random_faults(random) if random.random() < 0.5 else consecutive_faults(random, case)
         world.sandbox.switches.propagation_seconds = random.choice([0, 1, 3])
         world.sandbox.switches.deployments_lag_reads = random.choice([0, 0, 1])
         somebody = add_faults(world, scenario, faults, random)
 
         result = assert_claims_hold(run(world, case, journal=random.random() < 0.3))
-        assert result["decision"] not in WELL or scenario.reached(world) or somebody, [faults, result["message"]]
+        assert result["decision"] not in GOOD_DECISIONS or scenario.reached(world) or somebody, [
+            faults,
+            result["message"],
+        ]
 
         clear_faults(world)
         world.sandbox.clock.advance(60)
@@ -140,7 +143,7 @@ def test_scheduled_run_result_is_true(case: Case, seed: int) -> None:
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_run_needs_only_declared_permissions_and_writes(case: Case) -> None:
-    with a_world(case) as world:
+    with case_world(case) as world:
         ran = run(world, case)
 
         assert ran.outcome.code == 0, ran.outcome.err

@@ -23,7 +23,7 @@ from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.scenarios import arguments, options_of, runbooks
-from tests.support.switches import NAMESPACE, Switches
+from tests.support.switches import NAMESPACE, SwitchWorld
 
 READ_BY_POST = ("/bulk/get", "/observability/telemetry/query")
 MORE: dict[str, str | tuple[str, ...] | bool] = {
@@ -86,7 +86,7 @@ def add_surroundings(world: World) -> None:
     sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
     sandbox.kv.add(NAMESPACE)
-    Switches(world).put("ai", incident=42)
+    SwitchWorld(world).put("ai", incident=42)
     text = (REFERENCE / "limits.yml").read_text()
     sandbox.github.add_commit("Limits", "acme", files={"limits.yml": text})
     (world.folder / "limits.yml").write_text(text)

@@ -21,9 +21,9 @@ from ops.engine.runbook import Runbook
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, World
 from tests.support import limits, switches
-from tests.support.claims import TOKEN, a_world
-from tests.support.interleavings import Asked, assert_consistent, meet
-from tests.support.offline import ALSO, HOST, OFFICE, prepared
+from tests.support.claims import TOKEN, case_world
+from tests.support.interleavings import RequestedRun, assert_consistent, interleave
+from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER, prepared
 from tests.support.scenarios import SECRETS, Case, Given, all_cases
 
 MOST = 200
@@ -35,7 +35,7 @@ class Scene:
     """The setting of two concurrent runs: commands by name, and the command that completes any result."""
 
     world: World
-    commands: dict[str, Asked]
+    commands: dict[str, RequestedRun]
     heal: str = ""
 
 
@@ -53,13 +53,13 @@ def maintenance(world: World, first: str) -> Iterator[Scene]:
             return bool(place.ways == before) and place.serves(f"{HOST}/") == "home"
 
         def is_off() -> bool:
-            routes = place.routes == {f"{HOST}/*": OFFICE, f"{ALSO}/*": OFFICE}
+            routes = place.routes == {f"{HOST}/*": MAINTENANCE_WORKER, f"{ALSO}/*": MAINTENANCE_WORKER}
             return routes and world.sandbox.subdomain(WORKER) == off and place.serves(f"{HOST}/") == "off"
 
         token = {"CLOUDFLARE_API_TOKEN": "security"}
         asked = {"service": "api", "state": "on"}
-        on = Asked("maintenance", asked, is_off, environ=token)
-        opens = Asked("maintenance", asked | {"state": "off"}, is_open, environ=token)
+        on = RequestedRun("maintenance", asked, is_off, environ=token)
+        opens = RequestedRun("maintenance", asked | {"state": "off"}, is_open, environ=token)
         if first == "off":
             assert on.run(world).exit_code == 0
             world.sandbox.requests.clear()
@@ -96,17 +96,17 @@ def workers(world: World, first: str) -> Iterator[Scene]:
     yield Scene(
         world,
         {
-            "rotate": Asked(
+            "rotate": RequestedRun(
                 "rotate-secrets", {"service": "api", "only": (KEY,)}, lambda: value() == FRESH, 42, environ=held
             ),
-            "rollback": Asked("rollback-worker", back, lambda: code() == "good", 42),
-            "reset": Asked("reset-durable-object", {"service": "api"}, lambda: bad not in world.live, 42),
+            "rollback": RequestedRun("rollback-worker", back, lambda: code() == "good", 42),
+            "reset": RequestedRun("reset-durable-object", {"service": "api"}, lambda: bad not in world.live, 42),
         },
     )
 
 
 def proposals(world: World, first: str) -> Iterator[Scene]:
-    place = limits.place(world)
+    place = limits.limits_world(world)
     place.github.switches.actions_may_create_pull_requests = True
     number = place.github.open_issue("Users get 429", labels=["incident"], author="alice")
 
@@ -114,7 +114,7 @@ def proposals(world: World, first: str) -> Iterator[Scene]:
         pulls = [issue.pull for issue in place.github._repository.threads.values() if issue.pull]
         return any(b"temporary" in place.github.files(pull.head)["limits.yml"] for pull in pulls)
 
-    asked = Asked("propose-limits", {}, is_proposed, number, environ=place.github.environ())
+    asked = RequestedRun("propose-limits", {}, is_proposed, number, environ=place.github.environ())
     yield Scene(world, {"propose": asked})
 
 
@@ -132,10 +132,10 @@ def switched(world: World, first: str) -> Iterator[Scene]:
     yield Scene(
         world,
         {
-            "all-clear": Asked(
+            "all-clear": RequestedRun(
                 "all-clear", {}, lambda: (state("session-do"), state("ai")) == ("on", "auto"), 42, environ=token
             ),
-            "feature": Asked(
+            "feature": RequestedRun(
                 "feature",
                 {"name": "session-do", "state": "off"},
                 lambda: state("session-do") == "off",
@@ -178,7 +178,7 @@ def check_interleavings(begin: Begin, first: str, second: str, *, only_writes: b
     for nth in range(1, MOST):
         with begin() as met:
             one, other = met.commands[first], met.commands[second]
-            meeting = meet(met.world, one, other, nth, only_writes=only_writes)
+            meeting = interleave(met.world, one, other, nth, only_writes=only_writes)
             if meeting is None:
                 return nth - 1
             assert_consistent(met.world, one, other, met.commands[met.heal or second], meeting)
@@ -208,7 +208,7 @@ def runbooks_in_scenes() -> tuple[type[Runbook[Any, Any]], ...]:
     return tuple(type(registry.load_runbook(name)) for name in found)
 
 
-def count_changes(asked: Asked, world: World) -> int:
+def count_changes(asked: RequestedRun, world: World) -> int:
     """Return the number of changes in its plan."""
     plan = asked.run(world, dry_run=True).plan
     assert plan is not None, asked
@@ -217,7 +217,7 @@ def count_changes(asked: Asked, world: World) -> int:
 
 @contextmanager
 def single_case_scene(case: Case) -> Iterator[Scene]:
-    with a_world(case) as world:
+    with case_world(case) as world:
         yield Scene(world, {"": command_of_case(case, world)})
 
 
@@ -233,7 +233,7 @@ def test_run_with_several_changes_interleaves_with_itself(case: Case) -> None:
         assert found > 1
 
 
-def command_of_case(case: Case, world: World) -> Asked:
+def command_of_case(case: Case, world: World) -> RequestedRun:
     """Return the run of a case; it builds from the repository next to ops.yml."""
     environ = {**SECRETS, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
     environ |= case.scenario.environ(world)
@@ -241,7 +241,7 @@ def command_of_case(case: Case, world: World) -> Asked:
     given = {each.name: getattr(case.params, each.name) for each in fields(case.params)}
     path = {"PATH": os.environ["PATH"]}
     reached = partial(case.scenario.reached, world)
-    return Asked(case.runbook.name, given, reached, Given().incident, environ={**environ, **path})
+    return RequestedRun(case.runbook.name, given, reached, Given().incident, environ={**environ, **path})
 
 
 def test_maintenance_on_runs_before_each_write_of_off(tmp_path: Path) -> None:

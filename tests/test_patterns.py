@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.support.patterns import Used, attacks, used_in
+from tests.support.patterns import UsedPattern, attacks, used_in
 
 SMALL, SMALL_LIMIT, SMALL_LONGEST = 3_000, 0.005, 0.05
 LARGE, LARGE_LIMIT, LONGEST = 200_000, 0.25, 0.4
@@ -79,7 +79,7 @@ def slow_reason(pattern: re.Pattern[Any], function: str, size: int = LARGE) -> s
 
 
 @cache
-def used_patterns() -> list[Used]:
+def used_patterns() -> list[UsedPattern]:
     """Not at import, because each worker imports this module and parsing takes 0.25 s."""
     return list(used_in(ROOT, ROOT / "ops", but=OURS))
 

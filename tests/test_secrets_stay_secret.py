@@ -332,7 +332,7 @@ def test_canaries_stay_hidden_in_status(incident: Incident, as_json: list[str]) 
     permissions = ["Workers Scripts Read", "Workers KV Storage Read"]
     world.sandbox.add_token(CANARY["CLOUDFLARE_API_TOKEN"], permissions)
     world.release(timedelta(hours=1), message=SHOUT, author=SHOUT)
-    switches.Switches(world).put("ai", state="off", owner=SHOUT, message=SHOUT, paths=[f"/{SHOUT}"])
+    switches.SwitchWorld(world).put("ai", state="off", owner=SHOUT, message=SHOUT, paths=[f"/{SHOUT}"])
     world.sandbox.fault(path="/accounts/*/pages/**", code=10021, message=SHOUT, status=400, times=None)
 
     outcome = world.ops("status", "--environment", "production", "--config", str(world.config), *as_json, **CANARY)

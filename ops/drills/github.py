@@ -75,7 +75,7 @@ class DrillIncident:
     def report(self) -> dict[str, Any] | None:
         """The newest post-incident issue that refers to this one."""
         sources = [event.source for event in self.github.issue(self.number).events if event.event == "cross-referenced"]
-        found = [issue for issue in sources if issue is not None and issue.has_label("post-incident")]
+        found = [issue for issue in sources if issue is not None and issue.find_label("post-incident")]
         return _number_and_url(self.github, found[-1].number) if found else None
 
     def describe(self) -> dict[str, Any]:

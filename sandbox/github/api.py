@@ -32,7 +32,7 @@ _MODULES = (actions, comments, git, issues, labels, pulls, secrets, users)
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 
-class Api:
+class GitHubApi:
     def __init__(self, repository: Repository, tokens: GitHubTokens) -> None:
         self._repository = repository
         self._tokens = tokens
@@ -99,7 +99,7 @@ class Api:
         if asked.lower() != call.urls.full_name.lower() or not call.may("read"):
             raise not_found()
         needed = route.access.permission
-        if needed is not None and not _permits(call, needed):
+        if needed is not None and not _has_permission(call, needed):
             raise not_found() if call.token.kind == "classic" else GitHubRefusal(403, call.token.refusal)
         if not call.may(route.access.needed_role):
             raise GitHubRefusal(403, "Must have admin rights to Repository.")
@@ -132,18 +132,18 @@ class Api:
         return headers + [(f"x-ratelimit-{name}", str(value)) for name, value in rates.items()]
 
 
-def _permits(call: GitHubCall, permission: str) -> bool:
+def _has_permission(call: GitHubCall, permission: str) -> bool:
     """Return whether the token has the permission. On a pull request, `pull_requests` also counts for `issues`."""
     if call.token.may(permission):
         return True
     name, _, level = permission.partition(":")
-    thread = _thread(call)
+    thread = _find_thread(call)
     return (
         name == "issues" and thread is not None and thread.pull is not None and call.token.may(f"pull_requests:{level}")
     )
 
 
-def _thread(call: GitHubCall) -> FakeIssue | None:
+def _find_thread(call: GitHubCall) -> FakeIssue | None:
     """Return the issue or pull request in the path, by its number or a comment's ID; None if there is none."""
     threads, parameters = call.repository.threads, call.parameters
     if "issue_number" in parameters:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from sandbox import routing
-from sandbox.github.issues.state import LONGEST_BODY, FakeIssue
+from sandbox.github.issues.state import MAX_BODY, FakeIssue
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls
-from sandbox.github.users.state import GitHubActor, Role, User, reaches
+from sandbox.github.users.state import GitHubActor, Role, User, includes_role
 from sandbox.github.users.tokens import FakeGitHubToken, GitHubTokens
 from sandbox.server import HttpRequest
 
@@ -90,7 +90,7 @@ class GitHubCall:
 
     def may(self, role: Role) -> bool:
         """Return whether the caller has the role. An app has its granted permissions instead of a role."""
-        return self.token.app is not None or reaches(self.repository.role(self.user), role)
+        return self.token.app is not None or includes_role(self.repository.role(self.user), role)
 
     def choice(self, name: str, *choices: str) -> str:
         """Return a query parameter; the first choice is the default. Raises GitHubRefusal for any other value."""
@@ -198,8 +198,8 @@ def parse_strings(value: Any, name: str) -> list[str]:
 
 
 def require_short(resource: str, body: str | None) -> None:
-    if body is not None and len(body) > LONGEST_BODY:
-        raise custom(resource, "body", f"body is too long (maximum is {LONGEST_BODY} characters)")
+    if body is not None and len(body) > MAX_BODY:
+        raise custom(resource, "body", f"body is too long (maximum is {MAX_BODY} characters)")
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:

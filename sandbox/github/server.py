@@ -14,7 +14,7 @@ from sandbox.clock import FakeClock
 from sandbox.faults import Fault, Faults
 from sandbox.github.actions.fixtures import ActionsSeeds
 from sandbox.github.actions.state import FakeRun
-from sandbox.github.api import ENTERPRISE, Api
+from sandbox.github.api import ENTERPRISE, GitHubApi
 from sandbox.github.call import DOCS
 from sandbox.github.git.fixtures import GitSeeds
 from sandbox.github.issues import serializers
@@ -52,12 +52,12 @@ _SEEDS = (
 )
 
 
-def routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
+def control_routes(github: "GitHub") -> Mapping[tuple[str, str], Callable[[Any], Any]]:
     """Return control routes: `POST /sandbox/NAME` calls the seeding method NAME with its parameters as JSON."""
     seeds = {("POST", f"/{name}"): _seed(getattr(github, name)) for name in _SEEDS}
     return {
         **seeds,
-        ("POST", "/dispatch"): lambda body: _dispatched(github.dispatch(**body)),
+        ("POST", "/dispatch"): lambda body: _run_to_json(github.dispatch(**body)),
         ("GET", "/deliveries"): lambda _: [delivery._asdict() for delivery in github.deliveries],
         ("GET", "/issues"): lambda _: [serializers.issue_with_body(issue, github.urls) for issue in github.issues],
     }
@@ -75,7 +75,7 @@ def _seed(method: Callable[..., Any]) -> Callable[[Any], Any]:
     return answer
 
 
-def _dispatched(run: FakeRun) -> dict[str, Any]:
+def _run_to_json(run: FakeRun) -> dict[str, Any]:
     return {"id": run.id, "payload": run.payload}
 
 
@@ -106,12 +106,12 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         self._sockets: list[UnixServer] = []
         self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
         super().__init__(Repository(self.urls, clock, self.switches), GitHubTokens())
-        self._api = Api(self._repository, self._tokens)
-        self._control = control.ControlApi(self, routes(self))
+        self._api = GitHubApi(self._repository, self._tokens)
+        self._control = control.ControlApi(self, control_routes(self))
         self.token = self.add_workflow_token(TOKEN)
-        self._begin()
+        self._create_first_commit()
 
-    def _begin(self) -> None:
+    def _create_first_commit(self) -> None:
         """Create the first commit on the default branch."""
         graph, by = self._repository.git, GitHubActor(user=self._repository.owner)
         readme = {"README.md": f"# {self._repository.name}\n".encode()}
@@ -184,7 +184,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         return self.faults.add(Fault(**rule))
 
     @property
-    def unknown(self) -> list[RequestRecord]:
+    def unknown_requests(self) -> list[RequestRecord]:
         """Requests to routes that the sandbox does not have."""
         return [record for record in self.requests if record.unknown]
 
@@ -192,7 +192,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         if control.is_for(request):
             return self._control.answer(request)
         if self.switches.enterprise_server:
-            request = _below(ENTERPRISE, request)
+            request = _without_base(ENTERPRISE, request)
         record = RequestRecord.from_request(request, at=self.clock.now(), unknown=not self._api.knows(request))
         self.requests.append(record)
         response = self.faults.wrap(record.wrap(self._api.answer), request)
@@ -200,7 +200,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         return response
 
 
-def _below(base: str, request: HttpRequest) -> HttpRequest:
+def _without_base(base: str, request: HttpRequest) -> HttpRequest:
     """Return the request without the base of its path. Other paths lead to no route."""
     path, _, query = request.target.partition("?")
     path = urlsplit(path).path

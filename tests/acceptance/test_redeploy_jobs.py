@@ -22,7 +22,7 @@ from ops.tools import node
 from sandbox.actions.expressions import render_text
 from tests.conftest import ROOT, SITE, World
 from tests.support import plain_yaml
-from tests.support.site_repository import BUILD, Repository, repository
+from tests.support.site_repository import BUILD, SiteRepository, repository
 from tests.support.workflows import generated
 
 FETCH, BUILDS, DEPLOY = "fetch-production", "build-production", "recovery-production"
@@ -180,7 +180,7 @@ def jobs(world: World, tmp_path: Path) -> Jobs:
     node.install_packages()  # runners have their tools before a job starts
     world.sandbox.switches.propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
-    app: Repository = repository(world)
+    app: SiteRepository = repository(world)
     loot = tmp_path / "jobs" / BUILDS / "loot"
     world.edit_config("          output: dist\n", f"          output: dist\n          env: {{LOOT: {loot}}}\n")
     for name, content in {"evil.py": EVIL, "install.sh": INSTALL}.items():

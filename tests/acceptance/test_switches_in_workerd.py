@@ -10,7 +10,7 @@ from sandbox import Sandbox
 from sandbox.switches import Switches as SandboxSwitches
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, World
 from tests.examples.backend.conftest import BACKEND, client
-from tests.support.switches import NAMESPACE, PERMISSIONS, Switches
+from tests.support.switches import NAMESPACE, PERMISSIONS, SwitchWorld
 from tests.support.wrangler import run_wrangler
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ BIRTH = {"date": "2000-01-01", "time": "12:00"}
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Switches]:
+def place(tmp_path: Path) -> Iterator[SwitchWorld]:
     own = SandboxSwitches(propagation_seconds=0, kv_staleness_seconds=0)
     with Sandbox(account_id=ACCOUNT, edge="workerd", virtual_clock=True, switches=own) as sandbox:
         sandbox.kv.add(NAMESPACE)
@@ -34,10 +34,10 @@ def place(tmp_path: Path) -> Iterator[Switches]:
             key = sandbox.providers[name].add_key(f"{name}-key-0123456789")
             sandbox.put_secret(WORKER, f"{name.upper()}_API_KEY", key)
         sandbox.put_secret(WORKER, "JWT_SECRET", "signs sessions")
-        yield Switches(World(sandbox, tmp_path))
+        yield SwitchWorld(World(sandbox, tmp_path))
 
 
-def test_example_follows_its_switches(place: Switches) -> None:
+def test_example_follows_its_switches(place: SwitchWorld) -> None:
     sandbox = place.world.sandbox
     assert place.ops("switches", "prepare").code == 0
     with client(sandbox.edge_url) as edge:

@@ -18,7 +18,7 @@ from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
-from tests.support.commands import WITHOUT_AN_ANSWER
+from tests.support.commands import UNCLEAR_RESPONSES
 from tests.support.properties import holds_for
 
 SCRIPT = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}"
@@ -127,7 +127,7 @@ def test_retry_after_is_honored_within_the_budget(
 
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
-@pytest.mark.parametrize("rule", WITHOUT_AN_ANSWER.values(), ids=WITHOUT_AN_ANSWER)
+@pytest.mark.parametrize("rule", UNCLEAR_RESPONSES.values(), ids=UNCLEAR_RESPONSES)
 def test_write_is_never_repeated(
     client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any], applied: bool
 ) -> None:

@@ -17,7 +17,7 @@ from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.errors import NotApplied, Refused, UnclearWrite
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT
-from tests.support.commands import WITHOUT_AN_ANSWER
+from tests.support.commands import UNCLEAR_RESPONSES
 
 SITE = "fortunet-web"
 COMMIT = "a" * 40
@@ -306,7 +306,7 @@ def test_rollback_is_refused_while_planning(pages: PagesApi, sandbox: Sandbox) -
     assert sandbox.requests == []
 
 
-UNCLEAR = [{"status": 502, "code": 10013} if rule == {"code": 10013} else rule for rule in WITHOUT_AN_ANSWER.values()]
+UNCLEAR = [{"status": 502, "code": 10013} if rule == {"code": 10013} else rule for rule in UNCLEAR_RESPONSES.values()]
 """Code 10013 with HTTP 400 is not documented for Pages."""
 
 

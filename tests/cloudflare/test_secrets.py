@@ -17,7 +17,7 @@ from ops.core.redaction import Secret
 from ops.workers.reupload import find_code_differences
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
-from tests.support.commands import WITHOUT_AN_ANSWER
+from tests.support.commands import UNCLEAR_RESPONSES
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
@@ -186,7 +186,7 @@ SAYS_SUCCESS = {"no result", "a result of another shape"}
 UNCLEAR = [
     pytest.param(*CALLS[name], fault, id=f"{name}, {what}")
     for name in CALLS
-    for what, fault in WITHOUT_AN_ANSWER.items()
+    for what, fault in UNCLEAR_RESPONSES.items()
     if name != "edit" or what not in SAYS_SUCCESS
 ]
 

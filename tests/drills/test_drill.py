@@ -29,15 +29,15 @@ from tests.support.drills import (
     CONFIG,
     OPS,
     Run,
+    assert_recovered,
     drill,
     matrix,
-    others,
-    reason,
-    recovered,
     run_id,
     runs,
+    switch_arguments,
     taken,
-    turned,
+    unsupported_reason,
+    untested_runs,
 )
 from tests.support.reference import table
 from tests.support.switches import prepared
@@ -52,7 +52,7 @@ PLAIN: tuple[Edge, None] = ("embedded", None)
 @pytest.mark.parametrize("run", [*runs("rollback-worker"), *runs("rollback-pages")], ids=run_id)
 def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, edge, trigger = run
-    result = recovered(run)
+    result = assert_recovered(run)
 
     service = OPS.environments[result["environment"]].services[result["service"]]
     assert service.kind == DRILLS[name].service_kind
@@ -132,7 +132,7 @@ ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
 
 
 def switch_options(name: str, group: int) -> list[str]:
-    return turned(*SWITCHES[name][group])
+    return switch_arguments(*SWITCHES[name][group])
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -155,7 +155,7 @@ LEAKS: list[tuple[Run, list[str]]] = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), LEAKS, ids=run_id)
 def test_rotate_secrets_drill_recovers(run: Run, switches: list[str]) -> None:
-    result = recovered(run, *switches)
+    result = assert_recovered(run, *switches)
 
     assert result["plan"]["changes"][0]["after"].endswith(f"with new values of {ALL_PROVIDED}")
     assert 0 < result["durations"]["trigger_to_verified"] < 10
@@ -164,7 +164,7 @@ def test_rotate_secrets_drill_recovers(run: Run, switches: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", *PLAIN)), ids=run_id)
 def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None:
-    result = recovered(run, *switch_options(run[0], 0))
+    result = assert_recovered(run, *switch_options(run[0], 0))
 
     assert [change["after"][8:] for change in result["plan"]["changes"]] == [
         " uploaded again with new secrets, not deployed",
@@ -176,7 +176,7 @@ def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", "embedded", "button")), ids=run_id)
 def test_rotate_secrets_button_keeps_values_out_of_log(run: Run) -> None:
-    result = recovered(run, *switch_options(run[0], 1))
+    result = assert_recovered(run, *switch_options(run[0], 1))
 
     assert result["report"]["number"] == 2
     assert "the sandbox serves the good release, healthy" in result["message"]
@@ -192,7 +192,7 @@ STATES: dict[str, str] = {"feature": "off", "ai-failover": "groq", "ai-off": "of
 @pytest.mark.parametrize("more", [[], ["kv_api_staleness_seconds=0"]], ids=["KV's API lags", "KV's API at once"])
 @pytest.mark.parametrize("run", taken(*((name, *PLAIN) for name in STATES)), ids=run_id)
 def test_feature_switch_drills_recover(run: Run, more: list[str]) -> None:
-    result = recovered(run, *turned(*more))
+    result = assert_recovered(run, *switch_arguments(*more))
 
     assert result["service"] == "api"
     assert f" is {STATES[run[0]]}, seen at one location" in result["message"]
@@ -209,7 +209,7 @@ def test_example_recovers_in_workerd_by_its_own_probes(run: Run) -> None:
     kind = DRILLS[run[0]].in_workerd
     assert kind
 
-    result = recovered(run)
+    result = assert_recovered(run)
 
     *_, state = kind.params.values() or [None]
     said = f" is {state}, seen at one location" if state else "the probes failed before and are healthy now"
@@ -226,9 +226,11 @@ def test_example_recovers_in_workerd_by_its_own_probes(run: Run) -> None:
 @pytest.mark.parametrize(
     "switches",
     [
-        turned("deployments_listed=null", "code_update_strategy_answered=true", "migration_tag_before_deploy=true"),
-        turned("propagation_seconds=0", "deployments_lag_reads=2"),
-        turned("deployments_paged=false", "has_assets_listed=false", "assets_binding_shown=true"),
+        switch_arguments(
+            "deployments_listed=null", "code_update_strategy_answered=true", "migration_tag_before_deploy=true"
+        ),
+        switch_arguments("propagation_seconds=0", "deployments_lag_reads=2"),
+        switch_arguments("deployments_paged=false", "has_assets_listed=false", "assets_binding_shown=true"),
     ],
     ids=str,
 )
@@ -236,10 +238,10 @@ def test_rollback_worker_drill_recovers_under_api_variants(switches: list[str]) 
     assert drill(*switches)["decision"] == "recovered"
 
 
-AT_ONCE = turned("pages_partial_source_taken=true", "pages_reads_until_deployed=0", "propagation_seconds=0")
-LATE = turned("pages_refusal_code=8000099", "propagation_seconds=3")
-FOLLOWS = turned("pages_canonical_follows_rollbacks=true")
-LAGS = [*FOLLOWS, *turned("pages_canonical_lag_reads=2")]
+AT_ONCE = switch_arguments("pages_partial_source_taken=true", "pages_reads_until_deployed=0", "propagation_seconds=0")
+LATE = switch_arguments("pages_refusal_code=8000099", "propagation_seconds=3")
+FOLLOWS = switch_arguments("pages_canonical_follows_rollbacks=true")
+LAGS = [*FOLLOWS, *switch_arguments("pages_canonical_lag_reads=2")]
 """A canonical deployment that a rollback does not change cannot lag behind one."""
 
 
@@ -259,7 +261,7 @@ REDEPLOYMENTS: list[tuple[Run, list[str]]] = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), REDEPLOYMENTS, ids=run_id)
 def test_redeploy_pages_drill_builds_example_and_recovers(run: Run, switches: list[str]) -> None:
-    result = recovered(run, *switches)
+    result = assert_recovered(run, *switches)
 
     assert result["service"] == "frontend"
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 20
@@ -274,7 +276,7 @@ MAINTENANCE = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), MAINTENANCE, ids=run_id)
 def test_maintenance_drill_closes_and_reopens_service(run: Run, switches: list[str]) -> None:
-    result = recovered(run, *switches)
+    result = assert_recovered(run, *switches)
 
     assert result["service"] == "api"
     assert result["message"].endswith("; it was opened again, and the probes are healthy")
@@ -286,7 +288,7 @@ def test_maintenance_drill_closes_and_reopens_service(run: Run, switches: list[s
 STUCK = [
     *((run, []) for run in runs("reset-durable-object", "embedded")),
     *(
-        (("reset-durable-object", *PLAIN), turned(switch))
+        (("reset-durable-object", *PLAIN), switch_arguments(switch))
         for switch in ("deployments_lag_reads=2", "version_visible_after_reads=2")
     ),
 ]
@@ -295,7 +297,7 @@ STUCK = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), STUCK, ids=run_id)
 def test_durable_object_drill_restarts_object(run: Run, switches: list[str]) -> None:
-    result = recovered(run, *switches)
+    result = assert_recovered(run, *switches)
 
     assert result["service"] == "api", result
     assert any(event["text"].endswith("ai-mutex restarted") for event in result["timeline"])
@@ -305,20 +307,20 @@ def test_durable_object_drill_restarts_object(run: Run, switches: list[str]) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", runs("limits"), ids=run_id)
 def test_limits_drill_restores_previous_limit_after_expiry(run: Run) -> None:
-    result = recovered(run)
+    result = assert_recovered(run)
 
     assert result["runbook"] == "propose-limits"
     assert "after 4 h the former limit held again" in result["message"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", others(), ids=run_id)
+@pytest.mark.parametrize("run", untested_runs(), ids=run_id)
 def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, _, trigger = run
     with TemporaryDirectory() as folder:
         secrets = DRILLS[name].environ(Path(folder)).values()
 
-    result = recovered(run)
+    result = assert_recovered(run)
 
     if trigger in IN_A_JOB:
         assert result["workflow_run"]["event"] == IN_A_JOB[trigger]
@@ -328,7 +330,7 @@ def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
         assert not [value for value in secrets if value in log]
 
 
-@pytest.mark.parametrize("run", [run for run in matrix() if reason(*run)], ids=run_id)
+@pytest.mark.parametrize("run", [run for run in matrix() if unsupported_reason(*run)], ids=run_id)
 def test_unsupported_edge_or_trigger_prints_reason(world: World, run: Run) -> None:
     name, edge, trigger = run
     given = ["--edge", edge, *(["--trigger", trigger] if trigger else [])]
@@ -336,7 +338,7 @@ def test_unsupported_edge_or_trigger_prints_reason(world: World, run: Run) -> No
     outcome = world.ops("drill", name, *given, "--config", str(CONFIG))
 
     assert outcome.code == 2
-    assert f"error: {reason(name, edge, trigger)}\n hint: Use --" in outcome.err
+    assert f"error: {unsupported_reason(name, edge, trigger)}\n hint: Use --" in outcome.err
     assert outcome.out == ""
 
 
@@ -358,7 +360,7 @@ def test_bot_challenge_drill_needs_probe_headers(tmp_path: Path, has_headers: bo
     passes = [line + header if line.startswith("              path: ") else line for line in lines]
     config.write_text("".join(passes if has_headers else lines))
 
-    result = drill("--config", str(config), *turned("edge_challenges_runners=true"), ok=has_headers)
+    result = drill("--config", str(config), *switch_arguments("edge_challenges_runners=true"), ok=has_headers)
 
     assert (result["decision"] == "recovered") is has_headers
     assert has_headers or "request_headers" in result["hint"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.conftest import WORKER, Outcome, Releases, World
-from tests.support.commands import WRITE, Command, colleague, ended, ours, texts
+from tests.support.commands import WRITE, Command, ended, hotfix_by_colleague, ours, texts
 
 
 def concurrent_rollback(world: World, releases: Releases) -> Callable[[], str]:
@@ -17,7 +17,7 @@ def concurrent_rollback(world: World, releases: Releases) -> Callable[[], str]:
 
 
 def test_write_with_empty_answer_is_reported_as_replaced(world: World, releases: Releases) -> None:
-    world.sandbox.fault(**WRITE, body="", applied=True, after=colleague(world))
+    world.sandbox.fault(**WRITE, body="", applied=True, after=hotfix_by_colleague(world))
 
     outcome = world.rollback()
 
@@ -31,7 +31,7 @@ def test_write_with_empty_answer_is_reported_as_replaced(world: World, releases:
 
 def test_lagging_history_is_read_again(world: World, releases: Releases) -> None:
     world.sandbox.switches.deployments_lag_reads = 1
-    world.sandbox.fault(**WRITE, lost="after", before=colleague(world))
+    world.sandbox.fault(**WRITE, lost="after", before=hotfix_by_colleague(world))
 
     outcome = world.rollback()
 
@@ -41,7 +41,7 @@ def test_lagging_history_is_read_again(world: World, releases: Releases) -> None
 
 
 def test_history_without_our_write_proves_it_not_applied(world: World, releases: Releases) -> None:
-    world.sandbox.fault(**WRITE, lost="before", before=colleague(world))
+    world.sandbox.fault(**WRITE, lost="before", before=hotfix_by_colleague(world))
 
     outcome = world.rollback()
 

@@ -6,13 +6,24 @@ from typing import Any
 import pytest
 
 from tests.conftest import WORKER, Outcome, Releases, World
-from tests.support.commands import JSON, LIST, QUICK, WITHOUT_AN_ANSWER, WRITE, Command, colleague, ended, ours, texts
+from tests.support.commands import (
+    JSON,
+    LIST,
+    QUICK,
+    UNCLEAR_RESPONSES,
+    WRITE,
+    Command,
+    ended,
+    hotfix_by_colleague,
+    ours,
+    texts,
+)
 
 EACH_ANSWER = pytest.mark.parametrize(
     "answer",
     [
         pytest.param(answer, id=name, marks=() if name in QUICK else pytest.mark.slow)
-        for name, answer in WITHOUT_AN_ANSWER.items()
+        for name, answer in UNCLEAR_RESPONSES.items()
     ],
 )
 """tests/cloudflare/test_client.py has them all in the fast set, without a run around each."""
@@ -174,7 +185,7 @@ def test_same_command_resolves_an_unknown_outcome(world: World, releases: Releas
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_unclear_write_is_not_repeated_over_another_deployment(world: World, releases: Releases, lost: str) -> None:
-    world.sandbox.fault(**WRITE, lost=lost, **{lost: colleague(world)})
+    world.sandbox.fault(**WRITE, lost=lost, **{lost: hotfix_by_colleague(world)})
 
     outcome = world.rollback()
 
@@ -259,7 +270,7 @@ def test_run_after_a_duplicate_write_changes_nothing(world: World, releases: Rel
 
 
 def test_deployment_during_planning_refuses_the_run(world: World, releases: Releases) -> None:
-    world.sandbox.fault(**LIST, skip=1, before=colleague(world))
+    world.sandbox.fault(**LIST, skip=1, before=hotfix_by_colleague(world))
 
     outcome = world.rollback()
 
@@ -282,7 +293,7 @@ def test_empty_deployment_list_stops_the_write(world: World, releases: Releases,
 
 
 def test_deployment_just_before_the_write_is_a_warning(world: World, releases: Releases) -> None:
-    world.sandbox.fault(**WRITE, before=colleague(world))
+    world.sandbox.fault(**WRITE, before=hotfix_by_colleague(world))
 
     outcome = world.rollback()
 
@@ -292,7 +303,7 @@ def test_deployment_just_before_the_write_is_a_warning(world: World, releases: R
 
 
 def test_deployment_just_after_the_write_is_not_overwritten(world: World, releases: Releases) -> None:
-    world.sandbox.fault(**WRITE, after=colleague(world))
+    world.sandbox.fault(**WRITE, after=hotfix_by_colleague(world))
 
     outcome = world.rollback()
 
@@ -305,7 +316,7 @@ def test_deployment_just_after_the_write_is_not_overwritten(world: World, releas
 
 @pytest.mark.slow
 def test_deployment_during_confirmation_refuses_the_run(world: World, releases: Releases) -> None:
-    deploy = colleague(world)
+    deploy = hotfix_by_colleague(world)
     with Command(world).on_terminal() as terminal:
         terminal.until('Type "api" to go on')
         deploy()

@@ -21,9 +21,9 @@ from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import Outcome, Releases, World
-from tests.support.claims import TOKEN, a_world
+from tests.support.claims import TOKEN, case_world
 from tests.support.claims import run as run_again
-from tests.support.commands import WRITE, Command, ended, every_end, ours, timeline
+from tests.support.commands import WRITE, Command, ended, interruptions, ours, timeline
 from tests.support.scenarios import SECRETS, Case, Given, all_cases, part_of, program_of
 
 REQUESTS = 8
@@ -73,7 +73,7 @@ def interrupt_at_request(world: World, releases: Releases, number: signal.Signal
     assert_second_run_finishes(world, releases, applied=applied)
 
 
-EVERY_END = every_end(REQUESTS)
+EVERY_END = interruptions(REQUESTS)
 FAST = [(signal.SIGKILL, WRITE_AT, "after")]
 
 
@@ -275,7 +275,7 @@ def test_full_disk_after_the_write_reports_the_change(world: World, releases: Re
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
 def test_any_runbook_killed_at_its_write_can_be_finished(case: Case, moment: str) -> None:
     (method, path), *_ = case.writes
-    with a_world(case) as world:
+    with case_world(case) as world:
         incident = ["--incident", str(Given().incident)] if case.runbook.needs_incident else []
         github = world.sandbox.github.environ() if case.runbook.permissions.github else {}
         environ = {**SECRETS, **github, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}

@@ -62,7 +62,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
         "began": "",
         "reason": "",
     }
-    assert (job.labels, job.comments, job.github.unknown) == (["incident"], [], [])
+    assert (job.labels, job.comments, job.github.unknown_requests) == (["incident"], [], [])
 
 
 LABELS = read_config(REFERENCE / "ops.yml")[0].labels

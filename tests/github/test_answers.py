@@ -17,7 +17,7 @@ from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Outcome, World
 from tests.gate.test_gate import BUTTON
-from tests.support.limits import changed, place
+from tests.support.limits import changed, limits_world
 from tests.support.properties import holds_for
 
 FOREIGN = {
@@ -193,18 +193,18 @@ def gate_button(scene: Scene) -> Outcome:
 
 def propose(scene: Scene) -> Outcome:
     scene.github.switches.actions_may_create_pull_requests = True
-    place(scene.world)
+    limits_world(scene.world)
     return scene.runbook("propose-limits", "--incident", str(scene.number), CLOUDFLARE_API_TOKEN=None)
 
 
 def apply(scene: Scene) -> Outcome:
-    found = place(scene.world)
+    found = limits_world(scene.world)
     found.merge(found.pull(changed(40)))
     return found.apply()
 
 
 def drift(scene: Scene) -> Outcome:
-    found = place(scene.world)
+    found = limits_world(scene.world)
     found.put({"limits": {}})
     return found.reconcile()
 

@@ -26,7 +26,7 @@ from tests.conftest import Releases, World
 from tests.probes.test_probes import service
 from tests.support.browser import spec as browser_spec
 from tests.support.commands import ended, texts
-from tests.support.offline import Place, prepared
+from tests.support.offline import MaintenanceWorld, prepared
 
 HEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.INCONCLUSIVE
 CHALLENGE = HttpResponse(status=403, headers=[("cf-mitigated", "challenge")], body=b"<title>Just a moment...</title>")
@@ -145,7 +145,7 @@ def place(world: World) -> Any:
 
 
 @pytest.mark.parametrize("was_off", [False, True], ids=["on", "off"])
-def test_maintenance_behind_a_challenge_has_no_evidence(place: Place, was_off: bool) -> None:
+def test_maintenance_behind_a_challenge_has_no_evidence(place: MaintenanceWorld, was_off: bool) -> None:
     if was_off:
         place.on()
     place.world.sandbox.switches.edge_challenges_runners = True

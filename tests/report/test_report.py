@@ -14,7 +14,7 @@ from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, r
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.support.commands import LIST, WRITE
-from tests.support.switches import NAMESPACE, Switches, off_at_the_edge
+from tests.support.switches import NAMESPACE, SwitchWorld, off_at_the_edge
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = parse_utc("2026-11-24T03:20:00Z")
@@ -64,7 +64,7 @@ class Night(Incident):
 
     @property
     def reports(self) -> list[FakeIssue]:
-        return [issue for issue in self.github.issues if issue.has_label("post-incident")]
+        return [issue for issue in self.github.issues if issue.find_label("post-incident")]
 
     @property
     def text(self) -> str:
@@ -405,7 +405,7 @@ def test_closing_lists_open_items(night: Night, releases: Releases) -> None:
 
 def test_closing_lists_leftovers_and_reset_commands(night: Night, releases: Releases) -> None:
     night.recover()
-    place = Switches(night.world)
+    place = SwitchWorld(night.world)
     place.put("session-do", state="off", incident=night.number, owner="<b>@bob</b>")
     place.put("ai", state="groq", incident=night.number + 1)
     limit = {"limit": 30, "period": 60, "key": "ip", "temporary": {"limit": 60, "until": "2026-11-24T06:00:00Z"}}

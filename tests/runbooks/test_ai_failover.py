@@ -13,7 +13,7 @@ from ops.switches.ai_providers import ProviderHealth
 from tests.conftest import WORKER, Outcome, World
 from tests.support import switches
 from tests.support.commands import ended
-from tests.support.switches import Switches
+from tests.support.switches import SwitchWorld
 
 ORDER = ("iflow", "groq", "cerebras")
 DOWN, WELL = {"ok": 0, "failed": 7}, {"ok": 5, "failed": 0}
@@ -21,27 +21,27 @@ KEYS = {f"NEW_{name}_API_KEY": f"{name}-fresh-0123456789" for name in ("IFLOW", 
 
 
 @pytest.fixture
-def place(world: World) -> Switches:
+def place(world: World) -> SwitchWorld:
     found = switches.prepared(world)
     found.put("ai", state="auto", incident=None)
     world.sandbox.clock.advance(60)  # a key takes one write a second
     return found
 
 
-def failover(place: Switches, to: str, *arguments: str, **environ: str) -> Outcome:
+def failover(place: SwitchWorld, to: str, *arguments: str, **environ: str) -> Outcome:
     return place.ops("ai-failover", "--to", to, *arguments, **environ)
 
 
-def set_outcomes(place: Switches, **outcomes: dict[str, int]) -> None:
+def set_outcomes(place: SwitchWorld, **outcomes: dict[str, int]) -> None:
     place.world.sandbox.set_outcomes(WORKER, outcomes)
 
 
-def request_counts(place: Switches) -> dict[str, int]:
+def request_counts(place: SwitchWorld) -> dict[str, int]:
     """Return the number of requests to each provider."""
     return {name: len(place.world.sandbox.providers[name].requests) for name in ORDER}
 
 
-def test_auto_chooses_by_application_outcomes_without_probes(place: Switches) -> None:
+def test_auto_chooses_by_application_outcomes_without_probes(place: SwitchWorld) -> None:
     set_outcomes(place, iflow=DOWN, groq=WELL, cerebras=WELL)
 
     outcome = failover(place, "auto", "--incident", "42", **KEYS)
@@ -60,7 +60,7 @@ def test_auto_chooses_by_application_outcomes_without_probes(place: Switches) ->
 LOGS = "Errors in the logs of the last 15 min"
 
 
-def test_plan_queries_last_errors_without_a_tail(place: Switches) -> None:
+def test_plan_queries_last_errors_without_a_tail(place: SwitchWorld) -> None:
     sandbox, now = place.world.sandbox, place.world.sandbox.clock.now()
     sandbox.add_token("reads-logs", ["Workers Scripts Read", "Workers KV Storage Write", "Workers Observability Read"])
     for minutes, error in (
@@ -81,7 +81,7 @@ def test_plan_queries_last_errors_without_a_tail(place: Switches) -> None:
     assert not [request for request in sandbox.requests if "tails" in request.path]
 
 
-def test_unreadable_logs_do_not_stop_the_run(place: Switches) -> None:
+def test_unreadable_logs_do_not_stop_the_run(place: SwitchWorld) -> None:
     place.world.sandbox.add_token("no-logs", ["Workers Scripts Read", "Workers KV Storage Write"])
 
     outcome = failover(place, "groq", CLOUDFLARE_API_TOKEN="no-logs")
@@ -126,14 +126,14 @@ def test_probe_outweighs_outcomes_unless_key_is_refused() -> None:
     assert ai_providers.judge_health(None, KeyAnswer(KeyVerdict.REFUSED, "")) == ProviderHealth.UNKNOWN
 
 
-def test_healthy_preferred_provider_needs_no_change(place: Switches) -> None:
+def test_healthy_preferred_provider_needs_no_change(place: SwitchWorld) -> None:
     set_outcomes(place, iflow=WELL)
 
     assert ended(failover(place, "auto")) == (0, "nothing_to_do", "already_set")
     assert place.puts == []
 
 
-def test_all_down_turns_ai_off_with_status_page_text(place: Switches) -> None:
+def test_all_down_turns_ai_off_with_status_page_text(place: SwitchWorld) -> None:
     set_outcomes(place, **dict.fromkeys(ORDER, DOWN))
 
     outcome = failover(place, "auto", "--incident", "42")
@@ -150,7 +150,7 @@ def test_all_down_turns_ai_off_with_status_page_text(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_restore_resets_the_normal_order(place: Switches) -> None:
+def test_restore_resets_the_normal_order(place: SwitchWorld) -> None:
     failover(place, "off", "--incident", "42")
 
     outcome = failover(place, "restore", "--incident", "42")
@@ -162,7 +162,7 @@ def test_restore_resets_the_normal_order(place: Switches) -> None:
     assert ended(failover(place, "restore")) == (0, "nothing_to_do", "already_set")
 
 
-def test_named_provider_that_is_down_gets_a_warning(place: Switches) -> None:
+def test_named_provider_that_is_down_gets_a_warning(place: SwitchWorld) -> None:
     set_outcomes(place, cerebras=DOWN)
 
     outcome = failover(place, "cerebras", "--until", "1h")
@@ -172,7 +172,7 @@ def test_named_provider_that_is_down_gets_a_warning(place: Switches) -> None:
     assert "health of cerebras: down" in outcome.result["plan"]["warnings"]
 
 
-def test_probe_sends_one_request_per_provider(place: Switches) -> None:
+def test_probe_sends_one_request_per_provider(place: SwitchWorld) -> None:
     sandbox = place.world.sandbox
     set_outcomes(place, iflow=WELL)
     for name in ORDER:
@@ -196,7 +196,7 @@ def test_probe_sends_one_request_per_provider(place: Switches) -> None:
         (["--to", "off", "--until", "13h"], "ai may be off for at most 12 h"),
     ],
 )
-def test_invalid_options_are_errors(place: Switches, arguments: list[str], told: str) -> None:
+def test_invalid_options_are_errors(place: SwitchWorld, arguments: list[str], told: str) -> None:
     outcome = place.ops("ai-failover", *arguments)
 
     assert outcome.code == 2
@@ -204,7 +204,7 @@ def test_invalid_options_are_errors(place: Switches, arguments: list[str], told:
     assert place.puts == []
 
 
-def test_auto_is_refused_without_health(place: Switches) -> None:
+def test_auto_is_refused_without_health(place: SwitchWorld) -> None:
     place.world.sandbox.edge_fault(path="/__ops/runtime", status=500, times=None)
 
     outcome = failover(place, "auto")
@@ -214,19 +214,19 @@ def test_auto_is_refused_without_health(place: Switches) -> None:
     assert "ai-failover --environment production --to off" in outcome.result["press"]
 
 
-def failback(place: Switches, **environ: str) -> Outcome:
+def failback(place: SwitchWorld, **environ: str) -> Outcome:
     where = ["--environment", "production", "--config", str(place.world.config)]
     return place.world.ops("ai-failback", "--yes", *where, **{"CLOUDFLARE_API_TOKEN": "switching", **environ})
 
 
-def switch_state(place: Switches) -> str:
+def switch_state(place: SwitchWorld) -> str:
     value = place.value("ai")
     assert value
     return str(value["state"])
 
 
 @pytest.fixture
-def override(place: Switches) -> Switches:
+def override(place: SwitchWorld) -> SwitchWorld:
     """Set an override twenty minutes ago."""
     set_outcomes(place, iflow=DOWN, groq=WELL)
     assert failover(place, "auto", "--incident", "42").code == 0
@@ -235,7 +235,7 @@ def override(place: Switches) -> Switches:
 
 
 @pytest.mark.slow
-def test_failback_removes_override_of_healthy_provider(override: Switches) -> None:
+def test_failback_removes_override_of_healthy_provider(override: SwitchWorld) -> None:
     set_outcomes(override, iflow=WELL)
 
     outcome = failback(override)
@@ -265,7 +265,7 @@ def test_failback_removes_override_of_healthy_provider(override: Switches) -> No
     ],
 )
 def test_failback_keeps_override_while_health_is_unknown(
-    override: Switches, outcomes: dict[str, Any], told: str
+    override: SwitchWorld, outcomes: dict[str, Any], told: str
 ) -> None:
     set_outcomes(override, **outcomes)
 
@@ -278,7 +278,7 @@ def test_failback_keeps_override_while_health_is_unknown(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_down", [True, False])
-def test_failback_probes_unused_provider_once(override: Switches, is_down: bool) -> None:
+def test_failback_probes_unused_provider_once(override: SwitchWorld, is_down: bool) -> None:
     set_outcomes(override, groq=WELL)
     override.world.sandbox.providers["iflow"].add_key(KEYS["NEW_IFLOW_API_KEY"])
     override.world.sandbox.providers["iflow"].down = is_down
@@ -290,7 +290,7 @@ def test_failback_probes_unused_provider_once(override: Switches, is_down: bool)
     assert request_counts(override)["iflow"] == 1
 
 
-def test_failback_keeps_new_override_or_one_without_incident(place: Switches) -> None:
+def test_failback_keeps_new_override_or_one_without_incident(place: SwitchWorld) -> None:
     set_outcomes(place, iflow=WELL)
     failover(place, "groq", "--incident", "42")
     place.world.sandbox.clock.advance(60)
@@ -304,7 +304,7 @@ def test_failback_keeps_new_override_or_one_without_incident(place: Switches) ->
     assert "the override belongs to no incident" in nameless.out
 
 
-def test_failback_dry_run_covers_environments_with_token(override: Switches) -> None:
+def test_failback_dry_run_covers_environments_with_token(override: SwitchWorld) -> None:
     set_outcomes(override, iflow=WELL)
 
     outcome = override.world.ops(
@@ -318,7 +318,7 @@ def test_failback_dry_run_covers_environments_with_token(override: Switches) -> 
 
 
 @pytest.mark.slow
-def test_unreadable_environment_does_not_stop_others(override: Switches) -> None:
+def test_unreadable_environment_does_not_stop_others(override: SwitchWorld) -> None:
     """Both use the account of this sandbox, which has only production's namespace."""
     set_outcomes(override, iflow=WELL)
     override.world.edit_config("0fedcba00fedcba00fedcba00fedcba0", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f")
@@ -331,7 +331,7 @@ def test_unreadable_environment_does_not_stop_others(override: Switches) -> None
 
 
 @pytest.mark.slow
-def test_failback_refuses_a_newer_override(override: Switches) -> None:
+def test_failback_refuses_a_newer_override(override: SwitchWorld) -> None:
     set_outcomes(override, iflow=WELL)
     newer = {"state": "cerebras", "revision": "000000000000", "incident": 43}
     override.world.sandbox.fault(**switches.READ, after=lambda: override.put("ai", **newer))
@@ -342,7 +342,7 @@ def test_failback_refuses_a_newer_override(override: Switches) -> None:
     assert "ai was set again" in outcome.out
 
 
-def test_failback_refuses_override_unknown_to_kv(override: Switches) -> None:
+def test_failback_refuses_override_unknown_to_kv(override: SwitchWorld) -> None:
     """Another person set it a moment ago, and KV's API still shows the previous value."""
     set_outcomes(override, iflow=WELL)
     value = {**(override.value("ai") or {}), "state": "cerebras", "revision": "000000000000", "incident": 43}

@@ -7,11 +7,11 @@ import pytest
 from tests.conftest import World
 from tests.support import switches
 from tests.support.commands import ended
-from tests.support.switches import PUT, READ, Switches
+from tests.support.switches import PUT, READ, SwitchWorld
 
 
 @pytest.fixture
-def place(world: World) -> Switches:
+def place(world: World) -> SwitchWorld:
     """Set two switches for incident 42 and one for incident 43."""
     found = switches.prepared(world)
     found.put("session-do", state="off", incident=42)
@@ -22,7 +22,7 @@ def place(world: World) -> Switches:
 
 
 @pytest.mark.parametrize("command", ["all-clear", "switches clear"])
-def test_all_clear_resets_all_switches_of_the_incident(place: Switches, command: str) -> None:
+def test_all_clear_resets_all_switches_of_the_incident(place: SwitchWorld, command: str) -> None:
     outcome = place.ops(*command.split(), "--incident", "42")
 
     assert ended(outcome) == (0, "healthy_as_before", "verified")
@@ -36,7 +36,7 @@ def test_all_clear_resets_all_switches_of_the_incident(place: Switches, command:
     assert ended(place.ops(*command.split(), "--incident", "42")) == (0, "nothing_to_do", "nothing_left")
 
 
-def test_all_clear_skips_and_names_other_switches(place: Switches) -> None:
+def test_all_clear_skips_and_names_other_switches(place: SwitchWorld) -> None:
     ended_at = place.world.sandbox.clock.now() - timedelta(minutes=1)
     place.put("ai", state="groq", incident=43)
     place.put("maintenance", state="on", incident=None, until=f"{ended_at:%Y-%m-%dT%H:%M:%SZ}")
@@ -52,7 +52,7 @@ def test_all_clear_skips_and_names_other_switches(place: Switches) -> None:
     ]
 
 
-def test_all_clear_skips_malformed_values(place: Switches) -> None:
+def test_all_clear_skips_malformed_values(place: SwitchWorld) -> None:
     place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/maintenance", '{"version": 2}')
 
     outcome = place.ops("all-clear", "--incident", "42")
@@ -64,7 +64,7 @@ def test_all_clear_skips_malformed_values(place: Switches) -> None:
     assert "version 2" in line
 
 
-def test_all_clear_keeps_a_newer_value(place: Switches) -> None:
+def test_all_clear_keeps_a_newer_value(place: SwitchWorld) -> None:
     """The value changes before the comparison of the second switch."""
     place.world.sandbox.fault(**PUT, after=lambda: place.put("ai", state="cerebras", incident=43))
 
@@ -76,14 +76,14 @@ def test_all_clear_keeps_a_newer_value(place: Switches) -> None:
     assert place.puts == ["session-do"]
 
 
-def test_all_clear_requires_an_incident(place: Switches) -> None:
+def test_all_clear_requires_an_incident(place: SwitchWorld) -> None:
     outcome = place.ops("all-clear")
 
     assert outcome.code == 2
     assert "--incident 42" in outcome.result["hint"]
 
 
-def test_unreadable_kv_prevents_writes(place: Switches) -> None:
+def test_unreadable_kv_prevents_writes(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**READ, times=None, status=500)
 
     assert place.ops("all-clear", "--incident", "42").code == 4

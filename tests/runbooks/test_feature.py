@@ -10,20 +10,20 @@ from ops.core.clock import parse_utc
 from tests.conftest import World
 from tests.support import switches
 from tests.support.commands import Command, ended, texts, unwrapped
-from tests.support.switches import PUT, READ, Switches
+from tests.support.switches import PUT, READ, SwitchWorld
 
 LOST = {"lost": "after"}
 
 
 @pytest.fixture
-def place(world: World) -> Switches:
+def place(world: World) -> SwitchWorld:
     found = switches.prepared(world)
     found.put(state="on", incident=None)
     world.sandbox.clock.advance(60)  # a key takes one write a second
     return found
 
 
-def test_switch_is_set_verified_and_ends_automatically(place: Switches) -> None:
+def test_switch_is_set_verified_and_ends_automatically(place: SwitchWorld) -> None:
     outcome = place.feature("off", "--incident", "42", "--reason", "errors", GITHUB_ACTOR="alice")
 
     assert ended(outcome) == (0, "recovered", "verified")
@@ -46,7 +46,7 @@ def test_switch_is_set_verified_and_ends_automatically(place: Switches) -> None:
     assert place.shown["switches"]["session-do"]["state"] == "on"
 
 
-def test_undo_command_resets_the_switch(place: Switches) -> None:
+def test_undo_command_resets_the_switch(place: SwitchWorld) -> None:
     place.feature("off", "--incident", "42")
 
     outcome = place.feature("on", "--incident", "42")
@@ -58,7 +58,7 @@ def test_undo_command_resets_the_switch(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_only_a_new_end_or_incident_is_a_change(place: Switches) -> None:
+def test_only_a_new_end_or_incident_is_a_change(place: SwitchWorld) -> None:
     place.feature("off", "--until", "1h", "--incident", "42")
     first = place.value()
     assert first
@@ -93,7 +93,7 @@ def test_only_a_new_end_or_incident_is_a_change(place: Switches) -> None:
         (["--name", "session-do", "--state", "off", "--until", "soon"], '"soon" is not an end'),
     ],
 )
-def test_invalid_switch_options_are_errors_before_reads(place: Switches, arguments: list[str], told: str) -> None:
+def test_invalid_switch_options_are_errors_before_reads(place: SwitchWorld, arguments: list[str], told: str) -> None:
     outcome = place.ops("feature", *arguments)
 
     assert outcome.code == 2
@@ -101,7 +101,7 @@ def test_invalid_switch_options_are_errors_before_reads(place: Switches, argumen
     assert place.world.sandbox.requests == []
 
 
-def test_missing_runtime_names_the_setting(place: Switches) -> None:
+def test_missing_runtime_names_the_setting(place: SwitchWorld) -> None:
     text = place.world.config.read_text()
     runtime = text[text.index("    # Values that the application reads") : text.index("  # The same application")]
     place.world.config.write_text(text.replace(runtime, ""))
@@ -112,7 +112,7 @@ def test_missing_runtime_names_the_setting(place: Switches) -> None:
     assert "production has no runtime in ops.yml" in outcome.out
 
 
-def test_missing_key_is_created_with_a_warning(place: Switches) -> None:
+def test_missing_key_is_created_with_a_warning(place: SwitchWorld) -> None:
     place.world.sandbox.kv.delete(switches.NAMESPACE, "ops/switch/session-do")
 
     outcome = place.feature("off")
@@ -123,7 +123,7 @@ def test_missing_key_is_created_with_a_warning(place: Switches) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"version": 2, "state": "off"}', "of", "[]", '{"version": 1}'])
-def test_malformed_value_is_refused_with_a_hint(place: Switches, text: str) -> None:
+def test_malformed_value_is_refused_with_a_hint(place: SwitchWorld, text: str) -> None:
     place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/session-do", text)
 
     outcome = place.feature("off")
@@ -133,7 +133,7 @@ def test_malformed_value_is_refused_with_a_hint(place: Switches, text: str) -> N
     assert place.puts == []
 
 
-def test_concurrent_writes_of_two_switches_both_apply(place: Switches) -> None:
+def test_concurrent_writes_of_two_switches_both_apply(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, before=lambda: place.put("ai", state="groq"))
 
     outcome = place.feature("off")
@@ -143,7 +143,7 @@ def test_concurrent_writes_of_two_switches_both_apply(place: Switches) -> None:
     assert (shown["session-do"]["state"], shown["ai"]["state"]) == ("off", "groq")
 
 
-def test_concurrent_writes_of_one_switch_are_reported(place: Switches) -> None:
+def test_concurrent_writes_of_one_switch_are_reported(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, after=lambda: place.put(state="off", owner="bob", incident=8))
 
     outcome = place.feature("off", "--incident", "42")
@@ -154,7 +154,7 @@ def test_concurrent_writes_of_one_switch_are_reported(place: Switches) -> None:
     assert place.puts == ["session-do"]
 
 
-def test_lost_answer_is_resolved_by_read_back(place: Switches) -> None:
+def test_lost_answer_is_resolved_by_read_back(place: SwitchWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, **LOST)
 
@@ -165,7 +165,7 @@ def test_lost_answer_is_resolved_by_read_back(place: Switches) -> None:
     assert "applied after all" in " ".join(texts(outcome, "written"))
 
 
-def test_lost_write_is_repeated_once(place: Switches) -> None:
+def test_lost_write_is_repeated_once(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, lost="before")
 
     outcome = place.feature("off")
@@ -174,7 +174,7 @@ def test_lost_write_is_repeated_once(place: Switches) -> None:
     assert len(place.puts) == 2
 
 
-def test_unreadable_kv_prevents_writes(place: Switches) -> None:
+def test_unreadable_kv_prevents_writes(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**READ, times=None, status=503)
 
     outcome = place.feature("off")
@@ -184,7 +184,7 @@ def test_unreadable_kv_prevents_writes(place: Switches) -> None:
     assert place.puts == []
 
 
-def test_missing_kv_permission_is_named(place: Switches) -> None:
+def test_missing_kv_permission_is_named(place: SwitchWorld) -> None:
     place.world.sandbox.add_token("poor", ["Workers Scripts Write"])
 
     outcome = place.feature("off", CLOUDFLARE_API_TOKEN="poor")
@@ -192,7 +192,7 @@ def test_missing_kv_permission_is_named(place: Switches) -> None:
     assert "Workers KV Storage" in outcome.result["message"] + outcome.result["hint"]
 
 
-def test_no_success_before_kv_is_consistent(place: Switches) -> None:
+def test_no_success_before_kv_is_consistent(place: SwitchWorld) -> None:
     """A location that read just before the write keeps that value for a minute."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
     assert place.shown["switches"]["session-do"]["state"] == "on"
@@ -207,7 +207,7 @@ def test_no_success_before_kv_is_consistent(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_invisible_value_is_still_unhealthy(place: Switches) -> None:
+def test_invisible_value_is_still_unhealthy(place: SwitchWorld) -> None:
     switches.deploy(place.world, {"switches": {}})
 
     outcome = place.feature("off")
@@ -220,7 +220,7 @@ HOSTILE = ["\u202eevil\n::set-output name=x::y", "<script>alert(1)</script>", "`
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_untrusted_value_is_shortened_to_one_line(place: Switches, text: str) -> None:
+def test_untrusted_value_is_shortened_to_one_line(place: SwitchWorld, text: str) -> None:
     place.put(state="off", owner=text, message=text, paths=[f"/{text}"])
     where = ["--environment", "production", "--config", str(place.world.config), "--dry-run"]
 
@@ -244,7 +244,7 @@ KILLS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", KILLS)
-def test_killed_run_repeats_no_write(place: Switches, step: str) -> None:
+def test_killed_run_repeats_no_write(place: SwitchWorld, step: str) -> None:
     where, rule, then = KILLS[step]
     command = Command(
         place.world,
@@ -266,7 +266,7 @@ def test_killed_run_repeats_no_write(place: Switches, step: str) -> None:
     assert place.puts == ["session-do"]
 
 
-def test_repeated_request_adds_missing_end(place: Switches) -> None:
+def test_repeated_request_adds_missing_end(place: SwitchWorld) -> None:
     place.put(state="off", until=None)
     place.world.sandbox.clock.advance(2)
 
@@ -277,7 +277,7 @@ def test_repeated_request_adds_missing_end(place: Switches) -> None:
     assert value["until"]
 
 
-def test_failed_run_opens_incident_with_its_command(place: Switches) -> None:
+def test_failed_run_opens_incident_with_its_command(place: SwitchWorld) -> None:
     github = place.world.sandbox.github
 
     outcome = place.feature("off", "--reason", "a <secret> reason", **github.environ())
@@ -289,7 +289,7 @@ def test_failed_run_opens_incident_with_its_command(place: Switches) -> None:
     assert again in unwrapped(issue.body or "")
 
 
-def test_switch_takes_effect_within_two_seconds(place: Switches) -> None:
+def test_switch_takes_effect_within_two_seconds(place: SwitchWorld) -> None:
     """Measured without a cached value, by the run's clock, up to the first healthy round."""
     outcome = place.feature("off")
 
@@ -297,7 +297,7 @@ def test_switch_takes_effect_within_two_seconds(place: Switches) -> None:
     assert first["seconds"] - outcome.events[0]["seconds"] <= 2
 
 
-def test_switch_probes_run_only_for_their_switch(place: Switches) -> None:
+def test_switch_probes_run_only_for_their_switch(place: SwitchWorld) -> None:
     switches.deploy(place.world, paths={"/health/sessions": {"status": 503}})
 
     outcome = place.feature("off", "--incident", "42")

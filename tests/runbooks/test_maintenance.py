@@ -19,17 +19,17 @@ from sandbox.edge.workerd import WorkerdRuntime
 from sandbox.server import HttpRequest, HttpResponse
 from tests.conftest import ROOT, WORKER, Outcome, World
 from tests.support.commands import JSON, ended, texts
-from tests.support.offline import ALSO, DEV, HOST, OFFICE, Place, account, prepared
+from tests.support.offline import ALSO, DEV, HOST, MAINTENANCE_WORKER, MaintenanceWorld, account, prepared
 from tests.support.properties import holds_for
 
 
 @pytest.fixture
-def place(world: World) -> Iterator[Place]:
+def place(world: World) -> Iterator[MaintenanceWorld]:
     with prepared(world) as found:
         yield found
 
 
-def test_maintenance_closes_and_reopens_all_ingress_paths(place: Place) -> None:
+def test_maintenance_closes_and_reopens_all_ingress_paths(place: MaintenanceWorld) -> None:
     before = place.ways
 
     closed = place.on("--message", "back <soon>", "--until", "2h", "--incident", "42")
@@ -40,11 +40,11 @@ def test_maintenance_closes_and_reopens_all_ingress_paths(place: Place) -> None:
         == "the whole of api is in maintenance: every probed address answers 503 from ops-maintenance"
     )
     assert "planned end" in closed.result["plan"]["summary"]
-    assert place.routes == {f"{HOST}/*": OFFICE, f"{ALSO}/*": OFFICE}
+    assert place.routes == {f"{HOST}/*": MAINTENANCE_WORKER, f"{ALSO}/*": MAINTENANCE_WORKER}
     assert place.world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
     for host in (HOST, ALSO):
         assert place.serves(f"{host}/health") == place.serves(f"{host}/any?x=1") == "off"
-    assert (place.get(DEV).status_code, OFFICE in place.get(DEV).headers) == (404, False)
+    assert (place.get(DEV).status_code, MAINTENANCE_WORKER in place.get(DEV).headers) == (404, False)
 
     opened = place.off()
 
@@ -54,7 +54,7 @@ def test_maintenance_closes_and_reopens_all_ingress_paths(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_answer_is_html_or_json_and_not_cached(place: Place) -> None:
+def test_answer_is_html_or_json_and_not_cached(place: MaintenanceWorld) -> None:
     place.on("--message", 'back <script>"soon"', "--until", "2h")
 
     program = place.get(f"{HOST}/x", accept="application/json")
@@ -68,11 +68,15 @@ def test_answer_is_html_or_json_and_not_cached(place: Place) -> None:
         assert 7000 < int(answer.headers["retry-after"]) <= 7200
 
 
-def test_maintenance_closes_only_the_path(place: Place) -> None:
+def test_maintenance_closes_only_the_path(place: MaintenanceWorld) -> None:
     closed = place.on("--path", "/api/ai/")
 
     assert ended(closed) == (0, "recovered", "verified")
-    assert place.routes == {f"{HOST}/*": WORKER, f"{HOST}/api/ai*": OFFICE, f"{ALSO}/api/ai*": OFFICE}
+    assert place.routes == {
+        f"{HOST}/*": WORKER,
+        f"{HOST}/api/ai*": MAINTENANCE_WORKER,
+        f"{ALSO}/api/ai*": MAINTENANCE_WORKER,
+    }
     for target in ("/api/ai", "/api/ai/", "/api/ai/x", "/api/ai?q=1", "/api/%61i", "//api/ai", "/x/../api/ai"):
         assert place.serves(f"{HOST}{target}") == place.serves(f"{ALSO}{target}") == "off", target
     assert place.serves(f"{HOST}/") == "home"
@@ -85,13 +89,13 @@ def test_maintenance_closes_only_the_path(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_previous_values_are_stored_before_route_changes(place: Place) -> None:
+def test_previous_values_are_stored_before_route_changes(place: MaintenanceWorld) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     stored: list[Any] = []
 
     def look() -> None:
-        (live,) = place.world.sandbox.live(OFFICE)
-        bindings = account(place).workers[OFFICE].versions[live].upload.bindings
+        (live,) = place.world.sandbox.live(MAINTENANCE_WORKER)
+        bindings = account(place).workers[MAINTENANCE_WORKER].versions[live].upload.bindings
         stored.append({b["name"]: b.get("json", b.get("text")) for b in bindings})
 
     place.world.sandbox.fault(method="PUT", path="/zones/**", before=look)
@@ -105,13 +109,17 @@ def test_previous_values_are_stored_before_route_changes(place: Place) -> None:
         f"{ALSO}/api/ai*",
     ]
     assert stored[0]["BLOCK_00"]["closed"][0][3] == WORKER
-    assert place.world.sandbox.deployments(OFFICE)[0].annotations["workers/message"].startswith("ops1 incident=42 run=")
+    assert (
+        place.world.sandbox.deployments(MAINTENANCE_WORKER)[0]
+        .annotations["workers/message"]
+        .startswith("ops1 incident=42 run=")
+    )
     printed = "\n".join(outcome.result["plan"]["sections"]["Closed, with previous targets"])
     assert all(each[1] in printed and each[2] in printed for each in stored[0]["BLOCK_00"]["closed"])
 
 
 @pytest.mark.slow
-def test_specific_routes_are_closed_and_other_workers_named(place: Place) -> None:
+def test_specific_routes_are_closed_and_other_workers_named(place: MaintenanceWorld) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     place.route(f"{HOST}/api/ai/docs*", "other")
     place.route(f"{HOST}/api/ai/raw", None)
@@ -128,21 +136,21 @@ def test_specific_routes_are_closed_and_other_workers_named(place: Place) -> Non
 
 
 @pytest.mark.slow
-def test_path_of_another_worker_stays_unchanged(place: Place) -> None:
+def test_path_of_another_worker_stays_unchanged(place: MaintenanceWorld) -> None:
     place.route(f"{HOST}/pa*", "other")
 
     outcome = place.on("--path", "/pay")
 
     assert f"{HOST}/pay*" not in place.routes
     assert place.serves(f"{HOST}/pay") == "other"
-    assert place.routes[f"{ALSO}/pay*"] == OFFICE
+    assert place.routes[f"{ALSO}/pay*"] == MAINTENANCE_WORKER
     assert outcome.code == 0
     left = outcome.result["plan"]["sections"]["Unchanged"]
     assert left == [f"the route {HOST}/pa* → other takes requests to {HOST}/pay, not this service: unchanged"]
 
 
 @pytest.mark.slow
-def test_wildcard_routes_are_repointed_and_overrides_named(place: Place) -> None:
+def test_wildcard_routes_are_repointed_and_overrides_named(place: MaintenanceWorld) -> None:
     place.route("*.fortunet.example/shop/*", WORKER)
     place.route("*.fortunet.example/docs/*", "other")
     before = place.ways
@@ -162,7 +170,7 @@ def test_wildcard_routes_are_repointed_and_overrides_named(place: Place) -> None
 
 
 @pytest.mark.slow
-def test_host_in_unreadable_zone_is_named_and_probed_open(place: Place) -> None:
+def test_host_in_unreadable_zone_is_named_and_probed_open(place: MaintenanceWorld) -> None:
     zones = place.world.sandbox.zones
     hidden = zones.all[zones.add("hidden.example")]
     zones.add_domain(hidden, "api.hidden.example", WORKER)
@@ -179,7 +187,7 @@ def test_host_in_unreadable_zone_is_named_and_probed_open(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_missing_workers_dev_subdomain_blocks_only_preparation(place: Place) -> None:
+def test_missing_workers_dev_subdomain_blocks_only_preparation(place: MaintenanceWorld) -> None:
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
 
     assert place.on().code == 0
@@ -187,7 +195,7 @@ def test_missing_workers_dev_subdomain_blocks_only_preparation(place: Place) -> 
 
 
 @pytest.mark.slow
-def test_plan_names_ingress_outside_the_routes(place: Place) -> None:
+def test_plan_names_ingress_outside_the_routes(place: MaintenanceWorld) -> None:
     sandbox = place.world.sandbox
     bound = [{"type": "service", "name": "API", "service": WORKER}]
     sandbox.deploy("shop", sandbox.upload("shop", bindings=bound))
@@ -208,21 +216,21 @@ def test_plan_names_ingress_outside_the_routes(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_maintenance_on_is_idempotent(place: Place) -> None:
+def test_maintenance_on_is_idempotent(place: MaintenanceWorld) -> None:
     place.on("--until", "2h")
-    versions = place.world.sandbox.deployments(OFFICE)
+    versions = place.world.sandbox.deployments(MAINTENANCE_WORKER)
     place.world.sandbox.requests.clear()
 
     again = place.on()
 
     assert ended(again) == (0, "nothing_to_do", "already_off")
     assert place.world.writes() == []
-    assert place.world.sandbox.deployments(OFFICE) == versions
+    assert place.world.sandbox.deployments(MAINTENANCE_WORKER) == versions
     assert texts(again, "verified") == ["healthy"]
 
 
 @pytest.mark.slow
-def test_two_paths_close_and_reopen_independently(place: Place) -> None:
+def test_two_paths_close_and_reopen_independently(place: MaintenanceWorld) -> None:
     place.route(f"{HOST}/api/ai/chat*", WORKER)
     before = place.ways
     place.on("--path", "/api")
@@ -240,7 +248,7 @@ def test_two_paths_close_and_reopen_independently(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_path_stays_closed_while_the_service_is_closed(place: Place) -> None:
+def test_path_stays_closed_while_the_service_is_closed(place: MaintenanceWorld) -> None:
     before = place.ways
     place.on("--path", "/api/ai")
     place.on()
@@ -254,7 +262,7 @@ def test_path_stays_closed_while_the_service_is_closed(place: Place) -> None:
     assert place.ways == before
 
 
-def test_maintenance_off_without_on_does_nothing(place: Place) -> None:
+def test_maintenance_off_without_on_does_nothing(place: MaintenanceWorld) -> None:
     outcome = place.off()
 
     assert ended(outcome) == (0, "nothing_to_do", "not_off")
@@ -262,22 +270,22 @@ def test_maintenance_off_without_on_does_nothing(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_route_changed_elsewhere_is_named_and_skipped(place: Place) -> None:
+def test_route_changed_elsewhere_is_named_and_skipped(place: MaintenanceWorld) -> None:
     place.on()
     theirs = next(route for route in place.zone.routes.values() if route.pattern == f"{HOST}/*")
     place.world.sandbox.zones.add_route(place.zone, theirs.pattern, "other", id=theirs.id)
-    stranger = place.route("www.fortunet.example/*", OFFICE)
+    stranger = place.route("www.fortunet.example/*", MAINTENANCE_WORKER)
 
     outcome = place.off()
 
-    assert place.routes == {f"{HOST}/*": "other", "www.fortunet.example/*": OFFICE}
-    assert place.zone.routes[stranger].script == OFFICE
+    assert place.routes == {f"{HOST}/*": "other", "www.fortunet.example/*": MAINTENANCE_WORKER}
+    assert place.zone.routes[stranger].script == MAINTENANCE_WORKER
     assert f"unchanged: route {HOST}/*: now → other, previously → {WORKER}" in outcome.result["plan"]["warnings"]
     assert place.off().result["plan"]["reason"] == "not_off"
 
 
 @pytest.mark.slow
-def test_reopening_an_unhealthy_service_is_not_recovered(place: Place) -> None:
+def test_reopening_an_unhealthy_service_is_not_recovered(place: MaintenanceWorld) -> None:
     place.on()
     place.world.release(timedelta(minutes=1), code="bad", behaviour={"status": 500})
 
@@ -285,7 +293,7 @@ def test_reopening_an_unhealthy_service_is_not_recovered(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_other_runbooks_claim_no_recovery_during_maintenance(place: Place) -> None:
+def test_other_runbooks_claim_no_recovery_during_maintenance(place: MaintenanceWorld) -> None:
     bad = place.world.release(timedelta(minutes=20), code="bad", behaviour={"status": 500})
     place.on()
 
@@ -298,7 +306,7 @@ def test_other_runbooks_claim_no_recovery_during_maintenance(place: Place) -> No
 
 # Interruption, concurrent changes and refusals
 
-SCRIPTS = f"/accounts/*/workers/scripts/{OFFICE}"
+SCRIPTS = f"/accounts/*/workers/scripts/{MAINTENANCE_WORKER}"
 STORED = [{"method": "POST", "path": f"{SCRIPTS}/versions"}, {"method": "POST", "path": f"{SCRIPTS}/deployments"}]
 TURNED = {"method": "PUT", "path": "/zones/*/workers/routes/*"}
 SWITCHED = {"method": "POST", "path": f"/accounts/*/workers/scripts/{WORKER}/subdomain"}
@@ -315,7 +323,7 @@ def interrupt() -> None:
 
 
 @EACH_WRITE
-def test_run_killed_after_any_write_is_completed_by_the_next(place: Place, number: int) -> None:
+def test_run_killed_after_any_write_is_completed_by_the_next(place: MaintenanceWorld, number: int) -> None:
     before = place.ways
     for run, writes, serves in ((place.on, ON, "off"), (place.off, OFF, "home")):
         place.world.sandbox.fault(**writes[number], after=interrupt)
@@ -330,18 +338,18 @@ def test_run_killed_after_any_write_is_completed_by_the_next(place: Place, numbe
 
 @pytest.mark.parametrize("lost", ["before", pytest.param("after", marks=pytest.mark.slow)])
 @EACH_WRITE
-def test_unclear_write_is_resolved_by_read_back(place: Place, number: int, lost: Any) -> None:
+def test_unclear_write_is_resolved_by_read_back(place: MaintenanceWorld, number: int, lost: Any) -> None:
     before = place.ways
     place.world.sandbox.fault(**ON[number], lost=lost)
     assert place.on().code == 0
-    assert len(place.world.sandbox.deployments(OFFICE)) == 2
+    assert len(place.world.sandbox.deployments(MAINTENANCE_WORKER)) == 2
     place.world.sandbox.fault(**OFF[number], lost=lost)
     assert place.off().code == 0
     assert place.ways == before
 
 
 @pytest.mark.slow
-def test_refused_write_names_the_rest_and_next_run_continues(place: Place) -> None:
+def test_refused_write_names_the_rest_and_next_run_continues(place: MaintenanceWorld) -> None:
     place.world.sandbox.fault(**TURNED, status=403, code=10000, times=None)
 
     assert ended(place.on()) == (4, "failed", "not_authorised")
@@ -349,10 +357,12 @@ def test_refused_write_names_the_rest_and_next_run_continues(place: Place) -> No
 
     place.world.sandbox.faults.clear()
     assert place.on().code == 0
-    assert len(place.world.sandbox.deployments(OFFICE)) == 3, "a run that opens meanwhile would notice a new version"
+    assert len(place.world.sandbox.deployments(MAINTENANCE_WORKER)) == 3, (
+        "a run that opens meanwhile would notice a new version"
+    )
 
 
-def test_route_changed_after_the_plan_stops_the_run(place: Place) -> None:
+def test_route_changed_after_the_plan_stops_the_run(place: MaintenanceWorld) -> None:
     (mine,) = place.zone.routes.values()
 
     def change() -> None:
@@ -370,7 +380,7 @@ def test_route_changed_after_the_plan_stops_the_run(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [0, 1])
-def test_concurrent_runs_keep_all_previous_values(place: Place, moment: int) -> None:
+def test_concurrent_runs_keep_all_previous_values(place: MaintenanceWorld, moment: int) -> None:
     """A second run, for a path, completes before the upload or the deployment of the first."""
     before = place.ways
     others: list[Outcome] = []
@@ -387,7 +397,7 @@ def test_concurrent_runs_keep_all_previous_values(place: Place, moment: int) -> 
     assert place.ways == before
 
 
-def run_in_another_process(place: Place) -> Outcome:
+def run_in_another_process(place: MaintenanceWorld) -> Outcome:
     """Run in another process, because signals and output belong to the first run."""
     where = ["--service", "api", "--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **place.world.sandbox.environ()}
@@ -419,7 +429,7 @@ def run_in_another_process(place: Place) -> Outcome:
         (["--state", "off", "--message", "x"], "`--state off` takes no message"),
     ],
 )
-def test_invalid_options_are_refused_before_reads(place: Place, arguments: list[str], says: str) -> None:
+def test_invalid_options_are_refused_before_reads(place: MaintenanceWorld, arguments: list[str], says: str) -> None:
     outcome = place.ops(*arguments, "--service", "api")
 
     assert ended(outcome)[:2] == (2, "refused")
@@ -427,15 +437,15 @@ def test_invalid_options_are_refused_before_reads(place: Place, arguments: list[
     assert place.world.sandbox.requests == []
 
 
-def test_pages_site_is_refused(place: Place) -> None:
+def test_pages_site_is_refused(place: MaintenanceWorld) -> None:
     outcome = place.ops("--state", "on", "--service", "frontend")
 
     assert ended(outcome) == (2, "refused", "unknown_name")
     assert outcome.result["hint"].startswith("Name one of: api. ")
 
 
-def test_missing_worker_is_refused_with_prepare_command(place: Place) -> None:
-    del account(place).workers[OFFICE]
+def test_missing_worker_is_refused_with_prepare_command(place: MaintenanceWorld) -> None:
+    del account(place).workers[MAINTENANCE_WORKER]
 
     outcome = place.on()
 
@@ -449,14 +459,14 @@ def test_missing_worker_is_refused_with_prepare_command(place: Place) -> None:
 @pytest.mark.parametrize(
     "variables", [{"OTHER": "x"}, {"RUN": "x", "BLOCK_00": "x"}], ids=["foreign variables", "changed by hand"]
 )
-def test_unknown_worker_variables_are_refused(place: Place, variables: dict[str, str]) -> None:
-    place.world.sandbox.deploy(OFFICE, place.world.sandbox.upload(OFFICE, vars=variables))
+def test_unknown_worker_variables_are_refused(place: MaintenanceWorld, variables: dict[str, str]) -> None:
+    place.world.sandbox.deploy(MAINTENANCE_WORKER, place.world.sandbox.upload(MAINTENANCE_WORKER, vars=variables))
 
     assert ended(place.on()) == ended(place.off()) == (3, "refused", "not_prepared")
     assert place.world.writes() == []
 
 
-def test_service_without_routes_is_refused(place: Place) -> None:
+def test_service_without_routes_is_refused(place: MaintenanceWorld) -> None:
     place.zone.routes.clear()
     place.world.sandbox.zones.domains.clear()
 
@@ -466,14 +476,14 @@ def test_service_without_routes_is_refused(place: Place) -> None:
     assert "zones that the token can read: fortunet.example" in outcome.result["message"]
 
 
-def test_unreadable_zone_is_refused(place: Place) -> None:
+def test_unreadable_zone_is_refused(place: MaintenanceWorld) -> None:
     place.world.edit_config("url: https://api.fortunet.example", "url: https://api.elsewhere.example")
 
     assert ended(place.on()) == (3, "refused", "no_way_in")
 
 
 @pytest.mark.slow
-def test_too_many_routes_are_refused(place: Place) -> None:
+def test_too_many_routes_are_refused(place: MaintenanceWorld) -> None:
     for number in range(60):
         place.route(f"{HOST}/a-rather-long-path-of-a-route/{number}/*", WORKER)
 
@@ -483,7 +493,7 @@ def test_too_many_routes_are_refused(place: Place) -> None:
     assert place.world.writes() == []
 
 
-def test_missing_routes_permission_is_named(place: Place) -> None:
+def test_missing_routes_permission_is_named(place: MaintenanceWorld) -> None:
     outcome = place.ops("--state", "on", "--service", "api", CLOUDFLARE_API_TOKEN=place.world.sandbox.token)
 
     assert ended(outcome) == (4, "failed", "not_authorised")
@@ -511,7 +521,7 @@ ANYTHING = st.text(st.sampled_from("ab/.%?&=2fF;:+~-_A"), max_size=20).map(lambd
 
 @pytest.mark.slow
 @holds_for(8, 300, target=spellings(PATH), host=st.sampled_from([HOST, ALSO]))
-def test_no_spelling_of_a_path_bypasses_maintenance(place: Place, target: str, host: str) -> None:
+def test_no_spelling_of_a_path_bypasses_maintenance(place: MaintenanceWorld, target: str, host: str) -> None:
     if PATH not in {route.pattern.removeprefix(HOST).removesuffix("*") for route in place.zone.routes.values()}:
         assert place.on("--path", PATH).code == 0
 
@@ -520,17 +530,17 @@ def test_no_spelling_of_a_path_bypasses_maintenance(place: Place, target: str, h
 
 @holds_for(8, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalize_html=st.booleans())
 def test_no_request_bypasses_maintenance_of_a_service(
-    place: Place, target: str, host: str, normalize_html: bool
+    place: MaintenanceWorld, target: str, host: str, normalize_html: bool
 ) -> None:
     place.world.sandbox.switches.urls_normalized = normalize_html
-    if place.routes[f"{HOST}/*"] != OFFICE:
+    if place.routes[f"{HOST}/*"] != MAINTENANCE_WORKER:
         assert place.on().code == 0
 
     assert place.serves(host + target) == "off", target
 
 
 @pytest.mark.slow
-def test_encoded_url_bypass_is_detected(place: Place) -> None:
+def test_encoded_url_bypass_is_detected(place: MaintenanceWorld) -> None:
     place.world.sandbox.switches.urls_normalized = False
 
     outcome = place.on("--path", "/api/ai")
@@ -547,15 +557,15 @@ def test_encoded_url_bypass_is_detected(place: Place) -> None:
 # Orphaned routes: they lead to ops-maintenance, but its live version does not store them
 
 
-def orphan(place: Place) -> None:
+def orphan(place: MaintenanceWorld) -> None:
     """Leave orphaned routes: closed at the edge, but not stored in the live version."""
     assert place.on("--message", "stored").code == 0
-    upload = place.world.sandbox.upload(OFFICE, vars={"RUN": "other", "BASE": ""})
-    place.world.sandbox.deploy(OFFICE, upload)
+    upload = place.world.sandbox.upload(MAINTENANCE_WORKER, vars={"RUN": "other", "BASE": ""})
+    place.world.sandbox.deploy(MAINTENANCE_WORKER, upload)
     place.world.sandbox.requests.clear()
 
 
-def test_off_reopens_orphaned_routes_from_an_older_version(place: Place) -> None:
+def test_off_reopens_orphaned_routes_from_an_older_version(place: MaintenanceWorld) -> None:
     before = place.ways
     orphan(place)
 
@@ -569,7 +579,7 @@ def test_off_reopens_orphaned_routes_from_an_older_version(place: Place) -> None
     assert dev.startswith(f"workers.dev of {WORKER} was switched off")
 
 
-def test_on_stores_orphaned_routes(place: Place) -> None:
+def test_on_stores_orphaned_routes(place: MaintenanceWorld) -> None:
     before = place.ways
     orphan(place)
 
@@ -581,7 +591,7 @@ def test_on_stores_orphaned_routes(place: Place) -> None:
     assert place.ways == before
 
 
-def test_off_of_another_service_skips_orphaned_routes(place: Place) -> None:
+def test_off_of_another_service_skips_orphaned_routes(place: MaintenanceWorld) -> None:
     """`shop` of another team has routes of its own in the same zone."""
     sandbox, shop = place.world.sandbox, "shop.fortunet.example"
     sandbox.deploy("bookshop", sandbox.upload("bookshop", behaviour={"body": "books", "status": 200}))
@@ -596,28 +606,28 @@ def test_off_of_another_service_skips_orphaned_routes(place: Place) -> None:
     opened = place.ops("--state", "off", "--service", "shop")
 
     assert place.serves(f"{shop}/") == "books"
-    assert place.routes[f"{HOST}/*"] == OFFICE
-    assert f"no version of {OFFICE} stores it for bookshop" in opened.result["plan"]["warnings"][0]
+    assert place.routes[f"{HOST}/*"] == MAINTENANCE_WORKER
+    assert f"no version of {MAINTENANCE_WORKER} stores it for bookshop" in opened.result["plan"]["warnings"][0]
     assert place.off().code == 0
     assert place.serves(f"{HOST}/") == "home"
 
 
 @pytest.mark.slow
-def test_unknown_orphaned_route_is_named_with_dashboard_page(place: Place) -> None:
+def test_unknown_orphaned_route_is_named_with_dashboard_page(place: MaintenanceWorld) -> None:
     place.zone.routes.clear()
-    place.route(f"{HOST}/*", OFFICE)
+    place.route(f"{HOST}/*", MAINTENANCE_WORKER)
 
     outcome = place.off()
 
     assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     (warning,) = outcome.result["plan"]["warnings"]
     assert "To change it: dashboard → fortunet.example → Workers Routes" in warning
-    assert place.routes == {f"{HOST}/*": OFFICE}
+    assert place.routes == {f"{HOST}/*": MAINTENANCE_WORKER}
     assert place.world.writes() == []
 
 
 @pytest.mark.slow
-def test_other_routes_and_workers_are_not_restored(place: Place) -> None:
+def test_other_routes_and_workers_are_not_restored(place: MaintenanceWorld) -> None:
     """Another person recreated the first route; the second was stored for a Worker missing in ops.yml."""
     block: dict[str, Any] = {"service": "api", "path": "", "message": "m", "until": "", "run": "r"}
     block |= {"since": "2026-11-24T05:00:00Z", "incident": None, "subdomain": None}
@@ -627,20 +637,22 @@ def test_other_routes_and_workers_are_not_restored(place: Place) -> None:
     ]
     sandbox = place.world.sandbox
     bindings = [{"type": "json", "name": f"BLOCK_0{n}", "json": each} for n, each in enumerate(blocks)]
-    sandbox.deploy(OFFICE, sandbox.upload(OFFICE, vars={"RUN": "r", "BASE": ""}, bindings=bindings))
-    sandbox.deploy(OFFICE, sandbox.upload(OFFICE, vars={"RUN": "other", "BASE": ""}))
+    sandbox.deploy(
+        MAINTENANCE_WORKER, sandbox.upload(MAINTENANCE_WORKER, vars={"RUN": "r", "BASE": ""}, bindings=bindings)
+    )
+    sandbox.deploy(MAINTENANCE_WORKER, sandbox.upload(MAINTENANCE_WORKER, vars={"RUN": "other", "BASE": ""}))
     place.zone.routes.clear()
     for host in (HOST, ALSO):
-        place.route(f"{host}/*", OFFICE)
+        place.route(f"{host}/*", MAINTENANCE_WORKER)
 
     outcome = place.off()
 
     assert ended(outcome)[0] == 6
-    assert place.routes == {f"{HOST}/*": OFFICE, f"{ALSO}/*": OFFICE}
+    assert place.routes == {f"{HOST}/*": MAINTENANCE_WORKER, f"{ALSO}/*": MAINTENANCE_WORKER}
     assert len(outcome.result["plan"]["warnings"]) == 2
 
 
-def test_deleted_route_counts_as_done(place: Place) -> None:
+def test_deleted_route_counts_as_done(place: MaintenanceWorld) -> None:
     """Another person deletes the added route just before this run does."""
     before = place.routes
     place.on()
@@ -657,10 +669,10 @@ def test_deleted_route_counts_as_done(place: Place) -> None:
     assert f"route {ALSO}/* was deleted before" in texts(outcome, "written")
 
 
-def test_lagging_deployment_list_is_not_another_run(place: Place) -> None:
+def test_lagging_deployment_list_is_not_another_run(place: MaintenanceWorld) -> None:
     """Each ingress path gets one stale deployment list after the new one was seen."""
     before = place.ways
-    worker = account(place).workers[OFFICE]
+    worker = account(place).workers[MAINTENANCE_WORKER]
 
     def hide() -> None:
         worker.hidden_reads[worker.history[-1].id] = 1
@@ -675,7 +687,7 @@ def test_lagging_deployment_list_is_not_another_run(place: Place) -> None:
     assert place.ways == before
 
 
-def test_irrelevant_zones_are_skipped_if_there_are_many(place: Place) -> None:
+def test_irrelevant_zones_are_skipped_if_there_are_many(place: MaintenanceWorld) -> None:
     for number in range(60):
         place.world.sandbox.zones.add(f"customer-{number}.example")
 
@@ -689,7 +701,7 @@ def test_irrelevant_zones_are_skipped_if_there_are_many(place: Place) -> None:
     assert "and 55 more were not read" in warning
 
 
-def test_zones_are_read_in_batches(place: Place) -> None:
+def test_zones_are_read_in_batches(place: MaintenanceWorld) -> None:
     for number in range(30):
         place.world.sandbox.zones.add(f"customer-{number}.example")
     under_way, most = set[object](), list[int]()
@@ -710,12 +722,12 @@ def test_zones_are_read_in_batches(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_prepare_is_idempotent_and_updates_old_source(place: Place) -> None:
+def test_prepare_is_idempotent_and_updates_old_source(place: MaintenanceWorld) -> None:
     assert ended(place.ops("prepare")) == (0, "nothing_to_do", "already_prepared")
     assert place.world.writes() == []
     place.on()
-    (live,) = place.world.sandbox.live(OFFICE)
-    version = account(place).workers[OFFICE].versions[live]
+    (live,) = place.world.sandbox.live(MAINTENANCE_WORKER)
+    version = account(place).workers[MAINTENANCE_WORKER].versions[live]
     version.annotations["workers/tag"] = "older"
 
     renewed = place.ops("prepare")
@@ -728,21 +740,21 @@ def test_prepare_is_idempotent_and_updates_old_source(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_prepare_dry_run_writes_nothing(place: Place) -> None:
-    del account(place).workers[OFFICE]
+def test_prepare_dry_run_writes_nothing(place: MaintenanceWorld) -> None:
+    del account(place).workers[MAINTENANCE_WORKER]
 
     assert ended(place.ops("prepare", "--dry-run"))[:2] == (0, "planned")
-    assert OFFICE not in account(place).workers
+    assert MAINTENANCE_WORKER not in account(place).workers
 
 
 @pytest.mark.slow
-def test_sandbox_worker_answers_like_the_real_source(place: Place, world: World) -> None:
+def test_sandbox_worker_answers_like_the_real_source(place: MaintenanceWorld, world: World) -> None:
     place.route("*.fortunet.example/*", WORKER)
     place.on("--path", "/api", "--message", "all & <more>")
     place.on("--path", "/api/ai", "--message", "this")
-    (live,) = world.sandbox.live(OFFICE)
-    version = account(place).workers[OFFICE].versions[live]
-    running = RunningVersion(worker=OFFICE, version=version, secrets={})
+    (live,) = world.sandbox.live(MAINTENANCE_WORKER)
+    version = account(place).workers[MAINTENANCE_WORKER].versions[live]
+    running = RunningVersion(worker=MAINTENANCE_WORKER, version=version, secrets={})
     real = WorkerdRuntime(world.sandbox.clock, world.sandbox.kv, world.sandbox.providers)
     try:
         for host in (HOST, "any.fortunet.example", "elsewhere.example"):
@@ -773,7 +785,7 @@ ASKS = {
 """The headers of a preflight, without the host."""
 
 
-def test_cross_origin_frontend_can_read_the_503(place: Place) -> None:
+def test_cross_origin_frontend_can_read_the_503(place: MaintenanceWorld) -> None:
     place.on("--until", "2h")
 
     preflight = place.get(f"{HOST}/api", "OPTIONS", **ASKS)

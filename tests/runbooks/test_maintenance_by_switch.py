@@ -8,11 +8,11 @@ from ops.core.clock import parse_utc
 from tests.conftest import Outcome, World
 from tests.support import switches
 from tests.support.commands import ended, texts
-from tests.support.switches import Switches
+from tests.support.switches import SwitchWorld
 
 
 @pytest.fixture
-def place(world: World) -> Switches:
+def place(world: World) -> SwitchWorld:
     found = switches.prepared(world)
     switches.deploy(world, paths={"/": {"status": 200}, "/api/ai": {"status": 200}})
     found.put("maintenance", state="off", incident=None)
@@ -23,17 +23,17 @@ def place(world: World) -> Switches:
     return found
 
 
-def set_maintenance(place: Switches, state: str, *arguments: str) -> Outcome:
+def set_maintenance(place: SwitchWorld, state: str, *arguments: str) -> Outcome:
     outcome = place.ops("maintenance", "--state", state, "--service", "api", *arguments)
     place.world.sandbox.clock.advance(2)
     return outcome
 
 
-def open_paths(place: Switches) -> dict[str, bool]:
+def open_paths(place: SwitchWorld) -> dict[str, bool]:
     return {path: place.get(path).status_code != 503 for path in ("/", "/api/ai", "/api/charts/calculate", "/health")}
 
 
-def test_switch_closes_service_except_health_and_reopens(place: Switches) -> None:
+def test_switch_closes_service_except_health_and_reopens(place: SwitchWorld) -> None:
     closed = set_maintenance(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
 
     assert ended(closed) == (0, "recovered", "verified")
@@ -55,7 +55,7 @@ def test_switch_closes_service_except_health_and_reopens(place: Switches) -> Non
     assert all(open_paths(place).values())
 
 
-def test_other_runbooks_see_maintenance_not_failure(place: Switches) -> None:
+def test_other_runbooks_see_maintenance_not_failure(place: SwitchWorld) -> None:
     set_maintenance(place, "on", "--path", "/api/charts")
 
     outcome = place.ops("feature", "--name", "session-do", "--state", "off", "--dry-run")
@@ -66,7 +66,7 @@ def test_other_runbooks_see_maintenance_not_failure(place: Switches) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/health", "/health/auth", "/__ops/objects"])
-def test_path_that_stays_open_is_refused(place: Switches, path: str) -> None:
+def test_path_that_stays_open_is_refused(place: SwitchWorld, path: str) -> None:
     before = place.value("maintenance")
 
     outcome = set_maintenance(place, "on", "--path", path)
@@ -76,13 +76,13 @@ def test_path_that_stays_open_is_refused(place: Switches, path: str) -> None:
     assert place.value("maintenance") == before
 
 
-def test_plan_lists_open_paths(place: Switches) -> None:
+def test_plan_lists_open_paths(place: SwitchWorld) -> None:
     stays = set_maintenance(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
 
     assert stays[0] == "/health, /health/… and /__ops/…, which are needed for the repair"
 
 
-def test_switch_does_not_reopen_automatically(place: Switches) -> None:
+def test_switch_does_not_reopen_automatically(place: SwitchWorld) -> None:
     set_maintenance(place, "on", "--until", "2h")
 
     place.world.sandbox.clock.advance(3 * 3600)
@@ -91,7 +91,7 @@ def test_switch_does_not_reopen_automatically(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_reopen_at_end_uses_the_application_clock(place: Switches) -> None:
+def test_reopen_at_end_uses_the_application_clock(place: SwitchWorld) -> None:
     closed = set_maintenance(place, "on", "--until", "2h", "--reopen-at-end")
     assert closed.code == 0
     assert closed.result["plan"]["follows"][0].startswith("it reopens automatically at ")
@@ -105,7 +105,7 @@ def test_reopen_at_end_uses_the_application_clock(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_switch_closes_and_reopens_paths_independently(place: Switches) -> None:
+def test_switch_closes_and_reopens_paths_independently(place: SwitchWorld) -> None:
     first = set_maintenance(place, "on", "--path", "/api/ai")
     place.world.sandbox.clock.advance(30)
     second = set_maintenance(place, "on", "--path", "/api/charts")
@@ -124,7 +124,7 @@ def test_switch_closes_and_reopens_paths_independently(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_repeated_on_and_off_change_nothing(place: Switches) -> None:
+def test_repeated_on_and_off_change_nothing(place: SwitchWorld) -> None:
     assert ended(set_maintenance(place, "off")) == (0, "nothing_to_do", "not_off")
     set_maintenance(place, "on")
     value = place.value("maintenance")
@@ -140,7 +140,7 @@ def test_repeated_on_and_off_change_nothing(place: Switches) -> None:
 
 
 @pytest.mark.slow
-def test_new_message_or_reminder_is_a_change(place: Switches) -> None:
+def test_new_message_or_reminder_is_a_change(place: SwitchWorld) -> None:
     set_maintenance(place, "on", "--message", "first", "--incident", "42")
     place.world.sandbox.clock.advance(30)
 
@@ -153,7 +153,7 @@ def test_new_message_or_reminder_is_a_change(place: Switches) -> None:
     assert "second" in place.get("/").text
 
 
-def test_maintenance_switch_must_be_in_ops_yml(place: Switches) -> None:
+def test_maintenance_switch_must_be_in_ops_yml(place: SwitchWorld) -> None:
     place.world.edit_config("        maintenance:\n          states", "        closing:\n          states")
 
     outcome = place.world.ops("config", "check", "--config", str(place.world.config))

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Outcome, World
 from tests.support import limits
 from tests.support.commands import ended
-from tests.support.limits import SHIPPED, Place
+from tests.support.limits import SHIPPED, LimitsWorld
 
 REFS = {"method": "POST", "path": "/repos/*/*/git/refs"}
 CONTENTS = {"method": "PUT", "path": "/repos/*/*/contents/limits.yml"}
@@ -16,28 +16,28 @@ PULLS = {"method": "POST", "path": "/repos/*/*/pulls"}
 
 
 @pytest.fixture
-def place(world: World) -> Place:
-    found = limits.place(world)
+def place(world: World) -> LimitsWorld:
+    found = limits.limits_world(world)
     found.github.switches.actions_may_create_pull_requests = True
     return found
 
 
-def propose(place: Place, *arguments: str, **environ: Any) -> Outcome:
+def propose(place: LimitsWorld, *arguments: str, **environ: Any) -> Outcome:
     """Run as the job of the label does, without a Cloudflare token."""
     where = ["--environment", "production", "--config", str(place.world.config), "--yes", "--json"]
     given = {**place.environ, "CLOUDFLARE_API_TOKEN": None, **environ}
     return place.world.ops("propose-limits", *where, *arguments, **given)
 
 
-def pulls(place: Place) -> list[Any]:
+def pulls(place: LimitsWorld) -> list[Any]:
     return [issue for issue in place.github._repository.threads.values() if issue.pull]
 
 
-def incident(place: Place) -> int:
+def incident(place: LimitsWorld) -> int:
     return place.github.open_issue("Users get 429", labels=["incident"], author="alice")
 
 
-def test_pull_request_changes_only_configured_limits(place: Place) -> None:
+def test_pull_request_changes_only_configured_limits(place: LimitsWorld) -> None:
     number = incident(place)
 
     done = propose(place, "--incident", str(number), "--reason", "a  <b>\nnewsletter")
@@ -60,7 +60,7 @@ def test_pull_request_changes_only_configured_limits(place: Place) -> None:
     assert f"pull request {pull.number} is open" in "\n".join(place.comments(number))
 
 
-def test_only_option_selects_limits(place: Place) -> None:
+def test_only_option_selects_limits(place: LimitsWorld) -> None:
     propose(place, "--only", "ai")
 
     (pull,) = pulls(place)
@@ -75,7 +75,7 @@ def test_only_option_selects_limits(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_open_pull_request_of_incident_is_reused(place: Place) -> None:
+def test_open_pull_request_of_incident_is_reused(place: LimitsWorld) -> None:
     first, second = incident(place), incident(place)
     propose(place, "--incident", str(first))
 
@@ -87,7 +87,7 @@ def test_open_pull_request_of_incident_is_reused(place: Place) -> None:
     assert len(pulls(place)) == 2
 
 
-def test_pull_request_of_another_author_is_ignored(place: Place) -> None:
+def test_pull_request_of_another_author_is_ignored(place: LimitsWorld) -> None:
     number = incident(place)
     place.github.add_commit("Mine", "alice", files={"limits.yml": "x"}, branch="ops/raise-limits-mine")
     place.github.open_pull("Mine", "ops/raise-limits-mine", "alice", f"<!-- backout limits incident={number} -->")
@@ -97,7 +97,7 @@ def test_pull_request_of_another_author_is_ignored(place: Place) -> None:
     assert len(pulls(place)) == 2
 
 
-def test_forbidden_pull_request_shows_patch_and_link(place: Place) -> None:
+def test_forbidden_pull_request_shows_patch_and_link(place: LimitsWorld) -> None:
     place.github.switches.actions_may_create_pull_requests = False
     number = incident(place)
 
@@ -124,7 +124,7 @@ def test_forbidden_pull_request_shows_patch_and_link(place: Place) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else value["path"].rpartition("/")[2],
 )
-def test_lost_answer_is_resolved_by_read_back(place: Place, where: dict[str, str], lost: str) -> None:
+def test_lost_answer_is_resolved_by_read_back(place: LimitsWorld, where: dict[str, str], lost: str) -> None:
     place.github.fault(**where, lost=lost)
 
     done = propose(place)
@@ -134,7 +134,7 @@ def test_lost_answer_is_resolved_by_read_back(place: Place, where: dict[str, str
     assert [name for name in place.github._repository.git.branches if name != "main"] == [pulls(place)[0].pull.head]
 
 
-def test_dry_run_writes_nothing(place: Place) -> None:
+def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
     done = propose(place, "--dry-run")
 
     assert ended(done) == (0, "planned", "dry_run")
@@ -148,7 +148,7 @@ def test_dry_run_writes_nothing(place: Place) -> None:
         ([], 3, "no limit ai"),
     ],
 )
-def test_invalid_proposal_is_refused(place: Place, arguments: list[str], code: int, said: str) -> None:
+def test_invalid_proposal_is_refused(place: LimitsWorld, arguments: list[str], code: int, said: str) -> None:
     if code == 3:
         place.commit("".join(line + "\n" for line in SHIPPED.splitlines() if not line.startswith("ai:")))
 
@@ -159,14 +159,14 @@ def test_invalid_proposal_is_refused(place: Place, arguments: list[str], code: i
     assert pulls(place) == []
 
 
-def test_missing_github_access_is_explained(place: Place) -> None:
+def test_missing_github_access_is_explained(place: LimitsWorld) -> None:
     done = propose(place, GITHUB_TOKEN=None)
 
     assert (done.code, done.result["reason"]) == (2, "token_missing")
 
 
 @pytest.mark.slow
-def test_merged_proposal_is_applied_and_ends(place: Place) -> None:
+def test_merged_proposal_is_applied_and_ends(place: LimitsWorld) -> None:
     """From the first 429 to the day after the limit ended."""
     place.apply()
     assert place.calculate(31)[-1] == 429
@@ -184,7 +184,7 @@ def test_merged_proposal_is_applied_and_ends(place: Place) -> None:
     assert place.calculate(31) == [200] * 30 + [429]
 
 
-def test_rate_limit_after_pull_request_is_no_failure(place: Place) -> None:
+def test_rate_limit_after_pull_request_is_no_failure(place: LimitsWorld) -> None:
     """The read back already has the address of the pull request."""
     place.github.fault(method="GET", path="/repos/*/*/pulls", skip=2, status=429, body="{}", times=None)
 
@@ -195,7 +195,7 @@ def test_rate_limit_after_pull_request_is_no_failure(place: Place) -> None:
     assert done.result["press"].endswith(f"/pull/{pull.number}")
 
 
-def test_refusal_after_unclear_write_keeps_pull_request(place: Place) -> None:
+def test_refusal_after_unclear_write_keeps_pull_request(place: LimitsWorld) -> None:
     place.github.fault(**PULLS, lost="after")
     place.github.fault(**PULLS, skip=1, status=429, body="{}", content_type="application/json")
     place.github.fault(method="GET", path="/repos/*/*/pulls", skip=1, body="[]", content_type="application/json")

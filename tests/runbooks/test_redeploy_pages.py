@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import SITE, Outcome, World
-from tests.support.commands import Command, ended, gone, texts
+from tests.support.commands import Command, ended, has_ended, texts
 from tests.support.pages_reads import ORDERS, between
-from tests.support.site_repository import BUILD, Repository, repository
+from tests.support.site_repository import BUILD, SiteRepository, repository
 
 pytestmark = pytest.mark.slow  # git and the build are real programs
 POST = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"}
@@ -28,7 +28,7 @@ class Site:
     """A repository whose commit A builds a good site and B a bad one; only B was ever deployed."""
 
     world: World
-    repository: Repository
+    repository: SiteRepository
     good: str
     bad: str
     live: str
@@ -419,7 +419,7 @@ def test_build_is_stopped_at_its_timeout(site: Site) -> None:
     )
 
     assert_refused(site, site.redeploy("--commit", commit), "build_failed", "did not end within 1 s")
-    assert gone(int((site.world.folder / "pid").read_text()))
+    assert has_ended(int((site.world.folder / "pid").read_text()))
 
 
 def test_missing_build_tool_is_named(site: Site, tmp_path: Path) -> None:
@@ -488,7 +488,7 @@ def test_interrupted_build_leaves_no_process_and_worktree(site: Site, number: si
     ending.join(10)
 
     assert outcome.code == (-signal.SIGKILL if number == signal.SIGKILL else 130), outcome.err
-    assert all(gone(int(pid)) for pid in seen[0].split())
+    assert all(has_ended(int(pid)) for pid in seen[0].split())
     assert site.repository.state() == before
     site.assert_nothing_sent()
 
@@ -520,7 +520,7 @@ def test_killed_deployment_can_be_finished(site: Site, path: str, moment: str) -
     outcome = command.run()
 
     assert outcome.code == -signal.SIGKILL, outcome.err
-    assert all(gone(pid) for pid in started)
+    assert all(has_ended(pid) for pid in started)
     site.world.sandbox.faults.clear()
     site.world.sandbox.clock.advance(60)
     again = site.redeploy()

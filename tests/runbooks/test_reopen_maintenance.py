@@ -13,43 +13,43 @@ from ops.core.clock import parse_utc
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow, merge_states
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.support.commands import ended
-from tests.support.offline import ALSO, HOST, OFFICE, PERMISSIONS, Place, account, prepared
+from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER, PERMISSIONS, MaintenanceWorld, account, prepared
 
 REOPEN_AT_END = ("--until", "2h", "--reopen-at-end")
 NOTHING_DUE = "nothing is due\n"
 
 
 @pytest.fixture
-def place(world: World) -> Iterator[Place]:
+def place(world: World) -> Iterator[MaintenanceWorld]:
     with prepared(world) as found:
         yield found
 
 
-def run_due_later(place: Place, *, after: timedelta = timedelta(), **environ: str) -> Outcome:
+def run_due_later(place: MaintenanceWorld, *, after: timedelta = timedelta(), **environ: str) -> Outcome:
     """Advance the clock, and run the scheduled command."""
     place.world.sandbox.clock.advance(after.total_seconds())
     return run_due(place, **environ)
 
 
-def run_due(place: Place, **environ: str) -> Outcome:
+def run_due(place: MaintenanceWorld, **environ: str) -> Outcome:
     place.world.sandbox.requests.clear()
     token = {"CLOUDFLARE_API_TOKEN": "security"}
     return place.world.ops("maintenance", "due", "--yes", "--config", str(place.world.config), **{**token, **environ})
 
 
-def stored_window(place: Place) -> dict[str, Any]:
+def stored_window(place: MaintenanceWorld) -> dict[str, Any]:
     """Return the stored window of the live ops-maintenance version, to be edited in place."""
-    (live,) = place.world.sandbox.live(OFFICE)
-    bindings = account(place).workers[OFFICE].versions[live].upload.bindings
+    (live,) = place.world.sandbox.live(MAINTENANCE_WORKER)
+    bindings = account(place).workers[MAINTENANCE_WORKER].versions[live].upload.bindings
     found: dict[str, Any] = next(each["json"] for each in bindings if each["name"] == "BLOCK_00")
     return found
 
 
-def time_to_end(place: Place) -> timedelta:
+def time_to_end(place: MaintenanceWorld) -> timedelta:
     return parse_utc(stored_window(place)["until"]) - place.world.sandbox.clock.now()
 
 
-def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
+def test_due_window_is_reopened_once_and_reported(place: MaintenanceWorld) -> None:
     before, github = place.ways, place.world.sandbox.github
     github.add_user("alice")
     number = github.open_issue("A key has leaked", labels=["incident"], author="alice")
@@ -79,7 +79,7 @@ def test_due_window_is_reopened_once_and_reported(place: Place) -> None:
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "end with a reminder"])
-def test_maintenance_stays_closed_without_the_flag(place: Place, options: tuple[str, ...]) -> None:
+def test_maintenance_stays_closed_without_the_flag(place: MaintenanceWorld, options: tuple[str, ...]) -> None:
     plan = place.on(*options).result["plan"]
 
     outcome = run_due_later(place, after=timedelta(days=30))
@@ -90,7 +90,7 @@ def test_maintenance_stays_closed_without_the_flag(place: Place, options: tuple[
     assert [line for line in plan["sections"].get("Planned end", []) if "nothing reopens it" not in line] == []
 
 
-def run_in_job(place: Place, ends_by: str) -> Outcome:
+def run_in_job(place: MaintenanceWorld, ends_by: str) -> Outcome:
     """Run the acting job of a button for two hours, with the end that the gate approved."""
     github = place.world.sandbox.github
     token = place.world.sandbox.add_token("held-by-the-job", permissions=PERMISSIONS)
@@ -119,12 +119,12 @@ def run_in_job(place: Place, ends_by: str) -> Outcome:
     )
 
 
-def end_text(place: Place) -> str:
+def end_text(place: MaintenanceWorld) -> str:
     end = stored_window(place)["until"]
     return f"{end[:10]} {end[11:19]} UTC"
 
 
-def test_plan_warns_if_nothing_reopens_it(place: Place) -> None:
+def test_plan_warns_if_nothing_reopens_it(place: MaintenanceWorld) -> None:
     plan = place.on(*REOPEN_AT_END).result["plan"]
 
     assert plan["sections"]["Planned end"] == [f"{end_text(place)}; reopens automatically"]
@@ -133,7 +133,7 @@ def test_plan_warns_if_nothing_reopens_it(place: Place) -> None:
     assert "maintenance due --environment production` then" in warning
 
 
-def test_plan_names_the_schedule(place: Place) -> None:
+def test_plan_names_the_schedule(place: MaintenanceWorld) -> None:
     config = place.world.config
     config.write_text(f"{config.read_text()}\ngithub: {{schedules: {{reopen-maintenance: 1h}}}}\n")
 
@@ -144,7 +144,7 @@ def test_plan_names_the_schedule(place: Place) -> None:
     assert not [line for line in plan["warnings"] if "nothing reopens it" in line]
 
 
-def test_plan_of_a_job_names_cost_and_next_job(place: Place) -> None:
+def test_plan_of_a_job_names_cost_and_next_job(place: MaintenanceWorld) -> None:
     ends_by = (place.world.sandbox.clock.now() + timedelta(hours=2, minutes=30)).isoformat()
 
     done = run_in_job(place, ends_by)
@@ -158,14 +158,14 @@ def test_plan_of_a_job_names_cost_and_next_job(place: Place) -> None:
     assert f"\n{end.isoformat()}\n" in (place.world.folder / "outputs").read_text()
 
 
-def test_end_after_approved_time_is_not_automatic(place: Place) -> None:
+def test_end_after_approved_time_is_not_automatic(place: MaintenanceWorld) -> None:
     done = run_in_job(place, (place.world.sandbox.clock.now() + timedelta(hours=1)).isoformat())
 
     assert [line for line in done.result["plan"]["warnings"] if line.startswith("nothing reopens it at its end")]
     assert "+00:00" not in (place.world.folder / "outputs").read_text()
 
 
-def test_reopening_job_refuses_if_late_or_unauthorized(place: Place) -> None:
+def test_reopening_job_refuses_if_late_or_unauthorized(place: MaintenanceWorld) -> None:
     github, clock = place.world.sandbox.github, place.world.sandbox.clock
     place.on(*REOPEN_AT_END)
     clock.advance(2 * 3600 + 1)
@@ -193,7 +193,7 @@ def test_reopening_job_refuses_if_late_or_unauthorized(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_each_due_window_is_reopened_alone(place: Place) -> None:
+def test_each_due_window_is_reopened_alone(place: MaintenanceWorld) -> None:
     place.on("--path", "/api/ai")
     place.on("--path", "/admin", "--until", "1h")
     place.on("--path", "/shop", *REOPEN_AT_END)
@@ -209,7 +209,7 @@ def test_each_due_window_is_reopened_alone(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_newest_request_decides_on_automatic_reopening(place: Place) -> None:
+def test_newest_request_decides_on_automatic_reopening(place: MaintenanceWorld) -> None:
     place.on(*REOPEN_AT_END)
 
     again = place.on()
@@ -232,7 +232,7 @@ def test_newest_request_decides_on_automatic_reopening(place: Place) -> None:
         (("--state", "off", "--reopen-at-end"), "`--state off` takes no message"),
     ],
 )
-def test_flag_without_end_is_an_error(place: Place, options: tuple[str, ...], said: str) -> None:
+def test_flag_without_end_is_an_error(place: MaintenanceWorld, options: tuple[str, ...], said: str) -> None:
     outcome = place.ops(*options, "--service", "api")
 
     assert (outcome.code, outcome.result["reason"]) == (2, "config_invalid")
@@ -241,7 +241,7 @@ def test_flag_without_end_is_an_error(place: Place, options: tuple[str, ...], sa
 
 
 @pytest.mark.slow
-def test_old_windows_without_flag_stay_closed(place: Place) -> None:
+def test_old_windows_without_flag_stay_closed(place: MaintenanceWorld) -> None:
     place.on("--until", "2h")
     del stored_window(place)["reopen_at_end"]
 
@@ -256,7 +256,7 @@ def test_old_windows_without_flag_stay_closed(place: Place) -> None:
     ("key", "value"),
     [("reopen_at_end", "true"), ("reopen_at_end", 1), ("until", "soon"), ("since", ""), ("incident", "1/comments")],
 )
-def test_malformed_window_reopens_nothing(place: Place, key: str, value: Any) -> None:
+def test_malformed_window_reopens_nothing(place: MaintenanceWorld, key: str, value: Any) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     stored_window(place)[key] = value
 
@@ -264,11 +264,11 @@ def test_malformed_window_reopens_nothing(place: Place, key: str, value: Any) ->
 
     assert (outcome.code, place.world.writes()) == (3, [])
     assert "malformed maintenance state" in outcome.err
-    assert place.routes[f"{HOST}/*"] == OFFICE
+    assert place.routes[f"{HOST}/*"] == MAINTENANCE_WORKER
 
 
 @pytest.mark.slow
-def test_window_with_foreign_target_needs_a_person(place: Place) -> None:
+def test_window_with_foreign_target_needs_a_person(place: MaintenanceWorld) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     stored_window(place)["closed"][0][3] = "other"
 
@@ -280,10 +280,10 @@ def test_window_with_foreign_target_needs_a_person(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_window_with_changed_end_stays_closed(place: Place) -> None:
+def test_window_with_changed_end_stays_closed(place: MaintenanceWorld) -> None:
     place.on("--until", "2h", "--reopen-at-end")
     block = stored_window(place)
-    listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{OFFICE}/deployments"}
+    listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{MAINTENANCE_WORKER}/deployments"}
     fault = place.world.sandbox.fault
     fault(**listed, after=lambda: fault(**listed, before=lambda: block.update(reopen_at_end=False)))
 
@@ -295,7 +295,7 @@ def test_window_with_changed_end_stays_closed(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_failed_window_or_environment_does_not_stop_others(place: Place) -> None:
+def test_failed_window_or_environment_does_not_stop_others(place: MaintenanceWorld) -> None:
     place.world.sandbox.add_token("staging", PERMISSIONS)
     place.on("--path", "/shop", *REOPEN_AT_END)
     place.on("--path", "/admin", *REOPEN_AT_END)
@@ -306,11 +306,15 @@ def test_failed_window_or_environment_does_not_stop_others(place: Place) -> None
     assert "staging is passed over: STAGING_CLOUDFLARE_API_TOKEN is not set" in outcome.err
     assert outcome.code == 2
     assert 'no service "gone" in production' in outcome.out
-    assert place.routes == {f"{HOST}/*": WORKER, f"{HOST}/shop*": OFFICE, f"{ALSO}/shop*": OFFICE}
+    assert place.routes == {
+        f"{HOST}/*": WORKER,
+        f"{HOST}/shop*": MAINTENANCE_WORKER,
+        f"{ALSO}/shop*": MAINTENANCE_WORKER,
+    }
 
 
 @pytest.mark.slow
-def test_signal_stops_all_windows(place: Place) -> None:
+def test_signal_stops_all_windows(place: MaintenanceWorld) -> None:
     place.on("--path", "/shop", *REOPEN_AT_END)
     place.on("--path", "/admin", *REOPEN_AT_END)
     place.world.sandbox.fault(
@@ -321,10 +325,10 @@ def test_signal_stops_all_windows(place: Place) -> None:
 
     assert outcome.code == 130
     assert outcome.out.count("requested") == 1
-    assert sum(script == OFFICE for script in place.routes.values()) == 3
+    assert sum(script == MAINTENANCE_WORKER for script in place.routes.values()) == 3
 
 
-def test_no_token_is_reported_without_requests(place: Place) -> None:
+def test_no_token_is_reported_without_requests(place: MaintenanceWorld) -> None:
     outcome = run_due_later(place, CLOUDFLARE_API_TOKEN="")
 
     assert (outcome.code, outcome.out, place.world.sandbox.requests) == (0, NOTHING_DUE, [])
@@ -333,7 +337,7 @@ def test_no_token_is_reported_without_requests(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_failed_read_is_an_error(place: Place) -> None:
+def test_failed_read_is_an_error(place: MaintenanceWorld) -> None:
     place.on(*REOPEN_AT_END)
     place.world.sandbox.fault(method="GET", path="/accounts/**", status=403, code=10000, times=None)
 
@@ -344,7 +348,7 @@ def test_failed_read_is_an_error(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_dry_run_reopens_nothing(place: Place) -> None:
+def test_dry_run_reopens_nothing(place: MaintenanceWorld) -> None:
     place.on(*REOPEN_AT_END)
 
     place.world.sandbox.clock.advance(3 * 3600)

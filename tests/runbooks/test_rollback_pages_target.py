@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SITE, World
-from tests.support.named_histories import Case, named_histories
+from tests.support.named_histories import HistoryCase, named_histories
 from tests.test_dry_run import site_history
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -39,7 +39,7 @@ def create_history(world: World, history: str) -> dict[str, str]:
     [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("case", named_histories("rollback-pages"), ids=lambda case: case.happened.replace(" ", "-"))
-def test_documented_history_gets_its_target(world: World, case: Case, follows: bool) -> None:
+def test_documented_history_gets_its_target(world: World, case: HistoryCase, follows: bool) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = follows
     ids = create_history(world, case.history)
     before = world.served

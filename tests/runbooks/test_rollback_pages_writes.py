@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import SITE, Outcome, Releases, World
-from tests.support.commands import JSON, QUICK, WITHOUT_AN_ANSWER, Command, ended, every_end, texts, timeline
+from tests.support.commands import JSON, QUICK, UNCLEAR_RESPONSES, Command, ended, interruptions, texts, timeline
 from tests.support.pages_reads import HOST, LIST, ORDERS, PROJECT, between
 
 WRITE = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
 
 
-ANSWERS = {"8000000": {"code": 8000000}, **WITHOUT_AN_ANSWER} | {"internal error 10013": {"status": 502, "code": 10013}}
+ANSWERS = {"8000000": {"code": 8000000}, **UNCLEAR_RESPONSES} | {"internal error 10013": {"status": 502, "code": 10013}}
 """Code 10013 is not documented for Pages; with HTTP 400 it is a rejection."""
 EACH_ANSWER = pytest.mark.parametrize(
     "answer",
@@ -482,7 +482,7 @@ def test_deployment_after_the_request_is_refused(world: World, sites: Releases) 
 WRITE_AT = 5
 
 
-@pytest.mark.parametrize(("number", "nth", "moment"), every_end(9))
+@pytest.mark.parametrize(("number", "nth", "moment"), interruptions(9))
 @pytest.mark.slow
 def test_run_interrupted_at_any_request_can_be_finished(
     world: World, sites: Releases, number: signal.Signals, nth: int, moment: str

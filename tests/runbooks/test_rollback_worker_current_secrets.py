@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from tests.conftest import WORKER, Outcome, Releases, World
-from tests.support.commands import JSON, LIST, WRITE, Command, colleague, ended, ours
+from tests.support.commands import JSON, LIST, WRITE, Command, ended, hotfix_by_colleague, ours
 from tests.support.marks import leaks, on_disk, secret
 from tests.support.wrangler import run_wrangler
 
@@ -471,7 +471,9 @@ def test_upload_after_ours_does_not_stop_the_deployment(world: World, rotated: R
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", [LIST, UPLOADS], ids=["a deployment", "an upload"])
 def test_change_during_planning_is_refused(world: World, rotated: Releases, read: dict[str, str]) -> None:
-    come_in = colleague(world) if read == LIST else lambda: world.sandbox.upload(WORKER, author="dana@example.com")
+    come_in = (
+        hotfix_by_colleague(world) if read == LIST else lambda: world.sandbox.upload(WORKER, author="dana@example.com")
+    )
     world.sandbox.fault(**read, skip=2, before=come_in)
 
     outcome = world.rollback("--current-secrets", *(["--inherit-latest", "AI_KEY,DB_URL"] if read == LIST else []))

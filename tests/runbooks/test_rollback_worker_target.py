@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, Releases, World
-from tests.support.named_histories import Case, named_histories
+from tests.support.named_histories import HistoryCase, named_histories
 from tests.support.properties import holds_for
 from tests.support.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
 
@@ -84,7 +84,7 @@ def run_rollback(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
 
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", named_histories("rollback-worker"), ids=lambda case: case.happened.replace(" ", "-"))
-def test_documented_history_gets_its_target(world: World, case: Case) -> None:
+def test_documented_history_gets_its_target(world: World, case: HistoryCase) -> None:
     ids = create_history(world, case.history)
     before = world.live
 

@@ -12,14 +12,14 @@ import pytest
 from tests.conftest import Outcome, World
 from tests.support import limits
 from tests.support.commands import ended, texts
-from tests.support.limits import SHIPPED, Place, changed, temporary
+from tests.support.limits import SHIPPED, LimitsWorld, changed, temporary
 
 PUT = {"method": "PUT", "path": "/accounts/*/storage/kv/namespaces/*/values/*"}
 
 
 @pytest.fixture
-def place(world: World) -> Place:
-    return limits.place(world)
+def place(world: World) -> LimitsWorld:
+    return limits.limits_world(world)
 
 
 def in_hours(world: World, hours: float) -> str:
@@ -29,7 +29,7 @@ def in_hours(world: World, hours: float) -> str:
 # Apply after the merge
 
 
-def test_merged_limits_are_written_once_and_verified(place: Place) -> None:
+def test_merged_limits_are_written_once_and_verified(place: LimitsWorld) -> None:
     place.commit(changed(40))
 
     done = place.apply()
@@ -49,7 +49,7 @@ def test_merged_limits_are_written_once_and_verified(place: Place) -> None:
     assert place.github.issues == []
 
 
-def test_apply_is_idempotent(place: Place) -> None:
+def test_apply_is_idempotent(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     place.world.sandbox.requests.clear()
@@ -60,7 +60,7 @@ def test_apply_is_idempotent(place: Place) -> None:
     assert not [each for each in place.world.sandbox.requests if each.method == "PUT"]
 
 
-def test_too_large_step_is_not_applied(place: Place) -> None:
+def test_too_large_step_is_not_applied(place: LimitsWorld) -> None:
     """The value in KV is the base, also after a push to the default branch without a pull request."""
     place.apply()
     place.world.sandbox.clock.advance(60)
@@ -76,7 +76,7 @@ def test_too_large_step_is_not_applied(place: Place) -> None:
     assert place.stored["limits"]["calc"]["limit"] == 30_000
 
 
-def test_large_step_down_is_applied_with_a_warning(place: Place) -> None:
+def test_large_step_down_is_applied_with_a_warning(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     place.commit(changed(1))
@@ -87,7 +87,7 @@ def test_large_step_down_is_applied_with_a_warning(place: Place) -> None:
     assert "calc.limit: 1 is a tenth or less of the current 30 in 60 s" in done.result["plan"]["warnings"]
 
 
-def test_dry_run_writes_nothing(place: Place) -> None:
+def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
     done = place.apply("--dry-run")
 
     assert ended(done) == (0, "planned", "dry_run")
@@ -96,7 +96,7 @@ def test_dry_run_writes_nothing(place: Place) -> None:
 
 
 @pytest.mark.parametrize("touches", ["limits.yml", "README.md"])
-def test_superseded_run_changes_nothing(place: Place, touches: str) -> None:
+def test_superseded_run_changes_nothing(place: LimitsWorld, touches: str) -> None:
     place.github.add_commit("Later", "alice", files={touches: changed(50)})
 
     done = place.apply()
@@ -109,7 +109,7 @@ def test_superseded_run_changes_nothing(place: Place, touches: str) -> None:
         assert ended(done)[1] == "recovered"
 
 
-def test_no_success_before_the_revision_shows(place: Place) -> None:
+def test_no_success_before_the_revision_shows(place: LimitsWorld) -> None:
     """The location caches for a minute that there was no value."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
     place.calculate(1)
@@ -126,7 +126,7 @@ def test_no_success_before_the_revision_shows(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_invisible_revision_is_unhealthy_and_opens_incident(place: Place) -> None:
+def test_invisible_revision_is_unhealthy_and_opens_incident(place: LimitsWorld) -> None:
     place.world.sandbox.switches.kv_staleness_seconds = 600
     place.calculate(1)
 
@@ -146,7 +146,7 @@ def test_invisible_revision_is_unhealthy_and_opens_incident(place: Place) -> Non
         ({"status": 404}, "first 429 request 1 was answered with status 404"),
     ],
 )
-def test_unproved_rate_limit_is_a_warning(place: Place, path: dict[str, int], said: str) -> None:
+def test_unproved_rate_limit_is_a_warning(place: LimitsWorld, path: dict[str, int], said: str) -> None:
     place.world.sandbox.edge_fault(path="/__ops/limits/calc", times=None, body="", **path)
 
     done = place.apply()
@@ -155,7 +155,7 @@ def test_unproved_rate_limit_is_a_warning(place: Place, path: dict[str, int], sa
     assert f"not proved: limit calc: {said.replace('first 429 ', 'first 429: ', 1)}" in texts(done, "warning")
 
 
-def test_lost_kv_answer_is_resolved_by_read_back(place: Place) -> None:
+def test_lost_kv_answer_is_resolved_by_read_back(place: LimitsWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, lost="after")
 
@@ -165,14 +165,14 @@ def test_lost_kv_answer_is_resolved_by_read_back(place: Place) -> None:
     assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 1
 
 
-def test_lost_write_is_repeated_once(place: Place) -> None:
+def test_lost_write_is_repeated_once(place: LimitsWorld) -> None:
     place.world.sandbox.fault(**PUT, lost="before")
 
     assert ended(place.apply())[:2] == (0, "recovered")
     assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 2
 
 
-def test_foreign_value_after_unclear_write_stays(place: Place) -> None:
+def test_foreign_value_after_unclear_write_stays(place: LimitsWorld) -> None:
     theirs = {"version": 1, "revision": "0" * 12 + "-" + "1" * 8, "limits": {}}
     place.world.sandbox.fault(**PUT, lost="before", before=lambda: place.put(theirs))
 
@@ -183,7 +183,7 @@ def test_foreign_value_after_unclear_write_stays(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_concurrent_equal_writes_both_succeed(place: Place) -> None:
+def test_concurrent_equal_writes_both_succeed(place: LimitsWorld) -> None:
     """The other run happens between the plan and the write of this one."""
     others: list[Outcome] = []
     place.world.sandbox.fault(**PUT, before=lambda: others.append(place.apply()))
@@ -196,7 +196,7 @@ def test_concurrent_equal_writes_both_succeed(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["garbage", '{"version": 1}', "[]"])
-def test_malformed_kv_value_is_replaced_with_a_warning(place: Place, text: str) -> None:
+def test_malformed_kv_value_is_replaced_with_a_warning(place: LimitsWorld, text: str) -> None:
     place.put(text)
 
     done = place.apply()
@@ -206,7 +206,7 @@ def test_malformed_kv_value_is_replaced_with_a_warning(place: Place, text: str) 
     assert done.result["plan"]["warnings"]
 
 
-def test_newer_kv_value_is_not_replaced(place: Place) -> None:
+def test_newer_kv_value_is_not_replaced(place: LimitsWorld) -> None:
     place.put({"version": 2, "revision": "x", "limits": {}})
 
     for done in (place.apply(), place.reconcile()):
@@ -214,7 +214,7 @@ def test_newer_kv_value_is_not_replaced(place: Place) -> None:
     assert place.stored["version"] == 2
 
 
-def test_invalid_file_is_not_applied(place: Place) -> None:
+def test_invalid_file_is_not_applied(place: LimitsWorld) -> None:
     place.commit(SHIPPED.replace("30", "007"))
 
     done = place.apply()
@@ -224,7 +224,7 @@ def test_invalid_file_is_not_applied(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_laptop_uses_the_fetched_default_branch(place: Place) -> None:
+def test_laptop_uses_the_fetched_default_branch(place: LimitsWorld) -> None:
     folder = place.world.folder
     repository(folder)
     laptop = dict.fromkeys([*place.github.environ(), "GITHUB_ACTIONS", "GITHUB_SHA"])
@@ -253,7 +253,7 @@ def repository(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_result_is_added_to_the_plan_comment(place: Place, tmp_path: Path) -> None:
+def test_result_is_added_to_the_plan_comment(place: LimitsWorld, tmp_path: Path) -> None:
     number = place.pull(changed(40))
     assert planned(place, number, tmp_path).code == 0
     place.merge(number)
@@ -268,7 +268,7 @@ def test_result_is_added_to_the_plan_comment(place: Place, tmp_path: Path) -> No
     assert place.comments(number)[0].count("After the merge") == 1
 
 
-def test_pull_request_of_fork_gets_result_after_merge(place: Place) -> None:
+def test_pull_request_of_fork_gets_result_after_merge(place: LimitsWorld) -> None:
     place.github.add_user("zoe", "read")
     number = place.github.open_fork_pull("Raise", "zoe", {"limits.yml": changed(40)})
     place.merge(number)
@@ -279,7 +279,7 @@ def test_pull_request_of_fork_gets_result_after_merge(place: Place) -> None:
     assert "**After the merge:** recovered: revision" in comment
 
 
-def test_dry_run_keeps_the_plan_comment(place: Place) -> None:
+def test_dry_run_keeps_the_plan_comment(place: LimitsWorld) -> None:
     number = place.pull(changed(40))
     place.merge(number)
 
@@ -292,7 +292,7 @@ def test_dry_run_keeps_the_plan_comment(place: Place) -> None:
 # Plan in the job of a pull request
 
 
-def planned(place: Place, number: int, folder: Path, **environ: Any) -> Outcome:
+def planned(place: LimitsWorld, number: int, folder: Path, **environ: Any) -> Outcome:
     """Plan as the workflow does: the folder is a checkout of the base."""
     pull = place.github.issue(number).pull
     assert pull is not None
@@ -303,7 +303,7 @@ def planned(place: Place, number: int, folder: Path, **environ: Any) -> Outcome:
     return place.ops("plan", **{**given, "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), **environ})
 
 
-def test_pull_request_gets_one_plan_comment(place: Place, tmp_path: Path) -> None:
+def test_pull_request_gets_one_plan_comment(place: LimitsWorld, tmp_path: Path) -> None:
     number = place.pull(changed(60))
 
     first = planned(place, number, tmp_path)
@@ -317,7 +317,7 @@ def test_pull_request_gets_one_plan_comment(place: Place, tmp_path: Path) -> Non
     assert "+100 %" in (tmp_path / "summary.md").read_text()
 
 
-def test_invalid_pull_request_lists_all_problems(place: Place, tmp_path: Path) -> None:
+def test_invalid_pull_request_lists_all_problems(place: LimitsWorld, tmp_path: Path) -> None:
     number = place.pull(changed(400).replace("limit: 10", "limit: 0"))
 
     done = planned(place, number, tmp_path)
@@ -333,7 +333,7 @@ def test_invalid_pull_request_lists_all_problems(place: Place, tmp_path: Path) -
         assert f"::error title=limits.yml::{place_}" in done.err
 
 
-def test_fork_gets_plan_in_job_summary(place: Place, tmp_path: Path) -> None:
+def test_fork_gets_plan_in_job_summary(place: LimitsWorld, tmp_path: Path) -> None:
     place.github.add_user("zoe", "read")
     reading = place.github.add_workflow_token("ghs_reading", {"contents": "read", "pull_requests": "read"})
     good, bad = (
@@ -349,7 +349,7 @@ def test_fork_gets_plan_in_job_summary(place: Place, tmp_path: Path) -> None:
     assert place.comments(good) == place.comments(bad) == []
 
 
-def test_pull_request_cannot_influence_its_plan(place: Place, tmp_path: Path) -> None:
+def test_pull_request_cannot_influence_its_plan(place: LimitsWorld, tmp_path: Path) -> None:
     """It also changes ops.yml to declare its limit, but the checkout is the base."""
     place.github.add_commit(
         "All mine",
@@ -367,7 +367,7 @@ def test_pull_request_cannot_influence_its_plan(place: Place, tmp_path: Path) ->
     assert "limits.yml:13 mine: unknown limit; ops.yml does not list it" in place.comments(number)[0]
 
 
-def test_pull_request_without_file_is_invalid(place: Place, tmp_path: Path) -> None:
+def test_pull_request_without_file_is_invalid(place: LimitsWorld, tmp_path: Path) -> None:
     place.github.add_commit("Away", "alice", files={"limits.yml": None}, branch="away")
     number = place.github.open_pull("Away", "away", "alice")
 
@@ -375,7 +375,7 @@ def test_pull_request_without_file_is_invalid(place: Place, tmp_path: Path) -> N
     assert "limits.yml is missing" in place.comments(number)[0]
 
 
-def test_comments_of_others_are_never_edited(place: Place, tmp_path: Path) -> None:
+def test_comments_of_others_are_never_edited(place: LimitsWorld, tmp_path: Path) -> None:
     number = place.pull(changed(60))
     place.github.comment(number, "<!-- backout limits production -->\nmine", "alice")
 
@@ -392,7 +392,7 @@ def test_comments_of_others_are_never_edited(place: Place, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_laptop_compares_with_the_merge_base(place: Place) -> None:
+def test_laptop_compares_with_the_merge_base(place: LimitsWorld) -> None:
     repository(place.world.folder)
     git(place.world.folder, "checkout", "-qb", "more")
     place.write(changed(45))
@@ -408,14 +408,14 @@ def test_laptop_compares_with_the_merge_base(place: Place) -> None:
     assert "no change; live limits are read at one location: no limits.yml" in none.out
 
 
-def test_plan_without_network_reports_unknown_live_limits(place: Place) -> None:
+def test_plan_without_network_reports_unknown_live_limits(place: LimitsWorld) -> None:
     told = place.ops("plan", "--base", "", OPS_EDGE_URL="http://127.0.0.1:9")
 
     assert told.code == 0
     assert "live limits are unknown: https://api.fortunet.example/__ops/runtime could not be reached" in told.out
 
 
-def test_file_option_is_planned_or_refused(place: Place, tmp_path: Path) -> None:
+def test_file_option_is_planned_or_refused(place: LimitsWorld, tmp_path: Path) -> None:
     other = tmp_path / "other.yml"
     other.write_text(changed(0))
 
@@ -425,7 +425,7 @@ def test_file_option_is_planned_or_refused(place: Place, tmp_path: Path) -> None
     assert "error: limits.yml:11 calc.limit: too small; write 1 or more" in told.out
 
 
-def test_five_hundred_limits_plan_within_a_second(place: Place) -> None:
+def test_five_hundred_limits_plan_within_a_second(place: LimitsWorld) -> None:
     names = [f"limit-{number}" for number in range(500)]
     place.world.edit_config("names: [calc, ai]", f"names: [calc, ai, {', '.join(names)}]")
     place.write(SHIPPED + "".join(f"{name}: {{limit: 5, period: 60, key: ip}}\n" for name in names))
@@ -441,11 +441,11 @@ def test_five_hundred_limits_plan_within_a_second(place: Place) -> None:
 # Reconcile drift
 
 
-def drift(place: Place) -> list[Any]:
+def drift(place: LimitsWorld) -> list[Any]:
     return [issue for issue in place.github.issues if any(label.name == "limits-drift" for label in issue.labels)]
 
 
-def test_reconcile_reports_missing_value(place: Place) -> None:
+def test_reconcile_reports_missing_value(place: LimitsWorld) -> None:
     done = place.reconcile()
 
     assert ended(done) == (0, "nothing_to_do", "never_applied")
@@ -454,7 +454,7 @@ def test_reconcile_reports_missing_value(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_reconcile_removes_ended_limit(place: Place) -> None:
+def test_reconcile_removes_ended_limit(place: LimitsWorld) -> None:
     place.commit(temporary(60, in_hours(place.world, 4)))
     place.apply()
     assert place.calculate(61) == [200] * 60 + [429]
@@ -471,7 +471,7 @@ def test_reconcile_removes_ended_limit(place: Place) -> None:
     assert place.github.issues == []
 
 
-def test_drift_is_reported_on_one_issue(place: Place) -> None:
+def test_drift_is_reported_on_one_issue(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     by_hand = {**place.stored, "limits": {**place.stored["limits"], "calc": {"limit": 5, "period": 60, "key": "ip"}}}
@@ -493,7 +493,7 @@ def test_drift_is_reported_on_one_issue(place: Place) -> None:
     assert (drift(place)[0].state, len(drift(place))) == ("closed", 1)
 
 
-def test_comment_in_file_is_no_drift(place: Place) -> None:
+def test_comment_in_file_is_no_drift(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
     place.commit(f"# another\n{SHIPPED}")
@@ -507,7 +507,7 @@ def test_comment_in_file_is_no_drift(place: Place) -> None:
     [(25, True, False, True), (23, True, False, False), (25, False, False, False), (25, True, True, False)],
 )
 def test_drift_is_corrected_after_a_day_without_incident(
-    place: Place, hours: int, enforce: bool, incident: bool, corrects: bool
+    place: LimitsWorld, hours: int, enforce: bool, incident: bool, corrects: bool
 ) -> None:
     place.world.edit_config("names: [calc, ai]\n", f"names: [calc, ai]\n        enforce: {str(enforce).lower()}\n")
     place.apply()
@@ -524,7 +524,7 @@ def test_drift_is_corrected_after_a_day_without_incident(
     assert (drift(place)[0].state == "closed") is corrects
 
 
-def test_dry_run_closes_no_issue(place: Place) -> None:
+def test_dry_run_closes_no_issue(place: LimitsWorld) -> None:
     place.apply()
     value = place.stored
     place.put({**value, "limits": {}})
@@ -537,7 +537,7 @@ def test_dry_run_closes_no_issue(place: Place) -> None:
     assert drift(place)[0].state == "open"
 
 
-def test_malformed_kv_value_is_drift(place: Place) -> None:
+def test_malformed_kv_value_is_drift(place: LimitsWorld) -> None:
     place.apply()
     place.put("garbage")
 
@@ -546,7 +546,7 @@ def test_malformed_kv_value_is_drift(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_drift_without_github_is_only_reported(place: Place) -> None:
+def test_drift_without_github_is_only_reported(place: LimitsWorld) -> None:
     repository(place.world.folder)
     place.apply()
     place.put({**place.stored, "limits": {}})

@@ -7,15 +7,15 @@ import pytest
 from tests.conftest import World
 from tests.support import switches
 from tests.support.commands import ended
-from tests.support.switches import PUT, READ, Switches
+from tests.support.switches import PUT, READ, SwitchWorld
 
 
 @pytest.fixture
-def place(world: World) -> Switches:
+def place(world: World) -> SwitchWorld:
     return switches.prepared(world)
 
 
-def test_prepare_creates_only_missing_keys(place: Switches) -> None:
+def test_prepare_creates_only_missing_keys(place: SwitchWorld) -> None:
     before = place.put("session-do", state="off")
 
     outcome = place.ops("switches", "prepare")
@@ -32,7 +32,7 @@ def test_prepare_creates_only_missing_keys(place: Switches) -> None:
     assert ended(place.ops("switches", "prepare")) == (0, "nothing_to_do", "already_prepared")
 
 
-def test_prepare_keeps_concurrent_key(place: Switches) -> None:
+def test_prepare_keeps_concurrent_key(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, after=lambda: place.put("session-do", state="off"))
 
     outcome = place.ops("switches", "prepare")
@@ -41,7 +41,7 @@ def test_prepare_keeps_concurrent_key(place: Switches) -> None:
     assert place.puts == ["maintenance"]
 
 
-def test_prepare_keeps_malformed_value(place: Switches) -> None:
+def test_prepare_keeps_malformed_value(place: SwitchWorld) -> None:
     place.world.sandbox.kv.put(switches.NAMESPACE, "ops/switch/ai", '{"version": 2}')
 
     outcome = place.ops("switches", "prepare")
@@ -51,7 +51,7 @@ def test_prepare_keeps_malformed_value(place: Switches) -> None:
     assert any("ai: " in line for line in outcome.result["plan"]["sections"]["Unchanged"])
 
 
-def test_hundred_switches_need_one_request(place: Switches) -> None:
+def test_hundred_switches_need_one_request(place: SwitchWorld) -> None:
     many = "".join(f"        part-{n}:\n          longest: 1h\n" for n in range(97))
     text = place.world.config.read_text()
     place.world.config.write_text(re.sub(r"(\n      switches: [^\n]*\n)", rf"\1{many}", text, count=1))
@@ -66,7 +66,7 @@ def test_hundred_switches_need_one_request(place: Switches) -> None:
     assert len(place.world.sandbox.requests) == 1
 
 
-def test_unreadable_kv_creates_nothing(place: Switches) -> None:
+def test_unreadable_kv_creates_nothing(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**READ, times=None, status=403)
 
     outcome = place.ops("switches", "prepare")

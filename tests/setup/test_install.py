@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from tests.conftest import ROOT
 from tests.support import plain_yaml
 from tests.support.prepared_python import RunPython, fresh_python
-from tests.support.wheels import Index, index, lock, wheel
+from tests.support.wheels import PackageIndex, index, lock, wheel
 
 ACTION = ROOT / ".github/actions/setup"
 PROGRAM = ACTION / "install.py"
@@ -33,7 +33,7 @@ SPAM = wheel("spam", {"spam/__init__.py": "", "spam/run.sh": "", "spam-1.0.data/
 
 
 @pytest.fixture
-def offered() -> Iterator[Index]:
+def offered() -> Iterator[PackageIndex]:
     with index() as each:
         yield each
 
@@ -41,7 +41,7 @@ def offered() -> Iterator[Index]:
 class Setup:
     """Runs `install.py` in a separate folder."""
 
-    def __init__(self, folder: Path, offered: Index, python: RunPython) -> None:
+    def __init__(self, folder: Path, offered: PackageIndex, python: RunPython) -> None:
         self.folder, self.target, self.python = folder, folder / "target", python
         self.environ = {"PIP_INDEX_URL": f"{offered.url}/simple"}
         self.said = ""
@@ -60,15 +60,15 @@ class Setup:
 
 
 @pytest.fixture
-def setup(tmp_path: Path, offered: Index, python: RunPython) -> Setup:
+def setup(tmp_path: Path, offered: PackageIndex, python: RunPython) -> Setup:
     return Setup(tmp_path, offered, python)
 
 
-def offer(offered: Index, **files: bytes) -> None:
+def offer(offered: PackageIndex, **files: bytes) -> None:
     offered.files["spam"] = {f"spam-1.0-{tag.replace('__', '-')}.whl": content for tag, content in files.items()}
 
 
-def test_wheel_is_unpacked_like_pip(setup: Setup, offered: Index) -> None:
+def test_wheel_is_unpacked_like_pip(setup: Setup, offered: PackageIndex) -> None:
     offer(offered, py3__none__any=SPAM)
 
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
@@ -78,14 +78,14 @@ def test_wheel_is_unpacked_like_pip(setup: Setup, offered: Index) -> None:
     assert executable == {"spam/run.sh", "bin/spam"}
 
 
-def test_install_runs_in_fresh_interpreter(setup: Setup, offered: Index) -> None:
+def test_install_runs_in_fresh_interpreter(setup: Setup, offered: PackageIndex) -> None:
     offer(offered, py3__none__any=SPAM)
     setup.python = fresh_python
 
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
 
 
-def test_compressed_index_response_is_read(setup: Setup, offered: Index) -> None:
+def test_compressed_index_response_is_read(setup: Setup, offered: PackageIndex) -> None:
     offer(offered, py3__none__any=SPAM)
     offered.packs = True
 
@@ -107,7 +107,7 @@ def test_compressed_index_response_is_read(setup: Setup, offered: Index) -> None
         ("py3-none-any", ["py3-none-win_amd64", "py3-none-macosx_11_0_arm64"]),
     ],
 )
-def test_best_matching_wheel_is_chosen(setup: Setup, offered: Index, best: str, others: list[str]) -> None:
+def test_best_matching_wheel_is_chosen(setup: Setup, offered: PackageIndex, best: str, others: list[str]) -> None:
     contents = {tag: wheel("spam", {"which": tag}, tag) for tag in (best, *others)}
     offer(offered, **{tag.replace("-", "__"): content for tag, content in contents.items()})
 
@@ -115,7 +115,7 @@ def test_best_matching_wheel_is_chosen(setup: Setup, offered: Index, best: str, 
     assert (setup.target / "which").read_text() == best
 
 
-def test_unlocked_wheel_is_not_downloaded(setup: Setup, offered: Index) -> None:
+def test_unlocked_wheel_is_not_downloaded(setup: Setup, offered: PackageIndex) -> None:
     better = wheel("spam", {"which": "better"})
     offer(offered, **{NATIVE.replace("-", "__"): better, "py3__none__any": SPAM})
 
@@ -124,7 +124,7 @@ def test_unlocked_wheel_is_not_downloaded(setup: Setup, offered: Index) -> None:
     assert not any("files/spam/spam-1.0-cp3" in path for path in offered.asked)
 
 
-def test_wheel_with_wrong_hash_is_refused(setup: Setup, offered: Index) -> None:
+def test_wheel_with_wrong_hash_is_refused(setup: Setup, offered: PackageIndex) -> None:
     offer(offered, py3__none__any=SPAM)
     offered.served["spam-1.0-py3-none-any.whl"] = wheel("spam", {"evil.py": ""})
 
@@ -133,7 +133,7 @@ def test_wheel_with_wrong_hash_is_refused(setup: Setup, offered: Index) -> None:
     assert not setup.target.exists()
 
 
-def test_wheel_cannot_write_outside_target(setup: Setup, offered: Index) -> None:
+def test_wheel_cannot_write_outside_target(setup: Setup, offered: PackageIndex) -> None:
     evil = wheel("spam", {"../evil.py": ""})
     offer(offered, py3__none__any=evil)
 
@@ -141,7 +141,7 @@ def test_wheel_cannot_write_outside_target(setup: Setup, offered: Index) -> None
     assert not (setup.folder / "evil.py").exists()
 
 
-def test_cached_wheels_replace_index(setup: Setup, offered: Index) -> None:
+def test_cached_wheels_replace_index(setup: Setup, offered: PackageIndex) -> None:
     offer(offered, py3__none__any=SPAM)
     setup.environ["OPS_WHEELS"] = str(setup.folder / "wheels")
     assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
@@ -154,7 +154,7 @@ def test_cached_wheels_replace_index(setup: Setup, offered: Index) -> None:
     assert offered.asked == []
 
 
-def test_modified_cached_wheel_is_ignored(setup: Setup, offered: Index) -> None:
+def test_modified_cached_wheel_is_ignored(setup: Setup, offered: PackageIndex) -> None:
     offer(offered, py3__none__any=SPAM)
     folder = setup.folder / "wheels"
     folder.mkdir()
@@ -169,7 +169,7 @@ def test_modified_cached_wheel_is_ignored(setup: Setup, offered: Index) -> None:
 
 
 @pytest.mark.parametrize("index_is", ["down", "without the wheel"])
-def test_archive_replaces_unavailable_index(setup: Setup, offered: Index, index_is: str) -> None:
+def test_archive_replaces_unavailable_index(setup: Setup, offered: PackageIndex, index_is: str) -> None:
     if index_is == "down":
         setup.environ["PIP_INDEX_URL"] = NOWHERE
     offered.other[f"/wheels-cp3{sys.version_info.minor}-{os.uname().machine}.zip"] = make_archive(SPAM)
@@ -180,7 +180,7 @@ def test_archive_replaces_unavailable_index(setup: Setup, offered: Index, index_
 
 
 @pytest.mark.slow
-def test_archive_replaces_hanging_index(setup: Setup, offered: Index) -> None:
+def test_archive_replaces_hanging_index(setup: Setup, offered: PackageIndex) -> None:
     offered.other["/wheels.zip"] = make_archive(SPAM)
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels.zip"
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -201,7 +201,7 @@ def make_archive(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", make_archive(wheel("spam", {"evil.py": ""}))])
-def test_archive_without_locked_wheel_is_refused(setup: Setup, offered: Index, content: bytes) -> None:
+def test_archive_without_locked_wheel_is_refused(setup: Setup, offered: PackageIndex, content: bytes) -> None:
     setup.environ["PIP_INDEX_URL"] = NOWHERE
     offered.other["/wheels.zip"] = content
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels.zip"
@@ -210,7 +210,7 @@ def test_archive_without_locked_wheel_is_refused(setup: Setup, offered: Index, c
     assert not setup.target.exists()
 
 
-def test_packed_archive_installs(setup: Setup, offered: Index) -> None:
+def test_packed_archive_installs(setup: Setup, offered: PackageIndex) -> None:
     offer(offered, py3__none__any=SPAM)
     text = lock({"spam": [SPAM]})
     assert setup.run(text, "pack", "--archive") == 0, setup.said
@@ -238,7 +238,7 @@ def test_unsupported_lock_line_is_refused(setup: Setup, line: str) -> None:
     assert not setup.target.exists()
 
 
-def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: Index) -> None:
+def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: PackageIndex) -> None:
     """The index page has no hashes, so pip hashes the file itself."""
     step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]
     offer(offered, py3__none__any=SPAM)

@@ -8,34 +8,34 @@ import pytest
 
 from tests.conftest import Outcome, World
 from tests.support import switches
-from tests.support.switches import NAMESPACE, READ, Switches, off_at_the_edge
+from tests.support.switches import NAMESPACE, READ, SwitchWorld, off_at_the_edge
 
 
 @pytest.fixture
-def place(world: World) -> Switches:
+def place(world: World) -> SwitchWorld:
     found = switches.prepared(world)
     world.site(timedelta(hours=3), "good")
     return found
 
 
-def status(place: Switches, *arguments: str, token: str = "switching") -> Outcome:
+def status(place: SwitchWorld, *arguments: str, token: str = "switching") -> Outcome:
     where = ["--environment", "production", "--config", str(place.world.config)]
     return place.world.ops("status", *where, *arguments, CLOUDFLARE_API_TOKEN=token)
 
 
-def status_json(place: Switches) -> dict[str, Any]:
+def status_json(place: SwitchWorld) -> dict[str, Any]:
     outcome = status(place, "--json")
     assert outcome.code == 0
     found: dict[str, Any] = json.loads(outcome.out)
     return found
 
 
-def limits(place: Switches, **values: Any) -> None:
+def limits(place: SwitchWorld, **values: Any) -> None:
     text = json.dumps({"version": 1, "revision": "3f9c2ab41d07-9c0ffee1", "limits": values})
     place.world.sandbox.kv.put(NAMESPACE, "ops/limits", text)
 
 
-def test_status_lists_live_versions_and_active_settings(place: Switches) -> None:
+def test_status_lists_live_versions_and_active_settings(place: SwitchWorld) -> None:
     now = place.world.sandbox.clock.now()
     until = f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
     place.put("session-do", state="off", until=until, incident=42)
@@ -67,7 +67,7 @@ def test_status_lists_live_versions_and_active_settings(place: Switches) -> None
     assert all(r.path.endswith("/bulk/get") for r in place.world.sandbox.requests if r.method == "POST")
 
 
-def test_status_names_orphaned_routes(place: Switches) -> None:
+def test_status_names_orphaned_routes(place: SwitchWorld) -> None:
     sandbox = place.world.sandbox
     off_at_the_edge(place.world)
     zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
@@ -80,7 +80,7 @@ def test_status_names_orphaned_routes(place: Switches) -> None:
     assert "--state off --service api --environment production" in lines
 
 
-def test_status_without_active_settings(place: Switches) -> None:
+def test_status_without_active_settings(place: SwitchWorld) -> None:
     lines = status(place).out
 
     assert lines.count("    none") == 3
@@ -97,7 +97,7 @@ UNREAD = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rule", "what"), UNREAD, ids=[what for _, what in UNREAD])
-def test_status_reports_unreadable_sources(place: Switches, rule: dict[str, Any], what: str) -> None:
+def test_status_reports_unreadable_sources(place: SwitchWorld, rule: dict[str, Any], what: str) -> None:
     off_at_the_edge(place.world)
     place.world.sandbox.fault(**rule, times=None, status=403, code=10000)
 
@@ -110,7 +110,7 @@ def test_status_reports_unreadable_sources(place: Switches, rule: dict[str, Any]
 
 
 @pytest.mark.parametrize("key", ["ops/switch/ai", "ops/limits"])
-def test_status_reports_malformed_values(place: Switches, key: str) -> None:
+def test_status_reports_malformed_values(place: SwitchWorld, key: str) -> None:
     place.world.sandbox.kv.put(NAMESPACE, key, '{"version": 2}')
 
     (line,) = status_json(place)["unread"]
@@ -118,7 +118,7 @@ def test_status_reports_malformed_values(place: Switches, key: str) -> None:
     assert "version 2" in line
 
 
-def test_status_shortens_untrusted_values(place: Switches) -> None:
+def test_status_shortens_untrusted_values(place: SwitchWorld) -> None:
     place.put("session-do", state="off", owner="\u202eevil\n::error::x", incident=42)
     place.world.sandbox.deploy(
         "fortunet-api", place.world.sandbox.upload("fortunet-api"), message="a\n::error::b\u202e"

@@ -19,11 +19,11 @@ from tests.support.scenarios import SECRETS, Case, Given
 
 READ_BY_POST = ("/bulk/get", "/observability/telemetry/query", "/graphql")
 TOKEN = "what-the-runbook-needs"
-WELL = {"recovered", "healthy_as_before", "nothing_to_do"}
+GOOD_DECISIONS = {"recovered", "healthy_as_before", "nothing_to_do"}
 
 
 @contextmanager
-def a_world(case: Case | None, kind: type[Sandbox] = Sandbox) -> Iterator[World]:
+def case_world(case: Case | None, kind: type[Sandbox] = Sandbox) -> Iterator[World]:
     """A world in which the runbook of the case has something to do; without a case, an empty world."""
     with kind(account_id=ACCOUNT, virtual_clock=True) as sandbox, TemporaryDirectory() as folder:
         config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
@@ -36,7 +36,7 @@ def a_world(case: Case | None, kind: type[Sandbox] = Sandbox) -> Iterator[World]
 
 
 @dataclass(frozen=True)
-class Ran:
+class CaseRun:
     outcome: Outcome
     effects: list[RequestRecord]
     """The run's own writes that took effect."""
@@ -51,7 +51,7 @@ def is_declared(case: Case, request: RequestRecord) -> bool:
     )
 
 
-def run(world: World, case: Case, *, journal: bool = False) -> Ran:
+def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
     """Run the case. With `journal` it has a GITHUB_TOKEN, so that the run is published on an incident."""
     sandbox, scenario = world.sandbox, case.scenario
     before = len(sandbox.requests), len(sandbox.github.requests)
@@ -71,12 +71,12 @@ def run(world: World, case: Case, *, journal: bool = False) -> Ran:
     writes = [each for each in sent if each.method != "GET" and not each.path.endswith(READ_BY_POST)]
     writes = [each for each in writes if "/issues" not in each.path]  # publications of the run on the issue
     assert [f"{each.method} {each.path}" for each in writes if not is_declared(case, each)] == []
-    return Ran(
+    return CaseRun(
         outcome, [each for each in writes if each.effect is not None and each.effect < 300 and scenario.counts(each)]
     )
 
 
-def assert_claims_hold(ran: Ran) -> dict[str, Any]:
+def assert_claims_hold(ran: CaseRun) -> dict[str, Any]:
     """Check that the result reports exactly the changes that took effect, and return the result."""
     outcome = ran.outcome
     assert outcome.code not in {1, 2}, outcome.err
@@ -85,15 +85,15 @@ def assert_claims_hold(ran: Ran) -> dict[str, Any]:
         assert ran.effects == []
         return {"decision": "failed" if outcome.code else "not_due", "message": outcome.err, "hint": outcome.err}
     result = outcome.result
-    told = result["outcome"]
-    said = f"{result['message']} {result['hint']}".lower()
+    reported = result["outcome"]
+    message = f"{result['message']} {result['hint']}".lower()
     made = {(each.method, each.path) for each in ran.effects}
-    story = f"{result['decision']} {result['reason']}: {result['message']}; {told}; took effect: {sorted(made)}"
-    certain = len(told["changed"]) + len(told["replaced"])
-    assert certain <= len(made) <= certain + len(told["unknown"]), story
-    assert not made or result["wrote"] or told["unknown"], story
-    assert made or not result["wrote"] or told["unknown"], story
-    assert not ("nothing was changed" in said and made), story
-    if result["decision"] in WELL:
-        assert told["unknown"] == told["replaced"] == told["not_changed"] == [], story
+    story = f"{result['decision']} {result['reason']}: {result['message']}; {reported}; took effect: {sorted(made)}"
+    certain = len(reported["changed"]) + len(reported["replaced"])
+    assert certain <= len(made) <= certain + len(reported["unknown"]), story
+    assert not made or result["wrote"] or reported["unknown"], story
+    assert made or not result["wrote"] or reported["unknown"], story
+    assert not ("nothing was changed" in message and made), story
+    if result["decision"] in GOOD_DECISIONS:
+        assert reported["unknown"] == reported["replaced"] == reported["not_changed"] == [], story
     return result

@@ -32,7 +32,7 @@ def unwrapped(text: str) -> str:
     return re.sub(r"'\\\n'|\\\n(?! )", "", re.sub(r" \\\n +", " ", text))
 
 
-WITHOUT_AN_ANSWER: dict[str, dict[str, Any]] = {
+UNCLEAR_RESPONSES: dict[str, dict[str, Any]] = {
     "500": {"status": 500},
     "502": {"status": 502, "body": "<html>bad gateway</html>"},
     "504": {"status": 504, "body": "gateway time-out", "content_type": "text/plain"},
@@ -55,7 +55,7 @@ QUICK = {"500", "HTML with 200", "a result of another shape", "a broken encoding
 """Those that the fast tests use around whole runs."""
 
 
-def every_end(requests: int) -> list[tuple[signal.Signals, int, str]]:
+def interruptions(requests: int) -> list[tuple[signal.Signals, int, str]]:
     """Return signal, request number and time: before the request reaches Cloudflare, or after it took effect.
 
     Each request gets SIGKILL, and SIGINT or SIGTERM alternately, because one handler serves both.
@@ -72,7 +72,7 @@ def ours(world: World) -> list[FakeWorkerDeployment]:
     return [d for d in deployments if d.annotations.get("workers/message", "").startswith("ops1 ")]
 
 
-def colleague(world: World) -> Callable[[], str]:
+def hotfix_by_colleague(world: World) -> Callable[[], str]:
     """Return a function that deploys a hotfix as another person."""
     hotfix = world.sandbox.upload(WORKER, code="hotfix", author="dana@example.com")
     return lambda: world.sandbox.deploy(WORKER, hotfix, author="dana@example.com")
@@ -96,7 +96,7 @@ def timeline(world: World) -> list[dict[str, Any]]:
     return events
 
 
-def alive(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Return whether the process runs. A zombie has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -104,10 +104,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Return whether the process has ended, after at most 10 seconds."""
     waited = subprocess.run(["timeout", "10", "tail", f"--pid={pid}", "-f", "/dev/null"], check=False)
-    return waited.returncode == 0 or not alive(pid)
+    return waited.returncode == 0 or not is_running(pid)
 
 
 @dataclass

@@ -21,7 +21,7 @@ Run = tuple[str, Edge, Trigger | None]
 _tested: set[Run] = set()
 
 
-def reason(name: str, edge: Edge, trigger: Trigger | None) -> str:
+def unsupported_reason(name: str, edge: Edge, trigger: Trigger | None) -> str:
     """Return the reason why the drill cannot run with this edge and trigger; empty if it can."""
     drill = drills.DrillSettings(edge, CONFIG, next(iter(OPS.environments)), service="")
     try:
@@ -39,7 +39,7 @@ def supported(name: str) -> list[Run]:
     """Return the runs of a drill in tests: each edge, and each trigger on the first edge."""
     made: list[Run] = [(name, edge, None) for edge in EDGES]
     made += [(name, EDGES[0], trigger) for trigger in TRIGGERS]
-    return [run for run in made if not reason(*run)]
+    return [run for run in made if not unsupported_reason(*run)]
 
 
 def runs(name: str, *edges: Edge) -> list[Run]:
@@ -49,12 +49,12 @@ def runs(name: str, *edges: Edge) -> list[Run]:
 
 def taken(*wanted: Run) -> list[Run]:
     """Return the supported ones of these runs, for a test about them; `others` skips them."""
-    found = [run for run in wanted if not reason(*run)]
+    found = [run for run in wanted if not unsupported_reason(*run)]
     _tested.update(found)
     return found
 
 
-def others() -> list[Run]:
+def untested_runs() -> list[Run]:
     """Return every supported run that no earlier test has taken."""
     return [run for name in drills.names() for run in supported(name) if run not in _tested]
 
@@ -72,11 +72,11 @@ def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> di
     return result
 
 
-def recovered(run: Run, *more: str) -> dict[str, Any]:
+def assert_recovered(run: Run, *more: str) -> dict[str, Any]:
     """Run the drill, and check the properties of every recovery. KV has no delay."""
     name, edge, trigger = run
     given = ["--trigger", trigger] if trigger else []
-    result = drill("--edge", edge, *given, *turned("kv_staleness_seconds=0"), *more, name=name)
+    result = drill("--edge", edge, *given, *switch_arguments("kv_staleness_seconds=0"), *more, name=name)
 
     assert (result["decision"], result["drill"], result["edge"]) == ("recovered", name, edge), result
     assert 0 < result["durations"]["trigger_to_write"] <= result["durations"]["trigger_to_verified"], result
@@ -94,5 +94,5 @@ def recovered(run: Run, *more: str) -> dict[str, Any]:
     return result
 
 
-def turned(*switches: str) -> list[str]:
+def switch_arguments(*switches: str) -> list[str]:
     return [argument for switch in switches for argument in ("--switch", switch)]

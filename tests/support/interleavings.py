@@ -22,7 +22,7 @@ LONGEST = 60.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedRun:
     """A requested run, and a check that the world has reached its goal."""
 
     name: str
@@ -46,7 +46,7 @@ class Asked:
 
 
 @dataclass
-class Meeting:
+class Interleaving:
     """Results of two runs: `first` paused before request number `nth`, and `second` ran completely."""
 
     nth: int
@@ -69,7 +69,9 @@ class Meeting:
         )
 
 
-def meet(world: World, first: Asked, second: Asked, nth: int, *, only_writes: bool = False) -> Meeting | None:
+def interleave(
+    world: World, first: RequestedRun, second: RequestedRun, nth: int, *, only_writes: bool = False
+) -> Interleaving | None:
     """Run both. Return None if the first run has fewer requests to Cloudflare, GitHub and the edge.
 
     Consecutive requests to the edge count as one.
@@ -93,13 +95,13 @@ def meet(world: World, first: Asked, second: Asked, nth: int, *, only_writes: bo
     rest = list(everything)
     for each in own:
         rest.remove(each)
-    return Meeting(nth, done, stop.result, stop.reached, stop.was_proved, rest, own)
+    return Interleaving(nth, done, stop.result, stop.reached, stop.was_proved, rest, own)
 
 
 class _Stop:
     """Counts the first run's requests, and starts the second run before the nth."""
 
-    def __init__(self, world: World, first: Asked, second: Asked, nth: int) -> None:
+    def __init__(self, world: World, first: RequestedRun, second: RequestedRun, nth: int) -> None:
         self._world, self._first, self._second, self._left = world, first, second, nth
         self._lock = threading.Lock()
         self._is_running = False
@@ -162,7 +164,9 @@ def _told(result: RunResult) -> str:
     return f"{result.runbook} → {result.exit_code} {result.decision} {result.reason}: {result.message}"
 
 
-def assert_consistent(world: World, first: Asked, second: Asked, heal: Asked, meeting: Meeting) -> None:
+def assert_consistent(
+    world: World, first: RequestedRun, second: RequestedRun, heal: RequestedRun, meeting: Interleaving
+) -> None:
     """Check that no result contradicts the final state, and that a further run can reach the later goal.
 
     `heal` is that run, used if the world does not have the second run's goal.

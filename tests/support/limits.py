@@ -22,7 +22,7 @@ TOKEN = "kv-writing"
 
 
 @dataclass
-class Place:
+class LimitsWorld:
     """A folder with ops.yml and limits.yml, equal to main. No run has applied the limits."""
 
     world: World
@@ -91,7 +91,7 @@ class Place:
             return [edge.get("/api/charts/calculate").status_code for _ in range(times)]
 
 
-def place(world: World) -> Place:
+def limits_world(world: World) -> LimitsWorld:
     sandbox = world.sandbox
     sandbox.switches.kv_staleness_seconds = 0
     sandbox.kv.add(NAMESPACE)
@@ -99,7 +99,7 @@ def place(world: World) -> Place:
     bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
     world.release(timedelta(hours=2), code="api", bindings=bound, behaviour={"runtime": DECLARED})
     sandbox.github.add_user("alice")
-    found = Place(world, "")
+    found = LimitsWorld(world, "")
     found.commit(SHIPPED)
     return found
 

@@ -11,14 +11,14 @@ import httpx
 from sandbox.cloudflare.zones.state import FakeZone
 from tests.conftest import WORKER, Outcome, World
 
-OFFICE = "ops-maintenance"
+MAINTENANCE_WORKER = "ops-maintenance"
 HOST, ALSO = "api.fortunet.example", "app.fortunet.example"
 DEV = f"{WORKER}.sandbox.workers.dev"
 PERMISSIONS = ["Workers Scripts Write", "Workers Routes Write", "Zone Read"]
 
 
 @dataclass
-class Place:
+class MaintenanceWorld:
     """An API behind a route, a custom domain and workers.dev, with a prepared ops-maintenance."""
 
     world: World
@@ -55,15 +55,15 @@ class Place:
 
     def serves(self, url: str) -> str:
         answer = self.get(url)
-        return "off" if answer.status_code == 503 and OFFICE in answer.headers else answer.text
+        return "off" if answer.status_code == 503 and MAINTENANCE_WORKER in answer.headers else answer.text
 
 
-def account(place: Place) -> Any:
+def account(place: MaintenanceWorld) -> Any:
     return place.world.sandbox._account
 
 
 @contextmanager
-def prepared(world: World) -> Iterator[Place]:
+def prepared(world: World) -> Iterator[MaintenanceWorld]:
     world.edit_config("deadline: 10s", "deadline: 5s")
     sandbox = world.sandbox
     sandbox.switches.propagation_seconds = 0
@@ -76,7 +76,7 @@ def prepared(world: World) -> Iterator[Place]:
     sandbox.zones.add_domain(zone, ALSO, WORKER)
     sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
     with httpx.Client() as edge:
-        found = Place(world, zone, edge)
+        found = MaintenanceWorld(world, zone, edge)
         assert found.ops("prepare").code == 0
         sandbox.requests.clear()
         yield found

@@ -22,7 +22,7 @@ CATEGORIES = {code.CATEGORY_DIGIT: "0", code.CATEGORY_SPACE: " \t\n", code.CATEG
 
 
 @dataclass(frozen=True)
-class Used:
+class UsedPattern:
     """A call with a pattern. `pattern` is None if it is known only when the program runs."""
 
     file: str
@@ -31,7 +31,7 @@ class Used:
     pattern: re.Pattern[Any] | None
 
 
-def used_in(root: Path, folder: Path, *, but: tuple[str, ...] = ()) -> Iterator[Used]:
+def used_in(root: Path, folder: Path, *, but: tuple[str, ...] = ()) -> Iterator[UsedPattern]:
     """Yield every call of `re` and every `pattern=` of a field, except in files whose path starts with `but`."""
     for path in sorted(folder.rglob("*.py")):
         if str(path.relative_to(root)).startswith(but):
@@ -42,7 +42,7 @@ def used_in(root: Path, folder: Path, *, but: tuple[str, ...] = ()) -> Iterator[
         name = path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
         for function, expression, flags in _calls(ast.parse(text)):
             made = _made(expression, flags, {"re": re}) or _made(expression, flags, _globals(name))
-            yield Used(str(path.relative_to(root)), function, ast.unparse(expression), made)
+            yield UsedPattern(str(path.relative_to(root)), function, ast.unparse(expression), made)
 
 
 def _globals(module: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ cp page.html dist/index.html
 
 
 @dataclass
-class Repository:
+class SiteRepository:
     folder: Path
 
     def git(self, *arguments: str) -> str:
@@ -45,11 +45,11 @@ class Repository:
         return "\n".join([*seen, self.git("rev-parse", "HEAD"), self.git("for-each-ref")])
 
 
-def repository(world: World) -> Repository:
+def repository(world: World) -> SiteRepository:
     """Make a repository on main next to ops.yml, and set `build` in ops.yml to its build."""
     folder = world.folder / "app"
     folder.mkdir()
-    found = Repository(folder)
+    found = SiteRepository(folder)
     found.git("init", "-q", "-b", "main")
     world.edit_config("examples/fortunet/frontend # in", ". # in")
     world.edit_config("[node, build.js] # several", "[sh, build.sh] # several")

@@ -27,7 +27,7 @@ READ = {"method": "POST", "path": "/accounts/*/storage/kv/namespaces/*/bulk/get"
 
 
 @dataclass
-class Switches:
+class SwitchWorld:
     """World of a switch: `value` returns the one in KV, `shown` the one of the public endpoint."""
 
     world: World
@@ -81,7 +81,7 @@ def deploy(world: World, declared: dict[str, Any] = DECLARED, **behaviour: Any) 
     world.release(timedelta(hours=2), code="api", bindings=bound, behaviour={"runtime": declared, **behaviour})
 
 
-def prepared(world: World) -> Switches:
+def prepared(world: World) -> SwitchWorld:
     """Prepare the API. Its locations see KV writes at once."""
     sandbox = world.sandbox
     sandbox.switches.kv_staleness_seconds = 0
@@ -89,7 +89,7 @@ def prepared(world: World) -> Switches:
     sandbox.kv.add(NAMESPACE)
     sandbox.add_token("switching", PERMISSIONS)
     deploy(world)
-    return Switches(world)
+    return SwitchWorld(world)
 
 
 def off_at_the_edge(world: World, *, incident: int = 42) -> None:

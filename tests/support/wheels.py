@@ -50,7 +50,7 @@ def lock(pins: Mapping[str, list[bytes]]) -> str:
 
 
 @dataclass
-class Index:
+class PackageIndex:
     """A package index, and the paths requested from it."""
 
     url: str = ""
@@ -83,8 +83,8 @@ class Index:
 
 
 @contextmanager
-def index() -> Iterator[Index]:
-    offered = Index()
+def index() -> Iterator[PackageIndex]:
+    offered = PackageIndex()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from tests.conftest import Outcome, World
 from tests.support import limits, switches
-from tests.support.claims import a_world, run
+from tests.support.claims import case_world, run
 from tests.support.commands import ended, texts
 from tests.support.scenarios import Case, all_cases
-from tests.support.switches import NAMESPACE, PUT, Switches
+from tests.support.switches import NAMESPACE, PUT, SwitchWorld
 
 SETTLE = 90
 """The value of `settle` in ops.yml, in seconds."""
@@ -19,7 +19,7 @@ SHOP = {"switches": {**switches.DECLARED["switches"], "basket": {"normal": "on",
 
 
 @pytest.fixture
-def place(world: World) -> Switches:
+def place(world: World) -> SwitchWorld:
     found = switches.prepared(world)
     switches.deploy(world, paths={"/": {"status": 200}, "/api/ai": {"status": 200}})
     world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
@@ -30,7 +30,7 @@ def place(world: World) -> Switches:
 
 
 @pytest.fixture
-def shop(place: Switches) -> Switches:
+def shop(place: SwitchWorld) -> SwitchWorld:
     """Configure another team's application with its own switch."""
     place.world.edit_config("session-do:", "basket:")
     switches.deploy(place.world, SHOP)
@@ -46,7 +46,7 @@ WRITERS = [case for case in all_cases() if case.writes[0] == WRITE]
 
 @pytest.mark.parametrize("case", WRITERS, ids=str)
 def test_application_proves_write_while_api_lags(case: Case) -> None:
-    with a_world(case) as world:
+    with case_world(case) as world:
         world.sandbox.switches.kv_api_staleness_seconds = 20
 
         outcome = run(world, case).outcome
@@ -56,7 +56,7 @@ def test_application_proves_write_while_api_lags(case: Case) -> None:
 
 
 def test_application_proves_limits_while_api_lags(world: World) -> None:
-    place = limits.place(world)
+    place = limits.limits_world(world)
 
     outcome = place.apply()
 
@@ -71,24 +71,24 @@ def assert_proved(outcome: Outcome) -> None:
     assert "somebody else" not in outcome.out + outcome.err
 
 
-def close(place: Switches, state: str = "on") -> Outcome:
+def close(place: SwitchWorld, state: str = "on") -> Outcome:
     """Set the switch `maintenance`; the edge stays unchanged for this service."""
     return place.ops("maintenance", "--state", state, "--service", "api")
 
 
-def test_application_proves_maintenance_while_api_lags(place: Switches) -> None:
+def test_application_proves_maintenance_while_api_lags(place: SwitchWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 20
 
     assert_proved(close(place))
 
 
-def test_application_proves_switch_beyond_settle_time(place: Switches) -> None:
+def test_application_proves_switch_beyond_settle_time(place: SwitchWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 10 * SETTLE
 
     assert_proved(place.feature("off", "--incident", "42"))
 
 
-def test_switch_can_be_reset_while_api_lags(place: Switches) -> None:
+def test_switch_can_be_reset_while_api_lags(place: SwitchWorld) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
 
@@ -97,7 +97,7 @@ def test_switch_can_be_reset_while_api_lags(place: Switches) -> None:
     assert_shown(place, back, "session-do", "on")
 
 
-def test_maintenance_can_be_reset_while_api_lags(place: Switches) -> None:
+def test_maintenance_can_be_reset_while_api_lags(place: SwitchWorld) -> None:
     close(place)
     place.world.sandbox.clock.advance(2)
 
@@ -106,14 +106,14 @@ def test_maintenance_can_be_reset_while_api_lags(place: Switches) -> None:
     assert_shown(place, back, "maintenance", "off")
 
 
-def assert_shown(place: Switches, outcome: Outcome, name: str, state: str) -> None:
+def assert_shown(place: SwitchWorld, outcome: Outcome, name: str, state: str) -> None:
     assert ended(outcome)[0] == 0, outcome.result["message"]
     value = place.value(name)
     assert value
     assert value["state"] == state == place.shown["switches"][name]["state"]
 
 
-def test_switch_of_another_team_is_proved_and_reset(shop: Switches) -> None:
+def test_switch_of_another_team_is_proved_and_reset(shop: SwitchWorld) -> None:
     off = shop.feature("off", name="basket")
     shop.world.sandbox.clock.advance(2)
     on = shop.feature("on", name="basket")
@@ -122,7 +122,7 @@ def test_switch_of_another_team_is_proved_and_reset(shop: Switches) -> None:
     assert shop.shown["switches"]["basket"]["state"] == "on"
 
 
-def test_late_value_of_earlier_run_is_not_a_newer_one(place: Switches) -> None:
+def test_late_value_of_earlier_run_is_not_a_newer_one(place: SwitchWorld) -> None:
     """The API shows bob's earlier value only after this run's write."""
     sandbox = place.world.sandbox
     former = place.value()
@@ -139,7 +139,7 @@ def test_late_value_of_earlier_run_is_not_a_newer_one(place: Switches) -> None:
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_application_resolves_unclear_write(place: Switches, lost: str) -> None:
+def test_application_resolves_unclear_write(place: SwitchWorld, lost: str) -> None:
     place.world.sandbox.fault(**PUT, lost=lost, times=2 if lost == "after" else 1)
 
     outcome = place.feature("off")
@@ -148,7 +148,7 @@ def test_application_resolves_unclear_write(place: Switches, lost: str) -> None:
     assert place.shown["switches"]["session-do"]["state"] == "off"
 
 
-def test_unclear_write_without_evidence_is_unknown(place: Switches) -> None:
+def test_unclear_write_without_evidence_is_unknown(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, lost="before", times=2)
 
     outcome = place.feature("off")
@@ -158,7 +158,7 @@ def test_unclear_write_without_evidence_is_unknown(place: Switches) -> None:
     assert "nothing was changed" not in outcome.result["message"].lower()
 
 
-def test_two_rejections_are_not_applied(place: Switches) -> None:
+def test_two_rejections_are_not_applied(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, status=429, times=2)
 
     outcome = place.feature("off")
@@ -166,7 +166,7 @@ def test_two_rejections_are_not_applied(place: Switches) -> None:
     assert ended(outcome) == (4, "failed", "not_applied")
 
 
-def test_write_without_evidence_is_not_claimed(place: Switches) -> None:
+def test_write_without_evidence_is_not_claimed(place: SwitchWorld) -> None:
     """The application reads no KV, and the API shows nothing for longer than `settle`."""
     switches.deploy(place.world, {"switches": {}})
     place.world.sandbox.switches.kv_api_staleness_seconds = 10 * SETTLE
@@ -177,7 +177,7 @@ def test_write_without_evidence_is_not_claimed(place: Switches) -> None:
     assert outcome.result["wrote"]
 
 
-def test_prepare_keeps_a_new_key(place: Switches) -> None:
+def test_prepare_keeps_a_new_key(place: SwitchWorld) -> None:
     place.world.sandbox.kv.delete(NAMESPACE, "ops/switch/session-do")
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
@@ -188,7 +188,7 @@ def test_prepare_keeps_a_new_key(place: Switches) -> None:
     assert place.shown["switches"]["session-do"]["state"] == "off"
 
 
-def test_all_clear_names_switch_hidden_by_lag(place: Switches) -> None:
+def test_all_clear_names_switch_hidden_by_lag(place: SwitchWorld) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
 
@@ -201,7 +201,7 @@ def test_all_clear_names_switch_hidden_by_lag(place: Switches) -> None:
     assert place.shown["switches"]["session-do"]["state"] == "on"
 
 
-def test_all_clear_resets_known_switches_and_names_the_rest(place: Switches) -> None:
+def test_all_clear_resets_known_switches_and_names_the_rest(place: SwitchWorld) -> None:
     place.put("ai", state="groq", incident=42)
     place.world.sandbox.clock.advance(60)
     place.feature("off", "--incident", "42")
@@ -223,7 +223,7 @@ PRESSES: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", PRESSES)
-def test_repeated_request_warns_about_replaced_fields(place: Switches, name: str) -> None:
+def test_repeated_request_warns_about_replaced_fields(place: SwitchWorld, name: str) -> None:
     place.ops(*PRESSES[name], "--incident", "42")
     before = place.value(name)
     assert before
@@ -241,7 +241,7 @@ def test_repeated_request_warns_about_replaced_fields(place: Switches, name: str
 
 
 @pytest.mark.slow
-def test_hanging_application_delays_write_briefly(place: Switches) -> None:
+def test_hanging_application_delays_write_briefly(place: SwitchWorld) -> None:
     written: list[float] = []
     place.world.sandbox.edge_fault(path="/__ops/runtime", times=2, before=lambda: time.sleep(9))
     place.world.sandbox.fault(**PUT, after=lambda: written.append(time.monotonic()))
@@ -253,7 +253,7 @@ def test_hanging_application_delays_write_briefly(place: Switches) -> None:
     assert written[0] - began < 8
 
 
-def test_repeated_reset_is_proved(place: Switches) -> None:
+def test_repeated_reset_is_proved(place: SwitchWorld) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
     place.feature("on", "--incident", "42")
@@ -265,7 +265,7 @@ def test_repeated_reset_is_proved(place: Switches) -> None:
     assert again.result["plan"]["warnings"] == []
 
 
-def test_status_names_switch_hidden_by_lag(shop: Switches) -> None:
+def test_status_names_switch_hidden_by_lag(shop: SwitchWorld) -> None:
     def unread() -> list[str]:
         where = ["--environment", "production", "--config", str(shop.world.config), "--json"]
         lines: list[str] = json.loads(shop.world.ops("status", *where, CLOUDFLARE_API_TOKEN="switching").out)["unread"]
@@ -280,7 +280,7 @@ def test_status_names_switch_hidden_by_lag(shop: Switches) -> None:
 
 
 def test_limits_hidden_by_lag_are_not_reported(world: World) -> None:
-    place = limits.place(world)
+    place = limits.limits_world(world)
     place.apply()
 
     first = place.reconcile()
@@ -294,7 +294,7 @@ def test_limits_hidden_by_lag_are_not_reported(world: World) -> None:
     assert place.github.issues == []
 
 
-def test_path_maintenance_requires_known_closed_paths(place: Switches) -> None:
+def test_path_maintenance_requires_known_closed_paths(place: SwitchWorld) -> None:
     def turn(state: str, path: str) -> Outcome:
         return place.ops("maintenance", "--state", state, "--service", "api", "--path", path)
 

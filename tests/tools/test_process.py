@@ -11,7 +11,7 @@ import pytest
 from ops.core.redaction import Redactor
 from ops.tools import process
 from tests.conftest import ROOT
-from tests.support.commands import gone
+from tests.support.commands import has_ended
 
 RUN = """
 import signal, sys, threading
@@ -57,14 +57,14 @@ def test_program_that_kills_its_parent_ends(number: signal.Signals, tmp_path: Pa
     code = run_in_python(SLOWLY + "run(sys.argv[1])", program, tmp_path)
 
     assert code == -number
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert has_ended(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.slow
 def test_program_started_by_a_late_thread_ends(tmp_path: Path) -> None:
     assert run_in_python(LATE, "echo $$ >new; mv new pid; exec sleep 600", tmp_path) == 0
 
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert has_ended(int((tmp_path / "pid").read_text()))
 
 
 def test_program_gets_folder_environment_and_empty_input(tmp_path: Path) -> None:

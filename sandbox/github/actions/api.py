@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.actions.state import (
-    MOST_INPUTS,
+    MAX_INPUTS,
     FakeGitHubDeployment,
     FakeJob,
     FakeRun,
@@ -77,8 +77,8 @@ def dispatch(call: GitHubCall) -> GitHubAnswer:
 
 
 def _inputs(text: bytes, given: dict[str, Any]) -> dict[str, str]:
-    if len(given) > MOST_INPUTS:
-        raise GitHubRefusal(422, f"Invalid request.\n\nNo more than {MOST_INPUTS} properties are allowed.")
+    if len(given) > MAX_INPUTS:
+        raise GitHubRefusal(422, f"Invalid request.\n\nNo more than {MAX_INPUTS} properties are allowed.")
     if any(isinstance(value, (dict, list)) for value in given.values()):
         raise GitHubRefusal(422, "Invalid value for input: it is not a string, number or boolean")
     if sum(len(str(value)) for value in given.values()) > _LONGEST_PAYLOAD:

@@ -3,7 +3,16 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sandbox.github.actions.state import FOLDER, DeploymentReview, FakeJob, FakeRun, RunChange, Workflow, name_of, times
+from sandbox.github.actions.state import (
+    FOLDER,
+    DeploymentReview,
+    FakeJob,
+    FakeRun,
+    RunChange,
+    Workflow,
+    cron_times,
+    workflow_name,
+)
 from sandbox.github.git.state import FakeCommit
 from sandbox.github.issues.state import FakeIssue
 from sandbox.github.payloads import compose
@@ -17,11 +26,11 @@ def workflows(repository: Repository) -> list[Workflow]:
     head = repository.git.head(repository.git.default_branch)
     for path in sorted(head.files) if head else ():
         if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
-            _seen(repository, path)
+            _find_or_add_workflow(repository, path)
     return [one for one in repository.workflows.values() if head and one.path in head.files]
 
 
-def _seen(repository: Repository, path: str) -> Workflow:
+def _find_or_add_workflow(repository: Repository, path: str) -> Workflow:
     if path not in repository.workflows:
         workflow = Workflow(id=repository.new_id(), path=path, created_at=repository.now())
         repository.workflows[path] = workflow
@@ -31,7 +40,7 @@ def _seen(repository: Repository, path: str) -> Workflow:
 def workflow_of(repository: Repository, name: str, commit: FakeCommit) -> Workflow | None:
     """Return a workflow of that commit by file name or path, even if it is not on the default branch."""
     path = name if name.startswith(FOLDER) else FOLDER + name
-    return _seen(repository, path) if path in commit.files else None
+    return _find_or_add_workflow(repository, path) if path in commit.files else None
 
 
 def find_workflow(repository: Repository, name: str) -> Workflow | None:
@@ -76,7 +85,7 @@ def start_run(
         id=repository.new_id(),
         run_number=1 + sum(run.workflow is workflow for run in repository.runs.values()),
         workflow=workflow,
-        name=name_of(workflow.path, (merge or head).files.get(workflow.path, b"")),
+        name=workflow_name(workflow.path, (merge or head).files.get(workflow.path, b"")),
         event=event,
         payload=payload,
         actor=by.user,
@@ -101,17 +110,17 @@ def schedule(repository: Repository, workflow: Workflow) -> list[FakeRun]:
     """
     branch = repository.git.default_branch
     head = repository.git.commits[repository.git.branches[branch]]
-    by = GitHubActor(user=_last_to_schedule(repository, workflow, head))
+    by = GitHubActor(user=_schedule_author(repository, workflow, head))
     runs = []
-    for time in times(head.files[workflow.path]):
+    for time in cron_times(head.files[workflow.path]):
         payload = compose(repository, by, {"schedule": time, "workflow": workflow.path})
         runs.append(start_run(repository, by, workflow, event="schedule", payload=payload, head=head, branch=branch))
     return runs
 
 
-def _last_to_schedule(repository: Repository, workflow: Workflow, head: FakeCommit) -> User:
+def _schedule_author(repository: Repository, workflow: Workflow, head: FakeCommit) -> User:
     def at(commit: FakeCommit) -> list[str]:
-        return times(commit.files.get(workflow.path, b""))
+        return cron_times(commit.files.get(workflow.path, b""))
 
     found = [
         commit
@@ -180,7 +189,7 @@ def may_review(by: User, run: FakeRun, environment: FakeEnvironment) -> bool:
     return by in rules.reviewers and not (rules.prevents_self_review and by is run.triggering_actor)
 
 
-def put(repository: Repository, entries: dict[str, VaultEntry], name: str, value: str) -> bool:
+def put_value(repository: Repository, entries: dict[str, VaultEntry], name: str, value: str) -> bool:
     """Set a secret or variable, and return whether it is new. Names are stored in capitals."""
     name, now = name.upper(), repository.now()
     if name in entries:
@@ -190,7 +199,7 @@ def put(repository: Repository, entries: dict[str, VaultEntry], name: str, value
     return True
 
 
-def make_environment(repository: Repository, name: str) -> FakeEnvironment:
+def find_or_make_environment(repository: Repository, name: str) -> FakeEnvironment:
     """Return the environment, created if it is missing. Names ignore case."""
     now = repository.now()
     made = FakeEnvironment(id=repository.new_id(), name=name, created_at=now, updated_at=now)

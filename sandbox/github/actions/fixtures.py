@@ -170,7 +170,7 @@ class ActionsSeeds(Seeds):
     ) -> str:
         """Add an environment, or replace its rules. `branches` are patterns; None allows every ref."""
         with self._repository.lock:
-            made = changes.make_environment(self._repository, name)
+            made = changes.find_or_make_environment(self._repository, name)
             made.protection = EnvironmentProtection(
                 reviewers=tuple(self._user(login) for login in reviewers),
                 prevents_self_review=prevent_self_review,
@@ -182,7 +182,7 @@ class ActionsSeeds(Seeds):
     def protection(self, environment: str) -> EnvironmentProtection:
         """Return the rules for a job in the environment. A missing environment is created without rules."""
         with self._repository.lock:
-            made, switches = changes.make_environment(self._repository, environment), self._repository.switches
+            made, switches = changes.find_or_make_environment(self._repository, environment), self._repository.switches
             if not switches.plan_has_environments:
                 return EnvironmentProtection()
             rules = made.protection
@@ -223,7 +223,7 @@ class ActionsSeeds(Seeds):
 
     def put_secret(self, name: str, value: str, environment: str | None = None) -> None:
         with self._repository.lock:
-            changes.put(self._repository, self._vault(environment).secrets, name, value)
+            changes.put_value(self._repository, self._vault(environment).secrets, name, value)
 
     def remove_secret(self, name: str, environment: str | None = None) -> None:
         with self._repository.lock:
@@ -231,7 +231,7 @@ class ActionsSeeds(Seeds):
 
     def put_variable(self, name: str, value: str, environment: str | None = None) -> None:
         with self._repository.lock:
-            changes.put(self._repository, self._vault(environment).variables, name, value)
+            changes.put_value(self._repository, self._vault(environment).variables, name, value)
 
     def _vault(self, environment: str | None) -> Vault:
         return (

@@ -23,7 +23,7 @@ def workflow(repository: Repository, workflow: Workflow, urls: Urls) -> dict[str
     return {
         "id": workflow.id,
         "node_id": node_id("W", workflow.id),
-        "name": state.name_of(workflow.path, text),
+        "name": state.workflow_name(workflow.path, text),
         "path": workflow.path,
         "state": workflow.state,
         "created_at": timestamp(workflow.created_at),

@@ -12,7 +12,7 @@ from sandbox.github.secrets.state import FakeEnvironment
 from sandbox.github.users.state import User
 
 FOLDER = ".github/workflows/"
-MOST_INPUTS = 25
+MAX_INPUTS = 25
 
 
 class InputError(ValueError):
@@ -136,7 +136,7 @@ class FakeGitHubDeployment:
     created_at: datetime
 
 
-def name_of(path: str, text: bytes) -> str:
+def workflow_name(path: str, text: bytes) -> str:
     """Return the name of a workflow: by default, its path."""
     named = re.search(rb"^name:[ \t]*(.+?)[ \t]*$", text, re.MULTILINE)
     return named[1].decode().strip("'\"") if named else path
@@ -150,7 +150,7 @@ def dispatch_inputs(text: bytes, given: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         InputError: an input is unexpected, missing or invalid.
     """
-    declared = _declared(text)
+    declared = _declared_inputs(text)
     if declared is None:
         raise InputError("Workflow does not have 'workflow_dispatch' trigger")
     unexpected = [name for name in given if name not in declared]
@@ -164,18 +164,18 @@ def dispatch_inputs(text: bytes, given: Mapping[str, Any]) -> dict[str, str]:
                 raise InputError(f"Required input '{name}' not provided")
             values[name] = "false" if rules.get("type") == "boolean" else ""
             continue
-        values[name] = _checked(name, rules, _text(value))
+        values[name] = _check_input(name, rules, _text(value))
     return values
 
 
-def times(text: bytes) -> list[str]:
+def cron_times(text: bytes) -> list[str]:
     """Return the cron lines of `on: schedule`. Raises InputError if the file is not valid."""
-    on = _on(text)
+    on = _parse_trigger(text)
     listed = (on.get("schedule") or []) if isinstance(on, dict) else []
     return [str(entry["cron"]) for entry in listed]
 
 
-def _on(text: bytes) -> Any:
+def _parse_trigger(text: bytes) -> Any:
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -186,16 +186,16 @@ def _on(text: bytes) -> Any:
     return parsed.get("on", parsed.get(True)) if isinstance(parsed, dict) else None  # YAML 1.1 reads `on` as a boolean
 
 
-def _declared(text: bytes) -> dict[str, dict[str, Any]] | None:
+def _declared_inputs(text: bytes) -> dict[str, dict[str, Any]] | None:
     """Return input → declaration; None if the workflow cannot be dispatched."""
-    on = _on(text)
+    on = _parse_trigger(text)
     if isinstance(on, dict) and "workflow_dispatch" in on:
         inputs = (on["workflow_dispatch"] or {}).get("inputs") or {}
         return {str(name): rules or {} for name, rules in inputs.items()}
     return {} if on == "workflow_dispatch" or (isinstance(on, list) and "workflow_dispatch" in on) else None
 
 
-def _checked(name: str, rules: Mapping[str, Any], value: str) -> str:
+def _check_input(name: str, rules: Mapping[str, Any], value: str) -> str:
     kind = rules.get("type", "string")
     options = {"boolean": ["true", "false"], "choice": [str(option) for option in rules.get("options", [])]}.get(kind)
     if options is not None and value not in options:

@@ -21,7 +21,7 @@ from sandbox.github.call import (
 )
 from sandbox.github.git import changes, serializers
 from sandbox.github.git.state import FakeCommit, Git, blob_sha, list_changes
-from sandbox.github.issues.api import instant
+from sandbox.github.issues.api import query_time
 from sandbox.github.issues.state import FakePullRequest
 from sandbox.github.pulls import serializers as pulls
 
@@ -78,7 +78,7 @@ def put_content(call: GitHubCall) -> GitHubAnswer:
     except binascii.Error as error:
         raise GitHubRefusal(422, "content is not valid Base64") from error
     path, branch = call.parameters["path"], body.get("branch", call.repository.git.default_branch)
-    head = _writable(call, path, branch)
+    head = _writable_head(call, path, branch)
     before = head.files.get(path)
     _require_current(path, before, body.get("sha"))
     made = _commit_on(call, branch, head, body["message"], {path: content})
@@ -92,7 +92,7 @@ def put_content(call: GitHubCall) -> GitHubAnswer:
 def delete_content(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"message": str, "sha": str}, optional=_OPTIONAL)
     path, branch = call.parameters["path"], body.get("branch", call.repository.git.default_branch)
-    head = _writable(call, path, branch)
+    head = _writable_head(call, path, branch)
     if path not in head.files:
         raise not_found()
     _require_current(path, head.files[path], body["sha"])
@@ -100,7 +100,7 @@ def delete_content(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={"content": None, "commit": serializers.file_commit(made, call.urls)})
 
 
-def _writable(call: GitHubCall, path: str, branch: str) -> FakeCommit:
+def _writable_head(call: GitHubCall, path: str, branch: str) -> FakeCommit:
     head = call.repository.git.head(branch)
     if head is None:
         raise GitHubRefusal(404, f"Branch {branch} not found")
@@ -146,7 +146,7 @@ def list_commits(call: GitHubCall) -> GitHubAnswer:
 
 
 def _filtered(call: GitHubCall, commits: list[FakeCommit]) -> Iterator[FakeCommit]:
-    since, until, author = instant(call, "since"), instant(call, "until"), call.query.get("author")
+    since, until, author = query_time(call, "since"), query_time(call, "until"), call.query.get("author")
     for commit in commits:
         in_time = (since is None or commit.at >= since) and (until is None or commit.at <= until)
         if in_time and author in {None, commit.author.login, commit.email}:
@@ -175,7 +175,7 @@ def _is_in_pull(git: Git, commit: FakeCommit, pull: FakePullRequest) -> bool:
     """Return whether the pull request contains the commit, or was merged as it."""
     if pull.merged_at and commit.sha == pull.merge_commit_sha:
         return True
-    return commit in git.since(pull.parted, git.commits[pull.head_sha])
+    return commit in git.commits_since(pull.merge_base_sha, git.commits[pull.head_sha])
 
 
 @ROUTES.add("GET", REPO + "/commits/{ref*}", RouteAccess("contents:read", "commits/commits#get-a-commit"))
@@ -200,7 +200,7 @@ def compare(call: GitHubCall) -> GitHubAnswer:
     fork = git.merge_base(base, head) if base and head else None
     if base is None or head is None or fork is None:
         raise not_found()
-    ahead = git.missing(head, base)
+    ahead = git.commits_ahead(head, base)
     page = call.page(ahead, lambda commit: serializers.commit(commit, call.urls))
     shown = _comparison(call, base, head, fork, len(ahead))
     files = [serializers.change(change, head.sha, call.urls) for change in list_changes(fork.files, head.files)]
@@ -208,7 +208,7 @@ def compare(call: GitHubCall) -> GitHubAnswer:
 
 
 def _comparison(call: GitHubCall, base: FakeCommit, head: FakeCommit, fork: FakeCommit, ahead: int) -> dict[str, Any]:
-    behind = len(call.repository.git.missing(base, head))
+    behind = len(call.repository.git.commits_ahead(base, head))
     status = {(False, False): "identical", (True, False): "ahead", (False, True): "behind"}
     page = call.urls.page(f"/compare/{call.parameters['basehead']}")
     return {
@@ -227,9 +227,9 @@ def _comparison(call: GitHubCall, base: FakeCommit, head: FakeCommit, fork: Fake
 
 
 _REFS = REPO + "/git/refs"
-_HIDDEN = "refs/pull/"
+_PULL_REFS = "refs/pull/"
 """Refs that only GitHub moves."""
-_FORM = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
+_REF_NAME = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
 
 
 @ROUTES.add("GET", REPO + "/git/ref/{ref*}", RouteAccess("contents:read", "git/refs#get-a-reference"))
@@ -253,7 +253,7 @@ def list_matching_refs(call: GitHubCall) -> GitHubAnswer:
 @ROUTES.add("POST", _REFS, RouteAccess("contents:write", "git/refs#create-a-reference"))
 def create_ref(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"ref": str, "sha": str})
-    if not _FORM.fullmatch(body["ref"]) or body["ref"].startswith(_HIDDEN):
+    if not _REF_NAME.fullmatch(body["ref"]) or body["ref"].startswith(_PULL_REFS):
         raise GitHubRefusal(422, f"{body['ref']} is not a valid ref name.")
     if body["ref"] in call.repository.git.refs:
         raise GitHubRefusal(422, "Reference already exists")
@@ -267,7 +267,7 @@ def create_ref(call: GitHubCall) -> GitHubAnswer:
 def update_ref(call: GitHubCall) -> GitHubAnswer:
     """Move a ref; only a fast-forward unless `force` is set."""
     body = fields(call, required={"sha": str}, optional={"force": bool})
-    git, name = call.repository.git, _existing(call)
+    git, name = call.repository.git, _find_ref(call)
     _require_object(call, body["sha"])
     is_forward = git.commits[git.refs[name]] in git.history(git.commits[body["sha"]])
     if not is_forward and not body.get("force"):
@@ -278,18 +278,18 @@ def update_ref(call: GitHubCall) -> GitHubAnswer:
 
 @ROUTES.add("DELETE", _REFS + "/{ref*}", RouteAccess("contents:write", "git/refs#delete-a-reference"))
 def delete_ref(call: GitHubCall) -> GitHubAnswer:
-    name = _existing(call)
+    name = _find_ref(call)
     if name == f"refs/heads/{call.repository.git.default_branch}":
         raise GitHubRefusal(422, "Cannot delete the default branch")
     changes.move_ref(call.repository, call.by, name, None)
     return NO_CONTENT
 
 
-def _existing(call: GitHubCall) -> str:
+def _find_ref(call: GitHubCall) -> str:
     name = f"refs/{call.parameters['ref']}"
     if name not in call.repository.git.refs:
         raise GitHubRefusal(422, "Reference does not exist")
-    if name.startswith(_HIDDEN):
+    if name.startswith(_PULL_REFS):
         raise GitHubRefusal(422, f"{name} is not a ref that can be changed.")
     return name
 

@@ -11,7 +11,7 @@ from sandbox.github.repository import Repository
 from sandbox.github.urls import timestamp
 from sandbox.github.users.state import GitHubActor, User
 
-_NOWHERE = "0" * 40
+_ZERO_SHA = "0" * 40
 
 
 def commit(
@@ -34,7 +34,7 @@ def move_ref(repository: Repository, by: GitHubActor, ref: str, sha: str | None)
     else:
         repository.git.refs[ref] = sha
         _update_pulls(repository, ref, sha)
-    deliver(repository, by, "push", _push(repository, by, ref, before, sha))
+    deliver(repository, by, "push", _push_payload(repository, by, ref, before, sha))
     if before is None or sha is None:
         kind, _, name = ref.removeprefix("refs/").partition("/")
         fields: dict[str, Any] = {"ref": name, "ref_type": "tag" if kind == "tags" else "branch", "pusher_type": "user"}
@@ -57,7 +57,7 @@ def _update_pulls(repository: Repository, ref: str, sha: str) -> None:
         if is_head:
             pull.head_sha = sha
         if is_head or ref == f"refs/heads/{pull.base}":
-            keep_refs(repository, issue.number, pull, issue.user)
+            update_pull_refs(repository, issue.number, pull, issue.user)
 
 
 def _unmerged(repository: Repository) -> list[tuple[FakeIssue, FakePullRequest]]:
@@ -70,7 +70,7 @@ def _head_ref(pull: FakePullRequest) -> str | None:
     return None if pull.fork else f"refs/heads/{pull.head}"
 
 
-def keep_refs(repository: Repository, number: int, pull: FakePullRequest, author: User) -> None:
+def update_pull_refs(repository: Repository, number: int, pull: FakePullRequest, author: User) -> None:
     """Update `refs/pull/N/head` and `refs/pull/N/merge`; the latter exists only without a conflict.
 
     docs.github.com/rest/pulls/pulls#get-a-pull-request
@@ -78,7 +78,7 @@ def keep_refs(repository: Repository, number: int, pull: FakePullRequest, author
     git, ref = repository.git, f"refs/pull/{number}"
     base, head = git.commits[git.branches[pull.base]], git.commits[pull.head_sha]
     parted = git.merge_base(base, head)
-    pull.parted = parted.sha if parted else None
+    pull.merge_base_sha = parted.sha if parted else None
     git.refs[f"{ref}/head"] = head.sha
     git.refs.pop(f"{ref}/merge", None)
     pull.merge_commit_sha = None
@@ -89,27 +89,29 @@ def keep_refs(repository: Repository, number: int, pull: FakePullRequest, author
         git.refs[f"{ref}/merge"] = pull.merge_commit_sha = made.sha
 
 
-def _push(repository: Repository, by: GitHubActor, ref: str, before: str | None, after: str | None) -> dict[str, Any]:
+def _push_payload(
+    repository: Repository, by: GitHubActor, ref: str, before: str | None, after: str | None
+) -> dict[str, Any]:
     git = repository.git
     old, new = git.commits.get(before or ""), git.commits.get(after or "")
-    pushed = (git.missing(new, old) if old else [new]) if new else []
-    shown = [_pushed(repository, one) for one in pushed]
+    pushed = (git.commits_ahead(new, old) if old else [new]) if new else []
+    shown = [_pushed_commit(repository, one) for one in pushed]
     return {
         "ref": ref,
-        "before": before or _NOWHERE,
-        "after": after or _NOWHERE,
+        "before": before or _ZERO_SHA,
+        "after": after or _ZERO_SHA,
         "created": before is None,
         "deleted": after is None,
         "forced": bool(old and new and old not in git.history(new)),
         "base_ref": None,
-        "compare": repository.urls.page(f"/compare/{(before or _NOWHERE)[:12]}...{(after or _NOWHERE)[:12]}"),
+        "compare": repository.urls.page(f"/compare/{(before or _ZERO_SHA)[:12]}...{(after or _ZERO_SHA)[:12]}"),
         "commits": shown,
         "head_commit": shown[-1] if shown else None,
         "pusher": {"name": by.user.login, "email": f"{by.user.login}@users.noreply.github.com"},
     }
 
 
-def _pushed(repository: Repository, commit: FakeCommit) -> dict[str, Any]:
+def _pushed_commit(repository: Repository, commit: FakeCommit) -> dict[str, Any]:
     author = {"name": commit.author.login, "email": commit.email, "username": commit.author.login}
     found = list(list_changes(repository.git.parent_files(commit), commit.files))
     return {

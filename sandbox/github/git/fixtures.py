@@ -97,7 +97,7 @@ class GitSeeds(Seeds):
         """Return the paths that a pull request changes since its merge base."""
         _, pull = self._pull(number)
         graph = self._repository.git
-        found = list_changes(graph.files_at(pull.parted), graph.commits[pull.head_sha].files)
+        found = list_changes(graph.files_at(pull.merge_base_sha), graph.commits[pull.head_sha].files)
         return [change.filename for change in found]
 
     def changed_between(self, before: str, after: str) -> list[str]:

@@ -130,14 +130,14 @@ class Git:
         order = {sha: at for at, sha in enumerate(self.commits)}
         return sorted(commits, key=lambda one: (one.at, order[one.sha]), reverse=True)
 
-    def missing(self, commit: FakeCommit, before: FakeCommit) -> list[FakeCommit]:
+    def commits_ahead(self, commit: FakeCommit, before: FakeCommit) -> list[FakeCommit]:
         """Return the ancestors of `commit` that `before` lacks, oldest first."""
         known = {one.sha for one in self.history(before)}
         return [one for one in reversed(self.history(commit)) if one.sha not in known]
 
-    def since(self, sha: str | None, commit: FakeCommit) -> list[FakeCommit]:
+    def commits_since(self, sha: str | None, commit: FakeCommit) -> list[FakeCommit]:
         """Return the ancestors of `commit` that the commit with that sha lacks, oldest first."""
-        return self.missing(commit, self.commits[sha]) if sha else self.history(commit)[::-1]
+        return self.commits_ahead(commit, self.commits[sha]) if sha else self.history(commit)[::-1]
 
     def merge_base(self, one: FakeCommit, other: FakeCommit) -> FakeCommit | None:
         known = {commit.sha for commit in self.history(one)}
@@ -188,7 +188,7 @@ def merge_trees(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
         elif was is None or ours is None or theirs is None:
             return None  # created twice, or changed on one side and deleted on the other
         else:
-            content = _by_line(was, ours, theirs)
+            content = _merge_lines(was, ours, theirs)
             if content is None:
                 return None
         if content is not None:
@@ -196,7 +196,7 @@ def merge_trees(git: Git, base: FakeCommit, head: FakeCommit) -> Files | None:
     return files
 
 
-def _by_line(was: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+def _merge_lines(was: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     """Merge by line. Edits that touch each other conflict, unless they are equal."""
     lines = was.splitlines(keepends=True)
     edits = sorted([*_edits(lines, ours), *_edits(lines, theirs)])

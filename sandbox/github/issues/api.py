@@ -24,7 +24,7 @@ from sandbox.github.call import (
 )
 from sandbox.github.issues import changes, serializers
 from sandbox.github.issues.labels_api import label_names
-from sandbox.github.issues.state import LONGEST_BODY, LONGEST_TITLE, FakeIssue, FakeIssueEvent
+from sandbox.github.issues.state import MAX_BODY, MAX_TITLE, FakeIssue, FakeIssueEvent
 from sandbox.github.users.state import User
 
 ROUTES = Routes()
@@ -38,15 +38,15 @@ def list_issues(call: GitHubCall) -> GitHubAnswer:
     state = call.choice("state", "open", "closed", "all")
     sort = call.choice("sort", "created", "updated", "comments")
     newest_first = call.choice("direction", "desc", "asc") == "desc"
-    since = instant(call, "since")
+    since = query_time(call, "since")
     wanted = [name for name in call.query.get("labels", "").split(",") if name]
     found = [
         issue
         for issue in call.repository.threads.values()
         if state in {"all", issue.state}
-        and all(issue.has_label(name) for name in wanted)
+        and all(issue.find_label(name) for name in wanted)
         and (since is None or issue.updated_at >= since)
-        and _is_of(issue, call)
+        and _matches_people(issue, call)
     ]
     key = {"created": "created_at", "updated": "updated_at"}.get(sort)
     found.sort(key=lambda issue: (getattr(issue, key) if key else len(issue.comments), issue.number))
@@ -55,14 +55,14 @@ def list_issues(call: GitHubCall) -> GitHubAnswer:
     )
 
 
-def _is_of(issue: FakeIssue, call: GitHubCall) -> bool:
+def _matches_people(issue: FakeIssue, call: GitHubCall) -> bool:
     creator, assignee = (call.query.get(name, "").lower() for name in ("creator", "assignee"))
     assigned = {user.login.lower() for user in issue.assignees}
     by_assignee = {"": True, "*": bool(assigned), "none": not assigned}.get(assignee, assignee in assigned)
     return by_assignee and creator in {"", issue.user.login.lower()}
 
 
-def instant(call: GitHubCall, name: str) -> datetime | None:
+def query_time(call: GitHubCall, name: str) -> datetime | None:
     """Return a time in the query, which must have a time zone; None if it is missing. Raises GitHubRefusal."""
     try:
         text = call.query.get(name)
@@ -126,8 +126,8 @@ def _title(body: dict[str, Any]) -> str:
     title = str(body["title"])
     if not title.strip():
         raise invalid("Issue", "title", "missing_field")
-    if len(title) > LONGEST_TITLE:
-        raise custom("Issue", "title", f"title is too long (maximum is {LONGEST_TITLE} characters)")
+    if len(title) > MAX_TITLE:
+        raise custom("Issue", "title", f"title is too long (maximum is {MAX_TITLE} characters)")
     return title
 
 
@@ -136,7 +136,7 @@ def _body_to_keep(call: GitHubCall, issue: FakeIssue, body: dict[str, Any]) -> s
     text: str | None = body.get("body", issue.body)
     if call.repository.switches.over_long_issue_body_is_refused:
         require_short("Issue", text)
-    return issue.body if text is not None and len(text) > LONGEST_BODY else text
+    return issue.body if text is not None and len(text) > MAX_BODY else text
 
 
 def _state(issue: FakeIssue, body: dict[str, Any]) -> tuple[str, str | None]:

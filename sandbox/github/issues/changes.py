@@ -17,7 +17,7 @@ from sandbox.github.repository import Repository
 from sandbox.github.users import serializers as users
 from sandbox.github.users.state import GitHubActor, User
 
-_INERT = re.compile(
+_NO_MENTIONS = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"  # a fenced block, or the rest of the text
     r"|(?<!`)(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)"
     r"|<!--.*?(?:-->|\Z)"
@@ -28,7 +28,7 @@ _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 
 def _without_code(text: str | None) -> str:
-    return html.unescape(_ESCAPE.sub(r"\1", _INERT.sub(" ", text or "")))
+    return html.unescape(_ESCAPE.sub(r"\1", _NO_MENTIONS.sub(" ", text or "")))
 
 
 def mentioned_logins(text: str | None) -> Iterator[str]:
@@ -132,17 +132,17 @@ def record_references(
     repository: Repository, issue: FakeIssue, by: GitHubActor, text: str | None, *, before: str | None = None
 ) -> None:
     """Record the new references of a text on the issues and for the people that it mentions, once each."""
-    told = set(mentioned_numbers(before, repository.urls.full_name))
+    already_mentioned = set(mentioned_numbers(before, repository.urls.full_name))
     for number in dict.fromkeys(mentioned_numbers(text, repository.urls.full_name)):
         other = repository.threads.get(number)
-        if other is None or other is issue or number in told:
+        if other is None or other is issue or number in already_mentioned:
             continue
         if all(event.source is not issue for event in other.events):
             record_event(repository, other, "cross-referenced", by, source=issue)
-    greeted = {login.lower() for login in mentioned_logins(before)}
+    already_notified = {login.lower() for login in mentioned_logins(before)}
     for login in dict.fromkeys(mentioned_logins(text)):
         user = repository.user(login)
-        if user is not None and login.lower() not in greeted:
+        if user is not None and login.lower() not in already_notified:
             record_event(repository, issue, "mentioned", GitHubActor(user=user, at=by.at))
             record_event(repository, issue, "subscribed", GitHubActor(user=user, at=by.at))
 
@@ -182,7 +182,7 @@ def add_labels(
     repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]
 ) -> list[Mapping[str, Any]]:
     """Add labels, and return the payload of `labeled` for each new one."""
-    return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.has_label(name)]
+    return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.find_label(name)]
 
 
 def _add_label(repository: Repository, issue: FakeIssue, by: GitHubActor, name: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from sandbox.github.call import (
     require_short,
 )
 from sandbox.github.issues import changes, serializers
-from sandbox.github.issues.api import ISSUE, instant
+from sandbox.github.issues.api import ISSUE, query_time
 from sandbox.github.issues.state import FakeComment, FakeIssue
 
 ROUTES = Routes()
@@ -38,7 +38,7 @@ def list_comments(call: GitHubCall) -> GitHubAnswer:
 
 
 def _listed(call: GitHubCall, comments: list[FakeComment]) -> GitHubAnswer:
-    since = instant(call, "since")
+    since = query_time(call, "since")
     found = [comment for comment in comments if since is None or comment.updated_at >= since]
     return call.page(found, lambda comment: serializers.comment(comment, call.urls))
 
@@ -57,14 +57,14 @@ def get_comment(call: GitHubCall) -> GitHubAnswer:
 
 @ROUTES.add("PATCH", _COMMENT, RouteAccess("issues:write", "issues/comments#update-an-issue-comment", role="read"))
 def update_comment(call: GitHubCall) -> GitHubAnswer:
-    issue, comment = _own(call)
+    issue, comment = _find_editable(call)
     changes.edit_comment(call.repository, issue, call.by, comment, _body(call))
     return GitHubAnswer(body=serializers.comment(comment, call.urls))
 
 
 @ROUTES.add("DELETE", _COMMENT, RouteAccess("issues:write", "issues/comments#delete-an-issue-comment", role="read"))
 def delete_comment(call: GitHubCall) -> GitHubAnswer:
-    issue, comment = _own(call)
+    issue, comment = _find_editable(call)
     changes.delete_comment(call.repository, issue, call.by, comment)
     return NO_CONTENT
 
@@ -86,7 +86,7 @@ def _find(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
     raise not_found()
 
 
-def _own(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
+def _find_editable(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
     """Return a comment that the caller may change: its author, or anyone with the write role."""
     issue, comment = _find(call)
     if comment.user is not call.user and not call.may("write"):
@@ -94,7 +94,7 @@ def _own(call: GitHubCall) -> tuple[FakeIssue, FakeComment]:
     return issue, comment
 
 
-def _thing(call: GitHubCall) -> FakeIssue | FakeComment:
+def _reaction_target(call: GitHubCall) -> FakeIssue | FakeComment:
     return _find(call)[1] if "comment_id" in call.parameters else call.issue
 
 
@@ -106,7 +106,7 @@ def _thing(call: GitHubCall) -> FakeIssue | FakeComment:
 )
 def list_reactions(call: GitHubCall) -> GitHubAnswer:
     content = call.query.get("content")
-    found = [one for one in _thing(call).reactions if content in {None, one.content}]
+    found = [one for one in _reaction_target(call).reactions if content in {None, one.content}]
     return call.page(found, lambda reaction: serializers.reaction(reaction, call.urls))
 
 
@@ -125,7 +125,7 @@ def create_reaction(call: GitHubCall) -> GitHubAnswer:
     content = fields(call, required={"content": str})["content"]
     if content not in serializers.CONTENTS:
         raise invalid("Reaction", "content", "invalid", value=content)
-    reaction, is_new = changes.react(call.repository, _thing(call), call.by, content)
+    reaction, is_new = changes.react(call.repository, _reaction_target(call), call.by, content)
     return GitHubAnswer(status=201 if is_new else 200, body=serializers.reaction(reaction, call.urls))
 
 
@@ -140,7 +140,7 @@ def create_reaction(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("issues:write", "reactions/reactions#delete-an-issue-comment-reaction", role="read"),
 )
 def delete_reaction(call: GitHubCall) -> GitHubAnswer:
-    thing, wanted = _thing(call), call.number("reaction_id")
+    thing, wanted = _reaction_target(call), call.number("reaction_id")
     found = [one for one in thing.reactions if one.id == wanted and one.user is call.user]
     if not found:
         raise not_found()

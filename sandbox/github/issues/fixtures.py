@@ -42,7 +42,7 @@ class IssueSeeds(Seeds):
     def unlabel(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
         with self._repository.lock:
             issue = self.issue(number)
-            carried = issue.has_label(label)
+            carried = issue.find_label(label)
             if carried is None:
                 raise ValueError(f'issue #{number} does not have the label "{label}"')
             return changes.remove_label(self._repository, issue, self._by(by, at), carried)

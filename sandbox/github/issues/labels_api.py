@@ -20,7 +20,7 @@ from sandbox.github.call import (
     validation_failed,
 )
 from sandbox.github.issues import changes, serializers
-from sandbox.github.issues.state import LONGEST_LABEL, FakeIssue, FakeLabel
+from sandbox.github.issues.state import MAX_LABEL, FakeIssue, FakeLabel
 
 ROUTES = Routes()
 _LABELS = REPO + "/labels"
@@ -46,8 +46,8 @@ def label_names(value: Any) -> list[str]:
 def _require_name(name: str) -> None:
     if not name.strip():
         raise invalid("Label", "name", "missing_field")
-    if len(name) > LONGEST_LABEL:
-        raise custom("Label", "name", f"name is too long (maximum is {LONGEST_LABEL} characters)")
+    if len(name) > MAX_LABEL:
+        raise custom("Label", "name", f"name is too long (maximum is {MAX_LABEL} characters)")
 
 
 def _find(call: GitHubCall) -> FakeLabel:
@@ -142,7 +142,7 @@ def remove_all_labels(call: GitHubCall) -> GitHubAnswer:
     RouteAccess("issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage"),
 )
 def remove_label(call: GitHubCall) -> GitHubAnswer:
-    label = call.issue.has_label(call.parameters["name"])
+    label = call.issue.find_label(call.parameters["name"])
     if label is None:
         raise GitHubRefusal(404, "Label does not exist")
     changes.remove_label(call.repository, call.issue, call.by, label)

@@ -7,10 +7,10 @@ from typing import Any
 
 from sandbox.github.users.state import App, User
 
-LONGEST_BODY = 65_536
+MAX_BODY = 65_536
 """Maximum characters of an issue or comment."""
-LONGEST_TITLE = 256
-LONGEST_LABEL = 50
+MAX_TITLE = 256
+MAX_LABEL = 50
 
 
 @dataclass(eq=False, kw_only=True)
@@ -81,7 +81,7 @@ class FakePullRequest:
     """Sha of the head branch; for a closed pull request, its last one."""
     base_sha: str
     """Sha of the base branch at the time of opening. As on GitHub, it does not follow the branch."""
-    parted: str | None = None
+    merge_base_sha: str | None = None
     """Sha of the merge base, until the merge; None without a common ancestor."""
     fork: Fork | None = None
     """Fork that holds the head; None if it is in the repository itself."""
@@ -113,7 +113,7 @@ class FakeIssue:
     reactions: list[Reaction] = field(default_factory=list)
     pull: FakePullRequest | None = None
 
-    def has_label(self, name: str) -> FakeLabel | None:
+    def find_label(self, name: str) -> FakeLabel | None:
         """Return the label with that name, in any case; None if it is missing."""
         return next((label for label in self.labels if label.name.lower() == name.lower()), None)
 

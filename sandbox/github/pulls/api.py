@@ -20,7 +20,7 @@ from sandbox.github.git import serializers as git_serializers
 from sandbox.github.git.api import require_workflows
 from sandbox.github.git.state import FileChange, list_changes
 from sandbox.github.issues import changes as issue_changes
-from sandbox.github.issues.state import LONGEST_TITLE, FakeIssue, FakePullRequest
+from sandbox.github.issues.state import MAX_TITLE, FakeIssue, FakePullRequest
 from sandbox.github.pulls import changes as pull_changes
 from sandbox.github.pulls import serializers
 from sandbox.github.users.state import GITHUB_ACTIONS
@@ -80,7 +80,7 @@ def _require_open(call: GitHubCall, head: str, base: str) -> None:
     for field, commit in heads.items():
         if commit is None:
             raise invalid("PullRequest", field, "invalid")
-    if heads["head"] and heads["base"] and not git.missing(heads["head"], heads["base"]):
+    if heads["head"] and heads["base"] and not git.commits_ahead(heads["head"], heads["base"]):
         raise _refused(f"No commits between {base} and {head}")
     label = f"{call.repository.owner.login}:{head}"
     for issue in call.repository.threads.values():
@@ -120,7 +120,7 @@ def update_pull(call: GitHubCall) -> GitHubAnswer:
         raise GitHubRefusal(403, "Must have admin rights to Repository.")
     body = fields(call, optional=_EDITABLE)
     title, text, base = body.get("title", issue.title), body.get("body", issue.body), body.get("base", pull.base)
-    if not title.strip() or len(title) > LONGEST_TITLE:
+    if not title.strip() or len(title) > MAX_TITLE:
         raise invalid("PullRequest", "title", "invalid")
     require_short("PullRequest", text)
     if call.repository.git.head(base) is None or (base != pull.base and issue.state == "closed"):
@@ -179,4 +179,4 @@ def list_pull_files(call: GitHubCall) -> GitHubAnswer:
 
 def _changes(call: GitHubCall, pull: FakePullRequest) -> list[FileChange]:
     git = call.repository.git
-    return list(list_changes(git.files_at(pull.parted), git.commits[pull.head_sha].files))
+    return list(list_changes(git.files_at(pull.merge_base_sha), git.commits[pull.head_sha].files))

@@ -1,6 +1,6 @@
 """Changes of pull requests: open from a branch or fork, edit and merge."""
 
-from sandbox.github.git.changes import keep_refs, move_ref
+from sandbox.github.git.changes import move_ref, update_pull_refs
 from sandbox.github.git.state import FakeCommit, merge_trees
 from sandbox.github.issues.changes import open_issue, record_event, set_state
 from sandbox.github.issues.state import FakeIssue, FakePullRequest, Fork
@@ -33,7 +33,7 @@ def open_pull(
         fork=fork,
     )
     number = repository.new_number()
-    keep_refs(repository, number, pull, by.user)
+    update_pull_refs(repository, number, pull, by.user)
     return open_issue(repository, by, title=title, body=body, pull=pull, number=number)
 
 
@@ -41,7 +41,7 @@ def synchronize(repository: Repository, issue: FakeIssue, by: GitHubActor, sha: 
     """Move the head of a pull request from a fork. Branches of the repository are followed automatically."""
     assert issue.pull is not None
     before, issue.pull.head_sha = issue.pull.head_sha, sha
-    keep_refs(repository, issue.number, issue.pull, issue.user)
+    update_pull_refs(repository, issue.number, issue.pull, issue.user)
     deliver_issue(repository, by, "synchronize", issue, before=before, after=sha)
 
 
@@ -52,7 +52,7 @@ def set_base(repository: Repository, issue: FakeIssue, by: GitHubActor, base: st
         return
     before = {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}
     pull.base, pull.base_sha = base, repository.git.branches[base]
-    keep_refs(repository, issue.number, pull, issue.user)
+    update_pull_refs(repository, issue.number, pull, issue.user)
     record_event(repository, issue, "base_ref_changed", by)
     deliver_issue(repository, by, "edited", issue, changes={"base": before})
 
@@ -96,7 +96,7 @@ def _merge_message(repository: Repository, issue: FakeIssue, pull: FakePullReque
         owner = (pull.fork or repository).owner.login
         return f"Merge pull request #{issue.number} from {owner}/{pull.head}", issue.title
     git = repository.git
-    commits = git.since(pull.parted, git.commits[pull.head_sha])
+    commits = git.commits_since(pull.merge_base_sha, git.commits[pull.head_sha])
     if len(commits) == 1:
         title, _, message = commits[0].message.partition("\n")
         return f"{title} (#{issue.number})", message.strip()

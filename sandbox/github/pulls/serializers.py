@@ -74,7 +74,7 @@ def full(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]
     pull, git = issue.pull, repository.git
     assert pull is not None
     head = git.commits[pull.head_sha]
-    found = list(list_changes(git.files_at(pull.parted), head.files))
+    found = list(list_changes(git.files_at(pull.merge_base_sha), head.files))
     merges = pull.merge_commit_sha is not None if issue.state == "open" else None
     return {
         **simple(repository, issue, urls),
@@ -86,7 +86,7 @@ def full(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]
         "comments": len(issue.comments),
         "review_comments": 0,
         "maintainer_can_modify": False,
-        "commits": len(git.since(pull.parted, head)),
+        "commits": len(git.commits_since(pull.merge_base_sha, head)),
         "additions": sum(change.count("+") for change in found),
         "deletions": sum(change.count("-") for change in found),
         "changed_files": len(found),

@@ -17,13 +17,13 @@ from sandbox.github.call import (
     not_found,
 )
 from sandbox.github.secrets.state import (
-    LONGEST_VALUE,
+    MAX_VALUE_BYTES,
     EnvironmentProtection,
     FakeEnvironment,
     SealError,
     Vault,
     VaultEntry,
-    is_allowed,
+    is_valid_name,
 )
 from sandbox.github.users.state import User
 
@@ -72,7 +72,7 @@ def put_environment(call: GitHubCall) -> GitHubAnswer:
             "reviewers protection rule.",
         )
     policy = body.get("deployment_branch_policy") or {}
-    made = changes.make_environment(call.repository, call.parameters["environment"])
+    made = changes.find_or_make_environment(call.repository, call.parameters["environment"])
     is_custom = policy.get("custom_branch_policies", False)
     made.protection = EnvironmentProtection(
         reviewers=reviewers,
@@ -173,18 +173,18 @@ def get_secret(call: GitHubCall) -> GitHubAnswer:
 def put_secret(call: GitHubCall) -> GitHubAnswer:
     """Set a secret: 201 with an empty object, or 204 if it already existed."""
     name, own = call.parameters["name"], vault(call)
-    if not is_allowed(name):
+    if not is_valid_name(name):
         raise GitHubRefusal(422, "Secret name is invalid: use letters, digits and _, without the prefix GITHUB_.")
     body = fields(call, required={"encrypted_value": str, "key_id": str})
     if body["key_id"] != own.key_id:
         raise GitHubRefusal(422, "Bad request - public key id does not match the current one.")
     try:
-        value = own.unsealed(body["encrypted_value"])
+        value = own.unseal(body["encrypted_value"])
     except SealError as error:
         raise GitHubRefusal(422, "Bad request - encrypted_value is not sealed with the public key.") from error
-    if len(value.encode()) > LONGEST_VALUE:
-        raise GitHubRefusal(422, f"Secret value is too large: {LONGEST_VALUE} bytes at most.")
-    is_new = changes.put(call.repository, own.secrets, name, value)
+    if len(value.encode()) > MAX_VALUE_BYTES:
+        raise GitHubRefusal(422, f"Secret value is too large: {MAX_VALUE_BYTES} bytes at most.")
+    is_new = changes.put_value(call.repository, own.secrets, name, value)
     return GitHubAnswer(status=201, body={}) if is_new else NO_CONTENT
 
 
@@ -238,7 +238,7 @@ def create_variable(call: GitHubCall) -> GitHubAnswer:
     _check_variable(body["name"], body["value"])
     if body["name"].upper() in vault(call).variables:
         raise GitHubRefusal(409, "Already exists - Variable already exists")
-    changes.put(call.repository, vault(call).variables, body["name"], body["value"])
+    changes.put_value(call.repository, vault(call).variables, body["name"], body["value"])
     return GitHubAnswer(status=201, body={})
 
 
@@ -294,7 +294,7 @@ def delete_variable(call: GitHubCall) -> GitHubAnswer:
 
 def _check_variable(name: str, value: str) -> None:
     # docs.github.com/actions/reference/workflows-and-actions/variables#naming-conventions-for-configuration-variables
-    if not is_allowed(name):
+    if not is_valid_name(name):
         raise GitHubRefusal(422, "Variable name is invalid: use letters, digits and _, without the prefix GITHUB_.")
-    if len(value.encode()) > LONGEST_VALUE:
-        raise GitHubRefusal(422, f"Variable value is too large: {LONGEST_VALUE} bytes at most.")
+    if len(value.encode()) > MAX_VALUE_BYTES:
+        raise GitHubRefusal(422, f"Variable value is too large: {MAX_VALUE_BYTES} bytes at most.")

@@ -13,7 +13,7 @@ from sandbox.github.users.state import User
 if TYPE_CHECKING:
     from nacl.public import PrivateKey
 
-LONGEST_VALUE = 48 * 1024
+MAX_VALUE_BYTES = 48 * 1024
 """In bytes. docs.github.com/actions/reference/security/secrets#limits-for-secrets"""
 
 
@@ -48,7 +48,7 @@ class Vault:
     def key_id(self) -> str:
         return str(int(hashlib.sha256(self.public_key.encode()).hexdigest()[:14], 16))
 
-    def unsealed(self, encrypted_value: str) -> str:
+    def unseal(self, encrypted_value: str) -> str:
         """Return the decrypted value. Raises SealError if it was not sealed with this key."""
         from nacl.exceptions import CryptoError
         from nacl.public import SealedBox
@@ -86,6 +86,6 @@ class FakeEnvironment:
     protection: EnvironmentProtection = EnvironmentProtection()
 
 
-def is_allowed(name: str) -> bool:
+def is_valid_name(name: str) -> bool:
     # docs.github.com/actions/reference/security/secrets#naming-your-secrets
     return bool(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)) and not name.upper().startswith("GITHUB_")

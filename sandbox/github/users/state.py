@@ -23,7 +23,7 @@ class User:
     """Role in the repository; None: not a collaborator."""
 
 
-def reaches(role: Role | None, needed: Role) -> bool:
+def includes_role(role: Role | None, needed: Role) -> bool:
     """Return whether the role includes the needed one."""
     return role is not None and _ROLES.index(role) >= _ROLES.index(needed)
 
@@ -70,7 +70,7 @@ LIFETIME = timedelta(hours=1)
 """Lifetime of an installation token."""
 _LONGEST_JWT = 600
 """Maximum seconds from now to `exp`."""
-_UNDECODED = "A JSON web token could not be decoded"
+_NOT_DECODED = "A JSON web token could not be decoded"
 
 
 class IdentityError(Exception):
@@ -110,7 +110,7 @@ def identify(encoded: str, apps: Mapping[str, RegisteredApp], now: datetime) -> 
             encoded, found.public_key, algorithms=["RS256"], options={"verify_exp": False, "verify_iat": False}
         )
     except jwt.PyJWTError:
-        raise IdentityError(401, _UNDECODED) from None
+        raise IdentityError(401, _NOT_DECODED) from None
     _check_times(claims, int(now.timestamp()))
     return found
 

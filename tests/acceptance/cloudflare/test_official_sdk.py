@@ -15,7 +15,7 @@ from sandbox.cloudflare.pages.state import git_source
 from tests.conftest import ACCOUNT, SITE, WORKER, Incident, World
 from tests.evidence.test_evidence import ALL, collect, recorded
 from tests.support import limits, offline, switches
-from tests.support.claims import a_world, run
+from tests.support.claims import case_world, run
 from tests.support.scenarios import all_cases, cases
 from tests.support.sdk import (
     EXCUSED,
@@ -54,7 +54,7 @@ def evidence(recorded: Incident) -> Iterator[World]:
 def runbooks() -> Iterator[World]:
     """Run each runbook in a separate world."""
     for case in all_cases():
-        with a_world(case, Recording) as world:
+        with case_world(case, Recording) as world:
             outcome = run(world, case).outcome
             assert outcome.code == 0, outcome.err
             yield world
@@ -63,7 +63,7 @@ def runbooks() -> Iterator[World]:
 def site_from_git() -> Iterator[World]:
     """Roll back a site that Cloudflare builds from Git."""
     case, *_ = cases("rollback-pages")
-    with a_world(case, Recording) as world:
+    with case_world(case, Recording) as world:
         world.sandbox.pages.projects[SITE].source = git_source("acme/site", "main")
         assert run(world, case).outcome.code == 0
         yield world
@@ -76,7 +76,7 @@ def offline_and_back() -> Iterator[World]:
         {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room"},
         {"type": "kv_namespace", "name": "CACHE", "namespace_id": switches.NAMESPACE},
     ]
-    with a_world(None, Recording) as world, offline.prepared(world) as place:
+    with case_world(None, Recording) as world, offline.prepared(world) as place:
         sandbox = world.sandbox
         sandbox.kv.add(switches.NAMESPACE)
         world.release(timedelta(0), code="bound", bindings=bound, durable_objects=["Room"], secrets={"KEY": "1"})
@@ -89,8 +89,8 @@ def offline_and_back() -> Iterator[World]:
 
 
 def limits_and_status() -> Iterator[World]:
-    with a_world(None, Recording) as world:
-        assert limits.place(world).apply().code == 0
+    with case_world(None, Recording) as world:
+        assert limits.limits_world(world).apply().code == 0
         where = ["--environment", "production", "--config", str(world.config)]
         assert world.ops("status", *where).code == 0
         yield world

@@ -70,7 +70,7 @@ def test_api_reads_writes_and_follows_pages(gh: Gh, github: GitHub) -> None:
     assert len(paged.splitlines()) == 66
     assert gh("api", "repos/{owner}/{repo}", "--jq", ".url") == "https://api.github.com/repos/acme/operations"
     assert "HTTP 404" in gh("api", "repos/{owner}/{repo}/issues/99", code=1)
-    assert github.unknown == []
+    assert github.unknown_requests == []
 
 
 def test_api_error_details_are_shown(gh: Gh) -> None:
@@ -88,7 +88,7 @@ def test_secrets_are_set_listed_and_deleted(gh: Gh, github: GitHub) -> None:
     assert json.loads(gh("secret", "list", "--env", "recovery", "--json", "name")) == [{"name": "CF_TOKEN"}]
     gh("secret", "delete", "SLACK")
     assert github.secrets() == {}
-    assert github.unknown == []
+    assert github.unknown_requests == []
 
 
 def test_variables_are_updated_and_listed(gh: Gh, github: GitHub) -> None:
@@ -98,7 +98,7 @@ def test_variables_are_updated_and_listed(gh: Gh, github: GitHub) -> None:
     assert json.loads(gh("variable", "list", "--json", "name,value")) == [{"name": "REGION", "value": "us"}]
     gh("variable", "delete", "REGION")
     assert github.variables() == {}
-    assert github.unknown == []
+    assert github.unknown_requests == []
 
 
 def test_workflow_is_dispatched_and_its_run_listed(gh: Gh, github: GitHub, workflow: str) -> None:
@@ -112,7 +112,7 @@ def test_workflow_is_dispatched_and_its_run_listed(gh: Gh, github: GitHub, workf
     assert "not in the list of allowed values" in gh(
         "workflow", "run", "rollback-worker.yml", "--ref", "main", "-f", "service=apj", code=1
     )
-    assert github.unknown == []
+    assert github.unknown_requests == []
 
 
 def test_github_token_cannot_write_secrets(gh: Gh, api: Api) -> None:

@@ -28,7 +28,7 @@ def test_incident_lifecycle_from_comment_to_report(repository: Repository, githu
     timeline = [event.event for event in issue.get_timeline()]
     assert timeline == ["labeled", "labeled", "commented", "unlabeled", "labeled", "cross-referenced", "closed"]
     assert [event.event for event in issue.get_events()][-1] == "closed"
-    assert github.unknown == []
+    assert github.unknown_requests == []
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_ref_file_and_pull_request_are_created(repository: Repository, github: G
     assert [one.number for one in repository.get_pulls(state="open")] == [pull.number]
     with pytest.raises(GithubException, match="does not match"):
         repository.update_file("limits.yml", "Stale", "a: 3\n", file.sha, branch="limits")
-    assert github.unknown == []
+    assert github.unknown_requests == []
 
 
 def test_workflows_are_dispatched_and_their_runs_read(repository: Repository, github: GitHub) -> None:

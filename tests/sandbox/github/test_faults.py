@@ -39,7 +39,7 @@ def test_unknown_route_returns_404_and_is_recorded(api: Api) -> None:
     assert api.refusal("GET", "releases") == (404, "Not Found")
     assert api.refusal("PUT", "issues") == (404, "Not Found")
     assert api.refusal("GET", "/repos/acme/other") == (404, "Not Found")
-    assert [(record.method, record.path) for record in api.github.unknown] == [
+    assert [(record.method, record.path) for record in api.github.unknown_requests] == [
         ("GET", "/repos/acme/operations/releases"),
         ("PUT", "/repos/acme/operations/issues"),
     ]

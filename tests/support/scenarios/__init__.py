@@ -208,7 +208,7 @@ def state_of(world: World, name: str) -> str:
 
 def set_switch(name: str, world: World) -> None:
     """Set a switch as another run does."""
-    switches.Switches(world).put(name, state="groq" if name == "ai" else "on", owner="dana")
+    switches.SwitchWorld(world).put(name, state="groq" if name == "ai" else "on", owner="dana")
 
 
 def leaked(world: World, given: Given) -> None:
@@ -231,7 +231,7 @@ def routed(world: World, given: Given) -> None:
     zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
     sandbox.zones.add_route(zone, "api.fortunet.example/*", WORKER)
     sandbox.zones.add_route(zone, "api.fortunet.example/old/*", WORKER)
-    sandbox.deploy(offline.OFFICE, sandbox.upload(offline.OFFICE, vars={"RUN": "prepared"}))
+    sandbox.deploy(offline.MAINTENANCE_WORKER, sandbox.upload(offline.MAINTENANCE_WORKER, vars={"RUN": "prepared"}))
 
 
 def refuse_bad_page(world: World) -> None:

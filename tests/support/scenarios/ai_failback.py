@@ -18,7 +18,7 @@ def _prepare(world: World, given: Given) -> None:
 
 
 def _override(world: World) -> None:
-    switches.Switches(world).put("ai", state="cerebras", owner="dana", incident=43)
+    switches.SwitchWorld(world).put("ai", state="cerebras", owner="dana", incident=43)
 
 
 SCENARIOS = {

@@ -9,7 +9,7 @@ from tests.support.scenarios import Given, Scenario, set_switch, state_of, switc
 
 def _prepare(world: World, given: Given) -> None:
     switched(world, given)
-    switches.Switches(world).put("session-do", state="off", incident=given.incident)
+    switches.SwitchWorld(world).put("session-do", state="off", incident=given.incident)
     world.sandbox.clock.advance(60)  # KV accepts one write per key and second
 
 

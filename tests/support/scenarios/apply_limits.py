@@ -9,7 +9,7 @@ from tests.support.scenarios import Given, Scenario
 
 
 def prepare(world: World, _given: Given) -> None:
-    limits.place(world)
+    limits.limits_world(world)
 
 
 def job(world: World) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 
 from tests.conftest import WORKER, World
-from tests.support.offline import OFFICE, PERMISSIONS
+from tests.support.offline import MAINTENANCE_WORKER, PERMISSIONS
 from tests.support.scenarios import Given, Scenario, deploy_hotfix, routed
 
 
@@ -26,7 +26,7 @@ def scripts(world: World) -> set[str | None]:
 
 def _path_is_closed(world: World) -> bool:
     (zone,) = world.sandbox.zones.all.values()
-    return "api.fortunet.example/api/ai*" in {r.pattern for r in zone.routes.values() if r.script == OFFICE}
+    return "api.fortunet.example/api/ai*" in {r.pattern for r in zone.routes.values() if r.script == MAINTENANCE_WORKER}
 
 
 def _reroute(world: World) -> None:
@@ -37,7 +37,7 @@ def _reroute(world: World) -> None:
 
 STRANGERS = (deploy_hotfix, _reroute)
 SCENARIOS = {
-    "": Scenario(routed, lambda world: scripts(world) == {OFFICE}, STRANGERS, proves_by_probes=False),
+    "": Scenario(routed, lambda world: scripts(world) == {MAINTENANCE_WORKER}, STRANGERS, proves_by_probes=False),
     "a path": Scenario(
         routed,
         _path_is_closed,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tests.conftest import World
-from tests.support.offline import OFFICE
+from tests.support.offline import MAINTENANCE_WORKER
 from tests.support.scenarios import Given, Scenario, deploy_hotfix
 
 
@@ -12,8 +12,8 @@ def _prepare(world: World, _given: Given) -> None:
 
 
 def _reached(world: World) -> bool:
-    is_there = OFFICE in world.sandbox._account.workers
-    return is_there and world.sandbox.subdomain(OFFICE) == {"enabled": True, "previews_enabled": False}
+    is_there = MAINTENANCE_WORKER in world.sandbox._account.workers
+    return is_there and world.sandbox.subdomain(MAINTENANCE_WORKER) == {"enabled": True, "previews_enabled": False}
 
 
 SCENARIOS = {"": Scenario(_prepare, _reached, (deploy_hotfix,), is_like_another=True, proves_by_probes=False)}

@@ -6,7 +6,7 @@ from tests.support.scenarios import Given, Scenario
 
 
 def _prepare(world: World, _given: Given) -> None:
-    limits.place(world).github.switches.actions_may_create_pull_requests = True
+    limits.limits_world(world).github.switches.actions_may_create_pull_requests = True
 
 
 def _reached(world: World) -> bool:

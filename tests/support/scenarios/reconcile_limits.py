@@ -11,7 +11,7 @@ from tests.support.scenarios.apply_limits import edit, job
 
 
 def _prepare(world: World, _given: Given) -> None:
-    place = limits.place(world)
+    place = limits.limits_world(world)
     end = world.sandbox.clock.now() + timedelta(hours=4)
     place.commit(limits.temporary(60, f"{end:%Y-%m-%dT%H:%M:%SZ}"))
     assert place.apply().code == 0
