@@ -25,7 +25,7 @@ class EventKind(StrEnum):
     PROBED = "probed"
     """Your probes, before and after the change. Before it they never stop a run."""
     CONFIRMED = "confirmed"
-    """A person typed the service's name, or passed `--yes`."""
+    """A person typed the service's name, or passed `--yes`. Without a terminal and `--yes` it is a dry run."""
     PREPARED = "prepared"
     """A step that changes nothing at the provider, such as a build, is done."""
     COMPARED = "compared"
