@@ -128,7 +128,7 @@ ANSWERS = {
     "too many": (HttpResponse(status=429, headers=[("retry-after", "30")]), "it answered 429"),
     "not ok": (HttpResponse(body=b"<html>"), "it answered 200"),
     "it moved": (HttpResponse(status=302, headers=[("location", ELSEWHERE)]), "it answered 302"),
-    "permanent redirect": (HttpResponse(status=307, headers=[("location", ELSEWHERE)]), "it answered 307"),
+    "redirect with the body": (HttpResponse(status=307, headers=[("location", ELSEWHERE)]), "it answered 307"),
 }
 
 
