@@ -14,6 +14,20 @@ import pytest
 from tests.conftest import ROOT, World
 
 DEPLOYMENTS = "/workers/scripts/shopdesk-basket/deployments"
+MORE_FAULTS = """\
+- method: GET
+  path: /accounts/*/workers/scripts/*/deployments
+  skip: 2
+  times: 2
+  status: 503
+- part: github
+  method: POST
+  path: /repos/*/*/issues/*/comments
+  times: null
+  status: 429
+  headers: {retry-after: "60"}
+"""
+"""Follow the documented fault, which loses the answer to a deployment."""
 
 
 @contextmanager
@@ -32,8 +46,8 @@ def documented_faults() -> str:
     return text.partition("## Faults")[2].partition("```yaml\n")[2].partition("```")[0]
 
 
-def test_documented_fault_file_applies_from_first_request(tmp_path: Path) -> None:
-    (tmp_path / "faults.yml").write_text(documented_faults())
+def test_documented_and_other_faults_apply_from_first_request(tmp_path: Path) -> None:
+    (tmp_path / "faults.yml").write_text(documented_faults() + MORE_FAULTS)
     with serve_with_faults(tmp_path / "faults.yml") as told, httpx.Client() as client:
         account = f"{told['api_url']}/accounts/{told['account_id']}"
         client.headers["authorization"] = f"Bearer {told['tokens'][0]['token']}"
