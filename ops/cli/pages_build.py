@@ -18,8 +18,8 @@ from ops.github import actions
 
 RUNBOOK = "redeploy-pages"
 NEXT_JOB_MESSAGE = (
-    "the workflow goes on: it builds the commit and then, unless this is a dry run, deploys it; if nothing more is "
-    "told here within some minutes, look at the log of its job build"
+    "the workflow goes on: it builds the commit and, unless this is a dry run, deploys it; if no more events appear "
+    "here within some minutes, read the log of its job build"
 )
 """The job that builds has no token, so it cannot report its end to the incident."""
 

@@ -26,7 +26,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 NO_RESULT: Mapping[str, Any] = {
     "decision": Decision.FAILED.value,
-    "message": "the command gave no result; what it said stands above",
+    "message": "the command printed no result; its output is above",
     "exit_code": 1,
     "durations": {"trigger_to_write": None, "trigger_to_verified": None},
 }

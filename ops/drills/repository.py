@@ -60,7 +60,7 @@ def _github_files(found: Mapping[str, bytes]) -> dict[str, bytes]:
         environ = process.clean_environment(os.environ) | {"PYTHONPATH": str(PRODUCT)}
         done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()[:1]
-            raise ConfigError(f"ops workflows sync failed: {' '.join(said)} (exit {done.returncode})")
+            output = (done.stderr or done.stdout).strip().splitlines()[:1]
+            raise ConfigError(f"ops workflows sync failed: {' '.join(output)} (exit {done.returncode})")
         written = (path for path in (folder / GITHUB).rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in written}

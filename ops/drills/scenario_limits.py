@@ -74,9 +74,11 @@ class _Drill:
     def run_ops(self, *arguments: str) -> dict[str, Any]:
         """Run a command as a job on main does. Return its result."""
         job = {**self.sandbox.github.environ(), "GITHUB_ACTIONS": "true", "GITHUB_SHA": self.sha}
-        wanted = [*arguments, "--environment", self.world.environment.name, "--yes", "--json"]
-        self.say(f"$ ops {' '.join(wanted)}")
-        argv, environ = command.command_line(self.world, [*wanted, "--config", str(self.folder / "ops.yml")], job)
+        command_arguments = [*arguments, "--environment", self.world.environment.name, "--yes", "--json"]
+        self.say(f"$ ops {' '.join(command_arguments)}")
+        argv, environ = command.command_line(
+            self.world, [*command_arguments, "--config", str(self.folder / "ops.yml")], job
+        )
         done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
         for line in done.stderr.splitlines():
             if line.startswith("{"):
@@ -235,11 +237,11 @@ def _merge(drill: _Drill, number: int) -> dict[str, Any]:
     drill.run_workflows(lambda: hub.merge(number, drill.world.responder))
     comments = "\n".join(comment.body for comment in hub.issue(number).comments)
     decision = Decision.RECOVERED if "After the merge:** `recovered" in comments else Decision.FAILED
-    code, said = EXIT_CODES[decision], f"pull request #{number} says {decision.value}"
-    return {**NO_RESULT, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": said}
+    code, message = EXIT_CODES[decision], f"pull request #{number} says {decision.value}"
+    return {**NO_RESULT, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": message}
 
 
 def _still_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:
     decision = Decision.STILL_UNHEALTHY
-    said = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
-    return {**result, **said, "message": message}
+    fields = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
+    return {**result, **fields, "message": message}

@@ -61,8 +61,8 @@ def run(
 
 def _mark_unhealthy(result: dict[str, Any], message: str) -> dict[str, Any]:
     decision = Decision.STILL_UNHEALTHY
-    said = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
-    return {**result, **said, "message": message}
+    fields = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
+    return {**result, **fields, "message": message}
 
 
 def _ingress_paths(sandbox: "Sandbox", service: "Service") -> Any:

@@ -88,9 +88,9 @@ def _passing_behavior(service: "Service") -> dict[str, Any]:
 
     A path whose probe reads the version keeps the sandbox's own answer: its /health echoes the version.
     """
-    asked = [probe.http for probe in service.probes if probe.http and not probe.http.version]
+    probes = [probe.http for probe in service.probes if probe.http and not probe.http.version]
     answers: dict[str, dict[str, Any]] = {}
-    for http in asked:
+    for http in probes:
         answers[urlsplit(http.path).path] = {"status": http.status} | (
             {"body": _nest(http.json_)} if http.json_ else {}
         )

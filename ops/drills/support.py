@@ -36,9 +36,9 @@ class DrillSupport:
         missing = [run for run in self.runs if trigger == "label" and not find_label(*where, run)]
         if not missing:
             return ""
-        asked = "".join(f" {name}={param_text(value)}" for name, value in missing[0].items())
-        wanted = f"no label of ops.yml starts {self.runbook}{asked} in {self.environment}"
-        return f"{self.drill} does not run with --trigger label: {wanted}"
+        params = "".join(f" {name}={param_text(value)}" for name, value in missing[0].items())
+        reason = f"no label of ops.yml starts {self.runbook}{params} in {self.environment}"
+        return f"{self.drill} does not run with --trigger label: {reason}"
 
     def check(self, config: "Config", edge: Edge, trigger: Trigger | None) -> None:
         """Raise ConfigError if the drill does not run with this edge and trigger."""
@@ -54,8 +54,8 @@ class DrillSupport:
 
 def find_label(config: "Config", runbook: str, environment: str, params: Params) -> str:
     """Return the label of ops.yml that starts this run; "" if there is none."""
-    wanted = (runbook, environment, dict(params))
-    found = (name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == wanted)
+    key = (runbook, environment, dict(params))
+    found = (name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == key)
     return next(found, "")
 
 

@@ -181,8 +181,8 @@ class RunComments:
         old.delete()
 
 
-def is_saved(kept: str, wanted: str) -> bool:
-    return "".join(kept.split()) == "".join(wanted.split())
+def is_saved(saved: str, sent: str) -> bool:
+    return "".join(saved.split()) == "".join(sent.split())
 
 
 class CommentForbidden(Exception):

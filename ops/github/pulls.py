@@ -168,8 +168,8 @@ class PullRequests(WriteGuard):
             try:
                 repository.create_pull(base, branch, title=title, body=body)
             except GithubException as error:
-                said = error.data.get("message") if isinstance(error.data, dict) else ""
-                if error.status == 403 and NOT_PERMITTED in str(said):
+                message = error.data.get("message") if isinstance(error.data, dict) else ""
+                if error.status == 403 and NOT_PERMITTED in str(message):
                     return False
                 raise
             return True

@@ -570,7 +570,7 @@ def test_fetch_job_lets_the_workflow_continue(site: Site, tmp_path: Path) -> Non
     (comment,) = github.issue(number).comments
     assert comment.body.startswith("### 📋 redeploy-pages for frontend: planned, and going on\n\n")
     assert "PLANNED: planned, and the workflow goes on: it builds the commit" in outcome.out
-    assert "look at the log of its job build" in outcome.out
+    assert "read the log of its job build" in outcome.out
     assert "dry run: nothing" not in outcome.out
     assert site.good in (tmp_path / "outputs").read_text()
     site.assert_nothing_sent()
