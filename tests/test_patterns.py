@@ -23,7 +23,7 @@ OURS = ("ops/setup/issue_form.py", "ops/setup/workflows.py")
 """Modules that read only the checkout and this machine's clients, and no external text."""
 
 KNOWN_LATER = {
-    "ops/cloudflare/reads.py: pattern": "paths of our own requests, by the templates of the reads",
+    "ops/cloudflare/client.py: pattern": "paths of our own requests, by the templates of the reads",
     "ops/cloudflare/codes.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",

@@ -8,8 +8,7 @@ Counts may be estimates from samples. The retention of a data set depends on the
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ops.cloudflare.client import CloudflareClient, paginate_by_total
-from ops.cloudflare.reads import reads
+from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
 from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests, Period
 from ops.core.clock import format_rfc3339, parse_utc

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ops.cloudflare.client import CloudflareClient, next_cursor, paginate_by_cursor
-from ops.cloudflare.reads import reads
+from ops.cloudflare.client import CloudflareClient, next_cursor, paginate_by_cursor, reads
 from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,

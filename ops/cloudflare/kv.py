@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.reads import reads
+from ops.cloudflare.client import CloudflareClient, reads
 from ops.cloudflare.response import parse_result
 
 READ_PERMISSION = "Workers KV Storage Read"

@@ -9,8 +9,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.cloudflare.client import CloudflareClient, paginate_by_total
-from ops.cloudflare.reads import reads
+from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,

@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ops.cloudflare.client import CloudflareClient, paginate_by_total
-from ops.cloudflare.reads import reads
+from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import CloudflareApiError, parse_result, require_id, require_text, text_or_empty
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.core.errors import Reason, UnclearWrite

@@ -6,8 +6,7 @@ developers.cloudflare.com/api/resources/workers/subresources/observability/subre
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.reads import reads
+from ops.cloudflare.client import CloudflareClient, reads
 from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
 from ops.cloudflare.types.records import LoggedError, Period, WorkerRequests
 

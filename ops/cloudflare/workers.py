@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.client import CloudflareClient, reads
 from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.reads import reads
 from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,

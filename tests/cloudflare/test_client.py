@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 
 import ops.cloudflare.workers  # noqa: F401  declares the reads that these tests send
 from ops.cloudflare import client as clients
-from ops.cloudflare.client import RETRY_DELAYS, CloudflareClient, paginate_by_cursor, paginate_by_total
-from ops.cloudflare.reads import is_declared_read
+from ops.cloudflare.client import (
+    RETRY_DELAYS,
+    CloudflareClient,
+    is_declared_read,
+    paginate_by_cursor,
+    paginate_by_total,
+)
 from ops.cloudflare.response import CloudflareApiError, CloudflareResponse, MalformedCloudflareResponse
 from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.redaction import Secret

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import ops.cloudflare
-from ops.cloudflare.reads import is_declared_read
+from ops.cloudflare.client import is_declared_read
 from sandbox import Sandbox
 from sandbox.cloudflare.api import ROUTER, match
 from sandbox.server import HttpRequest, HttpResponse

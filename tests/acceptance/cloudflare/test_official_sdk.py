@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from ops.cloudflare.reads import DECLARED_READS
+from ops.cloudflare.client import DECLARED_READS
 from sandbox.cloudflare.pages.state import git_source
 from tests.conftest import ACCOUNT, SITE, WORKER, Incident, World
 from tests.evidence.test_evidence import ALL, collect, recorded
