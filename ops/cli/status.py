@@ -19,10 +19,10 @@ ENVIRONMENT = click.option("--environment", required=True, help="Environment in 
 @click.pass_obj
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
     """Show live versions, switches, temporary limits and maintenance."""
-    from ops.status import read as work
     from ops.status import text
+    from ops.status.status import environment_status
 
-    found = work.environment_status(environment, config, os.environ, redactor)
+    found = environment_status(environment, config, os.environ, redactor)
     if as_json:
         click.echo(json.dumps(redactor.redact_json(found.to_json()), ensure_ascii=False))
         return

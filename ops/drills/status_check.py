@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, parse_switch_value
-from ops.status import read
+from ops.status.status import environment_status
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -17,7 +17,7 @@ def find_differences(sandbox: "Sandbox", environment: "Environment", config: Pat
     """Return the differences as text; empty if everything matches."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
     late = _lagging_switches(sandbox, environment)
-    found = read.environment_status(environment.name, config, environ, Redactor())
+    found = environment_status(environment.name, config, environ, Redactor())
     live_versions = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
     reported = {live.service: dict(live.split) for live in found.live}
     expected = {

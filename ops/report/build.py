@@ -20,8 +20,7 @@ from ops.core.run_record import RunRecord, embed_record
 from ops.gate.form import parse_form
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.report.evidence import IncidentEvidence, ServiceHistory
-from ops.status import read
-from ops.status.status import EnvironmentStatus
+from ops.status.status import EnvironmentStatus, read_status
 
 if TYPE_CHECKING:
     from ops.cloudflare.types import pages
@@ -131,7 +130,7 @@ def _add_leftovers(evidence: IncidentEvidence, config: "Config", environ: Mappin
 
 def _read_leftovers(environment: "Environment", environ: Mapping[str, str], number: int) -> EnvironmentStatus:
     with ExitStack() as ending:
-        return read.read_status(Session(environment, environ, ending), with_services=False).of_incident(number)
+        return read_status(Session(environment, environ, ending), with_services=False).of_incident(number)
 
 
 def _list_reset_commands(
