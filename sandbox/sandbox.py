@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from sandbox.clock import FakeClock
 from sandbox.cloudflare.account import ChangeAuthor, FakeAccount
-from sandbox.cloudflare.api import CloudflareApi
+from sandbox.cloudflare.api import FakeCloudflareApi
 from sandbox.cloudflare.call import BASE
 from sandbox.cloudflare.kv.state import KvStore
 from sandbox.cloudflare.tokens.state import DEFAULT_PERMISSIONS, CloudflareTokens, FakeCloudflareToken, Owner
@@ -61,7 +61,7 @@ class Sandbox:
         self.pages = self._account.pages
         self.zones, self.kv, self.d1 = self._account.zones, self._account.kv, self._account.d1
         self.audit, self.analytics = self._account.audit, self._account.analytics
-        self._cloudflare = CloudflareApi(self._account)
+        self._cloudflare = FakeCloudflareApi(self._account)
         self.providers = FakeAiProviders(self.clock, self.switches)
         self._control = ControlApi(
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}

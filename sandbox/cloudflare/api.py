@@ -49,7 +49,7 @@ _READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
 ROUTER = Router(module.ROUTES for module in _MODULES)
 
 
-class CloudflareApi:
+class FakeCloudflareApi:
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
 

@@ -32,7 +32,7 @@ _MODULES = (actions, comments, git, issues, labels, pulls, secrets, users)
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 
-class GitHubApi:
+class FakeGitHubApi:
     def __init__(self, repository: Repository, tokens: GitHubTokens) -> None:
         self._repository = repository
         self._tokens = tokens

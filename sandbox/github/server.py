@@ -14,7 +14,7 @@ from sandbox.clock import FakeClock
 from sandbox.faults import Fault, Faults
 from sandbox.github.actions.fixtures import ActionsSeeds
 from sandbox.github.actions.state import FakeRun
-from sandbox.github.api import ENTERPRISE, GitHubApi
+from sandbox.github.api import ENTERPRISE, FakeGitHubApi
 from sandbox.github.call import DOCS
 from sandbox.github.git.fixtures import GitSeeds
 from sandbox.github.issues import serializers
@@ -106,7 +106,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         self._sockets: list[UnixServer] = []
         self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
         super().__init__(Repository(self.urls, clock, self.switches), GitHubTokens())
-        self._api = GitHubApi(self._repository, self._tokens)
+        self._api = FakeGitHubApi(self._repository, self._tokens)
         self._control = control.ControlApi(self, control_routes(self))
         self.token = self.add_workflow_token(TOKEN)
         self._create_first_commit()
