@@ -101,7 +101,7 @@ def test_webhook_url_is_redacted_in_failures(marked: World) -> None:
     masks = [line for line in outcome.err.splitlines() if line.startswith("::add-mask::")]
     assert sum(receiver.url in mask for mask in masks) == 2
     shown = outcome.out + "".join(line for line in outcome.err.splitlines() if line not in masks) + page.read_text()
-    assert "the message to Slack failed (it answered 500)" in shown
+    assert "cannot send a message to Slack (it answered 500)" in shown
     assert "marked" not in shown
     assert_no_secret_shown(marked, Outcome(outcome.code, outcome.out, ""))
 

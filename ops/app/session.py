@@ -77,7 +77,7 @@ class Session:
         """Without `needs_token` the token is a placeholder. Without `with_passes` probes send no secret headers.
 
         Raises:
-            ConfigError: only some variables name a sandbox, or one names another machine.
+            ConfigError: only some variables name a sandbox, or one is the URL of another machine.
         """
         self.environment, self.account_id = environment, environment.account_id
         self.base_url, self.edge_url, self.clock = _addresses(environ)
@@ -240,7 +240,7 @@ def _addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock
     for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):
         if url and url != API and not is_loopback(url):
             hint = f"Run `unset {name}`: only a sandbox on this machine (127.0.0.1) may replace Cloudflare."
-            raise ConfigError(f"{name} names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+            raise ConfigError(f"{name} is the URL of another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
     if (base_url == API) != (edge_url is None) or (clock_url and base_url == API):
         raise _half_a_sandbox(
             {"CLOUDFLARE_API_BASE_URL": base_url != API, "OPS_EDGE_URL": edge_url, "OPS_CLOCK_URL": clock_url}

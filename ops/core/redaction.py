@@ -227,7 +227,7 @@ class Redactor:
         if len(text) < self._shortest:  # no spelling is shorter than its value
             return []
         spans: list[tuple[int, int]] = []
-        for start, end in sorted([*self._found(text), *self._found_across_lines(text), *self._found_decoded(text)]):
+        for start, end in sorted([*self._found(text), *self._found_across_lines(text), *self._found_encoded(text)]):
             if spans and start < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             else:
@@ -243,7 +243,7 @@ class Redactor:
             places = [at for at, character in enumerate(text) if character not in "\r\n"]
             yield from ((places[start], places[end - 1] + 1) for start, end in found)
 
-    def _found_decoded(self, text: str) -> Iterator[tuple[int, int]]:
+    def _found_encoded(self, text: str) -> Iterator[tuple[int, int]]:
         lower = text.lower() if text.isascii() else text.translate(_LOWER)
         yield from (span for value in self._lower if value in lower for span in _places(value, lower))
         if self._bytes and (data := decoded(text)):

@@ -42,7 +42,7 @@ class SwitchValue:
 
     def to_json(self) -> str:
         """Return the JSON text that KV stores."""
-        moments = {name: _moment(getattr(self, name)) for name in ("since", "until", "review_at")}
+        moments = {name: _format_moment(getattr(self, name)) for name in ("since", "until", "review_at")}
         return json.dumps({"version": CONTRACT_VERSION, **asdict(self), **moments}, ensure_ascii=False)
 
 
@@ -171,7 +171,7 @@ def _until(value: Mapping[str, Any]) -> datetime | None:
     return parse_utc(value["until"]) if value.get("until") else None
 
 
-def _moment(value: datetime | None) -> str | None:
+def _format_moment(value: datetime | None) -> str | None:
     return None if value is None else format_rfc3339(value)
 
 

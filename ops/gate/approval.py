@@ -166,13 +166,17 @@ def refuse_further_attempt(repository: "Repository", request: RecoveryRequest, a
     from ops.github.issues import trusted_records
 
     if request.incident is None:
-        return _refused(request, attempt, "it names no incident, so it is not known what changed since the request")
+        return _rerun_refusal(
+            request, attempt, "it names no incident, so it is not known what changed since the request"
+        )
     with provider_errors():
         runs = trusted_records(repository, request.incident)
     for run in runs:
         if run.record.environment == request.environment and _has_changed_since(run, request.requested_at):
             at = format_utc(request.requested_at)
-            return _refused(request, attempt, f"{{run}} of {{runbook}} changed something after the request ({at})", run)
+            return _rerun_refusal(
+                request, attempt, f"{{run}} of {{runbook}} changed something after the request ({at})", run
+            )
     return None
 
 
@@ -184,10 +188,12 @@ def _has_changed_since(run: "IssueRecord", at: datetime) -> bool:
 
 
 def refuse_unknown_changes(request: RecoveryRequest, attempt: int, why: str) -> RefusedRequest:
-    return _refused(request, attempt, f"it is not known what changed since the request ({why})")
+    return _rerun_refusal(request, attempt, f"it is not known what changed since the request ({why})")
 
 
-def _refused(request: RecoveryRequest, attempt: int, why: str, run: "IssueRecord | None" = None) -> RefusedRequest:
+def _rerun_refusal(
+    request: RecoveryRequest, attempt: int, why: str, run: "IssueRecord | None" = None
+) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.RERUN,
         message=f"this is attempt {attempt} of an old request, and {why}",

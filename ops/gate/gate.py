@@ -221,7 +221,7 @@ class Gate:
             issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: cannot check whether #{number} is an open incident ({why})")
+            self.warn(f"warning: cannot check whether #{number} is an open incident ({why}); the recovery goes on")
             return None, None
         if (refusal := _refuse_on_issue(request, issue)) is not None:
             return None, refusal
@@ -252,7 +252,7 @@ class Gate:
             )
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: cannot check for a second label within the same second ({why})")
+            self.warn(f"warning: cannot check for a second label within the same second ({why}); the recovery goes on")
             return None
         others = [label for label in request.other_labels if label.lower() in found]
         return refusals.labels_at_once(request, [request.label or "", *others]) if others else None

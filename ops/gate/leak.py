@@ -76,7 +76,7 @@ def _text(fields_sent: Mapping[str, Any], name: str) -> str:
 def remove_keys(text: str) -> str:
     """Return the text without words that look like a key.
 
-    It is cut to LONGEST last: half of a key does not look like one.
+    It is cut to MAX_CHARACTERS last: half of a key does not look like one.
     """
     kept = re.sub(r"\S+", lambda found: OMITTED if is_like_key(found[0].strip(_PUNCTUATION)) else found[0], text)
     return kept if len(kept) <= MAX_CHARACTERS else f"{kept[:MAX_CHARACTERS].rpartition(' ')[0]} …"

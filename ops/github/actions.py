@@ -30,8 +30,8 @@ def require_variable(environ: Mapping[str, str], *names: str) -> str:
     for name in names:
         if value := environ.get(name):
             return value
-    hint = "Run it in a job of GitHub Actions, which sets it; on a laptop, type the runbook's own command."
-    raise ConfigError(f"{names[0]} is not set", hint=hint)
+    hint = "On a laptop, type the command of the runbook, such as `ops rollback-worker`."
+    raise ConfigError(f"{names[0]} is not set: this command runs in a job of GitHub Actions", hint=hint)
 
 
 def run_attempt(environ: Mapping[str, str]) -> int:

@@ -40,7 +40,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     """Return the operations repository, without a request.
 
     Reads are tried up to twice more after a 429 or 5xx; writes never are. Raises ConfigError if a variable is missing
-    or names another machine.
+    or is the URL of another machine.
     """
     redactor.add_secret(environ.get("GITHUB_TOKEN", ""))
     name = environ.get("GITHUB_REPOSITORY", "")
@@ -71,10 +71,10 @@ def api_url(environ: Mapping[str, str]) -> str:
         return url
     if not is_job(environ):
         hint = "Run `unset GITHUB_API_URL`: a laptop reaches github.com, or a sandbox on this machine (127.0.0.1)."
-        raise ConfigError("GITHUB_API_URL names another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
+        raise ConfigError("GITHUB_API_URL is the URL of another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
     if not _is_on_server(url, environ.get("GITHUB_SERVER_URL", "")):
         hint = "Leave both variables as GitHub Actions sets them."
-        text = "GITHUB_API_URL names another machine than GITHUB_SERVER_URL"
+        text = "GITHUB_API_URL is the URL of another machine than GITHUB_SERVER_URL"
         raise ConfigError(text, reason=Reason.NOT_LOOPBACK, hint=hint)
     return url
 
@@ -129,6 +129,7 @@ def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
 CHECK_HINT = (
     "Check GITHUB_REPOSITORY (owner/name), that GITHUB_TOKEN may write issues there, and the number if you gave one."
 )
+STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
 
 
 def failure_text(error: Exception) -> str:
@@ -149,7 +150,8 @@ def provider_errors(hint: str = "") -> Iterator[None]:
     try:
         yield
     except GithubException as error:
-        raise ProviderError(f"GitHub answered {error.status}", reason=Reason.PROVIDER_REFUSED, hint=hint) from None
+        advice = hint or (STATUS_HINT if error.status >= 500 else "")
+        raise ProviderError(f"GitHub answered {error.status}", reason=Reason.PROVIDER_REFUSED, hint=advice) from None
     except (requests.RequestException, ValueError) as error:
         text = f"GitHub gave no answer ({type(error).__name__})"
         raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None

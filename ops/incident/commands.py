@@ -84,7 +84,7 @@ def parse_note(said: str, now: datetime) -> tuple[datetime, str]:
         at = None
     if found is None or at is None:
         raise ConfigError(
-            "the note does not start with a time",
+            "the note does not start with a time, followed by text",
             hint='Start with a UTC time: "13:05 text" or "2026-11-24 13:05 text".',
         )
     if at <= now + MAX_CLOCK_SKEW:
@@ -101,7 +101,7 @@ def parse_note(said: str, now: datetime) -> tuple[datetime, str]:
 def open_incident(
     service: str, severity: str, title: str, *, config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[int, str]:
-    """Open an incident, with its list_runbook_facts (labels, buttons, commands); return its number and URL."""
+    """Open an incident, with its recoveries (labels, buttons, commands); return its number and URL."""
     from ops.github.issues import open_incident
     from ops.publish import comment
 

@@ -22,7 +22,7 @@ MAX_ZONES = 40
 def select_zones(
     zones: tuple[Zone, ...], hosts: Iterable[str], state: MaintenanceState, domains: Iterable[CustomDomain] = ()
 ) -> tuple[Zone, ...]:
-    """All of them; of more than MOST_ZONES those with one of the hosts, a custom domain, or a route that is stored."""
+    """Return the zones to read: all, or of more than MAX_ZONES those of the hosts, custom domains and stored routes."""
     if len(zones) <= MAX_ZONES:
         return zones
     known = {domain.zone for domain in domains} | {zone for zone, _ in state.closed_routes}

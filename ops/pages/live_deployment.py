@@ -190,7 +190,7 @@ def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: 
             hint=f"List them with `wrangler pages deployment list --project-name {project} --environment production`.",
         )
     if len(found) > 1:
-        listed = ", ".join(d.id for d in found)
+        listed = ", ".join(f"{d.id} ({format_utc(d.created_on)})" for d in found)
         raise Refused(
             f'"{name}" matches {len(found)} deployments of {project}',
             reason=Reason.UNKNOWN_NAME,

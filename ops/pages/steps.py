@@ -83,8 +83,8 @@ def read_current_state(
     return project, deployments, tuple(site)
 
 
-def read_pages(ctx: Context[Any], service: "Service", address: str) -> ObservedPages:
-    """Read the compared paths at a URL."""
+def read_compared_paths(ctx: Context[Any], service: "Service", address: str) -> ObservedPages:
+    """Read the paths in `compare` of ops.yml below a URL, in parallel."""
     return tuple(run_parallel_mixed(page_reads(ctx, address, service.compare)))
 
 

@@ -44,7 +44,7 @@ def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
         return KeyAnswer(KeyVerdict.REFUSED, f"status {response.status_code}")
     if response.status_code != 200:
         return KeyAnswer(KeyVerdict.UNCLEAR, f"status {response.status_code}")
-    document = _json(body)
+    document = _json_object(body)
     if isinstance(document.get(wanted), list):
         return KeyAnswer(KeyVerdict.ACCEPTED, "status 200")
     # iflow rejects a key in the body of a 200; other pages have none of these fields.
@@ -53,7 +53,7 @@ def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
     return KeyAnswer(KeyVerdict.UNCLEAR, "status 200 with unexpected content")
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

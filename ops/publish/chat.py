@@ -162,4 +162,4 @@ class _Channel:
     def _fail(self, why: str) -> None:
         warn, self._warn = self._warn, None
         if warn is not None:
-            warn(f"the message to {self._service.name} failed ({why})")
+            warn(f"cannot send a message to {self._service.name} ({why}); the run goes on, so inform the team yourself")

@@ -41,7 +41,7 @@ def _is_notified(page: RunSummary) -> bool:
 
 
 def _is_reported(_page: RunSummary) -> bool:
-    """Return False: the report comes after the run, and `add_report` ticks the step."""
+    """Return False: the report comes after the run, and `tick_report` ticks the step."""
     return False
 
 

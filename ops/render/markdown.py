@@ -135,7 +135,7 @@ def code_span(text: object, longest: int = LONGEST) -> str:
 
 
 def escape_cell(text: object, longest: int = LONGEST) -> str:
-    """Return text as prose in a table: there a pipe ends the cell even inside code, and even escaped."""
+    """Return text as prose in a table. A pipe becomes ¦: it would end the cell even inside code, and even escaped."""
     return escape_markdown(str(text).replace("|", "¦"), longest)
 
 

@@ -19,7 +19,7 @@ SET_VALUES_HINT = (
 
 
 def check_values(ctx: Context[Any], selected: RotationSelection, prefix: str) -> None:
-    """Refuse unusable values, all at once, before a provider is called."""
+    """Refuse unusable values, and new ones that cannot be copied to GitHub. Calls no provider."""
     if any(rule.github for rule in selected.rules.values()):
         ctx.github.secrets.check_configuration()
     problems = list(selection.find_value_problems(selected, ctx.secret_values.value, prefix=prefix))

@@ -103,7 +103,7 @@ class GitHubSecretCopy:
 
 
 def secrets_by_worker(ctx: Context[Any], selected: RotationSelection) -> dict[str, tuple[str, ...]]:
-    """Return Worker → the secrets that are set there."""
+    """Return Worker → the selected secrets that its services use (`consumers` in ops.yml)."""
     workers: dict[str, tuple[str, ...]] = {}
     for service in selected.consumers:
         worker = ctx.environment.service(service).worker

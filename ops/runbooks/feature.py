@@ -87,7 +87,7 @@ def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:
     if params.name in DEDICATED_RUNBOOKS:
         hint = f"Use `{ctx.command_prefix[0]} {DEDICATED_RUNBOOKS[params.name]}`."
         raise ConfigError(f"the switch {params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
-    state = values.check_state(params.name, rules, params.state)
+    state = values.require_state(params.name, rules, params.state)
     until = values.parse_end(params.name, rules, state, params.until, ctx.clock.now())
     return DesiredValue(state, ctx.request.actor, ctx.request.incident, until)
 

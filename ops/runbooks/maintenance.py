@@ -318,9 +318,9 @@ def _closing_writes(
         return []
     if problem := maintenance.describe_excess(windows):
         raise Refused(
-            f"cannot store the previous values: {problem}",
+            f"cannot store the routes that reopening needs: {problem}",
             reason=Reason.TOO_MANY_ROUTES,
-            hint="Close only the most urgent path with `--path`, or reduce the routes of the Worker.",
+            hint="Take only the most urgent path offline with `--path`, or reopen a window that is no longer needed.",
         )
     # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
     return [UploadState(windows, live, _record_reopened(snapshot, ())), DeployState(live, windows), *closing]
@@ -371,9 +371,11 @@ def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow
     if window.closed and any(zone.contains_host(host) for zone in snapshot.ingress.zones):
         return
     zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"
+    is_zone_known = any(zone.contains_host(host) for zone in snapshot.ingress.zones)
     raise Refused(
-        f"no route or custom domain leads from {host}{window.path} to {window.worker}, so no route can close it; "
-        f"zones that the token can read: {zones}",
+        f"no route or custom domain leads from {host}{window.path} to {window.worker}"
+        if is_zone_known
+        else f"the token cannot read the zone of {host}; it can read: {zones}",
         reason=Reason.NO_WAY_IN,
         hint=f"Check the url in ops.yml, and that the token can edit the routes in the zone of {host}.",
     )

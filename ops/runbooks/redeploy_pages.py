@@ -121,7 +121,7 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
         others = [d for d in new if d.commit != ours.commit]
         if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(over[0]))
-        own = steps.read_pages(ctx, details.service, ours.url)
+        own = steps.read_compared_paths(ctx, details.service, ours.url)
         slipped = tuple(describe_deployment(d) for d in others)
         return _observe_ours(details, project, ours, slipped, look=(own, site))
 

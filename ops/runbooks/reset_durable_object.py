@@ -211,9 +211,9 @@ def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service
     found = object_reset.find_classes(reupload_state.source, service.worker)
     if not found.own:
         raise Refused(
-            f"{service.worker} exports no Durable Object class",
+            f"{service.worker} has no Durable Object class of its own",
             reason=Reason.NO_TARGET,
-            hint="Pass the service whose Worker exports the class.",
+            hint="Pass with `--service` the service whose Worker has the class in its code.",
         )
     reupload_state.mark = DeploymentMark(
         ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own)
@@ -233,9 +233,9 @@ def _require_live_deployment(
     plan_text.check_not_superseded(live, ctx.request.requested_at)
     if len(live.split) > 1:
         raise Refused(
-            f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it to one",
+            f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it all to one",
             reason=Reason.NOT_REBUILDABLE,
-            hint="Roll the Worker back to one of these versions (replace VERSION), then run the reset again.",
+            hint="Give all traffic to one of them with this command (replace VERSION), then run the reset again.",
             suggested_command=ctx.suggest("rollback-worker", service=ctx.params.service, to="VERSION"),
         )
     return live

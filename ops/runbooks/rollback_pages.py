@@ -70,7 +70,7 @@ class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"
         details = plan.details
         project, deployments, site = steps.read_current_state(ctx, details.service)
         if target.newly_available(details.observed.deployments, deployments):  # deployed after the site was read
-            site = steps.read_pages(ctx, details.service, details.service.url)
+            site = steps.read_compared_paths(ctx, details.service, details.service.url)
         return _observe(details, project, deployments, site)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change

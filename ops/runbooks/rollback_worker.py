@@ -166,7 +166,7 @@ def _read_history(
     """
     versions = {version.id: version for version in listed}
     history = WorkerHistory(
-        deployments, versions, frozenset(versions), ctx.clock.now(), service.min_served, is_complete=False
+        deployments, versions, frozenset(versions), ctx.clock.now(), service.min_served, is_read_to_end=False
     )
     page = 1
     while True:
@@ -193,10 +193,10 @@ def _read_history(
             )
         else:
             page, history = pages[-1], history.with_older_deployments(read, most=MAX_DEPLOYMENTS)
-            if page == MAX_PAGES and not history.is_complete:
-                history = replace(history, is_complete=True, unread_note="older deployments were not read")
+            if page == MAX_PAGES and not history.is_read_to_end:
+                history = replace(history, is_read_to_end=True, unread_note="older deployments were not read")
         history = replace(history, now=ctx.clock.now())
-        if requested or _is_settled(ctx, history) or (history.is_complete and not _unread_versions(history, ())):
+        if requested or _is_settled(ctx, history) or (history.is_read_to_end and not _unread_versions(history, ())):
             return history
 
 

@@ -340,7 +340,7 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
     ]
     if problems:
         raise Refused(
-            f"{'; '.join(problems)}; the current and the previous value are needed to prove that a key is revoked",
+            f"cannot prove that the previous keys are revoked: {'; '.join(problems)}",
             reason=Reason.VALUES_UNUSABLE,
             hint=SET_VALUES_HINT,
         )

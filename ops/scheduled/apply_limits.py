@@ -214,7 +214,7 @@ def _read_limits(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, 
 
 
 def _check_large_steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:
-    """Return warnings about large steps from the value in KV. Raises ConfigError if one is too large."""
+    """Return warnings about large cuts of the value in KV. Raises ConfigError for a large raise without `override`."""
     from ops.limits.file import check_steps
 
     found = [
@@ -244,14 +244,16 @@ def build_plan(
     differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
     details = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
     return Plan(
-        summary=f"revision {revision} of {FILE} is {'not in KV yet' if changes else 'already in KV'}",
+        summary=f"write revision {revision} of {FILE} to KV"
+        if changes
+        else f"revision {revision} of {FILE} is already in KV",
         changes=changes,
         sections=(PlanSection("Limits", differences or ("no change",)),),
         consequences=(f"to undo it, revert the pull request: each merge of {FILE} is applied",) if changes else (),
         warnings=warnings,
         reason=reason,
         done_message=f"Applied revision {revision} of {FILE}",
-        proved_claim=(f"revision {revision} of {FILE} is in effect at the probed location; others follow"),
+        proved_claim=(f"revision {revision} of {FILE} is in effect at the probed location; other locations follow"),
         details=details,
     )
 

@@ -97,11 +97,11 @@ def find_rules(runtime: "RuntimeConfig", name: str) -> "Rules":
     raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(runtime.switches)}.")
 
 
-def check_state(name: str, rules: "Rules", state: str) -> str:
+def require_state(name: str, rules: "Rules", state: str) -> str:
     """Return `state` if the switch has it. Raises ConfigError if not."""
     if state in rules.states:
         return state
-    text = f'{name} has no state "{quote_name(state)}"'
+    text = f'{name} has no state "{quote_name(state)}"{did_you_mean(state, rules.states)}'
     raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(rules.states)}.")
 
 

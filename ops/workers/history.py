@@ -42,8 +42,8 @@ class WorkerHistory:
     """Seconds for which a release must have served half of the traffic to count as proven."""
     static_assets: bool | None = False
     """Whether equal code may have different static files. None: unknown, treated like True."""
-    is_complete: bool = True
-    """False if Cloudflare may have older deployments that were not read."""
+    is_read_to_end: bool = True
+    """True if no more pages follow: all were read, the limit is reached, or a read failed (`unread_note`)."""
     unread_note: str = ""
     """Missing part of the history, for people."""
     our_uploads: frozenset[str] = frozenset()
@@ -64,7 +64,7 @@ class WorkerHistory:
             self,
             deployments=tuple(every[:most]),
             # A page without a new deployment is the last one, or pages are not supported.
-            is_complete=bool(failed or more or not found),
+            is_read_to_end=bool(failed or more or not found),
             unread_note=failed or more,
         )
 
@@ -89,10 +89,10 @@ class WorkerHistory:
 
         A version that was never deployed does not make a release older, since its code may be unread.
         """
-        describe_deployment = {v for d in self.deployments for v, _ in d.split}
-        known = sorted({*self.versions, *describe_deployment}, key=self._age)
+        deployed = {v for d in self.deployments for v, _ in d.split}
+        known = sorted({*self.versions, *deployed}, key=self._upload_order)
         by_code: dict[object, str] = {}
-        for name in (*(v for v in known if v in describe_deployment), *known):
+        for name in (*(v for v in known if v in deployed), *known):
             by_code.setdefault(self.version(name).code_and_settings, name)
         releases: dict[str, str] = {}
         for before, name in zip([None, *known], known, strict=False):
@@ -116,13 +116,15 @@ class WorkerHistory:
     def is_older(self, one: str, other: str) -> bool:
         """Return whether `one` was uploaded first or has an older release, such as a reuploaded revert."""
         release, other_release = self.releases[one], self.releases[other]
-        return self._age(one) < self._age(other) or self._age(release) < self._age(other_release)
+        return self._upload_order(one) < self._upload_order(other) or self._upload_order(release) < self._upload_order(
+            other_release
+        )
 
     def newest_version(self, versions: tuple[str, ...]) -> str:
         """Return the newest version, by release first: a reuploaded revert has a higher number but an older release."""
-        return max(versions, key=lambda v: (self._age(self.releases[v]), self._age(v)))
+        return max(versions, key=lambda v: (self._upload_order(self.releases[v]), self._upload_order(v)))
 
-    def _age(self, version: str) -> tuple[float, int, str]:
+    def _upload_order(self, version: str) -> tuple[float, int, str]:
         """Return the sort key, oldest first. An unreadable version is as old as its first deployment."""
         known = self.version(version)
         if known.created_on is not None:
@@ -192,7 +194,7 @@ class WorkerHistory:
         return {
             name: deployment
             for deployment in reversed(marked)
-            if any(self._age(version) < self._age(serving) for serving in deployment.serving_versions)
+            if any(self._upload_order(version) < self._upload_order(serving) for serving in deployment.serving_versions)
             for name in (deployment.mark.revoked if deployment.mark else ())
         }
 
@@ -242,7 +244,7 @@ class WorkerHistory:
         if self.static_assets is not False or any(version.has_assets for version in self.versions.values()):
             read = all(self.version(v).is_detailed for d in self.deployments for v in d.serving_versions)
             return read and (
-                self.is_complete or self.has_served_well(frozenset({version}), before=len(self.deployments))
+                self.is_read_to_end or self.has_served_well(frozenset({version}), before=len(self.deployments))
             )
         unread = (
             i

@@ -329,11 +329,11 @@ def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment
 def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
     return Refused(
-        f"the previous values of {', '.join(found)} were revoked at {format_utc(since)}, so the target cannot use them",
+        f"the target has old values of {', '.join(found)} that were marked as revoked at {format_utc(since)}",
         reason=Reason.SECRET_REVOKED,
-        hint="Roll back with the current values: --current-secrets."
+        hint="Roll back the code and keep the current values: `--current-secrets`."
         if keep
-        else "Pass a single version with --to, and add --current-secrets.",
+        else "Pass one version with `--to`, and add `--current-secrets` to keep the current values.",
         suggested_command=keep,
     )
 

@@ -34,9 +34,7 @@ from ops.workers import deploy
 from ops.workers.history import WorkerHistory
 from ops.workers.plan_text import describe_deployment
 
-FALLBACK_HINT = (
-    "Deploy the reverted commit through CI: it keeps the secrets of the latest upload. Rotate them afterwards."
-)
+FALLBACK_HINT = "Revert the bad commit in git, and deploy through CI: that keeps the secrets of the latest upload."
 
 
 @dataclass
@@ -144,7 +142,7 @@ def secrets_to_accept(
 ) -> tuple[str, ...]:
     """Return the secrets that would come from an upload that is not live, so their values may be untested.
 
-    `origin`: the latest upload, or the one from which an unfinished upload inherited.
+    `secrets_source`: the latest upload, or the one from which an unfinished upload inherited.
     """
     return () if live.split == ((secrets_source.id, 100.0),) else inherited_secrets(code, edits)
 
@@ -323,7 +321,7 @@ def _refuse_obstacles(
         )
     if found := tuple(list_obstacles(code, known, edits, assets=assets)):
         raise Refused(
-            f"{short_id(version)} cannot be uploaded again: {'; '.join(found)}",
+            f"cannot make a new version from {short_id(version)}: {'; '.join(found)}",
             reason=Reason.NOT_REBUILDABLE,
             hint=fallback_hint,
         )

@@ -112,7 +112,7 @@ def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str 
 
 def has_unread_history(history: WorkerHistory) -> bool:
     """Return whether versions or older deployments are still unread."""
-    return not history.is_complete or any(
+    return not history.is_read_to_end or any(
         not history.version(v).is_detailed for d in history.deployments for v, _ in d.split
     )
 
@@ -176,7 +176,7 @@ def _percent(text: str, share: str) -> float:
 
 def _malformed(text: str, why: str) -> ConfigError:
     hint = "Pass one version ID, or two with percentages: --to A@90,B@10."
-    return ConfigError(f'--to "{quote_name(text)}": {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
+    return ConfigError(f'--to "{quote_name(text)}" is not valid: {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
 
 def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
@@ -195,5 +195,5 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
     raise Refused(
         f'no deployable version "{quote_name(name)}"{did_you_mean(name, [version.id for version in versions])}',
         reason=Reason.UNKNOWN_NAME,
-        hint="Cloudflare can deploy the 100 most recent versions. List the newest with `wrangler versions list`.",
+        hint="Pass the ID, or its first 8 characters, of one of the 100 newest versions (`wrangler versions list`).",
     )

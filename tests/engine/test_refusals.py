@@ -164,22 +164,22 @@ def test_read_only_token_can_plan_but_not_write(world: World, releases: Releases
 PLACES: dict[str, tuple[dict[str, str | None], str, str]] = {
     "another machine's API": (
         {"CLOUDFLARE_API_BASE_URL": "https://api.example/client/v4"},
-        "CLOUDFLARE_API_BASE_URL names another machine",
+        "CLOUDFLARE_API_BASE_URL is the URL of another machine",
         "only a sandbox on this machine",
     ),
     "user information": (
         {"CLOUDFLARE_API_BASE_URL": "http://127.0.0.1@api.example"},
-        "CLOUDFLARE_API_BASE_URL names another machine",
+        "CLOUDFLARE_API_BASE_URL is the URL of another machine",
         "only a sandbox on this machine",
     ),
     "another machine's edge": (
         {"OPS_EDGE_URL": "https://edge.example"},
-        "OPS_EDGE_URL names another machine",
+        "OPS_EDGE_URL is the URL of another machine",
         "only a sandbox on this machine",
     ),
     "another machine's clock": (
         {"OPS_CLOCK_URL": "http://203.0.113.7/clock"},
-        "OPS_CLOCK_URL names another machine",
+        "OPS_CLOCK_URL is the URL of another machine",
         "only a sandbox on this machine",
     ),
     "the API alone": (

@@ -639,7 +639,7 @@ def test_token_is_not_sent_to_other_hosts(job: Job, api: str, server: str | None
     done = job.gate(job.label(), "issues", OPS_CLOCK_URL=None, **environ)
 
     assert (done.code, job.outputs["go"], job.github.requests) == (2, "false", [])
-    assert "GITHUB_API_URL names another machine" in done.err
+    assert "GITHUB_API_URL is the URL of another machine" in done.err
 
 
 @pytest.mark.parametrize("api", ["https://api.shopdesk.ghe.com", "https://api.github.com"])

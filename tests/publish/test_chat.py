@@ -141,7 +141,8 @@ def test_failed_message_is_one_warning(
     receiver.answers["slack"] = answer
     outcome = world.rollback(**receiver.environ)
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
-    assert texts(outcome, "warning") == [f"the message to Slack failed ({why})"]
+    sentence = f"cannot send a message to Slack ({why}); the run goes on, so inform the team yourself"
+    assert texts(outcome, "warning") == [sentence]
     assert len(receiver.sent("slack")) == len(receiver.sent("discord")) == 2
     assert "marked" not in outcome.out + outcome.err
 
@@ -149,7 +150,9 @@ def test_failed_message_is_one_warning(
 def test_unreachable_webhook_is_one_warning(world: World, releases: Releases) -> None:
     outcome = world.rollback(SLACK_WEBHOOK_URL="http://127.0.0.1:9/marked")
     assert outcome.code == 0
-    assert texts(outcome, "warning") == ["the message to Slack failed (ConnectError)"]
+    assert texts(outcome, "warning") == [
+        "cannot send a message to Slack (ConnectError); the run goes on, so inform the team yourself"
+    ]
     assert "marked" not in outcome.out + outcome.err
 
 
@@ -167,8 +170,8 @@ def test_hanging_chat_and_github_delay_at_most_5_seconds(
     assert sorted(text.partition(" (")[0] for text in texts(outcome, "warning")) == [
         "cannot read the earlier runs of the incident",
         "cannot update the comment on the incident issue",
-        "the message to Discord failed",
-        "the message to Slack failed",
+        "cannot send a message to Discord",
+        "cannot send a message to Slack",
     ]
 
 

@@ -473,7 +473,7 @@ def test_service_without_routes_is_refused(place: MaintenanceWorld) -> None:
     outcome = place.on()
 
     assert ended(outcome) == (3, "refused", "no_way_in")
-    assert "zones that the token can read: fortunet.example" in outcome.result["message"]
+    assert "no route or custom domain leads from" in outcome.result["message"]
 
 
 def test_unreadable_zone_is_refused(place: MaintenanceWorld) -> None:
@@ -814,3 +814,15 @@ def compared_headers(response: HttpResponse) -> dict[str, str]:
     wanted = {"cache-control", "content-type", "ops-maintenance", "retry-after", "vary"}
     found = {name.lower(): value for name, value in response.headers}
     return {name: value for name, value in found.items() if name in wanted or name.startswith("access-control-")}
+
+
+def test_service_in_a_zone_that_the_token_cannot_read_is_refused(place: MaintenanceWorld) -> None:
+    place.world.edit_config("url: https://api.fortunet.example", "url: https://api.elsewhere.example")
+
+    outcome = place.on()
+
+    assert ended(outcome) == (3, "refused", "no_way_in")
+    assert (
+        "the token cannot read the zone of api.elsewhere.example; it can read: fortunet.example"
+        in (outcome.result["message"])
+    )

@@ -225,7 +225,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "static assets": ({"assets": True}, "not_rebuildable", "its static assets cannot be downloaded"),
     "containers": ({"more": {"containers": ({"class_name": "Box"},)}}, "not_rebuildable", "its containers cannot be"),
     "exports": ({"more": {"exports": {"R": {"type": "durable-object"}}}}, "not_rebuildable", "its exports cannot be"),
-    "no Durable Object": ({"bindings": (), "durable_objects": ()}, "no_target", "exports no Durable Object class"),
+    "no Durable Object": (
+        {"bindings": (), "durable_objects": ()},
+        "no_target",
+        "has no Durable Object class of its own",
+    ),
 }
 
 

@@ -191,7 +191,7 @@ def test_upload_obstacle_is_refused_with_a_fallback(world: World, upload: dict[s
 
     assert ended(outcome) == (3, "refused", "not_rebuildable")
     assert said in outcome.result["message"]
-    assert "Deploy the reverted commit through CI" in outcome.result["hint"]
+    assert "Revert the bad commit in git" in outcome.result["hint"]
     assert world.writes() == []
     assert world.live == {bad: 100}
 

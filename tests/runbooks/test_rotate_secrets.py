@@ -411,7 +411,7 @@ def test_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
     outcome = leak.rotate_one()
 
     way = f"`npx wrangler deploy --name {WORKER}`", f"`npx wrangler secret put {KEY} --name {WORKER}`"
-    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Deploy the reverted commit through CI", *way)
+    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Revert the bad commit in git", *way)
 
 
 @pytest.mark.sampled(2)

@@ -119,11 +119,11 @@ def test_unreadable_or_empty_page_ends_the_history(
 ) -> None:
     past = Past()
     past.deploy((past.upload("a"), 100))
-    history = replace(as_history(past), is_complete=False)
+    history = replace(as_history(past), is_read_to_end=False)
 
     longer = history.with_older_deployments([page], most=100)
 
-    assert longer.is_complete
+    assert longer.is_read_to_end
     assert ("older ones could not be read" in longer.coverage) is (page is None)
     assert longer.deployments == history.deployments
 
@@ -135,7 +135,7 @@ def test_overlapping_pages_equal_one_list(past: Past, size: int) -> None:
     rows = whole.deployments
     pages = [rows[max(0, at - 1) : at + size] for at in range(size, len(rows) + size, size)]
 
-    read = replace(whole, deployments=rows[:size], is_complete=False).with_older_deployments(pages, most=100)
+    read = replace(whole, deployments=rows[:size], is_read_to_end=False).with_older_deployments(pages, most=100)
 
     assert read.deployments == rows
 

@@ -257,9 +257,9 @@ def split_period(period: Period, max_length: timedelta) -> Iterator[Period]:
 
 def clip_to_whole_hours(period: Period, retained_since: datetime) -> Period | None:
     """Start the period at a full, retained hour; None if nothing of it is retained."""
-    since = max(_hour(period.since), _hour(retained_since) + timedelta(hours=1))
+    since = max(_start_of_hour(period.since), _start_of_hour(retained_since) + timedelta(hours=1))
     return Period(since, period.until) if since < period.until else None
 
 
-def _hour(at: datetime) -> datetime:
+def _start_of_hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
