@@ -44,7 +44,7 @@ def client(url: str, **headers: str) -> httpx.Client:
 class Example:
     http: httpx.Client
     keys: str = ""
-    """What this one's keys in KV begin with."""
+    """Prefix of the keys of this reader in KV."""
 
     def arrange(self, what: str, body: Any = None) -> Any:
         return self.http.post(f"/__test/{what}", json=body, headers={"reader": "0"}).json()
@@ -66,13 +66,13 @@ class Example:
         return self.arrange("kv", {"mode": mode, "releases": releases})
 
     def limits(self, **limits: Mapping[str, Any]) -> str:
-        """The revision."""
+        """Write a limits document and return its revision."""
         value = limits_document(limits)
         self.put({"ops/limits": value})
         return str(value["revision"])
 
     def switch(self, name: str, state: str, **fields: Any) -> str:
-        """The revision."""
+        """Write the value of a switch and return its revision."""
         value = switch_document(state, **fields)
         self.put({f"ops/switch/{name}": value})
         return str(value["revision"])

@@ -1,17 +1,16 @@
-// Before the example: a clock that stands still, a KV that can fail, and readers of our own beside the application's.
+// Wraps the example: a clock that stands still, a KV that can fail, and additional readers of the runtime contract.
 //
-//   POST /__test/clock      milliseconds to go forward, for Durable Objects too; answers the moment
-//   POST /__test/values     {KEY: value in KV, null: none}; a second later, so that they are read next
-//   POST /__test/kv         {mode: "throws" | "hangs" | null, releases}: how reads that begin now end, and whether those
-//                           that hang do; answers the keys of each read since the last one, and how many hang
-//   POST /__test/outside    what providers do: see host.mjs
+//   POST /__test/clock      milliseconds to advance, also for Durable Objects; returns the time
+//   POST /__test/values     {KEY: value in KV, null: none}; advances a second, so that the next request reads them
+//   POST /__test/kv         {mode: "throws" | "hangs" | null, releases}: result of new reads, and whether hanging reads
+//                           end; returns the keys of each read since the last call, and the number of hanging reads
+//   POST /__test/outside    behavior of the providers: see host.mjs
 //   POST /__test/sql        statements for D1
-//   POST /__test/bucket     "forget", or "alarm": one of OpsLimitBucket; answers whether it counts and what it keeps
-//   POST /__test/session    an id: its object has its alarm; answers how many tables are left
-//   POST /__test/readers    {limits, switches}: a new reader, as in a new isolate, with keys of its own; its number
+//   POST /__test/bucket     "forget" or "alarm" for one OpsLimitBucket; returns its count or its stored keys
+//   POST /__test/session    an id: runs the alarm of its object; returns the number of tables left
+//   POST /__test/readers    {limits, switches}: creates a reader with its own keys and no cache; returns its number
 //
-// A request with the header `reader` is answered by that one: what is its own first, then what it counts and says.
-// The header `without` names bindings that are not there.
+// The header `reader` selects the reader that answers a request. The header `without` lists bindings to remove.
 
 import application, { SessionDO } from "./index.js";
 import { createRuntime, OpsLimitBucket } from "./ops-runtime.js";
@@ -37,10 +36,10 @@ export class Session extends SessionDO {
 }
 
 const now = Date.now.bind(Date);
-let moment = null; // there is no time before the first request
+let moment = null; // workerd has no time before the first request
 Date.now = () => moment ?? now();
 
-// A machine that is busy is no Durable Object that does not answer.
+// Longer timeouts, so that a busy machine does not look like a Durable Object that does not answer.
 const later = setTimeout.bind(globalThis);
 globalThis.setTimeout = (then, milliseconds, ...rest) => later(then, milliseconds < 1000 ? milliseconds : 60_000, ...rest);
 

@@ -1,7 +1,7 @@
-// Starts the example in miniflare, with entry.js before it, until stdin ends. Prints the address.
+// Runs the example with entry.js in miniflare until stdin ends. Prints the address.
 //
-// What the Worker asks outside is answered here: AI providers as a POST to https://control.test/ said, and it answers
-// which of them were asked since the last one, with a mark where two were at once.
+// Answers the Worker's outgoing requests. A POST to https://control.test/ sets the behavior of the AI providers. It
+// returns the providers called since the last POST, with a mark for two calls at once.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -1,4 +1,4 @@
-"""FortuneT's API: sessions, interpretations, kept charts, and the reset of its objects."""
+"""FortuneT's API: sessions, interpretations, saved charts, and the reset of its objects."""
 
 import base64
 import hashlib
