@@ -78,10 +78,6 @@ def secrets_of(step: dict[str, Any]) -> set[str]:
     return {name for value in step.get("env", {}).values() for name in SECRET.findall(str(value))}
 
 
-def every_secret(path: Path) -> set[str]:
-    return {name for each in files(path) for name in SECRET.findall(each.read_text())}
-
-
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_job_with_one_command_writes_no_compiled_files(path: Path) -> None:
     jobs = [job for file in files(path) for job in parse_file(file)["jobs"].values()]

@@ -14,13 +14,9 @@ MODULE = (
 )
 
 
-def _upload(api: Api, method: str = "POST", path: str = "versions?bindings_inherit=strict", **metadata: Any) -> Answer:
+def _upload(api: Api, path: str = "versions?bindings_inherit=strict", **metadata: Any) -> Answer:
     parts = {"metadata": (None, json.dumps({"main_module": "index.js"} | metadata)), "index.js": MODULE}
-    return api.script(method, path, files=parts)
-
-
-def _put(api: Api, **metadata: Any) -> Answer:
-    return _upload(api, "PUT", "?bindings_inherit=strict", **metadata)
+    return api.script("POST", path, files=parts)
 
 
 def _bindings(api: Api, version: str) -> list[dict[str, Any]]:
