@@ -147,7 +147,7 @@ def service_kinds() -> Mapping[str, str]:
 
 
 def github_environment(name: str) -> str:
-    """Return the GitHub environment whose secrets the runbook needs."""
+    """Return the GitHub environment whose secrets the runbook needs, such as `recovery`; empty if it needs none."""
     return discover_runbooks()[name].github_environment
 
 

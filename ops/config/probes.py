@@ -183,5 +183,5 @@ class Probe(ConfigModel):
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Return all variables that the probe gets."""
+        """Return the names of all environment variables that the probe gets."""
         return self.command.environment if self.command else self.secret_variables

@@ -173,7 +173,7 @@ class RunSummary:
     @cached_property
     def plan(self) -> RecordedPlan | None:
         planned = self.last_event(EventKind.PLANNED)
-        return _plan(planned) if planned else None
+        return _recorded_plan(planned) if planned else None
 
     @property
     def durations(self) -> dict[str, float | None]:
@@ -246,7 +246,7 @@ def merge_rounds(events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
     return tuple(merged)
 
 
-def _plan(event: RunEvent) -> RecordedPlan:
+def _recorded_plan(event: RunEvent) -> RecordedPlan:
     """Return the recorded plan without values of a wrong type, because the file may have been edited."""
     data = event.data.get("plan")
     data = data if isinstance(data, Mapping) else {}

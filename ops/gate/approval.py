@@ -150,7 +150,8 @@ def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str,
 
 
 def _not_reviewed(message: str) -> Refused:
-    return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=PRESS_AGAIN)
+    hint = "Add the label or press the button again, and let a reviewer approve the run in time."
+    return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=hint)
 
 
 def _not_approved(message: str, *, hint: str = PRESS_AGAIN) -> Refused:

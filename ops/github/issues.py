@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ops.core.errors import Decision, ProviderError
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
 from ops.github.comments import BOT, author_login, run_records
-from ops.github.permissions import may_write, permission_of
+from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -113,7 +113,7 @@ def _may_write(repository: "Repository", login: str) -> bool:
     from github import GithubException
 
     try:
-        found = permission_of(repository, login)
+        found = read_permission(repository, login)
     except GithubException as error:
         if error.status in {403, 404}:
             return False

@@ -69,7 +69,7 @@ def check_permission(repository: "Repository", requester: Requester, responders:
     try:
         with provider_errors():
             try:
-                answer = permission_of(repository, requester.login)
+                answer = read_permission(repository, requester.login)
             except RateLimitExceededException:
                 raise
             except GithubException as error:
@@ -110,7 +110,7 @@ def may_write(role: str, permission: str) -> bool:
     return role in WRITERS or (role not in BUILT_IN and permission in WRITERS)
 
 
-def permission_of(repository: "Repository", login: str) -> Any:
+def read_permission(repository: "Repository", login: str) -> Any:
     """Return GitHub's whole response about a user's permission. Sends one request. Raises what PyGithub raises."""
     path = f"/collaborators/{quote(login, safe='')}/permission"
     return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]

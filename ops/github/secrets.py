@@ -59,7 +59,7 @@ class EnvironmentSecrets(WriteGuard):
         return self._connect is not None
 
     def check_configuration(self) -> None:
-        """Raise ConfigError if the credentials are incomplete or given twice. Only these writes need them."""
+        """Raise ConfigError if the credentials are incomplete, given twice or malformed. Sends nothing."""
         if self._misconfigured is not None:
             raise self._misconfigured
         if self._apps is not None:

@@ -109,9 +109,12 @@ def is_unfinished(ingress: IngressPaths, window: MaintenanceWindow) -> bool:
     return any(open_ones) or bool(window.subdomain and ingress.subdomain != SUBDOMAIN_OFF)
 
 
-def record_opened(
+def reopened_to_store(
     ingress: IngressPaths, state: MaintenanceState, reopened: Iterable[MaintenanceWindow]
 ) -> tuple[MaintenanceWindow, ...]:
-    """Return the reopened windows to store, so that the next run finds routes that were closed in the meantime."""
+    """Return the reopened windows to store: they replace the earlier ones of this Worker.
+
+    The next run finds by them the routes that were closed in the meantime.
+    """
     others = tuple(window for window in state.reopened if window.worker != ingress.worker)
     return (*others, *(window for window in reopened if is_unfinished(ingress, window)))

@@ -301,7 +301,7 @@ def _is_at(url: str, origin: str) -> bool:
 
 
 def _host(url: str) -> str | None:
-    """Return the host, with an unusual port; None for an invalid URL."""
+    """Return the host, with a port other than 80 and 443; None for an invalid URL."""
     try:
         parts = urlsplit(url)
         return f"{parts.hostname}" + ("" if parts.port in {None, 80, 443} else f":{parts.port}")

@@ -124,11 +124,11 @@ class ProbeRunner:
         """Run one round. The last round includes browsers; one that is not required has no vote."""
         all_probes = probes.all_probes
         quick, browsers = ([a for a in all_probes if (a[1].browser is None) == is_quick] for is_quick in (True, False))
-        asked = [partial(self._ask, *each) for each in quick]
+        asked = [partial(self._run_safely, *each) for each in quick]
         results = run_parallel([*asked, *([partial(self._check_maintenance, probes)] if probes.addresses else [])])
         verdict = worst_verdict(result.verdict for result in results)
         if is_last and verdict == Verdict.HEALTHY:
-            looked = run_parallel([partial(self._ask, *each) for each in browsers])
+            looked = run_parallel([partial(self._run_safely, *each) for each in browsers])
             both = zip(browsers, looked, strict=True)
             votes = (result.verdict for (_, probe), result in both if probe.browser and probe.browser.required)
             verdict, results = worst_verdict([verdict, *votes]), [*results, *looked]
@@ -146,7 +146,8 @@ class ProbeRunner:
 
         return runtime.prove_rate_limit(self._web(), url, proof)
 
-    def _ask(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+    def _run_safely(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+        """Run one probe. An exception becomes an inconclusive result."""
         try:
             return _label_result(probes, self._run_probe(probes, probe))
         except Exception as error:  # noqa: BLE001  a probe must not stop a recovery

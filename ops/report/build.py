@@ -203,6 +203,7 @@ def _try_read(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
 
 
 def _translate_errors(ask: Callable[[], T]) -> T:
+    """Return the result; GitHub's errors become ProviderError."""
     with provider_errors():
         return ask()
 

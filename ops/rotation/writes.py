@@ -111,10 +111,10 @@ def secrets_by_worker(ctx: Context[Any], selected: RotationSelection) -> dict[st
     for worker, names in workers.items():
         if len(names) > MAX_SECRETS_PER_EDIT:
             raise Refused(
-                f"{worker} has {len(names)} of these secrets, but Cloudflare changes at most "
+                f"{worker} uses {len(names)} of these secrets, but Cloudflare changes at most "
                 f"{MAX_SECRETS_PER_EDIT} at once",
                 reason=Reason.VALUES_UNUSABLE,
-                hint="Pass fewer of them in `only`.",
+                hint="Pass fewer names in `only` (or `restore`), and run it again for the others.",
             )
     return workers
 

@@ -323,7 +323,7 @@ def _closing_writes(
             hint="Take only the most urgent path offline with `--path`, or reopen a window that is no longer needed.",
         )
     # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
-    return [UploadState(windows, live, _record_reopened(snapshot, ())), DeployState(live, windows), *closing]
+    return [UploadState(windows, live, _reopened_to_store(snapshot, ())), DeployState(live, windows), *closing]
 
 
 def _build_window(
@@ -332,7 +332,7 @@ def _build_window(
     existing: MaintenanceWindow | None,
     closed: tuple[ClosedRoute, ...],
 ) -> MaintenanceWindow:
-    """Build the window to store. Stored values stay; `reopen_at_end` always follows the newest request."""
+    """Build the window to store. A message or end of the request replaces the stored one; start and run stay."""
     request = snapshot.request
     subdomain = None if request.path or snapshot.ingress.subdomain == SUBDOMAIN_OFF else snapshot.ingress.subdomain
     if existing is not None:
@@ -389,13 +389,13 @@ def _plan_reopening(
     still = tuple(window for window in remaining if window.service == service.name)
     steps, left = plan_reopening(snapshot.ingress, opened, remaining)
     if opened:
-        steps += [UploadState(remaining, live, _record_reopened(snapshot, opened)), DeployState(live, remaining)]
+        steps += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
     message = opened[0].message if len(opened) == 1 else ""
     changes = maintenance_steps.build_changes(steps, _suggest_state(ctx, "on", path, message=message))
     what = f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each.scope for each in still if path.startswith(each.path)), "")
     return Plan(
-        summary=f"{what}: {'reopen' if opened else 'not in maintenance'}",
+        summary=f"{what}: {'reopen' if opened else 'no maintenance of its own' if stays else 'not in maintenance'}",
         changes=tuple(changes),
         sections=plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
         warnings=(
@@ -405,7 +405,7 @@ def _plan_reopening(
         ),
         reason=None if opened else Reason.NOT_OFF,
         done_message=f"Reopened {what}",
-        proved_claim=f"{path} stays in maintenance, because {stays} is"
+        proved_claim=f"{path} is still in maintenance, because {stays} is; to open it, reopen {stays}"
         if stays
         else f"{WORKER} no longer answers for {what}, and the probes are healthy",
         details=Maintenance.Details(
@@ -420,10 +420,10 @@ def _plan_reopening(
     )
 
 
-def _record_reopened(
+def _reopened_to_store(
     snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
 ) -> tuple[MaintenanceWindow, ...]:
-    return orphaned_routes.record_opened(snapshot.ingress, snapshot.worker.state, opened)
+    return orphaned_routes.reopened_to_store(snapshot.ingress, snapshot.worker.state, opened)
 
 
 def _reopened_addresses(

@@ -75,7 +75,7 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
         if history is None:
             if requested == PREVIOUS:
                 raise steps.live_unknown_refusal(ctx, service, found, _suggest_redeploy(ctx, "SHA"))
-            details = _build_details(ctx, service, requested, found.observed, None)
+            details = _read_details(ctx, service, requested, found.observed, None)
             return _build_plan(details, build, project, None, why)
         choice, live = history.choice, history.serving_deployment
         if requested == PREVIOUS:
@@ -88,7 +88,7 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
                     Reason.ALREADY_STEPPED_BACK,
                 )
             requested = _choose_previous_commit(ctx, live, choice)
-        details = _build_details(ctx, service, requested, found.observed, live)
+        details = _read_details(ctx, service, requested, found.observed, live)
         if live.commit == details.commit.sha and not live.has_uncommitted_changes:
             text = f"{short_deployment_id(live)} is live already, and is of commit {details.commit.short}"
             return _plan_nothing(ctx, history, choice, text, Reason.ALREADY_LIVE)
@@ -147,7 +147,7 @@ def _parse_commit(text: str) -> str:
     return commit
 
 
-def _build_details(
+def _read_details(
     ctx: Context[RedeployPages.Params],
     service: "Service",
     requested: str,

@@ -180,7 +180,7 @@ class SiteBuilder:
     def _check_no_token(self) -> None:
         if not self.is_prebuilt and not self._may_build:
             raise Refused(
-                "a job with a token must not build an old commit",
+                "this job has a Cloudflare token, which the build of an old commit could read",
                 reason=Reason.BUILD_UNUSABLE,
                 hint="Use Actions → redeploy-pages → Run workflow, which builds in a job without a token.",
             )

@@ -98,4 +98,8 @@ def check_not_exposed(why: str) -> None:
         "is in the operations repository itself, remove `repository` of its service in ops.yml."
     )
     if why:
-        raise Refused(f"the source of the site would be published: {why}", reason=Reason.BUILD_UNUSABLE, hint=hint)
+        raise Refused(
+            f"others could read the source of the site, which this job hands to the next: {why}",
+            reason=Reason.BUILD_UNUSABLE,
+            hint=hint,
+        )

@@ -182,6 +182,7 @@ def value_to_write(
 
 
 def _is_same_value(one: SwitchValue, other: SwitchValue) -> bool:
+    """Return whether both have the same effect: owner and revision are ignored, times may differ slightly."""
     kept = replace(other, owner=one.owner, revision=one.revision, until=one.until, review_at=one.review_at)
     return one == kept and _is_same_moment(one.until, other.until) and _is_same_moment(one.review_at, other.review_at)
 

@@ -190,7 +190,7 @@ def test_missing_approval_stops_run_before_any_request(
     done = recover(world, run)
 
     assert (done.code, said in done.err) == (3, True), done.err
-    assert "Put the label on again" in done.err
+    assert "let a reviewer approve the run in time" in done.err
     assert world.live == {releases.bad: 100}
     assert world.sandbox.requests == []
 

@@ -256,7 +256,9 @@ def test_path_stays_closed_while_the_service_is_closed(place: MaintenanceWorld) 
     outcome = place.off("--path", "/api/ai")
 
     assert outcome.code == 0
-    assert outcome.result["message"] == "/api/ai stays in maintenance, because the whole of api is"
+    assert outcome.result["message"] == (
+        "/api/ai is still in maintenance, because the whole of api is; to open it, reopen the whole of api"
+    )
     assert place.serves(f"{HOST}/api/ai") == place.serves(f"{HOST}/") == "off"
     place.off()
     assert place.ways == before

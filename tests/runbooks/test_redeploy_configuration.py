@@ -267,4 +267,4 @@ def test_source_is_not_published_by_a_public_repository(
 
     assert outcome.code == code, outcome.out + outcome.err
     assert (tmp_path / "tree.tar").exists() == (code == 0)
-    assert ("the source of the site would be published" in outcome.out) == (code == 3)
+    assert ("others could read the source of the site" in outcome.out) == (code == 3)
