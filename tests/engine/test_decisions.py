@@ -37,7 +37,7 @@ WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
     (UNHEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "unhealthy as before: it did not help"),
     (INCONCLUSIVE, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "whether it was healthy before is unknown"),
     (HEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "now, though it was healthy before: undo it"),
-    (UNHEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "changed; the probes could not tell"),
+    (UNHEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "changed; the probes gave no verdict"),
     (INCONCLUSIVE, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is not a success"),
     (HEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is not a success"),
 }

@@ -303,7 +303,7 @@ RAY = {"headers": {"cf-ray": "8f0c0ffee-LHR"}}
 UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
     "HTML": ({"body": "<html>", **RAY}, "an HTML page (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
     "empty": ({"body": "", **RAY}, "an empty body (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
-    "cut off": ({"body": '{"success": tr', **JSON, **RAY}, "cut off (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
+    "cut off": ({"body": '{"success": tr', **JSON, **RAY}, "truncated JSON (HTTP 200, cf-ray 8f0c0ffee-LHR)"),
     "another shape": (
         {"body": '{"success": true, "result": [{"id": 7}]}', **JSON, **RAY},
         "unexpected JSON (HTTP 200, cf-ray 8f0c0ffee-LHR)",
@@ -317,7 +317,7 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
         "unexpected JSON (HTTP 200, cf-ray 8f0c0ffee-LHR)",
     ),
     "HTML of a gateway": ({"status": 502, "body": "<html>", **RAY}, "an HTML page (HTTP 502, cf-ray 8f0c0ffee-LHR)"),
-    "a connection that breaks": ({"truncate": 5}, "ended with RemoteProtocolError"),
+    "a connection that breaks": ({"truncate": 5}, "failed with RemoteProtocolError"),
 }
 
 

@@ -69,7 +69,7 @@ def test_committed_bindings_are_deployed_without_source_maps(site: Site) -> None
     assert b"t0p-s3cret" not in b"".join(site.served.rules.values())
     plan = outcome.result["plan"]
     assert "+ KV CART → 0123456789abcdef0123456789abcdef" in plan["sections"]["Bindings"]
-    assert "left out of wrangler.toml: upload_source_maps" in plan["warnings"]
+    assert "ignored settings of wrangler.toml: upload_source_maps" in plan["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_committed_bindings_are_deployed_without_source_maps(site: Site) -> None
 def test_build_that_writes_a_configuration_is_refused(site: Site, build: str) -> None:
     commit = site.repository.commit("evil", build_sh=BUILD + build)
 
-    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", "the build wrote ")
+    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", "the build changed ")
 
 
 def test_other_build_files_do_not_change_the_deployment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,14 +191,14 @@ def test_deploy_job_uses_the_fetched_configuration(site: Site, tmp_path: Path) -
 def test_configuration_written_by_the_build_is_refused(site: Site, tmp_path: Path) -> None:
     outcome = fetch_and_deploy(site, tmp_path, add_evil_configuration)
 
-    assert_refused(site, outcome, "build_unusable", "the build wrote wrangler.json")
+    assert_refused(site, outcome, "build_unusable", "the build changed wrangler.json")
 
 
 def test_configuration_replaced_by_another_job_is_refused(site: Site, tmp_path: Path) -> None:
     outcome = fetch_and_deploy(site, tmp_path, replace_configuration)
 
     assert ended(outcome) == (2, "refused", "config_invalid"), outcome.err
-    assert "is not what the job fetch wrote" in outcome.result["message"]
+    assert "differs from what the job `fetch` wrote" in outcome.result["message"]
     site.assert_nothing_sent()
 
 
@@ -243,7 +243,7 @@ def test_only_a_real_lfs_pointer_is_refused(site: Site) -> None:
     commit = site.repository.commit(
         "fetched", build_sh=BUILD + f"printf '{POINTER}' > dist/logo.png; ".replace("\n", "\\n")
     )
-    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", "logo.png is a pointer of Git LFS")
+    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", "logo.png is a Git LFS pointer")
 
 
 # The source of an application is not published

@@ -201,7 +201,7 @@ def test_reset_after_a_rollback_needs_accepted_secrets(stuck: StuckObject) -> No
     outcome = stuck.run_suggested_command(asked)
 
     assert ended(asked) == (3, "refused", "inherit_not_accepted")
-    assert f"ADMIN_TOKEN, AI_KEY would be those of the latest upload, {bad[:8]}" in asked.result["message"]
+    assert f"the values of ADMIN_TOKEN, AI_KEY would come from the latest upload {bad[:8]}" in asked.result["message"]
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     versions = world.sandbox._account.workers[WORKER].versions
     assert versions[next(iter(world.live))].upload.etag == versions[good].upload.etag
@@ -277,15 +277,15 @@ def test_unexported_class_in_ops_yml_is_a_warning(stuck: StuckObject) -> None:
 
     plan = stuck.reset("--dry-run").result["plan"]
 
-    assert f"ops.yml says that {NAME} is a AiMutex, and what serves exports no such class" in plan["warnings"]
+    assert f"{NAME} is a AiMutex in ops.yml, but the live version does not export this class" in plan["warnings"]
 
 
 UNSHOWN: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
     "no token here": ({"FORTUNET_ADMIN_TOKEN": None}, {}, "FORTUNET_ADMIN_TOKEN is not set"),
-    "another token": ({"FORTUNET_ADMIN_TOKEN": "another-0123456789"}, {}, "does not take FORTUNET_ADMIN_TOKEN"),
-    "a state that fails": ({}, {"status": 500}, "is answered 500"),
-    "no JSON": ({}, {"status": 200, "body": "<html>"}, "shows neither a number nor a text at instance"),
-    "another JSON": ({}, {"status": 200, "body": '{"instance": true}'}, "shows neither a number nor a text"),
+    "another token": ({"FORTUNET_ADMIN_TOKEN": "another-0123456789"}, {}, "rejected FORTUNET_ADMIN_TOKEN"),
+    "a state that fails": ({}, {"status": 500}, "returned HTTP 500"),
+    "no JSON": ({}, {"status": 200, "body": "<html>"}, "has neither a number nor a text at instance"),
+    "another JSON": ({}, {"status": 200, "body": '{"instance": true}'}, "has neither a number nor a text"),
 }
 
 
@@ -384,7 +384,7 @@ def test_lost_storage_is_no_recovery(stuck: StuckObject) -> None:
     outcome = stuck.reset_one()
 
     assert ended(outcome) == (8, "no_evidence", "no_evidence")
-    assert f"quota.iflow.used of {NAME} is not what it was before" in outcome.result["message"]
+    assert f"quota.iflow.used of {NAME} changed, although a reset keeps storage" in outcome.result["message"]
 
 
 @pytest.mark.slow
@@ -437,13 +437,18 @@ def test_reset_without_state_endpoint_has_no_evidence(stuck: StuckObject) -> Non
     lost = stuck.reset_one()
 
     assert ended(answered) == (8, "no_evidence", "no_evidence")
-    assert f"ops.yml names no `state` of {NAME}" in answered.result["message"]
+    assert f"{NAME} has no `state` in ops.yml, so its reset cannot be proved" in answered.result["message"]
     assert ended(lost) == (5, "unknown_outcome", "unclear")
 
 
 CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {
-    "no ADMIN_TOKEN": ({"secrets": {"AI_KEY": "k"}}, {}, "no_endpoint", "its secret ADMIN_TOKEN is not set"),
-    "another token": ({}, {"FORTUNET_ADMIN_TOKEN": "another-0123456789"}, "token_refused", "does not take"),
+    "no ADMIN_TOKEN": ({"secrets": {"AI_KEY": "k"}}, {}, "no_endpoint", "secret ADMIN_TOKEN is not set"),
+    "another token": (
+        {},
+        {"FORTUNET_ADMIN_TOKEN": "another-0123456789"},
+        "token_refused",
+        "rejected FORTUNET_ADMIN_TOKEN",
+    ),
     "no token here": ({}, {"FORTUNET_ADMIN_TOKEN": None}, "token_missing", "FORTUNET_ADMIN_TOKEN is not set"),
     "a token with a smart quote": ({}, {"FORTUNET_ADMIN_TOKEN": f"\u201c{TOKEN}"}, "token_malformed", "U+201C"),
     "a token with a line break": ({}, {"FORTUNET_ADMIN_TOKEN": f"{TOKEN}\n"}, "token_malformed", "U+000A"),

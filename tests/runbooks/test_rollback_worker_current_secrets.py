@@ -90,7 +90,7 @@ def test_changed_secrets_suggest_current_secrets(world: World, rotated: Releases
 
     assert ended(stopped) == (3, "refused", "secrets_changed")
     assert "--accept-changed-secrets AI_KEY" in stopped.result["hint"]
-    assert stopped.result["press_button"].endswith(f"; to = {rotated.good}; current_secrets = true")
+    assert stopped.result["press_button"].endswith(f"; to = {rotated.good[:8]}; current_secrets = true")
     assert_reuploaded(world, rotated.good, outcome)
     assert ours(world)[0].annotations["workers/message"].endswith(f"blames={rotated.bad}")
     assert ours(world)[0].code_update_strategy == {"mode": "immediate"}
@@ -203,7 +203,7 @@ def test_static_assets_in_ops_yml_are_refused(world: World, rotated: Releases) -
     outcome = world.rollback("--current-secrets")
 
     assert ended(outcome) == (3, "refused", "not_rebuildable")
-    assert "ops.yml says that it has static assets" in outcome.result["message"]
+    assert "it has static assets (`static_assets: true` in ops.yml)" in outcome.result["message"]
 
 
 def test_secret_missing_in_the_latest_upload_is_refused(world: World, rotated: Releases) -> None:
@@ -233,14 +233,17 @@ def test_values_of_an_undeployed_upload_need_acceptance(world: World, rolled_bac
     outcome = run_suggested_command(world, asked)
 
     assert ended(asked) == ended(half) == (3, "refused", "inherit_not_accepted")
-    assert f"AI_KEY, DB_URL would be those of the latest upload, {rolled_back.bad[:8]}" in asked.result["message"]
-    assert "the values of AI_KEY would be" in half.result["message"]
+    assert (
+        f"the values of AI_KEY, DB_URL would come from the latest upload {rolled_back.bad[:8]}"
+        in asked.result["message"]
+    )
+    assert "the values of AI_KEY would come from" in half.result["message"]
     assert asked.result["press_button"].endswith("; inherit_latest = AI_KEY,DB_URL")
     assert outcome.code == 0, outcome.err
     assert values(world) == NEW
     assert (live(world).upload.etag, len(our_uploads(world))) == (find_version(world, rolled_back.good).upload.etag, 1)
     accepted = outcome.result["plan"]["sections"][f"Secrets of {WORKER}"]
-    assert all(line.endswith("does not serve: accepted by --inherit-latest") for line in accepted)
+    assert all("is not live (accepted with --inherit-latest)" in line for line in accepted), accepted
 
 
 @pytest.mark.slow
@@ -257,8 +260,8 @@ def test_canary_values_need_acceptance(world: World, rotated: Releases) -> None:
     ("options", "said"),
     [
         (["--current-secrets", "--to", "{good}@90,{bad}@10"], "names a split"),
-        (["--current-secrets", "--accept-changed-secrets", "AI_KEY"], "takes the previous values"),
-        (["--inherit-latest", "AI_KEY"], "for --current-secrets alone"),
+        (["--current-secrets", "--accept-changed-secrets", "AI_KEY"], "restores the previous values"),
+        (["--inherit-latest", "AI_KEY"], "--inherit-latest needs --current-secrets"),
     ],
 )
 def test_contradictory_options_are_refused(world: World, rotated: Releases, options: list[str], said: str) -> None:
@@ -412,8 +415,8 @@ def test_changed_upload_is_not_deployed(world: World, rotated: Releases, changes
     outcome = world.rollback("--current-secrets")
 
     assert ended(outcome) == (4, "failed", "rebuild_differs")
-    assert f" is not what {rotated.good[:8]} is: {said}; changed: " in outcome.result["message"]
-    assert "what was live still is" in outcome.result["hint"]
+    assert f" differs from {rotated.good[:8]}: {said}; changed: " in outcome.result["message"]
+    assert "the previous one is still live" in outcome.result["hint"]
     assert written_paths(world) == ["versions"]
     assert world.live == {rotated.bad: 100}
 
@@ -513,10 +516,10 @@ def test_revoked_previous_value_cannot_be_accepted(world: World, revoked: Releas
     outcome = world.rollback(*(f"--accept-changed-secrets={name}" for name in accepted))
 
     assert ended(outcome) == (3, "refused", "secret_revoked")
-    assert "the previous values of AI_KEY were revoked" in outcome.result["message"]
+    assert "old values of AI_KEY that were marked as revoked" in outcome.result["message"]
     assert "--accept-changed-secrets" not in outcome.result["hint"]
-    assert outcome.result["press_button"].endswith(f"; to = {revoked.good}; current_secrets = true")
-    assert any("previous values were revoked" in warning for warning in outcome.result["plan"]["warnings"])
+    assert outcome.result["press_button"].endswith(f"; to = {revoked.good[:8]}; current_secrets = true")
+    assert any("previous values of AI_KEY were revoked" in warning for warning in outcome.result["plan"]["warnings"])
     assert [write.query for write in world.writes()] == [{}]
     assert_reuploaded(world, revoked.good, run_suggested_command(world, outcome))
 

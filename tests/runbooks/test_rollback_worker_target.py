@@ -542,7 +542,7 @@ def test_migration_named_on_one_side_is_a_warning(world: World) -> None:
     outcome = world.rollback("--to", never_deployed)
 
     assert outcome.code == 0
-    assert any("only one side names" in warning for warning in outcome.result["plan"]["warnings"])
+    assert any("only one version names" in warning for warning in outcome.result["plan"]["warnings"])
 
 
 @pytest.mark.sampled(3)
