@@ -169,9 +169,9 @@ def test_hanging_chat_and_github_delay_at_most_5_seconds(
     receiver.released.set()
     assert sorted(text.partition(" (")[0] for text in texts(outcome, "warning")) == [
         "cannot read the earlier runs of the incident",
-        "cannot update the comment on the incident issue",
         "cannot send a message to Discord",
         "cannot send a message to Slack",
+        "cannot update the comment on the incident issue",
     ]
 
 

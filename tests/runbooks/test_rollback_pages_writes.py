@@ -192,7 +192,7 @@ def test_lagging_canonical_deployment_is_a_warning(world: World, sites: Releases
     outcome = world.rollback_pages()
 
     assert_recovered(world, sites, outcome, sends=1)
-    lags = f"Cloudflare's canonical deployment is still {sites.bad[:8]}: it does not follow, or it lags"
+    lags = f"Cloudflare still names {sites.bad[:8]} as canonical: it does not follow rollbacks, or lags"
     assert (lags in texts(outcome, "warning")) is (not follows or reads > 4)
 
 
@@ -214,7 +214,7 @@ def test_equal_deployments_are_proved_only_by_canonical(world: World, follows: b
         assert any("Cloudflare names it as canonical" in text for text in texts(outcome, "warning"))
     else:
         assert ended(outcome) == (8, "no_evidence", "no_evidence")
-        assert "they look the same" in outcome.result["message"]
+        assert "have equal content on all compared paths" in outcome.result["message"]
 
 
 @pytest.mark.slow
