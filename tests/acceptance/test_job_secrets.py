@@ -39,7 +39,7 @@ def test_staging_job_processes_hold_no_production_token(pip_cache: Path, tmp_pat
             log = "\n".join(line for run in runs for line in runner.log(run.id))
 
     assert [conclusions(run)["recovery-staging"] for run in runs] == ["success", "failure"], log
-    assert f"the Cloudflare token for staging is missing: {STAGING} is not set" in world.comments(number)
+    assert "the Cloudflare token for staging is missing" in world.comments(number)
     own = [(tmp_path / f"seen-{run.id}-own").read_text().split("\0") for run in runs]
     assert f"{STAGING}={world.sandbox.token}" in own[0]
     assert [entry for entry in own[1] if world.sandbox.token in entry or entry.startswith(PRODUCTION)] == []

@@ -63,5 +63,5 @@ def test_timed_maintenance_is_reopened_by_later_job(world: World, pip_cache: Pat
         assert place.serves(f"{HOST}/") == "home"
         closed, opened = (comment.body for comment in hub.issue(number).comments)
         assert "Took the whole of api offline" in closed
-        assert "`maintenance due` on `api` in `production`" in opened
+        assert "Reopened the whole of api" in opened
         assert next(job for job in run.jobs if job.name == "end-security-production").started_at is not None

@@ -225,7 +225,7 @@ def test_command_exit_code_is_the_verdict(script: str, verdict: Verdict, said: s
 def test_command_timeout_is_inconclusive() -> None:
     result = run_script("sleep 60", timeout="200ms")
 
-    assert (result.verdict, result.assertions[0].detail) == (INCONCLUSIVE, "no end within 0.2 s")
+    assert (result.verdict, result.assertions[0].detail) == (INCONCLUSIVE, "not finished within 0.2 s")
 
 
 @pytest.mark.parametrize("name", ["./no/such/program", "no-such-program-anywhere", "/"])

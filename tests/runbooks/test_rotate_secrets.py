@@ -94,7 +94,7 @@ def test_still_valid_previous_key_is_reported(leak: Leak) -> None:
     outcome = leak.rotate_one()
 
     assert ended(outcome)[:2] == (0, "healthy_as_before")
-    assert "the previous values are not proved dead yet" in outcome.result["message"]
+    assert "the previous values are not proved revoked yet" in outcome.result["message"]
 
 
 # Refusals before a write
@@ -141,9 +141,9 @@ def test_all_value_problems_are_reported_at_once(leak: Leak) -> None:
     [
         (["--only", "PASSWORD_PEPPER"], 3, "never_rotated", "no stored password could be checked any more"),
         (["--only", "GROQ_API_KEYS"], 2, "unknown_name", f'did you mean "{KEY}"?'),
-        (["--only", KEY, "--restore", KEY], 2, "config_invalid", "only and restore are given"),
+        (["--only", KEY, "--restore", KEY], 2, "config_invalid", "only and restore cannot be combined"),
         (["--only", KEY, "--confirm-revoked", KEY], 2, "config_invalid", "cannot be combined"),
-        (["--confirm-revoked", KEY, "--inherit-latest", "X"], 2, "config_invalid", "confirm_revoked sets none"),
+        (["--confirm-revoked", KEY, "--inherit-latest", "X"], 2, "config_invalid", "`confirm_revoked` sets none"),
     ],
 )
 def test_secret_that_cannot_be_rotated_is_refused(
@@ -257,7 +257,7 @@ def test_two_lost_answers_are_unknown_outcome(leak: Leak) -> None:
     outcome = leak.rotate_one()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert "which values it holds cannot be read" in outcome.result["message"]
+    assert "but its secret values cannot be read" in outcome.result["message"]
     assert len(leak.world.writes()) == 2
 
 
@@ -343,7 +343,7 @@ def written_paths(leak: Leak) -> list[str]:
     ("prepare", "why"),
     [
         (rolled_back, "which was uploaded later"),
-        (split, "at 10 % of fortunet-api, ends; it is not promoted"),
+        (split, "at 10 % of fortunet-api, is removed; it"),
         pytest.param(upload_without_deployment, "which was uploaded later", marks=pytest.mark.slow),
         (with_objects, "it exports Durable Objects (Lock)"),
     ],
@@ -386,7 +386,7 @@ def test_values_of_an_undeployed_upload_need_acceptance(leak: Leak) -> None:
 
     outcome = leak.rotate_one("--inherit-latest", "X")
 
-    assert_refused(leak, outcome, "inherit_not_accepted", f"the values of {OTHER} would be those of the latest upload")
+    assert_refused(leak, outcome, "inherit_not_accepted", f"the values of {OTHER} would come from the latest upload")
     again = leak.world.ops(*shlex.split(outcome.result["press"])[1:], "--yes", "--json", **HELD)
     assert again.code == 0, again.err
     assert leak.values() == NOW
