@@ -236,7 +236,7 @@ def _merge(drill: _Drill, number: int) -> dict[str, Any]:
         return drill.run_ops("limits", "apply")
     drill.run_workflows(lambda: hub.merge(number, drill.world.responder))
     comments = "\n".join(comment.body for comment in hub.issue(number).comments)
-    decision = Decision.RECOVERED if "After the merge:** `recovered" in comments else Decision.FAILED
+    decision = Decision.RECOVERED if "**After the merge:** recovered" in comments else Decision.FAILED
     code, message = EXIT_CODES[decision], f"pull request #{number} says {decision.value}"
     return {**NO_RESULT, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": message}
 
