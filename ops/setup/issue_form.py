@@ -28,7 +28,7 @@ def difference(path: Path, config: "Config", recoveries: Sequence[RunbookFacts])
 
 def rewrite_form(text: str, config: "Config", recoveries: Sequence[RunbookFacts]) -> str:
     """Return the form with the recoveries of ops.yml."""
-    lines = ["When the issue stands, this starts a recovery. What you write into the form starts nothing.", ""]
+    lines = ["Open the issue, then start a recovery with one of these. Text in this form starts nothing.", ""]
     labels: dict[tuple[str, str], list[str]] = {}
     for option in list_recovery_options(config, recoveries):
         params = format_params({name: value for name, value in option.params.items() if name != "service"})
