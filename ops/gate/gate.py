@@ -25,7 +25,7 @@ from ops.gate import approval, events, form, outcomes, refusals
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.timed_end import latest_end
-from ops.github import actions, client, deferred_modules, permissions, triggers
+from ops.github import actions, client, permissions, triggers
 from ops.github.comments import request_mark
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ def run(
         event = actions.require_variable(environ, "GITHUB_EVENT_NAME")
         payload = actions.read_payload(environ)
         config, _ = read_config(config_path, labels=events.added_labels(payload))
-        deferred_modules.defer()
         repository = client.connect(environ, redactor)
         gate = Gate(
             environ,
