@@ -1,4 +1,4 @@
-"""Check commit subjects: at most 72 characters, and no merge or fixup commits.
+"""Check commit subjects: at most 72 characters except in a revert, and no merge or fixup commits.
 
     python3 .github/scripts/commit_subjects.py --message FILE     a Git hook: the message that is about to be committed
     python3 .github/scripts/commit_subjects.py BASE..HEAD         the commits of a pull request
@@ -37,7 +37,7 @@ def problems(commit: str, subject: str, *, is_merge: bool = False) -> List[str]:
     found = []
     if not subject:
         found.append(f"{name}: the subject is empty. Write one line that says what the commit does.")
-    if len(subject) > LIMIT:
+    if len(subject) > LIMIT and not subject.startswith('Revert "'):  # GitHub's button writes it, perhaps at night
         found.append(f"{name}: {len(subject)} characters, at most {LIMIT}. Move the reason into the body.")
     if is_merge:
         found.append(f"{name}: a merge commit. Rebase the branch: git rebase origin/main")

@@ -33,6 +33,7 @@ def git(folder: Path, *arguments: str) -> None:
         ("pages: refuse a rollback\n\n" + "x" * 200, ""),
         ("# a comment of Git\n" + LONG[:72], ""),
         (LONG, "73 characters"),
+        (f'Revert "{LONG}"', ""),
         ("# only comments", "is empty"),
         ("fixup! pages: refuse a rollback", "not squashed"),
     ],
