@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ops.setup import jobs
 
 if TYPE_CHECKING:
+    from ops.app.buttons import AnyRunbook
     from ops.config import Config
 
 APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name
@@ -30,7 +31,7 @@ class GitHubEnvironment:
             listed += [each for each in more if each not in listed]
 
 
-def needed_environments(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[GitHubEnvironment]:
+def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") -> list[GitHubEnvironment]:
     """Return the environments that the workflows need, in alphabetical order."""
     found: dict[str, GitHubEnvironment] = {}
 
@@ -73,7 +74,7 @@ def _read_groups(group: str) -> Iterator[str]:
         yield f"{area} Read"
 
 
-def render_table(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[str]:
+def render_table(config: "Config", runbooks: "Mapping[str, AnyRunbook]") -> Iterator[str]:
     """Yield the lines of a Markdown table of the environments."""
     yield f"| {' | '.join(COLUMNS)} |"
     yield f"|{' --- |' * len(COLUMNS)}"

@@ -9,19 +9,17 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.app import registry
+from ops.app.buttons import RUNTIME, AnyRunbook, fitting_environments, fitting_services
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
-from ops.engine.runbook import JobSecret, Runbook, Schedule
+from ops.engine.runbook import JobSecret, Schedule
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, RecoveryLabel
     from ops.config.probes import Probe
 
-AnyRunbook = Runbook[Any, Any]
-RUNTIME = "runtime"
-"""Kind of the runbooks that set switches or limits."""
 RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
 
@@ -56,40 +54,15 @@ class ActingJob:
         return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
 
 
-@dataclass(frozen=True)
-class ButtonInput:
-    """One input field of a button."""
-
-    name: str
-    description: str
-    type: str = "string"
-    options: tuple[str, ...] = ()
-    default: str | bool | None = None
-    required: bool = False
-
-
-def environments(config: "Config", runbook: AnyRunbook) -> "list[Environment]":
-    """Return the environments of `ops.yml` with a service that fits the runbook."""
-    return [each for each in config.environments.values() if services(each, runbook)]
-
-
-def services(environment: "Environment", runbook: AnyRunbook) -> tuple[str, ...]:
-    """Return the names of the services that fit the runbook, in the order of `ops.yml`."""
-    runtime = environment.runtime
-    if runbook.kind == RUNTIME:
-        return (runtime.service,) if runtime and runbook.fits(environment, runtime.service) else ()
-    of_kind = (name for name, service in environment.services.items() if service.kind == runbook.kind)
-    return tuple(name for name in of_kind if runbook.fits(environment, name))
-
-
 def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
     """Return whether the runbook's jobs check out the repository of a service."""
-    found = (each.services[name] for each in environments(config, runbook) for name in services(each, runbook))
+    fitting = fitting_environments(config, runbook)
+    found = (each.services[name] for each in fitting for name in fitting_services(each, runbook))
     return runbook.workflow == "redeploy" and any(service.repository for service in found)
 
 
 def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
-    return _acting_jobs(config, [(runbook, each) for each in environments(config, runbook)])
+    return _acting_jobs(config, [(runbook, each) for each in fitting_environments(config, runbook)])
 
 
 def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
@@ -212,37 +185,6 @@ def expressions(config: "Config", github_environment: str, names: Iterable[str])
 def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
     """Return the tokens of all environments in `ops.yml`, for a job that only reads."""
     return expressions(config, github_environment, (each.token for each in config.environments.values()))
-
-
-def inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
-    """Return the input fields of the runbook's button, in display order."""
-    fitting = environments(config, runbook)
-    options = {"service": tuple(dict.fromkeys(name for each in fitting for name in services(each, runbook)))}
-    for environment in fitting:
-        for name, values in runbook.parameter_choices(environment).items():
-            options[name] = tuple(dict.fromkeys((*options.get(name, ()), *values)))
-    params = [_input(field, options.get(field.name, ())) for field in dataclasses.fields(runbook.params)]
-    environment_names = tuple(each.name for each in fitting)
-    required_params = [each for each in params if each.required]
-    return [
-        *required_params,
-        ButtonInput("environment", "Environment in ops.yml", "choice", environment_names, required=True),
-        ButtonInput("incident", "Incident issue: 42, #42 or its address", required=runbook.needs_incident),
-        *(each for each in params if each.name == "reason"),
-        *(each for each in params if not each.required and each.name != "reason"),
-        ButtonInput("dry_run", "Show the plan; change nothing", "boolean", default=False),
-    ]
-
-
-def _input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> ButtonInput:
-    required = field.default is dataclasses.MISSING
-    text = str(field.metadata["help"])
-    if isinstance(field.default, bool):
-        return ButtonInput(field.name, text, "boolean", default=field.default)
-    if options and required:
-        return ButtonInput(field.name, text, "choice", options, required=True)
-    default = field.default if isinstance(field.default, str) and field.default else None
-    return ButtonInput(field.name, text, default=default, required=required)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fitting_services
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.gate.gate import OUTPUTS
@@ -72,7 +73,7 @@ class FileDifference:
         return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)
 
 
-def differences(folder: Path, config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> list[FileDifference]:
+def differences(folder: Path, config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[FileDifference]:
     """Compare the workflows in `folder` with the configuration. Writes nothing."""
     files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
     existing = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
@@ -108,7 +109,7 @@ def apply(difference: FileDifference) -> None:
         difference.path.unlink()
 
 
-def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterator[tuple[str, str]]:
+def render(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> Iterator[tuple[str, str]]:
     """Yield name and text of every workflow that the configuration can use."""
     for name, runbook in runbooks.items():
         if acting := jobs.button_jobs(config, runbook):
@@ -124,12 +125,12 @@ def render(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> Iterato
         yield "scheduled", _text(config, "scheduled", tasks=tasks)
 
 
-def _button(config: "Config", runbook: jobs.AnyRunbook, acting: list[jobs.ActingJob]) -> str:
-    fields = jobs.inputs(config, runbook)
+def _button(config: "Config", runbook: AnyRunbook, acting: list[jobs.ActingJob]) -> str:
+    fields = button_inputs(config, runbook)
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
     sites = {
-        each.name: {service: each.services[service].repository for service in jobs.services(each, runbook)}
-        for each in jobs.environments(config, runbook)
+        each.name: {service: each.services[service].repository for service in fitting_services(each, runbook)}
+        for each in fitting_environments(config, runbook)
         if runbook.kind in KINDS
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
@@ -137,7 +138,7 @@ def _button(config: "Config", runbook: jobs.AnyRunbook, acting: list[jobs.Acting
     return _text(config, runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites)
 
 
-def _incident(config: "Config", runbooks: Mapping[str, jobs.AnyRunbook]) -> str:
+def _incident(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
     answers = json.dumps({label: _command(each) for label, each in labels.items()}, indent=2, ensure_ascii=False)
     answers = answers.replace("${{", "\\u0024{{")  # equal for JSON, but no expression for GitHub

@@ -13,13 +13,14 @@ from typing import Any, get_args
 import pytest
 
 from ops.app import registry
+from ops.app.buttons import fitting_environments
 from ops.app.registry import discover_runbooks
 from ops.app.run import read_config
 from ops.config import Config, check_config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.github import ScheduledTask
 from ops.engine.runbook import JobSecret
-from ops.setup import environments, jobs, workflows
+from ops.setup import environments, workflows
 from tests.conftest import REFERENCE, World
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS as OTHERS
@@ -111,7 +112,9 @@ def test_unusable_button_is_not_written(name: str, buttons: set[str]) -> None:
 
     assert written - NO_RUNBOOKS >= buttons
     assert written & {*RUNBOOKS} <= {
-        runbook for runbook in RUNBOOKS if jobs.environments(config(CONFIGURATIONS[name]), discover_runbooks()[runbook])
+        runbook
+        for runbook in RUNBOOKS
+        if fitting_environments(config(CONFIGURATIONS[name]), discover_runbooks()[runbook])
     }
     assert "limits" not in written
     assert "scheduled" not in written
