@@ -18,7 +18,7 @@ from sandbox.cloudflare.workers.state import FakeWorkerDeployment, WorkerUpload
 from sandbox.control import PREFIX, ControlApi, is_for
 from sandbox.edge.ai_providers import FakeAiProviders
 from sandbox.edge.embedded import BEHAVIOUR, EmbeddedRuntime
-from sandbox.edge.front_door import Edge, Runtime
+from sandbox.edge.front_door import Edge, Runtime, host_of
 from sandbox.edge.runtime_contract import RuntimeContract
 from sandbox.faults import Fault, Faults
 from sandbox.github import GitHub
@@ -57,11 +57,11 @@ class Sandbox:
         self.edge_faults = Faults()
         self.requests: list[RequestRecord] = []
         self._tokens = CloudflareTokens(FakeCloudflareToken(secret=self.token, permissions=DEFAULT_PERMISSIONS))
-        self._account = FakeAccount(account_id, self.clock, self.switches, self._tokens)
-        self.pages = self._account.pages
-        self.zones, self.kv, self.d1 = self._account.zones, self._account.kv, self._account.d1
-        self.audit, self.analytics = self._account.audit, self._account.analytics
-        self._cloudflare = FakeCloudflareApi(self._account)
+        self.account = FakeAccount(account_id, self.clock, self.switches, self._tokens)
+        self.pages = self.account.pages
+        self.zones, self.kv, self.d1 = self.account.zones, self.account.kv, self.account.d1
+        self.audit, self.analytics = self.account.audit, self.account.analytics
+        self.cloudflare = FakeCloudflareApi(self.account)
         self.providers = FakeAiProviders(self.clock, self.switches)
         self._control = ControlApi(
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
@@ -69,8 +69,9 @@ class Sandbox:
         self._contract = RuntimeContract(self.kv, self.clock)
         self._runtime = _make_runtime(edge, self.clock, self.kv, self.providers, self._contract)
         self.d1.query = self._runtime.query
-        self._edge = Edge(self._account, self._runtime)
-        self._edge_server = Server(lambda request: self.edge_faults.wrap(self._edge.answer, request))
+        self.edge = Edge(self.account, self._runtime)
+        self._edge_server = Server(lambda request: self.edge_faults.wrap(self._edge_for(request).answer, request))
+        self._others: list[Sandbox] = []
         self.github = GitHub(self.clock, repository=repository, port=github_port)
 
     def start(self) -> None:
@@ -125,10 +126,10 @@ class Sandbox:
         }
 
     def describe(self) -> dict[str, Any]:
-        with self._account.lock:
+        with self.account.lock:
             services = [
                 {"worker": worker.name, "live": dict(worker.live), "versions": len(worker.versions)}
-                for worker in self._account.workers.values()
+                for worker in self.account.workers.values()
             ]
             sites = [
                 {"project": project.name, "subdomain": project.subdomain, "live": project.live and project.live.id}
@@ -161,9 +162,17 @@ class Sandbox:
         )
         return token
 
+    def add_account(self, other: "Sandbox") -> None:
+        """Let API and edge here answer for the account of `other` too. The default token of all sandboxes is equal."""
+        self._others.append(other)
+        self.account.visible.append(other.account)
+
+    def rename_account(self, name: str) -> None:
+        self.account.name = name
+
     def route(self, host: str, worker: str) -> None:
         """Serve `host`, which is in no zone, with `worker`. A single Worker needs no route."""
-        self._edge.routes[host] = worker
+        self.edge.routes[host] = worker
 
     def upload(
         self,
@@ -192,8 +201,8 @@ class Sandbox:
         Defaults: `code` differs each time, `secrets` are those of the previous version (as wrangler keeps them),
         `migration_tag` is the current one. `more` holds other fields of `WorkerUpload`.
         """
-        with self._account.lock:
-            state = self._account.worker(worker)
+        with self.account.lock:
+            state = self.account.worker(worker)
             state.migration_tag = migration_tag or state.migration_tag
             kept = state.latest.upload.secrets if state.latest else {}
             texts = dict(vars or {}) if behaviour is None else {**(vars or {}), BEHAVIOUR: json.dumps(behaviour)}
@@ -212,7 +221,7 @@ class Sandbox:
             )
             upload = replace(upload, **(more or {}))
             by = ChangeAuthor(author=author, source="wrangler", message=message, tag=tag, at=at)
-            return self._account.add_version(state, upload, by, triggered_by=triggered_by).id
+            return self.account.add_version(state, upload, by, triggered_by=triggered_by).id
 
     def deploy(
         self,
@@ -228,21 +237,21 @@ class Sandbox:
         """Deploy a version at 100 %, or versions by percentage, and return the deployment's ID."""
         percentages = {version: 100} if isinstance(version, str) else version
         by = ChangeAuthor(author=author, source=source, message=message, at=at)
-        with self._account.lock:
-            state = self._account.workers[worker]
-            return self._account.deploy(state, percentages, by, triggered_by=triggered_by).id
+        with self.account.lock:
+            state = self.account.workers[worker]
+            return self.account.deploy(state, percentages, by, triggered_by=triggered_by).id
 
     def put_secret(
         self, worker: str, name: str, value: str, *, author: str = AUTHOR, at: datetime | None = None
     ) -> str:
         """Set a secret as the API does: create a version, deploy it at 100 %, and return its ID."""
-        with self._account.lock:
+        with self.account.lock:
             by = ChangeAuthor(author=author, source="api", at=at)
-            return self._account.edit_secrets(self._account.workers[worker], {name: value}, by).id
+            return self.account.edit_secrets(self.account.workers[worker], {name: value}, by).id
 
     def delete_version(self, worker: str, version_id: str) -> None:
-        with self._account.lock:
-            state = self._account.workers[worker]
+        with self.account.lock:
+            state = self.account.workers[worker]
             if version_id in state.live:
                 raise ValueError(f"version {version_id} is live and cannot be deleted")
             del state.versions[version_id]
@@ -252,7 +261,7 @@ class Sandbox:
 
         Versions bound to it can no longer be deployed.
         """
-        self._account.deleted_resources.add(resource)
+        self.account.deleted_resources.add(resource)
         self.kv.namespaces.pop(resource, None)
 
     def set_outcomes(self, worker: str, outcomes: Mapping[str, Mapping[str, int]]) -> None:
@@ -261,25 +270,25 @@ class Sandbox:
 
     def deployments(self, worker: str) -> list[FakeWorkerDeployment]:
         """Return the deployments, newest first."""
-        with self._account.lock:
-            return self._account.workers[worker].history[::-1]
+        with self.account.lock:
+            return self.account.workers[worker].history[::-1]
 
     def live(self, worker: str) -> dict[str, float]:
         """Return version ID → percentage of the traffic."""
-        with self._account.lock:
-            return dict(self._account.workers[worker].live)
+        with self.account.lock:
+            return dict(self.account.workers[worker].live)
 
     def subdomain(self, worker: str) -> dict[str, bool]:
         """Return the workers.dev settings of the Worker."""
-        return dict(self._account.workers[worker].subdomain)
+        return dict(self.account.workers[worker].subdomain)
 
     def set_subdomain(self, worker: str, **switches: bool) -> None:
-        self._account.workers[worker].subdomain |= switches
+        self.account.workers[worker].subdomain |= switches
 
     def latest(self, worker: str) -> str:
         """Return the ID of the version uploaded last, deployed or not."""
-        with self._account.lock:
-            return next(reversed(self._account.workers[worker].versions))
+        with self.account.lock:
+            return next(reversed(self.account.workers[worker].versions))
 
     # Requests and faults.
 
@@ -299,16 +308,26 @@ class Sandbox:
     @property
     def edge_counts(self) -> Counter[str]:
         """Version ID → requests served."""
-        return self._edge.counts
+        return self.edge.counts
 
     def _answer(self, request: HttpRequest) -> HttpResponse | None:
         if is_for(request):
             return self._control.answer(request)
-        record = RequestRecord.from_request(request, at=self.clock.now(), unknown=not self._cloudflare.knows(request))
+        record = RequestRecord.from_request(request, at=self.clock.now(), unknown=not self.cloudflare.knows(request))
         self.requests.append(record)
-        response = self.faults.wrap(record.wrap(self._cloudflare.answer), request)
+        response = self.faults.wrap(record.wrap(self._cloudflare_for(request).answer), request)
         record.status = response.status if response else None
         return response
+
+    def _cloudflare_for(self, request: HttpRequest) -> FakeCloudflareApi:
+        """Return the API of the account that the request names, by ID or by one of its zones."""
+        named = {request.query.get("account.id", ""), *request.path.split("/")}
+        there = (each for each in self._others if not named.isdisjoint({each.account_id, *each.zones.all}))
+        return next((each.cloudflare for each in there), self.cloudflare)
+
+    def _edge_for(self, request: HttpRequest) -> Edge:
+        host = host_of(request)
+        return next((each.edge for each in self._others if each.edge.serves(host)), self.edge)
 
 
 def _make_runtime(

@@ -368,7 +368,7 @@ def closed_at_the_edge(bakery: Bakery) -> None:
     asked = ("--service", "shop", "--state", "on", "--until", "2h", "--yes")
     bakery.run("maintenance", *asked, CLOUDFLARE_API_TOKEN="all")
     (live,) = sandbox.live("ops-maintenance")
-    bindings = sandbox._account.workers["ops-maintenance"].versions[live].upload.bindings
+    bindings = sandbox.account.workers["ops-maintenance"].versions[live].upload.bindings
     held = {each["name"]: each.get("json", each.get("text")) for each in bindings}
     bakery.rows.add("written: edge", rows_of(held))
 

@@ -81,7 +81,7 @@ def workers(world: World, first: str) -> Iterator[Scene]:
     shared: dict[str, Any] = {"bindings": [OBJECT], "durable_objects": ["Lock"], "secrets": secrets}
     good = world.release(timedelta(hours=3), code="good", behaviour={**upstream, "objects": {"lock": {}}}, **shared)
     bad = world.release(timedelta(hours=1), code="bad", behaviour={**upstream, "objects": {"lock": {}}}, **shared)
-    versions = sandbox._account.workers[WORKER].versions
+    versions = sandbox.account.workers[WORKER].versions
 
     def code() -> str:
         (live,) = world.live

@@ -274,6 +274,15 @@ def paginate_by_total(read: PageReader, *, per_page: int = 50) -> Iterator[Any]:
             return
 
 
+def paginate_by_length(read: PageReader, *, per_page: int) -> Iterator[Any]:
+    """Yield the rows of a list without a reliable total: Pages projects, D1 databases. A short page is the last."""
+    for page in range(1, MAX_PAGES + 1):
+        rows = _rows(read({"page": str(page), "per_page": str(per_page)}))
+        yield from rows
+        if len(rows) < per_page:
+            return
+
+
 def paginate_by_cursor(read: PageReader, *, per_page: int = 100, size_parameter: str = "per_page") -> Iterator[Any]:
     """Yield the rows of a list with a cursor: KV keys, Durable Objects, audit log."""
     cursor = ""

@@ -120,6 +120,7 @@ PRODUCTS: tuple[tuple[str, str, ErrorCodes], ...] = (
     ("D1", r"/accounts/[^/]+/d1/.*", D1),
     ("Routes", r"/zones(/.*)?", ROUTES),
     ("API tokens", r"(/user|/accounts/[^/]+)/tokens(/.*)?", TOKENS),
+    ("accounts", r"/accounts", {}),
     ("the audit log", r"/accounts/[^/]+/logs/audit", {}),
     ("GraphQL", r"/graphql", {}),
 )

@@ -3,16 +3,19 @@
 developers.cloudflare.com/api/resources/kv/subresources/namespaces
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from ops.cloudflare.client import CloudflareClient, reads
-from ops.cloudflare.response import parse_result
+from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
+from ops.cloudflare.response import CloudflareResponse, parse_result, parse_rows, require_id, require_text
+from ops.cloudflare.types.inventory import NamedResource
 
 READ_PERMISSION = "Workers KV Storage Read"
 WRITE_PERMISSION = "Workers KV Storage Write"
+ID_PATTERN = re.compile("[0-9a-f]{32}")
 MAX_KEYS_PER_READ = 100
 """Most keys of one bulk get."""
 
@@ -26,6 +29,14 @@ class KvApi:
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
         self._namespaces = f"/accounts/{account_id}/storage/kv/namespaces"
+
+    @reads("GET /accounts/{account}/storage/kv/namespaces")
+    def list_namespaces(self) -> tuple[NamedResource, ...]:
+        def page(params: Mapping[str, str]) -> CloudflareResponse:
+            answer = self._client.read(self._namespaces, permission=READ_PERMISSION, params=params)
+            return parse_rows(answer, "the KV namespaces", _namespace)
+
+        return tuple(paginate_by_total(page))
 
     @reads("POST /accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get")
     def read_values(self, namespace: str, keys: Sequence[str]) -> dict[str, str | None]:
@@ -47,6 +58,10 @@ class KvApi:
         """
         path = f"{self._namespaces}/{namespace}/values/{quote(key, safe='')}"
         self._client.write("PUT", path, permission=WRITE_PERMISSION, content=value.encode())
+
+
+def _namespace(row: Mapping[str, Any]) -> NamedResource:
+    return NamedResource(require_id(row["id"], ID_PATTERN), require_text(row["title"]))
 
 
 def _values(result: Any, keys: list[str]) -> dict[str, str | None]:

@@ -4,16 +4,16 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
+from ops.cloudflare.client import CloudflareClient, paginate_by_length, paginate_by_total, reads
 from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,
     parse_result,
+    parse_rows,
     require_id,
     require_text,
     text_or_empty,
@@ -32,7 +32,9 @@ NO_SUCH_DEPLOYMENT = 8000009
 DEFAULT_FILE_LIMIT = 20_000
 """File limit of every project (developers.cloudflare.com/pages/platform/limits)."""
 PAGE_SIZE = 25
-"""Largest page that Cloudflare accepts (8000024)."""
+"""Largest page of deployments that Cloudflare accepts (8000024)."""
+PROJECTS_PAGE_SIZE = 10
+"""Page of projects that wrangler reads."""
 BINDING_KINDS = {
     "env_vars": ("variable", ""),
     "kv_namespaces": ("KV", "namespace_id"),
@@ -58,6 +60,14 @@ class PagesApi:
         self._client = client
         self._projects = f"/accounts/{account_id}/pages/projects"
 
+    @reads("GET /accounts/{account}/pages/projects")
+    def list_projects(self) -> tuple[PagesProject, ...]:
+        def read(page: Mapping[str, str]) -> CloudflareResponse:
+            answer = self._client.read(self._projects, permission=READ_PERMISSION, params=page)
+            return parse_rows(answer, "the Pages projects", _project)
+
+        return tuple(paginate_by_length(read, per_page=PROJECTS_PAGE_SIZE))
+
     @reads("GET /accounts/{account}/pages/projects/{project}")
     def read_project(self, project: str) -> PagesProject:
         answer = self._client.read(f"{self._projects}/{project}", permission=READ_PERMISSION)
@@ -73,11 +83,9 @@ class PagesApi:
                 f"{self._projects}/{project}/deployments", permission=READ_PERMISSION, params=params
             )
             what = f"the deployments of {project}"
-            if not isinstance(answer.result, list) or not isinstance(answer.result_info.get("total_count"), int):
+            if not isinstance(answer.result_info.get("total_count"), int):
                 raise unexpected_shape(answer, what)
-            return replace(
-                answer, result=parse_result(answer, what, lambda: [_deployment(row) for row in answer.result])
-            )
+            return parse_rows(answer, what, _deployment)
 
         rows = islice(paginate_by_total(read, per_page=PAGE_SIZE), limit)
         # Keyed by ID, because a deployment between two reads moves a row to the next page.

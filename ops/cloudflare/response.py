@@ -7,7 +7,7 @@ import email.utils
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ops.cloudflare.codes import ErrorKind, find_error_code
@@ -198,6 +198,13 @@ def parse_result(answer: CloudflareResponse, subject: str, build: Callable[[], T
         return build()
     except (LookupError, TypeError, ValueError, AttributeError):
         raise unexpected_shape(answer, subject) from None
+
+
+def parse_rows(answer: CloudflareResponse, subject: str, build: Callable[[Any], object]) -> CloudflareResponse:
+    """Return the response with `build` of each row. Raises MalformedCloudflareResponse."""
+    if not isinstance(answer.result, list):
+        raise unexpected_shape(answer, subject)
+    return replace(answer, result=parse_result(answer, subject, lambda: [build(row) for row in answer.result]))
 
 
 def unexpected_shape(answer: CloudflareResponse, subject: str) -> MalformedCloudflareResponse:

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
-from ops.cloudflare.response import CloudflareApiError, parse_result, require_id, require_text, text_or_empty
+from ops.cloudflare.response import (
+    CloudflareApiError,
+    CloudflareResponse,
+    parse_result,
+    parse_rows,
+    require_id,
+    require_text,
+    text_or_empty,
+)
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.core.errors import Reason, UnclearWrite
 
@@ -31,15 +39,12 @@ class RoutesApi:
     @reads("GET /zones")
     def list_zones(self) -> tuple[Zone, ...]:
         """Return the zones that the token can read."""
-        last: list[Any] = []
 
-        def page(params: Mapping[str, str]) -> Any:
+        def page(params: Mapping[str, str]) -> CloudflareResponse:
             asked = {**params, "account.id": self._account}
-            last[:] = [self._client.read("/zones", permission=ZONE_READ, params=asked)]
-            return last[0]
+            return parse_rows(self._client.read("/zones", permission=ZONE_READ, params=asked), "the zones", _zone)
 
-        rows = list(paginate_by_total(page))
-        return parse_result(last[0], "the zones", lambda: tuple(map(_zone, rows)))
+        return tuple(paginate_by_total(page))
 
     @reads("GET /zones/{zone}/workers/routes")
     def list_routes(self, zone: str) -> tuple[WorkerRoute, ...]:

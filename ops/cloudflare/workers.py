@@ -17,10 +17,12 @@ from ops.cloudflare.response import (
     CloudflareResponse,
     parse_result,
     require_id,
+    require_text,
     text_or_empty,
     unexpected_shape,
 )
 from ops.cloudflare.secrets import WorkerSecretsApi
+from ops.cloudflare.types.inventory import ListedWorker, WorkerBinding
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
@@ -35,6 +37,15 @@ WRITE_PERMISSION = "Workers Scripts Write"
 ID_PATTERN = re.compile(r"[0-9a-f-]{32,36}")
 ASSETS_WAIT = 1.0
 """Real seconds that a run waits for the list of scripts after all other reads."""
+
+BINDING_TARGETS = {
+    "d1": "id",
+    "durable_object_namespace": "class_name",
+    "kv_namespace": "namespace_id",
+    "r2_bucket": "bucket_name",
+    "service": "service",
+}
+"""Type of a binding → field that names the bound resource."""
 
 SECRETS_CHANGED = 10220
 CHANGED_SECRETS_PREFIX = "The following secrets have changed:"
@@ -77,16 +88,32 @@ class WorkersApi:
 
         return answer
 
-    @reads("GET /accounts/{account}/workers/scripts")
     def _has_assets(self, worker: str) -> bool | None:
-        """Read it from the list of scripts: a version shows static assets only if it has an assets binding.
+        """Read it from the list of scripts: a version shows static assets only if it has an assets binding."""
+        return next((each.has_assets for each in self.list_workers() if each.name == worker), None)
+
+    @reads("GET /accounts/{account}/workers/scripts")
+    def list_workers(self) -> tuple[ListedWorker, ...]:
+        """Return the Workers of the account. Rows without a name are left out.
 
         developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
         """
-        rows = self._client.read(self._scripts, permission=READ_PERMISSION).result
-        listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-        found = next((row.get("has_assets") for row in listed if row.get("id") == worker), None)
-        return found if isinstance(found, bool) else None
+        answer = self._client.read(self._scripts, permission=READ_PERMISSION)
+        if not isinstance(answer.result, list):
+            raise unexpected_shape(answer, "the Workers")
+        named = [row for row in answer.result if isinstance(row, dict) and text_or_empty(row.get("id"))]
+        return tuple(ListedWorker(row["id"], _yes_or_no(row.get("has_assets"))) for row in named)
+
+    @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
+    def list_bindings(self, worker: str) -> tuple[WorkerBinding, ...]:
+        """Return the bindings of the latest upload, deployed or not, without values.
+
+        developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
+        """
+        answer = self._client.read(f"{self._scripts}/{worker}/settings", permission=READ_PERMISSION)
+        return parse_result(
+            answer, f"the settings of {worker}", lambda: tuple(map(_binding, answer.result["bindings"] or ()))
+        )
 
     def find_deployments(self, worker: str) -> tuple[WorkerDeployment, ...] | None:
         """Return the deployments; None if the Worker does not exist."""
@@ -195,6 +222,16 @@ class WorkersApi:
             f"the cron triggers of {worker}",
             lambda: tuple(text_or_empty(r["cron"]) for r in answer.result["schedules"]),
         )
+
+
+def _binding(row: Mapping[str, Any]) -> WorkerBinding:
+    kind = require_text(row["type"])
+    target = text_or_empty(row.get(BINDING_TARGETS.get(kind, "")))
+    return WorkerBinding(kind, require_text(row["name"]), target, text_or_empty(row.get("script_name")))
+
+
+def _yes_or_no(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _switch(value: Any) -> bool:

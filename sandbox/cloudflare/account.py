@@ -43,6 +43,9 @@ class FakeAccount:
 
     def __init__(self, account_id: str, clock: FakeClock, switches: Switches, tokens: CloudflareTokens) -> None:
         self.id = account_id
+        self.name = "Sandbox"
+        self.visible: list[FakeAccount] = [self]
+        """Accounts that every token of this one may list."""
         self.clock = clock
         self.switches = switches
         self.lock = threading.RLock()

@@ -62,7 +62,7 @@ class Edge:
         self._lock = threading.Lock()
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        host = request.headers.get("host", "").partition(":")[0].lower()
+        host = host_of(request)
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
             return _challenge()
         with self._account.lock:
@@ -75,6 +75,13 @@ class Edge:
         if running is None:
             return _no_origin() if is_in_zone else _not_deployed()
         return self._serve(running, request)
+
+    def serves(self, host: str) -> bool:
+        """Return whether the account has a site, a zone or a Worker for this host."""
+        own = parse_workers_dev_host(host)
+        with self._account.lock:
+            is_here = self._account.pages.is_site(host) or self._account.zones.find(host) is not None
+            return is_here or (own is not None and own[0] in self._account.workers)
 
     def _normalize(self, request: HttpRequest) -> HttpRequest:
         target = merge_slashes(request.target)
@@ -144,6 +151,10 @@ class Edge:
         with self._lock:
             ids, shares = zip(*deployment.percentages.items(), strict=True)
             return str(self._random.choices(ids, shares)[0])
+
+
+def host_of(request: HttpRequest) -> str:
+    return request.headers.get("host", "").partition(":")[0].lower()
 
 
 def _is_challenged(host: str, request: HttpRequest) -> bool:

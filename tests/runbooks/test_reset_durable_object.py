@@ -118,7 +118,7 @@ def test_reset_clears_memory_and_keeps_storage(stuck: StuckObject) -> None:
     assert ended(outcome) == (0, "recovered", "verified"), outcome.err
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
     (now,) = world.live
-    versions = world.sandbox._account.workers[WORKER].versions
+    versions = world.sandbox.account.workers[WORKER].versions
     assert now != was
     assert (versions[now].upload.etag, versions[now].upload.secrets) == (
         versions[was].upload.etag,
@@ -203,7 +203,7 @@ def test_reset_after_a_rollback_needs_accepted_secrets(stuck: StuckObject) -> No
     assert ended(asked) == (3, "refused", "inherit_not_accepted")
     assert f"the values of ADMIN_TOKEN, AI_KEY would come from the latest upload {bad[:8]}" in asked.result["message"]
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    versions = world.sandbox._account.workers[WORKER].versions
+    versions = world.sandbox.account.workers[WORKER].versions
     assert versions[next(iter(world.live))].upload.etag == versions[good].upload.etag
     assert (stuck.memory, stuck.quota) == (0, LOCKED)
 
@@ -597,7 +597,7 @@ def test_run_interrupted_at_a_write_can_be_finished(
 def upload_like_live(world: World, message: str, *, deployed: bool = False, **changes: Any) -> str:
     """Upload the live code with this message and the secrets of the previous upload."""
     (live,) = world.live
-    was = world.sandbox._account.workers[WORKER].versions[live].upload
+    was = world.sandbox.account.workers[WORKER].versions[live].upload
     behaviour = {"objects": {NAME: {"stuck": LOCKED}}}
     given: dict[str, Any] = {"code": was.modules[0].content.decode(), "bindings": BINDINGS, "behaviour": behaviour}
     made = world.sandbox.upload(WORKER, **given | {"durable_objects": (CLASS,), "message": message} | changes)

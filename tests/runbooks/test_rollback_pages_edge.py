@@ -128,7 +128,7 @@ def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> 
 def unknown_addition(world: World) -> None:
     """Add an unknown text to each page that differs per answer; only hashed assets identify the deployment."""
     numbers = iter(range(10_000))
-    original = world.sandbox._edge.answer
+    original = world.sandbox.edge.answer
 
     def answer(request: HttpRequest) -> HttpResponse:
         response = original(request)
@@ -136,7 +136,7 @@ def unknown_addition(world: World) -> None:
             response.body += b"<p>served %d</p>" % next(numbers)
         return response
 
-    world.sandbox._edge.answer = answer  # type: ignore[method-assign]
+    world.sandbox.edge.answer = answer  # type: ignore[method-assign]
 
 
 def test_hashed_assets_identify_the_live_deployment(bakery: World) -> None:

@@ -33,7 +33,7 @@ def rotated(world: World) -> Releases:
 
 
 def find_version(world: World, wanted: str) -> FakeWorkerVersion:
-    found: FakeWorkerVersion = world.sandbox._account.workers[WORKER].versions[wanted]
+    found: FakeWorkerVersion = world.sandbox.account.workers[WORKER].versions[wanted]
     return found
 
 
@@ -49,7 +49,7 @@ def values(world: World) -> Mapping[str, str]:
 
 def our_uploads(world: World) -> list[FakeWorkerVersion]:
     """Return our uploads, oldest first."""
-    versions = world.sandbox._account.workers[WORKER].versions.values()
+    versions = world.sandbox.account.workers[WORKER].versions.values()
     return [each for each in versions if each.annotations.get("workers/message", "").startswith("ops1 ")]
 
 

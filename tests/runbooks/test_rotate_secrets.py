@@ -330,7 +330,7 @@ def with_objects(leak: Leak) -> None:
 
 def code_of(leak: Leak) -> str:
     (version,) = leak.world.live
-    upload = leak.world.sandbox._account.workers[WORKER].versions[version].upload
+    upload = leak.world.sandbox.account.workers[WORKER].versions[version].upload
     return upload.modules[0].content.decode()
 
 

@@ -59,7 +59,7 @@ class MaintenanceWorld:
 
 
 def account(place: MaintenanceWorld) -> Any:
-    return place.world.sandbox._account
+    return place.world.sandbox.account
 
 
 @contextmanager

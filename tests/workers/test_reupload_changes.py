@@ -91,7 +91,7 @@ def workers(world: World) -> dict[str, str]:
 def live_code_and_secrets(world: World, worker: str) -> tuple[str, dict[str, str]]:
     """Return the live code and secret values."""
     (version,) = world.sandbox.live(worker)
-    upload = world.sandbox._account.workers[worker].versions[version].upload
+    upload = world.sandbox.account.workers[worker].versions[version].upload
     return upload.modules[0].content.decode(), dict(world.sandbox.deployments(worker)[0].secrets[version])
 
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
+from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.call import (
     CloudflareAnswer,
     CloudflareCall,
@@ -51,21 +52,23 @@ def get_user(call: CloudflareCall) -> CloudflareAnswer:
 @ROUTES.add("GET", "/accounts", None)
 def list_accounts(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/accounts/methods/list
-    return CloudflareAnswer([_account(call)], result_info=_ONE)
+    rows = [_account(each) for each in call.account.visible]
+    return CloudflareAnswer(rows, result_info={**_ONE, "count": len(rows), "total_count": len(rows)})
 
 
 @ROUTES.add("GET", "/memberships", None)
 def list_memberships(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/memberships/methods/list
-    membership = {"id": call.account.id, "status": "accepted", "roles": ["Administrator"], "account": _account(call)}
-    return CloudflareAnswer([membership], result_info=_ONE)
+    account = {"account": _account(call.account)}
+    membership = {"id": call.account.id, "status": "accepted", "roles": ["Administrator"]}
+    return CloudflareAnswer([membership | account], result_info=_ONE)
 
 
 _ONE = {"page": 1, "per_page": 20, "count": 1, "total_count": 1, "total_pages": 1}
 
 
-def _account(call: CloudflareCall) -> dict[str, Any]:
-    return {"id": call.account.id, "name": "Sandbox", "type": "standard"}
+def _account(account: FakeAccount) -> dict[str, Any]:
+    return {"id": account.id, "name": account.name, "type": "standard"}
 
 
 Owner = Literal["user", "account"]

@@ -96,9 +96,24 @@ def limits_and_status() -> Iterator[World]:
         yield world
 
 
+def inventory() -> Iterator[World]:
+    with case_world(None, Recording) as world:
+        sandbox = world.sandbox
+        sandbox.d1.add("shop")
+        sandbox.kv.add(switches.NAMESPACE)
+        sandbox.pages.add_project(SITE)
+        token = {"Authorization": f"Bearer {sandbox.token}"}
+        lists = ("pages/projects", "d1/database", "storage/kv/namespaces")
+        for path in ("", *(f"/{ACCOUNT}/{each}" for each in lists)):
+            httpx.get(f"{sandbox.api_url}/accounts{path}", headers=token).raise_for_status()
+        yield world
+
+
 @pytest.mark.slow
 def test_responses_match_official_sdk_models(recorded: Incident) -> None:
-    worlds = chain(evidence(recorded), runbooks(), site_from_git(), offline_and_back(), limits_and_status())
+    worlds = chain(
+        evidence(recorded), runbooks(), site_from_git(), offline_and_back(), limits_and_status(), inventory()
+    )
     seen = [exchange for world in worlds for exchange in exchanges(world)]
     used = {each.route for each in seen}
     told = {(each.route, problem) for each in seen if each.route in MODELS for problem in problems(each)}

@@ -12,7 +12,7 @@ def _prepare(world: World, _given: Given) -> None:
 
 
 def _reached(world: World) -> bool:
-    is_there = MAINTENANCE_WORKER in world.sandbox._account.workers
+    is_there = MAINTENANCE_WORKER in world.sandbox.account.workers
     return is_there and world.sandbox.subdomain(MAINTENANCE_WORKER) == {"enabled": True, "previews_enabled": False}
 
 

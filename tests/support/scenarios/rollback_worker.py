@@ -12,7 +12,7 @@ def _prepare(world: World, _given: Given) -> None:
 
 
 def _reached(world: World) -> bool:
-    worker = world.sandbox._account.workers[WORKER]
+    worker = world.sandbox.account.workers[WORKER]
     (version,) = worker.live
     return worker.versions[version].upload.modules[0].content == b"good"
 

@@ -1,0 +1,31 @@
+"""List the accounts that a token can read (developers.cloudflare.com/api/resources/accounts/methods/list)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
+from ops.cloudflare.response import CloudflareResponse, parse_rows, require_id, require_text
+from ops.cloudflare.types.inventory import NamedResource
+
+READ_PERMISSION = "Account Settings Read"
+ID_PATTERN = re.compile("[0-9a-f]{32}")
+
+
+class AccountsApi:
+    """Accounts of one token."""
+
+    def __init__(self, client: CloudflareClient) -> None:
+        self._client = client
+
+    @reads("GET /accounts")
+    def list_accounts(self) -> tuple[NamedResource, ...]:
+        def page(params: Mapping[str, str]) -> CloudflareResponse:
+            answer = self._client.read("/accounts", permission=READ_PERMISSION, params=params)
+            return parse_rows(answer, "the accounts", _account)
+
+        return tuple(paginate_by_total(page))
+
+
+def _account(row: Mapping[str, Any]) -> NamedResource:
+    return NamedResource(require_id(row["id"], ID_PATTERN), require_text(row["name"]))

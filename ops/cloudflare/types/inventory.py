@@ -1,0 +1,31 @@
+"""Accounts, and what an account holds, as Cloudflare's lists return it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NamedResource:
+    """An account, a D1 database or a KV namespace. People choose its name, so it is untrusted text."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ListedWorker:
+    name: str
+    has_assets: bool | None
+    """Whether it has static assets; None if Cloudflare does not say so."""
+
+
+@dataclass(frozen=True)
+class WorkerBinding:
+    """A binding of the latest upload, without its value."""
+
+    kind: str
+    """Cloudflare's type, such as kv_namespace or secret_text."""
+    name: str
+    target: str = ""
+    """Name or ID of the bound resource; the class of a Durable Object. Empty for other types."""
+    script: str = ""
+    """Worker that exports the class of a Durable Object; empty for this Worker."""
