@@ -163,6 +163,7 @@ def checked(files: Mapping[str, bytes], cache: Path) -> float:
 def prepared(sandbox: Sandbox, files: Mapping[str, bytes]) -> GitHub:
     """Seed a bad release after a good one, and a repository with these files."""
     now, hub = sandbox.clock.now(), sandbox.github
+    hub.switches.plan = "team"
     for code, ago in (("good", timedelta(hours=2)), ("bad", timedelta(minutes=10))):
         behaviour = None if code == "good" else {"status": 500}
         sandbox.deploy(WORKER, sandbox.upload(WORKER, code=code, behaviour=behaviour, at=now - ago), at=now - ago)

@@ -6,7 +6,9 @@ Each default is the behavior that is harder for a client.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
+
+GitHubPlan = Literal["free", "team", "enterprise"]
 
 
 @dataclass(kw_only=True)
@@ -164,13 +166,13 @@ class GitHubSwitches:
     over_long_issue_body_is_refused: bool = False
     """Whether an update of an issue body beyond the size limit answers 422. False: 200, and the old body stays."""
 
-    plan_has_environments: bool = True
-    """Whether the plan has environments for this repository. False, as for private repositories on GitHub Free: a job
-    that names one gets neither its secrets and variables nor its rules. Most plans have them, hence True."""
+    plan: GitHubPlan = "free"
+    """GitHub plan of the repository's owner; `team` also stands for Pro. Most new owners are on Free, whose private
+    repositories have the least. An Enterprise Server has everything."""
 
-    plan_has_reviewers: bool = True
-    """Whether the plan has required reviewers. False, as for private repositories below Enterprise: the API refuses
-    them, and no job waits. Tests of approvals need them, hence True."""
+    free_plan_creates_environments: bool = True
+    """Whether an environment without rules can be created on a plan without environments, as reported in
+    github.com/integrations/terraform-provider-github/issues/1311. False: 404."""
 
     actions_may_create_pull_requests: bool = False
     """The setting "Allow GitHub Actions to create and approve pull requests", which is off in a new repository."""
@@ -186,6 +188,21 @@ class GitHubSwitches:
     host_in_answers: str = ""
     """Host in the addresses of a response, as an Enterprise Server behind a proxy sets it. "": the host of the request,
     as on github.com."""
+
+    @property
+    def has_environments(self) -> bool:
+        """Whether rules, secrets and variables of environments work, and rulesets exist.
+
+        False for private repositories on Free: a job that names an environment gets neither its secrets nor its rules.
+        docs.github.com/actions/reference/workflows-and-actions/deployments-and-environments,
+        docs.github.com/repositories/configuring-branches-and-merges-in-your-repository/managing-rulesets/about-rulesets
+        """
+        return self.enterprise_server or not self.private or self.plan != "free"
+
+    @property
+    def has_reviewers(self) -> bool:
+        """Whether environments can have required reviewers; in private repositories on Enterprise only."""
+        return self.enterprise_server or not self.private or self.plan == "enterprise"
 
 
 def parse(assignments: Iterable[str]) -> Switches:

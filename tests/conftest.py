@@ -290,6 +290,7 @@ def python() -> Iterator[RunPython]:
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as running:
+        running.github.switches.plan = "enterprise"
         yield running
 
 

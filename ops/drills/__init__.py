@@ -132,6 +132,7 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
         Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox,
     ):
         folder = Path(scratch)
+        sandbox.github.switches.plan = "enterprise" if config.github.environments else "free"
         account = f"{drill.environment} in {_display_path(drill.config)}"
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {account}")
         with _back_in_time(sandbox, GOOD_RELEASE_AGE):
@@ -200,6 +201,7 @@ def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent)
     environment = config.environment(drill.environment)
     switches = prepare(drill.edge, drill.switches)
     with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
+        sandbox.github.switches.plan = "enterprise" if config.github.environments else "free"
         result = scenario_limits.run(
             sandbox,
             config,

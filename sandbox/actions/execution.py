@@ -206,7 +206,7 @@ class JobExecution:
             "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
             "GITHUB_TRIGGERING_ACTOR": run.triggering_actor.login,
         }
-        environment = job.environment if github.switches.plan_has_environments else None
+        environment = job.environment if github.switches.has_environments else None
         secrets, variables = (
             _values_for_run(run, values, environment) for values in (github.secrets, github.variables)
         )

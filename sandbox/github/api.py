@@ -10,6 +10,7 @@ from typing import Any
 
 from sandbox.github.actions import api as actions
 from sandbox.github.call import DOCS, GitHubAnswer, GitHubCall, GitHubRefusal, Route, not_found
+from sandbox.github.environments import api as environments
 from sandbox.github.git import api as git
 from sandbox.github.issues import api as issues
 from sandbox.github.issues import comments_api as comments
@@ -17,6 +18,7 @@ from sandbox.github.issues import labels_api as labels
 from sandbox.github.issues.state import FakeIssue
 from sandbox.github.pulls import api as pulls
 from sandbox.github.repository import Repository
+from sandbox.github.rulesets import api as rulesets
 from sandbox.github.secrets import api as secrets
 from sandbox.github.urls import Urls
 from sandbox.github.users import api as users
@@ -28,7 +30,8 @@ from sandbox.server import HttpRequest, HttpResponse
 ENTERPRISE = "/api/v3"
 """Path prefix of an Enterprise Server: docs.github.com/enterprise-server/rest."""
 
-_MODULES = (actions, comments, git, issues, labels, pulls, secrets, users)
+_MODULES = (actions, comments, environments, rulesets, git, issues, labels, pulls, secrets, users)
+"""`rulesets` before `git`: the path of a branch is longer than its own."""
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 

@@ -10,6 +10,7 @@ from sandbox.clock import FakeClock
 from sandbox.github.actions.state import FakeGitHubDeployment, FakeRun, RunChange, Workflow
 from sandbox.github.git.state import Git
 from sandbox.github.issues.state import FakeIssue, FakeLabel
+from sandbox.github.rulesets.state import FakeRuleset
 from sandbox.github.secrets.state import FakeEnvironment, Vault
 from sandbox.github.urls import Urls
 from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, GitHubActor, Kind, Role, User
@@ -49,6 +50,7 @@ class Repository:
         self.deployments: dict[int, FakeGitHubDeployment] = {}
         self.vault = Vault()
         self.environments: dict[str, FakeEnvironment] = {}
+        self.rulesets: dict[int, FakeRuleset] = {}
         self.deliveries: list[Delivery] = []
         self.listeners: list[Callable[[Delivery], object]] = []
         """Called with each delivery, under the lock. They must not raise."""

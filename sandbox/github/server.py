@@ -45,6 +45,7 @@ _SEEDS = (
     "push_to_fork",
     "merge",
     "add_environment",
+    "add_ruleset",
     "put_secret",
     "put_variable",
     "secrets",

@@ -34,6 +34,7 @@ def limits_stage(pip_cache: Path) -> Iterator[Stage]:
         hub.add_commit("All of it", "alice", files=operations_repository())
         checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
         hub.add_commit("No CI", "alice", files=checks)
+        hub.switches.plan = "enterprise"
         hub.add_environment("limits")
         token = sandbox.add_token("kv-writing", permissions=["Workers KV Storage Write"])
         hub.put_secret("CLOUDFLARE_API_TOKEN", token, "limits")

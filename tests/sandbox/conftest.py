@@ -80,6 +80,7 @@ class Api:
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(virtual_clock=True) as running:
+        running.github.switches.plan = "enterprise"
         yield running
 
 

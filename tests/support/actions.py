@@ -72,6 +72,7 @@ def stage(
     """`good` is the behaviour of the good release; the other parameters are those of another configuration."""
     with Sandbox(account_id=account) as sandbox:
         now, hub = sandbox.clock.now(), sandbox.github
+        hub.switches.plan = "enterprise"
         first = release(sandbox, "good", now - timedelta(hours=2), good, worker)
         second = release(sandbox, "bad", now - timedelta(minutes=10), {"status": 500}, worker)
         hub.add_user("alice")

@@ -15,6 +15,7 @@ from sandbox.github.actions.state import (
     RunChange,
     dispatch_inputs,
 )
+from sandbox.github.rulesets.state import FakeRuleset
 from sandbox.github.secrets.state import EnvironmentProtection, Vault
 from sandbox.github.users.fixtures import Seeds
 from sandbox.github.users.state import ACTIONS_BOT
@@ -167,6 +168,7 @@ class ActionsSeeds(Seeds):
         reviewers: Iterable[str] = (),
         prevent_self_review: bool = False,
         branches: Iterable[str] | None = None,
+        wait_timer: int = 0,
     ) -> str:
         """Add an environment, or replace its rules. `branches` are patterns; None allows every ref."""
         with self._repository.lock:
@@ -176,17 +178,36 @@ class ActionsSeeds(Seeds):
                 prevents_self_review=prevent_self_review,
                 policy="all" if branches is None else "custom",
                 branches=tuple(branches or ()),
+                wait_timer=wait_timer,
             )
             return made.name
+
+    def add_ruleset(self, name: str, rules: Iterable[Mapping[str, Any]], **fields: Any) -> int:
+        """Add an active ruleset for the default branch and return its ID. `fields` replace its other fields."""
+        with self._repository.lock:
+            now, number = self._repository.now(), self._repository.new_id()
+            given = {"conditions": {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}}, **fields}
+            made = FakeRuleset(id=number, name=name, rules=list(rules), created_at=now, updated_at=now, **given)
+            self._repository.rulesets[number] = made
+            return number
+
+    @property
+    def rulesets(self) -> list[FakeRuleset]:
+        return list(self._repository.rulesets.values())
+
+    @property
+    def environments(self) -> dict[str, EnvironmentProtection]:
+        """Return environment → its rules."""
+        return {one.name: one.protection for one in self._repository.environments.values()}
 
     def protection(self, environment: str) -> EnvironmentProtection:
         """Return the rules for a job in the environment. A missing environment is created without rules."""
         with self._repository.lock:
             made, switches = changes.find_or_make_environment(self._repository, environment), self._repository.switches
-            if not switches.plan_has_environments:
+            if not switches.has_environments:
                 return EnvironmentProtection()
             rules = made.protection
-            return rules if switches.plan_has_reviewers else replace(rules, reviewers=())
+            return rules if switches.has_reviewers else replace(rules, reviewers=())
 
     def ask_reviewers(self, run_id: int, environment: str, job: FakeJob) -> PendingDeployment:
         with self._repository.lock:

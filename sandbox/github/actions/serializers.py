@@ -1,4 +1,4 @@
-"""JSON of workflows, runs, jobs, deployments, secrets, variables and environments.
+"""JSON of workflows, runs, jobs, deployments, secrets and variables.
 
 docs.github.com/rest/actions
 """
@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from sandbox.github.actions import state
 from sandbox.github.actions.state import DeploymentReview, FakeGitHubDeployment, FakeJob, FakeRun, FakeStep, Workflow
+from sandbox.github.environments import serializers as environments
 from sandbox.github.git import serializers
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
-from sandbox.github.secrets.state import EnvironmentProtection, FakeEnvironment, VaultEntry
+from sandbox.github.secrets.state import FakeEnvironment, VaultEntry
 from sandbox.github.urls import Urls, node_id, timestamp, timestamp_or_none
 from sandbox.github.users import serializers as users
 
@@ -127,59 +128,13 @@ def variable(entry: VaultEntry) -> dict[str, Any]:
     return {**secret(entry), "value": entry.value}
 
 
-def environment(environment: FakeEnvironment, urls: Urls) -> dict[str, Any]:
-    rules = environment.protection
-    shown = []
-    if rules.reviewers:
-        reviewers = {"prevent_self_review": rules.prevents_self_review, "reviewers": _reviewers(rules, urls)}
-        shown.append({"type": "required_reviewers", **_rule(environment, 1), **reviewers})
-    if rules.policy != "all":
-        shown.append({"type": "branch_policy", **_rule(environment, 2)})
-    policies = {"protected_branches": rules.policy == "protected", "custom_branch_policies": rules.policy == "custom"}
-    return {
-        **_named_environment(environment, urls),
-        "created_at": timestamp(environment.created_at),
-        "updated_at": timestamp(environment.updated_at),
-        "protection_rules": shown,
-        "deployment_branch_policy": None if rules.policy == "all" else policies,
-    }
-
-
-def _named_environment(environment: FakeEnvironment, urls: Urls) -> dict[str, Any]:
-    return {
-        "id": environment.id,
-        "node_id": node_id("EN", environment.id),
-        "name": environment.name,
-        "url": urls.repo(f"/environments/{quote(environment.name, safe='')}"),
-        "html_url": urls.page(f"/deployments/activity_log?environments_filter={quote(environment.name)}"),
-    }
-
-
-def _rule(environment: FakeEnvironment, number: int) -> dict[str, Any]:
-    return {"id": environment.id * 10 + number, "node_id": node_id("GA", environment.id * 10 + number)}
-
-
-def _reviewers(rules: EnvironmentProtection, urls: Urls) -> list[dict[str, Any]]:
-    return [{"type": "User", "reviewer": users.user(one, urls)} for one in rules.reviewers]
-
-
-def branch_policy(environment: FakeEnvironment, number: int) -> dict[str, Any]:
-    own = environment.id * 100 + number
-    return {
-        "id": own,
-        "node_id": node_id("GBP", own),
-        "name": environment.protection.branches[number],
-        "type": "branch",
-    }
-
-
 def pending_deployment(environment: FakeEnvironment, urls: Urls, *, may_approve: bool) -> dict[str, Any]:
     return {
-        "environment": _named_environment(environment, urls),
-        "wait_timer": 0,
+        "environment": environments.named(environment, urls),
+        "wait_timer": environment.protection.wait_timer,
         "wait_timer_started_at": None,
         "current_user_can_approve": may_approve,
-        "reviewers": _reviewers(environment.protection, urls),
+        "reviewers": environments.reviewers(environment.protection, urls),
     }
 
 
@@ -188,7 +143,7 @@ def review(one: DeploymentReview, urls: Urls) -> dict[str, Any]:
         {"created_at": timestamp(each.created_at), "updated_at": timestamp(each.updated_at)}
         for each in one.environments
     ]
-    named = [_named_environment(each, urls) for each in one.environments]
+    named = [environments.named(each, urls) for each in one.environments]
     return {
         "environments": [{**name, **time} for name, time in zip(named, times, strict=True)],
         "state": one.state,

@@ -24,6 +24,7 @@ from sandbox.github.git.state import FakeCommit, Git, blob_sha, list_changes
 from sandbox.github.issues.api import query_time
 from sandbox.github.issues.state import FakePullRequest
 from sandbox.github.pulls import serializers as pulls
+from sandbox.github.rulesets.checks import require_push
 
 ROUTES = Routes()
 _CONTENTS = REPO + "/contents/{path*}"
@@ -106,6 +107,7 @@ def _writable_head(call: GitHubCall, path: str, branch: str) -> FakeCommit:
         raise GitHubRefusal(404, f"Branch {branch} not found")
     if path.startswith(FOLDER):
         require_workflows(call)
+    require_push(call, branch)
     return head
 
 

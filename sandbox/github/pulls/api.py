@@ -23,6 +23,7 @@ from sandbox.github.issues import changes as issue_changes
 from sandbox.github.issues.state import MAX_TITLE, FakeIssue, FakePullRequest
 from sandbox.github.pulls import changes as pull_changes
 from sandbox.github.pulls import serializers
+from sandbox.github.rulesets.checks import require_merge
 from sandbox.github.users.state import GITHUB_ACTIONS
 
 ROUTES = Routes()
@@ -160,6 +161,7 @@ def merge_pull(call: GitHubCall) -> GitHubAnswer:
     is_there = call.repository.git.head(pull.base) is not None
     if issue.state == "closed" or pull.merge_commit_sha is None or not is_there:
         raise GitHubRefusal(405, "Pull Request is not mergeable")
+    require_merge(call, pull.base)
     if pull.draft:
         raise GitHubRefusal(405, "Pull Request is still a draft")
     if body.get("sha", pull.head_sha) != pull.head_sha:

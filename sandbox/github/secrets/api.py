@@ -1,13 +1,9 @@
-"""Environments, and secrets and variables of the repository and its environments."""
-
-from dataclasses import replace
-from typing import Any
+"""Secrets and variables of the repository and its environments."""
 
 from sandbox.github.actions import changes, serializers
 from sandbox.github.call import (
     NO_CONTENT,
     REPO,
-    Fields,
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
@@ -16,106 +12,15 @@ from sandbox.github.call import (
     fields,
     not_found,
 )
-from sandbox.github.secrets.state import (
-    MAX_VALUE_BYTES,
-    EnvironmentProtection,
-    FakeEnvironment,
-    SealError,
-    Vault,
-    VaultEntry,
-    is_valid_name,
-)
-from sandbox.github.users.state import User
+from sandbox.github.environments.api import ENVIRONMENT, find_environment
+from sandbox.github.secrets.state import MAX_VALUE_BYTES, SealError, Vault, VaultEntry, is_valid_name
 
 ROUTES = Routes()
-ENVIRONMENT = REPO + "/environments/{environment}"
-
-
-def find_environment(call: GitHubCall) -> FakeEnvironment:
-    environment = call.repository.environments.get(call.parameters["environment"].lower())
-    if environment is None:
-        raise not_found()
-    return environment
 
 
 def vault(call: GitHubCall) -> Vault:
     """Return the values of the environment in the path, or of the repository."""
     return find_environment(call).vault if "environment" in call.parameters else call.repository.vault
-
-
-@ROUTES.add("GET", REPO + "/environments", RouteAccess("actions:read", "deployments/environments#list-environments"))
-def list_environments(call: GitHubCall) -> GitHubAnswer:
-    found = call.repository.environments.values()
-    return call.page(found, lambda one: serializers.environment(one, call.urls), under="environments")
-
-
-@ROUTES.add("GET", ENVIRONMENT, RouteAccess("actions:read", "deployments/environments#get-an-environment"))
-def get_environment(call: GitHubCall) -> GitHubAnswer:
-    return GitHubAnswer(body=serializers.environment(find_environment(call), call.urls))
-
-
-@ROUTES.add(
-    "PUT",
-    ENVIRONMENT,
-    RouteAccess("administration:write", "deployments/environments#create-or-update-an-environment", role="admin"),
-)
-def put_environment(call: GitHubCall) -> GitHubAnswer:
-    """Create an environment or replace its rules; missing rules are removed. A wait timer is ignored."""
-    rules: Fields = {"wait_timer": int, "prevent_self_review": bool, "reviewers": (list, type(None))}
-    body = fields(call, optional={**rules, "deployment_branch_policy": (dict, type(None))})
-    reviewers = tuple(_reviewer(call, one) for one in body.get("reviewers") or ())
-    if reviewers and not call.repository.switches.plan_has_reviewers:
-        # github.com/backstage/backstage/issues/28977
-        raise GitHubRefusal(
-            422,
-            "Failed to create the environment protection rule. Please ensure the billing plan supports the required "
-            "reviewers protection rule.",
-        )
-    policy = body.get("deployment_branch_policy") or {}
-    made = changes.find_or_make_environment(call.repository, call.parameters["environment"])
-    is_custom = policy.get("custom_branch_policies", False)
-    made.protection = EnvironmentProtection(
-        reviewers=reviewers,
-        prevents_self_review=body.get("prevent_self_review", False),
-        policy="custom" if is_custom else "protected" if policy.get("protected_branches") else "all",
-        branches=made.protection.branches if is_custom else (),
-    )
-    return GitHubAnswer(body=serializers.environment(made, call.urls))
-
-
-def _reviewer(call: GitHubCall, given: Any) -> User:
-    """Return the user with that ID. Teams are not supported."""
-    named = given if isinstance(given, dict) else {}
-    found = [one for one in call.repository.users if one.id == named.get("id") and named.get("type") == "User"]
-    if not found:
-        raise GitHubRefusal(422, "Failed to create or update the environment protection rule. A reviewer is invalid.")
-    return found[0]
-
-
-_BRANCH_POLICIES = ENVIRONMENT + "/deployment-branch-policies"
-
-
-@ROUTES.add(
-    "GET", _BRANCH_POLICIES, RouteAccess("actions:read", "deployments/branch-policies#list-deployment-branch-policies")
-)
-def list_branch_policies(call: GitHubCall) -> GitHubAnswer:
-    found = find_environment(call)
-    numbers = range(len(found.protection.branches))
-    return call.page(numbers, lambda number: serializers.branch_policy(found, number), under="branch_policies")
-
-
-@ROUTES.add(
-    "POST",
-    _BRANCH_POLICIES,
-    RouteAccess("administration:write", "deployments/branch-policies#create-a-deployment-branch-policy", role="admin"),
-)
-def add_branch_policy(call: GitHubCall) -> GitHubAnswer:
-    """Add a branch pattern: 404 unless the policy is `custom`."""
-    found, body = find_environment(call), fields(call, required={"name": str}, optional={"type": str})
-    if found.protection.policy != "custom":
-        raise not_found()
-    found.protection = replace(found.protection, branches=(*found.protection.branches, body["name"]))
-    return GitHubAnswer(body=serializers.branch_policy(found, len(found.protection.branches) - 1))
 
 
 _SECRETS = REPO + "/actions/secrets"

@@ -74,6 +74,10 @@ class EnvironmentProtection:
     """Refs that may use it. Here, the default branch is the only protected one."""
     branches: tuple[str, ...] = ()
     """Patterns of the policy `custom`."""
+    tags: tuple[str, ...] = ()
+    """Patterns of the policy `custom` for tags."""
+    wait_timer: int = 0
+    """Minutes that each job waits. The local runner does not wait."""
 
 
 @dataclass(eq=False, kw_only=True)

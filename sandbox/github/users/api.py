@@ -18,7 +18,7 @@ from sandbox.github.call import (
 )
 from sandbox.github.urls import Urls, timestamp
 from sandbox.github.users import serializers
-from sandbox.github.users.state import LIFETIME, RegisteredApp, permission
+from sandbox.github.users.state import LIFETIME, RegisteredApp, User, permission
 
 ROUTES = Routes()
 
@@ -137,11 +137,15 @@ def get_authenticated_user(call: GitHubCall) -> GitHubAnswer:
     """Return the user of the token. The token of an app has no user."""
     if call.token.app is not None:
         raise GitHubRefusal(403, "Resource not accessible by integration")
+    return GitHubAnswer(body=_profile(call, call.user))
+
+
+def _profile(call: GitHubCall, user: User) -> dict[str, Any]:
     empty = dict.fromkeys(("bio", "blog", "company", "email", "hireable", "location", "name"))
     counts = dict.fromkeys(("followers", "following", "public_gists", "public_repos"), 0)
     created_at = timestamp(call.repository.created_at)
     times = {"created_at": created_at, "updated_at": created_at}
-    return GitHubAnswer(body={**serializers.user(call.user, call.urls), **empty, **counts, **times})
+    return {**serializers.user(user, call.urls), **empty, **counts, **times}
 
 
 @ROUTES.add("GET", "/users/{username}", RouteAccess(None, "users/users#get-a-user"))
@@ -149,12 +153,16 @@ def get_user(call: GitHubCall) -> GitHubAnswer:
     user = call.repository.user(call.parameters["username"])
     if user is None:
         raise not_found()
-    return GitHubAnswer(body=serializers.user(user, call.urls) | {"name": None})
+    return GitHubAnswer(body=_profile(call, user))
 
 
 @ROUTES.add("GET", REPO, RouteAccess("metadata:read", "repos/repos#get-a-repository"))
 def get_repository(call: GitHubCall) -> GitHubAnswer:
-    return GitHubAnswer(body=serializers.full_repository(call.repository, call.urls))
+    """Return the repository; for a person with their permissions, which are those of the role, not of the token."""
+    body = serializers.full_repository(call.repository, call.urls)
+    if call.token.app is None:
+        body["permissions"] = serializers.permissions(call.repository.role(call.user))
+    return GitHubAnswer(body=body)
 
 
 _COLLABORATOR = REPO + "/collaborators/{username}"

@@ -3,13 +3,14 @@
 docs.github.com/rest/users/users, docs.github.com/rest/repos/repos#get-a-repository
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sandbox.github.issues.state import Fork
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls, node_id, timestamp
-from sandbox.github.users.state import App, User
+from sandbox.github.users.state import App, Role, User, includes_role
 
 _USER_LINKS = {
     "followers_url": "/followers",
@@ -195,6 +196,20 @@ def _fork_urls(fork: Fork, repository_: Repository, urls: Urls) -> Urls:
 
 def _identity(fork: Fork, urls: Urls) -> dict[str, Any]:
     return {"id": fork.id, "node_id": node_id("R", fork.id), "owner": user(fork.owner, urls), "fork": True}
+
+
+_PERMISSIONS: Mapping[str, Role] = {
+    "admin": "admin",
+    "maintain": "maintain",
+    "push": "write",
+    "triage": "triage",
+    "pull": "read",
+}
+
+
+def permissions(role: Role | None) -> dict[str, bool]:
+    """Return the `permissions` of a person in a repository."""
+    return {name: includes_role(role, needed) for name, needed in _PERMISSIONS.items()}
 
 
 def full_repository(repository_: Repository, urls: Urls) -> dict[str, Any]:

@@ -119,3 +119,23 @@ def test_github_token_cannot_write_secrets(gh: Gh, api: Api) -> None:
     bot = Gh(gh.program, api.github.token, gh.folder)
     assert "Resource not accessible by integration" in bot("secret", "set", "X", "--body", "x", code=1)
     assert api.github.secrets() == {}
+
+
+def test_environment_and_ruleset_are_written_by_api(gh: Gh, github: GitHub) -> None:
+    policy = {"deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True}}
+    repository = "repos/{owner}/{repo}"
+    body = gh.folder / "body.json"
+    body.write_text(json.dumps(policy))
+    gh("api", "-X", "PUT", f"{repository}/environments/recovery", "--input", str(body))
+    gh("api", f"{repository}/environments/recovery/deployment-branch-policies", "-f", "name=main")
+    assert github.environments["recovery"].branches == ("main",)
+    rules = [{"type": "deletion"}, {"type": "non_fast_forward"}]
+    body.write_text(json.dumps({"name": "Default branch", "enforcement": "active", "rules": rules}))
+    made = gh("api", f"{repository}/rulesets", "--input", str(body), "--jq", ".id")
+    assert gh("api", f"{repository}/rulesets/{made}", "--jq", ".rules[].type").splitlines() == [
+        "deletion",
+        "non_fast_forward",
+    ]
+    github.switches.plan = "free"
+    assert "Upgrade to GitHub" in gh("api", f"{repository}/rulesets", code=1)
+    assert github.unknown_requests == []

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 from github import GithubException, UnknownObjectException
+from github.EnvironmentDeploymentBranchPolicy import EnvironmentDeploymentBranchPolicyParams
+from github.EnvironmentProtectionRuleReviewer import ReviewerParams
 from github.Repository import Repository
 
 from sandbox.github import GitHub
@@ -107,3 +109,18 @@ def test_pull_request_is_read_edited_and_merged(github: GitHub, alice: str) -> N
         ]
         assert commit.commit.message.partition("\n")[0] == "Limits"
         assert repository.compare(pull.base.sha, "main").ahead_by == 1
+
+
+def test_environments_are_created_with_policy_and_reviewer(github: GitHub) -> None:
+    github.add_user("ada", "admin")
+    with client(github, github.add_token("ghp_ada", "ada")) as ada:
+        owned = ada.get_repo(github.repository)
+        policy = EnvironmentDeploymentBranchPolicyParams(protected_branches=False, custom_branch_policies=True)
+        rita = ReviewerParams("User", ada.get_user("rita").id)
+        made = owned.create_environment("recovery", reviewers=[rita], deployment_branch_policy=policy)
+        assert [rule.type for rule in made.protection_rules] == ["required_reviewers", "branch_policy"]
+        assert owned.permissions.admin
+        assert [one.name for one in owned.get_environments()] == ["recovery"]
+        owned.delete_environment("recovery")
+        assert owned.get_environments().totalCount == 0
+    assert github.unknown_requests == []

@@ -174,7 +174,7 @@ def test_deployment_status_follows_job_unless_disabled(hub: GitHub, runner: Runn
 
 def test_plan_without_reviewers_skips_review(hub: GitHub, runner: Runner) -> None:
     hub.add_environment("recovery", reviewers=["rita"])
-    hub.switches.plan_has_reviewers = False
+    hub.switches.plan = "team"
     commit(hub, recover={"environment": "recovery"})
 
     run = start(hub)
@@ -189,7 +189,7 @@ def test_plan_without_reviewers_skips_review(hub: GitHub, runner: Runner) -> Non
 def test_plan_without_environments_ignores_secrets_and_rules(
     hub: GitHub, runner: Runner, has_environments: bool
 ) -> None:
-    hub.switches.plan_has_environments = has_environments
+    hub.switches.plan = "enterprise" if has_environments else "free"
     for environment in ("recovery", None):
         hub.put_secret("TOKEN" if environment else "RECOVERY_TOKEN", "s3cret-value", environment)
         hub.put_variable("COLOUR", f"of {environment}", environment)

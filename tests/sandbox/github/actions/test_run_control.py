@@ -122,7 +122,7 @@ def test_invalid_reviewers_are_refused(api: Api, root: str) -> None:
     body = {"reviewers": [{"type": "User", "id": 1}]}
     assert api.refusal("PUT", "environments/recovery", token=root, json=body)[0] == 422
 
-    api.github.switches.plan_has_reviewers = False
+    api.github.switches.plan = "team"
 
     body = {"reviewers": [{"type": "User", "id": id_of(api, "rita")}]}
     status, message = api.refusal("PUT", "environments/recovery", token=root, json=body)

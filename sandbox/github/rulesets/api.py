@@ -1,0 +1,145 @@
+"""Rulesets of the repository, the rules of a branch, and its older branch protection, which the sandbox lacks.
+
+docs.github.com/rest/repos/rules, docs.github.com/rest/branches/branch-protection
+"""
+
+from typing import Any
+
+from sandbox.github.call import (
+    NO_CONTENT,
+    REPO,
+    Fields,
+    GitHubAnswer,
+    GitHubCall,
+    GitHubRefusal,
+    RouteAccess,
+    Routes,
+    custom,
+    fields,
+    not_found,
+    validation_failed,
+)
+from sandbox.github.rulesets import serializers
+from sandbox.github.rulesets.state import RULE_TYPES, FakeRuleset
+
+ROUTES = Routes()
+_RULESETS = REPO + "/rulesets"
+_RULESET = _RULESETS + "/{ruleset_number}"
+_PAGE = "repos/rules"
+_OPTIONAL: Fields = {"target": str, "bypass_actors": list, "conditions": dict, "rules": list}
+_PULL_REQUEST = {
+    "dismiss_stale_reviews_on_push",
+    "require_code_owner_review",
+    "require_last_push_approval",
+    "required_approving_review_count",
+    "required_review_thread_resolution",
+}
+"""The required parameters of the rule `pull_request`."""
+
+
+def _require_plan(call: GitHubCall) -> None:
+    """Refuse what private repositories on Free lack; organizations get the same text.
+
+    github.com/SoftEtherApp/SoftEther-Web/issues/37, github.com/F-U-S-E-E/FuseDevelopmentGroup/issues/58
+    """
+    if not call.repository.switches.has_environments:
+        raise GitHubRefusal(403, "Upgrade to GitHub Pro or make this repository public to enable this feature.")
+
+
+@ROUTES.add("GET", _RULESETS, RouteAccess("metadata:read", f"{_PAGE}#get-all-repository-rulesets"))
+def list_rulesets(call: GitHubCall) -> GitHubAnswer:
+    _require_plan(call)
+    return call.page(call.repository.rulesets.values(), lambda one: serializers.listed(one, call.urls))
+
+
+@ROUTES.add("GET", _RULESET, RouteAccess("metadata:read", f"{_PAGE}#get-a-repository-ruleset"))
+def get_ruleset(call: GitHubCall) -> GitHubAnswer:
+    return _answer(call, _find(call))
+
+
+@ROUTES.add(
+    "POST", _RULESETS, RouteAccess("administration:write", f"{_PAGE}#create-a-repository-ruleset", role="admin")
+)
+def create_ruleset(call: GitHubCall) -> GitHubAnswer:
+    _require_plan(call)
+    body = fields(call, required={"name": str, "enforcement": str}, optional=_OPTIONAL)
+    _check(call, body, None)
+    repository = call.repository
+    made = FakeRuleset(id=repository.new_id(), created_at=repository.now(), updated_at=repository.now(), **body)
+    repository.rulesets[made.id] = made
+    return _answer(call, made, status=201)
+
+
+@ROUTES.add("PUT", _RULESET, RouteAccess("administration:write", f"{_PAGE}#update-a-repository-ruleset", role="admin"))
+def update_ruleset(call: GitHubCall) -> GitHubAnswer:
+    """Replace the given fields."""
+    found = _find(call)
+    body = fields(call, optional={"name": str, "enforcement": str, **_OPTIONAL})
+    _check(call, body, found)
+    for name, value in body.items():
+        setattr(found, name, value)
+    found.updated_at = call.repository.now()
+    return _answer(call, found)
+
+
+@ROUTES.add(
+    "DELETE", _RULESET, RouteAccess("administration:write", f"{_PAGE}#delete-a-repository-ruleset", role="admin")
+)
+def delete_ruleset(call: GitHubCall) -> GitHubAnswer:
+    del call.repository.rulesets[_find(call).id]
+    return NO_CONTENT
+
+
+@ROUTES.add("GET", REPO + "/rules/branches/{branch*}", RouteAccess("metadata:read", f"{_PAGE}#get-rules-for-a-branch"))
+def list_branch_rules(call: GitHubCall) -> GitHubAnswer:
+    """Return the active rules. The branch does not need to exist."""
+    _require_plan(call)
+    repository = call.repository
+    found = [
+        (ruleset, rule)
+        for ruleset in repository.rulesets.values()
+        if ruleset.applies_to(call.parameters["branch"], repository.git.default_branch)
+        for rule in ruleset.rules
+    ]
+    return call.page(found, lambda item: serializers.branch_rule(*item, call.urls))
+
+
+@ROUTES.add(
+    "GET",
+    REPO + "/branches/{branch*}/protection",
+    RouteAccess("administration:read", "branches/branch-protection#get-branch-protection", role="admin"),
+)
+def get_branch_protection(call: GitHubCall) -> GitHubAnswer:
+    """Answer for a repository without branch protection; rulesets do not appear here."""
+    _require_plan(call)
+    if call.parameters["branch"] not in call.repository.git.branches:
+        raise GitHubRefusal(404, "Branch not found")
+    raise GitHubRefusal(404, "Branch not protected")
+
+
+def _find(call: GitHubCall) -> FakeRuleset:
+    _require_plan(call)
+    found = call.repository.rulesets.get(call.number("ruleset_number"))
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _answer(call: GitHubCall, found: FakeRuleset, *, status: int = 200) -> GitHubAnswer:
+    role = None if call.token.app else call.repository.role(call.user)
+    return GitHubAnswer(status=status, body=serializers.ruleset(found, role, call.urls))
+
+
+def _check(call: GitHubCall, body: dict[str, Any], own: FakeRuleset | None) -> None:
+    if any(one.name == body.get("name") for one in call.repository.rulesets.values() if one is not own):
+        raise custom("RepositoryRuleset", "name", "Name must be unique")
+    if body.get("enforcement", "active") not in {"active", "disabled"}:  # `evaluate` needs Enterprise
+        raise custom("RepositoryRuleset", "enforcement", "Enforcement is invalid")
+    if body.get("target", "branch") not in {"branch", "tag", "push"}:
+        raise custom("RepositoryRuleset", "target", "Target is invalid")
+    for rule in body.get("rules", ()):
+        kind = rule.get("type") if isinstance(rule, dict) else None
+        if kind not in RULE_TYPES:
+            raise validation_failed(f"Invalid rule '{kind}'")
+        if kind == "pull_request" and not rule.get("parameters", {}).keys() >= _PULL_REQUEST:
+            raise validation_failed("Invalid parameters for the rule 'pull_request'")
