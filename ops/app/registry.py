@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 OPS = Path(__file__).parent.parent
-NAME = "    name = "
 FOLDER = OPS / "runbooks"
 _outside: dict[str, Path] = {}
 """Module name → file, of the runbooks that `add_runbook_file` added."""
@@ -41,8 +40,19 @@ class RunbookFile:
     @property
     def name(self) -> str:
         """Return the `name` of the class, read as text; empty if the file has no runbook."""
-        lines = (line.removeprefix(NAME) for line in self._body() if line.startswith(NAME))
-        return next(lines, "").strip().strip('"')
+        return self._fact("name") or ""
+
+    @property
+    def section(self) -> str:
+        """Return the section of its command in `ops --help`, read as text."""
+        found = self._fact("section")
+        return Runbook.section if found is None else found
+
+    def _fact(self, name: str) -> str | None:
+        """Return a text that the class assigns to a name; None if it assigns none."""
+        start = f"    {name} = "
+        lines = (line.removeprefix(start) for line in self._body() if line.startswith(start))
+        return next((line.strip().strip('"') for line in lines), None)
 
     def _body(self) -> list[str]:
         """Return the lines below the class statement."""

@@ -20,6 +20,7 @@ import click
 from ops import __version__
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.evidence import evidence
+from ops.cli.help import ExampleCommand, sections_of
 from ops.cli.incident import incident, labels
 from ops.cli.limits import limits
 from ops.cli.pages_build import site
@@ -76,6 +77,11 @@ class Commands(RunbookGroup):
             raise click.UsageError(f'no command "{quote_name(args[0])}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, lines in sections_of(self.help_lines(ctx)):
+            with formatter.section(section):
+                formatter.write_dl([(line.name, line.text) for line in lines])
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="ops")
@@ -96,7 +102,7 @@ for _name in (*runbook_names(), *scheduled_files()):
     cli.add_runbook(_name, find_runbook_file(_name))
 
 
-@cli.command("new-runbook")
+@cli.command("new-runbook", epilog="ops new-runbook turn-off-address")
 @click.argument("name")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(), help="Repository to write to (default: here)")
 def new_runbook(name: str, into: Path) -> None:
@@ -217,10 +223,10 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
     return error.exit_code
 
 
-class DrillCommand(click.Command):
+class DrillCommand(ExampleCommand):
     """A command whose help lists every drill, with the edges and triggers that each one does not support."""
 
-    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from ops.drills import names, unsupported
         from ops.drills.support import describe_unsupported
 
@@ -229,9 +235,16 @@ class DrillCommand(click.Command):
         ]
         with formatter.section("Drills"):
             formatter.write_dl(rows)
+        super().format_epilog(ctx, formatter)
 
 
-@cli.command(cls=DrillCommand)
+@cli.command(
+    cls=DrillCommand,
+    epilog="""
+    ops drill rollback-worker
+    ops drill rollback-worker --trigger label --config ops.yml
+    """,
+)
 @click.argument("name", metavar="DRILL")
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers")
 @click.option("--environment", default="production", help="Environment to drill (default: production)")
@@ -310,7 +323,12 @@ def _show_score(result: dict[str, Any]) -> None:
             click.echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
 
 
-@cli.command()
+@cli.command(
+    epilog="""
+    ops sandbox
+    ops sandbox --edge workerd --switch kv_staleness_seconds=0 --port 8787
+    """
+)
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers")
 @click.option(
     "--switch",
@@ -353,7 +371,7 @@ def echo_now(text: str) -> None:
     sys.stdout.flush()
 
 
-@cli.command()
+@cli.command(epilog="ops gate")
 @CONFIG
 @click.pass_obj
 def gate(redactor: Redactor, *, config: Path) -> int:
@@ -368,7 +386,7 @@ def config() -> None:
     """Check ops.yml, or print its JSON Schema."""
 
 
-@config.command()
+@config.command(epilog="ops config check")
 @click.option("--config", "path", **CONFIG_OPTION)
 def check(path: Path) -> None:
     """Report every problem in ops.yml and in issue templates, with its line."""
@@ -383,7 +401,7 @@ def check(path: Path) -> None:
     click.echo(f"{path} is valid: {len(configuration.environments)} environments, {services} services.")
 
 
-@config.command()
+@config.command(epilog="ops config schema")
 def schema() -> None:
     """Print the JSON Schema of ops.yml, for editors."""
     from ops import config as model
@@ -396,7 +414,12 @@ def workflows() -> None:
     """Write the files in .github from ops.yml and the runbooks."""
 
 
-@workflows.command()
+@workflows.command(
+    epilog="""
+    ops workflows sync --check
+    ops workflows sync
+    """
+)
 @click.option("--check", is_flag=True, help="Write nothing; show the differences, and exit with 2 if there are any")
 @click.option("--force", is_flag=True, help="Also overwrite files that a person changed")
 @click.option("--config", "path", **CONFIG_OPTION)
@@ -413,7 +436,7 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
     return command.sync(path.resolve().parent, configuration, check=check, force=force, echo=echo)
 
 
-@workflows.command()
+@workflows.command(epilog="ops workflows environments")
 @click.option("--config", "path", **CONFIG_OPTION)
 def environments(path: Path) -> None:
     """Print the GitHub environments to create, as a Markdown table."""

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import click
 
+from ops.cli.help import ExampleCommand
 from ops.cli.runbook_command import INCIDENT, echo
 from ops.core.redaction import Redactor
 
 
-@click.command()
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops evidence --since 2h --environment production
+    ops evidence --since '2026-11-24 13:05' --until 30m --environment production --incident 42
+    """,
+)
 @click.option("--since", required=True, help="Start of the period, such as 24h or 2026-11-24 13:05 (UTC)")
 @click.option("--until", default="", help="End of the period, such as 2h or 2026-11-24 13:05 (default: now)")
 @click.option("--environment", required=True, help="Environment in ops.yml")

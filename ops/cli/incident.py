@@ -6,18 +6,19 @@ from pathlib import Path
 
 import click
 
+from ops.cli.help import ExampleGroup
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
 
 
-@click.group()
+@click.group(cls=ExampleGroup)
 def incident() -> None:
     """Open an incident, add to its timeline, or show it."""
 
 
-@incident.command("import")
+@incident.command("import", epilog="ops incident import .ops/runs/20261124T031220-4f0a --incident 42")
 @click.argument("source", metavar="FILE|RUN")
 @click.option("--incident", "number", type=INCIDENT, required=True, help="Issue number")
 @CONFIG
@@ -29,7 +30,7 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
     click.echo(work.import_record(source, number, config, os.environ, redactor))
 
 
-@incident.command()
+@incident.command(epilog="ops incident note 42 '13:05 restarted the queue by hand'")
 @click.argument("number", type=INCIDENT)
 @click.argument("text", metavar='"13:05 TEXT"')
 @click.pass_obj
@@ -42,7 +43,7 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     click.echo(url)
 
 
-@incident.command("open")
+@incident.command("open", epilog="ops incident open --service api --severity sev2 --title 'HTTP 500 since the release'")
 @click.option("--service", required=True, help="Service in ops.yml")
 @click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False), required=True)
 @click.option("--title", required=True, help="Symptom, as the title of the issue")
@@ -56,7 +57,7 @@ def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, con
     click.echo(f"#{number} {url}")
 
 
-@incident.command()
+@incident.command(epilog="ops incident leak")
 @CONFIG
 @click.pass_obj
 def leak(redactor: Redactor, /, *, config: Path) -> None:
@@ -70,7 +71,7 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
     click.echo(f"#{opened.number} {opened.url} {'opened' if opened.is_new else 'already open: added to it'}")
 
 
-@incident.command()
+@incident.command(epilog="ops incident report 42")
 @click.argument("number", type=INCIDENT)
 @click.option("--only-if-recorded", is_flag=True, help="Do nothing unless a run of a runbook is on the incident")
 @CONFIG
@@ -88,7 +89,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
         click.echo(f"  still to be written or ticked: {item}")
 
 
-@incident.command()
+@incident.command(epilog="ops incident show 42")
 @click.argument("number", type=INCIDENT)
 @click.pass_obj
 def show(redactor: Redactor, /, *, number: int) -> None:
@@ -99,12 +100,12 @@ def show(redactor: Redactor, /, *, number: int) -> None:
         click.echo(redactor.redact_text(line))
 
 
-@click.group()
+@click.group(cls=ExampleGroup)
 def labels() -> None:
     """Manage the labels of the repository."""
 
 
-@labels.command()
+@labels.command(epilog="ops labels sync")
 @CONFIG
 @click.pass_obj
 def sync(redactor: Redactor, /, *, config: Path) -> None:

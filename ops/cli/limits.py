@@ -17,7 +17,7 @@ def limits() -> None:
     """Plan, apply and reconcile rate limits in limits.yml."""
 
 
-@limits.command("plan")
+@limits.command("plan", epilog="ops limits plan --base main")
 @click.option(
     "--base", default="", metavar="REF", help="Commit to compare with (default: merge base with the default branch)"
 )

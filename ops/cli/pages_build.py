@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ops.app.registry import discover_runbooks
+from ops.cli.help import ExampleGroup
 from ops.cli.runbook_command import CONFIG, INCIDENT, echo, plan_printer, show_result, text_event
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
@@ -24,12 +25,12 @@ NEXT_JOB_MESSAGE = (
 """The job that builds has no token, so it cannot report its end to the incident."""
 
 
-@click.group()
+@click.group(cls=ExampleGroup)
 def site() -> None:
     """Run the steps of redeploy-pages in separate jobs."""
 
 
-@site.command()
+@site.command(epilog="ops site fetch --service frontend --environment production --into site.tar")
 @click.option("--service", required=True, help="Service in ops.yml with a build")
 @click.option("--environment", required=True, help="Environment in ops.yml")
 @click.option("--commit", default="previous", help="Commit of the production branch, or previous")
@@ -95,7 +96,9 @@ def fetch(
     return 0
 
 
-@site.command()
+@site.command(
+    epilog="ops site build --service frontend --environment production --commit SHA --branch main --tree a.tar --into b"
+)
 @click.option("--service", required=True, help="Service in ops.yml with a build")
 @click.option("--environment", required=True, help="Environment in ops.yml")
 @click.option("--commit", required=True, help="Full SHA of the fetched commit")

@@ -5,15 +5,17 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
+from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
@@ -55,13 +57,21 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
         params = runbook.params(**{name: given.pop(name) for name in names})
         return run(runbook, params, redactor, **given)
 
-    return click.Command(
+    return ExampleCommand(
         runbook.name,
         params=[*[_option(field) for field in fields], *_common_options()],
         callback=command,
         help=runbook.__doc__,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="\n".join(_examples(runbook)),
     )
+
+
+def _examples(runbook: Runbook[Any, Any]) -> Iterator[str]:
+    """Yield commands with the runbook's own example."""
+    options = {**vars(runbook.example), "environment": EXAMPLE_ENVIRONMENT}
+    if not runbook.needs_incident:
+        yield build_command(PROGRAM, runbook.name, {**options, "dry_run": True})
+    yield build_command(PROGRAM, runbook.name, {**options, "incident": 42})
 
 
 def _option(field: "dataclasses.Field[Any]") -> click.Option:
@@ -310,12 +320,12 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # a malformed id is ignored
         return run(found, chosen, redactor, comment=number, review=review, **given)
 
-    return click.Command(
+    return ExampleCommand(
         "recover",
         params=[*_recover_options(), *_common_options()],
         callback=command,
         help="Run a runbook that the gate approved",
-        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog='ops recover --runbook rollback-worker --params \'{"service": "api"}\' --environment production --yes',
     )
 
 

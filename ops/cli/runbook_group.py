@@ -1,16 +1,20 @@
 """Group commands with those of runbooks, which are imported on demand."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from ops.app.registry import RunbookFile
+from ops.cli.help import ExampleGroup, HelpLine, first_line, section_of_command
 from ops.cli.runbook_command import runbook_command
 from ops.cli.schedule import due_command
 
 
-class RunbookGroup(click.Group):
+class RunbookGroup(ExampleGroup):
     """A group that imports a runbook when its command is used, not when it is listed."""
+
+    group_class = ExampleGroup
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,6 +42,14 @@ class RunbookGroup(click.Group):
             self._commands[cmd_name] = due_command(runbook) if runbook.starts_due_runs else runbook_command(runbook)
         return self._commands[cmd_name]
 
+    def help_lines(self, ctx: click.Context) -> Iterator[HelpLine]:
+        """Yield the line of each command, also of hidden ones. It imports no runbook."""
+        for name in self.list_commands(ctx):
+            if file := self._runbooks.get(name):
+                yield HelpLine(name, first_line(file.help_line), file.section)
+            else:
+                yield HelpLine(name, first_line(self.commands[name].help), section_of_command(name))
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        listed = {name: click.Command(name, help=file.help_line) for name, file in self._runbooks.items()}
-        click.Group(commands={**self.commands, **listed}).format_commands(ctx, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl([(line.name, line.text) for line in self.help_lines(ctx)])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand
 from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, annotate, echo, run
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
@@ -59,7 +60,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
             scheduled.note("nothing is due")
         return most_urgent_exit_code(codes)
 
-    return click.Command(
+    return ExampleCommand(
         runbook.name,
         params=[
             click.Option(["--environment"], default="", help="Environment in ops.yml (default: all with a token here)"),
@@ -72,7 +73,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         ],
         callback=command,
         help=runbook.__doc__,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=f"ops {runbook.name} --environment {EXAMPLE_ENVIRONMENT} --dry-run",
     )
 
 

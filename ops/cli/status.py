@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from ops.cli.help import ExampleCommand
 from ops.cli.runbook_command import CONFIG, echo
 from ops.core.redaction import Redactor
 
 ENVIRONMENT = click.option("--environment", required=True, help="Environment in ops.yml (no default)")
 
 
-@click.command()
+@click.command(cls=ExampleCommand, epilog="ops status --environment production")
 @ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG

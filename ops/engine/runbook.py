@@ -144,6 +144,8 @@ class Runbook(ABC, Generic[P, D]):
     """Symptom for which people use it: the first column of the README's table."""
     kind: ClassVar[str]
     """Kind of its services in ops.yml: worker, pages, or runtime for the Worker that reads switches."""
+    section: ClassVar[str] = "Recover"
+    """Section of its command in `ops --help`, read as text of its own file. Empty: hidden, for jobs and schedules."""
     by_label: ClassVar[bool] = True
     """Whether a label may start it. The job of a label holds a token."""
     github_environment: ClassVar[str] = "recovery"

@@ -39,6 +39,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "ai-failover"
+    section = "Limits and switches"
     when = "An AI provider fails and the application does not recover from it, or all fail"
     params = Params
     example = Params(to="cerebras")

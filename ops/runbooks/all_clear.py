@@ -24,6 +24,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "all-clear"
+    section = "Limits and switches"
     when = "An incident is over, and its switches are still on"
     allows_closed_incident = True
     params = Params

@@ -33,6 +33,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "feature"
+    section = "Limits and switches"
     when = "A feature causes errors, and the application has a switch for it"
     params = Params
     example = Params(name="session-do", state="off")

@@ -60,6 +60,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
         """Set after the pull request was read back, so that it is not read again."""
 
     name = "propose-limits"
+    section = "Limits and switches"
     when = "Users get HTTP 429: a rate limit is temporarily too low"
     kind = "runtime"
     github_environment = ""

@@ -41,6 +41,7 @@ class AiFailback(AiFailover):
     """Remove an AI override once the preferred provider is healthy."""
 
     name = "ai-failback"
+    section = ""
     when = "No incident: a schedule starts it"
     by_label = False
     starts_due_runs = True

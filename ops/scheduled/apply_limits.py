@@ -57,6 +57,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
         """Differences between KV and limits.yml; None if they were not compared."""
 
     name = "limits apply"
+    section = "Limits and switches"
     when = "No incident: a merge of limits.yml starts it"
     kind = "runtime"
     by_label = False

@@ -7,4 +7,5 @@ class ClearSwitches(AllClear):
     """Reset all switches of an incident to their normal state (same as all-clear)."""
 
     name = "switches clear"
+    section = ""
     by_label = False

@@ -33,6 +33,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", "PrepareMaintenanc
         address: MaintenanceCheck = field(kw_only=True)
 
     name = "maintenance prepare"
+    section = "Set-up"
     when = "No incident: run it once, on a quiet day"
     kind = "worker"
     by_label = False

@@ -23,6 +23,7 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "switches prepare"
+    section = "Set-up"
     when = "No incident: run it once, on a quiet day"
     by_label = False
     is_routine = True

@@ -42,6 +42,7 @@ class ReconcileLimits(ApplyLimits):
     """Remove ended limits from KV, and report differences from limits.yml."""
 
     name = "limits reconcile"
+    section = "Limits and switches"
     schedule = Schedule("reconcile-limits", minute=41)
     when = "No incident: a schedule starts it"
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))

@@ -30,6 +30,7 @@ class ReopenMaintenance(Maintenance):
     """
 
     name = "maintenance due"
+    section = ""
     when = "No incident: a schedule starts it"
     by_label = False
     starts_due_runs = True

@@ -13,6 +13,7 @@ import click
 from ops import config
 from ops.app.registry import added_runbook_names
 from ops.cli import cli
+from ops.cli.help import ExampleCommand, sections_of
 from ops.cloudflare.types.records import EvidenceTable
 from ops.core import errors, timeline
 from ops.core.errors import EXIT_CODES, Reason
@@ -72,15 +73,38 @@ def text_of(option: click.Parameter) -> tuple[str, str]:
 
 
 def all_commands() -> str:
-    """Return every command with its help and its own options."""
+    """Return every command with its help, its own options and its examples, in the sections of `ops --help`."""
     common = {text_of(option) for option in common_options()}
     text = ""
-    for name, command in commands():
-        of_runbook = name.removeprefix("ops ") in shipped()
-        rows = [row for row in map(text_of, command.params) if not of_runbook or row not in common]
-        text += f"\n### {name}\n\n{paragraphs(command.help or '')}\n"
-        text += table(("option", "meaning"), rows) if rows else ""
+    for section, found in commands_by_section():
+        text += f"\n## {section}\n"
+        for name, command in found:
+            of_runbook = name.removeprefix("ops ") in shipped()
+            rows = [row for row in map(text_of, command.params) if not of_runbook or row not in common]
+            text += f"\n### {name}\n\n{paragraphs(command.help or '')}\n"
+            text += table(("option", "meaning"), rows) if rows else ""
+            text += "\n".join(["", "```sh", *examples(command), "```", ""])
     return text + "\n"
+
+
+def commands_by_section() -> Iterator[tuple[str, list[tuple[str, click.Command]]]]:
+    """Yield the sections of `ops --help` with their commands; the hidden commands come last."""
+    made = list(commands())
+    lines = list(cli.help_lines(click.Context(cli)))
+    sections = [*sections_of(lines), ("Used by jobs and schedules", [line for line in lines if not line.section])]
+    for section, found in sections:
+        names = [f"ops {line.name}" for line in found if line.name not in added_runbook_names()]
+        yield section, [each for name in names for each in made if each[0] == name or is_in_group(each[0], name)]
+
+
+def is_in_group(command: str, name: str) -> bool:
+    """Return whether the command is in the group of that name: `ops limits plan`, but not `ops maintenance due`."""
+    return command.startswith(f"{name} ") and isinstance(cli.commands.get(name.removeprefix("ops ")), click.Group)
+
+
+def examples(command: click.Command) -> list[str]:
+    assert isinstance(command, ExampleCommand)
+    return command.examples()
 
 
 def paragraphs(text: str) -> str:
