@@ -422,8 +422,9 @@ def workflows() -> None:
 )
 @click.option("--check", is_flag=True, help="Write nothing; show the differences, and exit with 2 if there are any")
 @click.option("--force", is_flag=True, help="Also overwrite files that a person changed")
+@click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of our actions (default: the one in use)")
 @click.option("--config", "path", **CONFIG_OPTION)
-def sync(path: Path, *, check: bool, force: bool) -> int:
+def sync(path: Path, *, check: bool, force: bool, actions: str) -> int:
     """Write the workflows and the issue form from ops.yml and the runbooks.
 
     A button that ops.yml has no use for is removed. A file that a person changed is shown and kept, without --force.
@@ -433,7 +434,15 @@ def sync(path: Path, *, check: bool, force: bool) -> int:
     from ops.setup import command
 
     configuration, _ = read_config(path, labels=None)
-    return command.sync(path.resolve().parent, configuration, check=check, force=force, echo=echo)
+    return command.sync(
+        path.resolve().parent,
+        configuration,
+        check=check,
+        force=force,
+        echo=echo,
+        environ=os.environ,
+        actions=actions,
+    )
 
 
 @workflows.command(epilog="ops workflows environments")

@@ -411,12 +411,8 @@ RESERVED_LABELS = ("approve:", "ops:")
 RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
 """Prefixes of GitHub (docs.github.com/actions/reference/workflows-and-actions/variables) and, last, of Backout."""
 RESERVED = {"GH_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_ID", "GH_SECRETS_APP_KEY", "APP_REPO_TOKEN", "CI"}
-OF_STEPS = {
-    *("ACTOR", "ATTEMPT", "BEGAN", "BRANCH", "BUILT", "COMMENT", "COMMIT", "CONFIGURATION", "DRY_RUN", "ENDS_BY"),
-    *("ENVIRONMENT", "FILE", "INCIDENT", "ONLY_IF_RECORDED", "PARAMS", "PERMISSION", "REQUESTED_AT", "RUNBOOK"),
-    *("HOME", "LANG", "PATH", "PYTHONPATH", "SERVICE", "SINCE", "TREE"),
-}
-"""Variables of the steps in `templates/workflows`: GitHub rejects a workflow that sets one twice."""
+OF_STEPS = {"BASH_ENV", "HOME", "LANG", "LD_PRELOAD", "PATH", "PYTHONHOME", "PYTHONPATH"}
+"""Variables that a step of our actions reads or sets."""
 LONGEST_LABEL = 50
 
 

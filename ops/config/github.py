@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from ops.config.types import ARCHIVE, BRANCH, ConfigModel
+from ops.config.types import ARCHIVE, BRANCH, REPOSITORY, ConfigModel
 
 ActingEnvironment = Literal["recovery", "security"]
 """A GitHub environment with the secrets of jobs that make changes."""
@@ -25,6 +25,11 @@ class GitHubConfig(ConfigModel):
         pattern=BRANCH,
         max_length=200,
         description="Default branch; only workflows on it may make changes.",
+    )
+    actions: str | None = Field(
+        default=None,
+        pattern=REPOSITORY,
+        description="Repository of Backout, as owner/name, whose actions the jobs use (default: this one is a copy).",
     )
     environments: bool = Field(
         default=True,
@@ -54,6 +59,11 @@ class GitHubConfig(ConfigModel):
         le=1_000_000,
         description="Minutes a month that schedules may use, if more than half of the included ones.",
     )
+
+    @property
+    def laptop_program(self) -> str:
+        """The beginning of a command on a laptop: only a copy of Backout has the file `run`."""
+        return "ops" if self.actions else "./run ops"
 
     def secret(self, environment: str, name: str) -> str:
         """Return the GitHub secret that a job in this GitHub environment reads for a variable."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
 
-PROGRAM = "./run ops"
 RUNBOOK = "rotate-secrets"
 SEVERITY = "sev1"
 UNDECLARED = "an undeclared secret"
@@ -100,7 +99,10 @@ def _open_or_extend(
     run_page = actions.run_links(environ, None).get("run", "")
 
     def body(number: str) -> str:
-        text = render_incident(leak, what, replacing, list(config.environments), at=now, number=number, page=run_page)
+        environments, program = list(config.environments), app.program_name(environ)
+        text = render_incident(
+            leak, what, replacing, environments, at=now, number=number, page=run_page, program=program
+        )
         return embed_record(text, RunRecord(key, source="leak"))
 
     number, url = issues.open_incident(repository, f"Leaked secret: {what}", body, [SEVERITY])
@@ -168,19 +170,20 @@ def render_incident(
     at: datetime,
     number: str,
     page: str,
+    program: str,
 ) -> str:
     """Render the incident body. `number` is `NUMBER` until it is known; `page` is the URL of the workflow run."""
-    shown = [(each, _rotation_commands(each, what, number)) for each in replacing]
+    shown = [(each, _rotation_commands(program, each, what, number)) for each in replacing]
     touched = dict.fromkeys(each.environment for each in replacing if each.environment) or dict.fromkeys(environments)
-    collecting = [f"{PROGRAM} evidence --since 24h --environment {name} --incident {number}" for name in touched]
+    collecting = [f"{program} evidence --since 24h --environment {name} --incident {number}" for name in touched]
     template = load_templates().get_template("leak.md.j2")
     values = {"what": what, "where": list_facts(leak), "at": at, "number": number, "page": page}
     return collapse_blank_lines(template.render(**values, replacing=shown, collecting=collecting))
 
 
-def _rotation_commands(each: Replacement, secret: str, number: str) -> dict[str, str]:
+def _rotation_commands(program: str, each: Replacement, secret: str, number: str) -> dict[str, str]:
     options = {"service": each.service, "environment": each.environment, "only": secret, "incident": number}
-    return manual_commands(PROGRAM, RUNBOOK, options) if each.service else {}
+    return manual_commands(program, RUNBOOK, options) if each.service else {}
 
 
 def render_repeat(leak: LeakReport, text: str, *, at: datetime) -> str:

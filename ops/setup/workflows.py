@@ -8,7 +8,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from ops import __version__
 from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fitting_services
 from ops.config.checks import KINDS
 from ops.core import next_step
@@ -41,7 +42,10 @@ PINS = {
 }
 """For an action that no workflow of the repository uses yet."""
 FIXED = ("evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
-LAPTOP = "./run ops"
+OUR_FOLDER = ".github/actions"
+"""Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
+OUR_ACTIONS = ("setup", "gate", "run")
+GENERATED_BY = re.compile(r"^ +generated-by: (\d[\w.]*)$", re.MULTILINE)
 YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
 """Words that are no text in YAML without quotes."""
 SHARED_IMPORT = re.compile(r"^from _request import .*\n", re.MULTILINE)
@@ -73,14 +77,18 @@ class FileDifference:
         return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)
 
 
-def differences(folder: Path, config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[FileDifference]:
-    """Compare the workflows in `folder` with the configuration. Writes nothing."""
-    files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
-    existing = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
-    pins = {**_pins(existing.values())}
+def differences(
+    folder: Path, config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = ""
+) -> list[FileDifference]:
+    """Compare the workflows in `folder` with the configuration. Writes nothing.
+
+    `pin` is the version of the actions in `github.actions`. A file with another commit of them differs.
+    """
+    existing = read_files(folder)
+    pins, ours = _pins(existing.values()), _own_actions(config, pin)
     desired = {}
-    for name, text in render(config, runbooks):
-        desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")])})
+    for name, text in render(config, runbooks, pin):
+        desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")]), **ours})
     found = []
     for name in sorted({*runbooks, *FIXED}):
         path, new, old = folder / f"{name}.yml", desired.get(name), existing.get(name)
@@ -97,7 +105,37 @@ def differences(folder: Path, config: "Config", runbooks: Mapping[str, AnyRunboo
             if not _is_ours(old):
                 action, why = FileAction.KEEP, "was edited since the last sync"
             found.append(FileDifference(path, action, why, old, new))
+        elif old is not None and new is not None and _commits(old, ours) != _commits(new, ours):
+            found.append(FileDifference(path, FileAction.WRITE, "uses other commits of the actions", old, new))
     return found
+
+
+def read_files(folder: Path) -> dict[str, str]:
+    """Return name → text of the workflows, also of those that a person wrote."""
+    files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
+    return {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
+
+
+def own_pins(folder: Path, config: "Config") -> dict[str, str]:
+    """Return file → version of the actions in `github.actions`; a file with several commits has several rows."""
+    prefix = f"{config.github.actions}/".lower()
+    return {
+        f"{name}.yml" + (f" ({pin[:8]})" if count else ""): pin
+        for name, text in read_files(folder).items()
+        for count, pin in enumerate(
+            {
+                found["pin"].partition(" ")[0]: found["pin"]
+                for found in USES.finditer(text)
+                if found["action"].lower().startswith(prefix)
+            }.values()
+        )
+    }
+
+
+def generated_by(text: str) -> str:
+    """Return the version of ops that generated the file; "" if the file names none."""
+    found = GENERATED_BY.search(text)
+    return found[1] if found else ""
 
 
 def apply(difference: FileDifference) -> None:
@@ -109,23 +147,27 @@ def apply(difference: FileDifference) -> None:
         difference.path.unlink()
 
 
-def render(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> Iterator[tuple[str, str]]:
-    """Yield name and text of every workflow that the configuration can use."""
+def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") -> Iterator[tuple[str, str]]:
+    """Yield name and text of every workflow that the configuration can use.
+
+    `pin` is the version of the actions in `github.actions`; a copy of Backout needs none.
+    """
+    text = functools.partial(_text, config, pin)
     for name, runbook in runbooks.items():
         if acting := jobs.button_jobs(config, runbook):
-            yield name, _button(config, runbook, acting)
-    yield "incident", _incident(config, runbooks)
-    yield "evidence", _text(config, "evidence")
-    yield "ops-check", _text(config, "ops-check")
+            yield name, _button(text, config, runbook, acting)
+    yield "incident", _incident(text, config, runbooks)
+    yield "evidence", text("evidence")
+    yield "ops-check", text("ops-check")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
-        yield "secret-leak", _text(config, "secret-leak", example=secret)
+        yield "secret-leak", text("secret-leak", example=secret)
     if limited := jobs.limits_jobs(config):
-        yield "limits", _text(config, "limits", limited=limited)
+        yield "limits", text("limits", limited=limited)
     if tasks := jobs.scheduled_tasks(config):
-        yield "scheduled", _text(config, "scheduled", tasks=tasks)
+        yield "scheduled", text("scheduled", tasks=tasks)
 
 
-def _button(config: "Config", runbook: AnyRunbook, acting: list[jobs.ActingJob]) -> str:
+def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, acting: list[jobs.ActingJob]) -> str:
     fields = button_inputs(config, runbook)
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
     sites = {
@@ -135,24 +177,27 @@ def _button(config: "Config", runbook: AnyRunbook, acting: list[jobs.ActingJob])
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
     waiting = jobs.approval_jobs(acting)
-    return _text(config, runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites)
+    return text(runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites)
 
 
-def _incident(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
+def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
-    answers = json.dumps({label: _command(each) for label, each in labels.items()}, indent=2, ensure_ascii=False)
+    program = config.github.laptop_program
+    answers = json.dumps(
+        {label: _command(program, each) for label, each in labels.items()}, indent=2, ensure_ascii=False
+    )
     answers = answers.replace("${{", "\\u0024{{")  # equal for JSON, but no expression for GitHub
     acting = jobs.label_jobs(config, runbooks)
     waiting = jobs.approval_jobs(acting)
-    return _text(config, "incident", acting=acting, waiting=waiting, answers=answers)
+    return text("incident", acting=acting, waiting=waiting, answers=answers)
 
 
-def _command(label: Any) -> str:
+def _command(program: str, label: Any) -> str:
     """Return the laptop command for the label's recovery."""
-    return next_step.build_command(LAPTOP, label.runbook, {**label.params, "environment": label.environment})
+    return next_step.build_command(program, label.runbook, {**label.params, "environment": label.environment})
 
 
-def _text(config: "Config", template: str, **values: Any) -> str:
+def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
     github = {
         "environments": config.github.environments,
         "has_queue": not config.github.enterprise_server,
@@ -168,6 +213,9 @@ def _text(config: "Config", template: str, **values: Any) -> str:
         "read_tokens": jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",
         "pins": PINS,
+        "uses": lambda name: f"{config.github.actions}/{OUR_FOLDER}/{name}@{pin}" if pin else f"./{OUR_FOLDER}/{name}",
+        "program": config.github.laptop_program,
+        "version": __version__,
         "secrets": functools.partial(jobs.expressions, config),
         "scripts": load_scripts(),
     }
@@ -244,6 +292,15 @@ def _comparable(text: str) -> str:
 def _pins(texts: Sequence[str] | Any) -> dict[str, str]:
     """Return action → its version and version comment in these files."""
     return {found["action"]: found["pin"] for text in texts for found in USES.finditer(text)}
+
+
+def _own_actions(config: "Config", pin: str) -> dict[str, str]:
+    return {f"{config.github.actions}/{OUR_FOLDER}/{name}": pin for name in OUR_ACTIONS if pin}
+
+
+def _commits(text: str, actions: Collection[str]) -> set[str]:
+    """Return the commits in which the text uses these actions."""
+    return {found["pin"].partition(" ")[0] for found in USES.finditer(text) if found["action"] in actions}
 
 
 def _with_pins(text: str, pins: Mapping[str, str]) -> str:

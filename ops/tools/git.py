@@ -61,6 +61,14 @@ class GitRepository:
     def is_shallow(self) -> bool:
         return self._line("rev-parse", "--is-shallow-repository") == "true"
 
+    def head(self) -> str | None:
+        """Return the SHA of the commit that is checked out; None before the first commit."""
+        return self._whole("HEAD")
+
+    def origin(self) -> str | None:
+        """Return the address of the remote origin; None if there is none."""
+        return self._line("remote", "get-url", "origin")
+
     def branch_head(self, name: str) -> str | None:
         """Return the SHA of the branch on origin as last fetched, else of the local branch; None if it is unknown."""
         found = (self._whole(f"refs/{place}/{name}") for place in ("remotes/origin", "heads"))

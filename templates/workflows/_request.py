@@ -89,6 +89,11 @@ def attempt() -> str:
     return os.environ["GITHUB_RUN_ATTEMPT"]
 
 
+def program() -> str:
+    """Return the beginning of a command on a laptop."""
+    return os.environ.get("PROGRAM") or "ops"
+
+
 def laptop(label: str, number: int) -> str:
     """Return the advice to run the command on a laptop."""
     known = {name.casefold(): command for name, command in json.loads(os.environ.get("COMMANDS") or "{}").items()}
@@ -96,4 +101,4 @@ def laptop(label: str, number: int) -> str:
     if label.casefold() in known:
         return "Run on a laptop: " + inert(known[label.casefold()] + " --incident " + str(number))
     more = " ([documentation](" + docs + "))" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else ""
-    return "Run the command on a laptop: `./run ops --help` lists them" + more + "."
+    return "Run the command on a laptop: `" + program() + " --help` lists them" + more + "."

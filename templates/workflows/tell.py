@@ -9,7 +9,8 @@ NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → laptop command wit
 Optional: ACTING: ids of the acting jobs, separated by spaces (default: all but gate and report).
 RUN_STEP: name of the step that starts a run; without it, no answer claims that an acting job changed nothing.
 ENDING: ids of the jobs that end a temporary state; END_COMMAND: the laptop command that ends it.
-LIMITS: JSON, job → its `timeout-minutes`. DOCS: URL of the documentation.
+LIMITS: JSON, job → its `timeout-minutes`. PROGRAM: beginning of laptop commands, such as `./run ops`.
+DOCS: URL of the documentation.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _request import attempt, call, inert, laptop, prose, repository, run_page
+from _request import attempt, call, inert, laptop, program, prose, repository, run_page
 
 BOT = "github-actions[bot]"
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
@@ -78,7 +79,7 @@ def read_request(event: Any, needs: Any) -> Request:
     is_ours = label.casefold().startswith("recover:") and "pull_request" not in event["issue"]
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
     if label.casefold() == "report":
-        command = "Run on a laptop: " + inert("./run ops incident report " + str(number))
+        command = "Run on a laptop: " + inert(program() + " incident report " + str(number))
     else:
         command = laptop(label, number)
     is_off = needs["gate"]["result"] == "success"  # the gate removes the label just before it approves
@@ -95,7 +96,7 @@ def _read_button(event: Any) -> Request:
     """Return the request of a button. Its file has the runbook's name, and its inputs are the command's options."""
     name = Path(event["workflow"]).stem
     inputs = {key: str(value) for key, value in (event["inputs"] or {}).items() if value not in (None, "", "false")}
-    words = ["./run", "ops", name]
+    words = [*program().split(), name]
     for key, value in inputs.items():
         option = "--" + key.replace("_", "-")
         words += [option] if value in {"true", "True"} else [option, value]
@@ -175,7 +176,7 @@ def _refused(request: Request, gate: Any) -> str:
 
 def _look(environment: Any) -> str:
     status = " --environment " + environment if re.fullmatch("[A-Za-z0-9_-]+", environment or "") else ""
-    return "Read the log, and look at what is live: " + inert("./run ops status" + status) + "."
+    return "Read the log, and look at what is live: " + inert(program() + " status" + status) + "."
 
 
 def _failed(

@@ -1,10 +1,12 @@
-"""Secrets in job processes: a staging job never holds the token of production."""
+"""Secrets in job processes: each only in the step that needs it, and no token of another environment."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.support.actions import BUTTON, conclusions, stage
+from sandbox.github import GitHub
+from tests.support.actions import BUTTON, LABEL, conclusions, stage
 
 pytestmark = [
     pytest.mark.slow,
@@ -12,21 +14,31 @@ pytestmark = [
 ]
 STAGING, PRODUCTION = "STAGING_CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_TOKEN"
 OF_PRODUCTION = "token-of-production-0123456789abcdef"
-STEP = "exec python3 -B -m ops recover"
 LOOK = (
-    'cat /proc/$$/environ > "$SEEN-$GITHUB_RUN_ID-own"; '
-    'cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > "$SEEN-$GITHUB_RUN_ID-all" 2>/dev/null || true'
+    'cat /proc/$$/environ > "$SEEN-$GITHUB_RUN_ID-$GITHUB_JOB-{action}"; '
+    'cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > "$SEEN-$GITHUB_RUN_ID-$GITHUB_JOB-{action}-all" 2>/dev/null || true'
 )
 """Saves the variables of the step's shell, and variables and arguments of all processes of this machine."""
+
+
+def look_in_actions(hub: GitHub) -> None:
+    """Let the inner step of each action save what it sees first."""
+    paths = {name: f".github/actions/{name}/action.yml" for name in ("setup", "gate", "run")}
+    files = {path: hub.files()[path].decode() for path in paths.values()}
+    looking = {
+        path: re.sub(r"(      run: \|\n)( +)", rf"\1\2{LOOK.format(action=name)}\n\2", files[path])
+        for name, path in paths.items()
+    }
+    assert all(looking[path] != files[path] for path in files)
+    hub.add_commit("Look", "alice", files=looking)
 
 
 def test_staging_job_processes_hold_no_production_token(pip_cache: Path, tmp_path: Path) -> None:
     """Both environments use the GitHub environment `recovery`, which holds both tokens."""
     with stage(pip_cache, account="0fedcba00fedcba00fedcba00fedcba0", token=STAGING) as world:
-        hub, file = world.github, f".github/workflows/{BUTTON}"
+        hub = world.github
         hub.put_secret(PRODUCTION, OF_PRODUCTION, "recovery")
-        text = hub.files()[file].decode()
-        hub.add_commit("Look", "alice", files={file: text.replace(STEP, f"{LOOK}\n          {STEP}")})
+        look_in_actions(hub)
         number = world.incident()
         inputs = {"service": "api", "environment": "staging", "incident": str(number), "dry_run": True}
 
@@ -40,8 +52,30 @@ def test_staging_job_processes_hold_no_production_token(pip_cache: Path, tmp_pat
 
     assert [conclusions(run)["recovery-staging"] for run in runs] == ["success", "failure"], log
     assert "the Cloudflare token for staging is missing" in world.comments(number)
-    own = [(tmp_path / f"seen-{run.id}-own").read_text().split("\0") for run in runs]
+    seen = [tmp_path / f"seen-{run.id}-recovery-staging-run" for run in runs]
+    own = [path.read_text().split("\0") for path in seen]
     assert f"{STAGING}={world.sandbox.token}" in own[0]
     assert [entry for entry in own[1] if world.sandbox.token in entry or entry.startswith(PRODUCTION)] == []
-    leaks = [run.id for run in runs if OF_PRODUCTION.encode() in (tmp_path / f"seen-{run.id}-all").read_bytes()]
+    leaks = [path.name for path in seen if OF_PRODUCTION.encode() in Path(f"{path}-all").read_bytes()]
     assert leaks == []
+
+
+def test_only_the_action_run_sees_secrets(pip_cache: Path, tmp_path: Path) -> None:
+    with stage(pip_cache) as world:
+        look_in_actions(world.github)
+        number = world.incident()
+
+        with world.runner({"SEEN": str(tmp_path / "seen")}) as runner:
+            world.github.label(number, LABEL, "alice")
+            runner.wait()
+            log = "\n".join(runner.log(world.github.runs[-1].id))
+
+    assert world.live == {world.good: 100}, log
+    secret = f"={world.sandbox.token}".encode()
+    seen = {path.name.split("-", 2)[2]: path.read_bytes() for path in tmp_path.glob("seen-*")}
+    assert {"gate-setup", "gate-gate", "recovery-production-setup", "recovery-production-run"} <= seen.keys()
+    assert {name for name, text in seen.items() if secret in text and not name.endswith("-all")} == {
+        "recovery-production-run"
+    }
+    others = [name for name in seen if name.endswith(("-setup", "-gate"))]
+    assert not [name for name in others if b"GITHUB_TOKEN=" in seen[name] and not name.endswith("-gate")]

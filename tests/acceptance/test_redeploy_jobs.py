@@ -84,7 +84,7 @@ class Jobs:
         if not workspace.exists():
             for part in ("home", "temp"):
                 (self.folder / job / part).mkdir(parents=True)
-            for part in ("ops", "templates"):
+            for part in ("ops", "templates", ".github/actions"):
                 shutil.copytree(
                     ROOT / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
                 )
@@ -96,9 +96,13 @@ class Jobs:
         return workspace
 
     def command(self, job: str) -> tuple[list[str], dict[str, str]]:
-        """Return the command and variables of the job's own step, with the secrets of its environment."""
+        """Return the command and variables of the job's own step, with the secrets of its environment.
+
+        The step uses the action `run` of the workspace.
+        """
         workspace, temp = self.place(job), self.folder / job / "temp"
-        (step,) = [s for s in WORKFLOW["jobs"][job]["steps"] if "run" in s]
+        (step,) = [s for s in WORKFLOW["jobs"][job]["steps"] if s.get("uses") == "./.github/actions/run"]
+        (inner,) = plain_yaml.load((ROOT / ".github/actions/run/action.yml").read_text())["runs"]["steps"]
         secrets = {"CLOUDFLARE_API_TOKEN": self.world.sandbox.token, "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack"}
         contexts = {
             "inputs": {"service": "frontend", "environment": "production", "commit": "previous", "dry_run": False},
@@ -109,7 +113,8 @@ class Jobs:
             "vars": {},
             "runner": {"temp": str(temp)},
         }
-        given = {name: render_text(str(value), contexts) for name, value in step["env"].items()}
+        given = {name: render_text(str(value), contexts) for name, value in step.get("env", {}).items()}
+        inputs = {name: render_text(str(value), contexts) for name, value in step["with"].items()}
         sandboxed = {n: v for n, v in self.world.sandbox.environ().items() if not n.endswith("_TOKEN")}
         environ = {
             "PATH": f"{ROOT / '.venv/bin'}:{node.find_node().parent}:/usr/bin:/bin",
@@ -120,12 +125,17 @@ class Jobs:
             "GITHUB_REPOSITORY": "fortunet/fortunet",
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_OUTPUT": str(temp / "outputs"),
+            "GITHUB_WORKSPACE": str(workspace),
+            "GITHUB_ACTION_PATH": str(workspace / ".github/actions/run"),
+            "RUNNER_TEMP": str(temp),
+            "OPS_COMMAND": inputs["command"],
+            "OPS_INPUTS": json.dumps(inputs),
             "HIDE": " ".join(str(other) for other in self.folder.iterdir() if other.name != job),
-            "STEP": step["run"],
+            "STEP": inner["run"],
             **sandboxed,
             **{name: value for name, value in given.items() if value},
         }
-        return [*UNSHARE, "sh", "-c", f'{HIDDEN} cd {workspace}; sh -e -c "$STEP"; echo $? > {temp}/code'], environ
+        return [*UNSHARE, "sh", "-c", f'{HIDDEN} cd {workspace}; bash -e -c "$STEP"; echo $? > {temp}/code'], environ
 
     def gate(self) -> Mapping[str, str]:
         params = {"service": "frontend", "commit": "previous"}

@@ -417,7 +417,7 @@ def test_labels_equal_except_for_case_are_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT", "ACTOR", "ENVIRONMENT"]
+    "name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT", "PATH", "PYTHONPATH"]
 )
 def test_token_with_reserved_name_is_an_error(name: str) -> None:
     text = SMALL.replace("    services:", f"    token: {name}\n    services:")
@@ -430,15 +430,15 @@ def test_token_with_reserved_name_is_an_error(name: str) -> None:
 @pytest.mark.parametrize(
     "probe",
     [
-        "http: {path: /, request_headers: {x-key: ATTEMPT}}",
-        "page: {request_headers: {x-key: ATTEMPT}}",
-        "command: {run: [a], environment: [ATTEMPT]}",
+        "http: {path: /, request_headers: {x-key: PYTHONPATH}}",
+        "page: {request_headers: {x-key: PYTHONPATH}}",
+        "command: {run: [a], environment: [PYTHONPATH]}",
     ],
 )
 def test_probe_variable_with_reserved_name_is_an_error(probe: str) -> None:
     (problem,) = problems(edited("http: {path: /health}", probe))
 
-    assert '"ATTEMPT" is reserved in a job' in problem
+    assert '"PYTHONPATH" is reserved in a job' in problem
 
 
 def test_all_problems_are_reported_in_file_order() -> None:

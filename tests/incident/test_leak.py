@@ -234,6 +234,7 @@ def incident_of(said: Mapping[str, str]) -> str:
         at=NOW,
         number="7",
         page="",
+        program="./run ops",
     )
 
 

@@ -243,12 +243,16 @@ def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: PackageIndex) 
     step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]
     offer(offered, py3__none__any=SPAM)
     offered.has_hashes = False
-    (tmp_path / "locks").mkdir()
+    program = tmp_path / "program"
+    action = shutil.copytree(ACTION, program / ".github/actions/setup")
+    (program / "locks").mkdir()
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip/__main__.py").write_text("the workspace must not be imported")
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "LOCKS": "runtime",
-        "GITHUB_ACTION_PATH": str(ACTION),
+        "GITHUB_ACTION_PATH": str(action),
         "GITHUB_OUTPUT": str(tmp_path / "output"),
         "RUNNER_TEMP": str(tmp_path),
         "PIP_ROOT_USER_ACTION": "ignore",
@@ -256,7 +260,7 @@ def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: PackageIndex) 
     }
 
     def run(allowed: bytes) -> int:
-        (tmp_path / "locks" / "runtime.txt").write_text(lock({"spam": [allowed]}))
+        (program / "locks" / "runtime.txt").write_text(lock({"spam": [allowed]}))
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
         return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, check=False).returncode
 

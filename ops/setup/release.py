@@ -1,0 +1,110 @@
+"""Choose the commit of the actions that the workflows use."""
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops import __version__
+from ops.core.errors import ConfigError
+from ops.core.redaction import Redactor
+from ops.tools import git
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+PROGRAM = Path(__file__).parents[2]
+ADDRESS = re.compile(r"(?:^|[/@:])([A-Za-z0-9-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?$")
+"""End of the address of a repository, over HTTPS or SSH."""
+GIVEN = re.compile(r"([A-Za-z0-9-]+/[A-Za-z0-9._-]+)@([0-9a-f]{40})")
+HINT = "Add --actions {}@SHA, with the full commit SHA of the release."
+
+
+@dataclass(frozen=True)
+class Release:
+    """A commit of a repository with the actions."""
+
+    repository: str
+    sha: str
+
+    @property
+    def pin(self) -> str:
+        """The version of a `uses:`, with the comment from which Dependabot reads the release."""
+        return f"{self.sha} # v{__version__}"
+
+
+def choose_pin(config: "Config", pins: Mapping[str, str], given: str, environ: Mapping[str, str]) -> str:
+    """Return the version of our actions: the given one, the one in the files, or that of this program.
+
+    `pins` has the version in each file that uses our actions. Returns "" for a copy of Backout. Raises ConfigError if
+    the files use several commits, or if this program's commit is unknown.
+    """
+    repository = config.github.actions
+    if repository is None:
+        if given:
+            hint = f"Write github: {{actions: {given.partition('@')[0]}}} in ops.yml, or omit --actions."
+            raise ConfigError("--actions is given, and ops.yml names no repository with the actions", hint=hint)
+        return ""
+    if given:
+        return _parse_given(given, repository).pin
+    found = {pin.partition(" ")[0]: pin for pin in pins.values()}
+    if len(found) > 1:
+        listed = "; ".join(f"{name} {pin[:8]}" for name, pin in pins.items())
+        raise ConfigError(
+            f"the workflows use several commits of {repository}: {listed}",
+            hint=HINT.format(repository) + " Then all of them use one commit.",
+        )
+    if found:
+        return next(iter(found.values()))
+    return _own_release(repository, environ).pin
+
+
+def _parse_given(given: str, repository: str) -> Release:
+    found = GIVEN.fullmatch(given)
+    if found is None or found[1].lower() != repository.lower():
+        raise ConfigError(f"--actions is not {repository}@SHA with a full commit SHA", hint=HINT.format(repository))
+    return Release(repository, found[2])
+
+
+def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
+    known = list(find_releases(environ))
+    for release in known:
+        if release.repository.lower() == repository.lower():
+            return Release(repository, release.sha)
+    others = f" (it is from {known[0].repository})" if known else ""
+    raise ConfigError(
+        f"the commit of {repository} that this program is from is not known{others}", hint=HINT.format(repository)
+    )
+
+
+def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
+    """Yield the commit that this program was installed or checked out from, if it is known."""
+    yield from _installed()
+    if (PROGRAM / ".git").exists():
+        repository = git.GitRepository(PROGRAM, environ, Redactor())
+        try:
+            sha, address = repository.head(), repository.origin()
+        except git.GitError:
+            return
+        if sha and (found := ADDRESS.search(address or "")):
+            yield Release(found[1], sha)
+
+
+def _installed() -> Iterator[Release]:
+    """Yield the commit that pip, pipx or uv recorded for an installation from git.
+
+    packaging.python.org/specifications/direct-url
+    """
+    try:
+        distribution = importlib.metadata.distribution("backout")
+        direct = json.loads(distribution.read_text("direct_url.json") or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return
+    is_ours = Path(str(distribution.locate_file("ops"))).resolve() == PROGRAM / "ops"
+    sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
+    found = ADDRESS.search(str(direct.get("url", "")))
+    if is_ours and found and git.is_full_sha(sha):
+        yield Release(found[1], sha)
