@@ -6,6 +6,7 @@ A signal before the command starts ends the process with a message, not a traceb
 import gc
 import os
 import signal
+import sys
 from types import FrameType
 from typing import NoReturn
 
@@ -17,7 +18,13 @@ GARBAGE_THRESHOLD = 200_000
 """Objects between two collections. A rollback makes 80,000 and hardly any garbage; one collection takes 12 ms."""
 
 
+WINDOWS = "error: Windows is not supported. Install WSL (`wsl --install`), and run the same command in its shell.\n"
+
+
 def main() -> NoReturn:
+    if sys.platform == "win32":
+        sys.stderr.write(WINDOWS)
+        sys.exit(2)
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
         signal.signal(number, _stop)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
 from ops.app import registry, secret_values
+from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import Clock
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from ops.site_build import SiteBuilder
 
 RUNS = Path(".ops", "runs")
-DEFAULT_CONFIG = Path("ops.yml")
 AFTER_A_BUG = (
     "Check what is live in the dashboard (Workers & Pages → the Worker or project → Deployments), and continue there. "
     "Or start the same command again: it reads the state and repeats nothing."
@@ -89,7 +89,7 @@ def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Co
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        hint = "Run the command in the folder of ops.yml, or add --config PATH."
+        hint = "Run the command in the checkout of the operations repository, or add --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     needed = None if labels is None else frozenset(name.casefold() for name in labels)
     return _checked(text, needed).require_valid(str(path))
@@ -238,7 +238,8 @@ def program_name(environ: Mapping[str, str]) -> str:
 
 def command_prefix(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
     """Return the program name, and the option that a suggested command needs to use the same ops.yml."""
-    return (program_name(environ), *(() if config == DEFAULT_CONFIG else (f"--config {shlex.quote(str(config))}",)))
+    is_default = config in {DEFAULT_CONFIG, find_config()}
+    return (program_name(environ), *(() if is_default else (f"--config {shlex.quote(str(config))}",)))
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:

@@ -6,25 +6,24 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.runbook_command import INCIDENT, echo
+from ops.cli.place import ENVIRONMENT, choose_environment
+from ops.cli.runbook_command import CONFIG, INCIDENT, echo
 from ops.core.redaction import Redactor
 
 
 @click.command(
     cls=ExampleCommand,
     epilog="""
-    ops evidence --since 2h --environment production
+    ops evidence --since 2h
     ops evidence --since '2026-11-24 13:05' --until 30m --environment production --incident 42
     """,
 )
 @click.option("--since", required=True, help="Start of the period, such as 24h or 2026-11-24 13:05 (UTC)")
 @click.option("--until", default="", help="End of the period, such as 2h or 2026-11-24 13:05 (default: now)")
-@click.option("--environment", required=True, help="Environment in ops.yml")
+@ENVIRONMENT
 @click.option("--incident", type=INCIDENT, help="Issue to post the evidence on, as one comment")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="File to write all rows to")
-@click.option(
-    "--config", type=click.Path(path_type=Path), default=Path("ops.yml"), help="Configuration file (default: ops.yml)"
-)
+@CONFIG
 @click.pass_obj
 def evidence(
     redactor: Redactor,
@@ -44,6 +43,8 @@ def evidence(
     """
     from ops.evidence import collect, tables
 
+    options = {"since": since, "until": until, "incident": incident, "json": file}
+    environment = choose_environment("evidence", environment, config, **options)
     found = collect.collect_evidence(environment, (since, until), config, os.environ, redactor)
     if file is not None:
         collect.write_json(found, file)

@@ -74,7 +74,7 @@ def fetch(
             run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where
         )
     request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
-    show_plan = plan_printer(f"Plan: {RUNBOOK} in {environment}", redactor)
+    show_plan = plan_printer(f"Plan: {RUNBOOK} {service} in {environment}", redactor)
     options = RunOptions(
         dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
     )

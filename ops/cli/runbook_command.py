@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
+from ops.cli.place import DEFAULT, choose_runbook_place
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.next_step import build_command
@@ -34,12 +36,24 @@ PROBE_WAIT_BEFORE_CONFIRMATION = 3.0
 """Seconds. A person who must confirm should first see the results of the probes."""
 PROBE_WAIT = 0.25
 """Seconds. A fast plan waits this long, at most, for the probes before the change."""
+
+
+def _report_config(context: click.Context, _option: click.Parameter, path: Path) -> Path:
+    """Name the configuration that was found in a folder above; --json keeps stderr for events."""
+    if path != DEFAULT_CONFIG and path == find_config() and not context.params.get("as_json"):
+        echo(f"using {path}", err=True)
+    return path
+
+
 CONFIG_OPTION: dict[str, Any] = {
     "type": click.Path(path_type=Path),
-    "default": Path("ops.yml"),
-    "help": "default: ops.yml",
+    "default": find_config,
+    "callback": _report_config,
+    "show_default": False,
+    "help": "Configuration (default: ops.yml, here or in a folder above, in this checkout)",
 }
 CONFIG = click.option("--config", **CONFIG_OPTION)
+SERVICE = "service"
 YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit code 9)"
 
 
@@ -54,8 +68,16 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
 
     @click.pass_obj
     def command(redactor: Redactor, /, **given: Any) -> int:
-        params = runbook.params(**{name: given.pop(name) for name in names})
-        return run(runbook, params, redactor, **given)
+        values = {name: given.pop(name) for name in names}
+        try:
+            place = choose_runbook_place(runbook, _as_typed(values, given), given["config"])
+        except OpsError as error:
+            if given["as_json"]:
+                echo_json(redactor.redact_json(_error_json(error)))
+            raise
+        given["environment"] = place.environment
+        values |= {SERVICE: place.service} if SERVICE in values else {}
+        return run(runbook, runbook.params(**values), redactor, **given)
 
     return ExampleCommand(
         runbook.name,
@@ -64,6 +86,11 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
         help=runbook.__doc__,
         epilog="\n".join(_examples(runbook)),
     )
+
+
+def _as_typed(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a run under the names that people type, without --config."""
+    return {**values, **given, "json": given["as_json"], "as_json": False, "config": None}
 
 
 def _examples(runbook: Runbook[Any, Any]) -> Iterator[str]:
@@ -81,12 +108,12 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     # click treats a default of None as a default, and an option with a default is never missing.
     default: dict[str, Any] = (
         {"required": True}
-        if field.default is dataclasses.MISSING
-        else {"default": field.default, "show_default": False}
+        if field.default is dataclasses.MISSING and field.name != SERVICE
+        else {"default": "" if field.name == SERVICE else field.default, "show_default": False}
     )
     return click.Option(
         [f"--{field.name.replace('_', '-')}"],
-        help=field.metadata["help"],
+        help=field.metadata["help"] + (f" ({DEFAULT})" if field.name == SERVICE else ""),
         multiple=is_repeatable,
         callback=_split if is_repeatable else None,
         metavar="NAME" if is_repeatable else "TEXT",
@@ -139,9 +166,11 @@ class IncidentNumber(click.ParamType[int]):
 INCIDENT = IncidentNumber()
 
 
-def _common_options() -> list[click.Parameter]:
+def _common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
+    """Return the options of every run; `needs_environment`: --environment has no default."""
+    default: dict[str, Any] = {"required": True} if needs_environment else {"default": ""}
     return [
-        click.Option(["--environment"], required=True, help="Environment in ops.yml (no default)"),
+        click.Option(["--environment"], help=f"Environment in ops.yml ({DEFAULT})", **default),
         click.Option(["--incident"], type=INCIDENT, help="Incident issue: 42, #42 or its address"),
         click.Option(["--began"], type=UtcTime(), help="Start of the incident in UTC; used for warnings only"),
         click.Option(["--requested-at"], type=UtcTime(), help="Time of the original request in UTC (default: now)"),
@@ -183,11 +212,12 @@ def run(
     rest = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review)
     request = app.RunRequest(runbook, params, environment, *rest)
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
-    heading = f"Plan: {runbook.name} in {environment}"
+    service = getattr(params, SERVICE, "")
+    heading = " ".join(filter(None, ["Plan:", runbook.name, service, "in", environment]))
     options = RunOptions(
         dry_run=dry_run or not (yes or is_interactive),
         is_implicit_dry_run=not (dry_run or yes or is_interactive),
-        confirm=_always_confirm if yes else _name_prompt(getattr(params, "service", runbook.name)),
+        confirm=_always_confirm if yes else _name_prompt(service or runbook.name, environment),
         show_plan=silent if as_json else plan_printer(heading, redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
     )
@@ -322,7 +352,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
 
     return ExampleCommand(
         "recover",
-        params=[*_recover_options(), *_common_options()],
+        params=[*_recover_options(), *_common_options(needs_environment=True)],
         callback=command,
         help="Run a runbook that the gate approved",
         epilog='ops recover --runbook rollback-worker --params \'{"service": "api"}\' --environment production --yes',
@@ -402,10 +432,10 @@ def _always_confirm(_plan: Plan[Any]) -> bool:
     return False
 
 
-def _name_prompt(name: str) -> Callable[[Plan[Any]], bool]:
+def _name_prompt(name: str, environment: str) -> Callable[[Plan[Any]], bool]:
     def ask(_plan: Plan[Any]) -> bool:
         try:
-            typed = click.prompt(f'Type "{name}" to go on', default="", show_default=False)
+            typed = click.prompt(f'Type "{name}" to go on in {environment}', default="", show_default=False)
         except click.Abort:  # end of input
             typed = ""
         if typed.strip() != name:

@@ -7,13 +7,18 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
+from ops.cli.place import ENVIRONMENT, choose_environment
 from ops.cli.runbook_command import CONFIG, echo
 from ops.core.redaction import Redactor
 
-ENVIRONMENT = click.option("--environment", required=True, help="Environment in ops.yml (no default)")
 
-
-@click.command(cls=ExampleCommand, epilog="ops status --environment production")
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops status
+    ops status --environment production
+    """,
+)
 @ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
@@ -23,6 +28,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     from ops.status import text
     from ops.status.status import environment_status
 
+    environment = choose_environment("status", environment, config)
     found = environment_status(environment, config, os.environ, redactor)
     if as_json:
         click.echo(json.dumps(redactor.redact_json(found.to_json()), ensure_ascii=False))

@@ -254,14 +254,6 @@ def test_invalid_ops_yml_lists_every_problem_in_json(world: World) -> None:
     assert world.sandbox.requests == []
 
 
-@pytest.mark.parametrize("arguments", [(), ("--service", "api"), ("--environment", "production")])
-def test_missing_service_or_environment_is_a_usage_error(world: World, arguments: tuple[str, ...]) -> None:
-    outcome = run_with_text_output(world, *arguments)
-
-    assert outcome.code == 2
-    assert "Missing option" in outcome.err
-
-
 # State at Cloudflare
 
 

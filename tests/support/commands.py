@@ -121,6 +121,7 @@ class Command:
     environ: dict[str, str] = field(default_factory=dict)
     more: tuple[str, ...] = ()
     program: tuple[str, ...] = ("-m", "ops")
+    environment: str = "production"
     _started: threading.Event = field(default_factory=threading.Event)
 
     def send(self, *signals: int) -> Callable[[], None]:
@@ -149,7 +150,8 @@ class Command:
 
     def _start(self, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
         service = ["--service", self.service] if self.service else []
-        where = [*service, "--environment", "production", *self.more]
+        environment = ["--environment", self.environment] if self.environment else []
+        where = [*service, *environment, *self.more]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()} | self.environ
         argv = [sys.executable, *self.program, *self.runbook.split(), *where, *arguments]
         process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)

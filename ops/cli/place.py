@@ -1,0 +1,54 @@
+"""Defaults of --service and --environment: the only ones in ops.yml that fit."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops.core.next_step import build_command
+from ops.engine.runbook import Runbook
+
+if TYPE_CHECKING:
+    from ops.app.place import Place
+
+DEFAULT = "default: the only one that fits"
+ENVIRONMENT = click.option("--environment", default="", help="Environment in ops.yml (default: the only one)")
+
+
+def choose_environment(name: str, environment: str, config: Path, **options: Any) -> str:
+    """Return the environment of a command, or the only one. `options` are the other ones. Raises ConfigError."""
+    if environment:
+        return environment
+    from ops.app.place import Place
+    from ops.app.run import read_config
+
+    places = [Place(each) for each in read_config(config)[0].environments]
+    return _choose(name, Place(), places, options, config).environment
+
+
+def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any], config: Path) -> "Place":
+    """Return environment and service as given in the options of a run, or the only ones. Raises ConfigError."""
+    from ops.app.place import Place, runbook_places
+    from ops.app.run import read_config
+
+    given = Place(options["environment"], options.get("service", ""))
+    has_service = "service" in options
+    if given.environment and (given.service or not has_service):
+        return given
+    places = runbook_places(read_config(config)[0], runbook, with_service=has_service)
+    return _choose(runbook.name, given, places, options, config)
+
+
+def _choose(name: str, given: "Place", places: "list[Place]", options: Mapping[str, Any], config: Path) -> "Place":
+    from ops.app.place import choose_place
+    from ops.app.run import command_prefix
+
+    program, *extra = command_prefix(os.environ, config)
+
+    def command(place: "Place") -> str:
+        where = {"service": place.service, "environment": place.environment}
+        return build_command(program, name, where | {**options, **where}, *extra)
+
+    return choose_place(name, given, places, command)
