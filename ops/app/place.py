@@ -1,4 +1,4 @@
-"""Choose the environment and service of a command that leaves them out: the only ones that fit."""
+"""Choose environment and service for a command without them: the only ones that fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

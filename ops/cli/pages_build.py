@@ -9,7 +9,7 @@ import click
 
 from ops.app.registry import discover_runbooks
 from ops.cli.help import ExampleGroup
-from ops.cli.runbook_command import CONFIG, INCIDENT, echo, plan_printer, show_result, text_event
+from ops.cli.runbook_command import CONFIG, INCIDENT, echo, plan_heading, plan_printer, show_result, text_event
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.engine.engine import RunOptions
@@ -74,7 +74,7 @@ def fetch(
             run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where
         )
     request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
-    show_plan = plan_printer(f"Plan: {RUNBOOK} {service} in {environment}", redactor)
+    show_plan = plan_printer(plan_heading(RUNBOOK, service, environment), redactor)
     options = RunOptions(
         dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
     )

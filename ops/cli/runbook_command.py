@@ -213,12 +213,11 @@ def run(
     request = app.RunRequest(runbook, params, environment, *rest)
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     service = getattr(params, SERVICE, "")
-    heading = " ".join(filter(None, ["Plan:", runbook.name, service, "in", environment]))
     options = RunOptions(
         dry_run=dry_run or not (yes or is_interactive),
         is_implicit_dry_run=not (dry_run or yes or is_interactive),
         confirm=_always_confirm if yes else _name_prompt(service or runbook.name, environment),
-        show_plan=silent if as_json else plan_printer(heading, redactor),
+        show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment), redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
     )
     sink = _json_event if as_json else text_event
@@ -422,6 +421,10 @@ def text_event(event: RunEvent) -> None:
     """Print an event. In a job log, its line opens to the JSON that `ops incident import` reads."""
     line = actions.log_text(os.environ, terminal.format_event(event))
     _print(actions.fold_log(line, event.to_line()) if actions.is_job(os.environ) else line)
+
+
+def plan_heading(runbook: str, service: str, environment: str) -> str:
+    return " ".join(filter(None, ["Plan:", runbook, service, "in", environment]))
 
 
 def plan_printer(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
