@@ -35,6 +35,7 @@ from ops.cli.runbook_command import (
     silent,
 )
 from ops.cli.runbook_group import RunbookGroup
+from ops.cli.setup_github import setup
 from ops.cli.status import status
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
@@ -96,6 +97,7 @@ cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(labels)
 cli.add_command(limits)
+cli.add_command(setup)
 cli.add_command(site)
 cli.add_command(status)
 for _name in (*runbook_names(), *scheduled_files()):

@@ -437,16 +437,21 @@ def _always_confirm(_plan: Plan[Any]) -> bool:
 
 def _name_prompt(name: str, environment: str) -> Callable[[Plan[Any]], bool]:
     def ask(_plan: Plan[Any]) -> bool:
-        try:
-            typed = click.prompt(f'Type "{name}" to go on in {environment}', default="", show_default=False)
-        except click.Abort:  # end of input
-            typed = ""
-        if typed.strip() != name:
-            hint = "Start the command again when you are sure."
-            raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
+        confirm_name(name, f" in {environment}")
         return True
 
     return ask
+
+
+def confirm_name(name: str, where: str = "") -> None:
+    """Ask a person to type the name. Raises Refused."""
+    try:
+        typed = click.prompt(f'Type "{name}" to go on{where}', default="", show_default=False)
+    except click.Abort:  # end of input
+        typed = ""
+    if typed.strip() != name:
+        hint = "Start the command again when you are sure."
+        raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
 
 
 def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> None:

@@ -146,6 +146,13 @@ _PERMISSION = {
     "user": ({"login": str, "type": str, "id": int}, None),
 }
 
+_PROTECTED = {
+    "name": str,
+    "protection_rules": ([{"type": str}], None),
+    "deployment_branch_policy": ({"custom_branch_policies": bool}, None),
+}
+_PATTERN = {"id": int, "name": str}
+
 ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("GET", "", "the repository", {"full_name": str, "default_branch": str, "html_url": str}),
     ("GET", "/issues", "the list of issues", [ISSUE]),
@@ -179,6 +186,16 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("POST", "/git/refs", "the branches", REF),
     ("GET", "/pulls", "the pull requests", [OPEN_PULL]),
     ("POST", "/pulls", "the pull requests", PULL),
+    ("GET", "/environments/[^/]+", "an environment", _PROTECTED),
+    ("PUT", "/environments/[^/]+", "an environment", _PROTECTED),
+    ("GET", ".*/deployment-branch-policies", "the branches of an environment", {"branch_policies": [_PATTERN]}),
+    ("POST", ".*/deployment-branch-policies", "the branches of an environment", _PATTERN),
+    ("DELETE", r".*/deployment-branch-policies/\d+", "the branches of an environment", None),
+    ("GET", "/rules/branches/.+", "the rules of a branch", [{"type": str}]),
+    ("GET", "/rulesets", "the rulesets", [{"id": int, "name": str}]),
+    ("POST", "/rulesets", "the rulesets", {"id": int, "name": str}),
+    ("PUT", r"/rulesets/\d+", "a ruleset", {"id": int, "name": str}),
+    ("GET", ".*/secrets", "the names of secrets", {"secrets": [{"name": str}]}),
     ("GET", ".*/secrets/public-key", "the public key of an environment", {"key_id": str, "key": is_public_key}),
     ("GET", ".*/secrets/[^/]+", "a secret of an environment", {"name": str, "updated_at": is_timestamp}),
     ("GET", "/installation", "the installation of the App", {"id": int}),

@@ -1,9 +1,10 @@
 """Open and read incident issues, and sync the repository's labels."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError
@@ -140,14 +141,31 @@ LABELS = {
 """Labels besides those of ops.yml. None of them changes anything outside of GitHub."""
 
 
-def sync_labels(repository: "Repository", desired: Mapping[str, LabelStyle], report: Callable[[str], None]) -> None:
-    """Create missing labels and correct those that differ. Other labels stay; case in names does not matter."""
+@dataclass(frozen=True)
+class LabelChange:
+    """A label to create or to correct."""
+
+    name: str
+    apply: Callable[[], object]
+    is_new: bool = True
+
+
+def label_changes(repository: "Repository", desired: Mapping[str, LabelStyle]) -> Iterator[LabelChange]:
+    """Yield the changes to missing labels and to those that differ. Sends one or more reads.
+
+    Other labels stay; case in names does not matter.
+    """
     present = {label.name.lower(): label for label in repository.get_labels()}
     for name, label in desired.items():
-        existing = present.get(name.lower())
+        existing, fields = present.get(name.lower()), (name, label.color, label.description)
         if existing is None:
-            repository.create_label(name, label.color, label.description)
-            report(f"created {name}")
-        elif (existing.name, existing.color, existing.description or "") != (name, label.color, label.description):
-            existing.edit(name, label.color, label.description)
-            report(f"changed {name}")
+            yield LabelChange(name, partial(repository.create_label, *fields))
+        elif (existing.name, existing.color, existing.description or "") != fields:
+            yield LabelChange(name, partial(existing.edit, *fields), is_new=False)
+
+
+def sync_labels(repository: "Repository", desired: Mapping[str, LabelStyle], report: Callable[[str], None]) -> None:
+    """Create missing labels and correct those that differ."""
+    for change in label_changes(repository, desired):
+        change.apply()
+        report(f"{'created' if change.is_new else 'changed'} {change.name}")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.app.registry import list_runbook_facts, parameter_types
 from ops.app.run import RUNS, command_prefix, program_name, read_config
@@ -22,6 +22,10 @@ from ops.core.timeline import RunEvent, event_from_json
 from ops.github.actions import repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render.terminal import to_one_line
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.github.issues import LabelStyle
 
 MAX_RECORD_BYTES = 20_000_000
 """Largest record of a run, in bytes."""
@@ -162,16 +166,22 @@ def timeline_lines(number: int, environ: Mapping[str, str], redactor: Redactor) 
 
 def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]) -> None:
     """Create and correct the labels of ops.yml and the fixed ones; report each change to `say`."""
-    from ops.github.issues import LABELS, LabelStyle
     from ops.github.issues import sync_labels as sync
 
     settings, _ = read_config(config, labels=None)
+    with provider_errors(CHECK_HINT):
+        sync(connect(environ, redactor), desired_labels(settings), say)
+
+
+def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
+    """Return the labels of ops.yml and the fixed ones, by name."""
+    from ops.github.issues import LABELS, LabelStyle
+
     wanted = dict(LABELS)
-    for name, label in settings.labels.items():
+    for name, label in config.labels.items():
         text = f"Runs {label.runbook} in {label.environment}: {format_params(label.params)}"
         wanted[name] = LabelStyle("1d76db", text[:MAX_LABEL_DESCRIPTION])
-    with provider_errors(CHECK_HINT):
-        sync(connect(environ, redactor), wanted, say)
+    return wanted
 
 
 def _find_record(source: str, config: Path) -> Path:

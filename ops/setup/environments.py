@@ -26,6 +26,11 @@ class GitHubEnvironment:
     """Permission groups of its Cloudflare token. The dashboard calls Write "Edit"."""
     has_reviewers: bool = False
 
+    @property
+    def rights(self) -> list[str]:
+        """Return the permission groups without the reads that a write includes."""
+        return [each for each in self.permissions if f"{each.removesuffix(' Read')} Write" not in self.permissions]
+
     def add(self, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
         for listed, more in ((self.used_by, [used_by]), (self.secrets, secrets), (self.permissions, permissions)):
             listed += [each for each in more if each not in listed]
@@ -80,12 +85,11 @@ def render_table(config: "Config", runbooks: "Mapping[str, AnyRunbook]") -> Iter
     yield f"|{' --- |' * len(COLUMNS)}"
     for each in needed_environments(config, runbooks):
         plan = "private: Enterprise" if each.has_reviewers else "private: Pro, Team or Enterprise"
-        rights = [group for group in each.permissions if f"{group.removesuffix(' Read')} Write" not in each.permissions]
         cells = (
             f"`{each.name}`",
             ", ".join(each.used_by),
             ", ".join(f"`{name}`" for name in each.secrets) or "none",
-            ", ".join(rights) or "none",
+            ", ".join(each.rights) or "none",
             f"`{config.github.branch}` only",
             "required" if each.has_reviewers else "none",
             plan,

@@ -1,4 +1,4 @@
-"""Environments and their protection: rules, required reviewers, patterns of branches and tags."""
+"""Environments: rules, required reviewers, patterns of branches and tags."""
 
 from dataclasses import replace
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Rulesets of the repository, the rules of a branch, and its older branch protection, which the sandbox lacks.
+"""Rulesets of the repository, and the rules of a branch; no older branch protection.
 
 docs.github.com/rest/repos/rules, docs.github.com/rest/branches/branch-protection
 """

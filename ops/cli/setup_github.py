@@ -1,0 +1,166 @@
+"""The command `ops setup github`."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops.cli.help import ExampleGroup
+from ops.cli.runbook_command import CONFIG, YES_HELP, confirm_name, echo, echo_json
+from ops.core.errors import IMPLICIT_DRY_RUN
+from ops.core.redaction import Redactor
+from ops.render.terminal import to_one_line
+
+if TYPE_CHECKING:
+    from ops.setup.github_setup import ChangeResult, SettingChange, SetupPlan
+
+INCOMPLETE, UNCLEAR = 4, 5
+
+
+@click.group(cls=ExampleGroup)
+def setup() -> None:
+    """Set up the operations repository."""
+
+
+@setup.command("github", epilog="ops setup github --dry-run\nops setup github --repo acme/operations")
+@click.option(
+    "--repo", default="", metavar="OWNER/NAME", help="Repository (default: GITHUB_REPOSITORY, or git's origin)"
+)
+@click.option("--reviewer", "reviewers", multiple=True, metavar="LOGIN", help="Reviewer for approvals; repeatable")
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing")
+@click.option("--yes", is_flag=True, help=YES_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def github(
+    redactor: Redactor,
+    /,
+    *,
+    repo: str,
+    reviewers: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    config: Path,
+) -> int:
+    """Create GitHub environments, labels and the ruleset, on a laptop.
+
+    Needs the token of an admin in GITHUB_TOKEN or GH_TOKEN, and never stores it. Without environments in the GitHub
+    plan, it sets `github.environments: false` in ops.yml. At the end it prints the `gh` command for each missing
+    secret. Run again, it changes only what differs.
+    """
+    from ops.setup import github_setup as work
+
+    for name in ("GITHUB_TOKEN", "GH_TOKEN"):
+        redactor.add_secret(os.environ.get(name, ""))
+    environ = work.laptop_environ(
+        os.environ, work.choose_repository(repo, os.environ, config.resolve().parent, redactor)
+    )
+    is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
+    own = work.GitHubSetup(config, environ, redactor)
+    plan = own.plan(reviewers, _ask_reviewers if is_interactive and not dry_run and not yes else None)
+    name = plan.repository.full_name
+    if not as_json:
+        echo(redactor.redact_text("\n".join(_plan_lines(plan))))
+    is_planned = bool(plan.changes) and (dry_run or not (yes or is_interactive))
+    if is_planned:
+        return _end(plan, [], "planned", 0 if dry_run else IMPLICIT_DRY_RUN, redactor, as_json=as_json)
+    if plan.changes and not yes:
+        confirm_name(name)
+    results = []
+    for result in work.apply_changes(plan):
+        results.append(result)
+        if not as_json:
+            echo(redactor.redact_text(_result_line(result)), err=bool(result.problem))
+    if plan.impossible or any(result.problem for result in results):
+        code = UNCLEAR if any(result.is_unclear for result in results) else INCOMPLETE
+        return _end(plan, results, "incomplete", code, redactor, as_json=as_json)
+    return _end(plan, results, "done" if results else "nothing_to_do", 0, redactor, as_json=as_json)
+
+
+def _ask_reviewers(environment: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    text = f"Reviewers of {environment} (GitHub logins, comma-separated)"
+    typed = click.prompt(text, default=", ".join(default), show_default=bool(default))
+    return tuple(login.strip().removeprefix("@") for login in typed.split(",") if login.strip())
+
+
+def _plan_lines(plan: "SetupPlan") -> Iterator[str]:
+    yield f"Plan: settings of {plan.repository.full_name} on GitHub"
+    for (kind, action), changes in groupby(plan.changes, lambda each: (each.kind, each.action)):
+        yield from _change_lines(kind, action, list(changes))
+    if not plan.changes:
+        yield "  nothing to do"
+    yield from (f"  not possible: {to_one_line(text)}" for text in plan.impossible)
+    yield from (f"  note: {to_one_line(text)}" for text in plan.notices)
+
+
+def _change_lines(kind: str, action: str, changes: "Sequence[SettingChange]") -> Iterator[str]:
+    if kind == "label":
+        yield f"  {action} labels {', '.join(each.name for each in changes)}"
+    else:
+        yield from (f"  {action} {kind} {each.name}: {each.details}" for each in changes)
+
+
+def _result_line(result: "ChangeResult") -> str:
+    change = result.change
+    done = f"{'created' if change.action == 'create' else 'changed'} {change.kind} {change.name}"
+    return f"NOT {done}: {to_one_line(result.problem)}" if result.problem else done
+
+
+def _end(
+    plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int, redactor: Redactor, *, as_json: bool
+) -> int:
+    if as_json:
+        echo_json(redactor.redact_json(_json(plan, results, decision, code)))
+        return code
+    lines = []
+    if plan.secrets:
+        lines += [
+            "",
+            "Secrets to set. GitHub never shows a value again, so keep each one where a person on call finds it:",
+        ]
+    for secret in plan.secrets:
+        lines += [f"  {secret.command}", f"      {secret.about}", *([f"      {secret.url}"] if secret.url else [])]
+    if code == IMPLICIT_DRY_RUN:
+        lines += ["", "Nothing was changed: add --yes, or run it on a terminal."]
+    elif decision == "done" and any(each.kind == "file" for each in plan.changes):
+        lines += ["", "Commit ops.yml and .github, and push them."]
+    if lines:
+        echo(redactor.redact_text("\n".join(lines)))
+    return code
+
+
+def _json(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int) -> dict[str, Any]:
+    problems = {id(result.change): result.problem for result in results}
+    return {
+        "decision": decision,
+        "exit_code": code,
+        "repository": plan.repository.full_name,
+        "changes": [
+            {
+                "kind": each.kind,
+                "name": each.name,
+                "action": each.action,
+                "details": each.details,
+                "done": problems.get(id(each)) == "",
+                "problem": problems.get(id(each), ""),
+            }
+            for each in plan.changes
+        ],
+        "impossible": plan.impossible,
+        "notices": plan.notices,
+        "secrets": [
+            {
+                "name": each.name,
+                "github_environment": each.github_environment,
+                "command": each.command,
+                "about": each.about,
+                "url": each.url,
+            }
+            for each in plan.secrets
+        ],
+    }

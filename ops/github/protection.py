@@ -1,0 +1,238 @@
+"""Read and write the protection of the operations repository: GitHub environments and rulesets.
+
+docs.github.com/rest/deployments/environments, …/deployments/branch-policies, …/repos/rules, …/actions/secrets
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ops.core.errors import ProviderError, Reason
+from ops.github.client import provider_errors, write_errors
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+MOST_REVIEWERS = 6
+_PER_PAGE = 100
+_NEEDS_UPGRADE = "Upgrade to GitHub"
+"""Beginning of GitHub's text where a private repository's plan lacks a feature."""
+_CUSTOM = {"protected_branches": False, "custom_branch_policies": True}
+
+
+class NotInPlan(ProviderError):
+    """The GitHub plan lacks the feature for a private repository."""
+
+    def __init__(self) -> None:
+        hint = "Make the repository public, or use GitHub Pro, Team or Enterprise."
+        super().__init__("the GitHub plan lacks it", reason=Reason.PROVIDER_REFUSED, hint=hint)
+
+
+@dataclass(frozen=True)
+class OwnRepository:
+    """The repository, and whether the owner of the token may administer and write it."""
+
+    full_name: str
+    default_branch: str
+    is_private: bool
+    may_administer: bool
+    may_write: bool
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    id: int
+    name: str
+    """Login of a user, or slug of a team."""
+    is_team: bool = False
+
+
+@dataclass(frozen=True)
+class EnvironmentProtection:
+    """Protection rules of an environment."""
+
+    branches: tuple[str, ...] | None = None
+    """Patterns of branches that may use it; None: any, or all protected ones."""
+    tags: tuple[str, ...] = ()
+    reviewers: tuple[Reviewer, ...] = ()
+    prevents_self_review: bool = False
+    wait_minutes: int = 0
+
+    def admits_only(self, branch: str) -> bool:
+        return self.branches == (branch,) and not self.tags
+
+
+def read_own_repository(repository: "Repository") -> OwnRepository:
+    """Return the repository. Its permissions are those of the person, which the token may restrict further."""
+    found = _get(repository, "")
+    permissions = found.get("permissions") or {}
+    return OwnRepository(
+        str(found["full_name"]),
+        str(found["default_branch"]),
+        found.get("private") is True,
+        permissions.get("admin") is True,
+        permissions.get("push") is True,
+    )
+
+
+def read_environment(repository: "Repository", name: str) -> EnvironmentProtection | None:
+    """Return the rules of the environment; None if it does not exist. Raises ProviderError."""
+    from github import UnknownObjectException
+
+    with provider_errors():
+        try:
+            row = _request(repository, "GET", _environment_path(name))
+        except UnknownObjectException:
+            return None
+    rules = {rule["type"]: rule for rule in row.get("protection_rules") or ()}
+    review = rules.get("required_reviewers") or {}
+    found = EnvironmentProtection(
+        reviewers=tuple(map(_reviewer, review.get("reviewers") or ())),
+        prevents_self_review=review.get("prevent_self_review") is True,
+        wait_minutes=int((rules.get("wait_timer") or {}).get("wait_timer") or 0),
+    )
+    if not (row.get("deployment_branch_policy") or {}).get("custom_branch_policies"):
+        return found
+    patterns = _patterns(repository, name)
+    return replace(
+        found,
+        branches=tuple(each["name"] for each in patterns if each.get("type", "branch") == "branch"),
+        tags=tuple(each["name"] for each in patterns if each.get("type") == "tag"),
+    )
+
+
+def _reviewer(row: Mapping[str, Any]) -> Reviewer:
+    is_team, found = row.get("type") == "Team", row["reviewer"]
+    return Reviewer(int(found["id"]), str(found["slug" if is_team else "login"]), is_team)
+
+
+def write_environment(repository: "Repository", name: str, branch: str, reviewers: Sequence[Reviewer] = ()) -> None:
+    """Create the environment, or restrict it to one branch. Its other rules stay; `reviewers` replace its reviewers.
+
+    GitHub removes rules that a request leaves out, and refuses those that the plan lacks even with their default
+    values. So the request has the rules that exist already, and no others (github.com/alchemy-run/alchemy/pull/1373).
+
+    Raises ProviderError or UnclearWrite.
+    """
+    found = read_environment(repository, name) or EnvironmentProtection()
+    listed = [{"type": "Team" if each.is_team else "User", "id": each.id} for each in reviewers or found.reviewers]
+    body: dict[str, Any] = {"deployment_branch_policy": _CUSTOM}
+    if listed:
+        body |= {"reviewers": listed, "prevent_self_review": found.prevents_self_review}
+    if found.wait_minutes:
+        body["wait_timer"] = found.wait_minutes
+    _write(repository, "PUT", _environment_path(name), body)
+    patterns = _patterns(repository, name)
+    if not any(_is_branch(each, branch) for each in patterns):
+        _write(repository, "POST", _policies_path(name), {"name": branch, "type": "branch"})
+    for each in patterns:
+        if not _is_branch(each, branch):
+            _write(repository, "DELETE", f"{_policies_path(name)}/{int(each['id'])}")
+
+
+def _is_branch(pattern: Mapping[str, Any], branch: str) -> bool:
+    return bool(pattern["name"] == branch) and pattern.get("type", "branch") == "branch"
+
+
+def _patterns(repository: "Repository", name: str) -> list[Mapping[str, Any]]:
+    found = _get(repository, f"{_policies_path(name)}?per_page={_PER_PAGE}")
+    return list(found["branch_policies"])
+
+
+def _environment_path(name: str) -> str:
+    return f"/environments/{quote(name, safe='')}"
+
+
+def _policies_path(name: str) -> str:
+    return f"{_environment_path(name)}/deployment-branch-policies"
+
+
+def find_reviewer(repository: "Repository", login: str) -> Reviewer | None:
+    """Return the user; None if there is no user with that login (docs.github.com/rest/users/users#get-a-user)."""
+    from github import UnknownObjectException
+
+    with provider_errors():
+        try:
+            path = f"/users/{quote(login, safe='')}"
+            _, found = repository.requester.requestJsonAndCheck("GET", path)
+        except UnknownObjectException:
+            return None
+    return Reviewer(int(found["id"]), str(found["login"]))
+
+
+def branch_rules(repository: "Repository", branch: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the active rules of the branch, of every ruleset.
+
+    Raises:
+        NotInPlan: the plan has no rulesets for private repositories.
+    """
+    with _plan_errors():
+        path = f"/rules/branches/{quote(branch, safe='')}?per_page={_PER_PAGE}"
+        return tuple(_request(repository, "GET", path))
+
+
+def find_ruleset(repository: "Repository", name: str) -> int | None:
+    """Return the ID of the repository's own ruleset with that name, or None. Raises NotInPlan."""
+    with _plan_errors():
+        rows = _request(repository, "GET", f"/rulesets?per_page={_PER_PAGE}&includes_parents=false")
+    return next((int(row["id"]) for row in rows if row["name"] == name), None)
+
+
+def write_ruleset(repository: "Repository", ruleset: Mapping[str, Any]) -> None:
+    """Create the ruleset, or replace the one with its name. Raises ProviderError or UnclearWrite."""
+    number = find_ruleset(repository, ruleset["name"])
+    if number is None:
+        _write(repository, "POST", "/rulesets", ruleset)
+    else:
+        _write(repository, "PUT", f"/rulesets/{number}", ruleset)
+
+
+def read_secret_names(repository: "Repository", environment: str = "") -> frozenset[str] | None:
+    """Return the names of the secrets of an environment or of the repository.
+
+    Empty if the environment does not exist; None if the token may not read them.
+    """
+    from github import GithubException
+
+    path = f"{_environment_path(environment)}/secrets" if environment else "/actions/secrets"
+    with provider_errors():
+        try:
+            found = _request(repository, "GET", f"{path}?per_page={_PER_PAGE}")
+        except GithubException as error:
+            if error.status == 404:
+                return frozenset()
+            if error.status == 403:
+                return None
+            raise
+    return frozenset(str(row["name"]) for row in found["secrets"])
+
+
+@contextmanager
+def _plan_errors() -> Iterator[None]:
+    from github import GithubException
+
+    with provider_errors():
+        try:
+            yield
+        except GithubException as error:
+            data = error.data if isinstance(error.data, dict) else {}
+            if error.status == 403 and str(data.get("message", "")).startswith(_NEEDS_UPGRADE):
+                raise NotInPlan from None
+            raise
+
+
+def _get(repository: "Repository", path: str) -> Any:
+    with provider_errors():
+        return _request(repository, "GET", path)
+
+
+def _write(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
+    with write_errors():
+        _request(repository, method, path, body)
+
+
+def _request(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    data = None if body is None else dict(body)
+    return repository.requester.requestJsonAndCheck(method, repository.url + path, input=data)[1]

@@ -1,0 +1,412 @@
+"""Set up the operations repository on GitHub: environments, labels, ruleset, and `github.environments` in ops.yml.
+
+Reads first and returns a plan. Each change is read back after its write. A write whose answer was lost is read too, and
+sent once more only if it is not in effect.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ops.app.registry import added_runbook_names, discover_runbooks, runbook_names
+from ops.app.run import read_config
+from ops.config.edit import set_nested
+from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
+from ops.core.redaction import Redactor
+from ops.github import protection
+from ops.github.actions import is_job
+from ops.github.client import connect, provider_errors, write_errors
+from ops.github.issues import label_changes
+from ops.incident.commands import desired_labels
+from ops.setup import command
+from ops.setup.environments import GitHubEnvironment, needed_environments
+from ops.setup.secret_commands import MissingSecret, list_missing
+from ops.tools.git import GitError, GitRepository
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.github.client import Repository
+
+RULESET = "Backout: default branch"
+REVIEW = {
+    "required_approving_review_count": 1,
+    "require_code_owner_review": True,
+    "dismiss_stale_reviews_on_push": True,
+    "require_last_push_approval": False,
+    "required_review_thread_resolution": False,
+}
+ADMINS = {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}
+"""The role admin: they can change the ruleset anyway, and in an emergency nobody else may be awake.
+
+5 is the ID in registry.terraform.io/providers/integrations/github/latest/docs/resources/repository_ruleset.
+"""
+ACTING = ("recovery", "security")
+CODEOWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
+"""The places where GitHub looks (docs.github.com/repositories, "About code owners")."""
+NO_ENVIRONMENTS = (
+    "This plan has no GitHub environments for a private repository. So everyone who can push reads every secret of the "
+    "repository, a job on any branch gets them, and no approval is possible. Give write access to few people, or make "
+    "the repository public, or use GitHub Pro, Team or Enterprise."
+)
+_REMOTE = re.compile(
+    r"(?:https?://(?:[^@/]+@)?|(?:ssh://)?git@)[^/:]+(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
+AskReviewers = Callable[[str, tuple[str, ...]], tuple[str, ...]]
+"""Ask a person for the reviewers of a GitHub environment; the second argument is the default."""
+
+
+@dataclass(frozen=True)
+class SettingChange:
+    """One planned change: its name for people, its write, and a read that tells whether it is in effect."""
+
+    kind: Literal["environment", "label", "ruleset", "file"]
+    name: str
+    action: Literal["create", "change"]
+    details: str
+    apply: Callable[[], object]
+    is_done: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class ChangeResult:
+    """`problem` is "" if the change is in effect."""
+
+    change: SettingChange
+    problem: str = ""
+    is_unclear: bool = False
+
+
+@dataclass
+class SetupPlan:
+    """The plan for a repository. `impossible` holds what this token or plan cannot do, with the next step."""
+
+    repository: protection.OwnRepository
+    changes: list[SettingChange] = field(default_factory=list)
+    impossible: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    secrets: list[MissingSecret] = field(default_factory=list)
+
+
+def choose_repository(given: str, environ: Mapping[str, str], folder: Path, redactor: Redactor) -> str:
+    """Return owner/name: as given, of GITHUB_REPOSITORY, or of the remote origin of the folder. Raises ConfigError."""
+    found = given or environ.get("GITHUB_REPOSITORY", "")
+    if not found:
+        try:
+            address = GitRepository(folder, environ, redactor).origin() or ""
+        except GitError:
+            address = ""
+        match = _REMOTE.fullmatch(address)
+        found = match["name"] if match else ""
+    if not found:
+        raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
+    return found
+
+
+def laptop_environ(environ: Mapping[str, str], repository: str) -> dict[str, str]:
+    """Return the variables for `connect`, with the person's token. Raises ConfigError."""
+    if is_job(environ):
+        hint = "Run it on a laptop, with the token of a person who is an admin of the repository."
+        raise ConfigError("set-up does not run inside GitHub Actions", hint=hint)
+    token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
+    if not token:
+        raise ConfigError(
+            "neither GITHUB_TOKEN nor GH_TOKEN is set",
+            reason=Reason.TOKEN_MISSING,
+            hint="Run `export GITHUB_TOKEN=$(gh auth token)`, or create a fine-grained token for this repository with "
+            "Administration, Environments and Issues: write, and Actions: read.",
+        )
+    return {**environ, "GITHUB_TOKEN": token, "GITHUB_REPOSITORY": repository}
+
+
+class GitHubSetup:
+    """Reads the settings of one repository, and plans and makes the changes to them."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
+        """`environ` is that of `laptop_environ`."""
+        self._path, self._environ = path, environ
+        self._config, _ = read_config(path, labels=None)
+        self._github: Repository = connect(environ, redactor)
+
+    def plan(self, reviewers: tuple[str, ...], ask: AskReviewers | None) -> SetupPlan:
+        """Read everything and return the plan. Raises ConfigError and ProviderError."""
+        plan = SetupPlan(self._read_repository())
+        config = self._config
+        rules = self._read_rules(plan)
+        if rules is None and plan.repository.is_private and config.github.environments:
+            config = self._plan_without_environments(plan)
+        elif config.github.environments:
+            self._plan_environments(plan, reviewers, ask)
+        elif not plan.repository.is_private:
+            plan.notices.append(
+                "A public repository has GitHub environments: remove `environments: false` under `github` in ops.yml, "
+                "run `workflows sync`, and run this command again."
+            )
+        self._plan_labels(plan)
+        if rules is not None:
+            self._plan_ruleset(plan, rules)
+        self._list_secrets(plan, config)
+        return plan
+
+    def _read_repository(self) -> protection.OwnRepository:
+        found = protection.read_own_repository(self._github)
+        branch = self._config.github.branch
+        if found.default_branch != branch:
+            hint = f"Write `branch: {found.default_branch}` under `github` in ops.yml, and run `workflows sync`."
+            text = f"the default branch of {found.full_name} is {found.default_branch}, and ops.yml says {branch}"
+            raise ConfigError(text, hint=hint)
+        return found
+
+    def _read_rules(self, plan: SetupPlan) -> tuple[Mapping[str, Any], ...] | None:
+        """Return the rules of the default branch; None if the plan has none, or GitHub does not tell."""
+        try:
+            return protection.branch_rules(self._github, self._config.github.branch)
+        except protection.NotInPlan:
+            plan.notices.append(
+                "This plan has no rulesets for a private repository: everyone who can push can change the jobs and "
+                "ops.yml. CODEOWNERS has no effect either."
+            )
+        return None
+
+    def _plan_without_environments(self, plan: SetupPlan) -> "Config":
+        """Plan `github.environments: false`. Returns the configuration with it, or the present one."""
+        plan.notices.append(NO_ENVIRONMENTS)
+        if approved := [each.name for each in self._config.environments.values() if each.approval]:
+            plan.impossible.append(
+                f"`approval` under {', '.join(approved)} in ops.yml needs GitHub environments: remove it, or change "
+                "the plan or the visibility of the repository. Then run this command again."
+            )
+            return self._config
+        text = self._path.read_bytes().decode()  # with its line ends
+        edited = set_nested(text, "github", "environments", value=False)
+        plan.changes.append(
+            SettingChange(
+                "file",
+                self._path.name,
+                "change",
+                "github.environments: false, then write the workflows again",
+                partial(self._write_file, edited),
+                lambda: not read_config(self._path, labels=None)[0].github.environments,
+            )
+        )
+        github = self._config.github.model_copy(update={"environments": False})
+        return self._config.model_copy(update={"github": github})
+
+    def _write_file(self, text: str) -> None:
+        self._path.write_bytes(text.encode())
+        self._config, _ = read_config(self._path, labels=None)
+        root = self._path.resolve().parent
+        lines: list[str] = []
+        if command.sync(root, self._config, check=False, force=False, echo=lines.append, environ=self._environ):
+            text = "a person changed a workflow that must be written again"
+            raise ConfigError(text, hint="Run `ops workflows sync`, which shows the difference.")
+
+    def _plan_environments(self, plan: SetupPlan, reviewers: tuple[str, ...], ask: AskReviewers | None) -> None:
+        for needed in self._needed(self._config):
+            found = protection.read_environment(self._github, needed.name)
+            chosen = self._choose_reviewers(plan, needed, found, reviewers, ask) if needed.has_reviewers else ()
+            if found and found.reviewers and needed.name in ACTING:
+                plan.notices.append(
+                    f"`{needed.name}` has required reviewers, so every recovery waits for one. Remove them in the "
+                    "settings, and use `approval` in ops.yml."
+                )
+            if found is None or chosen or not found.admits_only(self._config.github.branch):
+                details = f"branch {self._config.github.branch} only"
+                if chosen:
+                    details += f", reviewers {', '.join(each.name for each in chosen)}"
+                self._add(
+                    plan,
+                    SettingChange(
+                        "environment",
+                        needed.name,
+                        "change" if found else "create",
+                        details,
+                        partial(self._write_environment, needed.name, chosen),
+                        partial(self._is_environment_done, needed.name, chosen),
+                    ),
+                )
+
+    def _choose_reviewers(
+        self,
+        plan: SetupPlan,
+        needed: GitHubEnvironment,
+        found: protection.EnvironmentProtection | None,
+        given: tuple[str, ...],
+        ask: AskReviewers | None,
+    ) -> tuple[protection.Reviewer, ...]:
+        """Return the reviewers to set; none if the present ones stay. Raises ConfigError."""
+        present = found.reviewers if found else ()
+        if present and not given:
+            return ()
+        default = self._config.responders
+        names = given or (ask(needed.name, default) if ask else default)
+        if len(names) > protection.MOST_REVIEWERS:
+            hint = "Name the people who are on call, with `--reviewer LOGIN`."
+            raise ConfigError(f"GitHub allows {protection.MOST_REVIEWERS} reviewers, not {len(names)}", hint=hint)
+        chosen = tuple(map(self._find_reviewer, names))
+        if not chosen:
+            text = "Until then every run that needs an approval is refused."
+            plan.impossible.append(f"`{needed.name}` has no reviewers: add `--reviewer LOGIN`. {text}")
+        return () if {each.id for each in chosen} == {each.id for each in present} else chosen
+
+    def _find_reviewer(self, login: str) -> protection.Reviewer:
+        found = protection.find_reviewer(self._github, login)
+        if found is None:
+            hint = "Name GitHub logins of people who can read the repository."
+            raise ConfigError(f'GitHub knows no user "{login}"', reason=Reason.UNKNOWN_NAME, hint=hint)
+        return found
+
+    def _write_environment(self, name: str, reviewers: Sequence[protection.Reviewer]) -> None:
+        protection.write_environment(self._github, name, self._config.github.branch)
+        if not reviewers:
+            return
+        try:
+            protection.write_environment(self._github, name, self._config.github.branch, reviewers)
+        except UnclearWrite:
+            raise
+        except ProviderError as error:
+            if error.message != "GitHub answered 422":
+                raise
+            text = "GitHub refused the reviewers; a private repository needs Enterprise for them"
+            hint = "Check that each can read the repository. Otherwise remove `approval` from ops.yml."
+            raise ProviderError(text, reason=Reason.PROVIDER_REFUSED, hint=hint) from None
+
+    def _is_environment_done(self, name: str, reviewers: Sequence[protection.Reviewer]) -> bool:
+        found = protection.read_environment(self._github, name)
+        if found is None or not found.admits_only(self._config.github.branch):
+            return False
+        return not reviewers or {each.id for each in found.reviewers} == {each.id for each in reviewers}
+
+    def _plan_labels(self, plan: SetupPlan) -> None:
+        if not plan.repository.may_write:
+            plan.impossible.append(f"labels: this token's owner may not write to {plan.repository.full_name}")
+            return
+        with provider_errors():
+            changes = list(label_changes(self._github, desired_labels(self._config)))
+        for each in changes:
+            action: Literal["create", "change"] = "create" if each.is_new else "change"
+            is_done = partial(self._is_label_done, each.name)
+            plan.changes.append(
+                SettingChange("label", each.name, action, "", partial(_write_label, each.apply), is_done)
+            )
+
+    def _is_label_done(self, name: str) -> bool:
+        with provider_errors():
+            return all(each.name != name for each in label_changes(self._github, desired_labels(self._config)))
+
+    def _plan_ruleset(self, plan: SetupPlan, rules: Sequence[Mapping[str, Any]]) -> None:
+        root = self._path.resolve().parent
+        if not names_code_owners([root / name for name in CODEOWNERS]):
+            plan.notices.append(
+                "CODEOWNERS names nobody, so no pull request needs the review of an owner. Write your team into "
+                ".github/CODEOWNERS."
+            )
+        if is_protected(rules):
+            return
+        exists = protection.find_ruleset(self._github, RULESET) is not None
+        self._add(
+            plan,
+            SettingChange(
+                "ruleset",
+                RULESET,
+                "change" if exists else "create",
+                "pull request with 1 approval and code owners; no force push, no deletion; admins may bypass it",
+                partial(protection.write_ruleset, self._github, ruleset()),
+                lambda: is_protected(protection.branch_rules(self._github, self._config.github.branch)),
+            ),
+        )
+
+    def _add(self, plan: SetupPlan, change: SettingChange) -> None:
+        """Add a change that needs an admin."""
+        if plan.repository.may_administer:
+            plan.changes.append(change)
+        else:
+            plan.impossible.append(
+                f"{change.kind} {change.name} ({change.action}): only an admin of {plan.repository.full_name} may do it"
+            )
+
+    def _list_secrets(self, plan: SetupPlan, config: "Config") -> None:
+        needed = self._needed(config)
+        places = [each.name for each in needed] if config.github.environments else [""]
+        read = {place: protection.read_secret_names(self._github, place) for place in places}
+        if None in read.values():
+            plan.notices.append("This token may not read names of secrets, so some of these may exist already.")
+        present = {place: names or frozenset() for place, names in read.items()}
+        plan.secrets += list_missing(config, needed, present, plan.repository.full_name)
+
+    def _needed(self, config: "Config") -> list[GitHubEnvironment]:
+        names = [name for name in runbook_names() if name not in added_runbook_names()]
+        return needed_environments(config, {name: discover_runbooks()[name] for name in names})
+
+
+def _write_label(apply: Callable[[], object]) -> None:
+    with write_errors():
+        apply()
+
+
+def names_code_owners(paths: Sequence[Path]) -> bool:
+    """Return whether one of the files has a line that is no comment."""
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
+    return any(line.strip() and not line.lstrip().startswith("#") for text in texts for line in text.splitlines())
+
+
+def ruleset() -> dict[str, Any]:
+    """Return the ruleset for the default branch (docs.github.com/rest/repos/rules#create-a-repository-ruleset)."""
+    return {
+        "name": RULESET,
+        "target": "branch",
+        "enforcement": "active",
+        "bypass_actors": [ADMINS],
+        "conditions": {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}},
+        "rules": [
+            {"type": "deletion"},
+            {"type": "non_fast_forward"},
+            {"type": "pull_request", "parameters": REVIEW},
+        ],
+    }
+
+
+def is_protected(rules: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the active rules are at least as strict as ours; they may come from any ruleset."""
+    kinds = {rule["type"] for rule in rules}
+    reviews = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
+    return (
+        {"deletion", "non_fast_forward"} <= kinds
+        and any(each.get("required_approving_review_count", 0) >= 1 for each in reviews)
+        and any(each.get("require_code_owner_review") is True for each in reviews)
+    )
+
+
+def apply_changes(plan: SetupPlan) -> Iterator[ChangeResult]:
+    """Make each change and read it back. After a refusal for lack of permission, others of its kind are skipped."""
+    refused: dict[str, str] = {}
+    for change in plan.changes:
+        if change.kind in refused:
+            yield ChangeResult(change, refused[change.kind])
+            continue
+        result = _apply(change)
+        if "GitHub answered 403" in result.problem:
+            refused[change.kind] = result.problem
+        yield result
+
+
+def _apply(change: SettingChange) -> ChangeResult:
+    is_unclear = False
+    try:
+        for _ in range(2):
+            try:
+                change.apply()
+                is_unclear = False
+            except UnclearWrite:
+                is_unclear = True
+            if change.is_done():
+                return ChangeResult(change)
+            if not is_unclear:
+                return ChangeResult(change, "GitHub accepted it, but it is not in effect")
+    except OpsError as error:
+        is_forbidden = error.message == "GitHub answered 403"
+        advice = "Use a token with Administration and Issues: write." if is_forbidden else error.hint
+        return ChangeResult(change, f"{error.message}. {advice}".strip(), is_unclear)
+    return ChangeResult(change, "GitHub gave no answer, and the change is not in effect", is_unclear=True)

@@ -1,0 +1,111 @@
+"""List the secrets that GitHub lacks, with the command and the Cloudflare permissions for each. Pure."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
+from ops.setup.environments import GitHubEnvironment
+from ops.setup.jobs import APP_KEY, SECRETS_TOKEN
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+TOKEN_PAGE = "https://dash.cloudflare.com/profile/api-tokens"  # noqa: S105
+_KEYS = {
+    "Workers Scripts": "workers_scripts",
+    "Workers KV Storage": "workers_kv_storage",
+    "Workers Routes": "workers_routes",
+    "Pages": "page",
+    "Zone": "zone",
+}
+"""Area of a permission → its key in a template URL.
+
+developers.cloudflare.com/fundamentals/api/how-to/account-owned-token-template
+"""
+_TYPES = {"Write": "edit", "Read": "read"}
+
+
+@dataclass(frozen=True)
+class MissingSecret:
+    """A secret to set on GitHub."""
+
+    name: str
+    github_environment: str
+    """"" for a secret of the repository."""
+    command: str
+    about: str
+    url: str = ""
+    """Cloudflare's page for a new token, with the permissions filled in where it knows them."""
+
+
+def list_missing(
+    config: "Config",
+    environments: Sequence[GitHubEnvironment],
+    present: Mapping[str, frozenset[str]],
+    repository: str,
+) -> Iterator[MissingSecret]:
+    """Yield the missing secrets. `present`: GitHub environment, "" for the repository → names of its secrets.
+
+    Values that only a rotation needs are left out.
+    """
+    for environment in environments:
+        held = environment.name if config.github.environments else ""
+        known = present.get(held, frozenset())
+        copy_keys = {config.github.secret(environment.name, name) for name in (SECRETS_TOKEN, APP_KEY)}
+        tokens = _tokens(config, environment.name)
+        for name in environment.secrets:
+            if name in known or name.startswith("vars.") or _is_of_rotation(config, environment.name, name):
+                continue
+            if name in copy_keys and (known & copy_keys or name.endswith(APP_KEY)):
+                continue
+            place = f" --env {held}" if held else ""
+            command = f"gh secret set {name}{place} --repo {repository}"
+            if name in tokens:
+                about = f"Cloudflare token: {', '.join(map(_as_dashboard, environment.rights))}"
+                url = token_url(environment.rights, tokens[name], f"Backout {environment.name}")
+                yield MissingSecret(name, held, command, about, url)
+            else:
+                yield MissingSecret(name, held, command, _about(config, environment.name, name))
+
+
+def _tokens(config: "Config", github_environment: str) -> dict[str, str]:
+    """Return the name of the secret → id of the account that its Cloudflare token is for."""
+    return {
+        config.github.secret(github_environment, each.token): each.account_id for each in config.environments.values()
+    }
+
+
+def _is_of_rotation(config: "Config", github_environment: str, name: str) -> bool:
+    prefixes = (config.github.secret(github_environment, prefix) for prefix in (NEW_PREFIX, OLD_PREFIX))
+    return name.startswith(tuple(prefixes))
+
+
+def _as_dashboard(group: str) -> str:
+    """Return the group as Cloudflare's dashboard writes it: `Workers Scripts: Edit`."""
+    area, _, right = group.rpartition(" ")
+    return f"{area}: {'Edit' if right == 'Write' else right}" if area in _KEYS else group
+
+
+def _about(config: "Config", github_environment: str, name: str) -> str:
+    if name in {config.github.secret(github_environment, hook) for hook in config.notify.webhooks.values()}:
+        return "URL of the chat's webhook"
+    if name == config.github.secret(github_environment, SECRETS_TOKEN):
+        return "token for copies on GitHub, or a GitHub App: docs/reference/permissions.md"
+    if name == config.github.secret(github_environment, "APP_REPO_TOKEN"):
+        return "token that reads the application's repository"
+    return "value for a probe or an endpoint of the application"
+
+
+def token_url(groups: Sequence[str], account_id: str, name: str) -> str:
+    """Return the URL of a form for a new token; the plain page if one of the permissions has no known key."""
+    keys = []
+    for group in groups:
+        area, _, right = group.rpartition(" ")
+        if area not in _KEYS or right not in _TYPES:
+            return TOKEN_PAGE
+        keys.append({"key": _KEYS[area], "type": _TYPES[right]})
+    packed = quote(json.dumps(keys, separators=(",", ":")), safe="")
+    return f"{TOKEN_PAGE}?permissionGroupKeys={packed}&accountId={account_id}&zoneId=all&name={quote(name)}"

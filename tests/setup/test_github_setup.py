@@ -1,0 +1,357 @@
+"""`ops setup github` on each GitHub plan, for the shop of tests/support/configurations/one_worker."""
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ops import cli
+from ops.core.redaction import Redactor
+from ops.setup.github_setup import RULESET, choose_repository, is_protected, ruleset
+from ops.setup.secret_commands import TOKEN_PAGE, token_url
+from sandbox.clock import FakeClock
+from sandbox.github import GitHub
+from tests.conftest import ROOT, Outcome
+from tests.support.commands import Terminal
+from tests.support.configurations import CONFIGURATIONS
+
+SHOP = next(path for path in CONFIGURATIONS if path.parent.name == "one_worker")
+REPOSITORY = "shopdesk/operations"
+TOKEN = "ghp_secretofdana"
+ENVIRONMENTS = {"evidence", "recovery", "report", "security"}
+
+
+@dataclass
+class Shop:
+    """The shop's operations repository on GitHub and on a laptop. dana is its admin."""
+
+    github: GitHub
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ops.yml"
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+    def setup(self, *arguments: str, **environ: str | None) -> Outcome:
+        scrubbed = {name: None for name in os.environ if name.startswith(("GITHUB_", "GH_", "CLOUDFLARE_", "OPS_"))}
+        own = {**self.github.environ(), "GITHUB_TOKEN": TOKEN, **environ}
+        with CliRunner().isolation(env={**scrubbed, **own}) as (out, err, _):
+            code = cli.run(["setup", "github", "--config", str(self.config), *arguments])
+            outcome = Outcome(code, out.getvalue().decode(), err.getvalue().decode())
+        assert TOKEN not in outcome.out + outcome.err
+        return outcome
+
+    def result(self, *arguments: str) -> dict[str, Any]:
+        return self.setup("--yes", "--json", *arguments).result
+
+    def writes(self) -> list[str]:
+        return [f"{one.method} {one.path}" for one in self.github.requests if one.method != "GET"]
+
+    def branches(self) -> dict[str, tuple[str, ...]]:
+        return {name: rules.branches for name, rules in self.github.environments.items()}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """A private repository on Free: what a new one usually is."""
+    github = GitHub(FakeClock(virtual=True), repository=REPOSITORY)
+    github.start()
+    github.add_user("dana", "admin")
+    github.add_user("omar")
+    github.add_user("rita", "read")
+    github.add_token(TOKEN, "dana")
+    text = SHOP.read_text()
+    (tmp_path / "ops.yml").write_text(text.replace("of its repository is `trunk`", "is main"))
+    yield Shop(github, tmp_path)
+    assert github.unknown_requests == []
+    github.stop()
+
+
+def kinds(result: dict[str, Any]) -> list[str]:
+    return [change["kind"] for change in result["changes"] if change["done"]]
+
+
+@pytest.mark.parametrize(("plan", "private"), [("free", False), ("team", True), ("enterprise", True)])
+def test_environments_labels_and_ruleset_are_created_once(shop: Shop, plan: Any, private: bool) -> None:
+    shop.github.switches.plan, shop.github.switches.private = plan, private
+
+    first = shop.result()
+
+    assert (first["decision"], first["exit_code"]) == ("done", 0)
+    assert set(kinds(first)) == {"environment", "label", "ruleset"}
+    assert shop.branches() == dict.fromkeys(ENVIRONMENTS, ("main",))
+    (made,) = shop.github.rulesets
+    assert is_protected(made.rules)
+    sent = len(shop.writes())
+    second = shop.setup("--yes")
+    assert (second.code, "nothing to do" in second.out) == (0, True)
+    assert len(shop.writes()) == sent
+
+
+def test_private_repository_on_free_gets_secrets_of_the_repository(shop: Shop) -> None:
+    before = shop.config.read_text()
+
+    result = shop.result()
+
+    assert (result["decision"], set(kinds(result))) == ("done", {"file", "label"})
+    assert shop.config.read_text() == before + "\ngithub:\n  environments: false\n"
+    assert "environment: recovery" not in (shop.folder / ".github/workflows/rollback-worker.yml").read_text()
+    assert (shop.github.environments, shop.github.rulesets) == ({}, [])
+    assert any("everyone who can push reads every secret" in text for text in result["notices"])
+    assert "gh secret set RECOVERY_SHOPDESK_CLOUDFLARE_TOKEN --repo shopdesk/operations" in {
+        secret["command"] for secret in result["secrets"]
+    }
+    again = shop.result()
+    assert (again["decision"], again["changes"]) == ("nothing_to_do", [])
+
+
+def test_workflow_that_a_person_changed_is_kept_and_named(shop: Shop) -> None:
+    shop.result()
+    button = shop.folder / ".github/workflows/rollback-worker.yml"
+    button.write_text(own := button.read_text().replace("ubuntu-latest", "ubuntu-slim"))
+    shop.edit("environments: false", "environments: true")
+
+    outcome = shop.setup("--yes")
+
+    assert (outcome.code, button.read_text()) == (4, own)
+    assert "NOT changed file ops.yml: a person changed a workflow" in outcome.err
+
+
+def test_approval_on_free_is_left_to_a_person(shop: Shop) -> None:
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+    before = shop.config.read_text()
+
+    result = shop.result()
+
+    assert (result["decision"], result["exit_code"]) == ("incomplete", 4)
+    assert "`approval` under live" in result["impossible"][0]
+    assert shop.config.read_text() == before
+
+
+def test_reviewers_are_set_where_the_plan_has_them(shop: Shop) -> None:
+    shop.github.switches.plan = "enterprise"
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+
+    result = shop.result("--reviewer", "omar", "--reviewer", "rita")
+
+    assert result["decision"] == "done"
+    assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["omar", "rita"]
+    assert shop.result()["decision"] == "nothing_to_do"
+    shop.result("--reviewer", "rita")
+    assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["rita"]
+
+
+def test_responders_are_the_default_reviewers(shop: Shop) -> None:
+    shop.github.switches.private = False
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+    shop.result()
+    assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["dana", "omar"]
+
+
+def test_team_plan_has_no_reviewers(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+
+    outcome = shop.setup("--yes", "--reviewer", "omar")
+
+    assert outcome.code == 4
+    assert "NOT created environment approve-live: GitHub refused the reviewers" in outcome.err
+    assert shop.branches() == dict.fromkeys({*ENVIRONMENTS, "approve-live"}, ("main",))
+
+
+@pytest.mark.parametrize("login", ["nobody", "a/b"])
+def test_unknown_reviewer_stops_before_any_write(shop: Shop, login: str) -> None:
+    shop.github.switches.private = False
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+    outcome = shop.setup("--yes", "--reviewer", login)
+    assert (outcome.code, f'no user "{login}"' in outcome.err, shop.writes()) == (2, True, [])
+
+
+def test_writer_gets_labels_only(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.add_user("dana", "write")
+
+    result = shop.result()
+
+    assert (result["decision"], set(kinds(result))) == ("incomplete", {"label"})
+    assert len([text for text in result["impossible"] if "only an admin of shopdesk/operations" in text]) == 5
+
+
+def test_reader_changes_nothing(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.add_user("dana", "read")
+    outcome = shop.setup("--yes")
+    assert (outcome.code, shop.writes()) == (4, [])
+    assert "not possible: labels" in outcome.out
+    assert "may not read names of secrets" in outcome.out
+
+
+def test_fine_grained_token_without_administration_is_asked_once_for_each_kind(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    own = ["issues:write", "actions:read", "environments:read"]
+    shop.github.add_token("github_pat_x", "dana", own)
+
+    outcome = shop.setup("--yes", GITHUB_TOKEN="github_pat_x")
+
+    assert outcome.code == 4
+    assert outcome.err.count("Use a token with Administration") == 5
+    assert [path for path in shop.writes() if "/labels" not in path] == [
+        "PUT /repos/shopdesk/operations/environments/evidence",
+        "POST /repos/shopdesk/operations/rulesets",
+    ]
+
+
+def test_dry_run_and_run_without_terminal_change_nothing(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    planned, implicit = shop.setup("--dry-run"), shop.setup()
+    assert (planned.code, implicit.code, shop.writes()) == (0, 9, [])
+    assert "create environment recovery: branch main only" in planned.out
+    assert "gh secret set SHOPDESK_CLOUDFLARE_TOKEN --env recovery --repo shopdesk/operations" in planned.out
+    assert f"{TOKEN_PAGE}?permissionGroupKeys=" in planned.out
+    assert "add --yes" in implicit.out
+
+
+def test_rules_of_a_person_are_kept(shop: Shop) -> None:
+    shop.github.switches.plan = "enterprise"
+    shop.github.add_environment("recovery", reviewers=["rita"], prevent_self_review=True, wait_timer=5)
+    shop.github.add_environment("report", branches=["main", "release/*"])
+    shop.github.add_ruleset("Own", [*ruleset()["rules"], {"type": "required_signatures"}])
+
+    result = shop.result()
+
+    rules = shop.github.environments["recovery"]
+    assert ([one.login for one in rules.reviewers], rules.prevents_self_review, rules.wait_timer) == (["rita"], True, 5)
+    assert shop.branches() == dict.fromkeys(ENVIRONMENTS, ("main",))
+    assert len(shop.github.rulesets) == 1
+    assert any("`recovery` has required reviewers" in text for text in result["notices"])
+
+
+def test_disabled_ruleset_is_turned_on_again(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.add_ruleset(RULESET, [], enforcement="disabled")
+    shop.result()
+    (own,) = shop.github.rulesets
+    assert (own.enforcement, is_protected(own.rules)) == ("active", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/repos/*/*/environments/recovery"),
+        ("POST", "/repos/*/*/environments/recovery/deployment-branch-policies"),
+        ("POST", "/repos/*/*/rulesets"),
+        ("POST", "/repos/*/*/labels"),
+    ],
+)
+@pytest.mark.parametrize("applied", [True, False])
+def test_lost_answer_is_settled_by_reading(shop: Shop, method: str, path: str, applied: bool) -> None:
+    shop.github.switches.plan = "team"
+    fault = shop.github.fault(method=method, path=path, status=502, applied=applied)
+
+    result = shop.result()
+
+    assert (result["decision"], fault.hits) == ("done", 1)
+    assert shop.branches() == dict.fromkeys(ENVIRONMENTS, ("main",))
+    assert len(shop.github.rulesets) == 1
+
+
+def test_lasting_failure_is_unclear(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.fault(method="POST", path="/repos/*/*/rulesets", status=502, times=None)
+    result = shop.result()
+    assert (result["decision"], result["exit_code"]) == ("incomplete", 5)
+
+
+def test_enterprise_server_has_everything(shop: Shop) -> None:
+    shop.github.switches.enterprise_server = True
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+    shop.config.write_text(shop.config.read_text() + "\ngithub:\n  enterprise_server: true\n")
+    result = shop.result()
+    assert (result["decision"], "ruleset" in kinds(result)) == ("done", True)
+    assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["dana", "omar"]
+
+
+def test_present_secrets_are_left_out(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.add_environment("recovery")
+    shop.github.put_secret("SHOPDESK_CLOUDFLARE_TOKEN", "x", "recovery")
+    listed = {(one["github_environment"], one["name"]): one for one in shop.result()["secrets"]}
+    assert ("recovery", "SHOPDESK_CLOUDFLARE_TOKEN") not in listed
+    assert "Workers Scripts: Edit" in listed["security", "SHOPDESK_CLOUDFLARE_TOKEN"]["about"]
+    assert not any(name.startswith(("NEW_", "OLD_", "vars.")) for _, name in listed)
+    assert ("security", "GH_SECRETS_TOKEN") in listed
+
+
+def test_it_refuses_to_run_in_a_job_without_token_or_on_another_branch(shop: Shop) -> None:
+    in_job, no_token = shop.setup(GITHUB_ACTIONS="true"), shop.setup(GITHUB_TOKEN=None)
+    shop.config.write_text(shop.config.read_text() + "\ngithub:\n  branch: trunk\n")
+    other = shop.setup()
+    assert [outcome.code for outcome in (in_job, no_token, other)] == [2, 2, 2]
+    assert "does not run inside GitHub Actions" in in_job.err
+    assert "neither GITHUB_TOKEN nor GH_TOKEN is set" in no_token.err
+    assert "the default branch of shopdesk/operations is main, and ops.yml says trunk" in other.err
+    assert shop.setup("--dry-run", GITHUB_TOKEN=None, GH_TOKEN=TOKEN).code == 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://github.com/shopdesk/operations.git",
+        "https://x-access-token:abc@github.com/shopdesk/operations",
+        "git@github.com:shopdesk/operations.git",
+        "ssh://git@github.example:2222/shopdesk/operations.git",
+    ],
+)
+def test_repository_is_the_origin_of_git(tmp_path: Path, address: str) -> None:
+    git = shutil.which("git")
+    assert git
+    for arguments in (["init", "-q"], ["remote", "add", "origin", address]):
+        subprocess.run([git, "-C", str(tmp_path), *arguments], check=True)
+    environ = {"PATH": os.environ["PATH"]}
+    assert choose_repository("", environ, tmp_path, Redactor()) == REPOSITORY
+    assert choose_repository("a/b", {**environ, "GITHUB_REPOSITORY": "c/d"}, tmp_path, Redactor()) == "a/b"
+
+
+def test_token_page_has_permissions_and_account() -> None:
+    url = token_url(["Workers Scripts Write", "Pages Read"], "0" * 32, "Backout recovery")
+    keys = json.dumps([{"key": "workers_scripts", "type": "edit"}, {"key": "page", "type": "read"}])
+    assert url.count("%22key%22") == 2
+    assert f"accountId={'0' * 32}&zoneId=all&name=Backout%20recovery" in url
+    assert keys.replace(" ", "").replace('"', "%22").replace(":", "%3A").replace(",", "%2C") in (
+        url.replace("%5B", "[").replace("%5D", "]").replace("%7B", "{").replace("%7D", "}")
+    )
+    assert token_url(["Something Else"], "0" * 32, "x") == TOKEN_PAGE
+
+
+def test_person_names_reviewers_and_confirms(shop: Shop) -> None:
+    shop.github.switches.plan = "enterprise"
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+    ours, its = pty.openpty()
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **shop.github.environ(), "GITHUB_TOKEN": TOKEN}
+    argv = [sys.executable, "-m", "ops", "setup", "github"]
+    with subprocess.Popen(argv, env=environ, cwd=shop.folder, text=True, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        terminal = Terminal(process, ours)
+        terminal.until("Reviewers of approve-live (GitHub logins, comma-separated) [dana, omar]")
+        terminal.type("@rita\n")
+        terminal.until(f'Type "{REPOSITORY}" to go on')
+        assert shop.writes() == []
+        terminal.type(f"{REPOSITORY}\n")
+        code = terminal.end()
+    os.close(ours)
+    assert code == 0, terminal.shown
+    assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["rita"]
