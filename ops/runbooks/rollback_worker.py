@@ -1,8 +1,8 @@
 """Roll a Worker back to an earlier version; `workers/rollback_target.py` chooses it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import (
@@ -13,28 +13,20 @@ from ops.cloudflare.types.workers import (
     format_split,
     is_same_split,
 )
-from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
+from ops.core.errors import Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.run_record import PreviousRuns
-from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, require_service
 from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
 from ops.workers.history import WorkerHistory
-from ops.workers.plan_text import describe_deployment
+from ops.workers.history_reads import read_history, read_listing
 from ops.workers.reupload import Reupload
 from ops.workers.rollback_target import TargetChoice
 
 if TYPE_CHECKING:
     from ops.config import Service
-
-MAX_PARALLEL = 16
-"""Versions that are read in parallel. A further batch is read only if all of the batch were rejected."""
-MAX_DEPLOYMENTS = 100
-MAX_PAGES = 10
-"""Pages of deployments. Older pages are read only if no version can be chosen from the newer ones."""
 
 
 class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"]):
@@ -91,25 +83,11 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = require_service(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
-        has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
-        deployments, listed, *uploads = run_parallel_mixed(
-            [
-                lambda: ctx.cloudflare.workers.list_deployments(service.worker),
-                lambda: ctx.cloudflare.workers.list_deployable_versions(service.worker),
-                *([lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []),
-            ]
-        )
-        if not deployments:
-            raise Refused(
-                f"{service.worker} has no deployment",
-                reason=Reason.NO_TARGET,
-                hint="Deploy the Worker first.",
-            )
-        to = rollback_target.parse_target(ctx.params.to, listed) if ctx.params.to else None
+        further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
+        listing, uploads = read_listing(ctx, service, *further)
+        to = rollback_target.parse_target(ctx.params.to, listing.versions) if ctx.params.to else None
         plan_text.check_options(to, ctx.params)
-        history = _read_history(
-            ctx, service, deployments, listed, requested=to or (), has_assets=has_assets, earlier=earlier
-        )
+        history = read_history(ctx, service, listing, requested=to or ())
         choice = rollback_target.choose_target(history, incident=ctx.request.incident)
         if to is None and choice.active_rollback is not None:
             summary = f"already rolled back: {plan_text.describe_rollback(choice.active_rollback)}"
@@ -148,102 +126,6 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
             deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
             return f"deployment {deployment}; accepted the previous values of {', '.join(changed.names)}"
         return f"deployment {deployment}"
-
-
-def _read_history(
-    ctx: Context[RollbackWorker.Params],
-    service: "Service",
-    deployments: tuple[WorkerDeployment, ...],
-    listed: Iterable[WorkerVersion],
-    *,
-    requested: Split,
-    has_assets: Callable[[], bool | None],
-    earlier: Callable[[], PreviousRuns],
-) -> WorkerHistory:
-    """Read version details in batches, then older deployments, until a version can be chosen.
-
-    Each round also reads the newest deployments again. The last of these reads is the comparison before the write.
-    """
-    versions = {version.id: version for version in listed}
-    history = WorkerHistory(
-        deployments, versions, frozenset(versions), ctx.clock.now(), service.min_served, is_read_to_end=False
-    )
-    page = 1
-    while True:
-        batch = _unread_versions(history, requested)[:MAX_PARALLEL]
-        pages = [] if batch else [2] if page == 1 else list(range(page + 1, MAX_PAGES + 1))
-        again, *read = run_parallel_mixed(
-            [
-                lambda: ctx.cloudflare.workers.list_deployments(service.worker),
-                *(_version_read(ctx, service.worker, version) for version in batch),
-                *(_page_read(ctx, service.worker, page) for page in pages),
-            ]
-        )
-        _check_unchanged(again, deployments[0], service.worker)
-        if batch:
-            found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
-            assets = plan_text.combine_asset_answers(reported=has_assets(), configured=service.static_assets)
-            runs = earlier()
-            history = replace(
-                history,
-                versions={**history.versions, **found},
-                static_assets=assets,
-                our_uploads=runs.uploaded_versions,
-                incident_opened_at=runs.opened_at,
-            )
-        else:
-            page, history = pages[-1], history.with_older_deployments(read, most=MAX_DEPLOYMENTS)
-            if page == MAX_PAGES and not history.is_read_to_end:
-                history = replace(history, is_read_to_end=True, unread_note="older deployments were not read")
-        history = replace(history, now=ctx.clock.now())
-        if requested or _is_settled(ctx, history) or (history.is_read_to_end and not _unread_versions(history, ())):
-            return history
-
-
-def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:
-    """Return the versions without details: live and requested ones first, then the most recently deployed."""
-    named = [v for v, _ in (*history.live.split, *requested, *(s for d in history.deployments for s in d.split))]
-    return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
-
-
-def _is_settled(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> bool:
-    """Return whether no unread version can change the choice.
-
-    With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
-    """
-    if len(history.live.serving_versions) > 1 and _unread_versions(history, ()):
-        return False
-    choice = rollback_target.choose_target(history, incident=ctx.request.incident)
-    return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.rejected)
-
-
-def _check_unchanged(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment, worker: str) -> None:
-    if not again:
-        raise deploy.no_deployments_error(worker)
-    if again[0] != planned:
-        raise Refused(
-            f"{worker} was deployed while the plan was made: {describe_deployment(again[0])}",
-            reason=Reason.WORLD_MOVED,
-            hint="Check what was deployed, then run the command again for a new plan.",
-        )
-
-
-def _page_read(
-    ctx: Context[RollbackWorker.Params], worker: str, page: int
-) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
-    """Return a read of an older page. It returns None on failure, since older pages only improve the choice."""
-
-    def read() -> tuple[WorkerDeployment, ...] | None:
-        try:
-            return ctx.cloudflare.workers.list_deployments(worker, page=page)
-        except ProviderError:
-            return None
-
-    return read
-
-
-def _version_read(ctx: Context[RollbackWorker.Params], worker: str, version: str) -> Callable[[], Any]:
-    return lambda: ctx.cloudflare.workers.read_version(worker, version)
 
 
 def _build_details(

@@ -1,0 +1,143 @@
+"""Read a Worker's history until a rollback target can be chosen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
+from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.run_record import PreviousRuns
+from ops.core.threads import run_parallel_mixed
+from ops.engine.context import ReadContext
+from ops.workers import deploy, plan_text, rollback_target
+from ops.workers.history import WorkerHistory
+from ops.workers.plan_text import describe_deployment
+
+if TYPE_CHECKING:
+    from ops.config import Service
+
+T = TypeVar("T")
+
+MAX_PARALLEL = 16
+"""Versions that are read in parallel. A further batch is read only if all of the batch were rejected."""
+MAX_DEPLOYMENTS = 100
+MAX_PAGES = 10
+"""Pages of deployments. Older pages are read only if no version can be chosen from the newer ones."""
+
+
+@dataclass(frozen=True)
+class WorkerListing:
+    """Result of the first round of reads; the two functions wait for reads that it started."""
+
+    deployments: tuple[WorkerDeployment, ...]
+    """At least one, newest first."""
+    versions: tuple[WorkerVersion, ...]
+    """The deployable versions."""
+    has_assets: Callable[[], bool | None]
+    previous_runs: Callable[[], PreviousRuns]
+
+
+def read_listing(ctx: ReadContext, service: "Service", *further: Callable[[], T]) -> tuple[WorkerListing, list[T]]:
+    """Read deployments and versions, and in parallel `further`. Raises Refused without a deployment."""
+    has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
+    deployments, versions, *others = run_parallel_mixed(
+        [
+            lambda: ctx.cloudflare.workers.list_deployments(service.worker),
+            lambda: ctx.cloudflare.workers.list_deployable_versions(service.worker),
+            *further,
+        ]
+    )
+    if not deployments:
+        raise Refused(
+            f"{service.worker} has no deployment",
+            reason=Reason.NO_TARGET,
+            hint="Deploy the Worker first.",
+        )
+    return WorkerListing(deployments, versions, has_assets, earlier), others
+
+
+def read_history(
+    ctx: ReadContext, service: "Service", listing: WorkerListing, *, requested: Split = ()
+) -> WorkerHistory:
+    """Read version details in batches, then older deployments, until a version can be chosen.
+
+    Each round also reads the newest deployments again. The last of these reads is the comparison before the write.
+    """
+    versions = {version.id: version for version in listing.versions}
+    history = WorkerHistory(
+        listing.deployments, versions, frozenset(versions), ctx.clock.now(), service.min_served, is_read_to_end=False
+    )
+    page = 1
+    while True:
+        batch = _unread_versions(history, requested)[:MAX_PARALLEL]
+        pages = [] if batch else [2] if page == 1 else list(range(page + 1, MAX_PAGES + 1))
+        again, *read = run_parallel_mixed(
+            [
+                lambda: ctx.cloudflare.workers.list_deployments(service.worker),
+                *(_version_read(ctx, service.worker, version) for version in batch),
+                *(_page_read(ctx, service.worker, page) for page in pages),
+            ]
+        )
+        _check_unchanged(again, listing.deployments[0], service.worker)
+        if batch:
+            found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
+            assets = plan_text.combine_asset_answers(reported=listing.has_assets(), configured=service.static_assets)
+            runs = listing.previous_runs()
+            history = replace(
+                history,
+                versions={**history.versions, **found},
+                static_assets=assets,
+                our_uploads=runs.uploaded_versions,
+                incident_opened_at=runs.opened_at,
+            )
+        else:
+            page, history = pages[-1], history.with_older_deployments(read, most=MAX_DEPLOYMENTS)
+            if page == MAX_PAGES and not history.is_read_to_end:
+                history = replace(history, is_read_to_end=True, unread_note="older deployments were not read")
+        history = replace(history, now=ctx.clock.now())
+        if requested or _is_settled(ctx, history) or (history.is_read_to_end and not _unread_versions(history, ())):
+            return history
+
+
+def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:
+    """Return the versions without details: live and requested ones first, then the most recently deployed."""
+    named = [v for v, _ in (*history.live.split, *requested, *(s for d in history.deployments for s in d.split))]
+    return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
+
+
+def _is_settled(ctx: ReadContext, history: WorkerHistory) -> bool:
+    """Return whether no unread version can change the choice.
+
+    With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
+    """
+    if len(history.live.serving_versions) > 1 and _unread_versions(history, ()):
+        return False
+    choice = rollback_target.choose_target(history, incident=ctx.request.incident)
+    return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.rejected)
+
+
+def _check_unchanged(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment, worker: str) -> None:
+    if not again:
+        raise deploy.no_deployments_error(worker)
+    if again[0] != planned:
+        raise Refused(
+            f"{worker} was deployed while the plan was made: {describe_deployment(again[0])}",
+            reason=Reason.WORLD_MOVED,
+            hint="Check what was deployed, then run the command again for a new plan.",
+        )
+
+
+def _page_read(ctx: ReadContext, worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
+    """Return a read of an older page. It returns None on failure, since older pages only improve the choice."""
+
+    def read() -> tuple[WorkerDeployment, ...] | None:
+        try:
+            return ctx.cloudflare.workers.list_deployments(worker, page=page)
+        except ProviderError:
+            return None
+
+    return read
+
+
+def _version_read(ctx: ReadContext, worker: str, version: str) -> Callable[[], Any]:
+    return lambda: ctx.cloudflare.workers.read_version(worker, version)
