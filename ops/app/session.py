@@ -80,7 +80,7 @@ class Session:
             ConfigError: only some variables name a sandbox, or one is the URL of another machine.
         """
         self.environment, self.account_id = environment, environment.account_id
-        self.base_url, self.edge_url, self.clock = _addresses(environ)
+        self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.lock = threading.RLock()
         self.write_guards = WriteGuards()
         """Guards of the clients that can write."""
@@ -233,8 +233,12 @@ class Session:
         return web
 
 
-def _addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
-    """Return API base URL, edge URL and clock: all of Cloudflare, or all of a sandbox on this machine."""
+def find_addresses(environ: Mapping[str, str]) -> tuple[str, str | None, SystemClock | SandboxClock]:
+    """Return API base URL, edge URL and clock: all of Cloudflare, or all of a sandbox on this machine.
+
+    Raises:
+        ConfigError: only some variables name a sandbox, or one is the URL of another machine.
+    """
     base_url = (environ.get("CLOUDFLARE_API_BASE_URL") or API).rstrip("/")
     edge_url, clock_url = environ.get("OPS_EDGE_URL") or None, environ.get("OPS_CLOCK_URL") or None
     for name, url in (("CLOUDFLARE_API_BASE_URL", base_url), ("OPS_EDGE_URL", edge_url), ("OPS_CLOCK_URL", clock_url)):

@@ -22,6 +22,7 @@ from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names
 from ops.cli.evidence import evidence
 from ops.cli.help import ExampleCommand, sections_of
 from ops.cli.incident import incident, labels
+from ops.cli.init import init
 from ops.cli.limits import limits
 from ops.cli.pages_build import site
 from ops.cli.runbook_command import (
@@ -95,6 +96,7 @@ def cli() -> None:
 
 cli.add_command(evidence)
 cli.add_command(incident)
+cli.add_command(init)
 cli.add_command(labels)
 cli.add_command(limits)
 cli.add_command(setup)

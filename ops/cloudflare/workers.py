@@ -201,9 +201,14 @@ class WorkersApi:
         body = {"enabled": desired.enabled, "previews_enabled": desired.previews_enabled}
         self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE_PERMISSION, json=body)
 
-    @reads("GET /accounts/{account}/workers/subdomain")
     def read_workers_dev_host(self, worker: str) -> str:
         """Return the Worker's host on workers.dev, enabled or not; empty if the account has no subdomain."""
+        domain = self.read_workers_dev_domain()
+        return f"{worker}.{domain}" if domain else ""
+
+    @reads("GET /accounts/{account}/workers/subdomain")
+    def read_workers_dev_domain(self) -> str:
+        """Return the account's domain, such as acme.workers.dev; empty if it has none."""
         try:
             answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ_PERMISSION)
         except CloudflareApiError as error:
@@ -211,7 +216,7 @@ class WorkersApi:
                 return ""
             raise
         return parse_result(
-            answer, "the subdomain of the account", lambda: f"{worker}.{answer.result['subdomain']}.workers.dev"
+            answer, "the subdomain of the account", lambda: f"{require_text(answer.result['subdomain'])}.workers.dev"
         )
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/schedules")

@@ -63,7 +63,7 @@ NO_CONFIGURATION = SiteConfiguration()
 
 def parse_configuration(name: str, raw: bytes) -> SiteConfiguration:
     """Parse a configuration file. Raises Refused for an unreadable file or a forbidden setting."""
-    settings = _read(name, raw)
+    settings = read_settings(name, raw)
     if "pages_build_output_dir" not in settings:  # wrangler ignores such a file for Pages
         return NO_CONFIGURATION
     environments = settings.pop("env", {})
@@ -86,17 +86,18 @@ def _filtered(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], s
     return kept, settings.keys() & _DROPPED
 
 
-def _read(name: str, raw: bytes) -> dict[str, Any]:
+def read_settings(name: str, raw: bytes) -> dict[str, Any]:
+    """Return the settings of a wrangler file. Raises Refused if it is too large or no table."""
     if len(raw) > MAX_BYTES:
-        raise _unusable(f"{name} of the commit has {len(raw)} bytes, but the limit is {MAX_BYTES}")
+        raise _unusable(f"{name} has {len(raw)} bytes, but the limit is {MAX_BYTES}")
     try:
         text = raw.decode()
         settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(_without_comments(text))
         json.dumps(settings, allow_nan=False)
     except (ValueError, TypeError, RecursionError) as error:
-        raise _unusable(f"{name} of the commit cannot be read: {str(error)[:100]}") from None
+        raise _unusable(f"{name} cannot be read: {str(error)[:100]}") from None
     if not isinstance(settings, dict):
-        raise _unusable(f"{name} of the commit is not a table of settings")
+        raise _unusable(f"{name} is not a table of settings")
     return settings
 
 

@@ -1,0 +1,74 @@
+"""Write an operations repository: `ops init`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ops.cli.runbook_command import echo, silent
+from ops.core.redaction import Redactor
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.option("--account", "accounts", multiple=True, metavar="[ENVIRONMENT=]ID", help="Cloudflare account ID")
+@click.option("--worker", "workers", multiple=True, metavar="[SERVICE=]NAME", help="Worker to include (default: all)")
+@click.option("--pages", "sites", multiple=True, metavar="[SERVICE=]NAME", help="Pages project to include")
+@click.option("--url", "urls", multiple=True, metavar="SERVICE=URL", help="URL (default: from domains and routes)")
+@click.option("--wrangler", multiple=True, type=click.Path(path_type=Path), help="wrangler file, or folder with one")
+@click.option(
+    "--token-name", "tokens", multiple=True, metavar="[ENVIRONMENT=]NAME", help="NAME of the secret with the token"
+)
+@click.option("--token-location", default="", help="Place where people on call find the token")
+@click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links")
+@click.option("--owner", default="", metavar="@TEAM", help="GitHub user or team that reviews changes")
+@click.option("--force", multiple=True, metavar="FILE", help="File to overwrite, such as README.md (repeatable)")
+@click.option("--yes", is_flag=True, help="Ask nothing: accept every proposal (default without a terminal)")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result, and ask nothing")
+@click.pass_obj
+def init(
+    redactor: Redactor,
+    /,
+    *,
+    folder: Path,
+    accounts: tuple[str, ...],
+    workers: tuple[str, ...],
+    sites: tuple[str, ...],
+    urls: tuple[str, ...],
+    wrangler: tuple[Path, ...],
+    tokens: tuple[str, ...],
+    token_location: str,
+    repository: str,
+    owner: str,
+    force: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Describe your application in a new operations repository.
+
+    Asks at most seven questions. Each option answers one of them. With CLOUDFLARE_API_TOKEN, a read-only token, it
+    lists Workers, Pages projects and their URLs. Nothing is overwritten without --force.
+    """
+    from ops.setup.init import command
+    from ops.setup.init.discovery import InitRequest
+    from ops.setup.init.questions import Questions
+
+    asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
+    request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
+    target = command.Repository(folder, owner, token_location, force=frozenset(force))
+
+    def say(line: str) -> None:
+        echo(redactor.redact_text(line))
+
+    result = command.run(request, target, Questions(_ask if asks else None), os.environ, silent if as_json else say)
+    if as_json:
+        click.echo(json.dumps(redactor.redact_json(result.to_json()), ensure_ascii=False))
+    return result.exit_code
+
+
+def _ask(question: str, default: str) -> str:
+    """Ask on the terminal. Enter accepts the default."""
+    answer: str = click.prompt(question, default=default, show_default=bool(default))
+    return answer

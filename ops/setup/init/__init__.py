@@ -1,0 +1,1 @@
+"""Describe an application in a new operations repository: `ops init`."""

@@ -1,0 +1,202 @@
+"""Run `ops init`: discover, ask, show the differences, write."""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ops.app import registry
+from ops.app.session import find_addresses
+from ops.cloudflare.client import CloudflareClient
+from ops.config import parse_config
+from ops.config.checks import DEFAULT_TOKEN
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.loopback import parse_token
+from ops.core.suggestions import quote_name
+from ops.probes.http import ProbeClient
+from ops.setup import workflows
+from ops.setup.init import files
+from ops.setup.init.discovery import Discovery, InitRequest
+from ops.setup.init.files import CONFIG, RepositoryFacts
+from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, render_config
+from ops.setup.init.questions import Questions, split_list
+from ops.setup.workflows import FileAction, FileDifference
+
+Say = Callable[[str], object]
+OWNER = r"@[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9._-]+)?"
+OWNER_QUESTION = "GitHub user or team that reviews changes, such as @acme/on-call (Enter: none yet)"
+LOCATION_QUESTION = (
+    "Place where people on call find the API token, such as 1Password: cloudflare-recovery (Enter: none)"
+)
+KEPT = 2
+"""Exit code if a file differs and was kept."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The folder to write, and its facts that the account does not show. Empty: ask, or leave out."""
+
+    folder: Path
+    owner: str = ""
+    token_location: str = ""
+    actions: str = ""
+    force: frozenset[str] = frozenset()
+    """Files to overwrite, relative to the folder."""
+
+
+@dataclass
+class InitResult:
+    environments: tuple[EnvironmentProposal, ...]
+    files: dict[str, str] = field(default_factory=dict)
+    """Path → written, overwritten, kept or unchanged."""
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return KEPT if "kept" in self.files.values() else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "environments": {each.name: _environment_json(each) for each in self.environments},
+            "files": self.files,
+            "unchecked": list(self.unchecked),
+            "exit_code": self.exit_code,
+        }
+
+
+def run(
+    request: InitRequest, repository: Repository, questions: Questions, environ: Mapping[str, str], say: Say
+) -> InitResult:
+    """Write the files. An existing file that differs is shown, and kept unless `force` or an answer names it.
+
+    Raises:
+        ConfigError: a flag is wrong, or something needed is unknown. Nothing was written.
+    """
+    base_url, edge_url, clock = find_addresses(environ)
+    with ExitStack() as ending:
+        client = None
+        if token := environ.get(DEFAULT_TOKEN):
+            secret = parse_token(DEFAULT_TOKEN, token)
+            client = CloudflareClient(base_url, secret, token_name=DEFAULT_TOKEN, clock=clock)
+            ending.callback(client.close)
+            client.open()
+        web = ProbeClient(edge_url)
+        ending.callback(web.close)
+        account = environ.get("CLOUDFLARE_ACCOUNT_ID", "")
+        discovery = Discovery(request, questions, client, web, clock, account)
+        environments = discovery.propose()
+    result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)))
+    _show(result, say)
+    _write(result, repository, questions, say)
+    return result
+
+
+def _show(result: InitResult, say: Say) -> None:
+    for environment in result.environments:
+        say(f"{environment.name}: account {environment.account_id}, token {environment.token}")
+        for each in environment.services:
+            probe = f"probe {each.probe.path}" if each.probe else "no probe"
+            say(f"  {each.name}: {each.resource.kind} {each.resource.name}, {each.address}, {probe}")
+    if result.unchecked:
+        say("Not checked, or left out:")
+    for line in result.unchecked:
+        say(f"  {line}")
+
+
+def _write(result: InitResult, repository: Repository, questions: Questions, say: Say) -> None:
+    root, is_copy = repository.folder, files.is_copy(repository.folder)
+    facts = RepositoryFacts(
+        title=root.resolve().name,
+        actions=repository.actions,
+        owner=_check_owner(repository.owner or ("" if is_copy else questions.answer(OWNER_QUESTION))),
+        token_location=repository.token_location or questions.answer(LOCATION_QUESTION),
+        is_copy=is_copy,
+    )
+    text = render_config(ConfigProposal(result.environments, facts.actions, facts.program, facts.docs))
+    found = _differences(root, text, facts, repository.force)
+    force = repository.force | _ask_to_write(found, repository, questions, say)
+    found = _differences(root, text, facts, force)
+    for each in found:
+        name = str(each.path.relative_to(root))
+        is_kept = each.action is FileAction.KEEP and name not in force
+        if not is_kept:
+            _apply(each)
+        elif not questions.is_interactive:
+            say(each.diff)
+        state = "kept" if is_kept else "removed" if not each.desired else "overwritten" if each.old else "written"
+        result.files[name] = state
+        say(f"{state}: {name}")
+    if not found:
+        say("Every file is up to date.")
+    kept = [name for name, state in result.files.items() if state == "kept"]
+    if kept:
+        say(f"To overwrite: {' '.join(f'--force {name}' for name in kept)}")
+
+
+def _differences(root: Path, text: str, facts: RepositoryFacts, force: Collection[str]) -> list[FileDifference]:
+    """Return the differences of all files. The others follow the ops.yml that is there afterwards."""
+    own = files.compare(root, CONFIG, text)
+    if own and own.action is FileAction.KEEP and CONFIG not in force:
+        text = own.old
+    config, _ = parse_config(
+        text,
+        path=str(root / CONFIG),
+        runbooks=registry.parameter_types(),
+        kinds=registry.service_kinds(),
+        by_label=registry.may_start_by_label(),
+    )
+    return [*([own] if own else []), *files.differences(root, config, facts)]
+
+
+def _ask_to_write(
+    found: Sequence[FileDifference], repository: Repository, questions: Questions, say: Say
+) -> frozenset[str]:
+    """Show what differs, and return the files to overwrite. Raises Refused if nothing may be written."""
+    if not questions.is_interactive or not found:
+        return frozenset()
+    names = {str(each.path.relative_to(repository.folder)): each for each in found}
+    kept = [n for n, each in names.items() if each.action is FileAction.KEEP and n not in repository.force]
+    for name in kept:
+        say(names[name].diff)
+    text = f"Write {len(found) - len(kept)} files to {repository.folder.resolve()}? yes or no"
+    if kept:
+        text += f"; or the names of files to overwrite too: {', '.join(kept)}"
+    answer = questions.answer(text, "yes").casefold()
+    if answer in {"no", "n"}:
+        hint = "Run `ops init` again, and answer yes."
+        raise Refused("not confirmed; nothing was written", reason=Reason.NOT_CONFIRMED, hint=hint)
+    return frozenset(split_list(answer)) & frozenset(kept)
+
+
+def _apply(difference: FileDifference) -> None:
+    try:
+        workflows.apply(difference)
+    except OSError as error:
+        raise ConfigError(
+            f"{difference.path} cannot be written ({error.strerror})", hint="Run `ops init` for a folder of your own."
+        ) from None
+
+
+def _check_owner(owner: str) -> str:
+    if owner and not re.fullmatch(OWNER, owner):
+        raise ConfigError(
+            f'"{quote_name(owner)}" is no owner for CODEOWNERS', hint="Write @LOGIN or @ORGANIZATION/TEAM."
+        )
+    return owner
+
+
+def _environment_json(environment: EnvironmentProposal) -> dict[str, Any]:
+    return {
+        "account_id": environment.account_id,
+        "token": environment.token,
+        "services": {
+            each.name: {
+                each.resource.kind: each.resource.name,
+                "url": each.address.origin,
+                "probe": each.probe.path if each.probe else None,
+            }
+            for each in environment.services
+        },
+    }

@@ -1,0 +1,321 @@
+"""Collect the Workers and Pages sites of the chosen accounts, and propose services for them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.types.inventory import NamedResource
+from ops.config.checks import DEFAULT_TOKEN
+from ops.config.types import ACCOUNT, NAME, ORIGIN, REPOSITORY, SECRET
+from ops.core.clock import Clock
+from ops.core.errors import ConfigError
+from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.threads import run_parallel
+from ops.probes.http import ProbeClient
+from ops.setup.init import wrangler_files
+from ops.setup.init.inventory import Inventory, InventoryReader
+from ops.setup.init.probe_proposal import ProbeProposal, propose_compare, propose_probe
+from ops.setup.init.proposal import EnvironmentProposal, ServiceProposal
+from ops.setup.init.questions import Questions, choose_numbered, parse_pairs, split_list
+from ops.setup.init.resources import MAX_NAME_LENGTH, Address, Kind, Resource, is_usable, service_names
+
+AT_ONCE = 5
+"""Services whose URLs are requested at the same time."""
+ENVIRONMENTS = ("production", "staging")
+"""Names of the first environments."""
+KINDS: Mapping[Kind, str] = {"worker": "Worker", "pages": "Pages project"}
+Chosen = tuple[str, Resource]
+"""Service name and its Worker or site."""
+
+
+@dataclass(frozen=True)
+class InitRequest:
+    """Flags of the command. Empty: ask, or accept the proposal."""
+
+    accounts: tuple[str, ...] = ()
+    """ID or ENVIRONMENT=ID."""
+    workers: tuple[str, ...] = ()
+    """WORKER or SERVICE=WORKER."""
+    sites: tuple[str, ...] = ()
+    """PROJECT or SERVICE=PROJECT."""
+    urls: tuple[str, ...] = ()
+    """SERVICE=URL."""
+    tokens: tuple[str, ...] = ()
+    """NAME or ENVIRONMENT=NAME."""
+    repository: str = ""
+    wrangler: tuple[Path, ...] = ()
+
+
+@dataclass
+class Discovery:
+    """Proposes environments. `client` is None without a token, and Cloudflare is then not read."""
+
+    request: InitRequest
+    questions: Questions
+    client: CloudflareClient | None
+    web: ProbeClient
+    clock: Clock
+    known_account: str = ""
+    """Account of the variable CLOUDFLARE_ACCOUNT_ID."""
+    unchecked: list[str] = field(default_factory=list)
+    """Lines for people: lists that were not read, and services that were left out."""
+
+    def propose(self) -> tuple[EnvironmentProposal, ...]:
+        """Return the environments with at least one service. Raises ConfigError."""
+        if self.request.repository and not re.fullmatch(REPOSITORY, self.request.repository):
+            raise ConfigError("--repository is not a repository", hint="Write OWNER/NAME of the application.")
+        files = wrangler_files.read_files(self.request.wrangler)
+        reader = InventoryReader(self.client) if self.client else None
+        accounts = self._choose_accounts(reader, files)
+        tokens = self._tokens(accounts)
+        inventories = self._read_accounts(reader, accounts.values())
+        found = self._merge(inventories, files, next(iter(accounts.values())))
+        chosen = self._choose(found, files)
+        detailed = reader.read_details(inventories, (each for _, each in chosen)) if reader else (r for _, r in chosen)
+        named = [(name, each) for (name, _), each in zip(chosen, detailed, strict=True)]
+        services = self._services(self._addresses(named))
+        if reader:
+            self.unchecked += reader.unread
+        else:
+            self.unchecked.append(
+                "Cloudflare: CLOUDFLARE_API_TOKEN is not set, so no name was compared with the account"
+            )
+        environments = (
+            EnvironmentProposal(name, account, tuple(s for s in services if s.resource.account_id == account), token)
+            for (name, account), token in zip(accounts.items(), tokens, strict=True)
+        )
+        proposed = tuple(each for each in environments if each.services)
+        if not proposed:
+            raise ConfigError(
+                "no service has an address that requests can reach",
+                hint="Pass --worker NAME and --url NAME=https://HOST for each service.",
+            )
+        return proposed
+
+    # Accounts
+
+    def _choose_accounts(self, reader: InventoryReader | None, files: Sequence[Resource]) -> dict[str, str]:
+        """Return environment → account ID."""
+        if self.request.accounts:
+            return _named_accounts(self.request.accounts)
+        known = list(dict.fromkeys(filter(None, (*(each.account_id for each in files), self.known_account))))
+        listed = reader.list_accounts() if reader else ()
+        rows = [*listed, *(NamedResource(each, "") for each in known if each not in {row.id for row in listed})]
+        if not rows:
+            return _named_accounts(split_list(self.questions.answer("Cloudflare account ID (32 hexadecimal digits)")))
+        if len(rows) == 1:
+            return _named_accounts([rows[0].id])
+        shown = [f"{number}. {quote_name(row.name)} {row.id}" for number, row in enumerate(rows, 1)]
+        if not self.questions.is_interactive:
+            if known:
+                return _named_accounts(known)
+            hint = "Pass --account ID, or --account production=ID --account staging=ID."
+            raise ConfigError(f"the token can read {len(rows)} accounts", hint=hint, problems=tuple(shown))
+        text = "\n".join(["Cloudflare accounts:", *shown, "Number, or NAME=NUMBER for several environments"])
+        default = ",".join(str([row.id for row in rows].index(each) + 1) for each in known) or "1"
+        picked = choose_numbered(self.questions.answer(text, default), [row.id for row in rows])
+        return _named_accounts([f"{name}={rows[i].id}" if name else rows[i].id for i, name in picked.items()])
+
+    def _tokens(self, accounts: Mapping[str, str]) -> list[str]:
+        """Return the token name of each environment: the default, then one with the environment's name."""
+        given = dict(_split_name(each, next(iter(accounts))) for each in self.request.tokens)
+        if unknown := given.keys() - accounts.keys():
+            raise ConfigError(
+                f'--token-name: no environment "{quote_name(min(unknown))}"{did_you_mean(min(unknown), accounts)}',
+                hint="Write --token-name ENVIRONMENT=NAME.",
+            )
+        if wrong := next((name for name in given.values() if not re.fullmatch(SECRET, name)), None):
+            raise ConfigError(
+                f'--token-name: "{quote_name(wrong)}" is not a name of a variable',
+                hint="Write the NAME of the secret, such as SHOP_CLOUDFLARE_TOKEN, never its value.",
+            )
+        own = (
+            f"{name.upper().replace('-', '_')}_{DEFAULT_TOKEN}" if i else DEFAULT_TOKEN
+            for i, name in enumerate(accounts)
+        )
+        return [given.get(name, default) for name, default in zip(accounts, own, strict=True)]
+
+    def _read_accounts(self, reader: InventoryReader | None, accounts: Iterable[str]) -> list[Inventory]:
+        if reader is None:
+            return []
+        inventories = run_parallel([partial(reader.read_account, each) for each in accounts])
+        if reader.was_rejected:
+            raise ConfigError(
+                "the token in CLOUDFLARE_API_TOKEN can list neither Workers nor Pages projects",
+                hint='Give it "Workers Scripts Read" and "Pages Read" on the account, check --account, or unset it.',
+                problems=tuple(reader.unread),
+            )
+        return inventories
+
+    # Services
+
+    def _merge(self, inventories: Sequence[Inventory], files: Sequence[Resource], first: str) -> list[Resource]:
+        """Return what Cloudflare lists, with the facts of the files; without a token, what the files name."""
+        listed = [resource for inventory in inventories for resource in inventory.resources]
+        if not inventories:
+            return [replace(each, account_id=each.account_id or first) for each in files]
+        for each in files:
+            if not any(_is_same(each, other) for other in listed):
+                self.unchecked.append(f"{each.kind} {each.name} of a wrangler file is not in the account: left out")
+        return [_with_facts(each, files) for each in listed]
+
+    def _choose(self, found: list[Resource], files: Sequence[Resource]) -> list[Chosen]:
+        wanted: list[tuple[Kind, str]] = [("worker", each) for each in self.request.workers]
+        wanted += [("pages", each) for each in self.request.sites]
+        if wanted:
+            chosen = [self._find(found, kind, each) for kind, each in wanted]
+            return _with_names(chosen)
+        if not found:
+            raise ConfigError(
+                "no Worker and no Pages project was found",
+                hint="Pass --worker NAME, --pages NAME or --wrangler PATH, or set CLOUDFLARE_API_TOKEN.",
+            )
+        proposed = [each for each in found if any(_is_same(each, other) for other in files)]
+        proposed = proposed or [each for each in found if each.is_production] or found
+        if self.questions.is_interactive:
+            rows = [f"{number}. {each.name} ({KINDS[each.kind]})" for number, each in enumerate(found, 1)]
+            text = "\n".join(["Services:", *rows, "Numbers to include, or NAME=NUMBER for another name"])
+            default = ",".join(str(found.index(each) + 1) for each in proposed)
+            picked = choose_numbered(self.questions.answer(text, default), [each.name for each in found])
+            return _with_names([(name, found[index]) for index, name in picked.items()])
+        for each in found:
+            if each not in proposed:
+                self.unchecked.append(f"{KINDS[each.kind]} {each.name}: left out; pass --{each.kind} to include it")
+        return _with_names([("", each) for each in proposed])
+
+    def _find(self, found: Sequence[Resource], kind: Kind, given: str) -> Chosen:
+        service, name = _split_name(given, "")
+        if not is_usable(kind, name):
+            raise ConfigError(
+                f'"{quote_name(name)}" is not a name of a {KINDS[kind]}', hint="Write it as the dashboard shows it."
+            )
+        same = next((each for each in found if (each.kind, each.name) == (kind, name)), None)
+        if same is None and self.client is not None:
+            names = [each.name for each in found if each.kind == kind]
+            raise ConfigError(
+                f'no {KINDS[kind]} "{quote_name(name)}" in the account{did_you_mean(name, names)}',
+                hint="Check the name and --account.",
+            )
+        return service, same or Resource(kind, name, "")
+
+    def _addresses(self, chosen: Sequence[Chosen]) -> list[tuple[str, Resource, Address]]:
+        """Return the address of each service: given, or the first one known. Services without one are left out."""
+        given = parse_pairs(self.request.urls, what="SERVICE=URL")
+        if self.questions.is_interactive:
+            rows = [
+                f"{name}: {' or '.join(map(str, each.addresses[:3])) or 'no address known'}" for name, each in chosen
+            ]
+            text = "\n".join(["URLs:", *rows, "Other URLs as NAME=URL, or Enter for the first of each"])
+            given |= parse_pairs(split_list(self.questions.answer(text)), what="SERVICE=URL")
+        names = [name for name, _ in chosen]
+        found = []
+        if unknown := next((name for name in given if name not in names), None):
+            raise ConfigError(
+                f'URL of "{quote_name(unknown)}": no such service{did_you_mean(unknown, names)}',
+                hint="Write SERVICE=URL with a service of the list.",
+            )
+        for name, resource in chosen:
+            address = (
+                _given_address(name, given[name], resource) if name in given else next(iter(resource.addresses), None)
+            )
+            if address is None:
+                self.unchecked.append(f"{name}: no public address is known, so it was left out; pass --url {name}=URL")
+            else:
+                found.append((name, resource, address))
+        return found
+
+    def _services(self, addressed: Sequence[tuple[str, Resource, Address]]) -> list[ServiceProposal]:
+        """Request the URLs, a few services at a time."""
+        calls = [partial(self._service, *each) for each in addressed]
+        batches = (calls[first : first + AT_ONCE] for first in range(0, len(calls), AT_ONCE))
+        return [service for batch in batches for service in run_parallel(batch)]
+
+    def _service(self, name: str, resource: Resource, address: Address) -> ServiceProposal:
+        probe = propose_probe(self.web, address, resource.live_versions)
+        notes = []
+        if not isinstance(probe, ProbeProposal):
+            self.unchecked.append(f"{name}: no probe, because {probe}")
+            notes.append(f"No probe yet: {probe}.")
+        elif resource.kind == "worker" and not probe.version:
+            notes.append("No answer shows the version; docs/how-to/rollback-worker.md")
+        service = ServiceProposal(name, resource, address, self.request.repository, None, "/", tuple(notes))
+        if isinstance(probe, ProbeProposal):
+            service = replace(service, probe=probe)
+        if resource.kind == "worker":
+            return service
+        compare = propose_compare(self.web, self.clock, address, resource.deployments)
+        if not compare.note:
+            return replace(service, compare=compare.path)
+        self.unchecked.append(f"{name}: {compare.note}")
+        return replace(service, notes=(*service.notes, f"{compare.note}."))
+
+
+def _named_accounts(given: Iterable[str]) -> dict[str, str]:
+    """Return environment → account ID, with names for those that have none. Raises ConfigError."""
+    accounts: dict[str, str] = {}
+    for number, each in enumerate(given):
+        default = ENVIRONMENTS[number] if number < len(ENVIRONMENTS) else f"account-{number + 1}"
+        name, account = _split_name(each, default)
+        if not re.fullmatch(ACCOUNT, account):
+            raise ConfigError(
+                f'"{quote_name(account)}" is not an account ID',
+                hint="Write the 32 hexadecimal digits of the Workers & Pages page in the dashboard.",
+            )
+        if not re.fullmatch(NAME, name) or name in accounts:
+            raise ConfigError(
+                f'"{quote_name(name)}" is no new name of an environment',
+                hint="Write lower-case letters, digits and -, such as production.",
+            )
+        accounts[name] = account
+    if not accounts:
+        hint = "Pass --account ID, or set CLOUDFLARE_API_TOKEN to a token that can read accounts."
+        raise ConfigError("no Cloudflare account is known", hint=hint)
+    return accounts
+
+
+def _split_name(given: str, default: str) -> tuple[str, str]:
+    """Return name and value of `NAME=VALUE`; the default and the value without a name."""
+    name, separator, value = given.partition("=")
+    return (name.strip(), value.strip()) if separator else (default, given.strip())
+
+
+def _is_same(one: Resource, other: Resource) -> bool:
+    accounts = {one.account_id, other.account_id} - {""}
+    return (one.kind, one.name) == (other.kind, other.name) and len(accounts) == 1
+
+
+def _with_facts(resource: Resource, files: Iterable[Resource]) -> Resource:
+    for each in files:
+        if _is_same(resource, each):
+            resource = resource.merge(each)
+    return resource
+
+
+def _with_names(chosen: Sequence[Chosen]) -> list[Chosen]:
+    """Give a name to each service that has none. Raises ConfigError for a name that ops.yml does not accept."""
+    proposed = service_names(each for _, each in chosen)
+    named = [(name or proposed[each], each) for name, each in chosen]
+    names = [name for name, _ in named]
+    for name in names:
+        if not re.fullmatch(NAME, name) or len(name) > MAX_NAME_LENGTH or names.count(name) > 1:
+            raise ConfigError(
+                f'"{quote_name(name)}" is no name for one service',
+                hint=f"Write lower-case letters, digits and -, at most {MAX_NAME_LENGTH}, each name once.",
+            )
+    return named
+
+
+def _given_address(name: str, url: str, resource: Resource) -> Address:
+    """Return the address of a typed URL. A path in it is the one to probe. Raises ConfigError."""
+    found = re.fullmatch(r"(https://[^/]+)(/.*)?", url)
+    if found is None or not re.fullmatch(ORIGIN, found[1].lower()):
+        raise ConfigError(
+            f'URL of {name}: "{quote_name(url)}" is not an https URL',
+            hint="Write https://HOST, such as https://shop.example.",
+        )
+    origin, path = found[1].lower(), found[2]
+    known = next((each.path for each in resource.addresses if each.origin == origin), "/")
+    return Address(origin, path or known)

@@ -1,0 +1,133 @@
+"""Files of an operations repository, and how they differ from those in a folder."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.app import registry
+from ops.core.errors import ConfigError
+from ops.core.next_step import build_command
+from ops.render.markdown import FOLDERS, load_templates
+from ops.setup import issue_form, workflows
+from ops.setup.workflows import FileAction, FileDifference
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+CONFIG = "ops.yml"
+OWNED_PATHS = ("/.github/", "/ops.yml", "/limits.yml")
+CODE_OWNERS = """\
+# These files decide what the jobs with the tokens do.
+# Require a review from Code Owners in the ruleset of the default branch.
+"""
+
+
+@dataclass(frozen=True)
+class RepositoryFacts:
+    """Facts for the files that no setting of ops.yml holds."""
+
+    title: str
+    actions: str
+    """Repository of Backout, as owner/name, whose actions the jobs use."""
+    program: str = "ops"
+    owner: str = ""
+    token_location: str = ""
+    is_copy: bool = False
+    """Whether the folder is a copy of Backout, which has files of its own."""
+
+    @property
+    def docs(self) -> str:
+        return f"https://github.com/{self.actions}"
+
+
+def is_copy(folder: Path) -> bool:
+    """Return whether the folder is a checkout of Backout."""
+    return (folder / "ops" / "__init__.py").is_file() and (folder / "templates" / "workflows").is_dir()
+
+
+def read_text(root: Path, name: str) -> str | None:
+    """Return the text of a file below the folder; None if it is missing. Raises ConfigError."""
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(f"{name} is a link out of {root}", hint="Replace the link by a file or folder.")
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror})", hint="Remove it, or use another folder."
+        ) from None
+
+
+def compare(root: Path, name: str, desired: str) -> FileDifference | None:
+    """Return the difference of one file; None if it has the desired text. An existing file is kept."""
+    old = read_text(root, name)
+    if old == desired:
+        return None
+    if old is None:
+        return FileDifference(root / name, FileAction.WRITE, "is missing", desired=desired)
+    return FileDifference(root / name, FileAction.KEEP, "exists, and differs", old, desired)
+
+
+def differences(root: Path, config: "Config", facts: RepositoryFacts) -> list[FileDifference]:
+    """Return the differences of all files but ops.yml."""
+    runbooks = {name: registry.discover_runbooks()[name] for name in registry.runbook_names()}
+    found: list[FileDifference | None] = [*workflows.differences(root / workflows.FOLDER, config, runbooks)]
+    form = read_text(root, str(issue_form.PATH))
+    if form is None:
+        text = issue_form.rewrite_form(_template("incident.yml"), config, registry.list_runbook_facts())
+        found.append(compare(root, str(issue_form.PATH), text))
+    else:
+        found.append(issue_form.difference(root / issue_form.PATH, config, registry.list_runbook_facts()))
+    if not facts.is_copy:
+        found += [compare(root, name, text) for name, text in _own_files(config, facts)]
+    return [each for each in found if each]
+
+
+def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
+    yield "README.md", _readme(config, facts)
+    yield ".gitignore", _template("gitignore")
+    yield ".github/CODEOWNERS", _code_owners(facts.owner)
+    yield ".github/dependabot.yml", _template("dependabot.yml").replace("OWNER/NAME", facts.actions)
+
+
+def _code_owners(owner: str) -> str:
+    """Return the file; without an owner its rules are comments, because GitHub refuses an unknown owner."""
+    lines = [f"{path} {owner}" if owner else f"#{path} @OWNER/TEAM" for path in OWNED_PATHS]
+    return CODE_OWNERS + "".join(f"{line}\n" for line in lines)
+
+
+def _readme(config: "Config", facts: RepositoryFacts) -> str:
+    rows = [
+        {
+            "service": each.params.get("service", ""),
+            "environment": each.environment,
+            "label": name,
+            "runbook": each.runbook,
+        }
+        for name, each in config.labels.items()
+    ]
+    first = next(iter(config.labels.values()), None)
+    options = {**first.params, "environment": first.environment} if first else {}
+    return (
+        load_templates()
+        .get_template("repository_readme.md.j2")
+        .render(
+            title=facts.title,
+            docs=facts.docs,
+            rows=rows,
+            command=build_command(facts.program, first.runbook if first else "--help", options),
+            tokens=list(dict.fromkeys(each.token for each in config.environments.values())),
+            token_location=facts.token_location,
+            install=f"pipx install git+https://github.com/{facts.actions}@TAG",
+        )
+    )
+
+
+@functools.cache
+def _template(name: str) -> str:
+    folder = next(each for each in FOLDERS if (each / "repository").is_dir())
+    return (folder / "repository" / name).read_text(encoding="utf-8")

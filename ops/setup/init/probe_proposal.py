@@ -1,0 +1,201 @@
+"""Request the URL of a service once, and propose a probe and compared paths for what it answers.
+
+Only an answer that was seen becomes a probe: a challenge, a login page, an error or a redirect is named instead.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from ops.cloudflare.types.pages import PagesDeployment
+from ops.config.types import URL_PATH
+from ops.core.clock import Clock
+from ops.core.observations import PageContent
+from ops.core.threads import run_parallel
+from ops.probes.challenge import detect_challenge
+from ops.probes.html_references import ReferenceKind, find_references
+from ops.probes.http import ProbeClient
+from ops.probes.page_content import read_page
+from ops.setup.init.resources import Address
+
+HEALTH = "/health"
+"""Path of a health endpoint. Its answer counts only if it is JSON: a site may answer every path with its home page."""
+HEALTHY_VALUES: Mapping[str, frozenset[str | bool]] = {
+    "status": frozenset({"ok", "healthy", "up", "pass"}),
+    "ok": frozenset({True}),
+    "healthy": frozenset({True}),
+}
+"""Top-level key of a JSON answer → values that a probe can require."""
+VERSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+VERSION_PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+MAX_DEPTH, MAX_SEARCHED = 4, 200
+CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
+OTHER_PATHS = ("/sitemap.xml", "/feed.xml", "/index.xml", "/rss.xml")
+"""Paths to compare where the home page does not identify a deployment."""
+MAX_PATHS = 12
+
+
+@dataclass(frozen=True)
+class ProbeProposal:
+    """An `http` probe that the service passes now."""
+
+    name: str
+    path: str
+    status: int
+    content_type: str = ""
+    json: Mapping[str, str | bool] = field(default_factory=dict)
+    version: str = ""
+    """JSON path where the answer echoes the Worker's version."""
+
+
+@dataclass(frozen=True)
+class CompareProposal:
+    """Path whose content identifies the live deployment of a site; empty if none was found."""
+
+    path: str
+    note: str = ""
+    """What was not proved, for people."""
+
+
+def propose_probe(web: ProbeClient, address: Address, live_versions: frozenset[str]) -> ProbeProposal | str:
+    """Return a probe, or why there is none."""
+    paths = dict.fromkeys((HEALTH, address.path) if address.path == "/" else (address.path,))
+    answers = run_parallel([partial(_probe, web, address.origin, path, live_versions) for path in paths])
+    return next((each for each in answers if isinstance(each, ProbeProposal)), answers[-1])
+
+
+def _probe(web: ProbeClient, origin: str, path: str, live_versions: frozenset[str]) -> ProbeProposal | str:
+    url = origin + path
+    try:
+        response, body = web.fetch(url)
+    except httpx.RequestError as error:
+        return f"{url} could not be reached from this machine ({type(error).__name__})"
+    status = response.status_code
+    if challenged := detect_challenge(status, response.headers, body):
+        return f"{url}: {challenged.detail}"
+    if 300 <= status < 400:
+        return f"{url} redirects to {_host(response.headers.get('location', '')) or 'another path'}"
+    if not 200 <= status < 300:
+        return f"{url} answers with status {status}"
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    document = _document(body) if "json" in kind else None
+    if path == HEALTH and document is None:
+        return f"{url} does not answer with JSON"
+    return ProbeProposal(
+        "health" if path == HEALTH else "home" if "html" in kind else "answer",
+        path,
+        status,
+        kind if CONTENT_TYPE.fullmatch(kind) else "",
+        dict(_healthy_values(document)),
+        _version_path(document, live_versions),
+    )
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _healthy_values(document: Any) -> Iterator[tuple[str, str | bool]]:
+    for key, values in HEALTHY_VALUES.items() if isinstance(document, dict) else ():
+        value = document.get(key)
+        if isinstance(value, str | bool) and (value.lower() if isinstance(value, str) else value) in values:
+            yield key, value
+
+
+def _version_path(document: Any, live_versions: frozenset[str]) -> str:
+    """Return the path of the live version's ID; without known live versions, of an ID below a key about the version."""
+    found = ((path, text) for path, text in _texts(document) if VERSION_PATH.fullmatch(path))
+    for path, text in found:
+        if text in live_versions or (not live_versions and VERSION_ID.fullmatch(text) and "version" in path.lower()):
+            return path
+    return ""
+
+
+def _texts(document: Any) -> Iterator[tuple[str, str]]:
+    """Yield path and value of the texts in a JSON document. Keys with dots have no path."""
+    left: list[tuple[str, Any]] = [("", document)]
+    for _ in range(MAX_SEARCHED):
+        if not left:
+            return
+        path, value = left.pop(0)
+        if isinstance(value, str):
+            yield path.removeprefix("."), value
+        elif isinstance(value, dict) and path.count(".") < MAX_DEPTH:
+            left += [(f"{path}.{key}", each) for key, each in value.items() if "." not in key]
+
+
+def _host(location: str) -> str:
+    try:
+        host = urlsplit(location).hostname or ""
+    except ValueError:
+        return ""
+    return host if host.isascii() and host.isprintable() else ""
+
+
+def propose_compare(
+    web: ProbeClient, clock: Clock, address: Address, deployments: Iterable[PagesDeployment]
+) -> CompareProposal:
+    """Return the path that identifies the live deployment, checked twice and on the two newest deployments."""
+    newest = [each.url.rstrip("/") for each in deployments][:2]
+    site = address.origin
+    if proved := _identifying_path(web, clock, site, newest, ("/",)):
+        return CompareProposal(proved)
+    if not newest[1:]:
+        return CompareProposal("/", "compare was not checked: the site has no second deployment")
+    others = tuple(dict.fromkeys((*_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
+    if proved := _identifying_path(web, clock, site, newest, others):
+        return CompareProposal(proved)
+    error = next((page.error for page in _pages(web, clock, newest, ("/",)) if page.error), "")
+    why = error or "no path is stable and differs between the two newest deployments"
+    return CompareProposal("/", f"compare was not proved: {why}")
+
+
+def _identifying_path(web: ProbeClient, clock: Clock, site: str, newest: list[str], paths: tuple[str, ...]) -> str:
+    if not newest[1:]:
+        return ""
+    pages = iter(_pages(web, clock, [site, site, *newest], paths))
+    for path in paths:
+        first, second, new, old = (next(pages) for _ in range(4))
+        if _identifies(first, second, new, old):
+            return path
+    return ""
+
+
+def _pages(web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]) -> list[PageContent]:
+    """Return the pages by path, then by origin."""
+    return run_parallel([partial(read_page, web, clock, origin + path) for path in paths for origin in origins])
+
+
+def _identifies(first: PageContent, second: PageContent, new: PageContent, old: PageContent) -> bool:
+    """Return whether the page is equal in two requests and differs between two deployments, itself or by its assets."""
+    looks = (first, second, new, old)
+    if any(page.error or page.is_absent or page.failure_status for page in looks):
+        return False
+    by_content = first.digest == second.digest and new.digest != old.digest
+    by_assets = bool(first.assets_digest) and first.assets_digest == second.assets_digest
+    return by_content or (by_assets and new.assets_digest != old.assets_digest)
+
+
+def _linked_paths(web: ProbeClient, site: str) -> Iterator[str]:
+    """Yield paths of pages, scripts and styles that the home page names."""
+    try:
+        response, body = web.fetch(f"{site}/")
+    except httpx.RequestError:
+        return
+    if "html" not in response.headers.get("content-type", ""):
+        return
+    kinds = {ReferenceKind.LINK, ReferenceKind.SCRIPT, ReferenceKind.STYLE}
+    for each in find_references(body.decode(errors="replace"), f"{site}/"):
+        parts = urlsplit(each.url)
+        is_here = f"{parts.scheme}://{parts.netloc}" == site and not parts.query
+        if is_here and each.kind in kinds and parts.path != "/" and re.fullmatch(URL_PATH, parts.path):
+            yield parts.path

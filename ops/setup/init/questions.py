@@ -1,0 +1,62 @@
+"""Ask a person on a terminal, or accept what is proposed."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ops.core.errors import ConfigError
+
+MAX_QUESTIONS = 7
+Ask = Callable[[str, str], str]
+"""Shows a question and its default; returns the answer."""
+
+
+class Questions:
+    """Asks at most seven questions. Without `ask` each default is the answer."""
+
+    def __init__(self, ask: Ask | None) -> None:
+        self._ask = ask
+        self.asked = 0
+
+    @property
+    def is_interactive(self) -> bool:
+        return self._ask is not None
+
+    def answer(self, question: str, default: str = "") -> str:
+        if self._ask is None:
+            return default
+        self.asked += 1
+        assert self.asked <= MAX_QUESTIONS
+        return self._ask(question, default).strip()
+
+
+def parse_pairs(values: Sequence[str], *, what: str) -> dict[str, str]:
+    """Return NAME → VALUE for texts such as `web=https://shop.example`. Raises ConfigError."""
+    pairs = {}
+    for value in values:
+        name, separator, rest = (part.strip() for part in value.partition("="))
+        if not separator or not name or not rest:
+            raise ConfigError(f'"{value[:60]}" is not {what}', hint=f"Write {what}, such as web=https://shop.example.")
+        pairs[name] = rest
+    return pairs
+
+
+def split_list(text: str) -> list[str]:
+    """Return the parts of an answer such as `1, 3`."""
+    return [part for part in text.replace(",", " ").split() if part]
+
+
+def choose_numbered(answer: str, choices: Sequence[str]) -> Mapping[int, str]:
+    """Return the index of each chosen row → the name given to it, empty without one.
+
+    Rows are named by number or text, such as `1`, `shop-web` or `web=2`. Raises ConfigError.
+    """
+    chosen: dict[int, str] = {}
+    for part in split_list(answer):
+        name, separator, row = part.partition("=")
+        row = row if separator else name
+        index = int(row) - 1 if row.isdecimal() else next((i for i, each in enumerate(choices) if each == row), -1)
+        if not 0 <= index < len(choices):
+            raise ConfigError(
+                f'"{row[:60]}" is no row of the list', hint=f"Write numbers from 1 to {len(choices)}, such as 1,2."
+            )
+        chosen[index] = name if separator else ""
+    return chosen
