@@ -7,23 +7,33 @@ from pathlib import Path
 
 import click
 
+from ops.cli.help import ExampleCommand
 from ops.cli.runbook_command import echo, silent
 from ops.core.redaction import Redactor
 
 
-@click.command()
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops init operations
+    ops init operations --worker web=shop-web --url web=https://shop.example
+    """,
+)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--account", "accounts", multiple=True, metavar="[ENVIRONMENT=]ID", help="Cloudflare account ID")
 @click.option("--worker", "workers", multiple=True, metavar="[SERVICE=]NAME", help="Worker to include (default: all)")
 @click.option("--pages", "sites", multiple=True, metavar="[SERVICE=]NAME", help="Pages project to include")
 @click.option("--url", "urls", multiple=True, metavar="SERVICE=URL", help="URL (default: from domains and routes)")
-@click.option("--wrangler", multiple=True, type=click.Path(path_type=Path), help="wrangler file, or folder with one")
+@click.option(
+    "--wrangler", multiple=True, type=click.Path(path_type=Path), help="Read a wrangler file, or that of a folder"
+)
 @click.option(
     "--token-name", "tokens", multiple=True, metavar="[ENVIRONMENT=]NAME", help="NAME of the secret with the token"
 )
 @click.option("--token-location", default="", help="Place where people on call find the token")
 @click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links")
 @click.option("--owner", default="", metavar="@TEAM", help="GitHub user or team that reviews changes")
+@click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)")
 @click.option("--force", multiple=True, metavar="FILE", help="File to overwrite, such as README.md (repeatable)")
 @click.option("--yes", is_flag=True, help="Ask nothing: accept every proposal (default without a terminal)")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result, and ask nothing")
@@ -42,6 +52,7 @@ def init(
     token_location: str,
     repository: str,
     owner: str,
+    actions: str,
     force: tuple[str, ...],
     yes: bool,
     as_json: bool,
@@ -57,7 +68,7 @@ def init(
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
-    target = command.Repository(folder, owner, token_location, force=frozenset(force))
+    target = command.Repository(folder, owner, token_location, actions, frozenset(force))
 
     def say(line: str) -> None:
         echo(redactor.redact_text(line))

@@ -1,4 +1,4 @@
-"""List the accounts that a token can read (developers.cloudflare.com/api/resources/accounts/methods/list)."""
+"""List the accounts of a token (developers.cloudflare.com/api/resources/accounts)."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""List D1 databases (developers.cloudflare.com/api/resources/d1/subresources/database/methods/list)."""
+"""List D1 databases (developers.cloudflare.com/api/resources/d1/subresources/database)."""
 
 import re
 from collections.abc import Mapping

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from ops.app import registry
 from ops.app.session import find_addresses
 from ops.cloudflare.client import CloudflareClient
 from ops.config import parse_config
-from ops.config.checks import DEFAULT_TOKEN
+from ops.config.checks import DEFAULT_TOKEN, get_nested
+from ops.config.strict_yaml import read_yaml
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import parse_token
 from ops.core.suggestions import quote_name
 from ops.probes.http import ProbeClient
-from ops.setup import workflows
+from ops.setup import release, workflows
 from ops.setup.init import files
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.files import CONFIG, RepositoryFacts
@@ -42,6 +44,7 @@ class Repository:
     owner: str = ""
     token_location: str = ""
     actions: str = ""
+    """Commit of the actions to use, as OWNER/NAME@SHA."""
     force: frozenset[str] = frozenset()
     """Files to overwrite, relative to the folder."""
 
@@ -89,7 +92,7 @@ def run(
         environments = discovery.propose()
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)))
     _show(result, say)
-    _write(result, repository, questions, say)
+    _write(result, repository, questions, environ, say)
     return result
 
 
@@ -105,19 +108,26 @@ def _show(result: InitResult, say: Say) -> None:
         say(f"  {line}")
 
 
-def _write(result: InitResult, repository: Repository, questions: Questions, say: Say) -> None:
+def _write(
+    result: InitResult, repository: Repository, questions: Questions, environ: Mapping[str, str], say: Say
+) -> None:
     root, is_copy = repository.folder, files.is_copy(repository.folder)
     facts = RepositoryFacts(
         title=root.resolve().name,
-        actions=repository.actions,
-        owner=_check_owner(repository.owner or ("" if is_copy else questions.answer(OWNER_QUESTION))),
-        token_location=repository.token_location or questions.answer(LOCATION_QUESTION),
+        given_actions=repository.actions,
+        owner=_check_owner(repository.owner)
+        if repository.owner or is_copy
+        else questions.answer(OWNER_QUESTION, _check_owner),
+        token_location=repository.token_location or questions.answer(LOCATION_QUESTION, str),
         is_copy=is_copy,
     )
-    text = render_config(ConfigProposal(result.environments, facts.actions, facts.program, facts.docs))
-    found = _differences(root, text, facts, repository.force)
+    actions = "" if is_copy else _actions_repository(root, repository.actions, environ)
+    program, docs = "ops" if actions else "./run ops", files.docs_url(actions)
+    text = render_config(ConfigProposal(result.environments, actions, program, docs))
+    find = partial(_differences, root, text, facts, environ)
+    found = find(repository.force)
     force = repository.force | _ask_to_write(found, repository, questions, say)
-    found = _differences(root, text, facts, force)
+    found = find(force)
     for each in found:
         name = str(each.path.relative_to(root))
         is_kept = each.action is FileAction.KEEP and name not in force
@@ -135,7 +145,24 @@ def _write(result: InitResult, repository: Repository, questions: Questions, say
         say(f"To overwrite: {' '.join(f'--force {name}' for name in kept)}")
 
 
-def _differences(root: Path, text: str, facts: RepositoryFacts, force: Collection[str]) -> list[FileDifference]:
+def _actions_repository(root: Path, given: str, environ: Mapping[str, str]) -> str:
+    """Return the repository of Backout: the given one, the one in ops.yml, or that of this program."""
+    if given:
+        return given.partition("@")[0]
+    data = read_yaml(files.read_text(root, CONFIG) or "").data
+    known = get_nested(data, "github", "actions")
+    own = next(release.find_releases(environ), None)
+    if found := known if isinstance(known, str) else own.repository if own else "":
+        return found
+    raise ConfigError(
+        "the repository that this program is from is not known",
+        hint="Add --actions OWNER/NAME@SHA, with the full commit SHA of a release of Backout.",
+    )
+
+
+def _differences(
+    root: Path, text: str, facts: RepositoryFacts, environ: Mapping[str, str], force: Collection[str]
+) -> list[FileDifference]:
     """Return the differences of all files. The others follow the ops.yml that is there afterwards."""
     own = files.compare(root, CONFIG, text)
     if own and own.action is FileAction.KEEP and CONFIG not in force:
@@ -147,7 +174,7 @@ def _differences(root: Path, text: str, facts: RepositoryFacts, force: Collectio
         kinds=registry.service_kinds(),
         by_label=registry.may_start_by_label(),
     )
-    return [*([own] if own else []), *files.differences(root, config, facts)]
+    return [*([own] if own else []), *files.differences(root, config, facts, environ)]
 
 
 def _ask_to_write(
@@ -163,11 +190,22 @@ def _ask_to_write(
     text = f"Write {len(found) - len(kept)} files to {repository.folder.resolve()}? yes or no"
     if kept:
         text += f"; or the names of files to overwrite too: {', '.join(kept)}"
-    answer = questions.answer(text, "yes").casefold()
-    if answer in {"no", "n"}:
+    named = questions.answer(text, partial(_parse_files, kept), "yes")
+    if named is None:
         hint = "Run `ops init` again, and answer yes."
         raise Refused("not confirmed; nothing was written", reason=Reason.NOT_CONFIRMED, hint=hint)
-    return frozenset(split_list(answer)) & frozenset(kept)
+    return named
+
+
+def _parse_files(kept: Sequence[str], answer: str) -> frozenset[str] | None:
+    """Return the named files; none of them for yes, and None for no."""
+    if answer.casefold() in {"yes", "y"}:
+        return frozenset()
+    if answer.casefold() in {"no", "n"}:
+        return None
+    if unknown := next((name for name in split_list(answer) if name not in kept), None):
+        raise ConfigError(f'"{quote_name(unknown)}" is no file of the list', hint="Write yes, no or names of the list.")
+    return frozenset(split_list(answer))
 
 
 def _apply(difference: FileDifference) -> None:

@@ -62,6 +62,10 @@ class Discovery:
     """Account of the variable CLOUDFLARE_ACCOUNT_ID."""
     unchecked: list[str] = field(default_factory=list)
     """Lines for people: lists that were not read, and services that were left out."""
+    _environments: dict[str, str] = field(default_factory=dict)
+    """Account ID → environment."""
+    _without_address: list[str] = field(default_factory=list)
+    """Services that were left out."""
 
     def propose(self) -> tuple[EnvironmentProposal, ...]:
         """Return the environments with at least one service. Raises ConfigError."""
@@ -72,13 +76,16 @@ class Discovery:
         accounts = self._choose_accounts(reader, files)
         tokens = self._tokens(accounts)
         inventories = self._read_accounts(reader, accounts.values())
-        found = self._merge(inventories, files, next(iter(accounts.values())))
+        self._environments = {account: name for name, account in accounts.items()}
+        found = self._merge(inventories, files)
         chosen = self._choose(found, files)
         detailed = reader.read_details(inventories, (each for _, each in chosen)) if reader else (r for _, r in chosen)
         named = [(name, each) for (name, _), each in zip(chosen, detailed, strict=True)]
         services = self._services(self._addresses(named))
+        for name in self._without_address:
+            self.unchecked.append(f"{name}: no public address is known, so it was left out; pass --url {name}=URL")
         if reader:
-            self.unchecked += reader.unread
+            self.unchecked += sorted(reader.unread)
         else:
             self.unchecked.append(
                 "Cloudflare: CLOUDFLARE_API_TOKEN is not set, so no name was compared with the account"
@@ -105,7 +112,8 @@ class Discovery:
         listed = reader.list_accounts() if reader else ()
         rows = [*listed, *(NamedResource(each, "") for each in known if each not in {row.id for row in listed})]
         if not rows:
-            return _named_accounts(split_list(self.questions.answer("Cloudflare account ID (32 hexadecimal digits)")))
+            question = "Cloudflare account ID (32 hexadecimal digits)"
+            return self.questions.answer(question, lambda answer: _named_accounts(split_list(answer)))
         if len(rows) == 1:
             return _named_accounts([rows[0].id])
         shown = [f"{number}. {quote_name(row.name)} {row.id}" for number, row in enumerate(rows, 1)]
@@ -116,8 +124,12 @@ class Discovery:
             raise ConfigError(f"the token can read {len(rows)} accounts", hint=hint, problems=tuple(shown))
         text = "\n".join(["Cloudflare accounts:", *shown, "Number, or NAME=NUMBER for several environments"])
         default = ",".join(str([row.id for row in rows].index(each) + 1) for each in known) or "1"
-        picked = choose_numbered(self.questions.answer(text, default), [row.id for row in rows])
-        return _named_accounts([f"{name}={rows[i].id}" if name else rows[i].id for i, name in picked.items()])
+
+        def parse(answer: str) -> dict[str, str]:
+            picked = choose_numbered(answer, [row.id for row in rows])
+            return _named_accounts([f"{name}={rows[i].id}" if name else rows[i].id for i, name in picked.items()])
+
+        return self.questions.answer(text, parse, default)
 
     def _tokens(self, accounts: Mapping[str, str]) -> list[str]:
         """Return the token name of each environment: the default, then one with the environment's name."""
@@ -152,11 +164,13 @@ class Discovery:
 
     # Services
 
-    def _merge(self, inventories: Sequence[Inventory], files: Sequence[Resource], first: str) -> list[Resource]:
+    def _merge(self, inventories: Sequence[Inventory], files: Sequence[Resource]) -> list[Resource]:
         """Return what Cloudflare lists, with the facts of the files; without a token, what the files name."""
         listed = [resource for inventory in inventories for resource in inventory.resources]
         if not inventories:
-            return [replace(each, account_id=each.account_id or first) for each in files]
+            first = next(iter(self._environments))
+            named = [replace(each, account_id=each.account_id or first) for each in files]
+            return [each for each in named if each.account_id in self._environments]
         for each in files:
             if not any(_is_same(each, other) for other in listed):
                 self.unchecked.append(f"{each.kind} {each.name} of a wrangler file is not in the account: left out")
@@ -166,8 +180,7 @@ class Discovery:
         wanted: list[tuple[Kind, str]] = [("worker", each) for each in self.request.workers]
         wanted += [("pages", each) for each in self.request.sites]
         if wanted:
-            chosen = [self._find(found, kind, each) for kind, each in wanted]
-            return _with_names(chosen)
+            return _with_names([one for kind, each in wanted for one in self._find(found, kind, each)])
         if not found:
             raise ConfigError(
                 "no Worker and no Pages project was found",
@@ -179,53 +192,70 @@ class Discovery:
             rows = [f"{number}. {each.name} ({KINDS[each.kind]})" for number, each in enumerate(found, 1)]
             text = "\n".join(["Services:", *rows, "Numbers to include, or NAME=NUMBER for another name"])
             default = ",".join(str(found.index(each) + 1) for each in proposed)
-            picked = choose_numbered(self.questions.answer(text, default), [each.name for each in found])
-            return _with_names([(name, found[index]) for index, name in picked.items()])
+            names = [each.name for each in found]
+            return self.questions.answer(
+                text,
+                lambda answer: _with_names([(name, found[i]) for i, name in choose_numbered(answer, names).items()]),
+                default,
+            )
         for each in found:
             if each not in proposed:
                 self.unchecked.append(f"{KINDS[each.kind]} {each.name}: left out; pass --{each.kind} to include it")
         return _with_names([("", each) for each in proposed])
 
-    def _find(self, found: Sequence[Resource], kind: Kind, given: str) -> Chosen:
+    def _find(self, found: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
+        """Return the Worker or site with this name, in each account that has it."""
         service, name = _split_name(given, "")
         if not is_usable(kind, name):
             raise ConfigError(
                 f'"{quote_name(name)}" is not a name of a {KINDS[kind]}', hint="Write it as the dashboard shows it."
             )
-        same = next((each for each in found if (each.kind, each.name) == (kind, name)), None)
-        if same is None and self.client is not None:
+        same = [each for each in found if (each.kind, each.name) == (kind, name)]
+        if not same and self.client is not None:
             names = [each.name for each in found if each.kind == kind]
             raise ConfigError(
                 f'no {KINDS[kind]} "{quote_name(name)}" in the account{did_you_mean(name, names)}',
                 hint="Check the name and --account.",
             )
-        return service, same or Resource(kind, name, "")
+        return [(service, each) for each in same or [Resource(kind, name, next(iter(self._environments)))]]
 
     def _addresses(self, chosen: Sequence[Chosen]) -> list[tuple[str, Resource, Address]]:
         """Return the address of each service: given, or the first one known. Services without one are left out."""
-        given = parse_pairs(self.request.urls, what="SERVICE=URL")
-        if self.questions.is_interactive:
-            rows = [
-                f"{name}: {' or '.join(map(str, each.addresses[:3])) or 'no address known'}" for name, each in chosen
-            ]
-            text = "\n".join(["URLs:", *rows, "Other URLs as NAME=URL, or Enter for the first of each"])
-            given |= parse_pairs(split_list(self.questions.answer(text)), what="SERVICE=URL")
-        names = [name for name, _ in chosen]
-        found = []
-        if unknown := next((name for name in given if name not in names), None):
+        shown = self._shown_names(chosen)
+        if not self.questions.is_interactive:
+            return self._with_addresses(self.request.urls, chosen)
+        rows = [
+            f"{name}: {' or '.join(map(str, each.addresses[:3])) or 'no address known'}"
+            for name, (_, each) in zip(shown, chosen, strict=True)
+        ]
+        text = "\n".join(["URLs:", *rows, "Other URLs as NAME=URL, or Enter for the first of each"])
+        return self.questions.answer(
+            text, lambda answer: self._with_addresses((*self.request.urls, *split_list(answer)), chosen)
+        )
+
+    def _with_addresses(self, urls: Sequence[str], chosen: Sequence[Chosen]) -> list[tuple[str, Resource, Address]]:
+        given, shown = parse_pairs(urls, what="SERVICE=URL"), self._shown_names(chosen)
+        if unknown := next((name for name in given if name not in shown), None):
             raise ConfigError(
-                f'URL of "{quote_name(unknown)}": no such service{did_you_mean(unknown, names)}',
+                f'the URL of "{quote_name(unknown)}": no such service{did_you_mean(unknown, shown)}',
                 hint="Write SERVICE=URL with a service of the list.",
             )
-        for name, resource in chosen:
-            address = (
-                _given_address(name, given[name], resource) if name in given else next(iter(resource.addresses), None)
-            )
+        found, self._without_address = [], []
+        for name, (service, resource) in zip(shown, chosen, strict=True):
+            known = next(iter(resource.addresses), None)
+            address = _given_address(name, given[name], resource) if name in given else known
             if address is None:
-                self.unchecked.append(f"{name}: no public address is known, so it was left out; pass --url {name}=URL")
+                self._without_address.append(name)
             else:
-                found.append((name, resource, address))
+                found.append((service, resource, address))
         return found
+
+    def _shown_names(self, chosen: Sequence[Chosen]) -> list[str]:
+        """Return a name for each service: with its environment where two environments have it."""
+        names = [name for name, _ in chosen]
+        return [
+            f"{self._environments[each.account_id]}/{name}" if names.count(name) > 1 else name for name, each in chosen
+        ]
 
     def _services(self, addressed: Sequence[tuple[str, Resource, Address]]) -> list[ServiceProposal]:
         """Request the URLs, a few services at a time."""
@@ -240,7 +270,7 @@ class Discovery:
             self.unchecked.append(f"{name}: no probe, because {probe}")
             notes.append(f"No probe yet: {probe}.")
         elif resource.kind == "worker" and not probe.version:
-            notes.append("No answer shows the version; docs/how-to/rollback-worker.md")
+            notes.append("The answer has no version ID, so this probe cannot prove which version answers.")
         service = ServiceProposal(name, resource, address, self.request.repository, None, "/", tuple(notes))
         if isinstance(probe, ProbeProposal):
             service = replace(service, probe=probe)
@@ -296,11 +326,13 @@ def _with_facts(resource: Resource, files: Iterable[Resource]) -> Resource:
 
 def _with_names(chosen: Sequence[Chosen]) -> list[Chosen]:
     """Give a name to each service that has none. Raises ConfigError for a name that ops.yml does not accept."""
-    proposed = service_names(each for _, each in chosen)
+    proposed: dict[Resource, str] = {}
+    for account in dict.fromkeys(each.account_id for _, each in chosen):
+        proposed |= service_names(each for _, each in chosen if each.account_id == account)
     named = [(name or proposed[each], each) for name, each in chosen]
-    names = [name for name, _ in named]
-    for name in names:
-        if not re.fullmatch(NAME, name) or len(name) > MAX_NAME_LENGTH or names.count(name) > 1:
+    taken = [(name, each.account_id) for name, each in named]
+    for name, account in taken:
+        if not re.fullmatch(NAME, name) or len(name) > MAX_NAME_LENGTH or taken.count((name, account)) > 1:
             raise ConfigError(
                 f'"{quote_name(name)}" is no name for one service',
                 hint=f"Write lower-case letters, digits and -, at most {MAX_NAME_LENGTH}, each name once.",
@@ -313,7 +345,7 @@ def _given_address(name: str, url: str, resource: Resource) -> Address:
     found = re.fullmatch(r"(https://[^/]+)(/.*)?", url)
     if found is None or not re.fullmatch(ORIGIN, found[1].lower()):
         raise ConfigError(
-            f'URL of {name}: "{quote_name(url)}" is not an https URL',
+            f"the URL of {name} is not an https URL",
             hint="Write https://HOST, such as https://shop.example.",
         )
     origin, path = found[1].lower(), found[2]

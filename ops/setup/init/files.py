@@ -1,7 +1,7 @@
 """Files of an operations repository, and how they differ from those in a folder."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from ops.app import registry
 from ops.core.errors import ConfigError
 from ops.core.next_step import build_command
 from ops.render.markdown import FOLDERS, load_templates
-from ops.setup import issue_form, workflows
+from ops.setup import issue_form, release, workflows
 from ops.setup.workflows import FileAction, FileDifference
 
 if TYPE_CHECKING:
@@ -29,17 +29,12 @@ class RepositoryFacts:
     """Facts for the files that no setting of ops.yml holds."""
 
     title: str
-    actions: str
-    """Repository of Backout, as owner/name, whose actions the jobs use."""
-    program: str = "ops"
+    given_actions: str = ""
+    """Commit of the actions to use, as OWNER/NAME@SHA; empty: the one in use, or that of this program."""
     owner: str = ""
     token_location: str = ""
     is_copy: bool = False
     """Whether the folder is a copy of Backout, which has files of its own."""
-
-    @property
-    def docs(self) -> str:
-        return f"https://github.com/{self.actions}"
 
 
 def is_copy(folder: Path) -> bool:
@@ -72,10 +67,14 @@ def compare(root: Path, name: str, desired: str) -> FileDifference | None:
     return FileDifference(root / name, FileAction.KEEP, "exists, and differs", old, desired)
 
 
-def differences(root: Path, config: "Config", facts: RepositoryFacts) -> list[FileDifference]:
-    """Return the differences of all files but ops.yml."""
+def differences(
+    root: Path, config: "Config", facts: RepositoryFacts, environ: Mapping[str, str]
+) -> list[FileDifference]:
+    """Return the differences of all files but ops.yml. Raises ConfigError if no commit of the actions is known."""
+    folder = root / workflows.FOLDER
+    pin = release.choose_pin(config, workflows.own_pins(folder, config), facts.given_actions, environ)
     runbooks = {name: registry.discover_runbooks()[name] for name in registry.runbook_names()}
-    found: list[FileDifference | None] = [*workflows.differences(root / workflows.FOLDER, config, runbooks)]
+    found: list[FileDifference | None] = [*workflows.differences(folder, config, runbooks, pin)]
     form = read_text(root, str(issue_form.PATH))
     if form is None:
         text = issue_form.rewrite_form(_template("incident.yml"), config, registry.list_runbook_facts())
@@ -91,7 +90,10 @@ def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, 
     yield "README.md", _readme(config, facts)
     yield ".gitignore", _template("gitignore")
     yield ".github/CODEOWNERS", _code_owners(facts.owner)
-    yield ".github/dependabot.yml", _template("dependabot.yml").replace("OWNER/NAME", facts.actions)
+    yield (
+        ".github/dependabot.yml",
+        _template("dependabot.yml").replace("OWNER/NAME", config.github.actions or "OWNER/NAME"),
+    )
 
 
 def _code_owners(owner: str) -> str:
@@ -117,14 +119,18 @@ def _readme(config: "Config", facts: RepositoryFacts) -> str:
         .get_template("repository_readme.md.j2")
         .render(
             title=facts.title,
-            docs=facts.docs,
+            docs=docs_url(config.github.actions),
             rows=rows,
-            command=build_command(facts.program, first.runbook if first else "--help", options),
+            command=build_command(config.github.laptop_program, first.runbook if first else "--help", options),
             tokens=list(dict.fromkeys(each.token for each in config.environments.values())),
             token_location=facts.token_location,
-            install=f"pipx install git+https://github.com/{facts.actions}@TAG",
+            install=f"pipx install git+https://github.com/{config.github.actions}@TAG",
         )
     )
+
+
+def docs_url(actions: str | None) -> str:
+    return f"https://github.com/{actions}" if actions else "docs/reference/ops-yml.md"
 
 
 @functools.cache

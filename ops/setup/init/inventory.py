@@ -87,7 +87,7 @@ class InventoryReader:
             *(self._worker(place, each) for each in listed or ()),
             *(self._site(place, each) for each in sites or ()),
         ]
-        return replace(place, resources=tuple(filter(None, found)))
+        return replace(place, resources=tuple(dict.fromkeys(filter(None, found))))
 
     def read_details(self, inventories: Sequence[Inventory], chosen: Iterable[Resource]) -> Iterator[Resource]:
         """Yield the chosen resources with bindings, workers.dev, live versions or deployments."""

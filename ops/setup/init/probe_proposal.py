@@ -1,4 +1,4 @@
-"""Request the URL of a service once, and propose a probe and compared paths for what it answers.
+"""Propose a probe and compared paths from the answers of a service.
 
 Only an answer that was seen becomes a probe: a challenge, a login page, an error or a redirect is named instead.
 """
@@ -11,14 +11,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.config.types import URL_PATH
 from ops.core.clock import Clock
 from ops.core.observations import PageContent
 from ops.core.threads import run_parallel
-from ops.probes.challenge import detect_challenge
+from ops.probes.answer import request_once
 from ops.probes.html_references import ReferenceKind, find_references
 from ops.probes.http import ProbeClient
 from ops.probes.page_content import read_page
@@ -72,25 +70,21 @@ def propose_probe(web: ProbeClient, address: Address, live_versions: frozenset[s
 
 def _probe(web: ProbeClient, origin: str, path: str, live_versions: frozenset[str]) -> ProbeProposal | str:
     url = origin + path
-    try:
-        response, body = web.fetch(url)
-    except httpx.RequestError as error:
-        return f"{url} could not be reached from this machine ({type(error).__name__})"
-    status = response.status_code
-    if challenged := detect_challenge(status, response.headers, body):
-        return f"{url}: {challenged.detail}"
-    if 300 <= status < 400:
-        return f"{url} redirects to {_host(response.headers.get('location', '')) or 'another path'}"
-    if not 200 <= status < 300:
-        return f"{url} answers with status {status}"
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    document = _document(body) if "json" in kind else None
+    answer = request_once(web, url)
+    if answer.problem:
+        return answer.problem
+    if 300 <= answer.status < 400:
+        return f"{url} redirects to {answer.redirect_host or 'another path'}"
+    if not 200 <= answer.status < 300:
+        return f"{url} answers with status {answer.status}"
+    kind = answer.content_type
+    document = _document(answer.body) if "json" in kind else None
     if path == HEALTH and document is None:
         return f"{url} does not answer with JSON"
     return ProbeProposal(
         "health" if path == HEALTH else "home" if "html" in kind else "answer",
         path,
-        status,
+        answer.status,
         kind if CONTENT_TYPE.fullmatch(kind) else "",
         dict(_healthy_values(document)),
         _version_path(document, live_versions),
@@ -131,14 +125,6 @@ def _texts(document: Any) -> Iterator[tuple[str, str]]:
             yield path.removeprefix("."), value
         elif isinstance(value, dict) and path.count(".") < MAX_DEPTH:
             left += [(f"{path}.{key}", each) for key, each in value.items() if "." not in key]
-
-
-def _host(location: str) -> str:
-    try:
-        host = urlsplit(location).hostname or ""
-    except ValueError:
-        return ""
-    return host if host.isascii() and host.isprintable() else ""
 
 
 def propose_compare(
@@ -187,14 +173,11 @@ def _identifies(first: PageContent, second: PageContent, new: PageContent, old: 
 
 def _linked_paths(web: ProbeClient, site: str) -> Iterator[str]:
     """Yield paths of pages, scripts and styles that the home page names."""
-    try:
-        response, body = web.fetch(f"{site}/")
-    except httpx.RequestError:
-        return
-    if "html" not in response.headers.get("content-type", ""):
+    answer = request_once(web, f"{site}/")
+    if "html" not in answer.content_type:
         return
     kinds = {ReferenceKind.LINK, ReferenceKind.SCRIPT, ReferenceKind.STYLE}
-    for each in find_references(body.decode(errors="replace"), f"{site}/"):
+    for each in find_references(answer.body.decode(errors="replace"), f"{site}/"):
         parts = urlsplit(each.url)
         is_here = f"{parts.scheme}://{parts.netloc}" == site and not parts.query
         if is_here and each.kind in kinds and parts.path != "/" and re.fullmatch(URL_PATH, parts.path):

@@ -1,10 +1,15 @@
 """Ask a person on a terminal, or accept what is proposed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from ops.core.errors import ConfigError
 
+T = TypeVar("T")
+
 MAX_QUESTIONS = 7
+MAX_ATTEMPTS = 5
+"""Answers to one question before the command ends."""
 Ask = Callable[[str, str], str]
 """Shows a question and its default; returns the answer."""
 
@@ -20,12 +25,19 @@ class Questions:
     def is_interactive(self) -> bool:
         return self._ask is not None
 
-    def answer(self, question: str, default: str = "") -> str:
+    def answer(self, question: str, parse: Callable[[str], T], default: str = "") -> T:
+        """Return the parsed answer. A refused answer repeats the question. Raises ConfigError."""
         if self._ask is None:
-            return default
+            return parse(default)
         self.asked += 1
         assert self.asked <= MAX_QUESTIONS
-        return self._ask(question, default).strip()
+        refused = ""
+        for _ in range(MAX_ATTEMPTS - 1):
+            try:
+                return parse(self._ask(refused + question, default).strip())
+            except ConfigError as error:
+                refused = f"{error.message}. {error.hint}\n"
+        return parse(self._ask(refused + question, default).strip())
 
 
 def parse_pairs(values: Sequence[str], *, what: str) -> dict[str, str]:
@@ -41,7 +53,7 @@ def parse_pairs(values: Sequence[str], *, what: str) -> dict[str, str]:
 
 def split_list(text: str) -> list[str]:
     """Return the parts of an answer such as `1, 3`."""
-    return [part for part in text.replace(",", " ").split() if part]
+    return text.replace(",", " ").split()
 
 
 def choose_numbered(answer: str, choices: Sequence[str]) -> Mapping[int, str]:
@@ -59,4 +71,6 @@ def choose_numbered(answer: str, choices: Sequence[str]) -> Mapping[int, str]:
                 f'"{row[:60]}" is no row of the list', hint=f"Write numbers from 1 to {len(choices)}, such as 1,2."
             )
         chosen[index] = name if separator else ""
+    if not chosen:
+        raise ConfigError("nothing is chosen", hint=f"Write numbers from 1 to {len(choices)}, such as 1,2.")
     return chosen

@@ -1,0 +1,91 @@
+"""Applications of three teams that adopt Backout, each in a sandbox: a shop, a blog, and a game in two accounts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sandbox import Sandbox
+from tests.conftest import Outcome, World
+
+ACTIONS = f"acme/backout@{'5ea1' * 10}"
+"""Release of Backout that the teams use."""
+READER = "reads-only"
+EVERY_READ = (
+    *("Workers Scripts Read", "Workers Routes Read", "Workers KV Storage Read", "D1 Read", "Pages Read", "Zone Read"),
+    "Account Settings Read",
+)
+SHOP, BLOG, GAME, GAME_STAGING = "1a" * 16, "2b" * 16, "3c" * 16, "4d" * 16
+NAMESPACE = "5e" * 16
+
+
+@dataclass(frozen=True)
+class Team:
+    """A team with an application in the sandbox, and a folder for its operations repository."""
+
+    world: World
+
+    @property
+    def folder(self) -> Path:
+        return self.world.folder / "operations"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ops.yml"
+
+    def init(self, *arguments: str, **environ: str | None) -> Outcome:
+        """Run `ops init` with a token that can only read."""
+        given = {"CLOUDFLARE_API_TOKEN": READER, "CLOUDFLARE_ACCOUNT_ID": None, **environ}
+        return self.world.ops("init", str(self.folder), "--actions", ACTIONS, *arguments, **given)
+
+    def ops(self, *arguments: str, **environ: str | None) -> Outcome:
+        return self.world.ops(*arguments, "--config", str(self.config), **environ)
+
+    def files(self) -> dict[str, str]:
+        """Return path → text of each file in the folder."""
+        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.read_text() for path in found}
+
+
+@contextmanager
+def team(account: str, folder: Path) -> Iterator[Team]:
+    with Sandbox(account_id=account, virtual_clock=True) as sandbox:
+        sandbox.add_token(READER, EVERY_READ)
+        yield Team(World(sandbox, folder))
+
+
+def release(sandbox: Sandbox, worker: str, ago: timedelta, **upload: object) -> str:
+    """Upload a version and give it all traffic `ago`; return its ID."""
+    at = sandbox.clock.now() - ago
+    version = sandbox.upload(worker, at=at, **upload)  # type: ignore[arg-type]
+    sandbox.deploy(worker, version, at=at)
+    return version
+
+
+def build_shop(sandbox: Sandbox) -> None:
+    """Two Workers: one with assets on a custom domain, one behind a route of a path; and a third that is not public."""
+    zone = sandbox.zones.all[sandbox.zones.add("shopdesk.example")]
+    bound = [{"type": "kv_namespace", "name": "CARTS", "namespace_id": NAMESPACE}]
+    sandbox.kv.add(NAMESPACE)
+    release(sandbox, "shop-web", timedelta(hours=5), assets=True, secrets={"STRIPE_KEY": "1"}, bindings=bound)
+    release(sandbox, "shop-api", timedelta(hours=5), behaviour={"status": 200})
+    release(sandbox, "shop-mailer", timedelta(hours=5))
+    sandbox.zones.add_domain(zone, "www.shopdesk.example", "shop-web")
+    sandbox.zones.add_route(zone, "shopdesk.example/api/*", "shop-api")
+    sandbox.set_subdomain("shop-mailer", enabled=False)
+
+
+def build_blog(sandbox: Sandbox) -> None:
+    """A Pages site with two deployments."""
+    sandbox.pages.add_project("notes", domains=["notes.example"])
+    now = sandbox.clock.now()
+    for hours, text in ((30, b"<h1>First</h1>"), (2, b"<h1>Second</h1>")):
+        sandbox.pages.add_deployment("notes", files={"index.html": text}, at=now - timedelta(hours=hours))
+
+
+def build_game(sandbox: Sandbox) -> None:
+    """A Worker with Durable Objects, on workers.dev."""
+    rooms = [{"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "namespace_id": "1"}]
+    release(sandbox, "game", timedelta(hours=9), behaviour={"status": 200}, durable_objects=["Room"], bindings=rooms)
+    sandbox.set_subdomain("game", enabled=True)
