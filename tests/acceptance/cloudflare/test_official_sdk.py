@@ -15,6 +15,7 @@ from sandbox.cloudflare.pages.state import git_source
 from tests.conftest import ACCOUNT, SITE, WORKER, Incident, World
 from tests.evidence.test_evidence import ALL, collect, recorded
 from tests.support import limits, offline, switches
+from tests.support.adoption import ACTIONS, EVERY_READ
 from tests.support.claims import case_world, run
 from tests.support.scenarios import all_cases, cases
 from tests.support.sdk import (
@@ -39,7 +40,7 @@ def sandbox() -> Iterator[Recording]:
 
 
 DATABASE = "11111111-2222-4333-8444-555555555555"
-ASKED = (f"scripts/{WORKER}/settings", f"scripts/{WORKER}/content/v2", f"workers/{WORKER}")
+ASKED = (f"scripts/{WORKER}/content/v2", f"workers/{WORKER}")
 """Paths that only the client's methods or wrangler read, and no command."""
 
 
@@ -96,24 +97,25 @@ def limits_and_status() -> Iterator[World]:
         yield world
 
 
-def inventory() -> Iterator[World]:
+def adoption() -> Iterator[World]:
+    """Describe an application in a new operations repository."""
     with case_world(None, Recording) as world:
         sandbox = world.sandbox
         sandbox.d1.add("shop")
         sandbox.kv.add(switches.NAMESPACE)
-        sandbox.pages.add_project(SITE)
-        token = {"Authorization": f"Bearer {sandbox.token}"}
-        lists = ("pages/projects", "d1/database", "storage/kv/namespaces")
-        for path in ("", *(f"/{ACCOUNT}/{each}" for each in lists)):
-            httpx.get(f"{sandbox.api_url}/accounts{path}", headers=token).raise_for_status()
+        sandbox.zones.add("shop.example")
+        world.release(timedelta(hours=2))
+        world.site(timedelta(hours=2), "home")
+        sandbox.set_subdomain(WORKER, enabled=True)
+        sandbox.add_token("reader", EVERY_READ)
+        arguments = ["init", str(world.folder / "operations"), "--actions", ACTIONS]
+        assert world.ops(*arguments, CLOUDFLARE_API_TOKEN="reader", CLOUDFLARE_ACCOUNT_ID=None).code == 0
         yield world
 
 
 @pytest.mark.slow
 def test_responses_match_official_sdk_models(recorded: Incident) -> None:
-    worlds = chain(
-        evidence(recorded), runbooks(), site_from_git(), offline_and_back(), limits_and_status(), inventory()
-    )
+    worlds = chain(evidence(recorded), runbooks(), site_from_git(), offline_and_back(), limits_and_status(), adoption())
     seen = [exchange for world in worlds for exchange in exchanges(world)]
     used = {each.route for each in seen}
     told = {(each.route, problem) for each in seen if each.route in MODELS for problem in problems(each)}
