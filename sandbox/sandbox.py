@@ -155,10 +155,22 @@ class Sandbox:
     # Contents.
 
     def add_token(
-        self, token: str, permissions: Iterable[str] = (), *, expired: bool = False, owner: Owner = "user"
+        self,
+        token: str,
+        permissions: Iterable[str] = (),
+        *,
+        expired: bool = False,
+        expires_on: str = "",
+        owner: Owner = "user",
     ) -> str:
         self._tokens.add(
-            FakeCloudflareToken(secret=token, permissions=frozenset(permissions), expired=expired, owner=owner)
+            FakeCloudflareToken(
+                secret=token,
+                permissions=frozenset(permissions),
+                expired=expired,
+                expires_on=expires_on,
+                owner=owner,
+            )
         )
         return token
 

@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
+from email.utils import format_datetime
 from typing import Any
 
 from sandbox.cloudflare.account import FakeAccount
@@ -61,10 +62,14 @@ class FakeCloudflareApi:
             status, envelope = error.status, _failure(error, request.path)
         else:
             if isinstance(answer, HttpResponse):
-                answer.headers += [("server", "cloudflare"), ("cf-ray", ray)]
+                answer.headers += [("server", "cloudflare"), ("cf-ray", ray), self._date()]
                 return answer
             status, envelope = 200, _success(answer)
-        return HttpResponse(status=status, headers=[*_HEADERS, ("cf-ray", ray)], body=json.dumps(envelope).encode())
+        headers = [*_HEADERS, ("cf-ray", ray), self._date()]
+        return HttpResponse(status=status, headers=headers, body=json.dumps(envelope).encode())
+
+    def _date(self) -> tuple[str, str]:
+        return "date", format_datetime(self._account.clock.now(), usegmt=True)
 
     def _handle(self, request: HttpRequest, ray: str) -> CloudflareAnswer | HttpResponse:
         found = match(request)

@@ -17,6 +17,7 @@ from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeploymen
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
 from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
 from sandbox.edge.injection import inject_scripts
+from sandbox.edge.public_sites import PublicSites
 from sandbox.edge.site import SiteServer, answer_with_assets
 from sandbox.server import HttpRequest, HttpResponse
 
@@ -57,12 +58,15 @@ class Edge:
         """Host → Worker, for hosts that are in no zone."""
         self._account = account
         self._runtime = runtime
+        self.public_sites = PublicSites()
         self._site = SiteServer()
         self._random = random.Random(0)  # noqa: S311  (a split that falls the same way each time)
         self._lock = threading.Lock()
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         host = host_of(request)
+        if (public := self.public_sites.answer(host, request)) is not None:
+            return public
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
             return _challenge()
         with self._account.lock:

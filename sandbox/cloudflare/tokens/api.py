@@ -40,7 +40,8 @@ def _verify(call: CloudflareCall, owner: Literal["user", "account"]) -> Cloudfla
     if call.token.owner != owner:
         raise CloudflareRefusal(1000, "Invalid API Token", status=401)
     valid = {"code": 10000, "message": "This API Token is valid and active", "type": None}
-    return CloudflareAnswer({"id": call.token.id, "status": "active"}, messages=(valid,))
+    end = {"expires_on": call.token.expires_on} if call.token.expires_on else {}
+    return CloudflareAnswer({"id": call.token.id, "status": "active", **end}, messages=(valid,))
 
 
 @ROUTES.add("GET", "/user", None)

@@ -50,6 +50,8 @@ class FakeCloudflareToken:
     secret: str = field(repr=False)
     permissions: frozenset[str]
     expired: bool = False
+    expires_on: str = ""
+    """RFC 3339; empty for a token without an end. `expired` alone decides whether it is valid."""
     disabled: bool = False
     owner: Owner = "user"
     email: str = "ci@example.com"

@@ -27,6 +27,17 @@ class IssueSeeds(Seeds):
                 self._repository, self._by(author, at), title=title, body=body, labels=labels
             ).number
 
+    def add_label(self, name: str) -> None:
+        """Add a label to the repository."""
+        with self._repository.lock:
+            changes.find_or_make_label(self._repository, self._by(self._repository.owner_login), name)
+
+    def remove_label(self, name: str) -> None:
+        """Delete a label of the repository."""
+        with self._repository.lock:
+            label = self._repository.labels[name.lower()]
+            changes.delete_label(self._repository, self._by(self._repository.owner_login), label)
+
     def label(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
         """Add a label, and return the payload of `issues` `labeled`.
 
