@@ -26,7 +26,7 @@ from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult, describe_state_after_bug
-from ops.core.run_record import parse_job_run
+from ops.core.run_record import PreviousRuns, parse_job_run
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
 from ops.engine.engine import Engine, RunOptions
@@ -120,7 +120,7 @@ def run(
 ) -> "tuple[RunResult, Config]":
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
     config, _ = read_config(request.config)
-    variables = _probe_environ(environ, register_secrets(environ, config, redactor))
+    variables = probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, environment = request.runbook, config.environment(request.environment)
     with ExitStack() as ending:
         ending.callback(process.kill_all)
@@ -159,6 +159,36 @@ def run(
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
         links = publisher.end(timeline, context.suggest, is_routine=runbook.is_routine)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
+
+
+def planning_context(  # noqa: PLR0917
+    params: Any,
+    session: Session,
+    config: "Config",
+    path: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    ending: ExitStack,
+) -> Context[Any]:
+    """Return a context in which a runbook can plan, and change and publish nothing. `path` is that of ops.yml."""
+    folder, clock = path.resolve().parent, session.clock
+    return Context(
+        params=params,
+        config=config,
+        environment=session.environment,
+        request=RequestInfo(LOCAL_USER),
+        run_id=_run_id(environ, clock),
+        clock=clock,
+        timeline=Timeline(clock, redactor),
+        cloudflare=session,
+        github=_Repository(folder, environ, redactor, session, ending),
+        web=session,
+        make_site=lambda: make_site(environ, folder, redactor, ending, session),
+        secret_values=ProcessSecretValues(environ, redactor, config),
+        previous_runs=lambda: PreviousRuns,
+        service_kinds=registry.service_kinds,
+        command_prefix=command_prefix(environ, path),
+    )
 
 
 def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:
@@ -264,7 +294,7 @@ def _without_secrets(params: Any, redactor: Redactor) -> Any:
     )
 
 
-def _probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
+def probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
     """Return a function from a probe to its environment: the variables that it names, except those in `never`."""
 
     def environ_of(probe: "Probe") -> Mapping[str, str]:

@@ -49,6 +49,7 @@ PATH_PARTS = {
     "project": "[a-z0-9-]+",
     "version": _UUID,
     "deployment": _UUID,
+    "token": _ID,
 }
 """Placeholder of a template → pattern of a path segment."""
 
@@ -101,6 +102,8 @@ class CloudflareClient(WriteGuard):
         self._transport = transport
         self._http: httpx.Client | None = None
         self._under_way = CallTracker(self._end)
+        self.server_date = ""
+        """Header `Date` of the latest response, by Cloudflare's clock; empty before the first one."""
 
     def __repr__(self) -> str:
         return f"Client({self.base_url!r}, {self._token_name})"
@@ -215,6 +218,7 @@ class CloudflareClient(WriteGuard):
         assert self._http is not None
         with self._under_way.call():
             response = self._http.request(method, self.base_url + path, **content)
+        self.server_date = response.headers.get("date", "")
         try:
             return decoder(method, path, response.status_code, response.headers, response.content)
         except CloudflareApiError as error:

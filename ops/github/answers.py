@@ -192,6 +192,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("POST", ".*/deployment-branch-policies", "the branches of an environment", _PATTERN),
     ("DELETE", r".*/deployment-branch-policies/\d+", "the branches of an environment", None),
     ("GET", "/rules/branches/.+", "the rules of a branch", [{"type": str}]),
+    ("GET", "/actions/workflows", "the workflows", {"workflows": [{"path": str, "state": str}]}),
     ("GET", "/rulesets", "the rulesets", [{"id": int, "name": str}]),
     ("POST", "/rulesets", "the rulesets", {"id": int, "name": str}),
     ("PUT", r"/rulesets/\d+", "a ruleset", {"id": int, "name": str}),

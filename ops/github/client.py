@@ -36,8 +36,8 @@ def is_configured(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"))
 
 
-def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
-    """Return the operations repository, without a request.
+def connect(environ: Mapping[str, str], redactor: Redactor, *, read_only: bool = False) -> "Repository":
+    """Return the operations repository, without a request. With `read_only` it refuses every write.
 
     Reads are tried up to twice more after a 429 or 5xx; writes never are. Raises ConfigError if a variable is missing
     or is the URL of another machine.
@@ -56,7 +56,9 @@ def connect(environ: Mapping[str, str], redactor: Redactor) -> "Repository":
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
         hint = "On a laptop: `export GITHUB_REPOSITORY=owner/name`, the operations repository. In a job GitHub sets it."
         raise ConfigError("GITHUB_REPOSITORY is not set to owner/name", reason=Reason.CONFIG_INVALID, hint=hint)
-    return repository(environ, environ["GITHUB_TOKEN"], name)
+    found = repository(environ, environ["GITHUB_TOKEN"], name)
+    found.requester.is_read_only = read_only  # type: ignore[attr-defined]
+    return found
 
 
 def api_url(environ: Mapping[str, str]) -> str:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
+from ops.github.client import provider_errors
 from ops.github.comments import BOT, author_login, run_records
 from ops.github.permissions import may_write, read_permission
 
@@ -91,6 +93,13 @@ def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
         for comment, record in run_records(repository.get_issue(number))
         if trusted.includes(author_login(comment))
     ]
+
+
+def newest_records(repository: "Repository", label: str, most: int) -> "tuple[tuple[IssueRecord, ...], ...]":
+    """Return the trusted records of the newest issues with the label, newest issue first. Raises ProviderError."""
+    with provider_errors():
+        listed = repository.get_issues(state="all", labels=[label], sort="created", direction="desc")
+        return tuple(tuple(trusted_records(repository, issue.number)) for issue in islice(listed, most))
 
 
 class TrustedAuthors:

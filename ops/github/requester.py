@@ -8,6 +8,7 @@ import requests
 from github import GithubException
 from github.Requester import Requester
 
+from ops.core.errors import Reason, Refused
 from ops.github.answers import check_answer, expected_answer, malformed_answer, refusal_body
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
@@ -21,9 +22,12 @@ class TypedRequester(Requester):
     API, because the token is for that host only.
 
     Raises:
+        Refused: `is_read_only` is set, and the request is no GET.
         ProviderError: the response to a read has an unexpected shape.
         UnclearWrite: the response to a write has one.
     """
+
+    is_read_only = False
 
     def requestJsonAndCheck(  # noqa: N802  PyGithub's name
         self, verb: str, url: str, *arguments: Any, **options: Any
@@ -34,6 +38,8 @@ class TypedRequester(Requester):
         self, verb: str, url: str, *arguments: Any, **options: Any
     ) -> tuple[int, dict[str, Any], str]:
         path = urlsplit(url).path
+        if self.is_read_only and verb != "GET":
+            raise Refused(f"{verb} {path} is a write to GitHub, and only reads are allowed", reason=Reason.READ_ONLY)
         try:
             status, headers, text = super().requestJson(verb, url, *arguments, **options)
         except (requests.RequestException, GithubException):

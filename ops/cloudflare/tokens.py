@@ -1,0 +1,40 @@
+"""Read the permissions of the client's own API token.
+
+developers.cloudflare.com/api/resources/user/subresources/tokens and …/accounts/subresources/tokens
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ops.cloudflare.client import CloudflareClient, reads
+from ops.cloudflare.response import parse_result
+from ops.cloudflare.types.records import VerifiedToken
+
+READ_PERMISSION = "API Tokens Read"
+_ACCOUNT = "com.cloudflare.api.account."
+
+
+@reads("GET /user/tokens/{token}", "GET /accounts/{account}/tokens/{token}")
+def read_permission_groups(client: CloudflareClient, account_id: str, token: VerifiedToken) -> frozenset[str]:
+    """Return the permission groups of the token in this account, such as "Workers Scripts Write".
+
+    Few tokens may read this: it needs API Tokens Read. Raises ProviderError.
+    """
+    owner = "/user" if token.kind == "user" else f"/accounts/{account_id}"
+    answer = client.read(f"{owner}/tokens/{token.id}", permission=READ_PERMISSION)
+    return parse_result(answer, "the policies of the token", lambda: _groups(answer.result["policies"], account_id))
+
+
+def _groups(policies: Iterable[Mapping[str, Any]], account_id: str) -> frozenset[str]:
+    """Return the allowed groups without the denied ones, of the policies that include the account."""
+    found: dict[str, set[str]] = {"allow": set(), "deny": set()}
+    for policy in policies:
+        if _includes(policy.get("resources") or {}, account_id):
+            found[policy["effect"]] |= {str(group["name"]) for group in policy["permission_groups"]}
+    return frozenset(found["allow"] - found["deny"])
+
+
+def _includes(resources: Mapping[str, Any], account_id: str) -> bool:
+    """Return whether a policy may apply to the account. A policy for zones counts: their account is not named."""
+    accounts = {name.removeprefix(_ACCOUNT) for name in resources if name.startswith(_ACCOUNT)}
+    return not accounts or bool(accounts & {"*", account_id}) or any(name.startswith("zone.") for name in accounts)
