@@ -19,6 +19,7 @@ import click
 
 from ops import __version__
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
+from ops.cli.doctor import doctor
 from ops.cli.evidence import evidence
 from ops.cli.help import ExampleCommand, sections_of
 from ops.cli.incident import incident, labels
@@ -56,7 +57,7 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
-    *("status", "config check", "config schema", "incident show", "recover", "limits plan", "limits propose"),
+    *("status", "doctor", "config check", "config schema", "incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
@@ -94,6 +95,7 @@ def cli() -> None:
     """
 
 
+cli.add_command(doctor)
 cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(init)

@@ -11,7 +11,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Recover": ("status",),
     "Limits and switches": ("limits",),
     "Incident": ("incident", "evidence"),
-    "Set-up": ("init", "config", "setup", "workflows", "labels", "drill", "sandbox", "new-runbook"),
+    "Set-up": ("init", "config", "setup", "doctor", "workflows", "labels", "drill", "sandbox", "new-runbook"),
 }
 """Section → its commands without a runbook, in order. The runbooks follow them.
 

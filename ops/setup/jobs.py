@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
+COPY_KEYS = (SECRETS_TOKEN, APP_KEY)
+"""Either of them is enough to write copies on GitHub."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,215 @@
+"""Checks of an environment's Cloudflare account, token and permissions."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from ops.cloudflare import tokens
+from ops.cloudflare.accounts import AccountsApi
+from ops.cloudflare.codes import ErrorKind
+from ops.cloudflare.response import CloudflareApiError
+from ops.core.clock import format_utc, parse_utc
+from ops.core.errors import ConfigError, Decision, ProviderError, Refused
+from ops.maintenance import steps as maintenance
+from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.facts import EnvironmentFacts, environments
+from ops.setup.doctor.finding import Answer, Finding, NotProvable
+
+TOKEN_PAGE = "https://dash.cloudflare.com/profile/api-tokens"  # noqa: S105  an address
+EXPIRES_SOON = timedelta(days=30)
+GOOD_DECISIONS = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value, Decision.STILL_UNHEALTHY.value}
+"""Decisions of a run whose write Cloudflare accepted."""
+
+
+@check(
+    "token",
+    environments,
+    needs=("config",),
+    why="No recovery of this environment can start here, and GitHub never shows a secret again.",
+)
+def token(environment: EnvironmentFacts) -> Findings:
+    """Is the Cloudflare token set here?"""
+    try:
+        _ = environment.session.token
+    except ConfigError as error:
+        yield Finding(error.message, error.hint)
+
+
+@check("token-valid", environments, needs=("token",), why="Cloudflare refuses every request of this environment.")
+def token_valid(environment: EnvironmentFacts) -> Findings:
+    """Does Cloudflare accept the token?"""
+    try:
+        status = environment.token.status
+    except ProviderError as error:
+        is_refused = isinstance(error, CloudflareApiError) and error.kind is ErrorKind.AUTH
+        text = f"Cloudflare does not accept {environment.config.token}" if is_refused else error.message
+        yield Finding(text, _renew(environment) if is_refused else error.hint)
+        return
+    if status != "active":
+        yield Finding(f"{environment.config.token} is {status}", _renew(environment))
+
+
+@check("token-expiry", environments, needs=("token-valid",), why="An expired token stops every recovery.")
+def token_expiry(environment: EnvironmentFacts) -> Findings:
+    """Is the token valid for another month?"""
+    if not (expires_on := environment.token.expires_on):
+        return
+    try:
+        expires = parse_utc(expires_on)
+    except ValueError:
+        raise NotProvable("Cloudflare names no readable expiry") from None
+    if expires - environment.session.clock.now() < EXPIRES_SOON:
+        yield Finding(f"{environment.config.token} expires at {format_utc(expires)}", _renew(environment))
+
+
+def _renew(environment: EnvironmentFacts) -> str:
+    return f"Create a token at {TOKEN_PAGE}, and store it as {environment.config.token}"
+
+
+@check(
+    "account",
+    environments,
+    needs=("token-valid",),
+    why="Cloudflare answers a wrong account as it answers a wrong token, so people look in the wrong place.",
+)
+def account(environment: EnvironmentFacts) -> Findings:
+    """Does the token belong to the account in ops.yml?"""
+    own = environment.config.account_id
+    listed = AccountsApi(environment.session.client).list_accounts()
+    if not listed:
+        raise NotProvable("Cloudflare lists no account for this token")
+    if own not in {each.id for each in listed}:
+        names = ", ".join(f"{each.id} ({each.name})" for each in listed)
+        yield Finding(
+            f"{environment.config.token} belongs to {names}, and not to {own}", "Correct account_id in ops.yml."
+        )
+
+
+@check("token-reads", environments, needs=("account",), why="A plan fails at its first read.")
+def token_reads(environment: EnvironmentFacts) -> Findings:
+    """Does the token have the permissions to read?"""
+    for permission, read in _reads(environment):
+        try:
+            read()
+        except CloudflareApiError as error:
+            if error.kind is ErrorKind.AUTH:
+                yield Finding(f"{environment.config.token} lacks {permission}", f"Add it at {TOKEN_PAGE}")
+
+
+def _reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield each permission that the runbooks read with, and a cheap request that needs it."""
+    session = environment.session
+    areas = {group.rpartition(" ")[0] for group in environment.permissions}
+    if "Workers Scripts" in areas:
+        yield "Workers Scripts Read", lambda: environment.workers
+    if "Pages" in areas and (sites := [each.config.pages for each in environment.services if each.config.pages]):
+        yield "Pages Read", lambda: session.pages.list_deployments(sites[0], limit=1)
+    if environment.config.runtime and "Workers KV Storage" in areas:
+        yield "Workers KV Storage Read", session.kv.list_namespaces
+    if environment.uses_routes:
+        yield "Zone Read", lambda: environment.zones
+        yield "Workers Routes Read", lambda: maintenance.read_routes(session.routes, environment.zones[:1])
+
+
+@check(
+    "token-writes", environments, needs=("token-reads",), why="A recovery plans well, and then cannot change anything."
+)
+def token_writes(environment: EnvironmentFacts) -> Findings:
+    """Does the token have the permissions to write?"""
+    needed = [group for group in environment.permissions if not group.endswith(" Read")]
+    if not needed:
+        return
+    try:
+        groups = tokens.read_permission_groups(
+            environment.session.client, environment.config.account_id, environment.token
+        )
+    except CloudflareApiError:
+        if open_groups := [group for group in needed if group not in _proved_by_runs(environment)]:
+            fix = "Recover a service in a drill: a run that wrote proves its permission."
+            text = f"the token may not read its own policies, and no run wrote with {', '.join(open_groups)}"
+            raise NotProvable(text, fix) from None
+        return
+    for group in needed:
+        if group not in groups:
+            yield Finding(f"{environment.config.token} lacks {group}", f"Add it at {TOKEN_PAGE}")
+    for group, runbook in environment.button_permissions.items():
+        if group not in {*groups, *needed} and not group.endswith(" Read"):
+            text = f"{environment.config.token} lacks {group}, which only the button {runbook} needs"
+            yield Finding(text, f"Add it at {TOKEN_PAGE} if you want that button.", Answer.NOT_PROVABLE)
+
+
+def _proved_by_runs(environment: EnvironmentFacts) -> frozenset[str]:
+    """Return the permission groups of runbooks that wrote here, with the secrets of the same kind of machine."""
+    facts = environment.facts
+    source = "run" if facts.is_job else "laptop"
+    try:
+        issues = facts.records("incident")
+    except NotProvable:
+        return frozenset()
+    wrote = {
+        each.record.runbook
+        for issue in issues
+        for each in issue
+        if (each.record.environment, each.record.source) == (environment.name, source)
+        and each.record.decision in GOOD_DECISIONS
+        and each.first_event_at("written")
+    }
+    return frozenset(
+        group for runbook in environment.runbooks if runbook.name in wrote for group in runbook.permissions.cloudflare
+    )
+
+
+@check(
+    "namespace",
+    environments,
+    needs=("token-reads",),
+    why="Switches and limits are written to this namespace: none of them can change.",
+)
+def namespace(environment: EnvironmentFacts) -> Findings:
+    """Does the KV namespace of `runtime` exist?"""
+    if (runtime := environment.config.runtime) is None:
+        return
+    if runtime.namespace not in {each.id for each in environment.namespaces}:
+        listed = ", ".join(f"{each.id} ({each.name})" for each in environment.namespaces) or "none"
+        yield Finding(f"the account has no KV namespace {runtime.namespace}; it has {listed}", "Correct it in ops.yml.")
+
+
+@check(
+    "maintenance",
+    environments,
+    needs=("token-reads",),
+    why="Maintenance mode cannot be turned on, or leaves the service open.",
+)
+def maintenance_ready(environment: EnvironmentFacts) -> Findings:
+    """Is maintenance mode prepared?"""
+    if not environment.uses_routes:
+        return
+    try:
+        worker = maintenance.read_worker(environment.session.workers)
+    except Refused as refusal:
+        yield Finding(refusal.message, refusal.hint)
+        return
+    if worker is None:
+        fix = f"{environment.facts.program} {maintenance.PREPARE_COMMAND} --environment {environment.name}"
+        yield Finding("the account has no Worker ops-maintenance", fix)
+
+
+@check(
+    "routes",
+    environments,
+    needs=("token-reads",),
+    why="Maintenance mode at the edge needs a zone that the token can read; without one it cannot close the service.",
+)
+def routes(environment: EnvironmentFacts) -> Findings:
+    """Can the token read the zone of each service that maintenance mode closes?"""
+    if not environment.uses_routes:
+        return
+    for service in environment.services:
+        host = urlsplit(service.config.url).hostname or ""
+        is_closed_by_routes = service.config.worker and service.config.maintenance == "edge"
+        if is_closed_by_routes and not any(zone.contains_host(host) for zone in environment.zones):
+            text = f"{service.config.name}: {environment.config.token} cannot read the zone of {host}"
+            yield Finding(text, f"Add Zone Read of this zone at {TOKEN_PAGE}")
+
+
+CHECKS = (token, token_valid, token_expiry, account, token_reads, token_writes, namespace, maintenance_ready, routes)

@@ -1,0 +1,145 @@
+"""Run the checks in parallel, each within a time limit."""
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from ops.core.errors import ConfigError, OpsError
+from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.threads import run_in_background
+from ops.setup.doctor import accounts, files, machine, repository, services, variables
+from ops.setup.doctor.check import Check, Examination
+from ops.setup.doctor.facts import Facts
+from ops.setup.doctor.finding import Answer, Finding, NotProvable
+
+CHECKS: tuple[Check, ...] = (
+    *files.CHECKS,
+    *variables.CHECKS,
+    *accounts.CHECKS,
+    *services.CHECKS,
+    *repository.CHECKS,
+    *machine.CHECKS,
+)
+TIME_LIMIT = 9.0
+"""Real seconds for all checks together, which run in parallel."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The answer to one question about one subject."""
+
+    id: str
+    question: str
+    subject: str
+    """`ENVIRONMENT` or `ENVIRONMENT/SERVICE`; empty for the repository and this machine."""
+    answer: Answer
+    text: str = ""
+    why: str = ""
+    fix: str = ""
+    blocked_by: str = ""
+    """The check that must be right first; empty if this one was examined."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "answer": self.answer.value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "CheckResult":
+        """Raises LookupError, TypeError or ValueError if it is malformed."""
+        texts = {name: str(value[name]) for name in cls.__dataclass_fields__ if name != "answer"}
+        return cls(**texts, answer=Answer(value["answer"]))
+
+
+Key = tuple[str, str]
+"""Id of a check and name of a subject."""
+Pending = Mapping[Key, "Future[tuple[Finding, ...]]"]
+
+
+def examine(facts: Facts, only: Collection[str] = ()) -> tuple[CheckResult, ...]:
+    """Return the results of all checks, or of those in `only` (what they need is examined too).
+
+    A check has several results if it found several problems.
+
+    Raises:
+        ConfigError: `only` names no check.
+    """
+    known = {each.id: each for each in CHECKS}
+    for name in only:
+        if name not in known:
+            raise ConfigError(
+                f'no check "{quote_name(name)}"{did_you_mean(name, known)}', hint=f"Checks: {', '.join(known)}."
+            )
+    selected = _with_needs(only or known, known)
+    examinations = {
+        (each.id, name): (each, examination) for each in selected for name, examination in each.examinations(facts)
+    }
+    pending: dict[Key, Future[tuple[Finding, ...]]] = {key: Future() for key in examinations}
+    for key, (each, examination) in examinations.items():
+        run_in_background(_Work(each, key[1], examination, pending))
+    deadline = time.monotonic() + TIME_LIMIT
+    return tuple(
+        result
+        for key, (each, _) in examinations.items()
+        for result in _results(each, key[1], pending[key], deadline)
+        if not only or each.id in only
+    )
+
+
+def _with_needs(names: Iterable[str], known: Mapping[str, Check]) -> list[Check]:
+    """Return the named checks and all that they need, in the order of the list."""
+    wanted: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        name = ahead.pop()
+        if name not in wanted:
+            wanted.add(name)
+            ahead += known[name].needs
+    return [each for each in known.values() if each.id in wanted]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One examination, which waits for the checks that it needs."""
+
+    check: Check
+    subject: str
+    examination: Examination
+    pending: Pending
+
+    def __call__(self) -> None:
+        future = self.pending[self.check.id, self.subject]
+        try:
+            blocker = next(self._blockers(), None)
+            future.set_result((blocker,) if blocker else tuple(self.examination()))
+        except NotProvable as unknown:
+            future.set_result((unknown.finding,))
+        except OpsError as error:
+            future.set_result((Finding(error.message, error.hint, Answer.NOT_PROVABLE),))
+        except Exception as error:  # noqa: BLE001  a bug in one check must not hide the others
+            text = f"this check failed with {type(error).__name__}, a bug of Backout"
+            future.set_result((Finding(text, "", Answer.NOT_PROVABLE),))
+
+    def _blockers(self) -> Iterator[Finding]:
+        """Yield a finding for each needed check that is wrong or blocked itself."""
+        environment = self.subject.partition("/")[0]
+        for name in self.check.needs:
+            for subject in dict.fromkeys((self.subject, environment, "")):
+                needed = self.pending.get((name, subject))
+                if needed and any(each.answer is Answer.WRONG or each.blocked_by for each in needed.result()):
+                    yield Finding(f"not examined, because {name} is wrong", "", Answer.NOT_PROVABLE, name)
+
+
+def _results(
+    check: Check, subject: str, pending: "Future[tuple[Finding, ...]]", deadline: float
+) -> Iterator[CheckResult]:
+    try:
+        findings = pending.result(timeout=max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        findings = (Finding(f"no answer within {TIME_LIMIT:.0f} s", "", Answer.NOT_PROVABLE),)
+    if not findings:
+        yield CheckResult(check.id, check.question, subject, Answer.RIGHT)
+    for each in findings:
+        yield CheckResult(
+            check.id, check.question, subject, each.answer, each.text, check.why, each.fix, each.blocked_by
+        )

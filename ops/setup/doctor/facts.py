@@ -1,0 +1,380 @@
+"""Facts that the checks share. Each is read once, on first use, by any thread."""
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from ops.app import registry
+from ops.app import run as app
+from ops.app.buttons import fitting_environments
+from ops.app.session import Session, find_addresses
+from ops.config.github import ActingEnvironment
+from ops.core.errors import ConfigError, ProviderError, Refused
+from ops.core.loopback import uses_one_sandbox
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
+from ops.core.redaction import Redactor
+from ops.core.threads import run_parallel, start_call
+from ops.github import actions, client, issues, protection
+from ops.github import environments as visibility
+from ops.setup import command, jobs
+from ops.setup import environments as needs
+from ops.setup.doctor.finding import NotProvable
+
+if TYPE_CHECKING:
+    from ops.cloudflare.types.inventory import ListedWorker, NamedResource
+    from ops.cloudflare.types.pages import PagesProject
+    from ops.cloudflare.types.records import VerifiedToken
+    from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
+    from ops.cloudflare.types.zones import Zone
+    from ops.config import Config, Environment, Service
+    from ops.core.plan import Plan
+    from ops.engine.context import Context
+    from ops.engine.runbook import Runbook
+    from ops.github.client import Repository
+    from ops.github.issues import IssueRecord
+    from ops.pages.steps import PagesSnapshot
+    from ops.probes.http import ProbeClient
+    from ops.setup.workflows import FileDifference
+
+T = TypeVar("T")
+MOST_GITHUB_READS = 6
+"""Parallel requests to GitHub, which limits bursts."""
+RECENT_INCIDENTS = 8
+"""Newest incidents and drills whose records are read."""
+
+
+class SharedReads:
+    """Runs each read once and gives its result or error to all callers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[Hashable, Future[Any]] = {}
+
+    def get(self, key: Hashable, read: Callable[[], T]) -> T:
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = start_call(read)
+            future: Future[T] = self._found[key]
+        return future.result()
+
+
+class Facts:
+    """The operations repository: its files, its settings on GitHub, and this machine."""
+
+    name = ""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        redactor: Redactor,
+        ending: ExitStack,
+        *,
+        environment: str = "",
+        github_environment: str = "",
+    ) -> None:
+        """`environment` limits the checks to one environment of ops.yml.
+
+        `github_environment` is the GitHub environment of this job, whose secrets the job must have.
+
+        Raises:
+            ConfigError: a variable names a server that is not allowed, or ops.yml has no such environment.
+        """
+        self.path, self.root = path, path.resolve().parent
+        self.environ, self.redactor = environ, redactor
+        self.github_environment = github_environment
+        self.base_url, self.edge_url, self.clock = find_addresses(environ)
+        self.is_job = actions.is_job(environ)
+        self.program = app.program_name(environ)
+        self.ending, self._reads = ending, SharedReads()
+        self._repositories: SimpleQueue[Repository] = SimpleQueue()
+        self._github_slots = threading.BoundedSemaphore(MOST_GITHUB_READS)
+        self.config_error: ConfigError | None = None
+        self._config: Config | None = None
+        self.warnings: tuple[str, ...] = ()
+        try:
+            self._config, self.warnings = app.read_config(path, labels=None)
+        except ConfigError as error:
+            self.config_error = error
+        self.secret_names, self.environments = frozenset[str](), tuple[EnvironmentFacts, ...]()
+        if self._config is not None:
+            self.secret_names = app.register_secrets(environ, self._config, redactor)
+            chosen = [self._config.environment(environment)] if environment else self._config.environments.values()
+            self.environments = tuple(EnvironmentFacts(self, each, ending) for each in chosen)
+
+    @property
+    def config(self) -> "Config":
+        """The configuration. Raises NotProvable if it is invalid."""
+        if self._config is None:
+            raise NotProvable("ops.yml is not valid")
+        return self._config
+
+    @property
+    def services(self) -> "Iterator[ServiceFacts]":
+        return (service for environment in self.environments for service in environment.services)
+
+    def once(self, key: Hashable, read: Callable[[], T]) -> T:
+        return self._reads.get(key, read)
+
+    @property
+    def public_web(self) -> "ProbeClient":
+        """Client for status pages and the package index; with a sandbox, all requests go to its edge."""
+
+        def make() -> "ProbeClient":
+            from ops.probes.http import ProbeClient
+
+            web = ProbeClient(self.edge_url)
+            self.ending.callback(web.close)
+            return web
+
+        return self.once("public web", make)
+
+    def github(self, read: "Callable[[Repository], T]") -> T:
+        """Return what `read` returns for the operations repository. Its connection refuses every write.
+
+        Raises:
+            NotProvable: no token is configured, or it may not read this.
+            ProviderError: GitHub failed.
+        """
+        if not client.is_configured(self.environ):
+            raise NotProvable(
+                "GITHUB_TOKEN or GITHUB_REPOSITORY is not set",
+                "export GITHUB_TOKEN=$(gh auth token) GITHUB_REPOSITORY=OWNER/NAME",
+            )
+        if not uses_one_sandbox(self.environ):
+            raise NotProvable("one of Cloudflare and GitHub is a sandbox, and the other is not")
+        with self._repository() as repository:
+            try:
+                return read(repository)
+            except ProviderError as error:
+                if error.message in {"GitHub answered 403", "GitHub answered 404"}:
+                    raise NotProvable(f"this token may not read it ({error.message})", error.hint) from None
+                raise
+
+    @contextmanager
+    def _repository(self) -> "Iterator[Repository]":
+        """Lend a connection: PyGithub's are not safe for threads."""
+        with self._github_slots:
+            try:
+                repository = self._repositories.get_nowait()
+            except Empty:
+                repository = client.connect(self.environ, self.redactor, read_only=True)
+            try:
+                yield repository
+            finally:
+                self._repositories.put(repository)
+
+    @property
+    def repository(self) -> protection.OwnRepository:
+        return self.once("repository", lambda: self.github(protection.read_own_repository))
+
+    @property
+    def is_private(self) -> bool:
+        """Whether GitHub confirms that the repository is private, and not only internal."""
+        return self.once("is private", lambda: self.github(visibility.is_private))
+
+    @property
+    def protections(self) -> Mapping[str, protection.EnvironmentProtection | None]:
+        """GitHub environment that the workflows use → its rules; None if it does not exist. Empty on a plan without."""
+
+        def read() -> Mapping[str, protection.EnvironmentProtection | None]:
+            names = [each.name for each in self.needed_environments] if self.config.github.environments else []
+            reads = [partial(self.github, partial(protection.read_environment, name=name)) for name in names]
+            return dict(zip(names, run_parallel(reads), strict=True)) if reads else {}
+
+        return self.once("protections", read)
+
+    def stored_secrets(self, environment: str) -> frozenset[str]:
+        """Return the names of the secrets of a GitHub environment; of the repository for an empty name.
+
+        Raises:
+            NotProvable: the token may not read them.
+        """
+        read = partial(protection.read_secret_names, environment=environment)
+        names = self.once(("secrets", environment), lambda: self.github(read))
+        if names is None:
+            raise NotProvable("this token may not read the names of secrets", "Use a token with Environments: read.")
+        return names
+
+    def is_required_secret(self, name: str) -> bool:
+        """Return whether jobs need the secret every day.
+
+        The values of a rotation are stored right before it, copies on GitHub are a choice, and a public repository of
+        the application needs no token.
+        """
+        plain = name.partition("_")[2] if name.startswith(("RECOVERY_", "SECURITY_")) else name
+        has_copies = any(each.github for one in self.config.environments.values() for each in one.secrets.values())
+        optional = {needs.APP_REPO_TOKEN, jobs.APP_ID, *(() if has_copies else jobs.COPY_KEYS)}
+        return not plain.startswith((NEW_PREFIX, OLD_PREFIX, "vars.")) and plain not in optional
+
+    @property
+    def runbooks(self) -> "Mapping[str, Runbook[Any, Any]]":
+        added = registry.added_runbook_names()
+        return {name: registry.load_runbook(name) for name in registry.runbook_names() if name not in added}
+
+    @property
+    def needed_environments(self) -> list[needs.GitHubEnvironment]:
+        """GitHub environments that the workflows use."""
+        return needs.needed_environments(self.config, self.runbooks)
+
+    @property
+    def file_differences(self) -> "list[FileDifference]":
+        """Generated files that differ from ops.yml. Raises ConfigError if they use several commits of our actions."""
+        return command.find_differences(self.root, self.config, self.environ)
+
+    def records(self, label: str) -> "tuple[tuple[IssueRecord, ...], ...]":
+        """Return the run records of the newest issues with the label, newest issue first."""
+        read = partial(issues.newest_records, label=label, most=RECENT_INCIDENTS)
+        return self.once(("records", label), lambda: self.github(read))
+
+
+class EnvironmentFacts:
+    """One environment of ops.yml, with its Cloudflare account."""
+
+    def __init__(self, facts: Facts, environment: "Environment", ending: ExitStack) -> None:
+        self.facts, self.config, self.name = facts, environment, environment.name
+        self.session = Session(environment, facts.environ, ending, facts.config)
+        has_probe_secrets = facts.github_environment in {"", *get_args(ActingEnvironment)}
+        services = environment.services.values() if has_probe_secrets else ()
+        self.services = tuple(ServiceFacts(self, service) for service in services)
+
+    def once(self, key: Hashable, read: Callable[[], T]) -> T:
+        return self.facts.once((self.name, key), read)
+
+    @property
+    def token(self) -> "VerifiedToken":
+        from ops.cloudflare import audit
+
+        return self.once("token", lambda: audit.verify_token(self.session.client, self.config.account_id))
+
+    @property
+    def runbooks(self) -> "list[Runbook[Any, Any]]":
+        """Runbooks with a button that this environment can use with the secrets of this job or laptop."""
+        wanted = self.facts.github_environment
+        return [
+            runbook
+            for runbook in self.facts.runbooks.values()
+            if self.config in fitting_environments(self.facts.config, runbook)
+            and runbook.github_environment
+            and wanted in {"", runbook.github_environment}
+        ]
+
+    @property
+    def labeled(self) -> frozenset[str]:
+        """Runbooks that a label starts here."""
+        labels = self.facts.config.labels.values()
+        return frozenset(label.runbook for label in labels if label.environment == self.name)
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """Permission groups that the token needs here: for labels, for rollbacks, and for merged limits."""
+        needed = [each for each in self.runbooks if each.name in self.labeled or each.name.startswith("rollback-")]
+        groups = [group for runbook in needed for group in runbook.permissions.cloudflare]
+        if self.facts.github_environment in {"", "limits"} and self.config.runtime and self.config.runtime.limits:
+            groups.append("Workers KV Storage Write")
+        return tuple(dict.fromkeys(groups))
+
+    @property
+    def button_permissions(self) -> Mapping[str, str]:
+        """Permission group → a runbook that needs it, of all runbooks with a button."""
+        return {group: each.name for each in self.runbooks for group in each.permissions.cloudflare}
+
+    @property
+    def uses_routes(self) -> bool:
+        """Whether a label turns on maintenance mode at the edge, with the secrets of this job or laptop."""
+        return "Workers Routes Write" in self.permissions
+
+    @property
+    def workers(self) -> "tuple[ListedWorker, ...]":
+        return self.once("workers", self.session.workers.list_workers)
+
+    @property
+    def namespaces(self) -> "tuple[NamedResource, ...]":
+        return self.once("namespaces", self.session.kv.list_namespaces)
+
+    @property
+    def databases(self) -> "tuple[NamedResource, ...]":
+        from ops.cloudflare.d1 import D1Api
+
+        return self.once("databases", lambda: D1Api(self.session.client, self.config.account_id).list_databases())
+
+    @property
+    def zones(self) -> "tuple[Zone, ...]":
+        return self.once("zones", self.session.routes.list_zones)
+
+
+class ServiceFacts:
+    """One service of an environment."""
+
+    def __init__(self, environment: EnvironmentFacts, service: "Service") -> None:
+        self.environment, self.config = environment, service
+        self.facts, self.session = environment.facts, environment.session
+        self.name = f"{environment.name}/{service.name}"
+
+    def once(self, key: Hashable, read: Callable[[], T]) -> T:
+        return self.facts.once((self.name, key), read)
+
+    @property
+    def worker_deployments(self) -> "tuple[WorkerDeployment, ...] | None":
+        """The newest deployments of the Worker; None if it does not exist."""
+        return self.once("deployments", lambda: self.session.workers.find_deployments(self.config.worker))
+
+    @property
+    def deployable(self) -> "tuple[WorkerVersion, ...]":
+        return self.once("deployable", lambda: self.session.workers.list_deployable_versions(self.config.worker))
+
+    @property
+    def project(self) -> "PagesProject":
+        return self.once("project", lambda: self.session.pages.read_project(self.config.pages))
+
+    @property
+    def rollback(self) -> "Plan[Any] | Refused":
+        """Plan of a rollback with its default target, or the refusal."""
+
+        def plan() -> "Plan[Any] | Refused":
+            runbook = registry.load_runbook(f"rollback-{self.config.kind}")
+            try:
+                planned: Plan[Any] = runbook.preflight(self._context(runbook.params(service=self.config.name)))
+            except Refused as refusal:
+                return refusal
+            return planned
+
+        return self.once("rollback", plan)
+
+    def read_site(self) -> "PagesSnapshot":
+        """Return the state of the site. Raises Refused if it has no deployment, or changes between two reads."""
+        from ops.pages import steps
+
+        return self.once("site", lambda: steps.read_snapshot(self._context(None), self.config))
+
+    def _context(self, params: Any) -> "Context[Any]":
+        facts = self.facts
+        return app.planning_context(
+            params, self.session, facts.config, facts.path, facts.environ, facts.redactor, facts.ending
+        )
+
+
+def repository(facts: Facts) -> Iterable[Facts]:
+    """Return the subject of checks that concern the repository and this machine."""
+    return (facts,)
+
+
+def environments(facts: Facts) -> Iterable[EnvironmentFacts]:
+    return facts.environments
+
+
+def workers(facts: Facts) -> Iterable[ServiceFacts]:
+    return (each for each in facts.services if each.config.worker)
+
+
+def sites(facts: Facts) -> Iterable[ServiceFacts]:
+    return (each for each in facts.services if each.config.pages)
+
+
+def services(facts: Facts) -> Iterable[ServiceFacts]:
+    return facts.services

@@ -1,0 +1,182 @@
+"""Checks of the files in the operations repository. They send no request."""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+from ops import __version__
+from ops.core.errors import ConfigError
+from ops.core.names import LIMITS_FILE
+from ops.setup import command, jobs, workflows
+from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.facts import EnvironmentFacts, Facts, ServiceFacts, environments, repository, services
+from ops.setup.doctor.finding import Answer, Finding
+from ops.setup.issue_templates import check_template_labels
+
+FIRST_NODE24: Final = {
+    "actions/attest": 4,
+    "actions/cache": 5,
+    "actions/checkout": 5,
+    "actions/download-artifact": 8,
+    "actions/github-script": 8,
+    "actions/setup-node": 6,
+    "actions/setup-python": 6,
+    "actions/upload-artifact": 7,
+}
+"""Action → first major version that runs on Node 24. GitHub's runners removed Node 20 on 2026-09-23."""
+USES = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>[\w.-]+/[\w./-]+)@\S+\s*#\s*v(?P<major>\d+)", re.MULTILINE)
+CONTACTS = " contacts["
+"""Place of a warning that the check `contacts` reports."""
+
+
+@check("config", repository, why="Every recovery reads ops.yml first, and refuses a file with a problem.")
+def config(facts: Facts) -> Findings:
+    """Is ops.yml free of errors?"""
+    if (error := facts.config_error) is not None:
+        yield Finding("; ".join([error.message, *error.problems]), error.hint)
+
+
+@check(
+    "config-warnings",
+    repository,
+    needs=("config",),
+    why="A service without probes cannot be proved healthy, and a shared token lets one mistake hit two environments.",
+)
+def config_warnings(facts: Facts) -> Findings:
+    """Is ops.yml free of warnings?"""
+    for warning in facts.warnings:
+        if CONTACTS not in warning:
+            yield Finding(warning, "Correct this line, then run `ops config check`.")
+
+
+@check("contacts", repository, needs=("config",), why="After a failed recovery, nobody knows whom to call.")
+def contacts(facts: Facts) -> Findings:
+    """Does ops.yml name the people to call?"""
+    if not facts.config.contacts:
+        yield Finding("ops.yml has no contacts", "Add `contacts` to ops.yml.")
+    for each in facts.config.contacts:
+        if not each.is_named:
+            yield Finding(f"{each.role} is still the placeholder {each.contact}", "Replace it under `contacts`.")
+
+
+@check(
+    "issue-templates",
+    repository,
+    needs=("config",),
+    why="GitHub adds a template's labels for everybody who opens the form, so a stranger starts a recovery.",
+)
+def issue_templates(facts: Facts) -> Findings:
+    """Are the issue templates free of labels that start a recovery?"""
+    try:
+        check_template_labels(facts.root, facts.config)
+    except ConfigError as error:
+        for problem in error.problems:
+            yield Finding(problem, "Remove the label from the template.")
+
+
+@check(
+    "workflows",
+    repository,
+    needs=("config",),
+    why="A button or label starts another job than ops.yml says, or none.",
+)
+def generated_files(facts: Facts) -> Findings:
+    """Are the workflows and the issue form as ops.yml has them?"""
+    try:
+        found = facts.file_differences
+    except ConfigError as error:
+        yield Finding(error.message, error.hint)
+        return
+    sync = f"{facts.program} workflows sync"
+    if older := command.older_generator(facts.root, found):
+        text = f"version {older} generated the workflows, and {__version__} still runs them"
+        yield Finding(text, f"{sync}, and merge the result", Answer.NOT_PROVABLE)
+        return
+    for each in found:
+        force = " --force" if each.action is workflows.FileAction.KEEP else ""
+        yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", f"{sync}{force}")
+
+
+@check(
+    "action-runtimes", repository, why="GitHub's runners no longer have Node 20: the job fails before its first step."
+)
+def action_runtimes(facts: Facts) -> Findings:
+    """Do the workflows use actions that GitHub's runners can still run?"""
+    for path in sorted((facts.root / workflows.FOLDER).glob("*.yml")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for found in {(found["action"], int(found["major"])) for found in USES.finditer(text)}:
+            action, major = found
+            if major < FIRST_NODE24.get(action, 0):
+                text = f"{path.name} uses {action} v{major}, which needs Node 20"
+                yield Finding(text, f"Update it to v{FIRST_NODE24[action]} or later, by its commit.")
+
+
+@check(
+    "minutes",
+    repository,
+    needs=("config",),
+    why="When the included minutes are used up, GitHub starts no job, and no recovery either.",
+)
+def minutes(facts: Facts) -> Findings:
+    """Do the schedules leave enough minutes for recoveries?"""
+    tasks, github = jobs.scheduled_tasks(facts.config), facts.config.github
+    used = sum(task.minutes for task in tasks)
+    if github.included_minutes and used * 2 > github.included_minutes and used > github.accept_minutes:
+        yield Finding(
+            f"the schedules use {used:,} of {github.included_minutes:,} included minutes a month",
+            f"Write longer intervals under github.schedules, or github.accept_minutes: {used}.",
+        )
+
+
+@check("limits-file", environments, needs=("config",), why="No change of limits.yml takes effect until it is valid.")
+def limits_file(environment: EnvironmentFacts) -> Findings:
+    """Is limits.yml free of errors?"""
+    runtime = environment.config.runtime
+    if runtime is None or runtime.limits is None:
+        return
+    from ops.limits.file import parse_limits
+
+    path = environment.facts.root / LIMITS_FILE
+    if not path.is_file():
+        yield Finding("limits.yml is missing, but ops.yml names limits", "Write limits.yml, or remove runtime.limits.")
+        return
+    now = environment.session.clock.now()
+    try:
+        parse_limits(path.read_text(encoding="utf-8"), path=LIMITS_FILE, names=runtime.limits.names, now=now)
+    except ConfigError as error:
+        yield Finding("; ".join([error.message, *error.problems]), error.hint)
+
+
+@check(
+    "probe-tools",
+    services,
+    needs=("config",),
+    why="The probe stays inconclusive, so no recovery of the service counts as proved.",
+)
+def probe_tools(service: ServiceFacts) -> Findings:
+    """Are the programs of the probes installed here?"""
+    for probe in service.config.probes:
+        if probe.command is not None and not _is_program(probe.command.run[0], service.facts.root):
+            yield Finding(f"probe {probe.name}: {probe.command.run[0]} is no program here", "Correct its path.")
+        if probe.browser is not None and importlib.util.find_spec("playwright") is None:
+            text = f"probe {probe.name} needs Playwright, which is not installed here"
+            yield Finding(text, "pip install --requirement locks/browser.txt, then playwright install chromium")
+
+
+def _is_program(name: str, root: Path) -> bool:
+    return shutil.which(name if "/" not in name else str(root / name)) is not None
+
+
+CHECKS = (
+    config,
+    config_warnings,
+    contacts,
+    issue_templates,
+    generated_files,
+    action_runtimes,
+    minutes,
+    limits_file,
+    probe_tools,
+)

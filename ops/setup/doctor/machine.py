@@ -1,0 +1,92 @@
+"""Checks of this machine, of status pages and of the package index."""
+
+from email.utils import parsedate_to_datetime
+
+from ops.cloudflare import audit
+from ops.cloudflare.client import CloudflareClient
+from ops.core.clock import MAX_CLOCK_SKEW, format_duration
+from ops.core.errors import ProviderError
+from ops.core.redaction import Secret
+from ops.probes import status_page
+from ops.probes.reachability import find_download_problem
+from ops.probes.status_page import OPERATIONAL
+from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.facts import Facts, repository
+from ops.setup.doctor.finding import Answer, Finding, NotProvable
+
+CLOUDFLARE_STATUS = "https://www.cloudflarestatus.com"
+GITHUB_STATUS = "https://www.githubstatus.com"
+PRODUCTS_GROUP = "Cloudflare Sites and Services"
+"""Group of Cloudflare's products. Most other components are data centers, and some of those are always closed."""
+GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks")
+PACKAGE_INDEX = "https://pypi.org/simple/click/"
+NO_ACCOUNT = "0" * 32
+
+
+@check("clock", repository, why="Requests look older or newer than they are, and are refused.")
+def clock(facts: Facts) -> Findings:
+    """Is the clock of this machine right?"""
+    client = CloudflareClient(facts.base_url, Secret("none"), token_name="none", clock=facts.clock)  # noqa: S106  no token
+    try:
+        audit.verify_token(client, NO_ACCOUNT)
+    except ProviderError:
+        pass  # without a token Cloudflare refuses, and its answer has the date too
+    finally:
+        client.close()
+    try:
+        server = parsedate_to_datetime(client.server_date)
+    except (TypeError, ValueError):
+        raise NotProvable("Cloudflare's API gave no date") from None
+    skew = (facts.clock.now() - server).total_seconds()
+    if abs(skew) > MAX_CLOCK_SKEW.total_seconds():
+        side = "ahead of" if skew > 0 else "behind"
+        text = f"this machine's clock is {format_duration(abs(skew))} {side} Cloudflare's"
+        yield Finding(text, "Turn on time synchronization: timedatectl set-ntp true")
+
+
+@check("cloudflare-status", repository, why="A recovery may fail for a reason that is not yours.")
+def cloudflare_status(facts: Facts) -> Findings:
+    """Does Cloudflare report its products as operational?"""
+    yield from _not_operational(facts, CLOUDFLARE_STATUS, _products(facts), group=PRODUCTS_GROUP)
+
+
+def _products(facts: Facts) -> tuple[str, ...]:
+    services = [each.config for each in facts.services]
+    uses = {
+        "API": True,
+        "Workers": any(each.worker for each in services),
+        "Pages": any(each.pages for each in services),
+        "Durable Objects": any(each.durable_objects for each in services),
+        "Workers KV": any(each.config.runtime for each in facts.environments),
+    }
+    return tuple(name for name, is_used in uses.items() if is_used)
+
+
+@check("github-status", repository, why="A label or button may start late or not at all: use the laptop command.")
+def github_status(facts: Facts) -> Findings:
+    """Does GitHub report Actions and Issues as operational?"""
+    yield from _not_operational(facts, GITHUB_STATUS, GITHUB_COMPONENTS)
+
+
+def _not_operational(facts: Facts, page: str, names: tuple[str, ...], group: str = "") -> Findings:
+    states = status_page.read_components(facts.public_web, page, group=group)
+    if states is None:
+        raise NotProvable(f"{page} cannot be read", page)
+    for name in names:
+        if (state := states.get(name, OPERATIONAL)) != OPERATIONAL:
+            yield Finding(f"{name}: {state.replace('_', ' ')}", page)
+    if missing := [name for name in names if name not in states]:
+        yield Finding(f"{page} does not list {', '.join(missing)}", page, Answer.NOT_PROVABLE)
+
+
+@check("packages", repository, needs=("config",), why="Jobs cannot install Backout: no label or button works.")
+def packages(facts: Facts) -> Findings:
+    """Can a job download what it installs?"""
+    archive = facts.config.github.wheels_archive
+    if archive is None and (problem := find_download_problem(facts.public_web, PACKAGE_INDEX)):
+        yield Finding(f"{PACKAGE_INDEX} {problem}", "Add github.wheels_archive to ops.yml.")
+    if archive is not None and (problem := find_download_problem(facts.public_web, archive)):
+        yield Finding(f"{archive} {problem}", "Upload the archive again.")
+
+
+CHECKS = (clock, cloudflare_status, github_status, packages)

@@ -1,0 +1,304 @@
+"""Checks of the operations repository on GitHub."""
+
+import hashlib
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ops.core.clock import format_utc
+from ops.core.errors import ProviderError
+from ops.core.names import LIMITS_FILE
+from ops.core.threads import run_parallel
+from ops.github import actions, client, protection, published_files
+from ops.github.permissions import may_write, read_permission
+from ops.incident.commands import desired_labels
+from ops.setup import workflows
+from ops.setup.doctor.accounts import GOOD_DECISIONS
+from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.facts import EnvironmentFacts, Facts, environments, repository
+from ops.setup.doctor.finding import Finding, NotProvable
+from ops.setup.secret_commands import list_missing
+
+if TYPE_CHECKING:
+    from ops.github.client import Repository
+
+DRILL_EVERY = timedelta(days=40)
+DRILL = "drill"
+"""Label of an incident that is an exercise."""
+ENTERPRISE_PATH = "/api/v3"
+
+
+@check("github", repository, why="Nobody can look at the settings on which labels and buttons depend.")
+def github(facts: Facts) -> Findings:
+    """Can this machine read the operations repository?"""
+    try:
+        facts.repository  # noqa: B018  the read is the question
+    except NotProvable as unknown:
+        if client.is_configured(facts.environ) and "404" in str(unknown):
+            name = facts.environ["GITHUB_REPOSITORY"]
+            yield Finding(
+                f"GitHub does not show {name} to this token", "Correct GITHUB_REPOSITORY, or use another token."
+            )
+            return
+        raise
+    except ProviderError as error:
+        yield Finding(error.message, error.hint)
+
+
+@check(
+    "default-branch",
+    repository,
+    needs=("config", "github"),
+    why="The gate refuses every run, because only `github.branch` may act.",
+)
+def default_branch(facts: Facts) -> Findings:
+    """Is `github.branch` the default branch?"""
+    own, configured = facts.repository.default_branch, facts.config.github.branch
+    if own != configured:
+        yield Finding(
+            f"the default branch is {own}, and ops.yml has {configured}",
+            f"Write github.branch: {own}, then {facts.program} workflows sync",
+        )
+
+
+@check(
+    "enterprise-server",
+    repository,
+    needs=("config", "github"),
+    why="GitHub rejects the workflows, or drops waiting recoveries.",
+)
+def enterprise_server(facts: Facts) -> Findings:
+    """Does `github.enterprise_server` fit the server?"""
+    is_enterprise = urlsplit(client.api_url(facts.environ)).path.rstrip("/") == ENTERPRISE_PATH
+    if is_enterprise != facts.config.github.enterprise_server:
+        value = str(is_enterprise).lower()
+        text = f"the server is {'' if is_enterprise else 'no '}GitHub Enterprise Server"
+        yield Finding(text, f"Write github.enterprise_server: {value}, then {facts.program} workflows sync")
+
+
+@check(
+    "branch-protection",
+    repository,
+    needs=("default-branch",),
+    why="Everyone with write access can change code that runs beside a token.",
+)
+def branch_protection(facts: Facts) -> Findings:
+    """Is the default branch protected?"""
+    branch = facts.config.github.branch
+    try:
+        rules = facts.github(partial(protection.branch_rules, branch=branch))
+    except protection.NotInPlan as error:
+        raise NotProvable(error.message, error.hint) from None
+    if not any(rule["type"] == "pull_request" for rule in rules):
+        page = f"{actions.repository_page(facts.environ)}/settings/rules"
+        yield Finding(f"no rule requires a pull request for {branch}", f"Add one: {page}")
+
+
+@check(
+    "pushed",
+    repository,
+    needs=("default-branch", "workflows"),
+    why="Only files on the default branch act: GitHub runs an older set-up.",
+)
+def pushed(facts: Facts) -> Findings:
+    """Are ops.yml and the workflows on the default branch?"""
+    if facts.is_job:
+        return
+    branch, fix = (
+        facts.config.github.branch,
+        f"git push origin HEAD:{facts.config.github.branch}, or open a pull request",
+    )
+    for folder, names in (("", {"ops.yml", LIMITS_FILE}), (workflows.FOLDER.as_posix(), set[str]())):
+        there = facts.github(partial(published_files.list_file_digests, folder=folder, branch=branch))
+        for path in sorted(_local_files(facts.root / folder, names)):
+            place = path.relative_to(facts.root).as_posix()
+            if there.get(place) != _blob_digest(path):
+                state = "differs from" if place in there else "is not on"
+                yield Finding(f"{place} {state} the branch {branch}", fix)
+
+
+def _local_files(folder: Path, names: Collection[str]) -> Iterator[Path]:
+    """Yield the YAML files in the folder; with `names`, only those."""
+    yield from (path for path in folder.glob("*.yml") if path.is_file() and (not names or path.name in names))
+
+
+def _blob_digest(path: Path) -> str:
+    """Return the digest that Git gives the content of the file (git-scm.com/book/en/v2/Git-Internals-Git-Objects)."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+@check(
+    "workflows-enabled", repository, needs=("github",), why="GitHub starts no disabled workflow: a label does nothing."
+)
+def workflows_enabled(facts: Facts) -> Findings:
+    """Are all workflows enabled?"""
+    for each in facts.github(published_files.list_workflows):
+        if each.state != "active":
+            name = each.path.rpartition("/")[2]
+            yield Finding(f"{name} is {each.state.replace('_', ' ')}", f"gh workflow enable {name}")
+
+
+@check(
+    "environments",
+    repository,
+    needs=("config", "github"),
+    why="GitHub creates a missing environment without secrets or rules when a job names it.",
+)
+def github_environments(facts: Facts) -> Findings:
+    """Do the GitHub environments exist that the workflows name?"""
+    for each in facts.needed_environments:
+        if each.name in facts.protections and facts.protections[each.name] is None:
+            text = f"the repository has no environment {each.name}, for {', '.join(each.used_by)}"
+            yield Finding(text, f"{facts.program} setup github")
+
+
+@check(
+    "environment-branches",
+    repository,
+    needs=("environments",),
+    why="A person can run changed code with the secrets, from any branch.",
+)
+def environment_branches(facts: Facts) -> Findings:
+    """May only the default branch use each GitHub environment?"""
+    branch = facts.config.github.branch
+    for name, rules in facts.protections.items():
+        if rules is not None and not rules.admits_only(branch):
+            found = ", ".join([*(rules.branches or ("every branch",)), *rules.tags])
+            yield Finding(f"the environment {name} allows {found}", f"{facts.program} setup github")
+
+
+@check(
+    "reviewers",
+    repository,
+    needs=("environments",),
+    why="A job that waits for a reviewer holds the queue: no recovery behind it starts.",
+)
+def reviewers(facts: Facts) -> Findings:
+    """Do reviewers approve only where ops.yml asks for it?"""
+    page = f"{actions.repository_page(facts.environ)}/settings/environments"
+    for each in facts.needed_environments:
+        if (rules := facts.protections.get(each.name)) is None:
+            continue
+        if rules.reviewers and not each.has_reviewers:
+            fix = f"Remove the reviewers at {page}, and use `approval` of ops.yml."
+            yield Finding(f"the environment {each.name} has required reviewers", fix)
+        if rules.wait_minutes:
+            text = f"the environment {each.name} waits {rules.wait_minutes} min"
+            yield Finding(text, f"Remove the wait timer at {page}.")
+        if each.has_reviewers and not rules.reviewers:
+            text = f"the environment {each.name} has no reviewer, so nobody can approve"
+            yield Finding(text, f"Add required reviewers at {page}.")
+
+
+@check(
+    "secrets",
+    repository,
+    needs=("environments",),
+    why="The job of a label or button starts, and fails without its token.",
+)
+def secrets(facts: Facts) -> Findings:
+    """Are the secrets of the jobs stored on GitHub?"""
+    if facts.is_job:
+        return  # each job proves its own secrets, and GITHUB_TOKEN cannot list names
+    needed, name = facts.needed_environments, facts.environ["GITHUB_REPOSITORY"]
+    places = [each.name for each in needed] if facts.config.github.environments else [""]
+    stored = dict(zip(places, run_parallel([partial(facts.stored_secrets, place) for place in places]), strict=True))
+    for each in list_missing(facts.config, needed, stored, name):
+        if facts.is_required_secret(each.name):
+            where = f"the environment {each.github_environment}" if each.github_environment else "the repository"
+            yield Finding(f"{where} has no secret {each.name}, {each.about}", each.command)
+
+
+@check("labels", repository, needs=("config", "github"), why="A person cannot choose a label that does not exist.")
+def labels(facts: Facts) -> Findings:
+    """Does the repository have the labels of ops.yml?"""
+
+    def read(found: "Repository") -> set[str]:
+        with client.provider_errors():
+            return {label.name.lower() for label in found.get_labels()}
+
+    present = facts.github(read)
+    for name in desired_labels(facts.config):
+        if name.lower() not in present:
+            yield Finding(f"the repository has no label {name}", f"{facts.program} labels sync")
+
+
+@check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")
+def responders(facts: Facts) -> Findings:
+    """May every responder of ops.yml write to the repository?"""
+    for login in facts.config.responders:
+        try:
+            found = facts.github(partial(_permission, login=login))
+        except NotProvable as unknown:
+            if "404" not in str(unknown):
+                raise
+            found = {"role_name": "none", "permission": "none"}
+        if not may_write(found["role_name"], found["permission"]):
+            yield Finding(
+                f"{login} cannot write to the repository", f"Give {login} the role write, or remove the login."
+            )
+
+
+def _permission(found: "Repository", login: str) -> dict[str, str]:
+    with client.provider_errors():
+        answer: dict[str, str] = read_permission(found, login)
+        return answer
+
+
+@check(
+    "artifact-privacy",
+    repository,
+    needs=("config", "github"),
+    why="Artifacts of redeploy-pages would publish the source of a private site.",
+)
+def artifact_privacy(facts: Facts) -> Findings:
+    """Are artifacts with the source of a site private?"""
+    if facts.is_private:
+        return
+    own = facts.environ.get("GITHUB_REPOSITORY", "").lower()
+    for service in facts.services:
+        source = service.config.repository or ""
+        if service.config.build and source.lower() not in {"", own}:
+            text = f"the operations repository is not private, and {service.name} builds {source}"
+            yield Finding(text, "Make the operations repository private, or remove `build`.")
+
+
+@check("drill", environments, needs=("github",), why="Nobody knows whether a recovery still works, or remembers how.")
+def drill(environment: EnvironmentFacts) -> Findings:
+    """Was a recovery practiced here in the last 40 days?"""
+    records = [each for issue in environment.facts.records(DRILL) for each in issue]
+    done = [
+        each.record.rows[0].at
+        for each in records
+        if each.is_run
+        and each.record.environment == environment.name
+        and each.record.decision in GOOD_DECISIONS
+        and each.record.rows
+    ]
+    fix = f"Open an incident with the labels incident and {DRILL}, and recover a service: docs/how-to/doctor.md"
+    if not done:
+        yield Finding(f"no recovery in {environment.name} on an issue with the label {DRILL}", fix)
+    elif environment.session.clock.now() - max(done) > DRILL_EVERY:
+        yield Finding(f"the last one was at {format_utc(max(done))}", fix)
+
+
+CHECKS = (
+    github,
+    default_branch,
+    enterprise_server,
+    branch_protection,
+    pushed,
+    workflows_enabled,
+    github_environments,
+    environment_branches,
+    reviewers,
+    secrets,
+    labels,
+    responders,
+    artifact_privacy,
+    drill,
+)

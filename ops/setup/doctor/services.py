@@ -1,0 +1,236 @@
+"""Checks of each service: its Worker or Pages project, and its answers to this machine."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ops.app import run as app
+from ops.cloudflare.codes import ErrorKind
+from ops.cloudflare.response import CloudflareApiError
+from ops.core.errors import Reason, Refused
+from ops.core.suggestions import did_you_mean
+from ops.core.verdict import ProbeResult, Verdict
+from ops.pages.steps import explain_unknown_live
+from ops.probes import reachability
+from ops.probes.runner import ProbeRunner, ProbeSet
+from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.facts import ServiceFacts, services, sites, workers
+from ops.setup.doctor.finding import Answer, Finding, NotProvable
+
+if TYPE_CHECKING:
+    from ops.config.probes import Probe
+
+
+@check("worker", workers, needs=("token-reads",), why="A recovery of this service is refused at once.")
+def worker(service: ServiceFacts) -> Findings:
+    """Does the Worker exist?"""
+    names = {each.name for each in service.environment.workers}
+    if (name := service.config.worker) not in names:
+        yield Finding(f"the account has no Worker {name}{did_you_mean(name, names)}", "Correct `worker` in ops.yml.")
+
+
+@check("assets", workers, needs=("worker",), why="A rollback may count two releases with equal code as one.")
+def assets(service: ServiceFacts) -> Findings:
+    """Is it known whether the Worker has static assets?"""
+    listed = {each.name: each.has_assets for each in service.environment.workers}
+    reported, configured = listed[service.config.worker], service.config.static_assets
+    if reported is None and configured is None:
+        text = f"Cloudflare does not say whether {service.config.worker} has static assets"
+        yield Finding(text, "Set `static_assets` of the service in ops.yml.")
+    elif reported is not None and configured is not None and reported != configured:
+        says = "has static assets" if reported else "has no static assets"
+        yield Finding(
+            f"ops.yml has static_assets: {str(configured).lower()}, but {service.config.worker} {says}",
+            "Remove `static_assets`: Cloudflare reports it.",
+        )
+
+
+@check("versions", workers, needs=("worker",), why="A rollback cannot be undone, or no fix can be deployed.")
+def versions(service: ServiceFacts) -> Findings:
+    """Can the live and the newest version be deployed again?"""
+    deployable = {each.id for each in service.deployable}
+    uploads = service.session.workers.list_uploads(service.config.worker)
+    live = service.worker_deployments or ()
+    named = {**dict.fromkeys((v for d in live[:1] for v in d.serving_versions), "live"), uploads[0].id: "newest"}
+    for version, which in named.items():
+        if version not in deployable:
+            text = f"Cloudflare does not list the {which} version {version[:8]} as deployable"
+            yield Finding(text, "Look for a deleted binding of this version, then deploy the Worker again.")
+
+
+@check("bindings", workers, needs=("worker",), why="Cloudflare refuses to deploy a version with a missing resource.")
+def bindings(service: ServiceFacts) -> Findings:
+    """Do the databases and namespaces that the Worker binds exist?"""
+    for each in service.session.workers.list_bindings(service.config.worker):
+        if each.kind == "kv_namespace":
+            existing = service.environment.namespaces
+        elif each.kind == "d1":
+            existing = service.environment.databases
+        else:
+            continue
+        if each.target not in {resource.id for resource in existing}:
+            kind = "KV namespace" if each.kind == "kv_namespace" else "D1 database"
+            yield Finding(
+                f"binding {each.name}: the account has no {kind} {each.target}", "Restore it, or remove the binding."
+            )
+
+
+@check("worker-secrets", workers, needs=("worker",), why="A rotation refuses a secret that the Worker does not have.")
+def worker_secrets(service: ServiceFacts) -> Findings:
+    """Does the Worker have the secrets that ops.yml rotates?"""
+    rotated = [
+        name
+        for name, rule in service.environment.config.secrets.items()
+        if rule.rotate != "never" and service.config.name in rule.consumers
+    ]
+    if not rotated:
+        return
+    names = service.session.workers.secrets.list_names(service.config.worker)
+    for name in rotated:
+        if name not in names:
+            text = f"{service.config.worker} has no secret {name}{did_you_mean(name, names)}"
+            yield Finding(text, f"Correct `secrets` in ops.yml, or add it: wrangler secret put {name}")
+
+
+@check("project", sites, needs=("token-reads",), why="A recovery of this service is refused at once.")
+def project(service: ServiceFacts) -> Findings:
+    """Does the Pages project exist?"""
+    try:
+        service.project  # noqa: B018  the read is the question
+    except CloudflareApiError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        yield Finding(f"the account has no Pages project {service.config.pages}", "Correct `pages` in ops.yml.")
+
+
+@check(
+    "site-url",
+    sites,
+    needs=("project",),
+    why="Backout compares another site with the deployments, and cannot identify the live one.",
+)
+def site_url(service: ServiceFacts) -> Findings:
+    """Does the project serve the URL in ops.yml?"""
+    host, domains = urlsplit(service.config.url).hostname or "", service.project.domains
+    if domains and host not in domains:
+        yield Finding(
+            f"{service.config.pages} serves {', '.join(domains)}, and not {host}", "Correct `url` in ops.yml."
+        )
+
+
+@check("compare", sites, needs=("site-url", "url"), why="A rollback without a named target is refused.")
+def compare(service: ServiceFacts) -> Findings:
+    """Do the paths in `compare` identify the live deployment from this machine?"""
+    try:
+        found = service.read_site()
+    except Refused as refusal:
+        if refusal.reason is Reason.NO_TARGET:  # the check `rollback` reports a site without deployments
+            return
+        raise NotProvable(refusal.message, "Run doctor again.") from None
+    live, paths = found.live, ", ".join(service.config.compare)
+    if live.deployment is None:
+        fix = "Let this machine read the deployments' own URLs, or add a path such as /version.txt to `compare`."
+        why = explain_unknown_live(service.config, found)
+        yield Finding(f"the live deployment cannot be identified by {paths}: {why}", fix)
+    elif live.indistinguishable:
+        others = ", ".join(name[:8] for name in live.indistinguishable)
+        text = f"{paths} is equal in the live deployment {live.deployment.id[:8]} and in {others}"
+        yield Finding(text, "Add a path that differs in each release to `compare`, such as /version.txt.")
+
+
+@check(
+    "rollback",
+    services,
+    needs=("worker", "assets", "versions", "bindings", "project", "compare"),
+    why="A rollback is refused until a person names a target.",
+)
+def rollback(service: ServiceFacts) -> Findings:
+    """Does a rollback find a target now?"""
+    plan = service.rollback
+    if not isinstance(plan, Refused):
+        return
+    if plan.reason is Reason.WORLD_MOVED:
+        raise NotProvable(plan.message, "Run doctor again.")
+    yield Finding(plan.message, plan.hint)
+
+
+@check("url", services, needs=("config",), why="No probe can tell whether a recovery helped.")
+def url(service: ServiceFacts) -> Findings:
+    """Does the service answer this machine?"""
+    where = f"{service.config.url}/"
+    found = reachability.find_obstacle(service.session.web(), where)
+    if found is None:
+        return
+    text, is_unreachable = f"{where}: {found.detail}", found.verdict is Verdict.UNHEALTHY
+    if not is_unreachable and not found.hint:
+        raise NotProvable(text)
+    yield Finding(text, "Correct `url` in ops.yml, or its DNS." if is_unreachable else found.hint)
+
+
+@check("probes", services, needs=("url",), why="A good recovery would count as failed.")
+def probes(service: ServiceFacts) -> Findings:
+    """Are all probes healthy?"""
+    quick = tuple(each for each in service.config.probes if each.http or each.page)
+    for each in service.config.probes:
+        if each not in quick:
+            yield Finding(f"probe {each.name} starts a program, so only a recovery runs it", "", Answer.NOT_PROVABLE)
+    if quick:
+        for result in _run(service, quick):
+            yield from _problem(result)
+
+
+def _run(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult, ...]:
+    facts = service.facts
+    runner = ProbeRunner(
+        web=service.session.web,
+        environ=app.probe_environ(facts.environ, facts.secret_names),
+        redactor=facts.redactor,
+        clock=service.session.clock,
+        folder=facts.root,
+        pictures=facts.root,
+    )
+    return runner.run_round(ProbeSet(service.config.url, quick, service.config.verify)).results
+
+
+def _problem(result: ProbeResult) -> Findings:
+    hint = next((each.hint for each in result.assertions if each.hint), "")
+    text = f"probe {result.probe} is {result.verdict.value}: {result.detail}"
+    if result.verdict is Verdict.UNHEALTHY or hint:
+        yield Finding(text, hint or "Repair the service, or correct the probe in ops.yml.")
+    elif result.verdict is Verdict.INCONCLUSIVE:
+        yield Finding(text, "", Answer.NOT_PROVABLE)
+
+
+@check("runtime", workers, needs=("url",), why="No change of a switch or limit can be proved.")
+def runtime(service: ServiceFacts) -> Findings:
+    """Does the application show the switches and limits that ops.yml names?"""
+    settings = service.environment.config.runtime
+    if settings is None or settings.service != service.config.name:
+        return
+    state = service.session.fetch_runtime_state(service.config.url)
+    if isinstance(state, str):
+        yield Finding(state, "Follow docs/reference/runtime-contract.md.")
+        return
+    limits = settings.limits.names if settings.limits else ()
+    for kind, names, shown in (("switch", settings.switches, state.switches), ("limit", limits, state.limits)):
+        for name in names:
+            if name not in shown:
+                yield Finding(
+                    f"the application shows no {kind} {name}{did_you_mean(name, shown)}",
+                    "Correct the name in ops.yml, or deploy the code that reads it.",
+                )
+
+
+CHECKS = (
+    worker,
+    assets,
+    versions,
+    bindings,
+    worker_secrets,
+    project,
+    site_url,
+    compare,
+    rollback,
+    url,
+    probes,
+    runtime,
+)

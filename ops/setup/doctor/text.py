@@ -1,0 +1,55 @@
+"""Show results of `ops doctor` on a terminal and as Markdown."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from ops.render.terminal import to_one_line
+from ops.setup.doctor.examination import CheckResult
+from ops.setup.doctor.finding import Answer
+
+HEADINGS = {Answer.WRONG: "wrong", Answer.NOT_PROVABLE: "not provable here", Answer.RIGHT: "right"}
+EXIT_CODE_WRONG = 2
+
+
+def exit_code(results: Iterable[CheckResult]) -> int:
+    """Return 2 if an answer is wrong, else 0."""
+    return EXIT_CODE_WRONG if any(each.answer is Answer.WRONG for each in results) else 0
+
+
+def lines(results: Sequence[CheckResult]) -> Iterator[str]:
+    """Yield the lines for a terminal: what is wrong, what is not provable here, and the number of right answers."""
+    for each in of_answer(results, Answer.WRONG):
+        yield f"✘ {each.id}{_subject(each)}: {to_one_line(each.text)}"
+        yield f"    {each.why}"
+        if each.fix:
+            yield f"    fix: {to_one_line(each.fix)}"
+    for names, each in unproved_groups(results):
+        yield f"? {', '.join(names)}: {to_one_line(each.text)}"
+        if each.fix:
+            yield f"    to prove it: {to_one_line(each.fix)}"
+    yield summary(results)
+
+
+def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str], CheckResult]]:
+    """Yield the checks without an answer here; equal reasons become one group."""
+    found = sorted(of_answer(results, Answer.NOT_PROVABLE), key=_reason)
+    for _, group in groupby(found, key=_reason):
+        members = list(group)
+        yield list(dict.fromkeys(f"{each.id}{_subject(each)}" for each in members)), members[0]
+
+
+def _reason(result: CheckResult) -> tuple[str, str]:
+    return result.text, result.fix
+
+
+def of_answer(results: Iterable[CheckResult], answer: Answer) -> list[CheckResult]:
+    return [each for each in results if each.answer is answer]
+
+
+def summary(results: Sequence[CheckResult]) -> str:
+    counts = [f"{len(of_answer(results, answer))} {name}" for answer, name in HEADINGS.items()]
+    return ", ".join(counts)
+
+
+def _subject(result: CheckResult) -> str:
+    return f" ({result.subject})" if result.subject else ""

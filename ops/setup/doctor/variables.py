@@ -1,0 +1,35 @@
+"""Checks of the secrets that a job or a laptop must hold, besides the Cloudflare token."""
+
+from collections.abc import Iterator
+
+from ops.setup import jobs
+from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.facts import EnvironmentFacts, environments
+from ops.setup.doctor.finding import Finding
+
+
+@check("variables", environments, needs=("config",), why="The recovery that needs this secret is refused.")
+def variables(environment: EnvironmentFacts) -> Findings:
+    """Are the other secrets of the recoveries set here?"""
+    facts = environment.facts
+    for name in dict.fromkeys(_needed(environment)):
+        has_other_key = name in jobs.COPY_KEYS and any(map(facts.environ.get, jobs.COPY_KEYS))
+        if name != environment.config.token and not facts.environ.get(name) and not has_other_key:
+            secret = facts.config.github.secret(facts.github_environment, name)
+            place = f" --env {facts.github_environment}" if facts.config.github.environments else ""
+            yield Finding(
+                f"{name} is not set", f"gh secret set {secret}{place}" if facts.is_job else f"export {name}=…"
+            )
+
+
+def _needed(environment: EnvironmentFacts) -> Iterator[str]:
+    """Yield the variables that the recoveries here read. A laptop needs no chat webhook."""
+    facts = environment.facts
+    webhooks = () if facts.is_job else facts.config.notify.webhooks.values()
+    for runbook in environment.runbooks:
+        for job in jobs.button_jobs(facts.config, runbook):
+            if job.environment == environment.name:
+                yield from (name for name in job.secrets if facts.is_required_secret(name) and name not in webhooks)
+
+
+CHECKS = (variables,)

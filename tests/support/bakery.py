@@ -1,0 +1,235 @@
+"""A bakery with everything right: a shop (Worker), a blog (Pages), their account, and an operations repository."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ops.app import registry
+from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.github.issues import LABELS
+from ops.maintenance import state as maintenance
+from ops.setup import issue_form, workflows
+from sandbox import Sandbox
+from tests.conftest import ROOT, Outcome, World
+from tests.support import team_files
+
+ACCOUNT = "5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b"
+NAMESPACE = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0"
+WORKER, SITE = "shop-web", "bakery-blog"
+TOKEN, PERSON = "bakery-token", "ghp_bakery"
+PERMISSIONS = (
+    *(
+        "Workers Scripts Write",
+        "Pages Write",
+        "Workers KV Storage Write",
+        "Workers Routes Write",
+        "Zone Read",
+        "D1 Read",
+    ),
+    "API Tokens Read",
+)
+CONFIG = f"""\
+environments:
+  live:
+    account_id: {ACCOUNT}
+    token: BAKERY_TOKEN
+    services:
+      shop:
+        worker: {WORKER}
+        url: https://shop.bakery.example
+        repository: bakery/shop
+        probes:
+          - name: health
+            http:
+              path: /health
+      blog:
+        pages: {SITE}
+        url: https://blog.bakery.example
+        repository: bakery/blog
+        compare: [/version.txt]
+        build:
+          command: [node, build.js]
+        probes:
+          - name: home
+            http:
+              path: /
+    secrets:
+      MAIL_KEY:
+        rotate: provided
+        consumers: [shop]
+    runtime:
+      service: shop
+      namespace: {NAMESPACE}
+      limits:
+        names: [orders]
+      switches:
+        ordering:
+          states: ["on", "off"]
+
+labels:
+  recover:shop:
+    runbook: rollback-worker
+    environment: live
+    params:
+      service: shop
+  recover:blog:
+    runbook: rollback-pages
+    environment: live
+    params:
+      service: blog
+  recover:shop-closed:
+    runbook: maintenance
+    environment: live
+    params:
+      service: shop
+      state: "on"
+
+responders: [dana]
+
+contacts:
+  - role: Baker on call
+    contact: "+44 20 7946 0000"
+    availability: 24/7
+"""
+LIMITS = "orders: {limit: 30, period: 60, key: ip}\n"
+DECLARED = {
+    "limits": {"orders": {"limit": 30, "period": 60, "key": "ip", "probe": False}},
+    "switches": {"ordering": {"normal": "on", "on_unknown": "on"}},
+}
+
+
+@dataclass
+class Bakery:
+    """The folder of the operations repository, and the sandbox with the accounts."""
+
+    sandbox: Sandbox
+    folder: Path
+    environ: dict[str, str | None] = field(default_factory=dict)
+    """Variables that differ from those of a laptop with all secrets."""
+
+    def doctor(self, *arguments: str) -> Outcome:
+        world = World(self.sandbox, self.folder)
+        variables = {**self.sandbox.github.environ(), "BAKERY_TOKEN": TOKEN, "GITHUB_TOKEN": PERSON}
+        return world.ops(
+            "doctor",
+            "--config",
+            str(self.config),
+            *arguments,
+            **{**variables, "CLOUDFLARE_API_TOKEN": None, **self.environ},
+        )
+
+    def results(self, *arguments: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.doctor("--json", *arguments).out)["checks"]
+        return found
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ops.yml"
+
+    def edit(self, old: str, new: str, path: str = "ops.yml") -> None:
+        """Change a file, and its copy on the default branch."""
+        text = (self.folder / path).read_text()
+        assert old in text
+        self.write(path, text.replace(old, new))
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(text)
+        self.sandbox.github.add_commit(f"Change {path}", "dana", files={path: text})
+
+    def sync(self) -> None:
+        """Write the workflows of ops.yml, and push them."""
+        files = generated(self.config.read_text())
+        for path, text in files.items():
+            if (self.folder / path).read_text() != text:
+                self.write(path, text)
+
+
+@cache
+def generated(config: str) -> Mapping[str, str]:
+    """Return path → text of the files that `ops workflows sync` writes."""
+    read = parse(config)
+    runbooks = {name: registry.load_runbook(name) for name in registry.runbook_names()}
+    texts = {f".github/workflows/{name}.yml": text for name, text in workflows.render(read, runbooks)}
+    with team_files.allowed():
+        form = (ROOT / issue_form.PATH).read_text()
+    return texts | {str(issue_form.PATH): issue_form.rewrite_form(form, read, registry.list_runbook_facts())}
+
+
+def parse(text: str) -> Any:
+    from ops.app import run
+
+    return run._checked(text, None).require_valid("ops.yml")[0]
+
+
+@contextmanager
+def bakery(folder: Path) -> Iterator[Bakery]:
+    with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
+        sandbox.github.switches.plan = "team"
+        made = Bakery(sandbox, folder)
+        _fill_account(sandbox)
+        _fill_repository(made)
+        yield made
+
+
+def _fill_account(sandbox: Sandbox) -> None:
+    now = sandbox.clock.now()
+    sandbox.add_token(TOKEN, PERMISSIONS)
+    sandbox.kv.add(NAMESPACE)
+    bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
+    for days in (2, 1):
+        at = now - timedelta(days=days)
+        version = sandbox.upload(
+            WORKER,
+            code=f"release {days}",
+            behaviour={"runtime": DECLARED},
+            bindings=bound,
+            secrets={"MAIL_KEY": "old"},
+            at=at,
+        )
+        sandbox.deploy(WORKER, version, at=at)
+    zone = sandbox.zones.all[sandbox.zones.add("bakery.example")]
+    sandbox.zones.add_route(zone, "shop.bakery.example/*", WORKER)
+    stored = maintenance.build_variables((), run="prepared", base="")
+    texts = {name: json.dumps(value) if not isinstance(value, str) else value for name, value in stored.items()}
+    prepared = sandbox.upload("ops-maintenance", code="prepared", vars=texts, at=now - timedelta(days=9))
+    sandbox.deploy("ops-maintenance", prepared, at=now - timedelta(days=9))
+    sandbox.pages.add_project(SITE, domains=["blog.bakery.example"])
+    for days in (3, 1):
+        files = {"index.html": b"<h1>Bread</h1>", "version.txt": f"{days}".encode()}
+        sandbox.pages.add_deployment(SITE, files=files, at=now - timedelta(days=days), commit=f"{days}" * 40)
+
+
+def _fill_repository(made: Bakery) -> None:
+    hub = made.sandbox.github
+    hub.add_user("dana", "admin")
+    hub.add_token(PERSON, "dana", ["repo"])
+    files = {"ops.yml": CONFIG, "limits.yml": LIMITS, **generated(CONFIG)}
+    for path, text in files.items():
+        (made.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (made.folder / path).write_text(text)
+    hub.add_commit("Set up", "dana", files=files)
+    for name in ("evidence", "limits", "recovery", "report", "security"):
+        hub.add_environment(name, branches=["main"])
+        hub.put_secret("BAKERY_TOKEN", "secret", name)
+    for name in (*LABELS, "recover:shop", "recover:blog", "recover:shop-closed"):
+        hub.add_label(name)
+    hub.add_ruleset("Review", [{"type": "pull_request"}])
+    practice(made, timedelta(days=7))
+
+
+def practice(made: Bakery, ago: timedelta) -> int:
+    """Recover the shop in a drill."""
+    hub, at = made.sandbox.github, made.sandbox.clock.now() - ago
+    number = hub.open_issue("Drill: the shop answers 500", "", ["incident", "drill"], "dana", at)
+    rows = tuple(RecordRow(at, kind, "…") for kind in ("requested", "written", "ended"))
+    record = RunRecord(
+        "1.1-0000", runbook="rollback-worker", environment="live", service="shop", decision="recovered", rows=rows
+    )
+    hub.comment(number, embed_record("### Recovered", record), "dana", at)
+    return number
