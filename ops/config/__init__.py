@@ -37,6 +37,7 @@ from ops.config.types import (
     RunbookName,
     Seconds,
     SecretName,
+    TokenLocation,
     between,
     duration_field,
 )
@@ -138,6 +139,10 @@ class Environment(NamedModel):
         default=checks.DEFAULT_TOKEN,
         description="NAME of the environment variable that holds the API token. Never the token.",
     )
+    token_location: TokenLocation | None = Field(
+        default=None,
+        description="Place where people find the token, such as `1Password: cloudflare-recovery`. Shown on incidents.",
+    )
     services: Mapping[Name, Service] = Field(min_length=1, description="Services, by the name that people type.")
     approval: tuple[ActingEnvironment, ...] = Field(
         default=(),
@@ -154,6 +159,17 @@ class Environment(NamedModel):
     def approval_environment(self) -> str:
         """Return the GitHub environment whose reviewers approve changes here."""
         return f"approve-{self.name}"
+
+    def laptop_variables(self, service: str = "") -> str:
+        """Return the variables that a command on a laptop needs, each with the place of its value.
+
+        With `service`, also the tokens of its Durable Objects.
+        """
+        places = {self.token: self.token_location}
+        if service in self.services:
+            objects = self.services[service].durable_objects.values()
+            places |= {each.token: each.token_location for each in objects if each.token}
+        return "; ".join(f"{name}: {place}" if place else name for name, place in places.items())
 
     @property
     def probes(self) -> Iterator[Probe]:

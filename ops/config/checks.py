@@ -98,6 +98,7 @@ def find_errors(
 
 def find_warnings(data: Any) -> Iterator[Finding]:
     yield from _shared_access(data)
+    yield from _unknown_places(data)
     for path, service in iter_services(data):
         if not as_items(service.get("probes")):
             yield path, "no probes; without one no recovery of this service can be proved"
@@ -208,6 +209,18 @@ def _shared_access(data: Any) -> Iterator[Finding]:
             yield ("environments", name, "token"), text
         first.setdefault(account, name)
         first.setdefault(token, name)
+
+
+def _unknown_places(data: Any) -> Iterator[Finding]:
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        if "token_location" not in as_mapping(environment):
+            token = as_mapping(environment).get("token", DEFAULT_TOKEN)
+            yield ("environments", name), f"no token_location; write where people find {token} for a laptop"
+    for path, service in iter_services(data):
+        for name, each in as_mapping(service.get("durable_objects")).items():
+            if get_nested(each, "token") and "token_location" not in each:
+                where = (*path, "durable_objects", name)
+                yield where, f"no token_location; write where people find {each['token']} for a laptop"
 
 
 def _secrets(data: Any) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from ops.config.probes import Probe, UrlPath
-from ops.config.types import CLASS, ConfigModel, JsonPath, Name, SecretName
+from ops.config.types import CLASS, ConfigModel, JsonPath, Name, SecretName, TokenLocation
 
 
 class DurableObject(ConfigModel):
@@ -21,6 +21,9 @@ class DurableObject(ConfigModel):
     token: SecretName | None = Field(
         default=None,
         description="NAME of the environment variable that holds the application's token. Never the token.",
+    )
+    token_location: TokenLocation | None = Field(
+        default=None, description="Place where people find that token. Shown on incidents."
     )
     proof: JsonPath | None = Field(
         default=None,

@@ -72,6 +72,15 @@ def _never_a_value(name: str) -> str:
     return name
 
 
+def _never_long(place: str) -> str:
+    """Reject what may be a token: a Cloudflare token has at least 40 of these characters, an id in a URL fewer."""
+    if re.search("[A-Za-z0-9_-]{40}", place):
+        raise ValueError(
+            "perhaps a value; write the place where people find it, such as 1Password: cloudflare-recovery"
+        )
+    return place
+
+
 def _one_value(value: Any) -> Any:
     if isinstance(value, dict | tuple):
         raise ValueError(f"{describe_type(value)}; write one value")  # noqa: TRY004 - pydantic collects these
@@ -104,6 +113,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
+TokenLocation = Annotated[Text, AfterValidator(_never_long)]
 RegularExpression = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_regular)]
 JsonPath = Annotated[str, Field(pattern=JSON_PATH)]
 ContactText = Annotated[Text, BeforeValidator(_bracketed)]

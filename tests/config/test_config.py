@@ -37,6 +37,11 @@ SERVICE = f"{ENVIRONMENT}.services.api"
 PROBE = f"{SERVICE}.probes[0]"
 
 
+def warnings_of(text: str) -> tuple[str, ...]:
+    """Return the warnings besides those about the places of tokens."""
+    return tuple(one for one in parse_config(text, path="ops.yml")[1] if "no token_location" not in one)
+
+
 def problems(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         parse_config(text, path="ops.yml")
@@ -55,7 +60,7 @@ def probe(**http: Any) -> str:
 
 
 def test_shipped_file_warns_only_about_placeholders() -> None:
-    config, warnings = parse_config(SHIPPED, path="ops.yml")
+    config, warnings = parse_config(SHIPPED, path="ops.yml")[0], warnings_of(SHIPPED)
     assert list(config.environments) == ["production", "staging"]
     first, second, third = (SHIPPED[: SHIPPED.index(role)].count("\n") + 2 for role in ("Primary", "Backup", "AI Prov"))
     assert warnings == (
@@ -89,14 +94,14 @@ def test_misspelled_nested_key_suggests_the_right_one() -> None:
 
 
 def test_defaults_are_filled_in_and_durations_are_seconds() -> None:
-    config, warnings = parse_config(SMALL, path="ops.yml")
+    config, _ = parse_config(SMALL, path="ops.yml")
     environment = config.environment("production")
     service = environment.service("api")
     assert (environment.name, service.name, environment.token) == ("production", "api", "CLOUDFLARE_API_TOKEN")
     assert (service.min_served, service.static_assets, service.repository) == (600.0, None, None)
     assert (service.verify.successes, service.verify.interval, service.verify.deadline) == (3, 1.0, 120.0)
     assert (config.responders, config.contacts, config.labels, config.notify.slack) == ((), (), {}, None)
-    assert warnings == ()
+    assert warnings_of(SMALL) == ()
 
 
 def test_parse_every_assertion_of_a_probe() -> None:
@@ -485,7 +490,7 @@ WARNINGS = [
 
 @pytest.mark.parametrize(("text", "expected"), [row[1:] for row in WARNINGS], ids=[row[0] for row in WARNINGS])
 def test_placeholders_are_warnings(text: str, expected: list[str]) -> None:
-    _, warnings = parse_config(SMALL + text, path="ops.yml")
+    warnings = warnings_of(SMALL + text)
     assert [warning.removeprefix("ops.yml:") for warning in warnings] == expected
 
 
@@ -499,7 +504,7 @@ def test_unquoted_placeholder_stays_text() -> None:
 @pytest.mark.parametrize("token", ["", "    token: CLOUDFLARE_API_TOKEN\n"])
 def test_shared_token_is_a_warning(token: str) -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging").replace("0f", "1f")
-    _, warnings = parse_config(SMALL + staging.replace("    services:", f"{token}    services:"), path="ops.yml")
+    warnings = warnings_of(SMALL + staging.replace("    services:", f"{token}    services:"))
 
     (warning,) = warnings
     assert "environments.staging.token: same token as production" in warning
@@ -507,15 +512,37 @@ def test_shared_token_is_a_warning(token: str) -> None:
 
 def test_shared_account_is_a_warning() -> None:
     staging = SMALL.replace("environments:\n", "").replace("production", "staging")
-    _, warnings = parse_config(SMALL + staging, path="ops.yml")
+    warnings = warnings_of(SMALL + staging)
     reason = "same account as production; a mistake here affects both, so use a separate account"
     assert warnings == (f"ops.yml:12 environments.staging.account_id: {reason}",)
 
 
 def test_service_without_probes_is_a_warning() -> None:
-    _, warnings = parse_config(SMALL[: SMALL.index("        probes:")], path="ops.yml")
+    warnings = warnings_of(SMALL[: SMALL.index("        probes:")])
     reason = "no probes; without one no recovery of this service can be proved"
     assert warnings == (f"ops.yml:5 {SERVICE}: {reason}",)
+
+
+def test_missing_place_of_a_token_is_a_warning() -> None:
+    objects = "        durable_objects: {till: {class: Till, reset: /reset, token: TILL_KEY%s}}\n        probes:"
+    unknown = SMALL.replace("        probes:", objects % "")
+    assert [one for one in parse_config(unknown, path="ops.yml")[1] if "no token_location" in one] == [
+        f"ops.yml:2 {ENVIRONMENT}: no token_location; write where people find CLOUDFLARE_API_TOKEN for a laptop",
+        f"ops.yml:8 {SERVICE}.durable_objects.till: no token_location; write where people find TILL_KEY for a laptop",
+    ]
+    known = SMALL.replace("        probes:", objects % ", token_location: the safe")
+    config, warnings = parse_config(
+        known.replace("    services:", "    token_location: the vault\n    services:"), path=""
+    )
+    production = config.environment("production")
+    assert warnings == ()
+    assert production.laptop_variables() == "CLOUDFLARE_API_TOKEN: the vault"
+    assert production.laptop_variables("api") == "CLOUDFLARE_API_TOKEN: the vault; TILL_KEY: the safe"
+
+
+def test_place_of_a_token_holds_no_value() -> None:
+    text = SMALL.replace("    services:", f"    token_location: {'x' * 40}\n    services:")
+    assert problems(text)[0].startswith(f"4 {ENVIRONMENT}.token_location: perhaps a value")
 
 
 def test_unknown_environment_or_service_suggests_nearest() -> None:
