@@ -149,7 +149,16 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
         variables = {**secret_headers, **scenario.environ(folder)}
         person = next(iter(config.responders), command.DrillWorld.responder)
         world = command.DrillWorld(
-            sandbox, drill.config, runbook, service.name, environment, variables, token, scenario.names_service, person
+            sandbox,
+            drill.config,
+            runbook,
+            service.name,
+            environment,
+            variables,
+            token,
+            scenario.names_service,
+            person,
+            config.github.actions or "",
         )
         incident = _open_incident(world, drill, say)
         start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)

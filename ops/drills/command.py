@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.run import program_name
 from ops.core.errors import Decision
-from ops.tools import process
+from ops.tools import own_files, process
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -49,6 +49,8 @@ class DrillWorld:
     """Whether the runbook has the parameter `service`."""
     responder: str = "responder"
     """The person who opens the incident and starts the recovery."""
+    actions: str = ""
+    """Repository of the actions that the workflows use; "" if the operations repository has them."""
 
     @property
     def service_param(self) -> Params:
@@ -126,5 +128,5 @@ def command_line(
     """Return command line and environment of an `ops` command."""
     environ = {**process.clean_environment(os.environ), **world.sandbox.environ(), **world.environ, **variables}
     environ |= {world.environment.token: world.token or world.sandbox.token, "OPS_PROGRAM": program_name(os.environ)}
-    environ |= {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    environ |= {"PYTHONPATH": str(own_files.OPS.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

@@ -5,6 +5,7 @@ The log is not trusted: the decision comes from the record on the incident, and 
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops import __version__
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.result import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_record
@@ -19,6 +21,7 @@ from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
 from ops.drills.support import Trigger, find_label
 from ops.github.comments import BOT
+from ops.tools import own_files
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -134,7 +137,7 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
         find_act()
     except ActNotFound as error:
         raise ConfigError(str(error)) from None
-    files = repository.files(world.config)
+    files = repository.files(world.config, world.actions)
     needed = ["ops.yml", f".github/workflows/{world.runbook}.yml", ".github/workflows/incident.yml"]
     if missing := [name for name in needed if name not in files]:
         hint = "Run `ops workflows sync`, and add the file to git."
@@ -149,6 +152,24 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
     if github_environment in world.environment.approval:
         github.add_user(REVIEWER, "read")
         github.add_environment(world.environment.approval_environment, reviewers=[REVIEWER])
+
+
+@contextmanager
+def open_runner(world: DrillWorld, say: Say) -> "Iterator[Runner]":
+    """Start the local runner. It serves this program as the repository of the actions."""
+    from sandbox.actions import Runner
+
+    environ = {name: value for name, value in world.sandbox.environ().items() if not name.endswith("_TOKEN")}
+    cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
+    with tempfile.TemporaryDirectory() as folder:
+        actions = {world.actions: Path(folder)} if world.actions else {}
+        if actions:
+            say(f"this program, ops {__version__}, runs as {world.actions}, not the commit that the workflows pin")
+            own_files.write_program(Path(folder))
+        with Runner(
+            world.sandbox.github, environ, pip_cache=cache, actions=actions, on_line=lambda _, line: say(line)
+        ) as runner:
+            yield runner
 
 
 def requester_action(
@@ -178,14 +199,12 @@ def run_workflow(
 
     The result comes from the record on the incident; if there is none, from the job's log.
     """
-    from sandbox.actions import Runner, UnsupportedExpression
+    from sandbox.actions import UnsupportedExpression
 
     world, github, sandbox = incident.world, incident.github, incident.world.sandbox
     text, trigger_run = requester_action(incident, config, trigger, params)
-    environ = {name: value for name, value in sandbox.environ().items() if not name.endswith("_TOKEN")}
-    cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
     requested_at, before = sandbox.clock.now(), incident.last_record
-    with Runner(github, environ, pip_cache=cache, on_line=lambda _, line: say(line)) as runner:
+    with open_runner(world, say) as runner:
         say(f"{world.responder} {text}")
         trigger_run(github)
         try:

@@ -5,7 +5,6 @@ requests to the edge before and after.
 """
 
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -89,12 +88,10 @@ class _Drill:
 
     def run_workflows(self, trigger_run: Callable[[], object]) -> None:
         """Start the real workflow files by `trigger_run`, and let the local runner finish them."""
-        from sandbox.actions import Runner, UnsupportedExpression
+        from sandbox.actions import UnsupportedExpression
 
-        environ = {name: value for name, value in self.sandbox.environ().items() if not name.endswith("_TOKEN")}
-        cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
         hub, known = self.sandbox.github, len(self.sandbox.github.runs)
-        with Runner(hub, environ, pip_cache=cache, on_line=lambda _, line: self.say(line)) as runner:
+        with github.open_runner(self.world, self.say) as runner:
             trigger_run()
             try:
                 runner.wait()
@@ -128,7 +125,9 @@ def run(
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy(sandbox, service, runtime.namespace, edge)
     world = DrillWorld(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
-    world = replace(world, responder=next(iter(config.responders), world.responder))
+    world = replace(
+        world, responder=next(iter(config.responders), world.responder), actions=config.github.actions or ""
+    )
     incident = github.open_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
     with tempfile.TemporaryDirectory() as folder:

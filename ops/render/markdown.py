@@ -6,7 +6,6 @@ Texts of people and providers are escaped: no mention, reference, link, HTML or 
 import functools
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
@@ -15,15 +14,14 @@ from ops.core.next_step import SuggestedCommand, button_fields
 from ops.core.result import RunResult
 from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.render.terminal import to_one_line
+from ops.tools import own_files
 
 if TYPE_CHECKING:
     import jinja2
 
     from ops.config.types import Contact
 
-HERE = Path(__file__).parent.parent
-FOLDERS = (HERE / "templates", HERE.parent / "templates")
-"""Folders of templates: in an installed wheel, and in a checkout."""
+TEMPLATES = own_files.ROOT / "templates"
 
 LONGEST = 1000
 
@@ -63,7 +61,7 @@ def load_templates() -> "jinja2.Environment":
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
 
-    loader = jinja2.FileSystemLoader([str(folder) for folder in FOLDERS])
+    loader = jinja2.FileSystemLoader(TEMPLATES)
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"prose": escape_markdown, "cell": escape_cell, "code": code_span, "linked": linked}

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from ops import __version__
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
-from ops.tools import git
+from ops.tools import git, own_files
 
 if TYPE_CHECKING:
     from ops.config import Config
 
-PROGRAM = Path(__file__).parents[2]
 ADDRESS = re.compile(r"(?:^|[/@:])([A-Za-z0-9-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?$")
 """End of the address of a repository, over HTTPS or SSH."""
 GIVEN = re.compile(r"([A-Za-z0-9-]+/[A-Za-z0-9._-]+)@([0-9a-f]{40})")
@@ -83,8 +82,8 @@ def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
 def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
     """Yield the commit that this program was installed or checked out from, if it is known."""
     yield from _installed()
-    if (PROGRAM / ".git").exists():
-        repository = git.GitRepository(PROGRAM, environ, Redactor())
+    if (own_files.ROOT / ".git").exists():
+        repository = git.GitRepository(own_files.ROOT, environ, Redactor())
         try:
             sha, address = repository.head(), repository.origin()
         except git.GitError:
@@ -103,7 +102,7 @@ def _installed() -> Iterator[Release]:
         direct = json.loads(distribution.read_text("direct_url.json") or "{}")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return
-    is_ours = Path(str(distribution.locate_file("ops"))).resolve() == PROGRAM / "ops"
+    is_ours = Path(str(distribution.locate_file("ops"))).resolve() == own_files.OPS.resolve()
     sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
     found = ADDRESS.search(str(direct.get("url", "")))
     if is_ours and found and git.is_full_sha(sha):

@@ -24,7 +24,7 @@ from ops.core import next_step
 from ops.gate.gate import OUTPUTS
 from ops.github.actions import RUN_OUTPUTS
 from ops.render import terminal
-from ops.render.markdown import FOLDERS
+from ops.render.markdown import TEMPLATES
 from ops.setup import jobs
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
 @functools.cache
 def load_scripts() -> dict[str, str]:
     """Return name → text of the programs that a workflow contains."""
-    folder = next(each for each in FOLDERS if (each / "workflows").is_dir()) / "workflows"
+    folder = TEMPLATES / "workflows"
     _, _, shared = (folder / "_request.py").read_text(encoding="utf-8").partition('"""\n\n')
     texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("[a-z]*.py")}
     return {name: SHARED_IMPORT.sub(lambda _: shared, text).rstrip() for name, text in texts.items()}
@@ -236,7 +236,7 @@ def load_scripts() -> dict[str, str]:
 def _load_templates() -> jinja2.Environment:
     """Return the templates. They use `[[` and `[%`, because `{{` is GitHub's in a workflow."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, and no HTML
-        loader=jinja2.FileSystemLoader([str(folder) for folder in FOLDERS]),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         variable_start_string="[[",
         variable_end_string="]]",

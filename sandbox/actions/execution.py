@@ -172,8 +172,9 @@ class JobExecution:
         A missing action gets an empty folder.
         """
         files = self._github.files(sha)
-        texts = [files[path].decode() for path in files if path.startswith(".github/actions/")]
         used = {str(step.get("uses", "")) for step in task.job.definition["steps"]}
+        texts = [files[path].decode() for path in files if path.startswith(".github/actions/")]
+        texts += map(self._read_action, used)
         used |= {found for text in texts for found in _USES.findall(text)}
         nothing = self._scratch / "nothing"
         nothing.mkdir(exist_ok=True)
@@ -184,6 +185,12 @@ class JobExecution:
             for uses in sorted(used)
             if uses and not uses.startswith("./") and _action_name(uses) != "actions/checkout"
         }
+
+    def _read_action(self, uses: str) -> str:
+        """Return the action.yml of an action that a folder replaces; "" for any other action."""
+        folder, parts = self._actions.get(_action_name(uses)), uses.partition("@")[0].split("/", 2)
+        path = folder.joinpath(*parts[2:], "action.yml") if folder else None
+        return path.read_text() if path and path.is_file() else ""
 
     def _add_token(self, task: TrackedJob) -> str:
         """Add a GITHUB_TOKEN with the permissions of the job; read-only for a fork.

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from hypothesis import strategies as st
 
-from ops.render.markdown import FOLDERS, PHONE, escape_cell, escape_markdown, wrap_command
+from ops.render.markdown import PHONE, TEMPLATES, escape_cell, escape_markdown, wrap_command
 from ops.render.terminal import to_one_line
 from tests.conftest import ROOT
 from tests.support.hostile import HOSTILE, WORDS, skeleton
@@ -83,4 +83,4 @@ def test_every_template_value_is_escaped_or_trusted() -> None:
             assert re.search(
                 r"\| (prose|cell|code|command)(\(\d+\))?$|\| (linked|button)\(.*\)$", value
             ) or ours.search(value), f"{template.name}: {value}"
-    assert FOLDERS[1] == ROOT / "templates"
+    assert TEMPLATES == ROOT / "templates"

@@ -303,7 +303,7 @@ def test_steps_do_not_interpolate_inputs(path: Path) -> None:
             assert "${{" not in step.get("run", "")
             assert step.get("run", "exec ").lstrip().startswith("exec "), "a cancel must reach the program"
             if "uses" in step and not step["uses"].startswith("./"):
-                assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", step["uses"])
+                assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", step["uses"])
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False
 

@@ -7,40 +7,45 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from ops import __version__
 from ops.app.registry import added_runbook_names, discover_runbooks, list_runbook_facts, runbook_names
 from ops.app.run import read_config
-from ops.drills.repository import UNUSED_FOLDERS
 from ops.setup import issue_form, workflows
-from sandbox.actions import tracked_files
+from ops.tools import own_files
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
+
+PINNED = "5ca1ab1e" * 5
+"""Commit of the actions that a small operations repository uses."""
 
 
 @cache
 def generated(config: Path = REFERENCE / "ops.yml") -> Path:
-    """Return a folder with this ops.yml and its generated `.github`. Do not change it."""
+    """Return a folder with this ops.yml and its generated `.github`, and our actions in a copy. Do not change it."""
     folder = Path(tempfile.mkdtemp(prefix="generated-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with team_files.allowed():
         shutil.copytree(ROOT / ".github", folder / ".github")
+    read, _ = read_config(config, labels=None)
+    if read.github.actions:
+        shutil.rmtree(folder / ".github/actions")
     (folder / ".git").mkdir()  # required by actionlint
     shutil.copy(config, folder / "ops.yml")
-    read, _ = read_config(config, labels=None)
     runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
+    pin = f"{PINNED} # v{__version__}" if read.github.actions else ""
     form = issue_form.difference(folder / issue_form.PATH, read, list_runbook_facts())
-    for each in (*workflows.differences(folder / workflows.FOLDER, read, runbooks), *filter(None, [form])):
+    for each in (*workflows.differences(folder / workflows.FOLDER, read, runbooks, pin), *filter(None, [form])):
         workflows.apply(each)
     return folder
 
 
 def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, bytes]:
-    """Return path → content of an operations repository with this ops.yml, and its limits.yml if there is one."""
-    files = tracked_files(ROOT, is_excluded=_is_left_out)
+    """Return path → content of an operations repository with this ops.yml, and its limits.yml if there is one.
+
+    It contains the program, unless its jobs use the actions of another repository.
+    """
+    files = {} if read_config(config, labels=None)[0].github.actions else own_files.read_program()
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
     limits = config.parent / "limits.yml"
     return files | ({"limits.yml": limits.read_bytes()} if limits.exists() else {})
-
-
-def _is_left_out(name: str) -> bool:
-    return name in team_files.REPLACED or name.startswith((*team_files.GENERATED, *UNUSED_FOLDERS))

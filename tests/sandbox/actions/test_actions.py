@@ -68,6 +68,9 @@ def test_local_folder_replaces_action_download(hub: GitHub, tmp_path: Path) -> N
     for folder in (tmp_path, tmp_path / "sub"):
         folder.mkdir(exist_ok=True)
         (folder / "action.yml").write_text(SET_UP)
+    nested = "name: N\ndescription: '.'\nruns: {using: composite, steps: [{uses: acme/other@v3, with: {word: deep}}]}\n"
+    (tmp_path / "nested").mkdir()
+    (tmp_path / "nested" / "action.yml").write_text(nested)
     own = (
         "name: Own\ndescription: '.'\nruns: {using: composite, steps: [{uses: acme/known/sub@v2, with: {word: in}}]}\n"
     )
@@ -75,13 +78,14 @@ def test_local_folder_replaces_action_download(hub: GitHub, tmp_path: Path) -> N
         {"uses": "actions/checkout@v5"},
         {"uses": "acme/known@v1", "with": {"word": "out"}},
         {"uses": "./.github/actions/own"},
+        {"uses": "acme/known/nested@v1"},
     ]
     commit(hub, *steps, **{".github/actions/own/action.yml": own})
 
-    with Runner(hub, {}, actions={"acme/known": tmp_path}) as runner:
+    with Runner(hub, {}, actions={"acme/known": tmp_path, "acme/other": tmp_path}) as runner:
         run = hub.dispatch("a.yml", by="alice")
         runner.wait()
         log = runner.log(run.id)
 
     assert run.conclusion == "success", log
-    assert [line for line in log if line.startswith("said ")] == ["said out", "said in"]
+    assert [line for line in log if line.startswith("said ")] == ["said out", "said in", "said deep"]

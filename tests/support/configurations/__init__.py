@@ -5,6 +5,7 @@ Each folder holds an ops.yml.
 
 from pathlib import Path
 
-ONE_WORKER, PAGES_ONLY, TEN_SERVICES, ONE_URL = CONFIGURATIONS = tuple(
-    Path(__file__).parent / name / "ops.yml" for name in ("one_worker", "pages_only", "ten_services", "one_url")
+ONE_WORKER, PAGES_ONLY, TEN_SERVICES, ONE_URL, SMALL_REPOSITORY = CONFIGURATIONS = tuple(
+    Path(__file__).parent / name / "ops.yml"
+    for name in ("one_worker", "pages_only", "ten_services", "one_url", "small_repository")
 )

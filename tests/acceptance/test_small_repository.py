@@ -1,0 +1,58 @@
+"""A small operations repository: its jobs run the program of the actions' repository, never its own files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.tools import own_files
+from tests.support.actions import Stage, conclusions, stage
+from tests.support.configurations import SMALL_REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+ACTIONS = "backout-tools/backout"
+LABEL = "recover:shop"
+MARK = "import pathlib, sys; pathlib.Path('imported').touch(); sys.exit('a module of the workspace was imported')\n"
+MODULES = (
+    *("ops/__init__.py", "ops/__main__.py", "click.py", "json.py", "pathlib.py", "pydantic/__init__.py"),
+    *("pip/__init__.py", "pip/__main__.py", "sitecustomize.py", "usercustomize.py", "conftest.py"),
+)
+"""Modules that Python would import from its current folder."""
+
+
+@pytest.fixture
+def world(pip_cache: Path) -> Iterator[Stage]:
+    names = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
+    with stage(pip_cache, {"status": 200}, config=SMALL_REPOSITORY, **names) as made:
+        yield made
+
+
+def test_label_recovers_and_workspace_modules_are_not_imported(world: Stage, tmp_path: Path) -> None:
+    hub = world.github
+    own_files.write_program(tmp_path)
+    assert not [name for name in hub.files() if name.startswith(("ops/", ".github/actions"))]
+    hub.add_commit("Modules", "alice", files=dict.fromkeys(MODULES, MARK))
+    first, second = world.incident(), world.incident()
+
+    with world.runner(actions={ACTIONS: tmp_path}) as runner:
+        runner.make_unavailable(ACTIONS)
+        hub.label(first, LABEL, "alice")
+        runner.wait()
+        runner.make_unavailable()
+        hub.label(second, LABEL, "alice")
+        runner.wait()
+        log = "\n".join(runner.log(hub.runs[-1].id))
+
+    assert world.live == {world.good: 100}, log
+    assert conclusions(hub.runs[-1]) == {
+        "gate": "success",
+        "recovery-production": "success",
+        "report": "success",
+        "tell": "skipped",
+    }, log
+    assert "a module of the workspace was imported" not in log
+    answer = world.comments(first)
+    assert "job `gate` failed in step `Set up job`, which downloads its actions" in answer
+    assert f"`ops rollback-worker --service shop --environment production --incident {first}`" in answer
+    assert "./run" not in answer + world.comments(second) + log
