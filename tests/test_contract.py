@@ -7,6 +7,7 @@ literal old inputs in `reads` are written by hand, and are never produced by the
 import json
 import os
 import re
+import runpy
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,8 @@ from ops.app.run import read_config
 from ops.cli import cli
 from ops.cloudflare.deployment_mark import parse_mark
 from ops.core.errors import Decision, Reason
-from tests.conftest import ACCOUNT, Outcome, World
+from tests.conftest import ACCOUNT, ROOT, Outcome, World
+from tests.support import plain_yaml
 from tests.support.scenarios import options_of, shipped
 
 EVERY_RUN = "result: every run"
@@ -267,6 +269,19 @@ def test_commands_decisions_and_reasons_keep_the_contract(contract: Contract) ->
     rows.add("reasons", Reason)
 
     contract.compare(rows, "commands", "decisions", "reasons")
+
+
+def test_actions_keep_the_contract(contract: Contract) -> None:
+    """Workflows of an older version use the actions of this one."""
+    folder, rows = ROOT / ".github/actions", Rows()
+    for name in ("setup", "gate", "run"):
+        action = plain_yaml.load((folder / name / "action.yml").read_text())
+        rows.add("actions", (f"{name} {kind[:-1]} {each}" for kind in ("inputs", "outputs") for each in action[kind]))
+    for name, command in runpy.run_path(str(folder / "run/command.py"))["COMMANDS"].items():
+        inputs = (*command.always, *command.optional, *command.flags, command.positional)
+        rows.add("actions", [f"run {name}", *(f"run {name}: {each}" for each in inputs if each)])
+
+    contract.compare(rows, "actions")
 
 
 def test_results_and_written_values_keep_the_contract(bakery: Bakery, contract: Contract) -> None:

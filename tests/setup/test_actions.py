@@ -1,0 +1,193 @@
+"""Actions `setup`, `gate` and `run`: closed commands, no shell, inputs and outputs that older workflows use."""
+
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from ops import __version__
+from ops.app.registry import discover_runbooks, runbook_names, scheduled_files
+from ops.cli import cli
+from ops.gate.gate import OUTPUTS
+from ops.github.actions import RUN_OUTPUTS
+from tests.conftest import REFERENCE, ROOT
+from tests.support import plain_yaml
+from tests.support.configurations import CONFIGURATIONS
+from tests.support.workflows import generated
+
+ACTIONS = ROOT / ".github/actions"
+PROGRAM = ACTIONS / "run/command.py"
+COMMANDS = runpy.run_path(str(PROGRAM))["COMMANDS"]
+FROZEN = Path(__file__).with_name("workflow_steps.json")
+OURS = re.compile(r"^(?:\./|[\w.-]+/[\w.-]+/)\.github/actions/(setup|gate|run)(?:@[0-9a-f]{40})?$")
+SAMPLES = {
+    "params": '{"service": "api"}',
+    "attempt": "1",
+    "incident": "42",
+    "comment": "7",
+    "requested-at": "2026-11-24T03:12:00Z",
+    "began": "2026-11-24T03:12:00Z",
+    "ends-by": "2026-11-24T03:12:00Z",
+    "latest": "2026-11-24T03:12:00Z",
+    "dry-run": "true",
+    "only-if-recorded": "true",
+    "param": "commit=abc",
+}
+
+
+def read_action(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = plain_yaml.load((ACTIONS / name / "action.yml").read_text())
+    return data
+
+
+def steps(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return workflow, job and step → action, inputs and outputs of each step that uses one of our actions."""
+    found = {}
+    for path in sorted((folder / ".github/workflows").glob("*.yml")):
+        text = path.read_text()
+        for key, job in plain_yaml.load(text)["jobs"].items():
+            for step in job["steps"]:
+                if match := OURS.match(step.get("uses", "")):
+                    used = set(re.findall(rf"steps\.{step.get('id', '-')}\.outputs\.(\w+)", str(job)))
+                    name = f"{path.stem} {key} {step.get('name', step['uses'])}"
+                    given = {key: value for key, value in step.get("with", {}).items() if key != "generated-by"}
+                    found[name] = {"action": match[1], "with": given, "outputs": sorted(used)}
+    return found
+
+
+def arguments(inputs: dict[str, str]) -> list[str]:
+    built: list[str] = runpy.run_path(str(PROGRAM))["build_arguments"](inputs["command"], inputs)
+    return built
+
+
+def run_program(tmp_path: Path, command: str, inputs: dict[str, str], *, version: str = "") -> tuple[str, list[str]]:
+    """Run the program with a module `ops` that prints its arguments. Return the output and the arguments."""
+    module = tmp_path / "fake/ops"
+    module.mkdir(parents=True, exist_ok=True)
+    (module / "__init__.py").write_text(f"__version__ = {version or __version__!r}\n")
+    (module / "__main__.py").write_text("import json, sys\ndef main(): print(json.dumps(sys.argv)); sys.exit(0)\n")
+    environ = {
+        "PYTHONPATH": str(tmp_path / "fake"),
+        "GITHUB_WORKSPACE": str(tmp_path),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "OPS_COMMAND": command,
+        "OPS_INPUTS": json.dumps(inputs),
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-B", PROGRAM], env=environ, capture_output=True, text=True, check=False
+    )
+    out = done.stdout + done.stderr
+    return out, json.loads(done.stdout.splitlines()[-1])[1:] if done.returncode == 0 else []
+
+
+def test_action_declares_every_output_of_its_command() -> None:
+    assert list(read_action("gate")["outputs"]) == list(OUTPUTS)
+    assert list(read_action("run")["outputs"]) == [*RUN_OUTPUTS, "commit", "branch", "configuration"]
+    for name in ("setup", "gate", "run"):
+        (step,) = read_action(name)["runs"]["steps"]
+        for output, each in read_action(name)["outputs"].items():
+            assert each["value"] == f"${{{{ steps.{step['id']}.outputs.{output} }}}}"
+
+
+def test_run_declares_every_input_of_its_commands() -> None:
+    used = {name for each in COMMANDS.values() for name in (*each.always, *each.optional, *each.flags, each.positional)}
+
+    assert set(read_action("run")["inputs"]) == (used - {""}) | {"command", "generated-by"}
+    assert [name for name, each in read_action("run")["inputs"].items() if each.get("required")] == ["command"]
+
+
+@pytest.mark.parametrize("name", ["setup", "gate", "run"])
+def test_action_passes_inputs_as_variables_only(name: str) -> None:
+    """GitHub inserts an expression into the text of a script before a shell reads it."""
+    (step,) = read_action(name)["runs"]["steps"]
+
+    assert "${{" not in step["run"]
+    assert "secrets" not in str(step)
+
+
+@pytest.mark.parametrize("path", [REFERENCE / "ops.yml", *CONFIGURATIONS], ids=lambda path: path.parent.name)
+def test_workflow_steps_fit_the_actions(path: Path) -> None:
+    text = "".join(each.read_text() for each in (generated(path) / ".github/workflows").glob("*.yml"))
+    version = set(re.findall(r"generated-by: (\S+)", text))
+
+    assert version == {__version__}
+    check(steps(generated(path)))
+
+
+def test_steps_of_older_workflows_fit_the_actions() -> None:
+    """The steps that 0.1 generated for the reference application. A newer version keeps this file."""
+    frozen = json.loads(FROZEN.read_text())
+
+    assert {each["action"] for each in frozen.values()} == {"setup", "gate", "run"}
+    check(frozen)
+
+
+def check(found: dict[str, dict[str, Any]]) -> None:
+    """Fail if an action lacks an input or output, or if the program refuses the arguments of a step."""
+    for name, step in found.items():
+        action = read_action(step["action"])
+        assert set(step["with"]) <= set(action["inputs"]), name
+        assert set(step["outputs"]) <= set(action["outputs"]), name
+        if step["action"] == "run":
+            inputs = {key: SAMPLES.get(key, str(value)) for key, value in step["with"].items()}
+            built = arguments(inputs)
+            command, words = (
+                cli.get_command(click.Context(cli), inputs["command"]),
+                built[len(inputs["command"].split()) :],
+            )
+            group = cli.get_command(click.Context(cli), built[0])
+            if command is None:
+                assert isinstance(group, click.Group)
+                command = group.get_command(click.Context(group), built[1])
+            assert command is not None, name
+            command.make_context(inputs["command"], words)
+
+
+def test_no_command_but_the_listed_ones_runs(tmp_path: Path) -> None:
+    out, _ = run_program(tmp_path, "labels sync", {})
+
+    assert "::error title=ops::The action has no command of this name" in out
+    assert "drill" not in COMMANDS
+    assert not {*runbook_names(), "incident open", "workflows environments"} & COMMANDS.keys()
+    due = {name for name in scheduled_files() if discover_runbooks().get(name) is None}
+    assert {"ai-failback", "limits reconcile", "maintenance due"} <= due & COMMANDS.keys()
+
+
+def test_input_becomes_one_argument(tmp_path: Path) -> None:
+    hostile = "--yes $(touch pwned) `id` ; 'a' \"b\"\n::error::x"
+    out, words = run_program(tmp_path, "evidence", {"environment": hostile, "since": "", "json": "f", "other": "new"})
+
+    assert words == ["evidence", f"--environment={hostile}", "--since=", "--json=f"], out
+    assert not (tmp_path / "pwned").exists()
+    assert (
+        shlex.join(run_program(tmp_path, "incident report", {"incident": "--help"})[1]) == "incident report -- --help"
+    )
+
+
+@pytest.mark.parametrize(
+    "missing", ["approved-for", "approved-runbook", "approved-environment", "attempt", "permission"]
+)
+def test_approval_without_a_value_is_refused(missing: str) -> None:
+    inputs = {name: SAMPLES.get(name, "x") for name in COMMANDS["recover"].always}
+
+    assert f"--{missing}=" in arguments({"command": "recover", **inputs, missing: ""})
+
+
+@pytest.mark.parametrize(("version", "is_due"), [("0.1.9", False), ("0.1.0", False), ("0.2.0", True), ("1.1.0", True)])
+def test_notice_names_the_version_that_generated_the_workflow(version: str, is_due: bool, tmp_path: Path) -> None:
+    out, words = run_program(tmp_path, "config check", {"generated-by": "0.1.0"}, version=version)
+
+    assert words == ["config", "check"]
+    assert ("generated by 0.1.0" in out, (tmp_path / "summary").exists()) == (is_due, is_due)
+    if is_due:
+        assert out.startswith(
+            "::notice title=ops workflows sync::These workflows were generated by 0.1.0, and this is "
+        )
+        assert "Run `ops workflows sync`, and merge the result." in (tmp_path / "summary").read_text()

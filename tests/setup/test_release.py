@@ -1,0 +1,169 @@
+"""Commit of the actions in the workflows of a small operations repository."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from ops import __version__
+from ops.setup import workflows
+from ops.tools import own_files
+from tests.conftest import Outcome, World
+from tests.support.configurations import SMALL_REPOSITORY
+
+ACTIONS = "backout-tools/backout"
+OLD, NEW = "a" * 40, "b" * 40
+Sync = Callable[..., Outcome]
+
+
+@pytest.fixture
+def sync(world: World) -> Sync:
+    world.config.write_text(SMALL_REPOSITORY.read_text())
+    return lambda *options: world.ops("workflows", "sync", "--config", str(world.config), *options)
+
+
+def files(world: World) -> dict[str, str]:
+    return {path.stem: path.read_text() for path in (world.folder / ".github/workflows").glob("*.yml")}
+
+
+def pins(world: World) -> set[str]:
+    found = (re.findall(rf"{ACTIONS}/\.github/actions/\w+@(.*)", text) for text in files(world).values())
+    return {pin for each in found for pin in each}
+
+
+def change(world: World, name: str, old: str, new: str, *, count: int = -1) -> None:
+    path = world.folder / f".github/workflows/{name}.yml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, count))
+
+
+def test_sync_pins_the_given_commit_and_keeps_it(world: World, sync: Sync) -> None:
+    unknown = sync()
+    first, second, check = sync("--actions", f"{ACTIONS}@{OLD}"), sync(), sync("--check")
+
+    assert (unknown.code, f"the commit of {ACTIONS} that this program is from is not known" in unknown.err) == (2, True)
+    assert f"hint: Add --actions {ACTIONS}@SHA" in unknown.err
+    assert (first.code, second.code, check.code) == (0, 0, 0)
+    assert "Every file is as ops.yml has it." in second.out
+    assert pins(world) == {f"{OLD} # v{__version__}"}
+    assert not [text for text in files(world).values() if "./run" in re.sub("such as `./run ops`", "", text)]
+
+
+def test_sync_keeps_the_commit_of_a_dependency_update(world: World, sync: Sync) -> None:
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    for name in files(world):
+        change(world, name, f"{OLD} # v{__version__}", f"{NEW} # v0.1.7")
+
+    assert (sync("--check").code, sync().code, pins(world)) == (0, 0, {f"{NEW} # v0.1.7"})
+
+
+def test_actions_moves_every_workflow_to_one_commit(world: World, sync: Sync) -> None:
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    moved = sync("--actions", f"{ACTIONS}@{NEW}")
+
+    assert (moved.code, pins(world)) == (0, {f"{NEW} # v{__version__}"})
+    assert "written: .github/workflows/incident.yml (uses other commits of the actions)" in moved.out
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)])
+@pytest.mark.parametrize("count", [1, -1], ids=["step", "file"])
+def test_several_commits_are_refused(world: World, sync: Sync, count: int, options: tuple[str, ...]) -> None:
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    change(world, "incident", OLD, NEW, count=count)
+
+    done = sync(*options)
+
+    assert done.code == 2
+    assert f"the workflows use several commits of {ACTIONS}:" in done.err
+    assert {"incident.yml", NEW[:8], "evidence.yml", OLD[:8]} <= set(re.findall(r"[\w.]+", done.err))
+    assert sync("--actions", f"{ACTIONS}@{NEW}").code == 0
+    assert len(pins(world)) == 1
+
+
+def test_own_workflow_of_the_team_counts(world: World, sync: Sync) -> None:
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    own = f"jobs:\n  a:\n    steps:\n      - uses: {ACTIONS}/.github/actions/setup@{NEW}\n"
+    (world.folder / ".github/workflows/own.yml").write_text(own)
+
+    done = sync("--check")
+
+    assert (done.code, "own.yml" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("given", [f"acme/other@{OLD}", f"{ACTIONS}@main", f"{ACTIONS}@{OLD[:8]}", ACTIONS])
+def test_other_repository_and_short_commit_are_refused(sync: Sync, given: str) -> None:
+    done = sync("--actions", given)
+
+    assert (done.code, f"--actions is not {ACTIONS}@SHA with a full commit SHA" in done.err) == (2, True)
+
+
+def test_copy_of_the_program_takes_no_commit(world: World) -> None:
+    done = world.ops("workflows", "sync", "--config", str(world.config), "--actions", f"{ACTIONS}@{OLD}")
+
+    assert (done.code, "ops.yml names no repository with the actions" in done.err) == (2, True)
+
+
+def generated_by(world: World, version: str) -> None:
+    """Let the workflows be unchanged files of another version, with one line that this version writes otherwise."""
+    for path in (world.folder / ".github/workflows").glob("*.yml"):
+        head, digest, *lines = path.read_text().splitlines(keepends=True)
+        body = "".join(lines).replace(f"generated-by: {__version__}", f"generated-by: {version}")
+        body = body.replace("timeout-minutes: 5", "timeout-minutes: 6")
+        new = sha256(workflows.USES.sub(r"\g<head>\g<action>", body).encode()).hexdigest()[:16]
+        path.write_text(f"{head}{digest[:10]}{new}\n{body}")
+
+
+@pytest.mark.parametrize(("version", "code"), [("0.0.9", 0), ("0.1.7", 0), ("0.2.0", 2), ("1.0.0", 2)])
+def test_check_accepts_files_of_the_previous_minor_version(world: World, sync: Sync, version: str, code: int) -> None:
+    assert __version__.startswith("0.1."), "write the versions of this test for the new one"
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    generated_by(world, version)
+
+    done = sync("--check")
+
+    is_due = f"These workflows were generated by {version}, and {__version__} still runs them. Sync is due:" in done.out
+    assert (done.code, is_due) == (code, code == 0), done.out[-500:]
+    assert "would write: .github/workflows/incident.yml" in done.out
+    assert (sync().code, sync("--check").code) == (0, 0)
+
+
+def test_edited_file_of_the_previous_version_fails(world: World, sync: Sync) -> None:
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    generated_by(world, "0.0.9")
+    change(world, "incident", "contents: read", "contents: write", count=1)
+
+    assert sync("--check").code == 2
+
+
+@pytest.mark.slow
+def test_new_files_use_the_commit_of_the_checkout_or_installation(tmp_path: Path) -> None:
+    """The commit is from git in a checkout, and from direct_url.json after an installation of a tag."""
+    program, team = tmp_path / "program", tmp_path / "team"
+    own_files.write_program(program)
+    origin = f"https://token@github.example/{ACTIONS}.git"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for words in (["init", "-q"], ["remote", "add", "origin", origin], ["add", "ops"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=program, check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=program, check=True, capture_output=True, text=True).stdout
+    argv = [sys.executable, "-m", "ops", "workflows", "sync"]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(program)}
+
+    def sync_in(folder: Path) -> str:
+        folder.mkdir()
+        (folder / "ops.yml").write_text(SMALL_REPOSITORY.read_text())
+        subprocess.run(argv, cwd=folder, env=environ, check=True, capture_output=True)
+        return (folder / ".github/workflows/incident.yml").read_text()
+
+    assert f"{ACTIONS}/.github/actions/run@{head.strip()} # v{__version__}\n" in sync_in(team)
+    installed = program / f"backout-{__version__}.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: backout\nVersion: {__version__}\n")
+    vcs = {"vcs": "git", "requested_revision": "v0.1.0", "commit_id": NEW}
+    (installed / "direct_url.json").write_text(json.dumps({"url": origin, "vcs_info": vcs}))
+    assert f"/run@{NEW} # v{__version__}\n" in sync_in(tmp_path / "other")
