@@ -123,7 +123,6 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     scenario = _scenario(name, drill.edge)
-    runbook = scenario.runbook or name
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, scenario.service_kind)
     switches = prepare(drill.edge, drill.switches)
@@ -133,11 +132,8 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
     ):
         folder = Path(scratch)
         sandbox.github.switches.plan = "enterprise" if config.github.environments else "free"
-        account = f"{drill.environment} in {_display_path(drill.config)}"
-        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {account}")
-        with _back_in_time(sandbox, GOOD_RELEASE_AGE):
-            scenario.prepare(sandbox, environment, service)
-        live = _break_service(sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
+        live = _break_service(sandbox, scenario, environment, service, edge=drill.edge, folder=folder, say=say)
         probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify)
         secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
         probe = partial(_probe, sandbox, probes, drill.config.resolve().parent, secret_headers)
@@ -145,19 +141,16 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
         say(f"the probes say: {observed.detail}")
         if observed.verdict != Verdict.UNHEALTHY:
             return _score(name, drill, config, _not_broken(observed))
-        token = sandbox.add_token("sandbox-drill", scenario.permissions) if scenario.permissions else ""
-        variables = {**secret_headers, **scenario.environ(folder)}
-        person = next(iter(config.responders), command.DrillWorld.responder)
         world = command.DrillWorld(
             sandbox,
             drill.config,
-            runbook,
+            scenario.runbook or name,
             service.name,
             environment,
-            variables,
-            token,
+            {**secret_headers, **scenario.environ(folder)},
+            sandbox.add_token("sandbox-drill", scenario.permissions) if scenario.permissions else "",
             scenario.names_service,
-            person,
+            next(iter(config.responders), command.DrillWorld.responder),
             config.github.actions or "",
         )
         incident = _open_incident(world, drill, say)
@@ -168,21 +161,32 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
             else scenario.run(world, service, probe, start_runbook, say)
         )
         if scenario.run is None and incident is not None:
-            now = scenario.live(sandbox, service)
-            live_release = next((release for release, state in live.items() if state == now), "no known")
-            is_healthy = probe().verdict == Verdict.HEALTHY
-            result = github.compare_with_sandbox(result, live_release=live_release, is_healthy=is_healthy)
+            now, is_healthy = scenario.live(sandbox, service), probe().verdict == Verdict.HEALTHY
+            result = github.compare_with_sandbox(result, live_release=_release(live, now), is_healthy=is_healthy)
         if differences := status_check.find_differences(sandbox, environment, drill.config):
             result = github.mark_unhealthy(result, f"ops status says {'; '.join(differences)}")
-        return _score(
-            name, drill, config, result if incident is None else _add_report(world, drill, result, incident, say)
-        )
+        if incident is not None:
+            result = _add_report(world, drill, result, incident, say)
+        return _score(name, drill, config, result)
+
+
+def _release(live: Mapping[str, Any], now: Any) -> str:
+    return next((release for release, state in live.items() if state == now), "no known")
 
 
 def _break_service(
-    sandbox: "Sandbox", scenario: scenario_release.Scenario, service: "Service", *, edge: Edge, folder: Path, say: Say
+    sandbox: "Sandbox",
+    scenario: scenario_release.Scenario,
+    environment: "Environment",
+    service: "Service",
+    *,
+    edge: Edge,
+    folder: Path,
+    say: Say,
 ) -> dict[str, Any]:
     """Deploy the good release and then the bad one. Return release → its live state."""
+    with _back_in_time(sandbox, GOOD_RELEASE_AGE):
+        scenario.prepare(sandbox, environment, service)
     live = {}
     ages = (GOOD_RELEASE_AGE, scenario.broken_ago)
     for release, ago, step in zip(("good", "bad"), ages, scenario.steps, strict=True):
@@ -193,10 +197,10 @@ def _break_service(
     return live
 
 
-def _display_path(path: Path) -> str:
-    """Return the path as a person would type it in this folder."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+def _account(drill: DrillSettings) -> str:
+    """Return the environment and the file, as a person would type it in this folder."""
+    here, path = Path.cwd(), drill.config
+    return f"{drill.environment} in {path.relative_to(here) if path.is_relative_to(here) else path}"
 
 
 def _scenario(name: str, edge: Edge) -> scenario_release.Scenario:

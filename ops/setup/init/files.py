@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ops.app import registry
 from ops.core.errors import ConfigError
 from ops.core.next_step import build_command
-from ops.render.markdown import FOLDERS, load_templates
+from ops.render.markdown import TEMPLATES, load_templates
 from ops.setup import issue_form, release, workflows
 from ops.setup.workflows import FileAction, FileDifference
 
@@ -135,5 +135,4 @@ def docs_url(actions: str | None) -> str:
 
 @functools.cache
 def _template(name: str) -> str:
-    folder = next(each for each in FOLDERS if (each / "repository").is_dir())
-    return (folder / "repository" / name).read_text(encoding="utf-8")
+    return (TEMPLATES / "repository" / name).read_text(encoding="utf-8")
