@@ -72,9 +72,16 @@ def _never_a_value(name: str) -> str:
     return name
 
 
-def _never_long(place: str) -> str:
-    """Reject what may be a token: a Cloudflare token has at least 40 of these characters, an id in a URL fewer."""
-    if re.search("[A-Za-z0-9_-]{40}", place):
+LONGEST_PLACE = 200
+
+
+def looks_like_a_value(place: str) -> bool:
+    """Return whether the place may be a token: Cloudflare's have 40 of these characters or more, ids in a URL fewer."""
+    return bool(re.search("[A-Za-z0-9_-]{40}", place))
+
+
+def _no_value(place: str) -> str:
+    if looks_like_a_value(place):
         raise ValueError(
             "perhaps a value; write the place where people find it, such as 1Password: cloudflare-recovery"
         )
@@ -113,7 +120,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-TokenLocation = Annotated[Text, AfterValidator(_never_long)]
+TokenLocation = Annotated[str, Field(min_length=1, max_length=LONGEST_PLACE), AfterValidator(_no_value)]
 RegularExpression = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_regular)]
 JsonPath = Annotated[str, Field(pattern=JSON_PATH)]
 ContactText = Annotated[Text, BeforeValidator(_bracketed)]

@@ -529,12 +529,19 @@ def written(shop: Team) -> Team:
 
 def test_repository_is_small_and_valid(written: Team) -> None:
     assert len(written.files()) <= MOST_FILES
-    assert written.ops("config", "check").code == 0
+    checked = written.ops("config", "check")
+    assert (checked.code, "token_location" in checked.err) == (0, False)
     assert written.ops("workflows", "sync", "--check").code == 0
     assert {"ops.yml", "README.md", ".gitignore", ".github/CODEOWNERS", ".github/dependabot.yml"} < {*written.files()}
     assert "schedule:" not in "".join(text for name, text in written.files().items() if "workflows/" in name)
     assert "/ops.yml @shopdesk/on-call" in written.files()[".github/CODEOWNERS"]
     assert "limits.yml" not in written.files()
+
+
+def test_token_is_refused_as_its_place(shop: Team) -> None:
+    outcome = shop.init("--token-location", "x" * 40)
+    assert (outcome.code, "no place of a token" in outcome.err) == (2, True)
+    assert "x" * 40 not in outcome.out + outcome.err
 
 
 def test_readme_fits_on_a_screen(written: Team) -> None:

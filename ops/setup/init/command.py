@@ -14,6 +14,7 @@ from ops.cloudflare.client import CloudflareClient
 from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN, get_nested
 from ops.config.strict_yaml import read_yaml
+from ops.config.types import LONGEST_PLACE, looks_like_a_value
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import parse_token
 from ops.core.suggestions import quote_name
@@ -118,12 +119,13 @@ def _write(
         owner=_check_owner(repository.owner)
         if repository.owner or is_copy
         else questions.answer(OWNER_QUESTION, _check_owner),
-        token_location=repository.token_location or questions.answer(LOCATION_QUESTION, str),
+        token_location=_check_location(repository.token_location)
+        or questions.answer(LOCATION_QUESTION, _check_location),
         is_copy=is_copy,
     )
     actions = "" if is_copy else _actions_repository(root, repository.actions, environ)
     program, docs = "ops" if actions else "./run ops", files.docs_url(actions)
-    text = render_config(ConfigProposal(result.environments, actions, program, docs))
+    text = render_config(ConfigProposal(result.environments, actions, program, docs, facts.token_location))
     find = partial(_differences, root, text, facts, environ)
     found = find(repository.force)
     force = repository.force | _ask_to_write(found, repository, questions, say)
@@ -223,6 +225,13 @@ def _check_owner(owner: str) -> str:
             f'"{quote_name(owner)}" is no owner for CODEOWNERS', hint="Write @LOGIN or @ORGANIZATION/TEAM."
         )
     return owner
+
+
+def _check_location(place: str) -> str:
+    if len(place) > LONGEST_PLACE or looks_like_a_value(place):
+        hint = "Write the place, such as 1Password: cloudflare-recovery, never the token."
+        raise ConfigError("that is no place of a token", hint=hint)
+    return place
 
 
 def _environment_json(environment: EnvironmentProposal) -> dict[str, Any]:

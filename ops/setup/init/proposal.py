@@ -48,6 +48,7 @@ class ConfigProposal:
     """Repository whose actions the jobs use; empty in a copy of Backout."""
     program: str = "ops"
     docs: str = ""
+    token_location: str = ""
 
 
 def render_config(proposal: ConfigProposal) -> str:
@@ -57,6 +58,8 @@ def render_config(proposal: ConfigProposal) -> str:
         lines += [f"  {_scalar(environment.name)}:", f"    account_id: {_scalar(environment.account_id)}"]
         if environment.token != DEFAULT_TOKEN:
             lines.append(f"    token: {_scalar(environment.token)} # NAME of the secret with the API token")
+        if proposal.token_location:
+            lines.append(f"    token_location: {_scalar(proposal.token_location)}")
         lines.append("    services:")
         for service in environment.services:
             lines += [f"      {line}".rstrip() for line in _service(service)]
