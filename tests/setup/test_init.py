@@ -36,6 +36,7 @@ from tests.support.adoption import (
 )
 
 MOST_FILES = 25
+PLACE = "1Password: cloudflare-recovery"
 
 
 @pytest.fixture
@@ -469,7 +470,7 @@ def test_answer_names_the_files_to_overwrite(written: Team) -> None:
     for name in ("README.md", ".gitignore"):
         (written.folder / name).write_text("Ours\n")
 
-    person, result = ask(written, ["", "", "", "README.md"], owner="@shopdesk/on-call")
+    person, result = ask(written, ["", "", PLACE, "README.md"], owner="@shopdesk/on-call")
 
     assert "names of files to overwrite too: README.md, .gitignore" in person.questions[-1]
     assert result.files == {"README.md": "overwritten", ".gitignore": "kept"}
@@ -522,7 +523,7 @@ def test_hostile_names_stay_comments(shop: Team) -> None:
 
 @pytest.fixture
 def written(shop: Team) -> Team:
-    outcome = shop.init("--owner", "@shopdesk/on-call", "--token-location", "1Password: cloudflare-recovery")
+    outcome = shop.init("--owner", "@shopdesk/on-call", "--token-location", PLACE)
     assert outcome.code == 0, outcome.err
     return shop
 
@@ -548,7 +549,7 @@ def test_readme_fits_on_a_screen(written: Team) -> None:
     readme = written.files()["README.md"]
 
     assert len(readme.splitlines()) <= 40
-    for text in ("recover:shop-web", "rollback-worker", "CLOUDFLARE_API_TOKEN", "1Password: cloudflare-recovery"):
+    for text in ("recover:shop-web", "rollback-worker", "CLOUDFLARE_API_TOKEN", PLACE):
         assert text in readme
 
 
@@ -572,7 +573,7 @@ def test_files_pass_linters(written: Team, command: list[str]) -> None:
 def test_second_run_changes_nothing(written: Team) -> None:
     before = {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")}
 
-    outcome = written.init("--owner", "@shopdesk/on-call", "--token-location", "1Password: cloudflare-recovery")
+    outcome = written.init("--owner", "@shopdesk/on-call", "--token-location", PLACE)
 
     assert (outcome.code, outcome.out.splitlines()[-1]) == (0, "Every file is up to date.")
     assert {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")} == before
