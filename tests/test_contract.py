@@ -435,4 +435,5 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
     assert [line.partition(", edited")[0].rstrip("]") for line in shown] == reads["shown"]
     rows = Rows()
     rows.add("status", rows_of(status))
-    contract.compare(rows, "status")
+    rows.add("versions", rows_of(bakery.ops("versions", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
+    contract.compare(rows, "status", "versions")

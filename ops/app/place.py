@@ -67,14 +67,13 @@ def choose_place(name: str, given: Place, places: Sequence[Place], command: Call
             reason=Reason.UNKNOWN_NAME,
             hint=f"These fit: {_list(places)}.",
         )
-    open_names = [
-        f"--{option}"
+    missing = [
+        f"no {option}"
         for option in (SERVICE, ENVIRONMENT)
-        if not getattr(given, option) and any(getattr(place, option) for place in fitting)
+        if not getattr(given, option) and len({getattr(place, option) for place in fitting}) > 1
     ]
     raise ConfigError(
-        f"{' and '.join(open_names)} {'are' if open_names[1:] else 'is'} missing, and ops.yml has {len(fitting)} "
-        f"choices: {_list(fitting)}",
+        f"{' and '.join(missing)} given, and ops.yml has {len(fitting)} choices: {_list(fitting)}",
         reason=Reason.UNKNOWN_NAME,
         problems=tuple(command(place) for place in fitting[:LISTED]),
         hint="Run one of these commands.",

@@ -39,6 +39,7 @@ from ops.cli.runbook_command import (
 from ops.cli.runbook_group import RunbookGroup
 from ops.cli.setup_github import setup
 from ops.cli.status import status
+from ops.cli.versions import versions
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
@@ -57,7 +58,8 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
-    *("status", "doctor", "config check", "config schema", "incident show", "recover", "limits plan", "limits propose"),
+    *("status", "versions", "doctor", "config check", "config schema", "incident show", "recover"),
+    *("limits plan", "limits propose"),
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
@@ -104,6 +106,7 @@ cli.add_command(limits)
 cli.add_command(setup)
 cli.add_command(site)
 cli.add_command(status)
+cli.add_command(versions)
 for _name in (*runbook_names(), *scheduled_files()):
     cli.add_runbook(_name, find_runbook_file(_name))
 

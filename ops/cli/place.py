@@ -28,6 +28,19 @@ def choose_environment(name: str, environment: str, config: Path, **options: Any
     return _choose(name, Place(), places, options, config).environment
 
 
+def choose_service_place(name: str, service: str, environment: str, config: Path, **options: Any) -> "Place":
+    """Return the place of a command whose argument is a service, or the only one. Raises ConfigError."""
+    from ops.app.place import Place
+    from ops.app.run import read_config
+
+    given = Place(environment, service)
+    if environment and service:
+        return given
+    environments = read_config(config)[0].environments.values()
+    places = [Place(each.name, service) for each in environments for service in each.services]
+    return _choose(name, given, places, options, config, is_argument=True)
+
+
 def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any], config: Path) -> "Place":
     """Return environment and service as given in the options of a run, or the only ones. Raises ConfigError."""
     from ops.app.place import Place, runbook_places
@@ -41,14 +54,24 @@ def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any],
     return _choose(runbook.name, given, places, options, config)
 
 
-def _choose(name: str, given: "Place", places: "list[Place]", options: Mapping[str, Any], config: Path) -> "Place":
+def _choose(
+    name: str,
+    given: "Place",
+    places: "list[Place]",
+    options: Mapping[str, Any],
+    config: Path,
+    *,
+    is_argument: bool = False,
+) -> "Place":
+    """`is_argument`: the service is an argument of the command, not an option."""
     from ops.app.place import choose_place
     from ops.app.run import command_prefix
 
     program, *extra = command_prefix(os.environ, config)
 
     def command(place: "Place") -> str:
-        where = {"service": place.service, "environment": place.environment}
-        return build_command(program, name, where | {**options, **where}, *extra)
+        where = {"service": "" if is_argument else place.service, "environment": place.environment}
+        full_name = f"{name} {place.service}" if is_argument else name
+        return build_command(program, full_name, where | {**options, **where}, *extra)
 
     return choose_place(name, given, places, command)

@@ -1,6 +1,7 @@
 """Lines of `ops status`, and of the leftovers of a closed incident."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc, parse_utc
@@ -8,9 +9,12 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import quote_name
 from ops.render.terminal import to_one_line
 from ops.status.status import EnvironmentStatus, LiveService
+from ops.status.versions import LIVE, TARGET, Candidate, ServiceVersions
 from ops.switches.values import describe_switch
 
 NOTHING = "none"
+MAX_TEXT = 60
+"""Characters that are shown of a message or author."""
 
 
 def status_lines(status: EnvironmentStatus) -> Iterator[str]:
@@ -33,6 +37,30 @@ def status_lines(status: EnvironmentStatus) -> Iterator[str]:
         for line in status.unread:
             yield f"    ! {to_one_line(line)}"
     yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
+
+
+def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:
+    """Yield the newest `most` versions, and further ones only if they are live or the target."""
+    yield f"{found.service} in {found.environment}, read at {format_utc(found.read_at)}"
+    matters = [each for at, each in enumerate(found.candidates) if at < most or each.verdict in {LIVE, TARGET}]
+    for each in matters:
+        yield f"  {each.verdict:<8}  {to_one_line(_describe_candidate(each, found.read_at))}"
+        yield f"            {to_one_line(each.why)}"
+    if hidden := len(found.candidates) - len(matters):
+        yield f"  {hidden} more are not shown (--all shows them)"
+    for note in found.notes:
+        yield f"  {to_one_line(note)}"
+    yield f"  To roll back: {found.command}"
+
+
+def _describe_candidate(each: Candidate, now: datetime) -> str:
+    parts = [each.id[:8]]
+    parts += [f"{each.percent:g} %"] if each.percent else []
+    parts += [f"{format_duration((now - each.created_on).total_seconds())} old"] if each.created_on else []
+    parts += [f"by {each.author[:MAX_TEXT]}"] if each.author else []
+    parts += [f"from {each.commit[:12]}"] if each.commit else []
+    parts += [f'"{each.message.partition(chr(10))[0][:MAX_TEXT]}"'] if each.message else []
+    return "  ".join(parts)
 
 
 def switch_lines(status: EnvironmentStatus) -> Iterator[str]:

@@ -49,17 +49,17 @@ def test_confirmation_names_the_chosen_place(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "missing"),
-    [((), "--service and --environment are"), (("--service", "web"), "--environment is")],
+    "arguments",
+    [(), ("--service", "web")],
 )
-def test_several_places_are_refused_with_full_commands(world: World, arguments: tuple[str, ...], missing: str) -> None:
+def test_several_places_are_refused_with_full_commands(world: World, arguments: tuple[str, ...]) -> None:
     shop = open_shop(world, staging=True)
     more = ("--reason", "new tax rule", "--began", "2026-11-24T03:05Z", "--to", shop.good, "--yes")
 
     outcome = shop.ops("rollback-worker", *arguments, *more)
 
     assert outcome.code == 2
-    assert f"error: {missing} missing, and ops.yml has 2 choices: web in live, web in staging" in outcome.err
+    assert "error: no environment given, and ops.yml has 2 choices: web in live, web in staging\n" in outcome.err
     commands = [line for line in lines_of(outcome) if line.startswith("ops ")]
     assert [parse(command).params["environment"] for command in commands] == ["live", "staging"]
     assert world.sandbox.requests == []

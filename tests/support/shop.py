@@ -40,11 +40,20 @@ STAGING = """\
 """
 
 
+RELEASES = (
+    (60, "old", 200, "cart: first"),
+    (30, "good", 200, "cart: sum up"),
+    (1, "bad", 500, "cart: new tax rule"),
+)
+"""Hours ago, code, status of each response, and message of the version."""
+
+
 @dataclass(frozen=True)
 class Shop:
-    """A shop in a world: a Worker with a good and a bad release, and a site with two deployments."""
+    """A shop in a world: a Worker with two good releases and a bad one, and a site with two deployments."""
 
     world: World
+    old: str
     good: str
     bad: str
 
@@ -64,12 +73,12 @@ class Shop:
 
 
 def open_shop(world: World, *, staging: bool = False) -> Shop:
-    """Write the shop's ops.yml, and deploy a good release and then a bad one."""
+    """Write the shop's ops.yml, and deploy the releases of Worker and site."""
     world.config.write_text(OPS_YML + (STAGING if staging else ""))
     now, sandbox = world.sandbox.clock.now(), world.sandbox
     sandbox.route("web.shop.example", WORKER)
     versions = []
-    for hours, code, status, message in ((30, "good", 200, "cart: sum up"), (1, "bad", 500, "cart: new tax rule")):
+    for hours, code, status, message in RELEASES:
         at = now - timedelta(hours=hours)
         versions.append(
             sandbox.upload(

@@ -1,0 +1,57 @@
+"""Show the versions to which a service can roll back: `ops versions`."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from ops.cli.help import ExampleCommand
+from ops.cli.place import ENVIRONMENT, choose_service_place
+from ops.cli.runbook_command import CONFIG, INCIDENT, echo
+from ops.core.redaction import Redactor
+
+SHOWN = 10
+"""Versions that are shown without --all."""
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops versions api --environment production
+    ops versions frontend --environment production --all
+    """,
+)
+@click.argument("service", default="", metavar="[SERVICE]")
+@ENVIRONMENT
+@click.option("--incident", type=INCIDENT, help="Incident whose runs count, as in a rollback for it")
+@click.option("--all", "show_all", is_flag=True, help=f"Show all versions (default: the newest {SHOWN})")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result with all versions")
+@CONFIG
+@click.pass_obj
+def versions(
+    redactor: Redactor,
+    /,
+    *,
+    service: str,
+    environment: str,
+    incident: int | None,
+    show_all: bool,
+    as_json: bool,
+    config: Path,
+) -> None:
+    """Show the versions of a service, and which one a rollback chooses.
+
+    It reads the same as a plan of rollback-worker or rollback-pages, and changes nothing.
+    """
+    from ops.status import text
+    from ops.status.versions import service_versions
+
+    options = {"incident": incident, "all": show_all, "json": as_json}
+    place = choose_service_place("versions", service, environment, config, **options)
+    found = service_versions(place, incident, config, os.environ, redactor)
+    if as_json:
+        click.echo(json.dumps(redactor.redact_json(found.to_json()), ensure_ascii=False))
+        return
+    for line in text.version_lines(found, most=len(found.candidates) if show_all else SHOWN):
+        echo(redactor.redact_text(line))

@@ -1,0 +1,220 @@
+"""Versions of one service, with the one to which a rollback would go, and the reason against each other one."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.app import run
+from ops.app.place import Place
+from ops.app.session import Session
+from ops.cloudflare.types.pages import PagesDeployment
+from ops.core.clock import Clock, format_duration, format_rfc3339
+from ops.core.next_step import build_command
+from ops.core.redaction import Redactor
+from ops.core.run_record import PreviousRuns
+from ops.core.threads import start_call
+from ops.engine.context import CloudflareApi, RequestInfo, WebPort
+from ops.pages import live_deployment, plan_text, steps
+from ops.workers import history_reads, rollback_target
+from ops.workers.history import WorkerHistory, find_warning_sign
+from ops.workers.plan_text import describe_rollback
+from ops.workers.rollback_target import TargetChoice
+
+if TYPE_CHECKING:
+    from ops.config import Environment, Service
+
+LIVE, TARGET, POSSIBLE, REJECTED = "live", "target", "possible", "rejected"
+NEVER_SERVED = "it never served all traffic"
+OLDER = "older than the target"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version of a Worker, or a deployment of a site."""
+
+    id: str
+    verdict: str
+    """live, target, possible (older than the target) or rejected."""
+    why: str
+    created_on: datetime | None
+    percent: float
+    """Share of the traffic now."""
+    author: str
+    """Empty for a site: Cloudflare's API does not name it."""
+    message: str
+    commit: str
+    """Tag of a version, or commit of a deployment; free text of the deployer."""
+
+
+@dataclass(frozen=True)
+class ServiceVersions:
+    """Candidates of a rollback, newest first."""
+
+    service: str
+    environment: str
+    kind: str
+    read_at: datetime
+    candidates: tuple[Candidate, ...]
+    command: str
+    """Command of the rollback."""
+    notes: tuple[str, ...] = ()
+    """Why the rules choose none, and the part of the history that is unread."""
+
+    def to_json(self) -> dict[str, Any]:
+        chosen = next((each.id for each in self.candidates if each.verdict == TARGET), None)
+        return {
+            "schema": 1,
+            "service": self.service,
+            "environment": self.environment,
+            "kind": self.kind,
+            "read_at": format_rfc3339(self.read_at),
+            "target": chosen,
+            "command": self.command,
+            "notes": list(self.notes),
+            "versions": [
+                {**vars(each), "created_on": each.created_on and format_rfc3339(each.created_on)}
+                for each in self.candidates
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A ReadContext without a run."""
+
+    environment: "Environment"
+    request: RequestInfo
+    clock: Clock
+    cloudflare: CloudflareApi
+    web: WebPort
+    previous_runs: Callable[[], Callable[[], PreviousRuns]]
+
+
+def service_versions(
+    place: Place, incident: int | None, config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> ServiceVersions:
+    """Read what a plan of the rollback reads, and return the redacted versions.
+
+    With an incident, its runs count, as in a rollback for it.
+
+    Raises:
+        OpsError: the configuration is invalid, or Cloudflare or GitHub cannot be read.
+    """
+    config, _ = run.read_config(config_path)
+    run.register_secrets(environ, config, redactor)
+    with ExitStack() as ending:
+        session = Session(config.environment(place.environment), environ, ending)
+        request = RequestInfo("", incident)
+        earlier = _start_reading_runs(incident, environ, redactor)
+        ctx = _Reading(session.environment, request, session.clock, session, session, earlier)
+        of = session.environment.service(place.service)
+        program, *extra = run.command_prefix(environ, config_path)
+        options = {"service": place.service, "environment": place.environment, "incident": incident}
+        found = ServiceVersions(
+            place.service,
+            place.environment,
+            of.kind,
+            session.clock.now(),
+            (),
+            build_command(program, f"rollback-{of.kind}", options, *extra),
+        )
+        found = _worker_versions(ctx, of, found) if of.worker else _site_versions(ctx, of, found)
+        redacted: ServiceVersions = redactor.redact_value(found)
+        return redacted
+
+
+def _start_reading_runs(
+    incident: int | None, environ: Mapping[str, str], redactor: Redactor
+) -> Callable[[], Callable[[], PreviousRuns]]:
+    """Return the function that starts to read the runs on the incident."""
+    if incident is None:
+        return lambda: PreviousRuns
+
+    def read() -> PreviousRuns:
+        from ops.github.client import CHECK_HINT, connect, provider_errors
+        from ops.github.issues import trusted_records
+
+        with provider_errors(CHECK_HINT):
+            repository = connect(environ, redactor)
+            runs = tuple(found.record for found in trusted_records(repository, incident))
+            return PreviousRuns(runs, repository.get_issue(incident).created_at.astimezone(UTC))
+
+    return lambda: start_call(read).result
+
+
+def _worker_versions(ctx: _Reading, service: "Service", found: ServiceVersions) -> ServiceVersions:
+    listing, _ = history_reads.read_listing(ctx, service)
+    history = history_reads.read_history(ctx, service, listing)
+    choice = rollback_target.choose_target(history, incident=ctx.request.incident)
+    notes = [f"already rolled back: {describe_rollback(choice.active_rollback)}"] if choice.active_rollback else []
+    names = sorted(history.releases, key=lambda name: (history.version(name).number or 0, name), reverse=True)
+    candidates = (_worker_candidate(history, choice, name) for name in names)
+    return replace(found, candidates=tuple(candidates), notes=(*notes, history.coverage))
+
+
+def _worker_candidate(history: WorkerHistory, choice: TargetChoice, name: str) -> Candidate:
+    version, percent = history.version(name), dict(history.live.split).get(name, 0.0)
+    verdict, why = _judge_version(history, choice, name)
+    return Candidate(name, verdict, why, version.created_on, percent, version.author, version.message, version.tag)
+
+
+def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> tuple[str, str]:
+    served = f"its release served {format_duration(history.seconds_served(name))}"
+    if name == choice.suspect:
+        return LIVE, "a rollback removes it"
+    if choice.candidates[:1] == (name,):
+        is_target = choice.active_rollback is None
+        return (TARGET, served) if is_target else (POSSIBLE, f"{served}; a rollback is in effect")
+    if why := {over.version: over.why for over in choice.rejected}.get(name):
+        return REJECTED, why
+    if name not in (*history.live.serving_versions, *history.served_all_traffic):
+        return REJECTED, NEVER_SERVED
+    sign = find_warning_sign(history, choice.suspect, name)
+    if why := rollback_target.rejection_reason(history, choice.suspect, name) or (sign.why if sign else None):
+        return REJECTED, why
+    return POSSIBLE, f"{served}; {OLDER}"
+
+
+def _site_versions(ctx: _Reading, service: "Service", found: ServiceVersions) -> ServiceVersions:
+    snapshot = steps.read_snapshot(ctx, service)
+    history = snapshot.history
+    if history is None:
+        unknown = f"the live deployment could not be identified: {steps.explain_unknown_live(service, snapshot)}"
+        listed = (
+            _site_candidate(each, REJECTED, "only `--to` can choose it") for each in snapshot.observed.deployments
+        )
+        return replace(found, candidates=tuple(listed), notes=(unknown,))
+    nothing = plan_text.explain_nothing_to_do(history, history.choice, None)
+    judged = _judge_deployments(history, has_target=nothing is None)
+    candidates = (_site_candidate(each, verdict, why) for each, verdict, why in judged)
+    notes = (*([nothing[0]] if nothing else []), f"the newest {steps.MAX_DEPLOYMENTS} deployments are read")
+    return replace(found, candidates=tuple(candidates), notes=notes)
+
+
+def _judge_deployments(
+    history: plan_text.PagesHistory, *, has_target: bool
+) -> Iterator[tuple[PagesDeployment, str, str]]:
+    """Yield each deployment with its verdict and the reason."""
+    live, choice = history.serving_deployment, history.choice
+    for each in history.deployments:
+        why = live_deployment.rejection_reason(each, live, history.blamed)
+        if each.id == live.id:
+            yield each, LIVE, history.live.why
+        elif not each.can_serve_production:
+            yield each, REJECTED, f"its last stage is {' '.join(filter(None, (each.stage, each.status))) or 'unknown'}"
+        elif each.created_on >= live.created_on:
+            yield each, REJECTED, "newer than the live one"
+        elif why:
+            yield each, REJECTED, why
+        elif has_target and choice.target and each.id == choice.target.id:
+            yield each, TARGET, "the newest good one before the live one"
+        else:
+            yield each, POSSIBLE, OLDER if has_target else "there is nothing to roll back"
+
+
+def _site_candidate(each: PagesDeployment, verdict: str, why: str) -> Candidate:
+    percent = 100.0 if verdict == LIVE else 0.0
+    return Candidate(each.id, verdict, why, each.created_on, percent, "", each.message, each.commit)
