@@ -440,7 +440,7 @@ def test_person_answers_every_question(game: Team) -> None:
     assert services(game, "live")["arena"]["url"] == "https://arena.example"
     assert services(game, "try")["arena"]["url"] == "https://game.sandbox.workers.dev"
     assert "/ops.yml @acme/on-call" in game.files()[".github/CODEOWNERS"]
-    assert "the safe" in game.files()["README.md"]
+    assert {each["token_location"] for each in config(game)["environments"].values()} == {"the safe"}
     assert result.exit_code == 0
 
 
@@ -470,7 +470,7 @@ def test_answer_names_the_files_to_overwrite(written: Team) -> None:
     for name in ("README.md", ".gitignore"):
         (written.folder / name).write_text("Ours\n")
 
-    person, result = ask(written, ["", "", PLACE, "README.md"], owner="@shopdesk/on-call")
+    person, result = ask(written, ["", "", "", "", "README.md"])
 
     assert "names of files to overwrite too: README.md, .gitignore" in person.questions[-1]
     assert result.files == {"README.md": "overwritten", ".gitignore": "kept"}
@@ -549,8 +549,9 @@ def test_readme_fits_on_a_screen(written: Team) -> None:
     readme = written.files()["README.md"]
 
     assert len(readme.splitlines()) <= 40
-    for text in ("recover:shop-web", "rollback-worker", "CLOUDFLARE_API_TOKEN", PLACE):
+    for text in ("recover:shop-web", "rollback-worker", "CLOUDFLARE_API_TOKEN: 1Password: cloudflare-recovery"):
         assert text in readme
+    assert config(written)["environments"]["production"]["token_location"] == "1Password: cloudflare-recovery"
 
 
 @pytest.mark.parametrize(
@@ -573,7 +574,7 @@ def test_files_pass_linters(written: Team, command: list[str]) -> None:
 def test_second_run_changes_nothing(written: Team) -> None:
     before = {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")}
 
-    outcome = written.init("--owner", "@shopdesk/on-call", "--token-location", PLACE)
+    outcome = written.init()
 
     assert (outcome.code, outcome.out.splitlines()[-1]) == (0, "Every file is up to date.")
     assert {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")} == before
@@ -582,14 +583,14 @@ def test_second_run_changes_nothing(written: Team) -> None:
 def test_changed_file_is_shown_and_kept(written: Team) -> None:
     written.config.write_text(written.config.read_text().replace("status: 200", "status: 204"))
     (written.folder / "README.md").write_text("Ours\n")
-    (written.folder / ".github" / "CODEOWNERS").unlink()
+    (written.folder / ".gitignore").unlink()
 
-    outcome = written.init("--owner", "@shopdesk/on-call")
+    outcome = written.init()
 
     assert outcome.code == 2
     assert "kept: ops.yml" in outcome.out
     assert "kept: README.md" in outcome.out
-    assert "written: .github/CODEOWNERS" in outcome.out
+    assert "written: .gitignore" in outcome.out
     assert "-              status: 204" in outcome.out
     assert "To overwrite: --force ops.yml --force README.md" in outcome.out
     assert "status: 204" in written.config.read_text()
@@ -600,7 +601,7 @@ def test_force_overwrites_only_the_named_file(written: Team) -> None:
     written.config.write_text(written.config.read_text().replace("status: 200", "status: 204"))
     (written.folder / "README.md").write_text("Ours\n")
 
-    outcome = written.init("--owner", "@shopdesk/on-call", "--force", "README.md")
+    outcome = written.init("--force", "README.md")
 
     assert "overwritten: README.md" in outcome.out
     assert "recover:shop-web" in written.files()["README.md"]
@@ -614,7 +615,7 @@ def test_other_files_follow_the_kept_configuration(written: Team) -> None:
     written.config.write_text(kept + "\n" + text[text.index("github:") :])
     (written.folder / "README.md").unlink()
 
-    assert written.init("--owner", "@shopdesk/on-call").code == 2
+    assert written.init().code == 2
     assert "shop-api" not in written.files()["README.md"]
 
 

@@ -28,7 +28,6 @@ from ops.setup.init.questions import Questions, split_list
 from ops.setup.workflows import FileAction, FileDifference
 
 Say = Callable[[str], object]
-OWNER = r"@[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9._-]+)?"
 OWNER_QUESTION = "GitHub user or team that reviews changes, such as @acme/on-call (Enter: none yet)"
 LOCATION_QUESTION = (
     "Place where people on call find the API token, such as 1Password: cloudflare-recovery (Enter: none)"
@@ -112,20 +111,8 @@ def _show(result: InitResult, say: Say) -> None:
 def _write(
     result: InitResult, repository: Repository, questions: Questions, environ: Mapping[str, str], say: Say
 ) -> None:
-    root, is_copy = repository.folder, files.is_copy(repository.folder)
-    facts = RepositoryFacts(
-        title=root.resolve().name,
-        given_actions=repository.actions,
-        owner=_check_owner(repository.owner)
-        if repository.owner or is_copy
-        else questions.answer(OWNER_QUESTION, _check_owner),
-        token_location=_check_location(repository.token_location)
-        or questions.answer(LOCATION_QUESTION, _check_location),
-        is_copy=is_copy,
-    )
-    actions = "" if is_copy else _actions_repository(root, repository.actions, environ)
-    program, docs = "ops" if actions else "./run ops", files.docs_url(actions)
-    text = render_config(ConfigProposal(result.environments, actions, program, docs, facts.token_location))
+    root = repository.folder
+    facts, text = _describe(result, repository, questions, environ)
     find = partial(_differences, root, text, facts, environ)
     found = find(repository.force)
     force = repository.force | _ask_to_write(found, repository, questions, say)
@@ -147,12 +134,29 @@ def _write(
         say(f"To overwrite: {' '.join(f'--force {name}' for name in kept)}")
 
 
-def _actions_repository(root: Path, given: str, environ: Mapping[str, str]) -> str:
+def _describe(
+    result: InitResult, repository: Repository, questions: Questions, environ: Mapping[str, str]
+) -> tuple[RepositoryFacts, str]:
+    """Return the facts for the files, and the text of ops.yml. Existing files give the default answers."""
+    root, is_copy = repository.folder, files.is_copy(repository.folder)
+    existing = read_yaml(files.read_text(root, CONFIG) or "").data
+    owner = _check_owner(repository.owner)
+    if not owner and not is_copy:
+        owner = questions.answer(OWNER_QUESTION, _check_owner, files.known_owner(root))
+    known = (get_nested(existing, "environments", each.name, "token_location") for each in result.environments)
+    place = next((each for each in known if isinstance(each, str)), "")
+    place = _check_location(repository.token_location) or questions.answer(LOCATION_QUESTION, _check_location, place)
+    actions = "" if is_copy else _actions_repository(existing, repository.actions, environ)
+    program, docs = "ops" if actions else "./run ops", files.docs_url(actions)
+    text = render_config(ConfigProposal(result.environments, actions, program, docs, place))
+    return RepositoryFacts(root.resolve().name, repository.actions, owner, is_copy=is_copy), text
+
+
+def _actions_repository(existing: Any, given: str, environ: Mapping[str, str]) -> str:
     """Return the repository of Backout: the given one, the one in ops.yml, or that of this program."""
     if given:
         return given.partition("@")[0]
-    data = read_yaml(files.read_text(root, CONFIG) or "").data
-    known = get_nested(data, "github", "actions")
+    known = get_nested(existing, "github", "actions")
     own = next(release.find_releases(environ), None)
     if found := known if isinstance(known, str) else own.repository if own else "":
         return found
@@ -220,7 +224,7 @@ def _apply(difference: FileDifference) -> None:
 
 
 def _check_owner(owner: str) -> str:
-    if owner and not re.fullmatch(OWNER, owner):
+    if owner and not re.fullmatch(files.OWNER, owner):
         raise ConfigError(
             f'"{quote_name(owner)}" is no owner for CODEOWNERS', hint="Write @LOGIN or @ORGANIZATION/TEAM."
         )

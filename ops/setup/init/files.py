@@ -1,6 +1,7 @@
 """Files of an operations repository, and how they differ from those in a folder."""
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 CONFIG = "ops.yml"
 OWNED_PATHS = ("/.github/", "/ops.yml", "/limits.yml")
+OWNER = r"@[A-Za-z0-9][A-Za-z0-9-]*(?:/[A-Za-z0-9._-]+)?"
+CODE_OWNERS_PATH = ".github/CODEOWNERS"
 CODE_OWNERS = """\
 # These files decide what the jobs with the tokens do.
 # Require a review from Code Owners in the ruleset of the default branch.
@@ -32,7 +35,6 @@ class RepositoryFacts:
     given_actions: str = ""
     """Commit of the actions to use, as OWNER/NAME@SHA; empty: the one in use, or that of this program."""
     owner: str = ""
-    token_location: str = ""
     is_copy: bool = False
     """Whether the folder is a copy of Backout, which has files of its own."""
 
@@ -55,6 +57,12 @@ def read_text(root: Path, name: str) -> str | None:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror})", hint="Remove it, or use another folder."
         ) from None
+
+
+def known_owner(root: Path) -> str:
+    """Return the owner in the folder's CODEOWNERS; empty if there is none."""
+    found = re.search(rf"^/\S+ ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
+    return found[1] if found else ""
 
 
 def compare(root: Path, name: str, desired: str) -> FileDifference | None:
@@ -89,7 +97,7 @@ def differences(
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
     yield "README.md", _readme(config, facts)
     yield ".gitignore", _template("gitignore")
-    yield ".github/CODEOWNERS", _code_owners(facts.owner)
+    yield CODE_OWNERS_PATH, _code_owners(facts.owner)
     yield (
         ".github/dependabot.yml",
         _template("dependabot.yml").replace("OWNER/NAME", config.github.actions or "OWNER/NAME"),
@@ -122,8 +130,7 @@ def _readme(config: "Config", facts: RepositoryFacts) -> str:
             docs=docs_url(config.github.actions),
             rows=rows,
             command=build_command(config.github.laptop_program, first.runbook if first else "--help", options),
-            tokens=list(dict.fromkeys(each.token for each in config.environments.values())),
-            token_location=facts.token_location,
+            tokens=list(dict.fromkeys(each.laptop_variables() for each in config.environments.values())),
             install=f"pipx install git+https://github.com/{config.github.actions}@TAG",
         )
     )

@@ -104,7 +104,11 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 
 def _comment(text: str) -> str:
     """Return the text on one line, without characters that YAML refuses or that change its direction."""
-    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))[:200]
+    return _printable(" ".join(text.split()))[:200]
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _probe(probe: ProbeProposal) -> Iterator[str]:
@@ -150,4 +154,4 @@ def _scalar(value: str | bool) -> str:  # noqa: FBT001 - a value of YAML
         document = read_yaml(f"key: {value}")
         if not document.problems and document.data == {"key": value}:
             return value
-    return json.dumps(value)
+    return json.dumps(_printable(value), ensure_ascii=False)
