@@ -76,9 +76,10 @@ def test_drill_needs_node_but_recovery_does_not(checkout: Path) -> None:
 
     (checkout / "ops.py").write_text("")
     first = run(checkout, "ops", "rollback-worker", "--dry-run")
-    assert "setting up .venv from locks/runtime.txt and locks/crypto.txt (once)" in first.stderr
-    assert installed() == {".runtime.sha256", ".crypto.sha256"}
+    assert "setting up .venv from locks/runtime.txt (once)" in first.stderr
+    assert installed() == {".runtime.sha256"}
     assert "setting up" not in run(checkout, "ops", "status").stderr
+    assert "setting up .venv from locks/crypto.txt (once)" in run(checkout, "ops", "rotate-secrets").stderr
 
     assert "setting up .venv from locks/sandbox.txt (once)" in run(checkout, "ops", "drill", "rollback-worker").stderr
     (checkout / ".venv" / ".runtime.sha256").unlink()

@@ -358,8 +358,10 @@ def sandbox(
     as_json: bool,
 ) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
-    from ops.drills import prepare
+    from ops.drills import prepare, require_sandbox
     from ops.drills.faults import add_rules, read_rules
+
+    require_sandbox()
     from sandbox import Sandbox
     from sandbox.command import serve
 

@@ -5,6 +5,7 @@ variables it gets only the sandbox's, so that it reaches no real token and no re
 incident too; a label or button runs the real workflow files.
 """
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,6 +92,7 @@ def names() -> tuple[str, ...]:
 
 def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """Run the drill. Return the run's result with the score; its exit code is that of the drill. Raises ConfigError."""
+    require_sandbox()
     if name not in names():
         raise ConfigError(f'no drill "{quote_name(name)}"{did_you_mean(name, names())}', reason=Reason.UNKNOWN_NAME)
     if drill.github_fails and drill.trigger is None:
@@ -100,6 +102,13 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
     if name == scenario_limits.NAME:
         return _limits(drill, config, say, on_event)
     return _run(name, drill, config, say, on_event)
+
+
+def require_sandbox() -> None:
+    """Raise ConfigError if a package of the sandbox is missing: an installation has it only with the extra."""
+    if importlib.util.find_spec("multipart") is None:
+        hint = "Install Backout with the extra `sandbox`, for example `pipx inject backout multipart`."
+        raise ConfigError("the sandbox needs the package multipart, which is not installed", hint=hint)
 
 
 def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:

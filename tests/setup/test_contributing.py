@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -71,21 +70,6 @@ def test_release_refuses_tag_that_differs_from_version(tag: str, code: int) -> N
     done = subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env={**os.environ, "TAG": tag}, check=False)
 
     assert done.returncode == code
-
-
-@pytest.mark.slow
-def test_built_wheel_runs_outside_repository(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)], cwd=ROOT, check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-
-    program = [sys.executable, "-m", "ops", "--version"]
-    printed = subprocess.run(program, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True).stdout
-
-    assert __version__ in printed
-    assert (tmp_path / "site/ops/templates/journal.md.j2").is_file()
-    assert [path.name for path in tmp_path.glob("*.tar.gz")] == [f"backout-{__version__}.tar.gz"]
 
 
 def test_hooks_use_locked_tools() -> None:

@@ -1,0 +1,91 @@
+"""The built wheel in a clean environment: all of the command line, without a checkout, act or Node."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops import __version__
+from tests.conftest import ROOT
+from tests.support.configurations import SMALL_REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+COMMIT = "5ca1ab1e" * 5
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
+    """Return the program `ops` of a virtual environment with the wheel, runtime.txt and the sandbox's parser."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True)
+    (wheel,) = folder.glob("*.whl")
+    assert [path.name for path in folder.glob("*.tar.gz")] == [f"backout-{__version__}.tar.gz"]
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv/bin/python"
+    (site,) = folder.glob("venv/lib/*/site-packages")
+    parser = re.search(r"(?m)^multipart==(?:.*\\\n)*.*\n", (ROOT / "locks/sandbox.txt").read_text())
+    assert parser
+    (folder / "parser.txt").write_text(parser[0])
+    locks = ["--lock", str(ROOT / "locks/runtime.txt"), "--lock", str(folder / "parser.txt")]
+    subprocess.run(
+        [python, "-I", ROOT / ".github/actions/setup/install.py", "install", *locks, "--target", site],
+        env={**os.environ, "OPS_WHEELS": str(pip_cache / "ops-wheels")},
+        check=True,
+    )
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        str(wheel),
+    ]
+    subprocess.run(pip, check=True)
+    return folder / "venv/bin/ops"
+
+
+def run(program: Path, folder: Path, *arguments: str) -> str:
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    done = subprocess.run([program, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_wheel_checks_and_syncs_a_small_repository(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "ops.yml").write_text(SMALL_REPOSITORY.read_text())
+
+    assert __version__ in run(installed, tmp_path, "--version")
+    assert "ops.yml is valid: 1 environments, 1 services." in run(installed, tmp_path, "config", "check")
+    run(installed, tmp_path, "workflows", "sync", "--actions", f"backout-tools/backout@{COMMIT}")
+    assert "Every file is as ops.yml has it." in run(installed, tmp_path, "workflows", "sync", "--check")
+    assert f"@{COMMIT} # v{__version__}" in (tmp_path / ".github/workflows/incident.yml").read_text()
+
+
+@pytest.mark.parametrize("config", [(), ("--config", "ops.yml")], ids=["reference", "own"])
+def test_wheel_runs_a_drill(installed: Path, tmp_path: Path, config: tuple[str, ...]) -> None:
+    (tmp_path / "ops.yml").write_text(SMALL_REPOSITORY.read_text())
+
+    result = json.loads(run(installed, tmp_path, "drill", "rollback-worker", "--json", *config))
+
+    assert (result["decision"], result["runbook"]) == ("recovered", "rollback-worker")
+
+
+@pytest.mark.parametrize("command", [["drill", "rollback-worker"], ["sandbox"]], ids=lambda words: words[0])
+def test_missing_package_of_the_sandbox_is_named(command: list[str]) -> None:
+    words = ["ops", *command]
+    without = (
+        f"import sys; sys.modules['multipart'] = None; sys.argv = {words}; from ops import __main__; __main__.main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "error: the sandbox needs the package multipart, which is not installed\n hint: Install" in done.stderr
