@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ops import STARTED
 from ops.app import registry, secret_values
 from ops.app.config_path import DEFAULT_CONFIG, find_config
+from ops.app.menu import build_menu
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import Clock
@@ -131,8 +132,7 @@ def run(
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         incident, comment = request.incident, request.comment
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
-        published = publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run)
-        sinks = (_appending(record), sink, *published)
+        sinks = (_appending(record), sink, *publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
         _record_request(timeline, request, environ, run_id, runbook.service(request.params, environment))
         publisher.begin(timeline, ending)
@@ -157,7 +157,8 @@ def run(
         )
         prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
-        links = publisher.end(timeline, context.suggest, is_routine=runbook.is_routine)
+        menu = functools.partial(build_menu, config, context.command_prefix)
+        links = publisher.end(timeline, menu, is_routine=runbook.is_routine)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
 
 

@@ -1,13 +1,14 @@
 """Commands of the incident issue: `ops incident …` and `ops labels …`."""
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from ops.cli.help import ExampleGroup
-from ops.cli.runbook_command import CONFIG, INCIDENT
+from ops.cli.runbook_command import CONFIG, INCIDENT, echo, echo_json
 from ops.core.redaction import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
@@ -15,7 +16,7 @@ SEVERITIES = ("sev1", "sev2", "sev3")
 
 @click.group(cls=ExampleGroup)
 def incident() -> None:
-    """Open an incident, add to its timeline, or show it."""
+    """List, open and close incidents; add to a timeline, or show it."""
 
 
 @incident.command("import", epilog="ops incident import .ops/runs/20261124T031220-4f0a --incident 42")
@@ -43,18 +44,86 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     click.echo(url)
 
 
-@incident.command("open", epilog="ops incident open --service api --severity sev2 --title 'HTTP 500 since the release'")
-@click.option("--service", required=True, help="Service in ops.yml")
-@click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False), required=True)
-@click.option("--title", required=True, help="Symptom, as the title of the issue")
+@incident.command(
+    "open",
+    epilog="""
+    ops incident open
+    ops incident open --service api --severity sev2 --title 'HTTP 500 since the release'
+    """,
+)
+@click.option("--service", help="Service in ops.yml")
+@click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False))
+@click.option("--title", help="Symptom, as the title of the issue")
 @CONFIG
 @click.pass_obj
-def open_(redactor: Redactor, /, *, service: str, severity: str, title: str, config: Path) -> None:
-    """Open the incident issue."""
+def open_(redactor: Redactor, /, *, service: str | None, severity: str | None, title: str | None, config: Path) -> None:
+    """Open the incident issue; on a terminal, ask for missing values."""
     from ops.incident import commands as work
 
-    number, url = work.open_incident(service, severity, title, config=config, environ=os.environ, redactor=redactor)
-    click.echo(f"#{number} {url}")
+    given = _complete({"service": service, "severity": severity, "title": title}, config)
+    opened = work.open_incident(**given, config=config, environ=os.environ, redactor=redactor)
+    click.echo(f"#{opened.number} {opened.url}")
+    if not opened.has_menu:
+        click.echo(f"warning: #{opened.number} has no recovery menu; remove and add its label `incident`", err=True)
+
+
+def _complete(given: dict[str, str | None], config: Path) -> dict[str, str]:
+    """Return the values, and ask for those that are missing. Raises MissingParameter without a terminal."""
+    missing = [name for name, value in given.items() if value is None]
+    if missing and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.MissingParameter(param_type="option", param_hint=[f"--{name}" for name in missing])
+    return {name: value if value is not None else _ask(name, config, given) for name, value in given.items()}
+
+
+def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
+    from ops.app.run import read_config
+
+    if name == "service":
+        services = read_config(config)[0].service_names
+        given[name] = click.prompt("Service", default=services[0], type=click.Choice(services))
+    elif name == "severity":
+        click.echo("sev1: down, or data at risk. sev2: broken for many users. sev3: broken for some users.")
+        given[name] = click.prompt("Severity", default=SEVERITIES[1], type=click.Choice(SEVERITIES))
+    else:
+        given[name] = click.prompt("Symptom, as the title of the issue", default=f"{given['service']} is broken")
+    return str(given[name])
+
+
+@incident.command("list", epilog="ops incident list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@click.pass_obj
+def list_(redactor: Redactor, /, *, as_json: bool) -> None:
+    """List the open incidents, newest first, with the result of the last run."""
+    from ops.incident import overview as work
+
+    found = work.read_overview(os.environ, redactor)
+    if as_json:
+        echo_json(redactor.redact_json(found.to_json()))
+        return
+    for line in work.overview_lines(found):
+        echo(line)
+
+
+@incident.command(epilog='ops incident close 42 "reverted the release"')
+@click.argument("number", type=INCIDENT)
+@click.argument("text", default="closed", metavar="[TEXT]")
+@click.option("--anyway", is_flag=True, help="Close it although a run on it has no result yet")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_json: bool, config: Path) -> None:
+    """Add TEXT as a last note, close the incident, and list what stays active."""
+    from ops.report import close as work
+
+    closed = work.close_incident(number, text, config, os.environ, redactor, anyway=anyway)
+    if as_json:
+        echo_json(redactor.redact_json(closed.to_json()))
+        return
+    click.echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
+    for line in closed.leftovers.lines:
+        echo(redactor.redact_text(f"  still active, or unknown: {line}"))
+    for command in closed.leftovers.reset_commands:
+        echo(redactor.redact_text(f"  to reset: {command}"))
 
 
 @incident.command(epilog="ops incident leak")

@@ -239,6 +239,11 @@ class Config(ConfigModel):
             _give_names(environment.services)
 
     @property
+    def service_names(self) -> tuple[str, ...]:
+        """Return the services of all environments, in the order of ops.yml."""
+        return tuple(dict.fromkeys(name for each in self.environments.values() for name in each.services))
+
+    @property
     def login_variables(self) -> frozenset[str]:
         """Return the variables that probes fill into forms or send as headers: secrets, but not of the run."""
         probes = (probe for environment in self.environments.values() for probe in environment.probes)

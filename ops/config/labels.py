@@ -46,7 +46,7 @@ def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) ->
 
     Recoveries with a label come first, in the order of the labels.
     """
-    for name in dict.fromkeys(name for each in config.environments.values() for name in each.services):
+    for name in config.service_names:
         labels = {put: label for put, label in config.labels.items() if _service(config, label) == name}
         named = dict.fromkeys(label.environment for label in labels.values())
         for environment in named or [e for e, each in config.environments.items() if name in each.services]:

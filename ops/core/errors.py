@@ -236,6 +236,8 @@ class Reason(StrEnum):
     """One person added two recovery labels within one second, so their order is unknown."""
     INCIDENT_CLOSED = "incident_closed"
     """The incident was closed when the request came."""
+    RUN_OPEN = "run_open"
+    """A run on the incident has no result yet, so the incident was not closed."""
     UNKNOWN_INCIDENT = "unknown_incident"
     """The number given with the button is no issue here, or is a pull request."""
     RERUN = "rerun"

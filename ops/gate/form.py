@@ -1,10 +1,14 @@
-"""Read the answers of the incident form. Anybody can write them."""
+"""Read the answers of the incident form. Anybody can write them.
+
+An incident that a program or a command opened has the same headings.
+"""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from ops.config.types import NAME
 from ops.core.clock import parse_utc
 
 BEGAN = "When it began (UTC)"
@@ -22,6 +26,8 @@ class IncidentForm:
     severity: str = ""
     """One of the form's severities, or ""."""
     impact: str = ""
+    service: str = ""
+    """A name in the form of `ops.yml`, or ""."""
 
 
 def parse_began(body: object, *, now: datetime) -> datetime | None:
@@ -42,8 +48,12 @@ def parse_form(body: object, *, now: datetime) -> IncidentForm:
     answers = read_fields(body, HEADINGS) if isinstance(body, str) else {}
     severity = answers.get("Severity", "")
     impact = " ".join(answers.get("Impact", "")[:MAX_IMPACT].split())
+    service = answers.get("Service", "")
     return IncidentForm(
-        parse_began(body, now=now), severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "", impact
+        parse_began(body, now=now),
+        severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "",
+        impact,
+        service if re.fullmatch(NAME, service, re.ASCII) else "",
     )
 
 

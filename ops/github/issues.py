@@ -15,9 +15,12 @@ from ops.github.comments import BOT, author_login, run_records
 from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
+    from github.Issue import Issue as Issue  # noqa: PLC0414  also for who may not import PyGithub
     from github.Repository import Repository
 
 INCIDENT = "incident"
+MENU = "menu"
+"""Run id and source of the hidden record that marks the recovery menu."""
 LONGEST_TITLE = 256
 """GitHub rejects a longer one: docs.github.com/rest/issues/issues."""
 
@@ -59,20 +62,48 @@ def clean_title(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:LONGEST_TITLE]
 
 
-def open_incident(
-    repository: "Repository", title: str, body: Callable[[str], str], labels: Iterable[str] = ()
-) -> "tuple[int, str]":
-    """Create the incident and return its number and URL.
+@dataclass(frozen=True)
+class OpenedIncident:
+    number: int
+    url: str
+    has_menu: bool
+    """Whether the recovery menu was posted."""
 
-    It is sent once: after a lost response, a second incident would be worse than none. `body` gets the number, which is
-    known only afterwards, so that the text is written twice.
+
+def open_incident(
+    repository: "Repository",
+    title: str,
+    body: Callable[[str], str],
+    menu: Callable[[str], str],
+    labels: Iterable[str] = (),
+) -> OpenedIncident:
+    """Create the incident, with the recovery menu as its first comment.
+
+    It is sent once: after a lost response, a second incident would be worse than none. `body` and `menu` get the
+    number, which is known only afterwards: a body that has it is written twice.
     """
     from github import GithubException
 
-    issue = repository.create_issue(clean_title(title), body("NUMBER"), labels=[INCIDENT, *labels])
-    with contextlib.suppress(GithubException, ProviderError, OSError):  # the body then keeps the word NUMBER
-        issue.edit(body=body(str(issue.number)))
-    return issue.number, issue.html_url
+    text = body("NUMBER")
+    issue = repository.create_issue(clean_title(title), text, labels=[INCIDENT, *labels])
+    number, failures = str(issue.number), (GithubException, ProviderError, OSError)
+    if body(number) != text:
+        with contextlib.suppress(*failures):  # the body then keeps the word NUMBER
+            issue.edit(body=body(number))
+    try:
+        _post_menu(repository, issue, menu(number))
+    except failures:
+        return OpenedIncident(issue.number, issue.html_url, has_menu=False)
+    return OpenedIncident(issue.number, issue.html_url, has_menu=True)
+
+
+def _post_menu(repository: "Repository", issue: "Issue", text: str) -> None:
+    """Post the menu. If the job `menu` was faster, delete ours: a person's token starts that job."""
+    own, trusted = issue.create_comment(text), TrustedAuthors(repository)
+    for comment, record in run_records(issue):
+        if record.source == MENU and comment.id < own.id and trusted.includes(author_login(comment)):
+            own.delete()
+            return
 
 
 def find_open_incident(repository: "Repository", run: str) -> int | None:
@@ -85,12 +116,22 @@ def find_open_incident(repository: "Repository", run: str) -> int | None:
     return None
 
 
+def list_open_incidents(repository: "Repository") -> "list[Issue]":
+    """Return the open incidents, newest first."""
+    found = repository.get_issues(state="open", labels=[INCIDENT], sort="created", direction="desc")
+    return [issue for issue in found if issue.pull_request is None]
+
+
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
     """Return the records on the issue by the bot and by people with write access, oldest first."""
-    trusted = TrustedAuthors(repository)
+    return records_of(repository.get_issue(number), TrustedAuthors(repository))
+
+
+def records_of(issue: "Issue", trusted: "TrustedAuthors") -> list[IssueRecord]:
+    """Return the records on the issue by trusted authors, oldest first."""
     return [
         IssueRecord(record, author_login(comment), is_edited(comment.body), comment.html_url)
-        for comment, record in run_records(repository.get_issue(number))
+        for comment, record in run_records(issue)
         if trusted.includes(author_login(comment))
     ]
 

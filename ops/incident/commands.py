@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.registry import list_runbook_facts, parameter_types
-from ops.app.run import RUNS, command_prefix, program_name, read_config
-from ops.config.labels import RecoveryOption, format_params, list_recovery_options
+from ops.app.menu import build_menu
+from ops.app.run import RUNS, command_prefix, read_config
+from ops.config.labels import format_params
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
-from ops.core.next_step import SuggestedCommand, build_command, describe_button
 from ops.core.redaction import Redactor
 from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
 from ops.core.run_summary import RunSummary
@@ -25,7 +24,7 @@ from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.github.issues import LabelStyle
+    from ops.github.issues import LabelStyle, OpenedIncident
 
 MAX_RECORD_BYTES = 20_000_000
 """Largest record of a run, in bytes."""
@@ -104,46 +103,24 @@ def parse_note(said: str, now: datetime) -> tuple[datetime, str]:
 
 def open_incident(
     service: str, severity: str, title: str, *, config: Path, environ: Mapping[str, str], redactor: Redactor
-) -> tuple[int, str]:
-    """Open an incident, with its recoveries (labels, buttons, commands); return its number and URL."""
+) -> "OpenedIncident":
+    """Open an incident with its recovery menu."""
     from ops.github.issues import open_incident
     from ops.publish import comment
 
     settings, _ = read_config(config)
-    names = {name for environment in settings.environments.values() for name in environment.services}
-    if service not in names:
-        hint = f"Use one of: {', '.join(sorted(names))}."
+    if service not in settings.service_names:
+        hint = f"Use one of: {', '.join(settings.service_names)}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
-    found = [way for way in list_recovery_options(settings, list_runbook_facts()) if way.service == service]
-    at = datetime.now(UTC)
+    body = comment.render_incident(service=service, severity=severity)
+    program, page = command_prefix(environ, config), repository_page(environ)
 
-    def body(number: str) -> str:
-        return comment.render_incident(
-            service=service,
-            environment="",
-            severity=severity,
-            symptom="",
-            at=at,
-            recoveries=tuple(_describe_option(way, command_prefix(environ, config), number) for way in found),
-            number=number,
-            program=program_name(environ),
-            repository=repository_page(environ),
-        )
+    def menu(number: str) -> str:
+        return build_menu(settings, program, number, page).menu([service])
 
     with provider_errors(CHECK_HINT):
-        return open_incident(connect(environ, redactor), redactor.redact_text(title), body, [severity])
-
-
-def _describe_option(
-    way: RecoveryOption, reached: tuple[str, ...], number: str
-) -> tuple[str, tuple[str, ...], SuggestedCommand]:
-    service = {"service": way.service} if "service" in parameter_types()[way.runbook] else {}
-    options = {**service, **way.params, "environment": way.environment, "incident": number}
-    program, *extra = reached
-    shown = SuggestedCommand(
-        build_command(program, way.runbook, options, *extra), describe_button(way.runbook, options)
-    )
-    return f"{way.when} ({way.environment})", way.labels, shown
+        repository = connect(environ, redactor)
+        return open_incident(repository, redactor.redact_text(title), lambda _: body, menu, [severity])
 
 
 def timeline_lines(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:

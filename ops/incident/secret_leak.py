@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app import run as app
+from ops.app.menu import build_menu
 from ops.core import system_clock
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
@@ -105,8 +106,12 @@ def _open_or_extend(
         )
         return embed_record(text, RunRecord(key, source="leak"))
 
-    number, url = issues.open_incident(repository, f"Leaked secret: {what}", body, [SEVERITY])
-    return LeakIncident(number, url, is_new=True)
+    def menu(number: str) -> str:
+        parts = build_menu(config, (app.program_name(environ),), number, actions.repository_page(environ))
+        return parts.menu([each.service for each in replacing])
+
+    opened = issues.open_incident(repository, f"Leaked secret: {what}", body, menu, [SEVERITY])
+    return LeakIncident(opened.number, opened.url, is_new=True)
 
 
 def _add_comment(

@@ -15,8 +15,8 @@ from ops.publish.issue import LOCAL_USER, IssuePublisher
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.core.next_step import SuggestedCommand
     from ops.core.run_record import PreviousRuns
+    from ops.publish.menu import MenuParts
 
 __all__ = ["LOCAL_USER", "Publisher"]
 FLUSH = 5.0
@@ -82,13 +82,12 @@ class Publisher:
         """Start to read the previous runs on the incident. Return a function that waits for them."""
         return self._issue.read_previous_runs(self._incident, lambda text: timeline.record(EventKind.WARNING, text))
 
-    def end(
-        self, timeline: Timeline, suggest: "Callable[..., SuggestedCommand]", *, is_routine: bool
-    ) -> dict[str, str]:
+    def end(self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", *, is_routine: bool) -> dict[str, str]:
         """Publish the end of the run. Return links to the comment or incident and to the pages of this run.
 
-        A routine run without an incident opens one only if people are needed.
+        A routine run without an incident opens one only if people are needed. `menu` returns the recovery menu for the
+        number of an incident and the URL of its repository.
         """
-        written = self._issue.end(timeline, suggest, only_if_needed=is_routine)
+        written = self._issue.end(timeline, menu, only_if_needed=is_routine)
         self._chat.end()
         return {**self._links, **written}

@@ -6,10 +6,9 @@ GitHub's error message names a limit of 65,536 characters; measured limits diffe
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.core.errors import needs_people
-from ops.core.next_step import SuggestedCommand
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.core.timeline import EventKind, RunEvent
@@ -152,29 +151,7 @@ def render_note(at: datetime, text: str, block: RunRecord) -> str:
     return embed_record(load_templates().get_template("note.md.j2").render(at=at, text=text), block)
 
 
-def render_incident(
-    *,
-    service: str,
-    environment: str,
-    severity: str,
-    symptom: str,
-    at: datetime,
-    recoveries: tuple[tuple[str, tuple[str, ...], SuggestedCommand], ...],
-    number: str,
-    program: str,
-    repository: str,
-) -> str:
-    """Return the body of an incident issue. `number` is the word NUMBER until GitHub has assigned one.
-
-    `recoveries`: the purpose of each recovery, the labels that start it, and its button and command.
-    """
-    values: dict[str, Any] = {
-        "service": service,
-        "environment": environment,
-        "severity": severity,
-        "symptom": symptom,
-        "at": at,
-    }
-    note = f'{program} incident note {number} "{at:%Y-%m-%d %H:%M} text"'
-    values |= {"recoveries": recoveries, "number": number, "repository": repository, "at": at, "note": note}
-    return collapse_blank_lines(load_templates().get_template("incident.md.j2").render(values))
+def render_incident(*, service: str, severity: str = "", symptom: str = "") -> str:
+    """Return the body of an incident issue, in the layout of the issue form, which `ops.gate.form` reads."""
+    template = load_templates().get_template("incident.md.j2")
+    return collapse_blank_lines(template.render(service=service, severity=severity, symptom=symptom)).strip()

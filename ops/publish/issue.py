@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
     from ops.config.types import Contact
-    from ops.core.next_step import SuggestedCommand
     from ops.github.comments import RunComments
+    from ops.publish.menu import MenuParts
 
 
 LOCAL_USER = "by local user "
@@ -112,7 +112,7 @@ class IssuePublisher:
         return PreviousRuns(runs, repository.get_issue(incident).created_at.astimezone(UTC))
 
     def end(
-        self, timeline: Timeline, suggest: "Callable[..., SuggestedCommand]", *, only_if_needed: bool = False
+        self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", *, only_if_needed: bool = False
     ) -> dict[str, str]:
         """Publish the end. Return links to the comment, or to an incident that is opened now.
 
@@ -127,9 +127,7 @@ class IssuePublisher:
         if only_if_needed and not needs_people(RunSummary(self._run, events).decision):
             return {}
         try:
-            return {
-                "incident": start_call(lambda: self._open_incident(events, suggest)).result(timeout=self._remaining())
-            }
+            return {"incident": start_call(lambda: self._open_incident(events, menu)).result(timeout=self._remaining())}
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 EventKind.WARNING,
@@ -137,36 +135,25 @@ class IssuePublisher:
             )
             return {}
 
-    def _open_incident(self, events: tuple[RunEvent, ...], suggest: "Callable[..., SuggestedCommand]") -> str:
+    def _open_incident(self, events: tuple[RunEvent, ...], menu: "Callable[[str, str], MenuParts]") -> str:
         """Open an incident with the run on it, and return its URL."""
         from ops.github.comments import RunComments
         from ops.github.issues import open_incident
         from ops.publish import comment
 
         summary = RunSummary(self._run, events)
-        repository = self._connect()
-        params = {name: value for name, value in summary.params.items() if name != "reason"}
-        program = suggest(summary.runbook).command.partition(f" {summary.runbook} ")[0]
-
-        def body(number: str) -> str:
-            return comment.render_incident(
-                service=summary.service,
-                environment=summary.environment,
-                severity="",
-                symptom=f"Opened after a run without an incident: {summary.state}. {summary.message}",
-                at=events[0].at,
-                recoveries=((f"{summary.runbook} again", (), suggest(summary.runbook, **params, incident=number)),),
-                number=number,
-                program=program,
-                repository=repository_page(self._environ),
-            )
-
+        repository, page = self._connect(), repository_page(self._environ)
+        seen = f"Opened after a run in {summary.environment} without an incident: {summary.state}. {summary.message}"
+        body = comment.render_incident(service=summary.service, symptom=seen)
         title = f"{summary.runbook} on {summary.service} in {summary.environment}: {summary.state}"
-        self.opened_incident, url = open_incident(repository, title, body)
-        comments = RunComments(repository, self.opened_incident, self._run)
+        opened = open_incident(
+            repository, title, lambda _: body, lambda number: menu(number, page).menu([summary.service])
+        )
+        self.opened_incident = opened.number
+        comments = RunComments(repository, opened.number, self._run)
         for part, text in enumerate(self._render(events), start=1):
             comments.put(part, text)
-        return url
+        return opened.url
 
     def _connect(self) -> Any:
         return client.connect(self._environ, self._redactor)

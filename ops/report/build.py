@@ -3,7 +3,7 @@
 A source that cannot be read is named in the report. Only the incident itself must be readable.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +14,12 @@ from ops.app.session import Session
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha
 from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
-from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.gate.form import parse_form
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.report.evidence import IncidentEvidence, ServiceHistory
-from ops.status.status import EnvironmentStatus, read_status
+from ops.report.leftovers import find_leftovers
 
 if TYPE_CHECKING:
     from ops.cloudflare.types import pages
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from ops.github.client import Repository
 
 T = TypeVar("T")
-ALL_CLEAR = "all-clear"
-"""Runbook that resets the switches of an incident."""
 
 
 @dataclass(frozen=True)
@@ -112,42 +109,9 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
 
 def _add_leftovers(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
     """Read leftovers of the incident in the environments where its runs acted."""
-    from ops.status import text as rendering
-
-    lines, reset_commands = list[str](), list[str]()
-    for name in dict.fromkeys(one.record.environment for one in evidence.our_runs):
-        environment = config.environments.get(name)
-        if environment is None:
-            continue
-        found, errors = _try_read(lambda: _read_leftovers(environment, environ, evidence.number))  # noqa: B023  called before the next
-        if found is None:
-            lines.append(f"unknown in {name}: {'; '.join(errors)}")
-            continue
-        lines += rendering.leftover_lines(found)
-        reset_commands += _list_reset_commands(found, config, environ, evidence.number)
-    return replace(evidence, leftovers=tuple(lines), reset_commands=tuple(reset_commands))
-
-
-def _read_leftovers(environment: "Environment", environ: Mapping[str, str], number: int) -> EnvironmentStatus:
-    with ExitStack() as ending:
-        return read_status(Session(environment, environ, ending), with_services=False).of_incident(number)
-
-
-def _list_reset_commands(
-    found: EnvironmentStatus, config: "Config", environ: Mapping[str, str], number: int
-) -> Iterator[str]:
-    """Yield the label or command that resets the switches, and a command per maintenance window."""
-    name, program = found.environment, app.program_name(environ)
-    where = {"environment": name, "incident": number}
-    if found.switches:
-        labels = [
-            put for put, label in config.labels.items() if (label.runbook, label.environment) == (ALL_CLEAR, name)
-        ]
-        put = f"the label {labels[0]} on the incident, within 7 days of its closing; or " if labels else ""
-        yield f"{put}{build_command(program, ALL_CLEAR, where)}"
-    for block in found.windows:
-        options = {"state": "off", "service": block.service, "path": block.path, **where}
-        yield build_command(program, "maintenance", options)
+    names = (one.record.environment for one in evidence.our_runs)
+    found = find_leftovers(config, environ, evidence.number, names)
+    return replace(evidence, leftovers=found.lines, reset_commands=found.reset_commands)
 
 
 def _read_history(environment: "Environment", name: str, environ: Mapping[str, str]) -> ServiceHistory:

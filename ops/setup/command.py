@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import __version__
-from ops.app.registry import added_runbook_names, discover_runbooks, list_runbook_facts, runbook_names
+from ops.app.registry import added_runbook_names, discover_runbooks, runbook_names
 from ops.core.errors import ConfigError
 from ops.setup import issue_form, jobs, release, workflows
 from ops.setup.workflows import FileAction, FileDifference
@@ -66,7 +66,7 @@ def find_differences(
     runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
     folder = root / workflows.FOLDER
     pin = release.choose_pin(config, workflows.own_pins(folder, config), actions, environ)
-    form = issue_form.difference(root / issue_form.PATH, config, list_runbook_facts())
+    form = issue_form.difference(root / issue_form.PATH, config)
     return [*workflows.differences(folder, config, runbooks, pin), *filter(None, [form])]
 
 

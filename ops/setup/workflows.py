@@ -19,6 +19,7 @@ import jinja2
 
 from ops import __version__
 from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fitting_services
+from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.gate.gate import OUTPUTS
@@ -183,13 +184,16 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
 def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
     program = config.github.laptop_program
-    answers = json.dumps(
-        {label: _command(program, each) for label, each in labels.items()}, indent=2, ensure_ascii=False
-    )
-    answers = answers.replace("${{", "\\u0024{{")  # equal for JSON, but no expression for GitHub
+    answers = _json_text({label: _command(program, each) for label, each in labels.items()})
+    menu = _json_text(build_menu(config, (program,), "ISSUE_NUMBER", "https://REPOSITORY").to_json())
     acting = jobs.label_jobs(config, runbooks)
     waiting = jobs.approval_jobs(acting)
-    return text("incident", acting=acting, waiting=waiting, answers=answers)
+    return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu)
+
+
+def _json_text(value: Any) -> str:
+    """Return JSON in which GitHub finds no expression."""
+    return json.dumps(value, indent=2, ensure_ascii=False).replace("${{", "\\u0024{{")
 
 
 def _command(program: str, label: Any) -> str:
@@ -245,11 +249,11 @@ def _load_templates() -> jinja2.Environment:
         comment_start_string="[#",
         comment_end_string="#]",
     )
-    environment.filters |= {"quoted": _quoted, "literal": _literal}
+    environment.filters |= {"quoted": quoted, "literal": _literal}
     return environment
 
 
-def _quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
+def quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
     """Return a YAML scalar. `${{` is written so that GitHub reads no expression in it."""
     if isinstance(value, bool):
         return str(value).lower()

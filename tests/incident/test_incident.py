@@ -136,10 +136,14 @@ def test_incident_is_opened_with_laptop_command(incident: Incident) -> None:
     options = ["--severity", "sev1", "--title", "500", "--config", config]
     assert incident.ops("incident", "open", "--service", "api", *options).out.startswith("#2 http")
     opened = incident.github.issue(2)
-    body = opened.body or ""
-    assert "ops rollback-worker --service api --environment production --incident 2" in unwrapped(body)
-    assert "- **`recover:rollback-api`**: A new version of a Worker" in body
-    assert ") → **Run workflow**: service `api`, environment `production`, incident `2`\n" in body
+    (menu,) = opened.comments
+    assert "ops rollback-worker --service api --environment production --incident 2" in unwrapped(menu.body)
+    assert (
+        "- A new version of a Worker causes errors, is slow, or breaks the API:\n  **`recover:rollback-api`** or ["
+        in menu.body
+    )
+    assert "[rollback-worker: environment production](" in menu.body
+    assert opened.body == "### Service\n\napi\n\n### Severity\n\nsev1"
     assert {label.name for label in opened.labels} == {"incident", "sev1"}
     assert incident.ops("incident", "open", "--service", "apo", *options).code == 2
 
@@ -154,7 +158,7 @@ def test_incident_is_opened_on_enterprise_server(incident: Incident, host: str) 
 
     assert (done.code, done.err) == (0, "")
     assert f"http://{host}" in done.out
-    assert "--incident 2" in unwrapped(incident.github.issue(2).body or "")
+    assert "--incident 2" in unwrapped(incident.github.issue(2).comments[0].body)
     assert incident.ops("incident", "note", "2", "2026-11-24 13:05 called").code == 0
     assert incident.ops("incident", "report", "2", "--config", str(incident.world.config)).code == 0
 
@@ -170,7 +174,7 @@ def test_laptop_command_has_all_parameters_of_its_label(incident: Incident) -> N
         "./run ops rollback-worker --service api --accept-changed-secrets KEY --accept-changed-secrets DB_URL"
         f" --environment production --incident 2 --config {incident.world.config}\n"
     )
-    assert command in unwrapped(incident.github.issue(2).body or "")
+    assert command in unwrapped(incident.github.issue(2).comments[0].body)
 
 
 def test_label_sync_is_idempotent(incident: Incident) -> None:

@@ -130,7 +130,8 @@ def test_repeated_report_extends_the_incident(reports: Reports) -> None:
         assert reports.send(SAID, run=run).code == 0
     assert reports.send({**SAID, "secret": "SLACK_WEBHOOK_URL"}, run="79").code == 0
 
-    (note,) = reports.issue().comments
+    menu, note = reports.issue().comments
+    assert "#### api" in menu.body
     assert "UTC** CLOUDFLARE_API_TOKEN was reported as leaked again\n" in note.body
     assert "- Page: `https://ci.example/builds/77`" in note.body
     assert reports.issue(2).title == "Leaked secret: SLACK_WEBHOOK_URL"

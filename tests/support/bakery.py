@@ -158,7 +158,7 @@ def generated(config: str) -> Mapping[str, str]:
     texts = {f".github/workflows/{name}.yml": text for name, text in workflows.render(read, runbooks)}
     with team_files.allowed():
         form = (ROOT / issue_form.PATH).read_text()
-    return texts | {str(issue_form.PATH): issue_form.rewrite_form(form, read, registry.list_runbook_facts())}
+    return texts | {str(issue_form.PATH): issue_form.rewrite_form(form, read)}
 
 
 def parse(text: str) -> Any:

@@ -85,10 +85,10 @@ def differences(
     found: list[FileDifference | None] = [*workflows.differences(folder, config, runbooks, pin)]
     form = read_text(root, str(issue_form.PATH))
     if form is None:
-        text = issue_form.rewrite_form(_template("incident.yml"), config, registry.list_runbook_facts())
+        text = issue_form.rewrite_form(_template("incident.yml"), config)
         found.append(compare(root, str(issue_form.PATH), text))
     else:
-        found.append(issue_form.difference(root / issue_form.PATH, config, registry.list_runbook_facts()))
+        found.append(issue_form.difference(root / issue_form.PATH, config))
     if not facts.is_copy:
         found += [compare(root, name, text) for name, text in _own_files(config, facts)]
     return [each for each in found if each]

@@ -1,0 +1,68 @@
+"""Build the recovery menu of an incident from ops.yml and the runbooks."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ops.app.buttons import button_inputs
+from ops.app.registry import list_runbook_facts, load_runbook
+from ops.config.labels import RecoveryOption, list_recovery_options
+from ops.core.next_step import build_command
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.publish.menu import MenuParts, MenuRow, MenuStart
+
+
+def build_menu(config: "Config", program: Sequence[str], number: str, page: str) -> "MenuParts":
+    """Return the menu of an incident.
+
+    `program` starts its commands and may name the file of ops.yml; `page` is the URL of the operations repository.
+    """
+    from ops.publish import menu
+
+    options: dict[str, list[RecoveryOption]] = {}
+    for option in list_recovery_options(config, list_runbook_facts()):
+        options.setdefault(option.service, []).append(option)
+    sections = {
+        service: menu.render_section(
+            service, list(_rows(config, each, program, number)), _variables(config, service, each), page
+        )
+        for service, each in options.items()
+    }
+    return menu.MenuParts(menu.render_head(number), sections, menu.render_foot(program[0], number))
+
+
+def _rows(
+    config: "Config", options: Sequence[RecoveryOption], program: Sequence[str], number: str
+) -> "Iterator[MenuRow]":
+    from ops.publish.menu import MenuRow
+
+    for when in dict.fromkeys(option.when for option in options):
+        starts = [_start(config, option, program, number) for option in options if option.when == when]
+        yield MenuRow(when, starts)
+
+
+def _start(config: "Config", option: RecoveryOption, program: Sequence[str], number: str) -> "MenuStart":
+    from ops.publish.menu import MenuStart
+
+    form = button_inputs(config, load_runbook(option.runbook))
+    known = {"service": option.service, **option.params, "environment": option.environment}
+    values = {name: value for name, value in known.items() if name in {field.name for field in form}}
+    fields = [(field, _field_text(values[field.name])) for field in form if field.name in values]
+    chosen = tuple((field.name, text) for field, text in fields if len(field.options) > 1)
+    typed = tuple((field.name, text) for field, text in fields if not field.options and text != field.default)
+    command = build_command(program[0], option.runbook, {**values, "incident": number}, *program[1:])
+    return MenuStart(option.labels, option.runbook, chosen, typed, command)
+
+
+def _field_text(value: object) -> str:
+    """Return the value as people choose or type it in a field."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple | list) else str(value)
+
+
+def _variables(config: "Config", service: str, options: Sequence[RecoveryOption]) -> str:
+    """Return the variables that the commands need on a laptop, with the places of their values."""
+    needed = dict.fromkeys(each.environment for each in options if load_runbook(each.runbook).github_environment)
+    return "; ".join(config.environments[name].laptop_variables(service) for name in needed)

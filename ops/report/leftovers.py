@@ -1,0 +1,66 @@
+"""Find what an incident leaves active: switches, temporary limits and maintenance."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ops.app import run as app
+from ops.app.session import Session
+from ops.core.errors import OpsError
+from ops.core.next_step import build_command
+from ops.status import text as rendering
+from ops.status.status import EnvironmentStatus, read_status
+
+if TYPE_CHECKING:
+    from ops.config import Config, Environment
+
+ALL_CLEAR = "all-clear"
+"""Runbook that resets the switches of an incident."""
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Active or unknown states of an incident, and how to reset them."""
+
+    lines: tuple[str, ...] = ()
+    reset_commands: tuple[str, ...] = ()
+
+
+def find_leftovers(config: "Config", environ: Mapping[str, str], number: int, environments: Iterable[str]) -> Leftovers:
+    """Read these environments. One that ops.yml does not have is skipped, and one that cannot be read is a line."""
+    lines, reset_commands = list[str](), list[str]()
+    for name in dict.fromkeys(environments):
+        environment = config.environments.get(name)
+        if environment is None:
+            continue
+        try:
+            found = _read_status(environment, environ, number)
+        except OpsError as error:
+            lines.append(f"unknown in {name}: {error.message}")
+            continue
+        lines += rendering.leftover_lines(found)
+        reset_commands += _list_reset_commands(found, config, environ, number)
+    return Leftovers(tuple(lines), tuple(reset_commands))
+
+
+def _read_status(environment: "Environment", environ: Mapping[str, str], number: int) -> EnvironmentStatus:
+    with ExitStack() as ending:
+        return read_status(Session(environment, environ, ending), with_services=False).of_incident(number)
+
+
+def _list_reset_commands(
+    found: EnvironmentStatus, config: "Config", environ: Mapping[str, str], number: int
+) -> Iterator[str]:
+    """Yield the label or command that resets the switches, and a command per maintenance window."""
+    name, program = found.environment, app.program_name(environ)
+    where = {"environment": name, "incident": number}
+    if found.switches:
+        labels = [
+            put for put, label in config.labels.items() if (label.runbook, label.environment) == (ALL_CLEAR, name)
+        ]
+        put = f"the label {labels[0]} on the incident, within 7 days of its closing; or " if labels else ""
+        yield f"{put}{build_command(program, ALL_CLEAR, where)}"
+    for block in found.windows:
+        options = {"state": "off", "service": block.service, "path": block.path, **where}
+        yield build_command(program, "maintenance", options)
