@@ -25,17 +25,9 @@ from ops.cli.help import ExampleCommand, sections_of
 from ops.cli.incident import incident, labels
 from ops.cli.init import init
 from ops.cli.limits import limits
+from ops.cli.output import BAD, annotate, discard_output, echo, show_headline, silent, use_ascii_where_needed
 from ops.cli.pages_build import site
-from ops.cli.runbook_command import (
-    CONFIG,
-    CONFIG_OPTION,
-    annotate,
-    discard_output,
-    echo,
-    recover_command,
-    show_headline,
-    silent,
-)
+from ops.cli.runbook_command import CONFIG, CONFIG_OPTION, recover_command
 from ops.cli.runbook_group import RunbookGroup
 from ops.cli.setup_github import setup
 from ops.cli.status import status
@@ -132,6 +124,7 @@ def new_runbook(name: str, into: Path) -> None:
 def main() -> NoReturn:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # saves a search for plugins (8 ms)
     hide_environment()
+    use_ascii_where_needed()
     code = run(sys.argv[1:], install_signals=PROCESS_SIGNALS.install)
     ignore_signals()
     sys.exit(code)
@@ -227,7 +220,10 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    echo("\n".join(terminal.to_one_line(redactor.redact_text(line)) for line in lines), err=True)
+    first, *rest = (terminal.to_one_line(redactor.redact_text(line)) for line in lines)
+    echo(first, err=True, fg=BAD)
+    for line in rest:
+        echo(line, err=True)
     annotate("error", "ops", redactor.redact_text(error.message))
     return error.exit_code
 
@@ -317,7 +313,7 @@ def _drill_event(event: dict[str, Any]) -> None:
 
 
 def _show_score(result: dict[str, Any]) -> None:
-    show_headline(result["decision"], result["message"], is_good=result["exit_code"] == 0)
+    show_headline(result["decision"], result["message"], exit_code=result["exit_code"])
     for name in ("trigger_to_write", "trigger_to_verified"):
         seconds, target = result["durations"][name], result["targets"].get(name)
         duration = "unknown" if seconds is None else f"{seconds:.2f} s"

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.runbook_command import CONFIG, echo
+from ops.cli.output import echo
+from ops.cli.runbook_command import CONFIG
 from ops.core.redaction import Redactor
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
+from ops.cli.output import echo
 from ops.cli.place import ENVIRONMENT, choose_environment
-from ops.cli.runbook_command import CONFIG, INCIDENT, echo
+from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 
 

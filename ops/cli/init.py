@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.runbook_command import echo, silent
+from ops.cli.output import echo, silent
 from ops.core.redaction import Redactor
 
 

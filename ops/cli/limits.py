@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ops.app.registry import find_runbook_file
-from ops.cli.runbook_command import CONFIG, annotate, echo
+from ops.cli.output import annotate, echo
+from ops.cli.runbook_command import CONFIG
 from ops.cli.runbook_group import RunbookGroup
 from ops.core.redaction import Redactor
 

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
+from ops.cli.output import CAUTION, annotate, clear_wait, echo, echo_json, json_event, show_headline, silent, text_event
 from ops.cli.place import DEFAULT, choose_runbook_place
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
@@ -22,7 +23,6 @@ from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.suggestions import did_you_mean, quote_name
-from ops.core.timeline import RunEvent, to_json_line
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
@@ -55,10 +55,6 @@ CONFIG_OPTION: dict[str, Any] = {
 CONFIG = click.option("--config", **CONFIG_OPTION)
 SERVICE = "service"
 YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit code 9)"
-
-
-def silent(*_: object) -> None:
-    """Print nothing: with --json, the result holds everything."""
 
 
 def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
@@ -220,7 +216,7 @@ def run(
         show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment), redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
     )
-    sink = _json_event if as_json else text_event
+    sink = json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
         try:
             result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
@@ -272,38 +268,6 @@ def _outputs(result: RunResult, ends_by: datetime | None) -> dict[str, str]:
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
     return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
-
-
-def echo(text: str, *, err: bool = False, **style: Any) -> None:
-    """Print text for people. In a GitHub Actions job, none of it can be a workflow command."""
-    _print(actions.log_text(os.environ, text), err=err, **style)
-
-
-def echo_json(data: Mapping[str, Any]) -> None:
-    """Print a result as one line of JSON."""
-    _print(to_json_line(data))
-
-
-def _print(text: str, *, err: bool = False, **style: Any) -> None:
-    """Print the text. A closed pipe or a full disk must not end the run."""
-    try:
-        click.secho(text, err=err, **style)
-    except OSError:
-        discard_output(err=err)
-
-
-def discard_output(*, err: bool = False) -> None:
-    """Redirect stdout or stderr to the null device, including its buffered text."""
-    stream = sys.stderr if err else sys.stdout
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)
-
-
-def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
-    """Annotate the page of the workflow run, if this is a job. It uses stderr: stdout may hold one JSON result."""
-    if actions.is_job(os.environ):
-        _print(actions.annotation(level, title, terminal.to_one_line(text)), err=True)
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
@@ -413,22 +377,20 @@ def _error_json(error: OpsError) -> dict[str, Any]:
     }
 
 
-def _json_event(event: RunEvent) -> None:
-    _print(event.to_line(), err=True)
-
-
-def text_event(event: RunEvent) -> None:
-    """Print an event. In a job log, its line opens to the JSON that `ops incident import` reads."""
-    line = actions.log_text(os.environ, terminal.format_event(event))
-    _print(actions.fold_log(line, event.to_line()) if actions.is_job(os.environ) else line)
-
-
 def plan_heading(runbook: str, service: str, environment: str) -> str:
     return " ".join(filter(None, ["Plan:", runbook, service, "in", environment]))
 
 
 def plan_printer(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
-    return lambda plan: echo(redactor.redact_text("\n".join(["", *terminal.format_plan(plan, heading=heading), ""])))
+    def show(plan: Plan[Any]) -> None:
+        text = redactor.redact_text("\n".join(terminal.format_plan(plan, heading=heading)))
+        first, *lines = text.splitlines()
+        echo(f"\n{first}", bold=True)
+        for line in lines:
+            echo(line, fg=CAUTION if line.startswith(terminal.WARNING) else None)
+        echo("")
+
+    return show
 
 
 def _always_confirm(_plan: Plan[Any]) -> bool:
@@ -445,6 +407,7 @@ def _name_prompt(name: str, environment: str) -> Callable[[Plan[Any]], bool]:
 
 def confirm_name(name: str, where: str = "") -> None:
     """Ask a person to type the name. Raises Refused."""
+    clear_wait()
     try:
         typed = click.prompt(f'Type "{name}" to go on{where}', default="", show_default=False)
     except click.Abort:  # end of input
@@ -455,13 +418,13 @@ def confirm_name(name: str, where: str = "") -> None:
 
 
 def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> None:
-    is_good = result.exit_code == 0
     message = redactor.redact_text(result.message)
-    show_headline(result.decision, message, is_good=is_good)
-    lines = terminal.format_result(result, configuration.contacts)
+    done = redactor.redact_text(terminal.describe_success(result))
+    show_headline(result.decision, done or message, exit_code=result.exit_code)
+    lines = [*([f"  {message}"] if done else []), *terminal.format_result(result, configuration.contacts)]
     echo(redactor.redact_text("\n".join(lines)))
     title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
-    if is_good:
+    if result.exit_code == 0:
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
     else:
         annotate("error", title, message)
@@ -474,8 +437,3 @@ def _show_next_steps(result: RunResult, record: Path | None) -> None:
     echo(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
     if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
         echo(f"  then, the post-incident report: {program_name(os.environ)} incident report {result.incident}")
-
-
-def show_headline(decision: str, message: str, *, is_good: bool) -> None:
-    headline = f"{decision.upper().replace('_', ' ')}: {terminal.to_one_line(message)}"
-    echo(f"\n{headline}", bold=True, fg="green" if is_good else "red")

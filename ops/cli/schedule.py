@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand
-from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, annotate, echo, run
+from ops.cli.output import annotate, echo
+from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, run
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import ExampleGroup
-from ops.cli.runbook_command import CONFIG, YES_HELP, confirm_name, echo, echo_json
+from ops.cli.output import echo, echo_json
+from ops.cli.runbook_command import CONFIG, YES_HELP, confirm_name
 from ops.core.errors import IMPLICIT_DRY_RUN
 from ops.core.redaction import Redactor
 from ops.render.terminal import to_one_line

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
+from ops.cli.output import echo
 from ops.cli.place import ENVIRONMENT, choose_service_place
-from ops.cli.runbook_command import CONFIG, INCIDENT, echo
+from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 
 SHOWN = 10

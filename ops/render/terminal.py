@@ -1,23 +1,53 @@
 """Format events, plans and results for a terminal and a job log, in short lines for a phone."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ops.core.clock import format_duration
+from ops.core.errors import Decision
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
 from ops.core.result import RunResult, duration_label
-from ops.core.timeline import RunEvent
+from ops.core.timeline import EventKind, RunEvent
 
 if TYPE_CHECKING:
     from ops.config.types import Contact
 
 WIDTH = 100
+WARNING = "    ! "
+"""Start of a line with a warning in a plan."""
+WAITS = {
+    EventKind.REQUESTED: "reading the live state …",
+    EventKind.CONFIRMED: "comparing the live state with the plan …",
+    EventKind.WRITING: "waiting for the answer …",
+    EventKind.WRITTEN: "reading back …",
+    EventKind.READ_BACK: "probing …",
+}
+"""Event → the wait that follows it."""
 
 
 def format_event(event: RunEvent) -> str:
     """Return an event as one line."""
     return f"{event.at:%H:%M:%S}Z {event.seconds:7.2f} s  {event.kind.value:<9}  {to_one_line(event.text)}"
+
+
+def describe_wait(event: RunEvent) -> str:
+    """Return the wait that follows an event, such as "waiting for round 2 of 3 …"; empty without a wait."""
+    found = re.match(r"after, (\d+) of (\d+) in a row", event.text) if event.kind == EventKind.PROBED else None
+    if found and found[1] != found[2]:
+        return f"waiting for round {int(found[1]) + 1} of {found[2]} …"
+    return WAITS.get(event.kind, "")
+
+
+def describe_success(result: RunResult) -> str:
+    """Return the change and the time until it was proved; empty for a run that changed or proved nothing."""
+    done = result.plan.done_message if result.plan and result.wrote else ""
+    seconds = result.durations.get("trigger_to_verified")
+    if result.decision not in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE} or not done or seconds is None:
+        return ""
+    return f"{done}, healthy after {format_duration(seconds)}"
 
 
 def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:

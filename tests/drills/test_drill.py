@@ -528,7 +528,7 @@ def test_missing_recovery_target_is_printed(tmp_path: Path) -> None:
 
     printed = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True).stdout
 
-    assert "RECOVERED: " in printed
+    assert "✔ RECOVERED  " in printed
     assert "  target: none, since recovery_targets in ops.yml has no entry for this runbook" in printed
 
 
@@ -552,7 +552,7 @@ def test_drill_without_config_uses_reference_application(tmp_path: Path) -> None
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"its account is that of production in {REFERENCE / 'ops.yml'}\n" in done.stdout
-    assert "RECOVERED: " in done.stdout
+    assert "✔ RECOVERED  " in done.stdout
 
 
 @pytest.mark.slow

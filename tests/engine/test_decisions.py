@@ -144,7 +144,7 @@ def test_unhealthy_run_suggests_older_version_and_contacts(
     followed = world.ops(*shlex.split(command)[1:], "--yes")
 
     assert outcome.code == followed.code == 6
-    assert "STILL UNHEALTHY: " in outcome.out
+    assert "✖ STILL UNHEALTHY  " in outcome.out
     place = "Actions → rollback-worker → Run workflow: service = api; environment = production; incident = 42"
     assert button == f"or the button: {place}; to = {older[:8]}"
     assert "On-call: +49 1 (24/7)" in outcome.out

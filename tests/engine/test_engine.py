@@ -324,7 +324,7 @@ def test_deployment_during_confirmation_refuses_the_run(world: World, releases: 
         code = terminal.end()
 
     assert code == 3
-    assert "REFUSED: the live state changed after the plan" in terminal.shown
+    assert "REFUSED  the live state changed after the plan" in terminal.shown
     assert "dana@example.com" in terminal.shown
     assert world.writes() == []
 

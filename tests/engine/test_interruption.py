@@ -217,7 +217,7 @@ def test_ctrl_c_at_the_confirmation_changes_nothing(world: World, releases: Rele
         code = terminal.end()
 
     assert code == 130
-    assert "INTERRUPTED: SIGINT ended the run" in terminal.shown
+    assert "INTERRUPTED  SIGINT ended the run" in terminal.shown
     assert timeline(world)[-1]["kind"] == "ended"
     assert world.writes() == []
 

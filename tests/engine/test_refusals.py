@@ -92,7 +92,7 @@ def test_unknown_service_is_refused_on_the_terminal(world: World, releases: Rele
     outcome = run_with_text_output(world, "--environment", "production", "--service", "apy")
 
     assert outcome.code == 2
-    assert 'REFUSED: no service "apy" in production; did you mean "api"?' in outcome.out
+    assert '✖ REFUSED  no service "apy" in production; did you mean "api"?' in outcome.out
     assert "next step: Name one of: api, frontend." in outcome.out
 
 
@@ -350,7 +350,7 @@ def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releas
     unasked = world.ops("rollback-worker", *BASE, "--config", str(world.config))
 
     assert (outcome.code, unasked.code) == (0, 9)
-    assert "PLANNED: dry run: nothing was changed" in outcome.out
+    assert "✔ PLANNED  dry run: nothing was changed" in outcome.out
     assert "Add --yes to make these changes" in unasked.out
     assert world.writes() == []
 
@@ -371,7 +371,7 @@ def test_wrong_confirmation_refuses_the_run(world: World, releases: Releases, ty
         code = terminal.end()
 
     assert code == 3, terminal.shown
-    assert 'REFUSED: not confirmed: "api" was not typed; nothing was changed' in terminal.shown
+    assert 'REFUSED  not confirmed: "api" was not typed; nothing was changed' in terminal.shown
     assert world.writes() == []
 
 

@@ -571,7 +571,7 @@ def test_fetch_job_lets_the_workflow_continue(site: Site, tmp_path: Path) -> Non
     assert outcome.code == 0, outcome.err
     (comment,) = github.issue(number).comments
     assert comment.body.startswith("### 📋 redeploy-pages for frontend: planned, and going on\n\n")
-    assert "PLANNED: planned, and the workflow goes on: it builds the commit" in outcome.out
+    assert "PLANNED  planned, and the workflow goes on: it builds the commit" in outcome.out
     assert "read the log of its job build" in outcome.out
     assert "dry run: nothing" not in outcome.out
     assert site.good in (tmp_path / "outputs").read_text()
@@ -582,7 +582,7 @@ def test_fetch_job_explains_its_refusal(site: Site, tmp_path: Path) -> None:
     outcome = fetch(site, tmp_path / "outputs", "--commit", "f" * 40)
 
     assert outcome.code == 3
-    assert "REFUSED: commit" in outcome.out
+    assert "REFUSED  commit" in outcome.out
     assert "next step: Run `git fetch` there" in outcome.out
     assert "fetched" not in outcome.out.replace("nothing was fetched, so the jobs after this one do nothing", "")
 
@@ -591,7 +591,7 @@ def test_fetch_job_probes_if_nothing_is_to_do(site: Site, tmp_path: Path) -> Non
     outcome = fetch(site, tmp_path / "outputs", "--commit", site.bad)
 
     assert outcome.code == 6
-    assert f"STILL UNHEALTHY: {site.live[:8]} is live already" in outcome.out
+    assert f"STILL UNHEALTHY  {site.live[:8]} is live already" in outcome.out
     assert "; nothing was changed, and it is unhealthy" in outcome.out
     assert "nothing was fetched" in outcome.out
     site.assert_nothing_sent()

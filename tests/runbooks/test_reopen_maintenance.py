@@ -62,7 +62,7 @@ def test_due_window_is_reopened_once_and_reported(place: MaintenanceWorld) -> No
 
     assert ended(closed) == (0, "recovered", "verified")
     assert opened.code == 0, opened.out
-    assert "RECOVERED: ops-maintenance no longer answers for the whole of api, and the probes are healthy" in opened.out
+    assert "\n  ops-maintenance no longer answers for the whole of api, and the probes are healthy" in opened.out
     assert "(a schedule)" in opened.out
     assert place.ways == before
     comments = [comment.body for comment in github.issue(number).comments]

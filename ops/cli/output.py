@@ -1,0 +1,127 @@
+"""Print for people, for jobs and for programs.
+
+Colors appear on a terminal: NO_COLOR turns them off, and FORCE_COLOR on everywhere. A wait shows one line on a
+terminal, which the next output replaces. Where the output is not in UTF-8, signs become ASCII.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
+
+import click
+
+from ops.core.timeline import EventKind, RunEvent, to_json_line
+from ops.github import actions
+from ops.render import terminal
+
+GOOD, CAUTION, BAD = "green", "yellow", "red"
+NOTHING_CHANGED = {2, 3, 9}
+"""Exit codes of a run that was refused, or of a dry run that nobody requested."""
+EVENT_COLORS = {EventKind.WARNING: CAUTION, EventKind.FAILED: BAD, EventKind.WRITTEN: GOOD}
+SIGNS = str.maketrans({
+    "✔": "OK", "✖": "!!", "→": "->", "…": "...", "·": "-", "–": "-", "—": "-", "−": "-",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "≤": "<=", "≥": ">=", "●": "*", "•": "*",
+})  # fmt: skip
+_waiting = ""
+"""The line about a wait that is on the terminal now."""
+
+
+class AsciiStream(io.TextIOWrapper):
+    """A text stream that writes ASCII, for a terminal or file in another encoding than UTF-8."""
+
+    def write(self, text: str) -> int:
+        return super().write(text.translate(SIGNS).encode("ascii", "replace").decode())
+
+
+def use_ascii_where_needed() -> None:
+    """Replace stdout and stderr where they cannot take every character."""
+    for name in ("stdout", "stderr"):
+        stream: TextIO = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in {"utf-8", "utf8"}:
+            setattr(sys, name, AsciiStream(stream.buffer, encoding="utf-8", line_buffering=stream.line_buffering))
+
+
+def silent(*_: object) -> None:
+    """Print nothing: with --json, the result holds everything."""
+
+
+def echo(text: str, *, err: bool = False, **style: Any) -> None:
+    """Print text for people. In a GitHub Actions job, none of it can be a workflow command."""
+    _print(actions.log_text(os.environ, text), err=err, **style)
+
+
+def echo_json(data: Mapping[str, Any]) -> None:
+    """Print a result as one line of JSON."""
+    _print(to_json_line(data))
+
+
+def json_event(event: RunEvent) -> None:
+    _print(event.to_line(), err=True)
+
+
+def text_event(event: RunEvent) -> None:
+    """Print an event. In a job log, its line opens to the JSON that `ops incident import` reads."""
+    line = actions.log_text(os.environ, terminal.format_event(event))
+    if actions.is_job(os.environ):
+        _print(actions.fold_log(line, event.to_line()))
+        return
+    waiting = _waiting if event.kind == EventKind.WARNING else terminal.describe_wait(event)
+    _print(line, fg=EVENT_COLORS.get(event.kind))
+    _show_wait(waiting)
+
+
+def show_headline(decision: str, message: str, *, exit_code: int) -> None:
+    """Print the decision of a run, so that it is seen first."""
+    sign, color = ("✔", GOOD) if exit_code == 0 else ("✖", CAUTION if exit_code in NOTHING_CHANGED else BAD)
+    echo(f"\n{sign} {decision.upper().replace('_', ' ')}  {terminal.to_one_line(message)}", bold=True, fg=color)
+
+
+def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
+    """Annotate the page of the workflow run, if this is a job. It uses stderr: stdout may hold one JSON result."""
+    if actions.is_job(os.environ):
+        _print(actions.annotation(level, title, terminal.to_one_line(text)), err=True)
+
+
+def discard_output(*, err: bool = False) -> None:
+    """Redirect stdout or stderr to the null device, including its buffered text."""
+    stream = sys.stderr if err else sys.stdout
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def clear_wait() -> None:
+    """Remove the line about a wait from the terminal, before something else is printed."""
+    _show_wait("")
+
+
+def _show_wait(text: str) -> None:
+    """Show a line about a wait in place of the one before it; only on a terminal."""
+    global _waiting  # noqa: PLW0603  the terminal is one for the process
+    if text == _waiting or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return
+    try:
+        click.echo(f"\r\033[K{text}", nl=False, color=True)
+        sys.stdout.flush()
+    except OSError:
+        discard_output()
+    _waiting = text
+
+
+def _print(text: str, *, err: bool = False, **style: Any) -> None:
+    """Print the text. A closed pipe or a full disk must not end the run."""
+    clear_wait()
+    styled = click.style(text, **style) if any(style.values()) else text
+    try:
+        click.echo(styled, err=err, color=_use_color())
+    except OSError:
+        discard_output(err=err)
+
+
+def _use_color() -> bool | None:
+    """Return whether to print colors; None: on a terminal (no-color.org, force-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None

@@ -1,0 +1,96 @@
+"""Output on a terminal, in a pipe and in another encoding: colors, waits, the headline."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, World
+from tests.support.commands import Command
+from tests.support.shop import Shop, open_shop
+
+ANSI = "\033["
+ERASE = "\r\033[K"
+
+
+@pytest.fixture
+def shop(world: World) -> Shop:
+    return open_shop(world)
+
+
+def recover_on_terminal(shop: Shop, **environ: str) -> str:
+    """Return everything that a terminal got from a rollback."""
+    variables = shop.environ(CLOUDFLARE_API_TOKEN="", TERM="xterm-256color", **environ)
+    with Command(shop.world, service="web", environment="live", environ=variables).on_terminal() as terminal:
+        terminal.until("to go on in live")
+        terminal.type("web\n")
+        assert terminal.end() == 0, terminal.shown
+    return terminal.shown
+
+
+@pytest.mark.slow
+def test_terminal_shows_waits_and_a_colored_headline(shop: Shop) -> None:
+    shop.world.edit_config("successes: 1, interval: 500ms, deadline: 1s", "successes: 2, interval: 500ms, deadline: 9s")
+
+    shown = recover_on_terminal(shop)
+
+    for wait in ("reading the live state …", "probing …", "waiting for round 2 of 2 …"):
+        assert f"{ERASE}{wait}{ERASE}" in shown, shown
+    assert re.search(r"\033\[32m\033\[1m\r?\n✔ RECOVERED  Rolled back web to [0-9a-f]{8}, healthy after \d", shown)
+    left = re.sub(r"\r\033\[K[^\r\n]*(?=\r\033\[K)", "", shown)
+    assert "waiting for" not in left, "a line about a wait stayed"
+
+
+@pytest.mark.slow
+def test_no_color_turns_colors_off(shop: Shop) -> None:
+    shown = recover_on_terminal(shop, NO_COLOR="1")
+
+    assert "✔ RECOVERED  " in shown
+    assert ANSI not in shown.replace(ERASE, "")
+
+
+def test_pipe_gets_neither_colors_nor_waits(shop: Shop) -> None:
+    outcome = shop.ops("rollback-worker", "--yes")
+
+    assert re.search(r"\n✔ RECOVERED  Rolled back web to [0-9a-f]{8}, healthy after \d", outcome.out)
+    assert "\n  the probes failed before and are healthy now\n" in outcome.out
+    assert ANSI not in outcome.out
+    assert "waiting for" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "color"),
+    [(("--yes",), 32), (("--yes", "--to", "0" * 8), 33), (("--environment", "production"), 31)],
+)
+def test_forced_color_tells_how_a_run_ended(shop: Shop, arguments: tuple[str, ...], color: int) -> None:
+    outcome = shop.ops("rollback-worker", *arguments, FORCE_COLOR="1")
+
+    assert f"{ANSI}{color}m" in outcome.out + outcome.err
+    assert ANSI not in shop.ops("rollback-worker", *arguments, FORCE_COLOR="1", NO_COLOR="1").out
+
+
+def test_json_has_no_colors(shop: Shop) -> None:
+    outcome = shop.ops("rollback-worker", "--dry-run", "--json", FORCE_COLOR="1")
+
+    assert outcome.result["decision"] == "planned"
+    assert ANSI not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_signs_become_ascii_without_utf8(shop: Shop, encoding: str) -> None:
+    environ = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, **shop.world.sandbox.environ()}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "rollback-worker", "--yes"],
+        env=environ | shop.environ(CLOUDFLARE_API_TOKEN="", USER="zoë"),
+        cwd=shop.folder,
+        capture_output=True,
+        check=False,
+    )
+
+    out = done.stdout.decode("ascii")
+    assert done.returncode == 0, done.stderr
+    assert "\nOK RECOVERED  Rolled back web to " in out
+    assert re.search(r"Worker shop-web: [0-9a-f]{8} -> [0-9a-f]{8}", out)
+    assert "zo?" in out
