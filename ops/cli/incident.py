@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleGroup
-from ops.cli.runbook_command import CONFIG, INCIDENT, echo, echo_json
+from ops.cli.output import echo, echo_json
+from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")

@@ -1,4 +1,4 @@
-"""Versions of one service, with the one to which a rollback would go, and the reason against each other one."""
+"""Versions of a service: the target of a rollback, and why the others are none."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
