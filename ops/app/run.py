@@ -20,6 +20,7 @@ from ops import STARTED
 from ops.app import registry, secret_values
 from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.app.menu import build_menu
+from ops.app.run_files import RUNS, TIMELINE, close_run
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import Clock
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from ops.github.pulls import PullRequests
     from ops.site_build import SiteBuilder
 
-RUNS = Path(".ops", "runs")
 AFTER_A_BUG = (
     "Check what is live in the dashboard (Workers & Pages → the Worker or project → Deployments), and continue there. "
     "Or start the same command again: it reads the state and repeats nothing."
@@ -379,7 +379,7 @@ def _account() -> str:
 
 def _appending(folder: Path) -> EventSink:
     """Return a sink that writes each event to disk before the next step, so that a killed run leaves a record."""
-    path = folder / "timeline.jsonl"
+    path = folder / TIMELINE
 
     def append(event: RunEvent) -> None:
         try:
@@ -401,7 +401,7 @@ def _report_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
             known = describe_state_after_bug(timeline.first)
             text = f"a bug in this program ended the run ({type(error).__name__}); {known}"
             timeline.record(EventKind.FAILED, text, hint=AFTER_A_BUG)
-            error.add_note(f"{known}; record of the run: {record / 'timeline.jsonl'}")
+            error.add_note(f"{known}; record of the run: {record / TIMELINE}")
 
     return tell
 
@@ -411,17 +411,21 @@ def write_record(
 ) -> tuple[Path | None, str]:
     """Write the run as Markdown: a file to paste into the incident issue, and the job's summary page.
 
+    It also deletes old runs.
+
     Return the file, or None if it cannot be written, and the problem of the summary, or an empty text.
     """
     from ops.render import markdown
 
     text = redactor.redact_text(markdown.render_result(result, contacts))
-    path: Path | None = config.resolve().parent / RUNS / result.run / "record.md"
+    folder = config.resolve().parent / RUNS / result.run
+    path: Path | None = folder / "record.md"
     try:
-        with process.open_private_file(path) as file:  # type: ignore[arg-type]
+        with process.open_private_file(folder / "record.md") as file:
             file.write(text)
     except OSError:
         path = None
+    close_run(folder, result)
     try:
         actions.write_summary(environ, text)
     except OSError as error:

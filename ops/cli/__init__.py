@@ -24,6 +24,7 @@ from ops.cli.evidence import evidence
 from ops.cli.help import ExampleCommand, sections_of
 from ops.cli.incident import incident, labels
 from ops.cli.init import init
+from ops.cli.last import last
 from ops.cli.limits import limits
 from ops.cli.output import BAD, annotate, discard_output, echo, show_headline, silent, use_ascii_where_needed
 from ops.cli.pages_build import site
@@ -50,7 +51,7 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
-    *("status", "versions", "doctor", "config check", "config schema", "incident show", "recover"),
+    *("status", "versions", "last", "doctor", "config check", "config schema", "incident show", "recover"),
     *("limits plan", "limits propose"),
     *scheduled_files(),
 }
@@ -94,6 +95,7 @@ cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(init)
 cli.add_command(labels)
+cli.add_command(last)
 cli.add_command(limits)
 cli.add_command(setup)
 cli.add_command(site)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Recover": ("status", "versions"),
+    "Recover": ("status", "versions", "last"),
     "Limits and switches": ("limits",),
     "Incident": ("incident", "evidence"),
     "Set-up": ("init", "config", "setup", "doctor", "workflows", "labels", "drill", "sandbox", "new-runbook"),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
-from ops.app.run import RUNS, command_prefix, read_config
+from ops.app.run import command_prefix, read_config
+from ops.app.run_files import RUNS, TIMELINE, mark_published
 from ops.config.labels import format_params
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
@@ -54,6 +55,8 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         page = RunSummary(run, events, imported, source="run" if job else "laptop")
         for part, body in enumerate(comment.render_comments(page, contacts, repository_page(environ)), start=1):
             posted.put(part, body)
+        if path.parent.name == run:
+            mark_published(path.parent, posted.url)
         return posted.url
 
 
@@ -167,7 +170,7 @@ def _find_record(source: str, config: Path) -> Path:
     if not path.exists() and re.fullmatch(RUN_ID_PATTERN, source):
         path = config.resolve().parent / RUNS / source
     if path.is_dir():
-        path /= "timeline.jsonl"
+        path /= TIMELINE
     if not path.is_file():
         hint = "Use a run in .ops/runs, its timeline.jsonl, or the log of its job on GitHub."
         raise ConfigError(f"no record of a run: {source}", reason=Reason.UNKNOWN_NAME, hint=hint)

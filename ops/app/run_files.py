@@ -1,0 +1,75 @@
+"""Folders of runs in `.ops/runs`: which one is published, and which old ones are deleted.
+
+A run leaves `timeline.jsonl`, `record.md` and, once nothing of it has to be published any more, `published`.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+from ops.core.errors import Decision
+from ops.core.result import RunResult
+from ops.core.run_record import RUN_ID_PATTERN
+from ops.tools.process import open_private_file
+
+RUNS = Path(".ops", "runs")
+TIMELINE = "timeline.jsonl"
+PUBLISHED = "published"
+DELETED = ".deleted"
+"""End of the name of a folder that is being deleted."""
+KEPT_RUNS = 50
+KEPT_SECONDS = 40 * 24 * 3600.0
+"""A drill in this time counts as recent, so its record must still be there."""
+
+
+def close_run(folder: Path, result: RunResult) -> None:
+    """Mark an ended run that is on GitHub, or does not belong there, and delete old runs. Never raises."""
+    link = result.links.get("journal") or result.links.get("incident", "")
+    belongs_on_github = result.decision != Decision.PLANNED and (result.wrote or result.incident is not None)
+    if link or not belongs_on_github:
+        mark_published(folder, link)
+    prune_runs(folder.parent)
+
+
+def mark_published(folder: Path, link: str) -> None:
+    """Note the URL of a run on GitHub; empty if it does not belong there. Never raises."""
+    with contextlib.suppress(OSError), open_private_file(folder / PUBLISHED) as file:
+        file.write(link)
+
+
+def read_link(folder: Path) -> str:
+    """Return the URL of a run on GitHub; empty if it has none."""
+    try:
+        return (folder / PUBLISHED).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def list_runs(runs: Path) -> list[Path]:
+    """Return the folders of the runs, the most recently active first."""
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(runs):
+            is_run = re.fullmatch(RUN_ID_PATTERN, entry.name) and not entry.name.endswith(DELETED)
+            if is_run and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):  # another process deletes it
+                    found.append((Path(entry, TIMELINE).stat().st_mtime, Path(entry)))
+    return [folder for _, folder in sorted(found, reverse=True)]
+
+
+def prune_runs(runs: Path) -> None:
+    """Delete published runs, except the newest 50 and those of the last 40 days. Never raises.
+
+    A run without its mark is open, was killed, or is missing on GitHub: it stays until somebody imports it. Two
+    processes may prune at once: a folder gets another name first, and then only one of them has it.
+    """
+    oldest = time.time() - KEPT_SECONDS
+    for folder in list_runs(runs)[KEPT_RUNS:]:
+        with contextlib.suppress(OSError):
+            if (folder / PUBLISHED).exists() and (folder / TIMELINE).stat().st_mtime < oldest:
+                folder.rename(folder.with_name(f"{folder.name}{DELETED}"))
+    for folder in runs.glob(f"*{DELETED}"):
+        shutil.rmtree(folder, ignore_errors=True)

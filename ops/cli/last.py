@@ -1,0 +1,44 @@
+"""Show what happened just now: `ops last`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from ops.cli.help import ExampleCommand
+from ops.cli.output import echo, echo_json, show_headline
+from ops.cli.runbook_command import CONFIG
+from ops.core.redaction import Redactor
+from ops.render.terminal import to_one_line
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops last
+    ops last --count 5
+    """,
+)
+@click.option("--count", type=click.IntRange(1, 50), default=1, help="Number of runs to show (default: 1)")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> None:
+    """Show the newest runs: decision, change, undo and link.
+
+    It reads the records in .ops/runs and, with GITHUB_TOKEN and GITHUB_REPOSITORY, the open incidents.
+    """
+    from ops.status.last_runs import NO_END, read_last_runs, run_lines
+
+    found = read_last_runs(count, config, os.environ, redactor)
+    if as_json:
+        echo_json(redactor.redact_json(found.to_json()))
+        return
+    for run in found.runs:
+        show_headline(run.decision or NO_END, redactor.redact_text(run.headline), exit_code=run.exit_code)
+        for line in run_lines(run, found.read_at):
+            echo(redactor.redact_text(to_one_line(line)))
+    if not found.runs:
+        echo("No run is recorded here.")
+    for note in found.notes:
+        echo(redactor.redact_text(to_one_line(note)), err=True)

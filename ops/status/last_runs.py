@@ -1,0 +1,193 @@
+"""Most recent runs: those recorded on this machine, and with a GitHub token those on the open incidents."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.app.run_files import RUNS, TIMELINE, list_runs, read_link
+from ops.core.clock import format_duration, format_rfc3339, format_utc
+from ops.core.errors import EXIT_CODES, Decision, OpsError
+from ops.core.redaction import Redactor
+from ops.core.run_summary import RunSummary
+from ops.core.system_clock import SystemClock, current_time
+from ops.core.threads import run_parallel
+from ops.core.timeline import EventKind, RunEvent, event_from_json
+from ops.github.client import CHECK_HINT, connect, provider_errors
+
+if TYPE_CHECKING:
+    from ops.github.issues import IssueRecord, TrustedAuthors
+
+MAX_INCIDENTS = 5
+"""Newest open incidents that are read."""
+NO_END = "no end"
+"""Decision of a run that still goes on, or was killed."""
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """A run with its decision, what it changed, and how to undo that."""
+
+    run: str
+    began: datetime
+    decision: str
+    """Empty while the run continues, or if it was killed."""
+    headline: str
+    runbook: str
+    environment: str
+    service: str
+    by: str
+    """Requester and place, for people."""
+    incident: int | None
+    changes: tuple[tuple[str, str, str], ...]
+    """Target, before and after; empty if it wrote nothing."""
+    undo: tuple[str, ...]
+    """Commands; empty if it wrote nothing, or only the comment has them."""
+    link: str
+    """Comment on the incident, else the page of the workflow run; may be empty."""
+    record: str
+    """Folder of its record on this machine, or empty."""
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[Decision(self.decision)] if self.decision in set(Decision) else 1
+
+    def to_json(self) -> dict[str, Any]:
+        changes = [{"target": target, "before": before, "after": after} for target, before, after in self.changes]
+        return {**vars(self), "began": format_rfc3339(self.began), "changes": changes, "undo": list(self.undo)}
+
+
+@dataclass(frozen=True)
+class LastRuns:
+    """The most recent runs, newest first. `notes` says what was not read."""
+
+    read_at: datetime
+    runs: tuple[LastRun, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "read_at": format_rfc3339(self.read_at),
+            "runs": [each.to_json() for each in self.runs],
+            "notes": list(self.notes),
+        }
+
+
+def read_last_runs(count: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> LastRuns:
+    """Read the runs. It needs no valid ops.yml, and only GitHub's token. Never raises for one that is unreadable."""
+    folder = config_path.resolve().parent / RUNS
+    local = {run.run: run for path in list_runs(folder)[:count] if (run := _read_local(path, redactor))}
+    notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
+    if environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"):
+        try:
+            now = current_time(environ)
+            remote = {run.run: run for run in _read_remote(environ, redactor)}
+        except OpsError as error:
+            notes.append(f"open incidents: {error.message}")
+    else:
+        notes.append("open incidents were not read: set GITHUB_TOKEN and GITHUB_REPOSITORY")
+    both = {name: replace(run, link=remote[name].link) if name in remote else run for name, run in local.items()}
+    found = sorted((remote | both).values(), key=lambda run: run.began, reverse=True)[:count]
+    runs: tuple[LastRun, ...] = redactor.redact_value(tuple(found))
+    return LastRuns(now, runs, tuple(notes))
+
+
+def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
+    """Return the run of a folder; None if no line of its timeline is readable, as in a run that begins now."""
+    events = tuple(_readable_events(folder / TIMELINE, redactor))
+    if not events:
+        return None
+    summary = RunSummary(folder.name, events)
+    plan = summary.plan if summary.has_written else None
+    incident = events[0].data.get("incident")
+    return LastRun(
+        run=folder.name,
+        began=events[0].at,
+        decision=summary.decision,
+        headline=summary.headline if summary.decision else f"{summary.runbook}: {summary.state.lower()}",
+        runbook=summary.runbook,
+        environment=summary.environment,
+        service=summary.service,
+        by=summary.requester,
+        incident=incident if isinstance(incident, int) else None,
+        changes=plan.changes if plan else (),
+        undo=tuple(each.command for each in plan.undo) if plan else (),
+        link=read_link(folder) or summary.log_url,
+        record=str(folder),
+    )
+
+
+def _readable_events(path: Path, redactor: Redactor) -> Iterator[RunEvent]:
+    """Yield the events; a line that is being written, or that somebody edited, is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            yield event_from_json(redactor.redact_json(json.loads(line)))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
+            continue
+
+
+def _read_remote(environ: Mapping[str, str], redactor: Redactor) -> list[LastRun]:
+    from ops.github.issues import TrustedAuthors, list_open_incidents
+
+    with provider_errors(CHECK_HINT):
+        repository = connect(environ, redactor, read_only=True)
+        trusted = TrustedAuthors(repository)
+        issues = list_open_incidents(repository)[:MAX_INCIDENTS]
+        return [run for runs in run_parallel([partial(_runs_of, issue, trusted) for issue in issues]) for run in runs]
+
+
+def _runs_of(issue: Any, trusted: "TrustedAuthors") -> list[LastRun]:
+    from ops.github.issues import records_of
+
+    return [
+        _remote_run(issue.number, found) for found in records_of(issue, trusted) if found.is_run and found.record.rows
+    ]
+
+
+def _remote_run(incident: int, found: "IssueRecord") -> LastRun:
+    record = found.record
+    subject = f"{record.runbook} for {record.service}" if record.service else record.runbook
+    has_written = found.first_event_at(EventKind.WRITTEN) is not None
+    return LastRun(
+        run=record.run,
+        began=record.rows[0].at,
+        decision=record.decision,
+        headline=f"{subject}: {found.decision_text}",
+        runbook=record.runbook,
+        environment=record.environment,
+        service=record.service,
+        by=f"in {found.origin}" if found.actions_run else f"on {found.origin}",
+        incident=incident,
+        changes=record.versions if has_written else (),
+        undo=(),
+        link=found.url,
+        record="",
+    )
+
+
+def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
+    """Yield the lines below the headline of a run."""
+    where = " in ".join(filter(None, [f"{run.runbook} {run.service}".strip(), run.environment]))
+    issue = f", incident #{run.incident}" if run.incident else ""
+    ago = format_duration(max(0.0, (now - run.began).total_seconds()))
+    yield f"  {where} {run.by}{issue}, {ago} ago ({format_utc(run.began)})"
+    for target, before, after in run.changes:
+        yield f"  Changed: {target}: {before} → {after}"
+    if not run.changes:
+        yield "  Changed: nothing"
+    for command in run.undo:
+        yield f"  Undo: {command}"
+    if run.changes and not run.undo and run.link:
+        yield "  Undo: see the comment"
+    if run.link:
+        yield f"  {run.link}"
+    if not run.decision and run.record:
+        yield f"  It has no end: it goes on, or it was killed. Its record: {run.record}"

@@ -1,0 +1,107 @@
+"""`.ops/runs` keeps what somebody may still need, and deletes the rest after a run."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.app.run_files import KEPT_RUNS, list_runs, prune_runs
+from tests.conftest import Incident, World
+from tests.support.shop import Shop, open_shop
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def shop(world: World) -> Shop:
+    return open_shop(world)
+
+
+def add_runs(folder: Path, count: int, *, days: float, published: bool = True, begins: str = "2026") -> list[str]:
+    """Add folders of runs, the first one the oldest; the newest of them is `days` old."""
+    names = [f"{begins}{number:04}T000000-0000" for number in range(count)]
+    for age, name in enumerate(reversed(names)):
+        run = folder / ".ops" / "runs" / name
+        run.mkdir(parents=True)
+        (run / "timeline.jsonl").write_text("{}\n")
+        if published:
+            (run / "published").write_text("")
+        at = time.time() - days * DAY - age
+        os.utime(run / "timeline.jsonl", (at, at))
+    return names
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in (folder / ".ops" / "runs").iterdir()}
+
+
+def test_run_deletes_old_published_runs(shop: Shop) -> None:
+    old = add_runs(shop.folder, KEPT_RUNS + 3, days=41)
+
+    assert shop.ops("rollback-worker", "--dry-run").code == 0
+
+    assert left(shop.folder) & set(old) == set(old[4:])  # this run is one of those that stay
+    assert len(left(shop.folder)) == KEPT_RUNS
+
+
+@pytest.mark.parametrize(("days", "published"), [(39.0, True), (400.0, False)])
+def test_recent_and_unpublished_runs_stay(tmp_path: Path, days: float, published: bool) -> None:
+    names = add_runs(tmp_path, KEPT_RUNS + 5, days=days, published=published)
+
+    prune_runs(tmp_path / ".ops" / "runs")
+
+    assert left(tmp_path) == set(names)
+
+
+def test_only_runs_without_more_to_publish_are_marked(shop: Shop, incident: Incident) -> None:
+    github = shop.environ(**incident.github.environ())
+    runs = shop.folder / ".ops" / "runs"
+
+    def newest_mark() -> str | None:
+        mark = list_runs(runs)[0] / "published"
+        return mark.read_text() if mark.exists() else None
+
+    assert shop.ops("rollback-worker", "--dry-run").code == 0
+    assert newest_mark() == ""
+    assert shop.ops("rollback-worker", "--yes").code == 0  # without GitHub
+    assert newest_mark() is None
+    assert shop.ops("incident", "import", list_runs(runs)[0].name, "--incident", "1", **github).code == 0
+    assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
+    assert shop.ops("rollback-pages", "--yes", "--incident", "1", **github).code == 0
+    assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
+
+
+def test_strange_files_and_links_stay(tmp_path: Path) -> None:
+    add_runs(tmp_path, KEPT_RUNS, days=41, begins="2027")
+    runs, kept = tmp_path / ".ops" / "runs", tmp_path / "mine"
+    add_runs(kept, 1, days=90)
+    (runs / "notes.txt").write_text("mine")
+    (runs / "mine").symlink_to(kept / ".ops" / "runs" / "20260000T000000-0000")
+    (runs / "empty").mkdir()
+
+    prune_runs(runs)
+
+    assert {"notes.txt", "mine", "empty"} <= left(tmp_path)
+    assert left(kept) == {"20260000T000000-0000"}
+
+
+def test_two_processes_may_prune_at_once(tmp_path: Path) -> None:
+    names = add_runs(tmp_path, KEPT_RUNS + 30, days=41)
+    runs, failures = tmp_path / ".ops" / "runs", list[BaseException]()
+
+    def prune() -> None:
+        try:
+            prune_runs(runs)
+        except BaseException as error:  # noqa: BLE001  reported below
+            failures.append(error)
+
+    threads = [threading.Thread(target=prune) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert left(tmp_path) == set(names[30:])

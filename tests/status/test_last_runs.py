@@ -1,0 +1,99 @@
+"""`ops last`: the newest runs of this machine and of the open incidents."""
+
+import pytest
+
+from tests.conftest import Incident, World
+from tests.support.commands import timeline
+from tests.support.shop import Shop, open_shop
+
+
+@pytest.fixture
+def shop(world: World) -> Shop:
+    return open_shop(world)
+
+
+def test_last_run_is_shown_with_change_and_undo(shop: Shop) -> None:
+    assert shop.ops("rollback-worker", "--yes").code == 0
+
+    outcome = shop.ops("last")
+
+    assert outcome.code == 0, outcome.err
+    assert f"✔ RECOVERED  Rolled back web to {shop.good[:8]}: healthy after" in outcome.out
+    assert "\n  rollback-worker web in live on a laptop by " in outcome.out
+    assert f"\n  Changed: Worker shop-web: {shop.bad[:8]} → {shop.good[:8]}\n" in outcome.out
+    assert "\n  Undo: ops rollback-worker --service web --environment live --to " in outcome.out
+    assert outcome.err == "open incidents were not read: set GITHUB_TOKEN and GITHUB_REPOSITORY\n"
+
+
+def test_refused_run_changed_nothing(shop: Shop) -> None:
+    assert shop.ops("rollback-worker", "--to", "0" * 8, "--yes").code == 3
+
+    outcome = shop.ops("last")
+
+    assert "✖ REFUSED  rollback-worker for web: refused, nothing changed\n" in outcome.out
+    assert "\n  Changed: nothing\n" in outcome.out
+    assert "Undo" not in outcome.out
+
+
+def test_newest_runs_come_first(shop: Shop) -> None:
+    for arguments in (("rollback-worker", "--yes"), ("rollback-pages", "--dry-run")):
+        assert shop.ops(*arguments).code == 0
+        shop.world.sandbox.clock.advance(60)
+
+    runs = shop.ops("last", "--count", "5", "--json").result["runs"]
+
+    assert [(run["runbook"], run["decision"], len(run["changes"])) for run in runs] == [
+        ("rollback-pages", "planned", 0),
+        ("rollback-worker", "recovered", 1),
+    ]
+
+
+def test_run_of_a_job_is_read_from_the_incident(shop: Shop, incident: Incident) -> None:
+    github = shop.environ(**incident.github.environ())
+    more = ("--incident", str(incident.number))
+    assert shop.ops("rollback-worker", *more, "--yes", **github).code == 0
+    (folder,) = (shop.folder / ".ops" / "runs").iterdir()
+
+    here = shop.ops("last", "--json", **github).result["runs"]
+    folder.rename(shop.folder / "elsewhere")
+    outcome = shop.ops("last", **github)
+    there = shop.ops("last", "--json", **github).result["runs"]
+
+    assert [run["run"] for run in here] == [run["run"] for run in there] == [folder.name]
+    assert here[0]["link"] == there[0]["link"] != ""
+    assert here[0]["changes"] == there[0]["changes"] != []
+    assert "✔ RECOVERED  rollback-worker for web: recovered\n" in outcome.out
+    assert f", incident #{incident.number}, " in outcome.out
+    assert f"\n  Undo: see the comment\n  {there[0]['link']}\n" in outcome.out
+
+
+def test_killed_run_has_no_end(shop: Shop) -> None:
+    assert shop.ops("rollback-worker", "--yes").code == 0
+    kinds = [event["kind"] for event in timeline(shop.world)]
+    (path,) = (shop.folder / ".ops" / "runs").glob("*/timeline.jsonl")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: kinds.index("written") + 1]) + '{"cut off')
+
+    outcome = shop.ops("last")
+
+    assert "✖ NO END  rollback-worker: written, to be read back\n" in outcome.out
+    assert "  It has no end: it goes on, or it was killed. Its record: " in outcome.out
+
+
+def test_unreadable_github_does_not_hide_runs_of_this_machine(shop: Shop, incident: Incident) -> None:
+    github = shop.environ(**incident.github.environ())
+    assert shop.ops("rollback-worker", "--dry-run").code == 0
+
+    outcome = shop.ops("last", **{**github, "GITHUB_TOKEN": "wrong"})
+
+    assert outcome.code == 0
+    assert "PLANNED  " in outcome.out
+    assert outcome.err.startswith("open incidents: ")
+
+
+def test_without_a_run_and_with_a_broken_configuration(world: World) -> None:
+    world.config.write_text("environments: 1\n")
+
+    outcome = world.ops("last", "--config", str(world.config))
+
+    assert (outcome.code, outcome.out) == (0, "No run is recorded here.\n")
