@@ -7,10 +7,13 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from ops.app.menu import build_menu
+from ops.app.run import read_config
 from ops.core.run_record import RunRecord
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
@@ -22,6 +25,7 @@ from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
 from tests.support import team_files
 from tests.support.browser import needs_chromium
+from tests.support.configurations import CONFIGURATIONS
 from tests.support.phone import Phone, phone
 from tests.support.prepared_python import RunPython
 from tests.templates.scripts import Workflow
@@ -65,6 +69,12 @@ def plan() -> LimitsPlan:
     )
 
 
+def menu(name: str) -> str:
+    """Return the menu of all services of a configuration."""
+    config, _ = read_config(next(path for path in CONFIGURATIONS if path.parent.name == name))
+    return build_menu(config, ("ops",), "42", "https://github.com/acme/operations").menu([])
+
+
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
@@ -76,6 +86,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "limits-applied": lambda: render_result(render_comment(plan()), "production", LONG, (LONG,)),
     "limits-drift": lambda: render_drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
     "evidence": lambda: evidence_text(collection(URL)),
+    **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
     "readme": team_files.readme,
     **{f"how-to/{path.stem}": path.read_text for path in sorted((ROOT / "docs/how-to").glob("*.md"))},
     **{name: path.read_text for name, path in GOLDEN.items()},
@@ -87,12 +98,14 @@ def test_text_fits_a_phone(screen: Phone, name: str) -> None:
     assert_fits(screen, name, TEXTS[name]())
 
 
-def test_incident_body_fits_a_phone(screen: Phone, incident: Incident) -> None:
+def test_opened_incident_fits_a_phone(screen: Phone, incident: Incident) -> None:
     where = ("--severity", "sev1", "--title", "500", "--config", str(incident.world.config))
 
     assert incident.ops("incident", "open", "--service", "api", *where).code == 0
 
-    assert_fits(screen, "incident", incident.github.issue(2).body or "")
+    opened = incident.github.issue(2)
+    assert_fits(screen, "incident", opened.body or "")
+    assert_fits(screen, "incident-menu", opened.comments[0].body)
 
 
 def test_incident_comments_fit_a_phone(screen: Phone, incident: Incident, releases: Releases) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import __version__
+from ops.app.menu import build_menu
+from ops.app.run import read_config
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.result import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_record
@@ -87,13 +89,16 @@ class DrillIncident:
 
 
 def open_incident(world: DrillWorld) -> DrillIncident:
-    """Open the incident as the person on call does."""
+    """Open the incident as the person on call does, with its recovery menu."""
     github = world.sandbox.github
+    config, _ = read_config(world.config)
     github.add_user(world.responder)
     github.add_token(TOKEN, world.responder, ["issues:write", "actions:write"])
     number = github.open_issue(
         f"{world.service} is broken", "A drill.", labels=["incident", "drill"], author=world.responder
     )
+    menu = build_menu(config, (config.github.laptop_program,), str(number), github.urls.page())
+    github.comment(number, menu.menu([world.service]), world.responder)
     return DrillIncident(world, number, _number_and_url(github, number)["url"])
 
 

@@ -71,12 +71,11 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
         "unknown": (INCIDENT, here, "uses: acme/unknown@v1"),
         "hanging": (SETUP, "run: |\n", "run: |\n        echo it hangs; exec sleep 600\n"),
     }
-    issues = {}
+    issues = {scene: world.incident() for scene in scenes}
     with world.runner() as runner:
         runner.on_line = when("it hangs", lambda run_id: runner.expire_job(run_id, "gate"))
         for scene, (path, old, new) in scenes.items():
             change(world, path, old, new)
-            issues[scene] = world.incident()
             world.github.label(issues[scene], LABEL, "alice")
             world.github.add_commit("As before", "alice", files={path: files[path]})
         runner.wait()
@@ -104,14 +103,21 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
 
 
 def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path) -> None:
-    """The cache is empty, and the configuration names no archive."""
-    number = world.incident()
+    """The cache is empty, and the configuration names no archive. The menu of the incident needs no package."""
+    form = "### Service\n\napi\n\n### Severity\n\nsev1\n\n### What is seen\n\nHTTP 500"
 
     with replace(world, pip_cache=tmp_path).runner(environ={"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}) as runner:
+        number = world.github.open_issue("The API answers 500", form, ["incident", "sev1"], "tina")
+        runner.wait()
+        started = [conclusions(run)["menu"] for run in world.github.runs]
         world.github.label(number, LABEL, "alice")
         runner.wait()
 
-    assert final_comment(world, number) == (
+    menu, answer = final_comments(world, number)
+    assert started == ["success", "skipped"]
+    assert f"**`{LABEL}`** or [rollback-worker: environment production](" in menu
+    assert "#### frontend" not in menu
+    assert answer == (
         f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**Next step:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
 

@@ -139,7 +139,7 @@ def test_incident_is_opened_with_laptop_command(incident: Incident) -> None:
     (menu,) = opened.comments
     assert "ops rollback-worker --service api --environment production --incident 2" in unwrapped(menu.body)
     assert (
-        "- A new version of a Worker causes errors, is slow, or breaks the API:\n  **`recover:rollback-api`** or ["
+        "- A new version of a Worker causes errors, is slow, or breaks the API:\n  - **`recover:rollback-api`** or ["
         in menu.body
     )
     assert "[rollback-worker: environment production](" in menu.body

@@ -97,7 +97,7 @@ def assert_links(team: Team, menu: str) -> None:
             assert all(value in options[name] for name, value in chosen.items())
             assert all(form[name]["default"] == only[0] for name, only in options.items() if len(only) == 1)
             long = [text for text in re.findall(r"`([^`]+)`", typed) if len(text) > LONGEST_TYPED]
-            assert not long or line.lstrip().startswith("**`recover:")
+            assert not long or line.lstrip().startswith("- **`recover:")
 
 
 def assert_tokens(team: Team, menu: str) -> None:
