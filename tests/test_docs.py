@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 
 from ops.app import registry
+from ops.app.buttons import button_inputs
 from ops.app.registry import scheduled_files
 from ops.app.run import read_config
 from ops.cli import cli
@@ -69,9 +70,25 @@ def ways(name: str, config: Config) -> str:
     options = options if example else [" ".join(arguments(runbook.example))]
     environment = example.environment if example else next(iter(config.environments))
     command = " ".join(["./run ops", name, *options, f"--environment {environment}", "--incident 42"])
-    rows = [("the incident issue", f"add the label {' or '.join(f'`{text}`' for text in labels)}")] if labels else []
-    rows += [("GitHub", f"*Actions* → *{name}* → *Run workflow*"), ("a laptop", f"`{command}`")]
+    put = " or ".join(f"`{text}`" for text in labels)
+    rows = [("the incident issue", f"add the label {put} ({TAPS_OF_A_LABEL} taps)")] if labels else []
+    rows += [
+        ("GitHub", f"*Actions* → *{name}* → *Run workflow* ({taps(name, config)} taps from the incident)"),
+        ("a laptop", f"`{command}`"),
+    ]
     return reference.table(("From", "Do"), rows)
+
+
+TAPS_OF_A_LABEL = len(("Labels", "the label", "close"))
+
+
+def taps(name: str, config: Config) -> int:
+    """Return the taps for a button, from the link on the incident: its fields with several options take two each."""
+    form = button_inputs(config, registry.load_runbook(name))
+    typed = [field.name for field in form if not field.options and (field.required or field.name == "incident")]
+    assert typed == ["incident"]
+    chosen = [field for field in form if len(field.options) > 1]
+    return len(("link", "Run workflow", "incident", "Run workflow")) + 2 * len(chosen)
 
 
 def permissions_table() -> str:
