@@ -19,6 +19,8 @@ from ops.core.redaction import Redactor
 @click.option("--environment", default="", help="Environment in ops.yml (default: all)")
 @click.option("--only", multiple=True, metavar="ID", help="Check to run; repeat it for several (default: all)")
 @click.option("--github-environment", default="", hidden=True, help="GitHub environment of this job")
+@click.option("--collect", is_flag=True, hidden=True, help="Check the repository, and add results of earlier jobs")
+@click.option("--issue", is_flag=True, hidden=True, help="Keep one issue with what is wrong")
 @click.option("--fix", is_flag=True, help="Also create missing labels and write the workflows")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
@@ -30,6 +32,8 @@ def doctor(
     environment: str,
     only: tuple[str, ...],
     github_environment: str,
+    collect: bool,
+    issue: bool,
     fix: bool,
     as_json: bool,
     config: Path,
@@ -38,20 +42,21 @@ def doctor(
 
     It changes nothing without --fix, and nothing at Cloudflare. Exit code 2: an answer is wrong.
     """
-    from ops.setup.doctor import fixes, text
+    from ops.setup.doctor import fixes, job, text
     from ops.setup.doctor.examination import examine
-    from ops.setup.doctor.facts import Facts
+    from ops.setup.doctor.facts import Facts, Scope
 
-    def read() -> Facts:
-        return Facts(
-            config, os.environ, redactor, ending, environment=environment, github_environment=github_environment
-        )
-
+    scope = Scope(environment, github_environment, only_repository=collect)
     with ExitStack() as ending:
-        results = examine(read(), only)
-        if fix and fixes.apply(read(), results, echo):
-            results = examine(read(), only)
-    code = text.exit_code(results)
+        results = examine(Facts(config, os.environ, redactor, ending, scope), only)
+        if fix and fixes.apply(Facts(config, os.environ, redactor, ending, scope), results, echo):
+            results = examine(Facts(config, os.environ, redactor, ending, scope), only)
+    if github_environment:
+        job.write_results(results, os.environ, redactor)
+    if collect:
+        results = (*results, *job.collect_results(os.environ))
+        echo(job.publish(results, os.environ, redactor, with_issue=issue))
+    code = 0 if github_environment else text.exit_code(results)  # the last job of the workflow reports
     if as_json:
         found = {"schema": 1, "exit_code": code, "checks": [each.to_json() for each in results]}
         click.echo(json.dumps(redactor.redact_json(found), ensure_ascii=False))

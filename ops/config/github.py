@@ -11,9 +11,9 @@ from ops.config.types import ARCHIVE, BRANCH, REPOSITORY, ConfigModel
 
 ActingEnvironment = Literal["recovery", "security"]
 """A GitHub environment with the secrets of jobs that make changes."""
-ScheduledTask = Literal["ai-failback", "reconcile-limits", "reopen-maintenance"]
+ScheduledTask = Literal["ai-failback", "doctor", "reconcile-limits", "reopen-maintenance"]
 """A task that a schedule can start."""
-ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
+ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h", "7d"]
 """Intervals that a cron line can express, from GitHub's shortest."""
 
 

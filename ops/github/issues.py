@@ -183,6 +183,7 @@ LABELS = {
     "report": LabelStyle("c5def5", "Makes the post-incident report, and renews it"),
     "incident": LabelStyle("b60205", "Something is broken for users"),
     "post-incident": LabelStyle("5319e7", "The report after an incident"),
+    "backout-doctor": LabelStyle("fbca04", "Something is wrong with the set-up of recoveries"),
     "limits-drift": LabelStyle("fbca04", "What applies differs from limits.yml"),
     "sev1": LabelStyle("b60205", "Down, or data at risk"),
     "sev2": LabelStyle("d93f0b", "Broken for many users"),

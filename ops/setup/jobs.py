@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
+DOCTOR, DOCTOR_MINUTE = "doctor", 37
+ROTATION_PREFIXES = (NEW_PREFIX, OLD_PREFIX)
+MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
+"""Unit of an interval → its minutes."""
 COPY_KEYS = (SECRETS_TOKEN, APP_KEY)
 """Either of them is enough to write copies on GitHub."""
 
@@ -193,46 +197,65 @@ def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
 class ScheduledTask:
     """A command that a schedule starts, once for each job."""
 
-    runbook: AnyRunbook
+    name: str
+    command: str
+    minute: int
+    """Minute of the hour at which it starts, so that tasks do not start together."""
     every: str
     jobs: Sequence[ActingJob]
-
-    @property
-    def name(self) -> str:
-        return self._schedule.task
-
-    @property
-    def command(self) -> str:
-        return self.runbook.name
-
-    @property
-    def _schedule(self) -> Schedule:
-        assert self.runbook.schedule is not None
-        return self.runbook.schedule
+    other_jobs: int = 0
+    """Jobs of each run besides `jobs`."""
 
     @property
     def cron(self) -> str:
-        offset, number, unit = self._schedule.minute, int(self.every[:-1]), self.every[-1]
+        offset, number, unit = self.minute, int(self.every[:-1]), self.every[-1]
         if unit == "m":
             return f"{offset % number}-59/{number} * * * *"
+        if unit == "d":
+            return f"{offset} 4 * * 1"
         return f"{offset} {'*' if number == 1 else '*/' + str(number) if number < 24 else '4'} * * *"
 
     @property
     def minutes(self) -> int:
         """Billed minutes in 30 days. GitHub bills each job for at least one minute."""
         number, unit = int(self.every[:-1]), self.every[-1]
-        return 30 * 24 * 60 // (number * (60 if unit == "h" else 1)) * len(self.jobs)
+        return 30 * 24 * 60 // (number * MINUTES[unit]) * (len(self.jobs) + self.other_jobs)
 
 
 def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
     """Return the scheduled tasks of `ops.yml`, except those that no environment can use."""
-    runbooks = (registry.load_runbook(name) for name in registry.scheduled_files())
-    by_task = {runbook.schedule.task: runbook for runbook in runbooks if runbook.schedule}
-    found = [
-        ScheduledTask(by_task[name], every, button_jobs(config, by_task[name]))
-        for name, every in config.github.schedules.items()
-    ]
+    found = []
+    for name, every in config.github.schedules.items():
+        if name == DOCTOR:
+            found.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, doctor_jobs(config), other_jobs=1))
+        else:
+            schedule, runbook = _runbook_of_task(name)
+            found.append(ScheduledTask(name, runbook.name, schedule.minute, every, button_jobs(config, runbook)))
     return [task for task in found if task.jobs]
+
+
+def _runbook_of_task(name: str) -> tuple[Schedule, AnyRunbook]:
+    runbooks = (registry.load_runbook(each) for each in registry.scheduled_files())
+    return next((each.schedule, each) for each in runbooks if each.schedule and each.schedule.task == name)
+
+
+def doctor_jobs(config: "Config") -> list[ActingJob]:
+    """Return the jobs of `doctor`: one for each GitHub environment and environment of `ops.yml`, with its secrets.
+
+    Values of a rotation are left out, since they are stored right before it.
+    """
+    added = registry.added_runbook_names()
+    runbooks = [registry.load_runbook(name) for name in registry.runbook_names() if name not in added]
+    pairs = [(each, one) for each in runbooks if each.github_environment for one in fitting_environments(config, each)]
+    readers = [
+        ActingJob(name, each.name, expressions(config, name, [each.token]), ())
+        for name in ("evidence", "report")
+        for each in config.environments.values()
+    ]
+    return [
+        dataclasses.replace(job, secrets={k: v for k, v in job.secrets.items() if not k.startswith(ROTATION_PREFIXES)})
+        for job in [*_acting_jobs(config, pairs), *limits_jobs(config), *readers]
+    ]
 
 
 def limits_jobs(config: "Config") -> list[ActingJob]:

@@ -42,7 +42,7 @@ PINS = {
     "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
 """For an action that no workflow of the repository uses yet."""
-FIXED = ("evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
+FIXED = ("doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 OUR_ACTIONS = ("setup", "gate", "run")
@@ -158,14 +158,16 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
         if acting := jobs.button_jobs(config, runbook):
             yield name, _button(text, config, runbook, acting)
     yield "incident", _incident(text, config, runbooks)
+    tasks = {task.name: task for task in jobs.scheduled_tasks(config)}
+    yield "doctor", text("doctor", checked=jobs.doctor_jobs(config), schedule=tasks.pop(jobs.DOCTOR, None))
     yield "evidence", text("evidence")
     yield "ops-check", text("ops-check")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
         yield "secret-leak", text("secret-leak", example=secret)
     if limited := jobs.limits_jobs(config):
         yield "limits", text("limits", limited=limited)
-    if tasks := jobs.scheduled_tasks(config):
-        yield "scheduled", text("scheduled", tasks=tasks)
+    if tasks:
+        yield "scheduled", text("scheduled", tasks=list(tasks.values()))
 
 
 def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, acting: list[jobs.ActingJob]) -> str:

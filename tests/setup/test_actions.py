@@ -89,7 +89,7 @@ def run_program(tmp_path: Path, command: str, inputs: dict[str, str], *, version
 
 def test_action_declares_every_output_of_its_command() -> None:
     assert list(read_action("gate")["outputs"]) == list(OUTPUTS)
-    assert list(read_action("run")["outputs"]) == [*RUN_OUTPUTS, "commit", "branch", "configuration"]
+    assert list(read_action("run")["outputs"]) == [*RUN_OUTPUTS, "commit", "branch", "configuration", "results"]
     for name in ("setup", "gate", "run"):
         (step,) = read_action(name)["runs"]["steps"]
         for output, each in read_action(name)["outputs"].items():

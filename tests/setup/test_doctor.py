@@ -1,11 +1,19 @@
 """`ops doctor`: right answers in a world with everything right, and one wrong answer for each fault."""
 
+import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.bakery import Bakery, bakery
+from ops.setup.doctor.examination import CHECKS
+from sandbox.github.issues.state import FakeIssue
+from tests.conftest import Outcome
+from tests.setup.doctor_faults import FAULTS, Fault
+from tests.support.bakery import PERMISSIONS, TOKEN, Bakery, bakery, practice
+
+KV_READ = "/bulk/get"
 
 
 @pytest.fixture
@@ -14,7 +22,214 @@ def world(tmp_path: Path) -> Iterator[Bakery]:
         yield made
 
 
-def test_world_without_fault_has_no_wrong_answer(world: Bakery) -> None:
+def answers(world: Bakery, *arguments: str) -> dict[str, set[str]]:
+    """Return answer → ids of its checks."""
+    found: dict[str, set[str]] = {"right": set(), "wrong": set(), "not_provable": set()}
+    for each in world.results(*arguments):
+        found[each["answer"]].add(each["id"])
+    return found
+
+
+def test_right_world_has_no_wrong_answer_and_is_only_read(world: Bakery) -> None:
     outcome = world.doctor()
-    print(outcome.out, outcome.err)
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "0 wrong, 0 not provable here, 54 right\n", "")
+    assert {request.method for request in world.sandbox.github.requests} == {"GET"}
+    posts = [request.path for request in world.sandbox.requests if request.method != "GET"]
+    assert [path for path in posts if not path.endswith(KV_READ)] == []
+
+
+def test_every_check_answers_in_the_right_world(world: Bakery) -> None:
+    found = answers(world)
+
+    assert found["right"] == {each.id for each in CHECKS}
+    assert (found["wrong"], found["not_provable"]) == (set(), set())
+
+
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault_is_found_by_its_check_and_by_no_other(world: Bakery, fault: Fault) -> None:
+    fault.apply(world)
+
+    outcome = world.doctor("--json")
+
+    checks = json.loads(outcome.out)["checks"]
+    wrong = [each for each in checks if each["answer"] == "wrong"]
+    assert {each["id"] for each in wrong} == {fault.check}
+    assert outcome.code == 2
+    assert all(each["text"] and each["why"] and each["fix"] + each["command"] for each in wrong)
+
+
+def test_faults_cover_the_checks_and_the_audit() -> None:
+    assert {each.check for each in FAULTS} == {each.id for each in CHECKS}
+    assert len(FAULTS) >= 40
+    assert sum(bool(each.finding) for each in FAULTS) >= 20
+
+
+def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> None:
+    world.sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
+
+    outcome = world.doctor()
+
     assert outcome.code == 0
+    assert outcome.out.startswith(
+        "? token-writes (live): the token may not read its own policies, and no run wrote with"
+    )
+    assert "0 wrong, 1 not provable here, 53 right" in outcome.out
+
+
+def test_run_of_a_laptop_proves_the_write_of_its_runbook(world: Bakery) -> None:
+    world.sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
+    for runbook in ("rollback-worker", "rollback-pages", "maintenance", "feature"):
+        practice(world, timedelta(days=1), runbook=runbook, source="laptop")
+
+    found = answers(world)
+
+    assert "token-writes" in found["right"]
+
+
+def test_laptop_without_github_token_lists_what_it_cannot_prove(world: Bakery) -> None:
+    world.environ["GITHUB_TOKEN"] = None
+
+    outcome = world.doctor()
+
+    assert outcome.code == 0
+    (line,) = [each for each in outcome.out.splitlines() if "GITHUB_TOKEN" in each and each.startswith("?")]
+    assert {"github", "labels", "secrets", "drill (live)"} <= set(line[2:].partition(":")[0].split(", "))
+
+
+def test_wrong_check_blocks_those_that_need_it(world: Bakery) -> None:
+    world.sandbox.add_token(TOKEN, PERMISSIONS, expired=True)
+
+    (token,) = world.results("--only", "token-valid")
+    (worker,) = world.results("--only", "worker")
+
+    assert (token["answer"], token["text"]) == ("wrong", "Cloudflare does not accept BAKERY_TOKEN")
+    assert (worker["answer"], worker["blocked_by"]) == ("not_provable", "token-valid")
+
+
+def test_unknown_check_is_refused_with_the_nearest(world: Bakery) -> None:
+    outcome = world.doctor("--only", "lables")
+
+    assert outcome.code == 2
+    assert 'no check "lables"; did you mean "labels"?' in outcome.err
+
+
+def test_unreachable_cloudflare_is_wrong_once(world: Bakery) -> None:
+    world.sandbox.fault(status=502, times=None)
+
+    found = answers(world)
+
+    assert found["wrong"] == {"token-valid"}
+
+
+def test_fix_writes_workflows_and_labels_and_nothing_else(world: Bakery) -> None:
+    github = world.sandbox.github
+    github.remove_label("sev1")
+    world.edit("responders: [dana]", "responders: [dana, omar]")
+    github.add_user("omar")
+
+    outcome = world.doctor("--fix")
+
+    assert "fixed: label sev1" in outcome.out
+    assert "fixed: .github/workflows/incident.yml" in outcome.out
+    assert {each.partition(" ")[2].partition(":")[0] for each in outcome.out.splitlines() if each.startswith("✘")} == {
+        "pushed"
+    }
+    assert {request.path for request in github.requests if request.method != "GET"} == {"/repos/acme/operations/labels"}
+
+
+def test_fix_keeps_a_workflow_that_a_person_changed(world: Bakery) -> None:
+    world.edit("timeout-minutes: 5", "timeout-minutes: 6", ".github/workflows/incident.yml")
+    before = (world.folder / ".github/workflows/incident.yml").read_text()
+
+    outcome = world.doctor("--fix")
+
+    assert (world.folder / ".github/workflows/incident.yml").read_text() == before
+    assert outcome.code == 2
+
+
+class Workflow:
+    """The jobs of the workflow *doctor*, one after the other, and the outputs that they pass on."""
+
+    def __init__(self, world: Bakery) -> None:
+        self.world, self.needs = world, dict[str, dict[str, object]]()
+        world.environ |= {"GITHUB_ACTIONS": "true", "GITHUB_TOKEN": world.sandbox.github.token}
+
+    def check(self, github_environment: str) -> Outcome:
+        file = self.world.folder / "output"
+        file.write_text("")
+        self.world.environ["GITHUB_OUTPUT"] = str(file)
+        outcome = self.world.doctor("--github-environment", github_environment, "--environment", "live")
+        outputs = {"results": file.read_text().splitlines()[1]}
+        self.needs[f"{github_environment}-live"] = {"result": "success", "outputs": outputs}
+        return outcome
+
+    def collect(self) -> Outcome:
+        self.world.environ["NEEDS"] = json.dumps(self.needs)
+        return self.world.doctor("--collect", "--issue")
+
+    @property
+    def issues(self) -> list[FakeIssue]:
+        found = self.world.sandbox.github.issues
+        return [each for each in found if any(label.name == "backout-doctor" for label in each.labels)]
+
+
+def test_job_checks_its_own_secrets_and_leaves_the_verdict_to_the_last_job(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["BAKERY_TOKEN"] = None
+
+    outcome = jobs.check("recovery")
+
+    assert outcome.code == 0
+    assert "✘ token (live): BAKERY_TOKEN is not set" in outcome.out
+    assert "fix: gh secret set BAKERY_TOKEN --env recovery" in outcome.out
+    assert "labels" not in outcome.out
+
+
+def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["BAKERY_TOKEN"] = None
+    jobs.check("recovery")
+    jobs.needs["security-live"] = {"result": "failure", "outputs": {}}
+
+    first = jobs.collect()
+    (body,) = [each.body or "" for each in jobs.issues]
+
+    assert first.code == 2
+    assert "✘ job (security-live): it ended with failure before its first check" in first.out
+    assert "### ✘ `token` · recovery-live" in body
+    assert "gh secret set BAKERY_TOKEN" in body
+
+    jobs.check("security")
+    jobs.collect()
+    assert [(each.state, "`job`" in (each.body or "")) for each in jobs.issues] == [("open", False)]
+
+    world.environ["BAKERY_TOKEN"] = TOKEN
+    jobs.check("recovery")
+    jobs.check("security")
+    last = jobs.collect()
+
+    assert last.code == 0
+    assert [each.state for each in jobs.issues] == ["closed"]
+
+
+def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
+    jobs = Workflow(world)
+
+    jobs.check("evidence")
+
+    rows = json.loads(str(jobs.needs["evidence-live"]["outputs"]["results"]))  # type: ignore[index]
+    assert {row["subject"] for row in rows} == {"live"}
+    assert {row["answer"] for row in rows} == {"right"}
+
+
+def test_outputs_that_are_no_results_are_refused(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["NEEDS"] = "[]"
+
+    outcome = world.doctor("--collect")
+
+    assert outcome.code == 2
+    assert "NEEDS does not hold the results of jobs" in outcome.err
+    assert jobs.issues == []

@@ -29,7 +29,7 @@ from tests.support.workflows import generated
 
 RUNBOOKS = shipped()
 CONFIGURATIONS = {"reference": REFERENCE / "ops.yml"} | {path.parent.name: path for path in OTHERS}
-NO_RUNBOOKS = {"evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"}
+NO_RUNBOOKS = {"doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"}
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 SECRET = re.compile(r"secrets\.(\w+)")
 NAMED_SECRET = re.compile(r"(?<!-)secrets\.")
@@ -575,8 +575,8 @@ def test_each_schedule_has_one_scheduled_runbook() -> None:
     made = [registry.load_runbook(name) for name in registry.scheduled_files()]
     found = [each.schedule for each in made if each.schedule]
 
-    assert sorted(each.task for each in found) == sorted(get_args(ScheduledTask))
-    assert len({each.minute for each in found}) == len(found)
+    assert sorted([*(each.task for each in found), "doctor"]) == sorted(get_args(ScheduledTask))
+    assert len({*(each.minute for each in found), jobs.DOCTOR_MINUTE}) == len(found) + 1
 
 
 def test_schedules_over_half_of_plan_minutes_are_refused(team: TeamRepository) -> None:

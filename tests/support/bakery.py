@@ -38,6 +38,7 @@ environments:
   live:
     account_id: {ACCOUNT}
     token: BAKERY_TOKEN
+    token_location: "1Password: bakery"
     services:
       shop:
         worker: {WORKER}
@@ -131,6 +132,21 @@ class Bakery:
     def config(self) -> Path:
         return self.folder / "ops.yml"
 
+    @property
+    def bound(self) -> list[dict[str, str]]:
+        """The bindings of the shop."""
+        return [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
+
+    def release(self, *, ago: timedelta = timedelta(), deploy: bool = True, **upload: Any) -> str:
+        """Upload a version of the shop, and give it all traffic; return the version ID."""
+        at = self.sandbox.clock.now() - ago
+        version = self.sandbox.upload(
+            WORKER, at=at, **{"behaviour": {"runtime": DECLARED}, "bindings": self.bound, **upload}
+        )
+        if deploy:
+            self.sandbox.deploy(WORKER, version, at=at)
+        return version
+
     def edit(self, old: str, new: str, path: str = "ops.yml") -> None:
         """Change a file, and its copy on the default branch."""
         text = (self.folder / path).read_text()
@@ -146,7 +162,8 @@ class Bakery:
         """Write the workflows of ops.yml, and push them."""
         files = generated(self.config.read_text())
         for path, text in files.items():
-            if (self.folder / path).read_text() != text:
+            there = self.folder / path
+            if not there.exists() or there.read_text() != text:
                 self.write(path, text)
 
 
@@ -172,27 +189,17 @@ def bakery(folder: Path) -> Iterator[Bakery]:
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
         sandbox.github.switches.plan = "team"
         made = Bakery(sandbox, folder)
-        _fill_account(sandbox)
+        _fill_account(made)
         _fill_repository(made)
         yield made
 
 
-def _fill_account(sandbox: Sandbox) -> None:
-    now = sandbox.clock.now()
+def _fill_account(made: Bakery) -> None:
+    sandbox, now = made.sandbox, made.sandbox.clock.now()
     sandbox.add_token(TOKEN, PERMISSIONS)
     sandbox.kv.add(NAMESPACE)
-    bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
     for days in (2, 1):
-        at = now - timedelta(days=days)
-        version = sandbox.upload(
-            WORKER,
-            code=f"release {days}",
-            behaviour={"runtime": DECLARED},
-            bindings=bound,
-            secrets={"MAIL_KEY": "old"},
-            at=at,
-        )
-        sandbox.deploy(WORKER, version, at=at)
+        made.release(ago=timedelta(days=days), secrets={"MAIL_KEY": "secret"})
     zone = sandbox.zones.all[sandbox.zones.add("bakery.example")]
     sandbox.zones.add_route(zone, "shop.bakery.example/*", WORKER)
     stored = maintenance.build_variables((), run="prepared", base="")
@@ -223,13 +230,19 @@ def _fill_repository(made: Bakery) -> None:
     practice(made, timedelta(days=7))
 
 
-def practice(made: Bakery, ago: timedelta) -> int:
+def practice(made: Bakery, ago: timedelta, *, runbook: str = "rollback-worker", source: str = "run") -> int:
     """Recover the shop in a drill."""
     hub, at = made.sandbox.github, made.sandbox.clock.now() - ago
     number = hub.open_issue("Drill: the shop answers 500", "", ["incident", "drill"], "dana", at)
     rows = tuple(RecordRow(at, kind, "…") for kind in ("requested", "written", "ended"))
     record = RunRecord(
-        "1.1-0000", runbook="rollback-worker", environment="live", service="shop", decision="recovered", rows=rows
+        "1.1-0000",
+        source=source,
+        runbook=runbook,
+        environment="live",
+        service="shop",
+        decision="recovered",
+        rows=rows,
     )
     hub.comment(number, embed_record("### Recovered", record), "dana", at)
     return number

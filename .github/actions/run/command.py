@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Command] = {
     "site fetch": Command(("service", "environment", "commit", "into"), ("configuration", "incident", "requested-by")),
     "site build": Command(("service", "environment", "commit", "branch", "tree", "into")),
     "config check": Command(),
+    "doctor": Command(optional=("environment", "github-environment"), flags=("collect", "issue")),
     "workflows sync": Command(fixed=("--check",)),
 }
 """Command → its inputs. No other command runs."""

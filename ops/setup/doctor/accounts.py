@@ -29,10 +29,15 @@ GOOD_DECISIONS = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value, De
 )
 def token(environment: EnvironmentFacts) -> Findings:
     """Is the Cloudflare token set here?"""
+    facts, name = environment.facts, environment.config.token
     try:
         _ = environment.session.token
     except ConfigError as error:
-        yield Finding(error.message, error.hint)
+        if facts.environ.get(name):
+            yield Finding(error.message, error.hint)
+            return
+        place = "" if facts.is_job else environment.config.token_location
+        yield Finding(f"{name} is not set", f"Find it in {place}." if place else "", command=facts.set_command(name))
 
 
 @check("token-valid", environments, needs=("token",), why="Cloudflare refuses every request of this environment.")
@@ -190,8 +195,8 @@ def maintenance_ready(environment: EnvironmentFacts) -> Findings:
         yield Finding(refusal.message, refusal.hint)
         return
     if worker is None:
-        fix = f"{environment.facts.program} {maintenance.PREPARE_COMMAND} --environment {environment.name}"
-        yield Finding("the account has no Worker ops-maintenance", fix)
+        command = f"{environment.facts.program} {maintenance.PREPARE_COMMAND} --environment {environment.name}"
+        yield Finding("the account has no Worker ops-maintenance", command=command)
 
 
 @check(

@@ -38,6 +38,7 @@ class CheckResult:
     text: str = ""
     why: str = ""
     fix: str = ""
+    command: str = ""
     blocked_by: str = ""
     """The check that must be right first; empty if this one was examined."""
 
@@ -125,9 +126,15 @@ class _Work:
         environment = self.subject.partition("/")[0]
         for name in self.check.needs:
             for subject in dict.fromkeys((self.subject, environment, "")):
-                needed = self.pending.get((name, subject))
-                if needed and any(each.answer is Answer.WRONG or each.blocked_by for each in needed.result()):
-                    yield Finding(f"not examined, because {name} is wrong", "", Answer.NOT_PROVABLE, name)
+                findings = needed.result() if (needed := self.pending.get((name, subject))) else ()
+                root = next((each.blocked_by or name for each in findings if _blocks(each)), "")
+                if root:
+                    text = f"not examined, because {root} is wrong"
+                    yield Finding(text, answer=Answer.NOT_PROVABLE, blocked_by=root)
+
+
+def _blocks(finding: Finding) -> bool:
+    return finding.answer is Answer.WRONG or bool(finding.blocked_by)
 
 
 def _results(
@@ -141,5 +148,13 @@ def _results(
         yield CheckResult(check.id, check.question, subject, Answer.RIGHT)
     for each in findings:
         yield CheckResult(
-            check.id, check.question, subject, each.answer, each.text, check.why, each.fix, each.blocked_by
+            check.id,
+            check.question,
+            subject,
+            each.answer,
+            each.text,
+            check.why,
+            each.fix,
+            each.command,
+            each.blocked_by,
         )

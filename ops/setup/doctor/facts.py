@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -63,6 +64,18 @@ class SharedReads:
         return future.result()
 
 
+@dataclass(frozen=True)
+class Scope:
+    """The part of the set-up to check."""
+
+    environment: str = ""
+    """Environment of ops.yml; empty for all."""
+    github_environment: str = ""
+    """GitHub environment of this job, whose secrets it must have; empty outside of such a job."""
+    only_repository: bool = False
+    """Whether other jobs check the environments."""
+
+
 class Facts:
     """The operations repository: its files, its settings on GitHub, and this machine."""
 
@@ -74,20 +87,12 @@ class Facts:
         environ: Mapping[str, str],
         redactor: Redactor,
         ending: ExitStack,
-        *,
-        environment: str = "",
-        github_environment: str = "",
+        scope: Scope,
     ) -> None:
-        """`environment` limits the checks to one environment of ops.yml.
-
-        `github_environment` is the GitHub environment of this job, whose secrets the job must have.
-
-        Raises:
-            ConfigError: a variable names a server that is not allowed, or ops.yml has no such environment.
-        """
+        """Raise ConfigError if a variable names a server that is not allowed, or ops.yml lacks the environment."""
         self.path, self.root = path, path.resolve().parent
         self.environ, self.redactor = environ, redactor
-        self.github_environment = github_environment
+        self.scope = scope
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.is_job = actions.is_job(environ)
         self.program = app.program_name(environ)
@@ -104,7 +109,11 @@ class Facts:
         self.secret_names, self.environments = frozenset[str](), tuple[EnvironmentFacts, ...]()
         if self._config is not None:
             self.secret_names = app.register_secrets(environ, self._config, redactor)
-            chosen = [self._config.environment(environment)] if environment else self._config.environments.values()
+            chosen = (
+                [self._config.environment(scope.environment)]
+                if scope.environment
+                else self._config.environments.values()
+            )
             self.environments = tuple(EnvironmentFacts(self, each, ending) for each in chosen)
 
     @property
@@ -144,7 +153,7 @@ class Facts:
         if not client.is_configured(self.environ):
             raise NotProvable(
                 "GITHUB_TOKEN or GITHUB_REPOSITORY is not set",
-                "export GITHUB_TOKEN=$(gh auth token) GITHUB_REPOSITORY=OWNER/NAME",
+                command="export GITHUB_TOKEN=$(gh auth token) GITHUB_REPOSITORY=OWNER/NAME",
             )
         if not uses_one_sandbox(self.environ):
             raise NotProvable("one of Cloudflare and GitHub is a sandbox, and the other is not")
@@ -212,6 +221,14 @@ class Facts:
         optional = {needs.APP_REPO_TOKEN, jobs.APP_ID, *(() if has_copies else jobs.COPY_KEYS)}
         return not plain.startswith((NEW_PREFIX, OLD_PREFIX, "vars.")) and plain not in optional
 
+    def set_command(self, name: str) -> str:
+        """Return the command that sets a secret for this job, or on this laptop."""
+        if not self.is_job:
+            return f"export {name}=…"
+        environment, github = self.scope.github_environment, self.config.github
+        option = f" --env {environment}" if environment and github.environments else ""
+        return f"gh secret set {github.secret(environment, name)}{option}"
+
     @property
     def runbooks(self) -> "Mapping[str, Runbook[Any, Any]]":
         added = registry.added_runbook_names()
@@ -239,7 +256,7 @@ class EnvironmentFacts:
     def __init__(self, facts: Facts, environment: "Environment", ending: ExitStack) -> None:
         self.facts, self.config, self.name = facts, environment, environment.name
         self.session = Session(environment, facts.environ, ending, facts.config)
-        has_probe_secrets = facts.github_environment in {"", *get_args(ActingEnvironment)}
+        has_probe_secrets = facts.scope.github_environment in {"", *get_args(ActingEnvironment)}
         services = environment.services.values() if has_probe_secrets else ()
         self.services = tuple(ServiceFacts(self, service) for service in services)
 
@@ -255,7 +272,7 @@ class EnvironmentFacts:
     @property
     def runbooks(self) -> "list[Runbook[Any, Any]]":
         """Runbooks with a button that this environment can use with the secrets of this job or laptop."""
-        wanted = self.facts.github_environment
+        wanted = self.facts.scope.github_environment
         return [
             runbook
             for runbook in self.facts.runbooks.values()
@@ -275,7 +292,7 @@ class EnvironmentFacts:
         """Permission groups that the token needs here: for labels, for rollbacks, and for merged limits."""
         needed = [each for each in self.runbooks if each.name in self.labeled or each.name.startswith("rollback-")]
         groups = [group for runbook in needed for group in runbook.permissions.cloudflare]
-        if self.facts.github_environment in {"", "limits"} and self.config.runtime and self.config.runtime.limits:
+        if self.facts.scope.github_environment in {"", "limits"} and self.config.runtime and self.config.runtime.limits:
             groups.append("Workers KV Storage Write")
         return tuple(dict.fromkeys(groups))
 
@@ -360,21 +377,21 @@ class ServiceFacts:
 
 
 def repository(facts: Facts) -> Iterable[Facts]:
-    """Return the subject of checks that concern the repository and this machine."""
-    return (facts,)
+    """Return the subject of checks that concern the repository and this machine; none in a job with secrets."""
+    return () if facts.scope.github_environment else (facts,)
 
 
 def environments(facts: Facts) -> Iterable[EnvironmentFacts]:
-    return facts.environments
-
-
-def workers(facts: Facts) -> Iterable[ServiceFacts]:
-    return (each for each in facts.services if each.config.worker)
-
-
-def sites(facts: Facts) -> Iterable[ServiceFacts]:
-    return (each for each in facts.services if each.config.pages)
+    return () if facts.scope.only_repository else facts.environments
 
 
 def services(facts: Facts) -> Iterable[ServiceFacts]:
-    return facts.services
+    return (service for environment in environments(facts) for service in environment.services)
+
+
+def workers(facts: Facts) -> Iterable[ServiceFacts]:
+    return (each for each in services(facts) if each.config.worker)
+
+
+def sites(facts: Facts) -> Iterable[ServiceFacts]:
+    return (each for each in services(facts) if each.config.pages)

@@ -27,8 +27,8 @@ FIRST_NODE24: Final = {
 }
 """Action → first major version that runs on Node 24. GitHub's runners removed Node 20 on 2026-09-23."""
 USES = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>[\w.-]+/[\w./-]+)@\S+\s*#\s*v(?P<major>\d+)", re.MULTILINE)
-CONTACTS = " contacts["
-"""Place of a warning that the check `contacts` reports."""
+CONTACTS, NO_LOCATION = " contacts[", "no token_location"
+"""Parts of warnings that the checks `contacts` and `token-location` report."""
 
 
 @check("config", repository, why="Every recovery reads ops.yml first, and refuses a file with a problem.")
@@ -47,8 +47,21 @@ def config(facts: Facts) -> Findings:
 def config_warnings(facts: Facts) -> Findings:
     """Is ops.yml free of warnings?"""
     for warning in facts.warnings:
-        if CONTACTS not in warning:
+        if CONTACTS not in warning and NO_LOCATION not in warning:
             yield Finding(warning, "Correct this line, then run `ops config check`.")
+
+
+@check(
+    "token-location",
+    repository,
+    needs=("config",),
+    why="GitHub never shows a secret again: without it nobody can recover from a laptop.",
+)
+def token_location(facts: Facts) -> Findings:
+    """Does ops.yml say where people find each token?"""
+    for warning in facts.warnings:
+        if NO_LOCATION in warning:
+            yield Finding(warning, 'Add it, such as token_location: "1Password: cloudflare-recovery".')
 
 
 @check("contacts", repository, needs=("config",), why="After a failed recovery, nobody knows whom to call.")
@@ -92,11 +105,11 @@ def generated_files(facts: Facts) -> Findings:
     sync = f"{facts.program} workflows sync"
     if older := command.older_generator(facts.root, found):
         text = f"version {older} generated the workflows, and {__version__} still runs them"
-        yield Finding(text, f"{sync}, and merge the result", Answer.NOT_PROVABLE)
+        yield Finding(text, "Merge the result.", Answer.NOT_PROVABLE, sync)
         return
     for each in found:
         force = " --force" if each.action is workflows.FileAction.KEEP else ""
-        yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", f"{sync}{force}")
+        yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", command=f"{sync}{force}")
 
 
 @check(
@@ -172,6 +185,7 @@ def _is_program(name: str, root: Path) -> bool:
 CHECKS = (
     config,
     config_warnings,
+    token_location,
     contacts,
     issue_templates,
     generated_files,

@@ -17,8 +17,10 @@ class Finding:
 
     text: str
     fix: str = ""
-    """Command or link that solves the problem."""
+    """What a person changes to solve the problem; with `command`, only a remark."""
     answer: Answer = Answer.WRONG
+    command: str = ""
+    """Command that solves the problem."""
     blocked_by: str = ""
     """The wrong check because of which this one was not examined; else empty."""
 
@@ -26,6 +28,6 @@ class Finding:
 class NotProvable(Exception):
     """The check cannot be answered here; the text says why."""
 
-    def __init__(self, text: str, fix: str = "") -> None:
+    def __init__(self, text: str, fix: str = "", command: str = "") -> None:
         super().__init__(text)
-        self.finding = Finding(text, fix, Answer.NOT_PROVABLE)
+        self.finding = Finding(text, fix, Answer.NOT_PROVABLE, command)

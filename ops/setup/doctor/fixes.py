@@ -31,5 +31,7 @@ def _write_files(facts: Facts, say: Say) -> None:
 
 def _create_labels(facts: Facts, say: Say) -> None:
     with client.provider_errors(client.CHECK_HINT):
-        repository = client.connect(facts.environ, facts.redactor)
-        issues.sync_labels(repository, desired_labels(facts.config), lambda text: say(f"fixed: label {text}"))
+        for change in issues.label_changes(client.connect(facts.environ, facts.redactor), desired_labels(facts.config)):
+            if change.is_new:
+                change.apply()
+                say(f"fixed: label {change.name}")

@@ -41,7 +41,7 @@ def clock(facts: Facts) -> Findings:
     if abs(skew) > MAX_CLOCK_SKEW.total_seconds():
         side = "ahead of" if skew > 0 else "behind"
         text = f"this machine's clock is {format_duration(abs(skew))} {side} Cloudflare's"
-        yield Finding(text, "Turn on time synchronization: timedatectl set-ntp true")
+        yield Finding(text, "Turn on time synchronization.", command="timedatectl set-ntp true")
 
 
 @check("cloudflare-status", repository, why="A recovery may fail for a reason that is not yours.")

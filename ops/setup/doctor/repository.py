@@ -60,7 +60,8 @@ def default_branch(facts: Facts) -> Findings:
     if own != configured:
         yield Finding(
             f"the default branch is {own}, and ops.yml has {configured}",
-            f"Write github.branch: {own}, then {facts.program} workflows sync",
+            f"Write github.branch: {own}.",
+            command=f"{facts.program} workflows sync",
         )
 
 
@@ -76,7 +77,7 @@ def enterprise_server(facts: Facts) -> Findings:
     if is_enterprise != facts.config.github.enterprise_server:
         value = str(is_enterprise).lower()
         text = f"the server is {'' if is_enterprise else 'no '}GitHub Enterprise Server"
-        yield Finding(text, f"Write github.enterprise_server: {value}, then {facts.program} workflows sync")
+        yield Finding(text, f"Write github.enterprise_server: {value}.", command=f"{facts.program} workflows sync")
 
 
 @check(
@@ -107,17 +108,14 @@ def pushed(facts: Facts) -> Findings:
     """Are ops.yml and the workflows on the default branch?"""
     if facts.is_job:
         return
-    branch, fix = (
-        facts.config.github.branch,
-        f"git push origin HEAD:{facts.config.github.branch}, or open a pull request",
-    )
+    branch = facts.config.github.branch
     for folder, names in (("", {"ops.yml", LIMITS_FILE}), (workflows.FOLDER.as_posix(), set[str]())):
         there = facts.github(partial(published_files.list_file_digests, folder=folder, branch=branch))
         for path in sorted(_local_files(facts.root / folder, names)):
             place = path.relative_to(facts.root).as_posix()
             if there.get(place) != _blob_digest(path):
                 state = "differs from" if place in there else "is not on"
-                yield Finding(f"{place} {state} the branch {branch}", fix)
+                yield Finding(f"{place} {state} the branch {branch}", "Commit it, and merge it there.")
 
 
 def _local_files(folder: Path, names: Collection[str]) -> Iterator[Path]:
@@ -139,7 +137,7 @@ def workflows_enabled(facts: Facts) -> Findings:
     for each in facts.github(published_files.list_workflows):
         if each.state != "active":
             name = each.path.rpartition("/")[2]
-            yield Finding(f"{name} is {each.state.replace('_', ' ')}", f"gh workflow enable {name}")
+            yield Finding(f"{name} is {each.state.replace('_', ' ')}", command=f"gh workflow enable {name}")
 
 
 @check(
@@ -153,13 +151,13 @@ def github_environments(facts: Facts) -> Findings:
     for each in facts.needed_environments:
         if each.name in facts.protections and facts.protections[each.name] is None:
             text = f"the repository has no environment {each.name}, for {', '.join(each.used_by)}"
-            yield Finding(text, f"{facts.program} setup github")
+            yield Finding(text, command=f"{facts.program} setup github")
 
 
 @check(
     "environment-branches",
     repository,
-    needs=("environments",),
+    needs=("environments", "default-branch"),
     why="A person can run changed code with the secrets, from any branch.",
 )
 def environment_branches(facts: Facts) -> Findings:
@@ -168,7 +166,7 @@ def environment_branches(facts: Facts) -> Findings:
     for name, rules in facts.protections.items():
         if rules is not None and not rules.admits_only(branch):
             found = ", ".join([*(rules.branches or ("every branch",)), *rules.tags])
-            yield Finding(f"the environment {name} allows {found}", f"{facts.program} setup github")
+            yield Finding(f"the environment {name} allows {found}", command=f"{facts.program} setup github")
 
 
 @check(
@@ -210,7 +208,11 @@ def secrets(facts: Facts) -> Findings:
     for each in list_missing(facts.config, needed, stored, name):
         if facts.is_required_secret(each.name):
             where = f"the environment {each.github_environment}" if each.github_environment else "the repository"
-            yield Finding(f"{where} has no secret {each.name}, {each.about}", each.command)
+            yield Finding(
+                f"{where} has no secret {each.name}, {each.about}",
+                each.url and f"Create it: {each.url}",
+                command=each.command,
+            )
 
 
 @check("labels", repository, needs=("config", "github"), why="A person cannot choose a label that does not exist.")
@@ -224,7 +226,7 @@ def labels(facts: Facts) -> Findings:
     present = facts.github(read)
     for name in desired_labels(facts.config):
         if name.lower() not in present:
-            yield Finding(f"the repository has no label {name}", f"{facts.program} labels sync")
+            yield Finding(f"the repository has no label {name}", command=f"{facts.program} labels sync")
 
 
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")

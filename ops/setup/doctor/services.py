@@ -88,7 +88,7 @@ def worker_secrets(service: ServiceFacts) -> Findings:
     for name in rotated:
         if name not in names:
             text = f"{service.config.worker} has no secret {name}{did_you_mean(name, names)}"
-            yield Finding(text, f"Correct `secrets` in ops.yml, or add it: wrangler secret put {name}")
+            yield Finding(text, "Correct `secrets` in ops.yml, or add it.", command=f"wrangler secret put {name}")
 
 
 @check("project", sites, needs=("token-reads",), why="A recovery of this service is refused at once.")

@@ -21,13 +21,18 @@ def lines(results: Sequence[CheckResult]) -> Iterator[str]:
     for each in of_answer(results, Answer.WRONG):
         yield f"✘ {each.id}{_subject(each)}: {to_one_line(each.text)}"
         yield f"    {each.why}"
-        if each.fix:
-            yield f"    fix: {to_one_line(each.fix)}"
+        yield from _ways(each, "fix")
     for names, each in unproved_groups(results):
         yield f"? {', '.join(names)}: {to_one_line(each.text)}"
-        if each.fix:
-            yield f"    to prove it: {to_one_line(each.fix)}"
+        yield from _ways(each, "to prove it")
     yield summary(results)
+
+
+def _ways(result: CheckResult, title: str) -> Iterator[str]:
+    """Yield what a person does, and the command on a line of its own."""
+    ways = [to_one_line(each) for each in (result.fix, result.command) if each]
+    for number, way in enumerate(ways):
+        yield f"      {way}" if number else f"    {title}: {way}"
 
 
 def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str], CheckResult]]:
@@ -38,8 +43,8 @@ def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str],
         yield list(dict.fromkeys(f"{each.id}{_subject(each)}" for each in members)), members[0]
 
 
-def _reason(result: CheckResult) -> tuple[str, str]:
-    return result.text, result.fix
+def _reason(result: CheckResult) -> tuple[str, str, str]:
+    return result.text, result.fix, result.command
 
 
 def of_answer(results: Iterable[CheckResult], answer: Answer) -> list[CheckResult]:

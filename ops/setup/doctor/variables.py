@@ -15,11 +15,7 @@ def variables(environment: EnvironmentFacts) -> Findings:
     for name in dict.fromkeys(_needed(environment)):
         has_other_key = name in jobs.COPY_KEYS and any(map(facts.environ.get, jobs.COPY_KEYS))
         if name != environment.config.token and not facts.environ.get(name) and not has_other_key:
-            secret = facts.config.github.secret(facts.github_environment, name)
-            place = f" --env {facts.github_environment}" if facts.config.github.environments else ""
-            yield Finding(
-                f"{name} is not set", f"gh secret set {secret}{place}" if facts.is_job else f"export {name}=…"
-            )
+            yield Finding(f"{name} is not set", command=facts.set_command(name))
 
 
 def _needed(environment: EnvironmentFacts) -> Iterator[str]:

@@ -182,6 +182,15 @@ class ActionsSeeds(Seeds):
             )
             return made.name
 
+    def remove_environment(self, name: str) -> None:
+        with self._repository.lock:
+            del self._repository.environments[name.lower()]
+
+    def disable_workflow(self, path: str, state: str = "disabled_inactivity") -> None:
+        """Stop a workflow of the default branch; GitHub does so in public repositories without activity."""
+        with self._repository.lock:
+            next(one for one in changes.workflows(self._repository) if one.path == path).state = state
+
     def add_ruleset(self, name: str, rules: Iterable[Mapping[str, Any]], **fields: Any) -> int:
         """Add an active ruleset for the default branch and return its ID. `fields` replace its other fields."""
         with self._repository.lock:

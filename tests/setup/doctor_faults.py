@@ -1,0 +1,286 @@
+"""Faults of a set-up, each with the check that must find it and the audit's finding that it repeats."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ops.setup import workflows
+from tests.support.bakery import NAMESPACE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
+
+INCIDENT = ".github/workflows/incident.yml"
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    check: str
+    apply: Callable[[Bakery], object]
+    finding: str = ""
+    """Of /work/shared's audit: N, S or C with its number; empty for another fault."""
+
+
+def edit(old: str, new: str, *, sync: bool = False) -> Callable[[Bakery], object]:
+    """Return a change of ops.yml; with `sync`, its workflows follow."""
+
+    def apply(made: Bakery) -> None:
+        made.edit(old, new)
+        if sync:
+            made.sync()
+
+    return apply
+
+
+def token(*permissions: str, **fields: object) -> Callable[[Bakery], object]:
+    """Return a replacement of the token."""
+    return lambda made: made.sandbox.add_token(TOKEN, permissions or PERMISSIONS, **fields)  # type: ignore[arg-type]
+
+
+def without(*permissions: str) -> tuple[str, ...]:
+    return tuple(each for each in PERMISSIONS if each not in permissions)
+
+
+def expires_soon(made: Bakery) -> None:
+    end = made.sandbox.clock.now() + timedelta(days=10)
+    token(expires_on=f"{end:%Y-%m-%dT%H:%M:%SZ}")(made)
+
+
+def add_stale_button(made: Bakery) -> None:
+    made.write(".github/workflows/ai-failover.yml", workflows._with_digest("name: ai-failover\n"))
+
+
+def add_open_form(made: Bakery) -> None:
+    made.write(".github/ISSUE_TEMPLATE/bug.yml", "name: Bug\nlabels: [recover:shop]\nbody: []\n")
+
+
+def use_node20(made: Bakery) -> None:
+    path = ".github/workflows/evidence.yml"
+    old = workflows.PINS["upload"].partition("@")[2]
+    made.edit(old, "ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2", path)
+
+
+def schedule_often(made: Bakery) -> None:
+    made.edit("responders:", "github: {schedules: {reconcile-limits: 5m}}\nresponders:")
+    made.sync()
+
+
+def hide_zone(made: Bakery) -> None:
+    made.sandbox.zones.all.clear()
+    made.sandbox.route("shop.bakery.example", WORKER)
+
+
+def bind_missing_database(made: Bakery) -> None:
+    made.release(
+        bindings=[*made.bound, {"type": "d1", "name": "ORDERS", "id": "0" * 8 + "-0000-4000-8000-" + "0" * 12}]
+    )
+
+
+def serve_files(made: Bakery) -> None:
+    made.release(assets=True)
+    made.edit(f"worker: {WORKER}", f"worker: {WORKER}\n        static_assets: false")
+
+
+def break_newest_upload(made: Bakery) -> None:
+    queue = {"type": "queue", "name": "MAILS", "queue_name": "mails"}
+    made.release(deploy=False, bindings=[*made.bound, queue])
+    made.sandbox.delete_resource("mails")
+
+
+def serve_elsewhere(made: Bakery) -> None:
+    """Let another Worker answer at the host that ops.yml names for the blog."""
+    sandbox = made.sandbox
+    version = sandbox.upload("news", behaviour={"status": 200, "body": "News"})
+    sandbox.deploy("news", version)
+    zone = next(iter(sandbox.zones.all.values()))
+    sandbox.zones.add_route(zone, "news.bakery.example/*", "news")
+    made.edit("https://blog.bakery.example", "https://news.bakery.example")
+
+
+def edit_secrets_often(made: Bakery) -> None:
+    made.sandbox.switches.deployments_paged = False
+    for number in range(11):
+        made.sandbox.put_secret(WORKER, "MAIL_KEY", f"value {number}")
+
+
+def name_admin_token(made: Bakery) -> None:
+    till = (
+        "durable_objects: {till: {class: Till, reset: /till/reset, token: TILL_TOKEN, token_location: safe}}\n        "
+    )
+    made.edit("repository: bakery/shop\n        ", f"repository: bakery/shop\n        {till}")
+    made.sandbox.github.put_secret("TILL_TOKEN", "secret", "recovery")
+    made.sync()
+
+
+def add_reader(made: Bakery) -> None:
+    made.sandbox.github.add_user("omar", "read")
+    edit("responders: [dana]", "responders: [dana, omar]", sync=True)(made)
+
+
+def require_review(made: Bakery) -> None:
+    made.sandbox.github.switches.plan = "enterprise"
+    made.sandbox.github.add_environment("recovery", branches=["main"], reviewers=["dana"])
+
+
+def approve_without_reviewer(made: Bakery) -> None:
+    made.sandbox.github.add_environment("approve-live", branches=["main"])
+    edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
+
+
+def use_real_clock(made: Bakery) -> None:
+    made.environ["OPS_CLOCK_URL"] = None
+    made.sandbox.clock.advance(3600)
+
+
+def set_status(made: Bakery, page: str, component: str) -> None:
+    getattr(made.sandbox.edge.public_sites, page)[component] = "partial_outage"
+
+
+FAULTS = (
+    Fault("a token named as GitHub's own", "config", edit("BAKERY_TOKEN", "GITHUB_TOKEN"), "S9"),
+    Fault("a label without its prefix", "config", edit("recover:shop:", "rescue-shop:"), "S9"),
+    Fault(
+        "a service without probes",
+        "config-warnings",
+        edit("        probes:\n          - name: home\n            http:\n              path: /\n", ""),
+    ),
+    Fault("no place of the token", "token-location", edit('    token_location: "1Password: bakery"\n', "")),
+    Fault("a contact still to be written", "contacts", edit('"+44 20 7946 0000"', '"[TBD]"')),
+    Fault("a form that starts a recovery for everybody", "issue-templates", add_open_form, "S8"),
+    Fault("a button that ops.yml cannot use", "workflows", add_stale_button, "N4"),
+    Fault(
+        "a workflow edited by hand",
+        "workflows",
+        lambda made: made.edit("timeout-minutes: 5", "timeout-minutes: 6", INCIDENT),
+    ),
+    Fault("an action on Node 20", "action-runtimes", use_node20, "C1"),
+    Fault("a schedule every five minutes", "minutes", schedule_often, "N6"),
+    Fault(
+        "a limit that ops.yml lacks", "limits-file", lambda made: made.edit("orders:", "order:", "limits.yml"), "N18"
+    ),
+    Fault(
+        "a probe without its program",
+        "probe-tools",
+        edit(
+            "          - name: home\n",
+            "          - {name: check, command: {run: [./check.sh]}}\n          - name: home\n",
+        ),
+        "N14",
+    ),
+    Fault("no token here", "token", lambda made: made.environ.update(BAKERY_TOKEN=None), "N2"),
+    Fault("an expired token", "token-valid", token(expired=True)),
+    Fault("a token that expires in ten days", "token-expiry", expires_soon),
+    Fault("another account", "account", edit("5b5b5b5b5b", "5b5b5b5b5c"), "N16"),
+    Fault("a token that reads no zones", "token-reads", token(*without("Zone Read"))),
+    Fault(
+        "a token that writes no routes",
+        "token-writes",
+        token(*without("Workers Routes Write"), "Workers Routes Read"),
+        "S6",
+    ),
+    Fault("a namespace of another account", "namespace", edit(NAMESPACE, "c" * 32), "C7"),
+    Fault(
+        "maintenance never prepared", "maintenance", lambda made: made.sandbox.account.workers.pop("ops-maintenance")
+    ),
+    Fault("a zone out of reach", "routes", hide_zone),
+    Fault("a misspelled Worker", "worker", edit(f"worker: {WORKER}", "worker: shop-wbe")),
+    Fault(
+        "static assets that Cloudflare does not report",
+        "assets",
+        lambda made: setattr(made.sandbox.switches, "has_assets_listed", False),
+        "C2",
+    ),
+    Fault("static assets that ops.yml denies", "assets", serve_files, "C2"),
+    Fault("a newest version that cannot be deployed", "versions", break_newest_upload),
+    Fault("a binding to a database that is gone", "bindings", bind_missing_database),
+    Fault("a secret that the Worker lacks", "worker-secrets", edit("      MAIL_KEY:", "      POST_KEY:", sync=True)),
+    Fault("a misspelled project", "project", edit(f"pages: {SITE}", "pages: bakery-blogg")),
+    Fault("a URL of another project", "site-url", serve_elsewhere, "N16"),
+    Fault("a path that is equal in two deployments", "compare", edit("compare: [/version.txt]", "compare: [/]"), "C4"),
+    Fault(
+        "Access before the deployments",
+        "compare",
+        lambda made: setattr(made.sandbox.switches, "edge_access_before_deployments", True),
+        "C4",
+    ),
+    Fault("a history of secret edits", "rollback", edit_secrets_often, "C5"),
+    Fault(
+        "a challenge for this machine",
+        "url",
+        lambda made: setattr(made.sandbox.switches, "edge_challenges_runners", True),
+        "C3",
+    ),
+    Fault("a probe of a missing page", "probes", edit("path: /health", "path: /alive")),
+    Fault(
+        "a switch that the application lacks", "runtime", edit("        ordering:", "        orders-open:", sync=True)
+    ),
+    Fault("a secret missing on this laptop", "variables", name_admin_token, "N1"),
+    Fault("another repository", "github", lambda made: made.environ.update(GITHUB_REPOSITORY="acme/operation")),
+    Fault(
+        "another default branch",
+        "default-branch",
+        edit("responders:", "github: {branch: trunk}\nresponders:", sync=True),
+        "N1",
+    ),
+    Fault(
+        "workflows for an Enterprise Server",
+        "enterprise-server",
+        edit("responders:", "github: {enterprise_server: true}\nresponders:", sync=True),
+        "C11",
+    ),
+    Fault(
+        "an open default branch",
+        "branch-protection",
+        lambda made: made.sandbox.github.rulesets[0].__setattr__("enforcement", "disabled"),
+        "S6",
+    ),
+    Fault(
+        "an ops.yml that was not pushed",
+        "pushed",
+        lambda made: made.config.write_text(made.config.read_text() + "# new\n"),
+        "N7",
+    ),
+    Fault(
+        "a workflow that was not pushed",
+        "pushed",
+        lambda made: made.sandbox.github.add_commit("Remove", "dana", files={INCIDENT: None}),
+        "N7",
+    ),
+    Fault(
+        "a workflow that GitHub stopped",
+        "workflows-enabled",
+        lambda made: made.sandbox.github.disable_workflow(INCIDENT),
+    ),
+    Fault(
+        "a missing GitHub environment",
+        "environments",
+        lambda made: made.sandbox.github.remove_environment("security"),
+        "N7",
+    ),
+    Fault(
+        "secrets for every branch",
+        "environment-branches",
+        lambda made: made.sandbox.github.add_environment("recovery"),
+        "S6",
+    ),
+    Fault("a reviewer before every recovery", "reviewers", require_review, "S3"),
+    Fault("an approval that nobody can give", "reviewers", approve_without_reviewer, "S3"),
+    Fault(
+        "a secret missing on GitHub",
+        "secrets",
+        lambda made: made.sandbox.github.remove_secret("BAKERY_TOKEN", "security"),
+        "N1",
+    ),
+    Fault("a severity without its label", "labels", lambda made: made.sandbox.github.remove_label("sev1"), "N13"),
+    Fault("a recovery without its label", "labels", lambda made: made.sandbox.github.remove_label("recover:blog")),
+    Fault("a responder who may only read", "responders", add_reader),
+    Fault(
+        "a public repository that builds a private site",
+        "artifact-privacy",
+        lambda made: setattr(made.sandbox.github.switches, "private", False),
+        "S7",
+    ),
+    Fault("a drill 50 days ago", "drill", lambda made: made.sandbox.clock.advance(50 * 86_400)),
+    Fault("a clock an hour late", "clock", use_real_clock),
+    Fault("an outage of Workers", "cloudflare-status", lambda made: set_status(made, "cloudflare", "Workers")),
+    Fault("an outage of Actions", "github-status", lambda made: set_status(made, "github", "Actions")),
+    Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
+)
