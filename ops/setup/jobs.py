@@ -242,14 +242,14 @@ def _runbook_of_task(name: str) -> tuple[Schedule, AnyRunbook]:
 def doctor_jobs(config: "Config") -> list[ActingJob]:
     """Return the jobs of `doctor`: one for each GitHub environment and environment of `ops.yml`, with its secrets.
 
-    Values of a rotation are left out, since they are stored right before it.
+    Values of a rotation are left out, since they are stored right before it. So is `evidence`, whose token reads more
+    than all others: only its own workflow holds it.
     """
     added = registry.added_runbook_names()
     runbooks = [registry.load_runbook(name) for name in registry.runbook_names() if name not in added]
     pairs = [(each, one) for each in runbooks if each.github_environment for one in fitting_environments(config, each)]
     readers = [
-        ActingJob(name, each.name, expressions(config, name, [each.token]), ())
-        for name in ("evidence", "report")
+        ActingJob("report", each.name, expressions(config, "report", [each.token]), ())
         for each in config.environments.values()
     ]
     return [

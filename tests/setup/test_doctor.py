@@ -217,9 +217,9 @@ def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
 def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
     jobs = Workflow(world)
 
-    jobs.check("evidence")
+    jobs.check("report")
 
-    rows = json.loads(str(jobs.needs["evidence-live"]["outputs"]["results"]))  # type: ignore[index]
+    rows = json.loads(str(jobs.needs["report-live"]["outputs"]["results"]))  # type: ignore[index]
     assert {row["subject"] for row in rows} == {"live"}
     assert {row["answer"] for row in rows} == {"right"}
 

@@ -21,6 +21,7 @@ from ops.config.checks import DEFAULT_TOKEN
 from ops.config.github import ScheduledTask
 from ops.engine.runbook import JobSecret
 from ops.setup import environments, workflows
+from ops.setup.jobs import DOCTOR_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS as OTHERS
@@ -576,7 +577,7 @@ def test_each_schedule_has_one_scheduled_runbook() -> None:
     found = [each.schedule for each in made if each.schedule]
 
     assert sorted([*(each.task for each in found), "doctor"]) == sorted(get_args(ScheduledTask))
-    assert len({*(each.minute for each in found), jobs.DOCTOR_MINUTE}) == len(found) + 1
+    assert len({*(each.minute for each in found), DOCTOR_MINUTE}) == len(found) + 1
 
 
 def test_schedules_over_half_of_plan_minutes_are_refused(team: TeamRepository) -> None:
@@ -685,3 +686,35 @@ def test_environments_command_prints_team_names(team: TeamRepository) -> None:
     assert done.code == 0
     assert "| `approve-prod` | acting jobs of prod | none | none | `main` only | required |" in done.out
     assert "`NORDMART_PROD_TOKEN`" in done.out
+
+
+def test_doctor_has_a_read_only_job_for_each_token_and_environment() -> None:
+    found = workflow("doctor")["jobs"]
+
+    last = found.pop("doctor")
+    assert set(found) == {
+        f"{group}-{name}"
+        for group in ("recovery", "security", "limits", "report")
+        for name in ("production", "staging")
+    }
+    assert (last["needs"], last["if"], "environment" in last) == (list(found), "always()", False)
+    for job in found.values():
+        assert (job["permissions"], job["environment"]["deployment"]) == ({"contents": "read", "issues": "read"}, False)
+        assert not job["concurrency"]["group"].startswith("recover-")
+        assert not {name for step in job["steps"] for name in secrets_of(step) if name.startswith(("NEW_", "OLD_"))}
+
+
+def test_doctor_keeps_an_issue_only_with_a_schedule(team: TeamRepository) -> None:
+    def read() -> dict[Any, Any]:
+        assert team.sync().code == 0
+        parsed: dict[Any, Any] = plain_yaml.load((team.workflows / "doctor.yml").read_text())
+        return parsed
+
+    by_button = read()
+    team.github("  schedules: {doctor: 7d}\n")
+    weekly = read()
+
+    assert ("schedule" in by_button[True], by_button["jobs"]["doctor"]["permissions"]["issues"]) == (False, "read")
+    assert weekly[True]["schedule"] == [{"cron": "37 4 * * 1"}]
+    assert weekly["jobs"]["doctor"]["permissions"]["issues"] == "write"
+    assert weekly["jobs"]["doctor"]["steps"][-1]["with"]["issue"] == "true"
