@@ -11,7 +11,6 @@ from sandbox.clock import FakeClock
 from sandbox.cloudflare.account import ChangeAuthor, FakeAccount
 from sandbox.cloudflare.api import FakeCloudflareApi
 from sandbox.cloudflare.call import BASE
-from sandbox.cloudflare.kv.state import KvStore
 from sandbox.cloudflare.tokens.state import DEFAULT_PERMISSIONS, CloudflareTokens, FakeCloudflareToken, Owner
 from sandbox.cloudflare.workers import state as uploads
 from sandbox.cloudflare.workers.state import FakeWorkerDeployment, WorkerUpload
@@ -67,8 +66,7 @@ class Sandbox:
             self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
         )
         self._contract = RuntimeContract(self.kv, self.clock)
-        self._runtime = _make_runtime(edge, self.clock, self.kv, self.providers, self._contract)
-        self.d1.query = self._runtime.query
+        self._runtime = _make_runtime(edge, self.account, self.providers, self._contract)
         self.edge = Edge(self.account, self._runtime)
         self._edge_server = Server(lambda request: self.edge_faults.wrap(self._edge_for(request).answer, request))
         self._others: list[Sandbox] = []
@@ -84,6 +82,7 @@ class Sandbox:
         self.faults.close()
         self.edge_faults.close()
         self._runtime.close()
+        self.d1.close()
         self._api_server.stop()
         self._edge_server.stop()
         self.providers.stop()
@@ -343,10 +342,10 @@ class Sandbox:
 
 
 def _make_runtime(
-    name: RuntimeName, clock: FakeClock, kv: KvStore, providers: FakeAiProviders, contract: RuntimeContract
+    name: RuntimeName, account: FakeAccount, providers: FakeAiProviders, contract: RuntimeContract
 ) -> Runtime:
     if name == "embedded":
-        return EmbeddedRuntime(providers.accepts_key, clock, contract)
+        return EmbeddedRuntime(providers.accepts_key, account.clock, contract)
     from sandbox.edge.workerd import WorkerdRuntime  # imported here because it needs Node
 
-    return WorkerdRuntime(clock, kv, providers)
+    return WorkerdRuntime(account.clock, account.kv, account.d1, providers)

@@ -145,6 +145,28 @@ class Switches:
     """Whether a telemetry group has keys that are missing in its events, with an empty value. False: they are left
     out."""
 
+    d1_time_travel_days: int = 7
+    """Days that Time Travel of D1 reaches back. Depends on the plan: 7 days is Free, 30 is Workers Paid."""
+
+    d1_later_bookmarks_kept: bool = False
+    """Whether a bookmark between the target of a D1 restore and the restore can be restored afterwards. Cloudflare says
+    that a restore deletes no *older* bookmarks. False: only the state right before the restore remains."""
+
+    d1_bookmark_shows_restore: bool = False
+    """Whether D1 names a new bookmark as the current one after a restore. False: the one from before the restore, until
+    the next write."""
+
+    d1_stale_reads: int = 0
+    """Number of D1 queries through the API that still read the state before a write or restore. Queries outside of a
+    session go to the primary, hence 0 (developers.cloudflare.com/d1/best-practices/read-replication)."""
+
+    d1_replica_lag_seconds: float = 5.0
+    """Seconds of the sandbox's clock that a D1 replica lags. Only sessions of Workers read replicas, and only of a
+    database with read replication."""
+
+    d1_read_is_enough: bool = False
+    """Whether D1 Read is enough for a D1 query that only reads, and for bookmarks. False: both need D1 Write."""
+
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""
 

@@ -55,7 +55,7 @@ class FakeAccount:
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
         self.pages = Pages(clock, switches, self.lock, self.new_id)
         self.zones = Zones(self.new_id)
-        self.d1 = D1Databases(clock, self.new_id)
+        self.d1 = D1Databases(clock, switches, self.new_id)
         self.kv = KvStore(clock, switches, self.lock, self.new_id)
         self.tokens = tokens
         self.assets: dict[str, Asset] = {}

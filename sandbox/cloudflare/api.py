@@ -1,12 +1,13 @@
 """The Cloudflare API: route, authorize and handle a request, and fill the envelope.
 
-Handlers run under the account's lock.
+Handlers run under the account's lock, apart from those that run SQL.
 """
 
 import json
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from email.utils import format_datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from sandbox.cloudflare.audit.state import ACTIONS
 from sandbox.cloudflare.call import BASE, CloudflareAnswer, CloudflareCall, CloudflareRefusal, NoRouteRefusal, Route
 from sandbox.cloudflare.codes import UNREADABLE, UNREADABLE_BY, product_of
 from sandbox.cloudflare.d1 import api as d1
+from sandbox.cloudflare.d1 import transfers
 from sandbox.cloudflare.kv import api as kv
 from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
@@ -38,6 +40,7 @@ _MODULES = (
     zones,
     kv,
     d1,
+    transfers,
     tokens,
     audit,
     analytics,
@@ -47,6 +50,8 @@ _MODULES = (
 )
 _READS = {analytics.PATH, kv.BULK_GET, telemetry.PATH}
 """Routes that read by POST; they add no entry to the audit log."""
+_UNLOCKED = {d1.QUERY, d1.RAW, d1.RESTORE}
+"""Routes that hold the lock of their database instead of the account's."""
 ROUTER = Router(module.ROUTES for module in _MODULES)
 
 
@@ -78,7 +83,7 @@ class FakeCloudflareApi:
         route, parameters = found
         token = self._authorize(request, route.access, parameters.get("account"))
         call = CloudflareCall(account=self._account, token=token, request=request, parameters=parameters)
-        with self._account.lock:
+        with nullcontext() if route.template in _UNLOCKED else self._account.lock:
             try:
                 answer = route.handler(call)
             except CloudflareRefusal as error:
@@ -110,8 +115,8 @@ class FakeCloudflareApi:
             return uploads.authorize(self._account, request)
         if permission == assets.UPLOADS:
             return assets.authorize(self._account, request)
-        if permission == d1.SIGNED:
-            return d1.authorize(self._account, request)
+        if permission == transfers.SIGNED:
+            return transfers.authorize(self._account, request)
         token = self._account.tokens.find(request.headers.get("authorization"))
         allowed = token is not None and (permission is None or token.may(permission))
         if token is None or not allowed or account not in {None, self._account.id}:

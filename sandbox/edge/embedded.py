@@ -31,7 +31,6 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.clock import FakeClock, timestamp
-from sandbox.cloudflare.d1.state import InMemoryDatabases
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from sandbox.edge.front_door import RunningVersion
 from sandbox.edge.runtime_contract import Behaviour, RuntimeContract
@@ -53,8 +52,6 @@ class EmbeddedRuntime:
         self._clock = clock
         self.objects = EmbeddedObjects()
         self._closed = threading.Event()
-        self._databases = InMemoryDatabases()
-        self.query = self._databases.query
 
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         if running.worker == MAINTENANCE_WORKER:
@@ -84,9 +81,7 @@ class EmbeddedRuntime:
         return _response(status, body, behaviour.get("content_type"))
 
     def close(self) -> None:
-        """End every delay and close the databases."""
         self._closed.set()
-        self._databases.close()
 
 
 def _digest(value: str | None) -> str | None:

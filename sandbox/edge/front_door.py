@@ -7,12 +7,11 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from sandbox.cloudflare.account import FakeAccount
-from sandbox.cloudflare.d1.state import Statement
 from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeployment
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
 from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
@@ -44,8 +43,6 @@ class Runtime(Protocol):
     """Runs versions and answers requests as their code does."""
 
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse: ...
-
-    def query(self, database: str, statements: Sequence[Statement]) -> list[dict[str, Any]]: ...
 
     def close(self) -> None: ...
 

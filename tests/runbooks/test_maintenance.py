@@ -757,7 +757,7 @@ def test_sandbox_worker_answers_like_the_real_source(place: MaintenanceWorld, wo
     (live,) = world.sandbox.live(MAINTENANCE_WORKER)
     version = account(place).workers[MAINTENANCE_WORKER].versions[live]
     running = RunningVersion(worker=MAINTENANCE_WORKER, version=version, secrets={})
-    real = WorkerdRuntime(world.sandbox.clock, world.sandbox.kv, world.sandbox.providers)
+    real = WorkerdRuntime(world.sandbox.clock, world.sandbox.kv, world.sandbox.d1, world.sandbox.providers)
     try:
         for host in (HOST, "any.fortunet.example", "elsewhere.example"):
             for target in ("/api", "/api/ai?x", "/api/aix", "/", "/other"):

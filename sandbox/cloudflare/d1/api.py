@@ -1,15 +1,17 @@
-"""D1 API: databases and SQL queries.
+"""D1 API: databases, SQL queries and Time Travel.
 
 developers.cloudflare.com/api/resources/d1/subresources/database
+
+The texts and codes of refused bookmarks, times and restores are not documented.
 """
 
-import hashlib
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from sandbox.clock import timestamp
-from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.call import (
-    BASE,
     CloudflareAnswer,
     CloudflareCall,
     CloudflareRefusal,
@@ -18,155 +20,255 @@ from sandbox.cloudflare.call import (
     invalid,
     json_body,
 )
-from sandbox.cloudflare.d1.state import FakeDatabase, SqlError, Statement, split_statements
-from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE, FakeCloudflareToken, sign_claims, signed_claims
-from sandbox.server import HttpRequest, HttpResponse
+from sandbox.cloudflare.d1.sqlite import D1Sqlite, SqlError, Statement, StatementResult, split_statements
+from sandbox.cloudflare.d1.state import FakeDatabase, QueryAnswer
+from sandbox.cloudflare.d1.time_travel import TimeTravelError
+from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE
 
 ROUTES = Routes()
-_METAS = ("duration", "changes", "rows_read", "rows_written")
-SIGNED = "a signed address"
-"""Permission of an upload URL, which takes no token."""
-_DATABASES = "/accounts/{account}/d1/database"
+DATABASES = "/accounts/{account}/d1/database"
+DATABASE = f"{DATABASES}/{{database}}"
+QUERY, RAW = f"{DATABASE}/query", f"{DATABASE}/raw"
+RESTORE = f"{DATABASE}/time_travel/restore"
+"""Together with the two before, the routes that do not hold the account's lock: a restore cancels running queries."""
+_JURISDICTIONS = {"eu", "fedramp", "us"}
+_REGIONS = {"wnam", "enam", "weur", "eeur", "apac", "oc"}
+ResultsFormat = Literal["ARRAY_OF_OBJECTS", "ROWS_AND_COLUMNS"]
 
 
-@ROUTES.add("GET", _DATABASES, D1_READ)
+@ROUTES.add("GET", DATABASES, D1_READ)
 def list_databases(call: CloudflareCall) -> CloudflareAnswer:
     query = call.request.query
-    page, per_page = int(query.get("page", "1")), int(query.get("per_page", "1000"))
+    page, per_page = (_positive(query, name, default) for name, default in (("page", 1), ("per_page", 1000)))
     found = [each for each in call.account.d1.databases.values() if query.get("name", each.name) == each.name]
     shown = [_to_json(each) for each in found[(page - 1) * per_page : page * per_page]]
     info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
     return CloudflareAnswer(shown, result_info=info)
 
 
-@ROUTES.add("POST", _DATABASES, D1_WRITE)
+@ROUTES.add("POST", DATABASES, D1_WRITE)
 def create_database(call: CloudflareCall) -> CloudflareAnswer:
-    known = {"primary_location_hint": str, "jurisdiction": str}
-    name = fields(json_body(call.request), required={"name": str}, optional=known)["name"]
-    if call.account.d1.find(name):
-        raise CloudflareRefusal(7502, f"A database with the name {name} already exists.")
-    return CloudflareAnswer(_to_json(call.account.d1.databases[call.account.d1.add(name)]))
+    known = {"primary_location_hint": str, "jurisdiction": str, "read_replication": dict}
+    body = fields(json_body(call.request), required={"name": str}, optional=known)
+    jurisdiction, region = body.get("jurisdiction"), body.get("primary_location_hint", "weur")
+    if jurisdiction not in {None, *_JURISDICTIONS} or region not in _REGIONS:
+        raise invalid("body", "has an unknown jurisdiction or location")
+    if call.account.d1.find(body["name"]):
+        raise CloudflareRefusal(7502, f"A database with the name {body['name']} already exists.")
+    replicated = "read_replication" in body and _has_replicas(body)
+    id_ = call.account.d1.add(body["name"], jurisdiction=jurisdiction, region=region.upper())
+    database = call.account.d1.databases[id_]
+    database.store.has_replicas = replicated
+    return CloudflareAnswer({**_details(database), "created_in_region": region.upper()})
 
 
-@ROUTES.add("GET", _DATABASES + "/{database}", D1_READ)
+@ROUTES.add("GET", DATABASE, D1_READ)
 def get_database(call: CloudflareCall) -> CloudflareAnswer:
-    """Return a database by its ID; wrangler also uses its name."""
-    return CloudflareAnswer(_to_json(_database(call)))
+    """Return a database by its ID; wrangler also uses its name. `fields` selects fields."""
+    details, wanted = _details(database_of(call)), call.request.query.get("fields")
+    names = details.keys() if wanted is None else set(wanted.split(","))
+    return CloudflareAnswer({name: value for name, value in details.items() if name in names})
 
 
-@ROUTES.add("POST", _DATABASES + "/{database}/query", D1_WRITE)
+@ROUTES.add("PATCH", DATABASE, D1_WRITE)
+@ROUTES.add("PUT", DATABASE, D1_WRITE)
+def update_database(call: CloudflareCall) -> CloudflareAnswer:
+    """Turn read replication on or off. It is the only thing that can be changed."""
+    body = fields(json_body(call.request), required={"read_replication": dict}, optional={})
+    database = database_of(call)
+    database.store.has_replicas = _has_replicas(body)
+    return CloudflareAnswer(_details(database))
+
+
+@ROUTES.add("DELETE", DATABASE, D1_WRITE)
+def delete_database(call: CloudflareCall) -> CloudflareAnswer:
+    call.account.d1.delete(database_of(call))
+    return CloudflareAnswer(None)
+
+
+@ROUTES.add("POST", QUERY, D1_READ)
 def query(call: CloudflareCall) -> CloudflareAnswer:
     """Run one text, which may hold several statements, or a batch, as one transaction. Returns a result per statement.
 
     developers.cloudflare.com/api/resources/d1/subresources/database/methods/query
     """
-    database, body = _database(call), json_body(call.request)
-    if isinstance(body, dict) and "batch" in body:
-        batch = fields(body, required={"batch": list}, optional={})["batch"]
-        texts = [_text(each, f"body.batch[{index}]") for index, each in enumerate(batch)]
-    else:
-        texts = [_text(body, "body")]
-    statements = [statement for text in texts for statement in _statements(text)]
-    if not statements:
-        raise invalid("body", "has no statement")
+    return CloudflareAnswer(_run(call, "ARRAY_OF_OBJECTS"))
+
+
+@ROUTES.add("POST", RAW, D1_READ)
+def raw(call: CloudflareCall) -> CloudflareAnswer:
+    """Run a query and return each result as columns and rows."""
+    return CloudflareAnswer(_run(call, "ROWS_AND_COLUMNS"))
+
+
+@ROUTES.add("GET", f"{DATABASE}/time_travel/bookmark", D1_READ)
+def get_bookmark(call: CloudflareCall) -> CloudflareAnswer:
+    """Return the current bookmark, or that of the latest state at or before a timestamp."""
+    history = database_of(call).store.history
+    if not call.account.switches.d1_read_is_enough:
+        _require_write(call)
+    instant = _instant(call.request.query)
     try:
-        return CloudflareAnswer(call.account.d1.query(database.id, statements))
-    except SqlError as error:
-        raise CloudflareRefusal(7500, str(error)) from None
+        state = history.shown() if instant is None else history.at(instant)
+    except TimeTravelError as error:
+        raise CloudflareRefusal(7400, str(error)) from None
+    return CloudflareAnswer({"bookmark": state.bookmark})
 
 
-@ROUTES.add("POST", _DATABASES + "/{database}/import", D1_WRITE)
-def import_file(call: CloudflareCall) -> CloudflareAnswer:
-    """Import a file as `wrangler d1 execute --file` does: announce its MD5, upload it, run it, and poll the progress.
-
-    developers.cloudflare.com/api/resources/d1/subresources/database/methods/import
-    """
-    database = _database(call)
-    known = {"etag": str, "filename": str, "current_bookmark": str}
-    body = fields(json_body(call.request), required={"action": str}, optional=known)
-    match body["action"]:
-        case "init" if "etag" in body:
-            return CloudflareAnswer(_announce_upload(call, database, body["etag"]))
-        case "ingest" if "etag" in body and "filename" in body:
-            return CloudflareAnswer(_ingest(call, database, body["filename"], body["etag"]))
-        case "poll" if body.get("current_bookmark") in database.imports:
-            return CloudflareAnswer(database.imports[body["current_bookmark"]])
-    raise invalid("body", "must be init with an etag, ingest with a filename and an etag, or poll with a bookmark")
-
-
-@ROUTES.add("PUT", "/d1-uploads/{filename}", SIGNED)
-def put_file(call: CloudflareCall) -> HttpResponse:
-    """Accept a file at `upload_url`, which at Cloudflare leads to R2."""
-    call.account.d1.files[call.parameters["filename"]] = call.request.body
-    return HttpResponse(headers=[("etag", f'"{_md5(call.request.body)}"')])
-
-
-def authorize(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken:
-    """Check the signature in an upload URL.
-
-    Raises:
-        CloudflareRefusal: the signature is invalid, or for another file.
-    """
-    claims = signed_claims(account.clock, request.query.get("signature", ""))
-    if claims is None or claims.get("filename") != request.path.rpartition("/")[2]:
-        raise CloudflareRefusal(10000, "Authentication error", status=403)
-    return FakeCloudflareToken(secret="", permissions=frozenset({SIGNED}))
-
-
-def _announce_upload(call: CloudflareCall, database: FakeDatabase, etag: str) -> dict[str, Any]:
-    filename = f"{database.id}-{etag}.sql"
-    if call.account.d1.files.get(filename) is not None:
-        return _ingest(call, database, filename, etag)
-    signature = sign_claims(call.account.clock, {"filename": filename})
-    host = call.request.headers.get("host", "")
-    return {"filename": filename, "upload_url": f"http://{host}{BASE}/d1-uploads/{filename}?signature={signature}"}
-
-
-def _ingest(call: CloudflareCall, database: FakeDatabase, filename: str, etag: str) -> dict[str, Any]:
-    """Run the file as one transaction. The first answer is `active`; a poll returns the result."""
-    content = call.account.d1.files.get(filename)
-    if content is None or _md5(content) != etag:
-        raise CloudflareRefusal(7400, "The file was not uploaded, or its etag differs.")
-    bookmark = f"{len(database.imports):08x}-{call.account.new_id().hex}"
-    active = {"success": True, "type": "import", "messages": [], "at_bookmark": bookmark}
+@ROUTES.add("POST", RESTORE, D1_WRITE)
+def restore(call: CloudflareCall) -> CloudflareAnswer:
+    """Restore a bookmark or a timestamp, which is in the query string. The body is empty."""
+    store, given = database_of(call).store, call.request.query
+    instant = _instant(given)
+    if ("bookmark" in given) == (instant is not None):
+        raise invalid("query", "needs either a bookmark or a timestamp")
     try:
-        results = call.account.d1.query(database.id, [(sql, []) for sql in split_statements(content.decode())])
-    except SqlError as error:
-        database.imports[bookmark] = {**active, "success": False, "status": "error", "error": str(error)}
-    else:
-        metas = [each["meta"] for each in results]
-        meta = {name: sum(each[name] for each in metas) for name in _METAS}
-        done = {"num_queries": len(results), "final_bookmark": bookmark, "meta": {**meta, "size_after": 0}}
-        database.imports[bookmark] = {**active, "status": "complete", "result": done}
-    return {**active, "status": "active", "messages": [f"Processed {filename}"]}
+        target = store.history.find(given["bookmark"]) if instant is None else store.history.at(instant)
+        target = store.history.find(target.bookmark)
+        done = store.restore(target)
+    except TimeTravelError as error:
+        raise CloudflareRefusal(7400, str(error)) from None
+    message = f"Database {call.parameters['database']} restored to bookmark {target.bookmark}"
+    return CloudflareAnswer(
+        {"bookmark": done.bookmark, "previous_bookmark": done.previous_bookmark, "message": message}
+    )
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _text(value: Any, at: str) -> dict[str, Any]:
-    return fields(value, required={"sql": str}, optional={"params": list}, at=at)
-
-
-def _statements(text: dict[str, Any]) -> list[Statement]:
-    statements, params = list(split_statements(text["sql"])), text.get("params", [])
-    if params and len(statements) > 1:
-        raise CloudflareRefusal(7500, "params need a single statement; this text has several")
-    return [(statement, params) for statement in statements]
-
-
-def _database(call: CloudflareCall) -> FakeDatabase:
+def database_of(call: CloudflareCall) -> FakeDatabase:
     database = call.account.d1.find(call.parameters["database"])
     if database is None:
         raise CloudflareRefusal(7404, f"The database {call.parameters['database']} could not be found", status=404)
     return database
 
 
-def _to_json(database: FakeDatabase) -> dict[str, Any]:
+def results_to_json(
+    answer: QueryAnswer, results_format: ResultsFormat, *, region: str = "WEUR"
+) -> list[dict[str, Any]]:
+    """Return each result as API and binding do (developers.cloudflare.com/d1/worker-api/return-object)."""
+    return [
+        {
+            "results": each.objects() if results_format == "ARRAY_OF_OBJECTS" else _columns_and_rows(each),
+            "success": True,
+            "meta": meta([each], answer, region=region),
+        }
+        for each in answer.results
+    ]
+
+
+def meta(results: Sequence[StatementResult], answer: QueryAnswer, *, region: str) -> dict[str, Any]:
+    """Return `meta` of some results. Only the returned rows count as read, and no index as written."""
+    milliseconds = sum(each.seconds for each in results) * 1000
+    changes = sum(each.changes for each in results)
     return {
+        "served_by_region": region,
+        "served_by_primary": answer.by_primary,
+        "timings": {"sql_duration_ms": milliseconds},
+        "duration": milliseconds,
+        "changes": changes,
+        "last_row_id": results[-1].last_row_id if results else 0,
+        "changed_db": any(each.changed for each in results),
+        "size_after": answer.bytes_after,
+        "rows_read": sum(len(each.rows) for each in results),
+        "rows_written": changes,
+    }
+
+
+def _run(call: CloudflareCall, results_format: ResultsFormat) -> list[dict[str, Any]]:
+    database = database_of(call)
+    statements = _statements(call)
+    try:
+        answer = _answer(call, database, statements)
+    except SqlError as error:
+        raise CloudflareRefusal(7500, str(error)) from None
+    return results_to_json(answer, results_format, region=database.region)
+
+
+def _answer(call: CloudflareCall, database: FakeDatabase, statements: Sequence[Statement]) -> QueryAnswer:
+    if call.token.may(D1_WRITE):
+        return database.store.run_through_api(statements)
+    read = database.store.read(statements) if call.account.switches.d1_read_is_enough else None
+    if read is None:
+        _require_write(call)
+    assert read is not None
+    return read
+
+
+def _require_write(call: CloudflareCall) -> None:
+    if not call.token.may(D1_WRITE):
+        raise CloudflareRefusal(10000, "Authentication error", status=call.account.switches.auth_error_status)
+
+
+def _statements(call: CloudflareCall) -> list[Statement]:
+    body = json_body(call.request)
+    if isinstance(body, dict) and "batch" in body:
+        batch = fields(body, required={"batch": list}, optional={})["batch"]
+        texts = [_text(each, f"body.batch[{index}]") for index, each in enumerate(batch)]
+    else:
+        texts = [_text(body, "body")]
+    statements = [statement for text in texts for statement in _split(text)]
+    if not statements:
+        raise invalid("body", "has no statement")
+    return statements
+
+
+def _text(value: Any, at: str) -> dict[str, Any]:
+    return fields(value, required={"sql": str}, optional={"params": list}, at=at)
+
+
+def _split(text: Mapping[str, Any]) -> list[Statement]:
+    statements, params = list(split_statements(text["sql"])), text.get("params", [])
+    if params and len(statements) > 1:
+        raise CloudflareRefusal(7500, "params need a single statement; this text has several")
+    return [(statement, params) for statement in statements]
+
+
+def _columns_and_rows(result: StatementResult) -> dict[str, Any]:
+    return {"columns": result.columns, "rows": result.rows}
+
+
+def _has_replicas(body: Mapping[str, Any]) -> bool:
+    mode = fields(body["read_replication"], required={"mode": str}, optional={}, at="body.read_replication")["mode"]
+    if mode not in {"auto", "disabled"}:
+        raise invalid("body.read_replication.mode", "must be auto or disabled")
+    return bool(mode == "auto")
+
+
+def _positive(query: Mapping[str, str], name: str, default: int) -> int:
+    value = query.get(name, str(default))
+    if not re.fullmatch("[1-9][0-9]{0,6}", value):
+        raise invalid(f"query.{name}", "must be a positive number")
+    return int(value)
+
+
+def _instant(query: Mapping[str, str]) -> datetime | None:
+    """Return the timestamp of a query, which has a time zone; None if it has no timestamp."""
+    if "timestamp" not in query:
+        return None
+    try:
+        instant = datetime.fromisoformat(query["timestamp"])
+    except ValueError:
+        raise invalid("query.timestamp", "must be an ISO 8601 time") from None
+    if instant.tzinfo is None:
+        raise invalid("query.timestamp", "must have a time zone")
+    return instant.astimezone(UTC)
+
+
+def _to_json(database: FakeDatabase) -> dict[str, Any]:
+    shown = {
         "uuid": database.id,
         "name": database.name,
         "version": "production",
         "created_at": timestamp(database.created_on),
+    }
+    return shown if database.jurisdiction is None else {**shown, "jurisdiction": database.jurisdiction}
+
+
+def _details(database: FakeDatabase) -> dict[str, Any]:
+    tables = [name for kind, name, _ in database.store.inspect(D1Sqlite.read_objects) if kind == "table"]
+    return {
+        **_to_json(database),
+        "num_tables": len(tables),
+        "file_size": database.store.history.current.size,
+        "running_in_region": database.region,
+        "read_replication": {"mode": "auto" if database.store.has_replicas else "disabled"},
     }

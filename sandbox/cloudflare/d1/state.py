@@ -1,25 +1,145 @@
-"""D1 databases, and SQL on them as the API runs it (developers.cloudflare.com/d1)."""
+"""D1 databases of an account (developers.cloudflare.com/d1).
 
-import re
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+API and Workers share this data: a D1 binding on the workerd edge sends its queries here (`sandbox/edge/workerd/d1.py`).
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sandbox.clock import FakeClock
+from sandbox.cloudflare.d1.sqlite import D1Sqlite, SqlError, Statement, StatementResult
+from sandbox.cloudflare.d1.time_travel import History, RecordedState
+from sandbox.switches import Switches
 
-Statement = tuple[str, Sequence[Any]]
-"""SQL, and the values of its question marks."""
-Query = Callable[[str, Sequence[Statement]], list[dict[str, Any]]]
-"""Runs statements on the database with that ID as one transaction; returns a result per statement. Raises SqlError."""
+T = TypeVar("T")
+EXPORT_BLOCKS = timedelta(seconds=30)
+"""Time of the sandbox's clock after which an export that is not polled is canceled."""
+_RESET = "Internal error in D1 DB storage caused object to be reset."
+_EXPORTING = "Currently processing a long-running export."
 
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+@dataclass(frozen=True, kw_only=True)
+class QueryAnswer:
+    results: list[StatementResult]
+    bytes_after: int
+    by_primary: bool = True
 
 
-class SqlError(Exception):
-    """SQLite rejected the statements; nothing was changed."""
+@dataclass(frozen=True, kw_only=True)
+class RestoreAnswer:
+    bookmark: str
+    """Of the state after the restore."""
+    previous_bookmark: str
+
+
+class DatabaseStore:
+    """Content and history of a database. It runs one query after the other."""
+
+    def __init__(self, id: str, clock: FakeClock, switches: Switches) -> None:  # noqa: A002
+        self._clock = clock
+        self._switches = switches
+        self._lock = threading.Lock()
+        self._sqlite = D1Sqlite(clock.now)
+        self._restores = 0
+        self._stale_reads = 0
+        """Number of coming reads through the API that still see the state before the latest change."""
+        self.history = History(id, self._sqlite.content(), clock, switches)
+        self.exporting_since: datetime | None = None
+        self.has_replicas = False
+        """Whether read replication is on."""
+
+    def run(self, statements: Sequence[Statement]) -> QueryAnswer:
+        """Run the statements as one transaction.
+
+        Raises:
+            SqlError: a statement was refused or failed, a restore canceled it, or an export is running.
+        """
+        seen = self._restores
+        with self._lock:
+            if self._restores != seen:
+                raise SqlError(_RESET)
+            if self._is_exporting():
+                raise SqlError(_EXPORTING)
+            results = self._sqlite.run(statements)
+            if self._sqlite.wrote:
+                before = self.history.current
+                if self.history.record(self._sqlite.content()) is not before:
+                    self._stale_reads = self._switches.d1_stale_reads
+            return QueryAnswer(results=results, bytes_after=self.history.current.size)
+
+    def run_through_api(self, statements: Sequence[Statement]) -> QueryAnswer:
+        """Run the statements as `run` does, or on a stale state if they only read (switch `d1_stale_reads`)."""
+        if self._stale_reads and len(self.history.states) > 1:
+            stale = self.read(statements, self._before_latest_change())
+            if stale is not None:
+                self._stale_reads -= 1
+                return stale
+        return self.run(statements)
+
+    def run_in_session(self, statements: Sequence[Statement], bookmark: str) -> QueryAnswer:
+        """Run the statements on a replica that lags, if there is one and they only read; else as `run` does.
+
+        The replica is never older than the bookmark of the session
+        (developers.cloudflare.com/d1/best-practices/read-replication).
+        """
+        lagging = self._clock.now() - timedelta(seconds=self._switches.d1_replica_lag_seconds)
+        arrived = [state for state in self.history.states if state.at <= lagging] or self.history.states[:1]
+        state = arrived[-1]
+        if not self.has_replicas or bookmark > state.bookmark:
+            return self.run(statements)
+        return self.read(statements, state, by_primary=False) or self.run(statements)
+
+    def read(
+        self, statements: Sequence[Statement], state: RecordedState | None = None, *, by_primary: bool = True
+    ) -> QueryAnswer | None:
+        """Run the statements on a copy of a state, by default the current one. None if they could write.
+
+        Raises:
+            SqlError: a statement was refused or failed.
+        """
+        state = state or self.history.current
+        with closing(D1Sqlite(self._clock.now, state.content)) as copy:
+            results = copy.run(statements)
+            written = copy.wrote
+        return None if written else QueryAnswer(results=results, bytes_after=state.size, by_primary=by_primary)
+
+    def restore(self, target: RecordedState) -> RestoreAnswer:
+        """Bring a state back. Queries that run or wait are canceled.
+
+        Raises:
+            TimeTravelError: there were too many restores.
+        """
+        self._restores += 1
+        self._sqlite.cancel()
+        with self._lock:
+            previous, new = self.history.restore(target)
+            self._sqlite.replace(target.content)
+            self._stale_reads = self._switches.d1_stale_reads
+        return RestoreAnswer(bookmark=new.bookmark, previous_bookmark=previous.bookmark)
+
+    def inspect(self, read: Callable[[D1Sqlite], T]) -> T:
+        """Return the result of `read`, which may change nothing. No query runs meanwhile."""
+        with self._lock:
+            return read(self._sqlite)
+
+    def close(self) -> None:
+        self._sqlite.cancel()
+        with self._lock:
+            self._sqlite.close()
+
+    def _is_exporting(self) -> bool:
+        since = self.exporting_since
+        return since is not None and self._clock.now() - since < EXPORT_BLOCKS
+
+    def _before_latest_change(self) -> RecordedState:
+        """Return the state before the current one; a restore added two."""
+        current = self.history.current
+        return self.history.states[current.number - (1 if current.restored is None else 2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,76 +147,54 @@ class FakeDatabase:
     id: str
     name: str
     created_on: datetime
-    imports: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Bookmark → result of an import."""
+    store: DatabaseStore
+    jurisdiction: str | None = None
+    region: str = "WEUR"
+    transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Bookmark → final answer of an import or export."""
 
 
 class D1Databases:
-    """The D1 databases of an account. The runtime sets `query`, so that Workers see the same data."""
+    """The D1 databases of an account."""
 
-    query: Query
-
-    def __init__(self, clock: FakeClock, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, clock: FakeClock, switches: Switches, new_id: Callable[[], UUID]) -> None:
         self._clock = clock
+        self._switches = switches
         self._new_id = new_id
+        self._lock = threading.Lock()
+        self._stores: dict[str, DatabaseStore] = {}
         self.databases: dict[str, FakeDatabase] = {}
         self.files: dict[str, bytes] = {}
-        """File name → content of a file uploaded for an import."""
+        """File name → content of a file uploaded for an import, or made by an export."""
 
-    def add(self, name: str, id: str | None = None) -> str:  # noqa: A002
+    def add(self, name: str, id: str | None = None, **fields: Any) -> str:  # noqa: A002
         """Add a database and return its ID. It is empty unless Workers wrote to that ID before."""
         id_ = id or str(self._new_id())
-        self.databases[id_] = FakeDatabase(id=id_, name=name, created_on=self._clock.now())
+        created = self._clock.now()
+        self.databases[id_] = FakeDatabase(id=id_, name=name, created_on=created, store=self.store(id_), **fields)
         return id_
 
     def find(self, id_or_name: str) -> FakeDatabase | None:
         found = (each for each in self.databases.values() if id_or_name in {each.id, each.name})
         return next(found, None)
 
+    def delete(self, database: FakeDatabase) -> None:
+        """Delete a database with its history."""
+        del self.databases[database.id]
+        with self._lock:
+            self._stores.pop(database.id).close()
 
-class InMemoryDatabases:
-    """Databases in this process, for a runtime that runs no code."""
+    def store(self, id: str) -> DatabaseStore:  # noqa: A002
+        """Return the content of a database, also of one that only a Worker's binding names."""
+        with self._lock:
+            if id not in self._stores:
+                self._stores[id] = DatabaseStore(id, self._clock, self._switches)
+            return self._stores[id]
 
-    def __init__(self) -> None:
-        self._connections: dict[str, sqlite3.Connection] = {}
-
-    def query(self, database: str, statements: Sequence[Statement]) -> list[dict[str, Any]]:
-        if database not in self._connections:
-            self._connections[database] = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        connection = self._connections[database]
-        connection.execute("BEGIN")
-        try:
-            results = [_result(connection, sql, params) for sql, params in statements]
-        except sqlite3.Error as error:
-            connection.execute("ROLLBACK")
-            raise SqlError(f"{error}: SQLITE_ERROR") from None
-        connection.execute("COMMIT")
-        return results
+    def query(self, id: str, sql: str, *params: Any) -> list[dict[str, Any]]:  # noqa: A002
+        """Run one statement, for a test, and return its rows. Raises SqlError."""
+        return self.store(id).run([(sql, params)]).results[-1].objects()
 
     def close(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
-
-
-def split_statements(sql: str) -> Iterator[str]:
-    """Yield the statements of a text, except those with only a comment."""
-    statement = ""
-    for part in sql.split(";"):
-        statement += f"{part};"
-        if sqlite3.complete_statement(statement):
-            if _COMMENT.sub("", statement).strip(" \n\r\t;"):
-                yield statement.strip()
-            statement = ""
-    if _COMMENT.sub("", statement).strip(" \n\r\t;"):
-        yield statement.strip()
-
-
-def _result(connection: sqlite3.Connection, sql: str, params: Sequence[Any]) -> dict[str, Any]:
-    # developers.cloudflare.com/d1/worker-api/return-object
-    before = connection.total_changes
-    cursor = connection.execute(sql, params)
-    names = [column[0] for column in cursor.description or ()]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor]
-    changes = connection.total_changes - before
-    meta = {"changed_db": changes > 0, "changes": changes, "last_row_id": cursor.lastrowid or 0, "duration": 0.1}
-    return {"results": rows, "success": True, "meta": {**meta, "rows_read": len(rows), "rows_written": changes}}
+        for store in self._stores.values():
+            store.close()

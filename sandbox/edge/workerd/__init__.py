@@ -1,8 +1,8 @@
 """Run each requested version in its own workerd, through miniflare.
 
 Storage is kept between versions; the memory of Durable Objects is not. KV shows the entries visible at the request's
-location; the API does not see KV writes of a Worker. A moved clock restarts a version, because a Worker keeps the clock
-offset of its start. Alarms and timers follow the machine's clock.
+location; the API does not see KV writes of a Worker. D1 is the API's. A moved clock restarts a version, because a
+Worker keeps the clock offset of its start. Alarms and timers follow the machine's clock.
 """
 
 import base64
@@ -17,10 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.clock import FakeClock
+from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.kv.state import KvEntry, KvStore
 from sandbox.edge.ai_providers import REAL_PROVIDERS, FakeAiProviders
 from sandbox.edge.front_door import RunningVersion
-from sandbox.edge.workerd.d1 import WorkerdDatabases
+from sandbox.edge.workerd.d1 import BindingServer
 from sandbox.edge.workerd.host import MiniflareError, MiniflareHost
 from sandbox.edge.workerd.options import clock_expression, miniflare_options
 from sandbox.server import HttpRequest, HttpResponse
@@ -48,7 +49,7 @@ class _Instance:
 class WorkerdRuntime:
     """Starts Node on the first request, and a version on its first request."""
 
-    def __init__(self, clock: FakeClock, kv: KvStore, providers: FakeAiProviders) -> None:
+    def __init__(self, clock: FakeClock, kv: KvStore, d1: D1Databases, providers: FakeAiProviders) -> None:
         self._clock = clock
         self._kv = kv
         self._outside = {
@@ -59,7 +60,8 @@ class WorkerdRuntime:
         self._changed = threading.Condition()
         self._closed = False
         self._numbers = itertools.count(1)
-        self.query = WorkerdDatabases(lambda given: self._start_miniflare(given)[1]).query
+        self._bindings = BindingServer(d1)
+        self._bindings.start()
         self._instances: list[_Instance] = []
         self._written: dict[str, Mapping[str, KvEntry]] = {}
         """Namespace → entries given to miniflare. All instances share one storage."""
@@ -77,6 +79,7 @@ class WorkerdRuntime:
         with self._changed:
             self._closed = True
         self._host.close()
+        self._bindings.stop()
         self._folder.cleanup()
 
     @contextmanager
@@ -114,10 +117,16 @@ class WorkerdRuntime:
 
     def _start_version(self, running: RunningVersion) -> _Instance:
         now = clock_expression(self._clock)
-        number, url = self._start_miniflare(miniflare_options(running, now))
+        number, url = self._start_miniflare(self._options(running, now))
         instance = _Instance(number=number, url=url, running=running, now=now)
         self._instances.append(instance)
         return instance
+
+    def _options(self, running: RunningVersion, now: str) -> dict[str, Any]:
+        options = miniflare_options(running, now)
+        if databases := options.get("d1Databases"):
+            options["d1Databases"] = self._bindings.options(databases)
+        return options
 
     def _start_miniflare(self, given: Mapping[str, Any]) -> tuple[int, str]:
         """Start miniflare with these options; return its number in Node and its URL."""

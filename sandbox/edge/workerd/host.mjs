@@ -13,10 +13,13 @@ const running = new Map();
 
 /** `options` are miniflare's, module contents in base64. `outside`: host → the path there, and what stands for it here. */
 async function start({ instance, options, outside, persist }) {
-  const { modules, ...others } = options;
+  const { modules, d1Databases = {}, ...others } = options;
+  const remote = ([name, { id, remoteProxyConnectionString: url }]) =>
+    [name, { id, remoteProxyConnectionString: new URL(url) }];
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       ...others,
+      d1Databases: Object.fromEntries(Object.entries(d1Databases).map(remote)),
       modules: modules.map((module) => ({ ...module, contents: bytes(module.contents) })),
       resourcePersistencePath: persist,
       host: "127.0.0.1",
