@@ -72,7 +72,7 @@ def plan() -> LimitsPlan:
 def menu(name: str) -> str:
     """Return the menu of all services of a configuration."""
     config, _ = read_config(next(path for path in CONFIGURATIONS if path.parent.name == name))
-    return build_menu(config, ("ops",), "42", "https://github.com/acme/operations").menu([])
+    return build_menu(config, ("ops",), "42", "https://github.com/acme/operations").render([])
 
 
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}

@@ -7,19 +7,18 @@ from ops.app.buttons import button_inputs
 from ops.app.registry import list_runbook_facts, load_runbook
 from ops.config.labels import RecoveryOption, list_recovery_options
 from ops.core.next_step import build_command
+from ops.publish import menu
+from ops.publish.menu import MenuParts, MenuRow, MenuStart
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.publish.menu import MenuParts, MenuRow, MenuStart
 
 
-def build_menu(config: "Config", program: Sequence[str], number: str, page: str) -> "MenuParts":
+def build_menu(config: "Config", program: Sequence[str], number: str, page: str) -> MenuParts:
     """Return the menu of an incident.
 
     `program` starts its commands and may name the file of ops.yml; `page` is the URL of the operations repository.
     """
-    from ops.publish import menu
-
     options: dict[str, list[RecoveryOption]] = {}
     for option in list_recovery_options(config, list_runbook_facts()):
         options.setdefault(option.service, []).append(option)
@@ -34,17 +33,13 @@ def build_menu(config: "Config", program: Sequence[str], number: str, page: str)
 
 def _rows(
     config: "Config", options: Sequence[RecoveryOption], program: Sequence[str], number: str
-) -> "Iterator[MenuRow]":
-    from ops.publish.menu import MenuRow
-
+) -> Iterator[MenuRow]:
     for when in dict.fromkeys(option.when for option in options):
         starts = [_start(config, option, program, number) for option in options if option.when == when]
         yield MenuRow(when, starts)
 
 
-def _start(config: "Config", option: RecoveryOption, program: Sequence[str], number: str) -> "MenuStart":
-    from ops.publish.menu import MenuStart
-
+def _start(config: "Config", option: RecoveryOption, program: Sequence[str], number: str) -> MenuStart:
     form = button_inputs(config, load_runbook(option.runbook))
     known = {"service": option.service, **option.params, "environment": option.environment}
     values = {name: value for name, value in known.items() if name in {field.name for field in form}}

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from ops import STARTED
 from ops.app import registry, secret_values
 from ops.app.config_path import DEFAULT_CONFIG, find_config
-from ops.app.menu import build_menu
 from ops.app.run_files import RUNS, TIMELINE, close_run
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from ops.github.committed_file import CommittedFile
     from ops.github.environments import EnvironmentReview
     from ops.github.pulls import PullRequests
+    from ops.publish.menu import MenuParts
     from ops.site_build import SiteBuilder
 
 AFTER_A_BUG = (
@@ -157,7 +157,7 @@ def run(
         )
         prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
-        menu = functools.partial(build_menu, config, context.command_prefix)
+        menu = functools.partial(_build_menu, config, context.command_prefix)
         links = publisher.end(timeline, menu, is_routine=runbook.is_routine)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
 
@@ -190,6 +190,12 @@ def planning_context(  # noqa: PLR0917
         service_kinds=registry.service_kinds,
         command_prefix=command_prefix(environ, path),
     )
+
+
+def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: str) -> "MenuParts":
+    from ops.app.menu import build_menu  # loads every runbook, for a run that opens an incident
+
+    return build_menu(config, program, number, page)
 
 
 def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:

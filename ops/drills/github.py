@@ -98,7 +98,7 @@ def open_incident(world: DrillWorld) -> DrillIncident:
         f"{world.service} is broken", "A drill.", labels=["incident", "drill"], author=world.responder
     )
     menu = build_menu(config, (config.github.laptop_program,), str(number), github.urls.page())
-    github.comment(number, menu.menu([world.service]), world.responder)
+    github.comment(number, menu.render([world.service]), world.responder)
     return DrillIncident(world, number, _number_and_url(github, number)["url"])
 
 

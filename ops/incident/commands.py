@@ -119,7 +119,7 @@ def open_incident(
     program, page = command_prefix(environ, config), repository_page(environ)
 
     def menu(number: str) -> str:
-        return build_menu(settings, program, number, page).menu([service])
+        return build_menu(settings, program, number, page).render([service])
 
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)

@@ -108,7 +108,7 @@ def _open_or_extend(
 
     def menu(number: str) -> str:
         parts = build_menu(config, (app.program_name(environ),), number, actions.repository_page(environ))
-        return parts.menu([each.service for each in replacing])
+        return parts.render([each.service for each in replacing])
 
     opened = issues.open_incident(repository, f"Leaked secret: {what}", body, menu, [SEVERITY])
     return LeakIncident(opened.number, opened.url, is_new=True)

@@ -147,7 +147,7 @@ class IssuePublisher:
         body = comment.render_incident(service=summary.service, symptom=seen)
         title = f"{summary.runbook} on {summary.service} in {summary.environment}: {summary.state}"
         opened = open_incident(
-            repository, title, lambda _: body, lambda number: menu(number, page).menu([summary.service])
+            repository, title, lambda _: body, lambda number: menu(number, page).render([summary.service])
         )
         self.opened_incident = opened.number
         comments = RunComments(repository, opened.number, self._run)

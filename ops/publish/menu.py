@@ -51,7 +51,7 @@ class MenuParts:
     """Service → its recoveries."""
     foot: str
 
-    def menu(self, services: Iterable[str]) -> str:
+    def render(self, services: Iterable[str]) -> str:
         """Return the menu of these services; of all, if none of them is known."""
         known = [name for name in services if name in self.sections] or [*self.sections]
         text, left_out = self.head, []

@@ -83,7 +83,7 @@ def _refuse_open_run(number: int, runs: "list[IssueRecord]", now: datetime) -> N
         record, began = found.record, found.record.rows[0].at if found.record.rows else None
         if not record.decision and began is not None and now - began < OPEN_RUN:
             raise Refused(
-                f"{record.runbook} of {format_utc(began)} has no result yet on #{number}. Nothing was changed",
+                f"{record.runbook} of {format_utc(began)} has no result yet, so #{number} was not closed",
                 reason=Reason.RUN_OPEN,
                 hint="Wait for its comment, or close the incident with --anyway.",
             )

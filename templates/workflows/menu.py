@@ -3,7 +3,8 @@
 `ops workflows sync` writes it into incident.yml, with the standard library only: the menu appears even if Backout
 cannot be installed. Programs that open an incident post the same menu themselves.
 
-MENU: JSON with the parts of the menu, as lists of lines. ISSUE_NUMBER and https://REPOSITORY in them are replaced.
+menu.json in RUNNER_TEMP has the parts of the menu, as lists of lines. ISSUE_NUMBER and https://REPOSITORY in them are
+replaced.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def post(event: Any, body: str) -> None:
 
 def try_to_post(event: Any) -> str:
     """Post the menu, with three tries. Return the last failure, without foreign text; "" if there is none."""
-    body, problem = text(event, json.loads(os.environ["MENU"])), ""
+    menu = json.loads(Path(os.environ["RUNNER_TEMP"], "menu.json").read_bytes())
+    body, problem = text(event, menu), ""
     for pause in PAUSES:
         time.sleep(pause)
         try:
