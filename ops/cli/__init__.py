@@ -199,7 +199,8 @@ def describe_interrupted(arguments: Sequence[str]) -> tuple[str, str, str]:
     typed = quote_name(" ".join(["ops", *words]))
     if words[:1] == ["drill"]:
         return typed, "nothing outside this machine was changed", "Run the same command again."
-    if not words or words[0] in discover_runbooks() or " ".join(words) in READ_ONLY_COMMANDS:
+    is_read_only = " ".join(words) in READ_ONLY_COMMANDS and "--fix" not in arguments
+    if not words or words[0] in discover_runbooks() or is_read_only:
         return typed, "nothing was changed", "Run the same command again."
     return typed, "some of its changes may have been made", "Check what was changed, then run the same command again."
 

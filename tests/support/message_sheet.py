@@ -22,6 +22,7 @@ from ops.core.run_summary import RunSummary, icon
 from ops.core.timeline import EventKind, RunEvent
 from ops.core.verdict import Verdict
 from ops.publish.chat import chat_message
+from ops.setup.doctor.examination import CHECKS
 from tests.support.team_files import allowed
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,8 @@ ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type
 TEXTS = {"message", "hint", "summary", "done", "proves", "healthy_before", "done_when"}
 """Arguments of a plan, a change or an error that people read."""
 PLANS = {"Plan", "Change", "Section"}
+FINDINGS = {"Finding", "NotProvable"}
+"""Answers of `ops doctor`: text, fix and command."""
 
 
 class Message(NamedTuple):
@@ -56,7 +59,7 @@ def messages() -> Iterator[Message]:
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func).rpartition(".")[2]
                 where = f"{path.relative_to(ROOT)}:{node.lineno}"
-                if name in ERRORS | subclasses | PLANS:
+                if name in ERRORS | subclasses | PLANS | FINDINGS:
                     yield Message(where, name, {key: put_in(text, named) for key, text in _texts(node)})
                 elif name == "record" and len(node.args) > 1:
                     yield Message(where, ast.unparse(node.args[0]), {"event": put_in(text_of(node.args[1]), named)})
@@ -81,8 +84,10 @@ def put_in(text: str, named: Mapping[str, str]) -> str:
 def _texts(call: ast.Call) -> Iterator[tuple[str, str]]:
     if call.args:
         yield "message", text_of(call.args[0])
+    if call.args[1:] and ast.unparse(call.func) in FINDINGS:
+        yield "fix", text_of(call.args[1])
     for keyword in call.keywords:
-        if keyword.arg in TEXTS | {"warnings", "not_undone", "follows", "consequences", "tasks", "reason"}:
+        if keyword.arg in TEXTS | {"warnings", "not_undone", "follows", "consequences", "tasks", "reason", "command"}:
             yield keyword.arg or "", text_of(keyword.value)
 
 
@@ -170,6 +175,8 @@ def sheet() -> Iterator[str]:
             if kind == calls and message.texts:
                 yield f"{message.where} {message.call}"
                 yield from (f"  {name}: {text}" for name, text in message.texts.items())
+    yield "\n## Checks of doctor"
+    yield from (f"{each.id}: {each.question} {each.why}" for each in CHECKS)
     yield "\n## Help"
     yield from helps(cli, "ops")
     for folder in (".github/ISSUE_TEMPLATE", ".github/workflows"):
