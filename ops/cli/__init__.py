@@ -19,9 +19,10 @@ import click
 
 from ops import __version__
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
+from ops.cli.completion import answer_shell, complete_drill, completion
 from ops.cli.doctor import doctor
 from ops.cli.evidence import evidence
-from ops.cli.help import ExampleCommand, sections_of
+from ops.cli.help import ExampleCommand, HelpLine, sections_of
 from ops.cli.incident import incident, labels
 from ops.cli.init import init
 from ops.cli.last import last
@@ -71,12 +72,18 @@ class Commands(RunbookGroup):
         if args[1:] and (two := self.get_command(ctx, " ".join(args[:2]))) is not None:
             return two.name, two, args[2:]
         known = self.list_commands(ctx)
+        may_have_second = len(args) == 1 and any(name.startswith(f"{args[0]} ") for name in known)
+        if ctx.resilient_parsing and (may_have_second or args[0] not in known):
+            return None, None, args  # a shell asks: `shell_complete` gets the words
         if args[0] not in known and not args[0].startswith("-"):
             raise click.UsageError(f'no command "{quote_name(args[0])}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
+    def visible_lines(self, ctx: click.Context) -> list[HelpLine]:
+        return [line for line in self.help_lines(ctx) if line.section]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for section, lines in sections_of(self.help_lines(ctx)):
+        for section, lines in sections_of(self.visible_lines(ctx)):
             with formatter.section(section):
                 formatter.write_dl([(line.name, line.text) for line in lines])
 
@@ -91,6 +98,7 @@ def cli() -> None:
 
 
 cli.add_command(doctor)
+cli.add_command(completion)
 cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(init)
@@ -126,6 +134,8 @@ def new_runbook(name: str, into: Path) -> None:
 def main() -> NoReturn:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # saves a search for plugins (8 ms)
     hide_environment()
+    if (code := answer_shell(cli)) is not None:
+        sys.exit(code)
     use_ascii_where_needed()
     code = run(sys.argv[1:], install_signals=PROCESS_SIGNALS.install)
     ignore_signals()
@@ -253,7 +263,7 @@ class DrillCommand(ExampleCommand):
     ops drill rollback-worker --trigger label --config ops.yml
     """,
 )
-@click.argument("name", metavar="DRILL")
+@click.argument("name", metavar="DRILL", shell_complete=complete_drill)
 @click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers")
 @click.option("--environment", default="production", help="Environment to drill (default: production)")
 @click.option("--service", default="", help="Service to drill (default: the first one that fits)")

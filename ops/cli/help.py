@@ -11,7 +11,18 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Recover": ("status", "versions", "last"),
     "Limits and switches": ("limits",),
     "Incident": ("incident", "evidence"),
-    "Set-up": ("init", "config", "setup", "doctor", "workflows", "labels", "drill", "sandbox", "new-runbook"),
+    "Set-up": (
+        "init",
+        "config",
+        "setup",
+        "doctor",
+        "workflows",
+        "labels",
+        "drill",
+        "sandbox",
+        "new-runbook",
+        "completion",
+    ),
 }
 """Section → its commands without a runbook, in order. The runbooks follow them.
 

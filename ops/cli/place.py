@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ops.cli.completion import complete_environment
 from ops.core.next_step import build_command
 from ops.engine.runbook import Runbook
 
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from ops.app.place import Place
 
 DEFAULT = "default: the only one that fits"
-ENVIRONMENT = click.option("--environment", default="", help="Environment in ops.yml (default: the only one)")
+ENVIRONMENT = click.option(
+    "--environment",
+    default="",
+    shell_complete=complete_environment,
+    help="Environment in ops.yml (default: the only one)",
+)
 
 
 def choose_environment(name: str, environment: str, config: Path, **options: Any) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.app.config_path import DEFAULT_CONFIG, find_config
+from ops.cli.completion import complete_choice, complete_environment, complete_service
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
 from ops.cli.output import CAUTION, annotate, clear_wait, echo, echo_json, json_event, show_headline, silent, text_event
 from ops.cli.place import DEFAULT, choose_runbook_place
@@ -40,7 +41,8 @@ PROBE_WAIT = 0.25
 
 def _report_config(context: click.Context, _option: click.Parameter, path: Path) -> Path:
     """Name the configuration that was found in a folder above; --json keeps stderr for events."""
-    if path != DEFAULT_CONFIG and path == find_config() and not context.params.get("as_json"):
+    is_quiet = context.resilient_parsing or context.params.get("as_json")
+    if path != DEFAULT_CONFIG and path == find_config() and not is_quiet:
         echo(f"using {path}", err=True)
     return path
 
@@ -111,6 +113,7 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
         [f"--{field.name.replace('_', '-')}"],
         help=field.metadata["help"] + (f" ({DEFAULT})" if field.name == SERVICE else ""),
         multiple=is_repeatable,
+        shell_complete=complete_service if field.name == SERVICE else complete_choice,
         callback=_split if is_repeatable else None,
         metavar="NAME" if is_repeatable else "TEXT",
         **default,
@@ -166,7 +169,12 @@ def _common_options(*, needs_environment: bool = False) -> list[click.Parameter]
     """Return the options of every run; `needs_environment`: --environment has no default."""
     default: dict[str, Any] = {"required": True} if needs_environment else {"default": ""}
     return [
-        click.Option(["--environment"], help=f"Environment in ops.yml ({DEFAULT})", **default),
+        click.Option(
+            ["--environment"],
+            shell_complete=complete_environment,
+            help=f"Environment in ops.yml ({DEFAULT})",
+            **default,
+        ),
         click.Option(["--incident"], type=INCIDENT, help="Incident issue: 42, #42 or its address"),
         click.Option(["--began"], type=UtcTime(), help="Start of the incident in UTC; used for warnings only"),
         click.Option(["--requested-at"], type=UtcTime(), help="Time of the original request in UTC (default: now)"),

@@ -1,7 +1,7 @@
 """Group commands with those of runbooks, which are imported on demand."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,9 @@ from ops.app.registry import RunbookFile
 from ops.cli.help import ExampleGroup, HelpLine, first_line, section_of_command
 from ops.cli.runbook_command import runbook_command
 from ops.cli.schedule import due_command
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class RunbookGroup(ExampleGroup):
@@ -50,6 +53,30 @@ class RunbookGroup(ExampleGroup):
             else:
                 yield HelpLine(name, first_line(self.commands[name].help), section_of_command(name))
 
+    def visible_lines(self, ctx: click.Context) -> list[HelpLine]:
+        """Return the lines of the commands for people."""
+        return list(self.help_lines(ctx))
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(line.name, line.text) for line in self.help_lines(ctx)])
+            formatter.write_dl([(line.name, line.text) for line in self.visible_lines(ctx)])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Complete a command, or the second word of one. It imports at most the runbook that was typed."""
+        first, *_ = [*ctx._protected_args, *ctx.args, ""]  # noqa: SLF001  click has no public name for these words
+        names = {line.name.partition(" ")[::2]: line.text for line in self.visible_lines(ctx)}
+        if not first:
+            words = {word: names.get((word, ""), "") for word, _ in names}
+            options = click.Command.shell_complete(self, ctx, incomplete)
+        else:
+            words = {second: text for (word, second), text in names.items() if word == first and second}
+            command = self.get_command(ctx, first)
+            options = command.shell_complete(click.Context(command, ctx, first), incomplete) if command else []
+        found = [_item(word, text) for word, text in words.items() if word.startswith(incomplete)]
+        return [*found, *options]
+
+
+def _item(word: str, text: str) -> "CompletionItem":
+    from click.shell_completion import CompletionItem
+
+    return CompletionItem(word, help=text)

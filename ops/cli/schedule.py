@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ops.cli.completion import complete_environment
 from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand
 from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, run
@@ -63,19 +64,28 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
 
     return ExampleCommand(
         runbook.name,
-        params=[
-            click.Option(["--environment"], default="", help="Environment in ops.yml (default: all with a token here)"),
-            click.Option(["--requested-by"], metavar="LOGIN", help="Refuse if this person may not start a recovery"),
-            click.Option(["--latest"], type=UtcTime(), help="Refuse after this moment, in UTC"),
-            click.Option(["--dry-run"], is_flag=True, help="Read and show the plans; change nothing"),
-            click.Option(["--yes"], is_flag=True, help=YES_HELP),
-            click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON result per run on stdout"),
-            click.Option(["--config"], **CONFIG_OPTION),
-        ],
+        params=_due_options(),
         callback=command,
         help=runbook.__doc__,
         epilog=f"ops {runbook.name} --environment {EXAMPLE_ENVIRONMENT} --dry-run",
     )
+
+
+def _due_options() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--environment"],
+            default="",
+            shell_complete=complete_environment,
+            help="Environment in ops.yml (default: all with a token here)",
+        ),
+        click.Option(["--requested-by"], metavar="LOGIN", help="Refuse if this person may not start a recovery"),
+        click.Option(["--latest"], type=UtcTime(), help="Refuse after this moment, in UTC"),
+        click.Option(["--dry-run"], is_flag=True, help="Read and show the plans; change nothing"),
+        click.Option(["--yes"], is_flag=True, help=YES_HELP),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON result per run on stdout"),
+        click.Option(["--config"], **CONFIG_OPTION),
+    ]
 
 
 def _has_token(command: str, environment: "Environment") -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ops.cli.completion import complete_service
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo
 from ops.cli.place import ENVIRONMENT, choose_service_place
@@ -23,7 +24,7 @@ SHOWN = 10
     ops versions frontend --environment production --all
     """,
 )
-@click.argument("service", default="", metavar="[SERVICE]")
+@click.argument("service", default="", metavar="[SERVICE]", shell_complete=complete_service)
 @ENVIRONMENT
 @click.option("--incident", type=INCIDENT, help="Incident whose runs count, as in a rollback for it")
 @click.option("--all", "show_all", is_flag=True, help=f"Show all versions (default: the newest {SHOWN})")
