@@ -448,7 +448,7 @@ def sync(path: Path, *, check: bool, force: bool, actions: str) -> int:
     """Write the workflows and the issue form from ops.yml and the runbooks.
 
     A button that ops.yml has no use for is removed. A file that a person changed is shown and kept, without --force.
-    Versions of actions (`uses:`) are kept as they are, and not compared.
+    Versions of actions (`uses:`) are kept as they are, and not compared. All our actions must have one commit.
     """
     from ops.app.run import read_config
     from ops.setup import command

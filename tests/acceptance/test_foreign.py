@@ -1,13 +1,19 @@
 """Configurations of other applications: recovery by label and button in the local runner."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ops import __version__
+from sandbox.actions.checkout import write_files
 from sandbox.actions.runner import TIMEOUT_SECONDS
+from tests.conftest import ROOT
 from tests.support.actions import conclusions, stage
-from tests.support.configurations import ONE_URL, ONE_WORKER, PAGES_ONLY, TEN_SERVICES
+from tests.support.configurations import ONE_URL, ONE_WORKER, PAGES_ONLY, SMALL_REPOSITORY, TEN_SERVICES
 from tests.support.drills import drill
+from tests.support.workflows import generated
 
 pytestmark = pytest.mark.slow
 
@@ -16,6 +22,7 @@ DRILLS = {
     PAGES_ONLY: ("rollback-pages", "production"),
     TEN_SERVICES: ("rollback-worker", "eu"),
     ONE_URL: ("rollback-worker", "production"),
+    SMALL_REPOSITORY: ("rollback-worker", "production"),
 }
 LABEL_OF_ONE_URL = """
 labels:
@@ -42,6 +49,22 @@ def test_drill_of_other_config_recovers(config: Path, trigger: str, tmp_path: Pa
 
     assert (result["decision"], result["trigger"], result["journal"]) == ("recovered", trigger, True)
     assert result["message"] == "the incident's journal says recovered; the sandbox serves the good release, healthy"
+
+
+def test_drill_uses_tracked_files_of_a_small_repository(tmp_path: Path) -> None:
+    """The local program takes the place of the commit that the workflows pin."""
+    written = generated(SMALL_REPOSITORY)
+    files = {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
+    folder = tmp_path / "operations"
+    write_files({name: text for name, text in files.items() if "ci.yml" not in name}, folder)
+    options = ["--trigger", "button", "--config", str(folder / "ops.yml")]
+    argv = [sys.executable, "-m", "ops", "drill", "rollback-worker", *options]
+
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the sandbox serves the good release, healthy" in done.stdout
+    assert f"this program, ops {__version__}, runs as backout-tools/backout, not the commit that" in done.stdout
 
 
 def test_drill_approves_where_environment_requires_it() -> None:

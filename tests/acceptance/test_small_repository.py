@@ -42,16 +42,22 @@ def test_label_recovers_and_workspace_modules_are_not_imported(world: Stage, tmp
         runner.make_unavailable()
         hub.label(second, LABEL, "alice")
         runner.wait()
-        log = "\n".join(runner.log(hub.runs[-1].id))
+        recovery = hub.runs[-1]
+        log = "\n".join(runner.log(recovery.id))
+        hub.add_commit("A push", "alice", files={"README.md": "# Operations\n"})
+        runner.wait()
+        checked = "\n".join(runner.log(hub.runs[-1].id))
 
     assert world.live == {world.good: 100}, log
-    assert conclusions(hub.runs[-1]) == {
+    assert {name: end for name, end in conclusions(recovery).items() if name != "menu"} == {
         "gate": "success",
         "recovery-production": "success",
         "report": "success",
         "tell": "skipped",
     }, log
-    assert "a module of the workspace was imported" not in log
+    assert (hub.runs[-1].workflow.file, conclusions(hub.runs[-1])) == ("ops-check.yml", {"check": "success"}), checked
+    assert "Every file is as ops.yml has it." in checked
+    assert "a module of the workspace was imported" not in log + checked
     answer = world.comments(first)
     assert "job `gate` failed in step `Set up job`, which downloads its actions" in answer
     assert f"`ops rollback-worker --service shop --environment production --incident {first}`" in answer
