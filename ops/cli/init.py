@@ -31,6 +31,7 @@ from ops.core.redaction import Redactor
     "--token-name", "tokens", multiple=True, metavar="[ENVIRONMENT=]NAME", help="NAME of the secret with the token"
 )
 @click.option("--token-location", default="", help="Place where people on call find the token")
+@click.option("--contact", default="", help="Person to call when a recovery fails: name, number or link")
 @click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links")
 @click.option("--owner", default="", metavar="@TEAM", help="GitHub user or team that reviews changes")
 @click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)")
@@ -50,6 +51,7 @@ def init(
     wrangler: tuple[Path, ...],
     tokens: tuple[str, ...],
     token_location: str,
+    contact: str,
     repository: str,
     owner: str,
     actions: str,
@@ -68,7 +70,7 @@ def init(
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
-    target = command.Repository(folder, owner, token_location, actions, frozenset(force))
+    target = command.Repository(folder, owner, token_location, contact, actions, frozenset(force))
 
     def say(line: str) -> None:
         echo(redactor.redact_text(line))

@@ -104,13 +104,14 @@ def test_service_without_address_is_left_out_and_named(shop: Team) -> None:
     assert "--url shop-mailer=URL" in outcome.out
 
 
-def test_pages_site_is_compared_at_its_home_page(blog: Team) -> None:
+def test_pages_site_is_compared_at_two_paths(blog: Team) -> None:
     assert blog.init().code == 0
 
     assert services(blog) == {
         "notes": {
             "pages": "notes",
             "url": "https://notes.example",
+            "compare": ["/", "/feed.xml"],
             "probes": [
                 {"name": "home", "http": {"path": "/", "status": 200, "headers": {"content-type": "text/html"}}}
             ],
@@ -262,6 +263,7 @@ def test_home_page_with_hashed_assets_is_enough(blog: Team) -> None:
 
     assert blog.init().code == 0
     assert "compare" not in services(blog)["notes"]
+    assert "# A release without / is not recognized: add a file of every release" in blog.config.read_text()
 
 
 def test_unproven_compare_is_named(blog: Team) -> None:
@@ -431,16 +433,18 @@ def test_person_answers_every_question(game: Team) -> None:
         "live/arena=https://arena.example",
         "@acme/on-call",
         "the safe",
+        "Dana: +44 20 7946 0000",
         "yes",
     ]
 
     person, result = ask(game, answers)
 
-    assert len(person.questions) == 6 <= MAX_QUESTIONS
+    assert len(person.questions) == MAX_QUESTIONS
     assert services(game, "live")["arena"]["url"] == "https://arena.example"
     assert services(game, "try")["arena"]["url"] == "https://game.sandbox.workers.dev"
     assert "/ops.yml @acme/on-call" in game.files()[".github/CODEOWNERS"]
     assert {each["token_location"] for each in config(game)["environments"].values()} == {"the safe"}
+    assert config(game)["contacts"][0]["contact"] == "Dana: +44 20 7946 0000"
     assert result.exit_code == 0
 
 
@@ -462,7 +466,7 @@ def test_wrong_answer_repeats_the_question(shop: Team) -> None:
 
 def test_no_writes_nothing(shop: Team) -> None:
     with pytest.raises(Refused, match="nothing was written"):
-        ask(shop, ["", "", "", "", "no"])
+        ask(shop, ["", "", "", "", "", "no"])
     assert not shop.folder.exists()
 
 
@@ -470,7 +474,7 @@ def test_answer_names_the_files_to_overwrite(written: Team) -> None:
     for name in ("README.md", ".gitignore"):
         (written.folder / name).write_text("Ours\n")
 
-    person, result = ask(written, ["", "", "", "", "README.md"])
+    person, result = ask(written, ["", "", "", "", "", "README.md"])
 
     assert "names of files to overwrite too: README.md, .gitignore" in person.questions[-1]
     assert result.files == {"README.md": "overwritten", ".gitignore": "kept"}
@@ -481,7 +485,7 @@ def test_questions_on_a_terminal(shop: Team) -> None:
     ours, theirs = os.openpty()
     environ = {**os.environ, **shop.world.sandbox.environ(), "CLOUDFLARE_API_TOKEN": READER, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "ops", "init", str(shop.folder), "--actions", ACTIONS]
-    os.write(ours, b"1\n\n@acme/on-call\n\nyes\n")
+    os.write(ours, b"1\n\n@acme/on-call\n\n\nyes\n")
 
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=ROOT) as process:
         assert process.wait(60) == 0

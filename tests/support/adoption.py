@@ -55,6 +55,12 @@ def team(account: str, folder: Path) -> Iterator[Team]:
         yield Team(World(sandbox, folder))
 
 
+def releases(sandbox: Sandbox, worker: str, **upload: object) -> None:
+    """Release two good versions."""
+    for hours in (30, 5):
+        release(sandbox, worker, timedelta(hours=hours), code=f"release {hours} h ago", **upload)
+
+
 def release(sandbox: Sandbox, worker: str, ago: timedelta, **upload: object) -> str:
     """Upload a version and give it all traffic `ago`; return its ID."""
     at = sandbox.clock.now() - ago
@@ -68,8 +74,8 @@ def build_shop(sandbox: Sandbox) -> None:
     zone = sandbox.zones.all[sandbox.zones.add("shopdesk.example")]
     bound = [{"type": "kv_namespace", "name": "CARTS", "namespace_id": NAMESPACE}]
     sandbox.kv.add(NAMESPACE)
-    release(sandbox, "shop-web", timedelta(hours=5), assets=True, secrets={"STRIPE_KEY": "1"}, bindings=bound)
-    release(sandbox, "shop-api", timedelta(hours=5), behaviour={"status": 200})
+    releases(sandbox, "shop-web", assets=True, secrets={"STRIPE_KEY": "1"}, bindings=bound)
+    releases(sandbox, "shop-api", behaviour={"status": 200})
     release(sandbox, "shop-mailer", timedelta(hours=5))
     sandbox.zones.add_domain(zone, "www.shopdesk.example", "shop-web")
     sandbox.zones.add_route(zone, "shopdesk.example/api/*", "shop-api")
@@ -77,15 +83,17 @@ def build_shop(sandbox: Sandbox) -> None:
 
 
 def build_blog(sandbox: Sandbox) -> None:
-    """A Pages site with two deployments."""
+    """A Pages site with two deployments, and a feed in each."""
     sandbox.pages.add_project("notes", domains=["notes.example"])
     now = sandbox.clock.now()
     for hours, text in ((30, b"<h1>First</h1>"), (2, b"<h1>Second</h1>")):
-        sandbox.pages.add_deployment("notes", files={"index.html": text}, at=now - timedelta(hours=hours))
+        sandbox.pages.add_deployment(
+            "notes", files={"index.html": text, "feed.xml": b"<rss>" + text}, at=now - timedelta(hours=hours)
+        )
 
 
 def build_game(sandbox: Sandbox) -> None:
     """A Worker with Durable Objects, on workers.dev."""
     rooms = [{"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "namespace_id": "1"}]
-    release(sandbox, "game", timedelta(hours=9), behaviour={"status": 200}, durable_objects=["Room"], bindings=rooms)
+    releases(sandbox, "game", behaviour={"status": 200}, durable_objects=["Room"], bindings=rooms)
     sandbox.set_subdomain("game", enabled=True)

@@ -12,8 +12,7 @@ from ops.app import registry
 from ops.app.session import find_addresses
 from ops.cloudflare.client import CloudflareClient
 from ops.config import parse_config
-from ops.config.checks import DEFAULT_TOKEN, get_nested
-from ops.config.strict_yaml import read_yaml
+from ops.config.checks import DEFAULT_TOKEN
 from ops.config.types import LONGEST_PLACE, looks_like_a_value
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import parse_token
@@ -32,6 +31,8 @@ OWNER_QUESTION = "GitHub user or team that reviews changes, such as @acme/on-cal
 LOCATION_QUESTION = (
     "Place where people on call find the API token, such as 1Password: cloudflare-recovery (Enter: none)"
 )
+CONTACT_QUESTION = "Person to call when a recovery fails: name, number or link (Enter: none yet)"
+LONGEST_CONTACT = 200
 KEPT = 2
 """Exit code if a file differs and was kept."""
 
@@ -43,6 +44,7 @@ class Repository:
     folder: Path
     owner: str = ""
     token_location: str = ""
+    contact: str = ""
     actions: str = ""
     """Commit of the actions to use, as OWNER/NAME@SHA."""
     force: frozenset[str] = frozenset()
@@ -139,26 +141,26 @@ def _describe(
 ) -> tuple[RepositoryFacts, str]:
     """Return the facts for the files, and the text of ops.yml. Existing files give the default answers."""
     root, is_copy = repository.folder, files.is_copy(repository.folder)
-    existing = read_yaml(files.read_text(root, CONFIG) or "").data
+    known = files.read_known(root)
     owner = _check_owner(repository.owner)
     if not owner and not is_copy:
-        owner = questions.answer(OWNER_QUESTION, _check_owner, files.known_owner(root))
-    known = (get_nested(existing, "environments", each.name, "token_location") for each in result.environments)
-    place = next((each for each in known if isinstance(each, str)), "")
-    place = _check_location(repository.token_location) or questions.answer(LOCATION_QUESTION, _check_location, place)
-    actions = "" if is_copy else _actions_repository(existing, repository.actions, environ)
+        owner = questions.answer(OWNER_QUESTION, _check_owner, known.owner)
+    place = _check_location(repository.token_location)
+    place = place or questions.answer(LOCATION_QUESTION, _check_location, known.token_location)
+    contact = _check_contact(repository.contact)
+    contact = contact or questions.answer(CONTACT_QUESTION, _check_contact, known.contact)
+    actions = "" if is_copy else _actions_repository(known.actions, repository.actions, environ)
     program, docs = "ops" if actions else "./run ops", files.docs_url(actions)
-    text = render_config(ConfigProposal(result.environments, actions, program, docs, place))
+    text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact))
     return RepositoryFacts(root.resolve().name, repository.actions, owner, is_copy=is_copy), text
 
 
-def _actions_repository(existing: Any, given: str, environ: Mapping[str, str]) -> str:
+def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
     """Return the repository of Backout: the given one, the one in ops.yml, or that of this program."""
     if given:
         return given.partition("@")[0]
-    known = get_nested(existing, "github", "actions")
     own = next(release.find_releases(environ), None)
-    if found := known if isinstance(known, str) else own.repository if own else "":
+    if found := known or (own.repository if own else ""):
         return found
     raise ConfigError(
         "the repository that this program is from is not known",
@@ -236,6 +238,12 @@ def _check_location(place: str) -> str:
         hint = "Write the place, such as 1Password: cloudflare-recovery, never the token."
         raise ConfigError("that is no place of a token", hint=hint)
     return place
+
+
+def _check_contact(contact: str) -> str:
+    if len(contact) > LONGEST_CONTACT:
+        raise ConfigError(f"the contact has more than {LONGEST_CONTACT} characters", hint="Write a name or number.")
+    return contact
 
 
 def _environment_json(environment: EnvironmentProposal) -> dict[str, Any]:

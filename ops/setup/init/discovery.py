@@ -271,16 +271,17 @@ class Discovery:
             notes.append(f"No probe yet: {probe}.")
         elif resource.kind == "worker" and not probe.version:
             notes.append("The answer has no version ID, so this probe cannot prove which version answers.")
-        service = ServiceProposal(name, resource, address, self.request.repository, None, "/", tuple(notes))
+        service = ServiceProposal(name, resource, address, self.request.repository, notes=tuple(notes))
         if isinstance(probe, ProbeProposal):
             service = replace(service, probe=probe)
         if resource.kind == "worker":
             return service
         compare = propose_compare(self.web, self.clock, address, resource.deployments)
-        if not compare.note:
-            return replace(service, compare=compare.path)
-        self.unchecked.append(f"{name}: {compare.note}")
-        return replace(service, notes=(*service.notes, f"{compare.note}."))
+        service = replace(service, compare=compare.paths)
+        if compare.problem:
+            self.unchecked.append(f"{name}: {compare.problem}")
+        said = [text for text in (compare.advice, compare.problem and f"{compare.problem}.") if text]
+        return replace(service, notes=(*service.notes, *said))
 
 
 def _named_accounts(given: Iterable[str]) -> dict[str, str]:

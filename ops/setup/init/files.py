@@ -2,12 +2,14 @@
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
+from ops.config.checks import as_items, as_mapping, get_nested
+from ops.config.strict_yaml import read_yaml
 from ops.core.errors import ConfigError
 from ops.core.next_step import build_command
 from ops.render.markdown import TEMPLATES, load_templates
@@ -59,10 +61,31 @@ def read_text(root: Path, name: str) -> str | None:
         ) from None
 
 
-def known_owner(root: Path) -> str:
-    """Return the owner in the folder's CODEOWNERS; empty if there is none."""
+@dataclass(frozen=True)
+class KnownFacts:
+    """Facts in the files of the folder: defaults of a second run. Empty if unknown."""
+
+    owner: str = ""
+    token_location: str = ""
+    contact: str = ""
+    actions: str = ""
+
+
+def read_known(root: Path) -> KnownFacts:
     found = re.search(rf"^/\S+ ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
-    return found[1] if found else ""
+    data = read_yaml(read_text(root, CONFIG) or "").data
+    places = (get_nested(each, "token_location") for each in as_mapping(get_nested(data, "environments")).values())
+    contacts = (get_nested(each, "contact") for each in as_items(get_nested(data, "contacts")))
+    return KnownFacts(
+        owner=found[1] if found else "",
+        token_location=_first_text(places),
+        contact=_first_text(contacts),
+        actions=_first_text([get_nested(data, "github", "actions")]),
+    )
+
+
+def _first_text(values: Iterable[Any]) -> str:
+    return next((value for value in values if isinstance(value, str)), "")
 
 
 def compare(root: Path, name: str, desired: str) -> FileDifference | None:

@@ -5,7 +5,7 @@ Only an answer that was seen becomes a probe: a challenge, a login page, an erro
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,8 +35,13 @@ VERSION_PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 MAX_DEPTH, MAX_SEARCHED = 4, 200
 CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 OTHER_PATHS = ("/sitemap.xml", "/feed.xml", "/index.xml", "/rss.xml")
-"""Paths to compare where the home page does not identify a deployment."""
-MAX_PATHS = 12
+"""Paths to compare besides those that the home page names."""
+HOME = "/"
+MAX_PATHS = 8
+"""Paths that are tried."""
+MOST_COMPARED = 2
+"""Proved paths to compare: the second one identifies a release that lacks the first."""
+MORE_PATHS = "add a file of every release to `compare`, such as /version.txt."
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,12 @@ class ProbeProposal:
 
 @dataclass(frozen=True)
 class CompareProposal:
-    """Path whose content identifies the live deployment of a site; empty if none was found."""
+    """Paths whose content identifies the live deployment of a site."""
 
-    path: str
-    note: str = ""
+    paths: tuple[str, ...]
+    problem: str = ""
     """What was not proved, for people."""
+    advice: str = ""
 
 
 def propose_probe(web: ProbeClient, address: Address, live_versions: frozenset[str]) -> ProbeProposal | str:
@@ -130,30 +136,28 @@ def _texts(document: Any) -> Iterator[tuple[str, str]]:
 def propose_compare(
     web: ProbeClient, clock: Clock, address: Address, deployments: Iterable[PagesDeployment]
 ) -> CompareProposal:
-    """Return the path that identifies the live deployment, checked twice and on the two newest deployments."""
-    newest = [each.url.rstrip("/") for each in deployments][:2]
-    site = address.origin
-    if proved := _identifying_path(web, clock, site, newest, ("/",)):
-        return CompareProposal(proved)
+    """Return the paths that identify the live deployment, checked twice and on the two newest deployments."""
+    newest, site = [each.url.rstrip("/") for each in deployments][:2], address.origin
     if not newest[1:]:
-        return CompareProposal("/", "compare was not checked: the site has no second deployment")
-    others = tuple(dict.fromkeys((*_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
-    if proved := _identifying_path(web, clock, site, newest, others):
-        return CompareProposal(proved)
-    error = next((page.error for page in _pages(web, clock, newest, ("/",)) if page.error), "")
+        return CompareProposal((HOME,), "compare was not checked: the site has no second deployment")
+    paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
+    origins = [site, site, *newest]
+    found = iter(_pages(web, clock, origins, paths))
+    looks = {path: [next(found) for _ in origins] for path in paths}
+    proved = [path for path in paths if _identifies(*looks[path]) and not _is_fallback(path, looks)]
+    if len(proved) >= MOST_COMPARED:
+        return CompareProposal(tuple(proved[:MOST_COMPARED]))
+    if proved:
+        return CompareProposal(tuple(proved), "", f"A release without {proved[0]} is not recognized: {MORE_PATHS}")
+    error = next((page.error for page in looks[HOME] if page.error), "")
     why = error or "no path is stable and differs between the two newest deployments"
-    return CompareProposal("/", f"compare was not proved: {why}")
+    return CompareProposal((HOME,), f"compare was not proved: {why}")
 
 
-def _identifying_path(web: ProbeClient, clock: Clock, site: str, newest: list[str], paths: tuple[str, ...]) -> str:
-    if not newest[1:]:
-        return ""
-    pages = iter(_pages(web, clock, [site, site, *newest], paths))
-    for path in paths:
-        first, second, new, old = (next(pages) for _ in range(4))
-        if _identifies(first, second, new, old):
-            return path
-    return ""
+def _is_fallback(path: str, looks: Mapping[str, Sequence[PageContent]]) -> bool:
+    """Return whether a deployment answers the path with its home page, as a single-page application does."""
+    pairs = zip(looks[path], looks[HOME], strict=True)
+    return path != HOME and any(page.digest == home.digest for page, home in pairs)
 
 
 def _pages(web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]) -> list[PageContent]:

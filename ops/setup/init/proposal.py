@@ -28,7 +28,7 @@ class ServiceProposal:
     address: Address
     repository: str = ""
     probe: ProbeProposal | None = None
-    compare: str = "/"
+    compare: tuple[str, ...] = ("/",)
     notes: tuple[str, ...] = ()
     """Facts and doubts, written as comments."""
 
@@ -49,6 +49,8 @@ class ConfigProposal:
     program: str = "ops"
     docs: str = ""
     token_location: str = ""
+    contact: str = ""
+    """Name, number or link of the person to call."""
 
 
 def render_config(proposal: ConfigProposal) -> str:
@@ -64,6 +66,9 @@ def render_config(proposal: ConfigProposal) -> str:
         for service in environment.services:
             lines += [f"      {line}".rstrip() for line in _service(service)]
     lines += ["", "labels: # of an incident issue: each starts a recovery", *_labels(proposal.environments)]
+    if proposal.contact:
+        lines += ["", "contacts: # to call when a recovery fails", "  - role: on call"]
+        lines += [f"    contact: {_scalar(proposal.contact)}", "    availability: not stated"]
     if proposal.actions:
         lines += ["", "github:", f"  actions: {_scalar(proposal.actions)}"]
     return "\n".join(lines) + "\n"
@@ -76,8 +81,9 @@ def _service(service: ServiceProposal) -> Iterator[str]:
     yield f"  url: {_scalar(service.address.origin)}"
     if service.repository:
         yield f"  repository: {_scalar(service.repository)}"
-    if service.compare != "/":
-        yield f"  compare: [{_scalar(service.compare)}] # differs between deployments; / does not"
+    if service.compare != ("/",):
+        paths = ", ".join(map(_scalar, service.compare))
+        yield f"  compare: [{paths}] # their content differs between releases"
     for note in _facts(service):
         yield f"  # {note}"
     if service.probe:
