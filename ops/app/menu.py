@@ -60,4 +60,4 @@ def _field_text(value: object) -> str:
 def _variables(config: "Config", service: str, options: Sequence[RecoveryOption]) -> str:
     """Return the variables that the commands need on a laptop, with the places of their values."""
     needed = dict.fromkeys(each.environment for each in options if load_runbook(each.runbook).github_environment)
-    return "; ".join(config.environments[name].laptop_variables(service) for name in needed)
+    return "; ".join(dict.fromkeys(config.environments[name].laptop_variables(service) for name in needed))

@@ -107,7 +107,7 @@ def list_(redactor: Redactor, /, *, as_json: bool) -> None:
 
 @incident.command(epilog='ops incident close 42 "reverted the release"')
 @click.argument("number", type=INCIDENT)
-@click.argument("text", default="closed", metavar="[TEXT]")
+@click.argument("text", default="", metavar="[TEXT]")
 @click.option("--anyway", is_flag=True, help="Close it although a run on it has no result yet")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG

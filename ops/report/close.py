@@ -64,7 +64,7 @@ def close_incident(
     if not anyway:
         _refuse_open_run(number, runs, now)
     left = find_leftovers(config, environ, number, (found.record.environment for found in runs))
-    add_note(number, f"{now:%Y-%m-%d %H:%M:%S} {note}", environ, redactor, now=now)
+    add_note(number, f"{now:%Y-%m-%d %H:%M:%S} {note.strip() or 'closed'}", environ, redactor, now=now)
     with provider_errors(CHECK_HINT):
         issue.edit(state="closed", state_reason="completed")
     return ClosedIncident(number, issue.html_url, was_open=True, leftovers=redactor.redact_value(left))
@@ -74,7 +74,7 @@ def _require_incident(issue: "Issue") -> None:
     from ops.github.issues import INCIDENT
 
     if issue.pull_request is not None or INCIDENT not in {label.name.casefold() for label in issue.labels}:
-        hint = "`incident list` shows the open incidents."
+        hint = "`ops incident list` shows the open incidents."
         raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=hint)
 
 

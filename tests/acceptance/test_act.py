@@ -194,7 +194,8 @@ def test_leak_report_opens_one_incident_and_logs_no_value(staged: Callable[..., 
     assert {run.conclusion for run in runs} == {"success"}, log
     (incident,) = world.github.issues
     assert incident.title == "Leaked secret: CLOUDFLARE_API_TOKEN"
-    (_menu, note) = incident.comments
+    menu, note = incident.comments
+    assert menu.body.startswith("### Recover\n")
     assert "reported as leaked again" in note.body
     assert "k4n4ry" not in log
     assert pressed.id == runs[0].id

@@ -27,13 +27,17 @@ def test_open_incidents_are_listed_newest_first(incident: Incident, releases: Re
         "Blog is \x1b[31mslow", FORM.format("frontend"), ["incident", "sev2"], "zoe", now + timedelta(hours=1)
     )
 
+    options = ("--severity", "sev1", "--title", "Login fails", "--config", str(incident.world.config))
+    incident.ops("incident", "open", "--service", "api", *options)
+
     shown = incident.ops("incident", "list").out.splitlines()
 
     assert shown[0] == "#4  sev2  frontend  0.0 s old  no run  Blog is  [31mslow"
     assert shown[1].endswith("/issues/4")
-    assert shown[2].startswith("#1  -  -  ")
-    assert shown[2].endswith("old  rollback-worker recovered  API answers 500")
-    assert len(shown) == 4
+    assert (shown[2].startswith("#5  sev1  api  "), shown[2].endswith("old  no run  Login fails")) == (True, True)
+    assert shown[4].startswith("#1  -  -  ")
+    assert shown[4].endswith("old  rollback-worker recovered  API answers 500")
+    assert len(shown) == 6
 
 
 def test_listed_incidents_are_json(incident: Incident) -> None:

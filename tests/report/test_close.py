@@ -18,7 +18,7 @@ def test_incident_is_closed_once_with_a_note(incident: Incident, releases: Relea
     incident.rollback()
 
     done = close(incident, "reverted the release")
-    again = close(incident)
+    again = close(incident, "")
 
     assert (done.code, again.code) == (0, 0), done.err
     assert "/issues/1 closed\n" in done.out

@@ -1,0 +1,67 @@
+"""The issue form offers the services of ops.yml; the rest of it belongs to the team."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.app.run import read_config
+from ops.setup.issue_form import rewrite_form
+from tests.support import plain_yaml
+from tests.support.configurations import CONFIGURATIONS
+
+FORMER = """\
+name: Outage
+labels: [incident]
+body:
+  - type: markdown
+    attributes:
+      # generated from ops.yml by `ops workflows sync`
+      value: |
+        Open the issue, then start a recovery with one of these. Text in this form starts nothing.
+
+        - **api in production.** A bad release: the label `recover:api` on the issue
+  - type: input
+    id: service
+    attributes:
+      label: Service
+      description: Name in ops.yml
+      placeholder: api
+    validations:
+      required: true
+  - type: input
+    id: room # the team's own
+    attributes:
+      label: Room
+"""
+
+
+def service_field(text: str) -> dict[str, Any]:
+    form: dict[str, Any] = plain_yaml.load(text)
+    (field,) = [each for each in form["body"] if each.get("id") == "service"]
+    return dict(field)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.parent.name)
+def test_former_form_offers_the_services_and_keeps_the_rest(path: Path) -> None:
+    config, _ = read_config(path)
+
+    text = rewrite_form(FORMER, config)
+
+    field = service_field(text)
+    assert (field["type"], field["validations"]) == ("dropdown", {"required": True})
+    assert field["attributes"]["options"] == [*config.service_names, "not sure"]
+    assert ("default" in field["attributes"]) == (len(config.service_names) == 1)
+    assert "recover:" not in text
+    assert text.startswith("name: Outage\n")
+    assert text.endswith("    id: room # the team's own\n    attributes:\n      label: Room\n")
+    assert rewrite_form(text, config) == text
+
+
+def test_services_of_another_configuration_replace_the_former_ones() -> None:
+    few, many = ({path.parent.name: path for path in CONFIGURATIONS}[name] for name in ("one_url", "ten_services"))
+    text = rewrite_form(FORMER, read_config(many)[0])
+
+    field = service_field(rewrite_form(text, read_config(few)[0]))
+
+    assert field["attributes"] == {"label": "Service", "options": ["hello", "not sure"], "default": 0}
