@@ -85,6 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
 
 
+WAITING = (ROOT / "tests" / "drills", ROOT / "tests" / "acceptance")
+"""Folders of tests that mostly wait for other programs and for time."""
+
+
 _cases: Counter[tuple[str, str]] = Counter()
 
 
@@ -95,6 +99,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         if _cases[table] % sampled.args[0]:
             item.add_marker(pytest.mark.slow)
         _cases[table] += 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread over the run the tests that mostly wait: the others use the processors meanwhile."""
+    found: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    for item in items:
+        found[item.path.parent in WAITING].append(item)
+    places = {item: place / len(group) for group in found.values() for place, item in enumerate(group)}
+    items.sort(key=lambda item: places[item])
 
 
 gc.disable()  # what imports and collection make stays; `pytest_collection_finish` turns it on again
@@ -113,10 +127,11 @@ def pytest_sessionfinish() -> None:
     gc.freeze()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return three workers for two cores: tests wait for other programs, and for each other's threads."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return three workers for two cores, five for the whole suite: tests wait for other programs and for the time."""
     cores = os.cpu_count() or 2
-    return cores + cores // 2
+    is_whole = not config.getoption("file_or_dir") and config.getoption("markexpr") != "not slow"
+    return cores // 2 + (2 * cores if is_whole else cores)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
