@@ -55,6 +55,10 @@ def sync(
         echo(f"Move your changes into ops.yml, or run `{program} workflows sync --force` to overwrite them.")
     else:
         echo(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
+    pins = workflows.own_pins(root / workflows.FOLDER, config).values()
+    for version in sorted({release.other_version(pin) for pin in pins} - {""}):
+        echo(f"warning: the workflows use the actions of v{version}, and this program is {__version__}.")
+        echo(f"Install that release, or move the workflows: {program} workflows sync --actions OWNER/NAME@SHA")
     _print_costs(config, echo)
     return DIFFERS if kept or (check and not older and found) else 0
 

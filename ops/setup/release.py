@@ -38,8 +38,10 @@ class Release:
 def choose_pin(config: "Config", pins: Mapping[str, str], given: str, environ: Mapping[str, str]) -> str:
     """Return the version of our actions: the given one, the one in the files, or that of this program.
 
-    `pins` has the version in each file that uses our actions. Returns "" for a copy of Backout. Raises ConfigError if
-    the files use several commits, or if this program's commit is unknown.
+    `pins` has the version for each file and commit of our actions. Returns "" for a copy of Backout.
+
+    Raises:
+        ConfigError: the files use several commits, or this program's commit is unknown.
     """
     repository = config.github.actions
     if repository is None:
@@ -51,14 +53,19 @@ def choose_pin(config: "Config", pins: Mapping[str, str], given: str, environ: M
         return _parse_given(given, repository).pin
     found = {pin.partition(" ")[0]: pin for pin in pins.values()}
     if len(found) > 1:
-        listed = "; ".join(f"{name} {pin[:8]}" for name, pin in pins.items())
         raise ConfigError(
-            f"the workflows use several commits of {repository}: {listed}",
+            f"the workflows use several commits of {repository}: {', '.join(pins)}",
             hint=HINT.format(repository) + " Then all of them use one commit.",
         )
     if found:
         return next(iter(found.values()))
     return _own_release(repository, environ).pin
+
+
+def other_version(pin: str) -> str:
+    """Return the release in the comment of the pin, if it is of another minor version than this program; else ""."""
+    found = re.search(r"# v((\d+\.\d+)\.\w+)$", pin)
+    return found[1] if found and found[2] != __version__.rpartition(".")[0] else ""
 
 
 def _parse_given(given: str, repository: str) -> Release:

@@ -46,7 +46,7 @@ FIXED = ("doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 OUR_ACTIONS = ("setup", "gate", "run")
-GENERATED_BY = re.compile(r"^ +generated-by: (\d[\w.]*)$", re.MULTILINE)
+GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
 YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
 """Words that are no text in YAML without quotes."""
 SHARED_IMPORT = re.compile(r"^from _request import .*\n", re.MULTILINE)
@@ -118,19 +118,13 @@ def read_files(folder: Path) -> dict[str, str]:
 
 
 def own_pins(folder: Path, config: "Config") -> dict[str, str]:
-    """Return file → version of the actions in `github.actions`; a file with several commits has several rows."""
-    prefix = f"{config.github.actions}/".lower()
-    return {
-        f"{name}.yml" + (f" ({pin[:8]})" if count else ""): pin
-        for name, text in read_files(folder).items()
-        for count, pin in enumerate(
-            {
-                found["pin"].partition(" ")[0]: found["pin"]
-                for found in USES.finditer(text)
-                if found["action"].lower().startswith(prefix)
-            }.values()
-        )
-    }
+    """Return file and commit → version of the actions in `github.actions`, with the comment behind it."""
+    prefix, found = f"{config.github.actions}/".lower(), {}
+    for name, text in read_files(folder).items():
+        for each in USES.finditer(text):
+            if each["action"].lower().startswith(prefix):
+                found[f"{name}.yml {each['pin'][:8]}"] = each["pin"]
+    return found
 
 
 def generated_by(text: str) -> str:

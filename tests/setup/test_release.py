@@ -63,6 +63,18 @@ def test_sync_keeps_the_commit_of_a_dependency_update(world: World, sync: Sync) 
     assert (sync("--check").code, sync().code, pins(world)) == (0, 0, {f"{NEW} # v0.1.7"})
 
 
+def test_sync_warns_about_actions_of_another_minor_version(world: World, sync: Sync) -> None:
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    for name in files(world):
+        change(world, name, f"{OLD} # v{__version__}", f"{NEW} # v0.9.2")
+
+    done, moved = sync(), sync("--actions", f"{ACTIONS}@{OLD}")
+
+    assert f"warning: the workflows use the actions of v0.9.2, and this program is {__version__}." in done.out
+    assert "ops workflows sync --actions OWNER/NAME@SHA" in done.out
+    assert "warning" not in moved.out
+
+
 def test_actions_moves_every_workflow_to_one_commit(world: World, sync: Sync) -> None:
     sync("--actions", f"{ACTIONS}@{OLD}")
     moved = sync("--actions", f"{ACTIONS}@{NEW}")
