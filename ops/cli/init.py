@@ -62,7 +62,7 @@ def init(
     """Describe your application in a new operations repository.
 
     Asks at most seven questions. Each option answers one of them. With CLOUDFLARE_API_TOKEN, a read-only token, it
-    lists Workers, Pages projects and their URLs. Nothing is overwritten without --force.
+    lists Workers, Pages projects and their URLs. Nothing is overwritten without --force; exit code 2: a file was kept.
     """
     from ops.setup.init import command
     from ops.setup.init.discovery import InitRequest

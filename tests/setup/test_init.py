@@ -645,6 +645,24 @@ def test_link_out_of_the_folder_is_refused(shop: Team, tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_copy_of_backout_keeps_its_own_files(shop: Team) -> None:
+    for name in ("ops/__init__.py", "templates/workflows/x.j2", "README.md"):
+        (shop.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (shop.folder / name).write_text("Ours\n")
+
+    arguments = ["init", str(shop.folder), "--owner", "@shopdesk/on-call"]
+    outcome = shop.world.ops(*arguments, CLOUDFLARE_API_TOKEN=READER, CLOUDFLARE_ACCOUNT_ID=None)
+
+    assert outcome.code == 0, outcome.err
+    assert "actions" not in config(shop).get("github", {})
+    assert "`./run ops config check`" in shop.config.read_text()
+    assert "uses: ./.github/actions/run" in shop.files()[".github/workflows/rollback-worker.yml"]
+    assert {name for name in shop.files() if not name.startswith((".github/", "ops/", "templates/"))} == {
+        "README.md",
+        "ops.yml",
+    }
+
+
 def test_result_as_json(shop: Team) -> None:
     result = shop.init("--json").result
 
