@@ -142,7 +142,7 @@ FAULTS = (
         "config-warnings",
         edit("        probes:\n          - name: home\n            http:\n              path: /\n", ""),
     ),
-    Fault("no place of the token", "token-location", edit('    token_location: "1Password: bakery"\n', "")),
+    Fault("no place of the token", "token-location", edit('    token_location: "1Password: bakery"\n', "", sync=True)),
     Fault("a contact still to be written", "contacts", edit('"+44 20 7946 0000"', '"[TBD]"')),
     Fault("a form that starts a recovery for everybody", "issue-templates", add_open_form, "S8"),
     Fault("a button that ops.yml cannot use", "workflows", add_stale_button, "N4"),

@@ -1,6 +1,7 @@
 """`ops doctor`: right answers in a world with everything right, and one wrong answer for each fault."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from ops.setup.doctor.examination import CHECKS
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome
 from tests.setup.doctor_faults import FAULTS, Fault
-from tests.support.bakery import PERMISSIONS, TOKEN, Bakery, bakery, practice
+from tests.support.bakery import PERMISSIONS, TOKEN, Bakery, add_branches, bakery, practice
 
 KV_READ = "/bulk/get"
 
@@ -95,7 +96,7 @@ def test_laptop_without_github_token_lists_what_it_cannot_prove(world: Bakery) -
 
     assert outcome.code == 0
     (line,) = [each for each in outcome.out.splitlines() if "GITHUB_TOKEN" in each and each.startswith("?")]
-    assert {"github", "labels", "secrets", "drill (live)"} <= set(line[2:].partition(":")[0].split(", "))
+    assert {"github", "labels", "secrets", "drill"} <= set(line[2:].partition(":")[0].split(", "))
 
 
 def test_wrong_check_blocks_those_that_need_it(world: Bakery) -> None:
@@ -233,3 +234,41 @@ def test_outputs_that_are_no_results_are_refused(world: Bakery) -> None:
     assert outcome.code == 2
     assert "NEEDS does not hold the results of jobs" in outcome.err
     assert jobs.issues == []
+
+
+@pytest.mark.slow
+def test_ten_services_answer_within_ten_seconds_at_100_ms_per_call(world: Bakery) -> None:
+    add_branches(world, 8)
+    for part in (world.sandbox.fault, world.sandbox.edge_fault, world.sandbox.github.fault):
+        part(delay=0.1, times=None)
+    began = time.monotonic()
+
+    found = answers(world)
+
+    assert (found["wrong"], found["not_provable"]) == (set(), set())
+    assert time.monotonic() - began < 10
+
+
+def test_repository_before_its_first_push_and_drill_has_no_wrong_answer(world: Bakery) -> None:
+    github = world.sandbox.github
+    github.add_commit("Remove", "dana", files=dict.fromkeys(github.files(), None))
+    for issue in github.issues:
+        issue.labels.clear()
+
+    found = answers(world)
+
+    assert (found["wrong"], found["not_provable"]) == (set(), {"pushed", "drill"})
+
+
+def test_private_repository_on_github_free_has_no_wrong_answer(world: Bakery) -> None:
+    github = world.sandbox.github
+    github.switches.plan = "free"
+    world.edit("responders:", "github: {environments: false}\nresponders:")
+    world.sync()
+    for name in ("EVIDENCE", "LIMITS", "RECOVERY", "REPORT", "SECURITY"):
+        github.remove_environment(name)
+        github.put_secret(f"{name}_BAKERY_TOKEN", "secret")
+
+    found = answers(world)
+
+    assert (found["wrong"], found["not_provable"]) == (set(), {"branch-protection"})

@@ -184,9 +184,25 @@ def parse(text: str) -> Any:
     return run._checked(text, None).require_valid("ops.yml")[0]
 
 
+def add_branches(made: Bakery, count: int) -> None:
+    """Open more shops, each a Worker of its own with two releases."""
+    sandbox, text = made.sandbox, ""
+    zone = next(iter(sandbox.zones.all.values()))
+    for number in range(count):
+        name = f"branch-{number}"
+        for days in (2, 1):
+            at = sandbox.clock.now() - timedelta(days=days)
+            sandbox.deploy(name, sandbox.upload(name, code=f"{name}, {days} days old", at=at), at=at)
+        sandbox.zones.add_route(zone, f"{name}.bakery.example/*", name)
+        text += f"      {name}:\n        worker: {name}\n        url: https://{name}.bakery.example\n"
+        text += "        probes:\n          - {name: health, http: {path: /health}}\n"
+    made.edit("      blog:\n", f"{text}      blog:\n")
+    made.sync()
+
+
 @contextmanager
-def bakery(folder: Path) -> Iterator[Bakery]:
-    with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
+def bakery(folder: Path, *, virtual_clock: bool = True) -> Iterator[Bakery]:
+    with Sandbox(account_id=ACCOUNT, virtual_clock=virtual_clock) as sandbox:
         sandbox.github.switches.plan = "team"
         made = Bakery(sandbox, folder)
         _fill_account(made)

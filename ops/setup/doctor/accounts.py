@@ -98,7 +98,8 @@ def token_reads(environment: EnvironmentFacts) -> Findings:
             read()
         except CloudflareApiError as error:
             if error.kind is ErrorKind.AUTH:
-                yield Finding(f"{environment.config.token} lacks {permission}", f"Add it at {TOKEN_PAGE}")
+                text = f"{environment.config.token} lacks {permission}"
+                yield Finding(text, f"Add it at {TOKEN_PAGE}, and check account_id in ops.yml.")
 
 
 def _reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Callable[[], object]]]:

@@ -1,4 +1,4 @@
-"""Pass results from the jobs of the workflow *doctor* to its last job, and publish them there."""
+"""Pass results from the jobs of the workflow *doctor* to its last job, which publishes them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping

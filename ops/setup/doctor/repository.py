@@ -13,12 +13,12 @@ from ops.core.errors import ProviderError
 from ops.core.names import LIMITS_FILE
 from ops.core.threads import run_parallel
 from ops.github import actions, client, protection, published_files
-from ops.github.permissions import may_write, read_permission
+from ops.github.permissions import CONFIG_FILE, may_write, read_permission
 from ops.incident.commands import desired_labels
 from ops.setup import workflows
 from ops.setup.doctor.accounts import GOOD_DECISIONS
 from ops.setup.doctor.check import Findings, check
-from ops.setup.doctor.facts import EnvironmentFacts, Facts, environments, repository
+from ops.setup.doctor.facts import Facts, repository
 from ops.setup.doctor.finding import Finding, NotProvable
 from ops.setup.secret_commands import list_missing
 
@@ -109,8 +109,10 @@ def pushed(facts: Facts) -> Findings:
     if facts.is_job:
         return
     branch = facts.config.github.branch
-    for folder, names in (("", {"ops.yml", LIMITS_FILE}), (workflows.FOLDER.as_posix(), set[str]())):
+    for folder, names in (("", {CONFIG_FILE, LIMITS_FILE}), (workflows.FOLDER.as_posix(), set[str]())):
         there = facts.github(partial(published_files.list_file_digests, folder=folder, branch=branch))
+        if not folder and CONFIG_FILE not in there:
+            raise NotProvable(f"{CONFIG_FILE} is not on the branch {branch} yet", "Commit the folder, and push it.")
         for path in sorted(_local_files(facts.root / folder, names)):
             place = path.relative_to(facts.root).as_posix()
             if there.get(place) != _blob_digest(path):
@@ -269,23 +271,16 @@ def artifact_privacy(facts: Facts) -> Findings:
             yield Finding(text, "Make the operations repository private, or remove `build`.")
 
 
-@check("drill", environments, needs=("github",), why="Nobody knows whether a recovery still works, or remembers how.")
-def drill(environment: EnvironmentFacts) -> Findings:
-    """Was a recovery practiced here in the last 40 days?"""
-    records = [each for issue in environment.facts.records(DRILL) for each in issue]
-    done = [
-        each.record.rows[0].at
-        for each in records
-        if each.is_run
-        and each.record.environment == environment.name
-        and each.record.decision in GOOD_DECISIONS
-        and each.record.rows
-    ]
-    fix = f"Open an incident with the labels incident and {DRILL}, and recover a service: docs/how-to/doctor.md"
+@check("drill", repository, needs=("github",), why="Nobody knows whether a recovery still works, or remembers how.")
+def drill(facts: Facts) -> Findings:
+    """Was a recovery practiced in the last 40 days?"""
+    records = [each.record for issue in facts.records(DRILL) for each in issue if each.is_run]
+    done = [each.rows[0].at for each in records if each.decision in GOOD_DECISIONS and each.rows]
+    fix = f"Recover a service on an issue with the labels incident and {DRILL}: docs/how-to/doctor.md"
     if not done:
-        yield Finding(f"no recovery in {environment.name} on an issue with the label {DRILL}", fix)
-    elif environment.session.clock.now() - max(done) > DRILL_EVERY:
-        yield Finding(f"the last one was at {format_utc(max(done))}", fix)
+        raise NotProvable(f"no recovery on an issue with the label {DRILL} yet", fix)
+    if facts.clock.now() - max(done) > DRILL_EVERY:
+        yield Finding(f"the last drill was at {format_utc(max(done))}", fix)
 
 
 CHECKS = (
