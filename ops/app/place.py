@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 SERVICE, ENVIRONMENT = "service", "environment"
+NEEDS = {
+    "worker": "a service with `worker`",
+    "pages": "a service with `pages`",
+    "runtime": "an environment with `runtime`",
+}
+"""Kind of a runbook → the part of ops.yml that it needs."""
 LISTED = 12
 """Commands that a refusal lists at most."""
 
@@ -42,10 +48,13 @@ def runbook_places(config: "Config", runbook: AnyRunbook, *, with_service: bool)
     ]
 
 
-def choose_place(name: str, given: Place, places: Sequence[Place], command: Callable[[Place], str]) -> Place:
+def choose_place(
+    name: str, given: Place, places: Sequence[Place], command: Callable[[Place], str], *, needs: str = ""
+) -> Place:
     """Return the only place that fits the given names.
 
-    `name` is that of the command, for people. `command` returns the full command for a place.
+    `name` is that of the command, and `needs` the part of ops.yml that it needs, both for people. `command` returns
+    the full command for a place.
 
     Raises:
         ConfigError: none fits, or several do.
@@ -57,7 +66,7 @@ def choose_place(name: str, given: Place, places: Sequence[Place], command: Call
         raise ConfigError(
             f"nothing in ops.yml fits {name}",
             reason=Reason.UNKNOWN_NAME,
-            hint=f"Check the services in ops.yml. The page of {name} in docs/how-to says what it needs.",
+            hint=f"It needs {needs} with the settings for it: see the reference of ops.yml.",
         )
     if not fitting:
         typed, known = (given.service, SERVICE) if given.service else (given.environment, ENVIRONMENT)

@@ -49,7 +49,7 @@ def choose_service_place(name: str, service: str, environment: str, config: Path
 
 def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any], config: Path) -> "Place":
     """Return environment and service as given in the options of a run, or the only ones. Raises ConfigError."""
-    from ops.app.place import Place, runbook_places
+    from ops.app.place import NEEDS, Place, runbook_places
     from ops.app.run import read_config
 
     given = Place(options["environment"], options.get("service", ""))
@@ -57,7 +57,7 @@ def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any],
     if given.environment and (given.service or not has_service):
         return given
     places = runbook_places(read_config(config)[0], runbook, with_service=has_service)
-    return _choose(runbook.name, given, places, options, config)
+    return _choose(runbook.name, given, places, options, config, needs=NEEDS[runbook.kind])
 
 
 def _choose(
@@ -68,6 +68,7 @@ def _choose(
     config: Path,
     *,
     is_argument: bool = False,
+    needs: str = "",
 ) -> "Place":
     """`is_argument`: the service is an argument of the command, not an option."""
     from ops.app.place import choose_place
@@ -80,4 +81,4 @@ def _choose(
         full_name = f"{name} {place.service}" if is_argument else name
         return build_command(program, full_name, where | {**options, **where}, *extra)
 
-    return choose_place(name, given, places, command)
+    return choose_place(name, given, places, command, needs=needs)

@@ -52,7 +52,7 @@ CONFIG_OPTION: dict[str, Any] = {
     "default": find_config,
     "callback": _report_config,
     "show_default": False,
-    "help": "Configuration (default: ops.yml, here or in a folder above, in this checkout)",
+    "help": "Configuration (default: ops.yml, here or in a folder above of this checkout)",
 }
 CONFIG = click.option("--config", **CONFIG_OPTION)
 SERVICE = "service"

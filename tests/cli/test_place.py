@@ -1,6 +1,7 @@
 """--service, --environment and --config can be left out where only one fits."""
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_name_that_fits_nothing_is_refused(shop: Shop, arguments: tuple[str, ...
 
     assert outcome.code == 2
     assert f"error: {said}" in outcome.err
+    assert re.search(r"\n hint: (These fit: web in live\.|It needs an environment with `runtime`)", outcome.err)
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("evidence", "--since", "2h")])

@@ -538,7 +538,7 @@ def shape(text: str) -> str:
     text = re.sub(r"[\d.]+ s(?= \(target|$)", "S s", text, flags=re.MULTILINE)
     text = re.sub(r"by [^)]+\)", "by USER)", text)
     text = re.sub(r"before: .*", "before: …", text)
-    text = re.sub(r"(RECOVERED): .*", r"\1", text)
+    text = re.sub(r"(RECOVERED)  .*", r"\1", text)
     return re.sub(r"\b[0-9a-f]{8}(-[0-9a-f-]+)?\b", "ID", text)
 
 
