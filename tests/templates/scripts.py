@@ -55,6 +55,7 @@ class Workflow:
         summary.write_text("")
         variables = {
             "PATH": os.environ["PATH"],
+            "PROGRAM": "./run ops",
             "RUNNER_TEMP": str(folder),
             **self.github.environ(),
             "GITHUB_EVENT_PATH": str(event),
