@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ops.cloudflare.client import CloudflareClient
+    from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.kv import KvApi
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
     from ops.cloudflare.pages import PagesApi
@@ -137,6 +138,12 @@ class Session:
         from ops.cloudflare.routes import RoutesApi
 
         return RoutesApi(self.client, self.account_id)
+
+    @_Once
+    def d1(self) -> "D1Api":
+        from ops.cloudflare.d1 import D1Api
+
+        return D1Api(self.client, self.account_id)
 
     @_Once
     def kv(self) -> "KvApi":

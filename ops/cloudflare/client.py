@@ -1,7 +1,7 @@
 """Client of Cloudflare's API: retries reads, and sends each write once.
 
 While a run plans, the client sends only requests that API methods declare with `@reads`. So a dry run cannot
-write. GraphQL is used only for analytics, which has no mutations.
+write. GraphQL is used only for analytics, which has no mutations. SQL is checked to only read.
 """
 
 import re
@@ -49,16 +49,21 @@ PATH_PARTS = {
     "project": "[a-z0-9-]+",
     "version": _UUID,
     "deployment": _UUID,
+    "database": _UUID,
     "token": _ID,
 }
 """Placeholder of a template → pattern of a path segment."""
 
 DECLARED_READS: dict[tuple[str, str], re.Pattern[str]] = {}
 """Method and template → pattern, of all imported modules of ops.cloudflare."""
+BODY_CHECKS: dict[tuple[str, str], Callable[[Any], bool]] = {}
+"""Method and template → whether a request with this JSON body only reads. Other reads take any body."""
 
 
-def reads(*requests: str) -> Callable[[F], F]:
+def reads(*requests: str, body: Callable[[Any], bool] | None = None) -> Callable[[F], F]:
     """Declare requests of a method, such as `GET /zones/{zone}/workers/routes`, that change nothing at Cloudflare.
+
+    With `body`, only those whose JSON body it accepts change nothing.
 
     Raises KeyError for an unknown placeholder.
     """
@@ -68,13 +73,19 @@ def reads(*requests: str) -> Callable[[F], F]:
             verb, _, template = request.partition(" ")
             pattern = re.sub(r"\\\{(\w+)\\\}", lambda part: PATH_PARTS[part[1]], re.escape(template))
             DECLARED_READS[verb, template] = re.compile(pattern)
+            if body is not None:
+                BODY_CHECKS[verb, template] = body
         return method
 
     return declare
 
 
-def is_declared_read(method: str, path: str) -> bool:
-    return any(verb == method and pattern.fullmatch(path) for (verb, _), pattern in DECLARED_READS.items())
+def is_declared_read(method: str, path: str, body: Any = None) -> bool:
+    """Return whether a request with this JSON body is declared to change nothing."""
+    return any(
+        request[0] == method and pattern.fullmatch(path) and (request not in BODY_CHECKS or BODY_CHECKS[request](body))
+        for request, pattern in DECLARED_READS.items()
+    )
 
 
 @cache
@@ -152,15 +163,22 @@ class CloudflareClient(WriteGuard):
 
         return self._retried("POST /graphql", send)
 
-    def read_by_post(self, path: str, body: Mapping[str, Any], *, permission: str) -> CloudflareResponse:
-        """Send a read that uses POST, retried like a GET. Raises ProviderError."""
-        return self._retried(
-            f"POST {without_account(path)}", lambda: self._send("POST", path, permission=permission, json=dict(body))
-        )
+    def read_by_post(
+        self, path: str, body: Mapping[str, Any], *, permission: str, timeout: float | None = None
+    ) -> CloudflareResponse:
+        """Send a read that uses POST, retried like a GET; with a timeout in seconds, once. Raises ProviderError."""
+        limits: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
 
-    def _retried(self, call: str, send: Callable[[], CloudflareResponse]) -> CloudflareResponse:
+        def send() -> CloudflareResponse:
+            return self._send("POST", path, permission=permission, json=dict(body), **limits)
+
+        return self._retried(f"POST {without_account(path)}", send, RETRY_DELAYS if timeout is None else ())
+
+    def _retried(
+        self, call: str, send: Callable[[], CloudflareResponse], pauses: tuple[float, ...] = RETRY_DELAYS
+    ) -> CloudflareResponse:
         deadline = self._clock.monotonic() + RETRY_BUDGET
-        for pause in (*RETRY_DELAYS, None):
+        for pause in (*pauses, None):
             try:
                 return send()
             except (CloudflareApiError, MalformedCloudflareResponse, httpx.RequestError) as error:
@@ -181,8 +199,9 @@ class CloudflareClient(WriteGuard):
         json: Any = None,
         files: Any = None,
         content: bytes | None = None,
+        timeout: float | None = None,
     ) -> CloudflareResponse:
-        """Send a write once, as JSON, a form or bytes.
+        """Send a write once, as JSON, a form or bytes, with a timeout in seconds.
 
         Raises:
             NotApplied: Cloudflare did not apply the write; it may be sent again.
@@ -191,7 +210,7 @@ class CloudflareClient(WriteGuard):
         """
         call = f"{method} {without_account(path)}"
         try:
-            body = {"json": json, "files": files, "content": content}
+            body = {"json": json, "files": files, "content": content, "timeout": timeout or TIMEOUT}
             return self._send(method, path, permission=permission, params=params, headers=headers, **body)
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_APPLIED:
@@ -209,7 +228,7 @@ class CloudflareClient(WriteGuard):
     def _send(
         self, method: str, path: str, *, permission: str, decoder: Decoder = decode_response, **content: Any
     ) -> CloudflareResponse:
-        if not self._may_write and not is_declared_read(method, path):
+        if not self._may_write and not is_declared_read(method, path, content.get("json")):
             raise Refused(
                 f"{method} {without_account(path)} is a write, and writes are not allowed yet", reason=Reason.READ_ONLY
             )

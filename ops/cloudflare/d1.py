@@ -1,20 +1,54 @@
-"""List D1 databases (developers.cloudflare.com/api/resources/d1/subresources/database)."""
+"""Read and query D1 databases, and restore them with Time Travel.
+
+developers.cloudflare.com/api/resources/d1/subresources/database
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, reads
-from ops.cloudflare.response import CloudflareResponse, parse_rows, require_id, require_text
+from ops.cloudflare.read_only_sql import is_read_only
+from ops.cloudflare.response import (
+    CloudflareApiError,
+    CloudflareResponse,
+    parse_result,
+    parse_rows,
+    require_id,
+    require_text,
+)
+from ops.cloudflare.types.d1 import D1Database, D1Restore, SqlResult, SqlStatement, SqlValue
 from ops.cloudflare.types.inventory import NamedResource
+from ops.cloudflare.types.site_config import nested_table
+from ops.core.clock import parse_utc
+from ops.core.errors import Reason, UnclearWrite
 
 READ_PERMISSION = "D1 Read"
+WRITE_PERMISSION = "D1 Write"
+"""The dashboard calls it D1 Edit. Cloudflare does not say whether D1 Read is enough for queries and bookmarks."""
 ID_PATTERN = re.compile("[0-9a-f-]{36}")
 PAGE_SIZE = 100
+WRITE_TIMEOUT = 35.0
+"""Seconds to wait for a write. Cloudflare ends it after 30 (developers.cloudflare.com/d1/platform/limits)."""
+FAILED = 7500
+"""Code for rejected SQL, and for internal failures (github.com/cloudflare/workers-sdk/issues/15449)."""
+SQL_REJECTED = re.compile(r"\bSQLITE_[A-Z]+\b|Wrong number of parameter bindings|To execute a transaction")
+"""Texts of D1 for SQL that it rejected. With another text, the outcome of a write is unknown."""
+
+
+def _only_reads(body: Any) -> bool:
+    """Return whether the body of a query provably changes nothing."""
+    match body:
+        case {"batch": [_, *_] as batch, **others} if not others:
+            return all(isinstance(each, dict) and _only_reads(each) and "batch" not in each for each in batch)
+        case {"sql": str(sql), **others} if others.keys() <= {"params"}:
+            return is_read_only(sql)
+    return False
 
 
 class D1Api:
-    """D1 API of one account."""
+    """D1 API of one account. A database runs one query after the other."""
 
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
         self._client = client
@@ -24,10 +58,133 @@ class D1Api:
     def list_databases(self) -> tuple[NamedResource, ...]:
         def page(params: Mapping[str, str]) -> CloudflareResponse:
             answer = self._client.read(self._databases, permission=READ_PERMISSION, params=params)
-            return parse_rows(answer, "the D1 databases", _database)
+            return parse_rows(answer, "the D1 databases", _listed)
 
         return tuple(paginate_by_length(page, per_page=PAGE_SIZE))
 
+    @reads("GET /accounts/{account}/d1/database/{database}")
+    def read_database(self, database: str) -> D1Database:
+        """Return a database by its ID. Raises ProviderError, with code 7404 if there is none."""
+        answer = self._client.read(f"{self._databases}/{database}", permission=READ_PERMISSION)
+        return parse_result(answer, f"D1 database {database}", lambda: _database(answer.result))
 
-def _database(row: Mapping[str, Any]) -> NamedResource:
+    @reads("POST /accounts/{account}/d1/database/{database}/query", body=_only_reads)
+    def query(
+        self, database: str, statements: Sequence[SqlStatement], *, timeout: float | None = None
+    ) -> tuple[SqlResult, ...]:
+        """Run statements that only read, as one transaction, and return a result per statement.
+
+        With a timeout in seconds the query is sent once; else it is retried like a GET.
+
+        Raises:
+            ValueError: a statement could write; `is_read_only` tells.
+            ProviderError: D1 rejected the query, failed, or did not answer in time.
+        """
+        body = _batch(statements)
+        if not _only_reads(body):
+            writing = [each.sql for each in statements if not is_read_only(each.sql)]
+            raise ValueError(f"this query could change the database: {writing}")
+        path = f"{self._databases}/{database}/query"
+        answer = self._client.read_by_post(path, body, permission=WRITE_PERMISSION, timeout=timeout)
+        return parse_result(answer, f"a query of {database}", lambda: _results(answer.result, len(statements)))
+
+    @reads("GET /accounts/{account}/d1/database/{database}/time_travel/bookmark")
+    def read_bookmark(self, database: str, at: datetime | None = None) -> str:
+        """Return the current bookmark, or that of the latest state at or before a time.
+
+        After a restore, the current bookmark may still be the previous one, so it proves nothing about the restore.
+
+        Raises:
+            ProviderError: with code 7400 for a time in the future or beyond retention.
+        """
+        params = {} if at is None else {"timestamp": at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+        path = f"{self._databases}/{database}/time_travel/bookmark"
+        answer = self._client.read(path, permission=WRITE_PERMISSION, params=params)
+        return parse_result(answer, f"the bookmark of {database}", lambda: require_text(answer.result["bookmark"]))
+
+    def run_batch(self, database: str, statements: Sequence[SqlStatement]) -> tuple[SqlResult, ...]:
+        """Run statements as one transaction; sent once.
+
+        Raises:
+            NotApplied, CloudflareApiError: nothing was changed.
+            UnclearWrite: it is unknown whether D1 applied the batch.
+        """
+        answer = self._write(f"{self._databases}/{database}/query", json=_batch(statements))
+        try:
+            return _results(answer.result, len(statements))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise _unclear(f"the answer to a batch on {database} has no results", answer) from None
+
+    def restore(self, database: str, bookmark: str) -> D1Restore:
+        """Restore the state of a bookmark in place; sent once. D1 cancels the queries that run.
+
+        Raises:
+            NotApplied, CloudflareApiError: nothing was changed.
+            UnclearWrite: it is unknown whether D1 restored the state.
+        """
+        path = f"{self._databases}/{database}/time_travel/restore"
+        answer = self._write(path, params={"bookmark": bookmark})
+        try:
+            return D1Restore(*(require_text(answer.result[name]) for name in ("bookmark", "previous_bookmark")))
+        except (LookupError, TypeError, ValueError):
+            raise _unclear(f"the answer to a restore of {database} has no bookmark", answer) from None
+
+    def _write(self, path: str, **content: Any) -> CloudflareResponse:
+        try:
+            return self._client.write("POST", path, permission=WRITE_PERMISSION, timeout=WRITE_TIMEOUT, **content)
+        except CloudflareApiError as error:
+            if error.code == FAILED and not SQL_REJECTED.search(error.text):
+                message = f"D1 failed with an internal error: {error.text} (cf-ray {error.ray_id or 'none'})"
+                raise UnclearWrite(message, reason=Reason.UNCLEAR, hint=error.hint) from None
+            raise
+
+
+def _batch(statements: Sequence[SqlStatement]) -> dict[str, Any]:
+    return {"batch": [{"sql": each.sql, "params": list(each.params)} for each in statements]}
+
+
+def _unclear(message: str, answer: CloudflareResponse) -> UnclearWrite:
+    return UnclearWrite(f"{message} (cf-ray {answer.ray_id or 'none'})", reason=Reason.UNCLEAR)
+
+
+def _listed(row: Mapping[str, Any]) -> NamedResource:
     return NamedResource(require_id(row["uuid"], ID_PATTERN), require_text(row["name"]))
+
+
+def _database(row: Mapping[str, Any]) -> D1Database:
+    return D1Database(
+        id=require_id(row["uuid"], ID_PATTERN),
+        name=require_text(row["name"]),
+        created_on=parse_utc(row["created_at"]),
+        size=_whole(row.get("file_size")),
+        has_replicas=nested_table(row, "read_replication").get("mode") == "auto",
+    )
+
+
+def _results(result: Any, count: int) -> tuple[SqlResult, ...]:
+    """Return the results. Raises ValueError if their number differs from that of the statements."""
+    if len(result) != count:
+        raise ValueError(len(result))
+    return tuple(_result(each) for each in result)
+
+
+def _result(row: Mapping[str, Any]) -> SqlResult:
+    meta = nested_table(row, "meta")
+    if row["success"] is not True:
+        raise ValueError(row["success"])
+    return SqlResult(
+        rows=tuple({require_text(name): _value(value) for name, value in each.items()} for each in row["results"]),
+        changes=_whole(meta.get("changes")) or 0,
+        duration_ms=float(meta.get("duration") or 0),
+        size_after=_whole(meta.get("size_after")),
+    )
+
+
+def _value(value: Any) -> SqlValue:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float | list)):
+        raise TypeError(type(value))
+    return value
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -11,6 +11,7 @@ from ops.core.next_step import SuggestedCommand, build_command, describe_button,
 from ops.core.observations import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.kv import KvApi
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
     from ops.cloudflare.pages import PagesApi
@@ -47,6 +48,11 @@ class CloudflareApi(Protocol):
     @property
     def kv(self) -> "KvApi":
         """Values in KV, where an application reads limits and switches."""
+        ...
+
+    @property
+    def d1(self) -> "D1Api":
+        """Queries and Time Travel of D1 databases."""
         ...
 
     @property

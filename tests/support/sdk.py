@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import ops.cloudflare
-from ops.cloudflare.client import is_declared_read
+from ops.cloudflare.client import DECLARED_READS
 from sandbox import Sandbox
 from sandbox.cloudflare.api import ROUTER, match
 from sandbox.server import HttpRequest, HttpResponse
@@ -26,6 +26,7 @@ from sandbox.server import HttpRequest, HttpResponse
 ACCOUNT = "/accounts/{account}"
 SCRIPT = f"{ACCOUNT}/workers/scripts/{{script}}"
 PROJECT = f"{ACCOUNT}/pages/projects/{{project}}"
+DATABASE = f"{ACCOUNT}/d1/database/{{database}}"
 NAMESPACE = f"{ACCOUNT}/storage/kv/namespaces/{{namespace}}"
 
 
@@ -80,6 +81,10 @@ MODELS: Mapping[str, Model] = {
     "POST /pages/assets/upsert-hashes": Model("pages.AssetUpsertHashesResponse", whole=True),
     "GET /accounts": Model("accounts.Account", many=True),
     f"GET {ACCOUNT}/d1/database": Model("d1.DatabaseListResponse", many=True),
+    f"GET {DATABASE}": Model("d1.D1"),
+    f"POST {DATABASE}/query": Model("d1.QueryResult", many=True),
+    f"GET {DATABASE}/time_travel/bookmark": Model("d1.database.TimeTravelGetBookmarkResponse"),
+    f"POST {DATABASE}/time_travel/restore": Model("d1.database.TimeTravelRestoreResponse"),
     f"GET {ACCOUNT}/storage/kv/namespaces": Model("kv.Namespace", many=True),
     f"POST {NAMESPACE}/bulk/get": Model("kv.namespaces.key_bulk_get_response.WorkersKVBulkGetResult"),
     f"PUT {NAMESPACE}/values/{{key}}": Model("kv.namespaces.ValueUpdateResponse", may_be_null=True),
@@ -98,6 +103,7 @@ EXCUSED: Mapping[str, str] = {
     r"values\.ops/\S+: null": "a key that is not there is answered with null",
     r"Version\w+Response\.annotations: not in the model": "wrangler shows message and tag of a version from it",
     r"ScriptUpdateResponse\.deployment_id: not in the model": "wrangler reads the id of the version from it",
+    r"D1\.running_in_region: not in the model": "wrangler shows the region of a database from it",
     r"Asset\w+Response\.result: not in the model": "every answer of the API has it in its envelope",
 }
 """Problem (a pattern of its whole text) → reason why the sandbox answers it anyway."""
@@ -127,7 +133,7 @@ class Recording(Sandbox):
 
 def fill(template: str) -> str:
     """Return a path for the route."""
-    long = {"account": "0" * 32, "zone": "0" * 32, "namespace": "0" * 32}
+    long = dict.fromkeys(("account", "zone", "namespace", "token"), "0" * 32)
     return re.sub(r"\{(\w+)\}", lambda found: long.get(found[1], "0" * 36), template)
 
 
@@ -140,8 +146,11 @@ def import_all_reads() -> None:
 def readable() -> set[str]:
     """Return the routes of the sandbox that a client may read while it plans."""
     import_all_reads()
+    declared = [(verb, pattern) for (verb, _), pattern in DECLARED_READS.items()]
     return {
-        f"{each.method} {each.template}" for each in ROUTER.routes if is_declared_read(each.method, fill(each.template))
+        f"{each.method} {each.template}"
+        for each in ROUTER.routes
+        if any(verb == each.method and pattern.fullmatch(fill(each.template)) for verb, pattern in declared)
     }
 
 

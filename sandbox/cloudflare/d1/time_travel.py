@@ -1,4 +1,7 @@
-"""Time Travel: every state of a database with its bookmark (developers.cloudflare.com/d1/reference/time-travel)."""
+"""Time Travel: every state of a D1 database with its bookmark.
+
+developers.cloudflare.com/d1/reference/time-travel
+"""
 
 import hashlib
 from dataclasses import dataclass

@@ -10,7 +10,11 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from ops.cloudflare.client import DECLARED_READS
+from ops.cloudflare.client import DECLARED_READS, CloudflareClient
+from ops.cloudflare.d1 import D1Api
+from ops.cloudflare.types.d1 import SqlStatement
+from ops.core.redaction import Secret
+from ops.core.system_clock import SandboxClock
 from sandbox.cloudflare.pages.state import git_source
 from tests.conftest import ACCOUNT, SITE, WORKER, Incident, World
 from tests.evidence.test_evidence import ALL, collect, recorded
@@ -113,9 +117,28 @@ def adoption() -> Iterator[World]:
         yield world
 
 
+def databases() -> Iterator[World]:
+    """Query a database, and restore it."""
+    with case_world(None, Recording) as world:
+        sandbox = world.sandbox
+        database = sandbox.d1.add("bakery", DATABASE)
+        clock = SandboxClock(sandbox.clock_url)
+        client = CloudflareClient(sandbox.api_url, Secret(sandbox.token), token_name="TOKEN", clock=clock)
+        d1 = D1Api(client, ACCOUNT)
+        empty = d1.read_bookmark(database)
+        with client.writing():
+            d1.run_batch(database, [SqlStatement("CREATE TABLE loaves (flour TEXT)")])
+            d1.restore(database, empty)
+        assert d1.query(database, [SqlStatement("PRAGMA table_list")])[0].rows
+        assert d1.read_database(database).name == "bakery"
+        client.close()
+        yield world
+
+
 @pytest.mark.slow
 def test_responses_match_official_sdk_models(recorded: Incident) -> None:
-    worlds = chain(evidence(recorded), runbooks(), site_from_git(), offline_and_back(), limits_and_status(), adoption())
+    used_by_commands = chain(runbooks(), site_from_git(), offline_and_back(), limits_and_status(), adoption())
+    worlds = chain(evidence(recorded), used_by_commands, databases())
     seen = [exchange for world in worlds for exchange in exchanges(world)]
     used = {each.route for each in seen}
     told = {(each.route, problem) for each in seen if each.route in MODELS for problem in problems(each)}

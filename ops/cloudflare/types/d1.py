@@ -1,0 +1,50 @@
+"""D1 databases, results of SQL, and restores, as Cloudflare's API returns them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+SqlValue = str | int | float | list[int] | None
+"""Value of a column. A list holds the bytes of a BLOB; numbers have the precision of JavaScript."""
+
+
+@dataclass(frozen=True)
+class SqlStatement:
+    sql: str
+    params: tuple[str, ...] = ()
+    """Values of the question marks. The API takes texts only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlResult:
+    """Result of one statement."""
+
+    rows: tuple[Mapping[str, SqlValue], ...]
+    changes: int
+    """Number of changed rows, as SQLite counts them."""
+    duration_ms: float
+    """Time in the database, without the network."""
+    size_after: int | None
+    """Bytes of the database afterwards; None if Cloudflare does not say so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class D1Database:
+    id: str
+    name: str
+    """People choose it, so it is untrusted text."""
+    created_on: datetime
+    size: int | None
+    """Bytes; None if Cloudflare does not say so."""
+    has_replicas: bool
+    """Whether read replication is on."""
+
+
+@dataclass(frozen=True)
+class D1Restore:
+    """Answer to a restore."""
+
+    bookmark: str
+    """State after the restore."""
+    previous_bookmark: str
+    """State before the restore; restoring it undoes the restore."""
