@@ -147,6 +147,15 @@ def test_several_accounts_need_a_choice(game: Team) -> None:
     assert not game.folder.exists()
 
 
+def test_account_without_services_is_left_out_and_named(game: Team) -> None:
+    game.world.sandbox.account.visible[1].workers.clear()
+
+    outcome = game.init("--account", f"production={GAME}", "--account", f"staging={GAME_STAGING}")
+
+    assert set(config(game)["environments"]) == {"production"}
+    assert "staging: no service, so it was left out" in outcome.out
+
+
 def test_environment_name_with_account_and_url(game: Team) -> None:
     accounts = ["--account", f"production={GAME}", "--account", f"staging={GAME_STAGING}"]
 
@@ -381,6 +390,7 @@ def test_wrangler_file_chooses_the_services(shop: Team, tmp_path: Path) -> None:
     [
         (["--worker", "shop-wbe"], 'no Worker "shop-wbe" in the account; did you mean "shop-web"?'),
         (["--account", "1a"], '"1a" is not an account ID'),
+        (["--account", f"production={SHOP}", "--account", f"staging={SHOP}"], f"account {SHOP} is given twice"),
         (["--account", f"Prod={SHOP}"], '"Prod" is no new name of an environment'),
         (["--url", "web=https://x.example"], 'the URL of "web": no such service'),
         (["--url", "shop-web"], '"shop-web" is not SERVICE=URL'),
@@ -440,6 +450,7 @@ def test_person_answers_every_question(game: Team) -> None:
     person, result = ask(game, answers)
 
     assert len(person.questions) == MAX_QUESTIONS
+    assert "2. game (Worker in try)" in person.questions[1]
     assert services(game, "live")["arena"]["url"] == "https://arena.example"
     assert services(game, "try")["arena"]["url"] == "https://game.sandbox.workers.dev"
     assert "/ops.yml @acme/on-call" in game.files()[".github/CODEOWNERS"]

@@ -55,7 +55,7 @@ class Repository:
 class InitResult:
     environments: tuple[EnvironmentProposal, ...]
     files: dict[str, str] = field(default_factory=dict)
-    """Path → written, overwritten, kept or unchanged."""
+    """Path → written, overwritten, removed or kept. Unchanged files are left out."""
     unchecked: tuple[str, ...] = ()
 
     @property
@@ -120,7 +120,7 @@ def _write(
     force = repository.force | _ask_to_write(found, repository, questions, say)
     found = find(force)
     for each in found:
-        name = str(each.path.relative_to(root))
+        name = each.path.relative_to(root).as_posix()
         is_kept = each.action is FileAction.KEEP and name not in force
         if not is_kept:
             _apply(each)
@@ -191,7 +191,7 @@ def _ask_to_write(
     """Show what differs, and return the files to overwrite. Raises Refused if nothing may be written."""
     if not questions.is_interactive or not found:
         return frozenset()
-    names = {str(each.path.relative_to(repository.folder)): each for each in found}
+    names = {each.path.relative_to(repository.folder).as_posix(): each for each in found}
     kept = [n for n, each in names.items() if each.action is FileAction.KEEP and n not in repository.force]
     for name in kept:
         say(names[name].diff)

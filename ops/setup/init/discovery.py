@@ -90,10 +90,11 @@ class Discovery:
             self.unchecked.append(
                 "Cloudflare: CLOUDFLARE_API_TOKEN is not set, so no name was compared with the account"
             )
-        environments = (
+        environments = [
             EnvironmentProposal(name, account, tuple(s for s in services if s.resource.account_id == account), token)
             for (name, account), token in zip(accounts.items(), tokens, strict=True)
-        )
+        ]
+        self.unchecked += [f"{each.name}: no service, so it was left out" for each in environments if not each.services]
         proposed = tuple(each for each in environments if each.services)
         if not proposed:
             raise ConfigError(
@@ -189,7 +190,7 @@ class Discovery:
         proposed = [each for each in found if any(_is_same(each, other) for other in files)]
         proposed = proposed or [each for each in found if each.is_production] or found
         if self.questions.is_interactive:
-            rows = [f"{number}. {each.name} ({KINDS[each.kind]})" for number, each in enumerate(found, 1)]
+            rows = [f"{number}. {each.name} ({self._describe(each)})" for number, each in enumerate(found, 1)]
             text = "\n".join(["Services:", *rows, "Numbers to include, or NAME=NUMBER for another name"])
             default = ",".join(str(found.index(each) + 1) for each in proposed)
             names = [each.name for each in found]
@@ -202,6 +203,11 @@ class Discovery:
             if each not in proposed:
                 self.unchecked.append(f"{KINDS[each.kind]} {each.name}: left out; pass --{each.kind} to include it")
         return _with_names([("", each) for each in proposed])
+
+    def _describe(self, resource: Resource) -> str:
+        """Return the kind, and the environment if there are several."""
+        where = f" in {self._environments[resource.account_id]}" if len(self._environments) > 1 else ""
+        return KINDS[resource.kind] + where
 
     def _find(self, found: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
         """Return the Worker or site with this name, in each account that has it."""
@@ -261,27 +267,30 @@ class Discovery:
         """Request the URLs, a few services at a time."""
         calls = [partial(self._service, *each) for each in addressed]
         batches = (calls[first : first + AT_ONCE] for first in range(0, len(calls), AT_ONCE))
-        return [service for batch in batches for service in run_parallel(batch)]
+        services = []
+        for service, problems in (made for batch in batches for made in run_parallel(batch)):
+            services.append(service)
+            self.unchecked += [f"{service.name}: {problem}" for problem in problems]
+        return services
 
-    def _service(self, name: str, resource: Resource, address: Address) -> ServiceProposal:
+    def _service(self, name: str, resource: Resource, address: Address) -> tuple[ServiceProposal, list[str]]:
+        """Return the service, and what was not proved."""
         probe = propose_probe(self.web, address, resource.live_versions)
-        notes = []
-        if not isinstance(probe, ProbeProposal):
-            self.unchecked.append(f"{name}: no probe, because {probe}")
-            notes.append(f"No probe yet: {probe}.")
-        elif resource.kind == "worker" and not probe.version:
-            notes.append("The answer has no version ID, so this probe cannot prove which version answers.")
-        service = ServiceProposal(name, resource, address, self.request.repository, notes=tuple(notes))
+        service = ServiceProposal(name, resource, address, self.request.repository)
+        notes, problems = [], []
         if isinstance(probe, ProbeProposal):
             service = replace(service, probe=probe)
-        if resource.kind == "worker":
-            return service
-        compare = propose_compare(self.web, self.clock, address, resource.deployments)
-        service = replace(service, compare=compare.paths)
-        if compare.problem:
-            self.unchecked.append(f"{name}: {compare.problem}")
-        said = [text for text in (compare.advice, compare.problem and f"{compare.problem}.") if text]
-        return replace(service, notes=(*service.notes, *said))
+            if resource.kind == "worker" and not probe.version:
+                notes.append("The answer has no version ID, so this probe cannot prove which version answers.")
+        else:
+            problems.append(f"no probe, because {probe}")
+            notes.append(f"No probe yet: {probe}.")
+        if resource.kind == "pages":
+            compare = propose_compare(self.web, self.clock, address, resource.deployments)
+            service = replace(service, compare=compare.paths)
+            problems += [compare.problem] if compare.problem else []
+            notes += [text for text in (compare.advice, compare.problem and f"{compare.problem}.") if text]
+        return replace(service, notes=tuple(notes)), problems
 
 
 def _named_accounts(given: Iterable[str]) -> dict[str, str]:
@@ -294,6 +303,11 @@ def _named_accounts(given: Iterable[str]) -> dict[str, str]:
             raise ConfigError(
                 f'"{quote_name(account)}" is not an account ID',
                 hint="Write the 32 hexadecimal digits of the Workers & Pages page in the dashboard.",
+            )
+        if account in accounts.values():
+            raise ConfigError(
+                f"account {account} is given twice",
+                hint="Give one environment to each account, and add others by hand.",
             )
         if not re.fullmatch(NAME, name) or name in accounts:
             raise ConfigError(

@@ -132,24 +132,23 @@ def _probe(probe: ProbeProposal) -> Iterator[str]:
         yield f"    version: {_scalar(probe.version)} # the Worker's version in the answer"
 
 
-def label_names(environments: Iterable[EnvironmentProposal]) -> dict[tuple[str, str], str]:
-    """Return environment and service → label. Names of the first environment need no ending."""
-    labels: dict[tuple[str, str], str] = {}
+def label_names(environments: Iterable[EnvironmentProposal]) -> dict[str, tuple[str, ServiceProposal]]:
+    """Return label → environment and service. Labels of the first environment need no ending."""
+    labels: dict[str, tuple[str, ServiceProposal]] = {}
     for number, environment in enumerate(environments):
         for service in environment.services:
             ending = f"-{environment.name}" if number else ""
-            labels[environment.name, service.name] = f"recover:{service.name}{ending}"[:MAX_LABEL_LENGTH]
+            labels.setdefault(f"recover:{service.name}{ending}"[:MAX_LABEL_LENGTH], (environment.name, service))
     return labels
 
 
 def _labels(environments: Sequence[EnvironmentProposal]) -> Iterator[str]:
-    kinds = {(e.name, s.name): s.resource.kind for e in environments for s in e.services}
-    for (environment, service), label in label_names(environments).items():
+    for label, (environment, service) in label_names(environments).items():
         yield f"  {_scalar(label)}:"
-        yield f"    runbook: {RUNBOOKS[kinds[environment, service]]}"
+        yield f"    runbook: {RUNBOOKS[service.resource.kind]}"
         yield f"    environment: {_scalar(environment)}"
         yield "    params:"
-        yield f"      service: {_scalar(service)}"
+        yield f"      service: {_scalar(service.name)}"
 
 
 def _scalar(value: str | bool) -> str:  # noqa: FBT001 - a value of YAML
