@@ -1,4 +1,4 @@
-"""Complete commands, options and their values in a shell: `ops completion`, and what its scripts call.
+"""Complete commands, options and values in a shell: `ops completion` and its scripts.
 
 Values come from ops.yml alone: a completion never sends a request. Without a valid ops.yml there are none.
 """

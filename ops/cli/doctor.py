@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ops.cli.completion import complete_environment
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo
 from ops.cli.runbook_command import CONFIG
@@ -16,7 +17,9 @@ from ops.core.redaction import Redactor
 @click.command(
     cls=ExampleCommand, epilog="ops doctor\nops doctor --fix\nops doctor --only token-valid --environment production"
 )
-@click.option("--environment", default="", help="Environment in ops.yml (default: all)")
+@click.option(
+    "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
+)
 @click.option("--only", multiple=True, metavar="ID", help="Check to run; repeat it for several (default: all)")
 @click.option("--github-environment", default="", hidden=True, help="GitHub environment of this job")
 @click.option("--collect", is_flag=True, hidden=True, help="Check the repository, and add results of earlier jobs")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ops.cli.completion import complete_service
 from ops.cli.help import ExampleGroup
 from ops.cli.output import echo, echo_json
 from ops.cli.runbook_command import CONFIG, INCIDENT
@@ -52,7 +53,7 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     ops incident open --service api --severity sev2 --title 'HTTP 500 since the release'
     """,
 )
-@click.option("--service", help="Service in ops.yml")
+@click.option("--service", shell_complete=complete_service, help="Service in ops.yml")
 @click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False))
 @click.option("--title", help="Symptom, as the title of the issue")
 @CONFIG

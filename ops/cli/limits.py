@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ops.app.registry import find_runbook_file
+from ops.cli.completion import complete_environment
 from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import CONFIG
 from ops.cli.runbook_group import RunbookGroup
@@ -22,7 +23,12 @@ def limits() -> None:
 @click.option(
     "--base", default="", metavar="REF", help="Commit to compare with (default: merge base with the default branch)"
 )
-@click.option("--environment", default="", help="Environment in ops.yml (default: the first one with limits)")
+@click.option(
+    "--environment",
+    default="",
+    shell_complete=complete_environment,
+    help="Environment in ops.yml (default: the first one with limits)",
+)
 @click.option("--file", type=click.Path(path_type=Path), help="Proposed file (default: limits.yml beside ops.yml)")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG

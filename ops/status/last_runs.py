@@ -1,4 +1,4 @@
-"""Most recent runs: those recorded on this machine, and with a GitHub token those on the open incidents."""
+"""The most recent runs, on this machine and on the open incidents."""
 
 import json
 from collections.abc import Iterator, Mapping

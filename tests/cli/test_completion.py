@@ -13,6 +13,7 @@ from ops.cli import cli
 from ops.cli.completion import SHELLS, VARIABLE, render_script
 from tests.conftest import ROOT, World
 from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
+from tests.support.reference import commands
 from tests.support.shop import open_shop
 
 COMMANDS_OF_JOBS = {"gate", "recover", "site", "ai-failback"}
@@ -56,6 +57,23 @@ def ten_services(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_word_is_completed(ten_services: None, line: str, found: list[str]) -> None:
     assert complete(line) == found
+
+
+def names_of(option: str, *, without: set[str]) -> list[str]:
+    """Return the commands for people that have the option."""
+    found = [name for name, command in commands() if any(option in each.opts for each in command.params)]
+    return [name for name in found if name.split()[1] not in COMMANDS_OF_JOBS | without]
+
+
+@pytest.mark.parametrize("name", names_of("--environment", without={"drill"}))
+def test_every_command_completes_its_environment(ten_services: None, name: str) -> None:
+    assert complete(f"{name} --environment ") == ["prod", "eu"]
+
+
+@pytest.mark.parametrize("name", names_of("--service", without={"drill"}))
+def test_every_command_completes_its_service(ten_services: None, name: str) -> None:
+    assert set(complete(f"{name} --service ")) <= {"shop", "account", "cart", "orders", "search", "mail"}
+    assert complete(f"{name} --service ") or name == "ops reset-durable-object"
 
 
 def test_commands_of_jobs_are_not_offered(ten_services: None) -> None:
