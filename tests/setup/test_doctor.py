@@ -272,3 +272,22 @@ def test_private_repository_on_github_free_has_no_wrong_answer(world: Bakery) ->
     found = answers(world)
 
     assert (found["wrong"], found["not_provable"]) == (set(), {"branch-protection"})
+
+
+def test_missing_ops_yml_is_wrong_once(world: Bakery) -> None:
+    world.config.unlink()
+
+    found = answers(world)
+
+    assert found["wrong"] == {"config"}
+
+
+@pytest.mark.slow
+def test_service_that_hangs_delays_no_other_answer(world: Bakery) -> None:
+    world.sandbox.edge_fault(host="shop.bakery.example", delay=60, times=None)
+    began = time.monotonic()
+
+    found = answers(world)
+
+    assert time.monotonic() - began < 11
+    assert (found["wrong"], found["not_provable"]) == (set(), {"url", "probes", "runtime"})

@@ -26,7 +26,8 @@ FIRST_NODE24: Final = {
     "actions/upload-artifact": 7,
 }
 """Action → first major version that runs on Node 24. GitHub's runners removed Node 20 on 2026-09-23."""
-USES = re.compile(r"^\s*(?:- )?uses:\s*(?P<action>[\w.-]+/[\w./-]+)@\S+\s*#\s*v(?P<major>\d+)", re.MULTILINE)
+USES = re.compile(r"^\s*(?:- )?uses:\s*([\w.-]+/[\w./-]+)@(?:v(\d+)|\S+\s*#\s*v(\d+))", re.MULTILINE)
+"""An action with its major version, from a tag or from the comment behind a commit."""
 CONTACTS, NO_LOCATION = " contacts[", "no token_location"
 """Parts of warnings that the checks `contacts` and `token-location` report."""
 
@@ -116,12 +117,11 @@ def generated_files(facts: Facts) -> Findings:
 def action_runtimes(facts: Facts) -> Findings:
     """Do the workflows use actions that GitHub's runners can still run?"""
     for path in sorted((facts.root / workflows.FOLDER).glob("*.yml")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        for found in {(found["action"], int(found["major"])) for found in USES.finditer(text)}:
-            action, major = found
-            if major < FIRST_NODE24.get(action, 0):
+        used = USES.findall(path.read_text(encoding="utf-8", errors="replace"))
+        for action, major in sorted({(action, int(tag or comment)) for action, tag, comment in used}):
+            if major < (first := FIRST_NODE24.get(action, 0)):
                 text = f"{path.name} uses {action} v{major}, which needs Node 20"
-                yield Finding(text, f"Update it to v{FIRST_NODE24[action]} or later, by its commit.")
+                yield Finding(text, f"Update it to v{first} or later, by its commit.")
 
 
 @check(
