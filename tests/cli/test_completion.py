@@ -138,6 +138,7 @@ def test_completion_opens_no_socket_and_loads_no_client() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "plain,cart\n", "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["", f"{shlex.quote(str(ROOT / 'run'))} ops"])
 def test_script_completes_in_bash(program: str, tmp_path: Path) -> None:
     """Both forms: an installed `ops`, and `./run ops` in a checkout."""

@@ -1,11 +1,13 @@
 """Output on a terminal, in a pipe and in another encoding: colors, waits, the headline."""
 
+import io
 import re
 import subprocess
 import sys
 
 import pytest
 
+from ops.cli.output import AsciiStream
 from tests.conftest import ROOT, World
 from tests.support.commands import Command
 from tests.support.shop import Shop, open_shop
@@ -77,6 +79,16 @@ def test_json_has_no_colors(shop: Shop) -> None:
     assert ANSI not in outcome.out + outcome.err
 
 
+def test_stream_without_utf8_gets_ascii() -> None:
+    written = io.BytesIO()
+    stream = AsciiStream(written, encoding="utf-8", write_through=True)
+
+    stream.write("✔ RECOVERED  a → b … “zoë” ≤ 5 %\n")
+
+    assert written.getvalue() == b'OK RECOVERED  a -> b ... "zo?" <= 5 %\n'
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_signs_become_ascii_without_utf8(shop: Shop, encoding: str) -> None:
     environ = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, **shop.world.sandbox.environ()}
