@@ -40,7 +40,7 @@ from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.config import CheckedConfig, Config
+    from ops.config import CheckedConfig, Config, Environment
     from ops.config.probes import Probe
     from ops.config.types import Contact
     from ops.github.committed_file import CommittedFile
@@ -134,7 +134,7 @@ def run(
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
         sinks = (_appending(record), sink, *publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
-        _record_request(timeline, request, environ, run_id, runbook.service(request.params, environment))
+        _record_request(timeline, request, environ, run_id, environment)
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
         web, elsewhere = session.start_web(), bool(options.next_job_message)
@@ -328,14 +328,17 @@ def _lead(request: RunRequest, clock: Clock) -> float:
 
 
 def _record_request(
-    timeline: Timeline, request: RunRequest, environ: Mapping[str, str], run: str, service: str
+    timeline: Timeline, request: RunRequest, environ: Mapping[str, str], run: str, environment: "Environment"
 ) -> None:
+    service = request.runbook.service(request.params, environment)
     params = {name: value for name, value in vars(request.params).items() if value}
     given = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {given} in {request.environment} ({_requester(request, environ)})"
     what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     if log := actions.run_links(environ, None).get("run"):
         what["log"] = log
+    if variables := request.runbook.laptop_variables(environment, service):
+        what["laptop_variables"] = variables
     timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
     if request.permission == permissions.UNCHECKED:
         timeline.record(EventKind.WARNING, permissions.NOT_CHECKED)

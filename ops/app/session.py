@@ -277,13 +277,14 @@ def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
         needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
+        create = f"Create a Cloudflare API token with the permissions {needed} on this account."
+        place = f"The token is here: {environment.token_location}." if environment.token_location else create
         raise ConfigError(
             f"the Cloudflare token for {environment.name} is missing: {name} is not set",
             reason=Reason.TOKEN_MISSING,
             hint=(
-                f"Create a Cloudflare API token with the permissions {needed} on this account. On a laptop: `export "
-                f"{name}=…`. For a job, add a secret of that name to its GitHub environment, `recovery` or `security` "
-                "(Settings → Environments)."
+                f"{place} On a laptop: `export {name}=…`. For a job, add a secret of that name to its GitHub "
+                "environment, `recovery` or `security` (Settings → Environments)."
             ),
         )
     return parse_token(name, value)

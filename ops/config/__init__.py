@@ -169,7 +169,7 @@ class Environment(NamedModel):
         if service in self.services:
             objects = self.services[service].durable_objects.values()
             places |= {each.token: each.token_location for each in objects if each.token}
-        return "; ".join(f"{name}: {place}" if place else name for name, place in places.items())
+        return "; ".join(f"`{name}`: {place}" if place else f"`{name}`" for name, place in places.items())
 
     @property
     def probes(self) -> Iterator[Probe]:

@@ -126,6 +126,11 @@ class RunSummary:
         return url if LOG.fullmatch(url) else ""
 
     @property
+    def laptop_variables(self) -> str:
+        """Return the variables that its command on a laptop needs, each with the place of its value."""
+        return self._data(EventKind.REQUESTED, "laptop_variables")
+
+    @property
     def requester(self) -> str:
         """Who requested the run and where, as its first event says: "by alice", "on a laptop by local user ana"."""
         requested = self.last_event(EventKind.REQUESTED)

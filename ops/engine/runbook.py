@@ -180,6 +180,12 @@ class Runbook(ABC, Generic[P, D]):
         """Return the name of its service; empty if it has none."""
         return str(getattr(params, "service", ""))
 
+    def laptop_variables(self, environment: "Environment", service: str) -> str:
+        """Return the variables that its command on a laptop needs, each with the place of its value."""
+        if not self.github_environment:
+            return ""
+        return environment.laptop_variables(service if JobSecret.ADMIN_TOKENS in self.job_secrets else "")
+
     def may_have_due_runs(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
         """Return whether a run can become due in this environment."""
         return True

@@ -196,7 +196,7 @@ class Gate:
         if registry.github_environment(request.runbook) not in environment.approval:
             return
         name, run, comment = environment.approval_environment, actions.run_id(self.environ), self._comment_id
-        text = approval.text_for_reviewers(request, name, self._commands(request)["on a laptop"])
+        text = approval.text_for_reviewers(request, name, self._commands(request)[refusals.LAPTOP])
         self._show_on_run(
             "notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text
         )
@@ -343,7 +343,10 @@ class Gate:
         commands = self._commands(refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {command}")
-        body = self._body(refusal, commands)
+        variables = self._laptop_variables(refusal.request)
+        if variables:
+            self.warn(f" needs {variables}")
+        body = self._body(refusal, commands, variables)
         self._show_on_run("error", "refused", message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
@@ -375,7 +378,7 @@ class Gate:
             "request", lambda number: triggers.withdraw_request(self.repository, number, mark, comment), incident
         )
 
-    def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str]) -> str:
+    def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str], variables: str) -> str:
         return self.redactor.redact_text(
             refusals.render_comment(
                 message=refusal.message,
@@ -383,6 +386,7 @@ class Gate:
                 values=refusal.values,
                 reason=refusal.reason.value,
                 commands=commands,
+                variables=variables,
             )
         )
 
@@ -404,6 +408,15 @@ class Gate:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
         return refusals.manual_commands(program_name(self.environ), request.runbook, {**request.params, **where})
+
+    def _laptop_variables(self, request: outcomes.RecoveryRequest | None) -> str:
+        if request is None or request.runbook not in registry.runbook_names():
+            return ""
+        if request.environment not in self.config.environments:
+            return ""
+        service = str(request.params.get("service", ""))
+        environment = self.config.environments[request.environment]
+        return registry.load_runbook(request.runbook).laptop_variables(environment, service)
 
     def _record(self, refusal: outcomes.RefusedRequest, message: str) -> RunRecord:
         """Return the record that shows the request and its refusal in the report."""

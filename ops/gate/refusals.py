@@ -16,7 +16,7 @@ from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.outcomes import GateJob, RecoveryRequest, RefusedRequest
-from ops.render.markdown import button_text, code_span
+from ops.render.markdown import button_text, code_span, escape_markdown
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -176,6 +176,7 @@ def replace_fields(refusal: RefusedRequest, **changes: Any) -> RefusedRequest:
 
 
 Values = Mapping[str, str]
+LAPTOP = "on a laptop"
 BUTTON = "by the button"
 """The entry of the command list that is a workflow button with its fields."""
 
@@ -184,13 +185,21 @@ def plain_text(text: str, values: Values) -> str:
     return text.format_map({name: f'"{quote_name(value)}"' for name, value in values.items()})
 
 
-def render_comment(*, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str]) -> str:
-    """Return the refusal comment: the reason, then the next step, then `commands` (place → command) to copy."""
+def render_comment(
+    *, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str], variables: str = ""
+) -> str:
+    """Return the refusal comment: the reason, then the next step, then `commands` (place → command) to copy.
+
+    `variables` are those that the command on a laptop needs.
+    """
+    more = {LAPTOP: f", which needs {escape_markdown(variables)}"} if variables else {}
     safe = {name: code_span(value) for name, value in values.items()}
     lines = [
         f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
         f"**Next step:** {hint.format_map(safe)}",
-        "\n".join(f"- {where}: {_format_command(where, command)}" for where, command in commands.items()),
+        "\n".join(
+            f"- {where}: {_format_command(where, command)}{more.get(where, '')}" for where, command in commands.items()
+        ),
         f"Reason: `{reason}`",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
@@ -210,7 +219,7 @@ def with_refusal_count(body: str, at: datetime, count: int) -> str:
 def manual_commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the request for other places: on a laptop, by the button, and with `gh`."""
     return {
-        "on a laptop": next_step.build_command(program, runbook, options),
+        LAPTOP: next_step.build_command(program, runbook, options),
         BUTTON: next_step.describe_button(runbook, options),
         "with gh": next_step.build_gh_command(runbook, options),
     }

@@ -1,4 +1,4 @@
-"""Read and write the protection of the operations repository: GitHub environments and rulesets.
+"""Read and write GitHub environments and rulesets of the operations repository.
 
 docs.github.com/rest/deployments/environments, …/deployments/branch-policies, …/repos/rules, …/actions/secrets
 """

@@ -98,11 +98,16 @@ class DurableObjectAdmin(WriteGuard):
                 f"the token of the application is missing: {name} is not set",
                 reason=Reason.TOKEN_MISSING,
                 hint=(
-                    f"Use the value of the application's secret ADMIN_TOKEN. On a laptop: `export {name}=…`. In a "
-                    "job: set a secret of that name in the GitHub environment `recovery`."
+                    f"{_find(spec)} On a laptop: `export {name}=…`. In a job: set a secret of that name in the GitHub "
+                    "environment `recovery`."
                 ),
             )
         return parse_token(name, self._tokens[name].reveal())
+
+
+def _find(spec: "DurableObject") -> str:
+    place = spec.token_location
+    return f"The token is here: {place}." if place else "Use the value of the application's secret ADMIN_TOKEN."
 
 
 def _check_access(response: httpx.Response, what: str, spec: "DurableObject") -> None:

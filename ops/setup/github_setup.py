@@ -1,4 +1,4 @@
-"""Set up the operations repository on GitHub: environments, labels, ruleset, and `github.environments` in ops.yml.
+"""Set up the operations repository on GitHub: environments, labels and ruleset.
 
 Reads first and returns a plan. Each change is read back after its write. A write whose answer was lost is read too, and
 sent once more only if it is not in effect.

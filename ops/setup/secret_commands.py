@@ -1,4 +1,4 @@
-"""List the secrets that GitHub lacks, with the command and the Cloudflare permissions for each. Pure."""
+"""List the secrets that GitHub lacks, with commands and Cloudflare permissions. Pure."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

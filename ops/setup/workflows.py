@@ -29,7 +29,7 @@ from ops.render.markdown import TEMPLATES
 from ops.setup import jobs
 
 if TYPE_CHECKING:
-    from ops.config import Config
+    from ops.config import Config, RecoveryLabel
 
 FOLDER = Path(".github", "workflows")
 HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
@@ -174,14 +174,16 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
     waiting = jobs.approval_jobs(acting)
-    return text(runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites)
+    places = {each.name: runbook.laptop_variables(each, "") for each in fitting_environments(config, runbook)}
+    variables = json.dumps(places, ensure_ascii=False) if any(places.values()) else ""
+    return text(runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
 
 
 def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
-    program = config.github.laptop_program
-    answers = _json_text({label: _command(program, each) for label, each in labels.items()})
-    menu = _json_text(build_menu(config, (program,), "ISSUE_NUMBER", "https://REPOSITORY").to_json())
+    answers = _json_text({label: _command(config, runbooks[each.runbook], each) for label, each in labels.items()})
+    program = (config.github.laptop_program,)
+    menu = _json_text(build_menu(config, program, "ISSUE_NUMBER", "https://REPOSITORY").to_json())
     acting = jobs.label_jobs(config, runbooks)
     waiting = jobs.approval_jobs(acting)
     return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu)
@@ -192,9 +194,13 @@ def _json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False).replace("${{", "\\u0024{{")
 
 
-def _command(program: str, label: Any) -> str:
-    """Return the laptop command for the label's recovery."""
-    return next_step.build_command(program, label.runbook, {**label.params, "environment": label.environment})
+def _command(config: "Config", runbook: AnyRunbook, label: "RecoveryLabel") -> str:
+    """Return the laptop command for the label's recovery; on a second line, the variables that it needs."""
+    options = {**label.params, "environment": label.environment}
+    command = next_step.build_command(config.github.laptop_program, label.runbook, options)
+    service = str(label.params.get("service", ""))
+    variables = runbook.laptop_variables(config.environments[label.environment], service)
+    return "\n".join(filter(None, (command, variables)))
 
 
 def _text(config: "Config", pin: str, template: str, **values: Any) -> str:

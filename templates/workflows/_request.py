@@ -94,11 +94,17 @@ def program() -> str:
     return os.environ.get("PROGRAM") or "ops"
 
 
+def on_laptop(command: str, variables: str) -> str:
+    """Return the advice to run this command on a laptop. `variables` are those that it needs, with their places."""
+    return "Run on a laptop: " + inert(command) + (", which needs " + prose(variables) if variables else "")
+
+
 def laptop(label: str, number: int) -> str:
     """Return the advice to run the command on a laptop."""
     known = {name.casefold(): command for name, command in json.loads(os.environ.get("COMMANDS") or "{}").items()}
     docs = os.environ.get("DOCS", "")
     if label.casefold() in known:
-        return "Run on a laptop: " + inert(known[label.casefold()] + " --incident " + str(number))
+        command, _, variables = known[label.casefold()].partition("\n")
+        return on_laptop(command + " --incident " + str(number), variables)
     more = " ([documentation](" + docs + "))" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else ""
     return "Run the command on a laptop: `" + program() + " --help` lists them" + more + "."

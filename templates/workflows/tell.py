@@ -5,7 +5,8 @@
 which the run continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log
 and on the page of the run.
 
-NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → laptop command without `--incident`.
+NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → laptop command without `--incident`, and on a second line
+the variables that it needs. VARIABLES: JSON, environment → those of a button's command.
 Optional: ACTING: ids of the acting jobs, separated by spaces (default: all but gate and report).
 RUN_STEP: name of the step that starts a run; without it, no answer claims that an acting job changed nothing.
 ENDING: ids of the jobs that end a temporary state; END_COMMAND: the laptop command that ends it.
@@ -29,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _request import attempt, call, inert, laptop, program, prose, repository, run_page
+from _request import attempt, call, inert, laptop, on_laptop, program, prose, repository, run_page
 
 BOT = "github-actions[bot]"
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
@@ -103,7 +104,8 @@ def _read_button(event: Any) -> Request:
     page = re.escape("/" + os.environ["GITHUB_REPOSITORY"] + "/issues/")
     number = re.fullmatch("(?:#|https?://[^/]+" + page + ")?([1-9][0-9]{0,9})", inputs.get("incident", "").strip())
     title = inert(name) + " from " + inert("@" + event["sender"]["login"])
-    command = "Run on a laptop: " + inert(shlex.join(words))
+    variables = json.loads(os.environ.get("VARIABLES") or "{}").get(inputs.get("environment", ""), "")
+    command = on_laptop(shlex.join(words), variables)
     return Request(title, int(number[1]) if number else 0, "", "Press the button again", command)
 
 

@@ -20,7 +20,10 @@ from tests.support.actions import BUTTON, LABEL, Stage, conclusions, stage, when
 pytestmark = pytest.mark.slow
 SETUP = ".github/actions/setup/action.yml"
 INCIDENT = ".github/workflows/incident.yml"
-LAPTOP = "`./run ops rollback-worker --service api --environment production --incident N`"
+LAPTOP = (
+    "`./run ops rollback-worker --service api --environment production --incident N`, which needs "
+    "`CLOUDFLARE_API_TOKEN`"
+)
 OFF_AND_ON = (
     f"Take the label off if it is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}"
 )

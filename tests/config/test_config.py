@@ -536,8 +536,8 @@ def test_missing_place_of_a_token_is_a_warning() -> None:
     )
     production = config.environment("production")
     assert warnings == ()
-    assert production.laptop_variables() == "CLOUDFLARE_API_TOKEN: the vault"
-    assert production.laptop_variables("api") == "CLOUDFLARE_API_TOKEN: the vault; TILL_KEY: the safe"
+    assert production.laptop_variables() == "`CLOUDFLARE_API_TOKEN`: the vault"
+    assert production.laptop_variables("api") == "`CLOUDFLARE_API_TOKEN`: the vault; `TILL_KEY`: the safe"
 
 
 def test_place_of_a_token_holds_no_value() -> None:

@@ -104,7 +104,7 @@ def assert_tokens(team: Team, menu: str) -> None:
     (named,) = re.findall("Set first: (.+)", menu)
     acting = [shlex.split(command) for command in COMMAND.findall(unwrapped(menu)) if "propose-limits" not in command]
     environments = {words[words.index("--environment") + 1] for words in acting}
-    assert {team.config.environments[name].token for name in environments} <= set(re.split("; |: ", named))
+    assert {team.config.environments[name].token for name in environments} <= set(re.findall("`([^`]+)`", named))
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def test_reader_changes_nothing(shop: Shop) -> None:
     assert "may not read names of secrets" in outcome.out
 
 
-def test_fine_grained_token_without_administration_is_asked_once_for_each_kind(shop: Shop) -> None:
+def test_fine_grained_token_without_administration_is_tried_once_for_each_kind(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     own = ["issues:write", "actions:read", "environments:read"]
     shop.github.add_token("github_pat_x", "dana", own)

@@ -564,7 +564,7 @@ def test_readme_fits_on_a_screen(written: Team) -> None:
     readme = written.files()["README.md"]
 
     assert len(readme.splitlines()) <= 40
-    for text in ("recover:shop-web", "rollback-worker", "CLOUDFLARE_API_TOKEN: 1Password: cloudflare-recovery"):
+    for text in ("recover:shop-web", "rollback-worker", "`CLOUDFLARE_API_TOKEN`: 1Password: cloudflare-recovery"):
         assert text in readme
     assert config(written)["environments"]["production"]["token_location"] == "1Password: cloudflare-recovery"
 

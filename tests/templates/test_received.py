@@ -32,6 +32,17 @@ def test_label_is_answered_with_run_and_laptop_command(workflow: Workflow) -> No
     assert [request.method for request in workflow.github.requests] == ["POST"]
 
 
+def test_answer_names_variable_and_its_place(workflow: Workflow) -> None:
+    commands = {name: f"{command}\n`SHOP_TOKEN`: 1Password: shop <b>" for name, command in COMMANDS.items()}
+
+    workflow.step("received", workflow.label(), COMMANDS=json.dumps(commands))
+
+    assert (
+        f"--incident {workflow.incident}`, which needs `SHOP_TOKEN`&#58; 1Password&#58; shop &#60;b&#62;\n"
+        in workflow.bodies[0]
+    )
+
+
 def test_unknown_label_links_to_documentation(workflow: Workflow) -> None:
     payload = workflow.label("recover:other")
 
