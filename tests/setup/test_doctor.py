@@ -1,6 +1,7 @@
 """`ops doctor`: right answers in a world with everything right, and one wrong answer for each fault."""
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,7 +13,7 @@ from ops.setup.doctor.examination import CHECKS
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome
 from tests.setup.doctor_faults import FAULTS, Fault
-from tests.support.bakery import PERMISSIONS, TOKEN, Bakery, add_branches, bakery, practice
+from tests.support.bakery import PERMISSIONS, PERSON, TOKEN, Bakery, add_branches, bakery, practice
 
 KV_READ = "/bulk/get"
 
@@ -291,3 +292,11 @@ def test_service_that_hangs_delays_no_other_answer(world: Bakery) -> None:
 
     assert time.monotonic() - began < 11
     assert (found["wrong"], found["not_provable"]) == (set(), {"url", "probes", "runtime"})
+
+
+def test_repository_is_that_of_the_remote_origin(world: Bakery) -> None:
+    world.environ |= {"GITHUB_REPOSITORY": None, "GITHUB_TOKEN": None, "GH_TOKEN": PERSON}
+    for arguments in (["init", "--quiet"], ["remote", "add", "origin", "git@github.com:acme/operations.git"]):
+        subprocess.run(["git", *arguments], cwd=world.folder, check=True)
+
+    assert answers(world)["not_provable"] == set()

@@ -25,6 +25,7 @@ from ops.github import environments as visibility
 from ops.setup import command, jobs
 from ops.setup import environments as needs
 from ops.setup.doctor.finding import NotProvable
+from ops.setup.github_setup import choose_repository
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.inventory import ListedWorker, NamedResource
@@ -91,7 +92,8 @@ class Facts:
     ) -> None:
         """Raise ConfigError if a variable names a server that is not allowed, or ops.yml lacks the environment."""
         self.path, self.root = path, path.resolve().parent
-        self.environ, self.redactor = environ, redactor
+        self.redactor = redactor
+        self.environ = environ if actions.is_job(environ) else _with_github(environ, self.root, redactor)
         self.scope = scope
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.is_job = actions.is_job(environ)
@@ -248,6 +250,17 @@ class Facts:
         """Return the run records of the newest issues with the label, newest issue first."""
         read = partial(issues.newest_records, label=label, most=RECENT_INCIDENTS)
         return self.once(("records", label), lambda: self.github(read))
+
+
+def _with_github(environ: Mapping[str, str], root: Path, redactor: Redactor) -> Mapping[str, str]:
+    """Return the variables with token and repository as `setup github` finds them, as far as they are known."""
+    redactor.add_secret(environ.get("GH_TOKEN", ""))
+    token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
+    try:
+        repository = choose_repository("", environ, root, redactor)
+    except ConfigError:
+        repository = ""
+    return {**environ, "GITHUB_TOKEN": token, "GITHUB_REPOSITORY": repository}
 
 
 class EnvironmentFacts:
