@@ -205,3 +205,8 @@ class Context(Generic[P]):
             given["to"] = shorten_ids(to)
         program, *extra = self.command_prefix
         return SuggestedCommand(build_command(program, runbook, given, *extra), describe_button(runbook, given))
+
+    def versions_command(self, service: str) -> str:
+        """Return the command that lists the versions of a service."""
+        program, *extra = self.command_prefix
+        return build_command(program, f"versions {service}", {"environment": self.environment.name}, *extra)

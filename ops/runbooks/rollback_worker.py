@@ -100,7 +100,11 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         if to is None and not choice.candidates:
             ways = rollback_target.list_fallbacks(history, choice)
             raise plan_text.no_target_refusal(
-                history, choice, ways, press=_suggest_rollback(ctx, _next_version_to_try(history, choice))
+                history,
+                choice,
+                ways,
+                press=_suggest_rollback(ctx, _next_version_to_try(history, choice)),
+                listing=ctx.versions_command(service.name),
             )
         split = to or ((choice.candidates[0], 100.0),)
         plan_text.check_no_migration(history, choice.suspect, split)

@@ -247,9 +247,17 @@ MAX_LISTED = 5
 
 
 def no_target_refusal(
-    history: WorkerHistory, choice: TargetChoice, ways: tuple[RejectedTarget, ...], *, press: SuggestedCommand
+    history: WorkerHistory,
+    choice: TargetChoice,
+    ways: tuple[RejectedTarget, ...],
+    *,
+    press: SuggestedCommand,
+    listing: str,
 ) -> Refused:
-    """Return the refusal without a target. `ways`: versions that a person may choose, best first."""
+    """Return the refusal without a target.
+
+    `ways`: versions that a person may choose, best first. `listing`: the command that lists all versions.
+    """
     passed = "; ".join(f"{short_id(over.version)}: {over.why}" for over in choice.rejected)
     return Refused(
         f"no known good version: {passed or 'no other version has served all traffic'}; {history.coverage}",
@@ -257,7 +265,7 @@ def no_target_refusal(
         hint=f"Choose a version. {_list_fallbacks(ways)}"
         if ways
         else "Deploy the reverted commit. If you know a good version, replace VERSION in the command with its ID. "
-        "List them with `wrangler versions list`.",
+        f"List them with `{listing}`.",
         suggested_command=press,
     )
 
