@@ -12,6 +12,7 @@ from typing import Any
 from sandbox.clock import FakeClock
 from sandbox.cloudflare.analytics.state import Analytics
 from sandbox.cloudflare.audit.state import FakeAuditEntry
+from sandbox.cloudflare.d1.sqlite import StatementResult
 from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.kv.state import KvStore
 from sandbox.cloudflare.pages.state import Asset, Pages
@@ -55,7 +56,7 @@ class FakeAccount:
         self._random = random.Random(account_id)  # noqa: S311  (the same account makes the same ids)
         self.pages = Pages(clock, switches, self.lock, self.new_id)
         self.zones = Zones(self.new_id)
-        self.d1 = D1Databases(clock, switches, self.new_id)
+        self.d1 = D1Databases(clock, switches, self.new_id, self._add_statement)
         self.kv = KvStore(clock, switches, self.lock, self.new_id)
         self.tokens = tokens
         self.assets: dict[str, Asset] = {}
@@ -63,6 +64,9 @@ class FakeAccount:
         self.analytics = Analytics()
         self.audit: list[FakeAuditEntry] = []
         """Oldest first."""
+
+    def _add_statement(self, database: str, sql: str, result: StatementResult) -> None:
+        self.analytics.add_statement(self.id, database, sql, result, at=self.clock.now())
 
     def worker(self, name: str) -> FakeWorker:
         """Return the Worker, created if it is missing."""

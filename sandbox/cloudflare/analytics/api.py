@@ -16,6 +16,7 @@ from sandbox.server import HttpResponse
 
 ROUTES = Routes()
 PATH = "/graphql"
+_OPTIONAL = {"variables": dict, "operationName": str}
 _MAX_ROWS = 10_000
 _LIMITS = {"enabled", "maxDuration", "maxPageSize", "notOlderThan"}
 _TIMES = {"datetime", "datetimeMinute", "datetimeHour", "date"}
@@ -31,7 +32,7 @@ class QueryRefusal(Exception):
 
 @ROUTES.add("POST", PATH, None)
 def query(call: CloudflareCall) -> HttpResponse:
-    body = fields(json_body(call.request), required={"query": str}, optional={"variables": dict})
+    body = fields(json_body(call.request), required={"query": str}, optional=_OPTIONAL)
     try:
         data = {each.alias: _viewer(call, each) for each in parse(body["query"], body.get("variables", {}))}
         answer: dict[str, Any] = {"data": data, "errors": None}
@@ -87,7 +88,7 @@ def _rows(call: CloudflareCall, field: Field, scope: str) -> list[dict[str, Any]
     limit = field.arguments.get("limit", 0)
     if not isinstance(limit, int) or not 1 <= limit <= _MAX_ROWS:
         raise QueryRefusal(f"limit must be 1 to {_MAX_ROWS}")
-    wanted = field.arguments.get("filter") or {}
+    wanted = list(_conditions(field.arguments.get("filter") or {}))
     _check_times(call, field.name, wanted)
     samples = call.account.analytics.rows(field.name, scope, lambda sample: _matches(sample, wanted))
     names = [each for part in field.fields if part.name == "dimensions" for each in part.fields]
@@ -111,31 +112,51 @@ def _row(field: Field, names: list[Field], key: tuple[Any, ...], group: list[Ana
         elif part.name == "sum":
             sums = {each.alias: _check_known(each.name, SUMS[field.name]) for each in part.fields}
             row[part.alias] = {alias: sum(s.sums.get(name, 0) for s in group) for alias, name in sums.items()}
+        elif part.name == "avg":
+            sums = {each.alias: _check_known(each.name, SUMS[field.name]) for each in part.fields}
+            count = sum(sample.count for sample in group)
+            row[part.alias] = {alias: sum(s.sums.get(name, 0) for s in group) / count for alias, name in sums.items()}
         else:
             raise QueryRefusal(f'unknown field "{part.name}"')
     return row
 
 
+def _conditions(wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Yield name and value of each condition; `AND` holds a list of filters."""
+    for name, value in wanted.items():
+        if name != "AND":
+            yield name, value
+            continue
+        for each in value:
+            yield from _conditions(each)
+
+
 def _ordered(field: Field, names: list[Field], rows: list[tuple[tuple[Any, ...], Any]]) -> Iterable[tuple[Any, Any]]:
     for order in reversed(field.arguments.get("orderBy") or []):
         name, _, way = str(order).rpartition("_")
+        part, _, value = name.partition("_")
         at = next((number for number, each in enumerate(names) if each.name == name), None)
-        if at is None and name != "count":
+        if at is not None:
+            rows.sort(key=lambda row: row[0][at], reverse=way == "DESC")
+        elif name == "count":
+            rows.sort(key=lambda row: row[1]["count"], reverse=way == "DESC")
+        elif part in {"sum", "avg"} and value in SUMS[field.name]:
+            rows.sort(key=lambda row: row[1][part][value], reverse=way == "DESC")
+        else:
             raise QueryRefusal(f"cannot order by {order}")
-        rows.sort(key=lambda row: row[1]["count"] if at is None else row[0][at], reverse=way == "DESC")
     return rows
 
 
-def _check_times(call: CloudflareCall, dataset: str, wanted: Mapping[str, Any]) -> None:
+def _check_times(call: CloudflareCall, dataset: str, wanted: Iterable[tuple[str, Any]]) -> None:
     """Check that the filter has both ends, in the allowed range and age.
 
     Raises:
         _Refused: an end is missing, too old, or too far from the other one.
     """
     longest, oldest = _time_limits(call, dataset)
-    ends = {name.rpartition("_")[2]: value for name, value in wanted.items() if name.partition("_")[0] in _TIMES}
+    ends = {name.rpartition("_")[2]: value for name, value in wanted if name.partition("_")[0] in _TIMES}
     try:
-        since, until = (datetime.fromisoformat(ends[end]) for end in ("geq", "lt"))
+        since, until = (datetime.fromisoformat(ends[end]) for end in ("geq", "lt" if "lt" in ends else "leq"))
     except (KeyError, TypeError, ValueError):
         raise QueryRefusal("the filter needs a time with _geq and a time with _lt") from None
     if since < call.account.clock.now() - timedelta(seconds=oldest):
@@ -144,12 +165,13 @@ def _check_times(call: CloudflareCall, dataset: str, wanted: Mapping[str, Any]) 
         raise QueryRefusal(f"query time range is too large: the maximum is {longest}s")
 
 
-def _matches(sample: AnalyticsRow, wanted: Mapping[str, Any]) -> bool:
-    for name, value in wanted.items():
+def _matches(sample: AnalyticsRow, wanted: Iterable[tuple[str, Any]]) -> bool:
+    for name, value in wanted:
         field, _, operator = name.partition("_")
         _check_known(field, _TIMES | DIMENSIONS[sample.dataset].keys())
         found = sample.dimension(field)
-        holds = {"": found == value, "geq": found >= value, "lt": found < value, "neq": found != value}
+        holds = {"": found == value, "geq": found >= value, "lt": found < value, "leq": found <= value}
+        holds["neq"] = found != value
         if operator not in holds:
             raise QueryRefusal(f"unknown filter {name}")
         if not holds[operator]:

@@ -44,6 +44,8 @@ class _QueryParser:
     def query(self) -> list[Field]:
         if self._next() != "query":
             raise SyntaxProblem("only queries are supported")
+        if self._peek().isidentifier():
+            self._next()
         if self._peek() == "(":
             self._declarations()
         fields = self._selection()

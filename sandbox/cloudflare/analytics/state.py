@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sandbox.cloudflare.d1.sqlite import StatementResult
+
 DIMENSIONS: dict[str, dict[str, type]] = {
     "httpRequestsAdaptiveGroups": {
         "clientRequestPath": str,
@@ -17,13 +19,16 @@ DIMENSIONS: dict[str, dict[str, type]] = {
         "requestSource": str,
     },
     "d1AnalyticsAdaptiveGroups": {"databaseId": str},
+    "d1QueriesAdaptiveGroups": {"databaseId": str, "query": str},
 }
 """Data set → its dimensions, apart from the times, which every data set has."""
 SUMS = {
     "httpRequestsAdaptiveGroups": {"visits", "edgeResponseBytes"},
     "d1AnalyticsAdaptiveGroups": {"readQueries", "writeQueries", "rowsRead", "rowsWritten"},
+    "d1QueriesAdaptiveGroups": {"queryDurationMs", "rowsRead", "rowsWritten", "rowsReturned"},
 }
-ZONE_SETS, ACCOUNT_SETS = {"httpRequestsAdaptiveGroups"}, {"d1AnalyticsAdaptiveGroups"}
+ZONE_SETS = {"httpRequestsAdaptiveGroups"}
+ACCOUNT_SETS = {"d1AnalyticsAdaptiveGroups", "d1QueriesAdaptiveGroups"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ class AnalyticsRow:
     scope: str
     dimensions: Mapping[str, Any]
     count: int = 1
-    sums: Mapping[str, int] = field(default_factory=dict)
+    sums: Mapping[str, float] = field(default_factory=dict)
 
     def dimension(self, name: str) -> Any:
         """Return a dimension. Times are truncated to the second, minute, hour or day."""
@@ -100,6 +105,22 @@ class Analytics:
         dataset = "d1AnalyticsAdaptiveGroups"
         dimensions, whole = {"databaseId": database}, {**dict.fromkeys(SUMS[dataset], 0), **sums}
         self.samples.append(AnalyticsRow(dataset=dataset, at=at, scope=account, dimensions=dimensions, sums=whole))
+
+    def add_statement(self, account: str, database: str, sql: str, result: StatementResult, *, at: datetime) -> None:
+        """Add a statement that D1 ran."""
+        read, written = len(result.rows), result.changes
+        kind = "writeQueries" if result.changed else "readQueries"
+        self.add_queries(account, database, at=at, **{kind: 1}, rowsRead=read, rowsWritten=written)
+        sums = {"queryDurationMs": result.seconds * 1000, "rowsRead": read, "rowsWritten": written}
+        self.samples.append(
+            AnalyticsRow(
+                dataset="d1QueriesAdaptiveGroups",
+                at=at,
+                scope=account,
+                dimensions={"databaseId": database, "query": sql},
+                sums={**sums, "rowsReturned": read},
+            )
+        )
 
     def rows(self, dataset: str, scope: str, holds: Callable[[AnalyticsRow], bool]) -> Iterator[AnalyticsRow]:
         return (s for s in self.samples if (s.dataset, s.scope) == (dataset, scope) and holds(s))

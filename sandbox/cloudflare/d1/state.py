@@ -40,9 +40,18 @@ class RestoreAnswer:
 class DatabaseStore:
     """Content and history of a database. It runs one query after the other."""
 
-    def __init__(self, id: str, clock: FakeClock, switches: Switches) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        clock: FakeClock,
+        switches: Switches,
+        record: Callable[[str, str, StatementResult], None] = lambda *_: None,
+    ) -> None:
+        """`record` gets the ID of the database, and each statement that ran with its result."""
+        self._id = id
         self._clock = clock
         self._switches = switches
+        self._record = record
         self._lock = threading.Lock()
         self._sqlite = D1Sqlite(clock.now)
         self._restores = 0
@@ -66,6 +75,8 @@ class DatabaseStore:
             if self._is_exporting():
                 raise SqlError(_EXPORTING)
             results = self._sqlite.run(statements)
+            for (sql, _), result in zip(statements, results, strict=True):
+                self._record(self._id, sql, result)
             if self._sqlite.wrote:
                 before = self.history.current
                 if self.history.record(self._sqlite.content()) is not before:
@@ -157,7 +168,14 @@ class FakeDatabase:
 class D1Databases:
     """The D1 databases of an account."""
 
-    def __init__(self, clock: FakeClock, switches: Switches, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        clock: FakeClock,
+        switches: Switches,
+        new_id: Callable[[], UUID],
+        record: Callable[[str, str, StatementResult], None],
+    ) -> None:
+        self._record = record
         self._clock = clock
         self._switches = switches
         self._new_id = new_id
@@ -188,7 +206,7 @@ class D1Databases:
         """Return the content of a database, also of one that only a Worker's binding names."""
         with self._lock:
             if id not in self._stores:
-                self._stores[id] = DatabaseStore(id, self._clock, self._switches)
+                self._stores[id] = DatabaseStore(id, self._clock, self._switches, self._record)
             return self._stores[id]
 
     def query(self, id: str, sql: str, *params: Any) -> list[dict[str, Any]]:  # noqa: A002
