@@ -125,6 +125,7 @@ class DatabaseStore:
         Raises:
             TimeTravelError: there were too many restores.
         """
+        self.history.check_restores()
         self._restores += 1
         self._sqlite.cancel()
         with self._lock:

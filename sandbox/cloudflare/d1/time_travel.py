@@ -113,15 +113,19 @@ class History:
         Raises:
             TimeTravelError: there were too many restores.
         """
-        now = self._clock.now()
-        self._restores = [each for each in self._restores if now - RESTORES_WITHIN < each <= now]
-        if len(self._restores) == MAX_RESTORES:
-            raise TimeTravelError(f"A database can be restored {MAX_RESTORES} times per 10 minutes.")
-        self._restores.append(now)
+        self.check_restores()
+        self._restores.append(self._clock.now())
         self._position = _END
         previous = self._append(self.current.pages)
         self._session, self._position = self._session + 1, 0
         return previous, self._append(target.pages, restored=target.number)
+
+    def check_restores(self) -> None:
+        """Raise TimeTravelError if there were too many restores."""
+        now = self._clock.now()
+        self._restores = [each for each in self._restores if now - RESTORES_WITHIN < each <= now]
+        if len(self._restores) == MAX_RESTORES:
+            raise TimeTravelError(f"A database can be restored {MAX_RESTORES} times per 10 minutes.")
 
     def _is_lost(self, state: RecordedState) -> bool:
         """Return whether a restore went back beyond this state; the state right before a restore is never lost."""
