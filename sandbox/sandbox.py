@@ -345,7 +345,7 @@ def _make_runtime(
     name: RuntimeName, account: FakeAccount, providers: FakeAiProviders, contract: RuntimeContract
 ) -> Runtime:
     if name == "embedded":
-        return EmbeddedRuntime(providers.accepts_key, account.clock, contract)
+        return EmbeddedRuntime(providers.accepts_key, account.clock, contract, account.d1)
     from sandbox.edge.workerd import WorkerdRuntime  # imported here because it needs Node
 
     return WorkerdRuntime(account.clock, account.kv, account.d1, providers)

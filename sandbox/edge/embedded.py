@@ -3,13 +3,14 @@
 A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional fields:
 
 - `status`, `body`, `content_type`, `delay` (seconds): the response to every path. Defaults: those of a healthy FortuneT
-  API. `paths` holds the same four fields for single paths.
+  API. `paths` holds the same four fields, and `sql`, for single paths.
 - `secrets`, a list of names: each JSON response shows the SHA-256 of the current value of each (null if missing). So it
   shows which generation of a secret is live, without the value.
 - `upstream`, such as `{"provider": "groq", "secret": "NAME"}`: request a completion from that provider of the sandbox
   with the secret as the key; answer 502 on failure, as an application with a revoked key does.
 - `runtime`: follow the runtime contract (`runtime_contract.py`), if a KV namespace is bound as OPS_RUNTIME. It declares
   `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`.
+- `sql`: run this statement on the D1 database bound first, and answer its rows; 500 if it fails.
 - `switched`, such as `{NAME: {STATE: {"path": PATH, "status": 200}}}`: the response while a switch has that state.
 - `objects`: its Durable Objects (`EmbeddedObjects`).
 
@@ -31,6 +32,8 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.clock import FakeClock, timestamp
+from sandbox.cloudflare.d1.sqlite import SqlError
+from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from sandbox.edge.front_door import RunningVersion
 from sandbox.edge.runtime_contract import Behaviour, RuntimeContract
@@ -45,8 +48,15 @@ _CHART = {
 
 
 class EmbeddedRuntime:
-    def __init__(self, accepts_key: Callable[[str, str], bool], clock: FakeClock, contract: RuntimeContract) -> None:
-        """`takes` returns whether a provider, by its name, gives a completion for a key."""
+    def __init__(
+        self,
+        accepts_key: Callable[[str, str], bool],
+        clock: FakeClock,
+        contract: RuntimeContract,
+        databases: D1Databases,
+    ) -> None:
+        """`accepts_key` returns whether a provider, by its name, gives a completion for a key."""
+        self._databases = databases
         self._accepts_key = accepts_key
         self._contract = contract
         self._clock = clock
@@ -75,10 +85,21 @@ class EmbeddedRuntime:
             key = running.secrets.get(upstream["secret"], "")
             if not self._accepts_key(upstream["provider"], key):
                 status, answer = 502, {"error": f"{upstream['provider']} gave no completion"}
+        if sql := behaviour.get("sql"):
+            status, answer = self._query(running.version, sql)
         body = behaviour.get("body", answer)
         if isinstance(body, dict) and "secrets" in behaviour:
             body = body | {"secrets": {name: _digest(running.secrets.get(name)) for name in behaviour["secrets"]}}
         return _response(status, body, behaviour.get("content_type"))
+
+    def _query(self, version: FakeWorkerVersion, sql: str) -> tuple[int, dict[str, Any]]:
+        binding = version.upload.find_binding("d1")
+        if binding is None:
+            return 500, {"error": "no D1 database is bound"}
+        try:
+            return 200, {"rows": self._databases.query(binding["id"], sql)}
+        except SqlError as error:
+            return 500, {"error": f"D1_ERROR: {error}"}
 
     def close(self) -> None:
         self._closed.set()

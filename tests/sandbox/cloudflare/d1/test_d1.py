@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.sandbox.cloudflare.d1.conftest import Database
@@ -155,3 +156,18 @@ def test_stale_read_ends_after_switched_number(database: Database) -> None:
     database.bake("spelt")
     database.bake("oat")
     assert [database.rows() for _ in range(3)][::2] == [[["rye"], ["spelt"]], [["rye"], ["spelt"], ["oat"]]]
+
+
+def test_embedded_worker_runs_sql_of_its_behaviour(database: Database, edge: httpx.Client) -> None:
+    sandbox = database.api.sandbox
+    paths = {"/bake": {"sql": "INSERT INTO loaves (flour) VALUES ('rye')"}, "/loaves": {"sql": "SELECT * FROM loaves"}}
+    bound = [{"type": "d1", "name": "DB", "id": database.id}]
+    sandbox.deploy("bakery", sandbox.upload("bakery", behaviour={"paths": paths}, bindings=bound))
+    empty = database.bookmark()
+
+    assert edge.get("/bake").json() == {"rows": []}
+    assert [row["flour"] for row in edge.get("/loaves").json()["rows"]] == ["rye"]
+    database.restore(bookmark=empty)
+    assert edge.get("/loaves").json() == {"rows": []}
+    database.query("DROP TABLE loaves")
+    assert (edge.get("/loaves").status_code, edge.get("/health").status_code) == (500, 200)
