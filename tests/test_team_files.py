@@ -46,7 +46,7 @@ def test_tests_pass_in_a_copy_of_a_team(tmp_path: Path) -> None:
     files |= {"ops.yml": ONE_WORKER.read_bytes(), "README.md": README.encode(), "CHANGELOG.md": b"# Ours\n"}
     copy = tmp_path / "copy"
     write_files(files, copy)
-    argv = [sys.executable, "-m", "pytest", "-q", "-n2", "-pno:cacheprovider", "-m", "not slow", *START_PROGRAMS]
+    argv = [sys.executable, "-m", "pytest", "-q", "-n0", "-pno:cacheprovider", "-m", "not slow", *START_PROGRAMS]
     environ = {**os.environ, "PYTHONPATH": str(copy)}
 
     done = subprocess.run(argv, cwd=copy, env=environ, capture_output=True, text=True, check=False)
