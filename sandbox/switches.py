@@ -196,6 +196,10 @@ class GitHubSwitches:
     """Whether an environment without rules can be created on a plan without environments, as reported in
     github.com/integrations/terraform-provider-github/issues/1311. False: 404."""
 
+    free_plan_lists_branch_rules: bool = True
+    """Whether the rules of a branch are an empty list on a plan without rulesets. False: 403, as for the rulesets
+    themselves. Neither is documented."""
+
     actions_may_create_pull_requests: bool = False
     """The setting "Allow GitHub Actions to create and approve pull requests", which is off in a new repository."""
 

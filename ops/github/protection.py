@@ -170,7 +170,10 @@ def branch_rules(repository: "Repository", branch: str) -> tuple[Mapping[str, An
     """
     with _plan_errors():
         path = f"/rules/branches/{quote(branch, safe='')}?per_page={_PER_PAGE}"
-        return tuple(_request(repository, "GET", path))
+        if rules := _request(repository, "GET", path):
+            return tuple(rules)
+        _request(repository, "GET", "/rulesets?per_page=1")  # may tell that the plan has none
+        return ()
 
 
 def find_ruleset(repository: "Repository", name: str) -> int | None:

@@ -6,6 +6,7 @@ sent once more only if it is not in effect.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -259,19 +260,15 @@ class GitHubSetup:
         return found
 
     def _write_environment(self, name: str, reviewers: Sequence[protection.Reviewer]) -> None:
-        protection.write_environment(self._github, name, self._config.github.branch)
-        if not reviewers:
-            return
-        try:
-            protection.write_environment(self._github, name, self._config.github.branch, reviewers)
-        except UnclearWrite:
-            raise
-        except ProviderError as error:
-            if error.message != "GitHub answered 422":
-                raise
-            text = "GitHub refused the reviewers; a private repository needs Enterprise for them"
+        branch = self._config.github.branch
+        with _explained(
+            "GitHub refused a rule for the environment", "Write `github: {environments: false}` in ops.yml."
+        ):
+            protection.write_environment(self._github, name, branch)
+        if reviewers:
             hint = "Check that each can read the repository. Otherwise remove `approval` from ops.yml."
-            raise ProviderError(text, reason=Reason.PROVIDER_REFUSED, hint=hint) from None
+            with _explained("GitHub refused the reviewers; a private repository needs Enterprise for them", hint):
+                protection.write_environment(self._github, name, branch, reviewers)
 
     def _is_environment_done(self, name: str, reviewers: Sequence[protection.Reviewer]) -> bool:
         found = protection.read_environment(self._github, name)
@@ -339,6 +336,17 @@ class GitHubSetup:
     def _needed(self, config: "Config") -> list[GitHubEnvironment]:
         names = [name for name in runbook_names() if name not in added_runbook_names()]
         return needed_environments(config, {name: discover_runbooks()[name] for name in names})
+
+
+@contextmanager
+def _explained(text: str, hint: str) -> Iterator[None]:
+    """Replace the error of a 422, which GitHub answers where the plan lacks a rule."""
+    try:
+        yield
+    except ProviderError as error:
+        if error.message != "GitHub answered 422":
+            raise
+        raise ProviderError(text, reason=Reason.PROVIDER_REFUSED, hint=hint) from None
 
 
 def _write_label(apply: Callable[[], object]) -> None:

@@ -102,7 +102,9 @@ def test_environments_labels_and_ruleset_are_created_once(shop: Shop, plan: Any,
     assert len(shop.writes()) == sent
 
 
-def test_private_repository_on_free_gets_secrets_of_the_repository(shop: Shop) -> None:
+@pytest.mark.parametrize("lists_rules", [True, False])
+def test_private_repository_on_free_gets_secrets_of_the_repository(shop: Shop, lists_rules: bool) -> None:
+    shop.github.switches.free_plan_lists_branch_rules = lists_rules
     before = shop.config.read_text()
 
     result = shop.result()
@@ -171,6 +173,16 @@ def test_team_plan_has_no_reviewers(shop: Shop) -> None:
     assert outcome.code == 4
     assert "NOT created environment approve-live: GitHub refused the reviewers" in outcome.err
     assert shop.branches() == dict.fromkeys({*ENVIRONMENTS, "approve-live"}, ("main",))
+
+
+def test_refused_rule_of_an_environment_names_the_setting(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.fault(method="PUT", path="/repos/*/*/environments/recovery", status=422, times=None)
+    outcome = shop.setup("--yes")
+    assert outcome.code == 4
+    assert "NOT created environment recovery: GitHub refused a rule" in outcome.err
+    assert "environments: false" in outcome.err
+    assert "created environment security" in outcome.out
 
 
 @pytest.mark.parametrize("login", ["nobody", "a/b"])

@@ -93,11 +93,13 @@ def delete_ruleset(call: GitHubCall) -> GitHubAnswer:
 @ROUTES.add("GET", REPO + "/rules/branches/{branch*}", RouteAccess("metadata:read", f"{_PAGE}#get-rules-for-a-branch"))
 def list_branch_rules(call: GitHubCall) -> GitHubAnswer:
     """Return the active rules. The branch does not need to exist."""
-    _require_plan(call)
     repository = call.repository
+    if not repository.switches.free_plan_lists_branch_rules:
+        _require_plan(call)
     found = [
         (ruleset, rule)
         for ruleset in repository.rulesets.values()
+        if repository.switches.has_environments
         if ruleset.applies_to(call.parameters["branch"], repository.git.default_branch)
         for rule in ruleset.rules
     ]

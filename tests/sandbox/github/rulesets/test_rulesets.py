@@ -78,6 +78,7 @@ def test_only_admin_changes_rulesets(api: Api, alice: str) -> None:
 @pytest.mark.parametrize("path", ["rulesets", "rules/branches/main", "branches/main/protection"])
 def test_private_repository_on_free_has_no_rules(api: Api, admin: str, path: str) -> None:
     api.github.switches.plan = "free"
+    api.github.switches.free_plan_lists_branch_rules = False
     assert api.refusal("GET", path, token=admin) == (
         403,
         "Upgrade to GitHub Pro or make this repository public to enable this feature.",
@@ -85,6 +86,13 @@ def test_private_repository_on_free_has_no_rules(api: Api, admin: str, path: str
     api.github.switches.private = False
     status = api("GET", path, token=admin).status_code
     assert status == (404 if path.endswith("protection") else 200)
+
+
+def test_branch_has_no_rules_on_free(api: Api) -> None:
+    api.github.add_ruleset("Default branch", RULES)
+    assert kinds(api, "main") == ["deletion", "pull_request"]
+    api.github.switches.plan = "free"
+    assert kinds(api, "main") == []
 
 
 def test_branch_has_no_older_protection(api: Api, admin: str, alice: str) -> None:
