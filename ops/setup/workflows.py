@@ -175,7 +175,7 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
     button = {"name": runbook.name, "inputs": fields, "named": named}
     waiting = jobs.approval_jobs(acting)
     places = {each.name: runbook.laptop_variables(each, "") for each in fitting_environments(config, runbook)}
-    variables = json.dumps(places, ensure_ascii=False) if any(places.values()) else ""
+    variables = _json_text(places, indent=None) if any(places.values()) else ""
     return text(runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
 
 
@@ -189,9 +189,9 @@ def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str,
     return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu)
 
 
-def _json_text(value: Any) -> str:
+def _json_text(value: Any, indent: int | None = 2) -> str:
     """Return JSON in which GitHub finds no expression."""
-    return json.dumps(value, indent=2, ensure_ascii=False).replace("${{", "\\u0024{{")
+    return json.dumps(value, indent=indent, ensure_ascii=False).replace("${{", "\\u0024{{")
 
 
 def _command(config: "Config", runbook: AnyRunbook, label: "RecoveryLabel") -> str:
@@ -256,7 +256,7 @@ def _load_templates() -> jinja2.Environment:
 
 
 def quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
-    """Return a YAML scalar. `${{` is written so that GitHub reads no expression in it."""
+    """Return a YAML scalar. GitHub reads `${{` in it as an expression: use it for checked names and `_json_text`."""
     if isinstance(value, bool):
         return str(value).lower()
     if re.fullmatch(r"[A-Za-z][\w./ -]*", value) and value.lower() not in YAML_WORDS:

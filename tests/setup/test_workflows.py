@@ -612,6 +612,29 @@ def test_ops_yml_text_is_not_an_expression(team: TeamRepository) -> None:
     assert "--reason '${{ secrets.CLOUDFLARE_API_TOKEN }}'" in json.loads(commands)[quote]
 
 
+def test_place_of_a_token_is_not_an_expression(team: TeamRepository) -> None:
+    """A job would print the value of the secret on the incident."""
+    place = "${{ toJSON(secrets) }}"
+    team.world.edit_config("    services:\n", f'    token_location: "{place}"\n    services:\n')
+
+    assert team.sync().code == 0
+
+    texts = [path.read_text() for path in team.workflows.glob("*.yml")]
+    assert sum("toJSON(secrets)" in text for text in texts) > 5
+    assert not any(place in value for text in texts for value in _scalars(plain_yaml.load(text)))
+    variables = team.read("rollback-worker")["jobs"]["tell"]["steps"][0]["env"]["VARIABLES"]
+    assert place in json.loads(variables)["production"]
+
+
+def _scalars(value: Any) -> Iterator[str]:
+    """Yield every text of a document, as GitHub sees it when it looks for expressions."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        yield from (text for part in parts for text in _scalars(part))
+
+
 def test_label_with_expression_syntax_is_refused(team: TeamRepository) -> None:
     team.world.edit_config("  recover:rollback-api:", "  recover:${{x}}:")
 
