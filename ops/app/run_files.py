@@ -72,4 +72,5 @@ def prune_runs(runs: Path) -> None:
             if (folder / PUBLISHED).exists() and (folder / TIMELINE).stat().st_mtime < oldest:
                 folder.rename(folder.with_name(f"{folder.name}{DELETED}"))
     for folder in runs.glob(f"*{DELETED}"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if re.fullmatch(RUN_ID_PATTERN, folder.name.removesuffix(DELETED)):
+            shutil.rmtree(folder, ignore_errors=True)

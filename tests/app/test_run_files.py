@@ -80,10 +80,11 @@ def test_strange_files_and_links_stay(tmp_path: Path) -> None:
     (runs / "notes.txt").write_text("mine")
     (runs / "mine").symlink_to(kept / ".ops" / "runs" / "20260000T000000-0000")
     (runs / "empty").mkdir()
+    (runs / "of another program, .deleted").mkdir()
 
     prune_runs(runs)
 
-    assert {"notes.txt", "mine", "empty"} <= left(tmp_path)
+    assert {"notes.txt", "mine", "empty", "of another program, .deleted"} <= left(tmp_path)
     assert left(kept) == {"20260000T000000-0000"}
 
 
