@@ -9,6 +9,7 @@ replaced.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -65,18 +66,20 @@ def menus(issue: str) -> Iterator[int]:
     for page in range(1, 100):
         found = call("GET", f"{issue}/comments?per_page={PAGE}&page={page}", SECONDS)
         for one in found:
-            if '"source":"menu"' in one["body"].rpartition("<!-- backout:v1 ")[2] and is_trusted(one["user"]):
+            _, mark, record = (one["body"] or "").rpartition("<!-- backout:v1 ")
+            if mark and '"source":"menu"' in record and is_trusted(one["user"] and one["user"]["login"]):
                 yield int(one["id"])
         if len(found) < PAGE:
             return
 
 
-def is_trusted(user: Any) -> bool:
-    """Return whether the author is the bot, or may write to the repository."""
-    if not user or user["login"] == BOT:
-        return bool(user)
+@functools.cache
+def is_trusted(login: str | None) -> bool:
+    """Return whether the author is the bot, or may write to the repository. It asks once for each author."""
+    if not login or login == BOT:
+        return bool(login)
     try:
-        found = call("GET", repository() + "/collaborators/" + user["login"] + "/permission", SECONDS)
+        found = call("GET", repository() + "/collaborators/" + login + "/permission", SECONDS)
     except urllib.error.HTTPError as error:
         if error.code in (403, 404):
             return False

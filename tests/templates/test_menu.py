@@ -88,6 +88,28 @@ def test_only_the_menu_of_a_writer_counts(form: tuple[Workflow, Any], author: st
     assert len(workflow.bodies) == 101 + count
 
 
+def test_quoted_record_of_the_bot_is_no_menu(form: tuple[Workflow, Any]) -> None:
+    """The bot's comments show names of labels and texts of providers."""
+    workflow, _ = form
+    workflow.github.comment(workflow.incident, '**Received** `recover:"source":"menu"`', "github-actions[bot]")
+
+    post(form)
+
+    assert len(workflow.bodies) == 2
+
+
+def test_forged_menus_of_one_stranger_cost_one_request(form: tuple[Workflow, Any]) -> None:
+    workflow, _ = form
+    for _ in range(150):
+        workflow.github.comment(workflow.incident, FORGED, "zoe")
+    workflow.github.requests.clear()
+
+    done = post(form)
+
+    asked = [each for each in workflow.github.requests if each.path.endswith("/permission")]
+    assert (done.code, len(workflow.bodies), len(asked)) == (0, 151, 1)
+
+
 def during_post(workflow: Workflow) -> Callable[[], object]:
     return lambda: workflow.github.comment(workflow.incident, FORGED, "alice")
 
