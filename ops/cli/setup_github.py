@@ -120,12 +120,12 @@ def _end(
         return code
     lines = []
     if plan.secrets:
-        lines += [
-            "",
-            "Secrets to set. GitHub never shows a value again, so keep each one where a person on call finds it:",
-        ]
+        lines += ["", "Secrets to set:"]
     for secret in plan.secrets:
         lines += [f"  {secret.command}", f"      {secret.about}", *([f"      {secret.url}"] if secret.url else [])]
+    if plan.secrets:
+        places = "; ".join(plan.laptop_variables)
+        lines += ["", f"GitHub never shows a value again. For laptops, keep a token where ops.yml says: {places}"]
     if code == IMPLICIT_DRY_RUN:
         lines += ["", "Nothing was changed: add --yes, or run it on a terminal."]
     elif decision == "done" and any(each.kind == "file" for each in plan.changes):

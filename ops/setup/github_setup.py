@@ -53,8 +53,9 @@ NO_ENVIRONMENTS = (
     "the repository public, or use GitHub Pro, Team or Enterprise."
 )
 _REMOTE = re.compile(
-    r"(?:https?://(?:[^@/]+@)?|(?:ssh://)?git@)[^/:]+(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+    r"(?:https://(?:[^@/]+@)?|(?:ssh://)?git@)(?:ssh\.)?github\.com(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
 )
+"""The address of a repository on github.com. Another host may have another repository of the same name."""
 AskReviewers = Callable[[str, tuple[str, ...]], tuple[str, ...]]
 """Ask a person for the reviewers of a GitHub environment; the second argument is the default."""
 
@@ -89,6 +90,8 @@ class SetupPlan:
     impossible: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     secrets: list[MissingSecret] = field(default_factory=list)
+    laptop_variables: list[str] = field(default_factory=list)
+    """Variables that a laptop needs in an incident, with the places of their values."""
 
 
 def choose_repository(given: str, environ: Mapping[str, str], folder: Path, redactor: Redactor) -> str:
@@ -331,6 +334,7 @@ class GitHubSetup:
         if None in read.values():
             plan.notices.append("This token may not read names of secrets, so some of these may exist already.")
         present = {place: names or frozenset() for place, names in read.items()}
+        plan.laptop_variables += dict.fromkeys(each.laptop_variables() for each in config.environments.values())
         plan.secrets += list_missing(config, needed, present, plan.repository.full_name)
 
     def _needed(self, config: "Config") -> list[GitHubEnvironment]:

@@ -25,6 +25,7 @@ _KEYS = {
 
 developers.cloudflare.com/fundamentals/api/how-to/account-owned-token-template
 """
+ORDER = ("recovery", "report", "security", "limits")
 _TYPES = {"Write": "edit", "Read": "read"}
 
 
@@ -47,11 +48,12 @@ def list_missing(
     present: Mapping[str, frozenset[str]],
     repository: str,
 ) -> Iterator[MissingSecret]:
-    """Yield the missing secrets. `present`: GitHub environment, "" for the repository → names of its secrets.
+    """Yield the missing secrets, those for a recovery first.
 
-    Values that only a rotation needs are left out.
+    `present`: GitHub environment, "" for the repository → names of its secrets. Values that only a rotation needs are
+    left out.
     """
-    for environment in environments:
+    for environment in sorted(environments, key=_urgency):
         held = environment.name if config.github.environments else ""
         known = present.get(held, frozenset())
         copy_keys = {config.github.secret(environment.name, name) for name in (SECRETS_TOKEN, APP_KEY)}
@@ -64,11 +66,16 @@ def list_missing(
             place = f" --env {held}" if held else ""
             command = f"gh secret set {name}{place} --repo {repository}"
             if name in tokens:
-                about = f"Cloudflare token: {', '.join(map(_as_dashboard, environment.rights))}"
+                rights = ", ".join(map(_as_dashboard, environment.rights))
+                about = f"Cloudflare token for {', '.join(environment.used_by)}: {rights}"
                 url = token_url(environment.rights, tokens[name], f"Backout {environment.name}")
                 yield MissingSecret(name, held, command, about, url)
             else:
                 yield MissingSecret(name, held, command, _about(config, environment.name, name))
+
+
+def _urgency(environment: GitHubEnvironment) -> int:
+    return ORDER.index(environment.name) if environment.name in ORDER else len(ORDER)
 
 
 def _tokens(config: "Config", github_environment: str) -> dict[str, str]:

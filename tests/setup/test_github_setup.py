@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from ops import cli
+from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.setup.github_setup import RULESET, choose_repository, is_protected, ruleset
 from ops.setup.secret_commands import TOKEN_PAGE, token_url
@@ -234,6 +235,8 @@ def test_dry_run_and_run_without_terminal_change_nothing(shop: Shop) -> None:
     assert "create environment recovery: branch main only" in planned.out
     assert "gh secret set SHOPDESK_CLOUDFLARE_TOKEN --env recovery --repo shopdesk/operations" in planned.out
     assert f"{TOKEN_PAGE}?permissionGroupKeys=" in planned.out
+    assert planned.out.index("--env recovery") < planned.out.index("--env evidence")
+    assert "`SHOPDESK_CLOUDFLARE_TOKEN`: 1Password: shopdesk-cloudflare-token" in planned.out
     assert "add --yes" in implicit.out
 
 
@@ -303,7 +306,9 @@ def test_present_secrets_are_left_out(shop: Shop) -> None:
     shop.github.put_secret("SHOPDESK_CLOUDFLARE_TOKEN", "x", "recovery")
     listed = {(one["github_environment"], one["name"]): one for one in shop.result()["secrets"]}
     assert ("recovery", "SHOPDESK_CLOUDFLARE_TOKEN") not in listed
-    assert "Workers Scripts: Edit" in listed["security", "SHOPDESK_CLOUDFLARE_TOKEN"]["about"]
+    assert listed["security", "SHOPDESK_CLOUDFLARE_TOKEN"]["about"].startswith(
+        "Cloudflare token for maintenance, rotate-secrets: Workers Scripts: Edit"
+    )
     assert not any(name.startswith(("NEW_", "OLD_", "vars.")) for _, name in listed)
     assert ("security", "GH_SECRETS_TOKEN") in listed
 
@@ -325,17 +330,30 @@ def test_it_refuses_to_run_in_a_job_without_token_or_on_another_branch(shop: Sho
         "https://github.com/shopdesk/operations.git",
         "https://x-access-token:abc@github.com/shopdesk/operations",
         "git@github.com:shopdesk/operations.git",
-        "ssh://git@github.example:2222/shopdesk/operations.git",
+        "ssh://git@ssh.github.com:443/shopdesk/operations.git",
     ],
 )
 def test_repository_is_the_origin_of_git(tmp_path: Path, address: str) -> None:
-    git = shutil.which("git")
-    assert git
-    for arguments in (["init", "-q"], ["remote", "add", "origin", address]):
-        subprocess.run([git, "-C", str(tmp_path), *arguments], check=True)
+    set_origin(tmp_path, address)
     environ = {"PATH": os.environ["PATH"]}
     assert choose_repository("", environ, tmp_path, Redactor()) == REPOSITORY
     assert choose_repository("a/b", {**environ, "GITHUB_REPOSITORY": "c/d"}, tmp_path, Redactor()) == "a/b"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://gitlab.com/shopdesk/operations", "https://github.com.example/a/b", "/srv/x"]
+)
+def test_origin_of_another_host_is_not_used(tmp_path: Path, address: str) -> None:
+    set_origin(tmp_path, address)
+    with pytest.raises(ConfigError, match="is not known"):
+        choose_repository("", {"PATH": os.environ["PATH"]}, tmp_path, Redactor())
+
+
+def set_origin(folder: Path, address: str) -> None:
+    git = shutil.which("git")
+    assert git
+    for arguments in (["init", "-q"], ["remote", "add", "origin", address]):
+        subprocess.run([git, "-C", str(folder), *arguments], check=True)
 
 
 def test_token_page_has_permissions_and_account() -> None:
