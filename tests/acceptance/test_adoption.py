@@ -58,7 +58,8 @@ def break_worker(sandbox: Sandbox, worker: str) -> Callable[[], bool]:
 
 def break_site(sandbox: Sandbox) -> Callable[[], bool]:
     good = sandbox.pages.live("notes")
-    sandbox.pages.add_deployment("notes", files={"feed.xml": b"without a home page"})
+    at = sandbox.clock.now() - timedelta(minutes=1)
+    sandbox.pages.add_deployment("notes", files={"feed.xml": b"without a home page"}, at=at)
     return lambda: sandbox.pages.live("notes") == good
 
 
@@ -109,13 +110,13 @@ def wrong(team: Team, laptop: Mapping[str, str | None]) -> set[str]:
     return {each["id"] for each in outcome.result["checks"] if each["answer"] == "wrong"}
 
 
-def run(team: Team, tmp_path: Path, request: Callable[[int], object]) -> tuple[int, str]:
+def run(team: Team, tmp_path: Path, pip_cache: Path, request: Callable[[int], object]) -> tuple[int, str]:
     """Open an incident, request a recovery, and return the issue's number and the log."""
     hub = team.world.sandbox.github
     own_files.write_program(tmp_path / "program")
     number = hub.open_issue("The application is broken", labels=["incident", "drill"], author="alice")
     environ = {k: v for k, v in team.world.sandbox.environ().items() if k != "CLOUDFLARE_API_TOKEN"}
-    with Runner(hub, environ, actions={ACTIONS.partition("@")[0]: tmp_path / "program"}) as runner:
+    with Runner(hub, environ, pip_cache=pip_cache, actions={ACTIONS.partition("@")[0]: tmp_path / "program"}) as runner:
         request(number)
         runner.wait()
         return number, "\n".join(runner.log(hub.runs[-1].id))
@@ -127,13 +128,13 @@ def reports(team: Team, number: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", TEAMS)
-def test_team_recovers_by_label(name: str, tmp_path: Path) -> None:
+def test_team_recovers_by_label(name: str, tmp_path: Path, pip_cache: Path) -> None:
     started = time.monotonic()
     with adopted(TEAMS[name], tmp_path) as (team, laptop):
         is_recovered = TEAMS[name].break_it(team.world.sandbox)
         hub = team.world.sandbox.github
 
-        number, log = run(team, tmp_path, lambda number: hub.label(number, TEAMS[name].label, "alice"))
+        number, log = run(team, tmp_path, pip_cache, lambda number: hub.label(number, TEAMS[name].label, "alice"))
 
         assert time.monotonic() - started <= MACHINE_SECONDS
         assert is_recovered(), log
@@ -142,7 +143,7 @@ def test_team_recovers_by_label(name: str, tmp_path: Path) -> None:
         assert hub.unknown_requests == []
 
 
-def test_team_recovers_by_button(tmp_path: Path) -> None:
+def test_team_recovers_by_button(tmp_path: Path, pip_cache: Path) -> None:
     with adopted(TEAMS["shop"], tmp_path) as (team, _):
         is_recovered = TEAMS["shop"].break_it(team.world.sandbox)
         hub = team.world.sandbox.github
@@ -151,7 +152,7 @@ def test_team_recovers_by_button(tmp_path: Path) -> None:
             fields = {"environment": "production", "service": "shop-web", "incident": str(number)}
             hub.dispatch("rollback-worker.yml", fields, "alice")
 
-        number, log = run(team, tmp_path, press)
+        number, log = run(team, tmp_path, pip_cache, press)
 
         assert is_recovered(), log
         assert len(reports(team, number)) == 1

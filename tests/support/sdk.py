@@ -90,6 +90,8 @@ MODELS: Mapping[str, Model] = {
     f"PUT {NAMESPACE}/values/{{key}}": Model("kv.namespaces.ValueUpdateResponse", may_be_null=True),
     f"GET {ACCOUNT}/logs/audit": Model("accounts.logs.AuditListResponse", many=True),
     "GET /user/tokens/verify": Model("user.TokenVerifyResponse"),
+    "GET /user/tokens/{token}": Model("shared.Token"),
+    f"GET {ACCOUNT}/tokens/{{token}}": Model("shared.Token"),
     f"GET {ACCOUNT}/tokens/verify": Model("accounts.TokenVerifyResponse"),
 }
 """Method and route → model of the result in the SDK."""

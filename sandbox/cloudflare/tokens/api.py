@@ -173,7 +173,7 @@ def _permissions(policies: list[Any]) -> frozenset[str]:
 def _to_json(token: FakeCloudflareToken) -> dict[str, Any]:
     groups = [{"id": _group_id(name), "name": name} for name in sorted(token.permissions)]
     status = "expired" if token.expired else "disabled" if token.disabled else "active"
-    policy = {"effect": "allow", "permission_groups": groups, "resources": {}}
+    policy = {"id": token.id, "effect": "allow", "permission_groups": groups, "resources": {}}
     return {"id": token.id, "name": token.name, "status": status, "policies": [policy] if groups else []}
 
 

@@ -102,7 +102,7 @@ def limits_and_status() -> Iterator[World]:
 
 
 def adoption() -> Iterator[World]:
-    """Describe an application in a new operations repository."""
+    """Describe an application in a new operations repository, and check it with a user token and an account token."""
     with case_world(None, Recording) as world:
         sandbox = world.sandbox
         sandbox.d1.add("shop")
@@ -114,6 +114,11 @@ def adoption() -> Iterator[World]:
         sandbox.add_token("reader", EVERY_READ)
         arguments = ["init", str(world.folder / "operations"), "--actions", ACTIONS]
         assert world.ops(*arguments, CLOUDFLARE_API_TOKEN="reader", CLOUDFLARE_ACCOUNT_ID=None).code == 0
+        where = ["--config", str(world.folder / "operations" / "ops.yml")]
+        sandbox.add_token("of-the-user", {*EVERY_READ, "API Tokens Read"})
+        sandbox.add_token("of-the-account", {*EVERY_READ, "Account API Tokens Read"}, owner="account")
+        for token in ("of-the-user", "of-the-account"):
+            assert world.ops("doctor", *where, CLOUDFLARE_API_TOKEN=token).code == 2
         yield world
 
 
