@@ -6,6 +6,8 @@ from ops.core.verdict import Assertion, Verdict
 from ops.probes.challenge import detect_challenge
 from ops.probes.http import ProbeClient, detect_maintenance
 
+UNREACHABLE = "could not be reached"
+
 
 def find_obstacle(web: ProbeClient, url: str) -> Assertion | None:
     """Return the reason why the service does not answer this machine itself; None if it does.
@@ -15,7 +17,7 @@ def find_obstacle(web: ProbeClient, url: str) -> Assertion | None:
     try:
         response, body = web.fetch(url)
     except httpx.RequestError as error:
-        return Assertion("answer", Verdict.UNHEALTHY, f"could not be reached ({type(error).__name__})")
+        return Assertion("answer", Verdict.UNHEALTHY, f"{UNREACHABLE} ({type(error).__name__})")
     challenged = detect_challenge(response.status_code, response.headers, body)
     return challenged or detect_maintenance(response.status_code, response.headers)
 
@@ -25,5 +27,5 @@ def find_download_problem(web: ProbeClient, url: str) -> str:
     try:
         response, _ = web.send("HEAD", url)
     except httpx.RequestError as error:
-        return f"could not be reached ({type(error).__name__})"
+        return f"{UNREACHABLE} ({type(error).__name__})"
     return "" if response.status_code < 400 else f"answered with status {response.status_code}"

@@ -279,6 +279,7 @@ FAULTS = (
         "S7",
     ),
     Fault("a drill 50 days ago", "drill", lambda made: made.sandbox.clock.advance(50 * 86_400)),
+    Fault("no network", "internet", lambda made: made.environ.update(OPS_EDGE_URL="http://127.0.0.1:9")),
     Fault("a clock an hour late", "clock", use_real_clock),
     Fault("an outage of Workers", "cloudflare-status", lambda made: set_status(made, "cloudflare", "Workers")),
     Fault("an outage of Actions", "github-status", lambda made: set_status(made, "github", "Actions")),

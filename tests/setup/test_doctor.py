@@ -35,7 +35,7 @@ def answers(world: Bakery, *arguments: str) -> dict[str, set[str]]:
 def test_right_world_has_no_wrong_answer_and_is_only_read(world: Bakery) -> None:
     outcome = world.doctor()
 
-    assert (outcome.code, outcome.out, outcome.err) == (0, "0 wrong, 0 not provable here, 54 right\n", "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "0 wrong, 0 not provable here, 55 right\n", "")
     assert {request.method for request in world.sandbox.github.requests} == {"GET"}
     posts = [request.path for request in world.sandbox.requests if request.method != "GET"]
     assert [path for path in posts if not path.endswith(KV_READ)] == []
@@ -77,7 +77,7 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert outcome.out.startswith(
         "? token-writes (live): the token may not read its own policies, and no run wrote with"
     )
-    assert "0 wrong, 1 not provable here, 53 right" in outcome.out
+    assert "0 wrong, 1 not provable here, 54 right" in outcome.out
 
 
 def test_run_of_a_laptop_proves_the_write_of_its_runbook(world: Bakery) -> None:
@@ -192,6 +192,7 @@ def test_job_checks_its_own_secrets_and_leaves_the_verdict_to_the_last_job(world
 def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
     jobs = Workflow(world)
     world.environ["BAKERY_TOKEN"] = None
+    world.sandbox.github.rulesets[0].enforcement = "disabled"
     jobs.check("recovery")
     jobs.needs["security-live"] = {"result": "failure", "outputs": {}}
 
@@ -200,7 +201,9 @@ def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
 
     assert first.code == 2
     assert "✘ job (security-live): it ended with failure before its first check" in first.out
-    assert "### ✘ `token` · recovery-live" in body
+    assert "### ✘ `token`" in body
+    assert "- recovery-live: BAKERY_TOKEN is not set" in body
+    assert f"[Open the page]({world.sandbox.github.urls.html}/acme/operations/settings/rules)" in body
     assert "gh secret set BAKERY_TOKEN" in body
 
     jobs.check("security")
@@ -208,6 +211,7 @@ def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
     assert [(each.state, "`job`" in (each.body or "")) for each in jobs.issues] == [("open", False)]
 
     world.environ["BAKERY_TOKEN"] = TOKEN
+    world.sandbox.github.rulesets[0].enforcement = "active"
     jobs.check("recovery")
     jobs.check("security")
     last = jobs.collect()

@@ -40,7 +40,12 @@ def token(environment: EnvironmentFacts) -> Findings:
         yield Finding(f"{name} is not set", f"Find it in {place}." if place else "", command=facts.set_command(name))
 
 
-@check("token-valid", environments, needs=("token",), why="Cloudflare refuses every request of this environment.")
+@check(
+    "token-valid",
+    environments,
+    needs=("token", "internet"),
+    why="Cloudflare refuses every request of this environment.",
+)
 def token_valid(environment: EnvironmentFacts) -> Findings:
     """Does Cloudflare accept the token?"""
     try:

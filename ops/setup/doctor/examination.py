@@ -1,5 +1,6 @@
 """Run the checks in parallel, each within a time limit."""
 
+import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -41,6 +42,12 @@ class CheckResult:
     command: str = ""
     blocked_by: str = ""
     """The check that must be right first; empty if this one was examined."""
+
+    @property
+    def url(self) -> str:
+        """The first address in the fix; empty if it has none."""
+        found = re.search(r"https?://\S+[^\s.,:;]", self.fix)
+        return found[0] if found else ""
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "answer": self.answer.value}

@@ -84,7 +84,8 @@ def render(results: tuple[CheckResult, ...]) -> str:
     body = load_templates().get_template("doctor.md.j2")
     found = body.render(
         summary=text.summary(results),
-        wrong=text.of_answer(results, Answer.WRONG),
+        checks=list(text.wrong_groups(results)),
         unproved=list(text.unproved_groups(results)),
+        blocked=text.blocked_text(results),
     )
     return collapse_blank_lines(found)

@@ -1,14 +1,17 @@
 """Checks of this machine, of status pages and of the package index."""
 
 from email.utils import parsedate_to_datetime
+from functools import partial
+from urllib.parse import urlsplit
 
 from ops.cloudflare import audit
 from ops.cloudflare.client import CloudflareClient
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration
 from ops.core.errors import ProviderError
 from ops.core.redaction import Secret
+from ops.core.threads import run_parallel
 from ops.probes import status_page
-from ops.probes.reachability import find_download_problem
+from ops.probes.reachability import UNREACHABLE, find_download_problem
 from ops.probes.status_page import OPERATIONAL
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import Facts, repository
@@ -23,7 +26,17 @@ PACKAGE_INDEX = "https://pypi.org/simple/click/"
 NO_ACCOUNT = "0" * 32
 
 
-@check("clock", repository, why="Requests look older or newer than they are, and are refused.")
+@check("internet", repository, why="Nothing can be recovered from here.")
+def internet(facts: Facts) -> Findings:
+    """Does this machine reach the internet?"""
+    pages = (CLOUDFLARE_STATUS, GITHUB_STATUS, PACKAGE_INDEX)
+    found = run_parallel([partial(find_download_problem, facts.public_web, page) for page in pages])
+    if all(each.startswith(UNREACHABLE) for each in found):
+        hosts = ", ".join(urlsplit(page).netloc for page in pages)
+        yield Finding(f"none of {hosts} can be reached", "Check the network and proxy of this machine.")
+
+
+@check("clock", repository, needs=("internet",), why="Requests look older or newer than they are, and are refused.")
 def clock(facts: Facts) -> Findings:
     """Is the clock of this machine right?"""
     client = CloudflareClient(facts.base_url, Secret("none"), token_name="none", clock=facts.clock)  # noqa: S106  no token
@@ -44,7 +57,7 @@ def clock(facts: Facts) -> Findings:
         yield Finding(text, "Turn on time synchronization.", command="timedatectl set-ntp true")
 
 
-@check("cloudflare-status", repository, why="A recovery may fail for a reason that is not yours.")
+@check("cloudflare-status", repository, needs=("internet",), why="A recovery may fail for a reason that is not yours.")
 def cloudflare_status(facts: Facts) -> Findings:
     """Does Cloudflare report its products as operational?"""
     yield from _not_operational(facts, CLOUDFLARE_STATUS, _products(facts), group=PRODUCTS_GROUP)
@@ -62,7 +75,12 @@ def _products(facts: Facts) -> tuple[str, ...]:
     return tuple(name for name, is_used in uses.items() if is_used)
 
 
-@check("github-status", repository, why="A label or button may start late or not at all: use the laptop command.")
+@check(
+    "github-status",
+    repository,
+    needs=("internet",),
+    why="A label or button may start late or not at all: use the laptop command.",
+)
 def github_status(facts: Facts) -> Findings:
     """Does GitHub report Actions and Issues as operational?"""
     yield from _not_operational(facts, GITHUB_STATUS, GITHUB_COMPONENTS)
@@ -79,7 +97,9 @@ def _not_operational(facts: Facts, page: str, names: tuple[str, ...], group: str
         yield Finding(f"{page} does not list {', '.join(missing)}", page, Answer.NOT_PROVABLE)
 
 
-@check("packages", repository, needs=("config",), why="Jobs cannot install Backout: no label or button works.")
+@check(
+    "packages", repository, needs=("config", "internet"), why="Jobs cannot install Backout: no label or button works."
+)
 def packages(facts: Facts) -> Findings:
     """Can a job download what it installs?"""
     archive = facts.config.github.wheels_archive
@@ -89,4 +109,4 @@ def packages(facts: Facts) -> Findings:
         yield Finding(f"{archive} {problem}", "Upload the archive again.")
 
 
-CHECKS = (clock, cloudflare_status, github_status, packages)
+CHECKS = (internet, clock, cloudflare_status, github_status, packages)

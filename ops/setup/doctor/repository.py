@@ -31,7 +31,9 @@ DRILL = "drill"
 ENTERPRISE_PATH = "/api/v3"
 
 
-@check("github", repository, why="Nobody can look at the settings on which labels and buttons depend.")
+@check(
+    "github", repository, needs=("internet",), why="Nobody can look at the settings on which labels and buttons depend."
+)
 def github(facts: Facts) -> Findings:
     """Can this machine read the operations repository?"""
     try:
@@ -204,7 +206,7 @@ def secrets(facts: Facts) -> Findings:
     """Are the secrets of the jobs stored on GitHub?"""
     if facts.is_job:
         raise NotProvable("no job of doctor holds the secrets of evidence", "Run doctor on a laptop.")
-    needed, name = facts.needed_environments, facts.environ["GITHUB_REPOSITORY"]
+    needed, name = facts.needed_environments, facts.environ.get("GITHUB_REPOSITORY", "")
     places = [each.name for each in needed] if facts.config.github.environments else [""]
     stored = dict(zip(places, run_parallel([partial(facts.stored_secrets, place) for place in places]), strict=True))
     for each in list_missing(facts.config, needed, stored, name):

@@ -153,7 +153,7 @@ def rollback(service: ServiceFacts) -> Findings:
     yield Finding(plan.message, plan.hint)
 
 
-@check("url", services, needs=("config",), why="No probe can tell whether a recovery helped.")
+@check("url", services, needs=("config", "internet"), why="No probe can tell whether a recovery helped.")
 def url(service: ServiceFacts) -> Findings:
     """Does the service answer this machine?"""
     where = f"{service.config.url}/"

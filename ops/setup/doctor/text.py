@@ -17,15 +17,32 @@ def exit_code(results: Iterable[CheckResult]) -> int:
 
 
 def lines(results: Sequence[CheckResult]) -> Iterator[str]:
-    """Yield the lines for a terminal: what is wrong, what is not provable here, and the number of right answers."""
-    for each in of_answer(results, Answer.WRONG):
-        yield f"✘ {each.id}{_subject(each)}: {to_one_line(each.text)}"
-        yield f"    {each.why}"
-        yield from _ways(each, "fix")
+    """Yield the lines for a terminal: wrong answers, those that are not provable here, and the counts."""
+    for groups in wrong_groups(results):
+        for number, group in enumerate(groups):
+            yield from (f"✘ {each.id}{_subject(each)}: {to_one_line(each.text)}" for each in group)
+            if number == 0:
+                yield f"    {group[0].why}"
+            yield from _ways(group[0], "fix")
     for names, each in unproved_groups(results):
         yield f"? {', '.join(names)}: {to_one_line(each.text)}"
         yield from _ways(each, "to prove it")
+    if blocked := blocked_text(results):
+        yield f"? {blocked}"
     yield summary(results)
+
+
+def wrong_groups(results: Iterable[CheckResult]) -> Iterator[list[list[CheckResult]]]:
+    """Yield the wrong answers of each check, grouped by their fix."""
+    for _, found in groupby(of_answer(results, Answer.WRONG), key=lambda each: each.id):
+        yield [list(group) for _, group in groupby(found, key=lambda each: (each.fix, each.command))]
+
+
+def blocked_text(results: Iterable[CheckResult]) -> str:
+    """Return how many checks wait for the repair of others; empty if none does."""
+    blocked = [each for each in results if each.blocked_by]
+    roots = " and ".join(dict.fromkeys(each.blocked_by for each in blocked))
+    return f"{len(blocked)} more checks need a right answer to {roots} first" if blocked else ""
 
 
 def _ways(result: CheckResult, title: str) -> Iterator[str]:
@@ -36,8 +53,8 @@ def _ways(result: CheckResult, title: str) -> Iterator[str]:
 
 
 def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str], CheckResult]]:
-    """Yield the checks without an answer here; equal reasons become one group."""
-    found = sorted(of_answer(results, Answer.NOT_PROVABLE), key=_reason)
+    """Yield the checks without an answer here, except blocked ones; equal reasons become one group."""
+    found = sorted((each for each in of_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_reason)
     for _, group in groupby(found, key=_reason):
         members = list(group)
         yield list(dict.fromkeys(f"{each.id}{_subject(each)}" for each in members)), members[0]

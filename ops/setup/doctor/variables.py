@@ -13,9 +13,9 @@ def variables(environment: EnvironmentFacts) -> Findings:
     """Are the other secrets of the recoveries set here?"""
     facts = environment.facts
     for name in dict.fromkeys(_needed(environment)):
-        has_other_key = name in jobs.COPY_KEYS and any(map(facts.environ.get, jobs.COPY_KEYS))
-        if name != environment.config.token and not facts.environ.get(name) and not has_other_key:
-            yield Finding(f"{name} is not set", command=facts.set_command(name))
+        ways = jobs.COPY_KEYS if name in jobs.COPY_KEYS else (name,)
+        if name != environment.config.token and name == ways[0] and not any(map(facts.environ.get, ways)):
+            yield Finding(f"{' or '.join(ways)} is not set", command=facts.set_command(name))
 
 
 def _needed(environment: EnvironmentFacts) -> Iterator[str]:
