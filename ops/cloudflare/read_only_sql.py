@@ -26,7 +26,8 @@ _TOKEN = re.compile(
       | (?P<name>"(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\])
       | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
       | (?P<number>[0-9][0-9A-Za-z_.]*)
-      | (?P<sign>[^'"`\[\x00])""",
+      | (?P<sign>[^'"`\[\x00])
+      | (?P<unclosed>.*)""",
     re.VERBOSE | re.DOTALL,
 )
 """Tokens as SQLite reads them (sqlite.org/lang_comment.html, sqlite.org/lang_keywords.html)."""
@@ -71,14 +72,12 @@ def _is_reading_pragma(tokens: list[str]) -> bool:
 
 def _tokens(sql: str) -> list[str] | None:
     """Return words in capitals, signs, and `?` for quoted names and literals. None for text that is not SQL."""
-    found, at = list[str](), 0
-    while at < len(sql):
-        token = _TOKEN.match(sql, at)
-        if token is None:
+    found = list[str]()
+    for token in _TOKEN.finditer(sql):
+        if token.lastgroup == "unclosed" and token[0]:
             return None
-        at = token.end()
         if token.lastgroup in {"word", "sign"}:
             found.append(token[0].upper())
-        elif token.lastgroup != "blank":
+        elif token.lastgroup in {"literal", "name", "number"}:
             found.append("?")
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ADDRESS = re.compile(r"(?:^|[/@:])([A-Za-z0-9-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?$")
 """End of the address of a repository, over HTTPS or SSH."""
-GIVEN = re.compile(r"([A-Za-z0-9-]+/[A-Za-z0-9._-]+)@([0-9a-f]{40})")
+GIVEN = re.compile(r"([A-Za-z0-9-]{1,40}/[A-Za-z0-9._-]{1,100})@([0-9a-f]{40})")
 HINT = "Add --actions {}@SHA, with the full commit SHA of the release."
 
 

@@ -33,7 +33,7 @@ HEALTHY_VALUES: Mapping[str, frozenset[str | bool]] = {
 VERSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 VERSION_PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 MAX_DEPTH, MAX_SEARCHED = 4, 200
-CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
+CONTENT_TYPE = re.compile(r"[a-z]{1,50}/[a-z0-9.+-]{1,100}")
 OTHER_PATHS = ("/sitemap.xml", "/feed.xml", "/index.xml", "/rss.xml")
 """Paths to compare besides those that the home page names."""
 HOME = "/"
