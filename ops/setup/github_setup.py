@@ -52,6 +52,10 @@ NO_ENVIRONMENTS = (
     "repository, a job on any branch gets them, and no approval is possible. Give write access to few people, or make "
     "the repository public, or use GitHub Pro, Team or Enterprise."
 )
+READ_HINT = (
+    "Check the name of the repository, and that the token may read it: the scope `repo`, or Actions, Environments and "
+    "Metadata: read."
+)
 _REMOTE = re.compile(
     r"(?:https://(?:[^@/]+@)?|(?:ssh://)?git@)(?:ssh\.)?github\.com(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
 )
@@ -136,12 +140,19 @@ class GitHubSetup:
 
     def plan(self, reviewers: tuple[str, ...], ask: AskReviewers | None) -> SetupPlan:
         """Read everything and return the plan. Raises ConfigError and ProviderError."""
+        try:
+            return self._plan(reviewers, ask)
+        except ProviderError as error:
+            error.hint = error.hint or READ_HINT
+            raise
+
+    def _plan(self, reviewers: tuple[str, ...], ask: AskReviewers | None) -> SetupPlan:
         plan = SetupPlan(self._read_repository())
-        config = self._config
+        config: Config | None = self._config
         rules = self._read_rules(plan)
-        if rules is None and plan.repository.is_private and config.github.environments:
+        if rules is None and plan.repository.is_private and self._config.github.environments:
             config = self._plan_without_environments(plan)
-        elif config.github.environments:
+        elif self._config.github.environments:
             self._plan_environments(plan, reviewers, ask)
         elif not plan.repository.is_private:
             plan.notices.append(
@@ -151,7 +162,8 @@ class GitHubSetup:
         self._plan_labels(plan)
         if rules is not None:
             self._plan_ruleset(plan, rules)
-        self._list_secrets(plan, config)
+        if config is not None:
+            self._list_secrets(plan, config)
         return plan
 
     def _read_repository(self) -> protection.OwnRepository:
@@ -174,15 +186,15 @@ class GitHubSetup:
             )
         return None
 
-    def _plan_without_environments(self, plan: SetupPlan) -> "Config":
-        """Plan `github.environments: false`. Returns the configuration with it, or the present one."""
+    def _plan_without_environments(self, plan: SetupPlan) -> "Config | None":
+        """Plan `github.environments: false`. Returns the configuration with it; None if ops.yml needs environments."""
         plan.notices.append(NO_ENVIRONMENTS)
         if approved := [each.name for each in self._config.environments.values() if each.approval]:
             plan.impossible.append(
                 f"`approval` under {', '.join(approved)} in ops.yml needs GitHub environments: remove it, or change "
                 "the plan or the visibility of the repository. Then run this command again."
             )
-            return self._config
+            return None
         text = self._path.read_bytes().decode()  # with its line ends
         edited = set_nested(text, "github", "environments", value=False)
         plan.changes.append(
@@ -210,7 +222,8 @@ class GitHubSetup:
     def _plan_environments(self, plan: SetupPlan, reviewers: tuple[str, ...], ask: AskReviewers | None) -> None:
         for needed in self._needed(self._config):
             found = protection.read_environment(self._github, needed.name)
-            chosen = self._choose_reviewers(plan, needed, found, reviewers, ask) if needed.has_reviewers else ()
+            has_choice = needed.has_reviewers and plan.repository.may_administer
+            chosen = self._choose_reviewers(plan, needed, found, reviewers, ask) if has_choice else ()
             if found and found.reviewers and needed.name in ACTING:
                 plan.notices.append(
                     f"`{needed.name}` has required reviewers, so every recovery waits for one. Remove them in the "
@@ -416,7 +429,7 @@ def _apply(change: SettingChange) -> ChangeResult:
             if change.is_done():
                 return ChangeResult(change)
             if not is_unclear:
-                return ChangeResult(change, "GitHub accepted it, but it is not in effect")
+                return ChangeResult(change, "it was accepted, but is not in effect")
     except OpsError as error:
         is_forbidden = error.message == "GitHub answered 403"
         advice = "Use a token with Administration and Issues: write." if is_forbidden else error.hint

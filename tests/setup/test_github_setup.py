@@ -143,6 +143,7 @@ def test_approval_on_free_is_left_to_a_person(shop: Shop) -> None:
     assert (result["decision"], result["exit_code"]) == ("incomplete", 4)
     assert "`approval` under live" in result["impossible"][0]
     assert shop.config.read_text() == before
+    assert result["secrets"] == []
 
 
 def test_reviewers_are_set_where_the_plan_has_them(shop: Shop) -> None:
@@ -298,6 +299,17 @@ def test_enterprise_server_has_everything(shop: Shop) -> None:
     result = shop.result()
     assert (result["decision"], "ruleset" in kinds(result)) == ("done", True)
     assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["dana", "omar"]
+
+
+def test_unreadable_repository_is_explained(shop: Shop) -> None:
+    missing = shop.setup("--repo", "shopdesk/none")
+    shop.github.add_token("github_pat_y", "dana", ["issues:write"])
+    shop.github.switches.plan = "team"
+    unreadable = shop.setup(GITHUB_TOKEN="github_pat_y")
+    assert [outcome.code for outcome in (missing, unreadable)] == [4, 4]
+    assert "GitHub answered 404" in missing.err
+    assert "GitHub answered 403" in unreadable.err
+    assert all("that the token may read it" in outcome.err for outcome in (missing, unreadable))
 
 
 def test_present_secrets_are_left_out(shop: Shop) -> None:
