@@ -99,8 +99,12 @@ KV: ErrorCodes = {
 D1: ErrorCodes = {
     7400: ErrorCode(ErrorKind.REFUSED, "D1 could not read the request", "d1"),
     7404: ErrorCode(ErrorKind.NOT_FOUND, "there is no such D1 database", "d1"),
-    7500: ErrorCode(ErrorKind.REFUSED, "D1 failed; the message has SQLite's own text", "d1"),
+    7500: ErrorCode(ErrorKind.REFUSED, "D1 rejected the SQL; the message has SQLite's own text", "d1"),
 }
+D1_INTERNAL = ErrorCode(ErrorKind.TRANSIENT, "an internal error of D1", "workers-sdk")
+"""Meaning of 7500 with a text that is not SQLite's: github.com/cloudflare/workers-sdk/issues/14731 and 15449."""
+SQL_REJECTED = re.compile(r"\bSQLITE_[A-Z]+|Wrong number of parameter bindings|To execute a transaction")
+"""Text of D1 for SQL that it rejected."""
 ROUTES: ErrorCodes = {
     10007: ErrorCode(ErrorKind.NOT_FOUND, "there is no such Worker", "workers-sdk"),
     10009: ErrorCode(ErrorKind.NOT_FOUND, "there is no such route", "workers-sdk"),
@@ -127,9 +131,11 @@ PRODUCTS: tuple[tuple[str, str, ErrorCodes], ...] = (
 """Product name, path pattern and codes. An empty table: Cloudflare documents no codes."""
 
 
-def find_error_code(path: str, code: int | None) -> ErrorCode | None:
-    """Return the meaning of a code at a path; None if it is unknown."""
+def find_error_code(path: str, code: int | None, text: str | None = None) -> ErrorCode | None:
+    """Return the meaning of a code, with its text if that matters, at a path; None if it is unknown."""
     if code is None:
         return None
     own: ErrorCodes = next((codes for _, pattern, codes in PRODUCTS if re.fullmatch(pattern, path)), {})
+    if own is D1 and code == 7500 and text is not None and not SQL_REJECTED.search(text):
+        return D1_INTERNAL
     return own.get(code) or COMMON.get(code)

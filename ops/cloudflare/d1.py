@@ -10,14 +10,7 @@ from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, reads
 from ops.cloudflare.read_only_sql import is_read_only
-from ops.cloudflare.response import (
-    CloudflareApiError,
-    CloudflareResponse,
-    parse_result,
-    parse_rows,
-    require_id,
-    require_text,
-)
+from ops.cloudflare.response import CloudflareResponse, parse_result, parse_rows, require_id, require_text
 from ops.cloudflare.types.d1 import D1Database, D1Restore, SqlResult, SqlStatement, SqlValue
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import nested_table
@@ -31,10 +24,6 @@ ID_PATTERN = re.compile("[0-9a-f-]{36}")
 PAGE_SIZE = 100
 WRITE_TIMEOUT = 35.0
 """Seconds to wait for a write. Cloudflare ends it after 30 (developers.cloudflare.com/d1/platform/limits)."""
-FAILED = 7500
-"""Code for rejected SQL, and for internal failures (github.com/cloudflare/workers-sdk/issues/15449)."""
-SQL_REJECTED = re.compile(r"\bSQLITE_[A-Z]+\b|Wrong number of parameter bindings|To execute a transaction")
-"""Texts of D1 for SQL that it rejected. With another text, the outcome of a write is unknown."""
 
 
 def _only_reads(body: Any) -> bool:
@@ -130,13 +119,7 @@ class D1Api:
             raise _unclear(f"the answer to a restore of {database} has no bookmark", answer) from None
 
     def _write(self, path: str, **content: Any) -> CloudflareResponse:
-        try:
-            return self._client.write("POST", path, permission=WRITE_PERMISSION, timeout=WRITE_TIMEOUT, **content)
-        except CloudflareApiError as error:
-            if error.code == FAILED and not SQL_REJECTED.search(error.text):
-                message = f"D1 failed with an internal error: {error.text} (cf-ray {error.ray_id or 'none'})"
-                raise UnclearWrite(message, reason=Reason.UNCLEAR, hint=error.hint) from None
-            raise
+        return self._client.write("POST", path, permission=WRITE_PERMISSION, timeout=WRITE_TIMEOUT, **content)
 
 
 def _batch(statements: Sequence[SqlStatement]) -> dict[str, Any]:

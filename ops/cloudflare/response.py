@@ -47,7 +47,7 @@ class CloudflareApiError(ProviderError):
         call = f"{method} {without_account(path)}"
         self.status, self.code, self.text = status, code, text
         self.ray_id, self.retry_after = ray, retry_after
-        known = find_error_code(path, code)
+        known = find_error_code(path, code, text)
         self.kind = _kind(status, known.kind if known else None)
         said = f"code {code}: {text}" if code is not None else text
         super().__init__(

@@ -142,6 +142,15 @@ def test_restore_with_lost_answer_is_unclear(
     assert _count(d1, database) == 0
 
 
+def test_query_is_repeated_after_internal_error(d1: D1Api, database: str, sandbox: Sandbox) -> None:
+    sandbox.fault(path="**/query", code=7500, message="internal error; reference = e_PVSMDp")
+    assert _count(d1, database) == 0
+    assert len(sandbox.requests) == 2
+    with pytest.raises(CloudflareApiError, match="no such table"):
+        d1.query(database, [SqlStatement("SELECT * FROM ovens")])
+    assert len(sandbox.requests) == 3
+
+
 def test_query_with_timeout_is_sent_once(d1: D1Api, database: str, sandbox: Sandbox) -> None:
     sandbox.fault(path="**/query", status=503, times=None)
     with pytest.raises(ProviderError):

@@ -152,7 +152,7 @@ def test_known_code_is_explained_per_product(product: str) -> None:
     (codes,) = (codes for name, _, codes in PRODUCTS if name == product)
     for code, known in {**COMMON, **codes}.items():
         with pytest.raises(CloudflareApiError) as caught:
-            decode(rejection(code), status=400, path=PATHS[product])
+            decode(rejection(code, "rejected: SQLITE_ERROR"), status=400, path=PATHS[product])
 
         assert caught.value.kind == known.kind
         assert f"This means: {known.meaning}. " in caught.value.hint, "it says what to do as well"

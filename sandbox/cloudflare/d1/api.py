@@ -216,7 +216,7 @@ def _text(value: Any, at: str) -> dict[str, Any]:
 
 
 def _split(text: Mapping[str, Any]) -> list[Statement]:
-    statements, params = list(split_statements(text["sql"])), text.get("params", [])
+    statements, params = list(split_statements(text["sql"], knows_lower_case=False)), text.get("params", [])
     if params and len(statements) > 1:
         raise CloudflareRefusal(7500, "params need a single statement; this text has several")
     return [(statement, params) for statement in statements]

@@ -61,6 +61,7 @@ _TRANSACTIONS = (
 )
 _MAX_INTEGER = 2**53
 """Larger integers lose precision, as numbers of JavaScript do."""
+_TRIGGER = re.compile(r"\s*CREATE\s+TRIGGER\b", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _CLOCK_FUNCTIONS = {
     "current_timestamp": "datetime",
@@ -235,12 +236,17 @@ class D1Sqlite:
         return function
 
 
-def split_statements(sql: str) -> Iterator[str]:
-    """Yield the statements of a text, except those with only a comment."""
+def split_statements(sql: str, *, knows_lower_case: bool = True) -> Iterator[str]:
+    """Yield the statements of a text, except those with only a comment.
+
+    D1's endpoint for queries does not know a lower-case `begin` of a trigger, and splits the trigger in its middle:
+    github.com/cloudflare/workers-sdk/issues/15314
+    """
     statement = ""
     for part in sql.split(";"):
         statement += f"{part};"
-        if sqlite3.complete_statement(statement):
+        is_split_trigger = not knows_lower_case and _TRIGGER.match(statement) and "BEGIN" not in statement
+        if is_split_trigger or sqlite3.complete_statement(statement):
             if _COMMENT.sub("", statement).strip(" \n\r\t;"):
                 yield statement.strip()
             statement = ""

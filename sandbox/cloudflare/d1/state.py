@@ -194,7 +194,7 @@ class D1Databases:
         return id_
 
     def find(self, id_or_name: str) -> FakeDatabase | None:
-        found = (each for each in self.databases.values() if id_or_name in {each.id, each.name})
+        found = (each for each in list(self.databases.values()) if id_or_name in {each.id, each.name})
         return next(found, None)
 
     def delete(self, database: FakeDatabase) -> None:

@@ -95,6 +95,12 @@ def test_refused_sql_changes_nothing(database: Database, sql: str, says: str) ->
     assert database.bookmark() == bookmark
 
 
+def test_trigger_needs_begin_in_capitals(database: Database) -> None:
+    trigger = "create trigger t after insert on loaves {} delete from loaves where id > 9; end"
+    assert database.query(trigger.format("begin")).message == "incomplete input: SQLITE_ERROR"
+    assert database.query(trigger.format("BEGIN")).status == 200
+
+
 def test_params_need_a_single_statement(database: Database) -> None:
     assert database.query("SELECT ?; SELECT ?", "1").error == (400, 7500)
 
