@@ -79,6 +79,7 @@ def test_worker_with_assets_and_own_token_name(shop: Team) -> None:
     outcome = shop.init("--token-name", "SHOPDESK_CLOUDFLARE_TOKEN")
 
     assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1].startswith("Next: push the folder")
     assert config(shop)["environments"]["production"]["token"] == "SHOPDESK_CLOUDFLARE_TOKEN"
     assert services(shop)["shop-web"] == {
         "worker": "shop-web",

@@ -32,6 +32,9 @@ LOCATION_QUESTION = (
     "Place where people on call find the API token, such as 1Password: cloudflare-recovery (Enter: none)"
 )
 CONTACT_QUESTION = "Person to call when a recovery fails: name, number or link (Enter: none yet)"
+NEXT = (
+    "Next: push the folder to a new private repository on GitHub, then run `ops setup github` and `ops doctor` in it."
+)
 LONGEST_CONTACT = 200
 KEPT = 2
 """Exit code if a file differs and was kept."""
@@ -131,6 +134,8 @@ def _write(
         say(f"{state}: {name}")
     if not found:
         say("Every file is up to date.")
+    elif not (root / ".git").exists():
+        say(NEXT)
     kept = [name for name, state in result.files.items() if state == "kept"]
     if kept:
         say(f"To overwrite: {' '.join(f'--force {name}' for name in kept)}")
@@ -150,7 +155,7 @@ def _describe(
     contact = _check_contact(repository.contact)
     contact = contact or questions.answer(CONTACT_QUESTION, _check_contact, known.contact)
     actions = "" if is_copy else _actions_repository(known.actions, repository.actions, environ)
-    program, docs = "ops" if actions else "./run ops", files.docs_url(actions)
+    program, docs = "ops" if actions else "./run ops", files.reference_url(actions)
     text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact))
     return RepositoryFacts(root.resolve().name, repository.actions, owner, is_copy=is_copy), text
 

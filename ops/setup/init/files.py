@@ -150,7 +150,7 @@ def _readme(config: "Config", facts: RepositoryFacts) -> str:
         .get_template("repository_readme.md.j2")
         .render(
             title=facts.title,
-            docs=docs_url(config.github.actions),
+            docs=f"https://github.com/{config.github.actions}",
             rows=rows,
             command=build_command(config.github.laptop_program, first.runbook if first else "--help", options),
             tokens=list(dict.fromkeys(each.laptop_variables() for each in config.environments.values())),
@@ -159,8 +159,10 @@ def _readme(config: "Config", facts: RepositoryFacts) -> str:
     )
 
 
-def docs_url(actions: str | None) -> str:
-    return f"https://github.com/{actions}" if actions else "docs/reference/ops-yml.md"
+def reference_url(actions: str) -> str:
+    """Return the page with all keys of ops.yml. A copy of Backout has its own."""
+    page = "docs/reference/ops-yml.md"
+    return f"https://github.com/{actions}/blob/HEAD/{page}" if actions else page
 
 
 @functools.cache

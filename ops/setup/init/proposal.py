@@ -17,7 +17,8 @@ RUNBOOKS = {"worker": "rollback-worker", "pages": "rollback-pages"}
 """Kind of a service → runbook that its label starts."""
 HEAD = """\
 # Where the application runs, and how Backout sees that it is healthy. Names of secrets only, never values.
-# After a change: `{program} config check`, then `{program} workflows sync`. All keys: {docs}
+# After a change: `{program} config check`, then `{program} workflows sync`.
+# All keys: {docs}
 """
 
 
