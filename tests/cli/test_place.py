@@ -1,6 +1,7 @@
 """--service, --environment and --config can be left out where only one fits."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.app.config_path import find_config
 from tests.cli.test_help import parse
 from tests.conftest import Outcome, World
 from tests.support.commands import Command
@@ -146,6 +148,13 @@ def test_nearest_configuration_and_the_option_win(shop: Shop, checkout: Path) ->
 
     assert "../ops.yml:1" in shop.world.ops("status", **shop.environ()).err
     assert shop.ops("status").code == 0
+
+
+@pytest.mark.usefixtures("checkout")
+def test_checkout_of_another_user_is_not_used() -> None:
+    """Such as /tmp/.git and /tmp/ops.yml, which everybody can write."""
+    assert find_config() == Path("../../ops.yml")
+    assert find_config(os.getuid() + 1) == Path("ops.yml")
 
 
 def test_configuration_above_the_checkout_is_not_used(shop: Shop, checkout: Path) -> None:
