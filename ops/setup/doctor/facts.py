@@ -239,7 +239,7 @@ class Facts:
     @property
     def needed_environments(self) -> list[needs.GitHubEnvironment]:
         """GitHub environments that the workflows use."""
-        return needs.needed_environments(self.config, self.runbooks)
+        return self.once("needed environments", lambda: needs.needed_environments(self.config, self.runbooks))
 
     @property
     def file_differences(self) -> "list[FileDifference]":

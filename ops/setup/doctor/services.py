@@ -17,7 +17,9 @@ from ops.setup.doctor.facts import ServiceFacts, services, sites, workers
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
 
 if TYPE_CHECKING:
+    from ops.cloudflare.types.pages import PagesDeployment
     from ops.config.probes import Probe
+    from ops.pages.steps import PagesSnapshot
 
 
 @check("worker", workers, needs=("token-reads",), why="A recovery of this service is refused at once.")
@@ -88,7 +90,8 @@ def worker_secrets(service: ServiceFacts) -> Findings:
     for name in rotated:
         if name not in names:
             text = f"{service.config.worker} has no secret {name}{did_you_mean(name, names)}"
-            yield Finding(text, "Correct `secrets` in ops.yml, or add it.", command=f"wrangler secret put {name}")
+            command = f"wrangler secret put {name} --name {service.config.worker}"
+            yield Finding(text, "Correct `secrets` in ops.yml, or add it.", command=command)
 
 
 @check("project", sites, needs=("token-reads",), why="A recovery of this service is refused at once.")
@@ -131,10 +134,15 @@ def compare(service: ServiceFacts) -> Findings:
         fix = "Let this machine read the deployments' own URLs, or add a path such as /version.txt to `compare`."
         why = explain_unknown_live(service.config, found)
         yield Finding(f"the live deployment cannot be identified by {paths}: {why}", fix)
-    elif live.indistinguishable:
-        others = ", ".join(name[:8] for name in live.indistinguishable)
-        text = f"{paths} is equal in the live deployment {live.deployment.id[:8]} and in {others}"
+    elif others := [name[:8] for name in live.indistinguishable if not _has_same_commit(found, live.deployment, name)]:
+        text = f"{paths} is equal in the live deployment {live.deployment.id[:8]} and in {', '.join(others)}"
         yield Finding(text, "Add a path that differs in each release to `compare`, such as /version.txt.")
+
+
+def _has_same_commit(found: "PagesSnapshot", live: "PagesDeployment", name: str) -> bool:
+    """Return whether the other deployment was built from the live commit, so that its content may be equal."""
+    commits = {each.id: each.commit for each in found.observed.deployments}
+    return bool(live.commit) and commits.get(name) == live.commit
 
 
 @check(
