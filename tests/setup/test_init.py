@@ -570,6 +570,7 @@ def test_readme_fits_on_a_screen(written: Team) -> None:
     assert config(written)["environments"]["production"]["token_location"] == "1Password: cloudflare-recovery"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -120,8 +120,10 @@ def _write(
     facts, text = _describe(result, repository, questions, environ)
     find = partial(_differences, root, text, facts, environ)
     found = find(repository.force)
-    force = repository.force | _ask_to_write(found, repository, questions, say)
-    found = find(force)
+    force = repository.force
+    if named := _ask_to_write(found, repository, questions, say):
+        force |= named
+        found = find(force)
     for each in found:
         name = each.path.relative_to(root).as_posix()
         is_kept = each.action is FileAction.KEEP and name not in force
