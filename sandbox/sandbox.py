@@ -82,11 +82,11 @@ class Sandbox:
         self.faults.close()
         self.edge_faults.close()
         self._runtime.close()
-        self.d1.close()
         self._api_server.stop()
         self._edge_server.stop()
         self.providers.stop()
         self.github.stop()
+        self.d1.close()
 
     def __enter__(self) -> Self:
         self.start()

@@ -175,9 +175,8 @@ def meta(results: Sequence[StatementResult], answer: QueryAnswer, *, region: str
 
 def _run(call: CloudflareCall, results_format: ResultsFormat) -> list[dict[str, Any]]:
     database = database_of(call)
-    statements = _statements(call)
     try:
-        answer = _answer(call, database, statements)
+        answer = _answer(call, database, _statements(call))
     except SqlError as error:
         raise CloudflareRefusal(7500, str(error)) from None
     return results_to_json(answer, results_format, region=database.region)

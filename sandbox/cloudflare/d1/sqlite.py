@@ -9,6 +9,7 @@ Sources:
 - limits: developers.cloudflare.com/d1/platform/limits, and `setupSecurity` in the same file
 """
 
+import math
 import re
 import sqlite3
 import time
@@ -53,7 +54,8 @@ def _actions(*names: str) -> frozenset[int]:
 _TEMPORARY = (f"{verb}_TEMP_{kind}" for verb in ("CREATE", "DROP") for kind in ("TABLE", "INDEX", "TRIGGER", "VIEW"))
 _REFUSED_ACTIONS = _actions("ATTACH", "DETACH", *_TEMPORARY)
 _SCHEMA = (f"{verb}_{kind}" for verb in ("CREATE", "DROP") for kind in ("TABLE", "INDEX", "TRIGGER", "VIEW", "VTABLE"))
-_WRITES = _actions("INSERT", "UPDATE", "DELETE", "ALTER_TABLE", "ANALYZE", "REINDEX", *_SCHEMA)
+_SCHEMA_CHANGES = _actions("ALTER_TABLE", "ANALYZE", "REINDEX", *_SCHEMA)
+_WRITES = _SCHEMA_CHANGES | _actions("INSERT", "UPDATE", "DELETE")
 _REVEALING = re.compile(r"sqlite_(version|source_id|offset|compileoption_get|compileoption_used)")
 _TRANSACTIONS = (
     "To execute a transaction, please use the state.storage.transaction() or state.storage.transactionSync() APIs "
@@ -99,6 +101,7 @@ class D1Sqlite:
         self._connection = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False, cached_statements=0
         )
+        self._connection.text_factory = lambda text: text.decode(errors="replace")
         for limit, value in _LIMITS.items():
             self._connection.setlimit(limit, value)
         for name, calculates in _CLOCK_FUNCTIONS.items():
@@ -107,7 +110,7 @@ class D1Sqlite:
         self._cancelled = False
         self.wrote = False
         """Whether a statement of the latest transaction could write."""
-        self._pragmas = False
+        self._pragmas = self._schema_changed = False
         if content:
             self.replace(content)
         else:
@@ -126,7 +129,7 @@ class D1Sqlite:
             results = [self._run_statement(sql, params) for sql, params in statements]
             self._connection.set_authorizer(None)
             self._connection.execute("COMMIT")
-        except (sqlite3.Error, OverflowError) as error:
+        except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
             raise SqlError(self._describe(error)) from None
         finally:
             self._connection.set_authorizer(None)
@@ -168,11 +171,11 @@ class D1Sqlite:
 
     def _run_statement(self, sql: str, params: Sequence[Any]) -> StatementResult:
         # developers.cloudflare.com/d1/worker-api/return-object
-        if len(sql.encode()) > MAX_SQL_BYTES:
+        if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:
             raise SqlError("statement too long: SQLITE_TOOBIG")
         if self._cancelled:
             raise sqlite3.OperationalError("interrupted")
-        before, started = self._connection.total_changes, time.perf_counter()
+        before, started, self._schema_changed = self._connection.total_changes, time.perf_counter(), False
         cursor = self._connection.execute(sql, [_from_json(value) for value in params])
         columns = [column[0] for column in cursor.description or ()]
         rows = [[_to_json(value) for value in row] for row in cursor]
@@ -183,7 +186,7 @@ class D1Sqlite:
             changes=changes,
             last_row_id=cursor.lastrowid or 0,
             seconds=time.perf_counter() - started,
-            changed=changes > 0 or bool(re.match(r"\s*(CREATE|DROP|ALTER|ANALYZE|REINDEX)\b", sql, re.IGNORECASE)),
+            changed=changes > 0 or self._schema_changed,
         )
 
     def _authorize(self, action: int, first: str | None, second: str | None, database: str | None, _: object) -> int:
@@ -191,6 +194,7 @@ class D1Sqlite:
             self._refusal = _TRANSACTIONS
             return sqlite3.SQLITE_DENY
         self.wrote |= action in _WRITES
+        self._schema_changed |= action in _SCHEMA_CHANGES
         allowed = action not in _REFUSED_ACTIONS
         if action == sqlite3.SQLITE_PRAGMA:
             allowed = self._may_use_pragma((first or "").lower(), second)
@@ -241,7 +245,12 @@ def split_statements(sql: str, *, knows_lower_case: bool = True) -> Iterator[str
 
     D1's endpoint for queries does not know a lower-case `begin` of a trigger, and splits the trigger in its middle:
     github.com/cloudflare/workers-sdk/issues/15314
+
+    Raises:
+        SqlError: the text has a null character.
     """
+    if "\0" in sql:
+        raise SqlError("the query contains a null character")
     statement = ""
     for part in sql.split(";"):
         statement += f"{part};"
@@ -259,11 +268,21 @@ def quote_name(name: str) -> str:
 
 
 def _from_json(value: Any) -> Any:
-    """Return the value to bind. A list holds the bytes of a BLOB."""
-    return bytes(value) if isinstance(value, list) else value
+    """Return the value to bind. A list holds the bytes of a BLOB.
+
+    Raises:
+        SqlError: D1 takes no value of this type.
+    """
+    if isinstance(value, list) and all(isinstance(each, int) and 0 <= each < 256 for each in value):
+        return bytes(value)
+    if value is not None and not isinstance(value, str | int | float):
+        raise SqlError(f"Type '{type(value).__name__}' not supported for value '{value}'")
+    return value
 
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return list(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return float(value) if isinstance(value, int) and abs(value) > _MAX_INTEGER else value

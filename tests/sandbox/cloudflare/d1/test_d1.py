@@ -85,6 +85,7 @@ def test_foreign_keys_are_enforced_at_the_end_if_deferred(database: Database) ->
         (f"SELECT {','.join('?' * 101)}", "too many SQL variables"),
         ("SELECT ?", "Wrong number of parameter bindings"),
         ("SELEC 1", "syntax error"),
+        ("SELECT 1 \0", "null character"),
     ],
 )
 def test_refused_sql_changes_nothing(database: Database, sql: str, says: str) -> None:
@@ -93,6 +94,15 @@ def test_refused_sql_changes_nothing(database: Database, sql: str, says: str) ->
     assert refused.status == 400
     assert says in refused.message
     assert database.bookmark() == bookmark
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [256], ["x"], 2**70])
+def test_value_of_another_type_is_refused(database: Database, value: Any) -> None:
+    assert database.query("INSERT INTO loaves (flour) VALUES (?)", value).error == (400, 7500)
+
+
+def test_values_that_json_does_not_know_are_read(database: Database) -> None:
+    assert database.rows("SELECT 9e999, CAST(x'72ff' AS TEXT), 1 = 1") == [[None, "r\ufffd", 1]]
 
 
 def test_trigger_needs_begin_in_capitals(database: Database) -> None:
