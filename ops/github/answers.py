@@ -193,6 +193,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("DELETE", r".*/deployment-branch-policies/\d+", "the branches of an environment", None),
     ("GET", "/rules/branches/.+", "the rules of a branch", [{"type": str}]),
     ("GET", "/actions/workflows", "the workflows", {"workflows": [{"path": str, "state": str}]}),
+    ("GET", "/codeowners/errors", "the errors of CODEOWNERS", {"errors": [{"line": int, "kind": str}]}),
     ("GET", "/rulesets", "the rulesets", [{"id": int, "name": str}]),
     ("POST", "/rulesets", "the rulesets", {"id": int, "name": str}),
     ("PUT", r"/rulesets/\d+", "a ruleset", {"id": int, "name": str}),

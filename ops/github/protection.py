@@ -176,6 +176,24 @@ def branch_rules(repository: "Repository", branch: str) -> tuple[Mapping[str, An
         return ()
 
 
+def code_owner_errors(repository: "Repository") -> tuple[tuple[int, str], ...]:
+    """Return line and kind of each error in CODEOWNERS on the default branch.
+
+    None without such a file, or if the token may not read contents.
+    docs.github.com/rest/repos/repos#list-codeowners-errors
+    """
+    from github import GithubException
+
+    with provider_errors():
+        try:
+            found = _request(repository, "GET", "/codeowners/errors")
+        except GithubException as error:
+            if error.status in {403, 404}:
+                return ()
+            raise
+    return tuple((int(each["line"]), str(each["kind"])) for each in found["errors"])
+
+
 def find_ruleset(repository: "Repository", name: str) -> int | None:
     """Return the ID of the repository's own ruleset with that name, or None. Raises NotInPlan."""
     with _plan_errors():

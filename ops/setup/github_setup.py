@@ -44,6 +44,7 @@ ADMINS = {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"
 
 5 is the ID in registry.terraform.io/providers/integrations/github/latest/docs/resources/repository_ruleset.
 """
+MOST_ERRORS = 5
 ACTING = ("recovery", "security")
 CODEOWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
 """The places where GitHub looks (docs.github.com/repositories, "About code owners")."""
@@ -316,6 +317,9 @@ class GitHubSetup:
                 "CODEOWNERS names nobody, so no pull request needs the review of an owner. Write your team into "
                 ".github/CODEOWNERS."
             )
+        if errors := protection.code_owner_errors(self._github):
+            lines = "; ".join(f"line {number}: {kind}" for number, kind in errors[:MOST_ERRORS])
+            plan.notices.append(f"GitHub ignores lines of CODEOWNERS: {lines}. An owner needs write access.")
         if is_protected(rules):
             return
         exists = protection.find_ruleset(self._github, RULESET) is not None

@@ -256,6 +256,13 @@ def test_rules_of_a_person_are_kept(shop: Shop) -> None:
     assert any("`recovery` has required reviewers" in text for text in result["notices"])
 
 
+def test_invalid_code_owners_are_named(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.add_commit("Own", "dana", files={".github/CODEOWNERS": "* @dana\n/ops.yml @left-long-ago\n"})
+    notices = shop.result()["notices"]
+    assert any("GitHub ignores lines of CODEOWNERS: line 2: Unknown owner." in text for text in notices)
+
+
 def test_disabled_ruleset_is_turned_on_again(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.add_ruleset(RULESET, [], enforcement="disabled")

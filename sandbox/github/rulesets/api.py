@@ -1,4 +1,4 @@
-"""Rulesets of the repository, and the rules of a branch; no older branch protection.
+"""Rulesets, the rules of a branch, and code owners; no older branch protection.
 
 docs.github.com/rest/repos/rules, docs.github.com/rest/branches/branch-protection
 """
@@ -21,11 +21,13 @@ from sandbox.github.call import (
 )
 from sandbox.github.rulesets import serializers
 from sandbox.github.rulesets.state import RULE_TYPES, FakeRuleset
+from sandbox.github.users.state import includes_role
 
 ROUTES = Routes()
 _RULESETS = REPO + "/rulesets"
 _RULESET = _RULESETS + "/{ruleset_number}"
 _PAGE = "repos/rules"
+CODEOWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
 _OPTIONAL: Fields = {"target": str, "bypass_actors": list, "conditions": dict, "rules": list}
 _PULL_REQUEST = {
     "dismiss_stale_reviews_on_push",
@@ -145,3 +147,28 @@ def _check(call: GitHubCall, body: dict[str, Any], own: FakeRuleset | None) -> N
             raise validation_failed(f"Invalid rule '{kind}'")
         if kind == "pull_request" and not rule.get("parameters", {}).keys() >= _PULL_REQUEST:
             raise validation_failed("Invalid parameters for the rule 'pull_request'")
+
+
+@ROUTES.add("GET", REPO + "/codeowners/errors", RouteAccess("contents:read", "repos/repos#list-codeowners-errors"))
+def list_code_owner_errors(call: GitHubCall) -> GitHubAnswer:
+    """Return the unknown owners of CODEOWNERS: people without write access. Every team of the owner is known."""
+    graph = call.repository.git
+    head = graph.resolve(call.query.get("ref", graph.default_branch))
+    path = next((name for name in CODEOWNERS if head is not None and name in head.files), None)
+    if head is None or path is None:
+        raise not_found()
+    found = [
+        serializers.code_owner_error(path, number, line, owner)
+        for number, line in enumerate(head.files[path].decode().splitlines(), 1)
+        for owner in line.partition("#")[0].split()[1:]
+        if not _is_code_owner(call, owner)
+    ]
+    return GitHubAnswer(body={"errors": found})
+
+
+def _is_code_owner(call: GitHubCall, owner: str) -> bool:
+    login, _, team = owner.removeprefix("@").partition("/")
+    if team:
+        return login.lower() == call.repository.owner_login.lower()
+    user = call.repository.user(login)
+    return user is not None and includes_role(user.role, "write")

@@ -42,3 +42,17 @@ def ruleset(ruleset: FakeRuleset, role: Role | None, urls: Urls) -> dict[str, An
 def branch_rule(ruleset: FakeRuleset, rule: Mapping[str, Any], urls: Urls) -> dict[str, Any]:
     source = {"ruleset_source_type": "Repository", "ruleset_source": urls.full_name, "ruleset_id": ruleset.id}
     return {**rule, **source}
+
+
+def code_owner_error(path: str, number: int, line: str, owner: str) -> dict[str, Any]:
+    column = line.index(owner) + 1
+    suggestion = f"make sure {owner} exists and has write access to the repository"
+    return {
+        "line": number,
+        "column": column,
+        "kind": "Unknown owner",
+        "source": line,
+        "suggestion": suggestion,
+        "message": f"Unknown owner on line {number}: {suggestion}\n\n  {line}\n  {' ' * (column - 1)}^",
+        "path": path,
+    }

@@ -88,6 +88,17 @@ def test_private_repository_on_free_has_no_rules(api: Api, admin: str, path: str
     assert status == (404 if path.endswith("protection") else 200)
 
 
+def test_unknown_code_owners_are_listed(api: Api) -> None:
+    assert api.refusal("GET", "codeowners/errors")[0] == 404
+    text = "# team\n/ops.yml @alice @acme/on-call @nobody\n*.js @rita # reads only\n"
+    api.github.add_commit("Own", "alice", files={".github/CODEOWNERS": text})
+    found = api.get("codeowners/errors")["errors"]
+    assert [(one["line"], one["column"], one["kind"]) for one in found] == [
+        (2, 31, "Unknown owner"),
+        (3, 6, "Unknown owner"),
+    ]
+
+
 def test_branch_has_no_rules_on_free(api: Api) -> None:
     api.github.add_ruleset("Default branch", RULES)
     assert kinds(api, "main") == ["deletion", "pull_request"]
