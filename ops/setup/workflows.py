@@ -47,6 +47,7 @@ OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 OUR_ACTIONS = ("setup", "gate", "run")
 GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
+JOB, EMPTY_LINES = re.compile(r"\n  ([a-z][a-z0-9_-]*:\n    name:)"), re.compile(r"\n\n+")
 YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
 """Words that are no text in YAML without quotes."""
 SHARED_IMPORT = re.compile(r"^from _request import .*\n", re.MULTILINE)
@@ -271,9 +272,9 @@ def _literal(value: str) -> str:
 
 def _with_blank_lines(text: str) -> str:
     """Return the text with one empty line before each job and none left over from an omitted part."""
-    text = re.sub(r"\n{2,}", "\n\n", text).strip() + "\n"
-    head, jobs_, rest = text.partition("\njobs:\n")
-    return head + jobs_ + re.sub(r"\n+(?=  [a-z][a-z0-9_-]*:\n    name:)", "\n\n", "\n" + rest).lstrip("\n")
+    head, jobs_, rest = (text.strip() + "\n").partition("\njobs:\n")
+    rest = JOB.sub(r"\n\n  \1", "\n" + rest).lstrip("\n")
+    return EMPTY_LINES.sub("\n\n", head + jobs_ + rest)
 
 
 def _with_digest(body: str) -> str:

@@ -63,7 +63,7 @@ class StuckObject:
     def use(self, times: int = 1) -> None:
         """Send user requests through the edge."""
         for _ in range(times):
-            httpx.post(f"{self.world.sandbox.edge_url}/api/charts/interpret", headers=HOST)
+            httpx.post(f"{self.world.sandbox.edge_url}/api/charts/interpret", headers=HOST, verify=False)
 
     @property
     def objects(self) -> EmbeddedObjects:

@@ -75,7 +75,7 @@ def prepared(world: World) -> Iterator[MaintenanceWorld]:
     sandbox.zones.add_route(zone, f"{HOST}/*", WORKER)
     sandbox.zones.add_domain(zone, ALSO, WORKER)
     sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
-    with httpx.Client() as edge:
+    with httpx.Client(verify=False) as edge:
         found = MaintenanceWorld(world, zone, edge)
         assert found.ops("prepare").code == 0
         sandbox.requests.clear()

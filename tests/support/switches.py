@@ -63,7 +63,7 @@ class SwitchWorld:
         return value
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.world.sandbox.edge_url}{path}", headers={"host": HOST})
+        return httpx.get(f"{self.world.sandbox.edge_url}{path}", headers={"host": HOST}, verify=False)
 
     @property
     def shown(self) -> dict[str, Any]:
