@@ -53,17 +53,19 @@ class DatabaseStore:
         self._switches = switches
         self._record = record
         self._lock = threading.Lock()
-        self._sqlite = D1Sqlite(clock.now)
+        self._at: datetime | None = None
+        """Time of a backdated write while it runs."""
+        self._sqlite = D1Sqlite(self._now)
         self._restores = 0
         self._stale_reads = 0
         """Number of coming reads through the API that still see the state before the latest change."""
-        self.history = History(id, self._sqlite.content(), clock, switches)
+        self.history = History(id, self._sqlite.content(), self._now, switches)
         self.exporting_since: datetime | None = None
         self.has_replicas = False
         """Whether read replication is on."""
 
-    def run(self, statements: Sequence[Statement]) -> QueryAnswer:
-        """Run the statements as one transaction.
+    def run(self, statements: Sequence[Statement], *, at: datetime | None = None) -> QueryAnswer:
+        """Run the statements as one transaction. `at` backdates it without moving the clock.
 
         Raises:
             SqlError: a statement was refused or failed, a restore canceled it, or an export is running.
@@ -74,14 +76,11 @@ class DatabaseStore:
                 raise SqlError(_RESET)
             if self._is_exporting():
                 raise SqlError(_EXPORTING)
-            results = self._sqlite.run(statements)
-            for (sql, _), result in zip(statements, results, strict=True):
-                self._record(self._id, sql, result)
-            if self._sqlite.wrote:
-                before = self.history.current
-                if self.history.record(self._sqlite.content()) is not before:
-                    self._stale_reads = self._switches.d1_stale_reads
-            return QueryAnswer(results=results, bytes_after=self.history.current.size)
+            self._at = at
+            try:
+                return self._run(statements)
+            finally:
+                self._at = None
 
     def run_through_api(self, statements: Sequence[Statement]) -> QueryAnswer:
         """Run the statements as `run` does, or on a stale state if they only read (switch `d1_stale_reads`)."""
@@ -144,6 +143,19 @@ class DatabaseStore:
         with self._lock:
             self._sqlite.close()
 
+    def _run(self, statements: Sequence[Statement]) -> QueryAnswer:
+        results = self._sqlite.run(statements)
+        for (sql, _), result in zip(statements, results, strict=True):
+            self._record(self._id, sql, result)
+        if self._sqlite.wrote:
+            before = self.history.current
+            if self.history.record(self._sqlite.content()) is not before:
+                self._stale_reads = self._switches.d1_stale_reads
+        return QueryAnswer(results=results, bytes_after=self.history.current.size)
+
+    def _now(self) -> datetime:
+        return self._at or self._clock.now()
+
     def _is_exporting(self) -> bool:
         since = self.exporting_since
         return since is not None and self._clock.now() - since < EXPORT_BLOCKS
@@ -186,10 +198,10 @@ class D1Databases:
         self.files: dict[str, bytes] = {}
         """File name → content of a file uploaded for an import, or made by an export."""
 
-    def add(self, name: str, id: str | None = None, **fields: Any) -> str:  # noqa: A002
+    def add(self, name: str, id: str | None = None, *, at: datetime | None = None, **fields: Any) -> str:  # noqa: A002
         """Add a database and return its ID. It is empty unless Workers wrote to that ID before."""
         id_ = id or str(self._new_id())
-        created = self._clock.now()
+        created = at or self._clock.now()
         self.databases[id_] = FakeDatabase(id=id_, name=name, created_on=created, store=self.store(id_), **fields)
         return id_
 
@@ -210,9 +222,9 @@ class D1Databases:
                 self._stores[id] = DatabaseStore(id, self._clock, self._switches, self._record)
             return self._stores[id]
 
-    def query(self, id: str, sql: str, *params: Any) -> list[dict[str, Any]]:  # noqa: A002
-        """Run one statement, for a test, and return its rows. Raises SqlError."""
-        return self.store(id).run([(sql, params)]).results[-1].objects()
+    def query(self, id: str, sql: str, *params: Any, at: datetime | None = None) -> list[dict[str, Any]]:  # noqa: A002
+        """Run one statement and return its rows. `at` backdates it without moving the clock. Raises SqlError."""
+        return self.store(id).run([(sql, params)], at=at).results[-1].objects()
 
     def close(self) -> None:
         for store in self._stores.values():

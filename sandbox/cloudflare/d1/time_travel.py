@@ -4,10 +4,10 @@ developers.cloudflare.com/d1/reference/time-travel
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sandbox.clock import FakeClock
 from sandbox.switches import Switches
 
 _PAGE_BYTES = 4096
@@ -47,9 +47,9 @@ class History:
     A bookmark has the session, the position in it, the day, and a hash, all hexadecimal. A restore starts a session.
     """
 
-    def __init__(self, database: str, content: bytes, clock: FakeClock, switches: Switches) -> None:
+    def __init__(self, database: str, content: bytes, now: Callable[[], datetime], switches: Switches) -> None:
         self._database = database
-        self._clock = clock
+        self._now = now
         self._switches = switches
         self._session, self._position = 1, 0
         self._restores: list[datetime] = []
@@ -81,7 +81,7 @@ class History:
         Raises:
             TimeTravelError: the time is in the future, before the database, or beyond retention.
         """
-        if instant > self._clock.now():
+        if instant > self._now():
             raise TimeTravelError("The timestamp must not be in the future.")
         if instant < self._oldest():
             days = self._switches.d1_time_travel_days
@@ -114,7 +114,7 @@ class History:
             TimeTravelError: there were too many restores.
         """
         self.check_restores()
-        self._restores.append(self._clock.now())
+        self._restores.append(self._now())
         self._position = _END
         previous = self._append(self.current.pages)
         self._session, self._position = self._session + 1, 0
@@ -122,7 +122,7 @@ class History:
 
     def check_restores(self) -> None:
         """Raise TimeTravelError if there were too many restores."""
-        now = self._clock.now()
+        now = self._now()
         self._restores = [each for each in self._restores if now - RESTORES_WITHIN < each <= now]
         if len(self._restores) == MAX_RESTORES:
             raise TimeTravelError(f"A database can be restored {MAX_RESTORES} times per 10 minutes.")
@@ -139,10 +139,10 @@ class History:
         )
 
     def _oldest(self) -> datetime:
-        return self._clock.now() - timedelta(days=self._switches.d1_time_travel_days)
+        return self._now() - timedelta(days=self._switches.d1_time_travel_days)
 
     def _append(self, pages: tuple[bytes, ...], *, restored: int | None = None) -> RecordedState:
-        now = self._clock.now()
+        now = self._now()
         place = f"{self._session:08x}-{self._position:08x}-{int(now.timestamp()) // 86400:08x}"
         digest = hashlib.sha256(f"{self._database} {place}".encode()).hexdigest()[:32]
         state = RecordedState(

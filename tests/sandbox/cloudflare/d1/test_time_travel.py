@@ -138,6 +138,19 @@ def test_running_query_is_canceled_by_restore(database: Database, baked: list[st
     assert database.rows() == [["rye"]]
 
 
+def test_backdated_write_has_its_own_time(database: Database) -> None:
+    sandbox = database.api.sandbox
+    now = sandbox.clock.now()
+    for minutes, flour in ((120, "rye"), (10, "spelt")):
+        sandbox.d1.query(
+            database.id, "INSERT INTO loaves (flour) VALUES (?)", flour, at=now - timedelta(minutes=minutes)
+        )
+    bake_time = f"{now - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}"
+    assert database.rows("SELECT baked FROM loaves WHERE flour = 'spelt'") == [[bake_time]]
+    assert database.restore(timestamp=timestamp(now - timedelta(minutes=11))).status == 200
+    assert database.rows() == [["rye"]]
+
+
 def test_replica_lags_in_sessions_only(database: Database, baked: list[str]) -> None:
     store, clock = database.store, database.api.sandbox.clock
     database("PATCH", json={"read_replication": {"mode": "auto"}})
@@ -175,7 +188,7 @@ def _dump(store: DatabaseStore) -> list[str]:
         return list(connection.iterdump())
 
 
-@holds_for(15, 400, data=st.data(), writes=st.lists(WRITES, min_size=1, max_size=12))
+@holds_for(5, 300, data=st.data(), writes=st.lists(WRITES, min_size=1, max_size=12))
 def test_restore_and_undo_bring_back_every_row(data: st.DataObject, writes: list[tuple[str, tuple[Any, ...]]]) -> None:
     store = DatabaseStore("d", FakeClock(virtual=True), Switches())
     store.run([("CREATE TABLE a (k INTEGER PRIMARY KEY, v)", []), ("CREATE TABLE b (x, y)", [])])
