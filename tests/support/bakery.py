@@ -115,14 +115,12 @@ class Bakery:
 
     def doctor(self, *arguments: str) -> Outcome:
         world = World(self.sandbox, self.folder)
-        variables = {**self.sandbox.github.environ(), "BAKERY_TOKEN": TOKEN, "GITHUB_TOKEN": PERSON}
-        return world.ops(
-            "doctor",
-            "--config",
-            str(self.config),
-            *arguments,
-            **{**variables, "CLOUDFLARE_API_TOKEN": None, **self.environ},
-        )
+        variables: dict[str, str | None] = {**self.sandbox.github.environ(), "BAKERY_TOKEN": TOKEN}
+        variables |= {"GITHUB_TOKEN": PERSON, "CLOUDFLARE_API_TOKEN": None, **self.environ}
+        outcome = world.ops("doctor", "--config", str(self.config), *arguments, **variables)
+        shown = [line for line in (outcome.out + outcome.err).splitlines() if not line.startswith("::add-mask::")]
+        assert not any(secret in line for line in shown for secret in (TOKEN, PERSON))
+        return outcome
 
     def results(self, *arguments: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.doctor("--json", *arguments).out)["checks"]
