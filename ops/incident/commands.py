@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
-from ops.app.run import command_prefix, read_config
+from ops.app.run import command_prefix, read_config, register_secrets
 from ops.app.run_files import RUNS, TIMELINE, mark_published
 from ops.config.labels import format_params
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
@@ -43,9 +43,10 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     from ops.publish import comment
 
     path = _find_record(source, config)
+    settings, _ = read_config(config)
+    register_secrets(environ, settings, redactor)
     events = _read_events(path, redactor)
     run = _find_run_id(path, events)
-    contacts = read_config(config)[0].contacts
     job = parse_job_run(run)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
@@ -53,7 +54,8 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         imported = f"run {job[0]} of GitHub Actions, by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, may_exist=True, completes=True)
         page = RunSummary(run, events, imported, source="run" if job else "laptop")
-        for part, body in enumerate(comment.render_comments(page, contacts, repository_page(environ)), start=1):
+        bodies = comment.render_comments(page, settings.contacts, repository_page(environ))
+        for part, body in enumerate(bodies, start=1):
             posted.put(part, body)
         if path.parent.name == run:
             mark_published(path.parent, posted.url)
@@ -112,6 +114,7 @@ def open_incident(
     from ops.publish import comment
 
     settings, _ = read_config(config)
+    register_secrets(environ, settings, redactor)
     if service not in settings.service_names:
         hint = f"Use one of: {', '.join(settings.service_names)}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
