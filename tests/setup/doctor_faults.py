@@ -16,7 +16,7 @@ class Fault:
     check: str
     apply: Callable[[Bakery], object]
     finding: str = ""
-    """Of /work/shared's audit: N, S or C with its number; empty for another fault."""
+    """Finding of the audit that it repeats: N, S or C with its number; empty for another fault."""
 
 
 def edit(old: str, new: str, *, sync: bool = False) -> Callable[[Bakery], object]:
@@ -153,9 +153,7 @@ FAULTS = (
     ),
     Fault("an action on Node 20", "action-runtimes", use_node20, "C1"),
     Fault("a schedule every five minutes", "minutes", schedule_often, "N6"),
-    Fault(
-        "a limit that ops.yml lacks", "limits-file", lambda made: made.edit("orders:", "order:", "limits.yml"), "N18"
-    ),
+    Fault("a limit that ops.yml lacks", "limits-file", lambda made: made.edit("orders:", "order:", "limits.yml")),
     Fault(
         "a probe without its program",
         "probe-tools",
@@ -163,7 +161,6 @@ FAULTS = (
             "          - name: home\n",
             "          - {name: check, command: {run: [./check.sh]}}\n          - name: home\n",
         ),
-        "N14",
     ),
     Fault("no token here", "token", lambda made: made.environ.update(BAKERY_TOKEN=None), "N2"),
     Fault("an expired token", "token-valid", token(expired=True)),
@@ -262,7 +259,7 @@ FAULTS = (
         "S6",
     ),
     Fault("a reviewer before every recovery", "reviewers", require_review, "S3"),
-    Fault("an approval that nobody can give", "reviewers", approve_without_reviewer, "S3"),
+    Fault("an approval that nobody can give", "reviewers", approve_without_reviewer),
     Fault(
         "a secret missing on GitHub",
         "secrets",
