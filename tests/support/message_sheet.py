@@ -6,8 +6,9 @@ Read it from top to bottom before a release, as a person at 3 a.m. would.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,30 +46,34 @@ class Message(NamedTuple):
     texts: Mapping[str, str]
 
 
-def messages() -> Iterator[Message]:
-    """Yield every error, refusal, plan and event that the code makes, by file and line."""
-    for path in sorted((ROOT / "ops").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        subclasses = {
-            node.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ClassDef) and ERRORS & {ast.unparse(base) for base in node.bases}
-        }
-        named = assigned_texts(tree)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                name = ast.unparse(node.func).rpartition(".")[2]
-                where = f"{path.relative_to(ROOT)}:{node.lineno}"
-                if name in ERRORS | subclasses | PLANS | FINDINGS:
-                    yield Message(where, name, {key: put_in(text, named) for key, text in _texts(node)})
-                elif name == "record" and len(node.args) > 1:
-                    yield Message(where, ast.unparse(node.args[0]), {"event": put_in(text_of(node.args[1]), named)})
+@cache
+def messages() -> list[Message]:
+    """Return every error, refusal, plan and event that the code makes, by file and line."""
+    return [message for path in sorted((ROOT / "ops").rglob("*.py")) for message in _messages_of(path)]
 
 
-def assigned_texts(tree: ast.Module) -> dict[str, str]:
+def _messages_of(path: Path) -> Iterator[Message]:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    subclasses = {
+        node.name
+        for node in nodes
+        if isinstance(node, ast.ClassDef) and ERRORS & {ast.unparse(base) for base in node.bases}
+    }
+    named = assigned_texts(nodes)
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            where = f"{path.relative_to(ROOT)}:{node.lineno}"
+            if name in ERRORS | subclasses | PLANS | FINDINGS:
+                yield Message(where, name, {key: put_in(text, named) for key, text in _texts(node)})
+            elif name == "record" and len(node.args) > 1:
+                yield Message(where, ast.unparse(node.args[0]), {"event": put_in(text_of(node.args[1]), named)})
+
+
+def assigned_texts(nodes: Iterable[ast.AST]) -> dict[str, str]:
     """Return variable → the texts that the module assigns to it."""
     found: dict[str, list[str]] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             text = text_of(node.value)
             if not text.startswith("{"):
