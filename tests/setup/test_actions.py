@@ -6,6 +6,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.support.workflows import generated
 
 ACTIONS = ROOT / ".github/actions"
 PROGRAM = ACTIONS / "run/command.py"
-COMMANDS = runpy.run_path(str(PROGRAM))["COMMANDS"]
+DEFINED = runpy.run_path(str(PROGRAM))
+COMMANDS = DEFINED["COMMANDS"]
 FROZEN = Path(__file__).with_name("workflow_steps.json")
 OURS = re.compile(r"^(?:\./|[\w.-]+/[\w.-]+/)\.github/actions/(setup|gate|run)(?:@[0-9a-f]{40})?$")
 SAMPLES = {
@@ -42,6 +44,7 @@ SAMPLES = {
 }
 
 
+@cache
 def read_action(name: str) -> dict[str, Any]:
     data: dict[str, Any] = plain_yaml.load((ACTIONS / name / "action.yml").read_text())
     return data
@@ -63,7 +66,7 @@ def steps(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def arguments(inputs: dict[str, str]) -> list[str]:
-    built: list[str] = runpy.run_path(str(PROGRAM))["build_arguments"](inputs["command"], inputs)
+    built: list[str] = DEFINED["build_arguments"](inputs["command"], inputs)
     return built
 
 
