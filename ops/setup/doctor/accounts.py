@@ -14,10 +14,10 @@ from ops.maintenance import steps as maintenance
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, environments
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
+from ops.setup.secret_commands import TOKEN_PAGE
 
-TOKEN_PAGE = "https://dash.cloudflare.com/profile/api-tokens"  # noqa: S105  an address
 EXPIRES_SOON = timedelta(days=30)
-GOOD_DECISIONS = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value, Decision.STILL_UNHEALTHY.value}
+WROTE = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value, Decision.STILL_UNHEALTHY.value}
 """Decisions of a run whose write Cloudflare accepted."""
 
 
@@ -162,7 +162,7 @@ def _proved_by_runs(environment: EnvironmentFacts) -> frozenset[str]:
         for issue in issues
         for each in issue
         if (each.record.environment, each.record.source) == (environment.name, source)
-        and each.record.decision in GOOD_DECISIONS
+        and each.record.decision in WROTE
         and each.first_event_at("written")
     }
     return frozenset(

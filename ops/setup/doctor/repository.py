@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ops.core.clock import format_utc
-from ops.core.errors import ProviderError
+from ops.core.errors import Decision, ProviderError
 from ops.core.names import LIMITS_FILE
 from ops.core.threads import run_parallel
 from ops.github import actions, client, protection, published_files
 from ops.github.permissions import CONFIG_FILE, may_write, read_permission
 from ops.incident.commands import desired_labels
 from ops.setup import workflows
-from ops.setup.doctor.accounts import GOOD_DECISIONS
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.setup.doctor.finding import Finding, NotProvable
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 DRILL_EVERY = timedelta(days=40)
 DRILL = "drill"
 """Label of an incident that is an exercise."""
+PRACTICED = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value}
 ENTERPRISE_PATH = "/api/v3"
 
 
@@ -277,7 +277,7 @@ def artifact_privacy(facts: Facts) -> Findings:
 def drill(facts: Facts) -> Findings:
     """Was a recovery practiced in the last 40 days?"""
     records = [each.record for issue in facts.records(DRILL) for each in issue if each.is_run]
-    done = [each.rows[0].at for each in records if each.decision in GOOD_DECISIONS and each.rows]
+    done = [each.rows[0].at for each in records if each.decision in PRACTICED and each.rows]
     fix = f"Recover a service on an issue with the labels incident and {DRILL}: docs/how-to/doctor.md"
     if not done:
         raise NotProvable(f"no recovery on an issue with the label {DRILL} yet", fix)
