@@ -224,6 +224,19 @@ def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
     assert {row["answer"] for row in rows} == {"right"}
 
 
+def test_results_of_many_services_fit_one_variable(world: Bakery) -> None:
+    """Linux starts no program with a variable of 128 kB: execve(2), MAX_ARG_STRLEN."""
+    add_branches(world, 8)
+    world.environ["BAKERY_TOKEN"] = None
+    jobs = Workflow(world)
+
+    jobs.check("recovery")
+
+    of_environment = 2 * len(json.dumps(json.dumps(jobs.needs["recovery-live"]["outputs"])))  # and security
+    assert of_environment * 3 < 128 * 1024
+    assert "more checks need a right answer to token first" in jobs.collect().out
+
+
 def test_outputs_that_are_no_results_are_refused(world: Bakery) -> None:
     jobs = Workflow(world)
     world.environ["NEEDS"] = "[]"

@@ -17,14 +17,18 @@ OUTPUT, VARIABLE = "results", "NEEDS"
 LABEL, MARKER = "backout-doctor", "<!-- backout-doctor -->"
 TITLE = "The set-up of recoveries has a problem"
 SENT = ("id", "subject", "answer", "text", "fix", "command", "blocked_by")
-"""Fields of a result that a job passes on. An output has at most 1 MB, and a variable 128 kB."""
+"""Fields of a result that a job passes on if they have a value. The last job gets all in one variable of 128 kB."""
+MAX_TEXT = 500
+"""Characters of a field that a job passes on."""
 JOB_QUESTION = "Did the job reach its checks?"
 JOB_WHY = "A recovery with the same GitHub environment will end in the same way."
 
 
 def write_results(results: Iterable[CheckResult], environ: Mapping[str, str], redactor: Redactor) -> None:
     """Write the results as an output of this job. Raises ConfigError if the file cannot be written."""
-    rows = [{name: each.to_json()[name] for name in SENT} for each in results]
+    rows = [
+        {name: value[:MAX_TEXT] for name, value in each.to_json().items() if name in SENT and value} for each in results
+    ]
     actions.write_outputs(environ, {OUTPUT: json.dumps(redactor.redact_json(rows), separators=(",", ":"))})
 
 
@@ -50,7 +54,8 @@ def _of_job(name: str, job: Mapping[str, Any]) -> Iterator[CheckResult]:
         yield CheckResult("job", JOB_QUESTION, name, Answer.WRONG, reason, JOB_WHY, "Look at the log of this run.")
         return
     known = {each.id: each for each in CHECKS}
-    for row in json.loads(output):
+    for sent in json.loads(output):
+        row = {**dict.fromkeys(SENT, ""), **sent}
         check = known[row["id"]]
         subject = row["subject"] if "/" in row["subject"] else name
         result = CheckResult.from_json({**row, "question": check.question, "why": check.why})
