@@ -286,7 +286,7 @@ def test_failed_run_opens_incident_with_its_command(place: SwitchWorld) -> None:
     assert outcome.result["incident"] == issue.number
     assert issue.title == "feature on api in production: Recovered"
     again = f"ops feature --environment production --incident {issue.number} --name session-do --state off"
-    assert again in unwrapped(issue.body or "")
+    assert again in unwrapped("\n".join(comment.body for comment in issue.comments))
 
 
 def test_switch_takes_effect_within_two_seconds(place: SwitchWorld) -> None:
