@@ -318,3 +318,12 @@ def test_equal_content_of_one_commit_is_no_problem(world: Bakery) -> None:
     world.sandbox.pages.add_deployment(SITE, files=files, commit="1" * 40)
 
     assert answers(world, "--only", "compare")["right"] == {"compare"}
+
+
+@pytest.mark.slow
+def test_cloudflare_that_hangs_is_wrong_once(world: Bakery) -> None:
+    world.sandbox.fault(delay=60, times=None)
+
+    found = answers(world, "--only", "token-valid", "--only", "worker")
+
+    assert (found["wrong"], found["not_provable"]) == ({"token-valid"}, {"worker"})

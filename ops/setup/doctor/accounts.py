@@ -10,12 +10,15 @@ from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.response import CloudflareApiError
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Refused
+from ops.core.threads import start_call
 from ops.maintenance import steps as maintenance
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, environments
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
 from ops.setup.secret_commands import TOKEN_PAGE
 
+ANSWER_SECONDS = 5.0
+"""Real seconds to wait for the first answer: a recovery could wait no longer."""
 EXPIRES_SOON = timedelta(days=30)
 WROTE = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value, Decision.STILL_UNHEALTHY.value}
 """Decisions of a run whose write Cloudflare accepted."""
@@ -49,7 +52,10 @@ def token(environment: EnvironmentFacts) -> Findings:
 def token_valid(environment: EnvironmentFacts) -> Findings:
     """Does Cloudflare accept the token?"""
     try:
-        status = environment.token.status
+        status = start_call(lambda: environment.token).result(timeout=ANSWER_SECONDS).status
+    except TimeoutError:
+        yield Finding(f"Cloudflare's API gave no answer within {ANSWER_SECONDS:.0f} s", "Check the network here.")
+        return
     except ProviderError as error:
         is_refused = isinstance(error, CloudflareApiError) and error.kind is ErrorKind.AUTH
         text = f"Cloudflare does not accept {environment.config.token}" if is_refused else error.message
