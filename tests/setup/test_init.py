@@ -1,5 +1,6 @@
 """`ops init`: services, probes and files for applications other than the reference one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -429,11 +430,13 @@ class Person:
         return (self.answers.pop(0) if self.answers else "") or default
 
 
-def ask(team: Team, answers: list[str], **repository: Any) -> tuple[Person, InitResult]:
+def ask(
+    team: Team, answers: list[str], *, request: InitRequest | None = None, **repository: Any
+) -> tuple[Person, InitResult]:
     person = Person(answers)
     environ = {**team.world.sandbox.environ(), "CLOUDFLARE_API_TOKEN": READER}
     target = Repository(team.folder, actions=ACTIONS, **repository)
-    result = run(InitRequest(), target, Questions(person), environ, lambda _: None)
+    result = run(request or InitRequest(), target, Questions(person), environ, lambda _: None)
     return person, result
 
 
@@ -532,6 +535,15 @@ def test_hostile_names_stay_comments(shop: Team) -> None:
     assert "\x1b" not in outcome.out
     assert "\u202e" not in "".join([outcome.out, *shop.files().values()])
     assert all("secrets.TOKEN" not in text for name, text in shop.files().items() if name != "ops.yml")
+
+
+def test_hostile_account_of_a_wrangler_file_is_not_shown(shop: Team, tmp_path: Path) -> None:
+    (tmp_path / "wrangler.json").write_text(json.dumps({"name": "shop-web", "account_id": HOSTILE}))
+
+    person, _ = ask(shop, [], request=InitRequest(wrangler=(tmp_path / "wrangler.json",)))
+
+    assert person.questions
+    assert all(line.isprintable() for question in person.questions for line in question.split("\n"))
 
 
 # Files
@@ -646,10 +658,11 @@ def test_broken_configuration_is_not_overwritten(written: Team) -> None:
     assert written.config.read_text() == "environments: 1\n"
 
 
-def test_link_out_of_the_folder_is_refused(shop: Team, tmp_path: Path) -> None:
-    shop.folder.mkdir()
+@pytest.mark.parametrize("link", [".github", ".github/workflows", ".github/workflows/incident.yml"])
+def test_link_out_of_the_folder_is_refused(shop: Team, tmp_path: Path, link: str) -> None:
+    (shop.folder / link).parent.mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
-    (shop.folder / ".github").symlink_to(tmp_path / "elsewhere")
+    (shop.folder / link).symlink_to(tmp_path / "elsewhere" / ("new.yml" if link.endswith(".yml") else ""))
 
     outcome = shop.init()
 

@@ -49,8 +49,7 @@ def is_copy(folder: Path) -> bool:
 def read_text(root: Path, name: str) -> str | None:
     """Return the text of a file below the folder; None if it is missing. Raises ConfigError."""
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ConfigError(f"{name} is a link out of {root}", hint="Replace the link by a file or folder.")
+    _require_inside(root, path)
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -59,6 +58,12 @@ def read_text(root: Path, name: str) -> str | None:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror})", hint="Remove it, or use another folder."
         ) from None
+
+
+def _require_inside(root: Path, path: Path) -> None:
+    if not path.resolve().is_relative_to(root.resolve()):
+        name = path.relative_to(root)
+        raise ConfigError(f"{name} is a link out of {root}", hint="Replace the link by a file or folder.")
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ def differences(
     pin = release.choose_pin(config, workflows.own_pins(folder, config), facts.given_actions, environ)
     runbooks = {name: registry.discover_runbooks()[name] for name in registry.runbook_names()}
     found: list[FileDifference | None] = [*workflows.differences(folder, config, runbooks, pin)]
+    for each in filter(None, found):
+        _require_inside(root, each.path)
     form = read_text(root, str(issue_form.PATH))
     if form is None:
         text = issue_form.rewrite_form(_template("incident.yml"), config)

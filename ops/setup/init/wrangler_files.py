@@ -3,12 +3,14 @@
 developers.cloudflare.com/workers/wrangler/configuration and …/pages/functions/wrangler-configuration
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ops.cloudflare.response import text_or_empty
 from ops.cloudflare.types.site_config import CONFIGURATION_FILES, MAX_BYTES, nested_table, read_settings
+from ops.config.types import ACCOUNT
 from ops.core.errors import ConfigError, Refused
 from ops.core.suggestions import quote_name
 from ops.setup.init.resources import Address, Resource, is_usable, route_address, usable_addresses
@@ -79,7 +81,8 @@ def _resources(settings: Mapping[str, Any]) -> Iterator[Resource]:
 
 
 def _account(settings: Mapping[str, Any]) -> str:
-    return text_or_empty(settings.get("account_id"))
+    account = text_or_empty(settings.get("account_id"))
+    return account if re.fullmatch(ACCOUNT, account) else ""
 
 
 def _addresses(settings: Mapping[str, Any]) -> Iterator[Address]:
