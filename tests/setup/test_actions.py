@@ -1,11 +1,13 @@
 """Actions `setup`, `gate` and `run`: closed commands, no shell, inputs and outputs that older workflows use."""
 
 import json
+import os
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+import sysconfig
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,36 @@ def test_input_becomes_one_argument(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["gate", "run"])
+def test_files_of_the_workspace_are_not_imported(tmp_path: Path, name: str) -> None:
+    """In the small form the workspace is the operations repository, and holds no code that jobs run."""
+    workspace, packages = tmp_path / "workspace", tmp_path / "temp/ops-packages"
+    (workspace / "ops").mkdir(parents=True)
+    packages.parent.mkdir()
+    packages.symlink_to(sysconfig.get_path("purelib"))
+    hostile = "import pathlib; pathlib.Path('pwned').touch()\n"
+    for module in ("ops/__init__", "ops/__main__", "json", "click", "sitecustomize", "usercustomize", "pydantic"):
+        (workspace / f"{module}.py").write_text(hostile)
+    (workspace / "ops.yml").write_text("environments: 1\n")
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(workspace),
+        "GITHUB_ACTION_PATH": str(ACTIONS / name),
+        "GITHUB_WORKSPACE": str(workspace),
+        "RUNNER_TEMP": str(tmp_path / "temp"),
+        "OPS_COMMAND": {"gate": "gate", "run": "config check"}[name],
+        "OPS_INPUTS": "{}",
+    }
+    (step,) = read_action(name)["runs"]["steps"]
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], env=environ, cwd=workspace, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert "error: " in done.stderr
+    assert not (workspace / "pwned").exists()
+
+
 @pytest.mark.parametrize(
     "missing", ["approved-for", "approved-runbook", "approved-environment", "attempt", "permission"]
 )
@@ -181,6 +213,14 @@ def test_approval_without_a_value_is_refused(missing: str) -> None:
     inputs = {name: SAMPLES.get(name, "x") for name in COMMANDS["recover"].always}
 
     assert f"--{missing}=" in arguments({"command": "recover", **inputs, missing: ""})
+
+
+def test_notice_that_cannot_be_written_stops_no_recovery(tmp_path: Path) -> None:
+    (tmp_path / "summary").mkdir()
+
+    _, words = run_program(tmp_path, "config check", {"generated-by": "0.1.0"}, version="0.2.0")
+
+    assert words == ["config", "check"]
 
 
 @pytest.mark.parametrize(("version", "is_due"), [("0.1.9", False), ("0.1.0", False), ("0.2.0", True), ("1.1.0", True)])
