@@ -1,6 +1,5 @@
 """Check the whole set-up: `ops doctor`."""
 
-import json
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +8,7 @@ import click
 
 from ops.cli.completion import complete_environment
 from ops.cli.help import ExampleCommand
-from ops.cli.output import echo
+from ops.cli.output import echo, echo_json
 from ops.cli.runbook_command import CONFIG
 from ops.core.redaction import Redactor
 
@@ -62,7 +61,7 @@ def doctor(
     code = 0 if github_environment else text.exit_code(results)  # the last job of the workflow reports
     if as_json:
         found = {"schema": 1, "exit_code": code, "checks": [each.to_json() for each in results]}
-        click.echo(json.dumps(redactor.redact_json(found), ensure_ascii=False))
+        echo_json(redactor.redact_json(found))
         return code
     for line in text.lines(results):
         echo(redactor.redact_text(line))

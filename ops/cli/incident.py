@@ -12,6 +12,7 @@ from ops.cli.help import ExampleGroup
 from ops.cli.output import echo, echo_json
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
+from ops.render.terminal import to_one_line
 
 SEVERITIES = ("sev1", "sev2", "sev3")
 
@@ -123,9 +124,9 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
         return
     click.echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
     for line in closed.leftovers.lines:
-        echo(redactor.redact_text(f"  still active, or unknown: {line}"))
+        echo(redactor.redact_text(f"  still active, or unknown: {to_one_line(line)}"))
     for command in closed.leftovers.reset_commands:
-        echo(redactor.redact_text(f"  to reset: {command}"))
+        echo(redactor.redact_text(f"  to reset: {to_one_line(command)}"))
 
 
 @incident.command(epilog="ops incident leak")

@@ -1,6 +1,5 @@
 """Write an operations repository: `ops init`."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -8,8 +7,9 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.output import echo, silent
+from ops.cli.output import echo, echo_json, silent
 from ops.core.redaction import Redactor
+from ops.render.terminal import to_one_line
 
 
 @click.command(
@@ -73,13 +73,13 @@ def init(
     request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
     target = command.Repository(folder, owner, token_location, contact, actions, frozenset(force))
 
-    def say(line: str) -> None:
-        echo(redactor.redact_text(line))
+    def say(text: str) -> None:
+        echo("\n".join(map(to_one_line, redactor.redact_text(text).split("\n"))))
 
     redactor.add_secret(os.environ.get(DEFAULT_TOKEN, ""))
     result = command.run(request, target, Questions(_ask if asks else None), os.environ, silent if as_json else say)
     if as_json:
-        click.echo(json.dumps(redactor.redact_json(result.to_json()), ensure_ascii=False))
+        echo_json(redactor.redact_json(result.to_json()))
     return result.exit_code
 
 

@@ -5,6 +5,7 @@ terminal, which the next output replaces. Where the output is not in UTF-8, sign
 """
 
 import io
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -53,12 +54,17 @@ def echo(text: str, *, err: bool = False, **style: Any) -> None:
 
 
 def echo_json(data: Mapping[str, Any]) -> None:
-    """Print a result as one line of JSON."""
-    _print(to_json_line(data))
+    """Print a result as one line of JSON, in which a terminal finds no control character."""
+    _print(_escape_unprintable(to_json_line(data)))
 
 
 def json_event(event: RunEvent) -> None:
-    _print(event.to_line(), err=True)
+    _print(_escape_unprintable(event.to_line()), err=True)
+
+
+def _escape_unprintable(line: str) -> str:
+    """Return the same JSON with an escape for each character that is not printable."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def text_event(event: RunEvent) -> None:

@@ -1,13 +1,12 @@
 """Show live versions and active states: `ops status`."""
 
-import json
 import os
 from pathlib import Path
 
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.output import echo
+from ops.cli.output import echo, echo_json
 from ops.cli.place import ENVIRONMENT, choose_environment
 from ops.cli.runbook_command import CONFIG
 from ops.core.redaction import Redactor
@@ -32,7 +31,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     environment = choose_environment("status", environment, config)
     found = environment_status(environment, config, os.environ, redactor)
     if as_json:
-        click.echo(json.dumps(redactor.redact_json(found.to_json()), ensure_ascii=False))
+        echo_json(redactor.redact_json(found.to_json()))
         return
     for line in text.status_lines(found):
         echo(redactor.redact_text(line))

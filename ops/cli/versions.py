@@ -1,6 +1,5 @@
 """Show the versions to which a service can roll back: `ops versions`."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import click
 
 from ops.cli.completion import complete_service
 from ops.cli.help import ExampleCommand
-from ops.cli.output import echo
+from ops.cli.output import echo, echo_json
 from ops.cli.place import ENVIRONMENT, choose_service_place
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
@@ -53,7 +52,7 @@ def versions(
     place = choose_service_place("versions", service, environment, config, **options)
     found = service_versions(place, incident, config, os.environ, redactor)
     if as_json:
-        click.echo(json.dumps(redactor.redact_json(found.to_json()), ensure_ascii=False))
+        echo_json(redactor.redact_json(found.to_json()))
         return
     for line in text.version_lines(found, most=len(found.candidates) if show_all else SHOWN):
         echo(redactor.redact_text(line))
