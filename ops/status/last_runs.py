@@ -14,7 +14,7 @@ from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.redaction import Redactor
 from ops.core.run_summary import RunSummary
 from ops.core.system_clock import SystemClock, current_time
-from ops.core.threads import run_parallel
+from ops.core.threads import run_parallel, start_call
 from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.github.client import CHECK_HINT, connect, provider_errors
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_INCIDENTS = 5
 """Newest open incidents that are read."""
+GITHUB_SECONDS = 5.0
+"""Time limit of all reads from GitHub: its retries take longer, and the records of this machine wait for them."""
 NO_END = "no end"
 """Decision of a run that still goes on, or was killed."""
 
@@ -77,17 +79,25 @@ class LastRuns:
         }
 
 
-def read_last_runs(count: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> LastRuns:
-    """Read the runs. It needs no valid ops.yml, and only GitHub's token. Never raises for one that is unreadable."""
+def read_last_runs(
+    count: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, within: float = GITHUB_SECONDS
+) -> LastRuns:
+    """Read the runs, those on GitHub `within` seconds.
+
+    It needs no valid ops.yml, and only GitHub's token. Never raises for a run that is unreadable.
+    """
     folder = config_path.resolve().parent / RUNS
     local = {run.run: run for path in list_runs(folder)[:count] if (run := _read_local(path, redactor))}
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
     if environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"):
         try:
             now = current_time(environ)
-            remote = {run.run: run for run in _read_remote(environ, redactor)}
+            read = start_call(lambda: _read_remote(environ, redactor))
+            remote = {run.run: run for run in read.result(timeout=within)}
         except OpsError as error:
             notes.append(f"open incidents: {error.message}")
+        except TimeoutError:
+            notes.append(f"open incidents: GitHub gave no answer within {within:g} s")
     else:
         notes.append("open incidents were not read: set GITHUB_TOKEN and GITHUB_REPOSITORY")
     both = {name: replace(run, link=remote[name].link) if name in remote else run for name, run in local.items()}

@@ -1,7 +1,11 @@
 """`ops last`: the newest runs of this machine and of the open incidents."""
 
+import threading
+
 import pytest
 
+from ops.core.redaction import Redactor
+from ops.status.last_runs import read_last_runs
 from tests.conftest import Incident, World
 from tests.support.commands import timeline
 from tests.support.shop import Shop, open_shop
@@ -89,6 +93,18 @@ def test_unreadable_github_does_not_hide_runs_of_this_machine(shop: Shop, incide
     assert outcome.code == 0
     assert "PLANNED  " in outcome.out
     assert outcome.err.startswith("open incidents: ")
+
+
+def test_silent_github_does_not_hold_up_runs_of_this_machine(shop: Shop, incident: Incident) -> None:
+    assert shop.ops("rollback-worker", "--dry-run").code == 0
+    released = threading.Event()
+    incident.github.fault(path="/repos/**", before=lambda: released.wait(9))
+
+    found = read_last_runs(1, shop.world.config, incident.github.environ(), Redactor(), within=0.1)
+    released.set()
+
+    assert [run.decision for run in found.runs] == ["planned"]
+    assert found.notes == ("open incidents: GitHub gave no answer within 0.1 s",)
 
 
 def test_without_a_run_and_with_a_broken_configuration(world: World) -> None:
