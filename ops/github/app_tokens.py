@@ -16,7 +16,7 @@ from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor, Secret
 from ops.core.threads import TimeBudget, start_call
 from ops.github import actions
-from ops.github.client import provider_errors, requester
+from ops.github.client import GitHubApiError, provider_errors, requester
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -126,8 +126,8 @@ class AppTokens:
         try:
             with provider_errors():
                 self._requester(pending.result().reveal()).requestJsonAndCheck("DELETE", "/installation/token")
-        except ProviderError as error:
-            if error.message != "GitHub answered 401":
+        except GitHubApiError as error:
+            if error.status != 401:
                 raise
 
     def _jwt(self) -> str:

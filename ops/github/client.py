@@ -32,6 +32,14 @@ RETRIED = [429, *range(500, 600)]
 USER_AGENT = "backout"
 
 
+class GitHubApiError(ProviderError):
+    """GitHub answered with an error. The text holds the status only: GitHub's message may contain what was sent."""
+
+    def __init__(self, status: int, hint: str = "") -> None:
+        self.status = status
+        super().__init__(f"GitHub answered {status}", reason=Reason.PROVIDER_REFUSED, hint=hint)
+
+
 def is_configured(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"))
 
@@ -142,10 +150,7 @@ def failure_text(error: Exception) -> str:
 
 @contextmanager
 def provider_errors(hint: str = "") -> Iterator[None]:
-    """Convert errors of PyGithub and its transport to ProviderError.
-
-    The text holds status and kind of failure only: their messages may contain what was sent.
-    """
+    """Convert errors of PyGithub and its transport: to GitHubApiError with an answer, else to ProviderError."""
     import requests
     from github import GithubException
 
@@ -153,7 +158,7 @@ def provider_errors(hint: str = "") -> Iterator[None]:
         yield
     except GithubException as error:
         advice = hint or (STATUS_HINT if error.status >= 500 else "")
-        raise ProviderError(f"GitHub answered {error.status}", reason=Reason.PROVIDER_REFUSED, hint=advice) from None
+        raise GitHubApiError(error.status, advice) from None
     except (requests.RequestException, ValueError) as error:
         text = f"GitHub gave no answer ({type(error).__name__})"
         raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None
@@ -166,6 +171,7 @@ def write_errors(hint: str = "") -> Iterator[None]:
         with provider_errors(hint):
             yield
     except ProviderError as error:
-        if error.reason == Reason.PROVIDER_UNAVAILABLE or error.message.startswith("GitHub answered 5"):
+        is_failure = isinstance(error, GitHubApiError) and error.status >= 500
+        if is_failure or error.reason == Reason.PROVIDER_UNAVAILABLE:
             raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
         raise
