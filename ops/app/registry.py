@@ -171,9 +171,13 @@ def allows_closed_incident(name: str) -> bool:
     return discover_runbooks()[name].allows_closed_incident
 
 
+def button_runbooks() -> dict[str, Runbook[Any, Any]]:
+    """Return name → runbook of those with a generated workflow: all with a button, except those of tests."""
+    return {name: made for name, made in discover_runbooks().items() if name not in added_runbook_names()}
+
+
 def list_runbook_facts() -> "list[RunbookFacts]":
     """Return the runbooks with a button, as people choose among them."""
     from ops.config.labels import RunbookFacts
 
-    found = [(name, made) for name, made in discover_runbooks().items() if name not in added_runbook_names()]
-    return [RunbookFacts(name, made.kind, made.when, made.fits) for name, made in found]
+    return [RunbookFacts(name, made.kind, made.when, made.fits) for name, made in button_runbooks().items()]

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
+from ops.app.registry import button_runbooks, discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.completion import answer_shell, complete_drill, completion
 from ops.cli.doctor import doctor
 from ops.cli.evidence import evidence
@@ -473,7 +473,7 @@ def environments(path: Path) -> None:
     from ops.setup.environments import render_table
 
     configuration, _ = read_config(path, labels=None)
-    click.echo("\n".join(render_table(configuration, {name: discover_runbooks()[name] for name in runbook_names()})))
+    click.echo("\n".join(render_table(configuration, button_runbooks())))
 
 
 cli.add_command(recover_command(discover_runbooks()))

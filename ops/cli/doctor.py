@@ -50,9 +50,13 @@ def doctor(
 
     scope = Scope(environment, github_environment, only_repository=collect)
     with ExitStack() as ending:
-        results = examine(Facts(config, os.environ, redactor, ending, scope), only)
-        if fix and fixes.apply(Facts(config, os.environ, redactor, ending, scope), results, echo):
-            results = examine(Facts(config, os.environ, redactor, ending, scope), only)
+
+        def read() -> Facts:
+            return Facts(config, os.environ, redactor, ending, scope)
+
+        results = examine(read(), only)
+        if fix and fixes.apply(read(), results, echo):
+            results = examine(read(), only)
     if github_environment:
         job.write_results(results, os.environ, redactor)
     if collect:

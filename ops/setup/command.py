@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import __version__
-from ops.app.registry import added_runbook_names, discover_runbooks, runbook_names
+from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
 from ops.setup import issue_form, jobs, release, workflows
 from ops.setup.workflows import FileAction, FileDifference
@@ -67,11 +67,10 @@ def find_differences(
     root: Path, config: "Config", environ: Mapping[str, str], actions: str = ""
 ) -> list[FileDifference]:
     """Return the generated files that differ from `ops.yml`. Raises ConfigError if they use several commits of ours."""
-    runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
     folder = root / workflows.FOLDER
     pin = release.choose_pin(config, workflows.own_pins(folder, config), actions, environ)
     form = issue_form.difference(root / issue_form.PATH, config)
-    return [*workflows.differences(folder, config, runbooks, pin), *filter(None, [form])]
+    return [*workflows.differences(folder, config, button_runbooks(), pin), *filter(None, [form])]
 
 
 def older_generator(root: Path, found: Sequence[FileDifference]) -> str:
@@ -92,11 +91,12 @@ def _line(each: FileDifference, root: Path, *, check: bool, is_kept: bool) -> st
 
 
 def _check_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:
-    used, included = sum(task.minutes for task in tasks), config.github.included_minutes
-    if not included or used * 2 <= included or used <= config.github.accept_minutes:
+    used = sum(task.minutes for task in tasks)
+    if not jobs.uses_too_many_minutes(config, used):
         return
     raise ConfigError(
-        f"the schedules would use {used:,} minutes a month, more than half of the {included:,} that the plan includes; "
+        f"the schedules would use {used:,} minutes a month, more than half of the "
+        f"{config.github.included_minutes:,} that the plan includes; "
         "when they are used up, GitHub starts no job, and no recovery either",
         hint=f"Write longer intervals under github.schedules, or github.accept_minutes: {used}.",
     )

@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops.app.registry import added_runbook_names, discover_runbooks, runbook_names
+from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.config.edit import set_nested
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor
 from ops.github import protection
 from ops.github.actions import is_job
-from ops.github.client import connect, provider_errors, write_errors
+from ops.github.client import GitHubApiError, connect, provider_errors, write_errors
 from ops.github.issues import label_changes
 from ops.incident.commands import desired_labels
 from ops.setup import command
@@ -84,6 +84,7 @@ class ChangeResult:
     change: SettingChange
     problem: str = ""
     is_unclear: bool = False
+    is_forbidden: bool = False
 
 
 @dataclass
@@ -355,8 +356,7 @@ class GitHubSetup:
         plan.secrets += list_missing(config, needed, present, plan.repository.full_name)
 
     def _needed(self, config: "Config") -> list[GitHubEnvironment]:
-        names = [name for name in runbook_names() if name not in added_runbook_names()]
-        return needed_environments(config, {name: discover_runbooks()[name] for name in names})
+        return needed_environments(config, button_runbooks())
 
 
 @contextmanager
@@ -364,8 +364,8 @@ def _explained(text: str, hint: str) -> Iterator[None]:
     """Replace the error of a 422, which GitHub answers where the plan lacks a rule."""
     try:
         yield
-    except ProviderError as error:
-        if error.message != "GitHub answered 422":
+    except GitHubApiError as error:
+        if error.status != 422:
             raise
         raise ProviderError(text, reason=Reason.PROVIDER_REFUSED, hint=hint) from None
 
@@ -416,7 +416,7 @@ def apply_changes(plan: SetupPlan) -> Iterator[ChangeResult]:
             yield ChangeResult(change, refused[change.kind])
             continue
         result = _apply(change)
-        if "GitHub answered 403" in result.problem:
+        if result.is_forbidden:
             refused[change.kind] = result.problem
         yield result
 
@@ -435,7 +435,7 @@ def _apply(change: SettingChange) -> ChangeResult:
             if not is_unclear:
                 return ChangeResult(change, "it was accepted, but is not in effect")
     except OpsError as error:
-        is_forbidden = error.message == "GitHub answered 403"
+        is_forbidden = isinstance(error, GitHubApiError) and error.status == 403
         advice = "Use a token with Administration and Issues: write." if is_forbidden else error.hint
-        return ChangeResult(change, f"{error.message}. {advice}".strip(), is_unclear)
+        return ChangeResult(change, f"{error.message}. {advice}".strip(), is_unclear, is_forbidden)
     return ChangeResult(change, "GitHub gave no answer, and the change is not in effect", is_unclear=True)

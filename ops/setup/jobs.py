@@ -144,6 +144,11 @@ def _acting_job(
     )
 
 
+def has_github_copies(config: "Config") -> bool:
+    """Return whether a rotation writes copies of a secret on GitHub, which needs one of COPY_KEYS."""
+    return any(rule.github for each in config.environments.values() for rule in each.secrets.values())
+
+
 def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tuple[str, ...]:
     """Return the lock files of a job. PyGithub needs `cryptography`, the largest wheel, only for a GitHub App's key."""
     needs_app_key = any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks)
@@ -234,6 +239,12 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
     return [task for task in found if task.jobs]
 
 
+def uses_too_many_minutes(config: "Config", minutes: int) -> bool:
+    """Return whether schedules would use more than half of the included minutes, and more than ops.yml accepts."""
+    included = config.github.included_minutes
+    return bool(included) and minutes * 2 > included and minutes > config.github.accept_minutes
+
+
 def _runbook_of_task(name: str) -> tuple[Schedule, AnyRunbook]:
     runbooks = (registry.load_runbook(each) for each in registry.scheduled_files())
     return next((each.schedule, each) for each in runbooks if each.schedule and each.schedule.task == name)
@@ -245,8 +256,7 @@ def doctor_jobs(config: "Config") -> list[ActingJob]:
     Values of a rotation are left out, since they are stored right before it. So is `evidence`, whose token reads more
     than all others: only its own workflow holds it.
     """
-    added = registry.added_runbook_names()
-    runbooks = [registry.load_runbook(name) for name in registry.runbook_names() if name not in added]
+    runbooks = registry.button_runbooks().values()
     pairs = [(each, one) for each in runbooks if each.github_environment for one in fitting_environments(config, each)]
     readers = [
         ActingJob("report", each.name, expressions(config, "report", [each.token]), ())

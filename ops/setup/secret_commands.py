@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ops.core.names import NEW_PREFIX, OLD_PREFIX
-from ops.setup.environments import GitHubEnvironment
-from ops.setup.jobs import APP_KEY, SECRETS_TOKEN
+from ops.setup import jobs
+from ops.setup.environments import APP_REPO_TOKEN, GitHubEnvironment
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -40,6 +39,8 @@ class MissingSecret:
     about: str
     url: str = ""
     """Cloudflare's page for a new token, with the permissions filled in where it knows them."""
+    is_optional: bool = False
+    """Whether only a private repository of the application needs it."""
 
 
 def list_missing(
@@ -51,17 +52,18 @@ def list_missing(
     """Yield the missing secrets, those for a recovery first.
 
     `present`: GitHub environment, "" for the repository → names of its secrets. Values that only a rotation needs are
-    left out.
+    left out, and so is the key for copies on GitHub if ops.yml has none.
     """
+    has_copies = jobs.has_github_copies(config)
     for environment in sorted(environments, key=_urgency):
         held = environment.name if config.github.environments else ""
         known = present.get(held, frozenset())
-        copy_keys = {config.github.secret(environment.name, name) for name in (SECRETS_TOKEN, APP_KEY)}
+        copy_keys = {config.github.secret(environment.name, name) for name in jobs.COPY_KEYS}
         tokens = _tokens(config, environment.name)
         for name in environment.secrets:
             if name in known or name.startswith("vars.") or _is_of_rotation(config, environment.name, name):
                 continue
-            if name in copy_keys and (known & copy_keys or name.endswith(APP_KEY)):
+            if name in copy_keys and (not has_copies or known & copy_keys or name.endswith(jobs.APP_KEY)):
                 continue
             place = f" --env {held}" if held else ""
             command = f"gh secret set {name}{place} --repo {repository}"
@@ -71,7 +73,9 @@ def list_missing(
                 url = token_url(environment.rights, tokens[name], f"Backout {environment.name}")
                 yield MissingSecret(name, held, command, about, url)
             else:
-                yield MissingSecret(name, held, command, _about(config, environment.name, name))
+                is_optional = name == config.github.secret(environment.name, APP_REPO_TOKEN)
+                about = _about(config, environment.name, name)
+                yield MissingSecret(name, held, command, about, is_optional=is_optional)
 
 
 def _urgency(environment: GitHubEnvironment) -> int:
@@ -86,7 +90,7 @@ def _tokens(config: "Config", github_environment: str) -> dict[str, str]:
 
 
 def _is_of_rotation(config: "Config", github_environment: str, name: str) -> bool:
-    prefixes = (config.github.secret(github_environment, prefix) for prefix in (NEW_PREFIX, OLD_PREFIX))
+    prefixes = (config.github.secret(github_environment, prefix) for prefix in jobs.ROTATION_PREFIXES)
     return name.startswith(tuple(prefixes))
 
 
@@ -99,10 +103,10 @@ def _as_dashboard(group: str) -> str:
 def _about(config: "Config", github_environment: str, name: str) -> str:
     if name in {config.github.secret(github_environment, hook) for hook in config.notify.webhooks.values()}:
         return "URL of the chat's webhook"
-    if name == config.github.secret(github_environment, SECRETS_TOKEN):
+    if name == config.github.secret(github_environment, jobs.SECRETS_TOKEN):
         return "token for copies on GitHub, or a GitHub App: docs/reference/permissions.md"
-    if name == config.github.secret(github_environment, "APP_REPO_TOKEN"):
-        return "token that reads the application's repository"
+    if name == config.github.secret(github_environment, APP_REPO_TOKEN):
+        return "token that reads the application's repository, if it is private"
     return "value for a probe or an endpoint of the application"
 
 

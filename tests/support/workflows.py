@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ops import __version__
-from ops.app.registry import added_runbook_names, discover_runbooks, runbook_names
+from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.setup import issue_form, workflows
 from ops.tools import own_files
@@ -31,10 +31,12 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
         shutil.rmtree(folder / ".github/actions")
     (folder / ".git").mkdir()  # required by actionlint
     shutil.copy(config, folder / "ops.yml")
-    runbooks = {name: discover_runbooks()[name] for name in runbook_names() if name not in added_runbook_names()}
     pin = f"{PINNED} # v{__version__}" if read.github.actions else ""
     form = issue_form.difference(folder / issue_form.PATH, read)
-    for each in (*workflows.differences(folder / workflows.FOLDER, read, runbooks, pin), *filter(None, [form])):
+    for each in (
+        *workflows.differences(folder / workflows.FOLDER, read, button_runbooks(), pin),
+        *filter(None, [form]),
+    ):
         workflows.apply(each)
     return folder
 

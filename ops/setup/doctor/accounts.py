@@ -1,4 +1,4 @@
-"""Checks of an environment's Cloudflare account, token and permissions."""
+"""Checks of an environment: its secrets, and its Cloudflare account, token and permissions."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -12,6 +12,7 @@ from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Refused
 from ops.core.threads import start_call
 from ops.maintenance import steps as maintenance
+from ops.setup import jobs
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, environments
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
@@ -41,6 +42,34 @@ def token(environment: EnvironmentFacts) -> Findings:
             return
         place = "" if facts.is_job else environment.config.token_location
         yield Finding(f"{name} is not set", f"Find it in {place}." if place else "", command=facts.set_command(name))
+
+
+@check("variables", environments, needs=("config",), why="The recovery that needs this secret is refused.")
+def variables(environment: EnvironmentFacts) -> Findings:
+    """Are the other secrets of the recoveries set here?"""
+    facts = environment.facts
+    for name in dict.fromkeys(_needed_variables(environment)):
+        ways = jobs.COPY_KEYS if name in jobs.COPY_KEYS else (name,)
+        if name == ways[0] and not any(map(facts.environ.get, ways)):
+            yield Finding(f"{' or '.join(ways)} is not set", command=facts.set_command(name))
+
+
+def _needed_variables(environment: EnvironmentFacts) -> Iterator[str]:
+    """Yield the variables that the recoveries here read, without those that a rotation gets right before it.
+
+    A laptop needs no chat webhook.
+    """
+    facts = environment.facts
+    unneeded = {environment.config.token, jobs.APP_ID}
+    if not facts.is_job:
+        unneeded |= set(facts.config.notify.webhooks.values())
+    if not jobs.has_github_copies(facts.config):
+        unneeded |= set(jobs.COPY_KEYS)
+    for runbook in environment.runbooks:
+        for job in jobs.button_jobs(facts.config, runbook):
+            if job.environment == environment.name:
+                names = (name for name in job.secrets if not name.startswith(jobs.ROTATION_PREFIXES))
+                yield from (name for name in names if name not in unneeded)
 
 
 @check(
@@ -229,4 +258,15 @@ def routes(environment: EnvironmentFacts) -> Findings:
             yield Finding(text, f"Add Zone Read of this zone at {TOKEN_PAGE}")
 
 
-CHECKS = (token, token_valid, token_expiry, account, token_reads, token_writes, namespace, maintenance_ready, routes)
+CHECKS = (
+    token,
+    variables,
+    token_valid,
+    token_expiry,
+    account,
+    token_reads,
+    token_writes,
+    namespace,
+    maintenance_ready,
+    routes,
+)

@@ -10,14 +10,13 @@ from typing import Any
 from ops.core.errors import ConfigError, OpsError
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_background
-from ops.setup.doctor import accounts, files, machine, repository, services, variables
+from ops.setup.doctor import accounts, files, machine, repository, services
 from ops.setup.doctor.check import Check, Examination
 from ops.setup.doctor.facts import Facts
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
 
 CHECKS: tuple[Check, ...] = (
     *files.CHECKS,
-    *variables.CHECKS,
     *accounts.CHECKS,
     *services.CHECKS,
     *repository.CHECKS,

@@ -15,14 +15,13 @@ from ops.app import run as app
 from ops.app.buttons import fitting_environments
 from ops.app.session import Session, find_addresses
 from ops.config.github import ActingEnvironment
-from ops.core.errors import ConfigError, ProviderError, Refused
+from ops.core.errors import ConfigError, Refused
 from ops.core.loopback import uses_one_sandbox
-from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection
 from ops.github import environments as visibility
-from ops.setup import command, jobs
+from ops.setup import command
 from ops.setup import environments as needs
 from ops.setup.doctor.finding import NotProvable
 from ops.setup.github_setup import choose_repository
@@ -162,9 +161,9 @@ class Facts:
         with self._repository() as repository:
             try:
                 return read(repository)
-            except ProviderError as error:
-                if error.message in {"GitHub answered 403", "GitHub answered 404"}:
-                    raise NotProvable(f"this token may not read it ({error.message})", error.hint) from None
+            except client.GitHubApiError as error:
+                if error.status in {403, 404}:
+                    raise NotProvable(f"this token may not read it ({error.message})", error.hint) from error
                 raise
 
     @contextmanager
@@ -212,17 +211,6 @@ class Facts:
             raise NotProvable("this token may not read the names of secrets", "Use a token with Environments: read.")
         return names
 
-    def is_required_secret(self, name: str) -> bool:
-        """Return whether jobs need the secret every day.
-
-        The values of a rotation are stored right before it, copies on GitHub are a choice, and a public repository of
-        the application needs no token.
-        """
-        plain = name.partition("_")[2] if name.startswith(("RECOVERY_", "SECURITY_")) else name
-        has_copies = any(each.github for one in self.config.environments.values() for each in one.secrets.values())
-        optional = {needs.APP_REPO_TOKEN, jobs.APP_ID, *(() if has_copies else jobs.COPY_KEYS)}
-        return not plain.startswith((NEW_PREFIX, OLD_PREFIX, "vars.")) and plain not in optional
-
     def set_command(self, name: str) -> str:
         """Return the command that sets a secret for this job, or on this laptop."""
         if not self.is_job:
@@ -232,14 +220,11 @@ class Facts:
         return f"gh secret set {github.secret(environment, name)}{option}"
 
     @property
-    def runbooks(self) -> "Mapping[str, Runbook[Any, Any]]":
-        added = registry.added_runbook_names()
-        return {name: registry.load_runbook(name) for name in registry.runbook_names() if name not in added}
-
-    @property
     def needed_environments(self) -> list[needs.GitHubEnvironment]:
         """GitHub environments that the workflows use."""
-        return self.once("needed environments", lambda: needs.needed_environments(self.config, self.runbooks))
+        return self.once(
+            "needed environments", lambda: needs.needed_environments(self.config, registry.button_runbooks())
+        )
 
     @property
     def file_differences(self) -> "list[FileDifference]":
@@ -288,7 +273,7 @@ class EnvironmentFacts:
         wanted = self.facts.scope.github_environment
         return [
             runbook
-            for runbook in self.facts.runbooks.values()
+            for runbook in registry.button_runbooks().values()
             if self.config in fitting_environments(self.facts.config, runbook)
             and runbook.github_environment
             and wanted in {"", runbook.github_environment}

@@ -132,11 +132,10 @@ def action_runtimes(facts: Facts) -> Findings:
 )
 def minutes(facts: Facts) -> Findings:
     """Do the schedules leave enough minutes for recoveries?"""
-    tasks, github = jobs.scheduled_tasks(facts.config), facts.config.github
-    used = sum(task.minutes for task in tasks)
-    if github.included_minutes and used * 2 > github.included_minutes and used > github.accept_minutes:
+    used = sum(task.minutes for task in jobs.scheduled_tasks(facts.config))
+    if jobs.uses_too_many_minutes(facts.config, used):
         yield Finding(
-            f"the schedules use {used:,} of {github.included_minutes:,} included minutes a month",
+            f"the schedules use {used:,} of {facts.config.github.included_minutes:,} included minutes a month",
             f"Write longer intervals under github.schedules, or github.accept_minutes: {used}.",
         )
 

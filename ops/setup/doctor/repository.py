@@ -12,7 +12,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import Decision, ProviderError
 from ops.core.names import LIMITS_FILE
 from ops.core.threads import run_parallel
-from ops.github import actions, client, protection, published_files
+from ops.github import actions, client, issues, protection, published_files
 from ops.github.permissions import CONFIG_FILE, may_write, read_permission
 from ops.incident.commands import desired_labels
 from ops.setup import workflows
@@ -39,7 +39,7 @@ def github(facts: Facts) -> Findings:
     try:
         facts.repository  # noqa: B018  the read is the question
     except NotProvable as unknown:
-        if client.is_configured(facts.environ) and "404" in str(unknown):
+        if isinstance(unknown.__cause__, client.GitHubApiError) and unknown.__cause__.status == 404:
             name = facts.environ["GITHUB_REPOSITORY"]
             yield Finding(
                 f"GitHub does not show {name} to this token", "Correct GITHUB_REPOSITORY, or use another token."
@@ -210,7 +210,7 @@ def secrets(facts: Facts) -> Findings:
     places = [each.name for each in needed] if facts.config.github.environments else [""]
     stored = dict(zip(places, run_parallel([partial(facts.stored_secrets, place) for place in places]), strict=True))
     for each in list_missing(facts.config, needed, stored, name):
-        if facts.is_required_secret(each.name):
+        if not each.is_optional:
             where = f"the environment {each.github_environment}" if each.github_environment else "the repository"
             yield Finding(
                 f"{where} has no secret {each.name}, {each.about}",
@@ -223,26 +223,19 @@ def secrets(facts: Facts) -> Findings:
 def labels(facts: Facts) -> Findings:
     """Does the repository have the labels of ops.yml?"""
 
-    def read(found: "Repository") -> set[str]:
+    def read(found: "Repository") -> list[str]:
         with client.provider_errors():
-            return {label.name.lower() for label in found.get_labels()}
+            return [each.name for each in issues.label_changes(found, desired_labels(facts.config)) if each.is_new]
 
-    present = facts.github(read)
-    for name in desired_labels(facts.config):
-        if name.lower() not in present:
-            yield Finding(f"the repository has no label {name}", command=f"{facts.program} labels sync")
+    for name in facts.github(read):
+        yield Finding(f"the repository has no label {name}", command=f"{facts.program} labels sync")
 
 
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")
 def responders(facts: Facts) -> Findings:
     """May every responder of ops.yml write to the repository?"""
     for login in facts.config.responders:
-        try:
-            found = facts.github(partial(_permission, login=login))
-        except NotProvable as unknown:
-            if "404" not in str(unknown):
-                raise
-            found = {"role_name": "none", "permission": "none"}
+        found = facts.github(partial(_permission, login=login))
         if not may_write(found["role_name"], found["permission"]):
             yield Finding(
                 f"{login} cannot write to the repository", f"Give {login} the role write, or remove the login."
@@ -250,9 +243,15 @@ def responders(facts: Facts) -> Findings:
 
 
 def _permission(found: "Repository", login: str) -> dict[str, str]:
-    with client.provider_errors():
-        answer: dict[str, str] = read_permission(found, login)
-        return answer
+    """Return the role and permission; a login that GitHub does not know has none."""
+    try:
+        with client.provider_errors():
+            answer: dict[str, str] = read_permission(found, login)
+    except client.GitHubApiError as error:
+        if error.status != 404:
+            raise
+        return {"role_name": "none", "permission": "none"}
+    return answer
 
 
 @check(

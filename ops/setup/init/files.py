@@ -109,8 +109,7 @@ def differences(
     """Return the differences of all files but ops.yml. Raises ConfigError if no commit of the actions is known."""
     folder = root / workflows.FOLDER
     pin = release.choose_pin(config, workflows.own_pins(folder, config), facts.given_actions, environ)
-    runbooks = {name: registry.discover_runbooks()[name] for name in registry.runbook_names()}
-    found: list[FileDifference | None] = [*workflows.differences(folder, config, runbooks, pin)]
+    found: list[FileDifference | None] = [*workflows.differences(folder, config, registry.button_runbooks(), pin)]
     for each in filter(None, found):
         _require_inside(root, each.path)
     form = read_text(root, str(issue_form.PATH))

@@ -16,7 +16,14 @@ from typing import Any
 import click
 
 from ops import cli
-from ops.app.registry import added_runbook_names, discover_runbooks, find_runbook_file, load_runbook, scheduled_files
+from ops.app.registry import (
+    added_runbook_names,
+    button_runbooks,
+    discover_runbooks,
+    find_runbook_file,
+    load_runbook,
+    scheduled_files,
+)
 from ops.engine.runbook import Runbook
 from sandbox.records import RequestRecord
 from tests.conftest import SITE, WORKER, World
@@ -174,7 +181,7 @@ def runbooks() -> list[str]:
 
 def shipped() -> list[str]:
     """Return the names of the runbooks of this repository that have a button."""
-    return [name for name in discover_runbooks() if name not in added_runbook_names()]
+    return list(button_runbooks())
 
 
 def cases(name: str) -> list[Case]:
