@@ -17,7 +17,7 @@ from sandbox.actions.plan import GroupClaim, PlannedJob, RunPlan
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob as JobRecord
 from sandbox.github.actions.state import FakeRun, PendingDeployment
-from sandbox.github.secrets.state import EnvironmentProtection
+from sandbox.github.environments.state import EnvironmentProtection
 
 Result = Literal["", "success", "failure", "cancelled", "skipped"]
 State = Literal["blocked", "pending", "waiting", "queued", "running", "completed"]

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from sandbox.clock import FakeClock
 from sandbox.github.actions.state import FakeGitHubDeployment, FakeRun, RunChange, Workflow
+from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git.state import Git
 from sandbox.github.issues.state import FakeIssue, FakeLabel
 from sandbox.github.rulesets.state import FakeRuleset
-from sandbox.github.secrets.state import FakeEnvironment, Vault
+from sandbox.github.secrets.state import Vault
 from sandbox.github.urls import Urls
 from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, GitHubActor, Kind, Role, User
 from sandbox.github.users.tokens import RateLimits

@@ -105,8 +105,8 @@ def raw(call: CloudflareCall) -> CloudflareAnswer:
 def get_bookmark(call: CloudflareCall) -> CloudflareAnswer:
     """Return the current bookmark, or that of the latest state at or before a timestamp."""
     history = database_of(call).store.history
-    if not call.account.switches.d1_read_is_enough:
-        _require_write(call)
+    if not (call.account.switches.d1_read_is_enough or call.token.may(D1_WRITE)):
+        raise _authentication_error(call)
     instant = _instant(call.request.query)
     try:
         state = history.shown() if instant is None else history.at(instant)
@@ -123,8 +123,7 @@ def restore(call: CloudflareCall) -> CloudflareAnswer:
     if ("bookmark" in given) == (instant is not None):
         raise invalid("query", "needs either a bookmark or a timestamp")
     try:
-        target = store.history.find(given["bookmark"]) if instant is None else store.history.at(instant)
-        target = store.history.find(target.bookmark)
+        target = store.history.find(given["bookmark"] if instant is None else store.history.at(instant).bookmark)
         done = store.restore(target)
     except TimeTravelError as error:
         raise CloudflareRefusal(7400, str(error)) from None
@@ -187,14 +186,12 @@ def _answer(call: CloudflareCall, database: FakeDatabase, statements: Sequence[S
         return database.store.run_through_api(statements)
     read = database.store.read(statements) if call.account.switches.d1_read_is_enough else None
     if read is None:
-        _require_write(call)
-    assert read is not None
+        raise _authentication_error(call)
     return read
 
 
-def _require_write(call: CloudflareCall) -> None:
-    if not call.token.may(D1_WRITE):
-        raise CloudflareRefusal(10000, "Authentication error", status=call.account.switches.auth_error_status)
+def _authentication_error(call: CloudflareCall) -> CloudflareRefusal:
+    return CloudflareRefusal(10000, "Authentication error", status=call.account.switches.auth_error_status)
 
 
 def _statements(call: CloudflareCall) -> list[Statement]:

@@ -13,11 +13,12 @@ from sandbox.github.actions.state import (
     cron_times,
     workflow_name,
 )
+from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git.state import FakeCommit
 from sandbox.github.issues.state import FakeIssue
 from sandbox.github.payloads import compose
 from sandbox.github.repository import Repository
-from sandbox.github.secrets.state import FakeEnvironment, VaultEntry
+from sandbox.github.secrets.state import VaultEntry
 from sandbox.github.users.state import GitHubActor, User
 
 

@@ -15,8 +15,9 @@ from sandbox.github.actions.state import (
     RunChange,
     dispatch_inputs,
 )
+from sandbox.github.environments.state import EnvironmentProtection
 from sandbox.github.rulesets.state import FakeRuleset
-from sandbox.github.secrets.state import EnvironmentProtection, Vault
+from sandbox.github.secrets.state import Vault
 from sandbox.github.users.fixtures import Seeds
 from sandbox.github.users.state import ACTIONS_BOT
 

@@ -9,10 +9,11 @@ from urllib.parse import quote
 from sandbox.github.actions import state
 from sandbox.github.actions.state import DeploymentReview, FakeGitHubDeployment, FakeJob, FakeRun, FakeStep, Workflow
 from sandbox.github.environments import serializers as environments
+from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git import serializers
 from sandbox.github.pulls import serializers as pulls
 from sandbox.github.repository import Repository
-from sandbox.github.secrets.state import FakeEnvironment, VaultEntry
+from sandbox.github.secrets.state import VaultEntry
 from sandbox.github.urls import Urls, node_id, timestamp, timestamp_or_none
 from sandbox.github.users import serializers as users
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git.state import FakeCommit
 from sandbox.github.issues.state import FakeIssue, Fork
-from sandbox.github.secrets.state import FakeEnvironment
 from sandbox.github.users.state import User
 
 FOLDER = ".github/workflows/"

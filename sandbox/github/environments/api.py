@@ -17,7 +17,7 @@ from sandbox.github.call import (
     not_found,
 )
 from sandbox.github.environments import serializers
-from sandbox.github.secrets.state import EnvironmentProtection, FakeEnvironment
+from sandbox.github.environments.state import EnvironmentProtection, FakeEnvironment
 from sandbox.github.users.state import User
 
 ROUTES = Routes()

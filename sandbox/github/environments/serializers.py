@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.github.secrets.state import EnvironmentProtection, FakeEnvironment
+from sandbox.github.environments.state import EnvironmentProtection, FakeEnvironment
 from sandbox.github.urls import Urls, node_id, timestamp
 from sandbox.github.users import serializers as users
 

@@ -1,4 +1,4 @@
-"""Environments and their protection; secrets, variables and the key that seals secrets."""
+"""Secrets, variables and the key that seals secrets."""
 
 import base64
 import hashlib
@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
-
-from sandbox.github.users.state import User
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nacl.public import PrivateKey
@@ -57,37 +55,6 @@ class Vault:
             return SealedBox(self._private_key).decrypt(base64.b64decode(encrypted_value, validate=True)).decode()
         except (CryptoError, ValueError) as error:
             raise SealError(str(error)) from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvironmentProtection:
-    """Protection rules of an environment.
-
-    docs.github.com/actions/reference/workflows-and-actions/deployments-and-environments
-    """
-
-    reviewers: tuple[User, ...] = ()
-    """One of them must approve each job; empty: no approval needed."""
-    prevents_self_review: bool = False
-    """Whether the person who started the run may not approve it."""
-    policy: Literal["all", "protected", "custom"] = "all"
-    """Refs that may use it. Here, the default branch is the only protected one."""
-    branches: tuple[str, ...] = ()
-    """Patterns of the policy `custom`."""
-    tags: tuple[str, ...] = ()
-    """Patterns of the policy `custom` for tags."""
-    wait_timer: int = 0
-    """Minutes that each job waits. The local runner does not wait."""
-
-
-@dataclass(eq=False, kw_only=True)
-class FakeEnvironment:
-    id: int
-    name: str
-    created_at: datetime
-    updated_at: datetime
-    vault: Vault = field(default_factory=Vault)
-    protection: EnvironmentProtection = EnvironmentProtection()
 
 
 def is_valid_name(name: str) -> bool:
