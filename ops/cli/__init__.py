@@ -27,7 +27,7 @@ from ops.cli.incident import incident, labels
 from ops.cli.init import init
 from ops.cli.last import last
 from ops.cli.limits import limits
-from ops.cli.output import BAD, annotate, discard_output, echo, show_headline, silent, use_ascii_where_needed
+from ops.cli.output import BAD, annotate, discard_output, echo, echo_json, show_headline, silent, use_ascii_where_needed
 from ops.cli.pages_build import site
 from ops.cli.runbook_command import CONFIG, CONFIG_OPTION, recover_command
 from ops.cli.runbook_group import RunbookGroup
@@ -315,7 +315,7 @@ def drill(
     echo_line, on_event = (silent, silent) if as_json else (click.echo, _drill_event)
     result = drills.run(name, settings, echo_line, on_event)
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False))
+        echo_json(result)
     else:
         _show_score(result)
     return int(result["exit_code"])

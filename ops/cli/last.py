@@ -28,14 +28,14 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
 
     It reads the records in .ops/runs and, with GITHUB_TOKEN and GITHUB_REPOSITORY, the open incidents.
     """
-    from ops.status.last_runs import NO_END, read_last_runs, run_lines
+    from ops.status.last_runs import NO_RESULT, read_last_runs, run_lines
 
     found = read_last_runs(count, config, os.environ, redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))
         return
     for run in found.runs:
-        show_headline(run.decision or NO_END, redactor.redact_text(run.headline), exit_code=run.exit_code)
+        show_headline(run.decision or NO_RESULT, redactor.redact_text(run.headline), exit_code=run.exit_code)
         for line in run_lines(run, found.read_at):
             echo(redactor.redact_text(to_one_line(line)))
     if not found.runs:

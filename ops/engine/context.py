@@ -136,28 +136,6 @@ class RequestInfo:
     """Time of a reviewer's approval; the request's lifetime starts again then."""
 
 
-class ReadContext(Protocol):
-    """The part of a Context with which the live state of a product is read."""
-
-    @property
-    def environment(self) -> "Environment": ...
-
-    @property
-    def request(self) -> RequestInfo: ...
-
-    @property
-    def clock(self) -> Clock: ...
-
-    @property
-    def cloudflare(self) -> CloudflareApi: ...
-
-    @property
-    def web(self) -> WebPort: ...
-
-    @property
-    def previous_runs(self) -> "Callable[[], Callable[[], PreviousRuns]]": ...
-
-
 @dataclass(frozen=True)
 class Context(Generic[P]):
     """Everything that a runbook may use.

@@ -345,7 +345,7 @@ class Gate:
             self.warn(f" {where}: {command}")
         variables = self._laptop_variables(refusal.request)
         if variables:
-            self.warn(f" needs {variables}")
+            self.warn(f" set first on a laptop: {variables}")
         body = self._body(refusal, commands, variables)
         self._show_on_run("error", "refused", message, body)
         if refusal.incident is None:

@@ -13,7 +13,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.observations import PageContent
 from ops.core.plan import D, Plan
 from ops.core.threads import run_parallel_mixed
-from ops.engine.context import Context, P, ReadContext
+from ops.engine.context import Context, P
 from ops.engine.runbook import Runbook, require_service
 from ops.pages import live_deployment
 from ops.pages.live_deployment import LiveDeployment
@@ -52,7 +52,7 @@ class PagesSnapshot:
     """None if the live deployment could not be identified."""
 
 
-def read_snapshot(ctx: ReadContext, service: "Service", to: str = "") -> PagesSnapshot:
+def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesSnapshot:
     """Read the project, its newest deployments and the served content.
 
     Raises:
@@ -76,19 +76,19 @@ def read_snapshot(ctx: ReadContext, service: "Service", to: str = "") -> PagesSn
 
 
 def read_current_state(
-    ctx: ReadContext, service: "Service"
+    ctx: Context[Any], service: "Service"
 ) -> tuple[PagesProject, tuple[PagesDeployment, ...], ObservedPages]:
     """Read the project, its deployments and the content of the site."""
     project, deployments, *site = read_project_with(ctx, service, page_reads(ctx, service.url, service.compare))
     return project, deployments, tuple(site)
 
 
-def read_compared_paths(ctx: ReadContext, service: "Service", address: str) -> ObservedPages:
+def read_compared_paths(ctx: Context[Any], service: "Service", address: str) -> ObservedPages:
     """Read the paths in `compare` of ops.yml below a URL, in parallel."""
     return tuple(run_parallel_mixed(page_reads(ctx, address, service.compare)))
 
 
-def read_project_with(ctx: ReadContext, service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
+def read_project_with(ctx: Context[Any], service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
     """Read the project and its newest deployments, newest first, in parallel with `extra_reads`."""
     project, deployments, *others = run_parallel_mixed(
         [
@@ -100,11 +100,11 @@ def read_project_with(ctx: ReadContext, service: "Service", extra_reads: list[Ca
     return project, live_deployment.include_canonical(deployments, project.canonical), *others
 
 
-def page_reads(ctx: ReadContext, address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
+def page_reads(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
     return [_page_read(ctx, address.rstrip("/") + path) for path in paths]
 
 
-def _page_read(ctx: ReadContext, url: str) -> Callable[[], PageContent]:
+def _page_read(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
     return lambda: ctx.web.fetch_page(url)
 
 
@@ -117,7 +117,7 @@ class _ProjectListing:
     requested: PagesDeployment | None
 
 
-def _read_project_and_target(ctx: ReadContext, service: "Service", to: str) -> _ProjectListing:
+def _read_project_and_target(ctx: Context[Any], service: "Service", to: str) -> _ProjectListing:
     to = to.strip().lower()
     whole = re.fullmatch(FULL_ID, to)
     requested: list[Callable[[], Any]] = (
@@ -143,7 +143,7 @@ def _read_project_and_target(ctx: ReadContext, service: "Service", to: str) -> _
     return _ProjectListing(project, deployments, chosen)
 
 
-def _read_site(ctx: ReadContext, service: "Service", listed: _ProjectListing) -> SiteObservation:
+def _read_site(ctx: Context[Any], service: "Service", listed: _ProjectListing) -> SiteObservation:
     """Read project and deployments again, with the content of the site and of the deployments."""
     further = (listed.project.canonical, listed.requested)
     compared = {d.id: d for d in (*live_deployment.select_compared(listed.deployments), *further) if d is not None}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,14 @@ from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.github.client import CHECK_HINT, connect, provider_errors
 
 if TYPE_CHECKING:
-    from ops.github.issues import IssueRecord, TrustedAuthors
+    from ops.github.issues import Issue, IssueRecord, TrustedAuthors
 
 MAX_INCIDENTS = 5
 """Newest open incidents that are read."""
 GITHUB_SECONDS = 5.0
 """Time limit of all reads from GitHub: its retries take longer, and the records of this machine wait for them."""
-NO_END = "no end"
-"""Decision of a run that still goes on, or was killed."""
+NO_RESULT = "no result yet"
+"""Shown as the decision of a run that is still running, or was killed."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class LastRuns:
 def read_last_runs(
     count: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, within: float = GITHUB_SECONDS
 ) -> LastRuns:
-    """Read the runs, those on GitHub `within` seconds.
+    """Read the records beside ops.yml, which may be invalid, and `within` seconds those on GitHub.
 
-    It needs no valid ops.yml, and only GitHub's token. Never raises for a run that is unreadable.
+    An unreadable record is left out; a failure of GitHub is a note.
     """
-    folder = config_path.resolve().parent / RUNS
-    local = {run.run: run for path in list_runs(folder)[:count] if (run := _read_local(path, redactor))}
+    found = (_read_local(path, redactor) for path in list_runs(config_path.resolve().parent / RUNS))
+    local = {run.run: run for run in islice(filter(None, found), count)}
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
     if environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"):
         try:
@@ -101,8 +102,8 @@ def read_last_runs(
     else:
         notes.append("open incidents were not read: set GITHUB_TOKEN and GITHUB_REPOSITORY")
     both = {name: replace(run, link=remote[name].link) if name in remote else run for name, run in local.items()}
-    found = sorted((remote | both).values(), key=lambda run: run.began, reverse=True)[:count]
-    runs: tuple[LastRun, ...] = redactor.redact_value(tuple(found))
+    newest = sorted((remote | both).values(), key=lambda run: run.began, reverse=True)[:count]
+    runs: tuple[LastRun, ...] = redactor.redact_value(tuple(newest))
     return LastRuns(now, runs, tuple(notes))
 
 
@@ -154,7 +155,7 @@ def _read_remote(environ: Mapping[str, str], redactor: Redactor) -> list[LastRun
         return [run for runs in run_parallel([partial(_runs_of, issue, trusted) for issue in issues]) for run in runs]
 
 
-def _runs_of(issue: Any, trusted: "TrustedAuthors") -> list[LastRun]:
+def _runs_of(issue: "Issue", trusted: "TrustedAuthors") -> list[LastRun]:
     from ops.github.issues import records_of
 
     return [
@@ -200,4 +201,4 @@ def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
     if run.link:
         yield f"  {run.link}"
     if not run.decision and run.record:
-        yield f"  It has no end: it goes on, or it was killed. Its record: {run.record}"
+        yield f"  It is still running, or was killed. Record: {run.record}"

@@ -54,13 +54,15 @@ def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:
 
 
 def _describe_candidate(each: Candidate, now: datetime) -> str:
-    parts = [each.id[:8]]
-    parts += [f"{each.percent:g} %"] if each.percent else []
-    parts += [f"{format_duration((now - each.created_on).total_seconds())} old"] if each.created_on else []
-    parts += [f"by {each.author[:MAX_TEXT]}"] if each.author else []
-    parts += [f"from {each.commit[:12]}"] if each.commit else []
-    parts += [f'"{each.message.partition(chr(10))[0][:MAX_TEXT]}"'] if each.message else []
-    return "  ".join(parts)
+    parts = (
+        each.id[:8],
+        f"{each.percent:g} %" if each.percent else "",
+        f"{format_duration((now - each.created_on).total_seconds())} old" if each.created_on else "",
+        f"by {each.author[:MAX_TEXT]}" if each.author else "",
+        f"from {each.commit[:12]}" if each.commit else "",
+        f'"{each.message.partition(chr(10))[0][:MAX_TEXT]}"' if each.message else "",
+    )
+    return "  ".join(filter(None, parts))
 
 
 def switch_lines(status: EnvironmentStatus) -> Iterator[str]:

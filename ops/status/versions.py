@@ -11,12 +11,12 @@ from ops.app import run
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
-from ops.core.clock import Clock, format_duration, format_rfc3339
+from ops.core.clock import format_duration, format_rfc3339
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
-from ops.engine.context import CloudflareApi, RequestInfo, WebPort
+from ops.engine.context import Context, RequestInfo
 from ops.pages import live_deployment, plan_text, steps
 from ops.workers import history_reads, rollback_target
 from ops.workers.history import WorkerHistory, find_warning_sign
@@ -24,7 +24,7 @@ from ops.workers.plan_text import describe_rollback
 from ops.workers.rollback_target import TargetChoice
 
 if TYPE_CHECKING:
-    from ops.config import Environment, Service
+    from ops.config import Service
 
 LIVE, TARGET, POSSIBLE, REJECTED = "live", "target", "possible", "rejected"
 NEVER_SERVED = "it never served all traffic"
@@ -81,18 +81,6 @@ class ServiceVersions:
         }
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """A ReadContext without a run."""
-
-    environment: "Environment"
-    request: RequestInfo
-    clock: Clock
-    cloudflare: CloudflareApi
-    web: WebPort
-    previous_runs: Callable[[], Callable[[], PreviousRuns]]
-
-
 def service_versions(
     place: Place, incident: int | None, config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> ServiceVersions:
@@ -107,11 +95,13 @@ def service_versions(
     run.register_secrets(environ, config, redactor)
     with ExitStack() as ending:
         session = Session(config.environment(place.environment), environ, ending)
-        request = RequestInfo("", incident)
-        earlier = _start_reading_runs(incident, environ, redactor)
-        ctx = _Reading(session.environment, request, session.clock, session, session, earlier)
+        ctx = replace(
+            run.planning_context(None, session, config, config_path, environ, redactor, ending),
+            request=RequestInfo("", incident),
+            previous_runs=_start_reading_runs(incident, environ, redactor),
+        )
         of = session.environment.service(place.service)
-        program, *extra = run.command_prefix(environ, config_path)
+        program, *extra = ctx.command_prefix
         options = {"service": place.service, "environment": place.environment, "incident": incident}
         found = ServiceVersions(
             place.service,
@@ -145,7 +135,7 @@ def _start_reading_runs(
     return lambda: start_call(read).result
 
 
-def _worker_versions(ctx: _Reading, service: "Service", found: ServiceVersions) -> ServiceVersions:
+def _worker_versions(ctx: Context[Any], service: "Service", found: ServiceVersions) -> ServiceVersions:
     listing, _ = history_reads.read_listing(ctx, service)
     history = history_reads.read_history(ctx, service, listing)
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
@@ -178,7 +168,7 @@ def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> t
     return POSSIBLE, f"{served}; {OLDER}"
 
 
-def _site_versions(ctx: _Reading, service: "Service", found: ServiceVersions) -> ServiceVersions:
+def _site_versions(ctx: Context[Any], service: "Service", found: ServiceVersions) -> ServiceVersions:
     snapshot = steps.read_snapshot(ctx, service)
     history = snapshot.history
     if history is None:

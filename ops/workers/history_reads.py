@@ -8,7 +8,7 @@ from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns
 from ops.core.threads import run_parallel_mixed
-from ops.engine.context import ReadContext
+from ops.engine.context import Context
 from ops.workers import deploy, plan_text, rollback_target
 from ops.workers.history import WorkerHistory
 from ops.workers.plan_text import describe_deployment
@@ -37,7 +37,7 @@ class WorkerListing:
     previous_runs: Callable[[], PreviousRuns]
 
 
-def read_listing(ctx: ReadContext, service: "Service", *further: Callable[[], T]) -> tuple[WorkerListing, list[T]]:
+def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T]) -> tuple[WorkerListing, list[T]]:
     """Read deployments and versions, and in parallel `further`. Raises Refused without a deployment."""
     has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
     deployments, versions, *others = run_parallel_mixed(
@@ -57,7 +57,7 @@ def read_listing(ctx: ReadContext, service: "Service", *further: Callable[[], T]
 
 
 def read_history(
-    ctx: ReadContext, service: "Service", listing: WorkerListing, *, requested: Split = ()
+    ctx: Context[Any], service: "Service", listing: WorkerListing, *, requested: Split = ()
 ) -> WorkerHistory:
     """Read version details in batches, then older deployments, until a version can be chosen.
 
@@ -105,7 +105,7 @@ def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:
     return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
 
 
-def _is_settled(ctx: ReadContext, history: WorkerHistory) -> bool:
+def _is_settled(ctx: Context[Any], history: WorkerHistory) -> bool:
     """Return whether no unread version can change the choice.
 
     With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
@@ -127,7 +127,7 @@ def _check_unchanged(again: tuple[WorkerDeployment, ...], planned: WorkerDeploym
         )
 
 
-def _page_read(ctx: ReadContext, worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
+def _page_read(ctx: Context[Any], worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
     """Return a read of an older page. It returns None on failure, since older pages only improve the choice."""
 
     def read() -> tuple[WorkerDeployment, ...] | None:
@@ -139,5 +139,5 @@ def _page_read(ctx: ReadContext, worker: str, page: int) -> Callable[[], tuple[W
     return read
 
 
-def _version_read(ctx: ReadContext, worker: str, version: str) -> Callable[[], Any]:
+def _version_read(ctx: Context[Any], worker: str, version: str) -> Callable[[], Any]:
     return lambda: ctx.cloudflare.workers.read_version(worker, version)

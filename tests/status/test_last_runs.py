@@ -71,7 +71,7 @@ def test_run_of_a_job_is_read_from_the_incident(shop: Shop, incident: Incident) 
     assert f"\n  Undo: see the comment\n  {there[0]['link']}\n" in outcome.out
 
 
-def test_killed_run_has_no_end(shop: Shop) -> None:
+def test_killed_run_has_no_result(shop: Shop) -> None:
     assert shop.ops("rollback-worker", "--yes").code == 0
     kinds = [event["kind"] for event in timeline(shop.world)]
     (path,) = (shop.folder / ".ops" / "runs").glob("*/timeline.jsonl")
@@ -80,8 +80,8 @@ def test_killed_run_has_no_end(shop: Shop) -> None:
 
     outcome = shop.ops("last")
 
-    assert "✖ NO END  rollback-worker: written, to be read back\n" in outcome.out
-    assert "  It has no end: it goes on, or it was killed. Its record: " in outcome.out
+    assert "✖ NO RESULT YET  rollback-worker: written, to be read back\n" in outcome.out
+    assert "  It is still running, or was killed. Record: " in outcome.out
 
 
 def test_unreadable_github_does_not_hide_runs_of_this_machine(shop: Shop, incident: Incident) -> None:
