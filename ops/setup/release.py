@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ops import __version__
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
+from ops.core.suggestions import quote_name
 from ops.tools import git, own_files
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def choose_pin(config: "Config", pins: Mapping[str, str], given: str, environ: M
         raise ConfigError(
             f"the workflows use several commits of {repository}: {', '.join(pins)}",
             hint=HINT.format(repository) + " Then all of them use one commit.",
+        )
+    if moving := next((commit for commit in found if not git.is_full_sha(commit)), ""):
+        raise ConfigError(
+            f"a workflow uses {repository}@{quote_name(moving)}, which can move to other code",
+            hint=f"Write the full commit SHA there: {', '.join(pins)}.",
         )
     if found:
         return next(iter(found.values()))

@@ -36,6 +36,8 @@ HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Chang
 DIGEST = re.compile(r"# digest: ([0-9a-f]{16})\n")
 USES = re.compile(r"(?P<head>uses: )(?P<action>[\w.-]+/[\w./-]+)@(?P<pin>[0-9a-f]{40}(?: +# \S+)?)")
 """Only a commit counts as a version. A branch or tag can move to other code, which would run beside a token."""
+ANY_USES = re.compile(r"""\buses: +["']?(?P<action>[\w.-]+/[\w./-]+)@(?P<pin>[^\s"'#]+)["']?(?P<comment> +# \S+)?""")
+"""Also in quotes, and with a branch or tag: people write workflows of their own with our actions."""
 PINS = {
     "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
     "upload": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0",
@@ -121,10 +123,10 @@ def read_files(folder: Path) -> dict[str, str]:
 def own_pins(folder: Path, config: "Config") -> dict[str, str]:
     """Return file and commit → version of the actions in `github.actions`, with the comment behind it."""
     prefix, found = f"{config.github.actions}/".lower(), {}
-    for name, text in read_files(folder).items():
-        for each in USES.finditer(text):
+    for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
+        for each in ANY_USES.finditer(path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""):
             if each["action"].lower().startswith(prefix):
-                found[f"{name}.yml {each['pin'][:8]}"] = each["pin"]
+                found[f"{path.name} {each['pin'][:8]}"] = f"{each['pin']}{each['comment'] or ''}"
     return found
 
 

@@ -83,6 +83,29 @@ def test_actions_moves_every_workflow_to_one_commit(world: World, sync: Sync) ->
     assert "written: .github/workflows/incident.yml (uses other commits of the actions)" in moved.out
 
 
+@pytest.mark.parametrize("name", ["own.yml", "own.yaml"])
+@pytest.mark.parametrize("uses", ["{}@" + NEW, '"{}@' + NEW + '"', "'{}@main'"])
+def test_other_commit_in_a_workflow_of_the_team_is_refused(world: World, sync: Sync, name: str, uses: str) -> None:
+    sync("--actions", f"{ACTIONS}@{OLD}")
+    own = uses.format(f"{ACTIONS.title()}/.github/actions/run")
+    (world.folder / ".github/workflows" / name).write_text(f"jobs:\n  own:\n    steps:\n      - uses: {own}\n")
+
+    done = sync("--check")
+
+    assert done.code == 2
+    assert f"the workflows use several commits of {ACTIONS}:" in done.err
+    assert name in done.err
+
+
+def test_branch_of_our_actions_is_refused(world: World, sync: Sync) -> None:
+    (world.folder / ".github/workflows").mkdir(parents=True)
+    (world.folder / ".github/workflows/own.yml").write_text(f"uses: {ACTIONS}/.github/actions/run@main\n")
+
+    done = sync()
+
+    assert (done.code, f"a workflow uses {ACTIONS}@main, which can move" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize("options", [(), ("--check",)])
 @pytest.mark.parametrize("count", [1, -1], ids=["step", "file"])
 def test_several_commits_are_refused(world: World, sync: Sync, count: int, options: tuple[str, ...]) -> None:
