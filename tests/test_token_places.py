@@ -69,6 +69,19 @@ def test_workflows_name_the_places(shop: Shop) -> None:
     assert _environ(folder / "rollback-worker.yml", "tell", "VARIABLES") == {"live": NEEDS}
 
 
+def test_line_break_in_ops_yml_does_not_cut_the_command(shop: Shop) -> None:
+    shop.world.edit_config(f'"{PLACE}"', '"the safe\\n@team"')
+    shop.world.edit_config("params: {service: web}}\n", 'params: {service: web, reason: "a\\nb"}}\n')
+
+    assert shop.ops("workflows", "sync").code == 0
+
+    told = _environ(shop.folder / ".github/workflows/incident.yml", "tell", "COMMANDS")
+    assert told["recover:web"].splitlines() == [
+        "./run ops rollback-worker --service web --reason 'a b' --environment live",
+        "`SHOP_TOKEN`: the safe @team",
+    ]
+
+
 def _environ(path: Any, job: str, name: str) -> Any:
     """Return the JSON in a variable of the job's first step that has it."""
     steps = yaml.safe_load(path.read_text())["jobs"][job]["steps"]

@@ -203,7 +203,7 @@ def _command(config: "Config", runbook: AnyRunbook, label: "RecoveryLabel") -> s
     command = next_step.build_command(config.github.laptop_program, label.runbook, options)
     service = str(label.params.get("service", ""))
     variables = runbook.laptop_variables(config.environments[label.environment], service)
-    return "\n".join(filter(None, (command, variables)))
+    return "\n".join(map(terminal.to_one_line, filter(None, (command, variables))))
 
 
 def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
