@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -24,6 +24,9 @@ from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.support import team_files
 from tests.support.prepared_python import RunPython, prepared_python
+
+if TYPE_CHECKING:
+    from tests.support.shop import Shop
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "examples" / "fortunet"
@@ -322,6 +325,13 @@ def world(sandbox: Sandbox, tmp_path: Path) -> World:
     config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
     (tmp_path / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
     return World(sandbox, tmp_path)
+
+
+@pytest.fixture
+def shop(world: World) -> "Shop":
+    from tests.support.shop import open_shop
+
+    return open_shop(world)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.syntax import nodes, parsed
 
 OPS, SANDBOX = ROOT / "ops", ROOT / "sandbox"
 
@@ -55,16 +56,6 @@ def part_of(module: str) -> str:
 
 def sources() -> list[Path]:
     return sorted([*OPS.rglob("*.py"), *SANDBOX.rglob("*.py")])
-
-
-@cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@cache
-def nodes(path: Path) -> list[ast.AST]:
-    return list(ast.walk(parsed(path)))
 
 
 def imports(path: Path) -> Iterator[Import]:

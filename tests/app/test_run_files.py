@@ -8,15 +8,10 @@ from pathlib import Path
 import pytest
 
 from ops.app.run_files import KEPT_RUNS, list_runs, prune_runs
-from tests.conftest import Incident, World
-from tests.support.shop import Shop, open_shop
+from tests.conftest import Incident
+from tests.support.shop import Shop
 
 DAY = 86400.0
-
-
-@pytest.fixture
-def shop(world: World) -> Shop:
-    return open_shop(world)
 
 
 def add_runs(folder: Path, count: int, *, days: float, published: bool = True, begins: str = "2026") -> list[str]:

@@ -16,11 +16,6 @@ from tests.support.commands import Command
 from tests.support.shop import Shop, open_shop
 
 
-@pytest.fixture
-def shop(world: World) -> Shop:
-    return open_shop(world)
-
-
 def lines_of(outcome: Outcome) -> list[str]:
     return [line.strip() for line in outcome.err.splitlines()]
 

@@ -8,17 +8,12 @@ import sys
 import pytest
 
 from ops.cli.output import AsciiStream
-from tests.conftest import ROOT, World
+from tests.conftest import ROOT
 from tests.support.commands import Command
-from tests.support.shop import Shop, open_shop
+from tests.support.shop import Shop
 
 ANSI = "\033["
 ERASE = "\r\033[K"
-
-
-@pytest.fixture
-def shop(world: World) -> Shop:
-    return open_shop(world)
 
 
 def recover_on_terminal(shop: Shop, **environ: str) -> str:

@@ -238,6 +238,7 @@ def test_unsupported_lock_line_is_refused(setup: Setup, line: str) -> None:
     assert not setup.target.exists()
 
 
+@pytest.mark.slow
 def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: PackageIndex) -> None:
     """The index page has no hashes, so pip hashes the file itself."""
     step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]

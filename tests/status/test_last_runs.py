@@ -2,18 +2,11 @@
 
 import threading
 
-import pytest
-
 from ops.core.redaction import Redactor
 from ops.status.last_runs import read_last_runs
 from tests.conftest import Incident, World
 from tests.support.commands import timeline
-from tests.support.shop import Shop, open_shop
-
-
-@pytest.fixture
-def shop(world: World) -> Shop:
-    return open_shop(world)
+from tests.support.shop import Shop
 
 
 def test_last_run_is_shown_with_change_and_undo(shop: Shop) -> None:

@@ -4,13 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.conftest import Incident, Outcome, World
-from tests.support.shop import SITE, WORKER, Shop, open_shop
-
-
-@pytest.fixture
-def shop(world: World) -> Shop:
-    return open_shop(world)
+from tests.conftest import Incident, Outcome
+from tests.support.shop import SITE, WORKER, Shop
 
 
 def verdicts(outcome: Outcome) -> list[tuple[str, str, str]]:

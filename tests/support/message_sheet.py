@@ -24,6 +24,7 @@ from ops.core.timeline import EventKind, RunEvent
 from ops.core.verdict import Verdict
 from ops.publish.chat import chat_message
 from ops.setup.doctor.examination import CHECKS
+from tests.support.syntax import nodes
 from tests.support.team_files import allowed
 
 ROOT = Path(__file__).parents[2]
@@ -53,16 +54,16 @@ def messages() -> list[Message]:
 
 
 def _messages_of(path: Path) -> Iterator[Message]:
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    found = nodes(path)
     subclasses = {
         node.name
-        for node in nodes
+        for node in found
         if isinstance(node, ast.ClassDef) and ERRORS & {ast.unparse(base) for base in node.bases}
     }
-    named = assigned_texts(nodes)
-    for node in nodes:
+    named = assigned_texts(found)
+    for node in found:
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func).rpartition(".")[2]
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             where = f"{path.relative_to(ROOT)}:{node.lineno}"
             if name in ERRORS | subclasses | PLANS | FINDINGS:
                 yield Message(where, name, {key: put_in(text, named) for key, text in _texts(node)})
@@ -70,10 +71,10 @@ def _messages_of(path: Path) -> Iterator[Message]:
                 yield Message(where, ast.unparse(node.args[0]), {"event": put_in(text_of(node.args[1]), named)})
 
 
-def assigned_texts(nodes: Iterable[ast.AST]) -> dict[str, str]:
+def assigned_texts(tree: Iterable[ast.AST]) -> dict[str, str]:
     """Return variable → the texts that the module assigns to it."""
     found: dict[str, list[str]] = {}
-    for node in nodes:
+    for node in tree:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             text = text_of(node.value)
             if not text.startswith("{"):
