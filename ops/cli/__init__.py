@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops import __version__
-from ops.app.registry import button_runbooks, discover_runbooks, find_runbook_file, runbook_names, scheduled_files
+from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.completion import answer_shell, complete_drill, completion
 from ops.cli.doctor import doctor
 from ops.cli.evidence import evidence
@@ -451,10 +451,10 @@ def sync(path: Path, *, check: bool, force: bool, actions: str) -> int:
     Versions of actions (`uses:`) are kept as they are, and not compared. All our actions must have one commit.
     """
     from ops.app.run import read_config
-    from ops.setup import command
+    from ops.setup.sync import sync_files
 
     configuration, _ = read_config(path, labels=None)
-    return command.sync(
+    return sync_files(
         path.resolve().parent,
         configuration,
         check=check,
@@ -473,7 +473,7 @@ def environments(path: Path) -> None:
     from ops.setup.environments import render_table
 
     configuration, _ = read_config(path, labels=None)
-    click.echo("\n".join(render_table(configuration, button_runbooks())))
+    click.echo("\n".join(render_table(configuration, discover_runbooks())))
 
 
 cli.add_command(recover_command(discover_runbooks()))

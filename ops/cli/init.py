@@ -71,7 +71,7 @@ def init(
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
-    target = command.Repository(folder, owner, token_location, contact, actions, frozenset(force))
+    target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force))
 
     def say(text: str) -> None:
         echo("\n".join(map(to_one_line, redactor.redact_text(text).split("\n"))))

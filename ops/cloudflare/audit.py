@@ -1,4 +1,4 @@
-"""Read the account's audit log and verify tokens.
+"""Read the account's audit log.
 
 developers.cloudflare.com/fundamentals/account/account-security/audit-logs (version 2)
 """
@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 from ops.cloudflare.client import CloudflareClient, next_cursor, paginate_by_cursor, reads
 from ops.cloudflare.response import (
-    CloudflareApiError,
     CloudflareResponse,
     parse_result,
     text_or_empty,
     unexpected_shape,
 )
-from ops.cloudflare.types.records import AuditLogEntry, Period, VerifiedToken
+from ops.cloudflare.types.records import AuditLogEntry, Period
 from ops.core.clock import format_rfc3339, parse_utc
 
 READ_PERMISSION = "Account Settings Read"
@@ -23,7 +22,6 @@ MAX_ENTRIES = 5000
 """Most entries to read for one period."""
 PAGE_SIZE = 100
 """Entries of one page."""
-_ANY_PERMISSION = "any active token"
 
 
 class AuditLog(NamedTuple):
@@ -54,23 +52,6 @@ def read_audit_log(client: CloudflareClient, account_id: str, period: Period) ->
 
     found = tuple(islice(paginate_by_cursor(read, per_page=PAGE_SIZE, size_parameter="limit"), MAX_ENTRIES))
     return AuditLog(found, may_be_incomplete=cut)
-
-
-@reads("GET /user/tokens/verify", "GET /accounts/{account}/tokens/verify")
-def verify_token(client: CloudflareClient, account_id: str) -> VerifiedToken:
-    """Verify the client's own token. User tokens and account tokens have different endpoints, so both are tried."""
-    try:
-        return _verified(client.read("/user/tokens/verify", permission=_ANY_PERMISSION), "user")
-    except CloudflareApiError:
-        return _verified(client.read(f"/accounts/{account_id}/tokens/verify", permission=_ANY_PERMISSION), "account")
-
-
-def _verified(answer: CloudflareResponse, kind: str) -> VerifiedToken:
-    def build() -> VerifiedToken:
-        row = answer.result
-        return VerifiedToken(str(row["id"]), kind, str(row["status"]), text_or_empty(row.get("expires_on")))
-
-    return parse_result(answer, "the verification of the token", build)
 
 
 def _entries(rows: list[Any]) -> Iterator[AuditLogEntry]:

@@ -1,4 +1,4 @@
-"""Read the permissions of the client's own API token.
+"""Verify the client's own API token, and read its permissions.
 
 developers.cloudflare.com/api/resources/user/subresources/tokens and …/accounts/subresources/tokens
 """
@@ -7,11 +7,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, reads
-from ops.cloudflare.response import parse_result
+from ops.cloudflare.response import CloudflareApiError, CloudflareResponse, parse_result, text_or_empty
 from ops.cloudflare.types.records import VerifiedToken
 
 READ_PERMISSION = "API Tokens Read"
+_ANY_PERMISSION = "any active token"
 _ACCOUNT = "com.cloudflare.api.account."
+
+
+@reads("GET /user/tokens/verify", "GET /accounts/{account}/tokens/verify")
+def verify_token(client: CloudflareClient, account_id: str) -> VerifiedToken:
+    """Verify the client's own token. User tokens and account tokens have different endpoints, so both are tried."""
+    try:
+        return _verified(client.read("/user/tokens/verify", permission=_ANY_PERMISSION), "user")
+    except CloudflareApiError:
+        return _verified(client.read(f"/accounts/{account_id}/tokens/verify", permission=_ANY_PERMISSION), "account")
+
+
+def _verified(answer: CloudflareResponse, kind: str) -> VerifiedToken:
+    def build() -> VerifiedToken:
+        row = answer.result
+        return VerifiedToken(str(row["id"]), kind, str(row["status"]), text_or_empty(row.get("expires_on")))
+
+    return parse_result(answer, "the verification of the token", build)
 
 
 @reads("GET /user/tokens/{token}", "GET /accounts/{account}/tokens/{token}")

@@ -15,7 +15,7 @@ from ops.core.suggestions import did_you_mean, quote_name
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 
-Finding = tuple[KeyPath, str]
+ConfigProblem = tuple[KeyPath, str]
 
 
 def get_nested(value: Any, *keys: Any) -> Any:
@@ -67,7 +67,7 @@ def find_errors(
     kinds: Mapping[str, str] | None = None,
     by_label: Mapping[str, bool] | None = None,
     labels: Collection[str] | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[ConfigProblem]:
     """Yield the errors besides those of the models.
 
     The parameters are those of `check_config`.
@@ -96,7 +96,7 @@ def find_errors(
     yield from find_runtime_errors(data)
 
 
-def find_warnings(data: Any) -> Iterator[Finding]:
+def find_warnings(data: Any) -> Iterator[ConfigProblem]:
     yield from _shared_access(data)
     yield from _unknown_places(data)
     for path, service in iter_services(data):
@@ -111,7 +111,7 @@ def find_warnings(data: Any) -> Iterator[Finding]:
             yield ("responders", index), "still a placeholder; write a GitHub login"
 
 
-def _blanks(value: Any, path: KeyPath) -> Iterator[Finding]:
+def _blanks(value: Any, path: KeyPath) -> Iterator[ConfigProblem]:
     """Find keys without a value. Only the expected JSON value of a probe may be null."""
     if value is None and path[-3:-1] != ("http", "json"):
         yield path, "empty; write a value, or leave the key out" if path else "an empty file; write environments"
@@ -119,7 +119,7 @@ def _blanks(value: Any, path: KeyPath) -> Iterator[Finding]:
         yield from _blanks(child, (*path, key))
 
 
-def _approvals(data: Any) -> Iterator[Finding]:
+def _approvals(data: Any) -> Iterator[ConfigProblem]:
     if get_nested(data, "github", "environments") is not False:
         return
     for name, environment in as_mapping(get_nested(data, "environments")).items():
@@ -128,7 +128,7 @@ def _approvals(data: Any) -> Iterator[Finding]:
             yield ("environments", name, "approval"), text
 
 
-def _labels(data: Any) -> Iterator[Finding]:
+def _labels(data: Any) -> Iterator[ConfigProblem]:
     environments = as_mapping(get_nested(data, "environments"))
     for name, label in as_mapping(get_nested(data, "labels")).items():
         environment = get_nested(label, "environment")
@@ -144,7 +144,7 @@ def _labels(data: Any) -> Iterator[Finding]:
             yield ("labels", name, "params", "service"), text
 
 
-def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Finding]:
+def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[ConfigProblem]:
     for name, label in labels.items():
         runbook, environment, called = (
             get_nested(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
@@ -155,7 +155,7 @@ def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, s
             yield ("labels", name, "params", "service"), f"{quote_name(called)} has no {kind}, and {runbook} needs one"
 
 
-def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) -> Iterator[Finding]:
+def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) -> Iterator[ConfigProblem]:
     for name, label in labels.items():
         runbook = get_nested(label, "runbook")
         if isinstance(runbook, str) and not by_label.get(runbook, True):
@@ -163,7 +163,9 @@ def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) 
             yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
 
 
-def _runbooks(labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]) -> Iterator[Finding]:
+def _runbooks(
+    labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]
+) -> Iterator[ConfigProblem]:
     for name, label in labels.items():
         runbook, params = get_nested(label, "runbook"), as_mapping(get_nested(label, "params"))
         if not isinstance(runbook, str):
@@ -186,7 +188,7 @@ def _runbooks(labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tup
                 yield ("labels", name, "params"), f"{parameter} is missing; {runbook} cannot run without it"
 
 
-def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
+def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     given = [kind for kind in KINDS if kind in service]
     if not given:
         yield (*path, "worker"), "missing; add it, or pages for a site of Pages"
@@ -197,7 +199,7 @@ def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, key), f"only a service with {kind} has it; leave it out"
 
 
-def _shared_access(data: Any) -> Iterator[Finding]:
+def _shared_access(data: Any) -> Iterator[ConfigProblem]:
     first: dict[str, str] = {}
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         account, token = environment["account_id"], environment.get("token", DEFAULT_TOKEN)
@@ -211,7 +213,7 @@ def _shared_access(data: Any) -> Iterator[Finding]:
         first.setdefault(token, name)
 
 
-def _unknown_places(data: Any) -> Iterator[Finding]:
+def _unknown_places(data: Any) -> Iterator[ConfigProblem]:
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         if "token_location" not in as_mapping(environment):
             token = as_mapping(environment).get("token", DEFAULT_TOKEN)
@@ -244,7 +246,7 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
     return iter(value.items() if isinstance(value, dict) else enumerate(as_items(value)))
 
 
-def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
+def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[ConfigProblem]:
     """Yield errors of rotated secrets. `secrets` names those of the run itself."""
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         services = as_mapping(get_nested(environment, "services"))
@@ -257,7 +259,7 @@ def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
             yield from _useless(path, rule)
 
 
-def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[Finding]:
+def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     listed: set[str] = set()
     for index, consumer in enumerate(as_items(get_nested(rule, "consumers"))):
         if not isinstance(consumer, str):
@@ -272,7 +274,7 @@ def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterato
         listed.add(consumer)
 
 
-def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
+def _proofs(path: KeyPath, rule: Any) -> Iterator[ConfigProblem]:
     consumers = [each for each in as_items(get_nested(rule, "consumers")) if isinstance(each, str)]
     for consumer, requests in as_mapping(get_nested(rule, "proofs")).items():
         where = (*path, "proofs", consumer)
@@ -286,14 +288,14 @@ def _proofs(path: KeyPath, rule: Any) -> Iterator[Finding]:
                 )
 
 
-def _useless(path: KeyPath, rule: Any) -> Iterator[Finding]:
+def _useless(path: KeyPath, rule: Any) -> Iterator[ConfigProblem]:
     for kind, keys in _ONLY.items():
         for key in keys:
             if key in as_mapping(rule) and get_nested(rule, "rotate") != kind:
                 yield (*path, key), f"only a secret with rotate: {kind} has it; leave it out"
 
 
-def find_runtime_errors(data: Any) -> Iterator[Finding]:
+def find_runtime_errors(data: Any) -> Iterator[ConfigProblem]:
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         path: KeyPath = ("environments", name, "runtime")
         runtime = as_mapping(get_nested(environment, "runtime"))
@@ -304,7 +306,7 @@ def find_runtime_errors(data: Any) -> Iterator[Finding]:
             yield from _providers(path, runtime, as_mapping(get_nested(environment, "secrets")))
 
 
-def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
+def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     called = get_nested(runtime, "service")
     if isinstance(called, str) and called not in services:
         yield (*path, "service"), f'no service "{quote_name(called)}" in {path[1]}{did_you_mean(called, services)}'
@@ -312,7 +314,7 @@ def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, A
         yield (*path, "service"), f"{quote_name(called)} has no worker, and only a Worker reads KV"
 
 
-def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[Finding]:
+def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     """Only the service that reads the switches can use the maintenance method `switch`."""
     for name, service in services.items():
         if get_nested(service, "maintenance") == "switch" and (
@@ -325,7 +327,7 @@ def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str,
             yield (path[0], path[1], "services", name, "maintenance"), text
 
 
-def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
+def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     names = [each for each in as_items(get_nested(runtime, "limits", "names")) if isinstance(each, str)]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -338,7 +340,7 @@ def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[Finding]:
             )
 
 
-def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[Finding]:
+def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     """Check the states of the two switches of the contract, and the secrets of the AI providers."""
     order = [each for each in as_items(get_nested(runtime, "ai", "order")) if isinstance(each, str)]
     expected = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
@@ -365,7 +367,7 @@ def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, 
             )
 
 
-def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
+def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[ConfigProblem]:
     """Yield errors of probes. `secrets` names variables that no program and no page may get."""
     for path, service in iter_services(data):
         yield from _browsers_alone(path, service)
@@ -377,7 +379,7 @@ def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[Finding]:
         yield from _of_switches(("environments", environment, "runtime", "switches"), holder, secrets=secrets)
 
 
-def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Iterator[Finding]:
+def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Iterator[ConfigProblem]:
     """Check the probes of switches. Only one switch is set at a time, so two may share a probe's name."""
     service = get_nested(environment, "services", get_nested(environment, "runtime", "service"))
     beside = {
@@ -389,13 +391,13 @@ def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Itera
         yield from _probes((*path, name), switch, secrets=secrets, names=set(beside))
 
 
-def _browsers_alone(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Finding]:
+def _browsers_alone(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     if (all_of_them := as_items(service.get("probes"))) and all("browser" in as_mapping(each) for each in all_of_them):
         text = "only browser probes, which start after all others are healthy; add an http or page probe"
         yield (*path, "probes"), text
 
 
-def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[Finding]:
+def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[ConfigProblem]:
     """Check the probes of `holder`. `names` holds the names that are taken, and gets theirs."""
     for index, probe in enumerate(as_items(get_nested(holder, "probes"))):
         name = get_nested(probe, "name")
@@ -429,7 +431,7 @@ OF_STEPS = {"BASH_ENV", "HOME", "LANG", "LD_PRELOAD", "PATH", "PYTHONHOME", "PYT
 LONGEST_LABEL = 50
 
 
-def find_name_errors(data: Any) -> Iterator[Finding]:
+def find_name_errors(data: Any) -> Iterator[ConfigProblem]:
     yield from _label_names(data)
     for path, name in _variables(data):
         if not isinstance(name, str) or (len(path) > 3 and name in SECRETS_OF_THE_RUN):
@@ -438,7 +440,7 @@ def find_name_errors(data: Any) -> Iterator[Finding]:
             yield path, f'"{quote_name(name)}" is reserved in a job; use another name'
 
 
-def _label_names(data: Any) -> Iterator[Finding]:
+def _label_names(data: Any) -> Iterator[ConfigProblem]:
     first: dict[str, str] = {}
     for name in as_mapping(get_nested(data, "labels")):
         if not name or len(name) > LONGEST_LABEL:

@@ -126,9 +126,9 @@ class _CloudflareSources:
         return table, replace(used, retained_since=table.retained_since, is_not_retained=table.is_not_retained)
 
     def verified(self) -> Sequence[EvidenceTable]:
-        from ops.cloudflare import audit
+        from ops.cloudflare import tokens
 
-        return (tables.verification_table(audit.verify_token(self.session.client, self.account)),)
+        return (tables.verification_table(tokens.verify_token(self.session.client, self.account)),)
 
     def worker(self, name: str) -> Sequence[EvidenceTable]:
         workers = self.session.workers

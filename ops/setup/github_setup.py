@@ -4,7 +4,6 @@ Reads first and returns a plan. Each change is read back after its write. A writ
 sent once more only if it is not in effect.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +21,10 @@ from ops.github.actions import is_job
 from ops.github.client import GitHubApiError, connect, provider_errors, write_errors
 from ops.github.issues import label_changes
 from ops.incident.commands import desired_labels
-from ops.setup import command
 from ops.setup.environments import GitHubEnvironment, needed_environments
 from ops.setup.secret_commands import MissingSecret, list_missing
-from ops.tools.git import GitError, GitRepository
+from ops.setup.sync import sync_files
+from ops.tools.git import GitError, GitRepository, parse_remote
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -57,10 +56,8 @@ READ_HINT = (
     "Check the name of the repository, and that the token may read it: the scope `repo`, or Actions, Environments and "
     "Metadata: read."
 )
-_REMOTE = re.compile(
-    r"(?:https://(?:[^@/]+@)?|(?:ssh://)?git@)(?:ssh\.)?github\.com(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
-)
-"""The address of a repository on github.com. Another host may have another repository of the same name."""
+GITHUB_HOSTS = {"github.com", "ssh.github.com"}
+"""Another host may have another repository of the same name."""
 AskReviewers = Callable[[str, tuple[str, ...]], tuple[str, ...]]
 """Ask a person for the reviewers of a GitHub environment; the second argument is the default."""
 
@@ -108,8 +105,8 @@ def choose_repository(given: str, environ: Mapping[str, str], folder: Path, reda
             address = GitRepository(folder, environ, redactor).origin() or ""
         except GitError:
             address = ""
-        match = _REMOTE.fullmatch(address)
-        found = match["name"] if match else ""
+        host, name = parse_remote(address) or ("", "")
+        found = name if host in GITHUB_HOSTS else ""
     if not found:
         raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
     return found
@@ -217,9 +214,10 @@ class GitHubSetup:
         self._config, _ = read_config(self._path, labels=None)
         root = self._path.resolve().parent
         lines: list[str] = []
-        if command.sync(root, self._config, check=False, force=False, echo=lines.append, environ=self._environ):
+        if sync_files(root, self._config, check=False, force=False, echo=lines.append, environ=self._environ):
             text = "a person changed a workflow that must be written again"
-            raise ConfigError(text, hint="Run `ops workflows sync`, which shows the difference.")
+            program = self._config.github.laptop_program
+            raise ConfigError(text, hint=f"Run `{program} workflows sync`, which shows the difference.")
 
     def _plan_environments(self, plan: SetupPlan, reviewers: tuple[str, ...], ask: AskReviewers | None) -> None:
         for needed in self._needed(self._config):

@@ -29,5 +29,5 @@ def check_template_labels(root: Path, config: Config) -> None:
     ]
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        hint = "GitHub puts the labels of a template on for everybody, without asking for a permission."
+        hint = "GitHub adds them for everyone who opens the form, and checks no permission."
         raise ConfigError(f"issue templates have {count}", hint=hint, problems=tuple(problems))

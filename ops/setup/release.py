@@ -17,8 +17,6 @@ from ops.tools import git, own_files
 if TYPE_CHECKING:
     from ops.config import Config
 
-ADDRESS = re.compile(r"(?:^|[/@:])([A-Za-z0-9-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?$")
-"""End of the address of a repository, over HTTPS or SSH."""
 GIVEN = re.compile(r"([A-Za-z0-9-]{1,40}/[A-Za-z0-9._-]{1,100})@([0-9a-f]{40})")
 HINT = "Add --actions {}@SHA, with the full commit SHA of the release."
 
@@ -101,7 +99,7 @@ def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
             sha, address = repository.head(), repository.origin()
         except git.GitError:
             return
-        if sha and (found := ADDRESS.search(address or "")):
+        if sha and (found := git.parse_remote(address or "")):
             yield Release(found[1], sha)
 
 
@@ -117,6 +115,6 @@ def _installed() -> Iterator[Release]:
         return
     is_ours = Path(str(distribution.locate_file("ops"))).resolve() == own_files.OPS.resolve()
     sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
-    found = ADDRESS.search(str(direct.get("url", "")))
+    found = git.parse_remote(str(direct.get("url", "")))
     if is_ours and found and git.is_full_sha(sha):
         yield Release(found[1], sha)

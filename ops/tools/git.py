@@ -36,6 +36,17 @@ def is_full_sha(text: str) -> bool:
     return re.fullmatch(FULL_SHA, text) is not None
 
 
+_REMOTE = re.compile(
+    r"(?:https://(?:[^@/]+@)?|(?:ssh://)?git@)(?P<host>[\w.-]+)(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
+
+
+def parse_remote(address: str) -> tuple[str, str] | None:
+    """Return host and owner/name of a repository on a server; None for another address, such as a folder."""
+    found = _REMOTE.fullmatch(address)
+    return (found["host"], found["name"]) if found else None
+
+
 TIMEOUT = 120.0
 """Time limit of each git call, in seconds."""
 PLAIN = {"100644", "100755"}

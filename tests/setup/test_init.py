@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ops.core.errors import Refused
-from ops.setup.init.command import InitResult, Repository, run
+from ops.setup.init.command import InitResult, InitTarget, run
 from ops.setup.init.discovery import InitRequest
 from ops.setup.init.questions import MAX_QUESTIONS, Questions
 from sandbox import Sandbox
@@ -393,16 +393,16 @@ def test_wrangler_file_chooses_the_services(shop: Team, tmp_path: Path) -> None:
         (["--worker", "shop-wbe"], 'no Worker "shop-wbe" in the account; did you mean "shop-web"?'),
         (["--account", "1a"], '"1a" is not an account ID'),
         (["--account", f"production={SHOP}", "--account", f"staging={SHOP}"], f"account {SHOP} is given twice"),
-        (["--account", f"Prod={SHOP}"], '"Prod" is no new name of an environment'),
+        (["--account", f"Prod={SHOP}"], '"Prod" is not a name of an environment'),
         (["--url", "web=https://x.example"], 'the URL of "web": no such service'),
         (["--url", "shop-web"], '"shop-web" is not SERVICE=URL'),
         (["--url", "shop-web=http://x.example"], "the URL of shop-web is not an https URL"),
         (["--token-name", "staging=X"], '--token-name: no environment "staging"'),
         (["--token-name", "cfut_0123456789abcdef0123456789"], "is not a name of a variable"),
-        (["--owner", "acme"], '"acme" is no owner for CODEOWNERS'),
+        (["--owner", "acme"], '"acme" is not an owner for CODEOWNERS'),
         (["--repository", "shop"], "--repository is not a repository"),
         (["--wrangler", "missing.toml"], "missing.toml cannot be read"),
-        (["--worker", "Web=shop-web"], '"Web" is no name for one service'),
+        (["--worker", "Web=shop-web"], '"Web" is not a name of a service'),
         (["--worker", "a b"], '"a b" is not a name of a Worker'),
         (["--actions", "acme/backout@main"], "--actions is not acme/backout@SHA"),
     ],
@@ -435,7 +435,7 @@ def ask(
 ) -> tuple[Person, InitResult]:
     person = Person(answers)
     environ = {**team.world.sandbox.environ(), "CLOUDFLARE_API_TOKEN": READER}
-    target = Repository(team.folder, actions=ACTIONS, **repository)
+    target = InitTarget(team.folder, actions=ACTIONS, **repository)
     result = run(request or InitRequest(), target, Questions(person), environ, lambda _: None)
     return person, result
 
@@ -474,7 +474,7 @@ def test_enter_accepts_every_proposal(shop: Team) -> None:
 def test_wrong_answer_repeats_the_question(shop: Team) -> None:
     person, _ = ask(shop, ["9", "1", "web=x"])
 
-    assert person.questions[1].startswith('"9" is no row of the list. Write numbers from 1 to 3')
+    assert person.questions[1].startswith('"9" is not a row of the list. Write numbers from 1 to 3')
     assert person.questions[3].startswith('the URL of "web": no such service')
     assert set(services(shop)) == {"shop-web"}
 
@@ -569,7 +569,7 @@ def test_repository_is_small_and_valid(written: Team) -> None:
 
 def test_token_is_refused_as_its_place(shop: Team) -> None:
     outcome = shop.init("--token-location", "x" * 40)
-    assert (outcome.code, "no place of a token" in outcome.err) == (2, True)
+    assert (outcome.code, "looks like a token" in outcome.err) == (2, True)
     assert "x" * 40 not in outcome.out + outcome.err
 
 
@@ -667,7 +667,7 @@ def test_link_out_of_the_folder_is_refused(shop: Team, tmp_path: Path, link: str
     outcome = shop.init()
 
     assert outcome.code == 2
-    assert "is a link out of" in outcome.err
+    assert "is a link to a place outside of" in outcome.err
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

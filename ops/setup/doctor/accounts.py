@@ -158,7 +158,10 @@ def _reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Callable[[], ob
 
 
 @check(
-    "token-writes", environments, needs=("token-reads",), why="A recovery plans well, and then cannot change anything."
+    "token-writes",
+    environments,
+    needs=("token-reads",),
+    why="The plan of a recovery succeeds, and its first change fails.",
 )
 def token_writes(environment: EnvironmentFacts) -> Findings:
     """Does the token have the permissions to write?"""

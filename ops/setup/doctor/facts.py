@@ -21,8 +21,8 @@ from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection
 from ops.github import environments as visibility
-from ops.setup import command
 from ops.setup import environments as needs
+from ops.setup import sync
 from ops.setup.doctor.finding import NotProvable
 from ops.setup.github_setup import choose_repository
 
@@ -163,7 +163,7 @@ class Facts:
                 return read(repository)
             except client.GitHubApiError as error:
                 if error.status in {403, 404}:
-                    raise NotProvable(f"this token may not read it ({error.message})", error.hint) from error
+                    raise NotProvable(f"this GitHub token may not read it ({error.message})", error.hint) from error
                 raise
 
     @contextmanager
@@ -208,7 +208,8 @@ class Facts:
         read = partial(protection.read_secret_names, environment=environment)
         names = self.once(("secrets", environment), lambda: self.github(read))
         if names is None:
-            raise NotProvable("this token may not read the names of secrets", "Use a token with Environments: read.")
+            text = "this GitHub token may not read the names of secrets"
+            raise NotProvable(text, "Use a token with Environments: read.")
         return names
 
     def set_command(self, name: str) -> str:
@@ -229,7 +230,7 @@ class Facts:
     @property
     def file_differences(self) -> "list[FileDifference]":
         """Generated files that differ from ops.yml. Raises ConfigError if they use several commits of our actions."""
-        return command.find_differences(self.root, self.config, self.environ)
+        return sync.find_differences(self.root, self.config, self.environ)
 
     def records(self, label: str) -> "tuple[tuple[IssueRecord, ...], ...]":
         """Return the run records of the newest issues with the label, newest issue first."""
@@ -263,9 +264,9 @@ class EnvironmentFacts:
 
     @property
     def token(self) -> "VerifiedToken":
-        from ops.cloudflare import audit
+        from ops.cloudflare import tokens
 
-        return self.once("token", lambda: audit.verify_token(self.session.client, self.config.account_id))
+        return self.once("token", lambda: tokens.verify_token(self.session.client, self.config.account_id))
 
     @property
     def runbooks(self) -> "list[Runbook[Any, Any]]":

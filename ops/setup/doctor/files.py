@@ -9,7 +9,7 @@ from typing import Final
 from ops import __version__
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
-from ops.setup import command, jobs, workflows
+from ops.setup import jobs, sync, workflows
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, Facts, ServiceFacts, environments, repository, services
 from ops.setup.doctor.finding import Answer, Finding
@@ -49,7 +49,7 @@ def config_warnings(facts: Facts) -> Findings:
     """Is ops.yml free of warnings?"""
     for warning in facts.warnings:
         if CONTACTS not in warning and NO_LOCATION not in warning:
-            yield Finding(warning, "Correct this line, then run `ops config check`.")
+            yield Finding(warning, f"Correct this line, then run `{facts.program} config check`.")
 
 
 @check(
@@ -101,14 +101,14 @@ def generated_files(facts: Facts) -> Findings:
     except ConfigError as error:
         yield Finding(error.message, error.hint)
         return
-    sync = f"{facts.program} workflows sync"
-    if older := command.older_generator(facts.root, found):
+    command = f"{facts.program} workflows sync"
+    if older := sync.older_generator(facts.root, found):
         text = f"version {older} generated the workflows, and {__version__} still runs them"
-        yield Finding(text, "Merge the result.", Answer.NOT_PROVABLE, sync)
+        yield Finding(text, "Merge the result.", Answer.NOT_PROVABLE, command)
         return
     for each in found:
         force = " --force" if each.action is workflows.FileAction.KEEP else ""
-        yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", command=f"{sync}{force}")
+        yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", command=f"{command}{force}")
 
 
 @check(
@@ -169,7 +169,9 @@ def probe_tools(service: ServiceFacts) -> Findings:
     """Are the programs of the probes installed here?"""
     for probe in service.config.probes:
         if probe.command is not None and not _is_program(probe.command.run[0], service.facts.root):
-            yield Finding(f"probe {probe.name}: {probe.command.run[0]} is no program here", "Correct its path.")
+            yield Finding(
+                f"probe {probe.name}: {probe.command.run[0]} is not installed here", "Install it, or correct its path."
+            )
         if probe.browser is not None and importlib.util.find_spec("playwright") is None:
             text = f"probe {probe.name} needs Playwright, which is not installed here"
             yield Finding(text, "pip install --requirement locks/browser.txt, then playwright install chromium")

@@ -4,7 +4,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import urlsplit
 
-from ops.cloudflare import audit
+from ops.cloudflare import tokens
 from ops.cloudflare.client import CloudflareClient
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration
 from ops.core.errors import ProviderError
@@ -41,7 +41,7 @@ def clock(facts: Facts) -> Findings:
     """Is the clock of this machine right?"""
     client = CloudflareClient(facts.base_url, Secret("none"), token_name="none", clock=facts.clock)  # noqa: S106  no token
     try:
-        audit.verify_token(client, NO_ACCOUNT)
+        tokens.verify_token(client, NO_ACCOUNT)
     except ProviderError:
         pass  # without a token Cloudflare refuses, and its answer has the date too
     finally:

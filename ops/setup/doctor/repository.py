@@ -31,9 +31,7 @@ PRACTICED = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value}
 ENTERPRISE_PATH = "/api/v3"
 
 
-@check(
-    "github", repository, needs=("internet",), why="Nobody can look at the settings on which labels and buttons depend."
-)
+@check("github", repository, needs=("internet",), why="The settings that labels and buttons need were not checked.")
 def github(facts: Facts) -> Findings:
     """Can this machine read the operations repository?"""
     try:
@@ -78,7 +76,7 @@ def enterprise_server(facts: Facts) -> Findings:
     is_enterprise = urlsplit(client.api_url(facts.environ)).path.rstrip("/") == ENTERPRISE_PATH
     if is_enterprise != facts.config.github.enterprise_server:
         value = str(is_enterprise).lower()
-        text = f"the server is {'' if is_enterprise else 'no '}GitHub Enterprise Server"
+        text = f"this is {'' if is_enterprise else 'not '}a GitHub Enterprise Server"
         yield Finding(text, f"Write github.enterprise_server: {value}.", command=f"{facts.program} workflows sync")
 
 
@@ -96,8 +94,8 @@ def branch_protection(facts: Facts) -> Findings:
     except protection.NotInPlan as error:
         raise NotProvable(error.message, error.hint) from None
     if not any(rule["type"] == "pull_request" for rule in rules):
-        page = f"{actions.repository_page(facts.environ)}/settings/rules"
-        yield Finding(f"no rule requires a pull request for {branch}", f"Add one: {page}")
+        fix = f"Add one at {actions.repository_page(facts.environ)}/settings/rules, or run the command."
+        yield Finding(f"no rule requires a pull request for {branch}", fix, command=f"{facts.program} setup github")
 
 
 @check(
@@ -193,7 +191,8 @@ def reviewers(facts: Facts) -> Findings:
             yield Finding(text, f"Remove the wait timer at {page}.")
         if each.has_reviewers and not rules.reviewers:
             text = f"the environment {each.name} has no reviewer, so nobody can approve"
-            yield Finding(text, f"Add required reviewers at {page}.")
+            fix = f"Add required reviewers at {page}, or run the command."
+            yield Finding(text, fix, command=f"{facts.program} setup github")
 
 
 @check(
@@ -205,7 +204,9 @@ def reviewers(facts: Facts) -> Findings:
 def secrets(facts: Facts) -> Findings:
     """Are the secrets of the jobs stored on GitHub?"""
     if facts.is_job:
-        raise NotProvable("no job of doctor holds the secrets of evidence", "Run doctor on a laptop.")
+        raise NotProvable(
+            "a job cannot read which secrets the GitHub environment evidence has", "Run doctor on a laptop."
+        )
     needed, name = facts.needed_environments, facts.environ.get("GITHUB_REPOSITORY", "")
     places = [each.name for each in needed] if facts.config.github.environments else [""]
     stored = dict(zip(places, run_parallel([partial(facts.stored_secrets, place) for place in places]), strict=True))

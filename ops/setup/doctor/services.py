@@ -30,7 +30,7 @@ def worker(service: ServiceFacts) -> Findings:
         yield Finding(f"the account has no Worker {name}{did_you_mean(name, names)}", "Correct `worker` in ops.yml.")
 
 
-@check("assets", workers, needs=("worker",), why="A rollback may count two releases with equal code as one.")
+@check("assets", workers, needs=("worker",), why="A rollback may mistake two releases with equal code for one.")
 def assets(service: ServiceFacts) -> Findings:
     """Is it known whether the Worker has static assets?"""
     listed = {each.name: each.has_assets for each in service.environment.workers}

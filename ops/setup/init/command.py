@@ -41,7 +41,7 @@ KEPT = 2
 
 
 @dataclass(frozen=True)
-class Repository:
+class InitTarget:
     """The folder to write, and its facts that the account does not show. Empty: ask, or leave out."""
 
     folder: Path
@@ -75,7 +75,7 @@ class InitResult:
 
 
 def run(
-    request: InitRequest, repository: Repository, questions: Questions, environ: Mapping[str, str], say: Say
+    request: InitRequest, target: InitTarget, questions: Questions, environ: Mapping[str, str], say: Say
 ) -> InitResult:
     """Write the files. An existing file that differs is shown, and kept unless `force` or an answer names it.
 
@@ -97,7 +97,7 @@ def run(
         environments = discovery.propose()
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)))
     _show(result, say)
-    _write(result, repository, questions, environ, say)
+    _write(result, target, questions, environ, say)
     return result
 
 
@@ -113,15 +113,13 @@ def _show(result: InitResult, say: Say) -> None:
         say(f"  {line}")
 
 
-def _write(
-    result: InitResult, repository: Repository, questions: Questions, environ: Mapping[str, str], say: Say
-) -> None:
-    root = repository.folder
-    facts, text = _describe(result, repository, questions, environ)
+def _write(result: InitResult, target: InitTarget, questions: Questions, environ: Mapping[str, str], say: Say) -> None:
+    root = target.folder
+    facts, text = _describe(result, target, questions, environ)
     find = partial(_differences, root, text, facts, environ)
-    found = find(repository.force)
-    force = repository.force
-    if named := _ask_to_write(found, repository, questions, say):
+    found = find(target.force)
+    force = target.force
+    if named := _ask_to_write(found, target, questions, say):
         force |= named
         found = find(force)
     for each in found:
@@ -144,22 +142,22 @@ def _write(
 
 
 def _describe(
-    result: InitResult, repository: Repository, questions: Questions, environ: Mapping[str, str]
+    result: InitResult, target: InitTarget, questions: Questions, environ: Mapping[str, str]
 ) -> tuple[RepositoryFacts, str]:
     """Return the facts for the files, and the text of ops.yml. Existing files give the default answers."""
-    root, is_copy = repository.folder, files.is_copy(repository.folder)
+    root, is_copy = target.folder, files.is_copy(target.folder)
     known = files.read_known(root)
-    owner = _check_owner(repository.owner)
+    owner = _check_owner(target.owner)
     if not owner and not is_copy:
         owner = questions.answer(OWNER_QUESTION, _check_owner, known.owner)
-    place = _check_location(repository.token_location)
+    place = _check_location(target.token_location)
     place = place or questions.answer(LOCATION_QUESTION, _check_location, known.token_location)
-    contact = _check_contact(repository.contact)
+    contact = _check_contact(target.contact)
     contact = contact or questions.answer(CONTACT_QUESTION, _check_contact, known.contact)
-    actions = "" if is_copy else _actions_repository(known.actions, repository.actions, environ)
+    actions = "" if is_copy else _actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", files.reference_url(actions)
     text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact))
-    return RepositoryFacts(root.resolve().name, repository.actions, owner, is_copy=is_copy), text
+    return RepositoryFacts(root.resolve().name, target.actions, owner, is_copy=is_copy), text
 
 
 def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
@@ -193,16 +191,16 @@ def _differences(
 
 
 def _ask_to_write(
-    found: Sequence[FileDifference], repository: Repository, questions: Questions, say: Say
+    found: Sequence[FileDifference], target: InitTarget, questions: Questions, say: Say
 ) -> frozenset[str]:
     """Show what differs, and return the files to overwrite. Raises Refused if nothing may be written."""
     if not questions.is_interactive or not found:
         return frozenset()
-    names = {each.path.relative_to(repository.folder).as_posix(): each for each in found}
-    kept = [n for n, each in names.items() if each.action is FileAction.KEEP and n not in repository.force]
+    names = {each.path.relative_to(target.folder).as_posix(): each for each in found}
+    kept = [n for n, each in names.items() if each.action is FileAction.KEEP and n not in target.force]
     for name in kept:
         say(names[name].diff)
-    text = f"Write {len(found) - len(kept)} files to {repository.folder.resolve()}? yes or no"
+    text = f"Write {len(found) - len(kept)} files to {target.folder.resolve()}? yes or no"
     if kept:
         text += f"; or the names of files to overwrite too: {', '.join(kept)}"
     named = questions.answer(text, partial(_parse_files, kept), "yes")
@@ -219,7 +217,9 @@ def _parse_files(kept: Sequence[str], answer: str) -> frozenset[str] | None:
     if answer.casefold() in {"no", "n"}:
         return None
     if unknown := next((name for name in split_list(answer) if name not in kept), None):
-        raise ConfigError(f'"{quote_name(unknown)}" is no file of the list', hint="Write yes, no or names of the list.")
+        raise ConfigError(
+            f'"{quote_name(unknown)}" is not a file of the list', hint="Write yes, no or names of the list."
+        )
     return frozenset(split_list(answer))
 
 
@@ -235,7 +235,7 @@ def _apply(difference: FileDifference) -> None:
 def _check_owner(owner: str) -> str:
     if owner and not re.fullmatch(files.OWNER, owner):
         raise ConfigError(
-            f'"{quote_name(owner)}" is no owner for CODEOWNERS', hint="Write @LOGIN or @ORGANIZATION/TEAM."
+            f'"{quote_name(owner)}" is not an owner for CODEOWNERS', hint="Write @LOGIN or @ORGANIZATION/TEAM."
         )
     return owner
 
@@ -243,7 +243,7 @@ def _check_owner(owner: str) -> str:
 def _check_location(place: str) -> str:
     if len(place) > LONGEST_PLACE or looks_like_a_value(place):
         hint = "Write the place, such as 1Password: cloudflare-recovery, never the token."
-        raise ConfigError("that is no place of a token", hint=hint)
+        raise ConfigError("the place of the token is too long, or looks like a token", hint=hint)
     return place
 
 

@@ -311,7 +311,7 @@ def _named_accounts(given: Iterable[str]) -> dict[str, str]:
             )
         if not re.fullmatch(NAME, name) or name in accounts:
             raise ConfigError(
-                f'"{quote_name(name)}" is no new name of an environment',
+                f'"{quote_name(name)}" is not a name of an environment, or is given twice',
                 hint="Write lower-case letters, digits and -, such as production.",
             )
         accounts[name] = account
@@ -349,7 +349,7 @@ def _with_names(chosen: Sequence[Chosen]) -> list[Chosen]:
     for name, account in taken:
         if not re.fullmatch(NAME, name) or len(name) > MAX_NAME_LENGTH or taken.count((name, account)) > 1:
             raise ConfigError(
-                f'"{quote_name(name)}" is no name for one service',
+                f'"{quote_name(name)}" is not a name of a service, or is given twice',
                 hint=f"Write lower-case letters, digits and -, at most {MAX_NAME_LENGTH}, each name once.",
             )
     return named

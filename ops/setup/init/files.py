@@ -63,7 +63,9 @@ def read_text(root: Path, name: str) -> str | None:
 def _require_inside(root: Path, path: Path) -> None:
     if not path.resolve().is_relative_to(root.resolve()):
         name = path.relative_to(root)
-        raise ConfigError(f"{name} is a link out of {root}", hint="Replace the link by a file or folder.")
+        raise ConfigError(
+            f"{name} is a link to a place outside of {root}", hint="Replace the link by a file or folder."
+        )
 
 
 @dataclass(frozen=True)

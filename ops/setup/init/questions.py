@@ -68,7 +68,7 @@ def choose_numbered(answer: str, choices: Sequence[str]) -> Mapping[int, str]:
         index = int(row) - 1 if row.isdecimal() else next((i for i, each in enumerate(choices) if each == row), -1)
         if not 0 <= index < len(choices):
             raise ConfigError(
-                f'"{row[:60]}" is no row of the list', hint=f"Write numbers from 1 to {len(choices)}, such as 1,2."
+                f'"{row[:60]}" is not a row of the list', hint=f"Write numbers from 1 to {len(choices)}, such as 1,2."
             )
         chosen[index] = name if separator else ""
     if not chosen:

@@ -18,7 +18,7 @@ DIFFERS = 2
 DONE = {FileAction.WRITE: "written", FileAction.REMOVE: "removed", FileAction.KEEP: "kept"}
 
 
-def sync(
+def sync_files(
     root: Path,
     config: "Config",
     *,
