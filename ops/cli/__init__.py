@@ -1,6 +1,8 @@
-"""Define the commands, and turn errors into text and exit codes.
+"""Define the click commands; the only code that prints and exits.
 
 Commands of runbooks come from the registry. No other module prints an error or exits.
+
+Examples: plan_printer, show_error, due_command.
 """
 
 import errno

@@ -1,6 +1,8 @@
-"""The models of `ops.yml`, its reader and its JSON Schema.
+"""Parse `ops.yml` and check it, with line and advice.
 
 `ops.yml` holds names of secrets only, never values. Editors show the descriptions of the fields.
+
+Examples: check_config, find_probe_errors, list_recovery_options.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping

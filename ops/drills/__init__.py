@@ -1,8 +1,10 @@
-"""Break a local Cloudflare, recover it with the public command, and score the result.
+"""Break the sandbox, recover with the public command, score.
 
 The command runs in its own process, with the ops.yml of the reference application or of `--config`, unchanged. Of our
 variables it gets only the sandbox's, so that it reaches no real token and no real address. With a trigger there is an
 incident too; a label or button runs the real workflow files.
+
+Examples: deploy_example, find_differences, add_score.
 """
 
 import importlib.util

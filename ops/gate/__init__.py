@@ -1,8 +1,12 @@
-"""Turn a GitHub event into a request, a refusal, or a reason to ignore it.
+"""Turn a GitHub event into an approved request, a refusal or "not for us".
 
 Only the label that was just added selects the recovery, and `ops.yml` defines its meaning. The gate reads no title, no
 comment and no other label to select it. From the body it reads only when the incident began, which is used for
 warnings.
 
 Payloads: docs.github.com/webhooks/webhook-events-and-payloads
+
+Subjects: labels, buttons, also an event about a leaked secret.
+
+Examples: read_event, refuse_sender, find_approval.
 """

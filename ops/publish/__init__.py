@@ -1,4 +1,9 @@
-"""Publish run events to the incident issue and the team's chat, within a shared time budget."""
+"""Turn the events of a run into its comment and chat messages, and send them in order.
+
+Subjects: also body and recovery menu of an incident.
+
+Examples: render_comments, steps_for_people, chat_message.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack

@@ -1,1 +1,4 @@
-"""The post-incident report: sources, timing, rows, Markdown, and its issue."""
+"""Write the post-incident issue: times, rows, questions.
+
+Examples: find_moments, build_rows, unanswered_prompts.
+"""

@@ -1,1 +1,4 @@
-"""Rotate secrets: `selection` has the rules, `values` checks new values, `writes` sets them."""
+"""Select secrets, check new and old values, plan their writes to Workers and GitHub.
+
+Examples: select_secrets, check_values, plan_github_copies.
+"""

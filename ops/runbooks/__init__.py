@@ -1,0 +1,4 @@
+"""One procedure per file = one command = one button.
+
+Examples: preflight, check, apply.
+"""

@@ -1,0 +1,6 @@
+"""Runbooks without a button, started by a merge, a schedule or a person on a quiet day.
+
+Subjects: also the limits plan of a pull request.
+
+Examples: plan_limits, list_differences, windows_to_reopen.
+"""

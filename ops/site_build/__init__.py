@@ -1,8 +1,10 @@
-"""Build a commit of a Pages site on this machine and deploy it.
+"""Turn a commit of a Pages site into built files, and upload them.
 
 The repository is OPS_SOURCE, by default the folder of ops.yml. With OPS_BUILT, a job without a token built the site:
 then this process reads no repository and runs no code of it, and treats its files as untrusted. The wrangler
 configuration is always the committed one: from the repository, or in OPS_CONFIGURATION from the job that fetched it.
+
+Examples: pack_commit, choose_configuration, count_files.
 """
 
 import shutil

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,21 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def one_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def packages() -> str:
+    """Return every package of `ops` by its level in the import rule, with the text and examples of its docstring."""
+    levels = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    rows = []
+    for level, names in enumerate(reversed(levels), 1):
+        for name in names.split(" | "):
+            text = ast.get_docstring(ast.parse((ROOT / "ops" / name / "__init__.py").read_text())) or ""
+            parts = dict(re.findall(r"^(Subjects|Examples): (.+?)\.$", text, re.MULTILINE | re.DOTALL))
+            subjects = parts.get("Subjects", "")
+            functions = ". ".join(filter(None, (text.partition(".\n")[0], subjects[:1].upper() + subjects[1:])))
+            examples = " ".join(f"`{each}`" for each in parts["Examples"].split(", "))
+            rows.append((str(level), f"`{name}`", functions, examples))
+    return table(("level", "package", "its functions", "examples"), rows)
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ("ops",)) -> Iterator[tuple[str, click.Command]]:
