@@ -266,6 +266,11 @@ FAULTS = (
         lambda made: made.sandbox.github.remove_secret("BAKERY_TOKEN", "security"),
         "N1",
     ),
+    Fault(
+        "a token for every branch",
+        "repository-secrets",
+        lambda made: made.sandbox.github.put_secret("BAKERY_TOKEN", "secret"),
+    ),
     Fault("a severity without its label", "labels", lambda made: made.sandbox.github.remove_label("sev1"), "N13"),
     Fault("a recovery without its label", "labels", lambda made: made.sandbox.github.remove_label("recover:blog")),
     Fault("a responder who may only read", "responders", add_reader),

@@ -71,7 +71,7 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert outcome.out.startswith(
         "? token-writes (live): the token may not read its own policies, and no run wrote with"
     )
-    assert "0 wrong, 1 not provable here, 54 right" in outcome.out
+    assert "0 wrong, 1 not provable here, 55 right" in outcome.out
 
 
 def test_run_of_a_laptop_proves_the_write_of_its_runbook(world: Bakery) -> None:

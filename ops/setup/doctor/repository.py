@@ -220,6 +220,22 @@ def secrets(facts: Facts) -> Findings:
             )
 
 
+@check(
+    "repository-secrets",
+    repository,
+    needs=("environments",),
+    why="A job on any branch gets it, so everyone who can push can read its value.",
+)
+def repository_secrets(facts: Facts) -> Findings:
+    """Are the secrets of the jobs only in GitHub environments?"""
+    if not facts.config.github.environments:
+        return
+    chats = set(facts.config.notify.webhooks.values())
+    names = {name for each in facts.needed_environments for name in each.secrets}
+    for name in sorted((names - chats) & facts.stored_secrets("")):
+        yield Finding(f"the repository has the secret {name}", command=f"gh secret delete {name}")
+
+
 @check("labels", repository, needs=("config", "github"), why="A person cannot choose a label that does not exist.")
 def labels(facts: Facts) -> Findings:
     """Does the repository have the labels of ops.yml?"""
@@ -296,6 +312,7 @@ CHECKS = (
     environment_branches,
     reviewers,
     secrets,
+    repository_secrets,
     labels,
     responders,
     artifact_privacy,
