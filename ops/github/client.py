@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
@@ -134,6 +134,11 @@ def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
         seconds_between_writes=0,
         lazy=True,
     )
+
+
+def read_json(repository: "Repository", path: str) -> Any:
+    """Return the response to a GET of a path below the repository. Raises what PyGithub raises."""
+    return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
 
 
 CHECK_HINT = (

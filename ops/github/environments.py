@@ -15,7 +15,7 @@ from ops.cloudflare.types.records import EnvironmentUse, Period
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError
 from ops.core.redaction import Redactor
-from ops.github.client import connect, is_configured, provider_errors
+from ops.github.client import connect, is_configured, provider_errors, read_json
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -40,9 +40,7 @@ def find_review(repository: "Repository", run_id: int, attempt: int, environment
     found then. GitHub ignores case in the names of environments; `environment` is in lower case. Raises ProviderError.
     """
     with provider_errors():
-        _, reviews = repository.requester.requestJsonAndCheck(
-            "GET", f"{repository.url}/actions/runs/{run_id}/approvals"
-        )
+        reviews = read_json(repository, f"/actions/runs/{run_id}/approvals")
         began, *earlier = (_waiting_job(repository, run_id, each, environment) for each in range(attempt, 0, -1))
     approved = [
         review["user"]["login"] if review["user"] else "a deleted account"
@@ -57,8 +55,7 @@ def find_review(repository: "Repository", run_id: int, attempt: int, environment
 
 def _waiting_job(repository: "Repository", run_id: int, attempt: int, environment: str) -> Any:
     """Return GitHub's entry of the job that waits for a reviewer of the environment, or None."""
-    jobs = f"{repository.url}/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100"
-    _, found = repository.requester.requestJsonAndCheck("GET", jobs)
+    found = read_json(repository, f"/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100")
     return next((job for job in found["jobs"] if job["name"] == environment), None)
 
 
@@ -71,8 +68,7 @@ def _deployments(repository: "Repository", period: Period) -> Iterator[Mapping[s
     """Yield the deployments of the period. GitHub lists the newest first and has no filter by time."""
     count = 0
     for page in range(1, MOST_PAGES + 1):
-        path = f"{repository.url}/deployments?per_page={PER_PAGE}&page={page}"
-        _, rows = repository.requester.requestJsonAndCheck("GET", path)
+        rows = read_json(repository, f"/deployments?per_page={PER_PAGE}&page={page}")
         for row in rows:
             at = parse_utc(row["created_at"])
             if at < period.since or count == MOST:
@@ -85,8 +81,7 @@ def _deployments(repository: "Repository", period: Period) -> Iterator[Mapping[s
 
 
 def _environment_use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
-    path = f"{repository.url}/deployments/{int(row['id'])}/statuses?per_page=1"
-    _, statuses = repository.requester.requestJsonAndCheck("GET", path)
+    statuses = read_json(repository, f"/deployments/{int(row['id'])}/statuses?per_page=1")
     last = statuses[0] if statuses else {}
     return EnvironmentUse(
         at=parse_utc(row["created_at"]),
@@ -106,7 +101,7 @@ def is_private(repository: "Repository") -> bool:
     """
     try:
         with provider_errors():
-            _, found = repository.requester.requestJsonAndCheck("GET", repository.url)
+            found = read_json(repository, "")
     except ProviderError:
         return False
     return isinstance(found, dict) and found.get("private") is True and found.get("visibility") != "internal"

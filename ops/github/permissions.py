@@ -112,8 +112,9 @@ def may_write(role: str, permission: str) -> bool:
 
 def read_permission(repository: "Repository", login: str) -> Any:
     """Return GitHub's whole response about a user's permission. Sends one request. Raises what PyGithub raises."""
-    path = f"/collaborators/{quote(login, safe='')}/permission"
-    return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
+    from ops.github.client import read_json
+
+    return read_json(repository, f"/collaborators/{quote(login, safe='')}/permission")
 
 
 def _check_login(answer: Any, requester: Requester) -> PermissionCheck:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.errors import ProviderError, Reason
-from ops.github.client import provider_errors, write_errors
+from ops.github.client import provider_errors, read_json, write_errors
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -66,7 +66,8 @@ class EnvironmentProtection:
 
 def read_own_repository(repository: "Repository") -> OwnRepository:
     """Return the repository. Its permissions are those of the person, which the token may restrict further."""
-    found = _get(repository, "")
+    with provider_errors():
+        found = read_json(repository, "")
     permissions = found.get("permissions") or {}
     return OwnRepository(
         str(found["full_name"]),
@@ -83,7 +84,7 @@ def read_environment(repository: "Repository", name: str) -> EnvironmentProtecti
 
     with provider_errors():
         try:
-            row = _request(repository, "GET", _environment_path(name))
+            row = read_json(repository, _environment_path(name))
         except UnknownObjectException:
             return None
     rules = {rule["type"]: rule for rule in row.get("protection_rules") or ()}
@@ -137,7 +138,8 @@ def _is_branch(pattern: Mapping[str, Any], branch: str) -> bool:
 
 
 def _patterns(repository: "Repository", name: str) -> list[Mapping[str, Any]]:
-    found = _get(repository, f"{_policies_path(name)}?per_page={_PER_PAGE}")
+    with provider_errors():
+        found = read_json(repository, f"{_policies_path(name)}?per_page={_PER_PAGE}")
     return list(found["branch_policies"])
 
 
@@ -170,23 +172,23 @@ def branch_rules(repository: "Repository", branch: str) -> tuple[Mapping[str, An
     """
     with _plan_errors():
         path = f"/rules/branches/{quote(branch, safe='')}?per_page={_PER_PAGE}"
-        if rules := _request(repository, "GET", path):
+        if rules := read_json(repository, path):
             return tuple(rules)
-        _request(repository, "GET", "/rulesets?per_page=1")  # may tell that the plan has none
+        read_json(repository, "/rulesets?per_page=1")  # may tell that the plan has none
         return ()
 
 
 def code_owner_errors(repository: "Repository") -> tuple[tuple[int, str], ...]:
     """Return line and kind of each error in CODEOWNERS on the default branch.
 
-    None without such a file, or if the token may not read contents.
+    Empty without such a file, or if the token may not read contents.
     docs.github.com/rest/repos/repos#list-codeowners-errors
     """
     from github import GithubException
 
     with provider_errors():
         try:
-            found = _request(repository, "GET", "/codeowners/errors")
+            found = read_json(repository, "/codeowners/errors")
         except GithubException as error:
             if error.status in {403, 404}:
                 return ()
@@ -197,7 +199,7 @@ def code_owner_errors(repository: "Repository") -> tuple[tuple[int, str], ...]:
 def find_ruleset(repository: "Repository", name: str) -> int | None:
     """Return the ID of the repository's own ruleset with that name, or None. Raises NotInPlan."""
     with _plan_errors():
-        rows = _request(repository, "GET", f"/rulesets?per_page={_PER_PAGE}&includes_parents=false")
+        rows = read_json(repository, f"/rulesets?per_page={_PER_PAGE}&includes_parents=false")
     return next((int(row["id"]) for row in rows if row["name"] == name), None)
 
 
@@ -220,7 +222,7 @@ def read_secret_names(repository: "Repository", environment: str = "") -> frozen
     path = f"{_environment_path(environment)}/secrets" if environment else "/actions/secrets"
     with provider_errors():
         try:
-            found = _request(repository, "GET", f"{path}?per_page={_PER_PAGE}")
+            found = read_json(repository, f"{path}?per_page={_PER_PAGE}")
         except GithubException as error:
             if error.status == 404:
                 return frozenset()
@@ -244,16 +246,6 @@ def _plan_errors() -> Iterator[None]:
             raise
 
 
-def _get(repository: "Repository", path: str) -> Any:
-    with provider_errors():
-        return _request(repository, "GET", path)
-
-
 def _write(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
     with write_errors():
-        _request(repository, method, path, body)
-
-
-def _request(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    data = None if body is None else dict(body)
-    return repository.requester.requestJsonAndCheck(method, repository.url + path, input=data)[1]
+        repository.requester.requestJsonAndCheck(method, repository.url + path, input=body and dict(body))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.github.client import provider_errors
+from ops.github.client import provider_errors, read_json
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -36,7 +36,7 @@ def list_file_digests(repository: "Repository", folder: str, branch: str) -> dic
 
     with provider_errors():
         try:
-            rows = _request(repository, f"/contents/{quote(folder)}?ref={quote(branch, safe='')}")
+            rows = read_json(repository, f"/contents/{quote(folder)}?ref={quote(branch, safe='')}")
         except UnknownObjectException:
             return {}
     return {str(row["path"]): str(row["sha"]) for row in rows if row.get("type") == "file"}
@@ -45,11 +45,7 @@ def list_file_digests(repository: "Repository", folder: str, branch: str) -> dic
 def _pages(repository: "Repository", path: str, key: str) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of all pages."""
     for page in range(1, MOST_PAGES + 1):
-        rows = _request(repository, f"{path}?per_page={PER_PAGE}&page={page}")[key]
+        rows = read_json(repository, f"{path}?per_page={PER_PAGE}&page={page}")[key]
         yield from rows
         if len(rows) < PER_PAGE:
             return
-
-
-def _request(repository: "Repository", path: str) -> Any:
-    return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]

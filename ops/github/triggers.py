@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord
-from ops.github.client import provider_errors, write_errors
+from ops.github.client import provider_errors, read_json, write_errors
 from ops.github.comments import author_login, find_request, own_login, run_records
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def _delete_label(repository: "Repository", number: int, label: str) -> None:
 def _has_label(repository: "Repository", number: int, label: str) -> bool:
     """Return whether the issue has the label. GitHub ignores case in names; an issue has at most 100 labels."""
     with provider_errors():
-        url = f"{repository.url}/issues/{number}/labels?per_page=100"
-        _, found = repository.requester.requestJsonAndCheck("GET", url)
+        found = read_json(repository, f"/issues/{number}/labels?per_page=100")
     return label.lower() in {each["name"].lower() for each in found}
 
 
@@ -121,7 +120,7 @@ def run_created_at(repository: "Repository", run_id: int) -> datetime:
     docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
     """
     with provider_errors():
-        _, run = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/actions/runs/{run_id}")
+        run = read_json(repository, f"/actions/runs/{run_id}")
     return parse_utc(run["created_at"])
 
 
@@ -142,7 +141,7 @@ def read_issue(repository: "Repository", number: int) -> TriggerIssue:
 
     with provider_errors():
         try:
-            _, found = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/issues/{number}")
+            found = read_json(repository, f"/issues/{number}")
         except GithubException as error:
             if error.status in {404, 410}:  # 410: it was deleted
                 return TriggerIssue("missing")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from ops.core.clock import parse_utc
 from ops.core.run_record import is_edited, read_record
 from ops.gate.form import IncidentForm
+from ops.github.client import read_json
 from ops.github.issues import IssueRecord, TrustedAuthors
 from ops.report.evidence import TEAM, IncidentEvidence, IssueAction, ListedCommit, WorkflowJob, WorkflowRun
 
@@ -117,10 +118,10 @@ def workflow_runs(repository: "Repository", run_ids: Iterable[tuple[int, int]]) 
     from github import UnknownObjectException
 
     for run_id, attempt in dict.fromkeys(run_ids):
-        path = f"{repository.url}/actions/runs/{run_id}"
+        path = f"/actions/runs/{run_id}"
         try:
-            _, run = repository.requester.requestJsonAndCheck("GET", path)
-            _, jobs = repository.requester.requestJsonAndCheck("GET", f"{path}/attempts/{attempt}/jobs?per_page=100")
+            run = read_json(repository, path)
+            jobs = read_json(repository, f"{path}/attempts/{attempt}/jobs?per_page=100")
         except UnknownObjectException:
             continue
         yield WorkflowRun(
