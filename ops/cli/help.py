@@ -47,18 +47,26 @@ class ExampleCommand(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{program}{line.removeprefix(PROGRAM)}\n")
 
 
-class ExampleGroup(click.Group):
-    """A group of commands with examples."""
-
-    command_class = ExampleCommand
-
-
 class HelpLine(NamedTuple):
     """Line of a command in the help of a group; `section` is empty for a hidden command."""
 
     name: str
     text: str
     section: str
+
+
+class ExampleGroup(click.Group):
+    """A group of commands with examples. Its help has the whole first line of each."""
+
+    command_class = ExampleCommand
+
+    def visible_lines(self, ctx: click.Context) -> list[HelpLine]:
+        """Return the lines of the commands for people."""
+        return [HelpLine(name, first_line(self.commands[name].help), "") for name in self.list_commands(ctx)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(line.name, line.text) for line in self.visible_lines(ctx)])
 
 
 def sections_of(lines: Iterable[HelpLine]) -> Iterator[tuple[str, list[HelpLine]]]:

@@ -19,7 +19,7 @@ from ops.render.terminal import to_one_line
     ops last --count 5
     """,
 )
-@click.option("--count", type=click.IntRange(1, 50), default=1, help="Number of runs to show (default: 1)")
+@click.option("--count", type=click.IntRange(1, 50), metavar="N", default=1, help="Number of runs to show (default: 1)")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
 @click.pass_obj

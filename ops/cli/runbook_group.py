@@ -54,12 +54,7 @@ class RunbookGroup(ExampleGroup):
                 yield HelpLine(name, first_line(self.commands[name].help), section_of_command(name))
 
     def visible_lines(self, ctx: click.Context) -> list[HelpLine]:
-        """Return the lines of the commands for people."""
         return list(self.help_lines(ctx))
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(line.name, line.text) for line in self.visible_lines(ctx)])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
         """Complete a command, or the second word of one. It imports at most the runbook that was typed."""

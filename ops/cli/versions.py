@@ -25,7 +25,7 @@ SHOWN = 10
 )
 @click.argument("service", default="", metavar="[SERVICE]", shell_complete=complete_service)
 @ENVIRONMENT
-@click.option("--incident", type=INCIDENT, help="Incident whose runs count, as in a rollback for it")
+@click.option("--incident", type=INCIDENT, help="Count the runs on this incident, as a rollback for it does")
 @click.option("--all", "show_all", is_flag=True, help=f"Show all versions (default: the newest {SHOWN})")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result with all versions")
 @CONFIG
@@ -43,7 +43,7 @@ def versions(
 ) -> None:
     """Show the versions of a service, and which one a rollback chooses.
 
-    It reads the same as a plan of rollback-worker or rollback-pages, and changes nothing.
+    It reads what a plan of rollback-worker or rollback-pages reads, and changes nothing.
     """
     from ops.status import text
     from ops.status.versions import service_versions

@@ -57,6 +57,11 @@ def test_help_has_each_command_in_one_section(world: World) -> None:
     assert re.findall(r"^(\w.*):$", out, re.MULTILINE) == ["Options", *SECTIONS]
 
 
+@pytest.mark.parametrize("name", [name for name, command in cli.commands.items() if isinstance(command, click.Group)])
+def test_help_of_a_group_has_whole_lines(name: str, world: World) -> None:
+    assert "..." not in world.ops(name, "--help").out.replace("[ARGS]...", "")
+
+
 @pytest.mark.parametrize("name", sorted(HIDDEN))
 def test_hidden_command_works(name: str, world: World) -> None:
     assert world.ops(*name.split(), "--help").code == 0
