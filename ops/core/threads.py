@@ -64,6 +64,12 @@ def run_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     return [future.result() for future in [start_call(call) for call in calls]]
 
 
+def run_in_batches(calls: Sequence[Callable[[], T]], size: int) -> list[T]:
+    """Run the calls like `run_parallel`, at most `size` at the same time."""
+    batches = (calls[at : at + size] for at in range(0, len(calls), size))
+    return [result for batch in batches for result in run_parallel(batch)]
+
+
 def run_parallel_mixed(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run calls with different result types in parallel, like `run_parallel`."""
     return run_parallel(calls)

@@ -16,7 +16,7 @@ from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
-from ops.core.threads import run_parallel_mixed
+from ops.core.threads import run_in_batches, run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.maintenance import state
@@ -102,12 +102,8 @@ def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:
 
 def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRoute, ...]:
     """Return the routes of the zones, read a few zones at a time."""
-    found: list[WorkerRoute] = []
-    for start in range(0, len(zones), MAX_PARALLEL_READS):
-        batch = zones[start : start + MAX_PARALLEL_READS]
-        for of_zone in run_parallel_mixed([partial(routes.list_routes, zone.id) for zone in batch]):
-            found += of_zone
-    return tuple(found)
+    reads = [partial(routes.list_routes, zone.id) for zone in zones]
+    return tuple(route for found in run_in_batches(reads, MAX_PARALLEL_READS) for route in found)
 
 
 def _read_concurrent_states(

@@ -1,4 +1,7 @@
-"""Find out whether a server answers this machine, without judging its content."""
+"""Request a URL once, and find out whether the service itself answers this machine."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -9,17 +12,30 @@ from ops.probes.http import ProbeClient, detect_maintenance
 UNREACHABLE = "could not be reached"
 
 
-def find_obstacle(web: ProbeClient, url: str) -> Assertion | None:
-    """Return the reason why the service does not answer this machine itself; None if it does.
+@dataclass(frozen=True)
+class HttpAnswer:
+    """The answer of a service; only `obstacle` is set if the service itself did not answer."""
 
-    Unhealthy: no connection. Inconclusive: a challenge, which has a hint, or maintenance mode.
-    """
+    status: int = 0
+    content_type: str = ""
+    """Media type in lower case, without parameters."""
+    redirect_host: str = ""
+    """Host of the `location` header."""
+    body: bytes = b""
+    obstacle: Assertion | None = None
+    """Unhealthy: no connection. Inconclusive: a challenge, which has a hint, or maintenance mode."""
+
+
+def request_once(web: ProbeClient, url: str) -> HttpAnswer:
     try:
         response, body = web.fetch(url)
     except httpx.RequestError as error:
-        return Assertion("answer", Verdict.UNHEALTHY, f"{UNREACHABLE} ({type(error).__name__})")
-    challenged = detect_challenge(response.status_code, response.headers, body)
-    return challenged or detect_maintenance(response.status_code, response.headers)
+        return HttpAnswer(obstacle=Assertion("answer", Verdict.UNHEALTHY, _unreachable(error)))
+    status, headers = response.status_code, response.headers
+    if obstacle := detect_challenge(status, headers, body) or detect_maintenance(status, headers):
+        return HttpAnswer(obstacle=obstacle)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return HttpAnswer(status, kind, _host(headers.get("location", "")), body)
 
 
 def find_download_problem(web: ProbeClient, url: str) -> str:
@@ -27,5 +43,17 @@ def find_download_problem(web: ProbeClient, url: str) -> str:
     try:
         response, _ = web.send("HEAD", url)
     except httpx.RequestError as error:
-        return f"{UNREACHABLE} ({type(error).__name__})"
+        return _unreachable(error)
     return "" if response.status_code < 400 else f"answered with status {response.status_code}"
+
+
+def _unreachable(error: httpx.RequestError) -> str:
+    return f"{UNREACHABLE} ({type(error).__name__})"
+
+
+def _host(location: str) -> str:
+    try:
+        host = urlsplit(location).hostname or ""
+    except ValueError:
+        return ""
+    return host if host.isascii() and host.isprintable() else ""

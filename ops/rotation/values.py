@@ -7,10 +7,11 @@ from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.observations import KeyAnswer
 from ops.core.redaction import Secret
+from ops.core.threads import run_in_batches
 from ops.engine.context import Context
 from ops.rotation import selection
 from ops.rotation.selection import RotationSelection
-from ops.rotation.writes import GitHubSecretCopy, run_in_batches
+from ops.rotation.writes import MAX_PARALLEL, GitHubSecretCopy
 
 SET_VALUES_HINT = (
     "Set them as secrets of the GitHub environment `security` (on a laptop: as environment variables), and run the "
@@ -52,7 +53,7 @@ def ask_providers(
         for name, who in asked.items()
         for key in _keys(ctx, name, prefixes)
     ]
-    answers = iter(run_in_batches(calls))
+    answers = iter(run_in_batches(calls, MAX_PARALLEL))
     return {name: [next(answers) for _ in _keys(ctx, name, prefixes)] for name in asked}
 
 
@@ -97,5 +98,5 @@ def plan_github_copies(ctx: Context[Any], selected: RotationSelection) -> dict[s
         return GitHubSecretCopy(name, copy.repository, copy.environment, at)
 
     names = [name for name, rule in selected.rules.items() if rule.github]
-    found = run_in_batches([partial(plan_copy, name) for name in names])
+    found = run_in_batches([partial(plan_copy, name) for name in names], MAX_PARALLEL)
     return dict(zip(names, found, strict=True))

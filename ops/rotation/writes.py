@@ -4,11 +4,11 @@ A secret edit carries no mark, and Cloudflare never returns a value. So a write 
 newer live version of the same release; the probes decide which values it has.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
@@ -16,7 +16,7 @@ from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWri
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
 from ops.core.redaction import Secret
-from ops.core.threads import run_parallel_mixed
+from ops.core.threads import run_in_batches
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.rotation.selection import RotationSelection, find_edit_obstacle, is_secret_edit_of
@@ -24,6 +24,7 @@ from ops.workers import reupload
 from ops.workers.plan_text import describe_deployment
 from ops.workers.reupload import Reupload
 
+T = TypeVar("T")
 MAX_SECRETS_PER_EDIT = 100
 """Cloudflare takes no more secrets in one call (100160)."""
 MAX_PARALLEL = 16
@@ -121,14 +122,15 @@ def secrets_by_worker(ctx: Context[Any], selected: RotationSelection) -> dict[st
 
 def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, WorkerState]:
     """Read all Workers in parallel, in two rounds; the second is the comparison. Raises Refused."""
-    workers = list(workers)
+    workers, api = list(workers), ctx.cloudflare.workers
+
+    def read_each(read: Callable[[str], T]) -> list[T]:
+        return run_in_batches([partial(read, worker) for worker in workers], MAX_PARALLEL)
+
     deployments, listed, names = (
-        run_in_batches([partial(read, worker) for worker in workers])
-        for read in (
-            ctx.cloudflare.workers.list_deployments,
-            ctx.cloudflare.workers.list_uploads,
-            ctx.cloudflare.workers.secrets.list_names,
-        )
+        read_each(api.list_deployments),
+        read_each(api.list_uploads),
+        read_each(api.secrets.list_names),
     )
     for worker, found in zip(workers, deployments, strict=True):
         if not found:
@@ -137,8 +139,8 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
     serving_versions = [
         (w, version) for w, found in zip(workers, deployments, strict=True) for version, _ in found[0].split
     ]
-    versions = run_in_batches([partial(ctx.cloudflare.workers.read_version, w, v) for w, v in serving_versions])
-    again = run_in_batches([partial(ctx.cloudflare.workers.list_deployments, worker) for worker in workers])
+    versions = run_in_batches([partial(api.read_version, w, v) for w, v in serving_versions], MAX_PARALLEL)
+    again = read_each(api.list_deployments)
     known = {key: found or WorkerVersion(id=key[1]) for key, found in zip(serving_versions, versions, strict=True)}
     result = {}
     for worker, was, now, uploads, secrets in zip(workers, deployments, again, listed, names, strict=True):
@@ -152,12 +154,6 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
         own = {version: known[worker, version] for version, _ in was[0].split}
         result[worker] = WorkerState(worker, was[0], own, uploads[0], secrets)
     return result
-
-
-def run_in_batches(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run the calls in parallel batches and return their results in order."""
-    batches = [calls[at : at + MAX_PARALLEL] for at in range(0, len(calls), MAX_PARALLEL)]
-    return [result for batch in batches for result in run_parallel_mixed(list(batch))]
 
 
 def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand) -> Change:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from ops.app.run import read_config
-from ops.setup.issue_form import rewrite_form
-from tests.support import plain_yaml
+from ops.render.markdown import TEMPLATES
+from ops.setup.issue_form import PATH, rewrite_form
+from tests.conftest import ROOT
+from tests.support import plain_yaml, team_files
 from tests.support.configurations import CONFIGURATIONS
 
 FORMER = """\
@@ -65,3 +67,13 @@ def test_services_of_another_configuration_replace_the_former_ones() -> None:
     field = service_field(rewrite_form(text, read_config(few)[0]))
 
     assert field["attributes"] == {"label": "Service", "options": ["hello", "not sure"], "default": 0}
+
+
+def test_form_of_this_repository_is_the_one_that_init_writes() -> None:
+    if not team_files.readme():
+        pytest.skip("the form of a copy belongs to its team")
+    template = (TEMPLATES / "repository" / PATH.name).read_text()
+
+    with team_files.allowed():
+        config, _ = read_config(ROOT / "ops.yml")
+        assert (ROOT / PATH).read_text() == rewrite_form(template, config)

@@ -14,6 +14,7 @@ import pytest
 from ops import __version__
 from ops.setup import workflows
 from ops.tools import own_files
+from ops.tools.git import parse_remote
 from tests.conftest import Outcome, World
 from tests.support.configurations import SMALL_REPOSITORY
 
@@ -174,6 +175,11 @@ def test_edited_file_of_the_previous_version_fails(world: World, sync: Sync) -> 
     change(world, "incident", "contents: read", "contents: write", count=1)
 
     assert sync("--check").code == 2
+
+
+@pytest.mark.parametrize("address", ["/home/alice/backout", "file:///srv/acme/backout.git", "../acme/backout"])
+def test_clone_of_a_folder_has_no_repository_on_a_server(address: str) -> None:
+    assert parse_remote(address) is None
 
 
 @pytest.mark.slow

@@ -13,10 +13,10 @@ from ops.app import registry
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.github.issues import LABELS
 from ops.maintenance import state as maintenance
+from ops.render.markdown import TEMPLATES
 from ops.setup import issue_form, workflows
 from sandbox import Sandbox
-from tests.conftest import ROOT, Outcome, World
-from tests.support import team_files
+from tests.conftest import Outcome, World
 
 ACCOUNT = "5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b"
 NAMESPACE = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0"
@@ -169,10 +169,9 @@ class Bakery:
 def generated(config: str) -> Mapping[str, str]:
     """Return path → text of the files that `ops workflows sync` writes."""
     read = parse(config)
-    runbooks = {name: registry.load_runbook(name) for name in registry.runbook_names()}
-    texts = {f".github/workflows/{name}.yml": text for name, text in workflows.render(read, runbooks)}
-    with team_files.allowed():
-        form = (ROOT / issue_form.PATH).read_text()
+    rendered = workflows.render(read, registry.button_runbooks())
+    texts = {f".github/workflows/{name}.yml": text for name, text in rendered}
+    form = (TEMPLATES / "repository" / issue_form.PATH.name).read_text()
     return texts | {str(issue_form.PATH): issue_form.rewrite_form(form, read)}
 
 

@@ -20,10 +20,10 @@ from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection
-from ops.github import environments as visibility
-from ops.setup import environments as needs
+from ops.github.environments import is_private
 from ops.setup import sync
 from ops.setup.doctor.finding import NotProvable
+from ops.setup.environments import GitHubEnvironment, needed_environments
 from ops.setup.github_setup import choose_repository
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Facts:
     @property
     def is_private(self) -> bool:
         """Whether GitHub confirms that the repository is private, and not only internal."""
-        return self.once("is private", lambda: self.github(visibility.is_private))
+        return self.once("is private", lambda: self.github(is_private))
 
     @property
     def protections(self) -> Mapping[str, protection.EnvironmentProtection | None]:
@@ -221,11 +221,9 @@ class Facts:
         return f"gh secret set {github.secret(environment, name)}{option}"
 
     @property
-    def needed_environments(self) -> list[needs.GitHubEnvironment]:
+    def needed_environments(self) -> list[GitHubEnvironment]:
         """GitHub environments that the workflows use."""
-        return self.once(
-            "needed environments", lambda: needs.needed_environments(self.config, registry.button_runbooks())
-        )
+        return self.once("needed environments", lambda: needed_environments(self.config, registry.button_runbooks()))
 
     @property
     def file_differences(self) -> "list[FileDifference]":

@@ -10,7 +10,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.suggestions import did_you_mean
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.steps import explain_unknown_live
-from ops.probes import reachability
+from ops.probes.reachability import request_once
 from ops.probes.runner import ProbeRunner, ProbeSet
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import ServiceFacts, services, sites, workers
@@ -165,7 +165,7 @@ def rollback(service: ServiceFacts) -> Findings:
 def url(service: ServiceFacts) -> Findings:
     """Does the service answer this machine?"""
     where = f"{service.config.url}/"
-    found = reachability.find_obstacle(service.session.web(), where)
+    found = request_once(service.session.web(), where).obstacle
     if found is None:
         return
     text, is_unreachable = f"{where}: {found.detail}", found.verdict is Verdict.UNHEALTHY

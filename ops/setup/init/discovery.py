@@ -13,7 +13,7 @@ from ops.config.types import ACCOUNT, NAME, ORIGIN, REPOSITORY, SECRET
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError
 from ops.core.suggestions import did_you_mean, quote_name
-from ops.core.threads import run_parallel
+from ops.core.threads import run_in_batches, run_parallel
 from ops.probes.http import ProbeClient
 from ops.setup.init import wrangler_files
 from ops.setup.init.inventory import Inventory, InventoryReader
@@ -266,9 +266,8 @@ class Discovery:
     def _services(self, addressed: Sequence[tuple[str, Resource, Address]]) -> list[ServiceProposal]:
         """Request the URLs, a few services at a time."""
         calls = [partial(self._service, *each) for each in addressed]
-        batches = (calls[first : first + AT_ONCE] for first in range(0, len(calls), AT_ONCE))
         services = []
-        for service, problems in (made for batch in batches for made in run_parallel(batch)):
+        for service, problems in run_in_batches(calls, AT_ONCE):
             services.append(service)
             self.unchecked += [f"{service.name}: {problem}" for problem in problems]
         return services

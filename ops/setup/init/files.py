@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import registry
 from ops.config.checks import as_items, as_mapping, get_nested
 from ops.config.strict_yaml import read_yaml
 from ops.core.errors import ConfigError
 from ops.core.next_step import build_command
 from ops.render.markdown import TEMPLATES, load_templates
-from ops.setup import issue_form, release, workflows
+from ops.setup import issue_form, sync
 from ops.setup.workflows import FileAction, FileDifference
 
 if TYPE_CHECKING:
@@ -109,20 +108,13 @@ def differences(
     root: Path, config: "Config", facts: RepositoryFacts, environ: Mapping[str, str]
 ) -> list[FileDifference]:
     """Return the differences of all files but ops.yml. Raises ConfigError if no commit of the actions is known."""
-    folder = root / workflows.FOLDER
-    pin = release.choose_pin(config, workflows.own_pins(folder, config), facts.given_actions, environ)
-    found: list[FileDifference | None] = [*workflows.differences(folder, config, registry.button_runbooks(), pin)]
-    for each in filter(None, found):
+    found = sync.find_differences(root, config, environ, facts.given_actions)
+    for each in found:
         _require_inside(root, each.path)
-    form = read_text(root, str(issue_form.PATH))
-    if form is None:
-        text = issue_form.rewrite_form(_template("incident.yml"), config)
-        found.append(compare(root, str(issue_form.PATH), text))
-    else:
-        found.append(issue_form.difference(root / issue_form.PATH, config))
-    if not facts.is_copy:
-        found += [compare(root, name, text) for name, text in _own_files(config, facts)]
-    return [each for each in found if each]
+    others = [] if facts.is_copy else list(_own_files(config, facts))
+    if read_text(root, str(issue_form.PATH)) is None:
+        others.append((str(issue_form.PATH), issue_form.rewrite_form(_template("incident.yml"), config)))
+    return [*found, *filter(None, (compare(root, name, text) for name, text in others))]
 
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.core.errors import ProviderError
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.suggestions import quote_name
-from ops.core.threads import run_parallel_mixed
+from ops.core.threads import run_in_batches, run_parallel_mixed
 from ops.setup.init.resources import Resource, is_usable, site_addresses, worker_addresses
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class InventoryReader:
         whose = {each.account_id: each for each in inventories}
         chosen = list(chosen)
         reads = [partial(self._detailed, whose[each.account_id], each) for each in chosen if each.account_id in whose]
-        detailed = iter(_in_batches(reads, AT_ONCE // 3))
+        detailed = iter(run_in_batches(reads, AT_ONCE // 3))
         yield from (next(detailed) if each.account_id in whose else each for each in chosen)
 
     def _read_routes(self, api: routes.RoutesApi, zones: Iterable[Zone]) -> list[WorkerRoute]:
@@ -102,7 +102,8 @@ class InventoryReader:
             what = f"routes of {quote_name(zone.name)}"
             return self._try(what, routes.READ_PERMISSION, partial(api.list_routes, zone.id)) or ()
 
-        return [route for found in _in_batches([partial(read, zone) for zone in zones], AT_ONCE) for route in found]
+        reads = [partial(read, zone) for zone in zones]
+        return [route for found in run_in_batches(reads, AT_ONCE) for route in found]
 
     def _worker(self, place: Inventory, listed: ListedWorker) -> Resource | None:
         if listed.name == MAINTENANCE_WORKER or not self._is_usable("worker", listed.name):
@@ -175,8 +176,3 @@ def _store(place: Inventory, binding: WorkerBinding) -> str:
     """Return a bound store with the name that people gave it."""
     known = {each.id: each.name for each in (*place.databases, *place.namespaces)}
     return f"{STORES[binding.kind]} {quote_name(known.get(binding.target, binding.target or binding.name))}"
-
-
-def _in_batches(calls: Sequence[Callable[[], T]], size: int) -> Iterator[T]:
-    for first in range(0, len(calls), size):
-        yield from run_parallel_mixed(calls[first : first + size])

@@ -16,10 +16,10 @@ from ops.config.types import URL_PATH
 from ops.core.clock import Clock
 from ops.core.observations import PageContent
 from ops.core.threads import run_parallel
-from ops.probes.answer import request_once
 from ops.probes.html_references import ReferenceKind, find_references
 from ops.probes.http import ProbeClient
 from ops.probes.page_content import read_page
+from ops.probes.reachability import request_once
 from ops.setup.init.resources import Address
 
 HEALTH = "/health"
@@ -77,8 +77,8 @@ def propose_probe(web: ProbeClient, address: Address, live_versions: frozenset[s
 def _probe(web: ProbeClient, origin: str, path: str, live_versions: frozenset[str]) -> ProbeProposal | str:
     url = origin + path
     answer = request_once(web, url)
-    if answer.problem:
-        return answer.problem
+    if answer.obstacle:
+        return f"{url}: {answer.obstacle.detail}"
     if 300 <= answer.status < 400:
         return f"{url} redirects to {answer.redirect_host or 'another path'}"
     if not 200 <= answer.status < 300:
