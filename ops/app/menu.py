@@ -28,7 +28,10 @@ def build_menu(config: "Config", program: Sequence[str], number: str, page: str)
         )
         for service, each in options.items()
     }
-    return menu.MenuParts(menu.render_head(number), sections, menu.render_foot(program[0], number))
+    has_labels = any(option.labels for each in options.values() for option in each)
+    return menu.MenuParts(
+        menu.render_head(number, has_labels=has_labels), sections, menu.render_foot(program[0], number)
+    )
 
 
 def _rows(

@@ -80,10 +80,11 @@ def render_section(service: str, rows: Sequence[MenuRow], variables: str, page: 
     return collapse_blank_lines(text).strip()
 
 
-def render_head(number: str) -> str:
+def render_head(number: str, *, has_labels: bool) -> str:
+    start = "Add a label to this issue. Or open" if has_labels else "Open"
     return (
-        "### Recover\n\nAdd a label to this issue. Or open a button, press **Run workflow**, choose the values named "
-        f"here, and type `{number}` as incident."
+        f"### Recover\n\n{start} a link, press **Run workflow**, choose the values named here, and type `{number}` as "
+        "incident."
     )
 
 

@@ -50,7 +50,8 @@ def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:
         yield f"  {hidden} more are not shown (--all shows them)"
     for note in found.notes:
         yield f"  {to_one_line(note)}"
-    yield f"  To roll back: {found.command}"
+    has_target = any(each.verdict == TARGET for each in found.candidates)
+    yield f"  To roll back: {found.command}" if has_target else f"  To choose one: {found.command} --to ID"
 
 
 def _describe_candidate(each: Candidate, now: datetime) -> str:

@@ -154,7 +154,7 @@ def _worker_candidate(history: WorkerHistory, choice: TargetChoice, name: str) -
 def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> tuple[str, str]:
     served = f"its release served {format_duration(history.seconds_served(name))}"
     if name == choice.suspect:
-        return LIVE, "a rollback removes it"
+        return LIVE, "a rollback deployed it" if choice.active_rollback else "a rollback removes it"
     if choice.candidates[:1] == (name,):
         is_target = choice.active_rollback is None
         return (TARGET, served) if is_target else (POSSIBLE, f"{served}; a rollback is in effect")

@@ -1,5 +1,6 @@
 """`ops versions`: candidates of a rollback with the reason for and against each, read like a plan."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -82,6 +83,9 @@ def test_rollback_in_effect_leaves_no_target(shop: Shop) -> None:
     assert outcome.result["target"] is None
     assert any(note.startswith("already rolled back: ") for note in outcome.result["notes"])
     assert {verdict for _, verdict, _ in verdicts(outcome)} == {"live", "rejected", "possible"}
+    lines = shop.ops("versions", "web").out
+    assert "a rollback deployed it" in lines
+    assert re.search(r"  To choose one: ops rollback-worker .* --to ID\n$", lines)
 
 
 def test_versions_of_a_site(shop: Shop) -> None:
