@@ -1,6 +1,7 @@
 """PyGithub's transport with a check of each response."""
 
 import re
+import threading
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ class TypedRequester(Requester):
     A response may contain URLs on another host, for instance behind a proxy. Every request still goes to the configured
     API, because the token is for that host only.
 
+    PyGithub keeps the request in its connection until it sends it, so two threads would get each other's answers. Here
+    a thread uses another transport while this one is busy.
+
     Raises:
         Refused: `is_read_only` is set, and the request is no GET.
         ProviderError: the response to a read has an unexpected shape.
@@ -28,6 +32,11 @@ class TypedRequester(Requester):
     """
 
     is_read_only = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._is_busy = threading.Lock()
+        self._others: list[TypedRequester] = []
 
     def requestJsonAndCheck(  # noqa: N802  PyGithub's name
         self, verb: str, url: str, *arguments: Any, **options: Any
@@ -37,6 +46,27 @@ class TypedRequester(Requester):
     def requestJson(  # noqa: N802  PyGithub's name
         self, verb: str, url: str, *arguments: Any, **options: Any
     ) -> tuple[int, dict[str, Any], str]:
+        if not self._is_busy.acquire(blocking=False):
+            return self._request_on_another(verb, url, *arguments, **options)
+        try:
+            return self._request(verb, url, *arguments, **options)
+        finally:
+            self._is_busy.release()
+
+    def _request_on_another(
+        self, verb: str, url: str, *arguments: Any, **options: Any
+    ) -> tuple[int, dict[str, Any], str]:
+        try:
+            other = self._others.pop()
+        except IndexError:
+            other = TypedRequester(**self.kwargs)
+        other.is_read_only = self.is_read_only
+        try:
+            return other.requestJson(verb, url, *arguments, **options)
+        finally:
+            self._others.append(other)
+
+    def _request(self, verb: str, url: str, *arguments: Any, **options: Any) -> tuple[int, dict[str, Any], str]:
         path = urlsplit(url).path
         if self.is_read_only and verb != "GET":
             raise Refused(f"{verb} {path} is a write to GitHub, and only reads are allowed", reason=Reason.READ_ONLY)
