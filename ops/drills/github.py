@@ -23,7 +23,7 @@ from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
 from ops.drills.support import Trigger, find_label
 from ops.github.comments import BOT
-from ops.tools import own_files
+from ops.tools import program_files
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -170,7 +170,7 @@ def open_runner(world: DrillWorld, say: Say) -> "Iterator[Runner]":
         actions = {world.actions: Path(folder)} if world.actions else {}
         if actions:
             say(f"this program, ops {__version__}, runs as {world.actions}, not the commit that the workflows pin")
-            own_files.write_program(Path(folder))
+            program_files.write_program(Path(folder))
         with Runner(
             world.sandbox.github, environ, pip_cache=cache, actions=actions, on_line=lambda _, line: say(line)
         ) as runner:

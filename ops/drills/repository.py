@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
-from ops.tools import own_files, process
+from ops.tools import process, program_files
 
 WORKFLOWS = Path(".github", "workflows")
 UNPINNED = "0" * 40
@@ -35,7 +35,7 @@ def files(config: Path, actions: str = "") -> dict[str, bytes]:
         except NotACheckout as error:
             hint = "Run `git init` and `git add --all` in this folder, or leave --trigger out."
             raise ConfigError(f"a drill by label or button uses the files that git knows; {error}", hint=hint) from None
-    found = {} if actions else own_files.read_program()
+    found = {} if actions else program_files.read_program()
     found["ops.yml"] = config.read_bytes()
     limits = folder / LIMITS_FILE
     found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
@@ -49,7 +49,7 @@ def _generated_files(found: Mapping[str, bytes], actions: str) -> dict[str, byte
         (folder / "ops.yml").write_bytes(found["ops.yml"])
         pinned = ["--actions", f"{actions}@{UNPINNED}"] if actions else []
         argv = [sys.executable, "-m", "ops", "workflows", "sync", "--config", str(folder / "ops.yml"), *pinned]
-        environ = process.clean_environment(os.environ) | {"PYTHONPATH": str(own_files.OPS.parent)}
+        environ = process.clean_environment(os.environ) | {"PYTHONPATH": str(program_files.OPS.parent)}
         done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
         if done.returncode:
             output = (done.stderr or done.stdout).strip().splitlines()[:1]

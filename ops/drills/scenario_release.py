@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError
 from ops.drills.command import Params
-from ops.tools import node, own_files, process
+from ops.tools import node, process, program_files
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
     from sandbox import Sandbox
 
-EXAMPLES = own_files.ROOT / "examples" / "fortunet"
+EXAMPLES = program_files.ROOT / "examples" / "fortunet"
 EXAMPLE = EXAMPLES / "backend"
 SOURCE = "source"
 """Folder of a site's repository, inside the folder of the drill."""

@@ -14,14 +14,14 @@ from ops.core.next_step import SuggestedCommand, button_fields
 from ops.core.result import RunResult
 from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.render.terminal import to_one_line
-from ops.tools import own_files
+from ops.tools import program_files
 
 if TYPE_CHECKING:
     import jinja2
 
     from ops.config.types import Contact
 
-TEMPLATES = own_files.ROOT / "templates"
+TEMPLATES = program_files.ROOT / "templates"
 
 LONGEST = 1000
 

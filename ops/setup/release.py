@@ -12,7 +12,7 @@ from ops import __version__
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
-from ops.tools import git, own_files
+from ops.tools import git, program_files
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -93,8 +93,8 @@ def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
 def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
     """Yield the commit that this program was installed or checked out from, if it is known."""
     yield from _installed()
-    if (own_files.ROOT / ".git").exists():
-        repository = git.GitRepository(own_files.ROOT, environ, Redactor())
+    if (program_files.ROOT / ".git").exists():
+        repository = git.GitRepository(program_files.ROOT, environ, Redactor())
         try:
             sha, address = repository.head(), repository.origin()
         except git.GitError:
@@ -113,7 +113,7 @@ def _installed() -> Iterator[Release]:
         direct = json.loads(distribution.read_text("direct_url.json") or "{}")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return
-    is_ours = Path(str(distribution.locate_file("ops"))).resolve() == own_files.OPS.resolve()
+    is_ours = Path(str(distribution.locate_file("ops"))).resolve() == program_files.OPS.resolve()
     sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
     found = git.parse_remote(str(direct.get("url", "")))
     if is_ours and found and git.is_full_sha(sha):

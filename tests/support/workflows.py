@@ -11,7 +11,7 @@ from ops import __version__
 from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.setup import issue_form, workflows
-from ops.tools import own_files
+from ops.tools import program_files
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
 
@@ -46,7 +46,7 @@ def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, 
 
     It contains the program, unless its jobs use the actions of another repository.
     """
-    files = {} if read_config(config, labels=None)[0].github.actions else own_files.read_program()
+    files = {} if read_config(config, labels=None)[0].github.actions else program_files.read_program()
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
     limits = config.parent / "limits.yml"
