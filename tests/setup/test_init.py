@@ -457,7 +457,7 @@ def test_person_answers_every_question(game: Team) -> None:
     assert "2. game (Worker in try)" in person.questions[1]
     assert services(game, "live")["arena"]["url"] == "https://arena.example"
     assert services(game, "try")["arena"]["url"] == "https://game.sandbox.workers.dev"
-    assert "/ops.yml @acme/on-call" in game.files()[".github/CODEOWNERS"]
+    assert "\n* @acme/on-call\n" in game.files()[".github/CODEOWNERS"]
     assert {each["token_location"] for each in config(game)["environments"].values()} == {"the safe"}
     assert config(game)["contacts"][0]["contact"] == "Dana: +44 20 7946 0000"
     assert result.exit_code == 0
@@ -563,7 +563,7 @@ def test_repository_is_small_and_valid(written: Team) -> None:
     assert written.ops("workflows", "sync", "--check").code == 0
     assert {"ops.yml", "README.md", ".gitignore", ".github/CODEOWNERS", ".github/dependabot.yml"} < {*written.files()}
     assert "schedule:" not in "".join(text for name, text in written.files().items() if "workflows/" in name)
-    assert "/ops.yml @shopdesk/on-call" in written.files()[".github/CODEOWNERS"]
+    assert "\n* @shopdesk/on-call\n" in written.files()[".github/CODEOWNERS"]
     assert "limits.yml" not in written.files()
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 CONFIG = "ops.yml"
-OWNED_PATHS = ("/.github/", "/ops.yml", "/limits.yml")
+OWNED = "*"
+"""All files: also a program that a probe starts runs beside the token."""
 OWNER = r"@[A-Za-z0-9][A-Za-z0-9-]*(?:/[A-Za-z0-9._-]+)?"
 CODE_OWNERS_PATH = ".github/CODEOWNERS"
 CODE_OWNERS = """\
@@ -78,7 +79,7 @@ class KnownFacts:
 
 
 def read_known(root: Path) -> KnownFacts:
-    found = re.search(rf"^/\S+ ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
+    found = re.search(rf"^[*/]\S* ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
     data = read_yaml(read_text(root, CONFIG) or "").data
     places = (get_nested(each, "token_location") for each in as_mapping(get_nested(data, "environments")).values())
     contacts = (get_nested(each, "contact") for each in as_items(get_nested(data, "contacts")))
@@ -128,9 +129,8 @@ def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, 
 
 
 def _code_owners(owner: str) -> str:
-    """Return the file; without an owner its rules are comments, because GitHub refuses an unknown owner."""
-    lines = [f"{path} {owner}" if owner else f"#{path} @OWNER/TEAM" for path in OWNED_PATHS]
-    return CODE_OWNERS + "".join(f"{line}\n" for line in lines)
+    """Return the file; without an owner its rule is a comment, because GitHub refuses an unknown owner."""
+    return CODE_OWNERS + (f"{OWNED} {owner}\n" if owner else f"#{OWNED} @OWNER/TEAM\n")
 
 
 def _readme(config: "Config", facts: RepositoryFacts) -> str:
