@@ -130,19 +130,13 @@ def unsupported(name: str) -> Mapping[str, str]:
 
 
 def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
-    from sandbox import Sandbox
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     scenario = _scenario(name, drill.edge)
     environment = config.environment(drill.environment)
     service = _service(environment, drill.service, scenario.service_kind)
-    switches = prepare(drill.edge, drill.switches)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox,
-    ):
+    with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
-        sandbox.github.switches.plan = "enterprise" if config.github.environments else "free"
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
         live = _break_service(sandbox, scenario, environment, service, edge=drill.edge, folder=folder, say=say)
         probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify)
@@ -220,16 +214,11 @@ def _scenario(name: str, edge: Edge) -> scenario_release.Scenario:
 
 
 def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
-    from sandbox import Sandbox
-
-    environment = config.environment(drill.environment)
-    switches = prepare(drill.edge, drill.switches)
-    with Sandbox(account_id=environment.account_id, edge=drill.edge, switches=switches) as sandbox:
-        sandbox.github.switches.plan = "enterprise" if config.github.environments else "free"
+    with _make_sandbox(drill, config) as sandbox:
         result = scenario_limits.run(
             sandbox,
             config,
-            environment,
+            config.environment(drill.environment),
             config_path=drill.config,
             edge=drill.edge,
             trigger=drill.trigger,
@@ -238,6 +227,15 @@ def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent)
         )
     target = config.recovery_targets.get(scenario_limits.RUNBOOK)
     return score.add_score(result, target, runbook=scenario_limits.NAME, edge=drill.edge, with_incident=True)
+
+
+def _make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
+    from sandbox import Sandbox
+
+    account = config.environment(drill.environment).account_id
+    made = Sandbox(account_id=account, edge=drill.edge, switches=prepare(drill.edge, drill.switches))
+    made.github.switches.plan = "enterprise" if config.github.environments else "free"
+    return made
 
 
 def _service(environment: "Environment", name: str, kind: str) -> "Service":

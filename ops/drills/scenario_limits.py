@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,9 +124,16 @@ def run(
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy(sandbox, service, runtime.namespace, edge)
-    world = DrillWorld(sandbox, config_path, RUNBOOK, service.name, environment, token=token, names_service=False)
-    world = replace(
-        world, responder=next(iter(config.responders), world.responder), actions=config.github.actions or ""
+    world = DrillWorld(
+        sandbox,
+        config_path,
+        RUNBOOK,
+        service.name,
+        environment,
+        token=token,
+        names_service=False,
+        responder=next(iter(config.responders), DrillWorld.responder),
+        actions=config.github.actions or "",
     )
     incident = github.open_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
