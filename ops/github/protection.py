@@ -37,6 +37,8 @@ class OwnRepository:
     full_name: str
     default_branch: str
     is_private: bool
+    """Also if it is internal: every member of the enterprise reads it then."""
+    is_internal: bool
     may_administer: bool
     may_write: bool
 
@@ -73,6 +75,7 @@ def read_own_repository(repository: "Repository") -> OwnRepository:
         str(found["full_name"]),
         str(found["default_branch"]),
         found.get("private") is True,
+        found.get("visibility") == "internal",
         permissions.get("admin") is True,
         permissions.get("push") is True,
     )

@@ -117,7 +117,7 @@ def _print_costs(config: "Config", echo: Say) -> None:
         )
     if not config.github.environments:
         echo(
-            "Without environments the secrets stand in the repository, and everyone who can push can read all of them. "
+            "Without environments all secrets belong to the repository, and everyone who can push can read them. "
             "Each name begins with its environment: RECOVERY_…, SECURITY_…, REPORT_…"
         )
     if config.github.enterprise_server:

@@ -499,7 +499,7 @@ def test_without_environments_secrets_are_repository_secrets(team: TeamRepositor
     done = team.sync()
 
     assert done.code == 0
-    assert "everyone who can push can read all of them" in done.out
+    assert "everyone who can push can read them" in done.out
     for file in team.workflows.glob("*.yml"):
         assert not [job for job in team.read(file.stem)["jobs"].values() if "environment" in job]
     text = team.file("rollback-worker").read_text()

@@ -20,7 +20,6 @@ from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection
-from ops.github.environments import is_private
 from ops.setup import sync
 from ops.setup.doctor.finding import NotProvable
 from ops.setup.environments import GitHubEnvironment, needed_environments
@@ -182,11 +181,6 @@ class Facts:
     @property
     def repository(self) -> protection.OwnRepository:
         return self.once("repository", lambda: self.github(protection.read_own_repository))
-
-    @property
-    def is_private(self) -> bool:
-        """Whether GitHub confirms that the repository is private, and not only internal."""
-        return self.once("is private", lambda: self.github(is_private))
 
     @property
     def protections(self) -> Mapping[str, protection.EnvironmentProtection | None]:

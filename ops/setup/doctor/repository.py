@@ -280,7 +280,7 @@ def _permission(found: "Repository", login: str) -> dict[str, str]:
 )
 def artifact_privacy(facts: Facts) -> Findings:
     """Are artifacts with the source of a site private?"""
-    if facts.is_private:
+    if facts.repository.is_private and not facts.repository.is_internal:
         return
     own = facts.environ.get("GITHUB_REPOSITORY", "").lower()
     for service in facts.services:
