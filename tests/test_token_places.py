@@ -46,7 +46,7 @@ def test_comment_names_the_place_above_the_command(shop: Shop) -> None:
     assert done.code == 0, done.err
     (body,) = [comment.body for comment in hub.issue(number).comments]
     head, _, command = body.partition("<summary>Laptop command</summary>")[2].partition("```")
-    assert head.strip() == f"Needs {NEEDS}"
+    assert head.strip() == f"Set first: {NEEDS}"
     assert "rollback-worker" in command
 
 
