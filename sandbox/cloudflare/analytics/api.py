@@ -109,13 +109,11 @@ def _row(field: Field, names: list[Field], key: tuple[Any, ...], group: list[Ana
             row[part.alias] = sum(sample.count for sample in group)
         elif part.name == "dimensions":
             row[part.alias] = {each.alias: value for each, value in zip(names, key, strict=True)}
-        elif part.name == "sum":
-            sums = {each.alias: _check_known(each.name, SUMS[field.name]) for each in part.fields}
-            row[part.alias] = {alias: sum(s.sums.get(name, 0) for s in group) for alias, name in sums.items()}
-        elif part.name == "avg":
-            sums = {each.alias: _check_known(each.name, SUMS[field.name]) for each in part.fields}
+        elif part.name in {"sum", "avg"}:
+            known = {each.alias: _check_known(each.name, SUMS[field.name]) for each in part.fields}
+            sums = {alias: sum(sample.sums.get(name, 0) for sample in group) for alias, name in known.items()}
             count = sum(sample.count for sample in group)
-            row[part.alias] = {alias: sum(s.sums.get(name, 0) for s in group) / count for alias, name in sums.items()}
+            row[part.alias] = sums if part.name == "sum" else {alias: total / count for alias, total in sums.items()}
         else:
             raise QueryRefusal(f'unknown field "{part.name}"')
     return row
