@@ -1,6 +1,6 @@
-"""Start a run: build clients from environment variables.
+"""Start a run: build clients from environment variables, and choose the only service that fits.
 
-Subjects: it finds runbooks by file name too, and gives their facts to the gate.
+Subjects: it finds runbooks by file name too, and gives their facts to gate, buttons and recovery menu.
 
-Examples: register_secrets, find_runbook_file, may_start_by_label.
+Examples: register_secrets, find_runbook_file, choose_place.
 """

@@ -1,4 +1,4 @@
-"""Write the post-incident issue: times, rows, questions.
+"""Close an incident, and write the post-incident issue: times, rows, questions.
 
-Examples: find_moments, build_rows, unanswered_prompts.
+Examples: find_moments, build_rows, close_incident.
 """
