@@ -76,8 +76,10 @@ def open_incident(
     body: Callable[[str], str],
     menu: Callable[[str], str],
     labels: Iterable[str] = (),
+    *,
+    before_menu: Callable[[int], object] = lambda _: None,
 ) -> OpenedIncident:
-    """Create the incident, with the recovery menu as its first comment.
+    """Create the incident, then post what `before_menu` posts, then the recovery menu.
 
     It is sent once: after a lost response, a second incident would be worse than none. `body` and `menu` get the
     number, which is known only afterwards: a body that has it is written twice.
@@ -90,6 +92,7 @@ def open_incident(
     if body(number) != text:
         with contextlib.suppress(*failures):  # the body then keeps the word NUMBER
             issue.edit(body=body(number))
+    before_menu(issue.number)
     try:
         _post_menu(repository, issue, menu(number))
     except failures:

@@ -146,14 +146,21 @@ class IssuePublisher:
         seen = f"Opened after a run in {summary.environment} without an incident: {summary.state}. {summary.message}"
         body = comment.render_incident(service=summary.service, symptom=seen)
         title = f"{summary.runbook} on {summary.service} in {summary.environment}: {summary.state}"
-        opened = open_incident(
-            repository, title, lambda _: body, lambda number: menu(number, page).render([summary.service])
-        )
-        self.opened_incident = opened.number
-        comments = RunComments(repository, opened.number, self._run)
-        for part, text in enumerate(self._render(events), start=1):
-            comments.put(part, text)
-        return opened.url
+
+        def put_run(number: int) -> None:
+            self.opened_incident = number
+            comments = RunComments(repository, number, self._run)
+            for part, text in enumerate(self._render(events), start=1):
+                comments.put(part, text)
+
+        # The time is limited, and the record of the run counts more than the menu.
+        return open_incident(
+            repository,
+            title,
+            lambda _: body,
+            lambda number: menu(number, page).render([summary.service]),
+            before_menu=put_run,
+        ).url
 
     def _connect(self) -> Any:
         return client.connect(self._environ, self._redactor)

@@ -286,7 +286,7 @@ def test_run_without_incident_opens_one_with_its_command(place: SwitchWorld) -> 
     assert outcome.result["incident"] == issue.number
     assert issue.title == "feature on api in production: Recovered"
     again = f"ops feature --name session-do --state off --environment production --incident {issue.number}"
-    assert again in unwrapped(issue.comments[0].body)
+    assert again in unwrapped(issue.comments[-1].body)
 
 
 def test_switch_takes_effect_within_two_seconds(place: SwitchWorld) -> None:
