@@ -59,7 +59,7 @@ READ_ONLY_COMMANDS = {
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
-ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN")
+ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN", "GH_TOKEN")
 """Variables whose values are redacted in the arguments before parsing: a parser may print part of a value. ops.yml
 names the other secrets.
 """

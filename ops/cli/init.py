@@ -64,7 +64,6 @@ def init(
     Asks at most seven questions. Each option answers one of them. With CLOUDFLARE_API_TOKEN, a read-only token, it
     lists Workers, Pages projects and their URLs. Nothing is overwritten without --force; exit code 2: a file was kept.
     """
-    from ops.config.checks import DEFAULT_TOKEN
     from ops.setup.init import command
     from ops.setup.init.discovery import InitRequest
     from ops.setup.init.questions import Questions
@@ -76,7 +75,6 @@ def init(
     def say(text: str) -> None:
         echo("\n".join(map(to_one_line, redactor.redact_text(text).split("\n"))))
 
-    redactor.add_secret(os.environ.get(DEFAULT_TOKEN, ""))
     result = command.run(request, target, Questions(_ask if asks else None), os.environ, silent if as_json else say)
     if as_json:
         echo_json(redactor.redact_json(result.to_json()))

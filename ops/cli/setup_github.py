@@ -56,8 +56,6 @@ def github(
     """
     from ops.setup import github_setup as work
 
-    for name in ("GITHUB_TOKEN", "GH_TOKEN"):
-        redactor.add_secret(os.environ.get(name, ""))
     environ = work.laptop_environ(
         os.environ, work.choose_repository(repo, os.environ, config.resolve().parent, redactor)
     )

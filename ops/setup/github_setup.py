@@ -112,12 +112,17 @@ def choose_repository(given: str, environ: Mapping[str, str], folder: Path, reda
     return found
 
 
+def find_token(environ: Mapping[str, str]) -> str:
+    """Return the person's token: of GITHUB_TOKEN, else of GH_TOKEN, as `gh` names it; empty without one."""
+    return environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
+
+
 def laptop_environ(environ: Mapping[str, str], repository: str) -> dict[str, str]:
     """Return the variables for `connect`, with the person's token. Raises ConfigError."""
     if is_job(environ):
         hint = "Run it on a laptop, with the token of a person who is an admin of the repository."
         raise ConfigError("set-up does not run inside GitHub Actions", hint=hint)
-    token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
+    token = find_token(environ)
     if not token:
         raise ConfigError(
             "neither GITHUB_TOKEN nor GH_TOKEN is set",

@@ -23,7 +23,7 @@ from ops.github import actions, client, issues, protection
 from ops.setup import sync
 from ops.setup.doctor.finding import NotProvable
 from ops.setup.environments import GitHubEnvironment, needed_environments
-from ops.setup.github_setup import choose_repository
+from ops.setup.github_setup import choose_repository, find_token
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.inventory import ListedWorker, NamedResource
@@ -232,13 +232,11 @@ class Facts:
 
 def _with_github(environ: Mapping[str, str], root: Path, redactor: Redactor) -> Mapping[str, str]:
     """Return the variables with token and repository as `setup github` finds them, as far as they are known."""
-    redactor.add_secret(environ.get("GH_TOKEN", ""))
-    token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
     try:
         repository = choose_repository("", environ, root, redactor)
     except ConfigError:
         repository = ""
-    return {**environ, "GITHUB_TOKEN": token, "GITHUB_REPOSITORY": repository}
+    return {**environ, "GITHUB_TOKEN": find_token(environ), "GITHUB_REPOSITORY": repository}
 
 
 class EnvironmentFacts:
