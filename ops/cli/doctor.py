@@ -8,7 +8,7 @@ import click
 
 from ops.cli.completion import complete_environment
 from ops.cli.help import ExampleCommand
-from ops.cli.output import echo, echo_json
+from ops.cli.output import echo, echo_json, silent
 from ops.cli.runbook_command import CONFIG
 from ops.core.redaction import Redactor
 
@@ -48,6 +48,7 @@ def doctor(
     from ops.setup.doctor.examination import examine
     from ops.setup.doctor.facts import Facts, Scope
 
+    say = silent if as_json else echo
     scope = Scope(environment, github_environment, only_repository=collect)
     with ExitStack() as ending:
 
@@ -55,13 +56,14 @@ def doctor(
             return Facts(config, os.environ, redactor, ending, scope)
 
         results = examine(read(), only)
-        if fix and fixes.apply(read(), results, echo):
+        if fix and fixes.apply(read(), results, say):
             results = examine(read(), only)
     if github_environment:
         job.write_results(results, os.environ, redactor)
     if collect:
         results = (*results, *job.collect_results(os.environ))
-        echo(job.publish(results, os.environ, redactor, with_issue=issue))
+        if published := job.publish(results, os.environ, redactor, with_issue=issue):
+            say(published)
     code = 0 if github_environment else text.exit_code(results)  # the last job of the workflow reports
     if as_json:
         found = {"schema": 1, "exit_code": code, "checks": [each.to_json() for each in results]}

@@ -146,6 +146,14 @@ def test_fix_keeps_a_workflow_that_a_person_changed(world: Bakery) -> None:
     assert outcome.code == 2
 
 
+def test_fix_with_json_prints_one_result(world: Bakery) -> None:
+    world.sandbox.github.remove_label("sev1")
+
+    (labels,) = world.results("--fix", "--only", "labels")
+
+    assert labels["answer"] == "right"
+
+
 class Workflow:
     """The jobs of the workflow *doctor*, one after the other, and the outputs that they pass on."""
 
