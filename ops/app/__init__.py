@@ -1,4 +1,4 @@
-"""Start a run: build clients from environment variables, and choose the only service that fits.
+"""Start a run: build clients from environment variables, choose the only service that fits.
 
 Subjects: it finds runbooks by file name too, and gives their facts to gate, buttons and recovery menu.
 
