@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, reads
-from ops.cloudflare.read_only_sql import is_read_only
 from ops.cloudflare.response import CloudflareResponse, parse_result, parse_rows, require_id, require_text
 from ops.cloudflare.types.d1 import D1Database, D1Restore, SqlResult, SqlStatement, SqlValue
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import nested_table
 from ops.core.clock import parse_utc
 from ops.core.errors import Reason, UnclearWrite
+from ops.core.read_only_sql import is_read_only
 
 READ_PERMISSION = "D1 Read"
 WRITE_PERMISSION = "D1 Write"
