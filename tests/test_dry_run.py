@@ -25,7 +25,7 @@ from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.scenarios import arguments, options_of, runbooks
 from tests.support.switches import NAMESPACE, SwitchWorld
 
-READ_BY_POST = ("/bulk/get", "/observability/telemetry/query")
+READ_BY_POST = ("/bulk/get", "/query")
 MORE: dict[str, str | tuple[str, ...] | bool] = {
     "accept_changed_secrets": ("KEY",),
     "commit": "a" * 40,

@@ -197,6 +197,7 @@ FAILS: dict[str, Any] = {"status": 500, "message": SHOUT, "times": None}
 READS: list[dict[str, Any]] = [
     {"method": "GET", "path": "/**"},
     {"method": "POST", "path": "/accounts/*/storage/kv/namespaces/*/bulk/get"},
+    {"method": "POST", "path": "/accounts/*/d1/database/*/query"},
 ]
 OF_A_SITE, OF_A_WORKER = "    # Secrets that rotate-secrets replaces", "          # A program can be a probe too."
 """Lines of ops.yml before which the probes of its services end."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from ops.config import checks
+from ops.config.databases import Database
 from ops.config.durable_objects import DurableObjects
 from ops.config.github import ActingEnvironment, GitHubConfig
 from ops.config.messages import build_model, format_problems
@@ -156,6 +157,10 @@ class Environment(NamedModel):
     runtime: RuntimeConfig | None = Field(
         default=None, description="Limits and switches that the application reads while it runs."
     )
+    databases: Mapping[Name, Database] = Field(
+        default_factory=dict,
+        description="D1 databases for restore-database, by the name that people type.",
+    )
 
     @property
     def approval_environment(self) -> str:
@@ -184,6 +189,15 @@ class Environment(NamedModel):
     def service(self, name: str) -> Service:
         """Return the service with this name. Raises ConfigError if there is none."""
         return _named("service", name, self.services, where=self.name)
+
+    def database(self, name: str) -> Database:
+        """Return the database with this name. Raises ConfigError if there is none."""
+        if not self.databases:
+            raise ConfigError(
+                f"{self.name} has no databases in ops.yml",
+                hint="Add the database under `databases`, with its id and the services that use it.",
+            )
+        return _named("database", name, self.databases, where=self.name)
 
     def require_runtime(self) -> RuntimeConfig:
         """Return `runtime`. Raises ConfigError if it is missing."""

@@ -78,6 +78,7 @@ def find_errors(
     yield from find_name_errors(data)
     yield from _labels(data)
     yield from _approvals(data)
+    yield from _databases(data)
     yield from _kinds_of_labels(data, started, kinds or {})
     yield from _labels_of_buttons(started, by_label or {})
     if runbooks is not None:
@@ -126,6 +127,16 @@ def _approvals(data: Any) -> Iterator[ConfigProblem]:
         if as_items(get_nested(environment, "approval")):
             text = "a GitHub plan without environments has no reviewers; leave it out, or use a plan with environments"
             yield ("environments", name, "approval"), text
+
+
+def _databases(data: Any) -> Iterator[ConfigProblem]:
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        services = as_mapping(get_nested(environment, "services"))
+        for database, settings in as_mapping(get_nested(environment, "databases")).items():
+            for index, used_by in enumerate(as_items(get_nested(settings, "services"))):
+                if isinstance(used_by, str) and used_by not in services:
+                    text = f'no service "{quote_name(used_by)}" in {name}{did_you_mean(used_by, services)}'
+                    yield ("environments", name, "databases", database, "services", index), text
 
 
 def _labels(data: Any) -> Iterator[ConfigProblem]:

@@ -9,6 +9,8 @@
     │   ├── NotApplied        the provider did not apply the write (rate limit, concurrent change)
     │   └── Unclear           a write whose answer was lost or unreadable; the engine re-reads and decides
     ├── UnknownOutcome    5   the state is not known
+    ├── StillUnhealthy    6   a check after the change failed
+    ├── NoEvidence        8   a check after the change gave no verdict
     └── Interrupted     130   a signal; the timeline is flushed
 
 A message states the problem with the names and values that the user typed. It starts in lower case and has no full
@@ -208,6 +210,8 @@ class Reason(StrEnum):
     """The request is more than 30 minutes old."""
     NOT_REVIEWED = "not_reviewed"
     """`ops.yml` requires an approval, and no reviewer approved within 30 minutes."""
+    NEEDS_TWO_PEOPLE = "needs_two_people"
+    """The run loses data, and neither a second person nor `--one-person` on a laptop allows it."""
     READ_ONLY = "read_only"
     """A write was attempted during planning, and was blocked."""
     NOT_AUTHORISED = "not_authorised"
@@ -342,6 +346,26 @@ class UnknownOutcome(OpsError):
 
     decision = Decision.UNKNOWN_OUTCOME
     exit_code = EXIT_CODES[Decision.UNKNOWN_OUTCOME]
+
+
+class StillUnhealthy(OpsError):
+    """A check after the change failed, and the run ends before its last steps."""
+
+    decision = Decision.STILL_UNHEALTHY
+    exit_code = EXIT_CODES[Decision.STILL_UNHEALTHY]
+
+    def __init__(self, message: str, *, hint: str, suggested_command: SuggestedCommand | None = None) -> None:
+        super().__init__(message, reason=Reason.STILL_UNHEALTHY, hint=hint, suggested_command=suggested_command)
+
+
+class NoEvidence(OpsError):
+    """A check after the change gave no verdict, and the run ends before its last steps."""
+
+    decision = Decision.NO_EVIDENCE
+    exit_code = EXIT_CODES[Decision.NO_EVIDENCE]
+
+    def __init__(self, message: str, *, hint: str, suggested_command: SuggestedCommand | None = None) -> None:
+        super().__init__(message, reason=Reason.NO_EVIDENCE, hint=hint, suggested_command=suggested_command)
 
 
 class Interrupted(OpsError):

@@ -26,6 +26,8 @@ class Change:
     done_when: str
     undo: SuggestedCommand | None
     """Command that restores `before`; None if it is unknown, or if the change alone has no effect."""
+    wait_after: float = 0.0
+    """Seconds after its write until it is in effect everywhere; the next change waits for it."""
 
 
 @dataclass(frozen=True)

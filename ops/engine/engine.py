@@ -209,7 +209,9 @@ class Engine:
             compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
-                compare = True
+                run.plan, compare = runbook.update_plan(ctx, plan), True
+                if change.wait_after and change.target in run.progress.changed:
+                    ctx.clock.sleep(change.wait_after)
         if (outcome := runbook.decide_outcome(ctx, plan)) is not None:
             run.suggested_command = outcome.suggested_command
             return outcome.decision, outcome.reason, outcome.message

@@ -245,6 +245,10 @@ class Runbook(ABC, Generic[P, D]):
         """
         return False
 
+    def update_plan(self, ctx: Context[P], plan: Plan[D]) -> Plan[D]:  # noqa: ARG002  most plans are final
+        """Return the plan for the result after a change, with its undo if only the provider's answer names it."""
+        return plan
+
     def decide_outcome(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
         """Return the outcome after the changes if no probe decides it; None if probes decide. It may read."""
         return None

@@ -17,7 +17,7 @@ from sandbox.records import RequestRecord
 from tests.conftest import ACCOUNT, REFERENCE, Outcome, World
 from tests.support.scenarios import SECRETS, Case, Given
 
-READ_BY_POST = ("/bulk/get", "/observability/telemetry/query", "/graphql")
+READ_BY_POST = ("/bulk/get", "/query", "/graphql")
 TOKEN = "what-the-runbook-needs"
 GOOD_DECISIONS = {"recovered", "healthy_as_before", "nothing_to_do"}
 

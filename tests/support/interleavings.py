@@ -16,7 +16,7 @@ from sandbox.faults import Fault
 from tests.conftest import World
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
-READ_BY_POST = ("/bulk/get", "/observability/telemetry/query", "/graphql")
+READ_BY_POST = ("/bulk/get", "/query", "/graphql")
 LONGEST = 60.0
 """Timeout of the second run in real seconds."""
 

@@ -299,6 +299,8 @@ def kind(value: Mapping[str, Any]) -> str:
         return "object by name" if "patternProperties" in value else "object"
     if "pattern" in value and re.search(r"\(ms\|s\|m\|h\)\$$", value["pattern"]):
         return "duration"
+    if isinstance(value.get("type"), list):
+        return "value"
     return {"string": "text", "integer": "number", "boolean": "true or false"}.get(value.get("type", ""), "value")
 
 

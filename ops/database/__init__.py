@@ -1,0 +1,4 @@
+"""Choose the point of a D1 restore, settle a lost answer, and check the data.
+
+Examples: parse_restore_point, check_restore, run_checks.
+"""

@@ -1,0 +1,122 @@
+"""Check a database after a restore: integrity, number of rows, and the team's own queries."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.d1 import SqlResult, SqlStatement
+from ops.core.clock import Clock, format_duration
+from ops.core.errors import ProviderError
+from ops.core.suggestions import quote_name
+from ops.core.verdict import Verdict, worst_verdict
+
+if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
+    from ops.config.databases import Database, DatabaseQuery, RowBounds
+
+TIME_LIMIT = 30.0
+"""Seconds for all checks together; a check that does not fit is inconclusive."""
+SHOWN = 3
+"""Findings of one check that its text shows."""
+
+Judge = Callable[[SqlResult], str]
+"""Returns the problem that a result shows; empty if there is none."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    name: str
+    verdict: Verdict
+    text: str = ""
+    """Problem, or why there is no answer; empty for a healthy check."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.verdict.value}" + (f" ({self.text})" if self.text else "")
+
+
+@dataclass(frozen=True)
+class DatabaseChecks:
+    results: tuple[CheckResult, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return worst_verdict(each.verdict for each in self.results)
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.results))
+
+
+def run_checks(d1: "D1Api", database: "Database", clock: Clock) -> DatabaseChecks:
+    """Run the checks one after the other, as the database does. D1 that refuses one gives no verdict."""
+    end = clock.monotonic() + TIME_LIMIT
+    return DatabaseChecks(
+        tuple(
+            _run(d1, database, name, statement, judge, left=end - clock.monotonic())
+            for name, statement, judge in _checks(database)
+        )
+    )
+
+
+def check_names(database: "Database") -> tuple[str, ...]:
+    return tuple(name for name, _, _ in _checks(database))
+
+
+def _checks(database: "Database") -> Iterator[tuple[str, SqlStatement, Judge]]:
+    yield "foreign keys", SqlStatement("PRAGMA foreign_key_check"), _judge_foreign_keys
+    yield "integrity", SqlStatement("PRAGMA quick_check"), _judge_integrity
+    for table, bounds in database.rows.items():
+        statement = SqlStatement(f'SELECT count(*) FROM "{table}"')  # noqa: S608  ops.yml allows plain names only
+        yield f"rows of {table}", statement, partial(_judge_rows, bounds)
+    for query in database.queries:
+        yield query.name, SqlStatement(query.sql), partial(_judge_query, query)
+
+
+def _run(
+    d1: "D1Api", database: "Database", name: str, statement: SqlStatement, judge: Judge, *, left: float
+) -> CheckResult:
+    if left <= 0:
+        limit = format_duration(TIME_LIMIT)
+        return CheckResult(name, Verdict.INCONCLUSIVE, f"not started: the checks may take {limit}")
+    try:
+        (result,) = d1.query(database.id, [statement], timeout=left)
+    except ProviderError as error:
+        return CheckResult(name, Verdict.INCONCLUSIVE, error.message)
+    problem = judge(result)
+    return CheckResult(name, Verdict.UNHEALTHY if problem else Verdict.HEALTHY, problem)
+
+
+def _judge_foreign_keys(result: SqlResult) -> str:
+    found = [f"{row.get('table')} row {row.get('rowid')} → {row.get('parent')}" for row in result.rows]
+    return f"{len(found)} rows without their parent: {_shorten(found)}" if found else ""
+
+
+def _judge_integrity(result: SqlResult) -> str:
+    said = [str(value) for row in result.rows for value in row.values()]
+    return "" if said == ["ok"] else _shorten(said) or "no answer"
+
+
+def _judge_rows(bounds: "RowBounds", result: SqlResult) -> str:
+    count = _first_value(result)
+    if not isinstance(count, int | float):
+        return "no number"
+    if count < bounds.at_least:
+        return f"{count} rows, and at least {bounds.at_least} are expected"
+    if bounds.at_most is not None and count > bounds.at_most:
+        return f"{count} rows, and at most {bounds.at_most} are expected"
+    return ""
+
+
+def _judge_query(query: "DatabaseQuery", result: SqlResult) -> str:
+    found = _first_value(result)
+    expected = int(query.expect) if isinstance(query.expect, bool) else query.expect
+    return "" if found == expected else f"{quote_name(str(found))}, and {quote_name(str(expected))} is expected"
+
+
+def _first_value(result: SqlResult) -> object:
+    return next((value for row in result.rows[:1] for value in row.values()), None)
+
+
+def _shorten(found: list[str]) -> str:
+    more = [f"{len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    return ", ".join([*map(quote_name, found[:SHOWN]), *more])

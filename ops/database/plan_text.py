@@ -1,0 +1,111 @@
+"""Texts of a plan that restores a database: loss, rows, migrations, writers and retention."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ops.core.clock import format_duration, format_utc
+from ops.core.plan import PlanSection
+from ops.core.run_record import PreviousRuns
+from ops.core.timeline import EventKind
+from ops.database.checks import TIME_LIMIT
+from ops.database.restore import NOT_COUNTED, UNDO_PREFIX, DatabaseRestore, describe_loss
+from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, TableRows
+from ops.database.target import splits_an_apply
+
+RUNBOOK = "restore-database"
+MAX_RESTORES, RESTORES_WITHIN = 10, timedelta(minutes=10)
+"""Limit of D1 per database: developers.cloudflare.com/d1/platform/limits"""
+CANCELED = "queries and transactions that run at that moment are canceled with an error"
+NOT_UNDONE = (
+    "rows that were written after the target; the undo brings them back, and removes later ones",
+    "anything outside this database: other stores, mails, payments",
+)
+KEEP_CODE_ORDER = "with a code rollback, keep this order: maintenance on, code back, data back, maintenance off"
+
+
+@dataclass(frozen=True)
+class WorkerUse:
+    """A Worker that uses the database."""
+
+    service: str
+    newer_uploads: int | None
+    """Versions uploaded after the target; None if its time is unknown."""
+    crons: tuple[str, ...] = ()
+    handlers: frozenset[str] = frozenset()
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Return what maintenance does not stop."""
+        crons = (f"cron triggers of {self.service}: {', '.join(self.crons)}",) if self.crons else ()
+        others = sorted(self.handlers & {"queue", "email"})
+        return (*crons, *(f"{handler} handler of {self.service}" for handler in others))
+
+
+def build_sections(
+    restore: DatabaseRestore, uses: Sequence[WorkerUse], checks: Sequence[str], now: datetime
+) -> tuple[PlanSection, ...]:
+    after = [f"{each.service}: {_count_text(each.newer_uploads)} uploaded since" for each in uses]
+    sections = (
+        PlanSection("Point", tuple(_point_lines(restore, now))),
+        PlanSection("Migrations taken back", tuple(map(str, restore.taken_back)) or ("none",)),
+        PlanSection("Rows", tuple(_row_lines(restore.before.rows, restore.expected))),
+        PlanSection("Worker versions", tuple(after)),
+        PlanSection("Checks", (f"{', '.join(checks)}; at most {format_duration(TIME_LIMIT)} together",)),
+    )
+    return tuple(each for each in sections if each.lines)
+
+
+def _count_text(number: int | None) -> str:
+    if number is None:
+        return "an unknown number of versions"
+    return "no version" if number == 0 else "1 version" if number == 1 else f"{number} versions"
+
+
+def _point_lines(restore: DatabaseRestore, now: datetime) -> Iterator[str]:
+    yield f"now: bookmark {restore.undo_bookmark}"
+    yield f"target: {restore.point}" + (f", bookmark {restore.bookmark}" if restore.point.at else "")
+    yield f"writes lost: {describe_loss(restore.point.at, now)}"
+
+
+def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> Iterator[str]:
+    for table, each in rows.items():
+        if each.count is None:
+            yield f"{table}: {NOT_COUNTED} (limit: {MAX_TABLES} tables, {format_duration(COUNT_TIMEOUT)} each)"
+            continue
+        then = f", {expected[table]} of them at the target" if table in expected else ""
+        newest = f", newest {format_utc(each.newest)}" if each.newest else ""
+        yield f"{table}: {each.count} now{then}{newest}"
+
+
+def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterator[str]:
+    kept, taken_back = restore.kept, restore.taken_back
+    if splits_an_apply(kept, taken_back):
+        yield f"the target lies between {kept[-1].name} and {taken_back[0].name}, which were applied together"
+    if taken_back:
+        yield "the next deployment applies these migrations again, unless their files are reverted before"
+    for use in uses:
+        if taken_back and use.newer_uploads:
+            yield f"{use.service} may run code that needs them: roll it back, too"
+    for writer in (writer for use in uses for writer in use.writers):
+        yield f"writes go on: {writer}"
+
+
+def describe_restores(previous: PreviousRuns | None, now: datetime) -> str:
+    """Describe the limit of D1, with our own restores on the incident; None: there is no incident."""
+    limit = f"D1 allows {MAX_RESTORES} restores of a database in {format_duration(RESTORES_WITHIN.total_seconds())}"
+    if previous is None:
+        return f"{limit}; recent ones are unknown without an incident"
+    recent = sum(now - at <= RESTORES_WITHIN for at in find_restores(previous))
+    return f"{limit}; {recent} recorded on the incident"
+
+
+def find_restores(previous: PreviousRuns) -> list[datetime]:
+    """Return the times at which runs on the incident sent a restore, answered or not."""
+    return [
+        row.at
+        for run in previous.runs
+        if run.runbook == RUNBOOK
+        for row in run.rows
+        if row.kind == EventKind.PREPARED and row.text.startswith(UNDO_PREFIX)
+    ]

@@ -1,0 +1,154 @@
+"""Send a restore once, and find out from the database whether it took effect.
+
+A bookmark that is read after a restore proves nothing: it may still be the one from before.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ops.cloudflare.types.d1 import D1Restore
+from ops.core.errors import ProviderError, UnclearWrite
+from ops.core.timeline import EventKind
+from ops.database.state import DatabaseState, TableRows, read_state
+from ops.database.target import Migration, RestorePoint
+from ops.engine.context import Context
+from ops.engine.runbook import ChangeState, ObservedState
+
+if TYPE_CHECKING:
+    from ops.config.databases import Database
+
+READS_AFTER_UNCLEAR = 4
+"""Reads that must show the state from before, until a restore without an answer counts as not applied."""
+NOT_COUNTED = "not counted"
+UNDO_PREFIX = "undo of the restore of "
+"""Start of the event right before a restore is sent."""
+
+
+@dataclass
+class DatabaseRestore:
+    """The restore of a plan, and what is known of it."""
+
+    name: str
+    """Name of the database in ops.yml."""
+    database: "Database"
+    point: RestorePoint
+    bookmark: str
+    """Target."""
+    before: DatabaseState
+    planned_at: datetime
+    undo_bookmark: str
+    """State right before the restore, as it was read last; the answer replaces it."""
+    taken_back: Sequence[Migration] = ()
+    expected: Mapping[str, int] = field(default_factory=dict)
+    """Table → number of rows at the target, where a column tells it."""
+    is_closed: bool = False
+    """Whether maintenance keeps every known writer away while the restore runs."""
+    sent: bool = False
+    answer: D1Restore | None = None
+    is_unclear: bool = False
+    """Whether an attempt got no answer."""
+    reads: int = 0
+    """Reads since the last attempt."""
+    after: DatabaseState | None = None
+
+    @property
+    def latest(self) -> datetime:
+        """Return the latest time at which a migration of the target was applied."""
+        return self.point.at or self.planned_at
+
+    @property
+    def kept(self) -> tuple[Migration, ...]:
+        """Return the migrations that remain applied."""
+        return tuple(each for each in self.before.migrations if each not in self.taken_back)
+
+
+def check_restore(ctx: Context[Any], restore: DatabaseRestore) -> ObservedState:
+    """Compare before the restore, and read the current bookmark as its undo; afterwards find out whether it is done."""
+    d1 = ctx.cloudflare.d1
+    now = read_state(d1, restore.database)
+    if restore.sent:
+        restore.after, restore.reads = now, restore.reads + 1
+        return _settle(restore, now)
+    if now.structure != restore.before.structure:
+        text = f"the schema or the migrations of {restore.name} changed"
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
+    restore.before, restore.undo_bookmark = now, d1.read_bookmark(restore.database.id)
+    text = f"{restore.name} has the planned schema and migrations; bookmark {restore.undo_bookmark}"
+    return ObservedState(ChangeState.PLANNED, text)
+
+
+def send_restore(ctx: Context[Any], restore: DatabaseRestore) -> str:
+    """Record the undo, then send the restore.
+
+    Raises:
+        NotApplied, CloudflareApiError: nothing was changed.
+        UnclearWrite: it is unknown whether D1 restored the state.
+    """
+    ctx.timeline.record(EventKind.PREPARED, f"{UNDO_PREFIX}{restore.name}: bookmark {restore.undo_bookmark}")
+    restore.sent, restore.reads = True, 0
+    try:
+        restore.answer = ctx.cloudflare.d1.restore(restore.database.id, restore.bookmark)
+    except UnclearWrite:
+        restore.is_unclear = True
+        raise
+    except ProviderError:
+        restore.sent = restore.is_unclear
+        raise
+    if not restore.is_unclear:  # after an unclear attempt, this may be the restored state already
+        restore.undo_bookmark = restore.answer.previous_bookmark
+    return f"Cloudflare restored {restore.name} to {restore.point}; undo: bookmark {restore.undo_bookmark}"
+
+
+def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
+    before, name = restore.before, restore.name
+    if any(each.applied_at > restore.latest for each in now.migrations if each not in before.migrations):
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"a newer migration was applied to {name}")
+    if now.migrations != before.migrations:
+        return _done(restore, now)
+    if restore.taken_back:
+        text = f"{name} still has the migrations that the restore takes back"
+        waits = restore.answer is None and restore.reads < READS_AFTER_UNCLEAR
+        return ObservedState(ChangeState.PLANNED, text, is_uncertain=waits)
+    if restore.answer is not None or _differs_by_restore(restore, now):
+        return _done(restore, now)
+    text = f"neither schema, migrations nor rows of {name} show whether the restore took effect"
+    return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+
+
+def _differs_by_restore(restore: DatabaseRestore, now: DatabaseState) -> bool:
+    """Return whether only the restore explains the present rows or schema."""
+    before, rows, planned = restore.before.counts, now.counts, restore.expected
+    is_at_target = all(rows.get(table) == number for table, number in planned.items())
+    loses_rows = any(number < before.get(table, number) for table, number in planned.items())
+    differs = any(rows[table] != before[table] for table in rows.keys() & before.keys())
+    return (loses_rows and is_at_target) or (restore.is_closed and (differs or now.schema != restore.before.schema))
+
+
+def _done(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
+    text = f"{restore.name} shows the restored state; {'; '.join(describe_difference(restore, now))}"
+    return ObservedState(ChangeState.DONE, text)
+
+
+def describe_difference(restore: DatabaseRestore, now: DatabaseState) -> list[str]:
+    """Return a line for each table whose number of rows differs. Updated and deleted rows are not counted."""
+    before, after = restore.before.rows, now.rows
+    found = []
+    for table in sorted({*before, *after}):
+        was, is_now = before.get(table, TableRows(0)).count, after.get(table, TableRows(0)).count
+        if was is None or is_now is None:
+            found.append(f"{table}: {NOT_COUNTED}")
+        elif was != is_now:
+            gone = "removed" if was > is_now else "added"
+            how_many = f"{abs(was - is_now)} rows {gone}"
+            found.append(f"{table}: {was} → {is_now} rows, {how_many if restore.is_closed else f'at least {how_many}'}")
+    return [*(found or ["no table has another number of rows"]), "updated and deleted rows are not counted"]
+
+
+def describe_loss(at: datetime | None, now: datetime) -> str:
+    """Describe how many minutes of writes a restore to this time loses."""
+    if at is None:
+        return "unknown: a bookmark has no time"
+    minutes = (now - at).total_seconds() / 60
+    return f"{minutes:.0f} min" if minutes >= 1 else "less than 1 min"

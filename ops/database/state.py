@@ -1,0 +1,156 @@
+"""Read the state of a D1 database: schema, applied migrations and number of rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.d1 import SqlResult, SqlStatement, SqlValue
+from ops.core.clock import parse_utc
+from ops.core.errors import ProviderError, Reason
+from ops.core.suggestions import quote_name
+from ops.core.threads import run_parallel, run_parallel_mixed
+from ops.database.target import Migration
+
+if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
+    from ops.config.databases import Database
+
+COUNT_TIMEOUT = 5.0
+"""Seconds to wait for the number of rows of a table. A database runs one query after the other."""
+MAX_TABLES = 20
+"""Tables that are counted, in alphabetical order."""
+_SCHEMA = SqlStatement(
+    "SELECT type, name, sql FROM sqlite_master "
+    "WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE '!_cf!_%' ESCAPE '!' ORDER BY type, name"
+)
+"""The objects that people made; `_cf_` belongs to D1."""
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Rows of a table. Each value is None if it was not counted in time, or if no column tells it."""
+
+    count: int | None = None
+    newest: datetime | None = None
+    """Time of the newest row."""
+
+
+@dataclass(frozen=True)
+class DatabaseState:
+    schema: frozenset[tuple[SqlValue, ...]]
+    """Type, name and SQL of each table, index, view and trigger."""
+    migrations: tuple[Migration, ...]
+    """Applied migrations, oldest first."""
+    rows: Mapping[str, TableRows] = field(default_factory=dict)
+    """Table → its rows; without the table of migrations."""
+
+    @property
+    def structure(self) -> tuple[object, ...]:
+        """Return everything but the rows."""
+        return self.schema, self.migrations
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows of the counted tables."""
+        return {name: each.count for name, each in self.rows.items() if each.count is not None}
+
+
+def read_state(d1: "D1Api", database: "Database") -> DatabaseState:
+    """Read schema, migrations and rows in two rounds. A table that cannot be counted in time has no count.
+
+    Raises:
+        ProviderError: the schema or the migrations cannot be read.
+    """
+    (found,) = d1.query(database.id, [_SCHEMA])
+    schema = frozenset((row["type"], row["name"], row["sql"]) for row in found.rows)
+    tables = sorted(str(name) for kind, name, _ in schema if kind == "table")
+    others = [name for name in tables if name != database.migrations_table]
+    migrations, rows = run_parallel_mixed(
+        [
+            lambda: _read_migrations(d1, database) if others != tables else (),
+            lambda: _count_rows(d1, database, others),
+        ]
+    )
+    return DatabaseState(schema, migrations, rows)
+
+
+def _read_migrations(d1: "D1Api", database: "Database") -> tuple[Migration, ...]:
+    statement = SqlStatement(f"SELECT name, applied_at FROM {_quote(database.migrations_table)} ORDER BY id")  # noqa: S608
+    (applied,) = d1.query(database.id, [statement])
+    return tuple(_migration(database, row) for row in applied.rows)
+
+
+def _count_rows(d1: "D1Api", database: "Database", tables: Sequence[str]) -> dict[str, TableRows]:
+    counts: list[Callable[[], TableRows]] = [partial(_count, d1, database, table) for table in tables[:MAX_TABLES]]
+    counted = run_parallel(counts) if counts else []
+    return dict(zip(tables, [*counted, *[TableRows()] * len(tables[MAX_TABLES:])], strict=True))
+
+
+def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: datetime) -> dict[str, int]:
+    """Return table → number of present rows that were added until `at`, for tables with a `created` column."""
+    known = [name for name in state.counts if name in database.created]
+
+    def count(table: str) -> int | None:
+        added = _seconds(database.created[table])
+        sql = f"SELECT count(*) AS n FROM {_quote(table)} WHERE {added} <= CAST(? AS INTEGER)"  # noqa: S608
+        result = _query(d1, database, SqlStatement(sql, (str(int(at.timestamp())),)))
+        return _whole(result.rows[0]["n"]) if result else None
+
+    found = run_parallel([partial(count, name) for name in known]) if known else []
+    return {name: number for name, number in zip(known, found, strict=True) if number is not None}
+
+
+def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
+    column = database.created.get(table)
+    newest = f", max({_seconds(column)}) AS newest" if column else ""
+    result = _query(d1, database, SqlStatement(f"SELECT count(*) AS n{newest} FROM {_quote(table)}"))  # noqa: S608
+    if result is None:
+        return TableRows()
+    row = result.rows[0]
+    return TableRows(_whole(row["n"]), _moment(row.get("newest")))
+
+
+def _query(d1: "D1Api", database: "Database", statement: SqlStatement) -> SqlResult | None:
+    """Return the result; None if D1 does not answer in time, or rejects the query."""
+    try:
+        (result,) = d1.query(database.id, [statement], timeout=COUNT_TIMEOUT)
+    except ProviderError:
+        return None
+    return result
+
+
+def _migration(database: "Database", row: Mapping[str, SqlValue]) -> Migration:
+    try:
+        return Migration(str(row["name"]), parse_utc(str(row["applied_at"])).replace(microsecond=0))
+    except ValueError:
+        raise ProviderError(
+            f"{database.migrations_table} has a malformed time for {quote_name(str(row['name']))}",
+            reason=Reason.MALFORMED_ANSWER,
+            hint="Restore with `wrangler d1 time-travel restore`, after you have checked the migrations by hand.",
+        ) from None
+
+
+def _seconds(column: str) -> str:
+    """Return SQL for a time in seconds: the column holds a text, or seconds or milliseconds since 1970."""
+    name = _quote(column)
+    return (
+        f"CASE WHEN typeof({name}) = 'text' THEN unixepoch({name}) WHEN {name} > 100000000000 THEN {name} / 1000 "
+        f"ELSE {name} END"
+    )
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _whole(value: SqlValue) -> int | None:
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _moment(value: SqlValue) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else None
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -1,0 +1,387 @@
+"""`ops restore-database`: restore a D1 database to an earlier state with Time Travel.
+
+It has no button and no label yet: a restore loses data, and these need the approval of a second person.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ops.cloudflare.types.workers import WorkerVersion
+from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change, Plan, RunOutcome
+from ops.core.run_record import PreviousRuns, parse_job_run
+from ops.core.runtime_contract import MAINTENANCE_SWITCH
+from ops.core.threads import run_parallel_mixed
+from ops.core.timeline import EventKind
+from ops.core.verdict import Verdict
+from ops.database import checks, plan_text, state, time_travel
+from ops.database.checks import DatabaseChecks
+from ops.database.plan_text import WorkerUse
+from ops.database.restore import DatabaseRestore, check_restore, send_restore
+from ops.database.state import DatabaseState
+from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, parse_restore_point
+from ops.engine.context import Context
+from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
+from ops.maintenance import switched_maintenance
+from ops.maintenance.switched_maintenance import SwitchedMaintenance
+from ops.probes.runner import ProbeSet
+from ops.switches import steps as switch_steps
+from ops.switches import values as switch_values
+from ops.switches.steps import SwitchWrite
+
+if TYPE_CHECKING:
+    from ops.config import Environment, Service
+    from ops.config.databases import Database
+
+MESSAGE = "We are restoring data. Please try again in a few minutes."
+
+
+class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details"]):
+    """Restore a D1 database to an earlier state, on a laptop."""
+
+    @dataclass(frozen=True)
+    class Params:
+        database: str = param("Database in ops.yml")
+        to: str = param("Point: -15m, a UTC time, a bookmark, before-migration:NAME or before-last-migration")
+        one_person: bool = param("Restore without a second person; the incident says so", default=False)
+        reason: str = param("Reason, shown in the timeline", default="")
+
+    @dataclass
+    class Details:
+        name: str
+        """Name of the database in ops.yml."""
+        database: "Database"
+        restore: DatabaseRestore | None = None
+        """None if there is nothing to take back."""
+        change: Change | None = None
+        """The change that restores the database."""
+        maintenance: SwitchedMaintenance | None = None
+        """None if no service of the database has `maintenance: switch`."""
+        checked: DatabaseChecks | None = None
+
+    name = "restore-database"
+    when = "A migration or a bug damaged the data in D1"
+    kind = "worker"
+    by_label = False
+    github_environment = "database"  # a token with D1 Write can delete a database for good
+    params = Params
+    example = Params(database="lib", to="before-migration:0002_b.sql", one_person=True)
+    writes = (
+        ("POST", "/accounts/*/d1/database/*/time_travel/restore"),
+        ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
+    )
+    permissions = TokenPermissions(cloudflare=("D1 Write", "Workers KV Storage Write", "Workers Scripts Read"))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        return [{}] if any(service in each.services for each in environment.databases.values()) else []
+
+    def service(self, params: Params, environment: "Environment") -> str:
+        """Return the first service that uses the database."""
+        database = environment.databases.get(params.database)
+        return database.services[0] if database else ""
+
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
+        """Probe each service that uses the database; after maintenance also that it is off."""
+        services = _services(ctx, ctx.environment.database(ctx.params.database))
+        first, *others = [ProbeSet(each.url, each.probes, each.verify, name=each.name) for each in services]
+        maintenance = plan.details.maintenance if plan else None
+        if maintenance is not None and maintenance.turn_off:
+            (write,) = maintenance.turn_off.values()
+            shows = switch_values.expected_json(MAINTENANCE_SWITCH, write.value.state, write.value.revision)
+            opened = maintenance.service
+            others = [each for each in (first, *others) if each.name != opened.name]
+            first = switch_steps.build_probe_set(ctx, shows, opened.probes)
+        return replace(first, other_services=tuple(others))
+
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+        database = ctx.environment.database(ctx.params.database)
+        _require_one_person(ctx, database)
+        return _build_plan(ctx, database)
+
+    def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:  # noqa: ARG002
+        """Return True, so that the state and the undo are read right before the restore."""
+        return True
+
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
+        details = plan.details
+        if details.restore and change == details.change:
+            if details.maintenance and not details.restore.sent:
+                switched_maintenance.require_in_effect(ctx, details.maintenance)
+            return check_restore(ctx, details.restore)
+        if details.maintenance and change in details.maintenance.turn_off:
+            _require_healthy_checks(ctx, details)
+        return switch_steps.check_write(ctx, _find_switch_write(details, change))
+
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
+        details = plan.details
+        if details.restore and change == details.change:
+            return send_restore(ctx, details.restore)
+        return switch_steps.apply_write(ctx, _find_switch_write(details, change))
+
+    def update_plan(self, ctx: Context[Params], plan: Plan[Details]) -> Plan[Details]:
+        """Return the plan with the bookmark right before the restore as its undo."""
+        undo = _suggest_undo(ctx, plan.details)
+        changes = (replace(each, undo=undo) if each == plan.details.change else each for each in plan.changes)
+        return replace(plan, changes=tuple(changes))
+
+    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
+        """Return the outcome of unhealthy checks, or of a service that stays in maintenance; else probes decide."""
+        name, maintenance, undo = plan.details.name, plan.details.maintenance, _suggest_undo(ctx, plan.details)
+        found = _run_checks(ctx, plan.details)
+        if found.verdict == Verdict.UNHEALTHY:
+            text = f"the checks of {name} fail: {found}"
+            return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, undo)
+        if found.verdict == Verdict.INCONCLUSIVE:
+            text = f"the checks of {name} are inconclusive: {found}"
+            return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, undo)
+        if maintenance is None or maintenance.turn_off:
+            return None
+        text = (
+            f"the checks of {name} are healthy. {maintenance.service.name} was in maintenance before this run and "
+            "stays so, and no probe can prove more"
+        )
+        opens = ctx.suggest("maintenance", service=maintenance.service.name, state="off")
+        return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, opens)
+
+
+def _find_switch_write(details: RestoreDatabase.Details, change: Change) -> SwitchWrite:
+    """Return the write of a change that turns maintenance on or off."""
+    assert details.maintenance is not None
+    return {**details.maintenance.turn_on, **details.maintenance.turn_off}[change]
+
+
+def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> SuggestedCommand | None:
+    return _suggest(ctx, details.restore.undo_bookmark) if details.restore else None
+
+
+def _require_one_person(ctx: Context[RestoreDatabase.Params], database: "Database") -> None:
+    """Raise Refused if the run needs an approval, which is not possible yet."""
+    name, is_strict = ctx.params.database, database.two_people == "strict"
+    if parse_job_run(ctx.run_id):
+        why = "a job cannot restore a database: approvals by a second person are not supported yet"
+    elif is_strict:
+        why = f"ops.yml has `two_people: strict` for {name}, and approvals by a second person are not supported yet"
+    elif not ctx.params.one_person:
+        why = f"a restore of {name} loses data, and approvals by a second person are not supported yet"
+    else:
+        return
+    raise Refused(
+        why,
+        reason=Reason.NEEDS_TWO_PEOPLE,
+        hint=f"Set `two_people: default` for {name} in ops.yml, to restore it on a laptop with --one-person."
+        if is_strict
+        else "Run this command on a laptop, after another person agreed.",
+        suggested_command=None if is_strict else _suggest(ctx, ctx.params.to),
+    )
+
+
+def _suggest(ctx: Context[RestoreDatabase.Params], to: str) -> SuggestedCommand:
+    command = ctx.suggest("restore-database", database=ctx.params.database, to=to, one_person=True)
+    return replace(command, button="")  # a button needs the approval of a second person
+
+
+def _services(ctx: Context[RestoreDatabase.Params], database: "Database") -> "list[Service]":
+    return [ctx.environment.service(name) for name in dict.fromkeys(database.services)]
+
+
+@dataclass(frozen=True)
+class _WorkerReads:
+    uploads: tuple[WorkerVersion, ...]
+    crons: tuple[str, ...]
+    handlers: frozenset[str]
+    """Handlers of the live version."""
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """State that a plan starts from."""
+
+    at: datetime
+    state: DatabaseState
+    bookmark: str
+    """Current one."""
+    retention: str
+    maintenance: SwitchedMaintenance | None
+    workers: tuple[tuple[str, _WorkerReads], ...]
+    """Service and reads of each Worker that uses the database."""
+
+
+def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
+    d1, now = ctx.cloudflare.d1, ctx.clock.now()
+    workers = [each for each in _services(ctx, database) if each.worker]
+    found, bookmark, retention, maintenance, *reads = run_parallel_mixed(
+        [
+            lambda: state.read_state(d1, database),
+            lambda: d1.read_bookmark(database.id),
+            lambda: time_travel.describe_retention(d1, database.id, now),
+            lambda: _plan_maintenance(ctx, database),
+            *(partial(_read_worker, ctx, each) for each in workers),
+        ]
+    )
+    names = [each.name for each in workers]
+    return _Reads(now, found, bookmark, retention, maintenance, tuple(zip(names, reads, strict=True)))
+
+
+def _plan_restore(
+    ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, point: RestorePoint
+) -> DatabaseRestore:
+    d1, migrations = ctx.cloudflare.d1, reads.state.migrations
+    target, taken_back, expected = run_parallel_mixed(
+        [
+            lambda: time_travel.read_target(d1, database.id, point),
+            lambda: time_travel.find_taken_back(d1, database.id, point, migrations, reads.at),
+            lambda: state.count_rows_at(d1, database, reads.state, point.at) if point.at else {},
+        ]
+    )
+    return DatabaseRestore(
+        name=ctx.params.database,
+        database=database,
+        point=point,
+        bookmark=target,
+        before=reads.state,
+        planned_at=reads.at,
+        undo_bookmark=reads.bookmark,
+        taken_back=taken_back,
+        expected=expected,
+    )
+
+
+def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> Plan[RestoreDatabase.Details]:
+    runs = ctx.previous_runs()
+    reads = _read(ctx, database)
+    name, maintenance = ctx.params.database, reads.maintenance
+    previous = runs() if ctx.request.incident else None
+    _refuse_second_step_back(ctx, previous)
+    point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
+    if point is None:
+        is_closed = maintenance is not None and not maintenance.turn_on
+        return Plan(
+            summary=f"D1 database {name}: nothing to take back, because that migration is not applied",
+            warnings=tuple(_maintenance_warnings(maintenance)),
+            reason=Reason.ALREADY_LIVE,
+            details=RestoreDatabase.Details(name, database, maintenance=maintenance if is_closed else None),
+        )
+    restore = _plan_restore(ctx, database, reads, point)
+    uses = [_worker_use(service, read, point) for service, read in reads.workers]
+    restore.is_closed = _is_closed(ctx, database, maintenance, uses)
+    change = Change(
+        target=f"D1 database {name}",
+        before=f"bookmark {restore.undo_bookmark}",
+        after=f"state of {point}",
+        done_when="schema, migrations and rows show the state of the target",
+        undo=_suggest(ctx, restore.undo_bookmark),
+    )
+    turn_on, turn_off = (maintenance.turn_on, maintenance.turn_off) if maintenance else ({}, {})
+    recent = plan_text.describe_restores(previous, reads.at)
+    return Plan(
+        summary=f"D1 database {name}: restore {point}",
+        changes=(*turn_on, change, *turn_off),
+        sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at),
+        not_undone=plan_text.NOT_UNDONE,
+        consequences=(plan_text.CANCELED, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
+        warnings=(
+            f"{ctx.request.actor} restores alone, without the approval of a second person (--one-person)",
+            *plan_text.list_warnings(restore, uses),
+            *_open_service_warnings(ctx, database, maintenance),
+            *_maintenance_warnings(maintenance),
+        ),
+        done_message=f"Restored {name} to {point}",
+        healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
+        details=RestoreDatabase.Details(name, database, restore, change, maintenance),
+    )
+
+
+def _refuse_second_step_back(ctx: Context[RestoreDatabase.Params], previous: PreviousRuns | None) -> None:
+    """Refuse to take back one more migration by the same words, as after a run that was interrupted."""
+    if ctx.params.to != BEFORE_LAST_MIGRATION or previous is None or not plan_text.find_restores(previous):
+        return
+    raise Refused(
+        f"a restore on this incident may have taken the last migration back, so {BEFORE_LAST_MIGRATION} is not clear",
+        reason=Reason.NO_TARGET,
+        hint=f"Name the migration with {BEFORE_MIGRATION}NAME, which takes back nothing else if it is repeated.",
+    )
+
+
+def _plan_maintenance(ctx: Context[RestoreDatabase.Params], database: "Database") -> SwitchedMaintenance | None:
+    """Plan maintenance of the service with `maintenance: switch`; None if the database has no such service."""
+    service = next((each for each in _services(ctx, database) if each.maintenance == "switch"), None)
+    return switched_maintenance.plan_maintenance(ctx, service, MESSAGE) if service else None
+
+
+def _read_worker(ctx: Context[RestoreDatabase.Params], service: "Service") -> "_WorkerReads":
+    workers = ctx.cloudflare.workers
+
+    def read_handlers() -> frozenset[str]:
+        deployments = workers.find_deployments(service.worker)
+        version = workers.read_version(service.worker, deployments[0].split[0][0]) if deployments else None
+        return version.handlers if version else frozenset()
+
+    uploads, crons, handlers = run_parallel_mixed(
+        [
+            lambda: workers.list_uploads(service.worker),
+            lambda: workers.list_cron_triggers(service.worker),
+            read_handlers,
+        ]
+    )
+    return _WorkerReads(uploads, crons, handlers)
+
+
+def _worker_use(service: str, reads: "_WorkerReads", point: RestorePoint) -> WorkerUse:
+    at = point.at
+    newer = None if at is None else sum(each.created_on is not None and each.created_on > at for each in reads.uploads)
+    return WorkerUse(service, newer, reads.crons, reads.handlers)
+
+
+def _is_closed(
+    ctx: Context[RestoreDatabase.Params],
+    database: "Database",
+    maintenance: SwitchedMaintenance | None,
+    uses: list[WorkerUse],
+) -> bool:
+    """Return whether maintenance of this run keeps every known writer of the database away."""
+    if maintenance is None or any(use.writers for use in uses):
+        return False
+    return {each.name for each in _services(ctx, database)} == {maintenance.service.name}
+
+
+def _open_service_warnings(
+    ctx: Context[RestoreDatabase.Params], database: "Database", maintenance: SwitchedMaintenance | None
+) -> Iterator[str]:
+    """Warn of services that this run does not take offline, with the command that does."""
+    closed = maintenance.service.name if maintenance else ""
+    for service in _services(ctx, database):
+        if service.name == closed:
+            continue
+        how = f": first run {ctx.suggest('maintenance', service=service.name, state='on').command}"
+        yield f"{service.name} is not taken offline, and its writes go on{how if service.worker else ''}"
+
+
+def _maintenance_warnings(maintenance: SwitchedMaintenance | None) -> Iterator[str]:
+    if maintenance and not maintenance.turn_off:
+        yield f"{maintenance.service.name} is in maintenance already, and this run does not reopen it"
+
+
+def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> None:
+    """Keep maintenance on unless the checks are healthy. Raises StillUnhealthy, NoEvidence."""
+    found = _run_checks(ctx, details)
+    if found.verdict == Verdict.HEALTHY:
+        return
+    kind = StillUnhealthy if found.verdict == Verdict.UNHEALTHY else NoEvidence
+    raise kind(
+        f"{details.name} is restored, but its checks are {found.verdict.value}, so maintenance stays on: {found}",
+        hint="Check the data. Then turn maintenance off, or undo the restore with the command below.",
+        suggested_command=_suggest_undo(ctx, details),
+    )
+
+
+def _run_checks(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> DatabaseChecks:
+    """Run the checks once, and record them."""
+    if details.checked is None:
+        details.checked = checks.run_checks(ctx.cloudflare.d1, details.database, ctx.clock)
+        text = f"checks of {details.name}: {details.checked}"
+        ctx.timeline.record(EventKind.COMPARED, text, verdict=details.checked.verdict.value)
+    return details.checked

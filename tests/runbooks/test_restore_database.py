@@ -1,0 +1,378 @@
+"""Restore a D1 database: plan, order, undo, checks and refusals."""
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import WORKER, World
+from tests.support import databases, switches
+from tests.support.commands import ended, texts
+from tests.support.databases import ID, RESTORE, Library
+
+BEFORE_LAST = "before-migration:0002_b.sql"
+
+
+@pytest.fixture
+def library(world: World) -> Library:
+    return databases.prepared(world)
+
+
+@pytest.fixture
+def closable(library: Library) -> Library:
+    """The API turns maintenance on by its switch."""
+    library.world.edit_config(
+        "        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api"
+    )
+    switches.SwitchWorld(library.world).put("maintenance", state="off", incident=None)
+    library.world.sandbox.clock.advance(60)
+    return library
+
+
+def maintenance(library: Library) -> str:
+    value = switches.SwitchWorld(library.world).value("maintenance")
+    assert value
+    return str(value["state"])
+
+
+def test_migration_is_taken_back_and_undone(library: Library) -> None:
+    done = library.restore(BEFORE_LAST, "--incident", "42")
+
+    assert done.code == 0, done.err
+    assert ended(done)[1:] == ("healthy_as_before", "verified") or ended(done)[1] == "recovered"
+    assert library.migrations == ["0001_first.sql"]
+    assert library.count("loans") == 1
+    plan = done.result["plan"]
+    assert plan["sections"]["Migrations taken back"][0].startswith("0002_b.sql, applied 20")
+    assert plan["sections"]["Rows"] == [
+        "books: 2 now",
+        f"loans: 4 now, 1 of them at the target, newest {plan['sections']['Rows'][1].rpartition('newest ')[2]}",
+    ]
+    assert "writes lost: 4 min" in plan["sections"]["Point"]
+    assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
+    (undo,) = done.result["undo"]
+    bookmark = undo.partition("--to ")[2].split()[0]
+    assert "--one-person" in undo
+
+    library.world.sandbox.clock.advance(60)
+    undone = library.restore(bookmark)
+
+    assert undone.code == 0, undone.err
+    assert library.migrations == ["0001_first.sql", "0002_b.sql"]
+    assert library.count("loans") == 4
+
+
+def test_undo_is_the_state_right_before_the_restore(library: Library) -> None:
+    """A write arrives between the last read and the restore: only the answer's bookmark has it."""
+    library.world.sandbox.fault(**RESTORE, before=library.lend)
+
+    done = library.restore(BEFORE_LAST)
+
+    (undo,) = done.result["undo"]
+    library.world.sandbox.clock.advance(60)
+    library.restore(undo.partition("--to ")[2].split()[0])
+    assert library.count("loans") == 5
+
+
+def test_restore_in_maintenance_is_counted_exactly(closable: Library) -> None:
+    done = closable.restore(BEFORE_LAST, "--incident", "42")
+
+    assert done.code == 0, done.err
+    assert [change["target"] for change in done.result["plan"]["changes"]] == [
+        "Switch maintenance",
+        "D1 database lib",
+        "Switch maintenance, at the end",
+    ]
+    assert any("loans: 4 → 1 rows, 3 rows removed" in text for text in texts(done, "read_back"))
+    assert any("checks of lib: foreign keys: healthy; integrity: healthy" in text for text in texts(done, "compared"))
+    assert maintenance(closable) == "off"
+    events = [event for event in done.events if event["kind"] in {"written", "prepared", "compared"}]
+    order = [event["text"] for event in events]
+    assert order.index(next(t for t in order if t.startswith("undo of the restore"))) < order.index(
+        next(t for t in order if t.startswith("Cloudflare restored"))
+    )
+
+
+def test_unhealthy_checks_keep_maintenance_on(closable: Library) -> None:
+    closable.world.edit_config("            at_least: 1", "            at_least: 3")
+
+    done = closable.restore(BEFORE_LAST)
+
+    assert ended(done) == (6, "still_unhealthy", "still_unhealthy")
+    assert "rows of books: unhealthy (2 rows, and at least 3 are expected)" in done.result["message"]
+    assert maintenance(closable) == "on"
+    assert done.result["outcome"]["not_changed"] == ["Switch maintenance, at the end"]
+    assert "--to " in done.result["press"]
+
+
+def test_maintenance_of_others_stays_on(closable: Library) -> None:
+    switches.SwitchWorld(closable.world).put("maintenance", state="on")
+    closable.world.sandbox.clock.advance(60)
+
+    done = closable.restore(BEFORE_LAST)
+
+    assert ended(done) == (8, "no_evidence", "no_evidence")
+    assert maintenance(closable) == "on"
+    assert closable.migrations == ["0001_first.sql"]
+
+
+@pytest.mark.parametrize(
+    ("query", "verdict", "code"),
+    [("SELECT missing FROM loans", "inconclusive", 8), ("SELECT count(*) + 1 FROM loans WHERE 0", "unhealthy", 6)],
+)
+def test_check_that_fails_or_is_refused(library: Library, query: str, verdict: str, code: int) -> None:
+    library.world.edit_config("SELECT count(*) FROM loans WHERE book NOT IN (SELECT id FROM books)", query)
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == code
+    assert f"loans-of-books: {verdict}" in done.result["message"]
+
+
+def test_row_without_parent_is_unhealthy(library: Library) -> None:
+    store = library.world.sandbox.d1.store(ID)
+    with closing(sqlite3.connect(":memory:")) as damaged:
+        damaged.deserialize(store.inspect(lambda live: live.content()))
+        damaged.execute("INSERT INTO loans (book) VALUES (99)")  # sqlite3 does not enforce foreign keys by itself
+        damaged.commit()
+        content = damaged.serialize()
+    store.inspect(lambda live: live.replace(content))
+    library.write("INSERT INTO books (title) VALUES ('Persuasion')")
+    library.world.sandbox.clock.advance(120)
+
+    done = library.restore("-1m")
+
+    assert ended(done) == (6, "still_unhealthy", "still_unhealthy")
+    assert "foreign keys: unhealthy (1 rows without their parent: loans row 5 → books)" in done.result["message"]
+
+
+@pytest.mark.parametrize(
+    ("to", "reason", "says"),
+    [
+        ("-0m", "no_target", ""),
+        ("2099-01-01T00:00:00Z", "no_target", "is in the future"),
+        ("2026-11-20T10:00:00", "config_invalid", "has no time zone"),
+        ("yesterday", "config_invalid", "is no point to restore"),
+        ("-15", "config_invalid", "is no point to restore"),
+        ("-20000h", "no_target", "D1 has no state for"),
+        ("before-migration:0002_x.sql", "unknown_name", 'did you mean "0002_b.sql"'),
+    ],
+)
+def test_point_that_does_not_exist_is_refused(library: Library, to: str, reason: str, says: str) -> None:
+    if to == "-0m":
+        library.migrate("0003_now.sql", "SELECT 1")
+
+    done = library.restore(to)
+
+    assert done.result["decision"] == "refused", done.err
+    assert done.result["reason"] == reason
+    assert says in done.result["message"]
+    assert done.result["hint"]
+    assert library.restores == []
+
+
+def test_migration_that_is_not_applied_leaves_nothing_to_do(library: Library) -> None:
+    library.restore(BEFORE_LAST)
+
+    again = library.restore(BEFORE_LAST)
+
+    assert ended(again) == (0, "nothing_to_do", "already_live")
+    assert len(library.restores) == 1
+    assert any(text.startswith("checks of lib: foreign keys: healthy") for text in texts(again, "compared"))
+
+
+@pytest.mark.parametrize(("state", "decision"), [("off", "nothing_to_do"), ("on", "no_evidence")])
+def test_repeated_restore_leaves_maintenance_as_it_is(closable: Library, state: str, decision: str) -> None:
+    closable.restore(BEFORE_LAST)
+    closable.world.sandbox.clock.advance(60)
+    switches.SwitchWorld(closable.world).put("maintenance", state=state)
+    closable.world.sandbox.clock.advance(60)
+
+    again = closable.restore(BEFORE_LAST)
+
+    assert again.result["decision"] == decision
+    assert maintenance(closable) == state
+
+
+def test_restore_is_refused_while_some_paths_are_in_maintenance(closable: Library) -> None:
+    switches.SwitchWorld(closable.world).put("maintenance", state="on", paths=["/api/ai"])
+    closable.world.sandbox.clock.advance(60)
+
+    refused = closable.restore(BEFORE_LAST)
+
+    assert ended(refused) == (3, "refused", "already_off")
+    assert closable.restores == []
+
+
+def test_migrations_of_the_same_second_cannot_be_separated(library: Library) -> None:
+    library.migrate("0003_a.sql", "SELECT 1")
+    library.migrate("0004_b.sql", "SELECT 1", minutes=0)
+
+    one = library.restore("before-migration:0004_b.sql")
+    both = library.restore("before-last-migration", "--dry-run")
+
+    assert ended(one) == (3, "refused", "no_target")
+    assert "before-migration:0003_a.sql" in one.result["hint"]
+    taken = both.result["plan"]["sections"]["Migrations taken back"]
+    assert [line.partition(",")[0] for line in taken] == ["0003_a.sql", "0004_b.sql"]
+
+
+def test_second_person_is_needed(library: Library) -> None:
+    where = ["--environment", "production", "--config", str(library.world.config), "--yes", "--json"]
+    asked = ["restore-database", "--database", "lib", "--to", "-15m", *where]
+
+    alone = library.world.ops(*asked, CLOUDFLARE_API_TOKEN="library")
+    job = library.restore("-15m", GITHUB_ACTIONS="true", GITHUB_RUN_ID="7", GITHUB_RUN_ATTEMPT="1")
+    library.world.edit_config("        services: [api]", "        services: [api]\n        two_people: strict")
+    strict = library.restore("-15m")
+
+    for outcome in (alone, job, strict):
+        assert ended(outcome) == (3, "refused", "needs_two_people")
+        assert "approvals by a second person are not supported yet" in outcome.result["message"]
+    assert library.restores == []
+
+
+def test_last_migration_is_taken_back_once_for_an_incident(library: Library) -> None:
+    """The same words would take back the first migration, too."""
+    hub = library.world.sandbox.github
+    hub.add_user("alice")
+    number = hub.open_issue("Prices are gone", labels=["incident"], author="alice")
+    incident = {**hub.environ(), "GITHUB_RUN_ID": "", "GITHUB_ACTIONS": ""}
+
+    first = library.restore("before-last-migration", "--incident", str(number), **incident)
+    again = library.restore("before-last-migration", "--incident", str(number), **incident)
+
+    assert first.code == 0, first.err
+    assert ended(again) == (3, "refused", "no_target")
+    assert "before-migration:NAME" in again.result["hint"]
+    assert library.migrations == ["0001_first.sql"]
+
+
+def test_writer_that_maintenance_cannot_stop_makes_counts_a_minimum(closable: Library) -> None:
+    closable.world.sandbox.account.workers[WORKER].schedules = [{"cron": "*/5 * * * *"}]
+
+    done = closable.restore(BEFORE_LAST)
+
+    assert "writes go on: cron triggers of api: */5 * * * *" in done.result["plan"]["warnings"]
+    assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
+
+
+def test_plan_names_newer_versions_retention_and_open_services(library: Library) -> None:
+    library.world.release(timedelta(0), code="needs tags")
+
+    plan = library.restore(BEFORE_LAST, "--dry-run").result["plan"]
+
+    assert plan["sections"]["Worker versions"] == ["api: 1 version uploaded since"]
+    assert "api may run code that needs them: roll it back, too" in plan["warnings"]
+    assert any("api is not taken offline" in text and "--state on" in text for text in plan["warnings"])
+    assert any(text.startswith("Time Travel keeps 7 or 30 days") for text in plan["follows"])
+
+
+@pytest.mark.parametrize("days", [7, 30])
+def test_plan_names_the_retention(library: Library, days: int) -> None:
+    library.world.sandbox.switches.d1_time_travel_days = days
+    library.world.sandbox.clock.advance(9 * 24 * 3600)
+
+    plan = library.restore("-15m", "--dry-run").result["plan"]
+
+    assert f"Time Travel keeps {days} days, and the undo works as long" in plan["follows"]
+
+
+NOT_COUNTED = "not counted (limit: 20 tables, 5.0 s each)"
+
+
+def test_tables_beyond_the_limit_are_not_counted(library: Library) -> None:
+    for number in range(20):
+        library.write(f"CREATE TABLE z{number:02} (id INTEGER)", minutes=0)
+
+    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows"]
+
+    assert [line for line in rows if NOT_COUNTED in line] == [f"z18: {NOT_COUNTED}", f"z19: {NOT_COUNTED}"]
+
+
+@pytest.mark.slow
+def test_slow_tables_are_not_counted(library: Library) -> None:
+    library.world.sandbox.fault(method="POST", path="/accounts/*/d1/database/*/query", skip=1, times=20, delay=6)
+
+    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows"]
+
+    assert rows == [f"books: {NOT_COUNTED}", f"loans: {NOT_COUNTED}"]
+
+
+@pytest.mark.parametrize("answer", [{"lost": "after"}, {"status": 500, "applied": True}, {"body": "", "applied": True}])
+def test_lost_answer_is_settled_by_the_migrations(library: Library, answer: dict[str, Any]) -> None:
+    library.world.sandbox.fault(**RESTORE, **answer)
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert len(library.restores) == 1
+    (undo,) = done.result["undo"]
+    library.world.sandbox.clock.advance(60)
+    library.restore(undo.partition("--to ")[2].split()[0])
+    assert library.count("loans") == 4
+
+
+def test_lost_request_is_sent_once_more(library: Library) -> None:
+    library.world.sandbox.fault(**RESTORE, lost="before")
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert len(library.restores) == 2
+    assert library.migrations == ["0001_first.sql"]
+
+
+def test_lost_answer_with_stale_reads_does_not_restore_twice(library: Library) -> None:
+    library.world.sandbox.switches.d1_stale_reads = 3
+    library.world.sandbox.fault(**RESTORE, lost="after")
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert len(library.restores) == 1
+
+
+def test_lost_answer_that_nothing_settles_is_unknown(library: Library) -> None:
+    """Only a title changes after the target, so neither schema, migrations nor counts tell."""
+    library.world.sandbox.clock.advance(600)
+    library.write("UPDATE books SET title = 'Persuasion' WHERE id = 1", minutes=5)
+    library.world.sandbox.clock.advance(60)
+    library.world.sandbox.fault(**RESTORE, lost="after")
+
+    done = library.restore("-3m")
+
+    assert ended(done)[:2] == (5, "unknown_outcome")
+    assert len(library.restores) == 1
+    assert any(text.startswith("undo of the restore of lib: bookmark") for text in texts(done, "prepared"))
+
+
+def test_schema_that_moves_before_the_restore_ends_the_run(closable: Library) -> None:
+    put = {"method": "PUT", "path": "/accounts/*/storage/kv/namespaces/*/values/*"}
+    closable.world.sandbox.fault(**put, after=lambda: closable.migrate("0003_hot.sql", "SELECT 1", minutes=0))
+
+    done = closable.restore(BEFORE_LAST)
+
+    assert ended(done)[1:] == ("failed", "world_moved")
+    assert closable.restores == []
+
+
+def test_eleventh_restore_is_refused_by_d1(library: Library) -> None:
+    for _ in range(10):
+        assert library.restore("-1m").code == 0
+
+    refused = library.restore("-1m", "--incident", "42")
+
+    assert ended(refused) == (4, "failed", "provider_refused")
+    assert "10 times per 10 minutes" in refused.result["message"]
+
+
+def test_unused_service_is_a_problem_of_the_configuration(library: Library) -> None:
+    library.world.edit_config("        services: [api]", "        services: [apo]")
+
+    done = library.restore("-15m")
+
+    assert done.code == 2
+    assert 'no service "apo" in production; did you mean "api"?' in done.err + done.out

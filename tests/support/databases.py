@@ -1,0 +1,107 @@
+"""Helpers for tests of restores: a library's database on D1, and the Worker that uses it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from tests.conftest import Outcome, World
+from tests.support import switches
+
+ID = "1b0a0da8-0000-4000-8000-00000000b00c"
+PERMISSIONS = ("D1 Write", "Workers KV Storage Write", "Workers Scripts Read")
+RESTORE = {"method": "POST", "path": "/accounts/*/d1/database/*/time_travel/restore"}
+CONFIG = f"""\
+    databases:
+      lib:
+        id: {ID}
+        services: [api]
+        created:
+          loans: lent_at
+        rows:
+          books:
+            at_least: 1
+        queries:
+          - name: loans-of-books
+            sql: SELECT count(*) FROM loans WHERE book NOT IN (SELECT id FROM books)
+            expect: 0
+"""
+TABLES = (
+    "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT)",
+    "CREATE TABLE loans (id INTEGER PRIMARY KEY, book INTEGER REFERENCES books (id), lent_at TEXT)",
+)
+MIGRATIONS_TABLE = (
+    "CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, "
+    "applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
+)
+
+
+@dataclass
+class Library:
+    """A database with books and loans; each write takes a minute of the sandbox's clock."""
+
+    world: World
+    token: str = "library"
+
+    @property
+    def history(self) -> Any:
+        return self.world.sandbox.d1.store(ID).history
+
+    def write(self, sql: str, *params: Any, minutes: float = 1) -> None:
+        self.world.sandbox.clock.advance(minutes * 60)
+        self.world.sandbox.d1.query(ID, sql, *params)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.world.sandbox.d1.query(ID, sql)
+        return found
+
+    def migrate(self, name: str, *statements: str, minutes: float = 10) -> None:
+        """Apply a migration as wrangler does: its statements and its row together."""
+        self.world.sandbox.clock.advance(minutes * 60)
+        self.world.sandbox.d1.store(ID).run(
+            [*((sql, ()) for sql in statements), ("INSERT INTO d1_migrations (name) VALUES (?)", (name,))]
+        )
+
+    def lend(self, book: int = 1) -> None:
+        at = f"{self.world.sandbox.clock.now() + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+        self.write("INSERT INTO loans (book, lent_at) VALUES (?, ?)", book, at)
+
+    @property
+    def migrations(self) -> list[str]:
+        return [row["name"] for row in self.rows("SELECT name FROM d1_migrations ORDER BY id")]
+
+    def count(self, table: str) -> int:
+        (row,) = self.rows(f"SELECT count(*) AS n FROM {table}")
+        return int(row["n"])
+
+    def restore(self, to: str, *more: str, **environ: str) -> Outcome:
+        """Run `ops restore-database` as one person, with --yes and --json."""
+        where = ["--environment", "production", "--config", str(self.world.config), "--yes", "--json"]
+        given = {"CLOUDFLARE_API_TOKEN": self.token, **environ}
+        options = ["--database", "lib", "--to", to, "--one-person"]
+        return self.world.ops("restore-database", *options, *where, *more, **given)
+
+    @property
+    def restores(self) -> list[str]:
+        """Bookmarks of the restores that were sent, in order."""
+        sent = [each for each in self.world.sandbox.requests if each.path.endswith("/time_travel/restore")]
+        return [each.query["bookmark"] for each in sent]
+
+
+def prepared(world: World, permissions: Sequence[str] = PERMISSIONS) -> Library:
+    """Prepare the database: two migrations ten minutes apart, then three loans. Only the API uses it."""
+    text, at = world.config.read_text(), "    runtime:\n      service: api"
+    world.config.write_text(text.replace(at, CONFIG + at, 1))
+    world.sandbox.add_token("library", permissions)
+    switches.prepared(world)
+    world.sandbox.d1.add("library", ID)
+    library = Library(world)
+    for table in (*TABLES, MIGRATIONS_TABLE):
+        library.write(table)
+    library.migrate("0001_first.sql", "INSERT INTO books (title) VALUES ('Emma'), ('Ulysses')")
+    library.lend()
+    library.migrate("0002_b.sql", "ALTER TABLE books ADD COLUMN tags TEXT")
+    for _ in range(3):
+        library.lend()
+    world.sandbox.clock.advance(60)
+    return library

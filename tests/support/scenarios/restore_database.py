@@ -1,0 +1,19 @@
+"""A library's database whose last migration is taken back."""
+
+from tests.conftest import World
+from tests.support import databases
+from tests.support.databases import Library
+from tests.support.scenarios import Given, Scenario, deploy_hotfix
+
+
+def _prepare(world: World, _given: Given) -> None:
+    databases.prepared(world)
+
+
+SCENARIOS = {
+    "": Scenario(
+        _prepare,
+        lambda world: Library(world).migrations == ["0001_first.sql"],
+        (deploy_hotfix, lambda world: Library(world).lend()),
+    )
+}
