@@ -154,11 +154,13 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
 
     written = work.write_report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
     if written is None:
-        click.echo(f"no report: no run of a runbook is on incident {number}, and who closed it may not write here")
+        click.echo(
+            f"no report: incident {number} has no run of a runbook, and was closed by a person without write access"
+        )
         return
-    click.echo(f"#{written.number} {written.url} {'created' if written.is_new else 'renewed'}")
+    click.echo(f"#{written.number} {written.url} {'created' if written.is_new else 'updated'}")
     for item in written.open_items:
-        click.echo(f"  still to be written or ticked: {item}")
+        click.echo(f"  to write or tick: {item}")
 
 
 @incident.command(epilog="ops incident show 42")
