@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,22 @@ def test_windows_is_refused_with_a_hint(checkout: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("run: Windows is not supported. Install WSL (`wsl --install`)")
+
+
+@pytest.mark.parametrize(
+    "words", [("init", "operations"), ("rollback-worker", "--service", "shop web"), ("sandbox",), ("--version",)]
+)
+def test_forgotten_ops_is_named_before_any_installation(checkout: Path, words: tuple[str, ...]) -> None:
+    done = run(checkout, *words)
+
+    assert done.returncode == 1
+    assert f"run: there is no tool '{words[0]}'. Did you mean: {checkout}/run ops {shlex.join(words)}" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["ops", "pytest", "ruff", "mypy", "pip", "json.tool", "benchmarks.rollback", "venv"])
+def test_tools_are_known(name: str) -> None:
+    assert runpy.run_path(str(ROOT / "run"))["may_be_module"](name)
 
 
 @pytest.mark.slow
