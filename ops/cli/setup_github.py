@@ -1,6 +1,7 @@
 """The command `ops setup github`."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -67,7 +68,8 @@ def github(
         echo(redactor.redact_text("\n".join(_plan_lines(plan))))
     is_planned = bool(plan.changes) and (dry_run or not (yes or is_interactive))
     if is_planned:
-        return _end(plan, [], "planned", 0 if dry_run else IMPLICIT_DRY_RUN, redactor, as_json=as_json)
+        code = IMPLICIT_DRY_RUN if not dry_run else INCOMPLETE if plan.impossible else 0
+        return _end(plan, [], "planned", code, redactor, as_json=as_json)
     if plan.changes and not yes:
         confirm_name(name)
     results = []
@@ -91,7 +93,7 @@ def _plan_lines(plan: "SetupPlan") -> Iterator[str]:
     yield f"Plan: settings of {plan.repository.full_name} on GitHub"
     for (kind, action), changes in groupby(plan.changes, lambda each: (each.kind, each.action)):
         yield from _change_lines(kind, action, list(changes))
-    if not plan.changes:
+    if not (plan.changes or plan.impossible):
         yield "  nothing to do"
     yield from (f"  not possible: {to_one_line(text)}" for text in plan.impossible)
     yield from (f"  note: {to_one_line(text)}" for text in plan.notices)
@@ -124,10 +126,16 @@ def _end(
     if plan.secrets:
         places = "; ".join(plan.laptop_variables)
         lines += ["", f"GitHub never shows a value again. For laptops, keep a token where ops.yml says: {places}"]
+    if plan.files:
+        names = " ".join(map(shlex.quote, plan.files))
+        lines += ["", f"Commit and push: git add {names} && git commit -m 'Set up GitHub' && git push"]
+    problems = [f"{each.change.kind} {each.change.name}: {each.problem}" for each in results if each.problem]
+    if missing := [*plan.impossible, *problems]:
+        lines += ["", "Not possible:" if decision == "planned" else "Not done:"]
+        lines += [f"  {to_one_line(text)}" for text in missing]
+        lines += ["Correct this, or use the token of an admin. Then run the same command again."]
     if code == IMPLICIT_DRY_RUN:
         lines += ["", "Nothing was changed: add --yes, or run it on a terminal."]
-    elif decision == "done" and any(each.kind == "file" for each in plan.changes):
-        lines += ["", "Commit ops.yml and .github, and push them."]
     if lines:
         echo(redactor.redact_text("\n".join(lines)))
     return code

@@ -32,7 +32,7 @@ class NotInPlan(ProviderError):
 
 @dataclass(frozen=True)
 class OwnRepository:
-    """The repository, and whether the owner of the token may administer and write it."""
+    """The repository, and whether the token may administer and write it; True also where GitHub does not say."""
 
     full_name: str
     default_branch: str
@@ -67,17 +67,21 @@ class EnvironmentProtection:
 
 
 def read_own_repository(repository: "Repository") -> OwnRepository:
-    """Return the repository. Its permissions are those of the person, which the token may restrict further."""
+    """Return the repository. Its permissions are those of the person, which the token may restrict further.
+
+    The token of a GitHub App has no person, so GitHub shows no permissions.
+    """
     with provider_errors():
         found = read_json(repository, "")
     permissions = found.get("permissions") or {}
+    is_known = permissions.get("pull") is True
     return OwnRepository(
         str(found["full_name"]),
         str(found["default_branch"]),
         found.get("private") is True,
         found.get("visibility") == "internal",
-        permissions.get("admin") is True,
-        permissions.get("push") is True,
+        permissions.get("admin") is True or not is_known,
+        permissions.get("push") is True or not is_known,
     )
 
 

@@ -23,8 +23,9 @@ from ops.github.issues import label_changes
 from ops.incident.commands import desired_labels
 from ops.setup.environments import GitHubEnvironment, needed_environments
 from ops.setup.secret_commands import MissingSecret, list_missing
-from ops.setup.sync import sync_files
-from ops.tools.git import GitError, GitRepository, parse_remote
+from ops.setup.sync import find_differences, sync_files
+from ops.setup.workflows import FileAction
+from ops.tools.git import GitError, GitRepository, parse_github_remote
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -56,8 +57,6 @@ READ_HINT = (
     "Check the name of the repository, and that the token may read it: the scope `repo`, or Actions, Environments and "
     "Metadata: read."
 )
-GITHUB_HOSTS = {"github.com", "ssh.github.com"}
-"""Another host may have another repository of the same name."""
 AskReviewers = Callable[[str, tuple[str, ...]], tuple[str, ...]]
 """Ask a person for the reviewers of a GitHub environment; the second argument is the default."""
 
@@ -93,6 +92,8 @@ class SetupPlan:
     impossible: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     secrets: list[MissingSecret] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    """Files that were written or removed, for a commit."""
     laptop_variables: list[str] = field(default_factory=list)
     """Variables that a laptop needs in an incident, with the places of their values."""
 
@@ -105,8 +106,7 @@ def choose_repository(given: str, environ: Mapping[str, str], folder: Path, reda
             address = GitRepository(folder, environ, redactor).origin() or ""
         except GitError:
             address = ""
-        host, name = parse_remote(address) or ("", "")
-        found = name if host in GITHUB_HOSTS else ""
+        found = parse_github_remote(address, environ)
     if not found:
         raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
     return found
@@ -207,17 +207,20 @@ class GitHubSetup:
                 self._path.name,
                 "change",
                 "github.environments: false, then write the workflows again",
-                partial(self._write_file, edited),
+                partial(self._write_file, plan, edited),
                 lambda: not read_config(self._path, labels=None)[0].github.environments,
             )
         )
         github = self._config.github.model_copy(update={"environments": False})
         return self._config.model_copy(update={"github": github})
 
-    def _write_file(self, text: str) -> None:
+    def _write_file(self, plan: SetupPlan, text: str) -> None:
         self._path.write_bytes(text.encode())
         self._config, _ = read_config(self._path, labels=None)
         root = self._path.resolve().parent
+        found = find_differences(root, self._config, self._environ)
+        changed = [self._path.resolve(), *(each.path for each in found if each.action is not FileAction.KEEP)]
+        plan.files += [path.relative_to(root).as_posix() for path in changed]
         lines: list[str] = []
         if sync_files(root, self._config, check=False, force=False, echo=lines.append, environ=self._environ):
             text = "a person changed a workflow that must be written again"
@@ -299,7 +302,7 @@ class GitHubSetup:
 
     def _plan_labels(self, plan: SetupPlan) -> None:
         if not plan.repository.may_write:
-            plan.impossible.append(f"labels: this token's owner may not write to {plan.repository.full_name}")
+            plan.impossible.append(f"labels: the owner of this token may not write to {plan.repository.full_name}")
             return
         with provider_errors():
             changes = list(label_changes(self._github, desired_labels(self._config)))

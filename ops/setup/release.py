@@ -91,19 +91,19 @@ def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
 
 
 def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
-    """Yield the commit that this program was installed or checked out from, if it is known."""
-    yield from _installed()
+    """Yield the commit on GitHub that this program was installed or checked out from, if it is known."""
+    yield from _installed(environ)
     if (program_files.ROOT / ".git").exists():
         repository = git.GitRepository(program_files.ROOT, environ, Redactor())
         try:
             sha, address = repository.head(), repository.origin()
         except git.GitError:
             return
-        if sha and (found := git.parse_remote(address or "")):
-            yield Release(found[1], sha)
+        if sha and (name := git.parse_github_remote(address or "", environ)):
+            yield Release(name, sha)
 
 
-def _installed() -> Iterator[Release]:
+def _installed(environ: Mapping[str, str]) -> Iterator[Release]:
     """Yield the commit that pip, pipx or uv recorded for an installation from git.
 
     packaging.python.org/specifications/direct-url
@@ -115,6 +115,6 @@ def _installed() -> Iterator[Release]:
         return
     is_ours = Path(str(distribution.locate_file("ops"))).resolve() == program_files.OPS.resolve()
     sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
-    found = git.parse_remote(str(direct.get("url", "")))
-    if is_ours and found and git.is_full_sha(sha):
-        yield Release(found[1], sha)
+    name = git.parse_github_remote(str(direct.get("url", "")), environ)
+    if is_ours and name and git.is_full_sha(sha):
+        yield Release(name, sha)

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ops.core.redaction import Redactor
 from ops.tools import process
@@ -36,6 +37,7 @@ def is_full_sha(text: str) -> bool:
     return re.fullmatch(FULL_SHA, text) is not None
 
 
+GITHUB_HOSTS = {"github.com", "ssh.github.com"}
 _REMOTE = re.compile(
     r"(?:https://(?:[^@/]+@)?|(?:ssh://)?git@)(?P<host>[\w.-]+)(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
 )
@@ -45,6 +47,15 @@ def parse_remote(address: str) -> tuple[str, str] | None:
     """Return host and owner/name of a repository on a server; None for another address, such as a folder."""
     found = _REMOTE.fullmatch(address)
     return (found["host"], found["name"]) if found else None
+
+
+def parse_github_remote(address: str, environ: Mapping[str, str]) -> str:
+    """Return owner/name of a repository on github.com or on the server of GITHUB_SERVER_URL.
+
+    Returns "" for another address: a repository of the same name on github.com may belong to anybody.
+    """
+    host, name = parse_remote(address) or ("", "")
+    return name if host in {*GITHUB_HOSTS, urlsplit(environ.get("GITHUB_SERVER_URL", "")).hostname} else ""
 
 
 TIMEOUT = 120.0

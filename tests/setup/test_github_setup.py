@@ -195,6 +195,21 @@ def test_unknown_reviewer_stops_before_any_write(shop: Shop, login: str) -> None
     assert (outcome.code, f'no user "{login}"' in outcome.err, shop.writes()) == (2, True, [])
 
 
+def test_plan_and_run_end_with_what_is_not_possible(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    shop.github.add_user("dana", "write")
+
+    planned, done = shop.setup("--dry-run"), shop.setup("--yes")
+
+    shop.github.add_user("dana", "read")
+    reader = shop.setup("--yes")
+    assert (planned.code, done.code, reader.code) == (4, 4, 4)
+    assert "nothing to do" not in reader.out
+    for heading, each in (("Not possible:", planned), ("Not done:", done), ("Not done:", reader)):
+        assert "only an admin of shopdesk/operations may do it" in each.out.partition(f"\n{heading}\n")[2]
+        assert each.out.endswith("Correct this, or use the token of an admin. Then run the same command again.\n")
+
+
 def test_writer_gets_labels_only(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.add_user("dana", "write")
@@ -203,6 +218,20 @@ def test_writer_gets_labels_only(shop: Shop) -> None:
 
     assert (result["decision"], set(kinds(result))) == ("incomplete", {"label"})
     assert len([text for text in result["impossible"] if "only an admin of shopdesk/operations" in text]) == 5
+
+
+def test_token_of_an_app_is_tried_because_github_does_not_say_what_it_may(shop: Shop) -> None:
+    """GitHub leaves the permissions of a person out of its answer, and this token may write issues."""
+    before = set(shop.folder.rglob("*"))
+
+    outcome = shop.setup("--yes", GITHUB_TOKEN=shop.github.token)
+
+    assert (outcome.code, "not possible" in outcome.out) == (0, False)
+    assert "created label incident" in outcome.out
+    commands = [line for line in outcome.out.splitlines() if line.startswith("Commit and push: ")]
+    written = {path.relative_to(shop.folder).as_posix() for path in set(shop.folder.rglob("*")) - before}
+    listed = set(commands[0].partition("git add ")[2].partition(" &&")[0].split())
+    assert listed == {"ops.yml", *(name for name in written if name.endswith(".yml"))}
 
 
 def test_reader_changes_nothing(shop: Shop) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ops import __version__
 from ops.setup import workflows
 from ops.tools import program_files
-from ops.tools.git import parse_remote
+from ops.tools.git import parse_github_remote, parse_remote
 from tests.conftest import Outcome, World
 from tests.support.configurations import SMALL_REPOSITORY
 
@@ -182,12 +182,20 @@ def test_clone_of_a_folder_has_no_repository_on_a_server(address: str) -> None:
     assert parse_remote(address) is None
 
 
+def test_program_of_another_server_names_no_repository_on_github() -> None:
+    address = "https://git.parcel.example/parcel/backout.git"
+
+    assert parse_github_remote(address, {}) == ""
+    assert parse_github_remote("git@github.com:parcel/backout.git", {}) == "parcel/backout"
+    assert parse_github_remote(address, {"GITHUB_SERVER_URL": "https://git.parcel.example"}) == "parcel/backout"
+
+
 @pytest.mark.slow
 def test_new_files_use_the_commit_of_the_checkout_or_installation(tmp_path: Path) -> None:
     """The commit is from git in a checkout, and from direct_url.json after an installation of a tag."""
     program, team = tmp_path / "program", tmp_path / "team"
     program_files.write_program(program)
-    origin = f"https://token@github.example/{ACTIONS}.git"
+    origin = f"https://token@github.com/{ACTIONS}.git"
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
     for words in (["init", "-q"], ["remote", "add", "origin", origin], ["add", "ops"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], cwd=program, check=True)

@@ -168,8 +168,8 @@ def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> s
     if found := known or (own.repository if own else ""):
         return found
     raise ConfigError(
-        "the repository that this program is from is not known",
-        hint="Add --actions OWNER/NAME@SHA, with the full commit SHA of a release of Backout.",
+        "this program is not from a repository on github.com, so the one with the actions is not known",
+        hint="Add --actions OWNER/NAME@SHA, with the full commit SHA of a release of Backout. Nothing was written.",
     )
 
 
