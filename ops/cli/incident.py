@@ -154,9 +154,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
 
     written = work.write_report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
     if written is None:
-        click.echo(
-            f"no report: incident {number} has no run of a runbook, and was closed by a person without write access"
-        )
+        click.echo(f"no report: incident {number} has no run, and the person who closed it has no write access")
         return
     click.echo(f"#{written.number} {written.url} {'created' if written.is_new else 'updated'}")
     for item in written.open_items:

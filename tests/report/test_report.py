@@ -215,7 +215,7 @@ def test_reverted_commits_are_listed(night: Night) -> None:
 
 def test_repeated_command_updates_one_report(night: Night, releases: Releases) -> None:
     night.recover()
-    assert [night.report().out.split()[2] for _ in range(3)] == ["created", "renewed", "renewed"]
+    assert [night.report().out.split()[2] for _ in range(3)] == ["created", "updated", "updated"]
     other = night.github.open_issue("Another", FORM, ["incident"], "alice")
     night.ops("incident", "report", str(other), "--config", str(night.world.config))
     assert len(night.reports) == 2
@@ -226,7 +226,7 @@ def test_closed_report_is_updated(night: Night, releases: Releases) -> None:
     night.report()
     night.github.close(night.reports[0].number, "alice")
     night.recover()
-    assert "renewed" in night.report().out
+    assert "updated" in night.report().out
     assert "ended **recovered**" in night.text
 
 
@@ -234,7 +234,7 @@ def test_lost_answer_creates_one_report(night: Night, releases: Releases) -> Non
     night.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
     first = night.report()
     assert (first.code, "created" in first.out) == (0, True)
-    assert "renewed" in night.report().out
+    assert "updated" in night.report().out
     assert len(night.reports) == 1
 
 
@@ -352,7 +352,7 @@ def test_outsider_gets_report_only_with_runs(night: Night, releases: Releases) -
     night.github.comment(night.number, forged, "mallory")
     outcome = night.report("--only-if-recorded")
     assert (outcome.code, night.reports) == (0, [])
-    assert outcome.out.startswith("no report: no run")
+    assert outcome.out.startswith(f"no report: incident {night.number} has no run")
     night.recover()
     assert night.report("--only-if-recorded").code == 0
     assert len(night.reports) == 1
