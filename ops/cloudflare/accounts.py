@@ -1,15 +1,13 @@
 """List the accounts of a token (developers.cloudflare.com/api/resources/accounts)."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
-from ops.cloudflare.response import CloudflareResponse, parse_rows, require_id, require_text
+from ops.cloudflare.response import HEX_ID, CloudflareResponse, parse_rows, require_id, require_text
 from ops.cloudflare.types.inventory import NamedResource
 
 READ_PERMISSION = "Account Settings Read"
-ID_PATTERN = re.compile("[0-9a-f]{32}")
 
 
 class AccountsApi:
@@ -28,4 +26,4 @@ class AccountsApi:
 
 
 def _account(row: Mapping[str, Any]) -> NamedResource:
-    return NamedResource(require_id(row["id"], ID_PATTERN), require_text(row["name"]))
+    return NamedResource(require_id(row["id"], HEX_ID), require_text(row["name"]))

@@ -3,13 +3,12 @@
 developers.cloudflare.com/api/resources/d1/subresources/database
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, reads
-from ops.cloudflare.response import CloudflareResponse, parse_result, parse_rows, require_id, require_text
+from ops.cloudflare.response import UUID, CloudflareResponse, parse_result, parse_rows, require_id, require_text
 from ops.cloudflare.types.d1 import D1Database, D1Restore, SqlResult, SqlStatement, SqlValue
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import nested_table
@@ -20,7 +19,6 @@ from ops.core.read_only_sql import is_read_only
 READ_PERMISSION = "D1 Read"
 WRITE_PERMISSION = "D1 Write"
 """The dashboard calls it D1 Edit. Cloudflare does not say whether D1 Read is enough for queries and bookmarks."""
-ID_PATTERN = re.compile("[0-9a-f-]{36}")
 PAGE_SIZE = 100
 WRITE_TIMEOUT = 35.0
 """Seconds to wait for a write. Cloudflare ends it after 30 (developers.cloudflare.com/d1/platform/limits)."""
@@ -131,12 +129,12 @@ def _unclear(message: str, answer: CloudflareResponse) -> UnclearWrite:
 
 
 def _listed(row: Mapping[str, Any]) -> NamedResource:
-    return NamedResource(require_id(row["uuid"], ID_PATTERN), require_text(row["name"]))
+    return NamedResource(require_id(row["uuid"], UUID), require_text(row["name"]))
 
 
 def _database(row: Mapping[str, Any]) -> D1Database:
     return D1Database(
-        id=require_id(row["uuid"], ID_PATTERN),
+        id=require_id(row["uuid"], UUID),
         name=require_text(row["name"]),
         created_on=parse_utc(row["created_at"]),
         size=_whole(row.get("file_size")),

@@ -3,19 +3,17 @@
 developers.cloudflare.com/api/resources/kv/subresources/namespaces
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
-from ops.cloudflare.response import CloudflareResponse, parse_result, parse_rows, require_id, require_text
+from ops.cloudflare.response import HEX_ID, CloudflareResponse, parse_result, parse_rows, require_id, require_text
 from ops.cloudflare.types.inventory import NamedResource
 
 READ_PERMISSION = "Workers KV Storage Read"
 WRITE_PERMISSION = "Workers KV Storage Write"
-ID_PATTERN = re.compile("[0-9a-f]{32}")
 MAX_KEYS_PER_READ = 100
 """Most keys of one bulk get."""
 
@@ -61,7 +59,7 @@ class KvApi:
 
 
 def _namespace(row: Mapping[str, Any]) -> NamedResource:
-    return NamedResource(require_id(row["id"], ID_PATTERN), require_text(row["title"]))
+    return NamedResource(require_id(row["id"], HEX_ID), require_text(row["title"]))
 
 
 def _values(result: Any, keys: list[str]) -> dict[str, str | None]:

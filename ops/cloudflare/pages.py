@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, paginate_by_total, reads
 from ops.cloudflare.response import (
+    UUID,
     CloudflareApiError,
     CloudflareResponse,
     parse_result,
@@ -27,14 +27,13 @@ from ops.core.errors import Reason, UnclearWrite
 READ_PERMISSION = "Pages Read"
 WRITE_PERMISSION = "Pages Write"
 
-ID_PATTERN = re.compile(r"[0-9a-f-]{36}")
 NO_SUCH_DEPLOYMENT = 8000009
 DEFAULT_FILE_LIMIT = 20_000
 """File limit of every project (developers.cloudflare.com/pages/platform/limits)."""
 PAGE_SIZE = 25
 """Largest page of deployments that Cloudflare accepts (8000024)."""
 PROJECTS_PAGE_SIZE = 10
-"""Page of projects that wrangler reads."""
+"""Page of projects that wrangler reads (cloudflare/workers-sdk, packages/wrangler/src/pages/projects.ts)."""
 BINDING_KINDS = {
     "env_vars": ("variable", ""),
     "kv_namespaces": ("KV", "namespace_id"),
@@ -129,7 +128,7 @@ def _deployment(row: Mapping[str, Any]) -> PagesDeployment:
     stage, metadata = row.get("latest_stage") or {}, nested_table(row, "deployment_trigger", "metadata")
     aliases = row.get("aliases")
     return PagesDeployment(
-        id=require_id(row["id"], ID_PATTERN),
+        id=require_id(row["id"], UUID),
         url=_address(row["url"]),
         created_on=parse_utc(row["created_on"]),
         environment=require_text(row["environment"]),

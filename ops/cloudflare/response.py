@@ -224,6 +224,10 @@ def require_text(value: Any) -> str:
     return value
 
 
+HEX_ID, UUID = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f-]{36}")
+"""Forms of Cloudflare's IDs."""
+
+
 def require_id(value: Any, pattern: re.Pattern[str]) -> str:
     """Return a text that matches the pattern. Raises ValueError."""
     if not pattern.fullmatch(require_text(value)):

@@ -3,12 +3,12 @@
 developers.cloudflare.com/api/resources/workers/subresources/routes
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import (
+    HEX_ID,
     CloudflareApiError,
     CloudflareResponse,
     parse_result,
@@ -24,7 +24,6 @@ ZONE_READ = "Zone Read"
 READ_PERMISSION = "Workers Routes Read"
 WRITE_PERMISSION = "Workers Routes Write"
 SCRIPTS_READ = "Workers Scripts Read"
-ID_PATTERN = re.compile("[0-9a-f]{32}")
 WORKER_NOT_FOUND = 10007
 """Cloudflare's code for a route to a Worker that does not exist."""
 
@@ -91,16 +90,14 @@ class RoutesApi:
 
 
 def _zone(row: Mapping[str, Any]) -> Zone:
-    return Zone(require_id(row["id"], ID_PATTERN), require_text(row["name"]))
+    return Zone(require_id(row["id"], HEX_ID), require_text(row["name"]))
 
 
 def _route(zone: str, row: Mapping[str, Any]) -> WorkerRoute:
     return WorkerRoute(
-        zone, require_id(row["id"], ID_PATTERN), require_text(row["pattern"]), text_or_empty(row.get("script")) or None
+        zone, require_id(row["id"], HEX_ID), require_text(row["pattern"]), text_or_empty(row.get("script")) or None
     )
 
 
 def _domain(row: Mapping[str, Any]) -> CustomDomain:
-    return CustomDomain(
-        require_id(row["zone_id"], ID_PATTERN), require_text(row["hostname"]), require_text(row["service"])
-    )
+    return CustomDomain(require_id(row["zone_id"], HEX_ID), require_text(row["hostname"]), require_text(row["service"]))

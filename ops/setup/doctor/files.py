@@ -25,7 +25,10 @@ FIRST_NODE24: Final = {
     "actions/setup-python": 6,
     "actions/upload-artifact": 7,
 }
-"""Action → first major version that runs on Node 24. GitHub's runners removed Node 20 on 2026-09-23."""
+"""Action → first major version that runs on Node 24. GitHub's runners removed Node 20 in September 2026.
+
+github.blog/changelog/2025-09-19-deprecation-of-node-20-on-github-actions-runners
+"""
 USES = re.compile(r"^\s*(?:- )?uses:\s*([\w.-]+/[\w./-]+)@(?:v(\d+)|\S+\s*#\s*v(\d+))", re.MULTILINE)
 """An action with its major version, from a tag or from the comment behind a commit."""
 CONTACTS, NO_LOCATION = " contacts[", "no token_location"

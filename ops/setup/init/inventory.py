@@ -6,7 +6,7 @@ A list that the token may not read is named, and the rest is read. Calls run in 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ops.cloudflare import accounts, d1, kv, pages, routes, workers
 from ops.cloudflare.client import CloudflareClient
@@ -20,7 +20,7 @@ from ops.core.errors import ProviderError
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_in_batches, run_parallel_mixed
-from ops.setup.init.resources import Resource, is_usable, site_addresses, worker_addresses
+from ops.setup.init.resources import Kind, Resource, is_usable, site_addresses, worker_addresses
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class InventoryReader:
             return None
         return Resource("pages", project.name, place.account_id, site_addresses(project.domains))
 
-    def _is_usable(self, kind: Any, name: str) -> bool:
+    def _is_usable(self, kind: Kind, name: str) -> bool:
         if is_usable(kind, name):
             return True
         self.unread.append(f"{kind} {quote_name(name)}: its name has another form than Cloudflare's, so it is left out")

@@ -143,20 +143,20 @@ def propose_compare(
     paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
     origins = [site, site, *newest]
     found = iter(_pages(web, clock, origins, paths))
-    looks = {path: [next(found) for _ in origins] for path in paths}
-    proved = [path for path in paths if _identifies(*looks[path]) and not _is_fallback(path, looks)]
+    contents = {path: [next(found) for _ in origins] for path in paths}
+    proved = [path for path in paths if _identifies(*contents[path]) and not _is_fallback(path, contents)]
     if len(proved) >= MOST_COMPARED:
         return CompareProposal(tuple(proved[:MOST_COMPARED]))
     if proved:
         return CompareProposal(tuple(proved), "", f"A release without {proved[0]} is not recognized: {MORE_PATHS}")
-    error = next((page.error for page in looks[HOME] if page.error), "")
+    error = next((page.error for page in contents[HOME] if page.error), "")
     why = error or "no path is stable and differs between the two newest deployments"
     return CompareProposal((HOME,), f"compare was not proved: {why}")
 
 
-def _is_fallback(path: str, looks: Mapping[str, Sequence[PageContent]]) -> bool:
+def _is_fallback(path: str, contents: Mapping[str, Sequence[PageContent]]) -> bool:
     """Return whether a deployment answers the path with its home page, as a single-page application does."""
-    pairs = zip(looks[path], looks[HOME], strict=True)
+    pairs = zip(contents[path], contents[HOME], strict=True)
     return path != HOME and any(page.digest == home.digest for page, home in pairs)
 
 
@@ -167,8 +167,8 @@ def _pages(web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str,
 
 def _identifies(first: PageContent, second: PageContent, new: PageContent, old: PageContent) -> bool:
     """Return whether the page is equal in two requests and differs between two deployments, itself or by its assets."""
-    looks = (first, second, new, old)
-    if any(page.error or page.is_absent or page.failure_status for page in looks):
+    contents = (first, second, new, old)
+    if any(page.error or page.is_absent or page.failure_status for page in contents):
         return False
     by_content = first.digest == second.digest and new.digest != old.digest
     by_assets = bool(first.assets_digest) and first.assets_digest == second.assets_digest
