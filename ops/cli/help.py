@@ -48,7 +48,7 @@ class ExampleCommand(click.Command):
 
 
 class HelpLine(NamedTuple):
-    """Line of a command in the help of a group; `section` is empty for a hidden command."""
+    """Line of a command in a help text. Only `ops --help` has sections, and hides a command without one."""
 
     name: str
     text: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from ops.setup.doctor.facts import Facts
@@ -19,7 +20,7 @@ class Subject(Protocol):
 
 S = TypeVar("S", bound=Subject)
 Findings = Iterator[Finding]
-Examination = Callable[[], list[Finding]]
+Examination = Callable[[], Findings]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def check(
     def made(find: Callable[[S], Findings]) -> Check:
         def examinations(facts: Facts) -> Iterator[tuple[str, Examination]]:
             for subject in subjects(facts):
-                yield subject.name, lambda subject=subject: list(find(subject))  # type: ignore[misc]
+                yield subject.name, partial(find, subject)
 
         return Check(check_id, (find.__doc__ or "").strip(), why, needs, examinations)
 
