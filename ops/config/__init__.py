@@ -1,4 +1,4 @@
-"""Parse `ops.yml` and check it, with line and advice.
+"""Parse, check and edit `ops.yml`, with line and advice.
 
 `ops.yml` holds names of secrets only, never values. Editors show the descriptions of the fields.
 
