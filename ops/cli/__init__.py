@@ -19,7 +19,6 @@ from typing import Any, Literal, NoReturn
 
 import click
 
-from ops import __version__
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.completion import answer_shell, complete_drill, completion
 from ops.cli.doctor import doctor
@@ -41,6 +40,7 @@ from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.timeline import event_from_json
+from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
 from ops.render import terminal
 from ops.tools.own_environment import hide_environment

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ops import __version__
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.result import duration_label, measure_durations
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent
 from ops.core.verdict import Verdict
+from ops.core.version import __version__
 
 STATES = {
     EventKind.REQUESTED: "Received",

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import __version__
 from ops.app import registry
 from ops.app.run import program_name, read_config
 from ops.core import system_clock
@@ -21,6 +20,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Re
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import start_call
+from ops.core.version import __version__
 from ops.gate import approval, events, form, outcomes, refusals
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN

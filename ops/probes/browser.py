@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ops
 from ops.core.redaction import Redactor
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import challenge
@@ -56,7 +55,8 @@ def run_browser_probe(
     picture = pictures / f"{name}.png"
     with process.scratch_folder() as folder:
         job = _build_job(spec, url, edge_url, browser=browser, folder=folder)
-        places = (Path(found).parents[1] for found in (ops.__file__, playwright.origin) if found)
+        program = Path(__file__).parents[2]
+        places = (program, *(Path(found).parents[1] for found in (playwright.origin,) if found))
         seen = {**environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
         argv = [sys.executable, "-P", "-m", "ops.probes.browser_process", json.dumps(job)]
         finished = process.run(

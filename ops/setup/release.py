@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import __version__
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
+from ops.core.version import __version__
 from ops.tools import git, program_files
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import __version__
 from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
+from ops.core.version import __version__
 from ops.setup import issue_form, jobs, release, workflows
 from ops.setup.workflows import FileAction, FileDifference
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ops import __version__
 from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fitting_services
 from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
+from ops.core.version import __version__
 from ops.gate.gate import OUTPUTS
 from ops.github.actions import RUN_OUTPUTS
 from ops.render import terminal

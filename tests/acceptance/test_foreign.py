@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import __version__
+from ops.core.version import __version__
 from sandbox.actions.checkout import write_files
 from sandbox.actions.runner import TIMEOUT_SECONDS
 from tests.conftest import ROOT

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import __version__
+from ops.core.version import __version__
 from tests.conftest import ROOT
 from tests.support.configurations import SMALL_REPOSITORY
 

@@ -15,9 +15,9 @@ from typing import Any
 import click
 import pytest
 
-from ops import __version__
 from ops.app.registry import discover_runbooks, runbook_names, scheduled_files
 from ops.cli import cli
+from ops.core.version import __version__
 from ops.gate.gate import OUTPUTS
 from ops.github.actions import RUN_OUTPUTS
 from tests.conftest import REFERENCE, ROOT
@@ -75,8 +75,8 @@ def arguments(inputs: dict[str, str]) -> list[str]:
 def run_program(tmp_path: Path, command: str, inputs: dict[str, str], *, version: str = "") -> tuple[str, list[str]]:
     """Run the program with a module `ops` that prints its arguments. Return the output and the arguments."""
     module = tmp_path / "fake/ops"
-    module.mkdir(parents=True, exist_ok=True)
-    (module / "__init__.py").write_text(f"__version__ = {version or __version__!r}\n")
+    (module / "core").mkdir(parents=True, exist_ok=True)
+    (module / "core/version.py").write_text(f"__version__ = {version or __version__!r}\n")
     (module / "__main__.py").write_text("import json, sys\ndef main(): print(json.dumps(sys.argv)); sys.exit(0)\n")
     environ = {
         "PYTHONPATH": str(tmp_path / "fake"),

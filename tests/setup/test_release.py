@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import __version__
+from ops.core.version import __version__
 from ops.setup import workflows
 from ops.tools import program_files
 from ops.tools.git import parse_github_remote, parse_remote

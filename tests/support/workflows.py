@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from ops import __version__
 from ops.app.registry import button_runbooks
 from ops.app.run import read_config
+from ops.core.version import __version__
 from ops.setup import issue_form, workflows
 from ops.tools import program_files
 from tests.conftest import REFERENCE, ROOT

@@ -78,7 +78,8 @@ def main() -> NoReturn:
         os.environ["OPS_PROGRAM"] = "ops"  # the repository has no `./run`
     sys.argv = ["ops", *arguments]
 
-    from ops import __main__, __version__
+    from ops import __main__
+    from ops.core.version import __version__
 
     note_other_version(str(inputs.get("generated-by") or ""), __version__)
     __main__.main()

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from ops import __version__
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
+from ops.core.version import __version__
 from ops.setup import jobs, sync, workflows
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, Facts, ServiceFacts, environments, repository, services
