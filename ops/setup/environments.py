@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name
-EVIDENCE = "read only: the list in docs/how-to/evidence.md"
+EVIDENCE = (
+    "Account Settings Read",
+    "Workers Scripts Read",
+    "Pages Read",
+    "Zone Read",
+    "Analytics Read",
+    "Workers Observability Read",
+    "Account Analytics Read",
+)
+"""Permission groups for the tables of `ops evidence`."""
 COLUMNS = ("GitHub environment", "used by", "secrets", "its Cloudflare token", "branch", "reviewers", "GitHub plan")
 
 
@@ -59,7 +68,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         _names(jobs.read_tokens(config, "report")),
         sorted({read for group in groups for read in _read_groups(group)}),
     )
-    add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), [EVIDENCE])
+    add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), EVIDENCE)
     for each in config.environments.values():
         if each.approval:
             add(each.approval_environment, f"acting jobs of {each.name}", (), ())

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 TOKEN_PAGE = "https://dash.cloudflare.com/profile/api-tokens"  # noqa: S105
 _KEYS = {
+    "Account Analytics": "account_analytics",
+    "Account Settings": "account_settings",
+    "Analytics": "analytics",
+    "D1": "d1",
     "Workers Scripts": "workers_scripts",
     "Workers KV Storage": "workers_kv_storage",
     "Workers Routes": "workers_routes",
@@ -70,6 +74,8 @@ def list_missing(
             if name in tokens:
                 rights = ", ".join(map(_as_dashboard, environment.rights))
                 about = f"Cloudflare token for {', '.join(environment.used_by)}: {rights}"
+                if by_hand := [_as_dashboard(each) for each in environment.rights if _template_key(each) is None]:
+                    about += f" (not in the link, add it there: {', '.join(by_hand)})"
                 url = token_url(environment.rights, tokens[name], f"Backout {environment.name}")
                 yield MissingSecret(name, held, command, about, url)
             else:
@@ -97,7 +103,13 @@ def _is_of_rotation(config: "Config", github_environment: str, name: str) -> boo
 def _as_dashboard(group: str) -> str:
     """Return the group as Cloudflare's dashboard writes it: `Workers Scripts: Edit`."""
     area, _, right = group.rpartition(" ")
-    return f"{area}: {'Edit' if right == 'Write' else right}" if area in _KEYS else group
+    return f"{area}: {'Edit' if right == 'Write' else right}" if right in _TYPES else group
+
+
+def _template_key(group: str) -> dict[str, str] | None:
+    """Return the permission as in a template URL; None if it has no known key there."""
+    area, _, right = group.rpartition(" ")
+    return {"key": _KEYS[area], "type": _TYPES[right]} if area in _KEYS and right in _TYPES else None
 
 
 def _about(config: "Config", github_environment: str, name: str) -> str:
@@ -111,12 +123,9 @@ def _about(config: "Config", github_environment: str, name: str) -> str:
 
 
 def token_url(groups: Sequence[str], account_id: str, name: str) -> str:
-    """Return the URL of a form for a new token; the plain page if one of the permissions has no known key."""
-    keys = []
-    for group in groups:
-        area, _, right = group.rpartition(" ")
-        if area not in _KEYS or right not in _TYPES:
-            return TOKEN_PAGE
-        keys.append({"key": _KEYS[area], "type": _TYPES[right]})
+    """Return the URL of a form for a new token, without the permissions that have no known key."""
+    keys = [key for group in groups if (key := _template_key(group))]
+    if not keys:
+        return TOKEN_PAGE
     packed = quote(json.dumps(keys, separators=(",", ":")), safe="")
     return f"{TOKEN_PAGE}?permissionGroupKeys={packed}&accountId={account_id}&zoneId=all&name={quote(name)}"

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from ops import cli
+from ops.cloudflare.types.records import EvidenceTable
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
+from ops.evidence import tables
+from ops.setup.environments import EVIDENCE
 from ops.setup.github_setup import RULESET, choose_repository, is_protected, ruleset
 from ops.setup.secret_commands import TOKEN_PAGE, token_url
 from sandbox.clock import FakeClock
@@ -413,6 +417,17 @@ def test_token_page_has_permissions_and_account() -> None:
         url.replace("%5B", "[").replace("%5D", "]").replace("%7B", "{").replace("%7D", "}")
     )
     assert token_url(["Something Else"], "0" * 32, "x") == TOKEN_PAGE
+
+
+def test_token_of_evidence_has_a_link_with_the_permissions_of_its_tables(shop: Shop) -> None:
+    shop.github.switches.plan = "team"
+    named = " ".join(each.permission for each in vars(tables).values() if isinstance(each, EvidenceTable))
+    (token,) = [one for one in shop.result()["secrets"] if one["github_environment"] == "evidence"]
+
+    assert set(re.findall(r"(?:[A-Z]\w+ )+?Read\b", named)) == set(EVIDENCE)
+    assert "Account Settings: Read, Workers Scripts: Read" in token["about"]
+    assert token["about"].endswith("(not in the link, add it there: Workers Observability: Read)")
+    assert token["url"].count("%22key%22") == len(EVIDENCE) - 1
 
 
 def test_person_names_reviewers_and_confirms(shop: Shop) -> None:
