@@ -71,6 +71,11 @@ class Commands(RunbookGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] == "help" and not ctx.resilient_parsing:
+            if args[1:]:
+                return self.resolve_command(ctx, [*args[1:], "--help"])
+            click.echo(ctx.get_help())
+            ctx.exit()
         if args[1:] and (two := self.get_command(ctx, " ".join(args[:2]))) is not None:
             return two.name, two, args[2:]
         known = self.list_commands(ctx)
@@ -419,8 +424,10 @@ def check(path: Path) -> None:
     check_template_labels(path.resolve().parent, configuration)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    services = sum(len(environment.services) for environment in configuration.environments.values())
-    click.echo(f"{path} is valid: {len(configuration.environments)} environments, {services} services.")
+    environments = configuration.environments.values()
+    counts = {"environment": len(environments), "service": sum(len(each.services) for each in environments)}
+    shown = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+    click.echo(f"{path} is valid: {shown}.")
 
 
 @config.command(epilog="ops config schema")

@@ -34,12 +34,17 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
     click.echo(work.import_record(source, number, config, os.environ, redactor))
 
 
-@incident.command(epilog="ops incident note 42 '13:05 restarted the queue by hand'")
+@incident.command(
+    epilog="""
+    ops incident note 42 'called the provider'
+    ops incident note 42 '13:05 restarted the queue by hand'
+    """
+)
 @click.argument("number", type=INCIDENT)
-@click.argument("text", metavar='"13:05 TEXT"')
+@click.argument("text", metavar='"[13:05] TEXT"')
 @click.pass_obj
 def note(redactor: Redactor, /, *, number: int, text: str) -> None:
-    """Add what a person did or saw, with its time in UTC."""
+    """Add what a person did or saw, with its time in UTC (default: now)."""
     from ops.incident import commands as work
 
     stored, url = work.add_note(number, text, os.environ, redactor, now=datetime.now(UTC))
@@ -54,16 +59,28 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     ops incident open --service api --severity sev2 --title 'HTTP 500 since the release'
     """,
 )
+@click.argument("text", default="", metavar="[TITLE]")
 @click.option("--service", shell_complete=complete_service, help="Service in ops.yml")
 @click.option("--severity", type=click.Choice(SEVERITIES, case_sensitive=False))
-@click.option("--title", help="Symptom, as the title of the issue")
+@click.option("--title", help="Symptom, as the title of the issue; or the argument TITLE")
 @CONFIG
 @click.pass_obj
-def open_(redactor: Redactor, /, *, service: str | None, severity: str | None, title: str | None, config: Path) -> None:
+def open_(
+    redactor: Redactor,
+    /,
+    *,
+    text: str,
+    service: str | None,
+    severity: str | None,
+    title: str | None,
+    config: Path,
+) -> None:
     """Open the incident issue; on a terminal, ask for missing values."""
     from ops.incident import commands as work
 
-    given = _complete({"service": service, "severity": severity, "title": title}, config)
+    if text and title:
+        raise click.UsageError("the title is given twice: as the argument TITLE and with --title")
+    given = _complete({"service": service, "severity": severity, "title": title or text or None}, config)
     opened = work.open_incident(**given, config=config, environ=os.environ, redactor=redactor)
     click.echo(f"#{opened.number} {opened.url}")
     if not opened.has_menu:
@@ -123,6 +140,8 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
         echo_json(redactor.redact_json(closed.to_json()))
         return
     click.echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
+    if closed.was_open and not closed.leftovers.lines:
+        click.echo("  nothing stays on")
     for line in closed.leftovers.lines:
         echo(redactor.redact_text(f"  still active, or unknown: {to_one_line(line)}"))
     for command in closed.leftovers.reset_commands:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -59,6 +60,21 @@ SERVICE = "service"
 YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit code 9)"
 
 
+class RunbookCommand(ExampleCommand):
+    """A command without arguments: its service is an option."""
+
+    allow_extra_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            named = " ".join(map(quote_name, ctx.args))
+            takes_service = any(each.name == SERVICE for each in self.params) and not ctx.params[SERVICE]
+            meant = f"; did you mean --{SERVICE} {named}?" if takes_service and not ctx.args[1:] else ""
+            raise click.UsageError(f'unexpected "{named}"{meant}', ctx)
+        return ctx.args
+
+
 def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
     """Return the command of a runbook, with its Params and the common options as options."""
     fields = dataclasses.fields(runbook.params)
@@ -77,7 +93,7 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
         values |= {SERVICE: place.service} if SERVICE in values else {}
         return run(runbook, runbook.params(**values), redactor, **given)
 
-    return ExampleCommand(
+    return RunbookCommand(
         runbook.name,
         params=[*[_option(field) for field in fields], *_common_options()],
         callback=command,
@@ -443,5 +459,11 @@ def _show_next_steps(result: RunResult, record: Path | None) -> None:
     from ops.app.run import program_name
 
     echo(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
-    if result.incident and result.decision != Decision.PLANNED and not actions.is_job(os.environ):
-        echo(f"  then, the post-incident report: {program_name(os.environ)} incident report {result.incident}")
+    if result.decision == Decision.PLANNED or actions.is_job(os.environ):
+        return
+    program = program_name(os.environ)
+    if result.incident:
+        echo(f"  then, the post-incident report: {program} incident report {result.incident}")
+    elif record:
+        folder = shlex.quote(os.path.relpath(record.parent))
+        echo(f"  to add it to an incident: {program} incident import {folder} --incident NUMBER")

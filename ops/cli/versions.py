@@ -11,6 +11,7 @@ from ops.cli.output import echo, echo_json
 from ops.cli.place import ENVIRONMENT, choose_service_place
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
+from ops.core.suggestions import quote_name
 
 SHOWN = 10
 """Versions that are shown without --all."""
@@ -24,6 +25,7 @@ SHOWN = 10
     """,
 )
 @click.argument("service", default="", metavar="[SERVICE]", shell_complete=complete_service)
+@click.option("--service", "named", default="", shell_complete=complete_service, help="Same as the argument SERVICE")
 @ENVIRONMENT
 @click.option("--incident", type=INCIDENT, help="Count the runs on this incident, as a rollback for it does")
 @click.option("--all", "show_all", is_flag=True, help=f"Show all versions (default: the newest {SHOWN})")
@@ -35,6 +37,7 @@ def versions(
     /,
     *,
     service: str,
+    named: str,
     environment: str,
     incident: int | None,
     show_all: bool,
@@ -49,7 +52,9 @@ def versions(
     from ops.status.versions import service_versions
 
     options = {"incident": incident, "all": show_all, "json": as_json}
-    place = choose_service_place("versions", service, environment, config, **options)
+    if service and named and service != named:
+        raise click.UsageError(f'two services are given: "{quote_name(service)}" and "{quote_name(named)}"')
+    place = choose_service_place("versions", service or named, environment, config, **options)
     found = service_versions(place, incident, config, os.environ, redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 _LIKE_A_SECRET = re.compile(r"://|(?=\w*\d)(?=\w*[A-Za-z])\w{24,}")
 _LONGEST = 60
+CLOSE = 0.85
+"""Ratio of difflib from which a word is a misspelled first word of a name."""
 _MOST = 6
 _SEARCHED = 200
 
@@ -24,13 +26,22 @@ def _beginnings(name: str, known: Iterable[str]) -> list[str]:
     return [candidate for candidate in known if typed[2:] and _plain(candidate).startswith(typed)]
 
 
+def _same_head(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names whose first word is close to the typed text, as `rollback-worker` is to `rolback`."""
+    import difflib
+
+    plain = {candidate: _plain(candidate).partition("_")[0] for candidate in known}
+    heads = difflib.get_close_matches(_plain(name), set(plain.values()), n=1, cutoff=CLOSE)
+    return [candidate for candidate, head in plain.items() if head in heads]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a message: `; did you mean "api"?`, else the known names.
 
-    If several names start with the typed text, the message lists each of them.
+    If several names start with the typed text, or with a word close to it, the message lists each of them.
     """
     names = sorted(quote_name(each) for each in known)
-    near = _beginnings(name, names) or [nearest_name(name, names)]
+    near = _beginnings(name, names) or _same_head(name, names) or [nearest_name(name, names)]
     if near[0]:
         meant = " or ".join(f'"{each}"' for each in near[:_MOST])
         return f"; did you mean {meant}?"

@@ -90,10 +90,11 @@ def require_service(ctx: Context[Any], kind: str) -> "Service":
         f"`{ctx.command_prefix[0]} {name}`" for name, of in ctx.service_kinds().items() if of == service.kind
     )
     others = [name for name, other in ctx.environment.services.items() if other.kind == kind]
+    named = f"Name one of: {', '.join(others)}. " if others else ""
     raise ConfigError(
         f"{service.name} is a service with {service.kind}, and this needs one with {kind}",
         reason=Reason.UNKNOWN_NAME,
-        hint=f"Name one of: {', '.join(others) or 'none'}. For {service.name} there is {otherwise}.",
+        hint=f"{named}For {service.name} there is {otherwise}.",
     )
 
 

@@ -144,6 +144,7 @@ def read_json(repository: "Repository", path: str) -> Any:
 CHECK_HINT = (
     "Check GITHUB_REPOSITORY (owner/name), that GITHUB_TOKEN may write issues there, and the number if you gave one."
 )
+NETWORK_HINT = "Check the network here, and GITHUB_API_URL if it is set. Then run the command again."
 STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
 
 
@@ -166,7 +167,7 @@ def provider_errors(hint: str = "") -> Iterator[None]:
         raise GitHubApiError(error.status, advice) from None
     except (requests.RequestException, ValueError) as error:
         text = f"GitHub gave no answer ({type(error).__name__})"
-        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint) from None
+        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint or NETWORK_HINT) from None
 
 
 @contextmanager

@@ -80,11 +80,13 @@ def add_note(
 
 
 def parse_note(said: str, now: datetime) -> tuple[datetime, str]:
-    """Split a note into its time in UTC and its text.
+    """Split a note into its time in UTC and its text. Without a time, it happened just now.
 
     `13:05 text` is 13:05 today, or yesterday if that is less than 12 hours ago. A date may precede the time.
     Raises ConfigError, also for a time in the future.
     """
+    if said.strip() and not re.match(r"\s*(\d{4}-\d|\d\d?:\d)", said):
+        return now, said.strip()
     found = re.fullmatch(r"\s*(?:(\d{4}-\d\d-\d\d)[ T])?(\d\d:\d\d(?::\d\d)?)Z?\s+(\S.*)", said, re.DOTALL)
     try:
         at = parse_utc(f"{found[1] or now.date().isoformat()}T{found[2]}") if found else None
@@ -92,8 +94,8 @@ def parse_note(said: str, now: datetime) -> tuple[datetime, str]:
         at = None
     if found is None or at is None:
         raise ConfigError(
-            "the note does not start with a time, followed by text",
-            hint='Start with a UTC time: "13:05 text" or "2026-11-24 13:05 text".',
+            "the note has no text, or starts with a time that cannot be read",
+            hint='Write "text", or start with a UTC time: "13:05 text" or "2026-11-24 13:05 text".',
         )
     if at <= now + MAX_CLOCK_SKEW:
         return at, found[3].strip()

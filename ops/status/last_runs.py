@@ -188,8 +188,9 @@ def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
     """Yield the lines below the headline of a run."""
     where = " in ".join(filter(None, [f"{run.runbook} {run.service}".strip(), run.environment]))
     issue = f", incident #{run.incident}" if run.incident else ""
-    ago = format_duration(max(0.0, (now - run.began).total_seconds()))
-    yield f"  {where} {run.by}{issue}, {ago} ago ({format_utc(run.began)})"
+    seconds = (now - run.began).total_seconds()
+    ago = f"{format_duration(seconds)} ago" if seconds >= 1 else "just now"
+    yield f"  {where} {run.by}{issue}, {ago} ({format_utc(run.began)})"
     for target, before, after in run.changes:
         yield f"  Changed: {target}: {before} → {after}"
     if not run.changes:

@@ -63,7 +63,7 @@ def test_wheel_checks_and_syncs_a_small_repository(installed: Path, tmp_path: Pa
     (tmp_path / "ops.yml").write_text(SMALL_REPOSITORY.read_text())
 
     assert __version__ in run(installed, tmp_path, "--version")
-    assert "ops.yml is valid: 1 environments, 1 services." in run(installed, tmp_path, "config", "check")
+    assert "ops.yml is valid: 1 environment, 1 service." in run(installed, tmp_path, "config", "check")
     run(installed, tmp_path, "workflows", "sync", "--actions", f"backout-tools/backout@{COMMIT}")
     assert "Every file is as ops.yml has it." in run(installed, tmp_path, "workflows", "sync", "--check")
     assert f"@{COMMIT} # v{__version__}" in (tmp_path / ".github/workflows/incident.yml").read_text()

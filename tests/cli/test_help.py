@@ -79,3 +79,10 @@ def test_examples_begin_with_the_program_that_was_called(world: World) -> None:
     assert "\n  ops status --environment production\n" in world.ops("status", "--help").out
     called = world.ops("status", "--help", OPS_PROGRAM="./run ops").out
     assert "\n  ./run ops status --environment production\n" in called
+
+
+@pytest.mark.parametrize("words", [(), ("rollback-worker",), ("incident", "note")])
+def test_word_help_shows_the_help(words: tuple[str, ...], world: World) -> None:
+    outcome = world.ops("help", *words)
+
+    assert (outcome.code, outcome.out) == (0, world.ops(*words, "--help").out)

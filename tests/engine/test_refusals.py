@@ -463,6 +463,27 @@ def test_command_prefix_suggests_all_matches(world: World) -> None:
     assert 'no command "rollback"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
 
 
+@pytest.mark.parametrize("typed", ["rolback", "rolllback"])
+def test_misspelled_first_word_suggests_all_matches(typed: str, world: World) -> None:
+    outcome = world.ops(typed)
+
+    assert f'no command "{typed}"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("api",), 'unexpected "api"; did you mean --service api?'),
+        (("--service", "api", "now"), 'unexpected "now"\n'),
+        (("a", "b"), 'unexpected "a b"\n'),
+    ],
+)
+def test_service_without_its_option_is_suggested(words: tuple[str, ...], meant: str, world: World) -> None:
+    outcome = world.ops("rollback-worker", *words)
+
+    assert (outcome.code, meant in outcome.err) == (2, True), outcome.err
+
+
 def test_inaccessible_account_is_suggested_as_a_cause(world: World, releases: Releases) -> None:
     world.edit_config(ACCOUNT, "e0" * 16)
 

@@ -64,6 +64,7 @@ def test_events_of_one_second_keep_their_order(incident: Incident) -> None:
         ("15:41", "15:42 x", "2026-11-25T15:42Z"),
         ("00:10", "23:55 x", "2026-11-24T23:55Z"),
         ("15:41", "2026-11-24 16:05 x", "2026-11-24T16:05Z"),
+        ("15:41", "x", "2026-11-25T15:41Z"),
         ("15:41", "16:05 x", None),
         ("15:41", "2026-11-25 16:05 x", None),
         ("15:41", "2027-11-25 13:05 x", None),
@@ -126,9 +127,26 @@ def test_import_completes_comment_of_interrupted_job(incident: Incident, release
     assert ": received" not in body
 
 
-def test_note_requires_a_time(incident: Incident) -> None:
-    refused = incident.ops("incident", "note", str(incident.number), "soon")
+@pytest.mark.parametrize("text", ["", "13:05", "13:5 called", "25:00 called", "2026-13-01 12:00 called"])
+def test_note_with_a_wrong_time_is_refused(text: str, incident: Incident) -> None:
+    refused = incident.ops("incident", "note", str(incident.number), text)
     assert (refused.code, incident.bodies) == (2, [])
+    assert 'Write "text", or start with a UTC time' in refused.err
+
+
+def test_note_without_a_time_happened_now(incident: Incident) -> None:
+    done = incident.ops("incident", "note", str(incident.number), "called the provider")
+    assert done.code == 0, done.err
+    assert "  called the provider\n" in done.out
+    assert "called the provider [note" in incident.ops("incident", "show", str(incident.number)).out
+
+
+def test_title_may_be_an_argument(incident: Incident) -> None:
+    options = ["--service", "api", "--severity", "sev2", "--config", str(incident.world.config)]
+    both = incident.ops("incident", "open", "Orders fail", "--title", "Other", *options)
+    assert (both.code, "the title is given twice" in both.err) == (2, True)
+    assert incident.ops("incident", "open", "Orders fail", *options).code == 0
+    assert "Orders fail" in incident.github.issue(2).title
 
 
 def test_incident_is_opened_with_laptop_command(incident: Incident) -> None:

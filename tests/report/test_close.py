@@ -29,6 +29,10 @@ def test_incident_is_closed_once_with_a_note(incident: Incident, releases: Relea
     assert "reverted the release [note" in incident.ops("incident", "show", "1").out
 
 
+def test_close_says_that_nothing_stays_on(incident: Incident) -> None:
+    assert close(incident).out.endswith("/issues/1 closed\n  nothing stays on\n")
+
+
 @pytest.mark.parametrize(("age", "decision", "code"), [(29, "", 3), (31, "", 0), (1, "recovered", 0)])
 def test_open_run_refuses_closing(incident: Incident, age: int, decision: str, code: int) -> None:
     began = incident.world.sandbox.clock.now() - timedelta(minutes=age)

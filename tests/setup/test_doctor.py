@@ -75,6 +75,19 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert "0 wrong, 1 not provable here, 55 right" in outcome.out
 
 
+def test_worker_with_one_release_has_nothing_to_roll_back_to_yet(world: Bakery) -> None:
+    sandbox = world.sandbox
+    sandbox.deploy("kiosk", sandbox.upload("kiosk", code="the first release"))
+    kiosk = "{worker: kiosk, url: 'https://shop.bakery.example', probes: [{name: health, http: {path: /health}}]}"
+    world.edit("      blog:\n", f"      kiosk: {kiosk}\n      blog:\n")
+
+    outcome = world.doctor("--only", "rollback")
+
+    assert outcome.code == 0
+    assert "? rollback (live/kiosk): only one release: nothing to roll back to yet" in outcome.out
+    assert "reverted commit" not in outcome.out
+
+
 def test_run_of_a_laptop_proves_the_write_of_its_runbook(world: Bakery) -> None:
     world.sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
     for runbook in ("rollback-worker", "rollback-pages", "maintenance", "feature"):

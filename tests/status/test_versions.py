@@ -41,6 +41,13 @@ def test_versions_of_a_worker_name_the_target_of_the_rollback(shop: Shop) -> Non
     assert shop.world.writes() == []
 
 
+def test_service_may_be_an_option(shop: Shop) -> None:
+    named, both = shop.ops("versions", "--service", "web"), shop.ops("versions", "web", "--service", "docs")
+
+    assert (named.code, named.out.partition(" ")[0]) == (0, "web")
+    assert (both.code, 'two services are given: "web" and "docs"' in both.err) == (2, True)
+
+
 def test_target_is_the_one_of_the_plan(shop: Shop) -> None:
     result = shop.ops("versions", "web", "--json").result
     planned = shop.ops("rollback-worker", "--service", "web", "--dry-run", "--json").result

@@ -245,8 +245,9 @@ def labels(facts: Facts) -> Findings:
         with client.provider_errors():
             return [each.name for each in issues.label_changes(found, desired_labels(facts.config)) if each.is_new]
 
-    for name in facts.github(read):
-        yield Finding(f"the repository has no label {name}", command=f"{facts.program} labels sync")
+    if names := facts.github(read):
+        text = f"the repository has no label{'s' * (len(names) > 1)} {', '.join(names)}"
+        yield Finding(text, command=f"{facts.program} labels sync")
 
 
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")

@@ -158,6 +158,11 @@ def rollback(service: ServiceFacts) -> Findings:
         return
     if plan.reason is Reason.WORLD_MOVED:
         raise NotProvable(plan.message, "Run doctor again.")
+    served = {version for each in service.worker_deployments or () for version in each.serving_versions}
+    if plan.reason is Reason.NO_TARGET and len(served) == 1:
+        raise NotProvable(
+            "only one release: nothing to roll back to yet", "Run doctor again after the next deployment."
+        )
     yield Finding(plan.message, plan.hint)
 
 

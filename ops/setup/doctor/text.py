@@ -42,7 +42,8 @@ def blocked_text(results: Iterable[CheckResult]) -> str:
     """Return how many checks wait for the repair of others; empty if none does."""
     blocked = [each for each in results if each.blocked_by]
     roots = " and ".join(dict.fromkeys(each.blocked_by for each in blocked))
-    return f"{len(blocked)} more checks need a right answer to {roots} first" if blocked else ""
+    more = "1 more check needs" if len(blocked) == 1 else f"{len(blocked)} more checks need"
+    return f"{more} a right answer to {roots} first" if blocked else ""
 
 
 def _ways(result: CheckResult, title: str) -> Iterator[str]:
