@@ -85,6 +85,18 @@ def read_own_repository(repository: "Repository") -> OwnRepository:
     )
 
 
+def may_read(repository: "Repository", name: str) -> bool:
+    """Return whether the token of this connection may read another repository, given as OWNER/NAME."""
+    from github import UnknownObjectException
+
+    with provider_errors():
+        try:
+            repository.requester.requestJsonAndCheck("GET", f"/repos/{name}")
+        except UnknownObjectException:
+            return False
+    return True
+
+
 def read_environment(repository: "Repository", name: str) -> EnvironmentProtection | None:
     """Return the rules of the environment; None if it does not exist. Raises ProviderError."""
     from github import UnknownObjectException

@@ -72,7 +72,7 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert outcome.out.startswith(
         "? token-writes (live): the token may not read its own policies, and no run wrote with"
     )
-    assert "0 wrong, 1 not provable here, 55 right" in outcome.out
+    assert "0 wrong, 1 not provable here, 56 right" in outcome.out
 
 
 def test_worker_with_one_release_has_nothing_to_roll_back_to_yet(world: Bakery) -> None:
@@ -86,6 +86,12 @@ def test_worker_with_one_release_has_nothing_to_roll_back_to_yet(world: Bakery) 
     assert outcome.code == 0
     assert "? rollback (live/kiosk): only one release: nothing to roll back to yet" in outcome.out
     assert "reverted commit" not in outcome.out
+
+
+def test_readable_repository_of_the_actions_is_right(world: Bakery) -> None:
+    world.edit("responders:", "github: {actions: acme/operations}\nresponders:")
+
+    assert "actions" in answers(world, "--only", "actions")["right"]
 
 
 def test_run_of_a_laptop_proves_the_write_of_its_runbook(world: Bakery) -> None:

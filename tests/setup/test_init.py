@@ -80,7 +80,13 @@ def test_worker_with_assets_and_own_token_name(shop: Team) -> None:
     outcome = shop.init("--token-name", "SHOPDESK_CLOUDFLARE_TOKEN")
 
     assert outcome.code == 0, outcome.err
-    assert outcome.out.splitlines()[-1].startswith("Next: push the folder")
+    assert outcome.out.splitlines()[-1] == (
+        "Next: commit and push the folder to a private repository on GitHub. Then run in it: `ops setup github`, "
+        "`ops drill rollback-worker --config ops.yml`, `ops doctor`."
+    )
+    readme = (shop.folder / "README.md").read_text()
+    assert readme.startswith("# Operations of shop-web, shop-api\n")
+    assert readme.endswith(".\n")
     assert config(shop)["environments"]["production"]["token"] == "SHOPDESK_CLOUDFLARE_TOKEN"
     assert services(shop)["shop-web"] == {
         "worker": "shop-web",

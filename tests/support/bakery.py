@@ -156,9 +156,9 @@ class Bakery:
         (self.folder / path).write_text(text)
         self.sandbox.github.add_commit(f"Change {path}", "dana", files={path: text})
 
-    def sync(self) -> None:
+    def sync(self, pin: str = "") -> None:
         """Write the workflows of ops.yml, and push them."""
-        files = generated(self.config.read_text())
+        files = generated(self.config.read_text(), pin)
         for path, text in files.items():
             there = self.folder / path
             if not there.exists() or there.read_text() != text:
@@ -166,10 +166,10 @@ class Bakery:
 
 
 @cache
-def generated(config: str) -> Mapping[str, str]:
+def generated(config: str, pin: str = "") -> Mapping[str, str]:
     """Return path → text of the files that `ops workflows sync` writes."""
     read = parse(config)
-    rendered = workflows.render(read, registry.button_runbooks())
+    rendered = workflows.render(read, registry.button_runbooks(), pin)
     texts = {f".github/workflows/{name}.yml": text for name, text in rendered}
     form = (TEMPLATES / "repository" / issue_form.PATH.name).read_text()
     return texts | {str(issue_form.PATH): issue_form.rewrite_form(form, read)}

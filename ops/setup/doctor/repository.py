@@ -81,6 +81,18 @@ def enterprise_server(facts: Facts) -> Findings:
         yield Finding(text, f"Write github.enterprise_server: {value}.", command=f"{facts.program} workflows sync")
 
 
+@check("actions", repository, needs=("config", "github"), why="No job starts: GitHub cannot download its actions.")
+def actions_repository(facts: Facts) -> Findings:
+    """Does the repository of `github.actions` exist?"""
+    name = facts.config.github.actions
+    if name is None or facts.is_job:  # a job has them already
+        return
+    if not facts.github(partial(protection.may_read, name=name)):
+        fix = "Correct `github.actions` in ops.yml, or use a token that may read it. Then run the command."
+        command = f"{facts.program} workflows sync --actions OWNER/NAME@SHA"
+        yield Finding(f"GitHub does not show {name} to this token", fix, command=command)
+
+
 @check(
     "branch-protection",
     repository,
@@ -296,7 +308,7 @@ def drill(facts: Facts) -> Findings:
     """Was a recovery practiced in the last 40 days?"""
     records = [each.record for issue in facts.records(DRILL) for each in issue if each.is_run]
     done = [each.rows[0].at for each in records if each.decision in PRACTICED and each.rows]
-    fix = f"Recover a service on an issue with the labels incident and {DRILL}: docs/how-to/doctor.md"
+    fix = f"Recover a service on an issue with the labels incident and {DRILL}."
     if not done:
         raise NotProvable(f"no recovery on an issue with the label {DRILL} yet", fix)
     if facts.clock.now() - max(done) > DRILL_EVERY:
@@ -307,6 +319,7 @@ CHECKS = (
     github,
     default_branch,
     enterprise_server,
+    actions_repository,
     branch_protection,
     pushed,
     workflows_enabled,

@@ -32,9 +32,6 @@ LOCATION_QUESTION = (
     "Place where people on call find the API token, such as 1Password: cloudflare-recovery (Enter: none)"
 )
 CONTACT_QUESTION = "Person to call when a recovery fails: name, number or link (Enter: none yet)"
-NEXT = (
-    "Next: push the folder to a new private repository on GitHub, then run `ops setup github` and `ops doctor` in it."
-)
 LONGEST_CONTACT = 200
 KEPT = 2
 """Exit code if a file differs and was kept."""
@@ -134,11 +131,18 @@ def _write(result: InitResult, target: InitTarget, questions: Questions, environ
         say(f"{state}: {name}")
     if not found:
         say("Every file is up to date.")
-    elif not (root / ".git").exists():
-        say(NEXT)
+    elif result.files.get(CONFIG) == "written":
+        say(_next_step(result, "./run ops" if files.is_copy(root) else "ops"))
     kept = [name for name, state in result.files.items() if state == "kept"]
     if kept:
         say(f"To overwrite: {' '.join(f'--force {name}' for name in kept)}")
+
+
+def _next_step(result: InitResult, program: str) -> str:
+    kind = next(each.resource.kind for environment in result.environments for each in environment.services)
+    steps = ("setup github", f"drill rollback-{kind} --config ops.yml", "doctor")
+    commands = ", ".join(f"`{program} {step}`" for step in steps)
+    return f"Next: commit and push the folder to a private repository on GitHub. Then run in it: {commands}."
 
 
 def _describe(
@@ -157,7 +161,7 @@ def _describe(
     actions = "" if is_copy else _actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", files.reference_url(actions)
     text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact))
-    return RepositoryFacts(root.resolve().name, target.actions, owner, is_copy=is_copy), text
+    return RepositoryFacts(target.actions, owner, is_copy=is_copy), text
 
 
 def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:

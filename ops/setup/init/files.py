@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 CONFIG = "ops.yml"
+NAMED = 3
+"""Services in the title of the README."""
 OWNED = "*"
 """All files: also a program that a probe starts runs beside the token."""
 OWNER = r"@[A-Za-z0-9][A-Za-z0-9-]*(?:/[A-Za-z0-9._-]+)?"
@@ -33,7 +35,6 @@ CODE_OWNERS = """\
 class RepositoryFacts:
     """Facts for the files that no setting of ops.yml holds."""
 
-    title: str
     given_actions: str = ""
     """Commit of the actions to use, as OWNER/NAME@SHA; empty: the one in use, or that of this program."""
     owner: str = ""
@@ -119,7 +120,7 @@ def differences(
 
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
-    yield "README.md", _readme(config, facts)
+    yield "README.md", _readme(config)
     yield ".gitignore", _template("gitignore")
     yield CODE_OWNERS_PATH, _code_owners(facts.owner)
     yield (
@@ -133,7 +134,7 @@ def _code_owners(owner: str) -> str:
     return CODE_OWNERS + (f"{OWNED} {owner}\n" if owner else f"#{OWNED} @OWNER/TEAM\n")
 
 
-def _readme(config: "Config", facts: RepositoryFacts) -> str:
+def _readme(config: "Config") -> str:
     rows = [
         {
             "service": each.params.get("service", ""),
@@ -149,14 +150,20 @@ def _readme(config: "Config", facts: RepositoryFacts) -> str:
         load_templates()
         .get_template("repository_readme.md.j2")
         .render(
-            title=facts.title,
+            title=_title(config.service_names),
             docs=f"https://github.com/{config.github.actions}",
             rows=rows,
             command=build_command(config.github.laptop_program, first.runbook if first else "--help", options),
             tokens=list(dict.fromkeys(each.laptop_variables() for each in config.environments.values())),
             install=f"pipx install git+https://github.com/{config.github.actions}@TAG",
         )
+        + "\n"
     )
+
+
+def _title(services: Sequence[str]) -> str:
+    more = len(services) - NAMED
+    return ", ".join(services[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def reference_url(actions: str) -> str:
