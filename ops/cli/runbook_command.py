@@ -464,6 +464,6 @@ def _show_next_steps(result: RunResult, record: Path | None) -> None:
     program = program_name(os.environ)
     if result.incident:
         echo(f"  then, the post-incident report: {program} incident report {result.incident}")
-    elif record:
+    elif record and result.wrote:
         folder = shlex.quote(os.path.relpath(record.parent))
         echo(f"  to add it to an incident: {program} incident import {folder} --incident NUMBER")

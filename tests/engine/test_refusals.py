@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import ACCOUNT, WORKER, Outcome, Releases, World
 from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE, Command, ended, texts
+from tests.support.configurations import ONE_WORKER
 
 BASE = ("--environment", "production", "--service", "api")
 
@@ -492,3 +493,13 @@ def test_inaccessible_account_is_suggested_as_a_cause(world: World, releases: Re
     assert ended(outcome) == (4, "failed", "not_authorised")
     assert "Check the token CLOUDFLARE_API_TOKEN" in outcome.result["hint"]
     assert f"Check also `account_id` in ops.yml: {'e0' * 16}." in outcome.result["hint"]
+
+
+def test_other_kind_of_service_names_only_runbooks_that_fit(world: World) -> None:
+    world.config.write_text(ONE_WORKER.read_text())
+    where = ["--service", "desk", "--environment", "live", "--config", str(world.config)]
+
+    outcome = world.ops("rollback-pages", *where, SHOPDESK_CLOUDFLARE_TOKEN="cf-shopdesk")
+
+    assert (outcome.code, "Name one of" in outcome.out, "incident import" in outcome.out) == (2, False, False)
+    assert "For desk there is `ops" in outcome.out

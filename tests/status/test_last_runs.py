@@ -1,5 +1,6 @@
 """`ops last`: the newest runs of this machine and of the open incidents."""
 
+import re
 import threading
 
 from ops.core.redaction import Redactor
@@ -10,7 +11,9 @@ from tests.support.shop import Shop
 
 
 def test_last_run_is_shown_with_change_and_undo(shop: Shop) -> None:
-    assert shop.ops("rollback-worker", "--yes").code == 0
+    done = shop.ops("rollback-worker", "--yes")
+    assert done.code == 0
+    assert re.search(r"  to add it to an incident: ops incident import \S*\.ops/runs/\S+ --incident NUMBER\n", done.out)
 
     outcome = shop.ops("last")
 
