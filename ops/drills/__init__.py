@@ -12,11 +12,12 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ops.app import registry
 from ops.app.run import read_config
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from sandbox.switches import Switches
 
 GOOD_RELEASE_AGE = timedelta(hours=2)
+RELEASES = ("good", "bad")
 REFERENCE = scenario_release.EXAMPLES / "ops.yml"
 """Configuration of the application that drills deploy. It stays when a team replaces the repository's own."""
 
@@ -138,25 +140,23 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
     with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
-        live = _break_service(sandbox, scenario, environment, service, edge=drill.edge, folder=folder, say=say)
         probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify)
         secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
         probe = partial(_probe, sandbox, probes, drill.config.resolve().parent, secret_headers)
+        with _back_in_time(sandbox, GOOD_RELEASE_AGE):
+            scenario.prepare(sandbox, environment, service)
+        deploy = partial(_deploy_release, sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
+        live = {"good": deploy("good")}
+        if scenario.is_good_served and (observed := probe()).verdict == Verdict.UNHEALTHY:
+            return _score(name, drill, config, _not_answered(observed, drill.edge))
+        live["bad"] = deploy("bad")
         observed = probe()
         say(f"the probes say: {observed.detail}")
         if observed.verdict != Verdict.UNHEALTHY:
             return _score(name, drill, config, _not_broken(observed))
-        world = command.DrillWorld(
-            sandbox,
-            drill.config,
-            scenario.runbook or name,
-            service.name,
-            environment,
-            {**secret_headers, **scenario.environ(folder)},
-            sandbox.add_token("sandbox-drill", scenario.permissions) if scenario.permissions else "",
-            scenario.names_service,
-            next(iter(config.responders), command.DrillWorld.responder),
-            config.github.actions or "",
+        runbook, environ = scenario.runbook or name, {**secret_headers, **scenario.environ(folder)}
+        world = _build_world(
+            drill, config, scenario, runbook=runbook, sandbox=sandbox, service=service, environ=environ
         )
         incident = _open_incident(world, drill, say)
         start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)
@@ -175,31 +175,61 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
         return _score(name, drill, config, result)
 
 
+def _build_world(
+    drill: DrillSettings,
+    config: "Config",
+    scenario: scenario_release.Scenario,
+    *,
+    runbook: str,
+    sandbox: "Sandbox",
+    service: "Service",
+    environ: Mapping[str, str],
+) -> command.DrillWorld:
+    return command.DrillWorld(
+        sandbox,
+        drill.config,
+        runbook,
+        service.name,
+        config.environment(drill.environment),
+        environ,
+        sandbox.add_token("sandbox-drill", scenario.permissions) if scenario.permissions else "",
+        scenario.names_service,
+        next(iter(config.responders), command.DrillWorld.responder),
+        config.github.actions or "",
+    )
+
+
 def _release(live: Mapping[str, Any], now: Any) -> str:
     return next((release for release, state in live.items() if state == now), "no known")
 
 
-def _break_service(
+def _deploy_release(
     sandbox: "Sandbox",
     scenario: scenario_release.Scenario,
-    environment: "Environment",
     service: "Service",
+    release: str,
     *,
     edge: Edge,
     folder: Path,
     say: Say,
-) -> dict[str, Any]:
-    """Deploy the good release and then the bad one. Return release → its live state."""
-    with _back_in_time(sandbox, GOOD_RELEASE_AGE):
-        scenario.prepare(sandbox, environment, service)
-    live = {}
-    ages = (GOOD_RELEASE_AGE, scenario.broken_ago)
-    for release, ago, step in zip(("good", "bad"), ages, scenario.steps, strict=True):
-        with _back_in_time(sandbox, ago):
-            later_live = scenario.release(sandbox, service, release, edge, folder)
-        live[release] = later_live or scenario.live(sandbox, service)
-        say(f"{step} {f'{format_duration(ago.total_seconds())} ago' if ago else 'just now'}")
-    return live
+) -> Any:
+    """Deploy the good or the bad release. Return its live state."""
+    index = RELEASES.index(release)
+    ago = (GOOD_RELEASE_AGE, scenario.broken_ago)[index]
+    with _back_in_time(sandbox, ago):
+        later_live = scenario.release(sandbox, service, release, edge, folder)
+    _open_workers_dev(sandbox, service)
+    sandbox.edge.site.forget_files()
+    say(f"{scenario.steps[index]} {f'{format_duration(ago.total_seconds())} ago' if ago else 'just now'}")
+    return later_live or scenario.live(sandbox, service)
+
+
+def _open_workers_dev(sandbox: "Sandbox", service: "Service") -> None:
+    """Serve the Worker on workers.dev if its url is there."""
+    from sandbox.cloudflare.zones.state import WORKERS_DEV
+
+    if service.worker in sandbox.account.workers and (urlsplit(service.url).hostname or "").endswith(WORKERS_DEV):
+        sandbox.set_subdomain(service.worker, enabled=True)
 
 
 def _account(drill: DrillSettings) -> str:
@@ -346,15 +376,29 @@ def _add_report(
     return {**result, "trigger": drill.trigger, **incident.describe()}
 
 
+def _not_answered(observed: ProbeObservation, edge: Edge) -> dict[str, Any]:
+    failed = tuple(result for result in observed.results if result.verdict == Verdict.UNHEALTHY)
+    message = (
+        f"the drill's own release does not pass the probes of ops.yml ({replace(observed, results=failed).detail}); "
+        "this says nothing about your real application"
+    )
+    hint = "Remove --edge workerd." if edge == "workerd" else "Drill with a copy of ops.yml without these probes."
+    return {**_no_evidence(message), "hint": hint}
+
+
 def _not_broken(observed: ProbeObservation) -> dict[str, Any]:
+    message = f"the bad release is {observed.verdict.value}, so there was nothing to recover from"
+    return {**_no_evidence(message), "hint": observed.hint}
+
+
+def _no_evidence(message: str) -> dict[str, Any]:
     return {
         **NO_RESULT,
         "schema": 1,
         "decision": Decision.NO_EVIDENCE.value,
         "reason": Reason.NO_EVIDENCE.value,
         "exit_code": EXIT_CODES[Decision.NO_EVIDENCE],
-        "message": f"the bad release is {observed.verdict.value}, so there was nothing to recover from",
-        "hint": observed.hint,
+        "message": message,
     }
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError
+from ops.drills import release_answers
 from ops.drills.command import Params
 from ops.tools import node, process, program_files
 
@@ -68,6 +69,8 @@ class Scenario:
     """Return the probes of the runbook."""
     broken_ago: timedelta = timedelta(minutes=10)
     """Age of the failure; zero if it would not last."""
+    is_good_served: bool = True
+    """Whether the good release serves before the failure, so that its probes can pass."""
     in_workerd: "Scenario | None" = None
     """Another scenario for the workerd edge."""
     run: Callable[..., dict[str, Any]] | None = None
@@ -78,36 +81,9 @@ def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str,
     if edge == "workerd":
         deploy_with_wrangler(sandbox, service, name, "src/index.js" if name == "good" else "src/index.bad.js")
         return
-    behaviour = _passing_behavior(service) if name == "good" else {"status": 500}
+    behaviour = release_answers.build_behavior(service.probes) if name == "good" else {"status": 500}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
     sandbox.deploy(service.worker, version)
-
-
-def _passing_behavior(service: "Service") -> dict[str, Any]:
-    """Return the behavior of a release that passes the service's HTTP probes, by status and JSON.
-
-    A path whose probe reads the version keeps the sandbox's own answer: its /health echoes the version.
-    """
-    probes = [probe.http for probe in service.probes if probe.http and not probe.http.version]
-    answers: dict[str, dict[str, Any]] = {}
-    for http in probes:
-        answers[urlsplit(http.path).path] = {"status": http.status} | (
-            {"body": _nest(http.json_)} if http.json_ else {}
-        )
-    return {"paths": answers}
-
-
-def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return JSON with these values at these paths (keys joined by dots)."""
-    whole: dict[str, Any] = {}
-    for path, value in values.items():
-        *folders, last = path.split(".")
-        place = whole
-        for key in folders:
-            place[key] = place[key] if isinstance(place.get(key), dict) else {}
-            place = place[key]
-        place[last] = value
-    return whole
 
 
 def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entry: str) -> None:
@@ -133,12 +109,21 @@ def _deploy_site(
     sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path, commit: str = ""
 ) -> None:
     """Deploy the site. The bad release is the good one built into the wrong folder, so that each page is a 404."""
+    from sandbox.cloudflare.pages.state import Asset
+
     if service.pages not in sandbox.pages.projects:
         sandbox.pages.add_project(service.pages, domains=[urlsplit(service.url).netloc])
-    pages = {urlsplit(path).path for path in (*service.compare, *(p.http.path for p in service.probes if p.http))}
-    files = {_served_file(path): f"<!doctype html><h1>{path}, {name}</h1>".encode() for path in pages}
+    files: dict[str, bytes | Asset] = {
+        _served_file(path): f"<!doctype html><h1>{path}, {name}</h1>".encode() for path in service.compare
+    }
+    for path, answer in release_answers.build_answers(service.probes).items():
+        content = f"{answer.text}<!-- {name} -->" if answer.is_html else answer.text
+        files[_served_file(path, is_html=answer.is_html)] = Asset(
+            content=content.encode(), content_type=answer.content_type
+        )
     if name == "bad":
-        files = {f"dist/{path}": content for path, content in files.items()} | {"404.html": b"<h1>not found</h1>"}
+        files = {f"dist/{path}": content for path, content in files.items()}
+        files["404.html"] = b"<h1>not found</h1>"
     commit = commit or sha256(name.encode()).hexdigest()[:40]
     sandbox.pages.add_deployment(service.pages, files=files, commit=commit, message=f"the {name} release")
 
@@ -192,9 +177,12 @@ def _live_commit(sandbox: "Sandbox", service: "Service") -> str | None:
     return live.commit_hash if live else None
 
 
-def _served_file(path: str) -> str:
+def _served_file(path: str, *, is_html: bool = False) -> str:
     """Return the file that is served at the path."""
-    return f"{path}index.html".removeprefix("/") if path.endswith("/") else path.removeprefix("/")
+    path = urlsplit(path).path.removeprefix("/")
+    if path.endswith("/") or not path:
+        return f"{path}index.html"
+    return f"{path}.html" if is_html and not PurePosixPath(path).suffix else path
 
 
 WORKER = Scenario(
@@ -215,6 +203,7 @@ COMMITS = Scenario(
     live=_live_commit,
     changed_at=lambda _sandbox, _service: None,
     environ=_source_variable,
+    is_good_served=False,
     steps=("committed the good release", "deployed the bad release"),
     unsupported=dict.fromkeys(("label", "button"), "its jobs hand on artifacts, which the local runner does not store"),
 )

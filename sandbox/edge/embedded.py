@@ -2,8 +2,9 @@
 
 A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional fields:
 
-- `status`, `body`, `content_type`, `delay` (seconds): the response to every path. Defaults: those of a healthy FortuneT
-  API. `paths` holds the same four fields, and `sql`, for single paths.
+- `status`, `body`, `content_type`, `headers`, `delay` (seconds): the response to every path. Defaults: those of a
+  healthy FortuneT API. In a body, `{{version}}` is the version's ID. `paths` holds the same fields, and `sql`, for
+  single paths or for a path with its query.
 - `secrets`, a list of names: each JSON response shows the SHA-256 of the current value of each (null if missing). So it
   shows which generation of a secret is live, without the value.
 - `upstream`, such as `{"provider": "groq", "secret": "NAME"}`: request a completion from that provider of the sandbox
@@ -70,7 +71,8 @@ class EmbeddedRuntime:
             behaviour = json.loads(running.version.upload.plain_text(BEHAVIOUR) or "{}")
         except ValueError as error:
             return _response(500, f"{BEHAVIOUR} is not JSON: {error}", None)
-        behaviour |= behaviour.get("paths", {}).get(request.path, {})
+        paths = behaviour.get("paths", {})
+        behaviour |= paths.get(request.target) or paths.get(request.path, {})
         return self._contract.handle(running, request, behaviour, partial(self._respond, running, request))
 
     def _respond(self, running: RunningVersion, request: HttpRequest, behaviour: Behaviour) -> HttpResponse:
@@ -90,7 +92,10 @@ class EmbeddedRuntime:
         body = behaviour.get("body", answer)
         if isinstance(body, dict) and "secrets" in behaviour:
             body = body | {"secrets": {name: _digest(running.secrets.get(name)) for name in behaviour["secrets"]}}
-        return _response(status, body, behaviour.get("content_type"))
+        response = _response(status, body, behaviour.get("content_type"))
+        response.headers += behaviour.get("headers", {}).items()
+        response.body = response.body.replace(b"{{version}}", running.version.id.encode())
+        return response
 
     def _query(self, version: FakeWorkerVersion, sql: str) -> tuple[int, dict[str, Any]]:
         binding = version.upload.find_binding("d1")

@@ -56,7 +56,7 @@ class Edge:
         self._account = account
         self._runtime = runtime
         self.public_sites = PublicSites()
-        self._site = SiteServer()
+        self.site = SiteServer()
         self._random = random.Random(0)  # noqa: S311  (a split that falls the same way each time)
         self._lock = threading.Lock()
 
@@ -104,7 +104,7 @@ class Edge:
         switches = self._account.switches
         if switches.edge_access_before_deployments and host.endswith(".pages.dev") and host.count(".") > 2:
             return _login(host)
-        answer = self._site.answer(deployment, host, request, self._account.clock.now())
+        answer = self.site.answer(deployment, host, request, self._account.clock.now())
         return answer if host.endswith(".pages.dev") else inject_scripts(answer, switches)
 
     def _find_preview(self, host: str) -> RunningVersion | None:

@@ -26,6 +26,10 @@ class SiteServer:
         self._kept: dict[str, tuple[Asset, datetime]] = {}
         """Host and target → last file served, and its time."""
 
+    def forget_files(self) -> None:
+        """Answer as a location that has served nothing yet."""
+        self._kept.clear()
+
     def answer(self, deployment: FakePagesDeployment, host: str, request: HttpRequest, now: datetime) -> HttpResponse:
         if request.method not in {"GET", "HEAD"}:
             return HttpResponse(status=405, headers=[*_HEADERS])
