@@ -22,6 +22,7 @@ import click
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.completion import answer_shell, complete_drill, completion
 from ops.cli.doctor import doctor
+from ops.cli.drill_output import DrillOutput
 from ops.cli.evidence import evidence
 from ops.cli.help import ExampleCommand, HelpLine, sections_of
 from ops.cli.incident import incident, labels
@@ -39,7 +40,6 @@ from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name
-from ops.core.timeline import event_from_json
 from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
 from ops.render import terminal
@@ -319,17 +319,15 @@ def drill(
     settings = drills.DrillSettings(
         edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails
     )
-    echo_line, on_event = (silent, silent) if as_json else (click.echo, _drill_event)
-    result = drills.run(name, settings, echo_line, on_event)
     if as_json:
+        result = drills.run(name, settings, silent, silent)
         echo_json(result)
     else:
+        output = DrillOutput()
+        result = drills.run(name, settings, output.line, output.event)
+        output.end_rounds()
         _show_score(result)
     return int(result["exit_code"])
-
-
-def _drill_event(event: dict[str, Any]) -> None:
-    click.echo(terminal.format_event(event_from_json(event)))
 
 
 def _show_score(result: dict[str, Any]) -> None:
