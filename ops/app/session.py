@@ -107,7 +107,10 @@ class Session:
     @_Once
     def token(self) -> Secret:
         """The Cloudflare token. Raises ConfigError if it is missing or malformed."""
-        return _token(self._environ, self.environment) if self._needs_token else Secret("none")
+        if not self._needs_token:
+            return Secret("none")
+        has_environments = self._config is None or self._config.github.environments
+        return _token(self._environ, self.environment, has_environments=has_environments)
 
     @_Once
     def client(self) -> "CloudflareClient":
@@ -272,19 +275,21 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
     )
 
 
-def _token(environ: Mapping[str, str], environment: "Environment") -> Secret:
+def _token(environ: Mapping[str, str], environment: "Environment", *, has_environments: bool) -> Secret:
     """Return the Cloudflare token of the environment. Raises ConfigError if it is missing or malformed."""
     name, value = environment.token, environ.get(environment.token, "")
     if not value:
         needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
         create = f"Create a Cloudflare API token with the permissions {needed} on this account."
         place = f"The token is here: {environment.token_location}." if environment.token_location else create
+        for_a_job = (
+            "add a secret of that name to its GitHub environment, `recovery` or `security` (Settings → Environments)"
+            if has_environments
+            else f"add RECOVERY_{name} or SECURITY_{name} to the repository's secrets (Settings → Secrets)"
+        )
         raise ConfigError(
             f"the Cloudflare token for {environment.name} is missing: {name} is not set",
             reason=Reason.TOKEN_MISSING,
-            hint=(
-                f"{place} On a laptop: `export {name}=…`. For a job, add a secret of that name to its GitHub "
-                "environment, `recovery` or `security` (Settings → Environments)."
-            ),
+            hint=f"{place} On a laptop: `export {name}=…`. For a job, {for_a_job}.",
         )
     return parse_token(name, value)

@@ -132,7 +132,7 @@ def github_failures(incident: DrillIncident, trigger: Trigger | None, failing: s
 def prepare_repository(world: DrillWorld, github_environment: str) -> None:
     """Give the repository its files, and the GitHub environment its token and secrets.
 
-    No other environment can act. Raises ConfigError.
+    No other environment can act. Without environments, the repository has the secrets. Raises ConfigError.
     """
     from sandbox.actions import ActNotFound, find_act
 
@@ -149,11 +149,18 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
         raise ConfigError(f"git knows no {missing[0]} beside {world.config}", hint=hint)
     github.add_commit("The operations repository", world.responder, files=files)
     read_only_token = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
-    for name, token in ((github_environment, world.token or sandbox.token), (READ_ONLY_ENVIRONMENT, read_only_token)):
-        github.add_environment(name)
-        github.put_secret(world.environment.token, token, name)
+    config, _ = read_config(world.config)
+
+    def put_secret(environment: str, name: str, value: str) -> None:
+        place = environment if config.github.environments else None
+        github.put_secret(config.github.secret(environment, name), value, place)
+
+    for place, token in ((github_environment, world.token or sandbox.token), (READ_ONLY_ENVIRONMENT, read_only_token)):
+        if config.github.environments:
+            github.add_environment(place)
+        put_secret(place, world.environment.token, token)
     for name, value in world.environ.items():
-        github.put_secret(name, value, github_environment)
+        put_secret(github_environment, name, value)
     if github_environment in world.environment.approval:
         github.add_user(REVIEWER, "read")
         github.add_environment(world.environment.approval_environment, reviewers=[REVIEWER])

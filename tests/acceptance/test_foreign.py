@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from ops.core.version import __version__
+from ops.setup.init.probe_proposal import ProbeProposal
+from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, ServiceProposal, render_config
+from ops.setup.init.resources import Address, Resource
 from sandbox.actions.checkout import write_files
 from sandbox.actions.runner import TIMEOUT_SECONDS
 from tests.conftest import ROOT
@@ -49,6 +52,27 @@ def test_drill_of_other_config_recovers(config: Path, trigger: str, tmp_path: Pa
 
     assert (result["decision"], result["trigger"], result["journal"]) == ("recovered", trigger, True)
     assert result["message"] == "the incident's journal says recovered; the sandbox serves the good release, healthy"
+
+
+def test_drill_of_proposed_config_recovers(tmp_path: Path) -> None:
+    """The ops.yml of `ops init`, for a repository of GitHub's Free plan and a Worker on workers.dev."""
+    web, api = (
+        ServiceProposal(name, Resource("worker", name, "1a" * 16), Address(f"https://{host}"), probe=probe)
+        for name, host, probe in (
+            ("parcel-web", "parcel-web.sandbox.workers.dev", ProbeProposal("home", "/", 200, "text/html")),
+            ("parcel-api", "api.parcel.example", ProbeProposal("up", "/healthz", 200, json={"ok": True}, version="id")),
+        )
+    )
+    proposal = ConfigProposal((EnvironmentProposal("live", "1a" * 16, (web, api), token="PARCEL_TOKEN"),))
+    config = tmp_path / "ops.yml"
+    config.write_text(f"{render_config(proposal)}\ngithub:\n  environments: false\n")
+    where = ("--config", str(config), "--environment", "live")
+
+    by_label = drill(*where, "--trigger", "label", name="rollback-worker")
+    by_command = drill(*where, "--service", "parcel-api", name="rollback-worker")
+
+    assert (by_label["decision"], by_label["journal"], by_label["service"]) == ("recovered", True, "parcel-web")
+    assert (by_command["decision"], by_command["service"]) == ("recovered", "parcel-api")
 
 
 def test_drill_uses_tracked_files_of_a_small_repository(tmp_path: Path) -> None:

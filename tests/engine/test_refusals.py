@@ -130,6 +130,15 @@ def test_invalid_token_is_refused_before_any_request(
     assert world.sandbox.requests == []
 
 
+def test_missing_token_hint_names_secret_of_repository_without_environments(world: World, releases: Releases) -> None:
+    world.edit_config("environments:\n", "github:\n  environments: false\nenvironments:\n")
+
+    hint = world.rollback(CLOUDFLARE_API_TOKEN=None).result["hint"]
+
+    assert "add RECOVERY_CLOUDFLARE_API_TOKEN or SECURITY_CLOUDFLARE_API_TOKEN to the repository's secrets" in hint
+    assert "GitHub environment" not in hint
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_expired_token_error_names_the_permission(world: World, releases: Releases, status: int) -> None:
     world.sandbox.switches.auth_error_status = status
