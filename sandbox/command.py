@@ -11,6 +11,9 @@ from sandbox.sandbox import Sandbox
 ALL_RIGHTS = "sandbox-all-rights"
 """Token in the output of `--json` that every route accepts. The default token has only the permissions of a
 recovery."""
+ADMIN = "mia"
+ADMIN_TOKEN = "sandbox-github-admin"  # noqa: S105
+"""Token in the output of `--json` of a person who is an admin of the repository on its GitHub."""
 
 
 def serve(sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], None]) -> None:
@@ -21,6 +24,8 @@ def serve(sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], N
     with sandbox as running:
         if as_json:
             running.add_token(ALL_RIGHTS, PERMISSIONS)
+            running.github.add_user(ADMIN, "admin")
+            running.github.add_token(ADMIN_TOKEN, ADMIN)
             echo(json.dumps(running.describe()))
         else:
             exports = "\n".join(f"  export {name}={value}" for name, value in running.environ().items())

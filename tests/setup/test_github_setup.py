@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -448,3 +449,27 @@ def test_person_names_reviewers_and_confirms(shop: Shop) -> None:
     os.close(ours)
     assert code == 0, terminal.shown
     assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["rita"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("plan", "made"), [("free", {"file", "label"}), ("team", {"environment", "label", "ruleset"})])
+def test_admin_of_a_served_sandbox_sets_repository_up(tmp_path: Path, plan: str, made: set[str]) -> None:
+    """The JSON line of `ops sandbox --json` has all that a person needs."""
+    (tmp_path / "ops.yml").write_text(SHOP.read_text())
+    argv = [sys.executable, "-m", "ops", "sandbox", "--json"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sandbox:
+        assert sandbox.stdout is not None
+        github = json.loads(sandbox.stdout.readline())["github"]
+        httpx.post(f"{github['control_url']}/switches", json={"plan": plan}).raise_for_status()
+        (admin,) = [user["login"] for user in github["users"] if user["role"] == "admin"]
+        (token,) = [each["token"] for each in github["tokens"] if each["login"] == admin]
+        environ = {"GITHUB_API_URL": github["api_url"], "GITHUB_REPOSITORY": github["repository"]}
+        environ |= {"GITHUB_TOKEN": token, "GITHUB_SERVER_URL": github["api_url"], "PATH": os.environ["PATH"]}
+        command = ["setup", "github", "--config", str(tmp_path / "ops.yml"), "--yes", "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "ops", *command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+        )
+        sandbox.kill()
+
+    result = json.loads(done.stdout)
+    assert (result["decision"], set(kinds(result))) == ("done", made), done.stderr
