@@ -118,7 +118,7 @@ class JobExecution:
                 task.stop = act.cancel
                 was_cancelled = task.cancelled
             if was_cancelled:
-                act.cancel()
+                threading.Thread(target=act.cancel, daemon=True).start()  # needs the log, which `follow` reads
             code = act.follow(recorder.add_line)
         finally:
             limit.cancel()

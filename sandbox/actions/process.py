@@ -88,7 +88,7 @@ class ActProcess:
             errors="replace",
             start_new_session=True,
         )
-        self._ended = threading.Event()
+        self._ended, self._first_step = threading.Event(), threading.Event()
 
     def follow(self, on_line: Callable[[Mapping[str, Any]], object]) -> int:
         """Pass each line of the log to `on_line` until act ends, and return its exit code. Only `msg` is masked."""
@@ -101,7 +101,10 @@ class ActProcess:
                     read = {"msg": line}
                 if "jobID" in read:  # act has read the secrets
                     self._secrets.unlink(missing_ok=True)
+                if read.get("stage"):
+                    self._first_step.set()
                 on_line(read)
+        self._first_step.set()
         code = self._process.wait()
         self._ended.set()
         return code
@@ -110,7 +113,9 @@ class ActProcess:
         """Send SIGINT to the program of the step, later SIGTERM, then SIGKILL. act itself continues to the last step.
 
         Between two steps, act gets the SIGINT. During a step it would kill the program at once, which GitHub does not.
+        Before the first step, act runs a short program of its own, whose end would cancel nothing.
         """
+        self._first_step.wait(_SETTLE_SECONDS)
         targets = child_processes(self._process.pid)
         if not targets:
             _send_signal(self._process.pid, signal.SIGINT)
