@@ -21,6 +21,9 @@ from ops.limits.diff import compare_limits
 from ops.limits.file import Limit
 from ops.limits.text import LimitsPlan, render_comment, render_drift, render_result
 from ops.publish.comment import render_note
+from ops.setup.doctor import job as doctor
+from ops.setup.doctor.examination import CheckResult
+from ops.setup.doctor.finding import Answer
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
 from tests.support import team_files
@@ -69,6 +72,20 @@ def plan() -> LimitsPlan:
     )
 
 
+def doctor_issue() -> str:
+    """Return the issue of `ops doctor` with long answers of each kind."""
+    token = "https://dash.cloudflare.com/profile/api-tokens?permissionGroupKeys=%5B%7B%22key%22%3A%22workers_scripts%22"
+    create = f"Create a token: {token}"
+    command = "gh secret set CLOUDFLARE_API_TOKEN --env recovery --repo fortunet-company/fortunet-operations"
+    results = (
+        CheckResult("secrets", "", "production", Answer.WRONG, LONG, LONG, create, command),
+        CheckResult("url", "", "production/api", Answer.WRONG, f"{URL}: 403, a challenge for this machine", LONG),
+        CheckResult("token-writes", "", "production", Answer.NOT_PROVABLE, LONG, fix=create),
+        CheckResult("labels", "", "", Answer.RIGHT),
+    )
+    return doctor.render(results)
+
+
 def menu(name: str) -> str:
     """Return the menu of all services of a configuration."""
     config, _ = read_config(next(path for path in CONFIGURATIONS if path.parent.name == name))
@@ -86,6 +103,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "limits-applied": lambda: render_result(render_comment(plan()), "production", LONG, (LONG,)),
     "limits-drift": lambda: render_drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
     "evidence": lambda: evidence_text(collection(URL)),
+    "doctor": doctor_issue,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
     "readme": team_files.readme,
     **{f"how-to/{path.stem}": path.read_text for path in sorted((ROOT / "docs/how-to").glob("*.md"))},
