@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ops.core.version import __version__
 from ops.setup import workflows
 from tests.support.bakery import NAMESPACE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
 
@@ -57,11 +56,6 @@ def use_node20(made: Bakery) -> None:
     path = ".github/workflows/evidence.yml"
     old = workflows.PINS["upload"].partition("@")[2]
     made.edit(old, "ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2", path)
-
-
-def name_missing_actions(made: Bakery) -> None:
-    made.edit("responders:", "github: {actions: bakery/none}\nresponders:")
-    made.sync(pin=f"{'a' * 40} # v{__version__}")
 
 
 def schedule_often(made: Bakery) -> None:
@@ -229,7 +223,6 @@ FAULTS = (
         edit("responders:", "github: {enterprise_server: true}\nresponders:", sync=True),
         "C11",
     ),
-    Fault("actions of a repository that does not exist", "actions", name_missing_actions),
     Fault(
         "an open default branch",
         "branch-protection",

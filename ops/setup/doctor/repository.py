@@ -86,11 +86,14 @@ def actions_repository(facts: Facts) -> Findings:
     """Does the repository of `github.actions` exist?"""
     name = facts.config.github.actions
     if name is None or facts.is_job:  # a job has them already
-        return
+        return iter(())
     if not facts.github(partial(protection.may_read, name=name)):
-        fix = "Correct `github.actions` in ops.yml, or use a token that may read it. Then run the command."
-        command = f"{facts.program} workflows sync --actions OWNER/NAME@SHA"
-        yield Finding(f"GitHub does not show {name} to this token", fix, command=command)
+        raise NotProvable(
+            f"GitHub does not show {name} to this token: it is private, or does not exist",
+            "Open its page. If it is missing, correct `github.actions` in ops.yml, and run the command.",
+            f"{facts.program} workflows sync --actions OWNER/NAME@SHA",
+        )
+    return iter(())
 
 
 @check(
