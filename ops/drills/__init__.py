@@ -10,7 +10,7 @@ Examples: deploy_example, find_differences, add_score.
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -147,7 +147,7 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
             scenario.prepare(sandbox, environment, service)
         deploy = partial(_deploy_release, sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
         live = {"good": deploy("good")}
-        if scenario.is_good_served and (observed := probe()).verdict == Verdict.UNHEALTHY:
+        if scenario.is_good_served and (observed := _first_answer(probe)).verdict == Verdict.UNHEALTHY:
             return _score(name, drill, config, _not_answered(observed, drill.edge))
         live["bad"] = deploy("bad")
         observed = probe()
@@ -315,6 +315,16 @@ def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, secret_headers: M
         return prober.run_round(probes)
     finally:
         web.close()
+
+
+def _first_answer(probe: Callable[[], ProbeObservation]) -> ProbeObservation:
+    """Probe a new release, up to three times: the first answers of a cold Worker can be slow."""
+    observed = probe()
+    for _ in range(2):
+        if observed.verdict != Verdict.UNHEALTHY:
+            break
+        observed = probe()
+    return observed
 
 
 def _open_incident(world: command.DrillWorld, drill: DrillSettings, say: Say) -> github.DrillIncident | None:

@@ -40,7 +40,9 @@ REVIEWER = "drill-reviewer"
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
-_HEADLINE = re.compile(r"\S+ (" + "|".join(decision.upper().replace("_", " ") for decision in Decision) + ")  ")
+_HEADLINE = re.compile(
+    r"(?:✔|✖|OK|!!) (" + "|".join(decision.upper().replace("_", " ") for decision in Decision) + ")  "
+)
 """The first line of a result as `ops.cli.output` prints it: sign, decision and text."""
 
 

@@ -84,11 +84,12 @@ class DatabaseStore:
 
     def run_through_api(self, statements: Sequence[Statement]) -> QueryAnswer:
         """Run the statements as `run` does, or on a stale state if they only read (switch `d1_stale_reads`)."""
-        if self._stale_reads and len(self.history.states) > 1:
-            stale = self.read(statements, self._before_latest_change())
-            if stale is not None:
-                self._stale_reads -= 1
-                return stale
+        with self._lock:  # parallel reads count down together
+            if self._stale_reads > 0 and len(self.history.states) > 1:
+                stale = self.read(statements, self._before_latest_change())
+                if stale is not None:
+                    self._stale_reads -= 1
+                    return stale
         return self.run(statements)
 
     def run_in_session(self, statements: Sequence[Statement], bookmark: str) -> QueryAnswer:
