@@ -23,7 +23,13 @@ from ops.render.terminal import to_one_line
 @click.option("--account", "accounts", multiple=True, metavar="[ENVIRONMENT=]ID", help="Cloudflare account ID")
 @click.option("--worker", "workers", multiple=True, metavar="[SERVICE=]NAME", help="Worker to include (default: all)")
 @click.option("--pages", "sites", multiple=True, metavar="[SERVICE=]NAME", help="Pages project to include")
-@click.option("--url", "urls", multiple=True, metavar="SERVICE=URL", help="URL (default: from domains and routes)")
+@click.option(
+    "--url",
+    "urls",
+    multiple=True,
+    metavar="SERVICE=URL",
+    help="URL, best with the path of a health check (default: from domains and routes)",
+)
 @click.option(
     "--wrangler", multiple=True, type=click.Path(path_type=Path), help="Read a wrangler file, or that of a folder"
 )

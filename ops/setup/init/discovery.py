@@ -234,7 +234,9 @@ class Discovery:
             f"{name}: {' or '.join(map(str, each.addresses[:3])) or 'no address known'}"
             for name, (_, each) in zip(shown, chosen, strict=True)
         ]
-        text = "\n".join(["URLs:", *rows, "Other URLs as NAME=URL, or Enter for the first of each"])
+        text = "\n".join(
+            ["URLs:", *rows, "Other URLs as NAME=URL, best with the path of a health check (Enter: the first of each)"]
+        )
         return self.questions.answer(
             text, lambda answer: self._with_addresses((*self.request.urls, *split_list(answer)), chosen)
         )
