@@ -256,7 +256,7 @@ def run(
             echo_json(redactor.redact_json(_result_json(result, configuration)))
         else:
             show_result(result, configuration, redactor)
-            _show_next_steps(result, record)
+            _show_next_steps(result, record, has_opened=incident is None and result.incident is not None)
     return result.exit_code
 
 
@@ -454,16 +454,18 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
         annotate("error", title, message)
 
 
-def _show_next_steps(result: RunResult, record: Path | None) -> None:
-    """Print the path of the record and the next command."""
+def _show_next_steps(result: RunResult, record: Path | None, *, has_opened: bool) -> None:
+    """Print the path of the record, the incident that the run opened, and the next command."""
     from ops.app.run import program_name
 
-    echo(f"  record, for the incident issue: {os.path.relpath(record)}" if record else "  no record was written")
+    echo(f"  record: {os.path.relpath(record)}" if record else "  no record was written")
+    if has_opened and "incident" in result.links:
+        echo(f"  opened the incident: {result.links['incident']}")
     if result.decision == Decision.PLANNED or actions.is_job(os.environ):
         return
     program = program_name(os.environ)
-    if result.incident:
+    if result.incident and (has_opened or "journal" in result.links):
         echo(f"  then, the post-incident report: {program} incident report {result.incident}")
     elif record and result.wrote:
         folder = shlex.quote(os.path.relpath(record.parent))
-        echo(f"  to add it to an incident: {program} incident import {folder} --incident NUMBER")
+        echo(f"  to add it to an incident: {program} incident import {folder} --incident {result.incident or 'NUMBER'}")

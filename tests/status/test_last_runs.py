@@ -109,3 +109,20 @@ def test_without_a_run_and_with_a_broken_configuration(world: World) -> None:
     outcome = world.ops("last", "--config", str(world.config))
 
     assert (outcome.code, outcome.out) == (0, "No run is recorded here.\n")
+
+
+def test_run_names_the_incident_that_it_opened(shop: Shop) -> None:
+    done = shop.ops("rollback-worker", "--yes", **shop.world.sandbox.github.environ())
+
+    assert done.code == 0
+    (issue,) = shop.world.sandbox.github.issues
+    assert f"  opened the incident: {shop.world.sandbox.github.urls.page(f'/issues/{issue.number}')}\n" in done.out
+    assert f"  then, the post-incident report: ops incident report {issue.number}\n" in done.out
+
+
+def test_run_for_a_missing_incident_offers_no_report(shop: Shop) -> None:
+    done = shop.ops("rollback-worker", "--yes", "--incident", "99", **shop.world.sandbox.github.environ())
+
+    assert done.code == 0
+    assert "incident report" not in done.out
+    assert re.search(r"  to add it to an incident: ops incident import \S+ --incident 99\n", done.out)
