@@ -35,7 +35,7 @@ class PublicSites:
 
     def answer(self, host: str, request: HttpRequest) -> HttpResponse | None:
         """Return the response of a public site; None for another host."""
-        if host == "pypi.org":
+        if request.path.startswith("/simple/"):
             return HttpResponse(status=self.index_status, headers=[("content-type", "text/html")])
         if request.path != "/api/v2/components.json":
             return None

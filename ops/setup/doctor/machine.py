@@ -22,18 +22,17 @@ GITHUB_STATUS = "https://www.githubstatus.com"
 PRODUCTS_GROUP = "Cloudflare Sites and Services"
 """Group of Cloudflare's products. Most other components are data centers, and some of those are always closed."""
 GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks")
-PACKAGE_INDEX = "https://pypi.org/simple/click/"
 NO_ACCOUNT = "0" * 32
 
 
 @check("internet", repository, why="Nothing can be recovered from here.")
 def internet(facts: Facts) -> Findings:
     """Does this machine reach the internet?"""
-    pages = (CLOUDFLARE_STATUS, GITHUB_STATUS, PACKAGE_INDEX)
+    pages = (CLOUDFLARE_STATUS, GITHUB_STATUS)
     found = run_parallel([partial(find_download_problem, facts.public_web, page) for page in pages])
     if all(each.startswith(UNREACHABLE) for each in found):
-        hosts = ", ".join(urlsplit(page).netloc for page in pages)
-        yield Finding(f"none of {hosts} can be reached", "Check the network and proxy of this machine.")
+        hosts = " nor ".join(urlsplit(page).netloc for page in pages)
+        yield Finding(f"neither {hosts} can be reached", "Check the network and proxy of this machine.")
 
 
 @check("clock", repository, needs=("internet",), why="Requests look older or newer than they are, and are refused.")
@@ -103,10 +102,20 @@ def _not_operational(facts: Facts, page: str, names: tuple[str, ...], group: str
 def packages(facts: Facts) -> Findings:
     """Can a job download what it installs?"""
     archive = facts.config.github.wheels_archive
-    if archive is None and (problem := find_download_problem(facts.public_web, PACKAGE_INDEX)):
-        yield Finding(f"{PACKAGE_INDEX} {problem}", "Add github.wheels_archive to ops.yml.")
-    if archive is not None and (problem := find_download_problem(facts.public_web, archive)):
-        yield Finding(f"{archive} {problem}", "Upload the archive again.")
+    page = archive or f"{_default_index()}/click/"
+    if problem := find_download_problem(facts.public_web, page):
+        yield Finding(
+            f"{page} {problem}", "Upload the archive again." if archive else "Add github.wheels_archive to ops.yml."
+        )
+
+
+def _default_index() -> str:
+    """Return the index that pip uses without a setting, as jobs do. Raises NotProvable."""
+    try:
+        from pip._internal.models.index import PyPI  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise NotProvable("this Python has no pip to name the package index", "Run doctor in a job.") from None
+    return str(PyPI.simple_url)
 
 
 CHECKS = (internet, clock, cloudflare_status, github_status, packages)
