@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.errors import ProviderError, Reason
-from ops.github.client import provider_errors, read_json, write_errors
+from ops.github.client import GitHubApiError, provider_errors, read_json, write_errors
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -94,6 +94,18 @@ def may_read(repository: "Repository", name: str) -> bool:
             repository.requester.requestJsonAndCheck("GET", f"/repos/{name}")
         except UnknownObjectException:
             return False
+    return True
+
+
+def has_commit(repository: "Repository", name: str, sha: str) -> bool:
+    """Return whether another repository has the commit (docs.github.com/rest/commits/commits#get-a-commit)."""
+    try:
+        with provider_errors():
+            repository.requester.requestJsonAndCheck("GET", f"/repos/{name}/commits/{sha}")
+    except GitHubApiError as error:
+        if error.status in {404, 422}:
+            return False
+        raise
     return True
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ops.core.version import __version__
 from ops.setup import workflows
 from tests.support.bakery import NAMESPACE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
 
@@ -56,6 +57,11 @@ def use_node20(made: Bakery) -> None:
     path = ".github/workflows/evidence.yml"
     old = workflows.PINS["upload"].partition("@")[2]
     made.edit(old, "ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2", path)
+
+
+def use_missing_commit(made: Bakery) -> None:
+    made.edit("responders:", "github: {actions: acme/operations}\nresponders:")
+    made.sync(pin=f"{'a' * 40} # v{__version__}")
 
 
 def schedule_often(made: Bakery) -> None:
@@ -285,5 +291,6 @@ FAULTS = (
     Fault("a clock an hour late", "clock", use_real_clock),
     Fault("an outage of Workers", "cloudflare-status", lambda made: set_status(made, "cloudflare", "Workers")),
     Fault("an outage of Actions", "github-status", lambda made: set_status(made, "github", "Actions")),
+    Fault("a commit that the repository of the actions lacks", "actions", use_missing_commit),
     Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
 )

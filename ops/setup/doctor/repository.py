@@ -83,17 +83,19 @@ def enterprise_server(facts: Facts) -> Findings:
 
 @check("actions", repository, needs=("config", "github"), why="No job starts: GitHub cannot download its actions.")
 def actions_repository(facts: Facts) -> Findings:
-    """Does the repository of `github.actions` exist?"""
-    name = facts.config.github.actions
+    """Does the repository of `github.actions` have the commit that the workflows use?"""
+    name, command = facts.config.github.actions, f"{facts.program} workflows sync --actions OWNER/NAME@SHA"
     if name is None or facts.is_job:  # a job has them already
-        return iter(())
+        return
     if not facts.github(partial(protection.may_read, name=name)):
         raise NotProvable(
             f"GitHub does not show {name} to this token: it is private, or does not exist",
             "Open its page. If it is missing, correct `github.actions` in ops.yml, and run the command.",
-            f"{facts.program} workflows sync --actions OWNER/NAME@SHA",
+            command,
         )
-    return iter(())
+    for sha in sorted({pin[:40] for pin in workflows.own_pins(facts.root / workflows.FOLDER, facts.config).values()}):
+        if not facts.github(partial(protection.has_commit, name=name, sha=sha)):
+            yield Finding(f"{name} has no commit {sha[:8]}, which the workflows use", command=command)
 
 
 @check(
