@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -196,8 +197,7 @@ def test_charts_are_saved_for_signed_in_users_after_migration(example: Example) 
     assert (none.status_code, none.json()) == (503, {"error": "saved charts are unavailable at the moment"})
     assert example.http.get("/api/charts").status_code == 401
 
-    migration = (BACKEND / "migrations/0001_charts.sql").read_text()
-    example.arrange("sql", [text for text in migration.split(";") if text.strip()])
+    run_file(example, "migrations/0001_charts.sql")
     made = example.http.post("/api/charts/calculate", json=BIRTH, headers=mia).json()
     assert made.pop("saved") is True
     assert example.http.post("/api/charts/calculate", json=BIRTH).json() == made
@@ -206,6 +206,32 @@ def test_charts_are_saved_for_signed_in_users_after_migration(example: Example) 
     (kept,) = example.http.get("/api/charts", headers=mia).json()["charts"]
     assert kept == {**made, "made_at": kept["made_at"]}
     assert example.http.get("/api/charts", headers=tom).json() == {"charts": []}
+
+
+def run_file(example: Example, path: str) -> None:
+    """Run the statements of a file in D1."""
+    example.arrange("sql", [text for text in (BACKEND / path).read_text().split(";") if text.strip()])
+
+
+def test_bad_migration_breaks_saved_charts_until_down_file_reverts_it(example: Example) -> None:
+    mia = sign_in(example)
+    health = partial(example.http.get, "/health/charts")
+    example.arrange("sql", ["DROP TABLE IF EXISTS charts"])
+    assert health().status_code == 503
+    run_file(example, "migrations/0001_charts.sql")
+    assert health().status_code == 200
+    example.http.post("/api/charts/calculate", json=BIRTH, headers=mia)
+    (kept,) = example.http.get("/api/charts", headers=mia).json()["charts"]
+
+    run_file(example, "migrations/0002_compact_charts.sql")
+    assert example.http.post("/api/charts/calculate", json=BIRTH, headers=mia).json()["saved"] is True
+    assert (health().status_code, example.http.get("/api/charts", headers=mia).status_code) == (503, 503)
+
+    run_file(example, "down/0002_compact_charts.sql")
+    assert health().status_code == 200
+    assert [each["chart"] for each in example.http.get("/api/charts", headers=mia).json()["charts"]] == [
+        kept["chart"]
+    ] * 2
 
 
 # Interpretations.

@@ -17,3 +17,11 @@ export async function list(user, env) {
     .all();
   return results.map(({ date, time, chart, made_at }) => ({ birth: { date, time }, chart: JSON.parse(chart), made_at }));
 }
+
+// Throws if the oldest or the newest saved chart cannot be read.
+export async function check(env) {
+  const { results } = await env.DB.prepare(
+    "SELECT chart FROM charts WHERE id IN ((SELECT min(id) FROM charts), (SELECT max(id) FROM charts))",
+  ).all();
+  results.forEach(({ chart }) => JSON.parse(chart));
+}

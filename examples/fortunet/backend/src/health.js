@@ -1,6 +1,7 @@
-// Health of sessions and of AI, for the probes of switches and of the mutex (`probes` in ops.yml). Touches no session of
-// a user and sends no request to a provider.
+// Health of sessions, AI and saved charts, for the probes of switches, of the mutex and of the database (`probes` in
+// ops.yml). Touches no session of a user and sends no request to a provider.
 
+import { check } from "./charts.js";
 import { within } from "./objects.js";
 
 const TIMEOUT = 1000; // milliseconds
@@ -22,6 +23,14 @@ export async function aiHealth(env, mutex, preferred) {
   }
   const status = (await within(TIMEOUT, () => mutex().health(preferred))) ?? "stuck";
   return answer(env, status, status === "ok" ? 200 : 503);
+}
+
+// Answers 200 if saved charts can be read.
+export async function chartsHealth(env) {
+  return check(env).then(
+    () => answer(env, "ok"),
+    () => answer(env, "failed", 503),
+  );
 }
 
 function answer(env, status, code = 200) {

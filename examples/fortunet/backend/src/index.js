@@ -1,5 +1,5 @@
 import { administer } from "./objects.js";
-import { aiHealth, sessionsHealth } from "./health.js";
+import { aiHealth, chartsHealth, sessionsHealth } from "./health.js";
 import { calculate, InvalidBirth } from "./chart.js";
 import { claimsOf, close, open } from "./session.js";
 import { createRuntime } from "./ops-runtime.js";
@@ -32,6 +32,7 @@ const ROUTES = {
   "GET /health/auth": async ({ env }) => proof(env, await signs(env.JWT_SECRET)),
   "GET /health/sessions": ({ env }) => sessionsHealth(env, sessions()),
   "GET /health/ai": ({ env }) => aiHealth(env, () => aiMutex(env), runtime.state("ai")),
+  "GET /health/charts": ({ env }) => chartsHealth(env),
   "GET /api/charts": charts,
   "GET /api/charts/calculate": chart,
   "POST /api/charts/calculate": chart,

@@ -1,0 +1,3 @@
+UPDATE charts SET chart = CAST(unhex(chart) AS TEXT) WHERE is_compact = 1;
+
+ALTER TABLE charts DROP COLUMN is_compact;
