@@ -14,8 +14,9 @@ from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
 from ops.engine.runbook import DueRun, Schedule
 from ops.maintenance import steps
+from ops.maintenance.by_routes import MaintenanceSnapshot
 from ops.maintenance.state import MaintenanceWindow
-from ops.runbooks.maintenance import Maintenance, MaintenanceSnapshot
+from ops.runbooks.maintenance import Maintenance
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment

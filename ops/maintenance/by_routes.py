@@ -1,0 +1,353 @@
+"""Maintenance at the edge: the Worker ops-maintenance on the routes of a service.
+
+Used by the runbook `maintenance`, unless ops.yml says `maintenance: switch`. All previous values are stored before the
+first route changes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ops.cloudflare.types.zones import WorkerRoute, Zone
+from ops.core.clock import format_utc, parse_utc
+from ops.core.errors import Reason, Refused
+from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Plan
+from ops.core.threads import run_parallel_mixed
+from ops.core.verdict import MaintenanceCheck
+from ops.engine.context import Context
+from ops.maintenance import orphaned_routes, plan_text, routes, state, steps
+from ops.maintenance.orphaned_routes import RecoveredState
+from ops.maintenance.routes import IngressPaths
+from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
+from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, MaintenanceWrites
+from ops.maintenance.writes import (
+    SUBDOMAIN_OFF,
+    DeployState,
+    MaintenanceWrite,
+    UploadState,
+    plan_closing,
+    plan_reopening,
+)
+from ops.probes.runner import ProbeSet
+from ops.workers.plan_text import describe_deployment
+
+if TYPE_CHECKING:
+    from ops.config import Service
+    from ops.config.probes import Probe
+
+MAX_ROUTE_READS = 3
+"""Most reads of the routes while other runs change ops-maintenance."""
+DEFAULT_MESSAGE = "This service is off for maintenance. Please try again later."
+
+
+@dataclass(frozen=True)
+class MaintenanceSnapshot:
+    """State that a plan of maintenance starts from."""
+
+    service: "Service"
+    request: MaintenanceRequest
+    worker: MaintenanceWorker
+    ingress: IngressPaths
+    recovered: RecoveredState
+
+    @property
+    def state(self) -> MaintenanceState:
+        """Return the state of the live version, completed with recovered orphaned routes."""
+        return self.recovered.state
+
+
+@dataclass(kw_only=True)
+class RouteMaintenanceDetails(MaintenanceWrites):
+    addresses: tuple[MaintenanceCheck, ...]
+    probes: "tuple[Probe, ...]"
+
+    def probe_addresses(self) -> tuple[MaintenanceCheck, ...]:
+        """Return the addresses to probe, with the run that their answers must name."""
+        return tuple(replace(each, run=self.state_run) if each.run else each for each in self.addresses)
+
+
+def choose_probes(service: "Service", request: MaintenanceRequest, details: RouteMaintenanceDetails | None) -> ProbeSet:
+    """Return probes for the state after the run; without a plan only for the requested address."""
+    if details is not None:
+        return ProbeSet(service.url, details.probes, service.verify, addresses=details.probe_addresses())
+    address = MaintenanceCheck(service.url + (request.path or "/"), is_off=request.is_on)
+    return ProbeSet(service.url, () if request.is_on else service.probes, service.verify, addresses=(address,))
+
+
+def read_snapshot(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> MaintenanceSnapshot:
+    """Read the routes and ops-maintenance. Raises Refused, ProviderError."""
+    maintenance_worker, ingress = _read_worker_and_ingress(ctx, service)
+    recovered = _recover_state(ctx, service, maintenance_worker, ingress)
+    return MaintenanceSnapshot(service, request, maintenance_worker, ingress, recovered)
+
+
+def _read_worker_and_ingress(ctx: Context[Any], service: "Service") -> tuple[MaintenanceWorker, IngressPaths]:
+    """Read in two rounds: the routes last, so that they are fresh when the first one changes. Raises Refused."""
+    worker, workers = service.worker, ctx.cloudflare.workers
+    others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
+    maintenance_worker, zones, domains, subdomain, address, crons, handlers, *binds = run_parallel_mixed(
+        [
+            lambda: steps.read_worker(workers),
+            ctx.cloudflare.routes.list_zones,
+            ctx.cloudflare.routes.list_domains,
+            lambda: workers.read_subdomain(worker),
+            lambda: workers.read_workers_dev_host(worker),
+            lambda: workers.list_cron_triggers(worker),
+            lambda: _read_handlers_and_calls(ctx, worker)[0],
+            *(lambda w=other.worker: worker in _read_handlers_and_calls(ctx, w)[1] for other in others),
+        ]
+    )
+    if maintenance_worker is None:
+        raise Refused(
+            f"the Worker {WORKER}, which answers during maintenance, does not exist",
+            reason=Reason.NOT_PREPARED,
+            hint="Prepare it once for each account.",
+            suggested_command=ctx.suggest(steps.PREPARE_COMMAND),
+        )
+    own = tuple(domain for domain in domains if domain.worker == worker)
+    read = routes.select_zones(zones, [_service_host(service)], maintenance_worker.state, own)
+    maintenance_worker, found = _read_routes(ctx, maintenance_worker, read)
+    bound_by = tuple(other.name for other, binds_it in zip(others, binds, strict=True) if binds_it)
+    unread = tuple(zone for zone in zones if zone not in read)
+    return maintenance_worker, IngressPaths(
+        worker, read, found, domains, subdomain, address, crons, handlers, bound_by, unread
+    )
+
+
+def _read_routes(
+    ctx: Context[Any], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...]
+) -> tuple[MaintenanceWorker, tuple[WorkerRoute, ...]]:
+    """Read the routes, and again if another run changed ops-maintenance meanwhile. Raises Refused."""
+    now: MaintenanceWorker | None = maintenance_worker
+    for _ in range(MAX_ROUTE_READS):
+        planned = now
+        found, now = run_parallel_mixed(
+            [
+                lambda: steps.read_routes(ctx.cloudflare.routes, zones),
+                lambda: steps.read_worker(ctx.cloudflare.workers),
+            ]
+        )
+        if planned and now and now.deployment.id == planned.deployment.id:
+            return planned, found
+    live = describe_deployment(now.deployment) if now else "deleted"
+    raise Refused(
+        f"{WORKER} changed during each of {MAX_ROUTE_READS} reads: {live}",
+        reason=Reason.WORLD_MOVED,
+        hint="Another maintenance run is active. Wait for its end, then run this again.",
+    )
+
+
+def _recover_state(
+    ctx: Context[Any], service: "Service", maintenance_worker: MaintenanceWorker, ingress: IngressPaths
+) -> RecoveredState:
+    """Recover orphaned routes from older versions, which are read only if there is such a route."""
+    left = orphaned_routes.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
+
+    def enough(found: list[MaintenanceState]) -> bool:
+        return not orphaned_routes.recover_state(ingress, maintenance_worker.state, found, service.name).unknown_routes
+
+    older = steps.read_older_states(ctx.cloudflare.workers, maintenance_worker.deployment, enough) if left else []
+    return orphaned_routes.recover_state(ingress, maintenance_worker.state, older, service.name)
+
+
+def _service_host(service: "Service") -> str:
+    return service.url.removeprefix("https://").partition(":")[0]
+
+
+def _read_handlers_and_calls(ctx: Context[Any], worker: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the handlers of the live version, and the Workers that it calls through service bindings."""
+    deployments = ctx.cloudflare.workers.find_deployments(worker)
+    version = ctx.cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None
+    if version is None:
+        return frozenset(), frozenset()
+    return version.handlers, version.called_workers
+
+
+def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteMaintenanceDetails]:
+    ingress, path, live = snapshot.ingress, snapshot.request.path, snapshot.worker.deployment
+    existing = snapshot.state.find_window(snapshot.service.name, path)
+    wanted = routes.choose_routes(ingress, snapshot.state, path)
+    window = _build_window(ctx, snapshot, existing, tuple(wanted.routes))
+    _refuse_unreachable(snapshot, window)
+    windows = state.replace_window(snapshot.state.windows, window)
+    writes = _closing_writes(snapshot, window, windows, wanted.routes)
+    run = ctx.run_id if writes else snapshot.state.run
+    opens = _suggest_state(ctx, snapshot, "off", path)
+    changes = steps.build_changes(writes, opens)
+    addresses = [MaintenanceCheck(url, way, run=run) for way, url in routes.list_probe_addresses(window)]
+    addresses += [MaintenanceCheck(f"https://{host}{path or '/'}", run=run) for host in wanted.unreachable_hosts]
+    others = tuple(each for each in snapshot.state.windows if each != existing)
+    end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
+    return Plan(
+        summary=_summarize(window, changed=bool(changes)),
+        changes=tuple(changes),
+        sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
+        not_undone=("requests that were accepted before, and their responses in caches of others",),
+        consequences=tuple(plan_text.describe_consequences(window, opens.command, end)),
+        warnings=(
+            *([end.warning] if end and end.warning else []),
+            *plan_text.window_warnings(ingress, window, existing, wanted.unreachable_hosts),
+            *plan_text.orphaned_route_warnings(ingress, snapshot.recovered),
+            *plan_text.unread_zone_warnings(ingress),
+        ),
+        reason=None if changes else Reason.ALREADY_OFF,
+        next_step=_suggest_state(ctx, snapshot, "on", "") if path else None,
+        done_message=f"Took {window.scope} offline",
+        ends_at=parse_utc(window.until) if window.reopen_at_end else None,
+        proved_claim=f"{window.scope} is in maintenance: every probed address answers 503 from {WORKER}",
+        details=RouteMaintenanceDetails(
+            writes=changes, guard=ConcurrencyGuard(live, windows), state_run=run, addresses=tuple(addresses), probes=()
+        ),
+    )
+
+
+def _closing_writes(
+    snapshot: MaintenanceSnapshot,
+    window: MaintenanceWindow,
+    windows: tuple[MaintenanceWindow, ...],
+    to_close: list[ClosedRoute],
+) -> list[MaintenanceWrite]:
+    """Return the writes that close `window`. Raises Refused if the state does not fit into the Worker's variables."""
+    live, stored = snapshot.worker.deployment, snapshot.worker.state
+    closing = tuple(plan_closing(snapshot.ingress, window, to_close))
+    if window == stored.find_window(window.service, window.path) and not closing:
+        return []
+    if problem := state.describe_excess(windows):
+        raise Refused(
+            f"cannot store the routes that reopening needs: {problem}",
+            reason=Reason.TOO_MANY_ROUTES,
+            hint="Take only the most urgent path offline with `--path`, or reopen a window that is no longer needed.",
+        )
+    # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
+    return [UploadState(windows, live, _reopened_to_store(snapshot, ())), DeployState(live, windows), *closing]
+
+
+def _build_window(
+    ctx: Context[Any],
+    snapshot: MaintenanceSnapshot,
+    existing: MaintenanceWindow | None,
+    closed: tuple[ClosedRoute, ...],
+) -> MaintenanceWindow:
+    """Build the window to store. A message or end of the request replaces the stored one; start and run stay."""
+    request = snapshot.request
+    subdomain = None if request.path or snapshot.ingress.subdomain == SUBDOMAIN_OFF else snapshot.ingress.subdomain
+    if existing is not None:
+        former = {each.key: each for each in (*existing.closed, *closed)}
+        return replace(
+            existing,
+            message=request.message or existing.message,
+            until=request.until or existing.until,
+            reopen_at_end=request.reopen_at_end,
+            closed=tuple(former.values()),
+            subdomain=existing.subdomain or subdomain,
+        )
+    return MaintenanceWindow(
+        service=snapshot.service.name,
+        worker=snapshot.ingress.worker,
+        path=request.path,
+        message=request.message or DEFAULT_MESSAGE,
+        until=request.until,
+        reopen_at_end=request.reopen_at_end,
+        since=f"{ctx.clock.now():{TIME_FORMAT}}",
+        run=ctx.run_id,
+        incident=ctx.request.incident,
+        closed=closed,
+        subdomain=subdomain,
+    )
+
+
+def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
+    counted = "one route" if len(window.closed) == 1 else f"{len(window.closed)} routes"
+    until = f", planned end {format_utc(parse_utc(window.until))}" if window.until else ""
+    return f"{window.scope}: {'' if changed else 'already '}in maintenance, {counted} to {WORKER}{until}"
+
+
+def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow) -> None:
+    host = _service_host(snapshot.service)
+    if window.closed and any(zone.contains_host(host) for zone in snapshot.ingress.zones):
+        return
+    zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"
+    is_zone_known = any(zone.contains_host(host) for zone in snapshot.ingress.zones)
+    raise Refused(
+        f"no route or custom domain leads from {host}{window.path} to {window.worker}"
+        if is_zone_known
+        else f"the token cannot read the zone of {host}; it can read: {zones}",
+        reason=Reason.NO_WAY_IN,
+        hint=f"Check the url in ops.yml, and that the token can edit the routes in the zone of {host}.",
+    )
+
+
+def plan_reopened(
+    ctx: Context[Any], snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
+) -> Plan[RouteMaintenanceDetails]:
+    service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
+    remaining = tuple(window for window in snapshot.state.windows if window not in opened)
+    still = tuple(window for window in remaining if window.service == service.name)
+    writes, left = plan_reopening(snapshot.ingress, opened, remaining)
+    if opened:
+        writes += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
+    message = opened[0].message if len(opened) == 1 else ""
+    changes = steps.build_changes(writes, _suggest_state(ctx, snapshot, "on", path, message=message))
+    what = f"{service.name} {path}" if path else f"the whole of {service.name}"
+    stays = next((each.scope for each in still if path.startswith(each.path)), "")
+    return Plan(
+        summary=f"{what}: {'reopen' if opened else 'no maintenance of its own' if stays else 'not in maintenance'}",
+        changes=tuple(changes),
+        sections=plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
+        warnings=(
+            *(f"unchanged: {each.reason}" for each in left),
+            *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
+            *plan_text.unread_zone_warnings(snapshot.ingress),
+        ),
+        reason=None if opened else Reason.NOT_OFF,
+        done_message=f"Reopened {what}",
+        proved_claim=f"{path} is still in maintenance, because {stays} is; to open it, reopen {stays}"
+        if stays
+        else f"{WORKER} no longer answers for {what}, and the probes are healthy",
+        details=RouteMaintenanceDetails(
+            writes=changes,
+            guard=ConcurrencyGuard(live),
+            state_run=ctx.run_id,
+            addresses=tuple(
+                _reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays))
+            ),
+            probes=() if stays else tuple(probe for probe in service.probes if not _is_probe_closed(probe, still)),
+        ),
+    )
+
+
+def _reopened_to_store(
+    snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
+) -> tuple[MaintenanceWindow, ...]:
+    return orphaned_routes.reopened_to_store(snapshot.ingress, snapshot.worker.state, opened)
+
+
+def _reopened_addresses(
+    ctx: Context[Any],
+    snapshot: MaintenanceSnapshot,
+    opened: tuple[MaintenanceWindow, ...],
+    remaining: tuple[MaintenanceWindow, ...],
+    left: set[tuple[str, str]],
+    *,
+    is_off: bool,
+) -> Iterator[MaintenanceCheck]:
+    """Yield the reopened addresses, without skipped routes; if nothing reopens, the requested address."""
+    if not opened:
+        yield MaintenanceCheck(snapshot.service.url + (snapshot.request.path or "/"), is_off=is_off)
+    for window in opened:
+        passed_over = left | MaintenanceState(remaining, "").closed_routes.keys()
+        here = replace(window, closed=tuple(each for each in window.closed if each.key not in passed_over))
+        for way, url in routes.list_probe_addresses(here):
+            yield MaintenanceCheck(url, way, is_off=is_off, run=ctx.run_id if is_off else "")
+
+
+def _is_probe_closed(probe: "Probe", still: tuple[MaintenanceWindow, ...]) -> bool:
+    return probe.http is not None and any(probe.http.path.startswith(window.path) for window in still)
+
+
+def _suggest_state(
+    ctx: Context[Any], snapshot: MaintenanceSnapshot, to: str, path: str, *, message: str = ""
+) -> SuggestedCommand:
+    return ctx.suggest("maintenance", service=snapshot.service.name, state=to, path=path, message=message)
