@@ -200,8 +200,8 @@ class D1Sqlite:
             allowed = self._may_use_pragma((first or "").lower(), second)
         elif action == sqlite3.SQLITE_FUNCTION:
             allowed = not _REVEALING.fullmatch((second or "").lower())
-        elif database == "temp":
-            allowed = action == sqlite3.SQLITE_READ
+        elif database == "temp":  # a statement cannot update that table; SQLite does so to rename a table or column
+            allowed = action == sqlite3.SQLITE_READ or (action, first) == (sqlite3.SQLITE_UPDATE, "sqlite_temp_master")
         elif action in _WRITES | {sqlite3.SQLITE_READ}:
             allowed = not any((name or "").lower().startswith("_cf_") for name in (first, second))
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY

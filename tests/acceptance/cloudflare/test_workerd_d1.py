@@ -129,6 +129,11 @@ STATEMENTS: list[tuple[str, list[Any]]] = [
     (" UNION ".join(["SELECT 1"] * 6), []),
     ("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3) SELECT * FROM n", []),
     ("SELECT * FROM pragma_table_info('t')", []),
+    *((f"ALTER TABLE t {change}", []) for change in ("RENAME COLUMN s TO text", "RENAME TO u")),
+    *((f"ALTER TABLE u {change}", []) for change in ("ADD COLUMN n INTEGER", "DROP COLUMN n", "DROP COLUMN text")),
+    *((sql, []) for sql in ("UPDATE u SET text = CAST(unhex(hex(text)) AS TEXT)", "SELECT * FROM u")),
+    *((sql, []) for sql in ("UPDATE temp.sqlite_master SET sql = 1", "DELETE FROM sqlite_temp_master")),
+    ("SELECT type, name, sql FROM sqlite_master WHERE name IN ('c', 'i', 'u')", []),
 ]
 
 
