@@ -11,6 +11,7 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel, run_parallel_mixed
+from ops.database import holds
 from ops.database.target import Migration
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ COUNT_TIMEOUT = 5.0
 MAX_TABLES = 20
 """Tables that are counted, in alphabetical order."""
 _SCHEMA = SqlStatement(
-    "SELECT type, name, sql FROM sqlite_master "
-    "WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE '!_cf!_%' ESCAPE '!' ORDER BY type, name"
+    "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' "  # noqa: S608
+    f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name <> '{holds.TABLE}' ORDER BY type, name"
 )
-"""The objects that people made; `_cf_` belongs to D1."""
+"""The objects that people made; `_cf_` belongs to D1, and the holds to Backout."""
 
 
 @dataclass(frozen=True)

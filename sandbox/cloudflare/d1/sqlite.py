@@ -61,6 +61,8 @@ _TRANSACTIONS = (
     "To execute a transaction, please use the state.storage.transaction() or state.storage.transactionSync() APIs "
     "instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements."
 )
+_RENAMED = "SELECT 1 FROM sqlite_schema WHERE name LIKE '!_cf!_%' ESCAPE '!'"
+"""The authorizer does not see the new name of ALTER TABLE … RENAME TO."""
 _MAX_INTEGER = 2**53
 """Larger integers lose precision, as numbers of JavaScript do."""
 _TRIGGER = re.compile(r"\s*CREATE\s+TRIGGER\b", re.IGNORECASE)
@@ -179,6 +181,8 @@ class D1Sqlite:
         cursor = self._connection.execute(sql, [_from_json(value) for value in params])
         columns = [column[0] for column in cursor.description or ()]
         rows = [[_to_json(value) for value in row] for row in cursor]
+        if self._schema_changed and self._connection.execute(_RENAMED).fetchone():
+            raise SqlError("not authorized: SQLITE_AUTH")
         changes = self._connection.total_changes - before
         return StatementResult(
             columns=columns,

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.database.local_copy import LocalCopy, SqlRejectedError
 from sandbox import Sandbox, Switches
 from tests.sandbox.cloudflare.d1.conftest import TABLE, Database
 from tests.sandbox.conftest import Api
@@ -100,6 +101,23 @@ def test_worker_and_api_share_rows_and_a_restore(database: Database, edge: httpx
     assert database.rows()[-1] == ["corn"]
 
 
+DOWN = (
+    *(
+        "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END",
+        "CREATE TEMP VIEW x AS SELECT 1",
+        "DROP TABLE nowhere",
+    ),
+    *(
+        "CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END",
+        "DROP TRIGGER x",
+        "CREATE VIEW v AS SELECT * FROM missing",
+    ),
+    *("DROP VIEW v", "ALTER TABLE t ADD COLUMN u TEXT", "ALTER TABLE t DROP COLUMN u", "ALTER TABLE t DROP COLUMN id"),
+    *("ALTER TABLE t RENAME TO _cf_t", "ALTER TABLE t RENAME COLUMN s TO r", "CREATE VIRTUAL TABLE f USING fts5 (a)"),
+    *("DROP TABLE f", "DROP TABLE sqlite_sequence", "DELETE FROM sqlite_master", "DROP INDEX i", "DROP TABLE t"),
+)
+"""Further statements that a down file may have."""
+
 STATEMENTS: list[tuple[str, list[Any]]] = [
     *((sql, []) for sql in ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT a", "RELEASE a")),
     *((sql, []) for sql in ("ATTACH ':memory:' AS x", "DETACH x", "VACUUM", "REINDEX", "ANALYZE", "SELEC 1")),
@@ -137,10 +155,34 @@ STATEMENTS: list[tuple[str, list[Any]]] = [
 ]
 
 
+SCHEMA = (
+    *("CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT)", "INSERT INTO t (s) VALUES ('a')"),
+    *("CREATE TABLE c (t INTEGER REFERENCES t (id))", "CREATE INDEX i ON t (s)"),
+)
+
+
+def test_local_copy_refuses_what_workerd_refuses(database: Database, edge: httpx.Client) -> None:
+    statements = [*SCHEMA, *(sql for sql, params in STATEMENTS if not params), *DOWN]
+
+    plain = edge.post("/plain", json=[(sql, []) for sql in statements]).json()
+
+    with LocalCopy([]) as copy:
+        refused = [_is_refused(copy, sql) for sql in statements]
+    both = zip(statements, plain, refused, strict=True)
+    assert {sql[:60]: answer for sql, answer, here in both if isinstance(answer, str) != here} == {}
+    assert sum(refused) > 25
+
+
+def _is_refused(copy: LocalCopy, sql: str) -> bool:
+    try:
+        copy.run([sql])
+    except SqlRejectedError:
+        return True
+    return False
+
+
 def test_statements_are_answered_and_refused_as_by_workerd(database: Database, edge: httpx.Client) -> None:
-    schema = ["CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT)", "INSERT INTO t (s) VALUES ('a')"]
-    schema += ["CREATE TABLE c (t INTEGER REFERENCES t (id))", "CREATE INDEX i ON t (s)"]
-    statements = [*((sql, []) for sql in schema), *STATEMENTS]
+    statements = [*((sql, []) for sql in SCHEMA), *STATEMENTS, *((sql, []) for sql in DOWN)]
 
     plain, d1 = (edge.post(path, json=statements).json() for path in ("/plain", "/d1"))
 

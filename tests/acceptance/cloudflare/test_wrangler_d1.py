@@ -12,6 +12,7 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.clock import timestamp
+from tests.database.test_migrations import FILES, PATTERNS
 from tests.support.wrangler import run_wrangler
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,22 @@ def test_migrations_are_applied_taken_back_and_listed(sandbox: Sandbox, database
     assert "0001_loaves.sql" in listed
     run("time-travel", "restore", "bakery", "--bookmark", previous[1], "--json")
     assert _rows(sandbox, database, migrations)[1][0] == "0002_ovens.sql"
+
+
+def test_patterns_match_the_migrations_that_our_rules_expect(run: Run, tmp_path: Path) -> None:
+    for file in tmp_path.glob("migrations/*.sql"):
+        file.unlink()
+    for name in FILES:
+        file = tmp_path / "migrations" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("SELECT 1;")
+    (tmp_path / "migrations" / "down" / "0002_ovens.sql").unlink()
+    config = json.loads((tmp_path / "wrangler.json").read_text())
+    for pattern, expected in PATTERNS.items():
+        config["d1_databases"][0] |= {"migrations_dir": "./migrations", "migrations_pattern": pattern}
+        (tmp_path / "wrangler.json").write_text(json.dumps(config))
+        listed = run("migrations", "list", "bakery", "--remote").split()
+        assert " ".join(word for word in listed if word in FILES) == expected, pattern
 
 
 def test_failed_migration_is_not_recorded(sandbox: Sandbox, database: str, run: Run, tmp_path: Path) -> None:

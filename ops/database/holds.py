@@ -1,0 +1,109 @@
+"""Holds: migrations that were taken back and must not be applied again as they are.
+
+They are rows in the database itself, so that the guard of a deployment needs nothing else to find them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.d1 import SqlStatement, SqlValue
+from ops.core.clock import format_rfc3339
+from ops.core.errors import ProviderError, Reason
+from ops.core.suggestions import quote_name
+
+if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
+
+TABLE = "backout_holds"
+_COLUMNS = ("migration", "hash", "incident", "run", "held_at", "undo")
+CREATE_TABLE = SqlStatement(
+    f"CREATE TABLE IF NOT EXISTS {TABLE} (migration TEXT NOT NULL, hash TEXT NOT NULL, incident TEXT NOT NULL, "
+    "run TEXT NOT NULL, held_at TEXT NOT NULL, undo TEXT NOT NULL, PRIMARY KEY (migration, hash))"
+)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A migration that the guard refuses."""
+
+    migration: str
+    hash: str
+    """`hash_migration` of the content that is refused; empty: each content, until the hold is lifted."""
+    incident: str
+    """Number of the incident; empty if the run had none."""
+    run: str
+    held_at: str
+    """UTC, as RFC 3339."""
+    undo: str = ""
+    """Bookmark whose restore undoes the run, and so removes this hold."""
+
+    def __str__(self) -> str:
+        why = f"incident #{quote_name(self.incident)}" if self.incident else f"run {quote_name(self.run)}"
+        return f"{quote_name(self.migration)}, held since {quote_name(self.held_at)} ({why})"
+
+
+def make_hold(migration: str, content_hash: str, *, incident: int | None, run: str, now: datetime, undo: str) -> Hold:
+    return Hold(migration, content_hash, str(incident or ""), run, format_rfc3339(now), undo)
+
+
+def find_hold(holds: Iterable[Hold], migration: str, content_hash: str) -> Hold | None:
+    """Return the hold that refuses a migration with this content."""
+    return next((each for each in holds if each.migration == migration and each.hash in {"", content_hash}), None)
+
+
+def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
+    """Return the holds of a database, oldest first. Raises ProviderError."""
+    try:
+        (found,) = d1.query(database_id, [SqlStatement(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY held_at")])  # noqa: S608
+    except ProviderError as error:
+        if error.reason == Reason.PROVIDER_REFUSED and f"no such table: {TABLE}" in error.message:
+            return ()
+        raise
+    return tuple(_parse_hold(row) for row in found.rows)
+
+
+def holds_after_restore(holds: Iterable[Hold], target: str, new: Iterable[Hold]) -> tuple[Hold, ...]:
+    """Return the holds that a database must have after a restore to the bookmark `target`.
+
+    A restore that undoes a run removes the holds of that run only.
+    """
+    kept = {(each.migration, each.hash): each for each in holds if each.undo != target}
+    return tuple((kept | {(each.migration, each.hash): each for each in new}).values())
+
+
+def replace_holds(holds: Iterable[Hold]) -> Iterator[SqlStatement]:
+    """Yield the batch after which a database has exactly these holds, also those that a restore took away."""
+    yield CREATE_TABLE
+    yield SqlStatement(f"DELETE FROM {TABLE}")  # noqa: S608
+    yield from map(_insert, holds)
+
+
+def hold_last_migration(hold: Hold, migrations_table: str) -> Iterator[SqlStatement]:
+    """Yield the start of a batch that takes back a migration. D1 refuses it unless that is the last one applied.
+
+    A second copy of the batch fails too, since the first one took the row of the migration away.
+    """
+    table = '"' + migrations_table.replace('"', '""') + '"'
+    last = f"SELECT name FROM {table} WHERE name = ? AND id = (SELECT max(id) FROM {table})"  # noqa: S608
+    yield CREATE_TABLE
+    yield _insert(hold, migration=f"({last})")
+
+
+def lift_holds(migration: str) -> SqlStatement:
+    """Return the statement that lifts all holds of a migration."""
+    return SqlStatement(f"DELETE FROM {TABLE} WHERE migration = ?", (migration,))  # noqa: S608
+
+
+def _insert(hold: Hold, migration: str = "?") -> SqlStatement:
+    values = ", ".join([migration, *"?" * (len(_COLUMNS) - 1)])
+    sql = (
+        f"INSERT INTO {TABLE} ({', '.join(_COLUMNS)}) VALUES ({values}) ON CONFLICT (migration, hash) DO UPDATE SET "  # noqa: S608
+        "incident = excluded.incident, run = excluded.run, held_at = excluded.held_at, undo = excluded.undo"
+    )
+    return SqlStatement(sql, (hold.migration, hold.hash, hold.incident, hold.run, hold.held_at, hold.undo))
+
+
+def _parse_hold(row: Mapping[str, SqlValue]) -> Hold:
+    return Hold(*(str(row[name] or "") for name in _COLUMNS))

@@ -1,0 +1,229 @@
+"""Run migrations on a local copy of a D1 database: its schema without rows, in a SQLite that refuses what D1 refuses.
+
+D1 is built on workerd, whose rules these are; an acceptance test compares both. Sources:
+
+- allowed PRAGMAs: developers.cloudflare.com/d1/sql-api/sql-statements
+- transactions, ATTACH, temporary objects, some functions, names that begin with `_cf_`: `isAuthorized` in
+  github.com/cloudflare/workerd, src/workerd/util/sqlite.c++
+- limits: developers.cloudflare.com/d1/platform/limits, and `setupSecurity` in the same file
+- the split of a text into statements: github.com/cloudflare/workers-sdk/issues/15314
+"""
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from ops.core.suggestions import quote_name
+
+SchemaObject = tuple[object, ...]
+"""Type, name and SQL of a table, index, view or trigger."""
+
+MAX_SQL_BYTES = 100_000
+TIME_LIMIT = 30.0
+"""Seconds that D1 gives a query, and that a transaction on the copy may take."""
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 2_000_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 100,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 5,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 32,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 50,
+    sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 100,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
+}
+_PRAGMAS_WITH_ARGUMENT = {
+    *("table_info", "table_xinfo", "index_list", "index_info", "index_xinfo", "foreign_key_list"),
+}
+_PRAGMAS_OFF_AFTERWARDS = {
+    *("ignore_check_constraints", "legacy_alter_table", "recursive_triggers"),
+    *("reverse_unordered_selects", "case_sensitive_like"),
+}
+"""Allowed PRAGMAs that are off again after the transaction."""
+_PRAGMAS = {
+    *("table_list", "foreign_key_check", "quick_check", "optimize", "data_version", "page_size"),
+    *("foreign_keys", "defer_foreign_keys", *_PRAGMAS_OFF_AFTERWARDS),
+}
+
+
+def _actions(*names: str) -> frozenset[int]:
+    """Return action codes of SQLite's authorizer (sqlite.org/c3ref/c_alter_table.html)."""
+    return frozenset(getattr(sqlite3, f"SQLITE_{name}") for name in names)
+
+
+_KINDS = ("TABLE", "INDEX", "TRIGGER", "VIEW")
+_TRANSACTIONS = _actions("TRANSACTION", "SAVEPOINT")
+_REFUSED_ACTIONS = _actions(
+    "ATTACH", "DETACH", *(f"{verb}_TEMP_{kind}" for verb in ("CREATE", "DROP") for kind in _KINDS)
+)
+_NAMED_ACTIONS = _actions(
+    *("READ", "INSERT", "UPDATE", "DELETE", "ALTER_TABLE", "ANALYZE", "REINDEX"),
+    *(f"{verb}_{kind}" for verb in ("CREATE", "DROP") for kind in (*_KINDS, "VTABLE")),
+)
+_REVEALING = re.compile(r"sqlite_(version|source_id|offset|compileoption_get|compileoption_used)")
+_TRIGGER = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", re.IGNORECASE | re.DOTALL)
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_RESERVED = "names that begin with _cf_ belong to D1"
+_CREATION_ORDER = ("table", "index", "view", "trigger")
+
+
+class SqlRejectedError(Exception):
+    """D1 would refuse a statement, or SQLite did; the copy is unchanged."""
+
+
+class LocalCopy:
+    """A SQLite database in memory with the schema of a D1 database. A context manager; not safe for threads.
+
+    Raises:
+        SqlRejectedError: SQLite on this machine cannot create an object of the schema.
+    """
+
+    def __init__(self, schema: Iterable[SchemaObject], *, time_limit: float = TIME_LIMIT) -> None:
+        # Without cached statements, the authorizer sees each statement each time.
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
+        for limit, value in _LIMITS.items():
+            self._connection.setlimit(limit, value)
+        self._connection.execute("PRAGMA foreign_keys = on")
+        self._time_limit, self._refusal, self._pragmas = time_limit, "", set[str]()
+        self._create(schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def run(self, statements: Sequence[str]) -> None:
+        """Run the statements as one transaction, as D1 runs a batch.
+
+        Raises:
+            SqlRejectedError: the text names the statement, counted from 1, and the reason.
+        """
+        deadline = time.monotonic() + self._time_limit
+        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+        self._connection.execute("BEGIN")
+        self._connection.set_authorizer(self._authorize)
+        try:
+            for number, sql in enumerate(statements, start=1):
+                self._run_statement(number, sql)
+            self._connection.set_authorizer(None)
+            self._commit()
+        finally:
+            self._connection.set_authorizer(None)
+            self._connection.set_progress_handler(None, 0)
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            while self._pragmas:
+                self._connection.execute(f"PRAGMA {self._pragmas.pop()} = off")
+
+    def read_schema(self) -> frozenset[SchemaObject]:
+        """Return the objects that people made, in the form in which the schema was given."""
+        rows = self._connection.execute(
+            "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        )
+        return frozenset(rows)
+
+    def _create(self, schema: Iterable[SchemaObject]) -> None:
+        """Create the objects: virtual tables before the shadow tables that they make themselves, triggers last."""
+        objects = [(str(kind), str(name), str(sql)) for kind, name, sql in schema]
+        shadows = set[object]()
+        for _, name, sql in sorted(objects, key=lambda each: (*_creation_order(each), each[1])):
+            if name in shadows:
+                continue
+            try:
+                self.run([sql])
+            except SqlRejectedError as error:
+                raise SqlRejectedError(f"the local copy has no {quote_name(name)}: {error}") from None
+            if _is_virtual(sql):
+                shadows |= {known for _, known, _ in self.read_schema()}
+
+    def _run_statement(self, number: int, sql: str) -> None:
+        if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:
+            raise _rejected(number, sql, f"longer than {MAX_SQL_BYTES} bytes")
+        self._refusal = ""
+        try:
+            for _ in self._connection.execute(sql):
+                pass
+            renamed = self._connection.execute(
+                "SELECT 1 FROM sqlite_schema WHERE name LIKE '!_cf!_%' ESCAPE '!'"
+            ).fetchone()
+        except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
+            late = f"it takes longer than {self._time_limit:.0f} s" if str(error) == "interrupted" else ""
+            raise _rejected(number, sql, late or self._refusal or str(error)) from None
+        if renamed:
+            raise _rejected(number, sql, _RESERVED)
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise SqlRejectedError(f"at the end of the transaction: {error}") from None
+
+    def _authorize(self, action: int, first: str | None, second: str | None, database: str | None, _: object) -> int:
+        refusal = self._find_refusal(action, first or "", second, database)
+        self._refusal = self._refusal or refusal
+        return sqlite3.SQLITE_DENY if refusal else sqlite3.SQLITE_OK
+
+    def _find_refusal(self, action: int, first: str, second: str | None, database: str | None) -> str:
+        """Return why D1 refuses an action; empty if it does not."""
+        if action in _TRANSACTIONS:
+            return "D1 runs a query as one transaction, and refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT"
+        if action in _REFUSED_ACTIONS or (database == "temp" and not _is_part_of_alter_table(action, first)):
+            return "D1 refuses ATTACH, DETACH and temporary objects"
+        if action == sqlite3.SQLITE_PRAGMA:
+            return self._refuse_pragma(first.lower(), second)
+        if action == sqlite3.SQLITE_FUNCTION and _REVEALING.fullmatch((second or "").lower()):
+            return f"D1 refuses {second}()"
+        if action in _NAMED_ACTIONS and any((name or "").lower().startswith("_cf_") for name in (first, second)):
+            return _RESERVED
+        return ""
+
+    def _refuse_pragma(self, name: str, argument: str | None) -> str:
+        if name in _PRAGMAS_OFF_AFTERWARDS:
+            self._pragmas.add(name)
+        allowed = name in _PRAGMAS or (name in _PRAGMAS_WITH_ARGUMENT and argument is not None)
+        return "" if allowed else f"D1 refuses PRAGMA {quote_name(name)}"
+
+
+def _is_part_of_alter_table(action: int, table: str) -> bool:
+    """Return whether ALTER TABLE does this to the temporary schema, which a statement of its own cannot change."""
+    return action == sqlite3.SQLITE_READ or (action == sqlite3.SQLITE_UPDATE and table == "sqlite_temp_master")
+
+
+def _creation_order(found: tuple[str, str, str]) -> tuple[int, bool]:
+    kind, _, sql = found
+    return _CREATION_ORDER.index(kind), not _is_virtual(sql)
+
+
+def _is_virtual(sql: str) -> bool:
+    return sql.upper().startswith("CREATE VIRTUAL")
+
+
+def split_statements(sql: str) -> Iterator[str]:
+    """Yield the statements of a text as D1 splits them, without those that are only a comment.
+
+    Raises:
+        SqlRejectedError: the text has a null character, or a trigger whose `begin` D1 does not find.
+    """
+    if "\0" in sql:
+        raise SqlRejectedError("the text has a null character")
+    statement, number = "", 1
+    for part in [*(f"{each};" for each in sql.split(";")[:-1]), sql.rpartition(";")[2]]:
+        statement += part
+        if _TRIGGER.match(statement) and part.endswith(";") and "BEGIN" not in statement:
+            raise _rejected(number, statement, "D1 knows a trigger only by BEGIN in capital letters")
+        if part.endswith(";") and not sqlite3.complete_statement(statement):
+            continue
+        if _COMMENT.sub("", statement).strip(" \t\n\f\r;"):
+            yield statement.strip()
+            number += 1
+        statement = ""
+
+
+def _rejected(number: int, sql: str, why: str) -> SqlRejectedError:
+    return SqlRejectedError(f"statement {number}: {why}: {quote_name(' '.join(sql.split()))}")

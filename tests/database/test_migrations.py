@@ -1,0 +1,133 @@
+"""Migrations and down files as wrangler finds them."""
+
+import json
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+
+from ops.core.errors import Refused
+from ops.database.migrations import (
+    MigrationsFolder,
+    hash_migration,
+    migration_order,
+    parse_migrations_folder,
+)
+from tests.support.properties import holds_for
+
+ID = "0c0de000-0000-4000-8000-0000000005d1"
+PATTERNS = {
+    "migrations/*.sql": "0001_a.sql 0002_b.sql x.sql",
+    "./migrations/**/*.sql": "0001_a.sql 0001_c/migration.sql 0002_b.sql down/0002_b.sql down/sub/deep.sql x.sql",
+    "migrations/*/migration.sql": "0001_c/migration.sql",
+    "migrations/{000?_?,x}.sql": "0001_a.sql 0002_b.sql x.sql",
+    "migrations/**": ("0001_a.sql 0001_c/migration.sql 0002_b.sql 10_late.txt down/0002_b.sql down/sub/deep.sql x.sql"),
+    "migrations/down/**/*.sql": "down/0002_b.sql down/sub/deep.sql",
+    "migrations/.hidden/*.sql": ".hidden/h.sql",
+}
+"""Pattern → the files of FILES that wrangler 4.164 applies, in its order. An acceptance test asks it."""
+FILES = (
+    *("0001_a.sql", "0002_b.sql", "x.sql", ".dot.sql", "0001_c/migration.sql", "down/0002_b.sql", "down/sub/deep.sql"),
+    *(".hidden/h.sql", "10_late.txt"),
+)
+
+
+def parse(file: str = "api/wrangler.jsonc", env: Any = None, **binding: Any) -> MigrationsFolder:
+    rows = [{"binding": "OTHER", "database_id": "other"}, {"binding": "DB", "database_id": ID, **binding}]
+    settings = {"d1_databases": rows} if env is None else {"d1_databases": rows[:1], "env": env}
+    return parse_migrations_folder(file, json.dumps(settings).encode(), ID)
+
+
+def test_defaults_are_those_of_wrangler() -> None:
+    assert parse() == MigrationsFolder("api/migrations", "d1_migrations", "*.sql")
+    found = parse(
+        "wrangler.json", migrations_dir="./db/sql/", migrations_table="applied", migrations_pattern="db/sql/*.up.sql"
+    )
+    assert found == MigrationsFolder("db/sql", "applied", "*.up.sql")
+    assert parse(migrations_dir=".").is_migration("0001_a.sql")
+    assert parse(migrations_dir="../shared").folder == "shared"
+
+
+def test_database_of_an_environment_is_found() -> None:
+    binding = {"database_id": ID, "migrations_dir": "sql"}
+    assert parse(env={"production": {"d1_databases": [binding, binding]}, "odd": 1}).folder == "api/sql"
+    toml = f'[[env.live.d1_databases]]\ndatabase_id = "{ID}"\nmigrations_table = "done"\n'
+    assert parse_migrations_folder("wrangler.toml", toml.encode(), ID) == MigrationsFolder(
+        "migrations", "done", "*.sql"
+    )
+
+
+@pytest.mark.parametrize(
+    ("binding", "why"),
+    [
+        ({"database_id": "another"}, "has no D1 database with the id"),
+        ({"migrations_dir": 3}, "migrations_dir in api/wrangler.jsonc is not a text"),
+        ({"migrations_pattern": "migrations/*.sql"}, "migrations_pattern without migrations_dir"),
+        ({"migrations_dir": "sql", "migrations_pattern": "migrations/*.sql"}, "does not start with sql/"),
+        ({"migrations_dir": "../../else"}, "outside of the repository"),
+        ({"migrations_dir": "/etc"}, "outside of the repository"),
+        *(
+            ({"migrations_dir": "m", "migrations_pattern": f"m/{pattern}"}, "has signs besides")
+            for pattern in ("[0-9]*.sql", "!(down)/*.sql", "{1..3}.sql", "{a}.sql", "#a", "@(a|b).sql")
+        ),
+    ],
+)
+def test_folder_that_is_not_clear_is_refused(binding: dict[str, Any], why: str) -> None:
+    with pytest.raises(Refused, match=why) as refused:
+        parse(**binding)
+    assert refused.value.hint
+
+
+def test_two_folders_for_one_database_are_refused() -> None:
+    rows = [{"database_id": ID, "migrations_dir": name} for name in ("a", "b")]
+    with pytest.raises(Refused, match="2 different migrations folders"):
+        parse(env={"one": {"d1_databases": rows[:1]}, "two": {"d1_databases": rows[1:]}})
+    with pytest.raises(Refused, match="cannot be read"):
+        parse_migrations_folder("wrangler.json", b"{", ID)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_pattern_matches_what_wrangler_applies(pattern: str) -> None:
+    folder = parse(migrations_dir="migrations", migrations_pattern=pattern)
+    found = sorted(filter(folder.is_migration, FILES), key=migration_order)
+    assert " ".join(found) == PATTERNS[pattern]
+
+
+def test_down_file_that_wrangler_would_apply_is_refused() -> None:
+    assert parse().find_down_file("0002_b.sql") == "down/0002_b.sql"
+    nested = parse(migrations_dir="m", migrations_pattern="m/*/migration.sql")
+    assert nested.find_down_file("0001_c/migration.sql") == "down/0001_c/migration.sql"
+    with pytest.raises(Refused, match=r"matches the down file down/0002_b\.sql, so wrangler applies it") as refused:
+        parse(migrations_dir="m", migrations_pattern="m/**/*.sql").find_down_file("0002_b.sql")
+    assert "api/m/*.sql" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "..", "../x.sql", "a/../../x.sql", "/etc/passwd", "a//b.sql", "a\\b.sql", "a\n.sql", "\0", ". /x", "a" * 201],
+)
+def test_name_that_leaves_the_folder_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="a name that is no path of a file"):
+        parse().find_down_file(name)
+
+
+@holds_for(100, 2000, name=st.text("./\\ a*?{}", max_size=8))
+def test_down_file_stays_in_its_folder(name: str) -> None:
+    try:
+        path = parse().find_down_file(name)
+    except Refused:
+        return
+    segments = path.split("/")
+    assert segments[0] == "down"
+    assert not {"", ".", ".."} & set(segments)
+
+
+def test_migrations_are_sorted_as_by_wrangler() -> None:
+    names = ["10_b.sql", "2_a.sql", "x.sql", "0002_b.sql", "1_c/migration.sql", "1_c/0.sql", "a.sql", "1_c"]
+    assert sorted(names, key=migration_order) == [
+        *("1_c", "1_c/0.sql", "1_c/migration.sql", "0002_b.sql", "2_a.sql", "10_b.sql", "a.sql", "x.sql")
+    ]
+
+
+def test_hash_ignores_the_form_of_line_ends() -> None:
+    assert hash_migration("DROP TABLE a;\r\n") == hash_migration("DROP TABLE a;\n") != hash_migration("DROP TABLE a;")
