@@ -25,11 +25,13 @@ from ops.cloudflare.deployment_mark import parse_mark
 from ops.core.errors import Decision, Reason
 from tests.conftest import ACCOUNT, ROOT, Outcome, World
 from tests.support import plain_yaml
+from tests.support.databases import add_database
 from tests.support.scenarios import options_of, shipped
 
 EVERY_RUN = "result: every run"
 """Rows that each result has, for any runbook and decision."""
 FROZEN = Path(__file__).parent / "contract.json"
+DATABASE = "beefbeef-beef-4eef-8eef-beefbeefbeef"
 NAMESPACE = "beefbeefbeefbeefbeefbeefbeefbeef"
 SERVICES = (
     "recovers",
@@ -82,6 +84,8 @@ environments:
         maintenance: {{states: ["off", "on"], longest: 24h}}
         ai: {{states: [auto, mistral, llama, "off"], longest: 4h}}
       ai: {{order: [mistral, llama]}}
+    databases:
+      bread: {{id: {DATABASE}, services: [shop]}}
 labels:
   recover:shop: {{runbook: rollback-worker, environment: live, params: {{service: shop}}}}
 contacts:
@@ -97,7 +101,14 @@ DECLARED = {
     },
     "ai": {"order": ["mistral", "llama"]},
 }
-ALL = ["Workers Scripts Write", "Pages Write", "Workers Routes Write", "Zone Read", "Workers KV Storage Write"]
+ALL = [
+    "Workers Scripts Write",
+    "Pages Write",
+    "Workers Routes Write",
+    "Zone Read",
+    "Workers KV Storage Write",
+    "D1 Write",
+]
 NAMES = {str: "text", int: "number", float: "number", bool: "yes/no", type(None): "null", list: "list", dict: "object"}
 OPEN = {"timeline", "plan.sections", "probes_before", "probes_after.probes[].assertions", "data.params"}
 """Their content is text for people, parameters of a runbook, or depends on the machine's load."""
@@ -226,6 +237,7 @@ def bakery(world: World) -> Bakery:
     sandbox.switches.kv_staleness_seconds = sandbox.switches.propagation_seconds = 0
     sandbox.add_token("all", ALL)
     sandbox.kv.add(NAMESPACE)
+    add_database(world, "bread", DATABASE)
     sandbox.pages.add_project("bakery-site", domains=["www.bakery.example"])
     now, before = (sandbox.clock.now() - timedelta(hours=hours) for hours in (1, 3))
     for at, page in ((before, b"fresh"), (now, b"stale")):
@@ -346,7 +358,8 @@ def button_options(bakery: Bakery, name: str) -> list[str]:
     given = {"service": service, **next(iter(made.fits(environment, service)), {})}
     known = options_of(name)
     options = [each for key, value in given.items() if f"--{key}" in known for each in (f"--{key}", str(value))]
-    return [*options, *(["--incident", "1"] if made.needs_incident else [])]
+    alone = ["--one-person"] if "--one-person" in known else []
+    return [*options, *alone, *(["--incident", "1"] if made.needs_incident else [])]
 
 
 def gate(bakery: Bakery, number: int, job: Mapping[str, str]) -> None:

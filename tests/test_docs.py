@@ -83,12 +83,12 @@ TAPS_OF_A_LABEL = len(("Labels", "the label", "close"))
 
 
 def taps(name: str, config: Config) -> int:
-    """Return the taps for a button, from the link on the incident: its fields with several options take two each."""
+    """Return the taps for a button, from the link on the incident: a field with several options takes two."""
     form = button_inputs(config, registry.load_runbook(name))
     typed = [field.name for field in form if not field.options and (field.required or field.name == "incident")]
-    assert typed == ["incident"]
+    assert "incident" in typed
     chosen = [field for field in form if len(field.options) > 1]
-    return len(("link", "Run workflow", "incident", "Run workflow")) + 2 * len(chosen)
+    return len(("link", "Run workflow", *typed, "Run workflow")) + 2 * len(chosen)
 
 
 def permissions_table() -> str:

@@ -22,6 +22,7 @@ from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
+from tests.support.databases import FORTUNET, add_database
 from tests.support.scenarios import arguments, options_of, runbooks
 from tests.support.switches import NAMESPACE, SwitchWorld
 
@@ -86,6 +87,7 @@ def add_surroundings(world: World) -> None:
     sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("fortunet.example")], "api.fortunet.example/*", WORKER)
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))
     sandbox.kv.add(NAMESPACE)
+    add_database(world, "fortunet", FORTUNET)
     SwitchWorld(world).put("ai", incident=42)
     text = (REFERENCE / "limits.yml").read_text()
     sandbox.github.add_commit("Limits", "acme", files={"limits.yml": text})

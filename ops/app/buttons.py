@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import Runbook, job_parameters
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -47,7 +47,7 @@ def button_inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
     for environment in fitting:
         for name, values in runbook.parameter_choices(environment).items():
             options[name] = tuple(dict.fromkeys((*options.get(name, ()), *values)))
-    params = [_input(field, options.get(field.name, ())) for field in dataclasses.fields(runbook.params)]
+    params = [_input(field, options.get(field.name, ())) for field in job_parameters(runbook.params)]
     environment_names = tuple(each.name for each in fitting)
     required_params = [each for each in params if each.required]
     return [

@@ -8,11 +8,11 @@ no command imports another product's package.
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import Runbook, job_parameters
 
 if TYPE_CHECKING:
     from ops.config.labels import RunbookFacts
@@ -140,14 +140,17 @@ def discover_runbooks() -> Mapping[str, Runbook[Any, Any]]:
 
 
 def parameter_types() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
-    """Return runbook → parameter → its type (str, bool or tuple of texts) and whether it is required."""
+    """Return runbook → parameter → its type (str, bool or tuple of texts) and whether it is required.
+
+    Parameters that only a laptop has are left out.
+    """
     return LazyMapping(runbook_names(), _parameters)
 
 
 def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     return {
         field.name: (str, True) if field.default is MISSING else (type(field.default), False)
-        for field in fields(load_runbook(name).params)
+        for field in job_parameters(load_runbook(name).params)
     }
 
 
@@ -164,6 +167,11 @@ def github_environment(name: str) -> str:
 def may_start_by_label() -> Mapping[str, bool]:
     """Return runbook → whether a label may start it."""
     return LazyMapping(runbook_names(), lambda name: load_runbook(name).by_label)
+
+
+def label_values() -> Mapping[str, Mapping[str, str]]:
+    """Return runbook → parameter → the only value that a label may have."""
+    return LazyMapping(runbook_names(), lambda name: dict(load_runbook(name).label_values))
 
 
 def allows_closed_incident(name: str) -> bool:

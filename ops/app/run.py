@@ -106,6 +106,7 @@ def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
         runbooks=registry.parameter_types(),
         kinds=registry.service_kinds(),
         by_label=registry.may_start_by_label(),
+        label_values=registry.label_values(),
         labels=labels,
     )
 

@@ -302,18 +302,27 @@ def check_config(
     runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
     by_label: Mapping[str, bool] | None = None,
+    label_values: Mapping[str, Mapping[str, str]] | None = None,
     labels: Collection[str] | None = None,
 ) -> CheckedConfig:
     """Read the text of an `ops.yml` and check it.
 
     `runbooks`: runbook → parameter → its type and whether it is required. `kinds`: runbook → kind of its services.
-    `by_label`: runbook → whether a label may start it. `labels`: lower-case names of the labels that the caller needs
-    (default: all); another label is not compared with its runbook, and is removed if it has a problem.
+    `by_label`: runbook → whether a label may start it. `label_values`: runbook → parameter → the only value that a
+    label may have. `labels`: lower-case names of the labels that the caller needs (default: all); another label is not
+    compared with its runbook, and is removed if it has a problem.
 
     Read the file with `errors="surrogateescape"`, so that invalid UTF-8 is a problem with a line number.
     """
     document = read_yaml(text)
-    find = partial(checks.find_errors, runbooks=runbooks, kinds=kinds, by_label=by_label, labels=labels)
+    find = partial(
+        checks.find_errors,
+        runbooks=runbooks,
+        kinds=kinds,
+        by_label=by_label,
+        label_values=label_values,
+        labels=labels,
+    )
     config, problems = build_model(Config, document, find(document.data) if document.complete else ())
     others = {name for name in _broken_labels(problems) if labels is not None and name.casefold() not in labels}
     if document.complete and others:

@@ -7,8 +7,8 @@ skipped here, because the models report it.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ops.config import strict_yaml
-from ops.config.strict_yaml import KeyPath
+from ops.config.label_checks import find_label_errors
+from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.core.suggestions import did_you_mean, quote_name
@@ -16,23 +16,6 @@ from ops.core.suggestions import did_you_mean, quote_name
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 
 ConfigProblem = tuple[KeyPath, str]
-
-
-def get_nested(value: Any, *keys: Any) -> Any:
-    """Return the value below these keys, or None."""
-    for key in keys:
-        value = as_mapping(value).get(key) if isinstance(key, str) else None
-    return value
-
-
-def as_mapping(value: Any) -> Mapping[str, Any]:
-    """Return the value if it is a mapping, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_items(value: Any) -> tuple[Any, ...]:
-    """Return the value if it is a list, else an empty one."""
-    return value if isinstance(value, tuple) else ()
 
 
 def iter_services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
@@ -46,8 +29,6 @@ def iter_services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 KINDS = {"worker": ("static_assets", "min_served", "maintenance", "durable_objects"), "pages": ("compare", "build")}
 """Kind of a service, which is the key that names it → keys that only this kind has."""
-_WRITE = {str: "text, in quotes where it looks like something else", bool: "true or false", tuple: "a list, as [A, B]"}
-"""Type of a runbook's parameter → value to write in a label."""
 SECRETS_OF_THE_RUN = {
     DEFAULT_TOKEN,
     "CLOUDFLARE_API_KEY",
@@ -66,6 +47,7 @@ def find_errors(
     runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
     kinds: Mapping[str, str] | None = None,
     by_label: Mapping[str, bool] | None = None,
+    label_values: Mapping[str, Mapping[str, str]] | None = None,
     labels: Collection[str] | None = None,
 ) -> Iterator[ConfigProblem]:
     """Yield the errors besides those of the models.
@@ -76,13 +58,11 @@ def find_errors(
     started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
     yield from _blanks(data, ())
     yield from find_name_errors(data)
-    yield from _labels(data)
     yield from _approvals(data)
     yield from _databases(data)
-    yield from _kinds_of_labels(data, started, kinds or {})
-    yield from _labels_of_buttons(started, by_label or {})
-    if runbooks is not None:
-        yield from _runbooks(started, runbooks)
+    yield from find_label_errors(
+        data, started, runbooks=runbooks, kinds=kinds or {}, by_label=by_label or {}, label_values=label_values or {}
+    )
     secrets = _secrets(data)
     yield from find_probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in iter_services(data):
@@ -137,66 +117,6 @@ def _databases(data: Any) -> Iterator[ConfigProblem]:
                 if isinstance(used_by, str) and used_by not in services:
                     text = f'no service "{quote_name(used_by)}" in {name}{did_you_mean(used_by, services)}'
                     yield ("environments", name, "databases", database, "services", index), text
-
-
-def _labels(data: Any) -> Iterator[ConfigProblem]:
-    environments = as_mapping(get_nested(data, "environments"))
-    for name, label in as_mapping(get_nested(data, "labels")).items():
-        environment = get_nested(label, "environment")
-        service = get_nested(label, "params", "service")
-        services = as_mapping(get_nested(environments, environment, "services"))
-        if not isinstance(environment, str):
-            continue
-        if environment not in environments:
-            text = f'no environment "{quote_name(environment)}"{did_you_mean(environment, environments)}'
-            yield ("labels", name, "environment"), text
-        elif isinstance(service, str) and service not in services:
-            text = f'no service "{quote_name(service)}" in {quote_name(environment)}{did_you_mean(service, services)}'
-            yield ("labels", name, "params", "service"), text
-
-
-def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[ConfigProblem]:
-    for name, label in labels.items():
-        runbook, environment, called = (
-            get_nested(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
-        )
-        service = as_mapping(get_nested(data, "environments", environment, "services", called))
-        kind = kinds.get(runbook) if isinstance(runbook, str) else None
-        if kind and service.keys() & KINDS.keys() and kind not in service:
-            yield ("labels", name, "params", "service"), f"{quote_name(called)} has no {kind}, and {runbook} needs one"
-
-
-def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) -> Iterator[ConfigProblem]:
-    for name, label in labels.items():
-        runbook = get_nested(label, "runbook")
-        if isinstance(runbook, str) and not by_label.get(runbook, True):
-            why = "the job of a label holds a token, and this runbook builds an old commit"
-            yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
-
-
-def _runbooks(
-    labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]
-) -> Iterator[ConfigProblem]:
-    for name, label in labels.items():
-        runbook, params = get_nested(label, "runbook"), as_mapping(get_nested(label, "params"))
-        if not isinstance(runbook, str):
-            continue
-        if runbook not in runbooks:
-            yield ("labels", name, "runbook"), f'no runbook "{quote_name(runbook)}"{did_you_mean(runbook, runbooks)}'
-            continue
-        known = runbooks[runbook]
-        for parameter, value in params.items():
-            if parameter not in known:
-                text = f'no parameter "{quote_name(parameter)}" of {runbook}{did_you_mean(parameter, known)}'
-                yield ("labels", name, "params", parameter), text
-            elif not isinstance(value, known[parameter][0]):
-                yield (
-                    ("labels", name, "params", parameter),
-                    f"{strict_yaml.describe_type(value)}; write {_WRITE[known[parameter][0]]}",
-                )
-        for parameter, (_, is_needed) in known.items():
-            if is_needed and parameter not in params:
-                yield ("labels", name, "params"), f"{parameter} is missing; {runbook} cannot run without it"
 
 
 def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]:

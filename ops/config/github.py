@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ops.config.types import ARCHIVE, BRANCH, REPOSITORY, ConfigModel
 
-ActingEnvironment = Literal["recovery", "security"]
+ActingEnvironment = Literal["recovery", "security", "database"]
 """A GitHub environment with the secrets of jobs that make changes."""
 ScheduledTask = Literal["ai-failback", "doctor", "reconcile-limits", "reopen-maintenance"]
 """A task that a schedule can start."""

@@ -71,9 +71,11 @@ def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, .
 
 
 def _service(config: "Config", label: "RecoveryLabel") -> Any:
-    """Return the service that the label names, else the service that reads the switches."""
-    runtime = config.environments[label.environment].runtime
-    return label.params.get("service") or (runtime and runtime.service)
+    """Return the label's service or the first one of its database, else the service that reads the switches."""
+    environment = config.environments[label.environment]
+    if database := environment.databases.get(str(label.params.get("database", ""))):
+        return database.services[0]
+    return label.params.get("service") or (environment.runtime and environment.runtime.service)
 
 
 def _kinds(environment: "Environment", service: str) -> set[str]:

@@ -6,7 +6,7 @@ secret in the wrong place.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import yaml
@@ -283,3 +283,20 @@ def _line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
 
 def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
+
+
+def get_nested(value: Any, *keys: Any) -> Any:
+    """Return the value below these keys, or None."""
+    for key in keys:
+        value = as_mapping(value).get(key) if isinstance(key, str) else None
+    return value
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return the value if it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_items(value: Any) -> tuple[Any, ...]:
+    """Return the value if it is a list, else an empty one."""
+    return value if isinstance(value, tuple) else ()

@@ -24,9 +24,17 @@ if TYPE_CHECKING:
     from ops.probes.runner import ProbeSet
 
 
-def param(text: str, *, default: Any = dataclasses.MISSING) -> Any:
-    """Return a field of Params. `text` is its help on the command line, in the workflow and in the docs."""
-    return dataclasses.field(default=default, metadata={"help": text})
+def param(text: str, *, default: Any = dataclasses.MISSING, laptop_only: bool = False) -> Any:
+    """Return a field of Params. `text` is its help on the command line, in the workflow and in the docs.
+
+    `laptop_only`: no button and no label has it.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "laptop_only": laptop_only})
+
+
+def job_parameters(params: type[Any]) -> "list[dataclasses.Field[Any]]":
+    """Return the fields of Params that a button or a label may have."""
+    return [field for field in dataclasses.fields(params) if not field.metadata["laptop_only"]]
 
 
 class ChangeState(Enum):
@@ -149,6 +157,8 @@ class Runbook(ABC, Generic[P, D]):
     """Section of its command in `ops --help`, read as text of its own file. Empty: hidden, for jobs and schedules."""
     by_label: ClassVar[bool] = True
     """Whether a label may start it. The job of a label holds a token."""
+    label_values: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Parameters, each with the only value that a label may have for it."""
     github_environment: ClassVar[str] = "recovery"
     """GitHub environment whose secrets it needs; a label starts the job of incident.yml in that environment.
 

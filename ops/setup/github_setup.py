@@ -45,7 +45,7 @@ ADMINS = {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"
 5 is the ID in registry.terraform.io/providers/integrations/github/latest/docs/resources/repository_ruleset.
 """
 MOST_ERRORS = 5
-ACTING = ("recovery", "security")
+ACTING = ("recovery", "security", "database")
 CODEOWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
 """The places where GitHub looks (docs.github.com/repositories, "About code owners")."""
 NO_ENVIRONMENTS = (

@@ -28,7 +28,7 @@ _KEYS = {
 
 developers.cloudflare.com/fundamentals/api/how-to/account-owned-token-template
 """
-ORDER = ("recovery", "report", "security", "limits")
+ORDER = ("recovery", "report", "security", "database", "limits")
 _TYPES = {"Write": "edit", "Read": "read"}
 
 

@@ -79,6 +79,8 @@ def test_shipped_environments_differ_only_in_identifiers() -> None:
             service["durable_objects"] = {n: {**o, "token": ""} for n, o in service["durable_objects"].items()}
         for secret in environment["secrets"].values():
             del secret["github"]
+        for database in environment["databases"].values():
+            del database["id"]
     assert environments["production"] == environments["staging"]
 
 

@@ -19,7 +19,7 @@ from ops.app.run import read_config
 from ops.config import Config, check_config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.github import ScheduledTask
-from ops.engine.runbook import JobSecret
+from ops.engine.runbook import JobSecret, job_parameters
 from ops.setup import environments, workflows
 from ops.setup.jobs import DOCTOR_MINUTE
 from tests.conftest import REFERENCE, World
@@ -134,7 +134,7 @@ def test_workflow_files_do_not_name_reference_application(name: str) -> None:
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_button_inputs_match_runbook_parameters(runbook: str) -> None:
-    params = {field.name: field for field in dataclasses.fields(discover_runbooks()[runbook].params)}
+    params = {field.name: field for field in job_parameters(discover_runbooks()[runbook].params)}
 
     assert set(inputs(runbook)) == {*params, *OF_EVERY_RUNBOOK}
     assert {key: inputs(runbook)[key]["description"] for key in params} == {
@@ -717,7 +717,7 @@ def test_doctor_has_a_read_only_job_for_each_token_and_environment() -> None:
     last = found.pop("doctor")
     assert set(found) == {
         f"{group}-{name}"
-        for group in ("recovery", "security", "limits", "report")
+        for group in ("recovery", "security", "database", "limits", "report")
         for name in ("production", "staging")
     }
     assert (last["needs"], last["if"], "environment" in last) == (list(found), "always()", False)

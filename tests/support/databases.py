@@ -1,5 +1,6 @@
 """Helpers for tests of restores: a library's database on D1, and the Worker that uses it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,6 +9,8 @@ from typing import Any
 from tests.conftest import Outcome, World
 from tests.support import switches
 
+FORTUNET = "c0ffee00-c0ff-4e00-80ff-ee00c0ffee00"
+"""Database of the reference application in production."""
 ID = "1b0a0da8-0000-4000-8000-00000000b00c"
 PERMISSIONS = ("D1 Write", "Workers KV Storage Write", "Workers Scripts Read")
 RESTORE = {"method": "POST", "path": "/accounts/*/d1/database/*/time_travel/restore"}
@@ -26,6 +29,8 @@ CONFIG = f"""\
             sql: SELECT count(*) FROM loans WHERE book NOT IN (SELECT id FROM books)
             expect: 0
 """
+BLOCK = re.compile(r"    databases:\n(?:      .*\n)+")
+"""The databases of an environment in ops.yml."""
 TABLES = (
     "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT)",
     "CREATE TABLE loans (id INTEGER PRIMARY KEY, book INTEGER REFERENCES books (id), lent_at TEXT)",
@@ -88,10 +93,18 @@ class Library:
         return [each.query["bookmark"] for each in sent]
 
 
+def add_database(world: World, name: str, database: str) -> None:
+    """Add a database with one migration of a minute ago."""
+    world.sandbox.d1.add(name, database)
+    for sql in (MIGRATIONS_TABLE, "INSERT INTO d1_migrations (name) VALUES ('0001_first.sql')"):
+        world.sandbox.clock.advance(60)
+        world.sandbox.d1.query(database, sql)
+    world.sandbox.clock.advance(60)
+
+
 def prepared(world: World, permissions: Sequence[str] = PERMISSIONS) -> Library:
     """Prepare the database: two migrations ten minutes apart, then three loans. Only the API uses it."""
-    text, at = world.config.read_text(), "    runtime:\n      service: api"
-    world.config.write_text(text.replace(at, CONFIG + at, 1))
+    world.config.write_text(BLOCK.sub(lambda _: CONFIG, world.config.read_text(), count=1))
     world.sandbox.add_token("library", permissions)
     switches.prepared(world)
     world.sandbox.d1.add("library", ID)

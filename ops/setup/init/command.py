@@ -190,6 +190,7 @@ def _differences(
         runbooks=registry.parameter_types(),
         kinds=registry.service_kinds(),
         by_label=registry.may_start_by_label(),
+        label_values=registry.label_values(),
     )
     return [*([own] if own else []), *files.differences(root, config, facts, environ)]
 

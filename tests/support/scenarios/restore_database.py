@@ -8,6 +8,7 @@ from tests.support.scenarios import Given, Scenario, deploy_hotfix
 
 def _prepare(world: World, _given: Given) -> None:
     databases.prepared(world)
+    world.edit_config("      lib:\n", "      fortunet:\n")
 
 
 SCENARIOS = {

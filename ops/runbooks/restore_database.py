@@ -1,9 +1,6 @@
-"""`ops restore-database`: restore a D1 database to an earlier state with Time Travel.
+"""Restore a D1 database to an earlier state with Time Travel."""
 
-It has no button and no label yet: a restore loses data, and these need the approval of a second person.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -41,13 +38,15 @@ MESSAGE = "We are restoring data. Please try again in a few minutes."
 
 
 class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details"]):
-    """Restore a D1 database to an earlier state, on a laptop."""
+    """Restore a D1 database to an earlier state."""
 
     @dataclass(frozen=True)
     class Params:
         database: str = param("Database in ops.yml")
-        to: str = param("Point: -15m, a UTC time, a bookmark, before-migration:NAME or before-last-migration")
-        one_person: bool = param("Restore without a second person; the incident says so", default=False)
+        to: str = param("Point: -15m, UTC time, bookmark, before-migration:NAME or before-last-migration")
+        one_person: bool = param(
+            "Restore without a second person; the incident says so", default=False, laptop_only=True
+        )
         reason: str = param("Reason, shown in the timeline", default="")
 
     @dataclass
@@ -66,10 +65,10 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
     kind = "worker"
-    by_label = False
+    label_values = (("to", BEFORE_LAST_MIGRATION),)
     github_environment = "database"  # a token with D1 Write can delete a database for good
     params = Params
-    example = Params(database="lib", to="before-migration:0002_b.sql", one_person=True)
+    example = Params(database="fortunet", to=BEFORE_LAST_MIGRATION, one_person=True)
     writes = (
         ("POST", "/accounts/*/d1/database/*/time_travel/restore"),
         ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
@@ -77,7 +76,11 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     permissions = TokenPermissions(cloudflare=("D1 Write", "Workers KV Storage Write", "Workers Scripts Read"))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
-        return [{}] if any(service in each.services for each in environment.databases.values()) else []
+        names = (name for name, each in environment.databases.items() if service in each.services)
+        return [{"database": name, "to": BEFORE_LAST_MIGRATION} for name in names]
+
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+        return {"database": tuple(environment.databases)}
 
     def service(self, params: Params, environment: "Environment") -> str:
         """Return the first service that uses the database."""

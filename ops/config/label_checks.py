@@ -1,0 +1,105 @@
+"""Checks of the labels in `ops.yml`: environment, service, database, runbook and parameters."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ops.config import strict_yaml
+from ops.config.strict_yaml import KeyPath, as_mapping, get_nested
+from ops.core.suggestions import did_you_mean, quote_name
+
+_WRITE = {str: "text, in quotes where it looks like something else", bool: "true or false", tuple: "a list, as [A, B]"}
+"""Type of a runbook's parameter → value to write in a label."""
+
+
+def find_label_errors(
+    data: Any,
+    labels: Mapping[str, Any],
+    *,
+    runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None,
+    kinds: Mapping[str, str],
+    by_label: Mapping[str, bool],
+    label_values: Mapping[str, Mapping[str, str]],
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the errors of labels. `labels` are those to compare with their runbooks."""
+    yield from _labels(data)
+    yield from _kinds_of_labels(data, labels, kinds)
+    yield from _labels_of_buttons(labels, by_label)
+    if runbooks is not None:
+        yield from _runbooks(labels, runbooks)
+    yield from _values_of_labels(labels, label_values)
+
+
+def _labels(data: Any) -> Iterator[tuple[KeyPath, str]]:
+    environments = as_mapping(get_nested(data, "environments"))
+    for name, label in as_mapping(get_nested(data, "labels")).items():
+        environment = get_nested(label, "environment")
+        service, database = (get_nested(label, "params", parameter) for parameter in ("service", "database"))
+        databases = as_mapping(get_nested(environments, environment, "databases"))
+        services = as_mapping(get_nested(environments, environment, "services"))
+        if not isinstance(environment, str):
+            continue
+        if environment not in environments:
+            text = f'no environment "{quote_name(environment)}"{did_you_mean(environment, environments)}'
+            yield ("labels", name, "environment"), text
+        elif isinstance(service, str) and service not in services:
+            text = f'no service "{quote_name(service)}" in {quote_name(environment)}{did_you_mean(service, services)}'
+            yield ("labels", name, "params", "service"), text
+        elif isinstance(database, str) and database not in databases:
+            text = f'no database "{quote_name(database)}" in {environment}{did_you_mean(database, databases)}'
+            yield ("labels", name, "params", "database"), text
+
+
+def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[tuple[KeyPath, str]]:
+    for name, label in labels.items():
+        runbook, environment, called = (
+            get_nested(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
+        )
+        service = as_mapping(get_nested(data, "environments", environment, "services", called))
+        kind = kinds.get(runbook) if isinstance(runbook, str) else None
+        if kind and service.keys() & set(kinds.values()) and kind not in service:
+            yield ("labels", name, "params", "service"), f"{quote_name(called)} has no {kind}, and {runbook} needs one"
+
+
+def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) -> Iterator[tuple[KeyPath, str]]:
+    for name, label in labels.items():
+        runbook = get_nested(label, "runbook")
+        if isinstance(runbook, str) and not by_label.get(runbook, True):
+            why = "the job of a label holds a token, and this runbook builds an old commit"
+            yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
+
+
+def _values_of_labels(
+    labels: Mapping[str, Any], label_values: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[KeyPath, str]]:
+    for name, label in labels.items():
+        runbook = get_nested(label, "runbook")
+        for parameter, only in (label_values.get(runbook, {}) if isinstance(runbook, str) else {}).items():
+            value = get_nested(label, "params", parameter)
+            if isinstance(value, str) and value != only:
+                text = f"a label of {runbook} may have only {only}; use the button for another value"
+                yield ("labels", name, "params", parameter), text
+
+
+def _runbooks(
+    labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]
+) -> Iterator[tuple[KeyPath, str]]:
+    for name, label in labels.items():
+        runbook, params = get_nested(label, "runbook"), as_mapping(get_nested(label, "params"))
+        if not isinstance(runbook, str):
+            continue
+        if runbook not in runbooks:
+            yield ("labels", name, "runbook"), f'no runbook "{quote_name(runbook)}"{did_you_mean(runbook, runbooks)}'
+            continue
+        known = runbooks[runbook]
+        for parameter, value in params.items():
+            if parameter not in known:
+                text = f'no parameter "{quote_name(parameter)}" of {runbook}{did_you_mean(parameter, known)}'
+                yield ("labels", name, "params", parameter), text
+            elif not isinstance(value, known[parameter][0]):
+                yield (
+                    ("labels", name, "params", parameter),
+                    f"{strict_yaml.describe_type(value)}; write {_WRITE[known[parameter][0]]}",
+                )
+        for parameter, (_, is_needed) in known.items():
+            if is_needed and parameter not in params:
+                yield ("labels", name, "params"), f"{parameter} is missing; {runbook} cannot run without it"
