@@ -7,16 +7,16 @@ Examples: check_config, find_probe_errors, list_recovery_options.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from ops.config import checks
 from ops.config.databases import Database
 from ops.config.durable_objects import DurableObjects
 from ops.config.github import ActingEnvironment, GitHubConfig
 from ops.config.messages import build_model, format_problems
-from ops.config.probes import Probe
+from ops.config.probes import Probe, VerificationRule
 from ops.config.runtime import RuntimeConfig
 from ops.config.secrets import RotatedSecret
 from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
@@ -44,7 +44,6 @@ from ops.config.types import (
     between,
     duration_field,
 )
-from ops.core.clock import unparse_duration
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest_name, quote_name
 
@@ -59,24 +58,6 @@ class NamedModel(ConfigModel):
     @property
     def name(self) -> str:
         return self._name
-
-
-class VerificationRule(ConfigModel):
-    """Rule for the probes that prove a recovery."""
-
-    successes: int = Field(default=3, ge=1, le=100, description="Number of consecutive healthy rounds of all probes.")
-    interval: Annotated[Seconds, between("10ms", "1m")] = duration_field("1s", "Time from one round to the next.")
-    deadline: Annotated[Seconds, between("1s", "1h")] = duration_field("2m", "Time limit of all rounds together.")
-
-    @model_validator(mode="after")
-    def _rounds_fit(self) -> Self:
-        if self.deadline < (least := self.successes * self.interval):
-            every, deadline = unparse_duration(self.interval), unparse_duration(self.deadline)
-            raise ValueError(
-                f"{self.successes} successes {every} apart do not fit in {deadline}; "
-                f"write a deadline of at least {unparse_duration(least)}"
-            )
-        return self
 
 
 class Service(NamedModel):

@@ -1,6 +1,7 @@
-"""Probes in `ops.yml`: `http`, `page`, `browser` and `command`."""
+"""Probes in `ops.yml`: `http`, `page`, `browser` and `command`, and the set that one run sends."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -19,6 +20,8 @@ from ops.config.types import (
     between,
     duration_field,
 )
+from ops.core.clock import unparse_duration
+from ops.core.verdict import MaintenanceCheck, RateLimitCheck
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
 IgnorePatterns = tuple[RegularExpression, ...]
@@ -185,3 +188,49 @@ class Probe(ConfigModel):
     def variables(self) -> tuple[str, ...]:
         """Return the names of all environment variables that the probe gets."""
         return self.command.environment if self.command else self.secret_variables
+
+
+class VerificationRule(ConfigModel):
+    """Rule for the probes that prove a recovery."""
+
+    successes: int = Field(default=3, ge=1, le=100, description="Number of consecutive healthy rounds of all probes.")
+    interval: Annotated[Seconds, between("10ms", "1m")] = duration_field("1s", "Time from one round to the next.")
+    deadline: Annotated[Seconds, between("1s", "1h")] = duration_field("2m", "Time limit of all rounds together.")
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> Self:
+        if self.deadline < (least := self.successes * self.interval):
+            every, deadline = unparse_duration(self.interval), unparse_duration(self.deadline)
+            raise ValueError(
+                f"{self.successes} successes {every} apart do not fit in {deadline}; "
+                f"write a deadline of at least {unparse_duration(least)}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Probes of a service, with its URL and the versions that may answer (empty: any)."""
+
+    url: str
+    probes: tuple[Probe, ...]
+    verify: VerificationRule
+    versions: frozenset[str] = frozenset()
+    addresses: tuple[MaintenanceCheck, ...] = ()
+    """Addresses on any host that must be in maintenance mode, or no longer."""
+    name: str = ""
+    """Name of the service, if several are probed together."""
+    proofs: frozenset[str] = frozenset()
+    """Names of probes that count only if the response names one of `versions`."""
+    other_services: tuple["ProbeSet", ...] = ()
+    """Other services that are probed in the same rounds."""
+    limit: RateLimitCheck | None = None
+    """A rate limit to prove once all else is healthy. It has no vote; a missing proof becomes a note."""
+    unproved: str = ""
+    """A fact that no probe can prove, even if all are healthy."""
+    deciding: str = ""
+    """The probe that sees the change itself, also while the provider's API still returns the old state."""
+
+    @property
+    def all_probes(self) -> list[tuple["ProbeSet", Probe]]:
+        return [(each, probe) for each in (self, *self.other_services) for probe in each.probes]

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from ops.app import registry
 from ops.app.run import read_config
+from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.redaction import Redactor
@@ -42,7 +43,7 @@ from ops.drills import (
 from ops.drills.command import NO_RESULT, OnEvent, Say
 from ops.drills.support import DrillSupport, Edge, Trigger
 from ops.probes.http import ProbeClient
-from ops.probes.runner import ProbeRunner, ProbeSet
+from ops.probes.runner import ProbeRunner
 from ops.tools import node, process
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import (
@@ -44,7 +44,10 @@ from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_b
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, check_request_age
 from ops.engine.signals import SignalHandler, unwrap_signal
-from ops.probes.runner import ProbeRunner, ProbeSet
+from ops.probes.runner import ProbeRunner
+
+if TYPE_CHECKING:
+    from ops.config.probes import ProbeSet
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between reads until an answered write is visible; the list of deployments may lag."""
@@ -421,7 +424,7 @@ class Engine:
             record(EventKind.WRITTEN, f"applied after all: {world.text}")
         record(EventKind.READ_BACK, world.text)
 
-    def _verify(self, ctx: Context[Any], probes: ProbeSet) -> ProbeObservation:
+    def _verify(self, ctx: Context[Any], probes: "ProbeSet") -> ProbeObservation:
         needed = probes.verify.successes
 
         def on_round(in_a_row: int, observed: ProbeObservation) -> None:
@@ -451,7 +454,7 @@ def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None,
     return ProviderError(f"the change was not applied{tries}: {error.message}", reason=Reason.NOT_APPLIED, hint=hint)
 
 
-def _seen_by(probes: ProbeSet, after: ProbeObservation) -> str:
+def _seen_by(probes: "ProbeSet", after: ProbeObservation) -> str:
     """Return the name of the deciding probe if it saw the change, else an empty text."""
     healthy = any(each.probe == probes.deciding and each.verdict == Verdict.HEALTHY for each in after.results)
     return probes.deciding if healthy else ""

@@ -19,9 +19,9 @@ from ops.engine.context import Context, P
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
+    from ops.config.probes import ProbeSet
     from ops.core.redaction import Redactor
     from ops.core.result import RunResult
-    from ops.probes.runner import ProbeSet
 
 
 def param(text: str, *, default: Any = dataclasses.MISSING, laptop_only: bool = False) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute, Zone
+from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -30,7 +31,6 @@ from ops.maintenance.writes import (
     plan_closing,
     plan_reopening,
 )
-from ops.probes.runner import ProbeSet
 from ops.workers.plan_text import describe_deployment
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceRequest
-from ops.probes.runner import ProbeSet
 from ops.switches import steps, values
 from ops.switches.steps import SwitchDetails, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState, expected_json

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
+from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
@@ -19,7 +20,6 @@ from ops.pages import live_deployment
 from ops.pages.live_deployment import LiveDeployment
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
-from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
     from ops.config import Service

@@ -4,7 +4,7 @@ A browser takes seconds, so it starts only in the last round, if all other probe
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,6 @@ from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.core.verdict import (
     Assertion,
-    MaintenanceCheck,
     ProbeObservation,
     ProbeResult,
     RateLimitCheck,
@@ -23,8 +22,7 @@ from ops.core.verdict import (
 )
 
 if TYPE_CHECKING:
-    from ops.config import VerificationRule
-    from ops.config.probes import Probe
+    from ops.config.probes import Probe, ProbeSet
     from ops.probes.http import ProbeClient
 
 
@@ -32,34 +30,6 @@ QUICK_ROUNDS = 12
 SLOWDOWN = 3
 """Factor of the interval after QUICK_ROUNDS without success. Otherwise the probes themselves would reach the service's
 rate limit and report it as a failure."""
-
-
-@dataclass(frozen=True)
-class ProbeSet:
-    """Probes of a service, with its URL and the versions that may answer (empty: any)."""
-
-    url: str
-    probes: "tuple[Probe, ...]"
-    verify: "VerificationRule"
-    versions: frozenset[str] = frozenset()
-    addresses: tuple[MaintenanceCheck, ...] = ()
-    """Addresses on any host that must be in maintenance mode, or no longer."""
-    name: str = ""
-    """Name of the service, if several are probed together."""
-    proofs: frozenset[str] = frozenset()
-    """Names of probes that count only if the response names one of `versions`."""
-    other_services: "tuple[ProbeSet, ...]" = ()
-    """Other services that are probed in the same rounds."""
-    limit: RateLimitCheck | None = None
-    """A rate limit to prove once all else is healthy. It has no vote; a missing proof becomes a note."""
-    unproved: str = ""
-    """A fact that no probe can prove, even if all are healthy."""
-    deciding: str = ""
-    """The probe that sees the change itself, also while the provider's API still returns the old state."""
-
-    @property
-    def all_probes(self) -> "list[tuple[ProbeSet, Probe]]":
-        return [(each, probe) for each in (self, *self.other_services) for probe in each.probes]
 
 
 class ProbeRunner:
@@ -85,7 +55,7 @@ class ProbeRunner:
         self._folder = folder
         self._pictures = pictures
 
-    def run_round(self, probes: ProbeSet) -> ProbeObservation:
+    def run_round(self, probes: "ProbeSet") -> ProbeObservation:
         """Run one round without browsers; a required browser probe is inconclusive. So is a set without probes."""
         seen = self._round(probes)
         left = tuple(
@@ -95,7 +65,7 @@ class ProbeRunner:
         return ProbeObservation(worst_verdict([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
 
     def run_until_healthy(
-        self, probes: ProbeSet, *, on_round: Callable[[int, ProbeObservation], None]
+        self, probes: "ProbeSet", *, on_round: Callable[[int, ProbeObservation], None]
     ) -> ProbeObservation:
         """Run rounds until `successes` in a row are healthy, or the deadline; then return the last unhealthy round."""
         settings = probes.verify
@@ -120,7 +90,7 @@ class ProbeRunner:
                 return ProbeObservation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
             self._clock.sleep(pause)
 
-    def _round(self, probes: ProbeSet, *, is_last: bool = False) -> ProbeObservation:
+    def _round(self, probes: "ProbeSet", *, is_last: bool = False) -> ProbeObservation:
         """Run one round. The last round includes browsers; one that is not required has no vote."""
         all_probes = probes.all_probes
         quick, browsers = ([a for a in all_probes if (a[1].browser is None) == is_quick] for is_quick in (True, False))
@@ -136,7 +106,7 @@ class ProbeRunner:
             results = [*results, self._prove_rate_limit(probes.url, probes.limit)]
         return ProbeObservation(verdict, tuple(results), rounds=1)
 
-    def _check_maintenance(self, probes: ProbeSet) -> ProbeResult:
+    def _check_maintenance(self, probes: "ProbeSet") -> ProbeResult:
         from ops.probes import http
 
         return http.run_maintenance_probe(self._web(), probes.addresses)
@@ -146,7 +116,7 @@ class ProbeRunner:
 
         return runtime.prove_rate_limit(self._web(), url, proof)
 
-    def _run_safely(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+    def _run_safely(self, probes: "ProbeSet", probe: "Probe") -> ProbeResult:
         """Run one probe. An exception becomes an inconclusive result."""
         try:
             return _label_result(probes, self._run_probe(probes, probe))
@@ -154,7 +124,7 @@ class ProbeRunner:
             failed = Assertion("probe", Verdict.INCONCLUSIVE, f"the probe failed with {type(error).__name__}")
             return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
 
-    def _run_probe(self, probes: ProbeSet, probe: "Probe") -> ProbeResult:
+    def _run_probe(self, probes: "ProbeSet", probe: "Probe") -> ProbeResult:
         redact = self._redactor.redact_text
         # Probe modules are imported on use: httpx takes a tenth of a second.
         if probe.http is not None:
@@ -188,7 +158,7 @@ class ProbeRunner:
         return command.run_command_probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
 
 
-def _label_result(probes: ProbeSet, result: ProbeResult) -> ProbeResult:
+def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
     """Return a result with the service's name; a proof without a version ID becomes inconclusive."""
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict

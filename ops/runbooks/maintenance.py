@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ops.config.probes import ProbeSet
 from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
 from ops.core.plan import Change, Plan
@@ -18,7 +19,6 @@ from ops.maintenance import by_routes, by_switch, steps
 from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot, RouteMaintenanceDetails
 from ops.maintenance.by_switch import SwitchMaintenanceDetails
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
-from ops.probes.runner import ProbeSet
 from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:

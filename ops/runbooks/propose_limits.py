@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.next_step import SuggestedCommand
@@ -16,7 +17,6 @@ from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.suggestions import did_you_mean
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param
-from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
     from ops.config import Environment

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, format_split
+from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection
@@ -16,7 +17,6 @@ from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
-from ops.probes.runner import ProbeSet
 from ops.workers import object_reset, plan_text, reupload
 from ops.workers.object_reset import TrackedObject
 from ops.workers.reupload import Reupload

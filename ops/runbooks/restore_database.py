@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import WorkerVersion
+from ops.config.probes import ProbeSet
 from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, RunOutcome
@@ -25,7 +26,6 @@ from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
 from ops.maintenance import switched_maintenance
 from ops.maintenance.switched_maintenance import SwitchedMaintenance
-from ops.probes.runner import ProbeSet
 from ops.switches import steps as switch_steps
 from ops.switches import values as switch_values
 from ops.switches.steps import SwitchWrite

@@ -13,12 +13,12 @@ from ops.cloudflare.types.workers import (
     format_split,
     is_same_split,
 )
+from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, require_service
-from ops.probes.runner import ProbeSet
 from ops.workers import deploy, plan_text, reupload, rollback_target
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import describe_split, format_split
+from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
@@ -14,7 +15,6 @@ from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
-from ops.probes.runner import ProbeSet
 from ops.rotation import selection
 from ops.rotation import writes as reuploads
 from ops.rotation.selection import RotationSelection

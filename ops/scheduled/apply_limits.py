@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
@@ -23,7 +24,6 @@ from ops.github.committed_file import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import text
 from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
-from ops.probes.runner import ProbeSet
 
 if TYPE_CHECKING:
     from ops.config import Environment

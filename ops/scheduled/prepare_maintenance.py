@@ -6,6 +6,7 @@ It is planned and checked like any runbook. It has no button, because no inciden
 from dataclasses import dataclass, field, replace
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
+from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import Change, Plan, PlanSection
@@ -16,7 +17,6 @@ from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
 from ops.maintenance import steps as maintenance_steps
 from ops.maintenance.steps import MaintenanceWrites
 from ops.maintenance.writes import CreateWorker, DeployState, MaintenanceWrite, SetSubdomain, UploadState
-from ops.probes.runner import ProbeSet
 
 ITS_OWN = WorkersDevSubdomain(enabled=True, previews_enabled=False)
 

@@ -12,11 +12,11 @@ RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
 from dataclasses import dataclass
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
+from ops.config.probes import ProbeSet
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param, require_service
-from ops.probes.runner import ProbeSet
 
 OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ops.config.probes import ProbeSet
 from ops.core.errors import Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
@@ -16,7 +17,6 @@ from ops.core.suggestions import quote_name
 from ops.core.threads import start_call
 from ops.engine.context import Context, P
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
-from ops.probes.runner import ProbeSet
 from ops.switches import values as switches
 from ops.switches.values import DesiredValue, SkippedSwitch, SwitchState
 

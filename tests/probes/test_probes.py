@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from ops.config import VerificationRule
-from ops.config.probes import CommandProbe, HttpProbe, Probe
+from ops.config.probes import CommandProbe, HttpProbe, Probe, ProbeSet, VerificationRule
 from ops.core.redaction import Redactor
 from ops.core.system_clock import SystemClock
 from ops.core.threads import run_parallel
 from ops.core.verdict import ProbeObservation, ProbeResult, Verdict
 from ops.probes import command, http
-from ops.probes.runner import ProbeRunner, ProbeSet
+from ops.probes.runner import ProbeRunner
 from ops.tools import process
 from sandbox.server import HttpRequest, HttpResponse, Server
 from tests.conftest import Releases, World

@@ -6,12 +6,13 @@ from urllib.parse import urlsplit
 from ops.app import run as app
 from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.response import CloudflareApiError
+from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import did_you_mean
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.steps import explain_unknown_live
 from ops.probes.reachability import request_once
-from ops.probes.runner import ProbeRunner, ProbeSet
+from ops.probes.runner import ProbeRunner
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import ServiceFacts, services, sites, workers
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
