@@ -123,7 +123,7 @@ RUNBOOK_IMPORTS = (
         "ops.cloudflare.types",
         "ops.cloudflare.deployment_mark",
     ),
-    *("ops.probes.runner", "ops.tools.git"),
+    "ops.tools.git",
     *("ops.workers", "ops.pages", "ops.rotation", "ops.maintenance", "ops.switches", "ops.limits", "ops.database"),
 )
 

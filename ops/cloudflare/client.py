@@ -5,9 +5,7 @@ write. GraphQL is used only for analytics, which has no mutations. SQL is checke
 """
 
 import re
-import ssl
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -88,12 +86,6 @@ def is_declared_read(method: str, path: str, body: Any = None) -> bool:
     )
 
 
-@cache
-def plain_http_ssl_context() -> ssl.SSLContext:
-    """Return a shared SSL context for plain HTTP clients, because each client would otherwise create its own."""
-    return httpx.create_ssl_context(verify=False)
-
-
 class CloudflareClient(WriteGuard):
     """Client for one account's token; thread-safe. Error messages call the token `token_name`."""
 
@@ -128,7 +120,7 @@ class CloudflareClient(WriteGuard):
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=limits,
-            verify=httpx.create_ssl_context(trust_env=trust) if is_secure else plain_http_ssl_context(),
+            verify=httpx.create_ssl_context(trust_env=trust) if is_secure else False,
             trust_env=trust,
             auth=self._sign,
             transport=self._transport,

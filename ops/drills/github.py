@@ -22,7 +22,6 @@ from ops.core.version import __version__
 from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
 from ops.drills.support import Trigger, find_label
-from ops.github.comments import BOT
 from ops.tools import program_files
 
 if TYPE_CHECKING:
@@ -65,10 +64,12 @@ class DrillIncident:
     @property
     def last_record(self) -> RunRecord | None:
         """The newest record of a run by the bot or the responder; None if there is none."""
+        from sandbox.github.users.state import ACTIONS_BOT
+
         blocks = [
             block
             for comment in self.github.issue(self.number).comments
-            if comment.user.login in {BOT, self.world.responder}
+            if comment.user.login in {ACTIONS_BOT, self.world.responder}
             and (block := read_record(comment.body))
             and block.part == 1
         ]

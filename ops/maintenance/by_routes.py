@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ops.cloudflare.types.workers import describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
@@ -31,7 +32,6 @@ from ops.maintenance.writes import (
     plan_closing,
     plan_reopening,
 )
-from ops.workers.plan_text import describe_deployment
 
 if TYPE_CHECKING:
     from ops.config import Service

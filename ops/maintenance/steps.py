@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare import deployment_mark
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -32,7 +32,6 @@ from ops.maintenance.writes import (
     UploadState,
     describe_write,
 )
-from ops.workers.plan_text import describe_deployment
 
 if TYPE_CHECKING:
     from ops.cloudflare.routes import RoutesApi

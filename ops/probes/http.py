@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ops.cloudflare.client import plain_http_ssl_context
 from ops.core.threads import CallTracker, run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern, secret_headers
@@ -102,7 +101,7 @@ class ProbeClient:
         self.edge_url = edge_url
         self._headers_by_origin = headers_by_origin
         trust = edge_url is None
-        verify = httpx.create_ssl_context(trust_env=trust) if trust else plain_http_ssl_context()
+        verify = httpx.create_ssl_context(trust_env=trust) if trust else False
         self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
         self._under_way = CallTracker(self._http.close)
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment, describe_split, short_id
 from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
@@ -21,7 +21,6 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.rotation.selection import RotationSelection, find_edit_obstacle, is_secret_edit_of
 from ops.workers import reupload
-from ops.workers.plan_text import describe_deployment
 from ops.workers.reupload import Reupload
 
 T = TypeVar("T")

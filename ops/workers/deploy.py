@@ -1,10 +1,9 @@
 """Compare a Worker's deployments with the one that a plan creates."""
 
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_split, is_same_split
+from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_deployment, describe_split, is_same_split
 from ops.core.errors import ProviderError, Reason
 from ops.engine.runbook import ChangeState, ObservedState
-from ops.workers.plan_text import describe_deployment
 
 
 def observe_deployment(

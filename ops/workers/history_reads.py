@@ -4,14 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
+from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, describe_deployment
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.workers import deploy, plan_text, rollback_target
 from ops.workers.history import WorkerHistory
-from ops.workers.plan_text import describe_deployment
 
 if TYPE_CHECKING:
     from ops.config import Service

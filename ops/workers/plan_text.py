@@ -10,6 +10,7 @@ from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
     WorkerVersion,
+    describe_deployment,
     describe_split,
     describe_version_changes,
     is_commit_sha,
@@ -35,13 +36,6 @@ NOT_UNDONE = (
     "caches: entries of the current version stay until they are purged",
 )
 """developers.cloudflare.com/workers/versions-and-deployments (what a version holds) and …/rollbacks."""
-
-
-def describe_deployment(deployment: WorkerDeployment) -> str:
-    """Return a deployment with its versions, time and author, for people."""
-    by = deployment.author or "an unknown author"
-    via = f" ({deployment.source})" if deployment.source else ""
-    return f"{describe_split(deployment.split)}, deployed {format_utc(deployment.created_on)} by {by}{via}"
 
 
 def describe_rollback(step: PastRollback) -> str:

@@ -19,6 +19,7 @@ from ops.cloudflare.types.workers import (
     WorkerCode,
     WorkerDeployment,
     WorkerVersion,
+    describe_deployment,
     describe_split,
     is_commit_sha,
     short_id,
@@ -32,7 +33,6 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.workers import deploy
 from ops.workers.history import WorkerHistory
-from ops.workers.plan_text import describe_deployment
 
 FALLBACK_HINT = "Revert the bad commit in git, and deploy through CI: that keeps the secrets of the latest upload."
 

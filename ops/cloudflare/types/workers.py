@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ops.cloudflare import deployment_mark as mark
+from ops.core.clock import format_utc
 
 SECRET_BINDING_TYPES = frozenset({"secret_text", "secret_key"})
 ASSETS_BINDING_TYPE = "assets"
@@ -128,6 +129,13 @@ def describe_split(split: Split) -> str:
     if len(split) == 1:
         return short_id(split[0][0])
     return " and ".join(f"{short_id(version)} at {percent:g} %" for version, percent in split)
+
+
+def describe_deployment(deployment: WorkerDeployment) -> str:
+    """Return a deployment with its versions, time and author, for people."""
+    by = deployment.author or "an unknown author"
+    via = f" ({deployment.source})" if deployment.source else ""
+    return f"{describe_split(deployment.split)}, deployed {format_utc(deployment.created_on)} by {by}{via}"
 
 
 def is_same_split(one: Split, other: Split) -> bool:
