@@ -207,7 +207,7 @@ class Session:
     ) -> "Callable[[], tuple[LoggedError, ...] | str]":
         """Start to read a Worker's logged errors. The returned function waits LOGS_WAIT; a text says why it failed."""
         from ops.cloudflare import telemetry
-        from ops.cloudflare.types.records import Period
+        from ops.core.period import Period
 
         pending = start_call(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
 

@@ -201,6 +201,6 @@ def labels() -> None:
 @click.pass_obj
 def sync(redactor: Redactor, /, *, config: Path) -> None:
     """Create and correct the labels of ops.yml; print what changed."""
-    from ops.incident import commands as work
+    from ops.setup.labels import sync_labels
 
-    work.sync_labels(config, os.environ, redactor, click.echo)
+    sync_labels(config, os.environ, redactor, click.echo)

@@ -10,8 +10,9 @@ from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
-from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests, Period
+from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests
 from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.period import Period
 
 ZONE_READ = "Zone Read"
 ANALYTICS_READ = "Analytics Read"

@@ -14,8 +14,9 @@ from ops.cloudflare.response import (
     text_or_empty,
     unexpected_shape,
 )
-from ops.cloudflare.types.records import AuditLogEntry, Period
+from ops.cloudflare.types.records import AuditLogEntry
 from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.period import Period
 
 READ_PERMISSION = "Account Settings Read"
 MAX_ENTRIES = 5000

@@ -6,12 +6,16 @@ its undo command.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 
+PROBABLY_NOT_THE_CAUSE = timedelta(hours=24)
+"""A release that served this long before an incident is probably not its cause."""
+NOT_THE_CAUSE = "if that start time is right, this is not the cause"
+"""End of a warning about a release that is newer than the stated start of the incident."""
 D = TypeVar("D")
 D_co = TypeVar("D_co", covariant=True)
 

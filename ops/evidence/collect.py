@@ -22,15 +22,12 @@ from ops.cloudflare.types.records import (
     DatasetLimits,
     EvidenceCollection,
     EvidenceTable,
-    Period,
     anonymize_table,
-    clip_to_whole_hours,
-    parse_period,
-    split_period,
 )
 from ops.core.anonymization import anonymize_text as without_persons
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
+from ops.core.period import Period, clip_to_whole_hours, parse_period, split_period
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import run_parallel

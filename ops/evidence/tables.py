@@ -14,17 +14,17 @@ from ops.cloudflare.types.records import (
     UNAVAILABLE,
     AuditLogEntry,
     DatabaseUsage,
-    EnvironmentUse,
     EvidenceCollection,
     EvidenceTable,
     HostRequests,
-    Period,
     TableCell,
     VerifiedToken,
     WorkerRequests,
 )
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
-from ops.publish.comment import BUDGET
+from ops.core.period import Period
+from ops.github.comments import MAX_TEXT
+from ops.github.environments import EnvironmentUse
 from ops.render.markdown import code_span, collapse_blank_lines, load_templates
 from ops.render.terminal import to_one_line
 
@@ -227,7 +227,7 @@ MAX_CELL_LENGTH = 160
 def render_comment(collection: EvidenceCollection) -> str:
     """Render the comment, with as many rows per table as fit."""
     most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
-    while len(text := _render(collection, most)) > BUDGET and most > 0:
+    while len(text := _render(collection, most)) > MAX_TEXT and most > 0:
         most = most * 3 // 4
     return text
 

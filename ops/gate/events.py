@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ops.gate import payload as fields
 from ops.gate import refusals
-from ops.gate.form import parse_began
 from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, ReportDue
+from ops.github.incident_form import parse_began
 
 if TYPE_CHECKING:
     from ops.config import Config

@@ -21,11 +21,11 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import start_call
 from ops.core.version import __version__
-from ops.gate import approval, events, form, outcomes, refusals
+from ops.gate import approval, events, outcomes, refusals
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.timed_end import latest_end
-from ops.github import actions, client, permissions, triggers
+from ops.github import actions, client, incident_form, permissions, triggers
 from ops.github.comments import request_mark
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Print = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
+<<<<<<< HEAD
 OUTPUTS = {
     "go": "`true` if the recovery may start, else `false`",
     "report": "`true` if a report is due afterwards, else `false`",
@@ -56,6 +57,8 @@ OUTPUTS = {
     "answered": "`true` once a refusal is on the issue",
 }
 """Output of the gate's step → its meaning, shown in docs/reference/gate.md. `answered` is written last."""
+=======
+>>>>>>> eaa0a497 (layers: give shared values and rules one owner)
 ISSUE_WAIT = 3.0
 """Real seconds to read the incident that a button names. A slow answer must not delay the recovery."""
 MALFORMED = 2
@@ -224,7 +227,7 @@ class Gate:
             return None, None
         if (refusal := _refuse_on_issue(request, issue)) is not None:
             return None, refusal
-        return form.parse_began(issue.body, now=system_clock.current_time(self.environ)), None
+        return incident_form.parse_began(issue.body, now=system_clock.current_time(self.environ)), None
 
     def _refuse_rerun(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Return a refusal of a later attempt, unless GitHub confirms an open incident and no change since."""
@@ -456,7 +459,7 @@ class Gate:
 
     def _write_outputs(self, **values: str) -> None:
         values |= {"attempt": str(self._attempt), "actor": self._actor}
-        actions.write_outputs(self.environ, {name: values.get(name, "") for name in OUTPUTS})
+        actions.write_outputs(self.environ, {name: values.get(name, "") for name in actions.GATE_OUTPUTS})
 
 
 def _permission_refusal(

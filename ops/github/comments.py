@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 BOT = "github-actions[bot]"
 """The author of everything written with GITHUB_TOKEN. A person's login cannot contain brackets."""
+MAX_TEXT = 60_000
+"""Longest text that we write, in characters, with its hidden record. People may add to it.
+
+GitHub's error message names a limit of 65,536; measured limits differ. `templates/workflows/menu.py` has the same
+number.
+"""
 
 
 def request_mark(run: int | str, attempt: int | str) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.records import EnvironmentUse, Period
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError
+from ops.core.period import Period
 from ops.core.redaction import Redactor
 from ops.github.client import connect, is_configured, provider_errors, read_json
 
@@ -30,6 +30,20 @@ class EnvironmentReview:
     reviewer: str
     began: datetime
     """When the job that waited for the review began, by GitHub's clock: GitHub stores no time of the review itself."""
+
+
+@dataclass(frozen=True)
+class EnvironmentUse:
+    """Use of a GitHub environment by a job. `at`: GitHub's clock. `actor`: the person who started the run."""
+
+    at: datetime
+    environment: str
+    actor: str
+    ref: str
+    sha: str
+    state: str
+    url: str
+    """URL of the job's log."""
 
 
 def find_review(repository: "Repository", run_id: int, attempt: int, environment: str) -> EnvironmentReview | None:

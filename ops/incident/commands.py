@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ops.app.menu import build_menu
 from ops.app.run import command_prefix, read_config, register_secrets
 from ops.app.run_files import RUNS, TIMELINE, mark_published
-from ops.config.labels import format_params
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor
@@ -24,15 +23,12 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
-    from ops.config import Config
-    from ops.github.issues import LabelStyle, OpenedIncident
+    from ops.github.issues import OpenedIncident
 
 MAX_RECORD_BYTES = 20_000_000
 """Largest record of a run, in bytes."""
 YESTERDAY_WINDOW = timedelta(hours=12)
 """A time without a date that lies ahead means yesterday, if that is at most this long ago."""
-MAX_LABEL_DESCRIPTION = 100
-"""Longest description of a label, in characters (docs.github.com/rest/issues/labels)."""
 LOG_LINE = "(?:[^\\t]*\\t[^\\t]*\\t)?\ufeff?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}Z (.*)"
 """A line of a job log as GitHub serves it; `gh run view --log` adds the names of job and step before it."""
 
@@ -147,26 +143,6 @@ def timeline_lines(number: int, environ: Mapping[str, str], redactor: Redactor) 
             lines.append((place, f"{row.kind:<9}  {row.text} [{whose}{edited}]"))
     for (at, *_), line in sorted(lines):
         yield to_one_line(f"{at:%Y-%m-%d %H:%M:%S}Z  {line}")
-
-
-def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]) -> None:
-    """Create and correct the labels of ops.yml and the fixed ones; report each change to `say`."""
-    from ops.github.issues import sync_labels as sync
-
-    settings, _ = read_config(config, labels=None)
-    with provider_errors(CHECK_HINT):
-        sync(connect(environ, redactor), desired_labels(settings), say)
-
-
-def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
-    """Return the labels of ops.yml and the fixed ones, by name."""
-    from ops.github.issues import LABELS, LabelStyle
-
-    wanted = dict(LABELS)
-    for name, label in config.labels.items():
-        text = f"Runs {label.runbook} in {label.environment}: {format_params(label.params)}"
-        wanted[name] = LabelStyle("1d76db", text[:MAX_LABEL_DESCRIPTION])
-    return wanted
 
 
 def _find_record(source: str, config: Path) -> Path:

@@ -11,8 +11,8 @@ from ops.core import system_clock
 from ops.core.clock import format_duration, format_rfc3339
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
-from ops.gate.form import parse_form
 from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.incident_form import parse_form
 from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
@@ -11,16 +11,14 @@ from ops.cloudflare.types.workers import is_commit_sha
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, PlanSection
+from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, Change, Plan, PlanSection
 from ops.pages.live_deployment import LiveDeployment, PagesTargetChoice, choose_target
 from ops.tools.git import GitCommit
-from ops.workers.plan_text import NOT_THE_CAUSE
 
 if TYPE_CHECKING:
     from ops.config.types import BuildConfig
 
 
-PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
 UNFINISHED_STATUSES = {"idle", "active"}
 
 NOT_UNDONE = (
@@ -207,7 +205,7 @@ def _incident_warnings(serving: PagesDeployment, began: datetime) -> Iterator[st
     """Compare the stated start with the live deployment. It never selects, since people often state it wrongly."""
     if serving.created_on > began:
         yield f"{describe_deployment(serving)}; this is after the stated start: {NOT_THE_CAUSE}"
-    elif began - serving.created_on > PROBABLY_NOT_THE_DEPLOYMENT:
+    elif began - serving.created_on > PROBABLY_NOT_THE_CAUSE:
         age = format_duration((began - serving.created_on).total_seconds())
         yield (
             f"{short_deployment_id(serving)} was created {age} before the stated start, so it is probably not the cause"

@@ -1,7 +1,4 @@
-"""Render the comments of a run: text and hidden record, within GitHub's size limit.
-
-GitHub's error message names a limit of 65,536 characters; measured limits differ.
-"""
+"""Render the comments of a run: text and hidden record, within GitHub's size limit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +9,12 @@ from ops.core.errors import needs_people
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.core.timeline import EventKind, RunEvent
+from ops.github.comments import MAX_TEXT
 from ops.render.markdown import collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
     from ops.config.types import Contact
 
-BUDGET = 60_000
-"""Characters, including the hidden record."""
 MOST_LINES = 10
 """Most lines shown of one list of the plan. The record holds the whole plan."""
 
@@ -123,12 +119,12 @@ def _older_comment(summary: RunSummary, older: tuple[RunEvent, ...], count: int)
 
 def _largest_fit(render: Callable[[int], str], most: int) -> int:
     """Return how many rows fit into the limit."""
-    if len(render(most)) <= BUDGET:
+    if len(render(most)) <= MAX_TEXT:
         return most
     low, high = 0, most
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if len(render(middle)) <= BUDGET else (low, middle)
+        low, high = (middle, high) if len(render(middle)) <= MAX_TEXT else (low, middle)
     return low
 
 
@@ -152,6 +148,6 @@ def render_note(at: datetime, text: str, block: RunRecord) -> str:
 
 
 def render_incident(*, service: str, severity: str = "", symptom: str = "") -> str:
-    """Return the body of an incident issue, in the layout of the issue form, which `ops.gate.form` reads."""
+    """Return the body of an incident issue, in the layout of the issue form, which `ops.github.incident_form` reads."""
     template = load_templates().get_template("incident.md.j2")
     return collapse_blank_lines(template.render(service=service, severity=severity, symptom=symptom)).strip()

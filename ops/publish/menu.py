@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.core.run_record import RunRecord, embed_record
+from ops.github.comments import MAX_TEXT
 from ops.github.issues import MENU
 from ops.render.markdown import collapse_blank_lines, load_templates
-
-BUDGET = 60_000
-"""Characters of a menu. `templates/workflows/menu.py` has the same number."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class MenuParts:
         known = [name for name in services if name in self.sections] or [*self.sections]
         text, left_out = self.head, []
         for name in known:
-            if len(text) + len(self.sections[name]) > BUDGET:
+            if len(text) + len(self.sections[name]) > MAX_TEXT:
                 left_out.append(name)
             else:
                 text += "\n\n" + self.sections[name]

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration
 from ops.core.next_step import SuggestedCommand, button_fields
 from ops.core.result import RunResult
@@ -66,7 +65,7 @@ def load_templates() -> "jinja2.Environment":
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"prose": escape_markdown, "cell": escape_cell, "code": code_span, "linked": linked}
     environment.filters |= {"command": wrap_command, "sentence": sentence, "button": button_text}
-    environment.filters |= {"span": format_duration, "split_prose": describe_split}
+    environment.filters |= {"span": format_duration}
     return environment
 
 

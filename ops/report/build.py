@@ -16,8 +16,8 @@ from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
-from ops.gate.form import parse_form
 from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.incident_form import parse_form
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.report.leftovers import find_leftovers
 

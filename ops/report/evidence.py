@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
-from ops.gate.form import IncidentForm
+from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from ops.core.clock import parse_utc
 from ops.core.run_record import is_edited, read_record
-from ops.gate.form import IncidentForm
 from ops.github.client import read_json
+from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord, TrustedAuthors
 from ops.report.evidence import TEAM, IncidentEvidence, IssueAction, ListedCommit, WorkflowJob, WorkflowRun
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ops.cloudflare.types.workers import describe_split
+from ops.github.comments import MAX_TEXT
 from ops.github.issues import IssueRecord
 from ops.publish.comment import AFTER, BEFORE, steps_for_people
 from ops.render.markdown import collapse_blank_lines, load_templates
@@ -20,8 +22,6 @@ from ops.report.regions import (
 )
 from ops.report.rows import RecoveryStage, RecoveryTiming, TimelineRow, build_rows, measure_recovery, visible_rows
 
-BUDGET = 60_000
-"""Largest report, in characters. GitHub accepts 65,536, and people add text."""
 MAX_BAR_LENGTH = 10
 """Characters of the longest bar; more do not fit on a phone."""
 REGIONS = ("status", "summary", "timing", "timeline", "impact", "resolution", "evidence")
@@ -185,13 +185,13 @@ def _fit_rows(evidence: IncidentEvidence, page: Callable[[Mapping[str, str]], st
     most = 400
     while True:
         text = page(_render_regions(_ReportView(evidence, most)))
-        if len(text) <= BUDGET or most == 0:
+        if len(text) <= MAX_TEXT or most == 0:
             return text
         most = most * 3 // 4
 
 
 def _render_regions(view: _ReportView) -> dict[str, str]:
-    macros = load_templates().get_template("report_regions.md.j2").module
+    macros = load_templates().get_template("report_regions.md.j2", globals={"describe_split": describe_split}).module
     return {name: collapse_blank_lines(str(getattr(macros, name)(view))).strip() for name in REGIONS}
 
 

@@ -20,8 +20,8 @@ from ops.github import protection
 from ops.github.actions import is_job
 from ops.github.client import GitHubApiError, connect, provider_errors, write_errors
 from ops.github.issues import label_changes
-from ops.incident.commands import desired_labels
 from ops.setup.environments import GitHubEnvironment, needed_environments
+from ops.setup.labels import desired_labels
 from ops.setup.secret_commands import MissingSecret, list_missing
 from ops.setup.sync import find_differences, sync_files
 from ops.setup.workflows import FileAction

@@ -22,8 +22,7 @@ from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.core.version import __version__
-from ops.gate.gate import OUTPUTS
-from ops.github.actions import RUN_OUTPUTS
+from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
 from ops.render import terminal
 from ops.render.markdown import TEMPLATES
 from ops.setup import jobs
@@ -217,7 +216,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
     common = {
         "config": config,
         "github": github,
-        "gate_outputs": OUTPUTS,
+        "gate_outputs": GATE_OUTPUTS,
         "recover_outputs": RUN_OUTPUTS,
         "read_tokens": jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",

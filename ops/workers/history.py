@@ -8,12 +8,13 @@ blame a version and never stop a run.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha, short_id
 from ops.core.clock import format_duration, format_utc
+from ops.core.plan import PROBABLY_NOT_THE_CAUSE
 
 ALL_TRAFFIC = 99.99
 """Percent that counts as all traffic: percentages may be fractional, and wrangler tolerates a thousandth."""
@@ -292,8 +293,6 @@ class WorkerHistory:
 
 BARELY_PROVEN_FACTOR = 6
 """A release that served less than this many times `min_served` is barely proven."""
-PROBABLY_NOT_THE_CAUSE = timedelta(hours=24)
-"""A release that served this long before an incident is probably not its cause."""
 MAX_MESSAGE_LENGTH = 1000
 _QUOTED = re.compile(r'Revert "(.{1,200})"')
 _COMMIT = re.compile(r"This reverts commit ([0-9a-f]{7,40})\b")

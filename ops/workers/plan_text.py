@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from ops.cloudflare.deployment_mark import ANY_NAME
@@ -19,12 +19,10 @@ from ops.cloudflare.types.workers import (
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import PlanSection
+from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
 from ops.workers.rollback_target import RejectedTarget, TargetChoice
 
-PROBABLY_NOT_THE_DEPLOYMENT = timedelta(hours=24)
-NOT_THE_CAUSE = "if that start time is right, this is not the cause"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
 
 NOT_UNDONE = (
@@ -141,7 +139,7 @@ def _incident_warnings(history: WorkerHistory, suspect: str, split: Split, began
     if first > began:
         then = f"; {describe_deployment(live_then)} was live then" if live_then else ""
         yield f"{short_id(suspect)} first served {format_utc(first)}, after the stated start: {NOT_THE_CAUSE}{then}"
-    elif began - first > PROBABLY_NOT_THE_DEPLOYMENT:
+    elif began - first > PROBABLY_NOT_THE_CAUSE:
         served = format_duration((began - first).total_seconds())
         yield f"{short_id(suspect)} had served for {served} before the stated start, so it is probably not the cause"
     if live_then and set(live_then.serving_versions) & {version for version, _ in split}:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ops.app.run import read_config
 from ops.core.errors import Reason
 from ops.gate.events import read_event
-from ops.gate.form import HEADINGS as FORM_HEADINGS
-from ops.gate.form import parse_began, read_fields
 from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, RefusedRequest, ReportDue
+from ops.github.incident_form import HEADINGS as FORM_HEADINGS
+from ops.github.incident_form import parse_began, read_fields
 from tests.conftest import REFERENCE, ROOT
 from tests.support import plain_yaml
 from tests.support.properties import holds_for

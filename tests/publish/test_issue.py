@@ -18,7 +18,8 @@ from ops.core.run_summary import RunSummary
 from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.github.client import connect
-from ops.publish.comment import BUDGET, render_comments
+from ops.github.comments import MAX_TEXT
+from ops.publish.comment import render_comments
 from ops.publish.issue import CommentWriter
 from tests.conftest import REFERENCE, Incident, Releases, assert_golden
 from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended
@@ -337,7 +338,7 @@ def test_excess_rows_go_into_a_second_comment(incident: Incident) -> None:
     texts = [f"row-{number:04}" for number in range(1900)]
     import_warnings(incident, texts)
     main, older = import_warnings(incident, texts)  # the same two are edited
-    assert max(len(main), len(older)) <= BUDGET < len(main) + len(older)
+    assert max(len(main), len(older)) <= MAX_TEXT < len(main) + len(older)
     rows = [re.findall(r"row-\d{4}", body.partition("<!-- ")[0]) for body in (older, main)]
     assert [*rows[0], *rows[1]] == texts
     assert f"{len(rows[0]) + 1} older rows are in the next comment." in main
@@ -349,6 +350,6 @@ def test_rows_beyond_two_comments_are_counted(incident: Incident) -> None:
     main, older = import_warnings(incident, [f"row-{number:04}" for number in range(6000)])
     left_out = re.search(r"(\d+) rows in between are left out", older)
     assert left_out
-    assert max(len(main), len(older)) <= BUDGET
+    assert max(len(main), len(older)) <= MAX_TEXT
     shown = len(re.findall(r"row-\d{4}", main.partition("<!-- ")[0] + older.partition("<!-- ")[0]))
     assert shown + int(left_out[1]) == 6000

@@ -11,7 +11,8 @@ from ops.core.clock import parse_utc
 from ops.core.errors import Decision
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
-from ops.gate.form import IncidentForm
+from ops.github.comments import MAX_TEXT
+from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord
 from ops.report import markdown
 from ops.report.evidence import IncidentEvidence, IssueAction, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
@@ -134,5 +135,5 @@ def test_incomplete_or_reversed_span_is_unknown() -> None:
 def test_report_stays_within_budget() -> None:
     acts = tuple(IssueAction(NOW + timedelta(seconds=n), "commented", "bob", "@" * 300, URL) for n in range(2000))
     page = markdown.render_report(evidence_with(actions=acts))
-    assert len(page) <= markdown.BUDGET
+    assert len(page) <= MAX_TEXT
     assert "rows do not fit" in page

@@ -18,8 +18,7 @@ import pytest
 from ops.app.registry import discover_runbooks, runbook_names, scheduled_files
 from ops.cli import cli
 from ops.core.version import __version__
-from ops.gate.gate import OUTPUTS
-from ops.github.actions import RUN_OUTPUTS
+from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
 from tests.conftest import REFERENCE, ROOT
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS
@@ -93,7 +92,7 @@ def run_program(tmp_path: Path, command: str, inputs: dict[str, str], *, version
 
 
 def test_action_declares_every_output_of_its_command() -> None:
-    assert list(read_action("gate")["outputs"]) == list(OUTPUTS)
+    assert list(read_action("gate")["outputs"]) == list(GATE_OUTPUTS)
     assert list(read_action("run")["outputs"]) == [*RUN_OUTPUTS, "commit", "branch", "configuration", "results"]
     for name in ("setup", "gate", "run"):
         (step,) = read_action(name)["runs"]["steps"]

@@ -21,7 +21,7 @@ from ops.core.errors import EXIT_CODES, Reason
 from ops.core.timeline import EventKind
 from ops.drills.faults import Rule
 from ops.evidence import tables as evidence_tables
-from ops.gate.gate import OUTPUTS
+from ops.github.actions import GATE_OUTPUTS
 from ops.limits import file as limits_file
 from ops.report import moments
 from ops.report.moments import MomentName
@@ -234,7 +234,7 @@ def compact_json(value: object, depth: int = 0) -> str:
 
 
 def gate_outputs_table() -> str:
-    return table(("output", "value"), ((f"`{name}`", meaning) for name, meaning in OUTPUTS.items()))
+    return table(("output", "value"), ((f"`{name}`", meaning) for name, meaning in GATE_OUTPUTS.items()))
 
 
 def attribute_texts(path: Path, name: str) -> Mapping[str, str]:

@@ -1,15 +1,15 @@
-"""Records of Cloudflare and GitHub: audit log, tokens, analytics, environment uses.
+"""Records of Cloudflare: audit log, tokens, analytics.
 
 An `EvidenceTable` has the records of one source in a period, or the reason why they could not be read.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from ops.core.clock import format_rfc3339, parse_duration, parse_utc
-from ops.core.errors import ConfigError
+from ops.core.clock import format_rfc3339
+from ops.core.period import Period
 
 
 @dataclass(frozen=True)
@@ -103,33 +103,10 @@ class DatasetLimits:
     max_rows: int
 
 
-@dataclass(frozen=True)
-class EnvironmentUse:
-    """Use of a GitHub environment by a job. `at`: GitHub's clock. `actor`: the person who started the run."""
-
-    at: datetime
-    environment: str
-    actor: str
-    ref: str
-    sha: str
-    state: str
-    url: str
-    """URL of the job's log."""
-
-
 TableCell = str | int | datetime | None
 """None: the source does not report it."""
 
 FOUND, NONE_FOUND, NOT_RETAINED, UNAVAILABLE = "found", "none found", "out of reach", "could not ask"
-
-
-@dataclass(frozen=True)
-class Period:
-    since: datetime
-    until: datetime
-
-    def contains(self, at: datetime) -> bool:
-        return self.since <= at < self.until
 
 
 @dataclass(frozen=True)
@@ -221,45 +198,5 @@ def _summed(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iter
     yield from ((*key[:at], number, *key[at:]) for key, number in counts.items())
 
 
-def parse_period(since: str, until: str, now: datetime) -> Period:
-    """Parse a period. `24h` means that long ago; other texts are times in UTC. Raises ConfigError."""
-    found = Period(_moment("--since", since, now), _moment("--until", until, now) if until else now)
-    if not found.since < found.until <= now:
-        hint = "Pass a --since before --until, both in UTC and not in the future."
-        raise ConfigError("the period is empty or ends in the future", hint=hint)
-    return found
-
-
-def _moment(option: str, text: str, now: datetime) -> datetime:
-    try:
-        return now - timedelta(seconds=parse_duration(text.strip()))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return parse_utc(text)
-    except (ValueError, OverflowError):
-        hint = "Pass a duration such as 90m or 24h, or a time in UTC such as 2026-11-24 13:05."
-        raise ConfigError(f"{option} is not a time", hint=hint) from None
-
-
 def _plain(value: TableCell) -> str | int | None:
     return format_rfc3339(value) if isinstance(value, datetime) else value
-
-
-def split_period(period: Period, max_length: timedelta) -> Iterator[Period]:
-    """Split a period into parts of at most `max_length`, newest first."""
-    until = period.until
-    while until > period.since:
-        since = max(period.since, until - max_length)
-        yield Period(since, until)
-        until = since
-
-
-def clip_to_whole_hours(period: Period, retained_since: datetime) -> Period | None:
-    """Start the period at a full, retained hour; None if nothing of it is retained."""
-    since = max(_start_of_hour(period.since), _start_of_hour(retained_since) + timedelta(hours=1))
-    return Period(since, period.until) if since < period.until else None
-
-
-def _start_of_hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 
 from ops.github import client, issues
-from ops.incident.commands import desired_labels
 from ops.setup import workflows
 from ops.setup.doctor.examination import CheckResult
 from ops.setup.doctor.facts import Facts
 from ops.setup.doctor.finding import Answer
+from ops.setup.labels import desired_labels
 
 Say = Callable[[str], None]
 
