@@ -34,31 +34,6 @@ if TYPE_CHECKING:
 
 Print = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
-<<<<<<< HEAD
-OUTPUTS = {
-    "go": "`true` if the recovery may start, else `false`",
-    "report": "`true` if a report is due afterwards, else `false`",
-    "runbook": "runbook of the run",
-    "power": "GitHub environment with the secrets of the runbook: `recovery`, `security` or `database`",
-    "params": "parameters of the runbook, as a JSON object",
-    "environment": "environment of `ops.yml`",
-    "incident": "number of the incident issue",
-    "dry_run": "`true` or `false`",
-    "requested_at": "time of the label or button, for `--requested-at`",
-    "permission": "`checked`, `not checked`, or `refused` if only a report is due",
-    "began": "start of the incident from the issue form, for `--began`",
-    "reason": "reason of the refusal",
-    "message": "text of the refusal",
-    "hint": "next step after the refusal",
-    "attempt": "attempt of the workflow run",
-    "actor": "person who started this attempt, for `--requested-by`",
-    "comment": "id of the comment that the run continues",
-    "ends_by": "latest time at which the run may reopen a service by itself",
-    "answered": "`true` once a refusal is on the issue",
-}
-"""Output of the gate's step → its meaning, shown in docs/reference/gate.md. `answered` is written last."""
-=======
->>>>>>> eaa0a497 (layers: give shared values and rules one owner)
 ISSUE_WAIT = 3.0
 """Real seconds to read the incident that a button names. A slow answer must not delay the recovery."""
 MALFORMED = 2

@@ -23,7 +23,7 @@ GATE_OUTPUTS = {
     "go": "`true` if the recovery may start, else `false`",
     "report": "`true` if a report is due afterwards, else `false`",
     "runbook": "runbook of the run",
-    "power": "GitHub environment with the secrets of the runbook: `recovery` or `security`",
+    "power": "GitHub environment with the secrets of the runbook: `recovery`, `security` or `database`",
     "params": "parameters of the runbook, as a JSON object",
     "environment": "environment of `ops.yml`",
     "incident": "number of the incident issue",
