@@ -1,4 +1,4 @@
-"""Probes in `ops.yml`: `http`, `page`, `browser` and `command`, and the set that one run sends."""
+"""Probes in `ops.yml` (`http`, `page`, `browser`, `command`) and the set that a run sends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
