@@ -133,6 +133,27 @@ class Switches:
     audit_names_next_page: bool = True
     """Whether the audit log names the next page if there is one."""
 
+    analytics_delay_seconds: float = 240.0
+    """Seconds of the sandbox's clock until the GraphQL analytics show all traffic of the edge. Single requests appear
+    earlier, so the last minutes are incomplete. 0: at once. Cloudflare names no bound."""
+
+    analytics_sample_interval: int = 10
+    """Number of requests that one sample stands for, beyond the first 100 equal requests of a minute. 1: the analytics
+    count each request (developers.cloudflare.com/analytics/graphql-api/sampling)."""
+
+    analytics_down: bool = False
+    """Whether each GraphQL query fails with an internal error (HTTP 200, as all errors of GraphQL)."""
+
+    analytics_empty: bool = False
+    """Whether the GraphQL analytics have no rows, as for traffic that they do not know."""
+
+    worker_analytics_longest_seconds: int = 31 * 86400
+    """Maximum time range of a query for the invocations of Workers, in seconds. "One month"
+    (developers.cloudflare.com/analytics/graphql-api/tutorials/querying-workers-metrics)."""
+
+    worker_analytics_kept_seconds: int = 91 * 86400
+    """Maximum age of the invocations of Workers in a query, in seconds. "Three months"."""
+
     zone_analytics_longest_seconds: int = 86400
     """Maximum time range of a query for the requests of a zone, in seconds. Depends on the plan; a day is the free
     plan's."""

@@ -1,4 +1,4 @@
-"""Cloudflare's GraphQL analytics: requests to a host, and usage of D1.
+"""Cloudflare's GraphQL analytics: requests to a host or Worker, and usage of D1.
 
 developers.cloudflare.com/analytics/graphql-api
 
@@ -6,11 +6,12 @@ Counts may be estimates from samples. The retention of a data set depends on the
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
-from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests
+from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests, VersionRequests, WorkerTraffic
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.period import Period
 
@@ -19,6 +20,12 @@ ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
 MAX_ROWS = 1000
 """Rows of one query; a data set may allow fewer."""
+
+COMPLETE_AFTER = timedelta(minutes=5)
+"""Age at which a minute counts as complete. Cloudflare promises none; its numbers come minutes late."""
+LONGEST_HISTORY = timedelta(days=28)
+"""Cloudflare allows one month per query, for Workers
+(developers.cloudflare.com/analytics/graphql-api/tutorials/querying-workers-metrics)."""
 
 _LIMITS = "{ enabled maxDuration maxPageSize notOlderThan }"
 _REQUESTS = "httpRequestsAdaptiveGroups"
@@ -32,6 +39,14 @@ _BY_PATH = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
     rows: {_REQUESTS}(limit: %d, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
           clientRequestHTTPHost: $h, requestSource: "eyeball"}}) {{
       count dimensions {{ datetimeHour clientRequestPath clientIP clientCountryName edgeResponseStatus }} }} }} }} }}"""
+_BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $to: Time!) {{
+  viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
+    minutes: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC],
+          filter: {{scriptName: $w, datetime_geq: $from, datetime_lt: $to}}) {{
+      sum {{ requests errors }} avg {{ sampleInterval }} dimensions {{ start: datetimeMinute scriptVersion }} }}
+    days: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [date_ASC],
+          filter: {{scriptName: $w, datetime_geq: $old, datetime_lt: $to}}) {{
+      sum {{ requests errors }} dimensions {{ start: date scriptVersion }} }} }} }} }}"""
 _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
   viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
     rows: {_D1}(limit: %d, orderBy: [datetimeHour_DESC],
@@ -102,6 +117,44 @@ def _requests(host: str, data: Mapping[str, Any]) -> Iterator[HostRequests]:
             status=str(by["edgeResponseStatus"]),
             count=int(row["count"]),
         )
+
+
+@reads("POST /graphql")
+def read_worker_traffic(
+    client: CloudflareClient,
+    account_id: str,
+    worker: str,
+    recent: Period,
+    *,
+    now: datetime,
+    history: timedelta = LONGEST_HISTORY,
+    timeout: float | None = None,
+) -> WorkerTraffic:
+    """Read the requests and errors of a Worker by version: by minute in `recent`, by day in `history` before its end.
+
+    Numbers are estimates if `sample_interval` is above 1. With a timeout in seconds the query is sent once.
+    """
+    old = min(recent.since, recent.until - history)
+    variables = {"a": account_id, "w": worker, "old": format_rfc3339(old), **_between(recent)}
+    answer = client.query_graphql(_BY_VERSION, permission=ACCOUNT_ANALYTICS_READ, variables=variables, timeout=timeout)
+
+    def build() -> WorkerTraffic:
+        found = answer.result["viewer"]["scope"][0]
+        minutes, days = (tuple(map(_version_requests, found[name])) for name in ("minutes", "days"))
+        samples = sum(int(row["sum"]["requests"]) / max(1.0, row["avg"]["sampleInterval"]) for row in found["minutes"])
+        total = sum(row.requests for row in minutes)
+        complete_until = min(recent.until, now - COMPLETE_AFTER).replace(second=0, microsecond=0)
+        may_be_cut = max(len(minutes), len(days)) >= MAX_ROWS
+        return WorkerTraffic(recent, minutes, days, total / samples if samples else 1.0, complete_until, may_be_cut)
+
+    return parse_result(answer, "the requests of a Worker", build)
+
+
+def _version_requests(row: Mapping[str, Any]) -> VersionRequests:
+    by, total = row["dimensions"], row["sum"]
+    return VersionRequests(
+        parse_utc(by["start"]), text_or_empty(by["scriptVersion"]), int(total["requests"]), int(total["errors"])
+    )
 
 
 @reads("POST /graphql")

@@ -143,17 +143,23 @@ class CloudflareClient(WriteGuard):
             f"GET {without_account(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
 
-    def query_graphql(self, query: str, *, permission: str, variables: Mapping[str, Any]) -> CloudflareResponse:
-        """Send a GraphQL query, retried like a read, and return its `data`. Raises ProviderError.
+    def query_graphql(
+        self, query: str, *, permission: str, variables: Mapping[str, Any], timeout: float | None = None
+    ) -> CloudflareResponse:
+        """Send a GraphQL query and return its `data`; retried like a read, with a timeout in seconds once.
 
         developers.cloudflare.com/analytics/graphql-api
+
+        Raises ProviderError.
         """
-        body = {"query": query, "variables": dict(variables)}
+        body, limits = {"query": query, "variables": dict(variables)}, {} if timeout is None else {"timeout": timeout}
 
         def send() -> CloudflareResponse:
-            return self._send("POST", "/graphql", permission=permission, decoder=decode_graphql_response, json=body)
+            return self._send(
+                "POST", "/graphql", permission=permission, decoder=decode_graphql_response, json=body, **limits
+            )
 
-        return self._retried("POST /graphql", send)
+        return self._retried("POST /graphql", send, RETRY_DELAYS if timeout is None else ())
 
     def read_by_post(
         self, path: str, body: Mapping[str, Any], *, permission: str, timeout: float | None = None

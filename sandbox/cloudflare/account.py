@@ -61,7 +61,7 @@ class FakeAccount:
         self.tokens = tokens
         self.assets: dict[str, Asset] = {}
         """Hash → static file of any Worker."""
-        self.analytics = Analytics()
+        self.analytics = Analytics(switches)
         self.audit: list[FakeAuditEntry] = []
         """Oldest first."""
 

@@ -11,6 +11,8 @@ A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional
   with the secret as the key; answer 502 on failure, as an application with a revoked key does.
 - `runtime`: follow the runtime contract (`runtime_contract.py`), if a KV namespace is bound as OPS_RUNTIME. It declares
   `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`.
+- `throws`, a text: throw an exception with it, which the code does not catch. `share` (0 to 1) is the share of the
+  requests that get `status` or `throws`, at regular intervals; the others are healthy. Default: all.
 - `sql`: run this statement on the D1 database bound first, and answer its rows; 500 if it fails.
 - `switched`, such as `{NAME: {STATE: {"path": PATH, "status": 200}}}`: the response while a switch has that state.
 - `objects`: its Durable Objects (`EmbeddedObjects`).
@@ -36,7 +38,7 @@ from sandbox.clock import FakeClock, timestamp
 from sandbox.cloudflare.d1.sqlite import SqlError
 from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
-from sandbox.edge.front_door import RunningVersion
+from sandbox.edge.front_door import RunningVersion, UncaughtException
 from sandbox.edge.runtime_contract import Behaviour, RuntimeContract
 from sandbox.server import HttpRequest, HttpResponse
 
@@ -62,6 +64,8 @@ class EmbeddedRuntime:
         self._contract = contract
         self._clock = clock
         self.objects = EmbeddedObjects()
+        self._requests: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._closed = threading.Event()
 
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
@@ -79,6 +83,10 @@ class EmbeddedRuntime:
         if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
             return answered
         self._closed.wait(behaviour.get("delay", 0.0))
+        if "share" in behaviour and not self._falls_due(running.version.id, behaviour["share"]):
+            behaviour = {name: value for name, value in behaviour.items() if name not in {"status", "throws"}}
+        if "throws" in behaviour:
+            raise UncaughtException(behaviour["throws"])
         healthy, answer = _healthy_response(running.version, request)
         status = behaviour.get("status", healthy)
         if status >= 400 and status != healthy:
@@ -96,6 +104,13 @@ class EmbeddedRuntime:
         response.headers += behaviour.get("headers", {}).items()
         response.body = response.body.replace(b"{{version}}", running.version.id.encode())
         return response
+
+    def _falls_due(self, version: str, share: float) -> bool:
+        """Return whether this request of a version is one of the share."""
+        with self._lock:
+            self._requests[version] += 1
+            number = self._requests[version]
+        return int(number * share) > int((number - 1) * share)
 
     def _query(self, version: FakeWorkerVersion, sql: str) -> tuple[int, dict[str, Any]]:
         binding = version.upload.find_binding("d1")

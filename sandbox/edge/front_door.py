@@ -6,12 +6,15 @@ It adds no headers of its own.
 import random
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from sandbox.cloudflare.account import FakeAccount
+from sandbox.cloudflare.analytics.state import SUCCESS, THREW
 from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeployment
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
 from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
@@ -22,6 +25,8 @@ from sandbox.server import HttpRequest, HttpResponse
 
 LOCATION_HEADER = "sandbox-location"
 """Request header that selects a location. At Cloudflare, the network decides."""
+ADDRESS_HEADER = "sandbox-client-address"
+"""Request header with the IP address of the client, for the analytics of a zone."""
 SKIPS_CHALLENGE = "sandbox-skips-challenge"
 """A request with this value in any header passes `edge_challenges_runners`."""
 
@@ -39,10 +44,16 @@ class RunningVersion:
     """Location of the edge. Each location has its own cache of KV."""
 
 
+class UncaughtException(Exception):
+    """The code of a version threw an exception and did not catch it."""
+
+
 class Runtime(Protocol):
     """Runs versions and answers requests as their code does."""
 
-    def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse: ...
+    def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
+        """Return the response of the version. Raises UncaughtException."""
+        ...
 
     def close(self) -> None: ...
 
@@ -64,6 +75,22 @@ class Edge:
         host = host_of(request)
         if (public := self.public_sites.answer(host, request)) is not None:
             return public
+        response = self._answer_for(host, request)
+        with self._account.lock:
+            zone = self._account.zones.find(host)
+        if zone is not None:
+            self._account.analytics.record_zone_request(
+                zone.id,
+                host,
+                request.path,
+                request.headers.get(ADDRESS_HEADER, "192.0.2.1"),
+                at=self._account.clock.now(),
+                status=response.status,
+                method=request.method,
+            )
+        return response
+
+    def _answer_for(self, host: str, request: HttpRequest) -> HttpResponse:
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
             return _challenge()
         with self._account.lock:
@@ -94,7 +121,34 @@ class Edge:
         if (asset := answer_with_assets(running.version.upload, request)) is not None:
             return asset
         location = request.headers.get(LOCATION_HEADER, running.location)
-        return self._runtime.serve(replace(running, location=location), request)
+        at, began, status = self._account.clock.now(), time.monotonic(), SUCCESS
+        try:
+            response = self._runtime.serve(replace(running, location=location), request)
+        except UncaughtException as error:
+            status, response = THREW, _exception_page(error)
+        self._record(running, request, response, status, at=at, seconds=time.monotonic() - began)
+        return response
+
+    def _record(
+        self,
+        running: RunningVersion,
+        request: HttpRequest,
+        response: HttpResponse,
+        status: str,
+        *,
+        at: datetime,
+        seconds: float,
+    ) -> None:
+        """Record the invocation for the analytics, and for the telemetry of a Worker with observability."""
+        account, version = self._account, running.version.id
+        account.analytics.record_invocation(
+            account.id, running.worker, version, status, at=at, seconds=seconds, size=len(response.body)
+        )
+        if account.workers[running.worker].script_settings.get("observability", {}).get("enabled"):
+            trigger, outcome = f"{request.method} {request.path}", "ok" if status == SUCCESS else "exception"
+            account.analytics.add_handled(
+                running.worker, trigger, response.status, at=at, version=version, outcome=outcome
+            )
 
     def _serve_site(self, deployment: PagesDeployment | None, host: str, request: HttpRequest) -> HttpResponse:
         if deployment is None:
@@ -177,6 +231,15 @@ def _login(host: str) -> HttpResponse:
     """Redirect to the team's login, as Access does for a visitor without a session."""
     location = f"https://team.cloudflareaccess.com/cdn-cgi/access/login/{host}"
     return HttpResponse(status=302, headers=[("location", location)])
+
+
+def _exception_page(error: UncaughtException) -> HttpResponse:
+    """Return the page for error 1101, with the exception, which Cloudflare does not show.
+
+    developers.cloudflare.com/workers/observability/errors
+    """
+    body = f"error code: 1101\n{error}".encode()
+    return HttpResponse(status=500, headers=[("content-type", "text/plain; charset=UTF-8")], body=body)
 
 
 def _no_origin() -> HttpResponse:

@@ -125,7 +125,18 @@ OF_OTHERS = {
 }
 """Switches without effect by drill: those of migrations, forced rollbacks, code, zones, secrets or providers."""
 OF_NONE = (
-    *("pages_", "audit_", "zone_analytics_", "telemetry_", "auth_error_", "kv_", "d1_", "edge_"),
+    *(
+        "pages_",
+        "audit_",
+        "analytics_",
+        "zone_analytics_",
+        "worker_analytics_",
+        "telemetry_",
+        "auth_error_",
+        "kv_",
+        "d1_",
+        "edge_",
+    ),
     *("deployments_paged", "assets_", "has_assets_"),
 )
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"

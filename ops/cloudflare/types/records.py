@@ -94,6 +94,36 @@ class DatabaseUsage:
 
 
 @dataclass(frozen=True)
+class VersionRequests:
+    """Requests to one version of a Worker in a minute or a day, which begins at `start`; an estimate.
+
+    `errors` are uncaught exceptions and exceeded limits. A response with an error status is no error.
+    """
+
+    start: datetime
+    version: str
+    requests: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class WorkerTraffic:
+    """Requests to a Worker by version, by minute and by day."""
+
+    recent: Period
+    minutes: tuple[VersionRequests, ...]
+    """In `recent`, oldest first."""
+    days: tuple[VersionRequests, ...]
+    """In a longer period, oldest first."""
+    sample_interval: float
+    """Average number of requests that one sample in `minutes` stands for; 1 if all were counted."""
+    complete_until: datetime
+    """Later minutes are incomplete."""
+    may_be_cut: bool
+    """Whether an answer has the maximum of rows: there may be others."""
+
+
+@dataclass(frozen=True)
 class DatasetLimits:
     """Limits of a data set: retention and longest period in seconds, and rows of a response."""
 

@@ -4,12 +4,21 @@ Errors also have HTTP status 200. developers.cloudflare.com/analytics/graphql-ap
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.cloudflare.analytics.graphql import Field, SyntaxProblem, parse
-from sandbox.cloudflare.analytics.state import ACCOUNT_SETS, DIMENSIONS, SUMS, ZONE_SETS, AnalyticsRow
+from sandbox.cloudflare.analytics.state import (
+    ACCOUNT_SETS,
+    COUNTED_SETS,
+    DIMENSIONS,
+    QUANTILES,
+    SUMS,
+    ZONE_SETS,
+    AnalyticsRow,
+)
 from sandbox.cloudflare.call import CloudflareCall, Routes, fields, json_body
 from sandbox.cloudflare.tokens.state import ACCOUNT_ANALYTICS_READ, ANALYTICS_READ
 from sandbox.server import HttpResponse
@@ -19,7 +28,19 @@ PATH = "/graphql"
 _OPTIONAL = {"variables": dict, "operationName": str}
 _MAX_ROWS = 10_000
 _LIMITS = {"enabled", "maxDuration", "maxPageSize", "notOlderThan"}
-_TIMES = {"datetime", "datetimeMinute", "datetimeHour", "date"}
+_TIMES = {"datetime", "datetimeMinute", "datetimeFiveMinutes", "datetimeHour", "date"}
+_ARGUMENTS = {"limit", "filter", "orderBy"}
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "": operator.eq,
+    "neq": operator.ne,
+    "gt": operator.gt,
+    "geq": operator.ge,
+    "lt": operator.lt,
+    "leq": operator.le,
+    "in": lambda found, values: found in values,
+    "notin": lambda found, values: found not in values,
+}
+"""Suffix of a filter → its comparison (developers.cloudflare.com/analytics/graphql-api/features/filtering)."""
 
 
 class QueryRefusal(Exception):
@@ -45,6 +66,8 @@ def query(call: CloudflareCall) -> HttpResponse:
 
 def _viewer(call: CloudflareCall, viewer: Field) -> dict[str, Any]:
     """Return one account or zone per field. A scope that the token may not read is an error, not an empty list."""
+    if call.account.switches.analytics_down:
+        raise QueryRefusal("Internal server error", "internal")
     _check_known(viewer.name, {"viewer"})
     shown = {}
     for field in viewer.fields:
@@ -81,42 +104,77 @@ def _time_limits(call: CloudflareCall, dataset: str) -> tuple[int, int]:
     switches = call.account.switches
     if dataset in ZONE_SETS:
         return switches.zone_analytics_longest_seconds, switches.zone_analytics_kept_seconds
+    if dataset == "workersInvocationsAdaptive":
+        return switches.worker_analytics_longest_seconds, switches.worker_analytics_kept_seconds
     return 31 * 86400, 31 * 86400
 
 
 def _rows(call: CloudflareCall, field: Field, scope: str) -> list[dict[str, Any]]:
+    for name in field.arguments:
+        _check_known(name, _ARGUMENTS)
     limit = field.arguments.get("limit", 0)
     if not isinstance(limit, int) or not 1 <= limit <= _MAX_ROWS:
         raise QueryRefusal(f"limit must be 1 to {_MAX_ROWS}")
-    wanted = list(_conditions(field.arguments.get("filter") or {}))
+    wanted = [_parse_condition(field.name, *each) for each in _conditions(field.arguments.get("filter") or {})]
     _check_times(call, field.name, wanted)
-    samples = call.account.analytics.rows(field.name, scope, lambda sample: _matches(sample, wanted))
     names = [each for part in field.fields if part.name == "dimensions" for each in part.fields]
-    for each in names:
-        _check_known(each.name, _TIMES | DIMENSIONS[field.name].keys())
+    _check_fields(field, names)
+    samples = call.account.analytics.rows(
+        field.name, scope, lambda sample: _matches(sample, wanted), now=call.account.clock.now()
+    )
     groups: dict[tuple[Any, ...], list[AnalyticsRow]] = {}
-    for sample in samples:
+    for sample in () if call.account.switches.analytics_empty else samples:
         key = tuple(sample.dimension(each.name) for each in names)
         groups.setdefault(key, []).append(sample)
     rows = [(key, _row(field, names, key, group)) for key, group in groups.items()]
     return [row for _, row in _ordered(field, names, rows)][:limit]
 
 
+def _check_fields(field: Field, names: list[Field]) -> None:
+    """Check the requested fields, also if there are no rows."""
+    known = {
+        "sum": SUMS[field.name],
+        "avg": SUMS[field.name] | {"sampleInterval"},
+        "quantiles": QUANTILES.get(field.name, {}).keys(),
+        "dimensions": _TIMES | DIMENSIONS[field.name].keys(),
+        **({"count": set()} if field.name in COUNTED_SETS else {}),
+    }
+    if not field.fields:
+        raise QueryRefusal(f'field "{field.name}" must have a selection of subfields')
+    for part in field.fields:
+        _check_known(part.name, known)
+        if bool(part.fields) == (part.name == "count"):
+            raise QueryRefusal(f'field "{part.name}" must {"not " if part.fields else ""}have a selection of subfields')
+        for each in part.fields:
+            _check_known(each.name, known[part.name])
+    list(_ordered(field, names, []))
+
+
 def _row(field: Field, names: list[Field], key: tuple[Any, ...], group: list[AnalyticsRow]) -> dict[str, Any]:
+    count = sum(sample.count * sample.sample_interval for sample in group)
     row: dict[str, Any] = {}
     for part in field.fields:
         if part.name == "count":
-            row[part.alias] = sum(sample.count for sample in group)
+            row[part.alias] = count
         elif part.name == "dimensions":
             row[part.alias] = {each.alias: value for each, value in zip(names, key, strict=True)}
-        elif part.name in {"sum", "avg"}:
-            known = {each.alias: _check_known(each.name, SUMS[field.name]) for each in part.fields}
-            sums = {alias: sum(sample.sums.get(name, 0) for sample in group) for alias, name in known.items()}
-            count = sum(sample.count for sample in group)
-            row[part.alias] = sums if part.name == "sum" else {alias: total / count for alias, total in sums.items()}
+        elif part.name == "quantiles":
+            row[part.alias] = {each.alias: _quantile(group, *QUANTILES[field.name][each.name]) for each in part.fields}
         else:
-            raise QueryRefusal(f'unknown field "{part.name}"')
+            row[part.alias] = {each.alias: _total(group, each.name, part.name, count) for each in part.fields}
     return row
+
+
+def _total(group: list[AnalyticsRow], name: str, part: str, count: int) -> float:
+    if name == "sampleInterval":
+        return sum(sample.sample_interval for sample in group) / len(group)
+    total = sum(sample.sums.get(name, 0) * sample.sample_interval for sample in group)
+    return total if part == "sum" else total / count
+
+
+def _quantile(group: list[AnalyticsRow], name: str, share: float) -> float:
+    values = sorted(sample.sums[name] for sample in group)
+    return values[min(len(values) - 1, int(share * len(values)))]
 
 
 def _conditions(wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -129,14 +187,43 @@ def _conditions(wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
             yield from _conditions(each)
 
 
+def _parse_condition(dataset: str, name: str, value: Any) -> tuple[str, str, Any]:
+    """Return the dimension, operator and value of a condition."""
+    field, _, suffix = name.partition("_")
+    dimensions = dict.fromkeys(_TIMES, str) | DIMENSIONS[dataset]
+    if field not in dimensions or suffix not in _OPERATORS:
+        raise QueryRefusal(f'unknown filter "{name}"')
+    values = value if suffix in {"in", "notin"} else [value]
+    if not isinstance(values, list) or not all(type(each) is dimensions[field] for each in values):
+        raise QueryRefusal(f'filter "{name}" has a value of the wrong type')
+    if field in _TIMES:
+        parsed = [_parse_time(field, each) for each in values]
+        return field, suffix, parsed if suffix in {"in", "notin"} else parsed[0]
+    return field, suffix, value
+
+
+def _parse_time(name: str, text: str) -> datetime:
+    try:
+        return _instant(text)
+    except ValueError:
+        raise QueryRefusal(f'"{text[:40]}" is not a {"date" if name == "date" else "time"}') from None
+
+
+def _instant(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def _ordered(field: Field, names: list[Field], rows: list[tuple[tuple[Any, ...], Any]]) -> Iterable[tuple[Any, Any]]:
     for order in reversed(field.arguments.get("orderBy") or []):
         name, _, way = str(order).rpartition("_")
         part, _, value = name.partition("_")
+        if way not in {"ASC", "DESC"}:
+            raise QueryRefusal(f"cannot order by {order}")
         at = next((number for number, each in enumerate(names) if each.name == name), None)
         if at is not None:
             rows.sort(key=lambda row: row[0][at], reverse=way == "DESC")
-        elif name == "count":
+        elif name == "count" and field.name in COUNTED_SETS:
             rows.sort(key=lambda row: row[1]["count"], reverse=way == "DESC")
         elif part in {"sum", "avg"} and value in SUMS[field.name]:
             rows.sort(key=lambda row: row[1][part][value], reverse=way == "DESC")
@@ -145,36 +232,30 @@ def _ordered(field: Field, names: list[Field], rows: list[tuple[tuple[Any, ...],
     return rows
 
 
-def _check_times(call: CloudflareCall, dataset: str, wanted: Iterable[tuple[str, Any]]) -> None:
+def _check_times(call: CloudflareCall, dataset: str, wanted: Iterable[tuple[str, str, Any]]) -> None:
     """Check that the filter has both ends, in the allowed range and age.
 
     Raises:
-        _Refused: an end is missing, too old, or too far from the other one.
+        QueryRefusal: an end is missing, too old, or too far from the other one.
     """
     longest, oldest = _time_limits(call, dataset)
-    ends = {name.rpartition("_")[2]: value for name, value in wanted if name.partition("_")[0] in _TIMES}
-    try:
-        since, until = (datetime.fromisoformat(ends[end]) for end in ("geq", "lt" if "lt" in ends else "leq"))
-    except (KeyError, TypeError, ValueError):
-        raise QueryRefusal("the filter needs a time with _geq and a time with _lt") from None
+    ends = {suffix: value for name, suffix, value in wanted if name in _TIMES}
+    since, until = ends.get("geq") or ends.get("gt"), ends.get("lt") or ends.get("leq")
+    if since is None or until is None:
+        raise QueryRefusal("the filter needs a time with _geq and a time with _lt")
     if since < call.account.clock.now() - timedelta(seconds=oldest):
         raise QueryRefusal(f"cannot request data older than {oldest}s")
     if until - since > timedelta(seconds=longest):
         raise QueryRefusal(f"query time range is too large: the maximum is {longest}s")
 
 
-def _matches(sample: AnalyticsRow, wanted: Iterable[tuple[str, Any]]) -> bool:
-    for name, value in wanted:
-        field, _, operator = name.partition("_")
-        _check_known(field, _TIMES | DIMENSIONS[sample.dataset].keys())
-        found = sample.dimension(field)
-        holds = {"": found == value, "geq": found >= value, "lt": found < value, "leq": found <= value}
-        holds["neq"] = found != value
-        if operator not in holds:
-            raise QueryRefusal(f"unknown filter {name}")
-        if not holds[operator]:
-            return False
-    return True
+def _matches(sample: AnalyticsRow, wanted: Iterable[tuple[str, str, Any]]) -> bool:
+    return all(_OPERATORS[suffix](_comparable(sample, name), value) for name, suffix, value in wanted)
+
+
+def _comparable(sample: AnalyticsRow, name: str) -> Any:
+    found = sample.dimension(name)
+    return _instant(found) if name in _TIMES else found
 
 
 def _check_known(name: str, known: Iterable[str]) -> str:

@@ -20,10 +20,10 @@ from sandbox.clock import FakeClock
 from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.kv.state import KvEntry, KvStore
 from sandbox.edge.ai_providers import REAL_PROVIDERS, FakeAiProviders
-from sandbox.edge.front_door import RunningVersion
+from sandbox.edge.front_door import RunningVersion, UncaughtException
 from sandbox.edge.workerd.d1 import BindingServer
 from sandbox.edge.workerd.host import MiniflareError, MiniflareHost
-from sandbox.edge.workerd.options import clock_expression, miniflare_options
+from sandbox.edge.workerd.options import THREW_HEADER, clock_expression, miniflare_options
 from sandbox.server import HttpRequest, HttpResponse
 
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
@@ -69,11 +69,14 @@ class WorkerdRuntime:
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         try:
             with self._instance(running) as instance:
-                return _forward(request, instance.url)
+                response = _forward(request, instance.url)
         except (MiniflareError, StoppingError) as error:
             return _failure(500, f"{running.worker} does not start in workerd: {error}")
         except (OSError, http.client.HTTPException) as error:
             return _failure(502, f"no response from workerd: {error!r}")
+        if (THREW_HEADER, "true") in response.headers:
+            raise UncaughtException(response.body.decode(errors="replace"))
+        return response
 
     def close(self) -> None:
         with self._changed:

@@ -34,14 +34,32 @@ _BINDINGS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     "ratelimit": ("ratelimits", lambda binding: {key: binding[key] for key in ("namespace_id", "simple")}),
 }
 
+THREW_HEADER = "sandbox-threw"
+"""Header of a response in place of an exception that a Worker did not catch."""
 _ESM = "application/javascript+module"
 _ENTRY, _CLOCK = "sandbox-entry.js", "sandbox-clock.js"
 
 # Imports are evaluated in order, before the code after them, so the clock is set before the code of the Worker.
+# The exceptions of a module Worker are marked; those of a class look like the response of miniflare.
 _ENTRY_CODE = """import "./sandbox-clock.js";
 import * as main from MAIN;
 export * from MAIN;
-export default main.default;
+const mark = (error) =>
+  new Response(String(error?.stack ?? error), { status: 500, headers: { "THREW_HEADER": "true" } });
+const watch = (worker) => new Proxy(worker, {
+  get(target, name) {
+    const value = Reflect.get(target, name, target);
+    if (name !== "fetch" || typeof value !== "function") return value;
+    return async (...args) => {
+      try {
+        return await value.apply(target, args);
+      } catch (error) {
+        return mark(error);
+      }
+    };
+  },
+});
+export default main.default && typeof main.default === "object" ? watch(main.default) : main.default;
 """
 _CLOCK_CODE = """const Real = Date;
 const now = () => NOW;
@@ -84,7 +102,7 @@ def _modules(upload: WorkerUpload, now: str) -> list[dict[str, str]]:
     """Return the modules, with our entry first: it sets the clock and then exports the main module."""
     modules = sorted(upload.modules, key=lambda module: module.name != upload.main_module)
     if modules[0].content_type == _ESM:
-        entry = _ENTRY_CODE.replace("MAIN", json.dumps(f"./{upload.main_module}"))
+        entry = _ENTRY_CODE.replace("MAIN", json.dumps(f"./{upload.main_module}")).replace("THREW_HEADER", THREW_HEADER)
         ours = {_ENTRY: entry, _CLOCK: _CLOCK_CODE.replace("NOW", now)}
         added = [Module(name=name, content_type=_ESM, content=code.encode()) for name, code in ours.items()]
         modules = [*added, *modules]

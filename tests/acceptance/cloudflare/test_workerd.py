@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.cloudflare.analytics import ACCOUNT_ANALYTICS_READ, read_worker_traffic
+from ops.cloudflare.client import CloudflareClient
+from ops.core.period import Period
+from ops.core.redaction import Secret
+from ops.core.system_clock import SystemClock
 from sandbox import Sandbox, Switches
 from sandbox.clock import timestamp
 from tests.conftest import ROOT
@@ -278,3 +283,30 @@ def test_node_ends_when_python_is_killed(tmp_path: Path) -> None:
         python.send_signal(signal.SIGKILL)
         python.stderr.read()  # ends with the last process that holds it, which includes Node
         assert python.wait() == -signal.SIGKILL
+
+
+THROWING = """export default {
+  async fetch(request) {
+    if (new URL(request.url).pathname === "/basket") throw new TypeError("no basket");
+    return new Response("ok");
+  },
+};
+"""
+
+
+def test_uncaught_exceptions_are_errors_of_the_analytics(sandbox: Sandbox, edge: httpx.Client) -> None:
+    sandbox.switches.analytics_sample_interval, sandbox.switches.analytics_delay_seconds = 1, 0
+    version = sandbox.upload(WORKER, code=THROWING)
+    sandbox.deploy(WORKER, version)
+
+    answers = [edge.get(path) for path in ("/", "/basket", "/") * 40]
+
+    assert [answer.status_code for answer in answers] == [200, 500, 200] * 40
+    assert answers[1].text.startswith("error code: 1101")
+    token = Secret(sandbox.add_token("reader", [ACCOUNT_ANALYTICS_READ]))
+    client = CloudflareClient(sandbox.api_url, token, token_name="TOKEN", clock=SystemClock())
+    sandbox.clock.advance(1)
+    now = sandbox.clock.now()
+    traffic = read_worker_traffic(client, sandbox.account_id, WORKER, Period(now - timedelta(minutes=5), now), now=now)
+    client.close()
+    assert [(row.version, row.requests, row.errors) for row in traffic.minutes] == [(version, 120, 40)]
