@@ -165,6 +165,8 @@ class Engine:
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
             if so_far := run.progress.describe(run.plan):
                 message = f"{message}; {so_far}"
+            if run.plan and (remains := runbook.describe_remains(ctx, run.plan, run.progress)):
+                message = f"{message}. {remains}"
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
         ended = {"reason": reason.value, "message": message, **command_to_json("press", run.suggested_command)}
@@ -211,6 +213,8 @@ class Engine:
             ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
             compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
+                if (awaited := runbook.awaited_probes(ctx, plan, change)) is not None:
+                    self._await(ctx, change, awaited)
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 run.plan, compare = runbook.update_plan(ctx, plan), True
                 if change.wait_after and change.target in run.progress.changed:
@@ -424,14 +428,28 @@ class Engine:
             record(EventKind.WRITTEN, f"applied after all: {world.text}")
         record(EventKind.READ_BACK, world.text)
 
-    def _verify(self, ctx: Context[Any], probes: "ProbeSet") -> ProbeObservation:
+    def _await(self, ctx: Context[Any], change: Change, probes: "ProbeSet") -> None:
+        """Probe until the change may be made. Raises ProviderError if the probes do not become healthy in time."""
+        seen = self._probe(ctx, probes, f"before {change.target}")
+        if seen.verdict != Verdict.HEALTHY:
+            raise ProviderError(
+                f"{change.target} is unchanged, because the probes before it are {seen.verdict.value}: {seen.detail}",
+                reason=Reason.NO_EVIDENCE,
+                hint="Start the same command again in a minute.",
+            )
+
+    def _probe(self, ctx: Context[Any], probes: "ProbeSet", when: str) -> ProbeObservation:
+        """Run rounds of probes until enough are healthy, or the deadline, and record each."""
         needed = probes.verify.successes
 
         def on_round(in_a_row: int, observed: ProbeObservation) -> None:
-            text = f"after, {in_a_row} of {needed} in a row: {observed.detail}"
+            text = f"{when}, {in_a_row} of {needed} in a row: {observed.detail}"
             ctx.timeline.record(EventKind.PROBED, text, verdict=observed.verdict.value)
 
-        after = self.prober.run_until_healthy(probes, on_round=on_round)
+        return self.prober.run_until_healthy(probes, on_round=on_round)
+
+    def _verify(self, ctx: Context[Any], probes: "ProbeSet") -> ProbeObservation:
+        after = self._probe(ctx, probes, "after")
         ctx.timeline.record(EventKind.VERIFIED, after.verdict.value, rounds=after.rounds)
         for note in after.notes:
             ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")

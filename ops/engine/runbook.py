@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.plan import Change, D, Plan, RunOutcome
+from ops.core.plan import Change, D, Plan, Progress, RunOutcome
 from ops.engine.context import Context, P
 
 if TYPE_CHECKING:
@@ -263,6 +263,17 @@ class Runbook(ABC, Generic[P, D]):
     def decide_outcome(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
         """Return the outcome after the changes if no probe decides it; None if probes decide. It may read."""
         return None
+
+    def awaited_probes(self, ctx: Context[P], plan: Plan[D], change: Change) -> "ProbeSet | None":  # noqa: ARG002
+        """Return probes that must be healthy before this change; None if there are none."""
+        return None
+
+    def describe_remains(self, ctx: Context[P], plan: Plan[D], progress: Progress) -> str:  # noqa: ARG002
+        """Describe what the run leaves behind if it ends now without its other changes; empty if nothing.
+
+        It sends nothing: the run may have been interrupted.
+        """
+        return ""
 
     @abstractmethod
     def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> ObservedState:

@@ -4,7 +4,7 @@ Used by the runbook `maintenance`, unless ops.yml says `maintenance: switch`. Al
 first route changes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.maintenance import orphaned_routes, plan_text, routes, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
-from ops.maintenance.routes import IngressPaths
+from ops.maintenance.routes import IngressPaths, RoutesToClose
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, MaintenanceWrites
 from ops.maintenance.writes import (
@@ -165,19 +165,75 @@ def _read_handlers_and_calls(ctx: Context[Any], worker: str) -> tuple[frozenset[
     return version.handlers, version.called_workers
 
 
-def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteMaintenanceDetails]:
-    ingress, path, live = snapshot.ingress, snapshot.request.path, snapshot.worker.deployment
-    existing = snapshot.state.find_window(snapshot.service.name, path)
-    wanted = routes.choose_routes(ingress, snapshot.state, path)
+@dataclass(frozen=True)
+class Closing:
+    """How a service or path is closed."""
+
+    snapshot: MaintenanceSnapshot
+    existing: MaintenanceWindow | None
+    """The stored window of the same path; another run made it."""
+    window: MaintenanceWindow
+    """The window to store."""
+    wanted: RoutesToClose
+
+    @property
+    def writes(self) -> tuple[MaintenanceWrite, ...]:
+        """Return the writes that close what is open, without those that store the window."""
+        return tuple(plan_closing(self.snapshot.ingress, self.window, self.wanted.routes))
+
+    @property
+    def is_needed(self) -> bool:
+        stored = self.snapshot.worker.state.find_window(self.window.service, self.window.path)
+        return self.window != stored or bool(self.writes)
+
+    def addresses(self, run: str) -> tuple[MaintenanceCheck, ...]:
+        """Return the addresses that must be closed, by the state that `run` stored."""
+        hosts = [("", f"https://{host}{self.window.path or '/'}") for host in self.wanted.unreachable_hosts]
+        listed = (*routes.list_probe_addresses(self.window), *hosts)
+        return tuple(MaintenanceCheck(url, way, run=run) for way, url in listed)
+
+
+def choose_closing(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Closing:
+    """Choose the routes and the window. Raises Refused if none leads to the service."""
+    existing = snapshot.state.find_window(snapshot.service.name, snapshot.request.path)
+    wanted = routes.choose_routes(snapshot.ingress, snapshot.state, snapshot.request.path)
     window = _build_window(ctx, snapshot, existing, tuple(wanted.routes))
     _refuse_unreachable(snapshot, window)
-    windows = state.replace_window(snapshot.state.windows, window)
-    writes = _closing_writes(snapshot, window, windows, wanted.routes)
-    run = ctx.run_id if writes else snapshot.state.run
+    return Closing(snapshot, existing, window, wanted)
+
+
+def plan_writes(ctx: Context[Any], closings: Sequence[Closing]) -> tuple[list[MaintenanceWrite], ConcurrencyGuard, str]:
+    """Return the writes that close all of them, their guard, and the run that stores the state.
+
+    Raises:
+        Refused: the state does not fit into the variables of ops-maintenance.
+    """
+    first, *others = [each.snapshot for each in closings]
+    live, windows = first.worker.deployment, state.merge_states(first.state, [each.state for each in others]).windows
+    for each in closings:
+        windows = state.replace_window(windows, each.window)
+    guard = ConcurrencyGuard(live, windows)
+    if not any(each.is_needed for each in closings):
+        return [], guard, first.state.run
+    if problem := state.describe_excess(windows):
+        raise Refused(
+            f"cannot store the routes that reopening needs: {problem}",
+            reason=Reason.TOO_MANY_ROUTES,
+            hint="Take only the most urgent path offline with `--path`, or reopen a window that is no longer needed.",
+        )
+    # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
+    reopened = tuple(dict.fromkeys(window for each in (first, *others) for window in _reopened_to_store(each, ())))
+    closing = dict.fromkeys(write for each in closings for write in each.writes)
+    return [UploadState(windows, live, reopened), DeployState(live, windows), *closing], guard, ctx.run_id
+
+
+def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteMaintenanceDetails]:
+    ingress, path = snapshot.ingress, snapshot.request.path
+    closing = choose_closing(ctx, snapshot)
+    existing, window, wanted = closing.existing, closing.window, closing.wanted
+    writes, guard, run = plan_writes(ctx, [closing])
     opens = _suggest_state(ctx, snapshot, "off", path)
     changes = steps.build_changes(writes, opens)
-    addresses = [MaintenanceCheck(url, way, run=run) for way, url in routes.list_probe_addresses(window)]
-    addresses += [MaintenanceCheck(f"https://{host}{path or '/'}", run=run) for host in wanted.unreachable_hosts]
     others = tuple(each for each in snapshot.state.windows if each != existing)
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     return Plan(
@@ -198,30 +254,9 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
         proved_claim=f"{window.scope} is in maintenance: every probed address answers 503 from {WORKER}",
         details=RouteMaintenanceDetails(
-            writes=changes, guard=ConcurrencyGuard(live, windows), state_run=run, addresses=tuple(addresses), probes=()
+            writes=changes, guard=guard, state_run=run, addresses=closing.addresses(run), probes=()
         ),
     )
-
-
-def _closing_writes(
-    snapshot: MaintenanceSnapshot,
-    window: MaintenanceWindow,
-    windows: tuple[MaintenanceWindow, ...],
-    to_close: list[ClosedRoute],
-) -> list[MaintenanceWrite]:
-    """Return the writes that close `window`. Raises Refused if the state does not fit into the Worker's variables."""
-    live, stored = snapshot.worker.deployment, snapshot.worker.state
-    closing = tuple(plan_closing(snapshot.ingress, window, to_close))
-    if window == stored.find_window(window.service, window.path) and not closing:
-        return []
-    if problem := state.describe_excess(windows):
-        raise Refused(
-            f"cannot store the routes that reopening needs: {problem}",
-            reason=Reason.TOO_MANY_ROUTES,
-            hint="Take only the most urgent path offline with `--path`, or reopen a window that is no longer needed.",
-        )
-    # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
-    return [UploadState(windows, live, _reopened_to_store(snapshot, ())), DeployState(live, windows), *closing]
 
 
 def _build_window(

@@ -238,8 +238,8 @@ def apply_change(ctx: Context[Any], steps: MaintenanceWrites, change: Change) ->
         case UploadState(windows=windows, live_deployment=live, reopened=reopened):
             variables = state.build_variables(windows, run=ctx.run_id, base=live.split[0][0], reopened=reopened)
             ctx.cloudflare.maintenance.upload_version(variables, mark=_mark(ctx))
-        case DeployState():
-            own = _own_version(ctx)
+        case DeployState(live_deployment=live):
+            own = _own_version(ctx, live)
             assert own is not None
             ctx.cloudflare.workers.deploy(WORKER, ((own.id, 100.0),), mark=_mark(ctx))
         case RepointRoute(route=route, worker=to):
@@ -265,8 +265,11 @@ def _is_own(ctx: Context[Any], message: str) -> bool:
     return found is not None and found.run == ctx.run_id
 
 
-def _own_version(ctx: Context[Any]) -> WorkerVersion | None:
-    return next((v for v in ctx.cloudflare.workers.list_deployable_versions(WORKER) if _is_own(ctx, v.message)), None)
+def _own_version(ctx: Context[Any], live: WorkerDeployment | None = None) -> WorkerVersion | None:
+    """Return the version that this run uploaded. A run that closes and reopens uploads a second one."""
+    versions = ctx.cloudflare.workers.list_deployable_versions(WORKER)
+    served = live.serving_versions if live else ()
+    return next((each for each in versions if _is_own(ctx, each.message) and each.id not in served), None)
 
 
 def _changed_elsewhere(text: str) -> ObservedState:
@@ -288,7 +291,7 @@ def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadSt
 
     An upload serves no traffic. Until ours is deployed, an upload of another run only changes our base.
     """
-    own, deployments = _own_version(ctx), ctx.cloudflare.workers.find_deployments(WORKER) or ()
+    own, deployments = _own_version(ctx, store.live_deployment), ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if not deployments or deployments[0].id != store.live_deployment.id:
         return _check_concurrent_state(ctx, steps, deployments, store.windows)
     if own is None:
@@ -307,11 +310,11 @@ def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployS
     deployments = ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if deployments and deployments[0].id == deploy.live_deployment.id:
         return ObservedState(ChangeState.PLANNED, f"{WORKER} is as planned")
-    ours = [d for d in deployments if _is_own(ctx, d.message)]
-    if not ours or deployments[0] != ours[0]:
+    since = list(itertools.takewhile(lambda each: each.id != deploy.live_deployment.id, deployments))
+    ours = [each for each in since if _is_own(ctx, each.message)]
+    if not ours or since[0] != ours[0]:
         return _check_concurrent_state(ctx, steps, deployments, deploy.windows)
-    before = deployments[deployments.index(ours[-1]) + 1 :]
-    between = list(itertools.takewhile(lambda each: each.id != deploy.live_deployment.id, before))
+    between = since[since.index(ours[-1]) + 1 :]
     if all(_has_same_windows(ctx, steps, each, deploy.windows) for each in between):
         steps.state_run = ctx.run_id
         return ObservedState(ChangeState.DONE, f"version {ours[0].split[0][0]} serves and stores all previous values")

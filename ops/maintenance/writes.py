@@ -9,6 +9,18 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.routes import IngressPaths
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
+PATTERNS = (
+    ("PUT", "/zones/*/workers/routes/*"),
+    ("POST", "/zones/*/workers/routes"),
+    ("DELETE", "/zones/*/workers/routes/*"),
+    ("POST", "/accounts/*/workers/scripts/*/subdomain"),
+    ("POST", "/accounts/*/workers/scripts/*/versions"),  # of ops-maintenance
+    ("POST", "/accounts/*/workers/scripts/*/deployments"),
+    ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
+)
+"""Method and path of every write of maintenance."""
+PERMISSIONS = ("Workers Scripts Write", "Workers Routes Write", "Zone Read")
+"""Cloudflare permissions of maintenance at the edge."""
 SUBDOMAIN_OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 
 

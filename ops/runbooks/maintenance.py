@@ -19,6 +19,7 @@ from ops.maintenance import by_routes, by_switch, steps
 from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot, RouteMaintenanceDetails
 from ops.maintenance.by_switch import SwitchMaintenanceDetails
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
+from ops.maintenance.writes import PATTERNS, PERMISSIONS
 from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:
@@ -47,16 +48,8 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
     github_environment = "security"  # a token that may change routes
     params = Params
     example = Params(state="on", service="api")
-    writes = (
-        ("PUT", "/zones/*/workers/routes/*"),
-        ("POST", "/zones/*/workers/routes"),
-        ("DELETE", "/zones/*/workers/routes/*"),
-        ("POST", "/accounts/*/workers/scripts/*/subdomain"),
-        ("POST", "/accounts/*/workers/scripts/*/versions"),  # of ops-maintenance
-        ("POST", "/accounts/*/workers/scripts/*/deployments"),
-        ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
-    )
-    permissions = TokenPermissions(cloudflare=("Workers Scripts Write", "Workers Routes Write", "Zone Read"))
+    writes = PATTERNS
+    permissions = TokenPermissions(cloudflare=PERMISSIONS)
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"state": state} for state in ("on", "off")]

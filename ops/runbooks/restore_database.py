@@ -1,7 +1,7 @@
 """Restore a D1 database to an earlier state with Time Travel."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,8 @@ from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet
 from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, RunOutcome
+from ops.core.plan import Change, Plan, Progress, RunOutcome
 from ops.core.run_record import PreviousRuns, parse_job_run
-from ops.core.runtime_contract import MAINTENANCE_SWITCH
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
@@ -24,11 +23,9 @@ from ops.database.state import DatabaseState
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, parse_restore_point
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
-from ops.maintenance import switched_maintenance
-from ops.maintenance.switched_maintenance import SwitchedMaintenance
-from ops.switches import steps as switch_steps
-from ops.switches import values as switch_values
-from ops.switches.steps import SwitchWrite
+from ops.maintenance import closure
+from ops.maintenance.closure import Closure
+from ops.maintenance.writes import PATTERNS, PERMISSIONS
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -58,8 +55,8 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         """None if there is nothing to take back."""
         change: Change | None = None
         """The change that restores the database."""
-        maintenance: SwitchedMaintenance | None = None
-        """None if no service of the database has `maintenance: switch`."""
+        closure: Closure = field(default_factory=Closure)
+        """Maintenance of its services."""
         checked: DatabaseChecks | None = None
 
     name = "restore-database"
@@ -71,9 +68,9 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     example = Params(database="fortunet", to=BEFORE_LAST_MIGRATION, one_person=True)
     writes = (
         ("POST", "/accounts/*/d1/database/*/time_travel/restore"),
-        ("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),  # with `maintenance: switch`
+        *PATTERNS,
     )
-    permissions = TokenPermissions(cloudflare=("D1 Write", "Workers KV Storage Write", "Workers Scripts Read"))
+    permissions = TokenPermissions(cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         names = (name for name, each in environment.databases.items() if service in each.services)
@@ -90,15 +87,9 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """Probe each service that uses the database; after maintenance also that it is off."""
         services = _services(ctx, ctx.environment.database(ctx.params.database))
-        first, *others = [ProbeSet(each.url, each.probes, each.verify, name=each.name) for each in services]
-        maintenance = plan.details.maintenance if plan else None
-        if maintenance is not None and maintenance.turn_off:
-            (write,) = maintenance.turn_off.values()
-            shows = switch_values.expected_json(MAINTENANCE_SWITCH, write.value.state, write.value.revision)
-            opened = maintenance.service
-            others = [each for each in (first, *others) if each.name != opened.name]
-            first = switch_steps.build_probe_set(ctx, shows, opened.probes)
-        return replace(first, other_services=tuple(others))
+        found = {each.name: ProbeSet(each.url, each.probes, each.verify, name=each.name) for each in services}
+        reopened = plan.details.closure if plan and plan.changes else Closure()
+        return reopened.reopened_probes(ctx, found)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         database = ctx.environment.database(ctx.params.database)
@@ -112,18 +103,23 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
         if details.restore and change == details.change:
-            if details.maintenance and not details.restore.sent:
-                switched_maintenance.require_in_effect(ctx, details.maintenance)
-            return check_restore(ctx, details.restore)
-        if details.maintenance and change in details.maintenance.turn_off:
+            return _check_restore(ctx, details, details.restore)
+        if change in details.closure.turn_off:
             _require_healthy_checks(ctx, details)
-        return switch_steps.check_write(ctx, _find_switch_write(details, change))
+        return details.closure.check(ctx, change)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         details = plan.details
         if details.restore and change == details.change:
             return send_restore(ctx, details.restore)
-        return switch_steps.apply_write(ctx, _find_switch_write(details, change))
+        return details.closure.apply(ctx, change)
+
+    def awaited_probes(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ProbeSet | None:
+        """Return the probes that prove that maintenance is in effect before the restore."""
+        return plan.details.closure.closed_probes(ctx) if change == plan.details.change else None
+
+    def describe_remains(self, ctx: Context[Params], plan: Plan[Details], progress: Progress) -> str:
+        return plan.details.closure.describe_remains(ctx, progress)
 
     def update_plan(self, ctx: Context[Params], plan: Plan[Details]) -> Plan[Details]:
         """Return the plan with the bookmark right before the restore as its undo."""
@@ -133,7 +129,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         """Return the outcome of unhealthy checks, or of a service that stays in maintenance; else probes decide."""
-        name, maintenance, undo = plan.details.name, plan.details.maintenance, _suggest_undo(ctx, plan.details)
+        name, kept, undo = plan.details.name, sorted(plan.details.closure.kept), _suggest_undo(ctx, plan.details)
         found = _run_checks(ctx, plan.details)
         if found.verdict == Verdict.UNHEALTHY:
             text = f"the checks of {name} fail: {found}"
@@ -141,20 +137,27 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         if found.verdict == Verdict.INCONCLUSIVE:
             text = f"the checks of {name} are inconclusive: {found}"
             return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, undo)
-        if maintenance is None or maintenance.turn_off:
+        if not kept:
             return None
         text = (
-            f"the checks of {name} are healthy. {maintenance.service.name} was in maintenance before this run and "
-            "stays so, and no probe can prove more"
+            f"the checks of {name} are healthy. {', '.join(kept)} was in maintenance before this run and stays so, "
+            "and no probe can prove more"
         )
-        opens = ctx.suggest("maintenance", service=maintenance.service.name, state="off")
+        opens = ctx.suggest("maintenance", service=kept[0], state="off")
         return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, opens)
 
 
-def _find_switch_write(details: RestoreDatabase.Details, change: Change) -> SwitchWrite:
-    """Return the write of a change that turns maintenance on or off."""
-    assert details.maintenance is not None
-    return {**details.maintenance.turn_on, **details.maintenance.turn_off}[change]
+def _check_restore(
+    ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details, restore: DatabaseRestore
+) -> ObservedState:
+    """Check the restore. Counts are a minimum if maintenance did not last until its end."""
+    found = check_restore(ctx, restore)
+    if restore.sent and restore.is_closed and not details.closure.is_in_effect(ctx):
+        restore.is_closed = False
+        text = f"maintenance of {', '.join(sorted(details.closure.services))} ended during the restore: writes went on"
+        ctx.timeline.record(EventKind.WARNING, text)
+        return check_restore(ctx, restore)
+    return found
 
 
 def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> SuggestedCommand | None:
@@ -208,7 +211,7 @@ class _Reads:
     bookmark: str
     """Current one."""
     retention: str
-    maintenance: SwitchedMaintenance | None
+    closure: Closure
     workers: tuple[tuple[str, _WorkerReads], ...]
     """Service and reads of each Worker that uses the database."""
 
@@ -216,17 +219,17 @@ class _Reads:
 def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
     d1, now = ctx.cloudflare.d1, ctx.clock.now()
     workers = [each for each in _services(ctx, database) if each.worker]
-    found, bookmark, retention, maintenance, *reads = run_parallel_mixed(
+    found, bookmark, retention, closed, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
             lambda: time_travel.describe_retention(d1, database.id, now),
-            lambda: _plan_maintenance(ctx, database),
+            lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE),
             *(partial(_read_worker, ctx, each) for each in workers),
         ]
     )
     names = [each.name for each in workers]
-    return _Reads(now, found, bookmark, retention, maintenance, tuple(zip(names, reads, strict=True)))
+    return _Reads(now, found, bookmark, retention, closed, tuple(zip(names, reads, strict=True)))
 
 
 def _plan_restore(
@@ -256,21 +259,20 @@ def _plan_restore(
 def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> Plan[RestoreDatabase.Details]:
     runs = ctx.previous_runs()
     reads = _read(ctx, database)
-    name, maintenance = ctx.params.database, reads.maintenance
+    name, closed = ctx.params.database, reads.closure
     previous = runs() if ctx.request.incident else None
     _refuse_second_step_back(ctx, previous)
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
-        is_closed = maintenance is not None and not maintenance.turn_on
         return Plan(
             summary=f"D1 database {name}: nothing to take back, because that migration is not applied",
-            warnings=tuple(_maintenance_warnings(maintenance)),
+            warnings=tuple(closed.warnings(ctx)) if closed.kept else (),
             reason=Reason.ALREADY_LIVE,
-            details=RestoreDatabase.Details(name, database, maintenance=maintenance if is_closed else None),
+            details=RestoreDatabase.Details(name, database, closure=closed),
         )
     restore = _plan_restore(ctx, database, reads, point)
     uses = [_worker_use(service, read, point) for service, read in reads.workers]
-    restore.is_closed = _is_closed(ctx, database, maintenance, uses)
+    restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
     change = Change(
         target=f"D1 database {name}",
         before=f"bookmark {restore.undo_bookmark}",
@@ -278,23 +280,21 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         done_when="schema, migrations and rows show the state of the target",
         undo=_suggest(ctx, restore.undo_bookmark),
     )
-    turn_on, turn_off = (maintenance.turn_on, maintenance.turn_off) if maintenance else ({}, {})
     recent = plan_text.describe_restores(previous, reads.at)
     return Plan(
         summary=f"D1 database {name}: restore {point}",
-        changes=(*turn_on, change, *turn_off),
+        changes=(*closed.turn_on, change, *closed.turn_off),
         sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at),
         not_undone=plan_text.NOT_UNDONE,
         consequences=(plan_text.CANCELED, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
         warnings=(
             f"{ctx.request.actor} restores alone, without the approval of a second person (--one-person)",
             *plan_text.list_warnings(restore, uses),
-            *_open_service_warnings(ctx, database, maintenance),
-            *_maintenance_warnings(maintenance),
+            *closed.warnings(ctx),
         ),
         done_message=f"Restored {name} to {point}",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
-        details=RestoreDatabase.Details(name, database, restore, change, maintenance),
+        details=RestoreDatabase.Details(name, database, restore, change, closed),
     )
 
 
@@ -307,12 +307,6 @@ def _refuse_second_step_back(ctx: Context[RestoreDatabase.Params], previous: Pre
         reason=Reason.NO_TARGET,
         hint=f"Name the migration with {BEFORE_MIGRATION}NAME, which takes back nothing else if it is repeated.",
     )
-
-
-def _plan_maintenance(ctx: Context[RestoreDatabase.Params], database: "Database") -> SwitchedMaintenance | None:
-    """Plan maintenance of the service with `maintenance: switch`; None if the database has no such service."""
-    service = next((each for each in _services(ctx, database) if each.maintenance == "switch"), None)
-    return switched_maintenance.plan_maintenance(ctx, service, MESSAGE) if service else None
 
 
 def _read_worker(ctx: Context[RestoreDatabase.Params], service: "Service") -> "_WorkerReads":
@@ -339,35 +333,6 @@ def _worker_use(service: str, reads: "_WorkerReads", point: RestorePoint) -> Wor
     return WorkerUse(service, newer, reads.crons, reads.handlers)
 
 
-def _is_closed(
-    ctx: Context[RestoreDatabase.Params],
-    database: "Database",
-    maintenance: SwitchedMaintenance | None,
-    uses: list[WorkerUse],
-) -> bool:
-    """Return whether maintenance of this run keeps every known writer of the database away."""
-    if maintenance is None or any(use.writers for use in uses):
-        return False
-    return {each.name for each in _services(ctx, database)} == {maintenance.service.name}
-
-
-def _open_service_warnings(
-    ctx: Context[RestoreDatabase.Params], database: "Database", maintenance: SwitchedMaintenance | None
-) -> Iterator[str]:
-    """Warn of services that this run does not take offline, with the command that does."""
-    closed = maintenance.service.name if maintenance else ""
-    for service in _services(ctx, database):
-        if service.name == closed:
-            continue
-        how = f": first run {ctx.suggest('maintenance', service=service.name, state='on').command}"
-        yield f"{service.name} is not taken offline, and its writes go on{how if service.worker else ''}"
-
-
-def _maintenance_warnings(maintenance: SwitchedMaintenance | None) -> Iterator[str]:
-    if maintenance and not maintenance.turn_off:
-        yield f"{maintenance.service.name} is in maintenance already, and this run does not reopen it"
-
-
 def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> None:
     """Keep maintenance on unless the checks are healthy. Raises StillUnhealthy, NoEvidence."""
     found = _run_checks(ctx, details)
@@ -375,7 +340,7 @@ def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], details: Resto
         return
     kind = StillUnhealthy if found.verdict == Verdict.UNHEALTHY else NoEvidence
     raise kind(
-        f"{details.name} is restored, but its checks are {found.verdict.value}, so maintenance stays on: {found}",
+        f"{details.name} is restored, but its checks are {found.verdict.value}: {found}",
         hint="Check the data. Then turn maintenance off, or undo the restore with the command below.",
         suggested_command=_suggest_undo(ctx, details),
     )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from tests.conftest import Outcome, World
-from tests.support import switches
+from tests.conftest import WORKER, Outcome, World
+from tests.support import offline, switches
 
 FORTUNET = "c0ffee00-c0ff-4e00-80ff-ee00c0ffee00"
 """Database of the reference application in production."""
@@ -118,3 +118,21 @@ def prepared(world: World, permissions: Sequence[str] = PERMISSIONS) -> Library:
         library.lend()
     world.sandbox.clock.advance(60)
     return library
+
+
+def prepared_at_edge(world: World) -> Library:
+    """Prepare the database, with its Worker behind a route, a custom domain and workers.dev, and ops-maintenance."""
+    library, sandbox = prepared(world, [*PERMISSIONS, *offline.PERMISSIONS]), world.sandbox
+    zone = sandbox.zones.all[sandbox.zones.add("fortunet.example")]
+    sandbox.zones.add_route(zone, f"{offline.HOST}/*", WORKER)
+    sandbox.zones.add_domain(zone, offline.ALSO, WORKER)
+    sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
+    sandbox.deploy(offline.MAINTENANCE_WORKER, sandbox.upload(offline.MAINTENANCE_WORKER, vars={"RUN": "prepared"}))
+    return library
+
+
+def ingress(world: World) -> Any:
+    """Return the routes, and the settings of workers.dev."""
+    (zone,) = world.sandbox.zones.all.values()
+    routes = {route.pattern: route.script for route in zone.routes.values()}
+    return routes, world.sandbox.subdomain(WORKER)

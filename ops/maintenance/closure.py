@@ -1,0 +1,421 @@
+"""Maintenance of services around another change: on before it, off after it.
+
+A service with `maintenance: switch` is closed by its switch, any other Worker by routes. Only this run's maintenance is
+turned off again.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ops.cloudflare.types.zones import WorkerRoute
+from ops.config.probes import ProbeSet
+from ops.core.clock import format_utc, parse_utc
+from ops.core.errors import OpsError, ProviderError, Reason, Refused
+from ops.core.names import MAINTENANCE_WORKER
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change, Progress
+from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
+from ops.core.threads import run_parallel
+from ops.core.verdict import MaintenanceCheck
+from ops.engine.context import Context
+from ops.engine.runbook import ChangeState, ObservedState
+from ops.maintenance import by_routes, by_switch, steps
+from ops.maintenance.by_routes import Closing, MaintenanceSnapshot
+from ops.maintenance.routes import list_probe_addresses
+from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow
+from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWrites
+from ops.maintenance.writes import (
+    AddRoute,
+    DeployState,
+    MaintenanceWrite,
+    RemoveRoute,
+    RepointRoute,
+    SetSubdomain,
+    UploadState,
+    describe_write,
+    plan_reopening,
+)
+from ops.switches import steps as switch_steps
+from ops.switches import values
+from ops.switches.steps import SwitchWrite
+from ops.switches.values import DesiredValue, SwitchState, expected_json
+
+if TYPE_CHECKING:
+    from ops.config import Service
+
+AT_END = ", at the end"
+"""Ends the target of a change that turns maintenance off, so that each target of a plan is unique."""
+DRAIN_SECONDS = 30.0
+"""Longest work of a request after its response: developers.cloudflare.com/workers/runtime-apis/context/#waituntil"""
+OPTIONAL = frozenset({Reason.NOT_PREPARED, Reason.NO_WAY_IN, Reason.TOO_MANY_ROUTES, Reason.NOT_AUTHORISED})
+"""Reasons for which a service stays open, and the plan says so."""
+
+
+class ClosedBy(Protocol):
+    """Services that one method keeps closed during the run."""
+
+    @property
+    def services(self) -> "tuple[Service, ...]": ...
+
+    @property
+    def kept(self) -> "Mapping[str, datetime | None]":
+        """Services that another run closed → their automatic end. They stay closed."""
+        ...
+
+    @property
+    def turn_on(self) -> Sequence[Change]: ...
+
+    @property
+    def turn_off(self) -> Sequence[Change]: ...
+
+    def check(self, ctx: Context[Any], change: Change) -> ObservedState: ...
+
+    def apply(self, ctx: Context[Any], change: Change) -> str: ...
+
+    def is_in_effect(self, ctx: Context[Any]) -> bool:
+        """Return whether every service is still closed."""
+        ...
+
+    def closed_probes(self, ctx: Context[Any]) -> ProbeSet: ...
+
+    def reopened_probes(self, ctx: Context[Any], service: ProbeSet) -> ProbeSet:
+        """Return the probes of a service that also prove that it is open again."""
+        ...
+
+
+@dataclass(frozen=True)
+class SwitchClosure:
+    """Maintenance of the service that reads the switches."""
+
+    service: "Service"
+    on: Mapping[Change, SwitchWrite] = field(default_factory=dict)
+    """Empty if it is on already."""
+    off: Mapping[Change, SwitchWrite] = field(default_factory=dict)
+    ends_at: datetime | None = None
+    """Automatic end of another run's maintenance."""
+
+    @property
+    def services(self) -> "tuple[Service, ...]":
+        return (self.service,)
+
+    @property
+    def kept(self) -> Mapping[str, datetime | None]:
+        return {} if self.off else {self.service.name: self.ends_at}
+
+    @property
+    def turn_on(self) -> Sequence[Change]:
+        return tuple(self.on)
+
+    @property
+    def turn_off(self) -> Sequence[Change]:
+        return tuple(self.off)
+
+    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
+        return switch_steps.check_write(ctx, {**self.on, **self.off}[change])
+
+    def apply(self, ctx: Context[Any], change: Change) -> str:
+        return switch_steps.apply_write(ctx, {**self.on, **self.off}[change])
+
+    def is_in_effect(self, ctx: Context[Any]) -> bool:
+        shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
+        return shown is not None and shown.state == by_switch.ON
+
+    def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
+        return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, by_switch.ON, None))
+
+    def reopened_probes(self, ctx: Context[Any], service: ProbeSet) -> ProbeSet:
+        (write,) = self.off.values()
+        shows = expected_json(MAINTENANCE_SWITCH, write.value.state, write.value.revision)
+        return switch_steps.build_probe_set(ctx, shows, service.probes)
+
+
+@dataclass
+class RouteClosure:
+    """Maintenance at the edge of one or more services, in one version of ops-maintenance."""
+
+    closings: Sequence[Closing]
+    on: MaintenanceWrites
+    off: Sequence[Change]
+    reopening: MaintenanceWrites | None = None
+    """Writes of `off`, which the state after the closing decides."""
+
+    @property
+    def services(self) -> "tuple[Service, ...]":
+        return tuple(each.snapshot.service for each in self.closings)
+
+    @property
+    def own_windows(self) -> tuple[MaintenanceWindow, ...]:
+        """Return the windows that this run stores first."""
+        return tuple(each.window for each in self.closings if each.existing is None)
+
+    @property
+    def kept(self) -> Mapping[str, datetime | None]:
+        return {
+            each.window.service: parse_utc(each.window.until) if each.window.reopen_at_end else None
+            for each in self.closings
+            if each.existing is not None
+        }
+
+    @property
+    def turn_on(self) -> Sequence[Change]:
+        return tuple(self.on.writes)
+
+    @property
+    def turn_off(self) -> Sequence[Change]:
+        return self.off
+
+    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
+        if change in self.on.writes:
+            return steps.check_change(ctx, self.on, change)
+        if self.reopening is None:
+            found = self._plan_reopening(ctx)
+            if isinstance(found, ObservedState):
+                return found
+            self.reopening = found
+        if change not in self.reopening.writes:
+            return ObservedState(ChangeState.DONE, f"nothing is left to reopen: {change.target}")
+        return steps.check_change(ctx, self.reopening, change)
+
+    def apply(self, ctx: Context[Any], change: Change) -> str:
+        writes = self.on if change in self.on.writes else self.reopening
+        assert writes is not None
+        return steps.apply_change(ctx, writes, change)
+
+    def is_in_effect(self, ctx: Context[Any]) -> bool:
+        worker = steps.read_worker(ctx.cloudflare.workers)
+        stored = worker.state if worker else MaintenanceState((), "")
+        return all(stored.find_window(each.window.service, "") for each in self.closings)
+
+    def closed_probes(self, ctx: Context[Any]) -> ProbeSet:  # noqa: ARG002  the switch needs it
+        addresses = tuple(each for closing in self.closings for each in closing.addresses(self.on.state_run))
+        service = self.services[0]
+        return ProbeSet(service.url, (), service.verify, addresses=addresses)
+
+    def reopened_probes(self, ctx: Context[Any], service: ProbeSet) -> ProbeSet:  # noqa: ARG002
+        others = {each.key for each in self.closings[0].snapshot.state.closed_routes.values()}
+        windows = (
+            replace(each, closed=tuple(r for r in each.closed if r.key not in others)) for each in self.own_windows
+        )
+        listed = [each for window in windows for each in list_probe_addresses(window)]
+        return replace(service, addresses=tuple(MaintenanceCheck(url, way, is_off=False) for way, url in listed))
+
+    def _plan_reopening(self, ctx: Context[Any]) -> MaintenanceWrites | ObservedState:
+        """Plan the writes of `off` from the live state, which must still hold the windows of this run.
+
+        Raises:
+            ProviderError: ops-maintenance cannot be read, or its deployments lag.
+        """
+        snapshots = run_parallel([partial(_read, ctx, each.snapshot.service) for each in self.closings])
+        live, windows = snapshots[0].worker.deployment, snapshots[0].worker.state.windows
+        if self.on.guard and live.id == self.on.guard.live_deployment.id:
+            text = f"Cloudflare lists the deployment of {MAINTENANCE_WORKER} from before this run"
+            raise ProviderError(text, reason=Reason.MALFORMED_ANSWER, hint="Turn maintenance off in a minute.")
+        own = [each for each in self.own_windows if MaintenanceState(windows, "").find_window(each.service, each.path)]
+        if changed := [each.scope for each in own if each not in windows]:
+            text = f"another run or person changed the maintenance of {', '.join(changed)}"
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
+        remaining = tuple(each for each in windows if each not in own)
+        writes = list[MaintenanceWrite]()
+        for snapshot in snapshots:
+            of_service = tuple(each for each in own if each.service == snapshot.service.name)
+            writes += plan_reopening(snapshot.ingress, of_service, remaining)[0]
+        writes += [UploadState(remaining, live), DeployState(live, remaining)] if own else []
+        targets = {describe_write(each)[0] + AT_END: each for each in writes}
+        found = {each: targets[each.target] for each in self.off if each.target in targets}
+        return MaintenanceWrites(found, ConcurrencyGuard(live), ctx.run_id)
+
+
+@dataclass(frozen=True)
+class StaysOpen:
+    """Why a service is not closed, and the command that would help."""
+
+    reason: str
+    suggested_command: SuggestedCommand | None = None
+
+
+@dataclass(frozen=True)
+class Closure:
+    """Services that are closed while another change is made, and services that stay open."""
+
+    methods: Sequence[ClosedBy] = ()
+    open: Mapping[str, StaysOpen] = field(default_factory=dict)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Return the names of the closed services."""
+        return frozenset(service.name for each in self.methods for service in each.services)
+
+    @property
+    def kept(self) -> Mapping[str, datetime | None]:
+        """Return the services that another run closed, with their automatic end. They stay closed."""
+        return {name: end for each in self.methods for name, end in each.kept.items()}
+
+    @property
+    def turn_on(self) -> tuple[Change, ...]:
+        return tuple(change for each in self.methods for change in each.turn_on)
+
+    @property
+    def turn_off(self) -> tuple[Change, ...]:
+        return tuple(change for each in self.methods for change in each.turn_off)
+
+    def holds(self, change: Change) -> bool:
+        """Return whether the change turns maintenance on or off."""
+        return change in self.turn_on or change in self.turn_off
+
+    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
+        return self._method(change).check(ctx, change)
+
+    def apply(self, ctx: Context[Any], change: Change) -> str:
+        return self._method(change).apply(ctx, change)
+
+    def is_in_effect(self, ctx: Context[Any]) -> bool:
+        """Return whether every closed service is still closed. Raises ProviderError."""
+        return all(each.is_in_effect(ctx) for each in self.methods)
+
+    def closed_probes(self, ctx: Context[Any]) -> ProbeSet | None:
+        """Return the probes that prove that maintenance is in effect; None if no service is closed."""
+        found = [each.closed_probes(ctx) for each in self.methods]
+        if not found:
+            return None
+        return replace(found[0], addresses=tuple(each for probes in found for each in probes.addresses))
+
+    def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> ProbeSet:
+        """Return the probes of all services that also prove that this run's maintenance is off."""
+        found = dict(services)
+        for each in self.methods:
+            if each.turn_off:
+                name = each.services[0].name
+                found[name] = each.reopened_probes(ctx, found[name])
+        first, *others = sorted(found.values(), key=lambda probes: not probes.deciding)
+        addresses = tuple(address for probes in found.values() for address in probes.addresses)
+        return replace(first, addresses=addresses, other_services=tuple(others))
+
+    def describe_remains(self, ctx: Context[Any], progress: Progress) -> str:
+        """Describe the maintenance that a run leaves behind that ends now; empty if there is none."""
+        ended = {*progress.changed, *progress.done_by_others}
+        begun = {*progress.changed, *progress.replaced, *progress.unconfirmed, progress.pending_target}
+        names = [
+            service.name
+            for each in self.methods
+            if any(change.target in begun for change in each.turn_on)
+            and not (each.turn_off and all(change.target in ended for change in each.turn_off))
+            for service in each.services
+        ]
+        opens = (ctx.suggest("maintenance", service=name, state=by_switch.OFF).command for name in names)
+        return f"{', '.join(names)} stays in maintenance until you run {' and '.join(opens)}" if names else ""
+
+    def warnings(self, ctx: Context[Any]) -> Iterator[str]:
+        for name, why in self.open.items():
+            yield f"{name} is not taken offline, and its writes go on: {why.reason}"
+            if why.suggested_command:
+                yield f"to take {name} offline, first run {why.suggested_command.command}"
+        for name, end in self.kept.items():
+            yield f"{name} is in maintenance already, and this run does not reopen it"
+            if end:
+                again = ctx.suggest("maintenance", service=name, state=by_switch.ON).command
+                yield f"that maintenance of {name} ends at {format_utc(end)}, also during this run. To keep it: {again}"
+
+    def _method(self, change: Change) -> ClosedBy:
+        return next(each for each in self.methods if change in each.turn_on or change in each.turn_off)
+
+
+def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str) -> Closure:
+    """Plan to close the services. One that cannot be closed stays open, with the reason.
+
+    Raises:
+        Refused: only some paths are closed by the switch, and the run would open or close the others.
+        ProviderError: the state cannot be read.
+    """
+    methods, left, closings = list[ClosedBy](), dict[str, StaysOpen](), list[Closing]()
+    for each in services:
+        try:
+            if each.maintenance == "switch":
+                methods.append(_plan_switch(ctx, each, message))
+            elif each.worker:
+                closings.append(by_routes.choose_closing(ctx, _read(ctx, each, message)))
+                by_routes.plan_writes(ctx, closings)
+            else:
+                left[each.name] = StaysOpen("maintenance closes Workers only")
+        except OpsError as error:
+            if error.reason not in OPTIONAL:
+                raise
+            closings = [closing for closing in closings if closing.snapshot.service != each]
+            closes = ctx.suggest("maintenance", service=each.name, state=by_switch.ON)
+            left[each.name] = StaysOpen(error.message, error.suggested_command or closes)
+    return Closure((*([_plan_routes(ctx, closings)] if closings else []), *methods), left)
+
+
+def _plan_switch(ctx: Context[Any], service: "Service", message: str) -> SwitchClosure:
+    request = MaintenanceRequest(is_on=True, path="", message=message, until="", reopen_at_end=False)
+    plan = by_switch.plan_maintenance(ctx, service, request, message)
+    write = next(iter(plan.details.writes.values()), None)
+    current = write.current if write else switch_steps.read_switch(ctx, MAINTENANCE_SWITCH)
+    previous = current.value if current.is_on(ctx.clock.now()) else None
+    if write is None or (previous is not None and not previous.paths):  # another run's message and end stay
+        return SwitchClosure(service, ends_at=previous.until if previous else None)
+    if previous is not None:
+        raise Refused(
+            f"some paths of {service.name} are in maintenance already: {current.describe(ctx.clock.now())}",
+            reason=Reason.ALREADY_OFF,
+            hint="Close the whole service, or open these paths. Then run the same command again.",
+            suggested_command=ctx.suggest("maintenance", service=service.name, state=by_switch.ON),
+        )
+    settle = ctx.environment.require_runtime().settle
+    on = {replace(change, wait_after=settle, undo=None): each for change, each in plan.details.writes.items()}
+    return SwitchClosure(service, on, _plan_switch_end(ctx, write))
+
+
+def _plan_switch_end(ctx: Context[Any], on: SwitchWrite) -> dict[Change, SwitchWrite]:
+    """Plan the write that turns it off, from the value that this run writes before."""
+    now, closed = ctx.clock.now(), SwitchState(on.current.name, on.current.rules, on.value.to_json(), on.value)
+    desired = DesiredValue(by_switch.OFF, ctx.request.actor, ctx.request.incident, has_no_end=True)
+    revision = make_revision(f"{ctx.run_id} {by_switch.OFF}", closed.key)
+    value = values.value_to_write(closed, desired, revision=revision, now=now)
+    assert value is not None
+    planned = switch_steps.build_changes(ctx, [(SwitchWrite(closed, value), None)])
+    return {replace(each, target=f"{each.target}{AT_END}"): write for each, write in planned.items()}
+
+
+def _read(ctx: Context[Any], service: "Service", message: str = "") -> MaintenanceSnapshot:
+    """Read a service at the edge. The message and the end of another run's window stay."""
+    request = MaintenanceRequest(is_on=True, path="", message=message, until="", reopen_at_end=False)
+    snapshot = by_routes.read_snapshot(ctx, service, request)
+    if existing := snapshot.state.find_window(service.name, ""):
+        return replace(snapshot, request=replace(request, message="", reopen_at_end=existing.reopen_at_end))
+    return snapshot
+
+
+def _plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
+    writes, guard, run = by_routes.plan_writes(ctx, closings)
+    on = steps.build_changes(writes, None)
+    if last := next(reversed(on), None):
+        on = {**on, replace(last, wait_after=DRAIN_SECONDS): on[last]}
+        del on[last]
+    own = [each for each in closings if each.existing is None]
+    closing = dict.fromkeys(write for each in own for write in each.writes)
+    windows = tuple(each for each in guard.closing_windows or () if each not in [closing.window for closing in own])
+    back = [
+        *map(_reverse, closing),
+        UploadState(windows, guard.live_deployment),
+        DeployState(guard.live_deployment, windows),
+    ]
+    off = [
+        Change(f"{target}{AT_END}", before, after, done_when, None)
+        for target, before, after, done_when in map(describe_write, back)
+    ]
+    return RouteClosure(closings, MaintenanceWrites(on, guard, run), off if own else [])
+
+
+def _reverse(write: MaintenanceWrite) -> MaintenanceWrite:
+    """Return the write that takes back one that closed a route or workers.dev."""
+    match write:
+        case RepointRoute(route=route, worker=worker):
+            return RepointRoute(replace(route, script=worker), route.script or "")
+        case AddRoute(zone=zone, pattern=pattern):
+            return RemoveRoute(WorkerRoute(zone, "", pattern, MAINTENANCE_WORKER))
+        case SetSubdomain(worker=worker, before=before, after=after):
+            return SetSubdomain(worker, after, before)
+    raise AssertionError(write)
