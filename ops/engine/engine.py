@@ -213,8 +213,6 @@ class Engine:
             ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
             compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
-                if (awaited := runbook.awaited_probes(ctx, plan, change)) is not None:
-                    self._await(ctx, change, awaited)
                 self._make(runbook, ctx, run, plan, change, compare=compare)
                 run.plan, compare = runbook.update_plan(ctx, plan), True
                 if change.wait_after and change.target in run.progress.changed:
@@ -257,6 +255,8 @@ class Engine:
     ) -> None:
         """Make one change, unless it is already done. `compare` is False right after the plan's last read."""
         progress, check = run.progress, partial(runbook.check, ctx, plan, change)
+        if (awaited := runbook.awaited_probes(ctx, plan, change)) is not None:
+            self._await(ctx, change, awaited)
         if compare:
             world = check()
             ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
