@@ -5,7 +5,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ops.config.types import DATABASE_ID, SQL_NAME, ConfigModel, JsonValue, Name
+from ops.config.types import BUILD_PATH, DATABASE_ID, REPOSITORY, SQL_NAME, ConfigModel, JsonValue, Name
+from ops.core.errors import ConfigError, Refused
+from ops.core.migrations_folder import (
+    DEFAULT_PATTERN,
+    DEFAULT_TABLE,
+    DOWN,
+    MigrationsFolder,
+    find_pattern_problem,
+)
 from ops.core.read_only_sql import is_read_only
 
 SqlName = Annotated[str, Field(pattern=SQL_NAME)]
@@ -44,8 +52,19 @@ class Database(ConfigModel):
 
     id: str = Field(pattern=DATABASE_ID, description="Id of the database on Cloudflare.")
     services: tuple[Name, ...] = Field(min_length=1, description="Services of this environment that use it.")
+    repository: str | None = Field(
+        default=None, pattern=REPOSITORY, description="Repository of the migrations (default: this one)."
+    )
+    migrations: str | None = Field(
+        default=None,
+        pattern=BUILD_PATH,
+        description="Folder of the migrations in it; the down files are in `down`, beside.",
+    )
+    migrations_pattern: str = Field(
+        default=DEFAULT_PATTERN, description="Pattern of the migrations in that folder, as in the wrangler file."
+    )
     migrations_table: SqlName = Field(
-        default="d1_migrations", description="Table in which wrangler records applied migrations."
+        default=DEFAULT_TABLE, description="Table in which wrangler records applied migrations."
     )
     created: Mapping[SqlName, SqlName] = Field(
         default_factory=dict, description="Table → column with the time at which a row was added."
@@ -54,6 +73,35 @@ class Database(ConfigModel):
         default_factory=dict, description="Table → its expected number of rows after a restore."
     )
     queries: tuple[DatabaseQuery, ...] = Field(default=(), description="Further checks after a restore.")
+    guard: bool = Field(
+        default=False, description="Whether deployments run `ops database guard`, which refuses held migrations."
+    )
     two_people: Literal["default", "strict"] = Field(
         default="default", description="Whether --one-person may replace the second person: default (yes) or strict."
     )
+
+    @field_validator("migrations_pattern")
+    @classmethod
+    def _known(cls, pattern: str) -> str:
+        if problem := find_pattern_problem(pattern):
+            raise ValueError(f"{problem}; write a pattern such as {DEFAULT_PATTERN}")
+        return pattern
+
+    @model_validator(mode="after")
+    def _no_down_file_is_a_migration(self) -> Self:
+        names = ("0001_x.sql", "0001_x/migration.sql") if self.migrations else ()
+        try:
+            for name in names:
+                self.require_migrations("").find_down_path(name)
+        except Refused as error:
+            raise ValueError(f"{error.message}; {error.hint[0].lower()}{error.hint[1:-1]}") from None
+        return self
+
+    def require_migrations(self, name: str) -> MigrationsFolder:
+        """Return the place of the migrations. Raises ConfigError if it is missing; `name` is that of the database."""
+        if self.migrations is None:
+            raise ConfigError(
+                f"database {name} has no `migrations` in ops.yml",
+                hint=f"Add `migrations: FOLDER` to {name}; its down files are in the folder {DOWN}, beside.",
+            )
+        return MigrationsFolder(self.migrations, self.migrations_table, self.migrations_pattern)

@@ -1,64 +1,18 @@
-"""Find the migrations of a database and their down files as wrangler does.
+"""Read the place of a database's migrations from a wrangler file.
 
-Rules: resolveMigrationsConfig and getD1MigrationFiles in github.com/cloudflare/workers-sdk, packages/wrangler and
-packages/workers-utils, as in wrangler 4.164. An acceptance test compares them with the real wrangler.
+Rules: resolveMigrationsConfig in github.com/cloudflare/workers-sdk, packages/wrangler, as in wrangler 4.164.
 """
 
-import hashlib
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.types.site_config import read_settings
 from ops.core.errors import Reason, Refused
+from ops.core.migrations_folder import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem
 from ops.core.suggestions import quote_name
 
-DOWN = "down"
-"""Folder of the down files, within the folder of migrations; a down file has the name of its migration."""
-DEFAULT_FOLDER, DEFAULT_TABLE = "migrations", "d1_migrations"
-MAX_NAME_LENGTH = 200
-_UNKNOWN_SIGNS = re.compile(r"[\[\]()|!#]|\.\.|\{[^,{}]*\}")
-"""Signs of minimatch that these rules do not know: classes, extended patterns, negation, comments, ranges."""
-_INNER_BRACES = re.compile(r"\{([^{}]*)\}")
-
-
-@dataclass(frozen=True)
-class MigrationsFolder:
-    """Place of a database's migrations, as its wrangler file configures it."""
-
-    folder: str
-    """Path from the root of the repository."""
-    table: str
-    pattern: str
-    """Relative to `folder`."""
-
-    def is_migration(self, name: str) -> bool:
-        """Return whether wrangler applies a file of the folder, by its relative path."""
-        return any(_translate(each).fullmatch(name) for each in _expand_braces(self.pattern))
-
-    def find_down_file(self, migration: str) -> str:
-        """Return the path of a migration's down file, relative to `folder`.
-
-        Raises:
-            Refused: the name is no path within the folder, or wrangler would apply the down file as a migration.
-        """
-        if not _is_plain_path(migration):
-            raise Refused(
-                f"migration {quote_name(migration)} has a name that is no path of a file",
-                reason=Reason.UNKNOWN_NAME,
-                hint="Take it back with restore-database, or by hand.",
-            )
-        name = f"{DOWN}/{migration}"
-        if self.is_migration(name):
-            raise Refused(
-                f"migrations_pattern {quote_name(self.pattern)} matches the down file {quote_name(name)}, so wrangler "
-                "applies it as a migration",
-                reason=Reason.CONFIG_INVALID,
-                hint=f"Narrow migrations_pattern in the wrangler file, such as {self.folder}/*.sql.",
-            )
-        return name
+DEFAULT_FOLDER = "migrations"
 
 
 def parse_migrations_folder(file: str, raw: bytes, database_id: str) -> MigrationsFolder:
@@ -76,20 +30,9 @@ def parse_migrations_folder(file: str, raw: bytes, database_id: str) -> Migratio
         raise _unusable(f"{file} has no D1 database with the id {database_id}")
     if len(found) > 1:
         raise _unusable(f"{file} has {len(found)} different migrations folders for the database {database_id}")
-    if _UNKNOWN_SIGNS.search(found[0].pattern):
-        pattern = quote_name(found[0].pattern)
-        raise _unusable(f"migrations_pattern {pattern} in {file} has signs besides *, **, ? and {{a,b}}")
+    if problem := find_pattern_problem(found[0].pattern):
+        raise _unusable(f"migrations_pattern {quote_name(found[0].pattern)} in {file} {problem}")
     return found[0]
-
-
-def migration_order(name: str) -> tuple[tuple[bool, int, bytes], ...]:
-    """Return the key by which wrangler sorts migrations: segment by segment, by leading number and then as text."""
-    return tuple(_segment_key(each) for each in name.split("/"))
-
-
-def hash_migration(text: str) -> str:
-    """Return the SHA-256 of a migration's content, equal for both forms of line ends."""
-    return hashlib.sha256(text.replace("\r\n", "\n").encode(errors="surrogateescape")).hexdigest()
 
 
 def _bindings(settings: Mapping[str, Any], database_id: str) -> Iterator[Mapping[str, Any]]:
@@ -110,7 +53,7 @@ def _parse_binding(file: str, binding: Mapping[str, Any]) -> MigrationsFolder:
     if given["migrations_pattern"] is not None and given["migrations_dir"] is None:
         raise _unusable(f"{file} has migrations_pattern without migrations_dir")
     folder = _normalize(given["migrations_dir"] or DEFAULT_FOLDER)
-    pattern = _normalize(given["migrations_pattern"] or f"{folder}/*.sql")
+    pattern = _normalize(given["migrations_pattern"] or f"{folder}/{DEFAULT_PATTERN}")
     prefix = "" if folder == "." else f"{folder}/"
     if not pattern.startswith(prefix):
         raise _unusable(f"migrations_pattern in {file} does not start with {quote_name(prefix)}")
@@ -122,40 +65,6 @@ def _parse_binding(file: str, binding: Mapping[str, Any]) -> MigrationsFolder:
 
 def _normalize(path: str) -> str:
     return posixpath.normpath(path.replace("\\", "/"))
-
-
-def _is_plain_path(name: str) -> bool:
-    is_short = len(name) <= MAX_NAME_LENGTH and name.isprintable() and "\\" not in name
-    return is_short and all(each.strip(". ") for each in name.split("/"))
-
-
-def _expand_braces(pattern: str) -> Iterator[str]:
-    """Yield the patterns that `{a,b}` stands for."""
-    braces = _INNER_BRACES.search(pattern)
-    if braces is None:
-        yield pattern
-        return
-    for each in braces[1].split(","):
-        yield from _expand_braces(pattern[: braces.start()] + each + pattern[braces.end() :])
-
-
-def _translate(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a pattern. Only a literal dot matches one at the start of a name."""
-    *folders, last = pattern.split("/")
-    parts = [r"(?:(?!\.)[^/]+/)*" if each == "**" else f"{_translate_segment(each)}/" for each in folders]
-    parts.append(r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+" if last == "**" else _translate_segment(last))
-    return re.compile("".join(parts))
-
-
-def _translate_segment(segment: str) -> str:
-    signs = {"*": "[^/]*", "?": "[^/]"}
-    text = "".join(signs.get(sign) or re.escape(sign) for sign in re.sub(r"\*+", "*", segment))
-    return rf"(?!\.)(?=[^/]){text}" if segment[:1] in signs else text
-
-
-def _segment_key(segment: str) -> tuple[bool, int, bytes]:
-    number = re.match(r"\s*[+-]?[0-9]+", segment.partition("_")[0], re.ASCII)
-    return number is None, int(number[0]) if number else 0, segment.encode("utf-16-be", errors="surrogatepass")
 
 
 def _unusable(text: str) -> Refused:

@@ -35,6 +35,7 @@ environments:
 ENVIRONMENT = "environments.production"
 SERVICE = f"{ENVIRONMENT}.services.api"
 PROBE = f"{SERVICE}.probes[0]"
+DATABASE = "id: 0c0de000-0000-4000-8000-0000000005d1, services: [api]"
 
 
 def warnings_of(text: str) -> tuple[str, ...]:
@@ -293,6 +294,12 @@ VALUES = [
     ("a parameter in another spelling", "environments:\n",
      "labels: {recover:x: {runbook: a, environment: production, params: {dry-run: true}}}\nenvironments:\n",
      ["1 labels.recover:x.params.dry-run: not a parameter's name; write lower-case words with underscores, such as service"]),
+    ("a pattern with which wrangler applies the down files", "    services:",
+     f"    databases: {{lib: {{{DATABASE}, migrations: ., migrations_pattern: '**/*.sql'}}}}\n    services:",
+     [f"4 {ENVIRONMENT}.databases.lib: migrations_pattern **/*.sql matches the down file down/0001_x.sql, which wrangler would apply; move the migrations into a folder of their own, or narrow migrations_pattern to *.sql"]),
+    ("a pattern that is not known", "    services:",
+     f"    databases: {{lib: {{{DATABASE}, migrations_pattern: '[0-9]*.sql'}}}}\n    services:",
+     [f"4 {ENVIRONMENT}.databases.lib.migrations_pattern: has signs besides *, **, ? and {{a,b}}; write a pattern such as *.sql"]),
     ("a label of 51 characters", "environments:\n",
      f"labels: {{{'x' * 51}: {{runbook: a, environment: production}}}}\nenvironments:\n",
      [f"1 labels.{'x' * 51}: not a label; write 1 to 50 characters without spaces around them"]),

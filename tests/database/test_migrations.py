@@ -7,12 +7,8 @@ import hypothesis.strategies as st
 import pytest
 
 from ops.core.errors import Refused
-from ops.database.migrations import (
-    MigrationsFolder,
-    hash_migration,
-    migration_order,
-    parse_migrations_folder,
-)
+from ops.core.migrations_folder import MigrationsFolder, hash_migration, migration_order
+from ops.database.migrations import parse_migrations_folder
 from tests.support.properties import holds_for
 
 ID = "0c0de000-0000-4000-8000-0000000005d1"
@@ -94,12 +90,15 @@ def test_pattern_matches_what_wrangler_applies(pattern: str) -> None:
 
 
 def test_down_file_that_wrangler_would_apply_is_refused() -> None:
-    assert parse().find_down_file("0002_b.sql") == "down/0002_b.sql"
-    nested = parse(migrations_dir="m", migrations_pattern="m/*/migration.sql")
-    assert nested.find_down_file("0001_c/migration.sql") == "down/0001_c/migration.sql"
-    with pytest.raises(Refused, match=r"matches the down file down/0002_b\.sql, so wrangler applies it") as refused:
-        parse(migrations_dir="m", migrations_pattern="m/**/*.sql").find_down_file("0002_b.sql")
-    assert "api/m/*.sql" in refused.value.hint
+    assert parse().find_down_path("0002_b.sql") == "api/down/0002_b.sql"
+    assert parse().find_path("0002_b.sql") == "api/migrations/0002_b.sql"
+    nested = parse("wrangler.json", migrations_dir="m", migrations_pattern="m/**/migration.sql")
+    assert nested.find_down_path("0001_c/migration.sql") == "down/0001_c/migration.sql"
+    root = parse("wrangler.json", migrations_dir=".", migrations_pattern="**/*.sql")
+    assert MigrationsFolder(".").find_down_path("0002_b.sql") == "down/0002_b.sql"
+    with pytest.raises(Refused, match=r"matches the down file down/0002_b\.sql, which wrangler would apply") as refused:
+        root.find_down_path("0002_b.sql")
+    assert "folder of their own" in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -108,17 +107,17 @@ def test_down_file_that_wrangler_would_apply_is_refused() -> None:
 )
 def test_name_that_leaves_the_folder_is_refused(name: str) -> None:
     with pytest.raises(Refused, match="a name that is no path of a file"):
-        parse().find_down_file(name)
+        parse().find_down_path(name)
 
 
 @holds_for(100, 2000, name=st.text("./\\ a*?{}", max_size=8))
 def test_down_file_stays_in_its_folder(name: str) -> None:
     try:
-        path = parse().find_down_file(name)
+        path = parse().find_down_path(name)
     except Refused:
         return
     segments = path.split("/")
-    assert segments[0] == "down"
+    assert segments[:2] == ["api", "down"]
     assert not {"", ".", ".."} & set(segments)
 
 
