@@ -8,6 +8,7 @@ Examples: check_config, find_probe_errors, list_recovery_options.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, PrivateAttr
 
@@ -104,6 +105,11 @@ class Service(NamedModel):
     def kind(self) -> str:
         """Return the kind of the service: worker or pages."""
         return next(kind for kind in checks.KINDS if getattr(self, kind))
+
+    @property
+    def has_own_zone(self) -> bool:
+        """Return whether its url can be in a zone of the account: workers.dev and pages.dev belong to Cloudflare."""
+        return not (urlsplit(self.url).hostname or "").endswith((".workers.dev", ".pages.dev"))
 
     def require_build(self) -> BuildConfig:
         """Return `build`. Raises ConfigError if it is missing."""

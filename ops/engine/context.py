@@ -172,7 +172,7 @@ class Context(Generic[P]):
         return self.make_site()
 
     def suggest(self, runbook: str, **params: str | bool | tuple[str, ...]) -> SuggestedCommand:
-        """Return a command and its button, for this environment and incident."""
+        """Return a command for this environment and incident, and its button if it has one."""
         where = {
             "service": params.pop("service", ""),
             "environment": self.environment.name,
@@ -182,7 +182,8 @@ class Context(Generic[P]):
         if isinstance(to := given.get("to"), str):
             given["to"] = shorten_ids(to)
         program, *extra = self.command_prefix
-        return SuggestedCommand(build_command(program, runbook, given, *extra), describe_button(runbook, given))
+        button = describe_button(runbook, given) if runbook in self.service_kinds() else ""
+        return SuggestedCommand(build_command(program, runbook, given, *extra), button)
 
     def versions_command(self, service: str) -> str:
         """Return the command that lists the versions of a service."""

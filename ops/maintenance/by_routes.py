@@ -299,6 +299,16 @@ def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
     return f"{window.scope}: {'' if changed else 'already '}in maintenance, {counted} to {WORKER}{until}"
 
 
+def refuse_without_zone(service: "Service") -> None:
+    """Raise Refused if the service's url cannot have a route of the account."""
+    if not service.has_own_zone:
+        raise Refused(
+            f"{service.url} is in Cloudflare's own zone, so no route can close it",
+            reason=Reason.NO_WAY_IN,
+            hint="Use a custom domain as its url in ops.yml, or `maintenance: switch`, which the application follows.",
+        )
+
+
 def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow) -> None:
     host = _service_host(snapshot.service)
     if window.closed and any(zone.contains_host(host) for zone in snapshot.ingress.zones):

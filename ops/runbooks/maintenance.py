@@ -51,8 +51,10 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
     writes = PATTERNS
     permissions = TokenPermissions(cloudflare=PERMISSIONS)
 
-    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
-        return [{"state": state} for state in ("on", "off")]
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        place = environment.services[service]
+        is_possible = place.maintenance == "switch" or place.has_own_zone
+        return [{"state": state} for state in ("on", "off")] if is_possible else []
 
     def ends_at(self, params: Params, environment: "Environment", now: datetime) -> datetime | None:
         service = environment.services.get(params.service)
@@ -80,6 +82,8 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
         service, request = require_service(ctx, self.kind), _parse_request(ctx)
         if service.maintenance == "switch":
             return by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
+        if request.is_on:
+            by_routes.refuse_without_zone(service)
         snapshot = by_routes.read_snapshot(ctx, service, request)
         return (
             by_routes.plan_closed(ctx, snapshot)

@@ -187,6 +187,16 @@ def test_host_in_unreadable_zone_is_named_and_probed_open(place: MaintenanceWorl
 
 
 @pytest.mark.slow
+def test_service_on_workers_dev_is_refused_with_the_ways_out(place: MaintenanceWorld) -> None:
+    place.world.edit_config("url: https://api.fortunet.example", "url: https://api.acme.workers.dev")
+
+    outcome = place.on()
+
+    assert ended(outcome) == (3, "refused", "no_way_in")
+    assert "Cloudflare's own zone" in outcome.result["message"]
+    assert "maintenance: switch" in outcome.result["hint"]
+
+
 def test_missing_workers_dev_subdomain_blocks_only_preparation(place: MaintenanceWorld) -> None:
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
 
@@ -453,6 +463,7 @@ def test_missing_worker_is_refused_with_prepare_command(place: MaintenanceWorld)
 
     assert ended(outcome) == (3, "refused", "not_prepared")
     assert "ops maintenance prepare --environment production" in outcome.result["press"]
+    assert outcome.result["press_button"] == ""
     assert place.world.writes() == []
 
 

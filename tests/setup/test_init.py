@@ -712,3 +712,17 @@ def test_reads_only(shop: Team) -> None:
     assert shop.init().code == 0
     assert {request.method for request in shop.world.sandbox.requests} == {"GET"}
     assert shop.world.sandbox.unknown_requests == []
+
+
+def test_worker_without_a_zone_gets_no_maintenance(game: Team) -> None:
+    """Cloudflare owns the zone of workers.dev, so no token can change routes there."""
+    assert game.init("--account", f"production={GAME}").code == 0
+    folder = ".github/workflows"
+
+    assert "rollback-worker" in game.files()[f"{folder}/incident.yml"]
+    assert f"{folder}/maintenance.yml" not in game.files()
+    assert "maintenance" not in game.files()[f"{folder}/incident.yml"]
+
+    game.config.write_text(game.config.read_text().replace("game.sandbox.workers.dev", "arena.example"))
+    assert game.ops("workflows", "sync").code == 0
+    assert f"{folder}/maintenance.yml" in game.files()

@@ -255,7 +255,9 @@ def routes(environment: EnvironmentFacts) -> Findings:
         return
     for service in environment.services:
         host = urlsplit(service.config.url).hostname or ""
-        is_closed_by_routes = service.config.worker and service.config.maintenance == "edge"
+        is_closed_by_routes = (
+            service.config.worker and service.config.maintenance == "edge" and service.config.has_own_zone
+        )
         if is_closed_by_routes and not any(zone.contains_host(host) for zone in environment.zones):
             text = f"{service.config.name}: {environment.config.token} cannot read the zone of {host}"
             yield Finding(text, f"Add Zone Read of this zone at {TOKEN_PAGE}")
