@@ -53,6 +53,10 @@ NO_ENVIRONMENTS = (
     "repository, a job on any branch gets them, and no approval is possible. Give write access to few people, or make "
     "the repository public, or use GitHub Pro, Team or Enterprise."
 )
+USE_ENVIRONMENTS = (
+    "Remove `environments: false` from ops.yml, run `workflows sync` and `setup github`, store the secrets that it "
+    "lists, push, and then delete the secrets of the repository."
+)
 READ_HINT = (
     "Check the name of the repository, and that the token may read it: the scope `repo`, or Actions, Environments and "
     "Metadata: read."
@@ -158,11 +162,8 @@ class GitHubSetup:
             config = self._plan_without_environments(plan)
         elif self._config.github.environments:
             self._plan_environments(plan, reviewers, ask)
-        elif not plan.repository.is_private:
-            plan.notices.append(
-                "A public repository has GitHub environments: remove `environments: false` under `github` in ops.yml, "
-                "run `workflows sync`, and run this command again."
-            )
+        elif rules is not None or not plan.repository.is_private:
+            plan.notices.append(f"The repository can have GitHub environments. {USE_ENVIRONMENTS}")
         self._plan_labels(plan)
         if rules is not None:
             self._plan_ruleset(plan, rules)

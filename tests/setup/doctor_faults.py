@@ -131,6 +131,16 @@ def approve_without_reviewer(made: Bakery) -> None:
     edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
 
 
+def keep_secrets_of_the_repository(made: Bakery) -> None:
+    """Leave the set-up for GitHub Free, which has no environments, as it was before a change of the plan."""
+    github = made.sandbox.github
+    made.edit("responders:", "github: {environments: false}\nresponders:")
+    made.sync()
+    for name in ("EVIDENCE", "LIMITS", "RECOVERY", "REPORT", "SECURITY"):
+        github.remove_environment(name)
+        github.put_secret(f"{name}_BAKERY_TOKEN", "secret")
+
+
 def use_real_clock(made: Bakery) -> None:
     made.environ["OPS_CLOCK_URL"] = None
     made.sandbox.clock.advance(3600)
@@ -258,6 +268,7 @@ FAULTS = (
         lambda made: made.sandbox.github.remove_environment("security"),
         "N7",
     ),
+    Fault("a plan that has environments by now", "environments-unused", keep_secrets_of_the_repository, "N7"),
     Fault(
         "secrets for every branch",
         "environment-branches",

@@ -13,7 +13,7 @@ import pytest
 from ops.setup.doctor.examination import CHECKS
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome
-from tests.setup.doctor_faults import FAULTS, Fault
+from tests.setup.doctor_faults import FAULTS, Fault, keep_secrets_of_the_repository
 from tests.support.bakery import PERMISSIONS, PERSON, SITE, TOKEN, Bakery, add_branches, bakery, practice
 
 KV_READ = "/bulk/get"
@@ -72,7 +72,7 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert outcome.out.startswith(
         "? token-writes (live): the token may not read its own policies, and no run wrote with"
     )
-    assert "0 wrong, 1 not provable here, 56 right" in outcome.out
+    assert "0 wrong, 1 not provable here, 57 right" in outcome.out
 
 
 def test_worker_with_one_release_has_nothing_to_roll_back_to_yet(world: Bakery) -> None:
@@ -323,11 +323,7 @@ def test_repository_before_its_first_push_and_drill_has_no_wrong_answer(world: B
 def test_private_repository_on_github_free_has_no_wrong_answer(world: Bakery) -> None:
     github = world.sandbox.github
     github.switches.plan = "free"
-    world.edit("responders:", "github: {environments: false}\nresponders:")
-    world.sync()
-    for name in ("EVIDENCE", "LIMITS", "RECOVERY", "REPORT", "SECURITY"):
-        github.remove_environment(name)
-        github.put_secret(f"{name}_BAKERY_TOKEN", "secret")
+    keep_secrets_of_the_repository(world)
 
     found = answers(world)
 

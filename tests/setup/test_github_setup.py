@@ -127,6 +127,18 @@ def test_private_repository_on_free_gets_secrets_of_the_repository(shop: Shop, l
     assert (again["decision"], again["changes"]) == ("nothing_to_do", [])
 
 
+@pytest.mark.parametrize(("plan", "private"), [("free", False), ("team", True)])
+def test_change_of_plan_or_visibility_names_the_steps_to_environments(shop: Shop, plan: Any, private: bool) -> None:
+    shop.result()
+    shop.github.switches.plan, shop.github.switches.private = plan, private
+
+    result = shop.result()
+
+    (notice,) = [text for text in result["notices"] if "environments: false" in text]
+    assert "delete the secrets of the repository" in notice
+    assert shop.github.environments == {}
+
+
 def test_workflow_that_a_person_changed_is_kept_and_named(shop: Shop) -> None:
     shop.result()
     button = shop.folder / ".github/workflows/rollback-worker.yml"

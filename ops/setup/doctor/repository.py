@@ -19,6 +19,7 @@ from ops.setup import workflows
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.setup.doctor.finding import Finding, NotProvable
+from ops.setup.github_setup import USE_ENVIRONMENTS
 from ops.setup.labels import desired_labels
 from ops.setup.secret_commands import list_missing
 
@@ -172,6 +173,23 @@ def github_environments(facts: Facts) -> Findings:
         if each.name in facts.protections and facts.protections[each.name] is None:
             text = f"the repository has no environment {each.name}, for {', '.join(each.used_by)}"
             yield Finding(text, command=f"{facts.program} setup github")
+
+
+@check(
+    "environments-unused",
+    repository,
+    needs=("config", "github"),
+    why="Everyone who can push reads the secrets of the repository, and a job on any branch gets them.",
+)
+def unused_environments(facts: Facts) -> Findings:
+    """Does ops.yml use the GitHub environments that the plan has?"""
+    if facts.config.github.environments:
+        return
+    try:
+        facts.github(partial(protection.branch_rules, branch=facts.config.github.branch))
+    except protection.NotInPlan:
+        return  # a plan without rulesets has no environments either
+    yield Finding("the repository can have GitHub environments, and ops.yml does not use them", USE_ENVIRONMENTS)
 
 
 @check(
@@ -329,6 +347,7 @@ CHECKS = (
     pushed,
     workflows_enabled,
     github_environments,
+    unused_environments,
     environment_branches,
     reviewers,
     secrets,
