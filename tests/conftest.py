@@ -195,6 +195,11 @@ class Outcome:
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
 
+def _only_reads(body: Any) -> bool:
+    """Return whether the body of a query to D1 has no statement that writes."""
+    return all(each["sql"].startswith(("SELECT ", "PRAGMA ")) for each in body["batch"])
+
+
 @dataclass
 class World:
     """A sandbox, a folder with the reference application's ops.yml, and the command line."""
@@ -255,7 +260,8 @@ class World:
 
     def writes(self) -> list[Any]:
         """Return the requests to Cloudflare that were no reads."""
-        return [r for r in self.sandbox.requests if r.method != "GET" and r.path.startswith("/client/")]
+        sent = [r for r in self.sandbox.requests if r.method != "GET" and r.path.startswith("/client/")]
+        return [each for each in sent if not (each.path.endswith("/query") and _only_reads(each.body))]
 
     @property
     def live(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from ops.app.registry import load_runbook
 from ops.app.run import read_config
 from ops.cli import cli
 from ops.cloudflare.deployment_mark import parse_mark
+from ops.cloudflare.schema_mark import parse_schema_marks
 from ops.core.errors import Decision, Reason
 from tests.conftest import ACCOUNT, ROOT, Outcome, World
 from tests.support import plain_yaml
@@ -430,6 +431,9 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
         assert mark is not None, text
         held = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(mark).items()}
         assert {name: value for name, value in held.items() if value} == expected, text
+    for text, expected in reads["schema_marks"].items():
+        (schema,) = parse_schema_marks(text)
+        assert asdict(schema) == {**expected, "applied": tuple(expected["applied"])}, text
     for key, value in reads["kv"].items():
         sandbox.kv.put(NAMESPACE, key, value)
     variables = [{"type": "json", "name": name, "json": value} for name, value in reads["edge"].items()]

@@ -165,8 +165,9 @@ def test_pages_dry_run_plans_the_same_as_the_real_run(world: World, sites: Relea
 
 
 def before_the_write(world: World) -> list[tuple[str, str]]:
-    calls = [(request.method, request.path) for request in world.sandbox.requests]
-    return calls[: [method for method, _ in calls].index("POST")]
+    requests = world.sandbox.requests
+    write = requests.index(world.writes()[0])
+    return [(request.method, request.path) for request in requests[:write]]
 
 
 class WritesWhilePlanning(RollbackWorker):

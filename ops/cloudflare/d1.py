@@ -9,12 +9,21 @@ from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, reads
 from ops.cloudflare.response import UUID, CloudflareResponse, parse_result, parse_rows, require_id, require_text
-from ops.cloudflare.types.d1 import D1Database, D1Restore, SqlResult, SqlStatement, SqlValue
+from ops.cloudflare.types.d1 import (
+    D1Database,
+    D1Restore,
+    Migration,
+    SqlResult,
+    SqlStatement,
+    SqlValue,
+    quote_identifier,
+)
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import nested_table
 from ops.core.clock import parse_utc
-from ops.core.errors import Reason, UnclearWrite
+from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.read_only_sql import is_read_only
+from ops.core.suggestions import quote_name
 
 READ_PERMISSION = "D1 Read"
 WRITE_PERMISSION = "D1 Write"
@@ -74,6 +83,16 @@ class D1Api:
         path = f"{self._databases}/{database}/query"
         answer = self._client.read_by_post(path, body, permission=WRITE_PERMISSION, timeout=timeout)
         return parse_result(answer, f"a query of {database}", lambda: _results(answer.result, len(statements)))
+
+    def list_migrations(self, database: str, table: str, *, timeout: float | None = None) -> tuple[Migration, ...]:
+        """Return the applied migrations in wrangler's table of this name, oldest first.
+
+        Raises:
+            ProviderError: they cannot be read, such as if the table does not exist.
+        """
+        statement = SqlStatement(f"SELECT name, applied_at FROM {quote_identifier(table)} ORDER BY id")  # noqa: S608
+        (applied,) = self.query(database, [statement], timeout=timeout)
+        return tuple(_migration(table, row) for row in applied.rows)
 
     @reads("GET /accounts/{account}/d1/database/{database}/time_travel/bookmark")
     def read_bookmark(self, database: str, at: datetime | None = None) -> str:
@@ -159,6 +178,17 @@ def _result(row: Mapping[str, Any]) -> SqlResult:
         duration_ms=float(meta.get("duration") or 0),
         size_after=_whole(meta.get("size_after")),
     )
+
+
+def _migration(table: str, row: Mapping[str, SqlValue]) -> Migration:
+    try:
+        return Migration(str(row["name"]), parse_utc(str(row["applied_at"])).replace(microsecond=0))
+    except ValueError:
+        raise ProviderError(
+            f"{table} has a malformed time for {quote_name(str(row['name']))}",
+            reason=Reason.MALFORMED_ANSWER,
+            hint="Restore with `wrangler d1 time-travel restore`, after you have checked the migrations by hand.",
+        ) from None
 
 
 def _value(value: Any) -> SqlValue:

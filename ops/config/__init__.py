@@ -186,6 +186,10 @@ class Environment(NamedModel):
             )
         return _named("database", name, self.databases, where=self.name)
 
+    def databases_of(self, service: str) -> dict[str, Database]:
+        """Return the databases that a service uses, by name."""
+        return {name: each for name, each in self.databases.items() if service in each.services}
+
     def require_runtime(self) -> RuntimeConfig:
         """Return `runtime`. Raises ConfigError if it is missing."""
         if self.runtime is None:

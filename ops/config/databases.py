@@ -17,6 +17,7 @@ from ops.core.migrations_folder import (
 from ops.core.read_only_sql import is_read_only
 
 SqlName = Annotated[str, Field(pattern=SQL_NAME)]
+MigrationName = Annotated[str, Field(min_length=1, max_length=255, description="Name of its file.")]
 
 
 class RowBounds(ConfigModel):
@@ -75,6 +76,9 @@ class Database(ConfigModel):
     queries: tuple[DatabaseQuery, ...] = Field(default=(), description="Further checks after a restore.")
     guard: bool = Field(
         default=False, description="Whether deployments run `ops database guard`, which refuses held migrations."
+    )
+    breaking: tuple[MigrationName, ...] = Field(
+        default=(), description="Migrations with which older code does not work; rollback-worker refuses to cross them."
     )
     two_people: Literal["default", "strict"] = Field(
         default="default", description="Whether --one-person may replace the second person: default (yes) or strict."

@@ -178,6 +178,8 @@ class Reason(StrEnum):
     """The build output or the commit cannot be deployed safely. Nothing was sent."""
     MIGRATION_BETWEEN = "migration_between"
     """A Durable Object migration separates the two versions."""
+    BREAKING_MIGRATION = "breaking_migration"
+    """`ops.yml` marks a migration as breaking, and the target's code is older. Accept it by name."""
     SECRETS_CHANGED = "secrets_changed"
     """Secrets changed after the target was uploaded. The message names them."""
     NEVER_ROTATED = "never_rotated"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.d1 import D1Restore
+from ops.cloudflare.types.d1 import D1Restore, Migration
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.timeline import EventKind
 from ops.database.state import DatabaseState, TableRows, read_state
-from ops.database.target import Migration, RestorePoint
+from ops.database.target import RestorePoint
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 

@@ -6,13 +6,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.types.d1 import SqlResult, SqlStatement, SqlValue
-from ops.core.clock import parse_utc
-from ops.core.errors import ProviderError, Reason
-from ops.core.suggestions import quote_name
+from ops.cloudflare.types.d1 import Migration, SqlResult, SqlStatement, SqlValue, quote_identifier
+from ops.core.errors import ProviderError
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.database import holds
-from ops.database.target import Migration
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -70,17 +67,11 @@ def read_state(d1: "D1Api", database: "Database") -> DatabaseState:
     others = [name for name in tables if name != database.migrations_table]
     migrations, rows = run_parallel_mixed(
         [
-            lambda: _read_migrations(d1, database) if others != tables else (),
+            lambda: d1.list_migrations(database.id, database.migrations_table) if others != tables else (),
             lambda: _count_rows(d1, database, others),
         ]
     )
     return DatabaseState(schema, migrations, rows)
-
-
-def _read_migrations(d1: "D1Api", database: "Database") -> tuple[Migration, ...]:
-    statement = SqlStatement(f"SELECT name, applied_at FROM {_quote(database.migrations_table)} ORDER BY id")  # noqa: S608
-    (applied,) = d1.query(database.id, [statement])
-    return tuple(_migration(database, row) for row in applied.rows)
 
 
 def _count_rows(d1: "D1Api", database: "Database", tables: Sequence[str]) -> dict[str, TableRows]:
@@ -95,7 +86,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
 
     def count(table: str) -> int | None:
         added = _seconds(database.created[table])
-        sql = f"SELECT count(*) AS n FROM {_quote(table)} WHERE {added} <= CAST(? AS INTEGER)"  # noqa: S608
+        sql = f"SELECT count(*) AS n FROM {quote_identifier(table)} WHERE {added} <= CAST(? AS INTEGER)"  # noqa: S608
         result = _query(d1, database, SqlStatement(sql, (str(int(at.timestamp())),)))
         return _whole(result.rows[0]["n"]) if result else None
 
@@ -106,7 +97,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
 def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
     column = database.created.get(table)
     newest = f", max({_seconds(column)}) AS newest" if column else ""
-    result = _query(d1, database, SqlStatement(f"SELECT count(*) AS n{newest} FROM {_quote(table)}"))  # noqa: S608
+    result = _query(d1, database, SqlStatement(f"SELECT count(*) AS n{newest} FROM {quote_identifier(table)}"))  # noqa: S608
     if result is None:
         return TableRows()
     row = result.rows[0]
@@ -122,28 +113,13 @@ def _query(d1: "D1Api", database: "Database", statement: SqlStatement) -> SqlRes
     return result
 
 
-def _migration(database: "Database", row: Mapping[str, SqlValue]) -> Migration:
-    try:
-        return Migration(str(row["name"]), parse_utc(str(row["applied_at"])).replace(microsecond=0))
-    except ValueError:
-        raise ProviderError(
-            f"{database.migrations_table} has a malformed time for {quote_name(str(row['name']))}",
-            reason=Reason.MALFORMED_ANSWER,
-            hint="Restore with `wrangler d1 time-travel restore`, after you have checked the migrations by hand.",
-        ) from None
-
-
 def _seconds(column: str) -> str:
     """Return SQL for a time in seconds: the column holds a text, or seconds or milliseconds since 1970."""
-    name = _quote(column)
+    name = quote_identifier(column)
     return (
         f"CASE WHEN typeof({name}) = 'text' THEN unixepoch({name}) WHEN {name} > 100000000000 THEN {name} / 1000 "
         f"ELSE {name} END"
     )
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _whole(value: SqlValue) -> int | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import format_rfc3339, format_utc, parse_duration
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import quote_name
@@ -20,18 +21,6 @@ SECOND = timedelta(seconds=1)
 """Resolution of `applied_at` in the table of migrations."""
 _BOOKMARK = re.compile("[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}")
 _AGO = re.compile("-([0-9]+[a-z]+)")
-
-
-@dataclass(frozen=True)
-class Migration:
-    """An applied migration, as the table of migrations names it."""
-
-    name: str
-    applied_at: datetime
-    """UTC, in whole seconds."""
-
-    def __str__(self) -> str:
-        return f"{self.name}, applied {format_utc(self.applied_at)}"
 
 
 @dataclass(frozen=True)

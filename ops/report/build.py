@@ -14,12 +14,14 @@ from ops.app.session import Session
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha
 from ops.core import system_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
+from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.incident_form import parse_form
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.report.leftovers import find_leftovers
+from ops.status.schema import describe_live_schema
 
 if TYPE_CHECKING:
     from ops.cloudflare.types import pages
@@ -101,7 +103,7 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
         if environment is None or service not in environment.services:
             unavailable.append(f"deployments of {service} in {name}: the service is not in ops.yml (any more)")
             continue
-        found, errors = _try_read(lambda: _read_history(environment, service, environ))  # noqa: B023  called before the next
+        found, errors = _try_read(lambda: _read_history(environment, service, environ, evidence))  # noqa: B023  called before the next
         served += [found] if found else []
         unavailable += [f"deployments of {service} in {name}: {each}" for each in errors]
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
@@ -114,7 +116,14 @@ def _add_leftovers(evidence: IncidentEvidence, config: "Config", environ: Mappin
     return replace(evidence, leftovers=found.lines, reset_commands=found.reset_commands)
 
 
-def _read_history(environment: "Environment", name: str, environ: Mapping[str, str]) -> ServiceHistory:
+def _read_history(
+    environment: "Environment", name: str, environ: Mapping[str, str], evidence: IncidentEvidence
+) -> ServiceHistory:
+    def suggest(runbook: str, **params: str) -> SuggestedCommand:
+        options = {**params, "environment": environment.name, "incident": evidence.number}
+        return SuggestedCommand(build_command(app.program_name(environ), runbook, options))
+
+    schema: tuple[str, ...] = ()
     account, service = environment.account_id, environment.services[name]
     dashboard = f"https://dash.cloudflare.com/{account}"
     with ExitStack() as ending:
@@ -126,7 +135,10 @@ def _read_history(environment: "Environment", name: str, environ: Mapping[str, s
             page = f"{dashboard}/workers/services/view/{service.worker}/production/deployments"
             deployments = session.workers.list_deployments(service.worker)
             versions = session.workers.list_deployable_versions(service.worker)
-    return ServiceHistory(environment.name, name, page, deployments, versions)
+            schema = describe_live_schema(
+                session, name, deployments=deployments, versions=versions, now=evidence.read_at, suggest=suggest
+            )
+    return ServiceHistory(environment.name, name, page, deployments, versions, schema)
 
 
 def _convert_deployments(

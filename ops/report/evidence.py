@@ -60,6 +60,8 @@ class ServiceHistory:
     """Page of the service in the dashboard."""
     deployments: tuple[WorkerDeployment, ...]
     versions: tuple[WorkerVersion, ...]
+    schema: tuple[str, ...] = ()
+    """How far the schema of its databases is ahead of the live code, and the ways on."""
 
     def find_version(self, prefix: str) -> WorkerVersion | None:
         """Return the version whose id starts with `prefix`, if it is unique."""

@@ -1,7 +1,8 @@
 """Roll a Worker back to an earlier version; `workers/rollback_target.py` chooses it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.deployment_mark import DeploymentMark
@@ -12,6 +13,7 @@ from ops.cloudflare.types.workers import (
     describe_split,
     format_split,
     is_same_split,
+    short_id,
 )
 from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused, SecretsChanged
@@ -19,11 +21,12 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, require_service
-from ops.workers import deploy, plan_text, reupload, rollback_target
+from ops.workers import code_age, deploy, plan_text, reupload, rollback_target, schema_age
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
 from ops.workers.reupload import Reupload
 from ops.workers.rollback_target import TargetChoice
+from ops.workers.schema_age import AppliedMigrations, SchemaAge
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -44,6 +47,10 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         inherit_latest: tuple[str, ...] = param(
             "Secrets to inherit from a latest upload that is not live, comma-separated",
             default=(),
+        )
+
+        accept_breaking_migrations: tuple[str, ...] = param(
+            "Breaking migrations that the target's code works with, comma-separated", default=()
         )
 
     @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         service = require_service(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
+        schemas = schema_age.start_reading(ctx.cloudflare.d1, ctx.environment.databases_of(service.name))
         listing, uploads = read_listing(ctx, service, *further)
         to = rollback_target.parse_target(ctx.params.to, listing.versions) if ctx.params.to else None
         plan_text.check_options(to, ctx.params)
@@ -91,11 +99,12 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         choice = rollback_target.choose_target(history, incident=ctx.request.incident)
         if to is None and choice.active_rollback is not None:
             summary = f"already rolled back: {plan_text.describe_rollback(choice.active_rollback)}"
-            return _plan_nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_STEPPED_BACK)
+            reason = Reason.ALREADY_STEPPED_BACK
+            return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=reason)
         latest = uploads[0][0] if rebuilt else None
         if to and (reupload.is_already_live(history, to, latest) if rebuilt else is_same_split(to, history.live.split)):
             summary = f"{describe_split(to)} is already live{' with the current secrets' if rebuilt else ''}"
-            return _plan_nothing(ctx, service, history, choice, summary=summary, reason=Reason.ALREADY_LIVE)
+            return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=Reason.ALREADY_LIVE)
         plan_text.check_not_superseded(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
             ways = rollback_target.list_fallbacks(history, choice)
@@ -108,7 +117,11 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
             )
         split = to or ((choice.candidates[0], 100.0),)
         plan_text.check_no_migration(history, choice.suspect, split)
-        plan = _build_plan(ctx, service, history, choice, split, by_rule=to is None)
+        ages = _schema_ages(history, split, schemas())
+        schema_age.check_breaking(
+            ages, ctx.params.accept_breaking_migrations, partial(_suggest_accept_breaking, ctx, split)
+        )
+        plan = _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
@@ -132,6 +145,20 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         return f"deployment {deployment}"
 
 
+SchemaAges = Mapping[str, Sequence[SchemaAge]]
+"""First digits of a version → how far each database is ahead of its code."""
+
+
+def _schema_ages(history: WorkerHistory, split: Split, databases: Sequence[AppliedMigrations]) -> SchemaAges:
+    return {
+        short_id(version): schema_age.compare_all(
+            databases, code_age.bound_databases(history, version), code_age.find_code_age(history, version)
+        )
+        for version, percent in split
+        if percent > 0
+    }
+
+
 def _build_details(
     ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split, *, blames: str | None
 ) -> RollbackWorker.Details:
@@ -147,13 +174,17 @@ def _build_plan(
     choice: TargetChoice,
     split: Split,
     *,
+    ages: SchemaAges,
     by_rule: bool,
 ) -> Plan[RollbackWorker.Details]:
     blames = rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule)
     live, rebuilt = history.live.split, ctx.params.current_secrets
     details = _build_details(ctx, service, history, split, blames=blames)
-    warnings = plan_text.list_warnings(
-        history, choice, split, began=ctx.request.incident_began, by_rule=by_rule, rebuilt=rebuilt
+    warnings = (
+        *schema_age.list_warnings(ages),
+        *plan_text.list_warnings(
+            history, choice, split, began=ctx.request.incident_began, by_rule=by_rule, rebuilt=rebuilt
+        ),
     )
     if details.revoked and not rebuilt:
         warnings = (*warnings, plan_text.revoked_secrets_warning(details.revoked))
@@ -168,7 +199,10 @@ def _build_plan(
     return Plan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
         changes=(change,),
-        sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
+        sections=(
+            *plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
+            *schema_age.build_sections(ages, ctx.suggest),
+        ),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
         warnings=warnings,
@@ -214,15 +248,18 @@ def _plan_nothing(
     service: "Service",
     history: WorkerHistory,
     choice: TargetChoice,
+    schemas: Callable[[], tuple[AppliedMigrations, ...]],
     *,
     summary: str,
     reason: Reason,
 ) -> Plan[RollbackWorker.Details]:
     """Return a plan without changes: the run probes what is live and suggests a next step."""
+    ages = _schema_ages(history, history.live.split, schemas())
     return Plan(
         summary=summary,
-        sections=plan_text.build_sections(
-            history, choice, history.live.split, repository=service.repository, by_rule=True
+        sections=(
+            *plan_text.build_sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
+            *schema_age.build_sections(ages, ctx.suggest),
         ),
         reason=reason,
         next_step=_suggest_next_step(ctx, _next_version_to_try(history, choice)),
@@ -254,6 +291,21 @@ def _changed_secrets_refusal(
 
 def _suggest_rollback(ctx: Context[RollbackWorker.Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
     return ctx.suggest("rollback-worker", service=ctx.params.service, to=to, **more)
+
+
+def _suggest_accept_breaking(
+    ctx: Context[RollbackWorker.Params], split: Split, names: tuple[str, ...]
+) -> SuggestedCommand:
+    """Return the same request with the breaking migrations accepted."""
+    given = ctx.params
+    return _suggest_rollback(
+        ctx,
+        format_split(split),
+        accept_changed_secrets=given.accept_changed_secrets,
+        current_secrets=given.current_secrets,
+        inherit_latest=given.inherit_latest,
+        accept_breaking_migrations=names,
+    )
 
 
 def _suggest_current_secrets(

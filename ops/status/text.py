@@ -45,7 +45,7 @@ def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:
     matters = [each for at, each in enumerate(found.candidates) if at < most or each.verdict in {LIVE, TARGET}]
     for each in matters:
         yield f"  {each.verdict:<8}  {to_one_line(_describe_candidate(each, found.read_at))}"
-        yield f"            {to_one_line(each.why)}"
+        yield from (f"            {to_one_line(line)}" for line in (each.why, *each.schema))
     if hidden := len(found.candidates) - len(matters):
         yield f"  {hidden} more are not shown (--all shows them)"
     for note in found.notes:

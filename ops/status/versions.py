@@ -1,6 +1,6 @@
 """Versions of a service: the target of a rollback, and why the others are none."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ops.app import run
 from ops.app.place import Place
 from ops.app.session import Session
+from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.pages import PagesDeployment
+from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_rfc3339
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
@@ -18,10 +20,12 @@ from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
 from ops.pages import live_deployment, plan_text, steps
-from ops.workers import history_reads, rollback_target
+from ops.status.schema import list_schema_ages
+from ops.workers import history_reads, rollback_target, schema_age
 from ops.workers.history import WorkerHistory, find_warning_sign
 from ops.workers.plan_text import describe_rollback
 from ops.workers.rollback_target import TargetChoice
+from ops.workers.schema_age import AppliedMigrations
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -47,6 +51,8 @@ class Candidate:
     message: str
     commit: str
     """Tag of a version, or commit of a deployment; free text of the deployer."""
+    schema: tuple[str, ...] = ()
+    """How far each D1 database of the service is ahead of this code, or that this is unknown."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +142,25 @@ def _start_reading_runs(
 
 
 def _worker_versions(ctx: Context[Any], service: "Service", found: ServiceVersions) -> ServiceVersions:
+    databases = schema_age.start_reading(ctx.cloudflare.d1, ctx.environment.databases_of(service.name))
     listing, _ = history_reads.read_listing(ctx, service)
     history = history_reads.read_history(ctx, service, listing)
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
     notes = [f"already rolled back: {describe_rollback(choice.active_rollback)}"] if choice.active_rollback else []
     names = sorted(history.releases, key=lambda name: (history.version(name).number or 0, name), reverse=True)
-    candidates = (_worker_candidate(history, choice, name) for name in names)
+    applied = databases()
+    candidates = (_worker_candidate(history, choice, name, applied) for name in names)
     return replace(found, candidates=tuple(candidates), notes=(*notes, history.coverage))
 
 
-def _worker_candidate(history: WorkerHistory, choice: TargetChoice, name: str) -> Candidate:
+def _worker_candidate(
+    history: WorkerHistory, choice: TargetChoice, name: str, databases: Sequence[AppliedMigrations]
+) -> Candidate:
     version, percent = history.version(name), dict(history.live.split).get(name, 0.0)
     verdict, why = _judge_version(history, choice, name)
-    return Candidate(name, verdict, why, version.created_on, percent, version.author, version.message, version.tag)
+    message, ages = without_schema_marks(version.message), list_schema_ages(history, name, databases)
+    schema = tuple(age.describe(short_id(name)) for age in ages)
+    return Candidate(name, verdict, why, version.created_on, percent, version.author, message, version.tag, schema)
 
 
 def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> tuple[str, str]:

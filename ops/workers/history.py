@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property
 
 from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
@@ -338,7 +339,7 @@ def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
 def _reverted(history: WorkerHistory, version: str) -> Iterator[str]:
     """Yield a sign if a later version's message reverts this one, unless this one served well since."""
     own, versions_of_release = history.version(version), history.versions_of_release(history.releases[version])
-    subject = own.message[:MAX_MESSAGE_LENGTH].partition("\n")[0].strip()
+    subject = without_schema_marks(own.message[:MAX_MESSAGE_LENGTH]).partition("\n")[0].strip()
     for index, deployment in enumerate(history.deployments):
         for serving in deployment.serving_versions:
             if serving in versions_of_release or not history.is_older(version, serving):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ops.cloudflare.deployment_mark import ANY_NAME
+from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
@@ -74,7 +75,8 @@ def _describe_version(history: WorkerHistory, version: str, percent: float) -> s
         parts.append(f"uploaded {format_duration((history.now - known.created_on).total_seconds())} ago")
     parts += [f"by {known.author}"] if known.author else []
     parts += [f"tag {known.tag}"] if known.tag else []
-    parts += [f'"{known.message}"'] if known.message else []
+    message = without_schema_marks(known.message)
+    parts += [f'"{message}"'] if message else []
     return ", ".join(parts)
 
 

@@ -26,9 +26,9 @@ from tests.support.claims import run as run_again
 from tests.support.commands import WRITE, Command, ended, interruptions, ours, timeline
 from tests.support.scenarios import SECRETS, Case, Given, all_cases, part_of, program_of
 
-REQUESTS = 8
-"""Requests of a whole run: three parallel reads, then deployments with two details, the write, the read back."""
-WRITE_AT = 7
+REQUESTS = 9
+"""Requests of a whole run: four parallel reads, then deployments with two details, the write, the read back."""
+WRITE_AT = 8
 
 
 def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -> None:
@@ -90,9 +90,9 @@ def test_run_interrupted_at_any_request_can_be_finished(
 def test_interruption_matrix_covers_every_request(world: World, releases: Releases) -> None:
     world.rollback()
 
-    methods = [request.method for request in world.sandbox.requests]
-    assert methods == ["GET"] * (WRITE_AT - 1) + ["POST", "GET"]
-    assert len(methods) == REQUESTS
+    requests = world.sandbox.requests
+    assert requests[WRITE_AT - 1 : WRITE_AT] == world.writes()
+    assert len(requests) == REQUESTS
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ops.core.clock import format_utc
+
 SqlValue = str | int | float | list[int] | None
 """Value of a column. A list holds the bytes of a BLOB; numbers have the precision of JavaScript."""
 
@@ -13,6 +15,11 @@ class SqlStatement:
     sql: str
     params: tuple[str, ...] = ()
     """Values of the question marks. The API takes texts only."""
+
+
+def quote_identifier(name: str) -> str:
+    """Return the name of a table or column for SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +55,15 @@ class D1Restore:
     """State after the restore."""
     previous_bookmark: str
     """State before the restore; restoring it undoes the restore."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """An applied migration, as the table of migrations names it."""
+
+    name: str
+    applied_at: datetime
+    """UTC, in whole seconds."""
+
+    def __str__(self) -> str:
+        return f"{self.name}, applied {format_utc(self.applied_at)}"

@@ -1,0 +1,198 @@
+"""Find the migrations that are newer than a Worker's code, before the code is rolled back.
+
+A schema mark (`cloudflare/schema_mark.py`) only adds migrations to those that the times show.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.schema_mark import OTHERS, CodeAge
+from ops.cloudflare.types.d1 import Migration
+from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import PlanSection
+from ops.core.suggestions import quote_name
+from ops.core.threads import TimeBudget, start_call
+
+if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
+    from ops.config.databases import Database
+
+READ_BUDGET = 2.0
+"""Real seconds to wait for the migrations of all databases, in parallel with the other reads of a plan."""
+RESOLUTION = timedelta(seconds=1)
+"""Of the times of migrations."""
+SHOWN = 10
+"""Migrations that a text names at most."""
+GO_ON = "or go on, if the older code works with the newer schema, as with added tables and columns"
+
+
+@dataclass(frozen=True)
+class AppliedMigrations:
+    """The migrations of a database, or why they are unknown."""
+
+    name: str
+    """Name in ops.yml; the id of a database that ops.yml does not name."""
+    id: str
+    migrations: tuple[Migration, ...] | None
+    problem: str = ""
+    breaking: tuple[str, ...] = ()
+    """Migrations with which older code does not work, by ops.yml."""
+
+
+@dataclass(frozen=True)
+class SchemaAge:
+    """How far a database's schema is ahead of a version's code."""
+
+    database: AppliedMigrations
+    newer: tuple[str, ...]
+    """Newer migrations, oldest first."""
+    is_complete: bool
+    """Whether `newer` has all of them."""
+    problem: str = ""
+    """Why it is not complete."""
+
+    @property
+    def breaking(self) -> tuple[str, ...]:
+        return tuple(name for name in self.newer if name in self.database.breaking)
+
+    def describe(self, version: str) -> str:
+        """Return the state for people. Without proof it says unknown, and never that nothing is newer."""
+        name, code = quote_name(self.database.name), f"this code ({version})"
+        if self.newer:
+            least = "" if self.is_complete else "at least "
+            count = f"{len(self.newer)} migration{'s' if len(self.newer) > 1 else ''}"
+            return f"the schema of {name} is {least}{count} newer than {code}: {_list_names(self.newer)}"
+        if self.is_complete:
+            return f"no applied migration of {name} is newer than {code}"
+        return f"unknown whether the schema of {name} is newer than {code}: {self.problem}"
+
+
+def start_reading(d1: "D1Api", databases: "Mapping[str, Database]") -> Callable[[], tuple[AppliedMigrations, ...]]:
+    """Start to read the applied migrations. The returned function waits READ_BUDGET at most, and never raises."""
+    budget = TimeBudget(READ_BUDGET)
+    budget.rest()
+    pending = {
+        name: start_call(partial(d1.list_migrations, database.id, database.migrations_table, timeout=READ_BUDGET))
+        for name, database in databases.items()
+    }
+
+    def finish() -> tuple[AppliedMigrations, ...]:
+        found = []
+        for name, future in pending.items():
+            migrations, problem = None, ""
+            try:
+                migrations = future.result(timeout=budget.rest())
+            except TimeoutError:
+                problem = f"D1 did not answer within {READ_BUDGET:g} s"
+            except ProviderError as error:
+                problem = _shorten(error)
+            found.append(AppliedMigrations(name, databases[name].id, migrations, problem, databases[name].breaking))
+        return tuple(found)
+
+    return finish
+
+
+def compare_all(databases: Iterable[AppliedMigrations], bound: Collection[str], code: CodeAge) -> tuple[SchemaAge, ...]:
+    """Compare the databases, and those that the version is bound to without a name in ops.yml."""
+    named = tuple(databases)
+    others = sorted(set(bound) - {each.id for each in named})
+    unnamed = (AppliedMigrations(each, each, None, "ops.yml does not name this database") for each in others)
+    return tuple(_compare(each, code) for each in (*named, *unnamed))
+
+
+def _compare(database: AppliedMigrations, code: CodeAge) -> SchemaAge:
+    """Return the migrations that are newer than the code, by their times and by the schema marks."""
+    own = [mark for mark in code.own if mark.database == database.id]
+    if database.migrations is None:
+        known = {name for mark in own for name in (mark.last, *mark.applied)}
+        later = (name for mark in code.later if mark.database == database.id for name in mark.applied)
+        newer = tuple(name for name in dict.fromkeys(later) if name not in known and name != OTHERS)
+        return SchemaAge(database, newer, is_complete=False, problem=database.problem)
+    names = [each.name for each in database.migrations]
+    places = [names.index(mark.last) if mark.last else -1 for mark in own if not mark.last or mark.last in names]
+    uploaded_at = code.uploaded_at
+    newer = tuple(
+        each.name
+        for place, each in enumerate(database.migrations)
+        if (uploaded_at and each.applied_at + RESOLUTION > uploaded_at) or (places and place > min(places))
+    )
+    is_complete = uploaded_at is not None or bool(places)
+    problem = "" if is_complete else "Cloudflare does not say when it was uploaded, and it has no schema mark"
+    return SchemaAge(database, newer, is_complete=is_complete, problem=problem)
+
+
+def _shorten(error: ProviderError) -> str:
+    if error.reason == Reason.NOT_AUTHORISED:
+        return "the token may not query D1"
+    return error.message.partition(" (cf-ray")[0]
+
+
+Suggest = Callable[..., SuggestedCommand]
+"""Returns the command of a runbook with its parameters."""
+
+
+def build_sections(ages: Mapping[str, Sequence[SchemaAge]], suggest: Suggest) -> tuple[PlanSection, ...]:
+    """Return the section of a plan, with the three ways on if a schema is newer; none without a database."""
+    lines: list[str] = []
+    for version, each in ages.items():
+        for age in each:
+            lines.append(age.describe(version))
+            lines += _ways_on(age, suggest) if age.newer else ()
+    return (PlanSection("Database schema", tuple(dict.fromkeys(lines))),) if lines else ()
+
+
+def list_warnings(ages: Mapping[str, Sequence[SchemaAge]]) -> Iterator[str]:
+    for version, each in ages.items():
+        for age in each:
+            if age.newer:
+                yield age.describe(version)
+            elif not age.is_complete and age.database.breaking:
+                names = _list_names(age.database.breaking)
+                yield f"{age.describe(version)}. ops.yml marks as breaking: {names}"
+
+
+def _ways_on(age: SchemaAge, suggest: Suggest) -> Iterator[str]:
+    name = age.database.name
+    if name == age.database.id:
+        yield f"name the database in ops.yml to revert or restore it; {GO_ON}"
+        return
+    # A name that only a mark gives is untrusted text, and never a target.
+    first, last = (age.newer[0], age.newer[-1]) if age.is_complete else ("NAME", "NAME")
+    revert = suggest("revert-migration", database=name, name=last).command
+    restore = suggest("restore-database", database=name, to=f"before-migration:{first}").command
+    yield f"revert them, newest first: {revert}"
+    yield f"go back together, with loss of data: maintenance on, code back, maintenance stays on, then {restore}"
+    yield GO_ON
+
+
+def check_breaking(
+    ages: Mapping[str, Sequence[SchemaAge]],
+    accepted: Collection[str],
+    accept: Callable[[tuple[str, ...]], SuggestedCommand],
+) -> None:
+    """Raise Refused if a breaking migration that nobody accepted is newer than the code.
+
+    `accept` returns the command that accepts migrations by name.
+    """
+    found = [(version, age) for version, each in ages.items() for age in each if set(age.breaking) - set(accepted)]
+    if not found:
+        return
+    version, age = found[0]
+    names = tuple(dict.fromkeys(name for _, each in found for name in each.breaking))
+    raise Refused(
+        f"{age.describe(version)}. ops.yml marks {_list_names(age.breaking)} as breaking: older code does not work "
+        "with it",
+        reason=Reason.BREAKING_MIGRATION,
+        hint="Choose a version that is newer than the migration, or revert the migration first. If this code works "
+        "with it, accept it by name.",
+        suggested_command=accept(names),
+    )
+
+
+def _list_names(names: Sequence[str]) -> str:
+    more = (f"{len(names) - SHOWN} more",) if len(names) > SHOWN else ()
+    return ", ".join([*map(quote_name, names[:SHOWN]), *more])
