@@ -25,6 +25,7 @@ from ops.app.session import Session
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
+from ops.core.next_step import replace_checkout
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult, describe_state_after_bug
 from ops.core.run_record import PreviousRuns, parse_job_run
@@ -158,7 +159,7 @@ def run(
         )
         prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
-        menu = functools.partial(_build_menu, config, context.command_prefix)
+        menu = functools.partial(_build_menu, config, published_prefix(environ, request.config, config))
         links = publisher.end(timeline, menu, is_routine=runbook.is_routine)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
 
@@ -278,6 +279,12 @@ def command_prefix(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
     """Return the program name, and the option that a suggested command needs to use the same ops.yml."""
     is_default = config in {DEFAULT_CONFIG, find_config()}
     return (program_name(environ), *(() if is_default else (f"--config {shlex.quote(str(config))}",)))
+
+
+def published_prefix(environ: Mapping[str, str], path: Path, config: "Config") -> tuple[str, ...]:
+    """Return `command_prefix` for other people's laptops: without the path of a checkout on this one."""
+    program, *extra = command_prefix(environ, path)
+    return (replace_checkout(f"{program} ", config.github.laptop_program).strip(), *extra)
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:

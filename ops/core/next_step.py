@@ -34,6 +34,14 @@ def build_command(program: str, runbook: str, options: Mapping[str, Any], *more:
     return " ".join([program, runbook, *given, *more])
 
 
+_CHECKOUT = re.compile(r"(?<![^\s\"'`(])[^\s\"'`(]*/run ops(?= )")
+
+
+def replace_checkout(text: str, program: str) -> str:
+    """Return the text with `program` in place of each `PATH/run ops`, which is a checkout of one laptop."""
+    return _CHECKOUT.sub(lambda _: program, text)
+
+
 def describe_button(runbook: str, options: Mapping[str, Any]) -> str:
     """Describe the button of a runbook and its fields. A list becomes one field, separated by commas."""
     given = "; ".join(f"{name} = {','.join(values)}" for name, values in _given(options))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
-from ops.app.run import command_prefix, read_config, register_secrets
+from ops.app.run import published_prefix, read_config, register_secrets
 from ops.app.run_files import RUNS, TIMELINE, mark_published
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
@@ -50,7 +50,8 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         imported = f"run {job[0]} of GitHub Actions, by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, may_exist=True, completes=True)
         page = RunSummary(run, events, imported, source="run" if job else "laptop")
-        bodies = comment.render_comments(page, settings.contacts, repository_page(environ))
+        program = settings.github.laptop_program
+        bodies = comment.render_comments(page, settings.contacts, repository_page(environ), program)
         for part, body in enumerate(bodies, start=1):
             posted.put(part, body)
         if path.parent.name == run:
@@ -117,7 +118,7 @@ def open_incident(
         hint = f"Use one of: {', '.join(settings.service_names)}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
     body = comment.render_incident(service=service, severity=severity)
-    program, page = command_prefix(environ, config), repository_page(environ)
+    program, page = published_prefix(environ, config, settings), repository_page(environ)
 
     def menu(number: str) -> str:
         return build_menu(settings, program, number, page).render([service])

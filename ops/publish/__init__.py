@@ -62,6 +62,7 @@ class Publisher:
             run,
             comment=comment,
             contacts=config.contacts,
+            program=config.github.laptop_program,
             remaining=remaining,
             is_notified=lambda: chat.is_delivered,
         )

@@ -1,11 +1,13 @@
 """Render the comments of a run: text and hidden record, within GitHub's size limit."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.errors import needs_people
+from ops.core.next_step import replace_checkout
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.core.timeline import EventKind, RunEvent
@@ -65,11 +67,14 @@ def steps_for_people(steps: tuple[tuple[str, StepCheck | None], ...]) -> tuple[s
     return tuple(title for title, check in steps if check in (BY_PEOPLE, _is_notified))
 
 
-def render_comments(summary: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "") -> tuple[str, ...]:
+def render_comments(
+    summary: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "", program: str = "./run ops"
+) -> tuple[str, ...]:
     """Return the run's comment, and a second one with the older rows if they do not fit.
 
-    `repository`: URL of the repository whose Actions tab has the buttons.
+    `repository`: URL of the repository whose Actions tab has the buttons. `program`: start of a command on any laptop.
     """
+    summary = replace(summary, events=tuple(_for_any_laptop(event, program) for event in summary.events))
     rows = merge_rounds(summary.events)
 
     def render(count: int) -> str:
@@ -82,6 +87,12 @@ def render_comments(summary: RunSummary, contacts: "tuple[Contact, ...]", reposi
     older = rows[: len(rows) - shown]
     kept = _largest_fit(lambda count: _older_comment(summary, older, count), len(older))
     return main, _older_comment(summary, older, kept)
+
+
+def _for_any_laptop(event: RunEvent, program: str) -> RunEvent:
+    """Return the event with commands that do not name the checkout of the laptop that ran it."""
+    data = json.loads(replace_checkout(json.dumps(event.data), program))
+    return replace(event, text=replace_checkout(event.text, program), data=data)
 
 
 def _main_comment(

@@ -51,10 +51,11 @@ class IssuePublisher:
         *,
         comment: int | None = None,
         contacts: "tuple[Contact, ...]",
+        program: str,
         remaining: Callable[[], float],
         is_notified: Callable[[], bool],
     ) -> None:
-        self._is_notified = is_notified
+        self._is_notified, self._program = is_notified, program
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
         self._comment = comment
@@ -169,7 +170,7 @@ class IssuePublisher:
         from ops.publish import comment
 
         summary = RunSummary(self._run, self._with_login(events), is_notified=self._is_notified())
-        return comment.render_comments(summary, self._contacts, repository_page(self._environ))
+        return comment.render_comments(summary, self._contacts, repository_page(self._environ), self._program)
 
     def _with_login(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         """Return the events with the owner of GITHUB_TOKEN added to the laptop's local user in the first one."""

@@ -1,5 +1,6 @@
 """The run's comment on the incident issue; GitHub failures never affect the recovery."""
 
+import json
 import os
 import pwd
 import re
@@ -22,7 +23,7 @@ from ops.github.comments import MAX_TEXT
 from ops.publish.comment import render_comments
 from ops.publish.issue import CommentWriter
 from tests.conftest import REFERENCE, Incident, Releases, assert_golden
-from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended
+from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended, unwrapped
 
 CONTACTS = read_config(REFERENCE / "ops.yml")[0].contacts
 
@@ -214,6 +215,19 @@ def test_laptop_run_names_the_token_owner(incident: Incident, releases: Releases
 
     assert done.events[0]["text"].endswith("(laptop, by local user ana)")
     assert "(laptop, by alice as GITHUB_TOKEN says, local user ana)" in incident.bodies[0]
+
+
+@pytest.mark.parametrize("github", ["", "github: {actions: acme/backout}\n"], ids=["copy", "small repository"])
+def test_comments_do_not_name_the_checkout_of_a_laptop(incident: Incident, releases: Releases, github: str) -> None:
+    incident.world.edit_config("\nlabels:", f"\n{github}labels:")
+    program, checkout = "ops" if github else "./run ops", "/home/ana/backout/run ops"
+
+    done = incident.rollback(OPS_PROGRAM=checkout)
+    incident.world.rollback(OPS_PROGRAM=checkout, **incident.github.environ())
+
+    assert f"{checkout} rollback-worker" in json.dumps(done.result)
+    assert f"{program} rollback-worker --service api" in unwrapped(incident.bodies[0])
+    assert all("/home/ana" not in comment.body for issue in incident.github.issues for comment in issue.comments)
 
 
 def test_run_without_user_variable_names_the_account(incident: Incident, releases: Releases) -> None:
