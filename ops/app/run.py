@@ -9,7 +9,7 @@ import pwd
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ops.github.pulls import PullRequests
     from ops.publish.menu import MenuParts
     from ops.site_build import SiteBuilder
+    from ops.tools.source_files import SourceFiles
 
 AFTER_A_BUG = (
     "Check what is live in the dashboard (Workers & Pages → the Worker or project → Deployments), and continue there. "
@@ -152,6 +153,7 @@ def run(
             github=_Repository(folder, environ, redactor, session, ending),
             web=session,
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
+            read_source=functools.partial(read_source, folder, environ, redactor),
             secret_values=ProcessSecretValues(environ, redactor, config),
             previous_runs=lambda: publisher.read_previous_runs(timeline),
             service_kinds=registry.service_kinds,
@@ -187,6 +189,7 @@ def planning_context(  # noqa: PLR0917
         github=_Repository(folder, environ, redactor, session, ending),
         web=session,
         make_site=lambda: make_site(environ, folder, redactor, ending, session),
+        read_source=functools.partial(read_source, folder, environ, redactor),
         secret_values=ProcessSecretValues(environ, redactor, config),
         previous_runs=lambda: PreviousRuns,
         service_kinds=registry.service_kinds,
@@ -207,6 +210,17 @@ def _execute(engine: Engine, request: RunRequest, context: Context[Any], options
     finally:
         context.github.secrets.revoke_tokens(functools.partial(context.timeline.record, EventKind.WARNING))
     return replace(result, timeline=tuple(context.timeline.events))
+
+
+def read_source(
+    folder: Path, environ: Mapping[str, str], redactor: Redactor, repository: str | None, paths: Sequence[str]
+) -> "SourceFiles":
+    """Return files of a repository: in a job those that an earlier job saved, else of the checkout. Raises Refused."""
+    from ops.tools import source_files
+
+    if actions.is_job(environ):
+        return source_files.load_source_files(environ)
+    return source_files.read_source_files(folder, environ, redactor, repository, paths)
 
 
 def make_site(

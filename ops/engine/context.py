@@ -1,6 +1,6 @@
 """The context of a run: the parameters, values and clients that a runbook may use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ops.github.secrets import EnvironmentSecrets
     from ops.probes.durable_object import DurableObjectAdmin
     from ops.site_build import SiteBuilder
+    from ops.tools.source_files import SourceFiles
 
 P = TypeVar("P")
 
@@ -155,6 +156,8 @@ class Context(Generic[P]):
     web: WebPort
     make_site: "Callable[[], SiteBuilder]"
     """Factory of `site`."""
+    read_source: "Callable[[str | None, Sequence[str]], SourceFiles]"
+    """Read folders of the default branch of owner/name; None is the repository of ops.yml. Raises Refused."""
     secret_values: SecretValues
     previous_runs: "Callable[[], Callable[[], PreviousRuns]]"
     """Start to read the records of previous runs on the incident. The returned function waits for a limited time.

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -91,6 +91,14 @@ class GitRepository:
         """Return the address of the remote origin; None if there is none."""
         return self._line("remote", "get-url", "origin")
 
+    def root(self) -> str | None:
+        """Return the path of the work tree; None without one."""
+        return self._line("rev-parse", "--show-toplevel")
+
+    def current_branch(self) -> str:
+        """Return the branch that is checked out, or HEAD if none is."""
+        return self._line("rev-parse", "--abbrev-ref", "HEAD") or "HEAD"
+
     def branch_head(self, name: str) -> str | None:
         """Return the SHA of the branch on origin as last fetched, else of the local branch; None if it is unknown."""
         found = (self._whole(f"refs/{place}/{name}") for place in ("remotes/origin", "heads"))
@@ -130,6 +138,21 @@ class GitRepository:
             with tarfile.open(scratch / "tar") as packed:
                 found = packed.extractfile(path)
                 return None if found is None else found.read().decode("utf-8", errors="surrogateescape")
+
+    def read_folders(self, sha: str, folders: Sequence[str]) -> dict[str, bytes]:
+        """Return path → content of the plain files in these folders of a commit; the paths start at its root."""
+        found = {}
+        with process.scratch_folder() as scratch:
+            for folder in folders:
+                if self.file_mode(sha, folder) is None:
+                    continue
+                self._must("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", folder)
+                with tarfile.open(scratch / "tar") as packed:
+                    for each in packed:
+                        content = packed.extractfile(each) if each.isreg() else None
+                        if content is not None:
+                            found[each.name] = content.read()
+        return found
 
     def file_mode(self, sha: str, path: str) -> str | None:
         """Return the `git ls-tree` mode: 100644, 120000 for a link, 160000 for a submodule. None if it is missing."""

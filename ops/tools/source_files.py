@@ -1,0 +1,110 @@
+"""Read files of the default branch of a repository, here or in an earlier job.
+
+The repository is OPS_SOURCE, by default the folder of ops.yml. In jobs, one without Cloudflare's token reads and saves
+the files: OPS_SOURCE_FILES is what it saved, and OPS_SOURCE_FILES_SHA256 its digest.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.redaction import Redactor
+from ops.tools import git
+
+MAX_BYTES = 5_000_000
+"""Largest total size of the files."""
+SAVED, DIGEST = "OPS_SOURCE_FILES", "OPS_SOURCE_FILES_SHA256"
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    branch: str
+    commit: str
+    files: Mapping[str, bytes]
+    """Path from the root of the repository → content, without links."""
+
+    def __str__(self) -> str:
+        return f"commit {self.commit[:12]} of {self.branch}"
+
+
+def read_source_files(
+    folder: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    repository: str | None,
+    paths: Sequence[str],
+    *,
+    is_checked_out: bool = False,
+) -> SourceFiles:
+    """Return the files in these folders of the default branch, as last fetched.
+
+    `repository` is owner/name; None is that of `folder`, which ops.yml is in. With `is_checked_out`, the commit that is
+    checked out counts.
+
+    Raises:
+        Refused: there is no such checkout, it is one of another repository, or the files are too large.
+    """
+    source = folder / (environ.get("OPS_SOURCE") or ".")
+    try:
+        checkout = git.GitRepository(source, environ, redactor)
+        root = git.GitRepository(Path(checkout.root() or source), environ, redactor)
+        _check_repository(root, source, repository, environ)
+        branch = root.current_branch() if is_checked_out else root.default_branch()
+        commit = root.head() if is_checked_out else root.branch_head(branch)
+        if commit is None:
+            raise _unreadable(f"{source} has no branch {branch}")
+        files = root.read_folders(commit, paths)
+    except git.GitError as error:
+        raise _unreadable(str(error)) from None
+    if sum(map(len, files.values())) > MAX_BYTES:
+        raise _unreadable(f"{', '.join(paths)} of commit {commit[:12]} have more than {MAX_BYTES} bytes")
+    return SourceFiles(branch, commit, files)
+
+
+def save_source_files(found: SourceFiles, into: Path) -> str:
+    """Save the files for a later job, and return their digest.
+
+    Another job can replace an artifact, but no output of a job, so the digest is one.
+    """
+    files = {path: base64.b64encode(content).decode() for path, content in sorted(found.files.items())}
+    content = json.dumps({"branch": found.branch, "commit": found.commit, "files": files}).encode()
+    into.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_source_files(environ: Mapping[str, str]) -> SourceFiles:
+    """Return the files that an earlier job saved. Raises ConfigError if they are missing or another job changed them."""
+    hint = "Run `ops workflows sync`, commit the result, and use the button again."
+    path, digest = environ.get(SAVED, ""), environ.get(DIGEST, "")
+    if not path or not digest:
+        raise ConfigError(f"{SAVED} and {DIGEST} are not set: no job read the repository", hint=hint)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{SAVED} cannot be read: {error.strerror}", hint=hint) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ConfigError(
+            f"the artifact in {SAVED} differs from what the job `fetch` wrote: another job replaced it",
+            hint="Change nothing with this run, and check its jobs.",
+        )
+    saved = json.loads(content)
+    files = {path: base64.b64decode(text) for path, text in saved["files"].items()}
+    return SourceFiles(saved["branch"], saved["commit"], files)
+
+
+def _check_repository(
+    root: git.GitRepository, source: Path, repository: str | None, environ: Mapping[str, str]
+) -> None:
+    """Refuse a checkout of another repository on GitHub; a remote elsewhere tells nothing."""
+    found = git.parse_github_remote(root.origin() or "", environ)
+    if repository and found and found.lower() != repository.lower():
+        raise _unreadable(f"{source} is a checkout of {found}, not of {repository}")
+
+
+def _unreadable(text: str) -> Refused:
+    hint = "Set OPS_SOURCE to a checkout of the repository with the migrations, run `git fetch` there, and try again."
+    return Refused(text, reason=Reason.TOOL_MISSING, hint=hint)
