@@ -21,6 +21,8 @@ class Fault:
     """Glob over the path, with or without /client/v4: `*` within one segment, `**` across segments."""
     host: str = "*"
     """Glob over the Host header; only the edge has several hosts."""
+    sends: str = ""
+    """Text in the body of the request."""
     times: int | None = 1
     """Number of requests that it affects; None for all."""
     skip: int = 0
@@ -58,6 +60,8 @@ class Fault:
         if self.method not in {"*", request.method} or not self._matches_path(request.path):
             return False
         if not re.fullmatch(re.escape(self.host).replace(r"\*", ".*"), host):
+            return False
+        if self.sends.encode() not in request.body:
             return False
         if self.skip:
             self.skip -= 1

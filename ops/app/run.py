@@ -130,8 +130,7 @@ def run(
         ending.callback(process.kill_all)
         session = Session(environment, environ, ending, config, needs_token=bool(runbook.github_environment))
         clock, folder = session.clock, request.config.resolve().parent
-        run_id = _run_id(environ, clock)
-        record = folder / RUNS / run_id
+        record = folder / RUNS / (run_id := _run_id(environ, clock))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         incident, comment = request.incident, request.comment
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)

@@ -74,9 +74,7 @@ class Database(ConfigModel):
         default_factory=dict, description="Table → its expected number of rows after a restore."
     )
     queries: tuple[DatabaseQuery, ...] = Field(default=(), description="Further checks after a restore.")
-    guard: bool = Field(
-        default=False, description="Whether deployments run `ops database guard`, which refuses held migrations."
-    )
+    guard: bool = Field(default=False, description="Whether deployments run the guard, which refuses held migrations.")
     breaking: tuple[MigrationName, ...] = Field(
         default=(), description="Migrations with which older code does not work; rollback-worker refuses to cross them."
     )

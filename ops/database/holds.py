@@ -44,7 +44,9 @@ class Hold:
         return f"{quote_name(self.migration)}, held since {quote_name(self.held_at)} ({why})"
 
 
-def make_hold(migration: str, content_hash: str, *, incident: int | None, run: str, now: datetime, undo: str) -> Hold:
+def make_hold(
+    migration: str, content_hash: str, *, incident: int | None, run: str, now: datetime, undo: str = ""
+) -> Hold:
     return Hold(migration, content_hash, str(incident or ""), run, format_rfc3339(now), undo)
 
 
@@ -67,9 +69,9 @@ def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
 def holds_after_restore(holds: Iterable[Hold], target: str, new: Iterable[Hold]) -> tuple[Hold, ...]:
     """Return the holds that a database must have after a restore to the bookmark `target`.
 
-    A restore that undoes a run removes the holds of that run only.
+    A restore that undoes a run removes the holds of that run only. Without a target all are kept.
     """
-    kept = {(each.migration, each.hash): each for each in holds if each.undo != target}
+    kept = {(each.migration, each.hash): each for each in holds if not target or each.undo != target}
     return tuple((kept | {(each.migration, each.hash): each for each in new}).values())
 
 

@@ -1,6 +1,7 @@
-"""Run migrations on a local copy of a D1 database: its schema without rows, in a SQLite that refuses what D1 refuses.
+"""Run migrations on a local copy of a D1 database: the schema without rows.
 
-D1 is built on workerd, whose rules these are; an acceptance test compares both. Sources:
+Its SQLite refuses what D1 refuses. D1 is built on workerd, whose rules these are. An acceptance test compares both.
+Sources:
 
 - allowed PRAGMAs: developers.cloudflare.com/d1/sql-api/sql-statements
 - transactions, ATTACH, temporary objects, some functions, names that begin with `_cf_`: `isAuthorized` in

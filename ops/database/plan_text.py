@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration, format_utc
 from ops.core.plan import PlanSection
@@ -13,9 +14,16 @@ from ops.database.restore import NOT_COUNTED, UNDO_PREFIX, DatabaseRestore, desc
 from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, TableRows
 from ops.database.target import splits_an_apply
 
+if TYPE_CHECKING:
+    from ops.config.databases import Database
+
 RUNBOOK = "restore-database"
 MAX_RESTORES, RESTORES_WITHIN = 10, timedelta(minutes=10)
 """Limit of D1 per database: developers.cloudflare.com/d1/platform/limits"""
+APPLIED_AGAIN = (
+    "the next deployment applies the migrations again: revert their files first, or let deployments run "
+    "`ops database guard`, which refuses them"
+)
 CANCELED = "queries and transactions that run at that moment are canceled with an error"
 NOT_UNDONE = (
     "rows that were written after the target; the undo brings them back, and removes later ones",
@@ -43,7 +51,11 @@ class WorkerUse:
 
 
 def build_sections(
-    restore: DatabaseRestore, uses: Sequence[WorkerUse], checks: Sequence[str], now: datetime
+    restore: DatabaseRestore,
+    uses: Sequence[WorkerUse],
+    checks: Sequence[str],
+    now: datetime,
+    more: Sequence[PlanSection] = (),
 ) -> tuple[PlanSection, ...]:
     after = [f"{each.service}: {_count_text(each.newer_uploads)} uploaded since" for each in uses]
     sections = (
@@ -51,6 +63,7 @@ def build_sections(
         PlanSection("Migrations taken back", tuple(map(str, restore.taken_back)) or ("none",)),
         PlanSection("Rows", tuple(_row_lines(restore.before.rows, restore.expected))),
         PlanSection("Worker versions", tuple(after)),
+        *more,
         PlanSection("Checks", (f"{', '.join(checks)}; at most {format_duration(TIME_LIMIT)} together",)),
     )
     return tuple(each for each in sections if each.lines)
@@ -82,13 +95,18 @@ def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterat
     kept, taken_back = restore.kept, restore.taken_back
     if splits_an_apply(kept, taken_back):
         yield f"the target lies between {kept[-1].name} and {taken_back[0].name}, which were applied together"
-    if taken_back:
-        yield "the next deployment applies these migrations again, unless their files are reverted before"
+    if taken_back and not restore.database.guard:
+        yield APPLIED_AGAIN
     for use in uses:
         if taken_back and use.newer_uploads:
             yield f"{use.service} may run code that needs them: roll it back, too"
     for writer in (writer for use in uses for writer in use.writers):
         yield f"writes go on: {writer}"
+
+
+def describe_next_deployment(database: "Database", taken_back: Sequence[object]) -> str:
+    """Return the last sentence of a run that took migrations back, if no guard refuses them."""
+    return APPLIED_AGAIN if taken_back and not database.guard else ""
 
 
 def describe_restores(previous: PreviousRuns | None, now: datetime) -> str:

@@ -15,10 +15,12 @@ from ops.core.run_record import PreviousRuns, parse_job_run
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, state, time_travel
+from ops.database import checks, plan_text, source, state, time_travel
 from ops.database.checks import DatabaseChecks
+from ops.database.holds import Hold, make_hold, read_holds
 from ops.database.plan_text import WorkerUse
 from ops.database.restore import DatabaseRestore, check_restore, send_restore
+from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.state import DatabaseState
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, parse_restore_point
 from ops.engine.context import Context
@@ -57,6 +59,8 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         """The change that restores the database."""
         closure: Closure = field(default_factory=Closure)
         """Maintenance of its services."""
+        holds: RestoredHolds | None = None
+        """None if there is nothing to take back and no hold is missing."""
         checked: DatabaseChecks | None = None
 
     name = "restore-database"
@@ -68,6 +72,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     example = Params(database="fortunet", to=BEFORE_LAST_MIGRATION, one_person=True)
     writes = (
         ("POST", "/accounts/*/d1/database/*/time_travel/restore"),
+        ("POST", "/accounts/*/d1/database/*/query"),  # holds of migrations
         *PATTERNS,
     )
     permissions = TokenPermissions(cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS))
@@ -104,6 +109,8 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         details = plan.details
         if details.restore and change == details.change:
             return _check_restore(ctx, details, details.restore)
+        if details.holds and change == details.holds.change:
+            return details.holds.check(ctx)
         if change in details.closure.turn_off:
             _require_healthy_checks(ctx, details)
         return details.closure.check(ctx, change)
@@ -111,7 +118,9 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         details = plan.details
         if details.restore and change == details.change:
-            return send_restore(ctx, details.restore)
+            return _send_restore(ctx, details.holds, details.restore)
+        if details.holds and change == details.holds.change:
+            return details.holds.apply(ctx)
         return details.closure.apply(ctx, change)
 
     def awaited_probes(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ProbeSet | None:
@@ -151,6 +160,8 @@ def _check_restore(
     ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details, restore: DatabaseRestore
 ) -> ObservedState:
     """Check the restore. Counts are a minimum if maintenance did not last until its end."""
+    if details.holds and not restore.sent:
+        details.holds.read_again(ctx)
     found = check_restore(ctx, restore)
     if restore.sent and restore.is_closed and not details.closure.is_in_effect(ctx):
         restore.is_closed = False
@@ -158,6 +169,17 @@ def _check_restore(
         ctx.timeline.record(EventKind.WARNING, text)
         return check_restore(ctx, restore)
     return found
+
+
+def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | None, restore: DatabaseRestore) -> str:
+    """Record the earlier holds, and send the restore. The new holds name its undo."""
+    if kept:
+        kept.record(ctx)
+    try:
+        return send_restore(ctx, restore)
+    finally:
+        if kept:
+            kept.undo = restore.undo_bookmark
 
 
 def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> SuggestedCommand | None:
@@ -212,6 +234,7 @@ class _Reads:
     """Current one."""
     retention: str
     closure: Closure
+    holds: tuple[Hold, ...]
     workers: tuple[tuple[str, _WorkerReads], ...]
     """Service and reads of each Worker that uses the database."""
 
@@ -219,17 +242,18 @@ class _Reads:
 def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
     d1, now = ctx.cloudflare.d1, ctx.clock.now()
     workers = [each for each in _services(ctx, database) if each.worker]
-    found, bookmark, retention, closed, *reads = run_parallel_mixed(
+    found, bookmark, retention, closed, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
             lambda: time_travel.describe_retention(d1, database.id, now),
             lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE),
+            lambda: read_holds(d1, database.id),
             *(partial(_read_worker, ctx, each) for each in workers),
         ]
     )
     names = [each.name for each in workers]
-    return _Reads(now, found, bookmark, retention, closed, tuple(zip(names, reads, strict=True)))
+    return _Reads(now, found, bookmark, retention, closed, held, tuple(zip(names, reads, strict=True)))
 
 
 def _plan_restore(
@@ -264,15 +288,11 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     _refuse_second_step_back(ctx, previous)
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
-        return Plan(
-            summary=f"D1 database {name}: nothing to take back, because that migration is not applied",
-            warnings=tuple(closed.warnings(ctx)) if closed.kept else (),
-            reason=Reason.ALREADY_LIVE,
-            details=RestoreDatabase.Details(name, database, closure=closed),
-        )
+        return _plan_missing_holds(ctx, database, reads, previous)
     restore = _plan_restore(ctx, database, reads, point)
     uses = [_worker_use(service, read, point) for service, read in reads.workers]
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
+    held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
     change = Change(
         target=f"D1 database {name}",
         before=f"bookmark {restore.undo_bookmark}",
@@ -283,8 +303,8 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     recent = plan_text.describe_restores(previous, reads.at)
     return Plan(
         summary=f"D1 database {name}: restore {point}",
-        changes=(*closed.turn_on, change, *closed.turn_off),
-        sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at),
+        changes=(*closed.turn_on, change, *held.changes, *closed.turn_off),
+        sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at, held.sections),
         not_undone=plan_text.NOT_UNDONE,
         consequences=(plan_text.CANCELED, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
         warnings=(
@@ -292,9 +312,42 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
             *plan_text.list_warnings(restore, uses),
             *closed.warnings(ctx),
         ),
+        remaining_message=plan_text.describe_next_deployment(database, held.new),
         done_message=f"Restored {name} to {point}",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
-        details=RestoreDatabase.Details(name, database, restore, change, closed),
+        details=RestoreDatabase.Details(name, database, restore, change, closed, held),
+    )
+
+
+def _plan_holds(
+    ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, taken_back: list[str], target: str
+) -> RestoredHolds:
+    name, hashes = ctx.params.database, source.hash_if_known(ctx, ctx.params.database, database, taken_back)
+    new = (
+        make_hold(each, content, incident=ctx.request.incident, run=ctx.run_id, now=reads.at)
+        for each, content in hashes.items()
+    )
+    return RestoredHolds(name, database.id, reads.holds, tuple(new), target)
+
+
+def _plan_missing_holds(
+    ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, previous: PreviousRuns | None
+) -> Plan[RestoreDatabase.Details]:
+    """Return the plan for a migration that is not applied, as after a run that ended right after its restore."""
+    name, closed, known = ctx.params.database, reads.closure, {each.migration for each in reads.holds}
+    lost = find_lost_holds(previous, name) if previous else ()
+    missing = [
+        each for each in dict.fromkeys((ctx.params.to.removeprefix(BEFORE_MIGRATION), *lost)) if each not in known
+    ]
+    held = _plan_holds(ctx, database, reads, missing, "")
+    return Plan(
+        summary=f"D1 database {name}: nothing to take back, because that migration is not applied",
+        changes=held.changes if missing else (),
+        sections=held.sections,
+        warnings=tuple(closed.warnings(ctx)) if closed.kept else (),
+        remaining_message=plan_text.describe_next_deployment(database, held.new),
+        reason=Reason.ALREADY_LIVE,
+        details=RestoreDatabase.Details(name, database, closure=closed, holds=held),
     )
 
 

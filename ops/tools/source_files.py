@@ -77,7 +77,7 @@ def save_source_files(found: SourceFiles, into: Path) -> str:
 
 
 def load_source_files(environ: Mapping[str, str]) -> SourceFiles:
-    """Return the files that an earlier job saved. Raises ConfigError if they are missing or another job changed them."""
+    """Return the files that an earlier job saved. Raises ConfigError if they are missing or were replaced."""
     hint = "Run `ops workflows sync`, commit the result, and use the button again."
     path, digest = environ.get(SAVED, ""), environ.get(DIGEST, "")
     if not path or not digest:

@@ -83,6 +83,7 @@ def test_restore_in_maintenance_is_counted_exactly(closable: Library) -> None:
     assert [change["target"] for change in done.result["plan"]["changes"]] == [
         "Switch maintenance",
         "D1 database lib",
+        "Holds of D1 database lib",
         "Switch maintenance, at the end",
     ]
     assert any("loans: 4 → 1 rows, 3 rows removed" in text for text in texts(done, "read_back"))

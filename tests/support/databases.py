@@ -1,13 +1,14 @@
 """Helpers for tests of restores: a library's database on D1, and the Worker that uses it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from tests.conftest import WORKER, Outcome, World
 from tests.support import offline, switches
+from tests.support.site_repository import SiteRepository
 
 FORTUNET = "c0ffee00-c0ff-4e00-80ff-ee00c0ffee00"
 """Database of the reference application in production."""
@@ -79,10 +80,24 @@ class Library:
         (row,) = self.rows(f"SELECT count(*) AS n FROM {table}")
         return int(row["n"])
 
+    def commit(self, files: Mapping[str, str]) -> str:
+        """Commit files to main of the repository with the migrations, which is `app` beside ops.yml."""
+        found = SiteRepository(self.world.folder / "app")
+        if not found.folder.exists():
+            found.folder.mkdir()
+            found.git("init", "-q", "-b", "main")
+            at = f"        id: {ID}\n"
+            self.world.edit_config(at, f"{at}        migrations: db/migrations\n")
+        for name, text in files.items():
+            path = found.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return found.commit("migrations")
+
     def restore(self, to: str, *more: str, **environ: str) -> Outcome:
         """Run `ops restore-database` as one person, with --yes and --json."""
         where = ["--environment", "production", "--config", str(self.world.config), "--yes", "--json"]
-        given = {"CLOUDFLARE_API_TOKEN": self.token, **environ}
+        given = {"CLOUDFLARE_API_TOKEN": self.token, "OPS_SOURCE": "app", **environ}
         options = ["--database", "lib", "--to", to, "--one-person"]
         return self.world.ops("restore-database", *options, *where, *more, **given)
 

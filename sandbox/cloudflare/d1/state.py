@@ -86,7 +86,11 @@ class DatabaseStore:
         """Run the statements as `run` does, or on a stale state if they only read (switch `d1_stale_reads`)."""
         with self._lock:  # parallel reads count down together
             if self._stale_reads > 0 and len(self.history.states) > 1:
-                stale = self.read(statements, self._before_latest_change())
+                try:
+                    stale = self.read(statements, self._before_latest_change())
+                except SqlError:
+                    self._stale_reads -= 1
+                    raise
                 if stale is not None:
                     self._stale_reads -= 1
                     return stale

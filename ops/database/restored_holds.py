@@ -1,0 +1,100 @@
+"""Keep the holds of a database over a restore, which takes their table back too."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ops.core.plan import Change, PlanSection
+from ops.core.run_record import PreviousRuns
+from ops.core.timeline import EventKind
+from ops.database import holds
+from ops.database.holds import Hold
+from ops.engine.context import Context
+from ops.engine.runbook import ChangeState, ObservedState
+
+PREFIX = "hold to write back to "
+"""Start of an event with a hold that a restore takes away, for a run that continues after an interruption."""
+CONSEQUENCE = "held until its content changes, or a responder lifts the hold with lift-hold"
+
+
+@dataclass
+class RestoredHolds:
+    """Holds of a database that a run restores."""
+
+    name: str
+    """Name of the database in ops.yml."""
+    database_id: str
+    found: tuple[Hold, ...]
+    """Holds as read last before the restore."""
+    new: tuple[Hold, ...]
+    """Holds of the migrations that the restore takes back."""
+    target: str = ""
+    """Bookmark that is restored."""
+    undo: str = ""
+    """Bookmark whose restore undoes the run."""
+    change: Change | None = field(init=False)
+    """Change that writes the holds; None if there are none."""
+    is_sent: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        names = ", ".join(each.migration for each in self.desired) or "none"
+        self.change = None
+        if self.found or self.new:
+            self.change = Change(
+                target=f"Holds of D1 database {self.name}",
+                before="as restored",
+                after=names,
+                done_when="the database shows them",
+                undo=None,
+            )
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return (self.change,) if self.change else ()
+
+    @property
+    def desired(self) -> tuple[Hold, ...]:
+        """Return the holds that the database must have after the restore."""
+        return holds.holds_after_restore(self.found, self.target, [replace(each, undo=self.undo) for each in self.new])
+
+    @property
+    def sections(self) -> tuple[PlanSection, ...]:
+        """Return the section of the plan, if there are holds."""
+        new = {each.migration for each in self.new}
+        lines = [f"{name}: {CONSEQUENCE}" for name in sorted(new)]
+        for each in self.found:
+            ends = "removed, because this restore undoes its run" if each.undo == self.target else "kept"
+            lines += [] if each.migration in new else [f"{each}: {ends}"]
+        return (PlanSection("Holds", tuple(lines)),) if lines else ()
+
+    def read_again(self, ctx: Context[Any]) -> None:
+        """Read the holds right before the restore."""
+        self.found = holds.read_holds(ctx.cloudflare.d1, self.database_id)
+
+    def record(self, ctx: Context[Any]) -> None:
+        """Record the earlier holds before a restore takes them away."""
+        for each in self.desired:
+            if each in self.found:
+                ctx.timeline.record(EventKind.PREPARED, f"{PREFIX}{self.name}: {each.migration}")
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Compare the holds with those that the database must have. A read before the write may be a stale one."""
+        found = holds.read_holds(ctx.cloudflare.d1, self.database_id)
+        is_done = {*found} == {*self.desired} and (self.is_sent or not found)
+        names = ", ".join(each.migration for each in found) or "no migration"
+        return ObservedState(ChangeState.DONE if is_done else ChangeState.PLANNED, f"{self.name} holds {names}")
+
+    def apply(self, ctx: Context[Any]) -> str:
+        """Write the holds; repeating it does no harm. Raises NotApplied, CloudflareApiError and UnclearWrite."""
+        self.is_sent = True
+        ctx.cloudflare.d1.run_batch(self.database_id, [*holds.replace_holds(self.desired)])
+        return f"{self.name} holds {', '.join(map(str, self.desired)) or 'no migration'}"
+
+
+def find_lost_holds(previous: PreviousRuns, name: str) -> Iterator[str]:
+    """Yield the migrations whose holds an interrupted restore on the incident may have taken away from a database."""
+    for run in previous.runs:
+        for row in run.rows:
+            head, found, migration = row.text.partition(f"{PREFIX}{name}: ")
+            if row.kind == EventKind.PREPARED and found and not head:
+                yield migration

@@ -1,0 +1,137 @@
+"""Restore a D1 database: holds of the migrations that it takes back, and of earlier ones."""
+
+from typing import Any
+
+import pytest
+
+from ops.core.migrations_folder import hash_migration
+from tests.conftest import World
+from tests.support import databases
+from tests.support.commands import ended, texts
+from tests.support.databases import Library
+
+QUERY = {"method": "POST", "path": "/accounts/*/d1/database/*/query"}
+AGAIN = "the next deployment applies the migrations again"
+
+
+@pytest.fixture
+def library(world: World) -> Library:
+    found = databases.prepared(world)
+    world.edit_config("            at_least: 1", "            at_least: 0")
+    return found
+
+
+def held(library: Library) -> dict[str, dict[str, Any]]:
+    """Return migration → its hold."""
+    tables = library.rows("SELECT name FROM sqlite_schema WHERE name = 'backout_holds'")
+    return {row["migration"]: row for row in library.rows("SELECT * FROM backout_holds")} if tables else {}
+
+
+def bookmark_of(done: Any) -> str:
+    (undo,) = done.result["undo"]
+    return str(undo.partition("--to ")[2].split()[0])
+
+
+def test_migration_is_held_with_its_undo(library: Library) -> None:
+    done = library.restore("before-migration:0002_b.sql", "--incident", "42")
+
+    assert done.code == 0, done.err
+    assert done.result["plan"]["sections"]["Holds"] == [
+        "0002_b.sql: held until its content changes, or a responder lifts the hold with lift-hold"
+    ]
+    hold = held(library)["0002_b.sql"]
+    assert (hold["incident"], hold["run"], hold["undo"]) == ("42", done.result["run"], bookmark_of(done))
+    assert any(AGAIN in text for text in done.result["plan"]["warnings"])
+    assert AGAIN in done.result["message"]
+
+    library.world.sandbox.clock.advance(60)
+    undone = library.restore(bookmark_of(done))
+
+    assert undone.code == 0, undone.err
+    assert held(library) == {}
+    assert library.migrations == ["0001_first.sql", "0002_b.sql"]
+    (line,) = undone.result["plan"]["sections"]["Holds"]
+    assert line.endswith("removed, because this restore undoes its run")
+
+
+def test_restore_to_before_a_hold_keeps_it(library: Library) -> None:
+    """The undo of the second restore removes only its own hold; a hold that was lifted stays so."""
+    library.restore("before-migration:0002_b.sql")
+    first = held(library)["0002_b.sql"]
+    library.migrate("0003_c.sql", "ALTER TABLE books ADD COLUMN color TEXT")
+    library.restore("before-migration:0003_c.sql")
+    library.write("DELETE FROM backout_holds WHERE migration = '0003_c.sql'")
+    library.world.sandbox.clock.advance(60)
+
+    second = library.restore("before-migration:0001_first.sql")
+
+    assert second.code == 0, second.err
+    assert held(library).keys() == {"0001_first.sql", "0002_b.sql"}
+    assert held(library)["0002_b.sql"] == first
+    assert texts(second, "prepared")[0] == "hold to write back to lib: 0002_b.sql"
+
+    library.world.sandbox.clock.advance(60)
+    library.restore(bookmark_of(second))
+    assert held(library) == {"0002_b.sql": first}
+
+
+def test_guarded_database_has_no_warning(library: Library) -> None:
+    library.world.edit_config("        services: [api]", "        services: [api]\n        guard: true")
+
+    done = library.restore("before-migration:0002_b.sql")
+
+    assert not any(AGAIN in text for text in [done.result["message"], *done.result["plan"]["warnings"]])
+
+
+def test_hold_has_the_content_of_the_default_branch(library: Library) -> None:
+    text = "ALTER TABLE books ADD COLUMN tags TEXT;"
+    library.commit({"db/migrations/0002_b.sql": text})
+
+    library.restore("before-migration:0002_b.sql")
+
+    assert held(library)["0002_b.sql"]["hash"] == hash_migration(text)
+
+
+@pytest.mark.parametrize("answer", [{"lost": "after"}, {"status": 500, "applied": True}, {"lost": "before"}])
+def test_lost_answer_to_the_holds_is_settled(library: Library, answer: dict[str, Any]) -> None:
+    library.world.sandbox.fault(**QUERY, sends="INSERT INTO backout_holds", **answer)
+
+    done = library.restore("before-migration:0002_b.sql")
+
+    assert done.code == 0, done.err
+    assert held(library).keys() == {"0002_b.sql"}
+
+
+def test_holds_are_written_by_the_same_command_after_an_interruption(library: Library) -> None:
+    """The first run ends right after its restore, which took the table of holds back too."""
+    hub = library.world.sandbox.github
+    hub.add_user("alice")
+    number = hub.open_issue("Prices are gone", labels=["incident"], author="alice")
+    incident = ["--incident", str(number)]
+    environ = {**hub.environ(), "GITHUB_RUN_ID": "", "GITHUB_ACTIONS": ""}
+    library.restore("before-migration:0002_b.sql")
+    library.migrate("0003_c.sql", "SELECT 1")
+    library.world.sandbox.fault(**QUERY, sends="INSERT INTO backout_holds", code=7500, message="disk full: SQLITE_FULL")
+
+    failed = library.restore("before-migration:0001_first.sql", *incident, **environ)
+    assert failed.result["decision"] == "failed"
+    assert failed.result["outcome"]["not_changed"] == ["Holds of D1 database lib"]
+    assert held(library) == {}
+    again = library.restore("before-migration:0001_first.sql", *incident, **environ)
+
+    assert again.code == 0, again.err
+    assert held(library).keys() == {"0001_first.sql", "0002_b.sql"}
+    assert ended(library.restore("before-migration:0001_first.sql"))[1] == "nothing_to_do"
+
+
+@pytest.mark.parametrize("stale", [1, 3])
+def test_stale_reads_do_not_lose_a_hold(library: Library, stale: int) -> None:
+    library.restore("before-migration:0002_b.sql")
+    library.write("INSERT INTO books (title) VALUES ('Persuasion')", minutes=5)
+    library.world.sandbox.clock.advance(60)
+    library.world.sandbox.switches.d1_stale_reads = stale
+
+    done = library.restore("-30m")
+
+    assert done.code == 0, done.err
+    assert "0002_b.sql" in held(library)
