@@ -209,7 +209,7 @@ class World:
 
     def ops(self, *arguments: str, **environ: str | None) -> Outcome:
         """Run a command line in this process; None removes a variable."""
-        scrubbed = {name: None for name in os.environ if name.startswith(("GITHUB_", "CLOUDFLARE_", "OPS_"))}
+        scrubbed = {name: None for name in os.environ if name.startswith(("GITHUB_", "GH_", "CLOUDFLARE_", "OPS_"))}
         variables: dict[str, str | None] = {**scrubbed, **self.sandbox.environ(), **environ}
         with CliRunner().isolation(env=variables) as (out, err, _):
             code = cli.run(arguments)

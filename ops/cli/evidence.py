@@ -1,13 +1,12 @@
 """Collect and post evidence of a period: `ops evidence`."""
 
-import os
 from pathlib import Path
 
 import click
 
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo
-from ops.cli.place import ENVIRONMENT, choose_environment
+from ops.cli.place import ENVIRONMENT, choose_environment, github_environ
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 
@@ -46,11 +45,12 @@ def evidence(
 
     options = {"since": since, "until": until, "incident": incident, "json": file}
     environment = choose_environment("evidence", environment, config, **options)
-    found = collect.collect_evidence(environment, (since, until), config, os.environ, redactor)
+    environ = github_environ(config, redactor)
+    found = collect.collect_evidence(environment, (since, until), config, environ, redactor)
     if file is not None:
         collect.write_json(found, file)
     for line in tables.evidence_lines(found):
         echo(line)
-    if url := collect.publish_evidence(found, incident, os.environ, redactor):
+    if url := collect.publish_evidence(found, incident, environ, redactor):
         echo(url)
     collect.require_any_source(found)

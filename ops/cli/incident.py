@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from ops.app.config_path import find_config
 from ops.cli.completion import complete_service
 from ops.cli.help import ExampleGroup
 from ops.cli.output import echo, echo_json
+from ops.cli.place import github_environ
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 from ops.render.terminal import to_one_line
@@ -31,7 +33,7 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
     """Post the record of a run that is missing on GitHub."""
     from ops.incident import commands as work
 
-    click.echo(work.import_record(source, number, config, os.environ, redactor))
+    click.echo(work.import_record(source, number, config, github_environ(config, redactor), redactor))
 
 
 @incident.command(
@@ -47,7 +49,7 @@ def note(redactor: Redactor, /, *, number: int, text: str) -> None:
     """Add what a person did or saw, with its time in UTC (default: now)."""
     from ops.incident import commands as work
 
-    stored, url = work.add_note(number, text, os.environ, redactor, now=datetime.now(UTC))
+    stored, url = work.add_note(number, text, github_environ(find_config(), redactor), redactor, now=datetime.now(UTC))
     click.echo(redactor.redact_text(stored))
     click.echo(url)
 
@@ -81,7 +83,7 @@ def open_(
     if text and title:
         raise click.UsageError("the title is given twice: as the argument TITLE and with --title")
     given = _complete({"service": service, "severity": severity, "title": title or text or None}, config)
-    opened = work.open_incident(**given, config=config, environ=os.environ, redactor=redactor)
+    opened = work.open_incident(**given, config=config, environ=github_environ(config, redactor), redactor=redactor)
     click.echo(f"#{opened.number} {opened.url}")
     if not opened.has_menu:
         click.echo(f"warning: #{opened.number} has no recovery menu; remove and add its label `incident`", err=True)
@@ -116,7 +118,7 @@ def list_(redactor: Redactor, /, *, as_json: bool) -> None:
     """List the open incidents, newest first, with the result of the last run."""
     from ops.incident import overview as work
 
-    found = work.read_overview(os.environ, redactor)
+    found = work.read_overview(github_environ(find_config(), redactor, is_quiet=as_json), redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))
         return
@@ -135,7 +137,9 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
     """Add TEXT as a last note, close the incident, and list what stays active."""
     from ops.report import close as work
 
-    closed = work.close_incident(number, text, config, os.environ, redactor, anyway=anyway)
+    closed = work.close_incident(
+        number, text, config, github_environ(config, redactor, is_quiet=as_json), redactor, anyway=anyway
+    )
     if as_json:
         echo_json(redactor.redact_json(closed.to_json()))
         return
@@ -171,7 +175,9 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
     """Create the post-incident report, or update its generated parts."""
     from ops.report import build as work
 
-    written = work.write_report(number, config, os.environ, redactor, only_if_recorded=only_if_recorded)
+    written = work.write_report(
+        number, config, github_environ(config, redactor), redactor, only_if_recorded=only_if_recorded
+    )
     if written is None:
         click.echo(f"no report: incident {number} has no run, and the person who closed it has no write access")
         return
@@ -187,7 +193,7 @@ def show(redactor: Redactor, /, *, number: int) -> None:
     """Print the timeline of all runs and notes, in UTC."""
     from ops.incident import commands as work
 
-    for line in work.timeline_lines(number, os.environ, redactor):
+    for line in work.timeline_lines(number, github_environ(find_config(), redactor), redactor):
         click.echo(redactor.redact_text(line))
 
 
@@ -203,4 +209,4 @@ def sync(redactor: Redactor, /, *, config: Path) -> None:
     """Create and correct the labels of ops.yml; print what changed."""
     from ops.setup.labels import sync_labels
 
-    sync_labels(config, os.environ, redactor, click.echo)
+    sync_labels(config, github_environ(config, redactor), redactor, click.echo)

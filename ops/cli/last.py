@@ -1,12 +1,12 @@
 """Show what happened just now: `ops last`."""
 
-import os
 from pathlib import Path
 
 import click
 
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo, echo_json, show_headline
+from ops.cli.place import github_environ
 from ops.cli.runbook_command import CONFIG
 from ops.core.redaction import Redactor
 from ops.render.terminal import to_one_line
@@ -30,7 +30,7 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
     """
     from ops.status.last_runs import NO_RESULT, read_last_runs, run_lines
 
-    found = read_last_runs(count, config, os.environ, redactor)
+    found = read_last_runs(count, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))
         return

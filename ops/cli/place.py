@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.completion import complete_environment
+from ops.cli.output import echo
 from ops.core.next_step import build_command
+from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
 
 if TYPE_CHECKING:
@@ -58,6 +60,16 @@ def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any],
         return given
     places = runbook_places(read_config(config)[0], runbook, with_service=has_service)
     return _choose(runbook.name, given, places, options, config, needs=NEEDS[runbook.kind])
+
+
+def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) -> Mapping[str, str]:
+    """Return the environment with GitHub's repository and token, and print which repository was found on a laptop."""
+    from ops.app.github_login import log_in
+
+    environ, found = log_in(os.environ, config.resolve().parent, redactor)
+    if found and not is_quiet:
+        echo(found, err=True)
+    return environ
 
 
 def _choose(

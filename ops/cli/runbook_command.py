@@ -17,7 +17,7 @@ from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.cli.completion import complete_choice, complete_environment, complete_service
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
 from ops.cli.output import CAUTION, annotate, clear_wait, echo, echo_json, json_event, show_headline, silent, text_event
-from ops.cli.place import DEFAULT, choose_runbook_place
+from ops.cli.place import DEFAULT, choose_runbook_place, github_environ
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.next_step import build_command
@@ -240,18 +240,18 @@ def run(
         show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment), redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
     )
+    environ = github_environ(config, redactor, is_quiet=as_json)
     sink = json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
         try:
-            result, configuration = app.run(request, os.environ, redactor, sink=sink, options=options, signals=signals)
+            result, configuration = app.run(request, environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
             raise _report_early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
-        actions.write_job_outputs(os.environ, _outputs(result, ends_by))
-        for line in runbook.publish_result(result, os.environ, redactor):
+        actions.write_job_outputs(environ, _outputs(result, ends_by))
+        record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
+        warning = [f"warning: {problem}"] if problem else []
+        for line in (*runbook.publish_result(result, environ, redactor), *warning):
             echo(line, err=True)
-        record, problem = app.write_record(result, configuration.contacts, config, os.environ, redactor)
-        if problem:
-            echo(f"warning: {problem}", err=True)
         if as_json:
             echo_json(redactor.redact_json(_result_json(result, configuration)))
         else:

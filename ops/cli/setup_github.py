@@ -55,11 +55,10 @@ def github(
     plan, it sets `github.environments: false` in ops.yml. At the end it prints the `gh` command for each missing
     secret. Run again, it changes only what differs.
     """
+    from ops.app.github_login import choose_repository
     from ops.setup import github_setup as work
 
-    environ = work.laptop_environ(
-        os.environ, work.choose_repository(repo, os.environ, config.resolve().parent, redactor)
-    )
+    environ = work.laptop_environ(os.environ, choose_repository(repo, os.environ, config.resolve().parent, redactor))
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     own = work.GitHubSetup(config, environ, redactor)
     plan = own.plan(reviewers, _ask_reviewers if is_interactive and not dry_run and not yes else None)

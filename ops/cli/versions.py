@@ -1,6 +1,5 @@
 """Show the versions to which a service can roll back: `ops versions`."""
 
-import os
 from pathlib import Path
 
 import click
@@ -8,7 +7,7 @@ import click
 from ops.cli.completion import complete_service
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo, echo_json
-from ops.cli.place import ENVIRONMENT, choose_service_place
+from ops.cli.place import ENVIRONMENT, choose_service_place, github_environ
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
@@ -55,7 +54,7 @@ def versions(
     if service and named and service != named:
         raise click.UsageError(f'two services are given: "{quote_name(service)}" and "{quote_name(named)}"')
     place = choose_service_place("versions", service or named, environment, config, **options)
-    found = service_versions(place, incident, config, os.environ, redactor)
+    found = service_versions(place, incident, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))
         return

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops.app.github_login import find_token
 from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.config.edit import set_nested
@@ -25,7 +26,6 @@ from ops.setup.labels import desired_labels
 from ops.setup.secret_commands import MissingSecret, list_missing
 from ops.setup.sync import find_differences, sync_files
 from ops.setup.workflows import FileAction
-from ops.tools.git import GitError, GitRepository, parse_github_remote
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -100,25 +100,6 @@ class SetupPlan:
     """Files that were written or removed, for a commit."""
     laptop_variables: list[str] = field(default_factory=list)
     """Variables that a laptop needs in an incident, with the places of their values."""
-
-
-def choose_repository(given: str, environ: Mapping[str, str], folder: Path, redactor: Redactor) -> str:
-    """Return owner/name: as given, of GITHUB_REPOSITORY, or of the remote origin of the folder. Raises ConfigError."""
-    found = given or environ.get("GITHUB_REPOSITORY", "")
-    if not found:
-        try:
-            address = GitRepository(folder, environ, redactor).origin() or ""
-        except GitError:
-            address = ""
-        found = parse_github_remote(address, environ)
-    if not found:
-        raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
-    return found
-
-
-def find_token(environ: Mapping[str, str]) -> str:
-    """Return the person's token: of GITHUB_TOKEN, else of GH_TOKEN, as `gh` names it; empty without one."""
-    return environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
 
 
 def laptop_environ(environ: Mapping[str, str], repository: str) -> dict[str, str]:

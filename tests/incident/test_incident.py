@@ -8,7 +8,7 @@ from ops.core.errors import ConfigError
 from ops.core.run_record import MAX_RECORD_BYTES, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.incident.commands import parse_note
 from tests.conftest import Incident, Releases
-from tests.support.commands import unwrapped
+from tests.support.commands import set_origin, unwrapped
 from tests.support.properties import holds_for
 
 AT = parse_utc("2026-11-24T13:05Z")
@@ -147,6 +147,37 @@ def test_title_may_be_an_argument(incident: Incident) -> None:
     assert (both.code, "the title is given twice" in both.err) == (2, True)
     assert incident.ops("incident", "open", "Orders fail", *options).code == 0
     assert "Orders fail" in incident.github.issue(2).title
+
+
+def test_laptop_finds_repository_and_token_as_git_and_gh_keep_them(incident: Incident, releases: Releases) -> None:
+    given = incident.github.environ()
+    kept = {**given, "GITHUB_TOKEN": None, "GITHUB_REPOSITORY": None, "GH_TOKEN": given["GITHUB_TOKEN"]}
+    config = ("--config", str(incident.world.config))
+    where = ("--service", "api", "--environment", "production", *config)
+    line = f"using {given['GITHUB_REPOSITORY']} on GitHub (the origin of this checkout) with GH_TOKEN\n"
+    assert incident.ops("incident", "open", "--service", "api", *config, **kept).code == 2  # no checkout yet
+    set_origin(incident.world.folder, f"git@github.com:{given['GITHUB_REPOSITORY']}.git")
+
+    done = incident.ops("rollback-worker", *where, "--incident", str(incident.number), "--yes", **kept)
+    listed = incident.ops("last", *config, **kept)
+
+    assert (done.code, listed.code) == (0, 0)
+    assert line in done.err
+    assert line in listed.err
+    assert "healthy after" in incident.bodies[0]
+
+
+def test_repository_is_not_looked_for_in_a_job_or_in_a_drill(incident: Incident, releases: Releases) -> None:
+    given = incident.github.environ()
+    set_origin(incident.world.folder, f"git@github.com:{given['GITHUB_REPOSITORY']}.git")
+    kept = {**given, "GITHUB_REPOSITORY": None, "GITHUB_TOKEN": given["GITHUB_TOKEN"]}
+
+    in_job = incident.rollback(**kept, GITHUB_ACTIONS="true")
+    in_drill = incident.world.rollback(**{**kept, "GITHUB_API_URL": None})
+
+    assert "using" not in in_job.err + in_drill.err
+    assert incident.bodies == []
+    assert len(incident.github.issues) == 1
 
 
 def test_incident_is_opened_with_laptop_command(incident: Incident) -> None:

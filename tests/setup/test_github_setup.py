@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,17 +16,18 @@ import pytest
 from click.testing import CliRunner
 
 from ops import cli
+from ops.app.github_login import choose_repository
 from ops.cloudflare.types.records import EvidenceTable
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.evidence import tables
 from ops.setup.environments import EVIDENCE
-from ops.setup.github_setup import RULESET, choose_repository, is_protected, ruleset
+from ops.setup.github_setup import RULESET, is_protected, ruleset
 from ops.setup.secret_commands import TOKEN_PAGE, token_url
 from sandbox.clock import FakeClock
 from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome
-from tests.support.commands import Terminal
+from tests.support.commands import Terminal, set_origin
 from tests.support.configurations import CONFIGURATIONS
 
 SHOP = next(path for path in CONFIGURATIONS if path.parent.name == "one_worker")
@@ -412,13 +412,6 @@ def test_origin_of_another_host_is_not_used(tmp_path: Path, address: str) -> Non
     set_origin(tmp_path, address)
     with pytest.raises(ConfigError, match="is not known"):
         choose_repository("", {"PATH": os.environ["PATH"]}, tmp_path, Redactor())
-
-
-def set_origin(folder: Path, address: str) -> None:
-    git = shutil.which("git")
-    assert git
-    for arguments in (["init", "-q"], ["remote", "add", "origin", address]):
-        subprocess.run([git, "-C", str(folder), *arguments], check=True)
 
 
 def test_token_page_has_permissions_and_account() -> None:

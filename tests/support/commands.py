@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,3 +195,11 @@ class Terminal:
             data = b""
         self.shown += data.decode(errors="replace")
         return bool(data)
+
+
+def set_origin(folder: Path, address: str) -> None:
+    """Make the folder a git checkout with this remote origin."""
+    git = shutil.which("git")
+    assert git
+    for arguments in (["init", "-q"], ["remote", "add", "origin", address]):
+        subprocess.run([git, "-C", str(folder), *arguments], check=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from ops.app import registry
 from ops.app import run as app
 from ops.app.buttons import fitting_environments
+from ops.app.github_login import add_github
 from ops.app.session import Session, find_addresses
 from ops.config.github import ActingEnvironment
 from ops.core.errors import ConfigError, Refused
@@ -23,7 +24,6 @@ from ops.github import actions, client, issues, protection
 from ops.setup import sync
 from ops.setup.doctor.finding import NotProvable
 from ops.setup.environments import GitHubEnvironment, needed_environments
-from ops.setup.github_setup import choose_repository, find_token
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.inventory import ListedWorker, NamedResource
@@ -91,7 +91,7 @@ class Facts:
         """Raise ConfigError if a variable names a server that is not allowed, or ops.yml lacks the environment."""
         self.path, self.root = path, path.resolve().parent
         self.redactor = redactor
-        self.environ = environ if actions.is_job(environ) else _with_github(environ, self.root, redactor)
+        self.environ = environ if actions.is_job(environ) else add_github(environ, self.root, redactor)
         self.scope = scope
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.is_job = actions.is_job(environ)
@@ -228,15 +228,6 @@ class Facts:
         """Return the run records of the newest issues with the label, newest issue first."""
         read = partial(issues.newest_records, label=label, most=RECENT_INCIDENTS)
         return self.once(("records", label), lambda: self.github(read))
-
-
-def _with_github(environ: Mapping[str, str], root: Path, redactor: Redactor) -> Mapping[str, str]:
-    """Return the variables with token and repository as `setup github` finds them, as far as they are known."""
-    try:
-        repository = choose_repository("", environ, root, redactor)
-    except ConfigError:
-        repository = ""
-    return {**environ, "GITHUB_TOKEN": find_token(environ), "GITHUB_REPOSITORY": repository}
 
 
 class EnvironmentFacts:
