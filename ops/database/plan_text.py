@@ -2,24 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration, format_utc
 from ops.core.plan import PlanSection
-from ops.core.run_record import PreviousRuns
-from ops.core.timeline import EventKind
 from ops.database.checks import TIME_LIMIT
-from ops.database.restore import NOT_COUNTED, UNDO_PREFIX, DatabaseRestore, describe_loss
+from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss
 from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, TableRows
 from ops.database.target import splits_an_apply
 
 if TYPE_CHECKING:
     from ops.config.databases import Database
 
-RUNBOOK = "restore-database"
-MAX_RESTORES, RESTORES_WITHIN = 10, timedelta(minutes=10)
-"""Limit of D1 per database: developers.cloudflare.com/d1/platform/limits"""
 APPLIED_AGAIN = (
     "the next deployment applies the migrations again: revert their files first, or let deployments run "
     "`ops database guard`, which refuses them"
@@ -77,8 +72,10 @@ def _count_text(number: int | None) -> str:
 
 def _point_lines(restore: DatabaseRestore, now: datetime) -> Iterator[str]:
     yield f"now: bookmark {restore.undo_bookmark}"
-    yield f"target: {restore.point}" + (f", bookmark {restore.bookmark}" if restore.point.at else "")
-    yield f"writes lost: {describe_loss(restore.point.at, now)}"
+    point = restore.point
+    more = f", bookmark {restore.bookmark}" if point.at else f", {format_utc(point.moment)}" if point.moment else ""
+    yield f"target: {point}{more}"
+    yield f"writes lost: {describe_loss(point.moment, now)}"
 
 
 def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> Iterator[str]:
@@ -93,6 +90,8 @@ def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> It
 
 def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterator[str]:
     kept, taken_back = restore.kept, restore.taken_back
+    if restore.point.moment is None:
+        yield "only D1 knows whether this bookmark exists: if it refuses the restore, nothing was changed"
     if splits_an_apply(kept, taken_back):
         yield f"the target lies between {kept[-1].name} and {taken_back[0].name}, which were applied together"
     if taken_back and not restore.database.guard:
@@ -107,23 +106,3 @@ def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterat
 def describe_next_deployment(database: "Database", taken_back: Sequence[object]) -> str:
     """Return the last sentence of a run that took migrations back, if no guard refuses them."""
     return APPLIED_AGAIN if taken_back and not database.guard else ""
-
-
-def describe_restores(previous: PreviousRuns | None, now: datetime) -> str:
-    """Describe the limit of D1, with our own restores on the incident; None: there is no incident."""
-    limit = f"D1 allows {MAX_RESTORES} restores of a database in {format_duration(RESTORES_WITHIN.total_seconds())}"
-    if previous is None:
-        return f"{limit}; recent ones are unknown without an incident"
-    recent = sum(now - at <= RESTORES_WITHIN for at in find_restores(previous))
-    return f"{limit}; {recent} recorded on the incident"
-
-
-def find_restores(previous: PreviousRuns) -> list[datetime]:
-    """Return the times at which runs on the incident sent a restore, answered or not."""
-    return [
-        row.at
-        for run in previous.runs
-        if run.runbook == RUNBOOK
-        for row in run.rows
-        if row.kind == EventKind.PREPARED and row.text.startswith(UNDO_PREFIX)
-    ]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 READS_AFTER_UNCLEAR = 4
 """Reads that must show the state from before, until a restore without an answer counts as not applied."""
+READS_WITHOUT_DIFFERENCE = 3
+"""Reads that must show the state from before, until an answered restore counts as one without a visible difference."""
 NOT_COUNTED = "not counted"
 UNDO_PREFIX = "undo of the restore of "
 """Start of the event right before a restore is sent."""
@@ -56,7 +58,7 @@ class DatabaseRestore:
     @property
     def latest(self) -> datetime:
         """Return the latest time at which a migration of the target was applied."""
-        return self.point.at or self.planned_at
+        return self.point.moment or self.planned_at
 
     @property
     def kept(self) -> tuple[Migration, ...]:
@@ -111,7 +113,14 @@ def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
         text = f"{name} still has the migrations that the restore takes back"
         waits = restore.answer is None and restore.reads < READS_AFTER_UNCLEAR
         return ObservedState(ChangeState.PLANNED, text, is_uncertain=waits)
-    if restore.answer is not None or _differs_by_restore(restore, now):
+    if restore.answer is not None:
+        is_stale = restore.reads < READS_WITHOUT_DIFFERENCE and (now.schema, now.counts) == (
+            before.schema,
+            before.counts,
+        )
+        text = f"{name} shows no difference yet"
+        return ObservedState(ChangeState.PLANNED, text) if is_stale else _done(restore, now)
+    if _differs_by_restore(restore, now):
         return _done(restore, now)
     text = f"neither schema, migrations nor rows of {name} show whether the restore took effect"
     return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)

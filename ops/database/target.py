@@ -29,7 +29,14 @@ class RestorePoint:
 
     bookmark: str = ""
     at: datetime | None = None
-    """UTC, in whole seconds; None for a bookmark, whose time is unknown."""
+    """UTC, in whole seconds; None for a bookmark."""
+    bookmark_at: datetime | None = None
+    """Second of a bookmark's state; None if Time Travel does not show it."""
+
+    @property
+    def moment(self) -> datetime | None:
+        """Return the time of the state in UTC; None if it is unknown."""
+        return self.at or self.bookmark_at
 
     def __str__(self) -> str:
         return format_utc(self.at) if self.at else f"bookmark {self.bookmark}"
@@ -44,7 +51,7 @@ def parse_restore_point(to: str, now: datetime, migrations: Sequence[Migration])
         ConfigError: the text has none of the known forms.
         Refused: there is no such point, or it lies between two states that its time cannot tell apart.
     """
-    if _BOOKMARK.fullmatch(to):
+    if is_bookmark(to):
         return RestorePoint(bookmark=to)
     if to == BEFORE_LAST_MIGRATION or to.startswith(BEFORE_MIGRATION):
         migration = _find_migration(to, migrations)
@@ -64,6 +71,11 @@ def parse_restore_point(to: str, now: datetime, migrations: Sequence[Migration])
             hint=f"Use {format_rfc3339(moment - SECOND)} or {format_rfc3339(moment + SECOND)}.",
         )
     return RestorePoint(at=moment)
+
+
+def is_bookmark(text: str) -> bool:
+    """Return whether a text has the form of a bookmark: session, place in it, day and hash."""
+    return _BOOKMARK.fullmatch(text) is not None
 
 
 def _parse_time(to: str, now: datetime) -> datetime:

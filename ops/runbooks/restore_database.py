@@ -15,7 +15,7 @@ from ops.core.run_record import PreviousRuns, parse_job_run
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, source, state, time_travel
+from ops.database import checks, plan_text, restore_history, source, state, time_travel
 from ops.database.checks import DatabaseChecks
 from ops.database.holds import Hold, make_hold, read_holds
 from ops.database.plan_text import WorkerUse
@@ -93,7 +93,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         """Probe each service that uses the database; after maintenance also that it is off."""
         services = _services(ctx, ctx.environment.database(ctx.params.database))
         found = {each.name: ProbeSet(each.url, each.probes, each.verify, name=each.name) for each in services}
-        reopened = plan.details.closure if plan and plan.changes else Closure()
+        reopened = plan.details.closure if plan and plan.details.restore else Closure()
         return reopened.reopened_probes(ctx, found)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
@@ -260,11 +260,12 @@ def _plan_restore(
     ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, point: RestorePoint
 ) -> DatabaseRestore:
     d1, migrations = ctx.cloudflare.d1, reads.state.migrations
+    point = time_travel.locate(d1, database.id, point, reads.bookmark, reads.at)
     target, taken_back, expected = run_parallel_mixed(
         [
             lambda: time_travel.read_target(d1, database.id, point),
             lambda: time_travel.find_taken_back(d1, database.id, point, migrations, reads.at),
-            lambda: state.count_rows_at(d1, database, reads.state, point.at) if point.at else {},
+            lambda: state.count_rows_at(d1, database, reads.state, point.moment) if point.moment else {},
         ]
     )
     return DatabaseRestore(
@@ -285,12 +286,14 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     reads = _read(ctx, database)
     name, closed = ctx.params.database, reads.closure
     previous = runs() if ctx.request.incident else None
-    _refuse_second_step_back(ctx, previous)
+    if previous is not None:
+        restore_history.refuse_concurrent_restore(previous, name, reads.at)
+        restore_history.refuse_second_step_back(previous, name, ctx.params.to)
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
         return _plan_missing_holds(ctx, database, reads, previous)
     restore = _plan_restore(ctx, database, reads, point)
-    uses = [_worker_use(service, read, point) for service, read in reads.workers]
+    uses = [_worker_use(service, read, restore.point) for service, read in reads.workers]
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
     held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
     change = Change(
@@ -300,7 +303,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         done_when="schema, migrations and rows show the state of the target",
         undo=_suggest(ctx, restore.undo_bookmark),
     )
-    recent = plan_text.describe_restores(previous, reads.at)
+    recent = restore_history.describe_restores(previous, name, reads.at)
     return Plan(
         summary=f"D1 database {name}: restore {point}",
         changes=(*closed.turn_on, change, *held.changes, *closed.turn_off),
@@ -351,17 +354,6 @@ def _plan_missing_holds(
     )
 
 
-def _refuse_second_step_back(ctx: Context[RestoreDatabase.Params], previous: PreviousRuns | None) -> None:
-    """Refuse to take back one more migration by the same words, as after a run that was interrupted."""
-    if ctx.params.to != BEFORE_LAST_MIGRATION or previous is None or not plan_text.find_restores(previous):
-        return
-    raise Refused(
-        f"a restore on this incident may have taken the last migration back, so {BEFORE_LAST_MIGRATION} is not clear",
-        reason=Reason.NO_TARGET,
-        hint=f"Name the migration with {BEFORE_MIGRATION}NAME, which takes back nothing else if it is repeated.",
-    )
-
-
 def _read_worker(ctx: Context[RestoreDatabase.Params], service: "Service") -> "_WorkerReads":
     workers = ctx.cloudflare.workers
 
@@ -381,7 +373,7 @@ def _read_worker(ctx: Context[RestoreDatabase.Params], service: "Service") -> "_
 
 
 def _worker_use(service: str, reads: "_WorkerReads", point: RestorePoint) -> WorkerUse:
-    at = point.at
+    at = point.moment
     newer = None if at is None else sum(each.created_on is not None and each.created_on > at for each in reads.uploads)
     return WorkerUse(service, newer, reads.crons, reads.handlers)
 
