@@ -261,7 +261,11 @@ class World:
     def writes(self) -> list[Any]:
         """Return the requests to Cloudflare that were no reads."""
         sent = [r for r in self.sandbox.requests if r.method != "GET" and r.path.startswith("/client/")]
-        return [each for each in sent if not (each.path.endswith("/query") and _only_reads(each.body))]
+        return [
+            each
+            for each in sent
+            if not (each.path.endswith("/query") and _only_reads(each.body)) and not each.path.endswith("/graphql")
+        ]
 
     @property
     def live(self) -> dict[str, float]:

@@ -26,7 +26,7 @@ from tests.support.databases import FORTUNET, add_database
 from tests.support.scenarios import arguments, options_of, runbooks
 from tests.support.switches import NAMESPACE, SwitchWorld
 
-READ_BY_POST = ("/bulk/get", "/query")
+READ_BY_POST = ("/bulk/get", "/query", "/graphql")
 MORE: dict[str, str | tuple[str, ...] | bool] = {
     "accept_changed_secrets": ("KEY",),
     "commit": "a" * 40,

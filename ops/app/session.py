@@ -6,7 +6,7 @@ All are real, or all belong to a sandbox: environment variables decide. Each is 
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ops.core.errors import ConfigError, ProviderError, Reason
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
     from ops.cloudflare.pages import PagesApi
     from ops.cloudflare.routes import RoutesApi
-    from ops.cloudflare.types.records import LoggedError
+    from ops.cloudflare.types.records import LoggedError, WorkerTraffic
     from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
     from ops.config.secrets import KeyProvider
@@ -41,6 +41,10 @@ TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
 """Token permissions in the dashboard's words, for services with `worker:` and with `pages:`."""
 
 
+TRAFFIC_PERIOD = timedelta(minutes=15)
+"""Last minutes for which a plan shows the requests to a Worker."""
+TRAFFIC_TIMEOUT = 5.0
+"""Seconds after which a query for them ends; nothing waits for it."""
 LOGS_WAIT = 2.0
 """Real seconds to wait for logged errors, which are only an explanation."""
 
@@ -220,6 +224,20 @@ class Session:
                 return f'{error.message}; the token needs "{telemetry.READ_PERMISSION}" for it'
 
         return answer
+
+    def worker_traffic(self, worker: str) -> "Callable[[], WorkerTraffic | None]":
+        """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""
+        from ops.cloudflare import analytics
+        from ops.core.period import Period
+
+        now = self.clock.now()
+        recent, seconds = Period(now - TRAFFIC_PERIOD, now), TRAFFIC_TIMEOUT
+        pending = start_call(
+            lambda: analytics.read_worker_traffic(
+                self.client, self.account_id, worker, recent, now=now, timeout=seconds
+            )
+        )
+        return lambda: pending.result() if pending.done() and pending.exception() is None else None
 
     def check_provider_key(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
         """Return an AI provider's verdict on a key, or on a random key if `key` is None. Raises ConfigError."""

@@ -1,4 +1,4 @@
-"""Judge a metric over rounds: which measurements are bad, and when it is unhealthy or healthy.
+"""Judge a metric over rounds: bad measurements, and when it is unhealthy or healthy.
 
 The limits follow the analysis of Argo Rollouts (argo-rollouts.readthedocs.io/en/stable/features/analysis): a failure
 limit always decides, and missing data never counts as good.

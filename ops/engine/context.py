@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
     from ops.cloudflare.pages import PagesApi
     from ops.cloudflare.routes import RoutesApi
-    from ops.cloudflare.types.records import LoggedError
+    from ops.cloudflare.types.records import LoggedError, WorkerTraffic
     from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
     from ops.config.secrets import KeyProvider
@@ -65,6 +65,10 @@ class CloudflareApi(Protocol):
         self, worker: str, since: datetime, until: datetime
     ) -> "Callable[[], tuple[LoggedError, ...] | str]":
         """Start to read a Worker's logged errors. The returned function waits briefly; a text says why it failed."""
+        ...
+
+    def worker_traffic(self, worker: str) -> "Callable[[], WorkerTraffic | None]":
+        """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""
         ...
 
 

@@ -13,9 +13,12 @@ from functools import cached_property
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.schema_mark import without_schema_marks
+from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha, short_id
 from ops.core.clock import format_duration, format_utc
+from ops.core.metric_verdict import MAX_ERROR_RATE
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
+from ops.workers.request_figures import format_share, rate_while_live
 
 ALL_TRAFFIC = 99.99
 """Percent that counts as all traffic: percentages may be fractional, and wrangler tolerates a thousandth."""
@@ -51,6 +54,8 @@ class WorkerHistory:
     our_uploads: frozenset[str] = frozenset()
     """Versions that runs with trusted records uploaded."""
     incident_opened_at: datetime | None = None
+    traffic: WorkerTraffic | None = None
+    """Requests and errors by version; None: unknown."""
 
     def with_older_deployments(
         self, pages: Iterable[tuple[WorkerDeployment, ...] | None], *, most: int
@@ -311,7 +316,21 @@ def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> War
     strong = (*_same_commit(history, suspect, version), *_reverted(history, version), *_in_incident(history, version))
     if strong:
         return WarningSign(strong[0])
+    if failing := _failing_requests(history, suspect, version):
+        return failing
     return next((WarningSign(why, weak=True) for why in _briefly_followed(history, suspect, version)), None)
+
+
+def _failing_requests(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
+    """Return a sign for a release with a high error rate; a weak one unless the suspect's was lower."""
+    (rate, numbers), (suspect_rate, _) = (
+        rate_while_live(history.traffic, history.versions_of_release(history.releases[each]))
+        for each in (version, suspect)
+    )
+    if rate is None or rate <= MAX_ERROR_RATE:
+        return None
+    why = f"its error rate was above {format_share(MAX_ERROR_RATE)} while it was live, by estimate ({numbers})"
+    return WarningSign(why, weak=suspect_rate is None or rate < suspect_rate)
 
 
 def is_barely_proven(history: WorkerHistory, version: str) -> bool:

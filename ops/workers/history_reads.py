@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, describe_deployment
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns
@@ -26,7 +27,7 @@ MAX_PAGES = 10
 
 @dataclass(frozen=True)
 class WorkerListing:
-    """Result of the first round of reads; the two functions wait for reads that it started."""
+    """Result of the first round of reads, and functions with the results of reads that it started."""
 
     deployments: tuple[WorkerDeployment, ...]
     """At least one, newest first."""
@@ -34,10 +35,13 @@ class WorkerListing:
     """The deployable versions."""
     has_assets: Callable[[], bool | None]
     previous_runs: Callable[[], PreviousRuns]
+    traffic: Callable[[], WorkerTraffic | None]
+    """Never waits: the requests and errors only improve the choice, and must not delay a write."""
 
 
 def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T]) -> tuple[WorkerListing, list[T]]:
     """Read deployments and versions, and in parallel `further`. Raises Refused without a deployment."""
+    traffic = ctx.cloudflare.worker_traffic(service.worker)
     has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
     deployments, versions, *others = run_parallel_mixed(
         [
@@ -52,7 +56,7 @@ def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T
             reason=Reason.NO_TARGET,
             hint="Deploy the Worker first.",
         )
-    return WorkerListing(deployments, versions, has_assets, earlier), others
+    return WorkerListing(deployments, versions, has_assets, earlier, traffic), others
 
 
 def read_history(
@@ -93,7 +97,7 @@ def read_history(
             page, history = pages[-1], history.with_older_deployments(read, most=MAX_DEPLOYMENTS)
             if page == MAX_PAGES and not history.is_read_to_end:
                 history = replace(history, is_read_to_end=True, unread_note="older deployments were not read")
-        history = replace(history, now=ctx.clock.now())
+        history = replace(history, now=ctx.clock.now(), traffic=listing.traffic())
         if requested or _is_settled(ctx, history) or (history.is_read_to_end and not _unread_versions(history, ())):
             return history
 

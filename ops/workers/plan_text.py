@@ -22,6 +22,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
+from ops.workers.request_figures import describe_traffic
 from ops.workers.rollback_target import RejectedTarget, TargetChoice
 
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
@@ -60,6 +61,9 @@ def build_sections(
             )
         )
         listed.append(PlanSection("Commits removed", tuple(_list_commits(main, suspect, repository))))
+    if history.traffic is not None:
+        shown = [version for version, _ in (*history.live.split, *split)]
+        listed.append(PlanSection("Requests", tuple(describe_traffic(history.traffic, shown))))
     if by_rule:
         listed.append(
             PlanSection("Rejected versions", tuple(f"{short_id(over.version)}: {over.why}" for over in choice.rejected))

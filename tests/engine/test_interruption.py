@@ -59,7 +59,7 @@ def interrupt_at_request(world: World, releases: Releases, number: signal.Signal
     """Interrupt at a request: `before` it reaches Cloudflare, or `after` it took effect but before its answer."""
     command = Command(world)
     lost = {"lost": "before"} if moment == "before" and number == signal.SIGKILL else {}
-    world.sandbox.fault(path="/client/v4/**", skip=nth - 1, **{moment: command.send(number)}, **lost)
+    world.sandbox.fault(path="/client/v4/accounts/**", skip=nth - 1, **{moment: command.send(number)}, **lost)
 
     outcome = command.run()
 
@@ -90,7 +90,8 @@ def test_run_interrupted_at_any_request_can_be_finished(
 def test_interruption_matrix_covers_every_request(world: World, releases: Releases) -> None:
     world.rollback()
 
-    requests = world.sandbox.requests
+    # Without the query of the analytics, which runs beside the others and which nothing waits for.
+    requests = [request for request in world.sandbox.requests if "/accounts/" in request.path]
     assert requests[WRITE_AT - 1 : WRITE_AT] == world.writes()
     assert len(requests) == REQUESTS
 
@@ -158,7 +159,7 @@ def test_signal_during_an_unclear_write_is_recorded(world: World, releases: Rele
 def test_repeated_signals_keep_the_record_complete(world: World, releases: Releases) -> None:
     command = Command(world)
     hook = command.send(signal.SIGINT, signal.SIGTERM, signal.SIGINT)
-    world.sandbox.fault(path="/client/v4/**", before=hook, skip=3, times=None)
+    world.sandbox.fault(path="/client/v4/accounts/**", before=hook, skip=3, times=None)
 
     outcome = command.run()
 
