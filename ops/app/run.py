@@ -309,7 +309,8 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
         config
     )
     names |= durable_object_token_names(config)
-    for name in names | config.login_variables:
+    of_workers = {name for environment in config.environments.values() for name in environment.secrets}
+    for name in names | config.login_variables | of_workers:
         redactor.add_secret(environ.get(name, ""))
         actions.mask_command(environ, environ.get(name, ""))
     return names

@@ -44,12 +44,19 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
 )
 @click.argument("number", type=INCIDENT)
 @click.argument("text", metavar='"[13:05] TEXT"')
+@CONFIG
 @click.pass_obj
-def note(redactor: Redactor, /, *, number: int, text: str) -> None:
-    """Add what a person did or saw, with its time in UTC (default: now)."""
+def note(redactor: Redactor, /, *, number: int, text: str, config: Path) -> None:
+    """Add what a person did or saw, with its time in UTC (default: now).
+
+    Secrets that ops.yml names and this machine holds are masked.
+    """
     from ops.incident import commands as work
 
-    stored, url = work.add_note(number, text, github_environ(find_config(), redactor), redactor, now=datetime.now(UTC))
+    environ = github_environ(config, redactor)
+    if problem := work.mask_secrets(config, environ, redactor):
+        echo(f"warning: {problem}", err=True)
+    stored, url = work.add_note(number, text, environ, redactor, now=datetime.now(UTC))
     click.echo(redactor.redact_text(stored))
     click.echo(url)
 

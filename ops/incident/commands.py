@@ -59,6 +59,16 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         return posted.url
 
 
+def mask_secrets(config: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Register the secrets that ops.yml names. Return the problem if it cannot be read: a note must not wait for it."""
+    try:
+        settings, _ = read_config(config)
+    except ConfigError as error:
+        return f"{error.message}, so only tokens of Cloudflare and GitHub are masked"
+    register_secrets(environ, settings, redactor)
+    return ""
+
+
 def add_note(
     number: int, said: str, environ: Mapping[str, str], redactor: Redactor, *, now: datetime
 ) -> tuple[str, str]:

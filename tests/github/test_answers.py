@@ -104,7 +104,7 @@ class Scene:
         return self.world.sandbox.github
 
     def ops(self, *arguments: str, **environ: str | None) -> Outcome:
-        config = () if arguments[:2] in {("incident", "show"), ("incident", "note")} else ("--config", self.config)
+        config = () if arguments[:2] == ("incident", "show") else ("--config", self.config)
         return self.world.ops(*arguments, *config, **{**self.github.environ(), **environ})
 
     @property

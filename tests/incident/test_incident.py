@@ -32,7 +32,12 @@ def test_record_is_imported_once_and_malformed_one_refused(incident: Incident, r
 def test_timeline_merges_trusted_notes_and_runs(incident: Incident, releases: Releases) -> None:
     incident.rollback()
     number = str(incident.number)
-    assert incident.ops("incident", "note", number, "2026-11-24 13:05 called @dana").code == 0
+    assert (
+        incident.ops(
+            "incident", "note", number, "2026-11-24 13:05 called @dana", "--config", str(incident.world.config)
+        ).code
+        == 0
+    )
     forged = embed_record("x", RunRecord("forged", source="note", rows=(RecordRow(AT, "note", "forged"),)))
     incident.github.comment(incident.number, forged, "zoe")
     incident.github.comment(incident.number, forged.replace("x", "y", 1).replace("forged", "mine"), "alice")
@@ -81,7 +86,15 @@ def test_note_time_is_completed_or_refused(now: str, said: str, stored: str | No
 
 
 def test_note_prints_stored_text(incident: Incident) -> None:
-    done = incident.ops("incident", "note", str(incident.number), "2026-11-24 13:05  called the  provider")
+    done = incident.ops(
+        "incident",
+        "note",
+        str(incident.number),
+        "2026-11-24 13:05  called the  provider",
+        "--config",
+        str(incident.world.config),
+    )
+    assert done.code == 0, done.err
 
     assert done.out.splitlines()[0] == "2026-11-24 13:05:00 UTC  called the  provider"
 
@@ -90,7 +103,12 @@ def test_note_prints_stored_text(incident: Incident) -> None:
 def test_incident_accepts_number_or_url(incident: Incident, said: str) -> None:
     server = {"GITHUB_SERVER_URL": "https://shop.example"}
 
-    assert incident.ops("incident", "note", said, "2026-11-24 13:05 called", **server).code == 0
+    assert (
+        incident.ops(
+            "incident", "note", said, "2026-11-24 13:05 called", "--config", str(incident.world.config), **server
+        ).code
+        == 0
+    )
     assert len(incident.bodies) == 1
 
 
@@ -129,13 +147,37 @@ def test_import_completes_comment_of_interrupted_job(incident: Incident, release
 
 @pytest.mark.parametrize("text", ["", "13:05", "13:5 called", "25:00 called", "2026-13-01 12:00 called"])
 def test_note_with_a_wrong_time_is_refused(text: str, incident: Incident) -> None:
-    refused = incident.ops("incident", "note", str(incident.number), text)
+    refused = incident.ops("incident", "note", str(incident.number), text, "--config", str(incident.world.config))
     assert (refused.code, incident.bodies) == (2, [])
     assert 'Write "text", or start with a UTC time' in refused.err
 
 
+def test_note_masks_every_secret_of_ops_yml(incident: Incident) -> None:
+    config = incident.world.config
+    names = {"IFLOW_API_KEY": "the-key-of-the-provider", "NEW_IFLOW_API_KEY": "another-account"}
+    note = ("incident", "note", str(incident.number), f"tried {' and '.join(names.values())}", "--config", str(config))
+
+    done = incident.ops(*note, **names)
+
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0].endswith("tried *** and ***")
+    assert not any(value in incident.bodies[0] for value in names.values())
+
+
+def test_note_is_stored_although_ops_yml_is_broken(incident: Incident) -> None:
+    incident.world.edit_config("environments:", "enviroments:")
+
+    done = incident.ops("incident", "note", str(incident.number), "called", "--config", str(incident.world.config))
+
+    assert done.code == 0
+    assert "so only tokens of Cloudflare and GitHub are masked" in done.err
+    assert "called" in incident.bodies[0]
+
+
 def test_note_without_a_time_happened_now(incident: Incident) -> None:
-    done = incident.ops("incident", "note", str(incident.number), "called the provider")
+    done = incident.ops(
+        "incident", "note", str(incident.number), "called the provider", "--config", str(incident.world.config)
+    )
     assert done.code == 0, done.err
     assert "  called the provider\n" in done.out
     assert "called the provider [note" in incident.ops("incident", "show", str(incident.number)).out
@@ -208,7 +250,10 @@ def test_incident_is_opened_on_enterprise_server(incident: Incident, host: str) 
     assert (done.code, done.err) == (0, "")
     assert f"http://{host}" in done.out
     assert "--incident 2" in unwrapped(incident.github.issue(2).comments[0].body)
-    assert incident.ops("incident", "note", "2", "2026-11-24 13:05 called").code == 0
+    assert (
+        incident.ops("incident", "note", "2", "2026-11-24 13:05 called", "--config", str(incident.world.config)).code
+        == 0
+    )
     assert incident.ops("incident", "report", "2", "--config", str(incident.world.config)).code == 0
 
 

@@ -115,7 +115,14 @@ def test_report_of_recovered_incident(night: Night, releases: Releases, update_g
     night.world.verify_three_rounds()
     night.github.comment(night.number, "looking", "alice", at=NOW - timedelta(minutes=4))
     assert night.recover().code == 0
-    night.ops("incident", "note", str(night.number), "2026-11-24 03:13 detected by a customer's call")
+    night.ops(
+        "incident",
+        "note",
+        str(night.number),
+        "2026-11-24 03:13 detected by a customer's call",
+        "--config",
+        str(night.world.config),
+    )
 
     outcome = night.report()
 
