@@ -167,9 +167,11 @@ class Environment(NamedModel):
 
     @property
     def probes(self) -> Iterator[Probe]:
-        """Yield the probes of all services, Durable Objects and switches."""
+        """Yield the probes of all services, Durable Objects, switches and databases."""
         for service in self.services.values():
             yield from service.probes_with(service.durable_objects)
+        for database in self.databases.values():
+            yield from database.probes
         for switch in self.runtime.switches.values() if self.runtime else ():
             yield from switch.probes
 

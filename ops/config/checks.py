@@ -111,12 +111,12 @@ def _approvals(data: Any) -> Iterator[ConfigProblem]:
 
 def _databases(data: Any) -> Iterator[ConfigProblem]:
     for name, environment in as_mapping(get_nested(data, "environments")).items():
-        services = as_mapping(get_nested(environment, "services"))
+        known = as_mapping(get_nested(environment, "services"))
         for database, settings in as_mapping(get_nested(environment, "databases")).items():
             for index, used_by in enumerate(as_items(get_nested(settings, "services"))):
-                if isinstance(used_by, str) and used_by not in services:
-                    text = f'no service "{quote_name(used_by)}" in {name}{did_you_mean(used_by, services)}'
-                    yield ("environments", name, "databases", database, "services", index), text
+                if isinstance(used_by, str) and used_by not in known:
+                    where = ("environments", name, "databases", database, "services", index)
+                    yield where, f'no service "{quote_name(used_by)}" in {name}{did_you_mean(used_by, known)}'
 
 
 def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]:
@@ -306,20 +306,26 @@ def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[ConfigProblem
         yield from _probes(path, service, secrets=secrets, names=names)
         for name, each in as_mapping(service.get("durable_objects")).items():
             yield from _probes((*path, "durable_objects", name), each, secrets=secrets, names=names)
-    for environment, holder in as_mapping(get_nested(data, "environments")).items():
-        yield from _of_switches(("environments", environment, "runtime", "switches"), holder, secrets=secrets)
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        yield from _probes_of_switches(name, environment, secrets=secrets)
+        for database, each in as_mapping(get_nested(environment, "databases")).items():
+            beside = _probe_names(environment, *as_items(get_nested(each, "services"))[:1])
+            yield from _probes(("environments", name, "databases", database), each, secrets=secrets, names=beside)
 
 
-def _of_switches(path: KeyPath, environment: Any, *, secrets: set[str]) -> Iterator[ConfigProblem]:
+def _probes_of_switches(name: str, environment: Any, *, secrets: set[str]) -> Iterator[ConfigProblem]:
     """Check the probes of switches. Only one switch is set at a time, so two may share a probe's name."""
-    service = get_nested(environment, "services", get_nested(environment, "runtime", "service"))
-    beside = {
-        name for probe in as_items(get_nested(service, "probes")) if isinstance(name := get_nested(probe, "name"), str)
-    }
-    for name, switch in as_mapping(get_nested(environment, "runtime", "switches")).items():
-        if name == MAINTENANCE_SWITCH and as_items(get_nested(switch, "probes")):
-            yield (*path, name, "probes"), "never run, because a closed service is not healthy; leave them out"
-        yield from _probes((*path, name), switch, secrets=secrets, names=set(beside))
+    for switch, each in as_mapping(get_nested(environment, "runtime", "switches")).items():
+        path = ("environments", name, "runtime", "switches", switch)
+        if switch == MAINTENANCE_SWITCH and as_items(get_nested(each, "probes")):
+            yield (*path, "probes"), "never run, because a closed service is not healthy; leave them out"
+        beside = _probe_names(environment, get_nested(environment, "runtime", "service"))
+        yield from _probes(path, each, secrets=secrets, names=beside)
+
+
+def _probe_names(environment: Any, *service: Any) -> set[str]:
+    names = (get_nested(each, "name") for each in as_items(get_nested(environment, "services", *service, "probes")))
+    return {name for name in names if isinstance(name, str)}
 
 
 def _browsers_alone(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]:
@@ -402,8 +408,9 @@ def _variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
             yield (*path, "durable_objects", name, "token"), get_nested(each, "token")
             yield from _variables_of_probes((*path, "durable_objects", name), each)
     for name, environment in as_mapping(get_nested(data, "environments")).items():
-        for switch, each in as_mapping(get_nested(environment, "runtime", "switches")).items():
-            yield from _variables_of_probes(("environments", name, "runtime", "switches", switch), each)
+        for place in (("runtime", "switches"), ("databases",)):
+            for key, each in as_mapping(get_nested(environment, *place)).items():
+                yield from _variables_of_probes(("environments", name, *place, key), each)
 
 
 def _variables_of_probes(path: KeyPath, holder: Any) -> Iterator[tuple[KeyPath, Any]]:

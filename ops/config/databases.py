@@ -1,10 +1,11 @@
 """D1 databases in `ops.yml`: identity, migrations, and the checks that prove a restore."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from ops.config.probes import Probe
 from ops.config.types import BUILD_PATH, DATABASE_ID, REPOSITORY, SQL_NAME, ConfigModel, JsonValue, Name
 from ops.core.errors import ConfigError, Refused
 from ops.core.migrations_folder import (
@@ -15,6 +16,9 @@ from ops.core.migrations_folder import (
     find_pattern_problem,
 )
 from ops.core.read_only_sql import is_read_only
+
+if TYPE_CHECKING:
+    from ops.config import Service
 
 SqlName = Annotated[str, Field(pattern=SQL_NAME)]
 MigrationName = Annotated[str, Field(min_length=1, max_length=255, description="Name of its file.")]
@@ -78,6 +82,10 @@ class Database(ConfigModel):
     breaking: tuple[MigrationName, ...] = Field(
         default=(), description="Migrations with which older code does not work; rollback-worker refuses to cross them."
     )
+    probes: tuple[Probe, ...] = Field(
+        default=(),
+        description="Probes of the first service that need this database; only its runbooks run them.",
+    )
     two_people: Literal["default", "strict"] = Field(
         default="default", description="Whether --one-person may replace the second person: default (yes) or strict."
     )
@@ -107,3 +115,7 @@ class Database(ConfigModel):
                 hint=f"Add `migrations: FOLDER` to {name}; its down files are in the folder {DOWN}, beside.",
             )
         return MigrationsFolder(self.migrations, self.migrations_table, self.migrations_pattern)
+
+    def probes_of(self, service: "Service") -> tuple[Probe, ...]:
+        """Return the probes of one of its services; those of the first one include the database's own."""
+        return (*service.probes, *(self.probes if service.name == self.services[0] else ()))

@@ -90,9 +90,12 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         return database.services[0] if database else ""
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        """Probe each service that uses the database; after maintenance also that it is off."""
-        services = _services(ctx, ctx.environment.database(ctx.params.database))
-        found = {each.name: ProbeSet(each.url, each.probes, each.verify, name=each.name) for each in services}
+        """Probe the database and each service that uses it; after maintenance also that it is off."""
+        database = ctx.environment.database(ctx.params.database)
+        found = {
+            each.name: ProbeSet(each.url, database.probes_of(each), each.verify, name=each.name)
+            for each in _services(ctx, database)
+        }
         reopened = plan.details.closure if plan and plan.details.restore else Closure()
         return reopened.reopened_probes(ctx, found)
 

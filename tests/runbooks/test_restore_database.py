@@ -119,6 +119,22 @@ def test_maintenance_of_others_stays_on(closable: Library) -> None:
     assert closable.migrations == ["0001_first.sql"]
 
 
+def test_probe_of_the_database_proves_the_recovery(library: Library) -> None:
+    """The migration renames a column that the Worker reads."""
+    probe = "        probes: [{name: titles, http: {path: /health/titles}}]\n"
+    library.world.edit_config("        created:\n          loans", f"{probe}        created:\n          loans")
+    titles = {"paths": {"/health/titles": {"sql": "SELECT title FROM books"}}}
+    version = library.world.sandbox.upload(WORKER, behaviour=titles, bindings=[{"type": "d1", "name": "DB", "id": ID}])
+    library.world.sandbox.deploy(WORKER, version)
+    library.migrate("0003_names.sql", "ALTER TABLE books RENAME COLUMN title TO name")
+    library.world.sandbox.clock.advance(60)
+
+    done = library.restore("before-last-migration")
+
+    assert ended(done)[1] == "recovered"
+    assert any("titles unhealthy: status 500" in text for text in texts(done, "probed"))
+
+
 @pytest.mark.parametrize(
     ("query", "verdict", "code"),
     [("SELECT missing FROM loans", "inconclusive", 8), ("SELECT count(*) + 1 FROM loans WHERE 0", "unhealthy", 6)],
