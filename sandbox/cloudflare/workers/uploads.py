@@ -39,6 +39,9 @@ _METADATA_FIELDS: Fields = {
 
 # Guesses at the exports of the main module, which is not run here.
 _HANDLERS = re.compile(r"(?:^|[{,])\s*(?:async\s+)?(email|fetch|queue|scheduled|tail)\s*[(:]", re.MULTILINE)
+_EXPORTED = re.compile(r"\bexport\s+default\s*(?=\{)")
+_EXPORTED_BY_NAME = re.compile(r"\b([\w$]+)\s+as\s+default\b")
+_BRACES = re.compile(r"[{}]|[^{}]+")
 _CLASSES = re.compile(r"\bclass\s+(\w+)\s+extends\s+DurableObject\b")
 
 
@@ -96,7 +99,7 @@ class UploadForm:
             usage_model=self._usage_model(),
             cache_options=self.metadata.get("cache_options"),
             migration_tag=migration_tag,
-            handlers=tuple(sorted(set(_HANDLERS.findall(code)))),
+            handlers=tuple(sorted(set(_HANDLERS.findall(_default_export(code))))),
             durable_objects=tuple(sorted(set(_CLASSES.findall(code)))),
         )
 
@@ -174,3 +177,20 @@ def _binding(value: Any, at: str) -> Mapping[str, Any]:
 def _all_bindings(upload: WorkerUpload) -> dict[str, Mapping[str, Any]]:
     secrets = [{"name": name, "type": "secret_text", "text": text} for name, text in upload.secrets.items()]
     return {binding["name"]: binding for binding in [*upload.bindings, *secrets]}
+
+
+def _default_export(code: str) -> str:
+    """Return the object that a module exports by default, without what its braces contain; else the whole code."""
+    found = _EXPORTED.search(code)
+    if found is None and (name := _EXPORTED_BY_NAME.search(code)):  # as wrangler bundles it
+        found = re.search(rf"\b(?:var|let|const)\s+{re.escape(name[1])}\s*=\s*(?=\{{)", code)
+    if found is None:
+        return code
+    depth, kept = 0, ""
+    for each in _BRACES.finditer(code, found.end()):
+        depth -= each[0] == "}"
+        kept += each[0] if depth <= 1 else ""
+        depth += each[0] == "{"
+        if depth == 0:
+            break
+    return kept

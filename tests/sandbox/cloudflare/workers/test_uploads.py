@@ -196,3 +196,19 @@ def test_script_settings_and_subdomain_are_not_versioned(api: Api, releases: Rel
 def test_settings_follow_latest_version(api: Api, releases: Releases) -> None:
     api.sandbox.upload(WORKER, vars={"MODE": "next"}, version_metadata=False)
     assert api.script("GET", "settings").result["bindings"] == [{"type": "plain_text", "name": "MODE", "text": "next"}]
+
+
+@pytest.mark.parametrize(
+    ("code", "handlers"),
+    [
+        ("export default { async fetch(r) { return ok({ email: 1 }); }, scheduled() {} };", ["fetch", "scheduled"]),
+        ("const a = { queue: 1 };\nvar w = {\n  fetch: go\n};\nexport { A, w as default };", ["fetch"]),
+        ("export default class extends WorkerEntrypoint {\n  email() {}\n}", ["email"]),
+    ],
+)
+def test_handlers_are_those_of_the_default_export(api: Api, code: str, handlers: list[str]) -> None:
+    parts = {"metadata": (None, '{"main_module": "index.js"}'), "index.js": ("index.js", code, MODULE[2])}
+    assert api("PUT", f"scripts/{WORKER}", files=parts).status == 200
+
+    (version,) = api.sandbox.live(WORKER)
+    assert api.script("GET", f"versions/{version}").result["resources"]["script"]["handlers"] == handlers
