@@ -1,6 +1,6 @@
 """Read the state of a D1 database: schema, applied migrations and number of rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 COUNT_TIMEOUT = 5.0
 """Seconds to wait for the number of rows of a table. A database runs one query after the other."""
+AGREEING_READS = 4
+"""Reads until two that follow each other must agree."""
 MAX_TABLES = 20
 """Tables that are counted, in alphabetical order."""
 _SCHEMA = SqlStatement(
@@ -55,8 +57,10 @@ class DatabaseState:
         return {name: each.count for name, each in self.rows.items() if each.count is not None}
 
 
-def read_state(d1: "D1Api", database: "Database") -> DatabaseState:
+def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = ()) -> DatabaseState:
     """Read schema, migrations and rows in two rounds. A table that cannot be counted in time has no count.
+
+    `uncounted` tables are not counted again: D1 may still run the count that took too long, and runs nothing else.
 
     Raises:
         ProviderError: the schema or the migrations cannot be read.
@@ -68,16 +72,35 @@ def read_state(d1: "D1Api", database: "Database") -> DatabaseState:
     migrations, rows = run_parallel_mixed(
         [
             lambda: d1.list_migrations(database.id, database.migrations_table) if others != tables else (),
-            lambda: _count_rows(d1, database, others),
+            lambda: _count_rows(d1, database, others, uncounted),
         ]
     )
     return DatabaseState(schema, migrations, rows)
 
 
-def _count_rows(d1: "D1Api", database: "Database", tables: Sequence[str]) -> dict[str, TableRows]:
-    counts: list[Callable[[], TableRows]] = [partial(_count, d1, database, table) for table in tables[:MAX_TABLES]]
-    counted = run_parallel(counts) if counts else []
-    return dict(zip(tables, [*counted, *[TableRows()] * len(tables[MAX_TABLES:])], strict=True))
+def read_agreeing_state(d1: "D1Api", database: "Database", uncounted: Collection[str]) -> tuple[DatabaseState, bool]:
+    """Read the state until two reads agree, and return the last one with whether it agrees with the one before.
+
+    Two reads differ while something writes, and a read may lag behind the latest change.
+
+    Raises:
+        ProviderError: the schema or the migrations cannot be read.
+    """
+    previous = read_state(d1, database, uncounted)
+    for _ in range(AGREEING_READS - 1):
+        now = read_state(d1, database, uncounted)
+        if now == previous:
+            return now, True
+        previous = now
+    return previous, False
+
+
+def _count_rows(
+    d1: "D1Api", database: "Database", tables: Sequence[str], uncounted: Collection[str]
+) -> dict[str, TableRows]:
+    counted = [table for table in tables[:MAX_TABLES] if table not in uncounted]
+    found = run_parallel([partial(_count, d1, database, table) for table in counted]) if counted else []
+    return {**dict.fromkeys(tables, TableRows()), **dict(zip(counted, found, strict=True))}
 
 
 def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: datetime) -> dict[str, int]:

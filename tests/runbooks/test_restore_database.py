@@ -23,12 +23,7 @@ def library(world: World) -> Library:
 @pytest.fixture
 def closable(library: Library) -> Library:
     """The API turns maintenance on by its switch."""
-    library.world.edit_config(
-        "        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api"
-    )
-    switches.SwitchWorld(library.world).put("maintenance", state="off", incident=None)
-    library.world.sandbox.clock.advance(60)
-    return library
+    return databases.with_switched_maintenance(library)
 
 
 def maintenance(library: Library) -> str:

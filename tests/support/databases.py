@@ -151,3 +151,13 @@ def ingress(world: World) -> Any:
     (zone,) = world.sandbox.zones.all.values()
     routes = {route.pattern: route.script for route in zone.routes.values()}
     return routes, world.sandbox.subdomain(WORKER)
+
+
+def with_switched_maintenance(library: Library) -> Library:
+    """Let the API turn maintenance on by its switch, which is off."""
+    library.world.edit_config(
+        "        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api"
+    )
+    switches.SwitchWorld(library.world).put("maintenance", state="off", incident=None)
+    library.world.sandbox.clock.advance(60)
+    return library
