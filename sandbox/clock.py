@@ -11,6 +11,8 @@ class FakeClock:
         self._started = datetime.now(UTC)
         self.offset = timedelta()
         """Sum of all moves by `set` and `advance`."""
+        self.longest_sleep: float | None = None
+        """Longest sleep of `ops` in real seconds; a longer one moves the clock. None: no limit."""
 
     def now(self) -> datetime:
         return self._without_offset() + self.offset

@@ -67,7 +67,7 @@ class ControlApi:
 
     def _clock(self) -> dict[str, Any]:
         clock = self._sandbox.clock
-        return {"now": timestamp(clock.now()), "virtual": clock.virtual}
+        return {"now": timestamp(clock.now()), "virtual": clock.virtual, "longest_sleep": clock.longest_sleep}
 
     def _move_clock(self, body: Any) -> dict[str, Any]:
         clock = self._sandbox.clock

@@ -1,6 +1,7 @@
 """The clock of this machine, and the clock of a sandbox, which a test may set or stop."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -30,13 +31,18 @@ class SystemClock:
 
 
 class SandboxClock:
-    """The clock of a sandbox, over HTTP. A virtual clock moves only by `sleep`, which takes no real time."""
+    """The clock of a sandbox, over HTTP. A virtual clock moves only by `sleep`, which takes no real time.
+
+    Another one is moved by a sleep that is longer than its `longest_sleep`, so that a drill does not wait for it.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         try:
             answer = self._ask("GET")
             self._is_virtual, self._stands_at = bool(answer["virtual"]), parse_utc(answer["now"])
+            longest = answer.get("longest_sleep")
+            self._longest_sleep = math.inf if longest is None else float(longest)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"cannot read the sandbox's clock at {url} ({type(error).__name__})",
@@ -50,7 +56,7 @@ class SandboxClock:
         return self._stands_at.timestamp() if self._is_virtual else time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        if self._is_virtual:
+        if self._is_virtual or seconds > self._longest_sleep:
             self._stands_at = parse_utc(self._ask("POST", {"advance": seconds})["now"])
         else:
             time.sleep(seconds)

@@ -31,6 +31,7 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import (
     command,
     github,
+    scenario_database,
     scenario_durable_object,
     scenario_leak,
     scenario_limits,
@@ -84,6 +85,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     "ai-failover": scenario_switch.FAILOVER,
     "ai-off": scenario_switch.ALL_DOWN,
     "reset-durable-object": scenario_durable_object.SCENARIO,
+    "restore-database": scenario_database.RESTORE,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.
@@ -120,8 +122,7 @@ def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
     """Return the edges and triggers that the drill supports. Raises ConfigError if ops.yml has no such service."""
     if name == scenario_limits.NAME:
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
-    scenario = _scenario(name, drill.edge)
-    service = _service(config.environment(drill.environment), drill.service, scenario.service_kind)
+    scenario, service = _scenario(name, drill.edge, config.environment(drill.environment), drill.service)
     service_param = {"service": service.name} if scenario.names_service else {}
     runs = tuple({**service_param, **params} for params in (scenario.params, *scenario.later_params))
     return DrillSupport(name, scenario.unsupported, scenario.runbook or name, drill.environment, runs)
@@ -135,9 +136,8 @@ def unsupported(name: str) -> Mapping[str, str]:
 def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
-    scenario = _scenario(name, drill.edge)
     environment = config.environment(drill.environment)
-    service = _service(environment, drill.service, scenario.service_kind)
+    scenario, service = _scenario(name, drill.edge, environment, drill.service)
     with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
@@ -196,6 +196,7 @@ def _build_world(
         sandbox.add_token("sandbox-drill", scenario.permissions) if scenario.permissions else "",
         scenario.names_service,
         next(iter(config.responders), command.DrillWorld.responder),
+        scenario.laptop_flags,
         config.github.actions or "",
     )
 
@@ -239,9 +240,14 @@ def _account(drill: DrillSettings) -> str:
     return f"{drill.environment} in {path.relative_to(here) if path.is_relative_to(here) else path}"
 
 
-def _scenario(name: str, edge: Edge) -> scenario_release.Scenario:
+def _scenario(
+    name: str, edge: Edge, environment: "Environment", service_name: str
+) -> "tuple[scenario_release.Scenario, Service]":
+    """Return the scenario, and the service that it breaks. Raises ConfigError if ops.yml has none."""
     scenario = DRILLS[name]
-    return scenario.in_workerd if edge == "workerd" and scenario.in_workerd else scenario
+    scenario = scenario.in_workerd if edge == "workerd" and scenario.in_workerd else scenario
+    service = _service(environment, service_name, scenario)
+    return scenario.configure(environment, service) if scenario.configure else scenario, service
 
 
 def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
@@ -269,10 +275,12 @@ def _make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
     return made
 
 
-def _service(environment: "Environment", name: str, kind: str) -> "Service":
+def _service(environment: "Environment", name: str, scenario: scenario_release.Scenario) -> "Service":
     """Return the service to break. Raises ConfigError if it has another kind or ops.yml has none."""
+    kind = scenario.service_kind
     names = [each for each, service in environment.services.items() if service.kind == kind]
-    service = environment.service(name or next(iter(names), kind))
+    suitable = [each for each in names if scenario.suits(environment, each)]
+    service = environment.service(name or next(iter([*suitable, *names]), kind))
     if service.kind != kind:
         hint = f"Name one of: {', '.join(names) or 'none'}."
         raise ConfigError(f"{name} has no {kind}, which this drill breaks", reason=Reason.UNKNOWN_NAME, hint=hint)

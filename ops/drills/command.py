@@ -49,6 +49,8 @@ class DrillWorld:
     """Whether the runbook has the parameter `service`."""
     responder: str = "responder"
     """The person who opens the incident and starts the recovery."""
+    laptop_flags: tuple[str, ...] = ()
+    """Options without a value of the runbook's command."""
     actions: str = ""
     """Repository of the actions that the workflows use; "" if the operations repository has them."""
 
@@ -73,7 +75,7 @@ def run(
     )
     for name, value in {**options, **params}.items():
         arguments += [f"--{name.replace('_', '-')}", param_text(value)]
-    arguments += ["--reason", "drill", "--yes", "--json"]
+    arguments += [*world.laptop_flags, "--reason", "drill", "--yes", "--json"]
     say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
     arguments += ["--config", str(world.config), "--requested-at", world.sandbox.clock.now().isoformat()]
     argv, variables = command_line(world, arguments, environ or {})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAINTENANCE_WORKER = "ops-maintenance"
 ON: Params = {"state": "on"}
 OFF: Params = {"state": "off"}
+PERMISSIONS = ("Workers Scripts Write", "Workers Routes Write", "Zone Read")
 
 
 def run(
@@ -33,9 +34,7 @@ def run(
     """
     sandbox = world.sandbox
     before = _ingress_paths(sandbox, service)
-    command.run_ops(
-        world, ["maintenance", "prepare", "--environment", world.environment.name, "--yes"], say, environ={}
-    )
+    prepare_worker(world, say)
     result = start_runbook(ON)
     if result["decision"] != Decision.RECOVERED:
         return result
@@ -75,10 +74,23 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
     scenario_release.WORKER.release(sandbox, service, name, edge, folder)
     if name == "good":
         host = service.url.removeprefix("https://")
-        zone = sandbox.zones.all[sandbox.zones.add(host.partition(".")[2])]
-        sandbox.zones.add_route(zone, f"{host}/*", service.worker)
+        zone = sandbox.zones.all[add_route(sandbox, service)]
         sandbox.zones.add_domain(zone, f"also-{host}", service.worker)
         sandbox.set_subdomain(service.worker, enabled=True, previews_enabled=True)
+
+
+def add_route(sandbox: "Sandbox", service: "Service") -> str:
+    """Add a zone with a route from the service's host to its Worker, and return the zone's ID."""
+    host = service.url.removeprefix("https://")
+    id_ = sandbox.zones.add(host.partition(".")[2])
+    sandbox.zones.add_route(sandbox.zones.all[id_], f"{host}/*", service.worker)
+    return id_
+
+
+def prepare_worker(world: DrillWorld, say: Say) -> None:
+    """Create the Worker ops-maintenance by its command."""
+    arguments = ["maintenance", "prepare", "--environment", world.environment.name, "--yes"]
+    command.run_ops(world, arguments, say, environ={})
 
 
 SCENARIO = replace(
@@ -87,6 +99,6 @@ SCENARIO = replace(
     run=run,
     params=ON,
     later_params=(OFF,),
-    permissions=("Workers Scripts Write", "Workers Routes Write", "Zone Read"),
+    permissions=PERMISSIONS,
     changed_at=lambda sandbox, _: sandbox.deployments(MAINTENANCE_WORKER)[0].made_at,
 )

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -73,6 +73,12 @@ class Scenario:
     """Whether the good release serves before the failure, so that its probes can pass."""
     in_workerd: "Scenario | None" = None
     """Another scenario for the workerd edge."""
+    configure: "Callable[[Environment, Service], Scenario] | None" = None
+    """Return the scenario with its parts that depend on ops.yml. Raises ConfigError."""
+    suits: "Callable[[Environment, str], bool]" = lambda _environment, _service: True
+    """Return whether the drill can break a service of its kind."""
+    laptop_flags: tuple[str, ...] = ()
+    """Options without a value that only a command has."""
     run: Callable[..., dict[str, Any]] | None = None
     """Runs the recovery, if it needs more than one trigger."""
 
@@ -92,17 +98,26 @@ def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entr
     Raises ConfigError.
     """
     named = ["--name", service.worker, "--tag", name, "--message", f"the {name} release"]
+    run_wrangler(sandbox, "deploy", entry, *named, purpose=f"deploy the {name} release")
+
+
+def run_wrangler(sandbox: "Sandbox", *arguments: str, purpose: str, without: Sequence[str] = ()) -> None:
+    """Run the real wrangler in a copy of the example, `without` some files, bound to the sandbox's KV and D1.
+
+    Raises ConfigError.
+    """
     with tempfile.TemporaryDirectory() as home:  # wrangler keeps logs and logins in HOME
-        folder = shutil.copytree(EXAMPLE, Path(home, "backend"))
-        for namespace in sandbox.kv.namespaces:
-            settings = folder / "wrangler.jsonc"
-            settings.write_text(re.sub(r'("OPS_RUNTIME", "id": )"\w+"', rf'\1"{namespace}"', settings.read_text()))
+        folder = shutil.copytree(EXAMPLE, Path(home, "backend"), ignore=shutil.ignore_patterns(*without))
+        settings = folder / "wrangler.jsonc"
+        for name, ids in (('"OPS_RUNTIME", "id"', sandbox.kv.namespaces), ('"database_id"', sandbox.d1.databases)):
+            for id_ in ids:
+                settings.write_text(re.sub(rf'({name}: )"[\w-]+"', rf'\1"{id_}"', settings.read_text()))
         environ = {**process.clean_environment(os.environ), **sandbox.environ(), **node.QUIET_WRANGLER, "HOME": home}
-        argv = [*node.wrangler_command(), "deploy", entry, *named]
+        argv = [*node.wrangler_command(), *arguments]
         done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise ConfigError(f"wrangler could not deploy the {name} release: {' '.join(last)} (exit {done.returncode})")
+        raise ConfigError(f"wrangler could not {purpose}: {' '.join(last)} (exit {done.returncode})")
 
 
 def _deploy_site(

@@ -19,6 +19,7 @@ from ops.drills.scenario_release import Scenario
 if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
+    from ops.config.runtime import RuntimeConfig
     from sandbox import Sandbox
 
 SESSIONS = "session-do"
@@ -35,6 +36,10 @@ def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service")
     if runtime.service != service.name:
         hint = f"Leave --service out, or write --service {runtime.service}."
         raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
+    write_normal_states(sandbox, runtime)
+
+
+def write_normal_states(sandbox: "Sandbox", runtime: "RuntimeConfig") -> None:
     sandbox.kv.add(runtime.namespace)
     for name, rules in runtime.switches.items():
         normal = SwitchValue(rules.normal, "drill", None, sandbox.clock.now(), "calm")

@@ -29,9 +29,10 @@ def find_differences(sandbox: "Sandbox", environment: "Environment", config: Pat
         if reported[name] != live
     ]
     on = {each.name: each.state(found.read_at) for each in found.switches}
-    active = _active_switches(sandbox, environment)
-    named = {name: active[name] for name in late & active.keys() if _reports_lag(found, name, active[name])}
-    is_right = {**on, **named} == active
+    active, normal = _active_switches(sandbox, environment), _normal_states(environment)
+    states = {name: active.get(name, normal[name]) for name in late}
+    named = {name: state for name, state in states.items() if _reports_lag(found, name, state)}
+    is_right = {name: state for name, state in {**on, **named}.items() if state != normal[name]} == active
     return (*differences, *([] if is_right else [f"that these switches are on: {on}, not {active}"]))
 
 
@@ -42,9 +43,15 @@ def _reports_lag(found: "EnvironmentStatus", name: str, state: str) -> bool:
 
 def _lagging_switches(sandbox: "Sandbox", environment: "Environment") -> set[str]:
     """Return the switches that KV's API does not show with their current values."""
-    kv, keys = sandbox.kv, {name: f"{SWITCH_KEY_PREFIX}{name}" for name in _active_switches(sandbox, environment)}
-    namespace = environment.require_runtime().namespace if keys else ""
+    kv, keys = sandbox.kv, {name: f"{SWITCH_KEY_PREFIX}{name}" for name in _normal_states(environment)}
+    namespace = environment.runtime.namespace if environment.runtime else ""
+    if namespace not in kv.namespaces:
+        return set()
     return {name for name, key in keys.items() if kv.api_entry(namespace, key) != kv.entry(namespace, key)}
+
+
+def _normal_states(environment: "Environment") -> dict[str, str]:
+    return {name: rules.normal for name, rules in environment.runtime.switches.items()} if environment.runtime else {}
 
 
 def _active_switches(sandbox: "Sandbox", environment: "Environment") -> dict[str, str]:

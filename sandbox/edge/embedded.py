@@ -13,7 +13,7 @@ A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional
   `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`.
 - `throws`, a text: throw an exception with it, which the code does not catch. `share` (0 to 1) is the share of the
   requests that get `status` or `throws`, at regular intervals; the others are healthy. Default: all.
-- `sql`: run this statement on the D1 database bound first, and answer its rows; 500 if it fails.
+- `sql`: run this statement on the D1 database bound first, and answer `body` or its rows; 500 if it fails.
 - `switched`, such as `{NAME: {STATE: {"path": PATH, "status": 200}}}`: the response while a switch has that state.
 - `objects`: its Durable Objects (`EmbeddedObjects`).
 
@@ -96,7 +96,8 @@ class EmbeddedRuntime:
             if not self._accepts_key(upstream["provider"], key):
                 status, answer = 502, {"error": f"{upstream['provider']} gave no completion"}
         if sql := behaviour.get("sql"):
-            status, answer = self._query(running.version, sql)
+            queried, answer = self._query(running.version, sql)
+            status = queried if queried >= 400 else behaviour.get("status", queried)
         body = behaviour.get("body", answer)
         if isinstance(body, dict) and "secrets" in behaviour:
             body = body | {"secrets": {name: _digest(running.secrets.get(name)) for name in behaviour["secrets"]}}

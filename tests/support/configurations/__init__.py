@@ -9,3 +9,5 @@ ONE_WORKER, PAGES_ONLY, TEN_SERVICES, ONE_URL, SMALL_REPOSITORY = CONFIGURATIONS
     Path(__file__).parent / name / "ops.yml"
     for name in ("one_worker", "pages_only", "ten_services", "one_url", "small_repository")
 )
+SHOPDESK = Path(__file__).parent / "shopdesk" / "ops.yml"
+"""A database with a table of migrations, tables and checks of its own."""

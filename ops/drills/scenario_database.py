@@ -1,0 +1,290 @@
+"""Scenario of restore-database: a bad migration breaks reads, and users go on writing.
+
+The embedded edge has the tables that ops.yml names, the workerd edge the example with its own migrations.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.core.errors import ConfigError, Decision
+from ops.core.timeline import EventKind
+from ops.core.verdict import ProbeObservation
+from ops.database.holds import TABLE as HOLDS
+from ops.drills import (
+    database_content,
+    example,
+    release_answers,
+    scenario_maintenance,
+    scenario_release,
+    scenario_switch,
+)
+from ops.drills.command import DrillWorld, Params, Say
+from ops.drills.github import mark_unhealthy
+from ops.drills.scenario_release import Scenario
+from ops.drills.writer import Edge, Writer
+
+if TYPE_CHECKING:
+    from ops.config import Environment, Service
+    from ops.config.databases import Database
+    from sandbox import Sandbox
+    from sandbox.cloudflare.d1.time_travel import RecordedState
+
+ADD_ROW = "/drill/rows"
+"""Path on the embedded edge where a POST adds a row."""
+SAVE_CHART, SIGN_IN = "/api/charts/calculate", "/api/session"
+EXAMPLE_TABLE = "charts"
+REQUESTS_PER_ADDRESS = 20
+"""Below the limit of the example."""
+WRITTEN_BEFORE, PATIENCE = 10, 20.0
+"""Rows that users write before the run starts, and the seconds to wait for them."""
+MAX_SLEEP = 10.0
+_DIFFERENCE = re.compile(r"(?P<table>[^\s:;]+): (?P<was>\d+) → (?P<now>\d+) rows, (?P<bound>at least )?(?P<rows>\d+) ")
+
+
+def suits(environment: "Environment", service: str) -> bool:
+    return any(service in database.services for database in environment.databases.values())
+
+
+def find_database(environment: "Environment", service: "Service") -> "tuple[str, Database]":
+    """Return the first database of a service, with its name. Raises ConfigError."""
+    for name, database in environment.databases.items():
+        if service.name in database.services:
+            return name, database
+    raise ConfigError(
+        f"{service.name} has no database in {environment.name}, which this drill breaks",
+        hint="Add the database under `databases` in ops.yml, or leave --config out.",
+    )
+
+
+@dataclass(frozen=True)
+class _Application:
+    """The application of the drill and its database."""
+
+    environment: "Environment"
+    service: "Service"
+    database: "Database"
+
+    @property
+    def probes(self) -> tuple[Any, ...]:
+        return self.database.probes_of(self.service)
+
+    def prepare(self, sandbox: "Sandbox", *_: Any) -> None:
+        sandbox.clock.longest_sleep = MAX_SLEEP
+        sandbox.d1.add(f"drill-{self.database.id[:8]}", self.database.id)
+        if self.service.maintenance == "edge":
+            scenario_maintenance.add_route(sandbox, self.service)
+        runtime = self.environment.runtime
+        if runtime is not None and runtime.service == self.service.name:
+            scenario_switch.write_normal_states(sandbox, runtime)
+
+    def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
+        if name == "bad":
+            database_content.break_tables(sandbox, self.database)
+            return
+        database_content.create_tables(sandbox, self.database)
+        behaviour = release_answers.build_behavior(self.probes)
+        failing = [probe.http.path for probe in self.database.probes or self.probes if probe.http]
+        for path in failing:
+            behaviour["paths"][path]["sql"] = database_content.select_rows(self.database)
+        behaviour["paths"][ADD_ROW] = {"sql": database_content.insert_row(self.database)}
+        bindings = [{"type": "d1", "name": "DB", "id": self.database.id}]
+        runtime = self.environment.runtime
+        if runtime is not None and runtime.service == service.name:
+            switches = {each: dict.fromkeys(("normal", "on_unknown"), s.normal) for each, s in runtime.switches.items()}
+            behaviour["runtime"] = {"switches": switches}
+            bindings += [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": runtime.namespace}]
+        version = sandbox.upload(service.worker, code=name, behaviour=behaviour, bindings=bindings, tag=name)
+        sandbox.deploy(service.worker, version)
+
+    def release_example(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
+        """Deploy the example, and apply its migrations. Users save charts before and after the bad one."""
+        if name == "good":
+            example.deploy_example(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
+        without = ("0002_*",) if name == "good" else ()
+        stale, sandbox.switches.d1_stale_reads = sandbox.switches.d1_stale_reads, 0  # wrangler does not expect them
+        command = ("d1", "migrations", "apply", "fortunet", "--remote")
+        scenario_release.run_wrangler(sandbox, *command, without=without, purpose="apply the migrations")
+        sandbox.switches.d1_stale_reads = stale
+        with Writer(self.chart_writer(sandbox)) as users:  # a new release serves a second later
+            if not users.wait_for(WRITTEN_BEFORE, PATIENCE):
+                raise ConfigError("the example saves no chart")
+
+    def row_writer(self, sandbox: "Sandbox") -> Callable[[], bool]:
+        edge = Edge(sandbox.edge_url, self.service.url)
+        return lambda: edge.post(ADD_ROW).status == 200
+
+    def chart_writer(self, sandbox: "Sandbox") -> Callable[[], bool]:
+        """Return a function that signs in if needed and saves a chart, from an address with few requests."""
+        edge, numbers, token = Edge(sandbox.edge_url, self.service.url), count(), ""
+
+        def write() -> bool:
+            nonlocal token
+            if not token:
+                answer = edge.post(SIGN_IN, {"email": "drill@fortunet.example"}).json or {}
+                token = answer.get("token", "")
+            network, host = divmod(next(numbers) // REQUESTS_PER_ADDRESS, 200)
+            headers = {"authorization": f"Bearer {token}", "cf-connecting-ip": f"192.0.{network}.{host}"}
+            answer = edge.post(SAVE_CHART, example.BIRTH, headers).json or {}
+            token = token if answer.get("saved") else ""
+            return bool(answer.get("saved"))
+
+        return write
+
+
+def _configure(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
+    name, database = find_database(environment, service)
+    application = _Application(environment, service, database)
+    return replace(
+        embedded,
+        release=application.release,
+        prepare=application.prepare,
+        probes=lambda _environment, _service: application.probes,
+        params=run.params(name),
+        run=run.bind(application, application.row_writer),
+    )
+
+
+def _configure_example(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
+    bound = _configure(embedded, run, environment, service)
+    application = _Application(environment, service, find_database(environment, service)[1])
+    if EXAMPLE_TABLE not in application.database.created or application.database.migrations_table != "d1_migrations":
+        raise ConfigError(
+            f"{service.name} has no database with the example's table {EXAMPLE_TABLE}, which this drill breaks",
+            hint="Remove --edge workerd, or leave --config out.",
+        )
+    return replace(bound, release=application.release_example, run=run.bind(application, application.chart_writer))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The recovery while users write, and the comparison of its result with the sandbox."""
+
+    point: Params
+    """Parameters of the runbook besides the database."""
+    compare: "Callable[[Sandbox, Database], Iterator[str]]"
+    """Yields differences between the data and the expected one."""
+
+    def params(self, database: str) -> Params:
+        return {"database": database, **self.point}
+
+    def bind(
+        self, application: _Application, writer: "Callable[[Sandbox], Callable[[], bool]]"
+    ) -> Callable[..., dict[str, Any]]:
+        def run(
+            world: DrillWorld,
+            service: "Service",
+            _probe: Callable[[], ProbeObservation],
+            start_runbook: Callable[[Params], dict[str, Any]],
+            say: Say,
+        ) -> dict[str, Any]:
+            sandbox, database = world.sandbox, application.database
+            name, _ = find_database(world.environment, service)
+            if service.maintenance == "edge":
+                scenario_maintenance.prepare_worker(world, say)
+            with Writer(writer(sandbox)) as users:
+                if not users.wait_for(WRITTEN_BEFORE, PATIENCE):
+                    raise ConfigError(f"the drill's users cannot write to {name}")
+                say(f"users go on writing: {users.accepted} rows since the drill began")
+                result = start_runbook(self.params(name))
+            say(f"users wrote {users.accepted} rows; {users.refused} of their requests failed")
+            if result["decision"] != Decision.RECOVERED:
+                return result
+            differences = [*self.compare(sandbox, database), *_count_differences(sandbox, database, result)]
+            if differences:
+                return mark_unhealthy(result, "; ".join(differences))
+            return {**result, "message": f"{result['message']}; the sandbox has every row of the target"}
+
+        return run
+
+
+def read_rows(sandbox: "Sandbox", database: "Database", state: "RecordedState | None" = None) -> dict[str, set[Any]]:
+    """Return table → rows of a state, by default the present one; without our own table of holds."""
+    store = sandbox.d1.store(database.id)
+
+    def run(sql: str) -> list[list[Any]]:
+        answer = store.read([(sql, ())], state)
+        assert answer is not None
+        return answer.results[0].rows
+
+    names = [str(name) for (name,) in run("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    tables = [name for name in names if name != HOLDS and not name.startswith("sqlite_")]
+    return {name: {tuple(row) for row in run(f'SELECT * FROM "{name}"')} for name in tables}  # noqa: S608
+
+
+def _migrations(sandbox: "Sandbox", database: "Database", state: "RecordedState") -> int:
+    return len(read_rows(sandbox, database, state).get(database.migrations_table, ()))
+
+
+def find_restores(sandbox: "Sandbox", database: "Database") -> "list[RecordedState]":
+    return [each for each in sandbox.d1.store(database.id).history.states if each.restored is not None]
+
+
+def compare_with_target(sandbox: "Sandbox", database: "Database") -> Iterator[str]:
+    """Yield a problem unless the last state before the bad migration is live, with all its rows."""
+    states = sandbox.d1.store(database.id).history.states
+    restores = find_restores(sandbox, database)
+    if len(restores) != 1 or restores[0].restored is None:
+        yield f"the sandbox saw {len(restores)} restores"
+        return
+    target, after = (states[restores[0].restored + more] for more in (0, 1))
+    if (_migrations(sandbox, database, target), _migrations(sandbox, database, after)) != (1, 2):
+        yield "the restored state is not the last one before the bad migration"
+    live = read_rows(sandbox, database)
+    for table, rows in read_rows(sandbox, database, target).items():
+        if missing := rows - live.get(table, set()):
+            yield f"{len(missing)} rows of {table} are not restored"
+
+
+def _count_differences(sandbox: "Sandbox", database: "Database", result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the counts that the run states and that the sandbox contradicts."""
+    states = sandbox.d1.store(database.id).history.states
+    texts = [event["text"] for event in result["timeline"] if event["kind"] == EventKind.READ_BACK]
+    stated = {found["table"]: found for text in texts for found in _DIFFERENCE.finditer(text)}
+    for restored in find_restores(sandbox, database):
+        before, after = (read_rows(sandbox, database, states[restored.number - less]) for less in (1, 0))
+        for table in before.keys() & after.keys() - {database.migrations_table}:
+            removed, found = len(before[table]) - len(after[table]), stated.get(table)
+            rows = int(found["rows"]) if found else 0
+            if rows != removed if not (found and found["bound"]) else rows > removed:
+                yield f"the run states {found[0] if found else 'no difference'} of {table}, and {removed} were removed"
+
+
+def _changed_at(sandbox: "Sandbox", _service: "Service") -> datetime | None:
+    (database,) = sandbox.d1.databases.values()
+    restores = [each.at for each in database.store.history.states if each.restored is not None]
+    return restores[-1] if restores else None
+
+
+def _bookmark(sandbox: "Sandbox", _service: "Service") -> str:
+    (database,) = sandbox.d1.databases.values()
+    return database.store.history.current.bookmark
+
+
+def _scenario(run: _Run) -> Scenario:
+    base = Scenario(
+        "worker",
+        lambda *_: None,
+        live=_bookmark,
+        changed_at=_changed_at,
+        steps=("deployed the release", "applied the bad migration"),
+        names_service=False,
+        suits=suits,
+        laptop_flags=("--one-person",),
+        unsupported=dict.fromkeys(("label", "button"), "its jobs wait for the approval of a second person"),
+        permissions=("D1 Write", "Workers KV Storage Write", *scenario_maintenance.PERMISSIONS),
+    )
+    base = replace(base, broken_ago=timedelta(minutes=10))
+    real = replace(base, configure=lambda environment, service: _configure_example(base, run, environment, service))
+    return replace(
+        base,
+        configure=lambda environment, service: _configure(base, run, environment, service),
+        in_workerd=real,
+    )
+
+
+RESTORE = _scenario(_Run({"to": "before-last-migration"}, compare_with_target))
