@@ -6,16 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
 from ops.core.version import __version__
 from ops.tools import git, program_files
-
-if TYPE_CHECKING:
-    from ops.config import Config
 
 GIVEN = re.compile(r"([A-Za-z0-9-]{1,40}/[A-Za-z0-9._-]{1,100})@([0-9a-f]{40})")
 HINT = "Add --actions {}@SHA, with the full commit SHA of the release."
@@ -34,15 +30,15 @@ class Release:
         return f"{self.sha} # v{__version__}"
 
 
-def choose_pin(config: "Config", pins: Mapping[str, str], given: str, environ: Mapping[str, str]) -> str:
+def choose_pin(repository: str | None, pins: Mapping[str, str], given: str, environ: Mapping[str, str]) -> str:
     """Return the version of our actions: the given one, the one in the files, or that of this program.
 
-    `pins` has the version for each file and commit of our actions. Returns "" for a copy of Backout.
+    `repository` has the actions (None: a copy of Backout, whose version is ""). `pins` has the version for each file
+    and commit of our actions.
 
     Raises:
         ConfigError: the files use several commits, or this program's commit is unknown.
     """
-    repository = config.github.actions
     if repository is None:
         if given:
             hint = f"Write github: {{actions: {given.partition('@')[0]}}} in ops.yml, or omit --actions."

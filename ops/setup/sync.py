@@ -55,7 +55,7 @@ def sync_files(
         echo(f"Move your changes into ops.yml, or run `{program} workflows sync --force` to overwrite them.")
     else:
         echo(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
-    pins = workflows.own_pins(root / workflows.FOLDER, config).values()
+    pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions).values()
     for version in sorted({release.other_version(pin) for pin in pins} - {""}):
         echo(f"warning: the workflows use the actions of v{version}, and this program is {__version__}.")
         echo(f"Install that release, or move the workflows: {program} workflows sync --actions OWNER/NAME@SHA")
@@ -68,7 +68,7 @@ def find_differences(
 ) -> list[FileDifference]:
     """Return the generated files that differ from `ops.yml`. Raises ConfigError if they use several commits of ours."""
     folder = root / workflows.FOLDER
-    pin = release.choose_pin(config, workflows.own_pins(folder, config), actions, environ)
+    pin = release.choose_pin(config.github.actions, workflows.own_pins(folder, config.github.actions), actions, environ)
     form = issue_form.difference(root / issue_form.PATH, config)
     return [*workflows.differences(folder, config, button_runbooks(), pin), *filter(None, [form])]
 

@@ -119,9 +119,9 @@ def read_files(folder: Path) -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
 
 
-def own_pins(folder: Path, config: "Config") -> dict[str, str]:
-    """Return file and commit → version of the actions in `github.actions`, with the comment behind it."""
-    prefix, found = f"{config.github.actions}/".lower(), {}
+def own_pins(folder: Path, repository: str | None) -> dict[str, str]:
+    """Return file and commit → version of the actions in the repository, with the comment behind it."""
+    prefix, found = f"{repository}/".lower(), {}
     for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
         for each in ANY_USES.finditer(path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""):
             if each["action"].lower().startswith(prefix):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.errors import Refused
+from ops.core.errors import ConfigError, Refused
 from ops.setup.init.command import InitResult, InitTarget, run
 from ops.setup.init.discovery import InitRequest
 from ops.setup.init.questions import MAX_QUESTIONS, Questions
@@ -444,6 +444,16 @@ def ask(
     target = InitTarget(team.folder, actions=ACTIONS, **repository)
     result = run(request or InitRequest(), target, Questions(person), environ, lambda _: None)
     return person, result
+
+
+def test_unknown_commit_of_the_actions_is_refused_before_the_questions(shop: Team) -> None:
+    person = Person([])
+    target = InitTarget(shop.folder, actions="acme/backout@main")
+
+    with pytest.raises(ConfigError, match="full commit SHA"):
+        run(InitRequest(), target, Questions(person), shop.world.sandbox.environ(), lambda _: None)
+
+    assert person.questions == []
 
 
 def test_person_answers_every_question(game: Team) -> None:

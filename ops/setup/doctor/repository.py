@@ -94,7 +94,7 @@ def actions_repository(facts: Facts) -> Findings:
             "Open its page. If it is missing, correct `github.actions` in ops.yml, and run the command.",
             command,
         )
-    for sha in sorted({pin[:40] for pin in workflows.own_pins(facts.root / workflows.FOLDER, facts.config).values()}):
+    for sha in sorted({pin[:40] for pin in workflows.own_pins(facts.root / workflows.FOLDER, name).values()}):
         if not facts.github(partial(protection.has_commit, name=name, sha=sha)):
             yield Finding(f"{name} has no commit {sha[:8]}, which the workflows use", command=command)
 

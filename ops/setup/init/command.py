@@ -79,6 +79,7 @@ def run(
     Raises:
         ConfigError: a flag is wrong, or something needed is unknown. Nothing was written.
     """
+    _check_actions(target, environ)
     base_url, edge_url, clock = find_addresses(environ)
     with ExitStack() as ending:
         client = None
@@ -96,6 +97,14 @@ def run(
     _show(result, say)
     _write(result, target, questions, environ, say)
     return result
+
+
+def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
+    """Raise ConfigError before the first question if the commit of the actions is unknown or wrong."""
+    root = target.folder
+    if not files.is_copy(root):
+        repository = _actions_repository(files.read_known(root).actions, target.actions, environ)
+        release.choose_pin(repository, workflows.own_pins(root / workflows.FOLDER, repository), target.actions, environ)
 
 
 def _show(result: InitResult, say: Say) -> None:
