@@ -185,7 +185,8 @@ def button_runbooks() -> dict[str, Runbook[Any, Any]]:
 
 
 def list_runbook_facts() -> "list[RunbookFacts]":
-    """Return the runbooks with a button, as people choose among them."""
+    """Return the runbooks with a button, as people choose among them: in the order of the recovery menu."""
     from ops.config.labels import RunbookFacts
 
-    return [RunbookFacts(name, made.kind, made.when, made.fits) for name, made in button_runbooks().items()]
+    ranked = sorted(button_runbooks().items(), key=lambda item: item[1].menu_rank)
+    return [RunbookFacts(name, made.kind, made.when, made.fits) for name, made in ranked]

@@ -151,6 +151,8 @@ class Runbook(ABC, Generic[P, D]):
     name: ClassVar[str]
     when: ClassVar[str]
     """Symptom for which people use it: the first column of the README's table."""
+    menu_rank: ClassVar[int] = 5
+    """Place among the rows of the recovery menu without a label: 1 for quick ones with an undo, 9 for the last."""
     kind: ClassVar[str]
     """Kind of its services in ops.yml: worker, pages, or runtime for the Worker that reads switches."""
     section: ClassVar[str] = "Recover"

@@ -41,6 +41,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     name = "ai-failover"
     section = "Limits and switches"
     when = "An AI provider fails and the application does not recover from it, or all fail"
+    menu_rank = 2
     params = Params
     example = Params(to="cerebras")
     job_secrets = (JobSecret.AI_KEYS,)

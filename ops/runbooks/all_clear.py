@@ -26,6 +26,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
     name = "all-clear"
     section = "Limits and switches"
     when = "An incident is over, and its switches are still on"
+    menu_rank = 9
     allows_closed_incident = True
     params = Params
     example = Params()

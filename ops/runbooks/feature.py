@@ -35,6 +35,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
     name = "feature"
     section = "Limits and switches"
     when = "A feature causes errors, and the application has a switch for it"
+    menu_rank = 2
     params = Params
     example = Params(name="session-do", state="off")
 

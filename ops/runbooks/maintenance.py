@@ -43,6 +43,7 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
 
     name = "maintenance"
     when = "An endpoint or the whole API must be offline now, for example after a leak"
+    menu_rank = 4
     kind = "worker"
     end_command = "maintenance due"
     github_environment = "security"  # a token that may change routes

@@ -62,6 +62,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
     name = "propose-limits"
     section = "Limits and switches"
     when = "Users get HTTP 429: a rate limit is temporarily too low"
+    menu_rank = 3
     kind = "runtime"
     github_environment = ""
     params = Params

@@ -53,6 +53,7 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
     name = "redeploy-pages"
     workflow = "redeploy"
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
+    menu_rank = 2
     by_label = False  # a build of an old commit runs code that may no longer be trusted
     params = Params
     example = Params(service="frontend")

@@ -58,6 +58,7 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params", "ResetDurableObjec
 
     name = "reset-durable-object"
     when = "A Durable Object is stuck: requests to it time out"
+    menu_rank = 3
     kind = "worker"
     params = Params
     example = Params(service="api")

@@ -65,6 +65,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
 
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
+    menu_rank = 6
     kind = "worker"
     label_values = (("to", BEFORE_LAST_MIGRATION),)
     github_environment = "database"  # a token with D1 Write can delete a database for good

@@ -44,6 +44,7 @@ class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"
 
     name = "rollback-pages"
     when = "A new deployment of a Pages site breaks the UI or its assets, or its build fails"
+    menu_rank = 1
     params = Params
     example = Params(service="frontend")
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)

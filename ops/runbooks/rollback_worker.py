@@ -67,6 +67,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
 
     name = "rollback-worker"
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
+    menu_rank = 1
     kind = "worker"
     params = Params
     example = Params(service="api")

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from ops.app.menu import build_menu
 from ops.app.run import read_config
 from ops.config import Config
 from sandbox import Sandbox
-from tests.conftest import Incident, World
+from tests.conftest import REFERENCE, Incident, World
 from tests.support import plain_yaml
 from tests.support.commands import unwrapped
 from tests.support.configurations import CONFIGURATIONS
@@ -72,6 +73,19 @@ def team(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Team]:
         token = sandbox.add_token("all-of-it", permissions=ALL)
         tokens = {each.token: token for each in config.environments.values()}
         yield Team(Incident(World(sandbox, tmp_path), 0), config, generated(path) / ".github/workflows", tokens)
+
+
+def test_rows_without_a_label_begin_with_the_quickest_recovery() -> None:
+    config, _ = read_config(REFERENCE / "ops.yml")
+    unlabeled = config.model_copy(update={"labels": {}})
+
+    menu = build_menu(unlabeled, ("ops",), "1", "https://github.example/acme/operations")
+
+    order = dict.fromkeys(found[1] for found in LINK.finditer(menu.render(["api"])))
+    assert list(order) == [
+        *("rollback-worker", "ai-failover", "feature", "propose-limits", "reset-durable-object", "maintenance"),
+        *("rotate-secrets", "restore-database", "all-clear"),
+    ]
 
 
 def test_menus_name_every_label_and_the_values_of_every_button(team: Team) -> None:
