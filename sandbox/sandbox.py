@@ -19,6 +19,7 @@ from sandbox.edge.ai_providers import FakeAiProviders
 from sandbox.edge.embedded import BEHAVIOUR, EmbeddedRuntime
 from sandbox.edge.front_door import Edge, Runtime, host_of
 from sandbox.edge.runtime_contract import RuntimeContract
+from sandbox.edge.status_pages import StatusPages
 from sandbox.faults import Fault, Faults
 from sandbox.github import GitHub
 from sandbox.records import RequestRecord
@@ -62,12 +63,17 @@ class Sandbox:
         self.audit, self.analytics = self.account.audit, self.account.analytics
         self.cloudflare = FakeCloudflareApi(self.account)
         self.providers = FakeAiProviders(self.clock, self.switches)
-        self._control = ControlApi(
-            self, {("GET", "/edge"): lambda _: dict(self.edge_counts), ("POST", "/providers"): self.providers.change}
-        )
         self._contract = RuntimeContract(self.kv, self.clock)
         self._runtime = _make_runtime(edge, self.account, self.providers, self._contract)
         self.edge = Edge(self.account, self._runtime)
+        self._control = ControlApi(
+            self,
+            {
+                ("GET", "/edge"): lambda _: dict(self.edge_counts),
+                ("POST", "/providers"): self.providers.change,
+                ("POST", "/status"): self.status_pages.change,
+            },
+        )
         self._edge_server = Server(lambda request: self.edge_faults.wrap(self._edge_for(request).answer, request))
         self._others: list[Sandbox] = []
         self.github = GitHub(self.clock, repository=repository, port=github_port)
@@ -315,6 +321,11 @@ class Sandbox:
     def unknown_requests(self) -> list[RequestRecord]:
         """Requests to routes that the sandbox does not have."""
         return [record for record in self.requests if record.unknown]
+
+    @property
+    def status_pages(self) -> StatusPages:
+        """Status pages of Cloudflare and GitHub."""
+        return self.edge.public_sites.status
 
     @property
     def edge_counts(self) -> Counter[str]:

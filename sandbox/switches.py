@@ -154,6 +154,19 @@ class Switches:
     worker_analytics_kept_seconds: int = 91 * 86400
     """Maximum age of the invocations of Workers in a query, in seconds. "Three months"."""
 
+    status_pages_unreachable: bool = False
+    """Whether the status pages of Cloudflare and GitHub answer 503."""
+
+    status_pages_delay_seconds: float = 0.0
+    """Seconds by this machine's clock until a status page answers."""
+
+    status_pages_lag_seconds: float = 1200.0
+    """Seconds of the sandbox's clock until a status page shows a scripted incident and its end. Tens of minutes were
+    observed."""
+
+    status_pages_contradict: bool = False
+    """Whether a status page shows no trouble during an incident, and an outage of one component otherwise."""
+
     zone_analytics_longest_seconds: int = 86400
     """Maximum time range of a query for the requests of a zone, in seconds. Depends on the plan; a day is the free
     plan's."""

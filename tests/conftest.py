@@ -195,6 +195,10 @@ class Outcome:
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
 
+ANALYTICS = ("/graphql", "/telemetry/query")
+"""Paths of Cloudflare's API that only read, although the method is POST."""
+
+
 def _only_reads(body: Any) -> bool:
     """Return whether the body of a query to D1 has no statement that writes."""
     return all(each["sql"].startswith(("SELECT ", "PRAGMA ")) for each in body["batch"])
@@ -261,11 +265,8 @@ class World:
     def writes(self) -> list[Any]:
         """Return the requests to Cloudflare that were no reads."""
         sent = [r for r in self.sandbox.requests if r.method != "GET" and r.path.startswith("/client/")]
-        return [
-            each
-            for each in sent
-            if not (each.path.endswith("/query") and _only_reads(each.body)) and not each.path.endswith("/graphql")
-        ]
+        sent = [each for each in sent if not each.path.endswith(ANALYTICS)]
+        return [each for each in sent if not (each.path.endswith("/query") and _only_reads(each.body))]
 
     @property
     def live(self) -> dict[str, float]:

@@ -66,7 +66,7 @@ class Edge:
         """Host → Worker, for hosts that are in no zone."""
         self._account = account
         self._runtime = runtime
-        self.public_sites = PublicSites()
+        self.public_sites = PublicSites(account.clock, account.switches)
         self.site = SiteServer()
         self._random = random.Random(0)  # noqa: S311  (a split that falls the same way each time)
         self._lock = threading.Lock()

@@ -147,7 +147,7 @@ def use_real_clock(made: Bakery) -> None:
 
 
 def set_status(made: Bakery, page: str, component: str) -> None:
-    getattr(made.sandbox.edge.public_sites, page)[component] = "partial_outage"
+    getattr(made.sandbox.edge.public_sites.status, page).states[component] = "partial_outage"
 
 
 FAULTS = (

@@ -1,0 +1,110 @@
+"""Theirs, ours or unclear: a table of signs, and properties."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from ops.core.outage import (
+    ApiState,
+    OutageEvidence,
+    OutageVerdict,
+    PageState,
+    StatusReport,
+    judge_outage,
+)
+from ops.core.verdict import Verdict
+
+THEIRS, OURS, UNCLEAR = OutageVerdict
+TROUBLE, CLEAR, UNKNOWN = (
+    StatusReport("www.cloudflarestatus.com", state, evidence)
+    for state, evidence in (
+        (PageState.TROUBLE, ("Workers: major outage",)),
+        (PageState.CLEAR, ()),
+        (PageState.UNKNOWN, ("cannot be read",)),
+    )
+)
+DEPLOYMENT = "a deployment of shop-web 4 minutes before"
+
+
+def judge(
+    page: StatusReport = CLEAR,
+    api: ApiState = ApiState.WORKS,
+    deployment: str | None = "",
+    service: Verdict = Verdict.UNHEALTHY,
+    **more: Any,
+) -> Any:
+    return judge_outage(OutageEvidence((page,), api, service, deployment, **more))
+
+
+@pytest.mark.parametrize(
+    ("page", "api", "deployment", "verdict"),
+    [
+        (TROUBLE, ApiState.WORKS, "", THEIRS),
+        (TROUBLE, ApiState.FAILS, "", THEIRS),
+        (TROUBLE, ApiState.FAILS, None, THEIRS),
+        (TROUBLE, ApiState.WORKS, DEPLOYMENT, UNCLEAR),
+        (TROUBLE, ApiState.FAILS, DEPLOYMENT, UNCLEAR),
+        (CLEAR, ApiState.WORKS, "", OURS),
+        (CLEAR, ApiState.WORKS, DEPLOYMENT, OURS),
+        (CLEAR, ApiState.FAILS, "", THEIRS),
+        (CLEAR, ApiState.FAILS, DEPLOYMENT, UNCLEAR),
+        (CLEAR, ApiState.FAILS, None, UNCLEAR),
+        (UNKNOWN, ApiState.WORKS, "", UNCLEAR),
+        (UNKNOWN, ApiState.WORKS, DEPLOYMENT, OURS),
+        (UNKNOWN, ApiState.FAILS, "", THEIRS),
+        (UNKNOWN, ApiState.UNKNOWN, "", UNCLEAR),
+        (UNKNOWN, ApiState.UNKNOWN, None, UNCLEAR),
+        *(
+            (page, ApiState.SUSPENDED, deployment, THEIRS)
+            for page in (CLEAR, UNKNOWN)
+            for deployment in ("", DEPLOYMENT)
+        ),
+    ],
+)
+def test_verdict_for_a_failing_service(
+    page: StatusReport, api: ApiState, deployment: str | None, verdict: OutageVerdict
+) -> None:
+    assert judge(page, api, deployment).verdict == verdict
+
+
+def test_bad_deployment_during_an_outage_has_both_kinds_of_evidence() -> None:
+    found = judge(TROUBLE, ApiState.WORKS, DEPLOYMENT)
+
+    assert found.theirs == ("www.cloudflarestatus.com: Workers: major outage",)
+    assert found.ours == (f"the service fails after {DEPLOYMENT}",)
+    assert not found.pauses_automatic_steps
+
+
+def test_late_page_and_failing_api_contradict() -> None:
+    found = judge(CLEAR, ApiState.FAILS)
+
+    assert "a status page reports no trouble, although the API fails: status pages are late" in found.notes
+
+
+def test_ai_provider_that_is_down_is_theirs() -> None:
+    found = judge(providers={"groq": Verdict.UNHEALTHY, "iflow": Verdict.HEALTHY})
+
+    assert (found.verdict, found.theirs) == (THEIRS, ("the AI provider groq does not answer",))
+
+
+def test_unreadable_pages_alone_never_pause() -> None:
+    for service, deployment in product(Verdict, ("", None, DEPLOYMENT)):
+        found = judge(UNKNOWN, ApiState.UNKNOWN, deployment, service)
+        assert not found.pauses_automatic_steps
+        assert "www.cloudflarestatus.com: cannot be read" in found.notes
+
+
+def test_every_combination_follows_its_signs() -> None:
+    pages, services = (TROUBLE, CLEAR, UNKNOWN), Verdict
+    for page, api, deployment, service in product(pages, ApiState, ("", None, DEPLOYMENT), services):
+        found = judge(page, api, deployment, service)
+        if found.verdict == THEIRS:
+            assert found.theirs
+            assert not found.ours or api == ApiState.SUSPENDED
+        if found.verdict == OURS:
+            assert service == Verdict.UNHEALTHY
+            assert found.ours
+            assert not found.theirs
+        if service != Verdict.UNHEALTHY:
+            assert found.verdict != OURS

@@ -1,0 +1,170 @@
+"""Status pages: each recorded document, scripted incidents, and pages that fail."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.core.outage import PageState, StatusReport
+from ops.probes.http import ProbeClient
+from ops.probes.status_page import read_components, read_report
+from sandbox import Sandbox
+from sandbox.edge.status_pages import read_documents
+
+CLOUDFLARE, GITHUB = "https://www.cloudflarestatus.com", "https://www.githubstatus.com"
+GROUP = "Cloudflare Sites and Services"
+WORKER_OF_A_SHOP = ("API", "Workers", "Workers KV")
+JOBS = ("Actions", "API Requests", "Issues", "Webhooks")
+TROUBLE, CLEAR, UNKNOWN = PageState.TROUBLE, PageState.CLEAR, PageState.UNKNOWN
+EXPECTED: dict[str, tuple[PageState, str]] = {
+    "cloudflare-calm": (CLEAR, ""),
+    "cloudflare-closed-data-centers": (CLEAR, ""),
+    "cloudflare-workers-outage": (TROUBLE, "Workers: major outage"),
+    "cloudflare-workers-degraded": (TROUBLE, "Workers: degraded performance"),
+    "cloudflare-api-outage": (TROUBLE, "API: partial outage"),
+    "cloudflare-d1-and-objects": (CLEAR, ""),
+    "cloudflare-kv-outage": (TROUBLE, "Workers KV: major outage"),
+    "cloudflare-global-outage": (TROUBLE, "API: partial outage"),
+    "cloudflare-incident-before-components": (
+        TROUBLE,
+        'incident "Investigating Workers errors" (investigating, major): Workers',
+    ),
+    "cloudflare-components-before-incident": (TROUBLE, "Workers: partial outage"),
+    "cloudflare-monitoring": (UNKNOWN, 'incident "Workers errors" (monitoring, major): Workers'),
+    "cloudflare-other-product": (CLEAR, ""),
+    "cloudflare-one-region": (CLEAR, ""),
+    "cloudflare-workers-maintenance": (TROUBLE, "Workers: under maintenance"),
+    "cloudflare-maintenance-planned": (CLEAR, ""),
+    "cloudflare-workers-renamed": (UNKNOWN, "www.cloudflarestatus.com does not list Workers"),
+    "github-calm": (CLEAR, ""),
+    "github-actions-outage": (TROUBLE, "Actions: major outage"),
+    "github-webhooks-late": (TROUBLE, "Issues: degraded performance"),
+    "github-copilot-only": (CLEAR, ""),
+}
+
+
+@pytest.fixture
+def web(sandbox: Sandbox) -> Iterator[ProbeClient]:
+    web = ProbeClient(sandbox.edge_url)
+    yield web
+    web.close()
+
+
+def read(web: ProbeClient, page: str = "cloudflare", **more: Any) -> StatusReport:
+    if page == "github":
+        return read_report(web, GITHUB, JOBS, **more)
+    return read_report(web, CLOUDFLARE, WORKER_OF_A_SHOP, group=GROUP, **more)
+
+
+def test_twenty_documents_are_recorded() -> None:
+    assert read_documents().keys() == EXPECTED.keys()
+    assert len(EXPECTED) == 20
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_recorded_document_is_judged(sandbox: Sandbox, web: ProbeClient, name: str) -> None:
+    page = name.partition("-")[0]
+    getattr(sandbox.status_pages, page).load(name)
+
+    report = read(web, page)
+
+    state, first = EXPECTED[name]
+    assert (report.state, next(iter(report.evidence), "")) == (state, first)
+
+
+def test_indicator_of_the_page_is_noise(sandbox: Sandbox, web: ProbeClient) -> None:
+    sandbox.status_pages.cloudflare.load("cloudflare-closed-data-centers")
+
+    assert get(sandbox, "status")["status"]["indicator"] == "major"
+    assert read(web).state == CLEAR
+
+
+def test_other_components_matter_to_a_service_that_uses_them(sandbox: Sandbox, web: ProbeClient) -> None:
+    sandbox.status_pages.cloudflare.load("cloudflare-d1-and-objects")
+
+    report = read_report(web, CLOUDFLARE, ("Workers", " d1 "), group=GROUP)
+
+    assert report.state == TROUBLE
+    assert report.evidence[0] == " d1 : degraded performance"
+
+
+def test_scripted_incident_appears_late_and_ends(sandbox: Sandbox, web: ProbeClient) -> None:
+    lag = sandbox.switches.status_pages_lag_seconds
+    sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
+    seen = [read(web).state]
+    for seconds in (lag, 46 * 60, 15 * 60):
+        sandbox.clock.advance(seconds)
+        seen.append(read(web).state)
+
+    assert seen == [CLEAR, TROUBLE, UNKNOWN, CLEAR]
+
+
+def test_page_contradicts_what_happens(sandbox: Sandbox, web: ProbeClient) -> None:
+    sandbox.switches.status_pages_contradict = True
+    sandbox.switches.status_pages_lag_seconds = 0
+    assert read(web).state == TROUBLE
+
+    sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
+
+    assert read(web).state == CLEAR
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503, "body": "<html>busy</html>"},
+        {"lost": "before"},
+        {"body": "[]", "content_type": "application/json"},
+        {"body": '{"components": [{"id": 1}], "incidents": []}', "content_type": "application/json"},
+        {"body": '{"components": []}', "content_type": "application/json"},
+        {"truncate": 40},
+    ],
+    ids=["503", "no answer", "a list", "a component without a name", "no incidents", "a cut body"],
+)
+def test_unreadable_page_is_unknown(sandbox: Sandbox, web: ProbeClient, fault: dict[str, Any]) -> None:
+    sandbox.edge_fault(host="www.cloudflarestatus.com", times=None, **fault)
+
+    assert read(web) == StatusReport("www.cloudflarestatus.com", UNKNOWN, ("cannot be read",))
+
+
+def test_unreachable_and_slow_page_are_unknown(sandbox: Sandbox, web: ProbeClient) -> None:
+    sandbox.switches.status_pages_unreachable = True
+    assert read(web).state == UNKNOWN
+    assert read_components(web, CLOUDFLARE) is None
+
+    sandbox.switches.status_pages_unreachable = False
+    sandbox.switches.status_pages_delay_seconds = 1.5
+    assert read(web, within=0.3).state == UNKNOWN
+
+
+def get(sandbox: Sandbox, path: str, host: str = "www.cloudflarestatus.com") -> Any:
+    response = httpx.get(f"{sandbox.edge_url}/api/v2/{path}.json", headers={"host": host})
+    assert response.status_code == 200, path
+    return response.json()
+
+
+def test_every_document_of_the_format_is_served(sandbox: Sandbox) -> None:
+    sandbox.status_pages.cloudflare.load("cloudflare-workers-maintenance")
+
+    summary = get(sandbox, "summary")
+    assert summary.keys() == {"page", "status", "components", "incidents", "scheduled_maintenances"}
+    assert summary["page"].keys() == {"id", "name", "url", "time_zone", "updated_at"}
+    assert [each["name"] for each in get(sandbox, "components")["components"] if each["group"]] == [GROUP]
+    assert get(sandbox, "incidents/unresolved")["incidents"] == get(sandbox, "incidents")["incidents"] == []
+    assert len(get(sandbox, "scheduled-maintenances/active")["scheduled_maintenances"]) == 1
+    assert get(sandbox, "scheduled-maintenances/upcoming")["scheduled_maintenances"] == []
+    assert httpx.get(f"{sandbox.edge_url}/api/v2/x.json", headers={"host": "www.githubstatus.com"}).status_code == 404
+
+
+def test_control_api_changes_a_page(sandbox: Sandbox, web: ProbeClient) -> None:
+    sandbox.switches.status_pages_lag_seconds = 0
+
+    def post(body: Any) -> int:
+        return httpx.post(f"{sandbox.control_url}/status", json=body).status_code
+
+    assert post({"page": "github", "document": "github-actions-outage"}) == 200
+    assert read(web, "github").state == TROUBLE
+    assert post({"page": "cloudflare", "incident": "API errors", "components": {"API": "partial_outage"}}) == 200
+    assert read(web).state == TROUBLE
+    assert [post({"page": "github", "document": "none"}), post({"page": "other"})] == [400, 400]
