@@ -21,6 +21,7 @@ import click
 
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.completion import answer_shell, complete_drill, completion
+from ops.cli.database import database
 from ops.cli.doctor import doctor
 from ops.cli.drill_output import DrillOutput
 from ops.cli.evidence import evidence
@@ -106,6 +107,7 @@ def cli() -> None:
 
 cli.add_command(doctor)
 cli.add_command(completion)
+cli.add_command(database)
 cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(init)

@@ -18,6 +18,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "doctor",
         "workflows",
         "labels",
+        "database",
         "drill",
         "sandbox",
         "new-runbook",

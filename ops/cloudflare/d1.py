@@ -121,6 +121,19 @@ class D1Api:
         except (LookupError, TypeError, ValueError, AttributeError):
             raise _unclear(f"the answer to a batch on {database} has no results", answer) from None
 
+    def run_script(self, database: str, sql: str) -> None:
+        """Run the statements of a text as one transaction, as wrangler sends a migration; sent once.
+
+        Raises:
+            NotApplied, CloudflareApiError: nothing was changed.
+            UnclearWrite: it is unknown whether D1 applied the text.
+        """
+        answer = self._write(f"{self._databases}/{database}/query", json={"sql": sql})
+        try:
+            _results(answer.result, len(answer.result))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise _unclear(f"the answer to a script on {database} has no results", answer) from None
+
     def restore(self, database: str, bookmark: str) -> D1Restore:
         """Restore the state of a bookmark in place; sent once. D1 cancels the queries that run.
 

@@ -1,9 +1,9 @@
 """Check a database after a restore: integrity, number of rows, and the team's own queries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.core.clock import Clock, format_duration
@@ -13,7 +13,8 @@ from ops.core.verdict import Verdict, worst_verdict
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
-    from ops.config.databases import Database, DatabaseQuery, RowBounds
+    from ops.config.databases import RowBounds
+    from ops.config.types import JsonValue
 
 TIME_LIMIT = 30.0
 """Seconds for all checks together; a check that does not fit is inconclusive."""
@@ -22,6 +23,28 @@ SHOWN = 3
 
 Judge = Callable[[SqlResult], str]
 """Returns the problem that a result shows; empty if there is none."""
+
+
+class Query(Protocol):
+    """A query whose first value must be the expected one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sql(self) -> str: ...
+    @property
+    def expect(self) -> "JsonValue": ...
+
+
+class CheckedDatabase(Protocol):
+    """A database with its checks, such as one of ops.yml."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def rows(self) -> "Mapping[str, RowBounds]": ...
+    @property
+    def queries(self) -> Sequence[Query]: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +70,7 @@ class DatabaseChecks:
         return "; ".join(map(str, self.results))
 
 
-def run_checks(d1: "D1Api", database: "Database", clock: Clock) -> DatabaseChecks:
+def run_checks(d1: "D1Api", database: CheckedDatabase, clock: Clock) -> DatabaseChecks:
     """Run the checks one after the other, as the database does. D1 that refuses one gives no verdict."""
     end = clock.monotonic() + TIME_LIMIT
     return DatabaseChecks(
@@ -58,11 +81,11 @@ def run_checks(d1: "D1Api", database: "Database", clock: Clock) -> DatabaseCheck
     )
 
 
-def check_names(database: "Database") -> tuple[str, ...]:
+def check_names(database: CheckedDatabase) -> tuple[str, ...]:
     return tuple(name for name, _, _ in _checks(database))
 
 
-def _checks(database: "Database") -> Iterator[tuple[str, SqlStatement, Judge]]:
+def _checks(database: CheckedDatabase) -> Iterator[tuple[str, SqlStatement, Judge]]:
     yield "foreign keys", SqlStatement("PRAGMA foreign_key_check"), _judge_foreign_keys
     yield "integrity", SqlStatement("PRAGMA quick_check"), _judge_integrity
     for table, bounds in database.rows.items():
@@ -73,7 +96,7 @@ def _checks(database: "Database") -> Iterator[tuple[str, SqlStatement, Judge]]:
 
 
 def _run(
-    d1: "D1Api", database: "Database", name: str, statement: SqlStatement, judge: Judge, *, left: float
+    d1: "D1Api", database: CheckedDatabase, name: str, statement: SqlStatement, judge: Judge, *, left: float
 ) -> CheckResult:
     if left <= 0:
         limit = format_duration(TIME_LIMIT)
@@ -107,7 +130,7 @@ def _judge_rows(bounds: "RowBounds", result: SqlResult) -> str:
     return ""
 
 
-def _judge_query(query: "DatabaseQuery", result: SqlResult) -> str:
+def _judge_query(query: Query, result: SqlResult) -> str:
     found = _first_value(result)
     expected = int(query.expect) if isinstance(query.expect, bool) else query.expect
     return "" if found == expected else f"{quote_name(str(found))}, and {quote_name(str(expected))} is expected"

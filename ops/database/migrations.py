@@ -5,8 +5,10 @@ Rules: resolveMigrationsConfig in github.com/cloudflare/workers-sdk, packages/wr
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from ops.cloudflare.response import UUID
 from ops.cloudflare.types.site_config import read_settings
 from ops.core.errors import Reason, Refused
 from ops.core.migrations_folder import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem
@@ -21,18 +23,70 @@ def parse_migrations_folder(file: str, raw: bytes, database_id: str) -> Migratio
     Raises:
         Refused: the file cannot be read, has no such database, several places for it, or a pattern with unknown signs.
     """
-    try:
-        settings = read_settings(file, raw)
-    except Refused as error:
-        raise _unusable(error.message) from None
+    settings = _read(file, raw)
     found = list(dict.fromkeys(_parse_binding(file, each) for each in _bindings(settings, database_id)))
     if not found:
         raise _unusable(f"{file} has no D1 database with the id {database_id}")
     if len(found) > 1:
         raise _unusable(f"{file} has {len(found)} different migrations folders for the database {database_id}")
-    if problem := find_pattern_problem(found[0].pattern):
-        raise _unusable(f"migrations_pattern {quote_name(found[0].pattern)} in {file} {problem}")
+    _require_known_pattern(file, found[0])
     return found[0]
+
+
+@dataclass(frozen=True)
+class DatabaseBinding:
+    """A D1 database of a wrangler file."""
+
+    name: str
+    """Name with which wrangler finds it."""
+    id: str
+    account_id: str
+    """Empty if the file does not name it."""
+    migrations: MigrationsFolder
+
+
+def find_binding(file: str, raw: bytes, name: str, environment: str) -> DatabaseBinding:
+    """Return a database of a wrangler file by its name or binding; without a name, its only one.
+
+    `environment` is one of the file, or empty. As wrangler does it, an environment inherits no database.
+
+    Raises:
+        Refused: the file cannot be read, or it names no such database with an id.
+    """
+    settings = _read(file, raw)
+    environments = settings.get("env") or {}
+    table = environments.get(environment) if environment and isinstance(environments, dict) else settings
+    if not isinstance(table, dict):
+        raise _unusable(f"{file} has no environment {quote_name(environment)}")
+    listed = table.get("d1_databases")
+    rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+    fitting = [row for row in rows if not name or name in (row.get("database_name"), row.get("binding"))]
+    if len(fitting) != 1:
+        known = ", ".join(quote_name(str(row.get("database_name") or row.get("binding"))) for row in rows) or "none"
+        what = f"no D1 database {quote_name(name)}" if name else f"{len(rows)} D1 databases, and none is named"
+        raise _unusable(f"{file} has {what}; it has: {known}")
+    (found,) = fitting
+    known_as, database_id = found.get("database_name") or found.get("binding"), found.get("database_id")
+    account = table.get("account_id") or settings.get("account_id") or ""
+    if not isinstance(known_as, str) or not isinstance(account, str):
+        raise _unusable(f"{file} has a name or account_id that is not a text")
+    if not isinstance(database_id, str) or not UUID.fullmatch(database_id):
+        raise _unusable(f"{file} has no database_id of {quote_name(known_as)}")
+    folder = _parse_binding(file, found)
+    _require_known_pattern(file, folder)
+    return DatabaseBinding(known_as, database_id, account, folder)
+
+
+def _read(file: str, raw: bytes) -> dict[str, Any]:
+    try:
+        return read_settings(file, raw)
+    except Refused as error:
+        raise _unusable(error.message) from None
+
+
+def _require_known_pattern(file: str, folder: MigrationsFolder) -> None:
+    if problem := find_pattern_problem(folder.pattern):
+        raise _unusable(f"migrations_pattern {quote_name(folder.pattern)} in {file} {problem}")
 
 
 def _bindings(settings: Mapping[str, Any], database_id: str) -> Iterator[Mapping[str, Any]]:

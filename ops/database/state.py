@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import Migration, SqlResult, SqlStatement, SqlValue, quote_identifier
-from ops.core.errors import ProviderError
+from ops.core.errors import ProviderError, Reason
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.database import holds
 
@@ -65,8 +65,7 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     Raises:
         ProviderError: the schema or the migrations cannot be read.
     """
-    (found,) = d1.query(database.id, [_SCHEMA])
-    schema = frozenset((row["type"], row["name"], row["sql"]) for row in found.rows)
+    schema = read_schema(d1, database.id)
     tables = sorted(str(name) for kind, name, _ in schema if kind == "table")
     others = [name for name in tables if name != database.migrations_table]
     migrations, rows = run_parallel_mixed(
@@ -76,6 +75,17 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
         ]
     )
     return DatabaseState(schema, migrations, rows)
+
+
+def read_schema(d1: "D1Api", database_id: str) -> frozenset[tuple[SqlValue, ...]]:
+    """Return type, name and SQL of the objects that people made. Raises ProviderError."""
+    (found,) = d1.query(database_id, [_SCHEMA])
+    return frozenset((row["type"], row["name"], row["sql"]) for row in found.rows)
+
+
+def is_missing_table(error: ProviderError, table: str) -> bool:
+    """Return whether D1 rejected a query because it has no such table, which a stale read says of a new one too."""
+    return error.reason == Reason.PROVIDER_REFUSED and f"no such table: {table}" in error.message
 
 
 def read_agreeing_state(d1: "D1Api", database: "Database", uncounted: Collection[str]) -> tuple[DatabaseState, bool]:

@@ -94,20 +94,24 @@ def run_program(tmp_path: Path, command: str, inputs: dict[str, str], *, version
 def test_action_declares_every_output_of_its_command() -> None:
     assert list(read_action("gate")["outputs"]) == list(GATE_OUTPUTS)
     assert list(read_action("run")["outputs"]) == [*RUN_OUTPUTS, "commit", "branch", "configuration", "results"]
-    for name in ("setup", "gate", "run"):
+    assert list(read_action("database-guard")["outputs"]) == ["bookmark", "applied", "message"]
+    for name in ("setup", "gate", "run", "database-guard"):
         (step,) = read_action(name)["runs"]["steps"]
         for output, each in read_action(name)["outputs"].items():
             assert each["value"] == f"${{{{ steps.{step['id']}.outputs.{output} }}}}"
 
 
 def test_run_declares_every_input_of_its_commands() -> None:
-    used = {name for each in COMMANDS.values() for name in (*each.always, *each.optional, *each.flags, each.positional)}
+    used = {
+        name: {*each.always, *each.optional, *each.flags, each.positional} - {""} for name, each in COMMANDS.items()
+    }
 
-    assert set(read_action("run")["inputs"]) == (used - {""}) | {"command", "generated-by"}
+    assert set(read_action("database-guard")["inputs"]) == used.pop("database guard")
+    assert set(read_action("run")["inputs"]) == set().union(*used.values()) | {"command", "generated-by"}
     assert [name for name, each in read_action("run")["inputs"].items() if each.get("required")] == ["command"]
 
 
-@pytest.mark.parametrize("name", ["setup", "gate", "run"])
+@pytest.mark.parametrize("name", ["setup", "gate", "run", "database-guard"])
 def test_action_passes_inputs_as_variables_only(name: str) -> None:
     """GitHub inserts an expression into the text of a script before a shell reads it."""
     (step,) = read_action(name)["runs"]["steps"]
@@ -175,7 +179,7 @@ def test_input_becomes_one_argument(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["gate", "run"])
+@pytest.mark.parametrize("name", ["gate", "run", "database-guard"])
 def test_files_of_the_workspace_are_not_imported(tmp_path: Path, name: str) -> None:
     """In the small form the workspace is the operations repository, and holds no code that jobs run."""
     workspace, packages = tmp_path / "workspace", tmp_path / "temp/ops-packages"
@@ -192,7 +196,7 @@ def test_files_of_the_workspace_are_not_imported(tmp_path: Path, name: str) -> N
         "GITHUB_ACTION_PATH": str(ACTIONS / name),
         "GITHUB_WORKSPACE": str(workspace),
         "RUNNER_TEMP": str(tmp_path / "temp"),
-        "OPS_COMMAND": {"gate": "gate", "run": "config check"}[name],
+        "OPS_COMMAND": {"gate": "gate", "run": "config check", "database-guard": "database guard"}[name],
         "OPS_INPUTS": "{}",
     }
     (step,) = read_action(name)["runs"]["steps"]

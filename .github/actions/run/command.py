@@ -51,6 +51,9 @@ COMMANDS: Mapping[str, Command] = {
     "site fetch": Command(("service", "environment", "commit", "into"), ("configuration", "incident", "requested-by")),
     "site build": Command(("service", "environment", "commit", "branch", "tree", "into")),
     "config check": Command(),
+    "database guard": Command(
+        optional=("wrangler", "database", "env", "account-id", "known-as", "checks", "message"), flags=("dry-run",)
+    ),
     "doctor": Command(optional=("environment", "github-environment"), flags=("collect", "issue")),
     "workflows sync": Command(fixed=("--check",)),
 }

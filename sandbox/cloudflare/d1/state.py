@@ -37,6 +37,11 @@ class RestoreAnswer:
     previous_bookmark: str
 
 
+def _begins_as_read(statement: Statement) -> bool:
+    """Return whether a statement may be a read; a write on a stale state could fail there, and would not tell."""
+    return statement[0].lstrip().upper().startswith(("SELECT", "WITH", "PRAGMA", "EXPLAIN", "VALUES"))
+
+
 class DatabaseStore:
     """Content and history of a database. It runs one query after the other."""
 
@@ -85,7 +90,7 @@ class DatabaseStore:
     def run_through_api(self, statements: Sequence[Statement]) -> QueryAnswer:
         """Run the statements as `run` does, or on a stale state if they only read (switch `d1_stale_reads`)."""
         with self._lock:  # parallel reads count down together
-            if self._stale_reads > 0 and len(self.history.states) > 1:
+            if self._stale_reads > 0 and len(self.history.states) > 1 and all(map(_begins_as_read, statements)):
                 try:
                     stale = self.read(statements, self._before_latest_change())
                 except SqlError:

@@ -1,0 +1,181 @@
+"""Run the guard of a deployment: read the wrangler file and the migrations, and connect to D1."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.app.session import find_addresses
+from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.d1 import D1Api
+from ops.cloudflare.types.site_config import CONFIGURATION_FILES
+from ops.core.errors import ConfigError, Reason
+from ops.core.loopback import parse_token
+from ops.core.read_only_sql import is_read_only
+from ops.core.suggestions import quote_name
+from ops.database.guard import GuardedDatabase, GuardResult, GuardTools, MigrationFile, OwnCheck, guard
+from ops.database.migrations import DatabaseBinding, find_binding
+from ops.engine.signals import PROCESS_SIGNALS
+
+if TYPE_CHECKING:
+    from ops.core.migrations_folder import MigrationsFolder
+
+TOKEN, ACCOUNT = "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID"
+"""Variables that wrangler reads too."""
+MAX_FILES, MAX_BYTES = 5_000, 20_000_000
+"""Limits of the folder of migrations: files, and bytes of all of them."""
+
+
+@dataclass(frozen=True)
+class GuardOptions:
+    """Options of the command; an empty text is the default."""
+
+    wrangler: Path | None = None
+    database: str = ""
+    environment: str = ""
+    account_id: str = ""
+    known_as: str = ""
+    checks: str = ""
+    dry_run: bool = False
+
+
+def describe_database(options: GuardOptions, environ: Mapping[str, str]) -> tuple[GuardedDatabase, str]:
+    """Return the database that the options name, with its migrations, and its account.
+
+    Raises:
+        ConfigError, Refused: the wrangler file, a migration, a check or the account cannot be used.
+    """
+    path = options.wrangler or _find_wrangler_file()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})", hint="Name the file with --wrangler.") from None
+    found = find_binding(path.name, raw, options.database, options.environment)
+    config = ("--config", str(path)) if options.wrangler else ()
+    environment = ("--env", options.environment) if options.environment else ()
+    database = GuardedDatabase(
+        found.name,
+        found.id,
+        found.migrations.table,
+        tuple(_read_migrations(path.parent, found.migrations)),
+        tuple(_parse_checks(options.checks)),
+        wrangler_options=(*environment, *config),
+        known_as=options.known_as,
+    )
+    return database, _choose_account(options, found, environ)
+
+
+def run_guard(
+    result: GuardResult,
+    account: str,
+    environ: Mapping[str, str],
+    *,
+    dry_run: bool,
+    say: Callable[[str], None],
+    keep: Callable[[], None],
+) -> None:
+    """Run the guard, and keep `result` up to date; `keep` is called before the first write and at the end.
+
+    Raises what `guard` raises, and ConfigError without a token.
+    """
+    value = environ.get(TOKEN, "")
+    if not value:
+        raise ConfigError(
+            f"{TOKEN} is not set",
+            reason=Reason.TOKEN_MISSING,
+            hint='Give the step a Cloudflare API token with "D1 Edit" on the account, such as that of wrangler.',
+        )
+    base_url, _, clock = find_addresses(environ)
+    with ExitStack() as ending, PROCESS_SIGNALS.in_run() as signals:
+        client = CloudflareClient(base_url, parse_token(TOKEN, value), token_name=TOKEN, clock=clock)
+        ending.callback(client.close)
+        client.open()
+
+        @contextmanager
+        def writing() -> Iterator[None]:
+            with signals.hold(), client.writing():
+                yield
+
+        try:
+            guard(GuardTools(D1Api(client, account), clock, say, writing, keep), result, dry_run=dry_run)
+        finally:
+            keep()
+
+
+def _find_wrangler_file() -> Path:
+    found = next((Path(name) for name in CONFIGURATION_FILES if Path(name).is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"no {', '.join(CONFIGURATION_FILES)} in this folder", hint="Name the wrangler file with --wrangler."
+        )
+    return found
+
+
+def _choose_account(options: GuardOptions, found: DatabaseBinding, environ: Mapping[str, str]) -> str:
+    """Return the account. Raises ConfigError if it is missing, or two places differ."""
+    given = {"--account-id": options.account_id, "the wrangler file": found.account_id}
+    given[ACCOUNT] = environ.get(ACCOUNT, "")
+    accounts = {value: name for name, value in reversed(given.items()) if value}
+    if len(accounts) > 1:
+        raise ConfigError(f"{' and '.join(accounts.values())} name different accounts", hint="Leave one of them out.")
+    (account,) = accounts or ("",)
+    if not re.fullmatch("[0-9a-f]{32}", account):
+        raise ConfigError(
+            "the id of the Cloudflare account is missing, or it is not 32 hexadecimal digits",
+            hint=f"Set {ACCOUNT}, or account_id in the wrangler file.",
+        )
+    return account
+
+
+def _parse_checks(text: str) -> Iterator[OwnCheck]:
+    for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), start=1):
+        if not is_read_only(line):
+            raise ConfigError(
+                f"check {number} does not provably only read: {quote_name(line)}",
+                hint="Write one SELECT per line. Its first value must be 0.",
+            )
+        yield OwnCheck(f"check {number}", line)
+
+
+def _read_migrations(root: Path, place: "MigrationsFolder") -> Iterator[MigrationFile]:
+    """Yield the files that wrangler finds: no links, nothing hidden.
+
+    Raises:
+        ConfigError: the folder is missing, too large, or has a file whose name or content cannot be used.
+    """
+    folder = root / place.folder
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}", hint="Set migrations_dir in the wrangler file.")
+    size = 0
+    for path, name in _walk(folder, with_hidden="/." in f"/{place.pattern}"):
+        if not place.is_migration(name):
+            continue
+        if not name.isprintable() or "\\" in name:
+            raise ConfigError(f"a migration has a name that cannot be shown: {quote_name(name)}", hint="Rename it.")
+        size += path.stat().st_size
+        if size > MAX_BYTES:
+            raise ConfigError(f"the migrations have over {MAX_BYTES} bytes", hint="Load data by other means.")
+        try:
+            text = path.read_bytes().decode()
+        except (UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"{quote_name(name)} cannot be read as UTF-8 ({error})", hint="Correct it.") from None
+        yield MigrationFile(name, text)
+
+
+def _walk(folder: Path, *, with_hidden: bool) -> Iterator[tuple[Path, str]]:
+    """Yield each file with its path relative to the folder. Raises ConfigError for too many."""
+    left, count = [(folder, "")], 0
+    while left:
+        current, prefix = left.pop()
+        with os.scandir(current) as entries:
+            for entry in entries:
+                count += 1
+                if count > MAX_FILES:
+                    raise ConfigError(f"{folder} has over {MAX_FILES} entries", hint="Move other files away.")
+                if entry.is_dir(follow_symlinks=False) and (with_hidden or entry.name[0] != "."):
+                    left.append((Path(entry.path), f"{prefix}{entry.name}/"))
+                elif entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path), f"{prefix}{entry.name}"

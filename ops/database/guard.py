@@ -1,0 +1,395 @@
+"""Apply the migrations of a deployment, after tests on a local copy and with a way back.
+
+It does what `wrangler d1 migrations apply` does (packages/wrangler/src/d1/migrations in workers-sdk, wrangler 4.164),
+with the same SQL in the same order. An acceptance test compares both databases.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.schema_mark import SchemaMark
+from ops.cloudflare.types.d1 import Migration, quote_identifier
+from ops.core.clock import Clock, format_utc
+from ops.core.errors import (
+    NoEvidence,
+    NotApplied,
+    OpsError,
+    ProviderError,
+    Reason,
+    Refused,
+    StillUnhealthy,
+    UnclearWrite,
+    UnknownOutcome,
+)
+from ops.core.migrations_folder import DOWN, hash_migration, migration_order
+from ops.core.suggestions import quote_name
+from ops.core.threads import run_parallel_mixed
+from ops.core.verdict import Verdict
+from ops.database.checks import CheckResult, DatabaseChecks, run_checks
+from ops.database.holds import TABLE as HOLDS
+from ops.database.holds import Hold, find_hold, read_holds
+from ops.database.local_copy import LocalCopy, SqlRejectedError, split_statements
+from ops.database.state import is_missing_table, read_schema
+
+if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
+    from ops.cloudflare.types.d1 import SqlValue
+    from ops.config.databases import RowBounds
+
+SETTLE_SECONDS = 40.0
+"""Seconds after which a migration without an answer, and without its row, was not applied: D1 ends it after 30."""
+READ_BACK_SECONDS = 10.0
+"""Seconds until the row of an answered migration must be visible."""
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between reads; the last one repeats."""
+TRIES = 3
+"""Times that a migration is sent if D1 says that it did not run it."""
+MAX_WAIT = 20.0
+_LINE_ENDS = re.compile(
+    r"""'(?:[^']|'')*+'?|"(?:[^"]|"")*+"?|`(?:[^`]|``)*+`?|\[(?:[^\]]|\]\])*+\]?|--[^\n]*\n?|/\*.*?(?:\*/|\Z)|\r\n""",
+    re.DOTALL,
+)
+"""Quoted texts, comments and line ends: wrangler changes no line end within quotes."""
+
+
+@dataclass(frozen=True)
+class MigrationFile:
+    name: str
+    """Path relative to the folder of migrations, as in the table."""
+    text: str
+
+
+@dataclass(frozen=True)
+class OwnCheck:
+    """A SELECT whose first value must be 0."""
+
+    name: str
+    sql: str
+    expect: int = 0
+
+
+@dataclass(frozen=True)
+class GuardedDatabase:
+    name: str
+    """Name or binding in the wrangler file."""
+    id: str
+    table: str
+    """Table of applied migrations."""
+    files: tuple[MigrationFile, ...]
+    queries: tuple[OwnCheck, ...] = ()
+    rows: "Mapping[str, RowBounds]" = field(default_factory=dict)
+    wrangler_options: tuple[str, ...] = ()
+    """Options with which wrangler finds this database, such as --env."""
+    known_as: str = ""
+    """Name in the ops.yml of the operations repository."""
+
+    def way_back(self, bookmark: str, at: datetime) -> str:
+        """Return the commands that restore a bookmark, with the loss."""
+        words = ("npx", "wrangler", "d1", "time-travel", "restore", self.name, "--bookmark", bookmark)
+        restore = shlex.join(["ops", "restore-database", "--database", self.known_as or self.name, "--to", bookmark])
+        return (
+            f"To go back, and lose the writes since {format_utc(at)}: `{restore}`. Without ops.yml: "
+            f"`{shlex.join([*words, *self.wrangler_options])}`."
+        )
+
+
+@dataclass
+class GuardResult:
+    """What is known of a guard's work, at any moment."""
+
+    database: GuardedDatabase
+    pending: tuple[str, ...] = ()
+    """Migrations to apply, in order."""
+    applied: list[str] = field(default_factory=list)
+    """Migrations that this guard applied."""
+    last: str = ""
+    """Migration that was applied last, by anyone."""
+    bookmark: str = ""
+    """State right before the first write; empty if there was none."""
+    way_back: str = ""
+    """Commands that restore the bookmark."""
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def mark(self) -> SchemaMark:
+        """Return the mark for the message of the deployment that follows."""
+        return SchemaMark(self.database.id, self.last, tuple(self.applied), self.bookmark)
+
+
+@dataclass(frozen=True)
+class GuardTools:
+    """Everything that a guard uses besides the database's description."""
+
+    d1: "D1Api"
+    clock: Clock
+    say: Callable[[str], None]
+    writing: Callable[[], AbstractContextManager[None]]
+    """Permits writes, and delays signals, inside the block."""
+    keep: Callable[[], None]
+    """Called before the first write, so that the way back survives a kill."""
+
+
+@dataclass(frozen=True)
+class _State:
+    schema: "frozenset[tuple[SqlValue, ...]]"
+    migrations: tuple[Migration, ...]
+    holds: tuple[Hold, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.migrations)
+
+
+def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
+    """Apply the pending migrations, and keep `result` up to date.
+
+    Raises:
+        Refused: nothing was changed: a migration is held or fails locally, or the database changed meanwhile.
+        ProviderError: D1 rejected a migration; the message names those before it.
+        UnknownOutcome: it is unknown whether a migration was applied.
+        StillUnhealthy, NoEvidence: all are applied, and a check failed or gave no verdict.
+    """
+    database = result.database
+    before = _read_state(tools.d1, database)
+    pending = _find_pending(database, before.names, result.warnings)
+    result.pending, result.last = tuple(each.name for each in pending), (before.names or ("",))[-1]
+    if not pending:
+        tools.say(f"{database.name}: no migration to apply")
+        return
+    tools.say(f"{database.name}: {_count(pending)} to apply: {_list(result.pending)}")
+    _refuse_held(database, pending, before.holds)
+    _test_locally(database, pending, before.schema)
+    tools.say("passed on a local copy: schema only, data not tested")
+    checked = run_checks(tools.d1, database, tools.clock)
+    tools.say(f"checks before: {checked}")
+    if dry_run:
+        return
+    _require_unchanged(_read_state(tools.d1, database), before)
+    _apply_all(tools, result, pending)
+    _judge(tools, result, checked)
+
+
+def _read_state(d1: "D1Api", database: GuardedDatabase) -> _State:
+    schema, holds = run_parallel_mixed([lambda: read_schema(d1, database.id), lambda: read_holds(d1, database.id)])
+    has_table = any((kind, name) == ("table", database.table) for kind, name, _ in schema)
+    return _State(schema, d1.list_migrations(database.id, database.table) if has_table else (), holds)
+
+
+def _find_pending(database: GuardedDatabase, applied: Sequence[str], warnings: list[str]) -> list[MigrationFile]:
+    """Return the files that wrangler applies, in its order. Raises Refused for a down file among the migrations."""
+    for each in database.files:
+        if DOWN in each.name.split("/")[:-1] or re.search(r"[._]down\.sql\Z", each.name, re.IGNORECASE):
+            raise Refused(
+                f"migrations_pattern matches the down file {quote_name(each.name)}, which wrangler would apply",
+                reason=Reason.CONFIG_INVALID,
+                hint=f"Move down files to the folder `{DOWN}` beside the migrations, or narrow migrations_pattern.",
+            )
+    pending = sorted(
+        (each for each in database.files if each.name not in applied), key=lambda each: migration_order(each.name)
+    )
+    newest = max(applied, key=migration_order, default=None)
+    if newest and (late := [each.name for each in pending if migration_order(each.name) < migration_order(newest)]):
+        warnings.append(f"{_list(late)} comes before {quote_name(newest)}, which is applied already")
+    known = {each.name for each in database.files}
+    if missing := [name for name in applied if name not in known]:
+        warnings.append(f"applied, and not in this commit: {_list(missing)}")
+    return pending
+
+
+def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], holds: Sequence[Hold]) -> None:
+    """Raise Refused for a held migration, also under another name."""
+    for each in pending:
+        content = hash_migration(each.text)
+        held = find_hold(holds, each.name, content) or next((hold for hold in holds if hold.hash == content), None)
+        if held:
+            name = held.migration.replace("'", "''")
+            lift = f"DELETE FROM {HOLDS} WHERE migration = '{name}'"  # noqa: S608  shown to people
+            words = ["npx", "wrangler", "d1", "execute", database.name, "--remote", "--command", lift]
+            raise Refused(
+                f"{quote_name(each.name)} is held: {held}. Nothing was changed",
+                reason=Reason.MIGRATION_HELD,
+                hint="Revert the migration in Git, or correct its content. A responder lifts the hold with: "
+                f"`{shlex.join([*words, *database.wrangler_options])}`.",
+            )
+
+
+def _test_locally(
+    database: GuardedDatabase, pending: Sequence[MigrationFile], schema: "frozenset[tuple[SqlValue, ...]]"
+) -> None:
+    """Run the migrations and the own checks on a local copy of the schema. Raises Refused if one fails."""
+    name, hint = "the local copy", "Run `npx wrangler d1 migrations apply` with --local, and correct the migration."
+    try:
+        with LocalCopy(schema) as copy:
+            copy.run([create_table_sql(database.table)])
+            for each in pending:
+                name = quote_name(each.name)
+                copy.run(list(split_statements(migration_sql(each, database.table))))
+            for check in database.queries:
+                name, hint = check.name, "Correct the check, or the migration that removes its tables."
+                copy.run([check.sql])
+    except SqlRejectedError as error:
+        raise Refused(
+            f"{name} fails on a local copy of the schema: {error}. Nothing was changed",
+            reason=Reason.MIGRATION_FAILS,
+            hint=hint,
+        ) from None
+
+
+def _require_unchanged(now: _State, before: _State) -> None:
+    if now == before:
+        return
+    new = [each.name for each in now.migrations if each not in before.migrations]
+    what = f"another run applied {_list(new)}" if new else "the schema or the holds changed"
+    raise Refused(
+        f"{what} while the migrations were tested. This run changed nothing",
+        reason=Reason.WORLD_MOVED,
+        hint="Run the job again: it starts from the present state.",
+    )
+
+
+def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[MigrationFile]) -> None:
+    database = result.database
+    result.bookmark = tools.d1.read_bookmark(database.id)
+    result.way_back = database.way_back(result.bookmark, tools.clock.now())
+    tools.keep()
+    tools.say(f"bookmark before the first write: {result.bookmark}")
+    try:
+        _send(tools, database, create_table_sql(database.table), is_repeatable=True)
+        for each in pending:
+            _apply(tools, database, each)
+            result.applied.append(each.name)
+            result.last = each.name
+            tools.say(f"applied {quote_name(each.name)}")
+        name = pending[-1].name
+        if not _wait_for(tools, database, name, READ_BACK_SECONDS):
+            raise UnknownOutcome(
+                f"D1 answered that {quote_name(name)} was applied, and its row is not in {database.table}",
+                reason=Reason.UNCLEAR,
+            )
+    except OpsError as error:
+        done = f"applied before: {_list(result.applied)}" if result.applied else "nothing was applied before"
+        error.message = f"{error.message}; {done}"
+        way_back = result.way_back if result.applied or isinstance(error, UnknownOutcome) else ""
+        error.hint = " ".join(filter(None, (error.hint, "Do not deploy the code that needs it.", way_back)))
+        raise
+
+
+def _apply(tools: GuardTools, database: GuardedDatabase, file: MigrationFile) -> None:
+    """Apply one migration as one transaction; a second copy of it fails, since its row exists."""
+    name = quote_name(file.name)
+    try:
+        _send(tools, database, migration_sql(file, database.table))
+    except UnclearWrite as error:
+        if not _wait_for(tools, database, file.name, SETTLE_SECONDS):
+            raise ProviderError(
+                f"{error.message}. {name} was not applied",
+                reason=Reason.NOT_APPLIED,
+                hint="Run the job again. A migration that takes over 30 seconds must be split.",
+            ) from None
+        tools.say(f"no answer for {name}; its row shows that it was applied")
+    except ProviderError as error:
+        if _wait_for(tools, database, file.name, 0):
+            raise ProviderError(
+                f"another run applied {name} at the same time",
+                reason=Reason.WORLD_MOVED,
+                hint="Run the job again: it starts from the present state.",
+            ) from None
+        error.message = f"D1 rejected {name}: {error.message}"
+        raise
+
+
+def _send(tools: GuardTools, database: GuardedDatabase, sql: str, *, is_repeatable: bool = False) -> None:
+    """Send SQL, again if D1 says that it did not run it, or if a second time does no harm.
+
+    Raises what `run_script` raises.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            with tools.writing():
+                tools.d1.run_script(database.id, sql)
+        except (NotApplied, UnclearWrite) as error:
+            wait = error.retry_after if isinstance(error, NotApplied) else 0.0
+            may_repeat = is_repeatable or isinstance(error, NotApplied)
+            if attempt == TRIES or wait > MAX_WAIT or not may_repeat:
+                raise
+            tools.clock.sleep(wait or PAUSES[attempt])
+        else:
+            return
+
+
+def _wait_for(tools: GuardTools, database: GuardedDatabase, name: str, seconds: float) -> bool:
+    """Read the table until it has the migration, or until that many seconds passed. Return whether it has.
+
+    Raises:
+        UnknownOutcome: the last read failed.
+    """
+    end, reads = tools.clock.monotonic() + seconds, 0
+    while True:
+        is_last = tools.clock.monotonic() >= end
+        try:
+            if any(each.name == name for each in tools.d1.list_migrations(database.id, database.table)):
+                return True
+        except ProviderError as error:
+            if is_last and not is_missing_table(error, database.table):
+                raise UnknownOutcome(
+                    f"unknown whether {quote_name(name)} was applied: {error.message}",
+                    reason=Reason.UNCLEAR,
+                    hint=f"Read {database.table} when D1 answers again, and run the job again.",
+                ) from None
+        if is_last:
+            return False
+        tools.clock.sleep(PAUSES[min(reads, len(PAUSES) - 1)])
+        reads += 1
+
+
+def _judge(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> None:
+    """Check the data. A check that ended the same way before is a warning."""
+    found = run_checks(tools.d1, result.database, tools.clock)
+    tools.say(f"checks after: {found}")
+    earlier = {each.name: each.verdict for each in before.results}
+    wrong = [each for each in found.results if each.verdict != Verdict.HEALTHY]
+    result.warnings += [f"not new: {each}" for each in wrong if each.verdict == earlier[each.name]]
+    new = [each for each in wrong if each.verdict != earlier[each.name]]
+    if any(each.verdict == Verdict.UNHEALTHY for each in new):
+        raise StillUnhealthy(f"after {_list(result.applied)}: {_texts(new)}", hint=result.way_back)
+    if new:
+        raise NoEvidence(f"after {_list(result.applied)}: {_texts(new)}", hint=result.way_back)
+
+
+def _texts(results: Sequence[CheckResult]) -> str:
+    return "; ".join(map(str, results))
+
+
+def create_table_sql(table: str) -> str:
+    """Return wrangler's statement for the table of migrations, character by character."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {quote_identifier(table)}(\n"
+        "\t\tid         INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+        "\t\tname       TEXT UNIQUE,\n"
+        "\t\tapplied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL\n"
+        ");"
+    )
+
+
+def migration_sql(file: MigrationFile, table: str) -> str:
+    """Return wrangler's SQL of a migration: its text and its row, which D1 runs as one transaction."""
+    name = file.name.replace("'", "''")
+    text = f"{file.text}\nINSERT INTO {quote_identifier(table)} (name)\nvalues ('{name}');"
+    return _LINE_ENDS.sub(_normalize_line_end, text)
+
+
+def _normalize_line_end(found: re.Match[str]) -> str:
+    return found[0] if found[0][0] in "'\"`[" else found[0].replace("\r\n", "\n")
+
+
+def _count(pending: Sequence[object]) -> str:
+    return f"{len(pending)} migration{'s' if len(pending) > 1 else ''}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(map(quote_name, names))

@@ -1,0 +1,393 @@
+"""`ops database guard`: migrations are tested, applied and checked, with a way back."""
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ops.cloudflare.schema_mark import parse_schema_marks
+from ops.core.migrations_folder import hash_migration
+from ops.database.holds import Hold, replace_holds
+from tests.conftest import World
+from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, Deployment, jsonc, open_repository
+
+BAD = "ALTER TABLE customers ADD COLUMN name TEXT;\nINSERT INTO nowhere VALUES (1);\n"
+ORPHAN = "PRAGMA defer_foreign_keys = on;\nDELETE FROM customers;\n"
+TOML = f"""\
+name = "shopdesk"  # the desk
+[[d1_databases]]
+binding = "DB"
+database_name = "orders"
+database_id = "{ID}"
+migrations_dir = "db/changes"
+migrations_table = "{TABLE}"
+"""
+
+
+@pytest.fixture
+def shop(world: World, tmp_path: Path) -> Deployment:
+    return open_repository(world, tmp_path / "application")
+
+
+def test_migrations_are_tested_applied_and_checked(shop: Deployment, tmp_path: Path) -> None:
+    shop.write("0002_orders.sql", SECOND)
+    output, summary = tmp_path / "output", tmp_path / "summary"
+
+    done = shop.guard("--message", "cart: tax\nmore", GITHUB_OUTPUT=str(output), GITHUB_STEP_SUMMARY=str(summary))
+
+    assert done.code == 0, done.err
+    assert shop.applied == ["0001_customers.sql", "0002_orders.sql"]
+    bookmark = re.findall(r"bookmark before the first write: (\S+)", done.out)
+    lines = [
+        "orders: 2 migrations to apply: 0001_customers.sql, 0002_orders.sql",
+        "passed on a local copy: schema only, data not tested",
+        "checks before: foreign keys: healthy; integrity: healthy",
+        f"bookmark before the first write: {bookmark[0]}",
+        "applied 0001_customers.sql",
+        "applied 0002_orders.sql",
+        "checks after: foreign keys: healthy; integrity: healthy",
+    ]
+    assert done.out.splitlines() == lines
+    text = output.read_text()
+    first, mark = parse_schema_marks(text)
+    assert (first.applied, first.bookmark) == ((), bookmark[0])  # written before the first write
+    assert (mark.database, mark.last, mark.bookmark) == (ID, "0002_orders.sql", bookmark[0])
+    assert mark.applied == ("0001_customers.sql", "0002_orders.sql")
+    assert "\ncart: tax ops-schema1 db=" in text
+    assert "time-travel restore orders --bookmark" in summary.read_text().replace("\\", "")
+
+    again = shop.guard("--json")
+
+    assert again.result["pending"] == []
+    assert again.result["message"] == f"ops-schema1 db={ID} last=0002_orders.sql applied=- bookmark=-"
+    assert len(shop.writes) == 3
+
+
+@pytest.mark.parametrize("name", ["wrangler.toml", "wrangler.json", "wrangler.jsonc"])
+def test_wrangler_file_may_have_each_form(shop: Deployment, name: str) -> None:
+    shop.configure(TOML if name.endswith("toml") else jsonc(BINDING).partition("\n")[2], name)
+
+    assert shop.guard().code == 0
+    assert shop.applied == ["0001_customers.sql"]
+
+
+def test_environment_has_its_own_databases(shop: Deployment) -> None:
+    other = {**BINDING, "database_id": ID.replace("5c", "6c"), "database_name": "orders-dev"}
+    shop.configure(jsonc(other, env={"production": {"d1_databases": [BINDING]}, "empty": {}}))
+
+    empty, missing = shop.guard("--env", "empty"), shop.guard("--env", "prod")
+    done = shop.guard("--env", "production", "--database", "DB")
+
+    assert (empty.code, "no D1 databases" in empty.err or "0 D1 databases" in empty.err) == (3, True)
+    assert (missing.code, "no environment prod" in missing.err) == (3, True)
+    assert done.code == 0, done.err
+
+
+def test_dry_run_writes_nothing(shop: Deployment) -> None:
+    done = shop.guard("--dry-run")
+
+    assert done.code == 0, done.err
+    assert "passed on a local copy" in done.out
+    assert (shop.applied, shop.writes) == ([], [])
+
+
+def test_bad_migration_is_refused_by_the_local_copy(shop: Deployment) -> None:
+    assert shop.guard().code == 0
+    shop.write("0002_bad.sql", BAD)
+
+    refused = shop.guard()
+
+    assert refused.code == 3
+    assert "0002_bad.sql fails on a local copy of the schema: statement 2: no such table: nowhere" in refused.err
+    assert "Nothing was changed" in refused.err
+    assert shop.applied == ["0001_customers.sql"]
+
+
+def test_migration_that_only_the_data_breaks_names_the_way_back(shop: Deployment, tmp_path: Path) -> None:
+    """The local copy has no rows, so it cannot find this one. The migration before it was applied."""
+    shop.write("0002_orders.sql", SECOND + "INSERT INTO customers (email) VALUES ('a@shop.example');\n")
+    assert shop.guard().code == 0
+    shop.write("0003_notes.sql", "CREATE TABLE notes (id);")
+    shop.write("0004_unique.sql", "CREATE UNIQUE INDEX emails ON customers (email);")
+    summary = tmp_path / "summary"
+
+    failed = shop.guard("--known-as", "lib", GITHUB_STEP_SUMMARY=str(summary))
+
+    assert failed.code == 4
+    assert "D1 rejected 0004_unique.sql" in failed.err
+    assert "UNIQUE constraint failed: customers.email" in failed.err
+    assert "applied before: 0003_notes.sql" in failed.err
+    assert "Do not deploy the code that needs it" in failed.err
+    (bookmark,) = re.findall(r"ops restore-database --database lib --to ([0-9a-f-]+)`", failed.err)
+    assert f"`npx wrangler d1 time-travel restore orders --bookmark {bookmark}`" in failed.err
+    assert bookmark in summary.read_text().replace("\\", "")
+    assert shop.applied == ["0001_customers.sql", "0002_orders.sql", "0003_notes.sql"]
+
+    state = next(each for each in shop.world.sandbox.d1.store(ID).history.states if each.bookmark == bookmark)
+    shop.world.sandbox.d1.store(ID).restore(state)
+    assert shop.applied == ["0001_customers.sql", "0002_orders.sql"]
+
+
+def test_data_that_a_migration_breaks_fails_the_checks(shop: Deployment) -> None:
+    shop.write("0002_orders.sql", SECOND)
+    assert shop.guard().code == 0
+    shop.write("0003_clean.sql", "UPDATE orders SET customer = NULL;")
+    no_orphans = "SELECT count(*) FROM orders WHERE customer IS NULL"
+
+    failed = shop.guard("--checks", f"\n{no_orphans}\nSELECT 0\n")
+
+    assert failed.code == 6
+    assert "after 0003_clean.sql: check 1: unhealthy (1, and 0 is expected)" in failed.err
+    assert "time-travel restore orders --bookmark" in failed.err
+
+    shop.write("0004_more.sql", "CREATE TABLE more (id);")
+    known = shop.guard("--checks", no_orphans)
+
+    assert known.code == 0, known.err
+    assert "warning: not new: check 1: unhealthy" in known.out
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [("DELETE FROM customers", "does not provably only read"), ("SELECT x FROM gone", "check 1 fails on a local copy")],
+)
+def test_wrong_check_is_refused_before_a_write(shop: Deployment, check: str, text: str) -> None:
+    refused = shop.guard("--checks", check)
+
+    assert refused.code in {2, 3}
+    assert text in refused.err
+    assert shop.writes == []
+
+
+def test_held_migration_is_refused_until_its_content_changes(shop: Deployment) -> None:
+    hold = Hold("0001_customers.sql", hash_migration(FIRST), "42", "1.1-00aa", "2026-11-26T03:00:00Z")
+    for statement in replace_holds([hold]):
+        shop.world.sandbox.d1.query(ID, statement.sql, *statement.params)
+
+    refused = shop.guard()
+    shop.write("0001_customers.sql", FIRST.replace("\n", "\r\n"))
+    same = shop.guard()
+    (shop.files / "0001_customers.sql").rename(shop.files / "0002_customers.sql")
+    renamed = shop.guard()
+
+    for each in (refused, same, renamed):
+        assert each.code == 3
+        assert "is held: 0001_customers.sql, held since 2026-11-26T03:00:00Z (incident #42)" in each.err
+        assert "DELETE FROM backout_holds WHERE migration = " in each.err
+    assert shop.writes == []
+
+    shop.write("0002_customers.sql", FIRST + "-- corrected")
+    assert shop.guard().code == 0
+    assert shop.applied == ["0002_customers.sql"]
+
+
+def test_hold_without_a_hash_is_lifted_by_the_printed_command(shop: Deployment) -> None:
+    hold = Hold("0001_customers.sql", "", "", "run-1", "2026-11-26T03:00:00Z")
+    for statement in replace_holds([hold]):
+        shop.world.sandbox.d1.query(ID, statement.sql, *statement.params)
+    refused = shop.guard()
+    (sql,) = re.findall(r"--command '(.*)'`", refused.err)
+
+    shop.world.sandbox.d1.query(ID, sql.replace("'\"'\"'", "'"))
+
+    assert shop.guard().code == 0
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_lost_answer_is_decided_by_the_table(shop: Deployment, lost: str) -> None:
+    shop.write("0002_orders.sql", SECOND)
+    assert shop.guard("--dry-run").code == 0
+    reads = len([each for each in shop.world.sandbox.requests if each.path == QUERY])
+    shop.world.sandbox.requests.clear()
+    shop.world.sandbox.fault(path=QUERY, skip=reads + 3, lost=lost)  # compare again, then the table
+
+    done = shop.guard()
+
+    assert shop.writes[1].startswith("CREATE TABLE customers")
+    if lost == "after":
+        assert done.code == 0, done.err
+        assert "no answer for 0001_customers.sql; its row shows that it was applied" in done.out
+        assert shop.applied == ["0001_customers.sql", "0002_orders.sql"]
+    else:
+        assert done.code == 4
+        assert "0001_customers.sql was not applied; nothing was applied before" in done.err
+        assert shop.applied == []
+        assert shop.guard().code == 0
+        assert shop.applied == ["0001_customers.sql", "0002_orders.sql"]
+
+
+def test_answer_that_nobody_can_settle_is_unknown(shop: Deployment) -> None:
+    shop.guard("--dry-run")
+    reads = len([each for each in shop.world.sandbox.requests if each.path == QUERY])
+    shop.world.sandbox.fault(path=QUERY, skip=reads + 3, lost="after")
+    shop.world.sandbox.fault(path=QUERY, skip=reads + 4, status=503, times=None)
+
+    done = shop.guard()
+
+    assert done.code == 5
+    assert "unknown whether 0001_customers.sql was applied" in done.err
+    assert "time-travel restore orders --bookmark" in done.err
+
+
+def test_slow_migration_is_waited_for(shop: Deployment) -> None:
+    """D1 ends it after 30 seconds; here the answer is lost, and the row appears 20 seconds later."""
+    sandbox = shop.world.sandbox
+    shop.guard("--dry-run")
+    reads = len([each for each in sandbox.requests if each.path == QUERY])
+    slept = sandbox.clock.now()
+
+    def finish() -> None:
+        if sandbox.clock.now() - slept > timedelta(seconds=20) and not shop.applied:
+            sandbox.d1.query(ID, f"INSERT INTO {TABLE} (name) VALUES ('0001_customers.sql')")
+
+    sandbox.fault(path=QUERY, skip=reads + 3, lost="before")
+    sandbox.fault(path=QUERY, skip=reads + 3, times=None, before=finish)
+
+    done = shop.guard()
+
+    assert done.code == 0, done.err
+    assert shop.applied == ["0001_customers.sql"]
+
+
+def test_migration_of_another_guard_stops_this_one(shop: Deployment) -> None:
+    """Between the comparison and the write, another guard applies the same file."""
+    shop.write("0002_orders.sql", SECOND)
+    shop.guard("--dry-run")
+    bookmark = f"/client/v4/accounts/*/d1/database/{ID}/time_travel/bookmark"
+    codes = []
+    shop.world.sandbox.fault(path=bookmark, before=lambda: codes.append(shop.guard("--json").code))
+
+    done = shop.guard()
+
+    assert codes == [0]
+    assert done.code == 4
+    assert "another run applied 0001_customers.sql at the same time; nothing was applied before" in done.err
+    assert shop.applied == ["0001_customers.sql", "0002_orders.sql"]
+    assert shop.guard().code == 0
+
+
+def test_change_while_the_migrations_are_tested_is_refused(shop: Deployment) -> None:
+    shop.guard("--dry-run")
+    reads = len([each for each in shop.world.sandbox.requests if each.path == QUERY])
+    shop.world.sandbox.fault(
+        path=QUERY, skip=reads - 1, before=lambda: shop.world.sandbox.d1.query(ID, "CREATE TABLE others (id)")
+    )
+
+    done = shop.guard()
+
+    assert done.code == 3
+    assert "the schema or the holds changed while the migrations were tested" in done.err
+    assert shop.writes == []
+
+
+def test_stale_reads_after_a_migration_are_read_again(shop: Deployment) -> None:
+    shop.world.sandbox.switches.d1_stale_reads = 3
+
+    done = shop.guard()
+
+    assert done.code == 0, done.err
+    assert shop.applied == ["0001_customers.sql"]
+
+
+def test_rejected_write_is_sent_again(shop: Deployment) -> None:
+    shop.guard("--dry-run")
+    reads = len([each for each in shop.world.sandbox.requests if each.path == QUERY])
+    shop.world.sandbox.fault(path=QUERY, skip=reads + 2, times=2, status=429, headers={"retry-after": "2"})
+
+    done = shop.guard()
+
+    assert done.code == 0, done.err
+    assert shop.applied == ["0001_customers.sql"]
+
+
+@pytest.mark.parametrize(
+    "name", ["0002_it's; DROP TABLE x--.sql", "0002_$(touch pwned).sql", "0002 \U0001f4a5.sql", "--env.sql", "-.sql"]
+)
+def test_hostile_name_is_only_a_name(shop: Deployment, name: str) -> None:
+    shop.write(name, "CREATE TABLE notes (id);")
+
+    done = shop.guard("--json")
+
+    assert done.code == 0, done.err
+    assert set(shop.applied) == {"0001_customers.sql", name}
+    (mark,) = parse_schema_marks(done.result["message"])
+    assert set(mark.applied) == {"0001_customers.sql", name}
+
+
+@pytest.mark.parametrize("name", ["0002\n::error::x.sql", "0002\x1b[2J.sql", "0002\u202e.sql", "0002\\x.sql"])
+def test_name_that_cannot_be_shown_is_refused(shop: Deployment, name: str) -> None:
+    shop.write(name, "CREATE TABLE notes (id);")
+
+    refused = shop.guard()
+
+    assert refused.code == 2
+    assert "a migration has a name that cannot be shown" in refused.err
+    assert shop.writes == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [("db/changes/**/*.sql", "down/0001_customers.sql"), (None, "0001_customers.down.sql")],
+    ids=["in the folder down", "beside its migration"],
+)
+def test_down_file_among_the_migrations_is_refused(shop: Deployment, pattern: str | None, name: str) -> None:
+    shop.configure(jsonc({**BINDING, "migrations_pattern": pattern} if pattern else BINDING))
+    shop.write(name, "DROP TABLE customers;")
+
+    refused = shop.guard()
+
+    assert refused.code == 3
+    assert f"migrations_pattern matches the down file {name}" in refused.err
+
+
+def test_links_and_hidden_files_are_no_migrations(shop: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "secret.sql").write_text("DROP TABLE customers;")
+    (shop.files / "0002_link.sql").symlink_to(tmp_path / "secret.sql")
+    shop.write(".0003_hidden.sql", "DROP TABLE customers;")
+
+    assert shop.guard().code == 0
+    assert shop.applied == ["0001_customers.sql"]
+
+
+def test_early_number_and_missing_file_are_warnings(shop: Deployment) -> None:
+    shop.write("0003_notes.sql", "CREATE TABLE notes (id);")
+    shop.guard()
+    (shop.files / "0003_notes.sql").unlink()
+    shop.write("0002_late.sql", "CREATE TABLE late (id);")
+
+    done = shop.guard("--json")
+
+    assert done.code == 0, done.err
+    assert done.result["warnings"] == [
+        "0002_late.sql comes before 0003_notes.sql, which is applied already",
+        "applied, and not in this commit: 0003_notes.sql",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "text"),
+    [
+        ({"CLOUDFLARE_API_TOKEN": None}, (), "CLOUDFLARE_API_TOKEN is not set"),
+        ({"CLOUDFLARE_ACCOUNT_ID": None}, (), "the id of the Cloudflare account is missing"),
+        ({}, ("--account-id", "1" * 32), "name different accounts"),
+        ({}, ("--wrangler", "gone.toml"), "gone.toml cannot be read"),
+        ({}, ("--database", "books"), "no D1 database books; it has: orders"),
+    ],
+)
+def test_missing_setting_is_refused(
+    shop: Deployment, environ: dict[str, str | None], options: tuple[str, ...], text: str
+) -> None:
+    refused = shop.guard(*options, **environ)
+
+    assert refused.code in {2, 3}
+    assert text in refused.err
+    assert shop.writes == []
+
+
+def test_json_has_the_whole_result(shop: Deployment) -> None:
+    result = shop.guard("--json").result
+
+    assert json.loads(json.dumps(result)) == result
+    assert list(result) == ["schema", "database", "pending", "applied", "last", "bookmark", "message", "warnings"]
