@@ -201,7 +201,7 @@ ANALYTICS = ("/graphql", "/telemetry/query")
 
 def _only_reads(body: Any) -> bool:
     """Return whether the body of a query to D1 has no statement that writes."""
-    return all(each["sql"].startswith(("SELECT ", "PRAGMA ")) for each in body["batch"])
+    return all(each["sql"].startswith(("SELECT ", "PRAGMA ", "EXPLAIN SELECT ")) for each in body["batch"])
 
 
 @dataclass

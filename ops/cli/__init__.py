@@ -426,8 +426,13 @@ def check(path: Path) -> None:
         click.echo(f"warning: {warning}", err=True)
     environments = configuration.environments.values()
     counts = {"environment": len(environments), "service": sum(len(each.services) for each in environments)}
+    databases = sum(len(each.databases) for each in environments)
+    counts |= {"database": databases} if databases else {}
     shown = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
     click.echo(f"{path} is valid: {shown}.")
+    if databases:
+        token = "the token of the GitHub environment `database`" if configuration.github.environments else "one token"
+        click.echo(f"D1 Write can delete a database: give it only to {token}.")
 
 
 @config.command(epilog="ops config schema")

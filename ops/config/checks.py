@@ -112,7 +112,10 @@ def _approvals(data: Any) -> Iterator[ConfigProblem]:
 def _databases(data: Any) -> Iterator[ConfigProblem]:
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         known = as_mapping(get_nested(environment, "services"))
+        first: dict[str, str] = {}
         for database, settings in as_mapping(get_nested(environment, "databases")).items():
+            if (same := first.setdefault(str(get_nested(settings, "id")), database)) != database:
+                yield ("environments", name, "databases", database, "id"), f"same id as {same}; keep one of them"
             for index, used_by in enumerate(as_items(get_nested(settings, "services"))):
                 if isinstance(used_by, str) and used_by not in known:
                     where = ("environments", name, "databases", database, "services", index)

@@ -199,6 +199,10 @@ class Runbook(ABC, Generic[P, D]):
             return ""
         return environment.laptop_variables(service if JobSecret.ADMIN_TOKENS in self.job_secrets else "")
 
+    def needed_permissions(self, environment: "Environment") -> tuple[str, ...]:  # noqa: ARG002  most need the same
+        """Return the Cloudflare permissions that its token needs in this environment."""
+        return self.permissions.cloudflare
+
     def may_have_due_runs(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
         """Return whether a run can become due in this environment."""
         return True

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, short_id
 from ops.cloudflare.types.zones import WorkerRoute, WorkersDevSubdomain
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.routes import IngressPaths
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
+
+if TYPE_CHECKING:
+    from ops.config import Service
 
 PATTERNS = (
     ("PUT", "/zones/*/workers/routes/*"),
@@ -21,7 +25,16 @@ PATTERNS = (
 """Method and path of every write of maintenance."""
 PERMISSIONS = ("Workers Scripts Write", "Workers Routes Write", "Zone Read")
 """Cloudflare permissions of maintenance at the edge."""
+SWITCH_PERMISSIONS = ("Workers KV Storage Write", "Workers Scripts Read")
 SUBDOMAIN_OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
+
+
+def required_permissions(services: "Iterable[Service]") -> tuple[str, ...]:
+    """Return the Cloudflare permissions that maintenance of these services needs."""
+    methods = {
+        each.maintenance for each in services if each.worker and (each.maintenance == "switch" or each.has_own_zone)
+    }
+    return (*(PERMISSIONS if "edge" in methods else ()), *(SWITCH_PERMISSIONS if "switch" in methods else ()))
 
 
 @dataclass(frozen=True)

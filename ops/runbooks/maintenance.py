@@ -19,7 +19,7 @@ from ops.maintenance import by_routes, by_switch, steps
 from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot, RouteMaintenanceDetails
 from ops.maintenance.by_switch import SwitchMaintenanceDetails
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
-from ops.maintenance.writes import PATTERNS, PERMISSIONS
+from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
     example = Params(state="on", service="api")
     writes = PATTERNS
     permissions = TokenPermissions(cloudflare=PERMISSIONS)
+
+    def needed_permissions(self, environment: "Environment") -> tuple[str, ...]:
+        return required_permissions(environment.services.values())
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         place = environment.services[service]

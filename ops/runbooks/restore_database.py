@@ -27,7 +27,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
-from ops.maintenance.writes import PATTERNS, PERMISSIONS
+from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -77,6 +77,11 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         *PATTERNS,
     )
     permissions = TokenPermissions(cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS))
+
+    def needed_permissions(self, environment: "Environment") -> tuple[str, ...]:
+        used = {name for each in environment.databases.values() for name in each.services}
+        closed = required_permissions(environment.services[name] for name in sorted(used))
+        return tuple(dict.fromkeys(("D1 Write", "Workers Scripts Read", *closed)))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         names = (name for name, each in environment.databases.items() if service in each.services)

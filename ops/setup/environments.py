@@ -55,7 +55,9 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
     for runbook in runbooks.values():
         for job in jobs.button_jobs(config, runbook):
             if job.github_environment:
-                add(job.github_environment, runbook.name, _names(job.secrets), runbook.permissions.cloudflare)
+                place = config.environments.get(job.environment)
+                rights = runbook.needed_permissions(place) if place else runbook.permissions.cloudflare
+                add(job.github_environment, runbook.name, _names(job.secrets), rights)
         if jobs.has_other_repository(config, runbook):
             token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
             add(runbook.github_environment, runbook.name, [token], ())

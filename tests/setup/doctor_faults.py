@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from ops.core.version import __version__
 from ops.setup import workflows
-from tests.support.bakery import NAMESPACE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
+from tests.support.bakery import DATABASE, NAMESPACE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
 
 INCIDENT = ".github/workflows/incident.yml"
 
@@ -74,6 +74,14 @@ def hide_zone(made: Bakery) -> None:
     made.sandbox.route("shop.bakery.example", WORKER)
 
 
+def unbind_database(made: Bakery) -> None:
+    made.release(bindings=made.bound[:1])
+
+
+def move_database(made: Bakery) -> None:
+    made.edit(DATABASE, DATABASE.replace("b0", "c0"))
+
+
 def bind_missing_database(made: Bakery) -> None:
     made.release(
         bindings=[*made.bound, {"type": "d1", "name": "ORDERS", "id": "0" * 8 + "-0000-4000-8000-" + "0" * 12}]
@@ -136,7 +144,7 @@ def keep_secrets_of_the_repository(made: Bakery) -> None:
     github = made.sandbox.github
     made.edit("responders:", "github: {environments: false}\nresponders:")
     made.sync()
-    for name in ("EVIDENCE", "LIMITS", "RECOVERY", "REPORT", "SECURITY"):
+    for name in ("DATABASE", "EVIDENCE", "LIMITS", "RECOVERY", "REPORT", "SECURITY"):
         github.remove_environment(name)
         github.put_secret(f"{name}_BAKERY_TOKEN", "secret")
 
@@ -194,6 +202,11 @@ FAULTS = (
         "maintenance never prepared", "maintenance", lambda made: made.sandbox.account.workers.pop("ops-maintenance")
     ),
     Fault("a zone out of reach", "routes", hide_zone),
+    Fault("a database of another account", "database", move_database),
+    Fault("a misspelled table", "database-tables", edit("          cakes:", "          cake:", sync=True)),
+    Fault("a misspelled column", "database-tables", edit("ordered_at", "orderd_at", sync=True)),
+    Fault("a query of a missing column", "database-tables", edit("WHERE cake NOT", "WHERE bun NOT", sync=True)),
+    Fault("a Worker that does not bind its database", "database-workers", unbind_database),
     Fault("a misspelled Worker", "worker", edit(f"worker: {WORKER}", "worker: shop-wbe")),
     Fault(
         "static assets that Cloudflare does not report",

@@ -4,7 +4,7 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from ops.setup.doctor.examination import CHECKS
 from sandbox.github.issues.state import FakeIssue
-from tests.conftest import Outcome
+from tests.conftest import Outcome, World
 from tests.setup.doctor_faults import FAULTS, Fault, keep_secrets_of_the_repository
 from tests.support.bakery import PERMISSIONS, PERSON, SITE, TOKEN, Bakery, add_branches, bakery, practice
 
@@ -39,7 +39,7 @@ def test_every_check_answers_in_the_right_world_and_only_reads(world: Bakery) ->
     assert found["right"] == {each.id for each in CHECKS}
     assert (found["wrong"], found["not_provable"]) == (set(), set())
     assert {request.method for request in world.sandbox.github.requests} == {"GET"}
-    posts = [request.path for request in world.sandbox.requests if request.method != "GET"]
+    posts = [request.path for request in World(world.sandbox, world.folder).writes()]
     assert [path for path in posts if not path.endswith((KV_READ, "/graphql"))] == []
 
 
@@ -72,7 +72,7 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert outcome.out.startswith(
         "? token-writes (live): the token may not read its own policies, and no run wrote with"
     )
-    assert "0 wrong, 1 not provable here, 57 right" in outcome.out
+    assert "0 wrong, 1 not provable here, 60 right" in outcome.out
 
 
 def test_worker_with_one_release_has_nothing_to_roll_back_to_yet(world: Bakery) -> None:
@@ -190,9 +190,11 @@ class Workflow:
         self.world, self.needs = world, dict[str, dict[str, object]]()
         world.environ |= {"GITHUB_ACTIONS": "true", "GITHUB_TOKEN": world.sandbox.github.token}
 
-    def check(self, github_environment: str) -> Outcome:
+    def check(self, github_environment: str, rights: Collection[str] = ()) -> Outcome:
         file = self.world.folder / "output"
         file.write_text("")
+        own = {*PERMISSIONS} - ({"D1 Write"} if github_environment != "database" else set())
+        self.world.sandbox.add_token(TOKEN, rights or own)
         self.world.environ["GITHUB_OUTPUT"] = str(file)
         outcome = self.world.doctor("--github-environment", github_environment, "--environment", "live")
         outputs = {"results": file.read_text().splitlines()[1]}
@@ -250,6 +252,16 @@ def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
 
     assert last.code == 0
     assert [each.state for each in jobs.issues] == ["closed"]
+
+
+@pytest.mark.parametrize("github_environment", ["recovery", "report", "database"])
+def test_only_the_token_for_databases_may_write_them(world: Bakery, github_environment: str) -> None:
+    outcome = Workflow(world).check(github_environment, rights=PERMISSIONS)
+
+    text = f"✘ token-writes (live): BAKERY_TOKEN of {github_environment} has D1 Write"
+    is_wrong = github_environment != "database"
+    assert (text in outcome.out) is is_wrong
+    assert ("it can delete a database" in outcome.out) is is_wrong
 
 
 def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:

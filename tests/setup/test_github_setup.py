@@ -16,12 +16,14 @@ import pytest
 from click.testing import CliRunner
 
 from ops import cli
+from ops.app import registry
 from ops.app.github_login import choose_repository
+from ops.app.run import read_config
 from ops.cloudflare.types.records import EvidenceTable
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.evidence import tables
-from ops.setup.environments import EVIDENCE
+from ops.setup.environments import EVIDENCE, needed_environments
 from ops.setup.github_setup import RULESET, is_protected, ruleset
 from ops.setup.secret_commands import TOKEN_PAGE, token_url
 from sandbox.clock import FakeClock
@@ -478,3 +480,14 @@ def test_admin_of_a_served_sandbox_sets_repository_up(tmp_path: Path, plan: str,
 
     result = json.loads(done.stdout)
     assert (result["decision"], set(kinds(result))) == ("done", made), done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "examples/fortunet/ops.yml", *CONFIGURATIONS], ids=lambda path: path.parent.name
+)
+def test_only_one_github_environment_may_write_databases(path: Path) -> None:
+    config = read_config(path, labels=None)[0]
+
+    found = needed_environments(config, registry.button_runbooks())
+
+    assert [each.name for each in found if "D1 Write" in each.permissions] in ([], ["database"])

@@ -19,6 +19,7 @@ from sandbox import Sandbox
 from tests.conftest import Outcome, World
 
 ACCOUNT = "5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b"
+DATABASE = "b0b0b0b0-0000-4000-8000-0000000000d1"
 NAMESPACE = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0"
 WORKER, SITE = "shop-web", "bakery-blog"
 TOKEN, PERSON = "bakery-token", "ghp_bakery"
@@ -29,7 +30,7 @@ PERMISSIONS = (
         "Workers KV Storage Write",
         "Workers Routes Write",
         "Zone Read",
-        "D1 Read",
+        "D1 Write",
     ),
     "API Tokens Read",
 )
@@ -63,6 +64,19 @@ environments:
       MAIL_KEY:
         rotate: provided
         consumers: [shop]
+    databases:
+      orders:
+        id: {DATABASE}
+        services: [shop]
+        created:
+          baskets: ordered_at
+        rows:
+          cakes:
+            at_least: 1
+        queries:
+          - name: cakes-of-baskets
+            sql: SELECT count(*) FROM baskets WHERE cake NOT IN (SELECT id FROM cakes)
+            expect: 0
     runtime:
       service: shop
       namespace: {NAMESPACE}
@@ -97,6 +111,11 @@ contacts:
     contact: "+44 20 7946 0000"
     availability: 24/7
 """
+TABLES = (
+    "CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY, name TEXT, applied_at TEXT)",
+    "CREATE TABLE cakes (id INTEGER PRIMARY KEY, name TEXT)",
+    "CREATE TABLE baskets (id INTEGER PRIMARY KEY, cake INTEGER, ordered_at TEXT)",
+)
 LIMITS = "orders: {limit: 30, period: 60, key: ip}\n"
 DECLARED = {
     "limits": {"orders": {"limit": 30, "period": 60, "key": "ip", "probe": False}},
@@ -133,7 +152,10 @@ class Bakery:
     @property
     def bound(self) -> list[dict[str, str]]:
         """The bindings of the shop."""
-        return [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
+        return [
+            {"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE},
+            {"type": "d1", "name": "ORDERS", "id": DATABASE},
+        ]
 
     def release(self, *, ago: timedelta = timedelta(), deploy: bool = True, **upload: Any) -> str:
         """Upload a version of the shop, and give it all traffic; return the version ID."""
@@ -211,6 +233,9 @@ def _fill_account(made: Bakery) -> None:
     sandbox, now = made.sandbox, made.sandbox.clock.now()
     sandbox.add_token(TOKEN, PERMISSIONS)
     sandbox.kv.add(NAMESPACE)
+    sandbox.d1.add("orders", DATABASE)
+    for table in TABLES:
+        sandbox.d1.query(DATABASE, table)
     for days in (2, 1):
         made.release(ago=timedelta(days=days), secrets={"MAIL_KEY": "secret"})
     zone = sandbox.zones.all[sandbox.zones.add("bakery.example")]
@@ -234,7 +259,7 @@ def _fill_repository(made: Bakery) -> None:
         (made.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (made.folder / path).write_text(text)
     hub.add_commit("Set up", "dana", files=files)
-    for name in ("evidence", "limits", "recovery", "report", "security"):
+    for name in ("database", "evidence", "limits", "recovery", "report", "security"):
         hub.add_environment(name, branches=["main"])
         hub.put_secret("BAKERY_TOKEN", "secret", name)
     for name in (*LABELS, "recover:shop", "recover:blog", "recover:shop-closed"):

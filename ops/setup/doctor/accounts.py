@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from ops.cloudflare import tokens
+from ops.cloudflare import d1, tokens
 from ops.cloudflare.accounts import AccountsApi
 from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.response import CloudflareApiError
@@ -166,7 +166,7 @@ def _reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Callable[[], ob
 def token_writes(environment: EnvironmentFacts) -> Findings:
     """Does the token have the permissions to write?"""
     needed = [group for group in environment.permissions if not group.endswith(" Read")]
-    if not needed:
+    if not needed and not _must_not_write_databases(environment):
         return
     try:
         groups = tokens.read_permission_groups(
@@ -178,6 +178,10 @@ def token_writes(environment: EnvironmentFacts) -> Findings:
             text = f"the token may not read its own policies, and no run wrote with {', '.join(open_groups)}"
             raise NotProvable(text, fix) from None
         return
+    if d1.WRITE_PERMISSION in groups and _must_not_write_databases(environment):
+        text = f"{environment.config.token} of {environment.facts.scope.github_environment} has {d1.WRITE_PERMISSION}"
+        fix = f"Remove it at {TOKEN_PAGE}: it can delete a database, and only the token of `database` needs it."
+        yield Finding(text, fix)
     for group in needed:
         if group not in groups:
             yield Finding(f"{environment.config.token} lacks {group}", f"Add it at {TOKEN_PAGE}")
@@ -185,6 +189,11 @@ def token_writes(environment: EnvironmentFacts) -> Findings:
         if group not in {*groups, *needed} and not group.endswith(" Read"):
             text = f"{environment.config.token} lacks {group}, which only the button {runbook} needs"
             yield Finding(text, f"Add it at {TOKEN_PAGE} if you want that button.", Answer.NOT_PROVABLE)
+
+
+def _must_not_write_databases(environment: EnvironmentFacts) -> bool:
+    """Return whether this job has the token of another GitHub environment than the one for databases."""
+    return bool(environment.config.databases) and environment.facts.scope.github_environment not in {"", "database"}
 
 
 def _proved_by_runs(environment: EnvironmentFacts) -> frozenset[str]:

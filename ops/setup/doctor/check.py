@@ -14,7 +14,7 @@ class Subject(Protocol):
 
     @property
     def name(self) -> str:
-        """Return `ENVIRONMENT` or `ENVIRONMENT/SERVICE`; empty for the repository."""
+        """Return `ENVIRONMENT`, or `ENVIRONMENT/` with a service or database; empty for the repository."""
         ...
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ops.core.errors import ConfigError, OpsError
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_background
-from ops.setup.doctor import accounts, files, machine, repository, services
+from ops.setup.doctor import accounts, databases, files, machine, repository, services
 from ops.setup.doctor.check import Check, Examination
 from ops.setup.doctor.facts import Facts
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
@@ -19,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     *files.CHECKS,
     *accounts.CHECKS,
     *services.CHECKS,
+    *databases.CHECKS,
     *repository.CHECKS,
     *machine.CHECKS,
 )
@@ -33,7 +34,7 @@ class CheckResult:
     id: str
     question: str
     subject: str
-    """`ENVIRONMENT` or `ENVIRONMENT/SERVICE`; empty for the repository and this machine."""
+    """`ENVIRONMENT`, or `ENVIRONMENT/` with a service or database; empty for the repository and this machine."""
     answer: Answer
     text: str = ""
     why: str = ""

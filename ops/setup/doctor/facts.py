@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
     from ops.cloudflare.types.zones import Zone
     from ops.config import Config, Environment, Service
+    from ops.config.databases import Database
     from ops.core.plan import Plan
     from ops.engine.context import Context
     from ops.engine.runbook import Runbook
@@ -271,7 +272,7 @@ class EnvironmentFacts:
     def permissions(self) -> tuple[str, ...]:
         """Permission groups that the token needs here: for labels, for rollbacks, and for merged limits."""
         needed = [each for each in self.runbooks if each.name in self.labeled or each.name.startswith("rollback-")]
-        groups = [group for runbook in needed for group in runbook.permissions.cloudflare]
+        groups = [group for runbook in needed for group in runbook.needed_permissions(self.config)]
         if self.facts.scope.github_environment in {"", "limits"} and self.config.runtime and self.config.runtime.limits:
             groups.append("Workers KV Storage Write")
         return tuple(dict.fromkeys(groups))
@@ -279,7 +280,7 @@ class EnvironmentFacts:
     @property
     def button_permissions(self) -> Mapping[str, str]:
         """Permission group → a runbook that needs it, of all runbooks with a button."""
-        return {group: each.name for each in self.runbooks for group in each.permissions.cloudflare}
+        return {group: each.name for each in self.runbooks for group in each.needed_permissions(self.config)}
 
     @property
     def uses_routes(self) -> bool:
@@ -303,6 +304,14 @@ class EnvironmentFacts:
     @property
     def zones(self) -> "tuple[Zone, ...]":
         return self.once("zones", self.session.routes.list_zones)
+
+
+class DatabaseFacts:
+    """One D1 database of an environment."""
+
+    def __init__(self, environment: EnvironmentFacts, name: str, database: "Database") -> None:
+        self.environment, self.config, self.session = environment, database, environment.session
+        self.name = f"{environment.name}/{name}"
 
 
 class ServiceFacts:
@@ -363,6 +372,14 @@ def repository(facts: Facts) -> Iterable[Facts]:
 
 def environments(facts: Facts) -> Iterable[EnvironmentFacts]:
     return () if facts.scope.only_repository else facts.environments
+
+
+def databases(facts: Facts) -> Iterable[DatabaseFacts]:
+    """Return the databases, in a job only with the token that may write them."""
+    if facts.scope.github_environment in {"", "database"}:
+        for environment in environments(facts):
+            for name, each in environment.config.databases.items():
+                yield DatabaseFacts(environment, name, each)
 
 
 def services(facts: Facts) -> Iterable[ServiceFacts]:
