@@ -105,6 +105,31 @@ def build_behavior(probes: "Iterable[Probe]") -> dict[str, Any]:
     }
 
 
+MODULE = """export * from "BEHIND";
+
+const ANSWERS = PATHS;
+
+export default {
+  fetch(request, env) {
+    const { pathname, search } = new URL(request.url);
+    const answer = ANSWERS[pathname + search] ?? ANSWERS[pathname];
+    if (!answer) {
+      return new Response("not found", { status: 404 });
+    }
+    const body = answer.body.replaceAll("{{version}}", env.CF_VERSION_METADATA.id);
+    const headers = { "content-type": answer.content_type, ...answer.headers };
+    return new Response(body || null, { status: answer.status, headers });
+  },
+};
+"""
+
+
+def build_module(probes: "Iterable[Probe]", *, behind: str) -> str:
+    """Return the module of a Worker that passes these probes; its other classes are those of the module `behind`."""
+    paths = json.dumps(build_behavior(probes)["paths"], indent=2)
+    return MODULE.replace("BEHIND", behind).replace("PATHS", paths)
+
+
 def find_match(regular_expression: str) -> str | None:
     """Return a text in which the regular expression matches; None if none was found."""
     texts = list(_candidates(regular_expression))

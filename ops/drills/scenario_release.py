@@ -1,5 +1,6 @@
 """Scenarios of a bad release after a good one, of a Worker or a Pages site."""
 
+import functools
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops.app.run import read_config
 from ops.core.errors import ConfigError
 from ops.drills import release_answers
 from ops.drills.command import Params
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = program_files.ROOT / "examples" / "fortunet"
 EXAMPLE = EXAMPLES / "backend"
+ANSWERS = "src/drill.js"
+"""Entry of a release that answers the probes of another application."""
+NO_FILES: Mapping[str, str] = {}
 SOURCE = "source"
 """Folder of a site's repository, inside the folder of the drill."""
 
@@ -85,29 +90,56 @@ class Scenario:
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:
     if edge == "workerd":
-        deploy_with_wrangler(sandbox, service, name, "src/index.js" if name == "good" else "src/index.bad.js")
+        if name == "good" and not _has_example_probes(service):
+            module = release_answers.build_module(service.probes, behind="./index.js")
+            deploy_with_wrangler(sandbox, service, name, ANSWERS, files={ANSWERS: module})
+        else:
+            deploy_with_wrangler(sandbox, service, name, "src/index.js" if name == "good" else "src/index.bad.js")
         return
     behaviour = release_answers.build_behavior(service.probes) if name == "good" else {"status": 500}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, tag=name, message=f"the {name} release")
     sandbox.deploy(service.worker, version)
 
 
-def deploy_with_wrangler(sandbox: "Sandbox", service: "Service", name: str, entry: str) -> None:
+@functools.cache
+def _example_probes() -> "tuple[tuple[Probe, ...], ...]":
+    config, _ = read_config(EXAMPLES / "ops.yml")
+    return tuple(service.probes for each in config.environments.values() for service in each.services.values())
+
+
+def _has_example_probes(service: "Service") -> bool:
+    """Return whether the code of the example passes the service's probes."""
+    return service.probes in _example_probes()
+
+
+def deploy_with_wrangler(
+    sandbox: "Sandbox", service: "Service", name: str, entry: str, files: Mapping[str, str] = NO_FILES
+) -> None:
     """Deploy the example with the real wrangler, bound to the sandbox's KV namespace if there is one.
 
-    Raises ConfigError.
+    `files`: path → text of further files. Raises ConfigError.
     """
     named = ["--name", service.worker, "--tag", name, "--message", f"the {name} release"]
-    run_wrangler(sandbox, "deploy", entry, *named, purpose=f"deploy the {name} release")
+    run_wrangler(sandbox, "deploy", entry, *named, purpose=f"deploy the {name} release", files=files)
 
 
-def run_wrangler(sandbox: "Sandbox", *arguments: str, purpose: str, without: Sequence[str] = ()) -> None:
-    """Run the real wrangler in a copy of the example, `without` some files, bound to the sandbox's KV and D1.
+def run_wrangler(
+    sandbox: "Sandbox",
+    *arguments: str,
+    purpose: str,
+    without: Sequence[str] = (),
+    files: Mapping[str, str] = NO_FILES,
+) -> None:
+    """Run the real wrangler in a copy of the example, bound to the sandbox's KV and D1.
+
+    The copy lacks the files `without`, and has `files` (path → text) besides.
 
     Raises ConfigError.
     """
     with tempfile.TemporaryDirectory() as home:  # wrangler keeps logs and logins in HOME
         folder = shutil.copytree(EXAMPLE, Path(home, "backend"), ignore=shutil.ignore_patterns(*without))
+        for path, text in files.items():
+            (folder / path).write_text(text)
         settings = folder / "wrangler.jsonc"
         for name, ids in (('"OPS_RUNTIME", "id"', sandbox.kv.namespaces), ('"database_id"', sandbox.d1.databases)):
             for id_ in ids:
@@ -116,7 +148,8 @@ def run_wrangler(sandbox: "Sandbox", *arguments: str, purpose: str, without: Seq
         argv = [*node.wrangler_command(), *arguments]
         done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if "Logs were written" not in line]
+        last = [line for line in lines if line][-1:]
         raise ConfigError(f"wrangler could not {purpose}: {' '.join(last)} (exit {done.returncode})")
 
 

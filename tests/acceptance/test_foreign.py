@@ -70,9 +70,11 @@ def test_drill_of_proposed_config_recovers(tmp_path: Path) -> None:
 
     by_label = drill(*where, "--trigger", "label", name="rollback-worker")
     by_command = drill(*where, "--service", "parcel-api", name="rollback-worker")
+    in_workerd = drill(*where, "--service", "parcel-api", "--edge", "workerd", name="rollback-worker")
 
     assert (by_label["decision"], by_label["journal"], by_label["service"]) == ("recovered", True, "parcel-web")
     assert (by_command["decision"], by_command["service"]) == ("recovered", "parcel-api")
+    assert (in_workerd["decision"], in_workerd["service"]) == ("recovered", "parcel-api")
 
 
 def test_drill_uses_tracked_files_of_a_small_repository(tmp_path: Path) -> None:
