@@ -86,7 +86,7 @@ environments:
         ai: {{states: [auto, mistral, llama, "off"], longest: 4h}}
       ai: {{order: [mistral, llama]}}
     databases:
-      bread: {{id: {DATABASE}, services: [shop]}}
+      bread: {{id: {DATABASE}, services: [shop], migrations: db/migrations}}
 labels:
   recover:shop: {{runbook: rollback-worker, environment: live, params: {{service: shop}}}}
 contacts:

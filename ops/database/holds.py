@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TABLE = "backout_holds"
 _COLUMNS = ("migration", "hash", "incident", "run", "held_at", "undo")
+NOT_LAST = f"NOT NULL constraint failed: {TABLE}.migration"
+"""Error of a batch of `hold_last_migration` for another migration than the last one."""
 CREATE_TABLE = SqlStatement(
     f"CREATE TABLE IF NOT EXISTS {TABLE} (migration TEXT NOT NULL, hash TEXT NOT NULL, incident TEXT NOT NULL, "
     "run TEXT NOT NULL, held_at TEXT NOT NULL, undo TEXT NOT NULL, PRIMARY KEY (migration, hash))"

@@ -89,7 +89,9 @@ class LocalCopy:
             self._connection.setlimit(limit, value)
         self._connection.execute("PRAGMA foreign_keys = on")
         self._time_limit, self._refusal, self._pragmas = time_limit, "", set[str]()
+        self._dropped, self._sets_foreign_keys = list[str](), False
         self._create(schema)
+        self._references = self._read_references()
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +107,7 @@ class LocalCopy:
         Raises:
             SqlRejectedError: the text names the statement, counted from 1, and the reason.
         """
+        self._dropped, self._sets_foreign_keys = [], False
         deadline = time.monotonic() + self._time_limit
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         self._connection.execute("BEGIN")
@@ -122,12 +125,37 @@ class LocalCopy:
             while self._pragmas:
                 self._connection.execute(f"PRAGMA {self._pragmas.pop()} = off")
 
+    @property
+    def side_effects(self) -> tuple[str, ...]:
+        """Return effects of the latest transaction on the database that its statements do not say.
+
+        sqlite.org/foreignkeys.html#fk_schemacommands, sqlite.org/pragma.html#pragma_foreign_keys
+        """
+        found = ["PRAGMA foreign_keys has no effect in D1's transaction"] if self._sets_foreign_keys else []
+        for place, parent in enumerate(self._dropped):
+            for child, of, action in self._references:
+                if of == parent and child not in self._dropped[:place]:
+                    does = "deletes" if action == "CASCADE" else "changes"
+                    found.append(
+                        f"DROP TABLE {quote_name(parent)} {does} rows of {quote_name(child)} (ON DELETE {action})"
+                    )
+        return tuple(dict.fromkeys(found))
+
     def read_schema(self) -> frozenset[SchemaObject]:
         """Return the objects that people made, in the form in which the schema was given."""
         rows = self._connection.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
         )
         return frozenset(rows)
+
+    def _read_references(self) -> list[tuple[str, str, str]]:
+        """Return child, parent and action of the foreign keys by which DROP TABLE changes rows of another table."""
+        rows = self._connection.execute(
+            'SELECT lower(t.name), lower(f."table"), f.on_delete '
+            "FROM sqlite_schema t, pragma_foreign_key_list(t.name) f "
+            "WHERE t.type = 'table' AND f.on_delete NOT IN ('NO ACTION', 'RESTRICT')"
+        )
+        return list(rows)
 
     def _create(self, schema: Iterable[SchemaObject]) -> None:
         """Create the objects: virtual tables before the shadow tables that they make themselves, triggers last."""
@@ -172,6 +200,8 @@ class LocalCopy:
 
     def _find_refusal(self, action: int, first: str, second: str | None, database: str | None) -> str:
         """Return why D1 refuses an action; empty if it does not."""
+        if action == sqlite3.SQLITE_DROP_TABLE:
+            self._dropped.append(first.lower())
         if action in _TRANSACTIONS:
             return "D1 runs a query as one transaction, and refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT"
         if action in _REFUSED_ACTIONS or (database == "temp" and not _is_part_of_alter_table(action, first)):
@@ -185,6 +215,7 @@ class LocalCopy:
         return ""
 
     def _refuse_pragma(self, name: str, argument: str | None) -> str:
+        self._sets_foreign_keys |= name == "foreign_keys" and argument is not None
         if name in _PRAGMAS_OFF_AFTERWARDS:
             self._pragmas.add(name)
         allowed = name in _PRAGMAS or (name in _PRAGMAS_WITH_ARGUMENT and argument is not None)

@@ -1,0 +1,295 @@
+"""Take back one migration with its down file, and find out whether it is done."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ops.cloudflare.types.d1 import Migration, SqlStatement
+from ops.core.clock import parse_utc
+from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
+from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.threads import run_parallel_mixed
+from ops.core.timeline import EventKind
+from ops.database import holds, source
+from ops.database.holds import Hold
+from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
+from ops.database.restore import NOT_COUNTED
+from ops.database.state import DatabaseState, TableRows, read_state
+from ops.engine.context import Context
+from ops.engine.runbook import ChangeState, ObservedState
+from ops.tools.source_files import SourceFiles
+
+if TYPE_CHECKING:
+    from ops.config.databases import Database
+
+LAST = "last"
+RECENT = timedelta(hours=1)
+"""Age of a hold until which `last` is not clear."""
+READS_AFTER_UNCLEAR = 4
+"""Reads that must show the migration, until a batch without an answer counts as not applied."""
+UNDO_PREFIX = "state before the revert of "
+"""Start of the event right before a batch is sent."""
+
+
+@dataclass(frozen=True)
+class DownFile:
+    """Down file of a migration, tested on a local copy."""
+
+    path: str
+    """From the root of the repository."""
+    source: str
+    """Commit and branch, for people."""
+    statements: tuple[str, ...]
+    schema: frozenset[SchemaObject]
+    """Expected after it."""
+    side_effects: tuple[str, ...]
+
+
+@dataclass
+class MigrationRevert:
+    """The revert of a plan, and its progress."""
+
+    name: str
+    """Name of the database in ops.yml."""
+    database: "Database"
+    migration: Migration
+    down: DownFile
+    hold: Hold
+    before: DatabaseState
+    bookmark: str
+    """State right before the revert, as it was read last."""
+    sent: bool = False
+    is_unclear: bool = False
+    """Whether an attempt got no answer."""
+    reads: int = 0
+    """Reads since the last attempt."""
+
+    @property
+    def batch(self) -> tuple[SqlStatement, ...]:
+        """Return the transaction. Its start fails unless the migration is the last one applied."""
+        table = self.database.migrations_table
+        hold = replace(self.hold, undo=self.bookmark)
+        row = SqlStatement(f'DELETE FROM "{table}" WHERE name = ?', (self.migration.name,))  # noqa: S608
+        return (*holds.hold_last_migration(hold, table), *map(SqlStatement, self.down.statements), row)
+
+
+@dataclass(frozen=True)
+class RevertSources:
+    """State and files that a plan starts from."""
+
+    at: datetime
+    state: DatabaseState
+    bookmark: str
+    """Current one."""
+    holds: tuple[Hold, ...]
+    files: SourceFiles
+
+
+def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSources:
+    """Read the database, and the files of the default branch. Raises ProviderError, ConfigError and Refused."""
+    d1, now = ctx.cloudflare.d1, ctx.clock.now()
+    found, bookmark, held, files = run_parallel_mixed(
+        [
+            lambda: read_state(d1, database),
+            lambda: d1.read_bookmark(database.id),
+            lambda: holds.read_holds(d1, database.id),
+            lambda: source.read_migrations(ctx, name, database),
+        ]
+    )
+    return RevertSources(now, found, bookmark, held, files)
+
+
+def plan_revert(
+    ctx: Context[Any], name: str, database: "Database", sources: RevertSources, migration: Migration
+) -> MigrationRevert:
+    """Return the revert of a migration. Raises Refused if it is not the last one, or its down file cannot be run."""
+    state = sources.state
+    refuse_later_migrations(migration, state.migrations)
+    down = read_down_file(sources.files, database, name, migration, state)
+    content = source.hash_of(sources.files, database.require_migrations(name), migration.name)
+    hold = holds.make_hold(migration.name, content, incident=ctx.request.incident, run=ctx.run_id, now=sources.at)
+    return MigrationRevert(name, database, migration, down, hold, state, sources.bookmark)
+
+
+def find_migration(name: str, migrations: Sequence[Migration], held: Sequence[Hold]) -> Migration | None:
+    """Return the migration to take back; None if it was taken back already. `migrations` are those applied.
+
+    Raises:
+        Refused: it is not known.
+    """
+    if not migrations:
+        raise Refused("no migration is applied", reason=Reason.NO_TARGET, hint="There is nothing to revert.")
+    last = migrations[-1]
+    if name == LAST:
+        return last
+    place = next((place for place, each in enumerate(migrations) if each.name == name), None)
+    if place is None and any(each.migration == name for each in held):
+        return None
+    if place is None:
+        raise Refused(
+            f"no migration {quote_name(name)} is applied{did_you_mean(name, [each.name for each in migrations])}",
+            reason=Reason.UNKNOWN_NAME,
+            hint=f"The latest applied migration is {last.name}.",
+        )
+    return migrations[place]
+
+
+def refuse_later_migrations(migration: Migration, migrations: Sequence[Migration]) -> None:
+    """Refuse a migration that is not the last one applied."""
+    later = [each.name for each in migrations[migrations.index(migration) + 1 :]]
+    if later:
+        raise Refused(
+            f"{', '.join(reversed(later))} was applied after {migration.name}",
+            reason=Reason.NO_TARGET,
+            hint=f"Revert the last one first: --name {later[-1]}. Or take all of them back with the command below.",
+        )
+
+
+def refuse_second_step_back(held: Sequence[Hold], *, incident: int | None, now: datetime) -> None:
+    """Refuse `last` after a migration was taken back: the same words would take back one more."""
+    for hold in held:
+        if (incident and hold.incident == str(incident)) or _is_recent(hold, now):
+            raise Refused(
+                f"{hold}, so {LAST} is not clear: it would take back one more",
+                reason=Reason.NO_TARGET,
+                hint="Name the migration with --name, which takes back nothing else if it is repeated.",
+            )
+
+
+def read_down_file(
+    found: SourceFiles, database: "Database", name: str, migration: Migration, state: DatabaseState
+) -> DownFile:
+    """Return the down file after a test on a local copy of the schema.
+
+    Raises:
+        Refused: there is none, or D1 cannot run it as one transaction.
+    """
+    path = database.require_migrations(name).find_down_path(migration.name)
+    content = found.files.get(path)
+    if content is None:
+        raise _unusable(f"{migration.name} has no down file: {path} is not in {found}", "Merge one")
+    try:
+        statements = tuple(split_statements(content.decode("utf-8-sig")))
+        if not statements:
+            raise _unusable(f"{path} of {found} has no statement", "Merge its statements")
+        with LocalCopy(state.schema) as copy:
+            copy.run(statements)
+            side_effects, schema = copy.side_effects, copy.read_schema()
+    except UnicodeDecodeError:
+        raise _unusable(f"{path} of {found} is not UTF-8", "Merge it as UTF-8") from None
+    except SqlRejectedError as error:
+        raise _unusable(
+            f"{path} of {found} fails on a local copy of the schema: {error}", "Merge a corrected one"
+        ) from None
+    if effect := next((each for each in side_effects if each.startswith("PRAGMA")), ""):
+        raise _unusable(f"{path} of {found}: {effect}", "Merge one with PRAGMA defer_foreign_keys = on") from None
+    if _table_of_migrations(state.schema, database) != _table_of_migrations(schema, database):
+        raise _unusable(f"{path} of {found} changes the table {database.migrations_table}", "Merge one that does not")
+    return DownFile(path, str(found), statements, schema, side_effects)
+
+
+def describe_schema(before: DatabaseState, schema: frozenset[SchemaObject]) -> Iterator[str]:
+    """Yield a line for each object that the down file removes, changes or adds."""
+    old, new = ({(str(kind), str(name)): sql for kind, name, sql in each} for each in (before.schema, schema))
+    for kind, name in sorted(old.keys() | new.keys()):
+        key, shown = (kind, name), f"{kind} {quote_name(name)}"
+        if key not in new:
+            rows = before.rows.get(name, TableRows()).count if kind == "table" else 0
+            yield f"removed: {shown}" + (f", {NOT_COUNTED} rows" if rows is None else f", {rows} rows" if rows else "")
+        elif key not in old:
+            yield f"added: {shown}"
+        elif old[key] != new[key]:
+            yield f"changed: {shown}"
+
+
+def check_revert(ctx: Context[Any], revert: MigrationRevert) -> ObservedState:
+    """Compare before the batch, and read the bookmark; afterwards find out whether it is done."""
+    d1, name = ctx.cloudflare.d1, revert.migration.name
+    now, held = read_state(d1, revert.database), holds.read_holds(d1, revert.database.id)
+    runs = {each.run for each in held if each.migration == name}
+    is_applied = any(each.name == name for each in now.migrations)
+    if revert.sent:
+        revert.reads += 1
+        return _settle(revert, now, is_applied=is_applied, is_ours=ctx.run_id in runs)
+    if runs and not is_applied:
+        return ObservedState(ChangeState.DONE, f"another run took {name} back")
+    if now.structure != revert.before.structure:
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"the schema or the migrations of {revert.name} changed")
+    revert.before, revert.bookmark = now, d1.read_bookmark(revert.database.id)
+    text = f"{revert.name} has the planned schema and migrations; bookmark {revert.bookmark}"
+    return ObservedState(ChangeState.PLANNED, text)
+
+
+def send_revert(ctx: Context[Any], revert: MigrationRevert) -> str:
+    """Record the bookmark, and send the batch.
+
+    Raises:
+        NotApplied, CloudflareApiError: nothing was changed.
+        Refused: D1 rejected the batch; the text says what a read shows afterwards.
+        UnclearWrite: it is unknown whether D1 applied the batch.
+    """
+    ctx.timeline.record(EventKind.PREPARED, f"{UNDO_PREFIX}{revert.migration.name}: bookmark {revert.bookmark}")
+    revert.sent, revert.reads = True, 0
+    try:
+        ctx.cloudflare.d1.run_batch(revert.database.id, revert.batch)
+    except UnclearWrite:
+        revert.is_unclear = True
+        raise
+    except NotApplied:
+        revert.sent = revert.is_unclear
+        raise
+    except ProviderError as error:
+        revert.sent = revert.is_unclear
+        if revert.is_unclear:
+            raise
+        raise _rejected(ctx, revert, error) from None
+    return f"D1 ran the down file of {revert.migration.name}, removed its row and recorded the hold, as one transaction"
+
+
+def _settle(revert: MigrationRevert, now: DatabaseState, *, is_applied: bool, is_ours: bool) -> ObservedState:
+    name, migration = revert.name, revert.migration.name
+    if not is_applied and is_ours:
+        differs = [*describe_schema(replace(now, rows={}), revert.down.schema)]
+        notes = (f"the schema differs from that of the local copy: {'; '.join(differs)}",) if differs else ()
+        return ObservedState(ChangeState.DONE, f"{name} is without {migration}, which is held", notes=notes)
+    if not is_applied:
+        text = f"another run or person took {migration} back"
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, made_by_run=False)
+    if now.structure == revert.before.structure:
+        waits = revert.is_unclear and revert.reads < READS_AFTER_UNCLEAR
+        text = f"{name} has {migration} and its schema, as before"
+        return ObservedState(ChangeState.PLANNED, text, is_uncertain=waits)
+    text = f"{name} has {migration}, and another schema or other migrations than before"
+    return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+
+
+def _rejected(ctx: Context[Any], revert: MigrationRevert, error: ProviderError) -> Refused:
+    """Return the refusal for a batch that D1 rejected, after reading the database."""
+    try:
+        is_same = read_state(ctx.cloudflare.d1, revert.database).structure == revert.before.structure
+        read = "are unchanged" if is_same else "were changed by another run or person"
+    except ProviderError as failed:
+        read = f"could not be read: {failed.message}"
+    why = "it is not the last migration any more" if holds.NOT_LAST in error.message else error.message
+    return Refused(
+        f"D1 rejected the revert of {revert.migration.name}: {why}; its schema and migrations {read}",
+        reason=Reason.PROVIDER_REFUSED,
+        hint=f"Correct {revert.down.path} and merge it, or take the migration back with the command below.",
+    )
+
+
+def _is_recent(hold: Hold, now: datetime) -> bool:
+    try:
+        return now - parse_utc(hold.held_at) < RECENT
+    except ValueError:
+        return True
+
+
+def _table_of_migrations(schema: frozenset[SchemaObject], database: "Database") -> list[SchemaObject]:
+    return [each for each in schema if each[:2] == ("table", database.migrations_table)]
+
+
+def _unusable(text: str, what: str) -> Refused:
+    hint = f"{what} to the default branch, or take the migration back with the command below."
+    return Refused(text, reason=Reason.NO_TARGET, hint=hint)

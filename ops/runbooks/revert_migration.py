@@ -1,0 +1,219 @@
+"""Take back one migration of a D1 database with its hand-written down file."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ops.cloudflare.types.d1 import Migration
+from ops.config.probes import ProbeSet
+from ops.core.clock import format_duration, format_utc
+from ops.core.errors import Decision, Reason, Refused
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change, Plan, PlanSection, RunOutcome
+from ops.core.run_record import parse_job_run
+from ops.core.timeline import EventKind
+from ops.core.verdict import Verdict
+from ops.database import checks, plan_text, restored_holds, revert
+from ops.database.restore import describe_loss
+from ops.database.revert import LAST, MigrationRevert, check_revert, describe_schema, send_revert
+from ops.database.target import BEFORE_MIGRATION
+from ops.engine.context import Context
+from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
+
+if TYPE_CHECKING:
+    from ops.config import Environment
+    from ops.config.databases import Database
+
+T = TypeVar("T")
+NOT_UNDONE = (
+    "rows and columns that the down file deletes",
+    "anything outside this database: other stores, mails, payments",
+)
+CODE_FIRST = "code that needs the migration fails afterwards: roll it back before"
+UNDO_LOSES = "the undo is a restore: it loses every write after the revert"
+LOCAL_COPY = "the down file runs on a local copy: schema only, data not tested"
+ONE_TRANSACTION = "one transaction of at most 30 s; other queries wait for it"
+
+
+class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details"]):
+    """Take back the last migration of a D1 database with its down file."""
+
+    @dataclass(frozen=True)
+    class Params:
+        database: str = param("Database in ops.yml")
+        name: str = param("File name of the migration, or last")
+        one_person: bool = param(
+            "Revert without a second person; the incident says so", default=False, laptop_only=True
+        )
+        reason: str = param("Reason, shown in the timeline", default="")
+
+    @dataclass(frozen=True)
+    class Details:
+        name: str
+        """Name of the database in ops.yml."""
+        database: "Database"
+        revert: MigrationRevert | None = None
+        """None if the migration was taken back already."""
+
+    name = "revert-migration"
+    when = "A migration broke the application, and the data written since must stay"
+    kind = "worker"
+    label_values = (("name", LAST),)
+    github_environment = "database"
+    params = Params
+    example = Params(database="fortunet", name=LAST, one_person=True)
+    writes = (("POST", "/accounts/*/d1/database/*/query"),)
+    permissions = TokenPermissions(cloudflare=("D1 Write",))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        found = environment.databases.items()
+        return [
+            {"database": name, "name": LAST} for name, each in found if service in each.services and each.migrations
+        ]
+
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+        return {"database": tuple(name for name, each in environment.databases.items() if each.migrations)}
+
+    def service(self, params: Params, environment: "Environment") -> str:
+        """Return the first service that uses the database."""
+        database = environment.databases.get(params.database)
+        return database.services[0] if database else ""
+
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002
+        """Probe the database and each service that uses it."""
+        database = ctx.environment.database(ctx.params.database)
+        first, *others = [
+            ProbeSet(each.url, database.probes_of(each), each.verify, name=each.name)
+            for each in map(ctx.environment.service, dict.fromkeys(database.services))
+        ]
+        return replace(first, other_services=tuple(others))
+
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+        database = ctx.environment.database(ctx.params.database)
+        _require_one_person(ctx, database)
+        return _build_plan(ctx, database)
+
+    def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:  # noqa: ARG002
+        """Return True, so that state and bookmark are read right before the batch."""
+        return True
+
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
+        return check_revert(ctx, _require(plan))
+
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
+        planned = _require(plan)
+        return _suggesting_restore(ctx, planned.migration, lambda: send_revert(ctx, planned))
+
+    def update_plan(self, ctx: Context[Params], plan: Plan[Details]) -> Plan[Details]:
+        """Return the plan with the bookmark right before the batch as its undo."""
+        undo = _suggest_restore(ctx, _require(plan).bookmark)
+        return replace(plan, changes=tuple(replace(each, undo=undo) for each in plan.changes))
+
+    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
+        """Return the outcome of checks that are not healthy; else probes decide."""
+        details = plan.details
+        found = checks.run_checks(ctx.cloudflare.d1, details.database, ctx.clock)
+        ctx.timeline.record(EventKind.COMPARED, f"checks of {details.name}: {found}", verdict=found.verdict.value)
+        if found.verdict == Verdict.HEALTHY:
+            return None
+        is_unhealthy = found.verdict == Verdict.UNHEALTHY
+        decision, reason = (
+            (Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY)
+            if is_unhealthy
+            else (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE)
+        )
+        text = f"the checks of {details.name} are {found.verdict.value}: {found}"
+        if details.revert is None:
+            return RunOutcome(decision, reason, text)
+        lost = f"a restore to the state before loses all writes since {format_utc(ctx.clock.now())}"
+        return RunOutcome(decision, reason, f"{text}; {lost}", _suggest_restore(ctx, details.revert.bookmark))
+
+
+def _require_one_person(ctx: Context[RevertMigration.Params], database: "Database") -> None:
+    """Raise Refused if the run needs an approval, which is not possible yet."""
+    if ctx.params.one_person and database.two_people != "strict" and not parse_job_run(ctx.run_id):
+        return
+    raise Refused(
+        f"a revert on {ctx.params.database} can lose data, and approvals by a second person are not supported yet",
+        reason=Reason.NEEDS_TWO_PEOPLE,
+        hint="Run it on a laptop with --one-person, after another person agreed.",
+    )
+
+
+def _require(plan: Plan[RevertMigration.Details]) -> MigrationRevert:
+    assert plan.details.revert is not None
+    return plan.details.revert
+
+
+def _suggest_restore(ctx: Context[RevertMigration.Params], to: str) -> SuggestedCommand:
+    command = ctx.suggest("restore-database", database=ctx.params.database, to=to, one_person=True)
+    return replace(command, button="")  # a button needs the approval of a second person
+
+
+def _suggesting_restore(ctx: Context[RevertMigration.Params], migration: Migration, act: Callable[[], T]) -> T:
+    """Call `act`, and add to a refusal the restore that takes the migration back, with the writes that it loses."""
+    try:
+        return act()
+    except Refused as error:
+        error.suggested_command = _suggest_restore(ctx, f"{BEFORE_MIGRATION}{migration.name}")
+        error.hint += f" It loses {describe_loss(migration.applied_at, ctx.clock.now())} of writes."
+        raise
+
+
+def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> Plan[RevertMigration.Details]:
+    name = ctx.params.database
+    reads = revert.read_sources(ctx, name, database)
+    if ctx.params.name == LAST:
+        revert.refuse_second_step_back(reads.holds, incident=ctx.request.incident, now=reads.at)
+    migration = revert.find_migration(ctx.params.name, reads.state.migrations, reads.holds)
+    if migration is None:
+        return Plan(
+            summary=f"D1 database {name}: {ctx.params.name} was taken back already, and is held",
+            reason=Reason.ALREADY_LIVE,
+            details=RevertMigration.Details(name, database),
+        )
+    planned = _suggesting_restore(ctx, migration, lambda: revert.plan_revert(ctx, name, database, reads, migration))
+    return Plan(
+        summary=f"D1 database {name}: revert {migration}",
+        changes=(_change(ctx, planned),),
+        sections=tuple(_sections(planned)),
+        not_undone=NOT_UNDONE,
+        consequences=(ONE_TRANSACTION, CODE_FIRST, UNDO_LOSES),
+        warnings=tuple(_warnings(ctx, planned)),
+        remaining_message=plan_text.describe_next_deployment(database, [planned.hold]),
+        done_message=f"Reverted {migration.name} of {name}",
+        healthy_before_message="the migration is reverted and checked. No probe failed before: check the data",
+        details=RevertMigration.Details(name, database, planned),
+    )
+
+
+def _change(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> Change:
+    return Change(
+        target=f"Migration {planned.migration.name} of D1 database {planned.name}",
+        before="applied",
+        after="reverted and held",
+        done_when="its row is gone, and its hold names this run",
+        undo=_suggest_restore(ctx, planned.bookmark),
+    )
+
+
+def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
+    down, count = planned.down, len(planned.down.statements)
+    how_many = "1 statement" if count == 1 else f"{count} statements"
+    file = f"down file: {down.path}, {how_many}, {down.source}"
+    yield PlanSection("Migration", (str(planned.migration), file, f"now: bookmark {planned.bookmark}"))
+    schema = tuple(describe_schema(planned.before, down.schema)) or ("unchanged",)
+    yield PlanSection("Schema afterwards", (*schema, LOCAL_COPY))
+    yield PlanSection("Holds", (f"{planned.migration.name}: {restored_holds.CONSEQUENCE}",))
+    limit = format_duration(checks.TIME_LIMIT)
+    yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
+
+
+def _warnings(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> Iterator[str]:
+    if ctx.params.one_person:
+        yield f"{ctx.request.actor} reverts alone, without the approval of a second person (--one-person)"
+    yield from planned.down.side_effects
+    if not planned.database.guard:
+        yield plan_text.APPLIED_AGAIN
+    if not planned.hold.hash:
+        yield f"{planned.migration.name} is not on the default branch, so each file of that name is held"
