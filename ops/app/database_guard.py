@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,14 +93,9 @@ def run_guard(
         client = CloudflareClient(base_url, parse_token(TOKEN, value), token_name=TOKEN, clock=clock)
         ending.callback(client.close)
         client.open()
-
-        @contextmanager
-        def writing() -> Iterator[None]:
-            with signals.hold(), client.writing():
-                yield
-
+        tools = GuardTools(D1Api(client, account), clock, say, client.writing, signals.hold, keep)
         try:
-            guard(GuardTools(D1Api(client, account), clock, say, writing, keep), result, dry_run=dry_run)
+            guard(tools, result, dry_run=dry_run)
         finally:
             keep()
 

@@ -129,7 +129,9 @@ class GuardTools:
     clock: Clock
     say: Callable[[str], None]
     writing: Callable[[], AbstractContextManager[None]]
-    """Permits writes, and delays signals, inside the block."""
+    """Permits writes inside the block."""
+    hold: Callable[[], AbstractContextManager[None]]
+    """Delays signals to the end of the block: a write gets its answer, and is noted."""
     keep: Callable[[], None]
     """Called before the first write, so that the way back survives a kill."""
 
@@ -261,9 +263,10 @@ def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[Migrati
     try:
         _send(tools, database, create_table_sql(database.table), is_repeatable=True)
         for each in pending:
-            _apply(tools, database, each)
-            result.applied.append(each.name)
-            result.last = each.name
+            with tools.hold():
+                _apply(tools, database, each)
+                result.applied.append(each.name)
+                result.last = each.name
             tools.say(f"applied {quote_name(each.name)}")
         name = pending[-1].name
         if not _wait_for(tools, database, name, READ_BACK_SECONDS):

@@ -1,0 +1,108 @@
+"""A guard that is killed at any request, or that runs beside another one: the next guard finishes the work."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ACCOUNT, ROOT, World
+from tests.support.deployment import ID, SECOND, Deployment, open_repository
+
+pytestmark = pytest.mark.slow
+
+ALL = ["0001_customers.sql", "0002_orders.sql"]
+REQUESTS = 13
+"""Two parallel reads, two checks, the reads again, bookmark, table, two migrations, a read, and two checks."""
+PATH = f"/client/v4/accounts/{ACCOUNT}/d1/database/{ID}/**"
+
+
+@pytest.fixture
+def shop(world: World, tmp_path: Path) -> Deployment:
+    made = open_repository(world, tmp_path / "application")
+    made.write("0002_orders.sql", SECOND)
+    return made
+
+
+@dataclass
+class Process:
+    """The guard as a process of its own."""
+
+    shop: Deployment
+    pid: int = 0
+    started: threading.Event = field(default_factory=threading.Event)
+
+    def kill(self, number: int) -> None:
+        self.started.wait()
+        os.kill(self.pid, number)
+
+    def run(self) -> tuple[int, str]:
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CLOUDFLARE_ACCOUNT_ID": ACCOUNT}
+        argv = [sys.executable, "-m", "ops", "database", "guard"]
+        with subprocess.Popen(
+            argv,
+            env={**environ, **self.shop.world.sandbox.environ()},
+            cwd=self.shop.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            self.pid = process.pid
+            self.started.set()
+            out, _ = process.communicate(timeout=60)
+        return process.returncode, out
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("nth", range(REQUESTS))
+def test_killed_guard_is_finished_by_the_next(shop: Deployment, nth: int, moment: str) -> None:
+    process = Process(shop)
+    shop.world.sandbox.fault(path=PATH, skip=nth, **{moment: lambda: process.kill(signal.SIGKILL)})
+
+    code, out = process.run()
+
+    assert code == -signal.SIGKILL, out
+    shop.world.sandbox.faults.clear()
+    done = shop.guard()
+    assert done.code == 0, done.err
+    assert shop.applied == ALL
+    assert shop.rows("SELECT count(*) FROM customers") == [[1]]
+    assert "bookmark before the first write" in out + done.out
+
+
+def test_interrupted_guard_gets_its_answer_first(shop: Deployment) -> None:
+    process = Process(shop)
+    first = f"/client/v4/accounts/{ACCOUNT}/d1/database/{ID}/query"
+    shop.guard("--dry-run")
+    reads = len([each for each in shop.world.sandbox.requests if each.path == first])
+    shop.world.sandbox.fault(path=first, skip=reads + 3, before=lambda: process.kill(signal.SIGTERM), delay=0.2)
+
+    code, out = process.run()
+
+    assert code == 130
+    assert "applied before: 0001_customers.sql" in out
+    assert "time-travel restore orders --bookmark" in out
+    assert shop.applied == ALL[:1]
+    assert shop.guard().code == 0
+
+
+def test_two_guards_at_once_apply_each_migration_once(shop: Deployment) -> None:
+    with ThreadPoolExecutor(2) as both:
+        ended = [each.result() for each in [both.submit(Process(shop).run) for _ in range(2)]]
+
+    assert 0 in [code for code, _ in ended], ended
+    assert all(code in {0, 3, 4} for code, _ in ended), ended
+    assert shop.applied == ALL
+    assert shop.rows("SELECT count(*) FROM customers") == [[1]]
+    assert shop.guard().code == 0
+
+
+def test_every_request_is_killed_once(shop: Deployment) -> None:
+    assert shop.guard().code == 0
+
+    assert len(shop.world.sandbox.requests) == REQUESTS
