@@ -121,16 +121,14 @@ def _read_routes(
 ) -> tuple[MaintenanceWorker, tuple[WorkerRoute, ...]]:
     """Read the routes, and again if another run changed ops-maintenance meanwhile. Raises Refused."""
     now: MaintenanceWorker | None = maintenance_worker
+    workers = ctx.cloudflare.workers
     for _ in range(MAX_ROUTE_READS):
-        planned = now
-        found, now = run_parallel_mixed(
-            [
-                lambda: steps.read_routes(ctx.cloudflare.routes, zones),
-                lambda: steps.read_worker(ctx.cloudflare.workers),
-            ]
+        found, deployments = run_parallel_mixed(
+            [lambda: steps.read_routes(ctx.cloudflare.routes, zones), lambda: workers.find_deployments(WORKER)]
         )
-        if planned and now and now.deployment.id == planned.deployment.id:
-            return planned, found
+        if now and deployments and deployments[0].id == now.deployment.id:
+            return now, found
+        now = steps.read_worker(workers)
     live = describe_deployment(now.deployment) if now else "deleted"
     raise Refused(
         f"{WORKER} changed during each of {MAX_ROUTE_READS} reads: {live}",

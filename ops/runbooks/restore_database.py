@@ -1,6 +1,7 @@
 """Restore a D1 database to an earlier state with Time Travel."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,7 @@ from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealth
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, RunOutcome
 from ops.core.run_record import PreviousRuns, parse_job_run
-from ops.core.threads import run_parallel_mixed
+from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database import checks, plan_text, restore_history, source, state, time_travel
@@ -242,27 +243,32 @@ class _Reads:
     bookmark: str
     """Current one."""
     retention: str
-    closure: Closure
+    closing: Future[Closure]
+    """Plan of the maintenance, which takes more rounds of calls than the rest."""
     holds: tuple[Hold, ...]
     workers: tuple[tuple[str, _WorkerReads], ...]
     """Service and reads of each Worker that uses the database."""
+
+    @property
+    def closure(self) -> Closure:
+        return self.closing.result()
 
 
 def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
     d1, now = ctx.cloudflare.d1, ctx.clock.now()
     workers = [each for each in _services(ctx, database) if each.worker]
-    found, bookmark, retention, closed, held, *reads = run_parallel_mixed(
+    closing = start_call(lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE))
+    found, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
             lambda: time_travel.describe_retention(d1, database.id, now),
-            lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE),
             lambda: read_holds(d1, database.id),
             *(partial(_read_worker, ctx, each) for each in workers),
         ]
     )
     names = [each.name for each in workers]
-    return _Reads(now, found, bookmark, retention, closed, held, tuple(zip(names, reads, strict=True)))
+    return _Reads(now, found, bookmark, retention, closing, held, tuple(zip(names, reads, strict=True)))
 
 
 def _plan_restore(
@@ -293,7 +299,7 @@ def _plan_restore(
 def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> Plan[RestoreDatabase.Details]:
     runs = ctx.previous_runs()
     reads = _read(ctx, database)
-    name, closed = ctx.params.database, reads.closure
+    name = ctx.params.database
     previous = runs() if ctx.request.incident else None
     if previous is not None:
         restore_history.refuse_concurrent_restore(previous, name, reads.at)
@@ -301,7 +307,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
         return _plan_missing_holds(ctx, database, reads, previous)
-    restore = _plan_restore(ctx, database, reads, point)
+    restore, closed = _plan_restore(ctx, database, reads, point), reads.closure
     uses = [_worker_use(service, read, restore.point) for service, read in reads.workers]
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
     held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
