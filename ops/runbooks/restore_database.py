@@ -1,7 +1,6 @@
 """Restore a D1 database to an earlier state with Time Travel."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -243,7 +242,7 @@ class _Reads:
     bookmark: str
     """Current one."""
     retention: str
-    closing: Future[Closure]
+    closing: Callable[[], Closure]
     """Plan of the maintenance, which takes more rounds of calls than the rest."""
     holds: tuple[Hold, ...]
     workers: tuple[tuple[str, _WorkerReads], ...]
@@ -251,13 +250,13 @@ class _Reads:
 
     @property
     def closure(self) -> Closure:
-        return self.closing.result()
+        return self.closing()
 
 
 def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
     d1, now = ctx.cloudflare.d1, ctx.clock.now()
     workers = [each for each in _services(ctx, database) if each.worker]
-    closing = start_call(lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE))
+    closing = start_call(lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE)).result
     found, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
