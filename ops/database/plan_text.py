@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.core.clock import format_duration, format_utc
+from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_utc
 from ops.core.plan import PlanSection
 from ops.database.checks import TIME_LIMIT
 from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss
@@ -79,13 +79,18 @@ def _point_lines(restore: DatabaseRestore, now: datetime) -> Iterator[str]:
 
 
 def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> Iterator[str]:
+    limit = f"limit: {MAX_TABLES} tables, {format_duration(COUNT_TIMEOUT)} each"
+    left = [table for table, each in rows.items() if each.count is None]
+    for table in left if len(left) <= MAX_TABLES else []:
+        yield f"{table}: {NOT_COUNTED} ({limit})"
     for table, each in rows.items():
         if each.count is None:
-            yield f"{table}: {NOT_COUNTED} (limit: {MAX_TABLES} tables, {format_duration(COUNT_TIMEOUT)} each)"
             continue
         then = f", {expected[table]} of them at the target" if table in expected else ""
         newest = f", newest {format_utc(each.newest)}" if each.newest else ""
         yield f"{table}: {each.count} now{then}{newest}"
+    if len(left) > MAX_TABLES:
+        yield f"{len(left)} more tables, such as {left[0]}: {NOT_COUNTED} ({limit})"
 
 
 def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterator[str]:
@@ -101,6 +106,12 @@ def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterat
             yield f"{use.service} may run code that needs them: roll it back, too"
     for writer in (writer for use in uses for writer in use.writers):
         yield f"writes go on: {writer}"
+
+
+def clock_warnings(by_d1: datetime, here: datetime) -> Iterator[str]:
+    """Yield a warning if this machine's clock differs from D1's, by which migrations and bookmarks have their times."""
+    if abs(here - by_d1) > MAX_CLOCK_SKEW:
+        yield f"D1's clock shows {format_utc(by_d1)}, and that of this machine {format_utc(here)}: D1's counts"
 
 
 def describe_next_deployment(database: "Database", taken_back: Sequence[object]) -> str:

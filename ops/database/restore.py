@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.d1 import D1Restore, Migration
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.timeline import EventKind
-from ops.database.state import DatabaseState, TableRows, read_agreeing_state, read_state
-from ops.database.target import RestorePoint
+from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
+from ops.database.target import RestorePoint, session_of
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 
@@ -111,7 +111,10 @@ def send_restore(ctx: Context[Any], restore: DatabaseRestore) -> str:
         restore.sent = restore.is_unclear
         raise
     if not restore.is_unclear:  # after an unclear attempt, this may be the restored state already
-        restore.undo_bookmark = restore.answer.previous_bookmark
+        read, restore.undo_bookmark = restore.undo_bookmark, restore.answer.previous_bookmark
+        if session_of(read) != session_of(restore.undo_bookmark):
+            text = f"{restore.name} had another restore since its last read, or D1 named an old bookmark then"
+            ctx.timeline.record(EventKind.WARNING, f"{text}. The state of that read is bookmark {read}")
     return f"Cloudflare restored {restore.name} to {restore.point}; undo: bookmark {restore.undo_bookmark}"
 
 
@@ -155,16 +158,20 @@ def _done(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
 def describe_difference(restore: DatabaseRestore, now: DatabaseState) -> list[str]:
     """Return a line for each table whose number of rows differs. Updated and deleted rows are not counted."""
     before, after = restore.before.rows, now.rows
-    found = []
+    found, uncounted = [], []
     for table in sorted({*before, *after}):
         was, is_now = before.get(table, TableRows(0)).count, after.get(table, TableRows(0)).count
         if was is None or is_now is None:
-            found.append(f"{table}: {NOT_COUNTED}")
+            uncounted.append(table)
         elif was != is_now:
             gone = "removed" if was > is_now else "added"
             how_many = f"{abs(was - is_now)} rows {gone}"
             found.append(f"{table}: {was} → {is_now} rows, {how_many if restore.is_closed else f'at least {how_many}'}")
-    return [*(found or ["no table has another number of rows"]), "updated and deleted rows are not counted"]
+    few = len(uncounted) <= MAX_TABLES
+    left = [f"{table}: {NOT_COUNTED}" for table in uncounted] if few else [f"{len(uncounted)} tables: {NOT_COUNTED}"]
+    more = [f"{len(found) - MAX_TABLES} more tables differ"] if len(found) > MAX_TABLES else []
+    shown = [*found[:MAX_TABLES], *more, *left] or ["no table has another number of rows"]
+    return [*shown, "updated and deleted rows are not counted"]
 
 
 def describe_loss(at: datetime | None, now: datetime) -> str:

@@ -20,7 +20,7 @@ COUNT_TIMEOUT = 5.0
 AGREEING_READS = 4
 """Reads until two that follow each other must agree."""
 MAX_TABLES = 20
-"""Tables that are counted, in alphabetical order."""
+"""Tables that are counted: those of `created` and `rows` in ops.yml, then others in alphabetical order."""
 _SCHEMA = SqlStatement(
     "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' "  # noqa: S608
     f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name <> '{holds.TABLE}' ORDER BY type, name"
@@ -67,7 +67,8 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     """
     schema = read_schema(d1, database.id)
     tables = sorted(str(name) for kind, name, _ in schema if kind == "table")
-    others = [name for name in tables if name != database.migrations_table]
+    table = database.migrations_table.lower()  # SQLite's names ignore capitals
+    others = [name for name in tables if name.lower() != table]
     migrations, rows = run_parallel_mixed(
         [
             lambda: d1.list_migrations(database.id, database.migrations_table) if others != tables else (),
@@ -81,6 +82,12 @@ def read_schema(d1: "D1Api", database_id: str) -> frozenset[tuple[SqlValue, ...]
     """Return type, name and SQL of the objects that people made. Raises ProviderError."""
     (found,) = d1.query(database_id, [_SCHEMA])
     return frozenset((row["type"], row["name"], row["sql"]) for row in found.rows)
+
+
+def read_clock(d1: "D1Api", database_id: str) -> datetime:
+    """Return the time of D1's clock, which the times of migrations and bookmarks have. Raises ProviderError."""
+    (found,) = d1.query(database_id, [SqlStatement("SELECT unixepoch() AS now")])
+    return datetime.fromtimestamp(int(str(found.rows[0]["now"])), UTC)
 
 
 def is_missing_table(error: ProviderError, table: str) -> bool:
@@ -108,7 +115,8 @@ def read_agreeing_state(d1: "D1Api", database: "Database", uncounted: Collection
 def _count_rows(
     d1: "D1Api", database: "Database", tables: Sequence[str], uncounted: Collection[str]
 ) -> dict[str, TableRows]:
-    counted = [table for table in tables[:MAX_TABLES] if table not in uncounted]
+    first = sorted(tables, key=lambda table: table not in {*database.created, *database.rows})
+    counted = [table for table in first[:MAX_TABLES] if table not in uncounted]
     found = run_parallel([partial(_count, d1, database, table) for table in counted]) if counted else []
     return {**dict.fromkeys(tables, TableRows()), **dict(zip(counted, found, strict=True))}
 
@@ -118,7 +126,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
     known = [name for name in state.counts if name in database.created]
 
     def count(table: str) -> int | None:
-        added = _seconds(database.created[table])
+        added = _seconds(table, database.created[table])
         sql = f"SELECT count(*) AS n FROM {quote_identifier(table)} WHERE {added} <= CAST(? AS INTEGER)"  # noqa: S608
         result = _query(d1, database, SqlStatement(sql, (str(int(at.timestamp())),)))
         return _whole(result.rows[0]["n"]) if result else None
@@ -129,7 +137,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
 
 def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
     column = database.created.get(table)
-    newest = f", max({_seconds(column)}) AS newest" if column else ""
+    newest = f", max({_seconds(table, column)}) AS newest" if column else ""
     result = _query(d1, database, SqlStatement(f"SELECT count(*) AS n{newest} FROM {quote_identifier(table)}"))  # noqa: S608
     if result is None:
         return TableRows()
@@ -146,9 +154,12 @@ def _query(d1: "D1Api", database: "Database", statement: SqlStatement) -> SqlRes
     return result
 
 
-def _seconds(column: str) -> str:
-    """Return SQL for a time in seconds: the column holds a text, or seconds or milliseconds since 1970."""
-    name = quote_identifier(column)
+def _seconds(table: str, column: str) -> str:
+    """Return SQL for a time in seconds: the column holds a text, or seconds or milliseconds since 1970.
+
+    Without its table, SQLite reads the quoted name of a missing column as a text (sqlite.org/quirks.html).
+    """
+    name = f"{quote_identifier(table)}.{quote_identifier(column)}"
     return (
         f"CASE WHEN typeof({name}) = 'text' THEN unixepoch({name}) WHEN {name} > 100000000000 THEN {name} / 1000 "
         f"ELSE {name} END"

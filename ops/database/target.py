@@ -78,6 +78,11 @@ def is_bookmark(text: str) -> bool:
     return _BOOKMARK.fullmatch(text) is not None
 
 
+def session_of(bookmark: str) -> str:
+    """Return the first part of a bookmark, which a restore changes."""
+    return bookmark.partition("-")[0]
+
+
 def _parse_time(to: str, now: datetime) -> datetime:
     try:
         if ago := _AGO.fullmatch(to):

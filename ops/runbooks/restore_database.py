@@ -238,6 +238,7 @@ class _Reads:
     """State that a plan starts from."""
 
     at: datetime
+    """By D1's clock."""
     state: DatabaseState
     bookmark: str
     """Current one."""
@@ -254,14 +255,15 @@ class _Reads:
 
 
 def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
-    d1, now = ctx.cloudflare.d1, ctx.clock.now()
+    d1 = ctx.cloudflare.d1
     workers = [each for each in _services(ctx, database) if each.worker]
     closing = start_call(lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE)).result
-    found, bookmark, retention, held, *reads = run_parallel_mixed(
+    found, now, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
+            lambda: state.read_clock(d1, database.id),
             lambda: d1.read_bookmark(database.id),
-            lambda: time_travel.describe_retention(d1, database.id, now),
+            lambda: time_travel.describe_retention(d1, database.id, ctx.clock.now()),
             lambda: read_holds(d1, database.id),
             *(partial(_read_worker, ctx, each) for each in workers),
         ]
@@ -301,7 +303,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     name = ctx.params.database
     previous = runs() if ctx.request.incident else None
     if previous is not None:
-        restore_history.refuse_concurrent_restore(previous, name, reads.at)
+        restore_history.refuse_concurrent_restore(previous, name, ctx.clock.now())
         restore_history.refuse_second_step_back(previous, name, ctx.params.to)
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
@@ -317,7 +319,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         done_when="schema, migrations and rows show the state of the target",
         undo=_suggest(ctx, restore.undo_bookmark),
     )
-    recent = restore_history.describe_restores(previous, name, reads.at)
+    recent = restore_history.describe_restores(previous, name, ctx.clock.now())
     return Plan(
         summary=f"D1 database {name}: restore {point}",
         changes=(*closed.turn_on, change, *held.changes, *closed.turn_off),
@@ -327,6 +329,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         warnings=(
             f"{ctx.request.actor} restores alone, without the approval of a second person (--one-person)",
             *plan_text.list_warnings(restore, uses),
+            *plan_text.clock_warnings(reads.at, ctx.clock.now()),
             *closed.warnings(ctx),
         ),
         remaining_message=plan_text.describe_next_deployment(database, held.new),
