@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ops.cli.completion import complete_environment
 from ops.cli.help import ExampleGroup
 from ops.cli.output import annotate, echo, echo_json, silent
+from ops.cli.runbook_command import CONFIG
 from ops.core.errors import OpsError
 from ops.core.redaction import Redactor
 from ops.github import actions
@@ -82,6 +84,36 @@ def guard(
     _write_summary(result, result.way_back if result.applied else "")
     if as_json:
         echo_json(redactor.redact_json(_to_json(result, message)))
+
+
+@database.command(
+    epilog='ops database fetch --params \'{"database": "orders"}\' --environment production --into a.json'
+)
+@click.option("--params", required=True, metavar="JSON", help="Parameters of the run, which name the database")
+@click.option("--environment", required=True, shell_complete=complete_environment, help="Environment in ops.yml")
+@click.option("--into", type=click.Path(path_type=Path), required=True, help="File to write")
+@CONFIG
+@click.pass_obj
+def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, config: Path) -> None:
+    """Save the migrations and down files of this checkout for the job that acts.
+
+    As a job's output: `source`, the digest of the file. The job needs no token.
+    """
+    from ops.app.run import read_config
+    from ops.tools.source_files import read_source_files, save_source_files
+
+    name = str(json.loads(params)["database"])
+    found = read_config(config)[0].environment(environment).database(name)
+    if found.migrations is None:
+        actions.write_job_outputs(os.environ, {"source": ""})
+        echo(f"database {name} has no `migrations` in ops.yml, so nothing was fetched")
+        return
+    folder = found.require_migrations(name)
+    paths = [folder.folder, folder.down_folder]
+    where = config.resolve().parent
+    files = read_source_files(where, os.environ, redactor, found.repository, paths, is_checked_out=True)
+    actions.write_job_outputs(os.environ, {"source": save_source_files(files, into)})
+    echo(redactor.redact_text(f"fetched {len(files.files)} files of {files} into {into}"))
 
 
 def _write_outputs(result: "GuardResult", message: str) -> None:

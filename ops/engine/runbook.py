@@ -170,6 +170,8 @@ class Runbook(ABC, Generic[P, D]):
     """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
     allows_closed_incident: ClassVar[bool] = False
     """Whether people may request it on a closed incident."""
+    reads_source: ClassVar[bool] = False
+    """Whether it reads the migrations of its database, which a job without Cloudflare's token fetches before."""
     compares_at_end: ClassVar[bool] = False
     """Whether `check` runs once more after the last probe round, because no probe names the live version."""
     needs_incident: ClassVar[bool] = False

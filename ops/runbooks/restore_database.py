@@ -69,6 +69,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     kind = "worker"
     label_values = (("to", BEFORE_LAST_MIGRATION),)
     github_environment = "database"  # a token with D1 Write can delete a database for good
+    reads_source = True
     params = Params
     example = Params(database="fortunet", to=BEFORE_LAST_MIGRATION, one_person=True)
     writes = (

@@ -60,6 +60,7 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
     kind = "worker"
     label_values = (("name", LAST),)
     github_environment = "database"
+    reads_source = True
     params = Params
     example = Params(database="fortunet", name=LAST, one_person=True)
     writes = (("POST", "/accounts/*/d1/database/*/query"),)

@@ -58,6 +58,8 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
                 place = config.environments.get(job.environment)
                 rights = runbook.needed_permissions(place) if place else runbook.permissions.cloudflare
                 add(job.github_environment, runbook.name, _names(job.secrets), rights)
+            if any(job.sources.values()):  # the job that fetches them has this secret only
+                add("recovery", runbook.name, [config.github.secret("recovery", APP_REPO_TOKEN)], ())
         if jobs.has_other_repository(config, runbook):
             token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
             add(runbook.github_environment, runbook.name, [token], ())

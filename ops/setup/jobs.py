@@ -55,6 +55,9 @@ class ActingJob:
     end_command: str = ""
     """Command of a later job that ends a temporary state of the runbooks."""
 
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Database → repository of its migrations, which another job fetches; empty for this repository."""
+
     @property
     def id(self) -> str:
         return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
@@ -141,7 +144,12 @@ def _acting_job(
         expressions(config, github_environment, reads),
         environment.approval_environment if github_environment in environment.approval else "",
         next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
+        _sources(environment) if any(runbook.reads_source for runbook in runbooks) else {},
     )
+
+
+def _sources(environment: "Environment") -> dict[str, str]:
+    return {name: each.repository or "" for name, each in environment.databases.items() if each.migrations}
 
 
 def has_github_copies(config: "Config") -> bool:

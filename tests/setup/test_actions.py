@@ -93,7 +93,14 @@ def run_program(tmp_path: Path, command: str, inputs: dict[str, str], *, version
 
 def test_action_declares_every_output_of_its_command() -> None:
     assert list(read_action("gate")["outputs"]) == list(GATE_OUTPUTS)
-    assert list(read_action("run")["outputs"]) == [*RUN_OUTPUTS, "commit", "branch", "configuration", "results"]
+    assert list(read_action("run")["outputs"]) == [
+        *RUN_OUTPUTS,
+        "commit",
+        "branch",
+        "configuration",
+        "source",
+        "results",
+    ]
     assert list(read_action("database-guard")["outputs"]) == ["bookmark", "applied", "message"]
     for name in ("setup", "gate", "run", "database-guard"):
         (step,) = read_action(name)["runs"]["steps"]

@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Command] = {
     "incident leak": Command(),
     "site fetch": Command(("service", "environment", "commit", "into"), ("configuration", "incident", "requested-by")),
     "site build": Command(("service", "environment", "commit", "branch", "tree", "into")),
+    "database fetch": Command(("params", "environment", "into")),
     "config check": Command(),
     "database guard": Command(
         optional=("wrangler", "database", "env", "account-id", "known-as", "checks", "message"), flags=("dry-run",)

@@ -1,0 +1,88 @@
+"""Files of the default branch: from a checkout on a laptop, and from an earlier job."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ops.core.errors import ConfigError, Refused
+from ops.core.redaction import Redactor
+from ops.tools.source_files import DIGEST, SAVED, SourceFiles, load_source_files, read_source_files, save_source_files
+from tests.support.site_repository import SiteRepository
+
+FOLDERS = ["db/migrations", "db/down"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> SiteRepository:
+    (tmp_path / "app").mkdir()
+    found = SiteRepository(tmp_path / "app")
+    found.git("init", "-q", "-b", "main")
+    found.commit("first", db__migrations__0001_sql="CREATE TABLE a (b);", db__down__0001_sql="DROP TABLE a;", other="x")
+    return found
+
+
+def read(folder: Path, repository: str | None = None, *, is_checked_out: bool = False) -> SourceFiles:
+    environ = {"PATH": os.environ["PATH"], "OPS_SOURCE": "app"}
+    return read_source_files(folder, environ, Redactor(), repository, FOLDERS, is_checked_out=is_checked_out)
+
+
+def test_files_are_those_of_the_default_branch(repository: SiteRepository, tmp_path: Path) -> None:
+    """Neither the work tree nor another branch counts; links are left out."""
+    repository.git("checkout", "-q", "-b", "feature")
+    later = repository.commit("later", db__down__0002_sql="DROP TABLE b;")
+    (repository.folder / "db" / "down" / "0003.sql").write_text("DROP TABLE c;")
+
+    found = read(tmp_path)
+    checked_out = read(tmp_path, is_checked_out=True)
+
+    assert found.branch == "main"
+    assert found.files == {"db/migrations/0001.sql": b"CREATE TABLE a (b);", "db/down/0001.sql": b"DROP TABLE a;"}
+    assert (checked_out.branch, checked_out.commit) == ("feature", later)
+    assert "db/down/0002.sql" in checked_out.files
+
+
+def test_links_and_missing_folders_are_left_out(repository: SiteRepository, tmp_path: Path) -> None:
+    (repository.folder / "db" / "down" / "0002.sql").symlink_to("/etc/passwd")
+    repository.git("rm", "-q", "-r", "db/migrations")
+    repository.commit("link")
+    assert read(tmp_path).files == {"db/down/0001.sql": b"DROP TABLE a;"}
+
+
+def test_folder_of_ops_yml_may_be_below_the_root(repository: SiteRepository, tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"]}
+    found = read_source_files(repository.folder / "db", environ, Redactor(), None, FOLDERS)
+    assert found.files.keys() == {"db/migrations/0001.sql", "db/down/0001.sql"}
+
+
+def test_checkout_of_another_repository_is_refused(repository: SiteRepository, tmp_path: Path) -> None:
+    repository.git("remote", "add", "origin", "https://github.com/Shop/Web.git")
+    assert read(tmp_path, "shop/web").files
+    with pytest.raises(Refused, match="app is a checkout of Shop/Web, not of shop/other") as refused:
+        read(tmp_path, "shop/other")
+    assert "Set OPS_SOURCE" in refused.value.hint
+
+
+def test_folder_without_repository_or_branch_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    with pytest.raises(Refused, match="is not a git repository"):
+        read(tmp_path)
+    SiteRepository(tmp_path / "app").git("init", "-q", "-b", "trunk")
+    with pytest.raises(Refused, match="has no branch main"):
+        read(tmp_path)
+
+
+def test_saved_files_are_loaded_unless_they_were_replaced(repository: SiteRepository, tmp_path: Path) -> None:
+    found, file = read(tmp_path), tmp_path / "files.json"
+    environ = {SAVED: str(file), DIGEST: save_source_files(found, file)}
+    assert load_source_files(environ) == found
+
+    file.write_text(json.dumps({"branch": "main", "commit": found.commit, "files": {}}))
+    with pytest.raises(ConfigError, match="another job replaced it"):
+        load_source_files(environ)
+    file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_source_files(environ)
+    with pytest.raises(ConfigError, match="no job read the repository"):
+        load_source_files({SAVED: str(file), DIGEST: ""})
