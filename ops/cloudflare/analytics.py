@@ -11,7 +11,14 @@ from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
-from ops.cloudflare.types.records import DatabaseUsage, DatasetLimits, HostRequests, VersionRequests, WorkerTraffic
+from ops.cloudflare.types.records import (
+    DatabaseUsage,
+    DatasetLimits,
+    HostFailures,
+    HostRequests,
+    VersionRequests,
+    WorkerTraffic,
+)
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.period import Period
 
@@ -39,6 +46,15 @@ _BY_PATH = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
     rows: {_REQUESTS}(limit: %d, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
           clientRequestHTTPHost: $h, requestSource: "eyeball"}}) {{
       count dimensions {{ datetimeHour clientRequestPath clientIP clientCountryName edgeResponseStatus }} }} }} }} }}"""
+_FAILURES = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
+  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
+    limited: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
+          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus: 429}}) {{ count }}
+    clients: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
+          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{
+      count dimensions {{ clientIP }} }}
+    failed: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
+          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{ count }} }} }} }}"""
 _BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $to: Time!) {{
   viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
     minutes: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC],
@@ -117,6 +133,21 @@ def _requests(host: str, data: Mapping[str, Any]) -> Iterator[HostRequests]:
             status=str(by["edgeResponseStatus"]),
             count=int(row["count"]),
         )
+
+
+@reads("POST /graphql")
+def count_host_failures(client: CloudflareClient, zone: str, host: str, period: Period) -> HostFailures:
+    """Count responses to clients with 429 or a server error, and the clients that got one."""
+    variables = {"z": zone, "h": host, **_between(period)}
+    answer = client.query_graphql(_FAILURES, permission=ANALYTICS_READ, variables=variables)
+
+    def build() -> HostFailures:
+        found = answer.result["viewer"]["scope"][0]
+        failed, limited = (sum(int(row["count"]) for row in found[name]) for name in ("failed", "limited"))
+        clients = {row["dimensions"]["clientIP"] for row in found["clients"]}
+        return HostFailures(failed, limited, len(clients), len(found["clients"]) >= MAX_ROWS)
+
+    return parse_result(answer, "the failed requests to a host", build)
 
 
 @reads("POST /graphql")

@@ -118,7 +118,7 @@ def decode_graphql_response(
     """Return the `data` of a GraphQL response. Only a rejected request has Cloudflare's envelope.
 
     Errors come with HTTP 200 (developers.cloudflare.com/analytics/graphql-api/errors). A depleted budget counts as
-    HTTP 429. Raises CloudflareApiError and MalformedCloudflareResponse.
+    HTTP 429, a missing permission as 403. Raises CloudflareApiError and MalformedCloudflareResponse.
     """
     call, ray = f"{method} {without_account(path)}", headers.get("cf-ray", "")
     value = _json_object(call, status, ray, headers, body)
@@ -126,12 +126,16 @@ def decode_graphql_response(
         return decode_response(method, path, status, headers, body)
     errors = value.get("errors")
     if isinstance(errors, list) and errors:
-        said = "; ".join(text_or_empty(error.get("message")) for error in errors if isinstance(error, dict))
-        spent = "budget depleted" in said
+        known = [error for error in errors if isinstance(error, dict)]
+        said = "; ".join(text_or_empty(error.get("message")) for error in known)
+        denied = any(
+            isinstance(more := error.get("extensions"), dict) and more.get("code") == "authz" for error in known
+        )
+        status = 429 if "budget depleted" in said else 403 if denied else status
         raise CloudflareApiError(
             method,
             path,
-            status=429 if spent else status,
+            status=status,
             code=None,
             text=said or "no reason given",
             ray=ray,

@@ -1,4 +1,4 @@
-"""Judge whether trouble is the provider's or ours, from status pages, API, probes and deployments.
+"""Judge whether trouble is a provider's or ours: status pages, API, probes, deployments.
 
 A status page lags reality, so a calm one proves nothing by itself.
 """

@@ -7,6 +7,7 @@ from datetime import datetime
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord
+from ops.report.impact import ImpactSources
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """`author_association` of team members (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
@@ -105,6 +106,8 @@ class IncidentEvidence:
     commits: tuple[ListedCommit, ...] = ()
     compare_url: str = ""
     unavailable: tuple[str, ...] = ()
+    impact: ImpactSources | None = None
+    """Numbers of the analytics; None if their window is unknown."""
     leftovers: tuple[str, ...] = ()
     """For a closed incident: switches, limits and maintenance that are still active, or unknown."""
     reset_commands: tuple[str, ...] = ()

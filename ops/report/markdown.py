@@ -11,6 +11,7 @@ from ops.github.issues import IssueRecord
 from ops.publish.comment import AFTER, BEFORE, steps_for_people
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.report.evidence import IncidentEvidence
+from ops.report.impact import ImpactView
 from ops.report.moments import IncidentMoment, IncidentSpan, MomentName, find_moments, measure_spans
 from ops.report.regions import (
     PLACEHOLDER,
@@ -138,6 +139,10 @@ class _ReportView:
     @property
     def duration(self) -> float | None:
         return self._span(MomentName.STARTED, MomentName.MITIGATED)
+
+    @cached_property
+    def impact(self) -> ImpactView | None:
+        return ImpactView(self.evidence.impact) if self.evidence.impact else None
 
     @property
     def missing_times(self) -> str:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name
+IMPACT = ("Account Analytics Read", "Analytics Read")
+"""Permissions for the numbers in a post-incident report, which has no numbers without them."""
 EVIDENCE = (
     "Account Settings Read",
     "Workers Scripts Read",
@@ -70,7 +72,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         "report",
         "every workflow that acts",
         _names(jobs.read_tokens(config, "report")),
-        sorted({read for group in groups for read in _read_groups(group)}),
+        sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
     )
     add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), EVIDENCE)
     for each in config.environments.values():

@@ -67,7 +67,10 @@ def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterato
     yield from lines
     if lines:
         minutes = f"Minutes since {traffic.complete_until:%H:%M} UTC are incomplete"
-        yield f"{CAVEAT} {minutes}; one sample stands for {traffic.sample_interval:.3g} requests."
+        sampled = (
+            f"; one sample stands for {traffic.sample_interval:.3g} requests" if traffic.sample_interval > 1 else ""
+        )
+        yield f"{CAVEAT} {minutes}{sampled}."
 
 
 def _describe_version(traffic: WorkerTraffic, version: str) -> str:

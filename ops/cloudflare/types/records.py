@@ -124,6 +124,20 @@ class WorkerTraffic:
 
 
 @dataclass(frozen=True)
+class HostFailures:
+    """Failed responses of a host to clients; estimates. IP addresses are counted, not kept."""
+
+    server_errors: int
+    """Responses with status 500 and above."""
+    too_many_requests: int
+    """Responses with status 429, of the application or of a rule of the zone."""
+    clients: int
+    """Different IP addresses with a server error."""
+    has_more_clients: bool
+    """Whether the answer has the maximum of rows."""
+
+
+@dataclass(frozen=True)
 class DatasetLimits:
     """Limits of a data set: retention and longest period in seconds, and rows of a response."""
 
