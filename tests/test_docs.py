@@ -68,6 +68,7 @@ def ways(name: str, config: Config) -> str:
     given = example.params if example else {}
     options = [f"--{key} {each}" for key, v in given.items() for each in (v if isinstance(v, tuple) else [v])]
     options = options if example else [" ".join(arguments(runbook.example))]
+    options += ["--one-person"] if runbook.needs_approval and example else []
     environment = example.environment if example else next(iter(config.environments))
     command = " ".join(["./run ops", name, *options, f"--environment {environment}", "--incident 42"])
     put = " or ".join(f"`{text}`" for text in labels)

@@ -49,11 +49,12 @@ def button_inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
             options[name] = tuple(dict.fromkeys((*options.get(name, ()), *values)))
     params = [_input(field, options.get(field.name, ())) for field in job_parameters(runbook.params)]
     environment_names = tuple(each.name for each in fitting)
+    needs_incident = runbook.needs_incident or runbook.needs_approval
     required_params = [each for each in params if each.required]
     return [
         *required_params,
         _choice("environment", "Environment in ops.yml", environment_names),
-        ButtonInput("incident", "Incident issue: 42, #42 or its address", required=runbook.needs_incident),
+        ButtonInput("incident", "Incident issue: 42, #42 or its address", required=needs_incident),
         *(each for each in params if each.name == "reason"),
         *(each for each in params if not each.required and each.name != "reason"),
         ButtonInput("dry_run", "Show the plan; change nothing", "boolean", default=False),

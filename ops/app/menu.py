@@ -43,13 +43,15 @@ def _rows(
 
 
 def _start(config: "Config", option: RecoveryOption, program: Sequence[str], number: str) -> MenuStart:
-    form = button_inputs(config, load_runbook(option.runbook))
+    runbook = load_runbook(option.runbook)
+    form = button_inputs(config, runbook)
     known = {"service": option.service, **option.params, "environment": option.environment}
     values = {name: value for name, value in known.items() if name in {field.name for field in form}}
     fields = [(field, _field_text(values[field.name])) for field in form if field.name in values]
     chosen = tuple((field.name, text) for field, text in fields if len(field.options) > 1)
     typed = tuple((field.name, text) for field, text in fields if not field.options and text != field.default)
-    command = build_command(program[0], option.runbook, {**values, "incident": number}, *program[1:])
+    alone = {"one_person": True} if runbook.needs_approval else {}
+    command = build_command(program[0], option.runbook, {**values, "incident": number, **alone}, *program[1:])
     return MenuStart(option.labels, option.runbook, chosen, typed, command)
 
 

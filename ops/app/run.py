@@ -20,12 +20,15 @@ from ops import STARTED
 from ops.app import registry, secret_values
 from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.app.run_files import RUNS, TIMELINE, close_run
+from ops.app.second_person import SecondPerson
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
+from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.next_step import replace_checkout
+from ops.core.plan import Plan, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult, describe_state_after_bug
 from ops.core.run_record import PreviousRuns, parse_job_run
@@ -78,6 +81,7 @@ class RunRequest:
     """Latest time at which a job of the same workflow run may end this run's state."""
     review: "EnvironmentReview | None" = None
     """Approval of a reviewer, if ops.yml requires one."""
+    people: GatePeople = NOBODY
 
 
 def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Config, tuple[str, ...]]":
@@ -159,9 +163,9 @@ def run(
             command_prefix=command_prefix(environ, request.config),
         )
         prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
-        result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options)
-        menu = functools.partial(_build_menu, config, published_prefix(environ, request.config, config))
-        links = publisher.end(timeline, menu, is_routine=runbook.is_routine)
+        approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor, request.people).approve
+        result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options, approve)
+        links = publisher.end(timeline, _menu(config, environ, request.config), is_routine=runbook.is_routine)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
 
 
@@ -196,16 +200,26 @@ def planning_context(  # noqa: PLR0917
     )
 
 
+def _menu(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], MenuParts]":
+    return functools.partial(_build_menu, config, published_prefix(environ, path, config))
+
+
 def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: str) -> "MenuParts":
     from ops.app.menu import build_menu  # loads every runbook, for a run that opens an incident
 
     return build_menu(config, program, number, page)
 
 
-def _execute(engine: Engine, request: RunRequest, context: Context[Any], options: RunOptions) -> RunResult:
+def _execute(
+    engine: Engine,
+    request: RunRequest,
+    context: Context[Any],
+    options: RunOptions,
+    approve: Callable[[Plan[Any]], RunOutcome | None],
+) -> RunResult:
     """Execute the run, and revoke the tokens that were made for it, also after a failure or bug."""
     try:
-        result = engine.execute(request.runbook, context, options)
+        result = engine.execute(request.runbook, context, replace(options, approve=approve))
     finally:
         context.github.secrets.revoke_tokens(functools.partial(context.timeline.record, EventKind.WARNING))
     return replace(result, timeline=tuple(context.timeline.events))
@@ -372,7 +386,8 @@ def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:
     if not first:
         return f"laptop, {LOCAL_USER}{actor}"
     who = actor if actor.lower() == first.lower() else f"{actor}, who started a request of {first} again"
-    return f"{who}, approved by {request.review.reviewer}" if request.review else who
+    second = ", the second person" if request.people.approval else ""
+    return f"{who}{second}, approved by {request.review.reviewer}" if request.review else f"{who}{second}"
 
 
 def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo:

@@ -18,6 +18,7 @@ from ops.cli.completion import complete_choice, complete_environment, complete_s
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
 from ops.cli.output import CAUTION, annotate, clear_wait, echo, echo_json, json_event, show_headline, silent, text_event
 from ops.cli.place import DEFAULT, choose_runbook_place, github_environ
+from ops.core.approval_request import NOBODY, GatePeople, parse_people
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.next_step import build_command
@@ -26,7 +27,7 @@ from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.engine.engine import RunOptions
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import Runbook, job_parameters
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
 from ops.github import actions
 from ops.render import terminal
@@ -226,10 +227,11 @@ def run(
     comment: int | None = None,
     ends_by: datetime | None = None,
     review: "EnvironmentReview | None" = None,
+    people: GatePeople = NOBODY,
 ) -> int:
     from ops.app import run as app
 
-    rest = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review)
+    rest = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review, people)
     request = app.RunRequest(runbook, params, environment, *rest)
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     service = getattr(params, SERVICE, "")
@@ -249,8 +251,7 @@ def run(
             raise _report_early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
         actions.write_job_outputs(environ, _outputs(result, ends_by))
         record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
-        warning = [f"warning: {problem}"] if problem else []
-        for line in (*runbook.publish_result(result, environ, redactor), *warning):
+        for line in (*runbook.publish_result(result, environ, redactor), *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
         if as_json:
             echo_json(redactor.redact_json(_result_json(result, configuration)))
@@ -310,32 +311,32 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         approved_environment: str | None,
         approved_for: str | None,
         comment: str,
+        requesters: str,
+        approval: str,
         **given: Any,
     ) -> int:
         from ops.app.run import read_config
         from ops.gate.approval import Approval, find_approval, refuse_unapproved
 
-        approval = Approval(
+        job = Approval(
             attempt=attempt,
             runbook=approved_runbook,
             environment=approved_environment,
             github_environment=approved_for,
         )
         try:
-            if runbook not in runbooks:
-                text = f'no runbook "{quote_name(runbook)}"{did_you_mean(runbook, runbooks)}'
-                raise ConfigError(text, reason=Reason.UNKNOWN_NAME)
-            found = runbooks[runbook]
+            found = _find_runbook(runbooks, runbook)
             where = {"environment": given["environment"], "github_environment": found.github_environment}
-            refuse_unapproved(approval, os.environ, **where, runbook=runbook)
+            refuse_unapproved(job, os.environ, **where, runbook=runbook)
             config, who = read_config(given["config"])[0], given["requested_by"]
             review = find_approval(config, environ=os.environ, redactor=redactor, requester=who, **where)
             chosen = _parse_params(found, params, param)
+            people = parse_people(requesters, approval)
         except OpsError as error:
             _write_failure_outputs(error, redactor)
             raise
         number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # a malformed id is ignored
-        return run(found, chosen, redactor, comment=number, review=review, **given)
+        return run(found, chosen, redactor, comment=number, review=review, people=people, **given)
 
     return ExampleCommand(
         "recover",
@@ -359,13 +360,22 @@ def _recover_options() -> list[click.Parameter]:
         click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
         click.Option(["--ends-by"], type=UtcTime(), help="Time until which a later job may end this change"),
         click.Option(["--requested-by"], default="", metavar="LOGIN", help="Login of the requester, from the gate"),
+        click.Option(["--requesters"], default="", metavar="IDS", help="Numeric ids of the requesters, from the gate"),
+        click.Option(["--approval"], default="", metavar="JSON", help="Approval by a second person, from the gate"),
         click.Option(["--comment"], default="", metavar="ID", help="Id of the comment that the run continues in"),
     ]
 
 
+def _find_runbook(runbooks: Mapping[str, Runbook[Any, Any]], name: str) -> Runbook[Any, Any]:
+    if name not in runbooks:
+        text = f'no runbook "{quote_name(name)}"{did_you_mean(name, runbooks)}'
+        raise ConfigError(text, reason=Reason.UNKNOWN_NAME)
+    return runbooks[name]
+
+
 def _parse_params(runbook: Runbook[Any, Any], text: str, assignments: Sequence[str] = ()) -> Any:
     """Return the runbook's Params from a JSON object. Raises ConfigError, because the JSON may be typed by hand."""
-    known = {field.name: field for field in dataclasses.fields(runbook.params)}
+    known = {field.name: field for field in job_parameters(runbook.params)}
     try:
         given = json.loads(text)
     except ValueError:

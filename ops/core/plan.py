@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
+from ops.core.approval_request import ApprovalTerms
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 
@@ -83,6 +84,8 @@ class Plan(Generic[D_co]):
     """Changes that are made only after the probes are healthy."""
     ends_at: datetime | None = None
     """Time (UTC) at which a later run ends the state that this one starts; None if only a person ends it."""
+    terms: ApprovalTerms | None = None
+    """The part that a second person approves, in a runbook that needs an approval; None: the plan loses nothing."""
     details: D_co = None  # type: ignore[assignment]
     """Values that the runbook gets back in `check` and `apply`; never displayed. None is allowed without changes."""
 

@@ -64,6 +64,8 @@ class RunRecord:
     program: str = ""
     """Version of the program that wrote the record."""
     digest: str = ""
+    approval: Mapping[str, Any] = field(default_factory=dict)
+    """A request that waits for a second person, or the use of an approval; see `ops.core.approval_request`."""
 
 
 def parse_job_run(run: str) -> tuple[int, int] | None:
@@ -172,7 +174,8 @@ def _json(record: RunRecord) -> dict[str, Any]:
         "durations": durations,
         "versions": [list(one) for one in record.versions],
     }
-    return {**vars(record), **fixed}
+    whole = {**vars(record), **fixed}
+    return whole if record.approval else {name: value for name, value in whole.items() if name != "approval"}
 
 
 def _block(data: Mapping[str, Any]) -> RunRecord:
@@ -185,6 +188,7 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         durations={_text(name): _seconds(value) for name, value in data["durations"].items()},
         versions=tuple((_text(a), _text(b), _text(c)) for a, b, c in data["versions"]),
         rows=tuple(_row(row) for row in data["rows"]),
+        approval=dict(data.get("approval", {})),
     )
 
 

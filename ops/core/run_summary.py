@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, WaitingRequest, parse_request
 from ops.core.errors import Decision, Reason
-from ops.core.next_step import SuggestedCommand
+from ops.core.next_step import SuggestedCommand, describe_button
 from ops.core.result import duration_label, measure_durations
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent
@@ -156,6 +157,8 @@ class RunSummary:
                 return f"{run}: nothing to do"
             case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.HANDED_ON:
                 return f"{run}: planned, and going on"
+            case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.NEEDS_TWO_PEOPLE:
+                return f"{run}: waits for a second person"
             case Decision.STILL_UNHEALTHY:
                 return f"{done}: unhealthy{after}"
             case Decision.NO_EVIDENCE:
@@ -191,6 +194,21 @@ class RunSummary:
         """Return the last event of this kind, or None."""
         return next((event for event in reversed(self.events) if event.kind == kind), None)
 
+    @property
+    def waiting(self) -> WaitingRequest | None:
+        """Return the request that waits for a second person."""
+        event = self.last_event(EventKind.AWAITING_APPROVAL)
+        return parse_request(event.data) if event else None
+
+    @property
+    def approval_button(self) -> SuggestedCommand:
+        """Return the button by which a second person approves the request that waits."""
+        request = self.waiting
+        given = {"incident": request.incident, "digest": request.code} if request else {}
+        return SuggestedCommand("", describe_button(APPROVE_BUTTON, given))
+
+    approval_label = APPROVE_LABEL
+
     def to_record(self, *, part: int) -> RunRecord:
         """Return the hidden record of this part; part 1 holds the rows."""
         rows = tuple(RecordRow(event.at, event.kind.value, event.text) for event in self.events) if part == 1 else ()
@@ -207,6 +225,7 @@ class RunSummary:
             versions=self.plan.changes if self.plan else (),
             rows=rows,
             program=__version__,
+            approval=self.waiting.to_json() if self.waiting and part == 1 else {},
         )
 
     def _first(self, kind: EventKind) -> float | None:

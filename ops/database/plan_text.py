@@ -32,8 +32,8 @@ class WorkerUse:
     """A Worker that uses the database."""
 
     service: str
-    newer_uploads: int | None
-    """Versions uploaded after the target; None if its time is unknown."""
+    newer_uploads: tuple[str, ...] | None
+    """Ids of the versions uploaded after the target; None if its time is unknown."""
     crons: tuple[str, ...] = ()
     handlers: frozenset[str] = frozenset()
 
@@ -64,9 +64,10 @@ def build_sections(
     return tuple(each for each in sections if each.lines)
 
 
-def _count_text(number: int | None) -> str:
-    if number is None:
+def _count_text(uploads: Sequence[str] | None) -> str:
+    if uploads is None:
         return "an unknown number of versions"
+    number = len(uploads)
     return "no version" if number == 0 else "1 version" if number == 1 else f"{number} versions"
 
 

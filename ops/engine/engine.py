@@ -28,7 +28,7 @@ from ops.core.errors import (
     exit_code_for,
 )
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, Progress, changed_elsewhere_error, replaced_error
+from ops.core.plan import Change, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
 from ops.core.result import (
     RunResult,
     command_to_json,
@@ -77,6 +77,11 @@ class RunOptions:
     """Real seconds to wait for the probes before a write; longer if a person confirms and sees their results."""
     is_implicit_dry_run: bool = False
     """Whether the dry run has another reason than `--dry-run`: no `--yes`, and no terminal."""
+    approve: Callable[[Plan[Any]], RunOutcome | None] = lambda _: None
+    """Called with a plan that changes something. Return the end of a run that waits for a second person.
+
+    Raises Refused if the plan may not be executed.
+    """
     next_job_message: str = ""
     """Message about the job that makes the planned changes; this run then ends with the plan. Empty: no such job."""
 
@@ -208,9 +213,9 @@ class Engine:
         if ends_here:
             return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
         if plan.changes:
-            compare = options.confirm(plan)
-            check_request_age(ctx)
-            ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
+            if (waiting := options.approve(plan)) is not None:
+                return waiting.decision, waiting.reason, waiting.message
+            compare = _confirm(ctx, options, plan)
             compare = runbook.prepare(ctx, plan) or compare
             for change in plan.changes:
                 self._make(runbook, ctx, run, plan, change, compare=compare)
@@ -454,6 +459,14 @@ class Engine:
         for note in after.notes:
             ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")
         return after
+
+
+def _confirm(ctx: Context[Any], options: RunOptions, plan: Plan[Any]) -> bool:
+    """Return whether a person took time to confirm. Raises Refused."""
+    compare = options.confirm(plan)
+    check_request_age(ctx)
+    ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
+    return compare
 
 
 def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None, *, last: bool) -> OpsError:

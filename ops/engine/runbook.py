@@ -166,6 +166,8 @@ class Runbook(ABC, Generic[P, D]):
 
     Empty: no environment, and no Cloudflare token.
     """
+    needs_approval: ClassVar[bool] = False
+    """Whether a second person must approve its plans that have `terms`. Its Params then have `one_person`."""
     is_routine: ClassVar[bool] = False
     """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
     allows_closed_incident: ClassVar[bool] = False
@@ -194,6 +196,11 @@ class Runbook(ABC, Generic[P, D]):
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most have a parameter
         """Return the name of its service; empty if it has none."""
         return str(getattr(params, "service", ""))
+
+    def forbids_one_person(self, params: P, environment: "Environment") -> bool:
+        """Return whether `two_people: strict` of its database forbids --one-person."""
+        database = environment.databases.get(str(getattr(params, "database", "")))
+        return database is not None and database.two_people == "strict"
 
     def laptop_variables(self, environment: "Environment", service: str) -> str:
         """Return the variables that its command on a laptop needs, each with the place of its value."""

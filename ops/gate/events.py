@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, LABEL_PURPOSE
 from ops.gate import payload as fields
 from ops.gate import refusals
-from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, ReportDue
+from ops.gate.outcomes import GateJob, GivenApproval, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, ReportDue
 from ops.github.incident_form import parse_began
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if payload.get("label") is None:
         return IgnoredEvent(cause="the label is not named")
     label = fields.text(payload, "label", "name")
+    is_approval = label.lower() == APPROVE_LABEL
     is_report = label.lower() == REPORT_LABEL and not _is_ours(label, config)
     if not is_report and not _is_ours(label, config):
         return IgnoredEvent(cause="the label starts no recovery")
@@ -69,6 +71,12 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
         return IgnoredEvent(cause="the label is on a pull request")
     if is_report:
         return _report_due(payload, job, "updated_at", label=label)
+    if is_approval:
+        return _read_approval_label(payload, issue, label, job)
+    return _read_recovery_label(payload, issue, label, config, job)
+
+
+def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob) -> Outcome:
     incident = fields.number(issue, "number", of="issue.")
     # The payload has no time of its own. Adding a label sets `updated_at` of the issue, and the payload holds that
     # value.
@@ -106,6 +114,28 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     return request
 
 
+def _read_approval_label(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> Outcome:
+    given = GivenApproval(
+        incident=fields.number(issue, "number", of="issue."),
+        sender=fields.text(payload, "sender", "login"),
+        sender_id=fields.number(payload, "sender", "id"),
+        actor=job.actor,
+        at=fields.time(issue, "updated_at", of="issue."),
+        label=label,
+    )
+    is_renamed = payload["label"].get("description") != LABEL_PURPOSE
+    refused = (
+        refusals.refuse_sender(payload)
+        or refusals.refuse_job(payload, job)
+        or refusals.refuse_approval_again(job)
+        or (refusals.misspelled_label(label, APPROVE_LABEL) if label != APPROVE_LABEL else None)
+        or (refusals.renamed_label(label) if is_renamed else None)
+        or (None if fields.text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or refusals.refuse_age(given.at, job.now)
+    )
+    return given if refused is None else refusals.replace_fields(refused, incident=given.incident, label=label)
+
+
 def _other_labels(issue: Mapping[str, Any], label: str, config: "Config") -> tuple[str, ...]:
     """Return the other labels on the issue that `ops.yml` has, as spelled there."""
     labels_field = issue.get("labels")
@@ -139,6 +169,8 @@ def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -
 def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
     """Read `workflow_dispatch`: the file of the workflow names the runbook, and its inputs are the parameters."""
     path = re.fullmatch(r"\.github/workflows/([a-z0-9-]+)\.ya?ml", fields.text(payload, "workflow"))
+    if path is not None and path[1] == APPROVE_BUTTON:
+        return _read_approval_button(payload, job)
     if path is None or path[1] not in runbooks:
         return IgnoredEvent(cause="the workflow is no runbook's button")
     if _is_other_repository(payload, job):
@@ -171,6 +203,32 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
     return request if refused is None else refusals.replace_fields(refused, incident=request.incident, request=request)
 
 
+def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
+    if _is_other_repository(payload, job):
+        return IgnoredEvent(cause=_OTHER_REPOSITORY)
+    inputs = fields.mapping(fields.field_value(payload, "inputs"), "inputs")
+    code = fields.text(inputs, "digest", of="inputs.").strip().lower()
+    incident = fields.issue_number(fields.text(inputs, "incident", of="inputs.").strip(), job.repository)
+    if incident is None or not re.fullmatch("[0-9a-f]{8}", code):
+        raise fields.MalformedFieldError("inputs.incident or inputs.digest is not as the request shows it")
+    given = GivenApproval(
+        incident=incident,
+        sender=fields.text(payload, "sender", "login"),
+        sender_id=fields.number(payload, "sender", "id"),
+        actor=job.actor,
+        at=job.started_at or job.now,
+        code=code,
+    )
+    refused = (
+        refusals.refuse_sender(payload)
+        or refusals.refuse_job(payload, job)
+        or refusals.refuse_approval_again(job)
+        or refusals.refuse_unknown_press(job)
+        or refusals.refuse_age(given.at, job.now)
+    )
+    return given if refused is None else refusals.replace_fields(refused, incident=incident)
+
+
 def _parse_input(value: str, kind: type) -> str | bool | tuple[str, ...]:
     """Parse one input. A button has one field for a repeatable option, so commas and spaces separate its values."""
     if kind is bool:
@@ -200,4 +258,5 @@ def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
 
 
 def _is_ours(label: str, config: "Config") -> bool:
-    return label.lower().startswith(LABEL_PREFIX) or label.lower() in {name.lower() for name in config.labels}
+    known = {APPROVE_LABEL, *(name.lower() for name in config.labels)}
+    return label.lower().startswith(LABEL_PREFIX) or label.lower() in known

@@ -7,7 +7,7 @@ permission check can stop a recovery: a comment or label that fails is one warni
 import contextlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import start_call
 from ops.core.version import __version__
-from ops.gate import approval, events, outcomes, refusals
+from ops.gate import approval, events, outcomes, refusals, second_person
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
 from ops.gate.timed_end import latest_end
@@ -87,6 +87,8 @@ class Gate:
                 return self._malformed(outcome)
             case outcomes.ReportDue():
                 return self._report_due(outcome)
+            case outcomes.GivenApproval():
+                return self._check_approval(outcome)
             case outcomes.RefusedRequest():
                 return self._refuse(outcome)
             case _:
@@ -136,7 +138,7 @@ class Gate:
             return self._refuse(approval.refuse_unknown_changes(request, self._attempt, error.message))
         answer, login = self._check_permission(request.sender, request.sender_id, request.actor, responders)
         if answer.reason is not None:
-            return self._refuse(_permission_refusal(answer, login, request, responders))
+            return self._refuse(refusals.no_permission(answer, login, request, responders))
         if self._attempt > 1 and (refusal := self._refuse_rerun(request)) is not None:
             return self._refuse(refusal)
         if request.other_labels and (refusal := self._refuse_simultaneous(request)) is not None:
@@ -160,11 +162,48 @@ class Gate:
             permission=answer.permission,
             began=began.isoformat() if began else "",
             comment=str(self._comment_id or ""),
+            requesters=self._requester_ids(request),
             ends_by=ends_by.isoformat() if ends_by else "",
         )
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
         login = refusals.plain_text("{who}", {"who": request.actor})
         self.say(f"go: {request.runbook} in {request.environment}, requested by {login}{checked}")
+        self._show_to_reviewers(request)
+        return 0
+
+    def _requester_ids(self, request: outcomes.RecoveryRequest) -> str:
+        needed = registry.load_runbook(request.runbook).needs_approval
+        return " ".join(map(str, second_person.requester_ids(self.repository, request))) if needed else ""
+
+    def _check_approval(self, given: outcomes.GivenApproval) -> int:
+        """Judge the approval of a second person, and start the job that acts on it. Everything unknown refuses."""
+        answer, login = self._check_permission(given.sender, given.sender_id, given.actor, self.config.responders)
+        if answer.reason is not None or not answer.checked:
+            return self._refuse(refusals.no_approver(answer, login, given, self.config.responders))
+        now = system_clock.current_time(self.environ)
+        found = second_person.judge_approval(self.repository, self.config, given, now)
+        if isinstance(found, outcomes.RefusedRequest):
+            return self._refuse(found)
+        request, event = found
+        _, refusal = (None, None) if given.label else self._check_issue(request)
+        if refusal is not None:
+            return self._refuse(refusals.replace_fields(refusal, request=None))
+        if given.label is not None and (refusal := self._remove_label(request, given.label)) is not None:
+            return self._refuse(refusals.replace_fields(refusal, request=None), takes_label=False)
+        self._write_outputs(
+            go="true",
+            report="true",
+            runbook=request.runbook,
+            power=registry.github_environment(request.runbook) or "none",
+            params=json.dumps(request.params),
+            environment=request.environment,
+            incident=str(given.incident),
+            dry_run="false",
+            requested_at=given.at.isoformat(),
+            permission=answer.permission,
+            approval=event.to_json(),
+        )
+        self.say(f"go: {request.runbook} in {request.environment}, approved by {event.login}")
         self._show_to_reviewers(request)
         return 0
 
@@ -200,7 +239,7 @@ class Gate:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: cannot check whether #{number} is an open incident ({why}); the recovery goes on")
             return None, None
-        if (refusal := _refuse_on_issue(request, issue)) is not None:
+        if (refusal := refusals.refuse_on_issue(request, issue)) is not None:
             return None, refusal
         return incident_form.parse_began(issue.body, now=system_clock.current_time(self.environ)), None
 
@@ -209,7 +248,7 @@ class Gate:
         number = request.incident
         try:
             if number is not None:
-                refusal = _refuse_on_issue(request, triggers.read_issue(self.repository, number))
+                refusal = refusals.refuse_on_issue(request, triggers.read_issue(self.repository, number))
                 if refusal is not None:
                     return refusal
             return approval.refuse_further_attempt(self.repository, request, self._attempt)
@@ -247,7 +286,7 @@ class Gate:
                 return refusals.moved_issue(request)
             self.warn(f"warning: the label could not be removed ({error.message}): remove it by hand")
             return None
-        return None if is_ours or self._attempt > 1 else _label_missing(request, label)
+        return None if is_ours or self._attempt > 1 else refusals.missing_label(request, label)
 
     def _is_missing(self, number: int) -> bool:
         """Return whether GitHub confirms that the repository has no such issue. False if GitHub gives no answer."""
@@ -435,41 +474,3 @@ class Gate:
     def _write_outputs(self, **values: str) -> None:
         values |= {"attempt": str(self._attempt), "actor": self._actor}
         actions.write_outputs(self.environ, {name: values.get(name, "") for name in actions.GATE_OUTPUTS})
-
-
-def _permission_refusal(
-    answer: permissions.PermissionCheck, login: str, request: outcomes.RecoveryRequest, responders: Iterable[str]
-) -> outcomes.RefusedRequest:
-    assert answer.reason is not None
-    return outcomes.RefusedRequest(
-        reason=answer.reason,
-        message=answer.message,
-        hint=answer.hint,
-        values={"requester": login, "responders": ", ".join(responders)},
-        incident=request.incident,
-        label=request.label,
-        request=request,
-    )
-
-
-def _refuse_on_issue(request: outcomes.RecoveryRequest, issue: triggers.TriggerIssue) -> outcomes.RefusedRequest | None:
-    """Return a refusal if the number is no open incident of this repository."""
-    if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
-        closed = refusals.closed_incident(None if request.label else request)
-        return refusals.replace_fields(closed, incident=request.incident, label=request.label, request=request)
-    if issue.state in {"open", "closed"}:
-        return None
-    why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
-    return refusals.not_an_incident(request, why)
-
-
-def _label_missing(request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest:
-    return outcomes.RefusedRequest(
-        reason=Reason.LABEL_TAKEN,
-        message="the label {label} is no longer on the issue: another run or a person removed it",
-        hint="Check the issue for that run. If there is none, add the label again.",
-        values={"label": label},
-        incident=request.incident,
-        label=label,
-        request=request,
-    )

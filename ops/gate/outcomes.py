@@ -48,6 +48,21 @@ class RecoveryRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenApproval:
+    """A label or button by which somebody approves a waiting request, before anything is checked."""
+
+    incident: int
+    sender: str
+    sender_id: int
+    actor: str
+    at: datetime
+    """Time of the event, by GitHub's clock."""
+    label: str | None = None
+    code: str = ""
+    """Typed beginning of the digest; "" for the label."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportDue:
     """A report is due because an incident was closed or labeled. Nothing is recovered."""
 
@@ -85,4 +100,4 @@ class MalformedEvent:
     label: str | None = None
 
 
-Outcome = RecoveryRequest | ReportDue | RefusedRequest | IgnoredEvent | MalformedEvent
+Outcome = RecoveryRequest | GivenApproval | ReportDue | RefusedRequest | IgnoredEvent | MalformedEvent

@@ -3,11 +3,12 @@
 On the issue, text of other people is quoted without effect; in the job log, the text is one line.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ops.app import registry
 from ops.core import next_step
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
@@ -15,15 +16,18 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
-from ops.gate.outcomes import GateJob, RecoveryRequest, RefusedRequest
+from ops.gate.outcomes import GateJob, GivenApproval, RecoveryRequest, RefusedRequest
 from ops.render.markdown import button_text, code_span, escape_markdown
 
 if TYPE_CHECKING:
     from ops.config import Config
+    from ops.github.permissions import PermissionCheck
+    from ops.github.triggers import TriggerIssue
 
 
 CLOSED_LABEL_PERIOD = timedelta(days=7)
 """How long a closed incident accepts the label that resets its switches."""
+APPROVE_AGAIN = "Read the plan on the incident, and approve it again."
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged code may act."
 
 
@@ -60,6 +64,38 @@ def refuse_unknown_time(job: GateJob) -> RefusedRequest | None:
         reason=Reason.RERUN,
         message=f"this is attempt {job.run_attempt}, and GitHub does not say when the button was pressed",
         hint=PRESS_AGAIN,
+    )
+
+
+def refuse_approval_again(job: GateJob) -> RefusedRequest | None:
+    """Refuse a later attempt of an approval: one event approves one run."""
+    if job.run_attempt == 1:
+        return None
+    return RefusedRequest(
+        reason=Reason.RERUN,
+        message=f"this is attempt {job.run_attempt} of an approval, and an approval counts once",
+        hint=APPROVE_AGAIN,
+    )
+
+
+def refuse_unknown_press(job: GateJob) -> RefusedRequest | None:
+    """Refuse the button of an approval if nothing shows that it was pressed after the plan."""
+    if job.started_at is not None:
+        return None
+    return RefusedRequest(
+        reason=Reason.PERMISSION_UNKNOWN,
+        message="GitHub does not say when the button was pressed",
+        hint=APPROVE_AGAIN,
+    )
+
+
+def renamed_label(label: str) -> RefusedRequest:
+    """Return the refusal of a label that was made for another purpose: people may not know that it approves."""
+    return RefusedRequest(
+        reason=Reason.LABEL_CHANGED,
+        message="the label {label} was renamed, or made by hand: its description is another one",
+        hint="Run `ops labels sync`, which corrects it. Then put it on again.",
+        values={"label": label},
     )
 
 
@@ -168,6 +204,58 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
         message="ops.yml has no environment {environment}",
         hint=f"Choose one of: {', '.join(sorted(config.environments))}.",
         values={"environment": request.environment},
+    )
+
+
+def no_permission(
+    answer: "PermissionCheck", login: str, request: RecoveryRequest, responders: Iterable[str]
+) -> RefusedRequest:
+    assert answer.reason is not None
+    return RefusedRequest(
+        reason=answer.reason,
+        message=answer.message,
+        hint=answer.hint,
+        values={"requester": login, "responders": ", ".join(responders)},
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )
+
+
+def no_approver(
+    answer: "PermissionCheck", login: str, given: GivenApproval, responders: Iterable[str]
+) -> RefusedRequest:
+    """Return the refusal of an approval by somebody without the permission, or whose permission is not known."""
+    return RefusedRequest(
+        reason=answer.reason or Reason.PERMISSION_UNREADABLE,
+        message=answer.message or "the permission of {requester} is not known: GitHub answered 403 to our own token",
+        hint=answer.hint or APPROVE_AGAIN,
+        values={"requester": login, "responders": ", ".join(responders)},
+        incident=given.incident,
+        label=given.label,
+    )
+
+
+def refuse_on_issue(request: RecoveryRequest, issue: "TriggerIssue") -> RefusedRequest | None:
+    """Return a refusal if the number is no open incident of this repository."""
+    if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
+        closed = closed_incident(None if request.label else request)
+        return replace_fields(closed, incident=request.incident, label=request.label, request=request)
+    if issue.state in {"open", "closed"}:
+        return None
+    why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
+    return not_an_incident(request, why)
+
+
+def missing_label(request: RecoveryRequest, label: str) -> RefusedRequest:
+    return RefusedRequest(
+        reason=Reason.LABEL_TAKEN,
+        message="the label {label} is no longer on the issue: another run or a person removed it",
+        hint="Check the issue for that run. If there is none, add the label again.",
+        values={"label": label},
+        incident=request.incident,
+        label=label,
+        request=request,
     )
 
 

@@ -37,6 +37,8 @@ GATE_OUTPUTS = {
     "attempt": "attempt of the workflow run",
     "actor": "person who started this attempt, for `--requested-by`",
     "comment": "id of the comment that the run continues",
+    "requesters": "numeric ids of the requesters, none of whom can be the second person",
+    "approval": "approval by a second person, as JSON",
     "ends_by": "latest time at which the run may reopen a service by itself",
     "answered": "`true` once a refusal is on the issue",
 }

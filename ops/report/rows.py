@@ -17,6 +17,8 @@ MINOR_EVENTS = {"planned", "read_back", "warning", "assigned", "renamed", "comme
 EVENT_NAMES = {
     "requested": "requested",
     "planned": "plan",
+    "awaiting_approval": "waits for a second person",
+    "approved": "approval",
     "writing": "write sent",
     "written": "write answered",
     "read_back": "live",

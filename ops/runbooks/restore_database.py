@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet
-from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
+from ops.core.errors import Decision, NoEvidence, Reason, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, RunOutcome
-from ops.core.run_record import PreviousRuns, parse_job_run
+from ops.core.run_record import PreviousRuns
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, restore_history, source, state, time_travel
+from ops.database import checks, plan_text, restore_history, source, state, terms, time_travel
 from ops.database.checks import DatabaseChecks
 from ops.database.holds import Hold, make_hold, read_holds
 from ops.database.plan_text import WorkerUse
@@ -67,6 +67,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     when = "A migration or a bug damaged the data in D1"
     menu_rank = 6
     kind = "worker"
+    needs_approval = True
     label_values = (("to", BEFORE_LAST_MIGRATION),)
     github_environment = "database"  # a token with D1 Write can delete a database for good
     reads_source = True
@@ -107,9 +108,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         return reopened.reopened_probes(ctx, found)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        database = ctx.environment.database(ctx.params.database)
-        _require_one_person(ctx, database)
-        return _build_plan(ctx, database)
+        return _build_plan(ctx, ctx.environment.database(ctx.params.database))
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:  # noqa: ARG002
         """Return True, so that the state and the undo are read right before the restore."""
@@ -196,30 +195,11 @@ def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase
     return _suggest(ctx, details.restore.undo_bookmark) if details.restore else None
 
 
-def _require_one_person(ctx: Context[RestoreDatabase.Params], database: "Database") -> None:
-    """Raise Refused if the run needs an approval, which is not possible yet."""
-    name, is_strict = ctx.params.database, database.two_people == "strict"
-    if parse_job_run(ctx.run_id):
-        why = "a job cannot restore a database: approvals by a second person are not supported yet"
-    elif is_strict:
-        why = f"ops.yml has `two_people: strict` for {name}, and approvals by a second person are not supported yet"
-    elif not ctx.params.one_person:
-        why = f"a restore of {name} loses data, and approvals by a second person are not supported yet"
-    else:
-        return
-    raise Refused(
-        why,
-        reason=Reason.NEEDS_TWO_PEOPLE,
-        hint=f"Set `two_people: default` for {name} in ops.yml, to restore it on a laptop with --one-person."
-        if is_strict
-        else "Run this command on a laptop, after another person agreed.",
-        suggested_command=None if is_strict else _suggest(ctx, ctx.params.to),
-    )
-
-
 def _suggest(ctx: Context[RestoreDatabase.Params], to: str) -> SuggestedCommand:
-    command = ctx.suggest("restore-database", database=ctx.params.database, to=to, one_person=True)
-    return replace(command, button="")  # a button needs the approval of a second person
+    """Return the command for one person on a laptop, unless ops.yml forbids it, and the button."""
+    suggest = partial(ctx.suggest, "restore-database", database=ctx.params.database, to=to)
+    is_strict = ctx.environment.database(ctx.params.database).two_people == "strict"
+    return replace(suggest(), command="" if is_strict else suggest(one_person=True).command)
 
 
 def _services(ctx: Context[RestoreDatabase.Params], database: "Database") -> "list[Service]":
@@ -320,15 +300,15 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         done_when="schema, migrations and rows show the state of the target",
         undo=_suggest(ctx, restore.undo_bookmark),
     )
+    changes = (*closed.turn_on, change, *held.changes, *closed.turn_off)
     recent = restore_history.describe_restores(previous, name, ctx.clock.now())
     return Plan(
         summary=f"D1 database {name}: restore {point}",
-        changes=(*closed.turn_on, change, *held.changes, *closed.turn_off),
+        changes=changes,
         sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at, held.sections),
         not_undone=plan_text.NOT_UNDONE,
         consequences=(plan_text.CANCELED, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
         warnings=(
-            f"{ctx.request.actor} restores alone, without the approval of a second person (--one-person)",
             *plan_text.list_warnings(restore, uses),
             *plan_text.clock_warnings(reads.at, ctx.clock.now()),
             *closed.warnings(ctx),
@@ -336,6 +316,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         remaining_message=plan_text.describe_next_deployment(database, held.new),
         done_message=f"Restored {name} to {point}",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
+        terms=terms.build_terms(restore, ctx.params.reason, changes, uses, reads.at),
         details=RestoreDatabase.Details(name, database, restore, change, closed, held),
     )
 
@@ -392,7 +373,7 @@ def _read_worker(ctx: Context[RestoreDatabase.Params], service: "Service") -> "_
 
 def _worker_use(service: str, reads: "_WorkerReads", point: RestorePoint) -> WorkerUse:
     at = point.moment
-    newer = None if at is None else sum(each.created_on is not None and each.created_on > at for each in reads.uploads)
+    newer = None if at is None else tuple(each.id for each in reads.uploads if each.created_on and each.created_on > at)
     return WorkerUse(service, newer, reads.crons, reads.handlers)
 
 

@@ -52,6 +52,9 @@ class ActingJob:
     approval: str = ""
     """GitHub environment whose reviewer approves first, and id of the job that waits for the approval."""
 
+    needs_approval: bool = False
+    """Whether a second person approves plans of its runbooks."""
+
     end_command: str = ""
     """Command of a later job that ends a temporary state of the runbooks."""
 
@@ -75,19 +78,26 @@ def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
 
 
 def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
-    """Return the jobs that the labels of `ops.yml` can start."""
+    """Return the jobs that labels can start: those of `ops.yml`, and the approval of a second person."""
     labeled = {(label.runbook, label.environment) for label in config.labels.values() if label.runbook in runbooks}
     pairs = [
         (runbook, environment)
         for name, runbook in runbooks.items()
         for environment in config.environments.values()
         if (name, environment.name) in labeled
+        or (runbook.needs_approval and environment in fitting_environments(config, runbook))
     ]
     with_end = {label.environment for label in config.labels.values() if _has_end(config, runbooks, label)}
     return [
         job if job.environment in with_end else dataclasses.replace(job, end_command="")
         for job in _acting_jobs(config, pairs)
     ]
+
+
+def approving_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
+    """Return the jobs that an approval by a second person can start."""
+    needy = (each for each in runbooks.values() if each.needs_approval)
+    return _acting_jobs(config, [(each, place) for each in needy for place in fitting_environments(config, each)])
 
 
 def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "RecoveryLabel") -> bool:
@@ -143,6 +153,7 @@ def _acting_job(
         _locks(probes, runbooks),
         expressions(config, github_environment, reads),
         environment.approval_environment if github_environment in environment.approval else "",
+        any(runbook.needs_approval for runbook in runbooks),
         next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
         _sources(environment) if any(runbook.reads_source for runbook in runbooks) else {},
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.app.run import read_config
 from ops.config.labels import format_params
+from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
 
@@ -31,6 +32,8 @@ def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
     from ops.github.issues import LABELS, LabelStyle
 
     wanted = dict(LABELS)
+    if any(each.databases for each in config.environments.values()):
+        wanted[APPROVE_LABEL] = LabelStyle("0e8a16", LABEL_PURPOSE)
     for name, label in config.labels.items():
         text = f"Runs {label.runbook} in {label.environment}: {format_params(label.params)}"
         wanted[name] = LabelStyle("1d76db", text[:MAX_LABEL_DESCRIPTION])

@@ -21,6 +21,7 @@ from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fit
 from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
+from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.version import __version__
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
 from ops.render import terminal
@@ -48,7 +49,7 @@ PINS = {
     "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
 """For an action that no workflow of the repository uses yet."""
-FIXED = ("doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
+FIXED = (APPROVE_BUTTON, "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 OUR_ACTIONS = ("setup", "gate", "run")
@@ -158,6 +159,8 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
     for name, runbook in runbooks.items():
         if acting := jobs.button_jobs(config, runbook):
             yield name, _button(text, config, runbook, acting)
+    if approving := jobs.approving_jobs(config, runbooks):
+        yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=approving, waiting=jobs.approval_jobs(approving))
     yield "incident", _incident(text, config, runbooks)
     tasks = {task.name: task for task in jobs.scheduled_tasks(config)}
     yield "doctor", text("doctor", checked=jobs.doctor_jobs(config), schedule=tasks.pop(jobs.DOCTOR, None))
@@ -193,7 +196,8 @@ def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str,
     menu = _json_text(build_menu(config, program, "ISSUE_NUMBER", "https://REPOSITORY").to_json())
     acting = jobs.label_jobs(config, runbooks)
     waiting = jobs.approval_jobs(acting)
-    return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu)
+    approves = APPROVE_LABEL if jobs.approving_jobs(config, runbooks) else ""
+    return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu, approves=approves)
 
 
 def _json_text(value: Any, indent: int | None = 2) -> str:

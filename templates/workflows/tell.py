@@ -77,7 +77,8 @@ def read_request(event: Any, needs: Any) -> Request:
     if event["action"] != "labeled":
         return Request("the report of #" + str(number))
     label = event["label"]["name"]
-    is_ours = label.casefold().startswith("recover:") and "pull_request" not in event["issue"]
+    starts = label.casefold().startswith("recover:") or label.casefold() == "approve:restore"
+    is_ours = starts and "pull_request" not in event["issue"]
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
     if label.casefold() == "report":
         command = "Run on a laptop: " + inert(program() + " incident report " + str(number))

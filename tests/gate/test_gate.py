@@ -48,6 +48,8 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
         "attempt": "1",
         "actor": "alice",
         "comment": "",
+        "requesters": "",
+        "approval": "",
         "ends_by": "",
         "message": "",
         "hint": "",

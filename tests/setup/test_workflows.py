@@ -141,7 +141,8 @@ def test_button_inputs_match_runbook_parameters(runbook: str) -> None:
         key: field.metadata["help"] for key, field in params.items()
     }
     required = {key for key, field in params.items() if field.default is dataclasses.MISSING}
-    incident = {"incident"} if discover_runbooks()[runbook].needs_incident else set()
+    made = discover_runbooks()[runbook]
+    incident = {"incident"} if made.needs_incident or made.needs_approval else set()
     assert {key for key, each in inputs(runbook).items() if each.get("required")} == required | {
         "environment"
     } | incident
@@ -202,6 +203,7 @@ def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
 def test_label_job_has_secrets_of_its_runbooks(path: Path) -> None:
     of = config(path)
     asked = {(label.runbook, label.environment) for label in of.labels.values()}
+    asked |= {("restore-database", name) for name, each in of.environments.items() if each.databases}
     powers = {(discover_runbooks()[name].github_environment, place) for name, place in asked}
 
     found = {key: step for key, _, step in recovery_jobs("incident", path)}

@@ -1,13 +1,14 @@
 """Seeding methods for issues, labels and comments."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sandbox.github.issues import changes
 from sandbox.github.issues.state import FakeIssue
 from sandbox.github.users.fixtures import Seeds
-from sandbox.github.users.state import ACTIONS_BOT
+from sandbox.github.users.state import ACTIONS_BOT, App
 
 Payload = Mapping[str, Any]
 
@@ -38,14 +39,15 @@ class IssueSeeds(Seeds):
             label = self._repository.labels[name.lower()]
             changes.delete_label(self._repository, self._by(self._repository.owner_login), label)
 
-    def label(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
-        """Add a label, and return the payload of `issues` `labeled`.
+    def label(self, number: int, label: str, by: str, at: datetime | None = None, app: App | None = None) -> Payload:
+        """Add a label, and return the payload of `issues` `labeled`. `app`: it acts in the name of the person.
 
         Raises:
             ValueError: the issue already has the label.
         """
         with self._repository.lock:
-            added = changes.add_labels(self._repository, self.issue(number), self._by(by, at), [label])
+            actor = replace(self._by(by, at), app=app) if app else self._by(by, at)
+            added = changes.add_labels(self._repository, self.issue(number), actor, [label])
         if not added:
             raise ValueError(f'issue #{number} already has the label "{label}"')
         return added[0]

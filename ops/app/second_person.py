@@ -1,0 +1,188 @@
+"""Let a run wait for the approval of a second person, or verify that it has one.
+
+The engine calls `SecondPerson.approve` with the plan, before any write.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ops.core.approval_request import (
+    APPROVE_BUTTON,
+    APPROVE_LABEL,
+    ApprovalEvent,
+    ApprovalTerms,
+    ApprovalUse,
+    GatePeople,
+    WaitingRequest,
+    digest_terms,
+    find_growth,
+    make_request,
+    refuse_approval,
+)
+from ops.core.errors import Decision, ProviderError, Reason, Refused
+from ops.core.plan import Plan, RunOutcome
+from ops.core.run_record import RunRecord, embed_record
+from ops.core.timeline import EventKind
+from ops.core.version import __version__
+from ops.engine.context import Context
+from ops.engine.runbook import Runbook
+from ops.github import actions, client
+from ops.render.markdown import code_span
+
+if TYPE_CHECKING:
+    from ops.core.redaction import Redactor, Secret
+    from ops.github.client import Repository
+
+
+@dataclass(frozen=True)
+class SecondPerson:
+    """Approval of one run by a second person."""
+
+    runbook: Runbook[Any, Any]
+    ctx: Context[Any]
+    token: "Callable[[], Secret]"
+    environ: Mapping[str, str]
+    redactor: "Redactor"
+    people: GatePeople
+
+    def approve(self, plan: Plan[Any]) -> RunOutcome | None:
+        """Return the end of a run that waits; None if the plan may be executed. Raises Refused."""
+        if not self.runbook.needs_approval or plan.terms is None:
+            return None
+        if self.people.approval is not None:
+            self._verify(self.people.approval, plan.terms)
+            return None
+        if actions.is_job(self.environ):
+            return self._wait(plan.terms, self.people.requesters)
+        self._require_one_person()
+        return None
+
+    def _require_one_person(self) -> None:
+        """Record that one person acts alone on a laptop. Raises Refused without --one-person, or if it is forbidden."""
+        ctx, params = self.ctx, self.ctx.params
+        ask = f"Start it by its label or its button; another person then adds `{APPROVE_LABEL}`."
+        if self.runbook.forbids_one_person(params, ctx.environment):
+            text = f"ops.yml has `two_people: strict` for {params.database}, which forbids --one-person"
+            raise Refused(text, reason=Reason.NEEDS_TWO_PEOPLE, hint=ask)
+        if not params.one_person:
+            text = "this loses data, so it needs a second person"
+            alone = " Alone, in an emergency: add --one-person, which the incident names."
+            raise Refused(text, reason=Reason.NEEDS_TWO_PEOPLE, hint=ask + alone)
+        ctx.timeline.record(EventKind.APPROVED, f"by nobody: {ctx.request.actor} acts alone (--one-person)")
+
+    def _wait(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> RunOutcome:
+        """Publish the request on the incident, and return the end of this run. Raises Refused."""
+        request = self._publish(terms, requesters)
+        text = f"{request.target} waits for the approval of a second person until {request.until:%H:%M} UTC"
+        return RunOutcome(Decision.PLANNED, Reason.NEEDS_TWO_PEOPLE, text)
+
+    def _publish(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> WaitingRequest:
+        ctx, incident = self.ctx, self.ctx.request.incident
+        if incident is None:
+            raise Refused(
+                "a second person approves on the incident, and this request names none",
+                reason=Reason.NEEDS_TWO_PEOPLE,
+                hint="Start it again with the number of the incident.",
+            )
+        if not requesters:
+            raise Refused(
+                "GitHub did not say who made the request, so nobody can be the second person",
+                reason=Reason.PERMISSION_UNKNOWN,
+                hint="Make the request again.",
+            )
+        request = make_request(
+            terms,
+            run=ctx.run_id,
+            incident=incident,
+            runbook=self.runbook.name,
+            environment=ctx.environment.name,
+            requesters=requesters,
+            now=ctx.clock.now(),
+        ).signed(self.token().reveal())
+        text = f"digest {request.code}, until {request.until:%H:%M} UTC: {request.target}; {request.loss}"
+        ctx.timeline.record(EventKind.AWAITING_APPROVAL, text, **request.to_json())
+        return request
+
+    def _verify(self, approval: ApprovalEvent, terms: ApprovalTerms) -> None:
+        """Verify request and plan, and use the approval up. Raises Refused, with a new request if the plan changed."""
+        from ops.github import approvals
+
+        ctx, incident = self.ctx, self.ctx.request.incident
+        if incident is None:
+            raise _changed("the approval names no incident")
+        try:
+            repository = client.connect(self.environ, self.redactor)
+            recorded = approvals.read_approvals(repository, incident)
+        except ProviderError as error:
+            raise _unreadable(error) from None
+        request = next((each for each in recorded.requests if each.run == approval.request), None)
+        if request is None or not self._is_genuine(request, incident):
+            raise _changed("the approved request was edited or deleted, or the token changed since")
+        refuse_approval(request, approval, recorded.uses)
+        if request.digest != digest_terms(terms, self.runbook.name, ctx.environment.name):
+            self._publish(terms, request.requesters)
+            raise _changed(f"the plan differs from the approved one ({request.code})", _READ_NEW_PLAN)
+        if growth := find_growth(request, terms):
+            self._publish(terms, request.requesters)
+            raise Refused(growth, reason=Reason.LOSS_GREW, hint=_READ_NEW_PLAN)
+        self._use(repository, incident, request, approval)
+
+    def _is_genuine(self, request: WaitingRequest, incident: int) -> bool:
+        """Return whether a job with this token made the request, for this incident, environment and parameters."""
+        given = {name: value for name, value in vars(self.ctx.params).items() if value}
+        asked = (request.incident, request.runbook, request.environment, dict(request.params))
+        here = (incident, self.runbook.name, self.ctx.environment.name, given)
+        return asked == here and request.is_signed(self.token().reveal())
+
+    def _use(self, repository: "Repository", incident: int, request: WaitingRequest, approval: ApprovalEvent) -> None:
+        """Record on the incident that the approval is used, before the first write. Raises Refused."""
+        from ops.github import approvals
+
+        use = ApprovalUse(
+            request.run,
+            request.digest,
+            approval.login,
+            approval.id,
+            approval.at.isoformat(),
+            actions.run_id(self.environ),
+        )
+        shown = f"`{request.code}` of {code_span(self.runbook.name)}"
+        link = actions.run_links(self.environ, None).get("run")
+        where = f", [run]({link})" if link else ""
+        text = f"**Approved** by {code_span('@' + approval.login)}: the request {shown}{where}"
+        record = RunRecord(
+            run=f"{approvals.SOURCE}-{request.code}",
+            source=approvals.SOURCE,
+            runbook=self.runbook.name,
+            environment=self.ctx.environment.name,
+            program=__version__,
+            approval=vars(use),
+        )
+        try:
+            first = approvals.save_use(repository, incident, use, embed_record(text, record))
+        except ProviderError as error:
+            raise _unreadable(error) from None
+        if first != use:
+            raise Refused(
+                f"another run uses the approval of the request {request.code}",
+                reason=Reason.APPROVAL_USED,
+                hint="Wait for its result on this incident.",
+            )
+        text = f"by {approval.login}, another person than the requester: digest {request.code}"
+        self.ctx.timeline.record(EventKind.APPROVED, text)
+
+
+_READ_NEW_PLAN = f"Read the plan in this comment, and approve it: label `{APPROVE_LABEL}` or button {APPROVE_BUTTON}."
+
+
+def _changed(text: str, hint: str = "Make the request again, and let another person approve its new plan.") -> Refused:
+    return Refused(text, reason=Reason.REQUEST_CHANGED, hint=hint)
+
+
+def _unreadable(error: ProviderError) -> Refused:
+    return Refused(
+        f"the approval cannot be verified, because of GitHub: {error.message}",
+        reason=Reason.PERMISSION_UNKNOWN,
+        hint=f"Add the label `{APPROVE_LABEL}` again in a minute. Or use --one-person on a laptop.",
+    )

@@ -1,0 +1,317 @@
+"""Requests that wait for a second person: terms, signature, record and rules of an approval.
+
+Only the planning and the acting job hold the token that signs a request. An edit of its comment breaks the signature.
+"""
+
+import hashlib
+import hmac
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
+from ops.core.errors import Reason, Refused
+
+APPROVE_LABEL = "approve:restore"
+APPROVE_BUTTON = "approve-restore"
+LABEL_PURPOSE = "Approves the restore or revert that waits on the incident: another person than the requester"
+"""Description of the label. A label with another one was renamed, so people may not know what it does."""
+SHOWN_DIGITS = 8
+LONGEST_START = timedelta(minutes=5)
+"""From the last moment of an approval until the writes stop."""
+SPARE_ROWS = 100
+MOST_TABLES, MOST_TEXT = 10, 260
+"""Limits of a request, so that it fits into the hidden record."""
+_PURPOSE = b"backout: request for a second person, v1"
+_ASK_AGAIN = "Make the request again, and let another person approve its new plan."
+
+
+@dataclass(frozen=True)
+class ApprovalTerms:
+    """The part of a plan that a second person approves."""
+
+    params: Mapping[str, str]
+    """Parameters of the approved run, with absolute times."""
+    content: tuple[str, ...]
+    """Everything that must stay the same until the run: database, target, order of changes, migrations, versions."""
+    target: str
+    """The change, for people: `orders to 2026-11-26 09:12:33 UTC`."""
+    lost_seconds: int | None = None
+    """Seconds of writes that the change loses now; None if nobody knows."""
+    lost_rows: Mapping[str, int] = field(default_factory=dict)
+    """Table → number of rows that the change removes now, where it is known."""
+
+
+@dataclass(frozen=True)
+class WaitingRequest:
+    """A plan that waits for a second person. Field names are persisted."""
+
+    run: str
+    incident: int
+    runbook: str
+    environment: str
+    params: Mapping[str, str]
+    requesters: tuple[int, ...]
+    """Numeric ids of the people on GitHub who may not approve it."""
+    at: datetime
+    """UTC, in whole seconds."""
+    digest: str
+    target: str
+    most_seconds: int | None
+    """Greatest loss that was approved, in seconds of writes; None if unknown."""
+    most_rows: Mapping[str, int]
+    """Table → greatest number of lost rows that was approved."""
+    signature: str = ""
+
+    @property
+    def until(self) -> datetime:
+        return self.at + REQUEST_LIFETIME
+
+    @property
+    def code(self) -> str:
+        """Return the digits of the digest that people see and type."""
+        return self.digest[:SHOWN_DIGITS]
+
+    @property
+    def loss(self) -> str:
+        """Describe the greatest loss."""
+        time = "an unknown time" if self.most_seconds is None else format_duration(self.most_seconds)
+        rows = ", ".join(f"{number} rows of {table}" for table, number in self.most_rows.items())
+        return f"at most {time} of writes{f'; at most {rows}' if rows else ''}"
+
+    def signed(self, token: str) -> "WaitingRequest":
+        return replace(self, signature=self._sign(token))
+
+    def is_signed(self, token: str) -> bool:
+        return hmac.compare_digest(self.signature, self._sign(token))
+
+    def _sign(self, token: str) -> str:
+        key = hmac.digest(token.encode(), _PURPOSE, "sha256")
+        text = json.dumps(replace(self, signature="").to_json(), sort_keys=True, separators=(",", ":"))
+        return hmac.new(key, text.encode(), "sha256").hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "requesters": list(self.requesters), "at": self.at.isoformat()}
+
+
+@dataclass(frozen=True)
+class ApprovalUse:
+    """An approval that a run acts on. Field names are persisted."""
+
+    uses: str
+    """Run id of the request."""
+    digest: str
+    login: str
+    id: int
+    at: str
+    """Time of the event, RFC 3339."""
+    event: str
+    """Number of the workflow run that the event started."""
+
+
+@dataclass(frozen=True)
+class ApprovalEvent:
+    """The label or button by which a person approved, as the gate judged it."""
+
+    request: str
+    """Run id of the request."""
+    login: str
+    id: int
+    at: datetime
+    """UTC, by GitHub's clock."""
+
+    def to_json(self) -> str:
+        return json.dumps({**vars(self), "at": self.at.isoformat()})
+
+
+@dataclass(frozen=True)
+class GatePeople:
+    """The people of a run, as the gate passes them on."""
+
+    requesters: tuple[int, ...] = ()
+    """Numeric ids of the people who made the request; empty without a gate."""
+    approval: ApprovalEvent | None = None
+    """Approval by a second person."""
+
+
+NOBODY = GatePeople()
+"""The people of a run without a gate."""
+
+
+def parse_people(requesters: str, approval: str) -> GatePeople:
+    """Return the people of two outputs of the gate. Raises Refused."""
+    ids = tuple(int(each) for each in requesters.split() if each.isdecimal())
+    if not approval:
+        return GatePeople(ids)
+    try:
+        given = json.loads(approval)
+        at = datetime.fromisoformat(given["at"]).astimezone(UTC)
+        event = ApprovalEvent(_text(given["request"]), _text(given["login"]), _number(given["id"]), at)
+    except (KeyError, TypeError, ValueError):
+        raise _refused(Reason.REQUEST_CHANGED, "the approval from the gate is malformed") from None
+    return GatePeople(ids, event)
+
+
+def make_request(
+    terms: ApprovalTerms,
+    *,
+    run: str,
+    incident: int,
+    runbook: str,
+    environment: str,
+    requesters: tuple[int, ...],
+    now: datetime,
+) -> WaitingRequest:
+    """Return the request for these terms, unsigned. Its greatest loss allows for the time until an approval."""
+    later = REQUEST_LIFETIME + LONGEST_START
+    lost = terms.lost_seconds
+    most = None if lost is None else math.ceil((lost + later.total_seconds()) / 60) * 60
+    growth = 2.0 if lost is None or most is None else most / max(lost, 60)
+    largest = sorted(terms.lost_rows, key=lambda table: -terms.lost_rows[table])[:MOST_TABLES]
+    return WaitingRequest(
+        run=run,
+        incident=incident,
+        runbook=runbook,
+        environment=environment,
+        params={name: value[:MOST_TEXT] for name, value in terms.params.items()},
+        requesters=requesters,
+        at=now.replace(microsecond=0),
+        digest=digest_terms(terms, runbook, environment),
+        target=terms.target[:MOST_TEXT],
+        most_seconds=most,
+        most_rows={table: math.ceil(terms.lost_rows[table] * growth) + SPARE_ROWS for table in largest},
+    )
+
+
+def digest_terms(terms: ApprovalTerms, runbook: str, environment: str) -> str:
+    text = json.dumps([runbook, environment, *terms.content], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
+    """Return the request of a hidden record; None if it holds none. Anybody may have written it."""
+    try:
+        return WaitingRequest(
+            **{name: _text(data[name]) for name in ("run", "runbook", "environment", "target", "signature")},
+            digest=_digest(data["digest"]),
+            incident=_number(data["incident"]),
+            params={_text(name): _text(value) for name, value in data["params"].items()},
+            requesters=tuple(_number(each) for each in data["requesters"]),
+            at=datetime.fromisoformat(data["at"]).astimezone(UTC),
+            most_seconds=None if data["most_seconds"] is None else _number(data["most_seconds"]),
+            most_rows={_text(table): _number(number) for table, number in data["most_rows"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+
+
+def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
+    """Return the use of an approval from a hidden record; None if it holds none."""
+    try:
+        texts = {name: _text(data[name]) for name in ("uses", "digest", "login", "at", "event")}
+        return ApprovalUse(**{**texts, "login": _login(texts["login"])}, id=_number(data["id"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _login(value: str) -> str:
+    """Return a login. A record may hold any text, and messages quote this one."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,99}", value, re.ASCII):
+        raise ValueError("no login")
+    return value
+
+
+def _digest(value: Any) -> str:
+    if not re.fullmatch("[0-9a-f]{32}", _text(value)):
+        raise ValueError("no digest")
+    return _text(value)
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("no number")
+    return value
+
+
+def choose_request(
+    requests: Iterable[WaitingRequest], used: Iterable[ApprovalUse], now: datetime, code: str = ""
+) -> WaitingRequest:
+    """Return the request that an approval means.
+
+    `requests` are oldest first. `code`: the typed beginning of the digest; "" for the label.
+
+    Raises:
+        Refused: none waits, or several do.
+    """
+    requests, uses = list(requests), {each.uses: each for each in used}
+    newest_of = {_subject(each): each for each in requests}
+    named = [each for each in newest_of.values() if not code or each.code == code.lower()]
+    if not named:
+        what = "of that digest " if code and requests else ""
+        raise _refused(Reason.NO_REQUEST, f"no request {what}waits on this incident for a second person")
+    waiting = [each for each in named if each.run not in uses and now <= each.until]
+    if not waiting:
+        newest = max(named, key=lambda each: each.at)
+        if use := uses.get(newest.run):
+            text = f"the request {newest.code} was approved before, by {use.login}; an approval counts once"
+            raise _refused(Reason.APPROVAL_USED, text)
+        raise _refused(
+            Reason.REQUEST_TOO_OLD, f"the request {newest.code} could be approved until {format_utc(newest.until)}"
+        )
+    if len({each.code for each in waiting}) > 1:
+        raise _refused(
+            Reason.NO_REQUEST,
+            f"several requests wait on this incident: {', '.join(each.code for each in waiting)}",
+            f"Approve one of them by the button {APPROVE_BUTTON}, with its digest.",
+        )
+    return waiting[-1]
+
+
+def _subject(request: WaitingRequest) -> str:
+    """Return the subject of a request. A newer request replaces an older one of the same subject."""
+    return json.dumps([request.runbook, request.environment, request.params], sort_keys=True)
+
+
+def refuse_approval(request: WaitingRequest, approval: ApprovalEvent, used: Iterable[ApprovalUse]) -> None:
+    """Raise Refused unless this event approves the request: another person, afterwards, in time, for the first time."""
+    if approval.id in request.requesters:
+        raise _refused(
+            Reason.SAME_PERSON,
+            f"{approval.login} made the request {request.code}, and only another person can approve it",
+            "Ask a second person with write access to approve it.",
+        )
+    if approval.at <= request.at:
+        text = f"the approval of {format_utc(approval.at)} is older than the plan of {format_utc(request.at)}"
+        raise _refused(Reason.REQUEST_CHANGED, text, "Read the new plan, and approve it again.")
+    if approval.at > request.until:
+        text = f"the request {request.code} could be approved until {format_utc(request.until)}"
+        raise _refused(Reason.REQUEST_TOO_OLD, text)
+    if use := next((each for each in used if each.uses == request.run), None):
+        text = f"the request {request.code} was approved before, by {use.login}; an approval counts once"
+        raise _refused(Reason.APPROVAL_USED, text)
+
+
+def find_growth(request: WaitingRequest, terms: ApprovalTerms) -> str:
+    """Describe how the loss of these terms exceeds the approved one; empty if it does not."""
+    most, lost = request.most_seconds, terms.lost_seconds
+    if most is not None and (lost is None or lost > most):
+        now = "an unknown time" if lost is None else format_duration(lost)
+        return f"it would lose {now} of writes now, and at most {format_duration(most)} was approved"
+    for table, number in terms.lost_rows.items():
+        if number > (limit := request.most_rows.get(table, SPARE_ROWS)):
+            return f"it would remove {number} rows of {table} now, and at most {limit} was approved"
+    return ""
+
+
+def _refused(reason: Reason, message: str, hint: str = _ASK_AGAIN) -> Refused:
+    return Refused(message, reason=reason, hint=hint)
