@@ -2,15 +2,21 @@
 
 import signal
 from collections.abc import Callable
+from datetime import timedelta
+from random import Random
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
 
 from tests.conftest import World
-from tests.support import databases
+from tests.support import databases, shopdesk
+from tests.support.claims import case_world
 from tests.support.commands import Command, ended, texts
 from tests.support.databases import RESTORE, Library, ingress
 from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER
+from tests.support.properties import holds_for
+from tests.support.shopdesk import Shopdesk
 
 BEFORE_LAST = "before-migration:0002_b.sql"
 OPEN = ({f"{HOST}/*": "fortunet-api"}, {"enabled": True, "previews_enabled": True})
@@ -210,3 +216,53 @@ def test_killed_run_can_be_started_again(library: Library, fault: dict[str, Any]
 def test_run_killed_at_any_request_can_be_started_again(library: Library, nth: int) -> None:
     kill(library, {"path": "/client/v4/**", "skip": nth})
     finish(library)
+
+
+def write_randomly(shop: Shopdesk, random: Random) -> None:
+    match random.choice(["order", "cancel", "rename", "migrate"]):
+        case "order":
+            shop.order(random.randint(1, 2), minutes=random.choice([0, 0.2, 3]))
+        case "cancel":
+            shop.write("DELETE FROM orders WHERE id = (SELECT max(id) FROM orders)")
+        case "rename":
+            shop.write("UPDATE customers SET name = ? WHERE id = 1", str(random.random()))
+        case _:
+            shop.migrate(f"{len(shop.history.states):04}_random.sql", minutes=random.choice([0.5, 2, 9]))
+
+
+@holds_for(3, 60, seed=st.integers(0, 10**9))
+def test_any_restore_is_undone_row_by_row_and_leaves_the_service_as_it_was(seed: int) -> None:
+    """Restore a random bookmark or time behind maintenance, and undo it by the printed command."""
+    random = Random(seed)
+    with case_world(None) as world:
+        shop, switches = shopdesk.prepared(world), world.sandbox.switches
+        switches.d1_later_bookmarks_kept = random.random() < 0.5
+        switches.d1_bookmark_shows_restore = random.random() < 0.5
+        switches.d1_stale_reads = random.choice([0, 0, 2])
+        states = {}
+        for _ in range(random.randint(3, 8)):
+            write_randomly(shop, random)
+            states[shop.history.current.number] = shop.content()
+        world.sandbox.clock.advance(60)
+        before, routes = shop.content(), dict(shop.routes)
+        number = random.choice(list(states))
+        at = shop.history.states[number].at + timedelta(seconds=1)
+        to = random.choice([shop.history.states[number].bookmark, f"{at:%Y-%m-%dT%H:%M:%SZ}"])
+
+        done = shop.restore(to)
+
+        if done.result["decision"] == "refused":  # a migration in the same second
+            assert (shop.content(), shop.routes, shop.writes) == (before, routes, [])
+            return
+        assert done.code == 0, done.err
+        target = shop.history.at(at) if to.endswith("Z") else shop.history.states[number]
+        assert shop.content() == states[target.number]
+        kept = [row["name"] for row in shop.content()["schema_log"]]
+        taken = [line.partition(",")[0] for line in done.result["plan"]["sections"]["Migrations taken back"]]
+        assert taken == ([row["name"] for row in before["schema_log"] if row["name"] not in kept] or ["none"])
+        assert shop.routes == routes
+        (undo,) = done.result["undo"]
+        world.sandbox.clock.advance(60)
+        undone = shop.restore(undo.partition("--to ")[2].split()[0])
+        assert undone.code == 0, undone.err
+        assert (shop.content(), shop.routes) == (before, routes)
