@@ -86,6 +86,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     "ai-off": scenario_switch.ALL_DOWN,
     "reset-durable-object": scenario_durable_object.SCENARIO,
     "restore-database": scenario_database.RESTORE,
+    "revert-migration": scenario_database.REVERT,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.

@@ -82,9 +82,8 @@ def create_tables(sandbox: "Sandbox", database: "Database") -> None:
     for query in database.queries:
         found = next((value for row in tables.run(query.sql)[:1] for value in row.values()), None)
         if found != query.expect:
-            raise ConfigError(
-                f"the drill's rows do not pass the query {query.name} of ops.yml: {quote_name(str(found))}", hint=_HINT
-            )
+            text = f"{quote_name(str(found))}, and {quote_name(str(query.expect))} is expected"
+            raise ConfigError(f"the drill's rows do not pass the query {query.name} of ops.yml: {text}", hint=_HINT)
 
 
 _HINT = "Drill with a copy of ops.yml without this query."
@@ -115,8 +114,18 @@ def select_rows(database: "Database") -> str:
 
 def break_tables(sandbox: "Sandbox", database: "Database") -> None:
     """Apply the bad migration."""
-    renames = (f'ALTER TABLE "{name}" RENAME COLUMN {NOTE} TO {RENAMED}' for name in named_tables(database))
-    apply(sandbox, database, BAD, *renames)
+    apply(sandbox, database, BAD, *_renames(database, NOTE, RENAMED))
+
+
+def source_files(database: "Database") -> dict[str, str]:
+    """Return the bad migration and its down file, by their paths in the repository. Raises Refused."""
+    folder = database.require_migrations("")
+    up, down = (";\n".join(_renames(database, *names)) + ";\n" for names in ((NOTE, RENAMED), (RENAMED, NOTE)))
+    return {folder.find_path(BAD): up, folder.find_down_path(BAD): down}
+
+
+def _renames(database: "Database", old: str, new: str) -> list[str]:
+    return [f'ALTER TABLE "{name}" RENAME COLUMN {old} TO {new}' for name in named_tables(database)]
 
 
 def apply(sandbox: "Sandbox", database: "Database", name: str, *statements: str) -> None:

@@ -1,4 +1,4 @@
-"""Scenario of restore-database: a bad migration breaks reads, and users go on writing.
+"""Scenarios of restore-database and revert-migration: a bad migration breaks reads, and users go on writing.
 
 The embedded edge has the tables that ops.yml names, the workerd edge the example with its own migrations.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Decision
+from ops.core.migrations_folder import DOWN
 from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation
 from ops.database.holds import TABLE as HOLDS
@@ -82,10 +83,11 @@ class _Application:
         if runtime is not None and runtime.service == self.service.name:
             scenario_switch.write_normal_states(sandbox, runtime)
 
-    def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
+    def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, folder: Path) -> None:
         if name == "bad":
             database_content.break_tables(sandbox, self.database)
             return
+        self.commit(database_content.source_files(self.database) if self.database.migrations else {}, folder)
         database_content.create_tables(sandbox, self.database)
         behaviour = release_answers.build_behavior(self.probes)
         failing = [probe.http.path for probe in self.database.probes or self.probes if probe.http]
@@ -101,9 +103,20 @@ class _Application:
         version = sandbox.upload(service.worker, code=name, behaviour=behaviour, bindings=bindings, tag=name)
         sandbox.deploy(service.worker, version)
 
-    def release_example(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
+    def commit(self, files: Mapping[str, str], folder: Path) -> None:
+        """Commit the migrations and down files to the repository of the drill."""
+        scenario_release.run_git(folder, "init", "-q", "-b", "main")
+        for path, content in files.items():
+            place = folder / scenario_release.SOURCE / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(content)
+        scenario_release.run_git(folder, "add", "--all")
+        scenario_release.run_git(folder, "commit", "-q", "--no-gpg-sign", "--allow-empty", "-m", "The migrations")
+
+    def release_example(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, folder: Path) -> None:
         """Deploy the example, and apply its migrations. Users save charts before and after the bad one."""
         if name == "good":
+            self.commit(example_files(self.database) if self.database.migrations else {}, folder)
             example.deploy_example(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
         without = ("0002_*",) if name == "good" else ()
         stale, sandbox.switches.d1_stale_reads = sandbox.switches.d1_stale_reads, 0  # wrangler does not expect them
@@ -136,8 +149,18 @@ class _Application:
         return write
 
 
+def example_files(database: "Database") -> dict[str, str]:
+    """Return the example's migrations and down files, by their paths in the repository. Raises Refused."""
+    folder = database.require_migrations("")
+    found = scenario_release.EXAMPLE.glob("*/*.sql")
+    find = {"migrations": folder.find_path, DOWN: folder.find_down_path}
+    return {find[path.parent.name](path.name): path.read_text() for path in found if path.parent.name in find}
+
+
 def _configure(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
     name, database = find_database(environment, service)
+    if run.needs_down_file:
+        database.require_migrations(name)
     application = _Application(environment, service, database)
     return replace(
         embedded,
@@ -168,6 +191,8 @@ class _Run:
     """Parameters of the runbook besides the database."""
     compare: "Callable[[Sandbox, Database], Iterator[str]]"
     """Yields differences between the data and the expected one."""
+    needs_maintenance: bool = False
+    needs_down_file: bool = False
 
     def params(self, database: str) -> Params:
         return {"database": database, **self.point}
@@ -184,7 +209,7 @@ class _Run:
         ) -> dict[str, Any]:
             sandbox, database = world.sandbox, application.database
             name, _ = find_database(world.environment, service)
-            if service.maintenance == "edge":
+            if self.needs_maintenance and service.maintenance == "edge":
                 scenario_maintenance.prepare_worker(world, say)
             with Writer(writer(sandbox)) as users:
                 if not users.wait_for(WRITTEN_BEFORE, PATIENCE):
@@ -197,7 +222,7 @@ class _Run:
             differences = [*self.compare(sandbox, database), *_count_differences(sandbox, database, result)]
             if differences:
                 return mark_unhealthy(result, "; ".join(differences))
-            return {**result, "message": f"{result['message']}; the sandbox has every row of the target"}
+            return {**result, "message": f"{result['message']}; the sandbox has every expected row"}
 
         return run
 
@@ -240,6 +265,22 @@ def compare_with_target(sandbox: "Sandbox", database: "Database") -> Iterator[st
             yield f"{len(missing)} rows of {table} are not restored"
 
 
+def compare_with_reverted(sandbox: "Sandbox", database: "Database") -> Iterator[str]:
+    """Yield a problem unless the bad migration is taken back, and every row from before and since is there."""
+    states = sandbox.d1.store(database.id).history.states
+    broken = [each for each in states if _migrations(sandbox, database, each) == 2]
+    if find_restores(sandbox, database) or not broken or broken[-1] is states[-1]:
+        yield "the bad migration is not taken back, or not by its down file"
+        return
+    live, before, since = read_rows(sandbox, database), states[broken[0].number - 1], broken[-1]
+    for table, rows in read_rows(sandbox, database, before).items():
+        if missing := rows - live.get(table, set()):
+            yield f"{len(missing)} rows of {table} are not as before the migration"
+    for table, rows in read_rows(sandbox, database, since).items():
+        if table != database.migrations_table and len(live.get(table, ())) < len(rows):
+            yield f"{table} has {len(live.get(table, ()))} rows, and {len(rows)} were written"
+
+
 def _count_differences(sandbox: "Sandbox", database: "Database", result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the counts that the run states and that the sandbox contradicts."""
     states = sandbox.d1.store(database.id).history.states
@@ -256,8 +297,7 @@ def _count_differences(sandbox: "Sandbox", database: "Database", result: Mapping
 
 def _changed_at(sandbox: "Sandbox", _service: "Service") -> datetime | None:
     (database,) = sandbox.d1.databases.values()
-    restores = [each.at for each in database.store.history.states if each.restored is not None]
-    return restores[-1] if restores else None
+    return database.store.history.current.at
 
 
 def _bookmark(sandbox: "Sandbox", _service: "Service") -> str:
@@ -265,7 +305,7 @@ def _bookmark(sandbox: "Sandbox", _service: "Service") -> str:
     return database.store.history.current.bookmark
 
 
-def _scenario(run: _Run) -> Scenario:
+def _scenario(run: _Run, *, unsupported: str) -> Scenario:
     base = Scenario(
         "worker",
         lambda *_: None,
@@ -275,7 +315,8 @@ def _scenario(run: _Run) -> Scenario:
         names_service=False,
         suits=suits,
         laptop_flags=("--one-person",),
-        unsupported=dict.fromkeys(("label", "button"), "its jobs wait for the approval of a second person"),
+        unsupported=dict.fromkeys(("label", "button"), unsupported),
+        environ=scenario_release.source_variable,
         permissions=("D1 Write", "Workers KV Storage Write", *scenario_maintenance.PERMISSIONS),
     )
     base = replace(base, broken_ago=timedelta(minutes=10))
@@ -287,4 +328,11 @@ def _scenario(run: _Run) -> Scenario:
     )
 
 
-RESTORE = _scenario(_Run({"to": "before-last-migration"}, compare_with_target))
+RESTORE = _scenario(
+    _Run({"to": "before-last-migration"}, compare_with_target, needs_maintenance=True),
+    unsupported="its jobs wait for the approval of a second person",
+)
+REVERT = _scenario(
+    _Run({"name": "last"}, compare_with_reverted, needs_down_file=True),
+    unsupported="its jobs hand on artifacts, which the local runner does not store",
+)

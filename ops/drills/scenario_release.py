@@ -186,13 +186,13 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     tree = folder / SOURCE / built_in
     if name == "good":
         shutil.copytree(EXAMPLES / "frontend", tree, ignore=shutil.ignore_patterns("dist", ".wrangler", "node_modules"))
-        _git(folder, "init", "-q", "-b", "main")
+        run_git(folder, "init", "-q", "-b", "main")
     else:
         builds = tree / "build.js"
         builds.write_text(builds.read_text().replace('join(root, "dist")', 'join(root, "dist", "dist")'))
-    _git(folder, "add", "--all")
-    _git(folder, "commit", "-q", "--no-gpg-sign", "-m", f"The {name} release")
-    commit = _git(folder, "rev-parse", "HEAD")
+    run_git(folder, "add", "--all")
+    run_git(folder, "commit", "-q", "--no-gpg-sign", "-m", f"The {name} release")
+    commit = run_git(folder, "rev-parse", "HEAD")
     if name == "good":
         return commit
     _deploy_site(sandbox, service, name, edge, folder, commit)
@@ -200,7 +200,7 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     return None
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def run_git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=drill", "-c", "user.email=drill@example.com", "-c", "core.hooksPath=/dev/null"]
     (folder / SOURCE).mkdir(exist_ok=True)
     done = subprocess.run(
@@ -216,7 +216,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _source_variable(folder: Path) -> Mapping[str, str]:
+def source_variable(folder: Path) -> Mapping[str, str]:
     return {"OPS_SOURCE": str(folder / SOURCE)}
 
 
@@ -250,7 +250,7 @@ COMMITS = Scenario(
     _commit_site,
     live=_live_commit,
     changed_at=lambda _sandbox, _service: None,
-    environ=_source_variable,
+    environ=source_variable,
     is_good_served=False,
     steps=("committed the good release", "deployed the bad release"),
     unsupported=dict.fromkeys(("label", "button"), "its jobs hand on artifacts, which the local runner does not store"),

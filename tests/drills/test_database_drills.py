@@ -1,4 +1,4 @@
-"""Drills that restore a database: both methods of maintenance, each edge, and a team's own tables."""
+"""Drills of a database: both methods of maintenance, each edge, and a team's own tables."""
 
 import re
 from pathlib import Path
@@ -48,20 +48,39 @@ def test_restore_drill_counts_exactly_in_maintenance_by_switch(run: Run, group: 
 
 def assert_counted(result: dict[str, Any]) -> None:
     """The drill itself compares the counts, and every row, with the sandbox."""
-    assert result["message"].endswith("; the sandbox has every row of the target")
+    assert result["message"].endswith("; the sandbox has every expected row")
     (counts,) = [found for event in result["timeline"] for found in COUNTS.findall(event["text"])]
     assert (counts[0], counts[3]) == ("charts", "")
     assert int(counts[4]) == int(counts[1]) - int(counts[2]) >= 10
 
 
+REVERT: list[Run] = [("revert-migration", "embedded", None), ("revert-migration", "workerd", None)]
+
+
 @pytest.mark.slow
-def test_restore_drill_has_the_tables_of_its_config() -> None:
-    result = drill("--config", str(SHOPDESK), "--environment", "live", name="restore-database")
+@pytest.mark.parametrize(
+    ("run", "switches"),
+    [
+        *((run, []) for run in taken(*REVERT)),
+        *((run, switch_options("revert-migration", group)) for group, run in enumerate(REVERT)),
+    ],
+    ids=run_id,
+)
+def test_revert_drill_keeps_the_rows_written_since(run: Run, switches: list[str]) -> None:
+    result = assert_recovered(run, *switches)
+
+    assert result["message"].endswith("; the sandbox has every expected row")
+    assert any("which is held" in event["text"] for event in result["timeline"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["restore-database", "revert-migration"])
+def test_drill_has_the_tables_of_its_config(name: str) -> None:
+    result = drill("--config", str(SHOPDESK), "--environment", "live", name=name)
 
     assert (result["decision"], result["service"]) == ("recovered", "shop")
-    assert any("orders: " in event["text"] for event in result["timeline"])
     checks = next(event["text"] for event in result["timeline"] if event["text"].startswith("checks of orders"))
-    assert "orders-of-customers: healthy" in checks
+    assert "orders-of-customers: healthy; vouchers: healthy" in checks
 
 
 @pytest.mark.parametrize(
@@ -71,10 +90,29 @@ def test_restore_drill_has_the_tables_of_its_config() -> None:
         (["--service", "desk"], "desk has no database in live, which this drill breaks"),
     ],
 )
-def test_restore_drill_needs_a_database(world: World, arguments: list[str], says: str) -> None:
+def test_drill_needs_a_database(world: World, arguments: list[str], says: str) -> None:
     where = ["--config", str(SHOPDESK), "--environment", "live"]
 
     outcome = world.ops("drill", "restore-database", *where, *arguments)
 
     assert outcome.code == 2
     assert says in outcome.err
+
+
+def test_revert_drill_needs_the_folder_of_migrations(world: World) -> None:
+    text = SHOPDESK.read_text().replace("        migrations: db/changes\n", "")
+    world.config.write_text(text)
+
+    outcome = world.ops("drill", "revert-migration", "--config", str(world.config), "--environment", "live")
+
+    assert outcome.code == 2
+    assert "database orders has no `migrations` in ops.yml" in outcome.err
+
+
+def test_query_that_no_rows_pass_is_explained(world: World) -> None:
+    world.config.write_text(SHOPDESK.read_text().replace("expect: true", "expect: 7"))
+
+    outcome = world.ops("drill", "restore-database", "--config", str(world.config), "--environment", "live")
+
+    assert outcome.code == 2
+    assert "the drill's rows do not pass the query vouchers of ops.yml: 1, and 7 is expected" in outcome.err

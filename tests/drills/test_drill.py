@@ -126,6 +126,17 @@ SWITCHES: dict[str, list[list[str]]] = {
             "propagation_seconds=3",
         ],
     ],
+    "revert-migration": [
+        [
+            "d1_time_travel_days=30",
+            "d1_later_bookmarks_kept=true",
+            "d1_bookmark_shows_restore=true",
+            "d1_replica_lag_seconds=0",
+            "d1_read_is_enough=true",
+            "propagation_seconds=0",
+        ],
+        ["d1_stale_reads=3", "propagation_seconds=3"],
+    ],
 }
 """Groups of switches that do not hide each other, by drill. Two of them delay Cloudflare's lists.
 
@@ -147,6 +158,11 @@ OF_OTHERS = {
     "restore-database": {
         *("migration_tag_before_deploy", "forced_rollback_restores_secrets", "content_of_deployed"),
         *("secret_edit_ends_split", "iflow_models_open", "iflow_refuses_with_200"),
+    },
+    "revert-migration": {
+        *("migration_tag_before_deploy", "forced_rollback_restores_secrets", "content_of_deployed", "urls_normalized"),
+        *("secret_edit_ends_split", "iflow_models_open", "iflow_refuses_with_200", "code_update_strategy_answered"),
+        *("deployments_lag_reads", "version_visible_after_reads", "deployments_listed"),
     },
 }
 """Switches without effect by drill: those of migrations, forced rollbacks, code, zones, secrets, providers or D1."""
