@@ -1,4 +1,4 @@
-"""Checks of each D1 database in ops.yml: its id, its token, its tables, and the Workers that use it."""
+"""Checks of each D1 database in ops.yml: id, token, tables, and the Workers that use it."""
 
 from collections.abc import Iterator
 
