@@ -1,4 +1,4 @@
-"""Scenarios of restore-database and revert-migration: a bad migration breaks reads, and users go on writing.
+"""Scenarios of a database: a bad migration breaks reads, and users go on writing.
 
 The embedded edge has the tables that ops.yml names, the workerd edge the example with its own migrations.
 """
