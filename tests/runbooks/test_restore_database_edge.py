@@ -173,6 +173,47 @@ def test_two_services_are_closed_and_reopened(library: Library) -> None:
     assert any("loans: 4 → 1 rows, 3 rows removed" in text for text in texts(done, "read_back"))
 
 
+def test_site_of_pages_stays_open_and_the_plan_says_so(library: Library) -> None:
+    library.world.edit_config("services: [api]", "services: [api, frontend]")
+
+    plan = library.restore(BEFORE_LAST, "--dry-run").result["plan"]
+
+    text = "frontend is not taken offline, and its writes go on: maintenance closes Workers only"
+    assert text in plan["warnings"]
+
+
+def test_two_services_of_one_worker_are_closed_once(library: Library) -> None:
+    library.world.edit_config("services: [api]", "services: [api, again]")
+    library.world.edit_config(
+        "    services:\n      api:",
+        "    services:\n      again:\n        worker: fortunet-api\n        url: https://app.fortunet.example\n"
+        "        probes:\n          - name: home\n            http:\n              path: /health\n              status: 200\n"
+        "      api:",
+    )
+    seen = list[Any]()
+    at_restore(library, lambda: seen.append(ingress(library.world)))
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert seen == [CLOSED]
+    assert ingress(library.world) == OPEN
+
+
+def test_run_that_is_cancelled_says_that_the_service_stays_closed(library: Library) -> None:
+    more = ("--database", "lib", "--to", BEFORE_LAST, "--one-person")
+    command = Command(
+        library.world, "restore-database", service="", more=more, environ={"CLOUDFLARE_API_TOKEN": "library"}
+    )
+    library.world.sandbox.fault(**RESTORE, before=command.send(signal.SIGTERM), lost="before")
+
+    command.run()
+
+    assert ingress(library.world) == CLOSED
+    (timeline,) = (library.world.folder / ".ops" / "runs").glob("*/timeline.jsonl")
+    assert REOPENS in timeline.read_text()
+
+
 def kill(library: Library, fault: dict[str, Any]) -> None:
     """Kill a run right after a request took effect."""
     more = ("--database", "lib", "--to", BEFORE_LAST, "--one-person")

@@ -146,14 +146,17 @@ def test_clock_that_differs_from_cloudflare_refuses_no_bookmark(shop: Shopdesk, 
     assert plan["changes"]
 
 
-@pytest.mark.parametrize(("after", "ends"), [(20, "refused"), (70, "healthy_as_before")])
-def test_restore_is_refused_while_another_run_restores(shop: Shopdesk, after: int, ends: str) -> None:
+@pytest.mark.parametrize(
+    ("database", "after", "ends"),
+    [("orders", 20, "refused"), ("orders", 70, "healthy_as_before"), ("stock", 20, "healthy_as_before")],
+)
+def test_restore_is_refused_while_another_run_restores(shop: Shopdesk, database: str, after: int, ends: str) -> None:
     """The first run is killed at the restore, so its comment has no end."""
     hub = shop.world.sandbox.github
     hub.add_user("alice")
     number = hub.open_issue("Orders are gone", labels=["incident"], author="alice")
     environ = {**hub.environ(), "GITHUB_RUN_ID": "", "GITHUB_ACTIONS": ""}
-    row = RecordRow(shop.now, "prepared", "undo of the restore of orders: bookmark 1")
+    row = RecordRow(shop.now, "prepared", f"undo of the restore of {database}: bookmark 1")
     record = RunRecord("20261126T100000-abcd", source="laptop", runbook="restore-database", rows=(row,))
     hub.comment(number, embed_record("A restore runs.", record), by="alice")
     shop.world.sandbox.clock.advance(after)
