@@ -13,7 +13,7 @@ from ops.cli.completion import complete_environment
 from ops.cli.help import ExampleGroup
 from ops.cli.output import annotate, echo, echo_json, silent
 from ops.cli.runbook_command import CONFIG
-from ops.core.errors import OpsError
+from ops.core.errors import OpsError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
 from ops.render.markdown import code_span, escape_markdown
@@ -100,6 +100,7 @@ def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, conf
     As a job's output: `source`, the digest of the file. The job needs no token.
     """
     from ops.app.run import read_config
+    from ops.github.environments import source_exposure
     from ops.tools.source_files import read_source_files, save_source_files
 
     name = str(json.loads(params)["database"])
@@ -108,6 +109,12 @@ def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, conf
         actions.write_job_outputs(os.environ, {"source": ""})
         echo(f"database {name} has no `migrations` in ops.yml, so nothing was fetched")
         return
+    if actions.is_job(os.environ) and (why := source_exposure(os.environ, redactor, found.repository or "")):
+        raise Refused(
+            f"others could read the migrations, which this job hands to the next: {why}",
+            reason=Reason.BUILD_UNUSABLE,
+            hint="Make the operations repository private, or run the command on a laptop.",
+        )
     folder = found.require_migrations(name)
     paths = [folder.folder, folder.down_folder]
     where = config.resolve().parent

@@ -1,0 +1,101 @@
+"""Lift the hold of a migration, so that deployments may apply it again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ops.config.probes import ProbeSet
+from ops.core.errors import Reason
+from ops.core.plan import Change, Plan, PlanSection
+from ops.database.holds import Hold, lift_holds, read_holds
+from ops.engine.context import Context
+from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param
+
+if TYPE_CHECKING:
+    from ops.config import Environment
+    from ops.config.databases import Database
+
+
+class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
+    """Lift the hold of a migration, so that deployments may apply it again."""
+
+    @dataclass(frozen=True)
+    class Params:
+        database: str = param("Database in ops.yml")
+        name: str = param("File name of the held migration")
+        reason: str = param("Reason, shown in the timeline", default="")
+
+    @dataclass(frozen=True)
+    class Details:
+        database: "Database"
+
+    name = "lift-hold"
+    when = "The guard refuses a migration that was taken back, and it is good now"
+    kind = "worker"
+    by_label = False
+    github_environment = "database"
+    params = Params
+    example = Params(database="fortunet", name="0002_compact_charts.sql")
+    writes = (("POST", "/accounts/*/d1/database/*/query"),)
+    permissions = TokenPermissions(cloudflare=("D1 Write",))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        names = (name for name, each in environment.databases.items() if service in each.services)
+        return [{"database": name, "name": "FILE"} for name in names]
+
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+        return {"database": tuple(environment.databases)}
+
+    def service(self, params: Params, environment: "Environment") -> str:
+        """Return the first service that uses the database."""
+        database = environment.databases.get(params.database)
+        return database.services[0] if database else ""
+
+    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002
+        """Probe the database and each service that uses it."""
+        database = ctx.environment.database(ctx.params.database)
+        first, *others = [
+            ProbeSet(each.url, database.probes_of(each), each.verify, name=each.name)
+            for each in map(ctx.environment.service, dict.fromkeys(database.services))
+        ]
+        return replace(first, other_services=tuple(others))
+
+    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+        database = ctx.environment.database(ctx.params.database)
+        name, migration = ctx.params.database, ctx.params.name
+        held = read_holds(ctx.cloudflare.d1, database.id)
+        lifted, others = _split(held, migration)
+        change = Change(
+            target=f"Hold of {migration} in D1 database {name}",
+            before="held",
+            after="lifted",
+            done_when="the database has no such hold",
+            undo=None,
+        )
+        sections = (PlanSection("Lifted", tuple(map(str, lifted))), PlanSection("Still held", tuple(map(str, others))))
+        return Plan(
+            summary=f"D1 database {name}: {'lift the hold of' if lifted else 'no hold of'} {migration}",
+            changes=(change,) if lifted else (),
+            sections=tuple(each for each in sections if each.lines),
+            consequences=(f"the next deployment may apply {migration} as it is",) if lifted else (),
+            reason=None if lifted else Reason.ALREADY_SET,
+            done_message=f"Lifted the hold of {migration} in {name}",
+            proved_claim="the database has no such hold any more",
+            details=LiftHold.Details(database),
+        )
+
+    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
+        lifted, _ = _split(read_holds(ctx.cloudflare.d1, plan.details.database.id), ctx.params.name)
+        if lifted:
+            return ObservedState(ChangeState.PLANNED, f"{ctx.params.name} is held")
+        return ObservedState(ChangeState.DONE, f"{ctx.params.database} has no hold of {ctx.params.name}")
+
+    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
+        ctx.cloudflare.d1.run_batch(plan.details.database.id, [lift_holds(ctx.params.name)])
+        return f"lifted the hold of {ctx.params.name}"
+
+
+def _split(held: Sequence[Hold], migration: str) -> tuple[list[Hold], list[Hold]]:
+    """Return the holds of a migration, and those of others."""
+    lifted = [each for each in held if each.migration == migration]
+    return lifted, [each for each in held if each not in lifted]

@@ -1,0 +1,65 @@
+"""Lift the hold of a migration."""
+
+from typing import Any
+
+import pytest
+
+from ops.database import holds
+from ops.database.holds import Hold
+from tests.conftest import World
+from tests.support import databases
+from tests.support.commands import ended
+from tests.support.databases import ID, Library
+
+NAME = 'it\'s "1"; DROP TABLE books.sql'
+AT = "2026-11-24T03:05:00Z"
+HELD = (
+    Hold(NAME, "aa", "41", "run-1", AT, "b1"),
+    Hold(NAME, "bb", "", "run-2", AT),
+    Hold("0009_x.sql", "", "", "run-3", AT),
+)
+WRITE = {"method": "POST", "path": "/accounts/*/d1/database/*/query", "sends": "DELETE FROM backout_holds"}
+
+
+@pytest.fixture
+def library(world: World) -> Library:
+    found = databases.prepared(world)
+    world.sandbox.d1.store(ID).run([(each.sql, each.params) for each in holds.replace_holds(HELD)])
+    return found
+
+
+def lift(library: Library, name: str, *more: str) -> Any:
+    options = ["--database", "lib", "--name", name, "--environment", "production", "--yes", "--json", *more]
+    config = ["--config", str(library.world.config)]
+    return library.world.ops("lift-hold", *options, *config, CLOUDFLARE_API_TOKEN=library.token)
+
+
+def names(library: Library) -> list[str]:
+    return [row["migration"] for row in library.rows("SELECT migration FROM backout_holds")]
+
+
+def test_all_holds_of_the_migration_are_lifted(library: Library) -> None:
+    done = lift(library, NAME, "--incident", "42")
+
+    assert ended(done)[1] == "healthy_as_before", done.err
+    assert names(library) == ["0009_x.sql"]
+    assert library.count("books") == 2
+    sections = done.result["plan"]["sections"]
+    assert (len(sections["Lifted"]), len(sections["Still held"])) == (2, 1)
+    assert f"the next deployment may apply {NAME} as it is" in done.result["plan"]["follows"]
+
+
+def test_migration_without_hold_leaves_nothing_to_do(library: Library) -> None:
+    done = lift(library, "0001_first.sql")
+
+    assert ended(done) == (0, "nothing_to_do", "already_set")
+    assert len(done.result["plan"]["sections"]["Still held"]) == 3
+    library.write("DROP TABLE backout_holds")
+    assert ended(lift(library, NAME))[1] == "nothing_to_do"
+
+
+@pytest.mark.parametrize("answer", [{"lost": "after"}, {"lost": "before"}, {"status": 500, "applied": True}])
+def test_lost_answer_is_settled(library: Library, answer: dict[str, Any]) -> None:
+    library.world.sandbox.fault(**WRITE, **answer)
+    assert lift(library, NAME).code == 0
+    assert names(library) == ["0009_x.sql"]

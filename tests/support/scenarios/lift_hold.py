@@ -1,0 +1,25 @@
+"""A library's database with a held migration."""
+
+from ops.database import holds
+from ops.database.holds import Hold
+from tests.conftest import World
+from tests.support import databases
+from tests.support.databases import ID, Library
+from tests.support.scenarios import Given, Scenario, deploy_hotfix
+
+HELD = Hold("0002_compact_charts.sql", "", "41", "run-1", "2026-11-24T03:05:00Z", "bookmark")
+
+
+def _prepare(world: World, _given: Given) -> None:
+    databases.prepared(world)
+    world.sandbox.d1.store(ID).run([(each.sql, each.params) for each in holds.replace_holds([HELD])])
+    world.edit_config("      lib:\n", "      fortunet:\n")
+
+
+SCENARIOS = {
+    "": Scenario(
+        _prepare,
+        lambda world: Library(world).rows("SELECT * FROM backout_holds") == [],
+        (deploy_hotfix, lambda world: Library(world).lend()),
+    )
+}
