@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,14 @@ import click
 from ops.cli.help import ExampleGroup
 from ops.cli.output import echo, echo_json
 from ops.cli.runbook_command import CONFIG, YES_HELP, confirm_name
-from ops.core.errors import IMPLICIT_DRY_RUN
-from ops.core.redaction import Redactor
+from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError
+from ops.core.loopback import uses_one_sandbox
+from ops.core.redaction import Redactor, Secret
 from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
-    from ops.setup.github_setup import ChangeResult, SettingChange, SetupPlan
+    from ops.setup.github_setup import ChangeResult, GitHubSetup, SettingChange, SetupPlan
+    from ops.setup.secret_commands import MissingSecret
 
 INCOMPLETE, UNCLEAR = 4, 5
 
@@ -52,8 +54,9 @@ def github(
     """Create GitHub environments, labels and the ruleset, on a laptop.
 
     Needs the token of an admin in GITHUB_TOKEN or GH_TOKEN, and never stores it. Without environments in the GitHub
-    plan, it sets `github.environments: false` in ops.yml. At the end it prints the `gh` command for each missing
-    secret. Run again, it changes only what differs.
+    plan, it sets `github.environments: false` in ops.yml. On a terminal it then asks for each missing Cloudflare token,
+    checks and stores it. At the end it prints the `gh` command for each other secret. Run again, it changes only what
+    differs.
     """
     from ops.app.github_login import choose_repository
     from ops.setup import github_setup as work
@@ -76,10 +79,49 @@ def github(
         results.append(result)
         if not as_json:
             echo(redactor.redact_text(_result_line(result)), err=bool(result.problem))
+    if is_interactive and not dry_run and not yes:
+        _ask_tokens(own, plan, environ, redactor)
     if plan.impossible or any(result.problem for result in results):
         code = UNCLEAR if any(result.is_unclear for result in results) else INCOMPLETE
         return _end(plan, results, "incomplete", code, redactor, as_json=as_json)
     return _end(plan, results, "done" if results else "nothing_to_do", 0, redactor, as_json=as_json)
+
+
+def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str], redactor: Redactor) -> None:
+    """Ask for each missing Cloudflare token, check and store it, and take it off the plan's list."""
+    missing = [each for each in plan.secrets if each.account_id]
+    if not missing or not uses_one_sandbox(environ):
+        return
+    later = " The first label needs only that of `recovery`." if missing[0].purpose == "recovery" else ""
+    echo(f"\nCloudflare tokens to create: {len(missing)}.{later} Enter skips one until you run this command again.")
+    for number, needed in enumerate(missing, start=1):
+        echo(f"\n{number} of {len(missing)}: {needed.purpose}\n  {needed.about}\n  {needed.url}")
+        if value := _ask_token(needed, environ, redactor):
+            result = own.store(needed, value)
+            if result.problem:
+                echo(redactor.redact_text(f"NOT stored {needed.name}: {to_one_line(result.problem)}"), err=True)
+                continue
+            plan.secrets.remove(needed)
+            place = own.token_location(needed) or "your password manager"
+            echo(f"  stored {needed.name} in {result.change.details}. Keep a copy now in: {to_one_line(place)}")
+
+
+def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Redactor) -> "Secret | None":
+    """Return a token that passed the checks; None if the person skips it."""
+    from ops.setup.token_check import check_token
+
+    text = "  Continue to summary, Create Token, and paste it here (it stays hidden)"
+    while value := click.prompt(text, default="", show_default=False, hide_input=True).strip():
+        redactor.add_secret(value)
+        try:
+            problems, unproved = check_token(value, needed, environ)
+        except ConfigError as error:
+            problems, unproved = [f"{error.message}. {error.hint}"], ""
+        if not problems:
+            echo(f"  accepted. {unproved}".rstrip())
+            return Secret(value)
+        echo(redactor.redact_text(f"  not stored: {to_one_line('; '.join(problems))}"))
+    return None
 
 
 def _ask_reviewers(environment: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,7 +161,8 @@ def _end(
         return code
     lines = []
     if plan.secrets:
-        lines += ["", "Secrets to set:"]
+        first = " The first label needs only those of `recovery`." if plan.secrets[0].purpose == "recovery" else ""
+        lines += ["", f"Secrets to set:{first}"]
     for secret in plan.secrets:
         lines += [f"  {secret.command}", f"      {secret.about}", *([f"      {secret.url}"] if secret.url else [])]
     if plan.secrets:

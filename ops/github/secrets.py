@@ -23,6 +23,15 @@ TOKEN = "GH_SECRETS_TOKEN"  # noqa: S105  the name of a variable
 HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on that repository, not expired."
 
 
+def write_secret(target: "Repository", environment: str, name: str, value: Secret) -> None:
+    """Write a secret of the environment, or of the repository if it is "". Raises ProviderError, UnclearWrite."""
+    with write_errors("Use a token with Secrets and Environments: write, or the scope `repo`."):
+        if environment:
+            target.get_environment(environment).create_secret(name, value.reveal())
+        else:
+            target.create_secret(name, value.reveal())
+
+
 class EnvironmentSecrets(WriteGuard):
     """Environment secrets of every repository that the token reaches. Read-only outside `with secrets.writing():`."""
 

@@ -16,11 +16,12 @@ from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.config.edit import set_nested
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
-from ops.core.redaction import Redactor
+from ops.core.redaction import Redactor, Secret
 from ops.github import protection
 from ops.github.actions import is_job
 from ops.github.client import GitHubApiError, connect, provider_errors, write_errors
 from ops.github.issues import label_changes
+from ops.github.secrets import write_secret
 from ops.setup.environments import GitHubEnvironment, needed_environments
 from ops.setup.labels import desired_labels
 from ops.setup.secret_commands import MissingSecret, list_missing
@@ -69,7 +70,7 @@ AskReviewers = Callable[[str, tuple[str, ...]], tuple[str, ...]]
 class SettingChange:
     """One planned change: its name for people, its write, and a read that tells whether it is in effect."""
 
-    kind: Literal["environment", "label", "ruleset", "file"]
+    kind: Literal["environment", "label", "ruleset", "file", "secret"]
     name: str
     action: Literal["create", "change"]
     details: str
@@ -342,6 +343,24 @@ class GitHubSetup:
         present = {place: names or frozenset() for place, names in read.items()}
         plan.laptop_variables += dict.fromkeys(each.laptop_variables() for each in config.environments.values())
         plan.secrets += list_missing(config, needed, present, plan.repository.full_name)
+
+    def store(self, needed: MissingSecret, value: Secret) -> ChangeResult:
+        """Write the secret, and read its name back."""
+        place = needed.github_environment
+        change = SettingChange(
+            "secret",
+            needed.name,
+            "create",
+            place or "repository",
+            partial(write_secret, self._github, place, needed.name, value),
+            lambda: needed.name in (protection.read_secret_names(self._github, place) or ()),
+        )
+        return _apply(change)
+
+    def token_location(self, needed: MissingSecret) -> str:
+        """Return where ops.yml says that people find the token; empty if it does not say."""
+        of_account = (each for each in self._config.environments.values() if each.account_id == needed.account_id)
+        return next((each.token_location for each in of_account if each.token_location), "")
 
     def _needed(self, config: "Config") -> list[GitHubEnvironment]:
         return needed_environments(config, button_runbooks())

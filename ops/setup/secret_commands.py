@@ -45,6 +45,12 @@ class MissingSecret:
     """Cloudflare's page for a new token, with the permissions filled in where it knows them."""
     is_optional: bool = False
     """Whether only a private repository of the application needs it."""
+    account_id: str = ""
+    """Account of a Cloudflare token; "" for another secret."""
+    purpose: str = ""
+    """GitHub environment of the jobs that read it, also where the repository holds the secret."""
+    rights: tuple[str, ...] = ()
+    """Permission groups of a Cloudflare token."""
 
 
 def list_missing(
@@ -77,11 +83,20 @@ def list_missing(
                 if by_hand := [_as_dashboard(each) for each in environment.rights if _template_key(each) is None]:
                     about += f" (not in the link, add it there: {', '.join(by_hand)})"
                 url = token_url(environment.rights, tokens[name], f"Backout {environment.name}")
-                yield MissingSecret(name, held, command, about, url)
+                yield MissingSecret(
+                    name,
+                    held,
+                    command,
+                    about,
+                    url,
+                    account_id=tokens[name],
+                    purpose=environment.name,
+                    rights=tuple(environment.rights),
+                )
             else:
                 is_optional = name == config.github.secret(environment.name, APP_REPO_TOKEN)
                 about = _about(config, environment.name, name)
-                yield MissingSecret(name, held, command, about, is_optional=is_optional)
+                yield MissingSecret(name, held, command, about, is_optional=is_optional, purpose=environment.name)
 
 
 def _urgency(environment: GitHubEnvironment) -> int:
