@@ -74,7 +74,7 @@ class SecondPerson:
     def _wait(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> RunOutcome:
         """Publish the request on the incident, and return the end of this run. Raises Refused."""
         request = self._publish(terms, requesters)
-        text = f"{request.target} waits for the approval of a second person until {request.until:%H:%M} UTC"
+        text = f"{request.target} waits for a second person until {request.until:%H:%M} UTC"
         return RunOutcome(Decision.PLANNED, Reason.NEEDS_TWO_PEOPLE, text)
 
     def _publish(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> WaitingRequest:

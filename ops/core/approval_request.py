@@ -26,6 +26,7 @@ LONGEST_START = timedelta(minutes=5)
 SPARE_ROWS = 100
 MOST_TABLES, MOST_TEXT = 10, 260
 """Limits of a request, so that it fits into the hidden record."""
+_TEXTS = ("run", "runbook", "environment", "target", "uncounted", "signature")
 _PURPOSE = b"backout: request for a second person, v1"
 _ASK_AGAIN = "Make the request again, and let another person approve its new plan."
 
@@ -44,6 +45,8 @@ class ApprovalTerms:
     """Seconds of writes that the change loses now; None if nobody knows."""
     lost_rows: Mapping[str, int] = field(default_factory=dict)
     """Table → number of rows that the change removes now, where it is known."""
+    uncounted: str = "an unknown time of writes"
+    """The loss for people, without a time."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class WaitingRequest:
     """Greatest loss that was approved, in seconds of writes; None if unknown."""
     most_rows: Mapping[str, int]
     """Table → greatest number of lost rows that was approved."""
+    uncounted: str
     signature: str = ""
 
     @property
@@ -79,9 +83,10 @@ class WaitingRequest:
     @property
     def loss(self) -> str:
         """Describe the greatest loss."""
-        time = "an unknown time" if self.most_seconds is None else format_duration(self.most_seconds)
+        seconds = self.most_seconds
+        time = self.uncounted if seconds is None else f"at most {format_duration(seconds)} of writes"
         rows = ", ".join(f"{number} rows of {table}" for table, number in self.most_rows.items())
-        return f"at most {time} of writes{f'; at most {rows}' if rows else ''}"
+        return f"{time}{f'; at most {rows}' if rows else ''}"
 
     def signed(self, token: str) -> "WaitingRequest":
         return replace(self, signature=self._sign(token))
@@ -183,6 +188,7 @@ def make_request(
         digest=digest_terms(terms, runbook, environment),
         target=terms.target[:MOST_TEXT],
         most_seconds=most,
+        uncounted=terms.uncounted[:MOST_TEXT],
         most_rows={table: math.ceil(terms.lost_rows[table] * growth) + SPARE_ROWS for table in largest},
     )
 
@@ -196,7 +202,7 @@ def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
     """Return the request of a hidden record; None if it holds none. Anybody may have written it."""
     try:
         return WaitingRequest(
-            **{name: _text(data[name]) for name in ("run", "runbook", "environment", "target", "signature")},
+            **{name: _text(data[name]) for name in _TEXTS},
             digest=_digest(data["digest"]),
             incident=_number(data["incident"]),
             params={_text(name): _text(value) for name, value in data["params"].items()},

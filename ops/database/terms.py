@@ -1,19 +1,29 @@
-"""Terms of a restore that a second person approves."""
+"""Terms that a second person approves, and the command that restores."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from ops.core.approval_request import ApprovalTerms
 from ops.core.clock import format_rfc3339
+from ops.core.next_step import SuggestedCommand, build_gh_command
 from ops.core.plan import Change
 from ops.database.plan_text import WorkerUse
 from ops.database.restore import DatabaseRestore
+from ops.database.revert import MigrationRevert
+from ops.engine.context import Context
+
+RESTORE = "restore-database"
 
 
-def build_terms(
+def restore_terms(
     restore: DatabaseRestore, reason: str, changes: Sequence[Change], uses: Sequence[WorkerUse], now: datetime
 ) -> ApprovalTerms:
-    """Return the terms, with an absolute target. Bookmark and counts change with every write, so they are no part."""
+    """Return the terms of a restore, with an absolute target.
+
+    Bookmark and counts change with every write, so they are no part.
+    """
     point, counts = restore.point, restore.before.counts
     to = format_rfc3339(point.at) if point.at else point.bookmark
     settling = sum(each.wait_after for each in changes)
@@ -27,7 +37,29 @@ def build_terms(
             *(f"migration {each.name}" for each in restore.taken_back),
             *(f"version {upload}" for use in uses for upload in sorted(use.newer_uploads or ())),
         ),
-        target=f"{restore.name} to {point}",
+        target=f"the restore of {restore.name} to {point}",
         lost_seconds=int((now - point.moment).total_seconds() + settling) if point.moment else None,
         lost_rows=lost,
     )
+
+
+def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
+    """Return the terms of a revert: the migration and each statement of its down file."""
+    name = revert.migration.name
+    return ApprovalTerms(
+        params={"database": revert.name, "name": name, **({"reason": reason} if reason else {})},
+        content=(revert.database.id, name, *revert.down.statements),
+        target=f"the revert of {name} on {revert.name}",
+        uncounted="the rows and columns that its down file deletes",
+    )
+
+
+def suggest_restore(ctx: Context[Any], database: str, to: str) -> SuggestedCommand:
+    """Return the button, and the command for one person on a laptop; with `two_people: strict`, that of the button."""
+    asked = {"database": database, "to": to}
+    if ctx.environment.database(database).two_people == "strict":
+        where = {"environment": ctx.environment.name, "incident": ctx.request.incident}
+        command = build_gh_command(RESTORE, {**asked, **where})
+    else:
+        command = ctx.suggest(RESTORE, **asked, one_person=True).command
+    return replace(ctx.suggest(RESTORE, **asked), command=command)

@@ -192,14 +192,7 @@ def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | No
 
 
 def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> SuggestedCommand | None:
-    return _suggest(ctx, details.restore.undo_bookmark) if details.restore else None
-
-
-def _suggest(ctx: Context[RestoreDatabase.Params], to: str) -> SuggestedCommand:
-    """Return the command for one person on a laptop, unless ops.yml forbids it, and the button."""
-    suggest = partial(ctx.suggest, "restore-database", database=ctx.params.database, to=to)
-    is_strict = ctx.environment.database(ctx.params.database).two_people == "strict"
-    return replace(suggest(), command="" if is_strict else suggest(one_person=True).command)
+    return terms.suggest_restore(ctx, ctx.params.database, details.restore.undo_bookmark) if details.restore else None
 
 
 def _services(ctx: Context[RestoreDatabase.Params], database: "Database") -> "list[Service]":
@@ -298,7 +291,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         before=f"bookmark {restore.undo_bookmark}",
         after=f"state of {point}",
         done_when="schema, migrations and rows show the state of the target",
-        undo=_suggest(ctx, restore.undo_bookmark),
+        undo=terms.suggest_restore(ctx, ctx.params.database, restore.undo_bookmark),
     )
     changes = (*closed.turn_on, change, *held.changes, *closed.turn_off)
     recent = restore_history.describe_restores(previous, name, ctx.clock.now())
@@ -316,7 +309,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         remaining_message=plan_text.describe_next_deployment(database, held.new),
         done_message=f"Restored {name} to {point}",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
-        terms=terms.build_terms(restore, ctx.params.reason, changes, uses, reads.at),
+        terms=terms.restore_terms(restore, ctx.params.reason, changes, uses, reads.at),
         details=RestoreDatabase.Details(name, database, restore, change, closed, held),
     )
 

@@ -8,12 +8,10 @@ from ops.cloudflare.types.d1 import Migration
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, Refused
-from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
-from ops.core.run_record import parse_job_run
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, restored_holds, revert
+from ops.database import checks, plan_text, restored_holds, revert, terms
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, check_revert, describe_schema, send_revert
 from ops.database.target import BEFORE_MIGRATION
@@ -58,6 +56,7 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
     name = "revert-migration"
     when = "A migration broke the application, and the data written since must stay"
     kind = "worker"
+    needs_approval = True
     label_values = (("name", LAST),)
     github_environment = "database"
     reads_source = True
@@ -90,9 +89,7 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
         return replace(first, other_services=tuple(others))
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        database = ctx.environment.database(ctx.params.database)
-        _require_one_person(ctx, database)
-        return _build_plan(ctx, database)
+        return _build_plan(ctx, ctx.environment.database(ctx.params.database))
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:  # noqa: ARG002
         """Return True, so that state and bookmark are read right before the batch."""
@@ -107,7 +104,7 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
 
     def update_plan(self, ctx: Context[Params], plan: Plan[Details]) -> Plan[Details]:
         """Return the plan with the bookmark right before the batch as its undo."""
-        undo = _suggest_restore(ctx, _require(plan).bookmark)
+        undo = terms.suggest_restore(ctx, ctx.params.database, _require(plan).bookmark)
         return replace(plan, changes=tuple(replace(each, undo=undo) for each in plan.changes))
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
@@ -127,18 +124,12 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
         if details.revert is None:
             return RunOutcome(decision, reason, text)
         lost = f"a restore to the state before loses all writes since {format_utc(ctx.clock.now())}"
-        return RunOutcome(decision, reason, f"{text}; {lost}", _suggest_restore(ctx, details.revert.bookmark))
-
-
-def _require_one_person(ctx: Context[RevertMigration.Params], database: "Database") -> None:
-    """Raise Refused if the run needs an approval, which is not possible yet."""
-    if ctx.params.one_person and database.two_people != "strict" and not parse_job_run(ctx.run_id):
-        return
-    raise Refused(
-        f"a revert on {ctx.params.database} can lose data, and approvals by a second person are not supported yet",
-        reason=Reason.NEEDS_TWO_PEOPLE,
-        hint="Run it on a laptop with --one-person, after another person agreed.",
-    )
+        return RunOutcome(
+            decision,
+            reason,
+            f"{text}; {lost}",
+            terms.suggest_restore(ctx, ctx.params.database, details.revert.bookmark),
+        )
 
 
 def _require(plan: Plan[RevertMigration.Details]) -> MigrationRevert:
@@ -146,17 +137,12 @@ def _require(plan: Plan[RevertMigration.Details]) -> MigrationRevert:
     return plan.details.revert
 
 
-def _suggest_restore(ctx: Context[RevertMigration.Params], to: str) -> SuggestedCommand:
-    command = ctx.suggest("restore-database", database=ctx.params.database, to=to, one_person=True)
-    return replace(command, button="")  # a button needs the approval of a second person
-
-
 def _suggesting_restore(ctx: Context[RevertMigration.Params], migration: Migration, act: Callable[[], T]) -> T:
     """Call `act`, and add to a refusal the restore that takes the migration back, with the writes that it loses."""
     try:
         return act()
     except Refused as error:
-        error.suggested_command = _suggest_restore(ctx, f"{BEFORE_MIGRATION}{migration.name}")
+        error.suggested_command = terms.suggest_restore(ctx, ctx.params.database, f"{BEFORE_MIGRATION}{migration.name}")
         error.hint += f" It loses {describe_loss(migration.applied_at, ctx.clock.now())} of writes."
         raise
 
@@ -180,10 +166,11 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> P
         sections=tuple(_sections(planned)),
         not_undone=NOT_UNDONE,
         consequences=(ONE_TRANSACTION, CODE_FIRST, UNDO_LOSES),
-        warnings=tuple(_warnings(ctx, planned)),
+        warnings=tuple(_warnings(planned)),
         remaining_message=plan_text.describe_next_deployment(database, [planned.hold]),
         done_message=f"Reverted {migration.name} of {name}",
         healthy_before_message="the migration is reverted and checked. No probe failed before: check the data",
+        terms=terms.revert_terms(planned, ctx.params.reason),
         details=RevertMigration.Details(name, database, planned),
     )
 
@@ -194,7 +181,7 @@ def _change(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> C
         before="applied",
         after="reverted and held",
         done_when="its row is gone, and its hold names this run",
-        undo=_suggest_restore(ctx, planned.bookmark),
+        undo=terms.suggest_restore(ctx, ctx.params.database, planned.bookmark),
     )
 
 
@@ -210,9 +197,7 @@ def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
 
 
-def _warnings(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> Iterator[str]:
-    if ctx.params.one_person:
-        yield f"{ctx.request.actor} reverts alone, without the approval of a second person (--one-person)"
+def _warnings(planned: MigrationRevert) -> Iterator[str]:
     yield from planned.down.side_effects
     if not planned.database.guard:
         yield plan_text.APPLIED_AGAIN

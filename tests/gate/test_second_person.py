@@ -11,7 +11,7 @@ from sandbox.github.users.state import App
 from tests.conftest import World
 from tests.support.commands import COMMENTS, ended
 from tests.support.databases import RESTORE
-from tests.support.second_person import DATABASE, TOKEN, Desk, open_desk
+from tests.support.second_person import DATABASE, MIGRATION, TOKEN, Desk, open_desk
 
 BEFORE, AFTER = {"sales": 5, "applied": 2}, {"sales": 3, "applied": 1}
 MINUTE = 60
@@ -68,6 +68,30 @@ def test_button_requests_a_time_and_another_button_approves(desk: Desk) -> None:
     assert json.loads(desk.outputs["params"]) == {"database": "orders", "to": target}
     assert len(desk.restores) == 1
     assert desk.tables == {"sales": 3, "applied": 2}, done.err
+
+
+def test_revert_of_a_migration_is_approved(desk: Desk) -> None:
+    asked = desk.ask(label="recover:revert")
+    assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
+    assert "loses the rows and columns that its down file deletes" in desk.comments[0]
+    assert desk.request["params"] == {"database": "orders", "name": MIGRATION}
+
+    done = desk.approve()
+
+    assert done.code == 0, done.err
+    assert desk.tables == {"sales": 5, "applied": 1}
+    assert desk.restores == []
+
+
+def test_another_down_file_needs_a_new_approval(desk: Desk) -> None:
+    desk.ask(label="recover:revert")
+    desk.add_label()
+    desk.source = desk.fetch("DELETE FROM sales; ALTER TABLE sales DROP COLUMN price")
+
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "request_changed")
+    assert desk.tables == BEFORE
 
 
 def test_dry_run_and_nothing_to_do_wait_for_nobody(desk: Desk) -> None:
@@ -439,6 +463,16 @@ def test_one_person_on_a_laptop_is_named(desk: Desk) -> None:
     assert any(alone_text in comment for comment in desk.comments)
     assert report.code == 0, report.err
     assert alone_text in (desk.hub.issues[-1].body or "")
+
+
+def test_undo_of_a_strict_database_is_its_button(desk: Desk) -> None:
+    desk.world.edit_config("        services: [web]\n", "        services: [web]\n        two_people: strict\n")
+    desk.ask()
+
+    (undo,) = desk.approve().result["undo"]
+
+    assert undo.startswith("gh workflow run restore-database.yml -f database=orders -f to=")
+    assert "one" not in undo
 
 
 def test_long_reason_fits_into_the_record(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
+from ops.tools.source_files import SourceFiles, save_source_files
 from sandbox.github import GitHub
 from sandbox.github.issues import changes
 from tests.conftest import Outcome, World
@@ -21,6 +22,7 @@ CONFIG = f"""\
       orders:
         id: {DATABASE}
         services: [web]
+        migrations: db/migrations
         migrations_table: applied
         created:
           sales: sold_at
@@ -33,7 +35,16 @@ labels:
     params:
       database: orders
       to: before-last-migration
+  recover:revert:
+    runbook: revert-migration
+    environment: live
+    params:
+      database: orders
+      name: last
 """
+MIGRATION = "0002_prices.sql"
+UP, DOWN = "ALTER TABLE sales ADD COLUMN price INTEGER", "ALTER TABLE sales DROP COLUMN price"
+
 BUTTON = """\
 on:
   workflow_dispatch:
@@ -51,6 +62,8 @@ class Desk:
     incident: int = 0
     runs: list[int] = field(default_factory=list)
     """Numbers of the workflow runs, oldest first."""
+    source: dict[str, str] = field(default_factory=dict)
+    """Variables of the files that an earlier job fetched."""
     outputs: dict[str, str] = field(default_factory=dict)
     """Outputs of the last gate."""
 
@@ -101,6 +114,14 @@ class Desk:
         for _ in range(number):
             self.world.sandbox.d1.query(DATABASE, "INSERT INTO sales (item, sold_at) VALUES ('tea', ?)", at)
 
+    def fetch(self, down: str = DOWN) -> dict[str, str]:
+        """Save the files of the migrations as the job without tokens does, and return the variables that name them."""
+        files = {f"db/migrations/{MIGRATION}": UP, f"db/down/{MIGRATION}": down}
+        content = {path: text.encode() for path, text in files.items()}
+        saved = self.world.folder / "migrations.json"
+        digest = save_source_files(SourceFiles("main", "c" * 40, content), saved)
+        return {"OPS_SOURCE_FILES": str(saved), "OPS_SOURCE_FILES_SHA256": digest}
+
     def migrate(self, name: str, *statements: str) -> None:
         self.world.sandbox.clock.advance(600)
         applied = ("INSERT INTO applied (name) VALUES (?)", (name,))
@@ -116,6 +137,7 @@ class Desk:
             "GITHUB_OUTPUT": str(self.world.folder / "output"),
             "SHOP_TOKEN": TOKEN,
             "CLOUDFLARE_API_TOKEN": None,
+            **self.source,
             **environ,
         }
 
@@ -161,10 +183,10 @@ class Desk:
         self.runs.append(9000 + len(self.runs))
         return self.runs[-1]
 
-    def ask(self, by: str = "alice") -> Outcome:
-        """Request the restore by its label, and run the job that plans."""
+    def ask(self, by: str = "alice", label: str = "recover:orders") -> Outcome:
+        """Make a request by its label, and run the job that plans."""
         run = self.new_run()
-        gate = self.gate("issues", self.hub.label(self.incident, "recover:orders", by), run)
+        gate = self.gate("issues", self.hub.label(self.incident, label, by), run)
         assert gate.code == 0, gate.err
         done = self.act(run)
         self.world.sandbox.clock.advance(60)
@@ -213,9 +235,10 @@ def open_desk(world: World, sales: Sequence[int] = (3, 2)) -> Desk:
     ):
         sandbox.clock.advance(60)
         sandbox.d1.query(DATABASE, table)
+    desk.source = desk.fetch()
     desk.migrate("0001_sales.sql")
     desk.sell(sales[0])
-    desk.migrate("0002_prices.sql", "ALTER TABLE sales ADD COLUMN price INTEGER")
+    desk.migrate(MIGRATION, UP)
     desk.sell(sales[1])
     sandbox.clock.advance(60)
     for login in ("alice", "bob", "carol"):
@@ -223,7 +246,8 @@ def open_desk(world: World, sales: Sequence[int] = (3, 2)) -> Desk:
     opened = sandbox.clock.now() - timedelta(minutes=5)
     desk.incident = desk.hub.open_issue("Prices are gone", labels=["incident"], author="alice", at=opened)
     desk.hub.add_commit("Configure", "alice", files={"ops.yml": world.config.read_text()})
-    desk.hub.add_label("recover:orders")
+    for label in ("recover:orders", "recover:revert"):
+        desk.hub.add_label(label)
     desk.hub.add_label(APPROVE_LABEL)
     desk.hub._repository.labels[APPROVE_LABEL].description = LABEL_PURPOSE
     return desk
