@@ -53,6 +53,12 @@ def is_read_only(sql: str) -> bool:
     return False
 
 
+def cut_semicolon(sql: str) -> str:
+    """Return a read-only text without its final semicolon, and without the comments behind it."""
+    signs = (token for token in _TOKEN.finditer(sql) if token.lastgroup == "sign" and token[0] == ";")
+    return sql[: end.start()] if (end := next(signs, None)) else sql
+
+
 def _may_write(tokens: list[str]) -> bool:
     """Return whether a keyword of a write follows; `replace(…)` is a function."""
     following = [*tokens[1:], ""]

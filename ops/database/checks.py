@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.core.clock import Clock, format_duration
 from ops.core.errors import ProviderError
+from ops.core.read_only_sql import cut_semicolon
 from ops.core.suggestions import quote_name
 from ops.core.threads import start_call
 from ops.core.verdict import Verdict, worst_verdict
@@ -101,7 +102,7 @@ def _checks(database: CheckedDatabase) -> Iterator[tuple[str, SqlStatement, Judg
 def _first_row(sql: str) -> str:
     """Return the query for its first row only, so that no answer is huge."""
     is_select = sql.lstrip()[:6].upper() in {"SELECT", "VALUES"} or sql.lstrip()[:4].upper() == "WITH"
-    return f"SELECT * FROM (\n{sql.rstrip().rstrip(';')}\n) LIMIT 1" if is_select else sql  # noqa: S608  only reads
+    return f"SELECT * FROM (\n{cut_semicolon(sql)}\n) LIMIT 1" if is_select else sql  # noqa: S608  only reads
 
 
 def _run(

@@ -4,6 +4,7 @@ A service with `maintenance: switch` is closed by its switch, any other Worker b
 turned off again.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,7 +19,7 @@ from ops.core.names import MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Progress
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
-from ops.core.threads import run_parallel
+from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
@@ -75,8 +76,8 @@ class ClosedBy(Protocol):
 
     def apply(self, ctx: Context[Any], change: Change) -> str: ...
 
-    def is_in_effect(self, ctx: Context[Any]) -> bool:
-        """Return whether every service is still closed."""
+    def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:
+        """Return the names of the services that are still closed; with `partly` also those with an open route."""
         ...
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet: ...
@@ -119,9 +120,9 @@ class SwitchClosure:
     def apply(self, ctx: Context[Any], change: Change) -> str:
         return switch_steps.apply_write(ctx, {**self.on, **self.off}[change])
 
-    def is_in_effect(self, ctx: Context[Any]) -> bool:
+    def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:  # noqa: ARG002  it has one way in
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
-        return shown is not None and shown.state == by_switch.ON
+        return frozenset([self.service.name] if shown and shown.state == by_switch.ON else [])
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
         return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, by_switch.ON, None))
@@ -184,10 +185,20 @@ class RouteClosure:
         assert writes is not None
         return steps.apply_change(ctx, writes, change)
 
-    def is_in_effect(self, ctx: Context[Any]) -> bool:
-        worker = steps.read_worker(ctx.cloudflare.workers)
+    def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:
+        """Compare the routes too, which a deployment may have changed."""
+        keys = {each.key for closing in self.closings for each in closing.window.closed}
+        zones = sorted({zone for zone, _ in keys})
+        worker, *found = run_parallel_mixed(
+            [
+                partial(steps.read_worker, ctx.cloudflare.workers),
+                *(partial(ctx.cloudflare.routes.list_routes, zone) for zone in zones),
+            ]
+        )
         stored = worker.state if worker else MaintenanceState((), "")
-        return all(stored.find_window(each.window.service, "") for each in self.closings)
+        closed = {(each.zone, each.pattern) for each in itertools.chain(*found) if each.script == MAINTENANCE_WORKER}
+        windows = (each.window for each in self.closings if stored.find_window(each.window.service, ""))
+        return frozenset(each.service for each in windows if partly or {route.key for route in each.closed} <= closed)
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:  # noqa: ARG002  the switch needs it
         addresses = tuple(each for closing in self.closings for each in closing.addresses(self.on.state_run))
@@ -271,9 +282,14 @@ class Closure:
     def apply(self, ctx: Context[Any], change: Change) -> str:
         return self._method(change).apply(ctx, change)
 
-    def is_in_effect(self, ctx: Context[Any]) -> bool:
-        """Return whether every closed service is still closed. Raises ProviderError."""
-        return all(each.is_in_effect(ctx) for each in self.methods)
+    def find_closed(self, ctx: Context[Any]) -> frozenset[str]:
+        """Return the names of the services that are still closed. Raises ProviderError."""
+        return frozenset(name for each in self.methods for name in each.find_closed(ctx))
+
+    def find_kept(self, ctx: Context[Any]) -> list[str]:
+        """Return the services that another run still keeps closed, at least in part. Raises ProviderError."""
+        methods = [each for each in self.methods if each.kept]
+        return sorted(name for each in methods for name in each.kept.keys() & each.find_closed(ctx, partly=True))
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet | None:
         """Return the probes that prove that maintenance is in effect; None if no service is closed."""

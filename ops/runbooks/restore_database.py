@@ -147,7 +147,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         """Return the outcome of unhealthy checks, or of a service that stays in maintenance; else probes decide."""
-        name, kept, undo = plan.details.name, sorted(plan.details.closure.kept), _suggest_undo(ctx, plan.details)
+        name, closed, undo = plan.details.name, plan.details.closure, _suggest_undo(ctx, plan.details)
         found = _run_checks(ctx, plan.details)
         if found.verdict == Verdict.UNHEALTHY:
             text = f"the checks of {name} fail: {found}"
@@ -155,7 +155,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         if found.verdict == Verdict.INCONCLUSIVE:
             text = f"the checks of {name} are inconclusive: {found}"
             return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, undo)
-        if not kept:
+        if not (kept := closed.find_kept(ctx)):
             return None
         text = (
             f"the checks of {name} are healthy. {', '.join(kept)} was in maintenance before this run and stays so, "
@@ -172,9 +172,9 @@ def _check_restore(
     if details.holds and not restore.sent:
         details.holds.read_again(ctx)
     found = check_restore(ctx, restore)
-    if restore.sent and restore.is_closed and not details.closure.is_in_effect(ctx):
+    if restore.sent and restore.is_closed and (gone := details.closure.services - details.closure.find_closed(ctx)):
         restore.is_closed = False
-        text = f"maintenance of {', '.join(sorted(details.closure.services))} ended during the restore: writes went on"
+        text = f"maintenance of {', '.join(sorted(gone))} ended during the restore: writes went on"
         ctx.timeline.record(EventKind.WARNING, text)
         return check_restore(ctx, restore)
     return found

@@ -83,6 +83,24 @@ def test_query_with_a_huge_result_sends_one_row(shop: Shopdesk) -> None:
     assert sent.endswith("LIMIT 1")
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 2; -- it's one",
+        "VALUES (2) /* ; */ ;",
+        "WITH n AS (SELECT 2 AS i) SELECT i FROM n",
+        "SELECT length(';-')",
+    ],
+)
+def test_query_keeps_its_meaning(shop: Shopdesk, sql: str) -> None:
+    query = json.dumps({"name": "two", "sql": sql, "expect": 2})
+    shop.world.edit_config("        rows:", f"        queries: [{query}]\n        rows:")
+
+    done = shop.restore(LAST)
+
+    assert any("two: healthy" in text for text in texts(done, "compared"))
+
+
 def statements(shop: Shopdesk) -> list[str]:
     """Return the SQL that was sent to the database."""
     sent = [each for each in shop.world.sandbox.requests if each.path.endswith("/query")]

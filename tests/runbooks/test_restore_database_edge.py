@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -136,6 +137,34 @@ def test_maintenance_that_another_run_ends_makes_counts_a_minimum(library: Libra
     assert done.code == 0, done.err
     assert "maintenance of api ended during the restore: writes went on" in texts(done, "warning")
     assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
+    assert ingress(library.world) == OPEN
+
+
+def test_deployment_that_opens_a_route_makes_counts_a_minimum(library: Library) -> None:
+    """`wrangler deploy` points the routes of its configuration to the Worker again."""
+    (zone,) = library.world.sandbox.zones.all.values()
+
+    def deploy() -> None:
+        zone.routes.update({key: replace(each, script="fortunet-api") for key, each in zone.routes.items()})
+
+    at_restore(library, deploy)
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert "maintenance of api ended during the restore: writes went on" in texts(done, "warning")
+    assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
+    assert ingress(library.world)[0][f"{HOST}/*"] == "fortunet-api"
+
+
+def test_maintenance_of_another_run_may_end_during_the_restore(library: Library) -> None:
+    maintenance(library, "on")
+    at_restore(library, lambda: maintenance(library, "off"))
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert "was in maintenance before this run and stays so" not in done.result["message"]
     assert ingress(library.world) == OPEN
 
 
