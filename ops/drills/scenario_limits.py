@@ -9,10 +9,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
 from ops.core.names import LIMITS_FILE
 from ops.drills import command, github, scenario_release

@@ -5,9 +5,10 @@ so an older version holds the previous target of the route.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ops.cloudflare.types.zones import WorkerRoute
+from ops.core.dataclass import dataclass
 from ops.maintenance.routes import IngressPaths
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow, merge_states, replace_window
 from ops.maintenance.writes import SUBDOMAIN_OFF

@@ -1,7 +1,7 @@
 """Plans, warnings and texts of rollback-pages and redeploy-pages."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
 from ops.cloudflare.types.workers import is_commit_sha
 from ops.core.clock import format_duration, format_utc
+from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, Change, Plan, PlanSection

@@ -5,7 +5,7 @@ A source that cannot be read is named in the report. Only the incident itself mu
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha
 from ops.core import system_clock
+from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.period import Period

@@ -1,11 +1,11 @@
 """Build an earlier commit of a Pages site and deploy it."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.cloudflare.types.workers import is_commit_sha
+from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan

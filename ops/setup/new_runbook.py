@@ -9,7 +9,7 @@ from ops.core.errors import ConfigError
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
 
-from dataclasses import dataclass
+from ops.core.dataclass import dataclass
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.config.probes import ProbeSet

@@ -4,10 +4,10 @@ import re
 import shutil
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ops.core.dataclass import dataclass
 from ops.core.redaction import Redactor
 from ops.tools import process
 

@@ -8,7 +8,6 @@ not repeated.
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark, parse_mark
@@ -24,6 +23,7 @@ from ops.cloudflare.types.workers import (
     is_commit_sha,
     short_id,
 )
+from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, PlanSection

@@ -1,6 +1,6 @@
 """Accounts, and what an account holds, as Cloudflare's lists return it."""
 
-from dataclasses import dataclass
+from ops.core.dataclass import dataclass
 
 
 @dataclass(frozen=True)

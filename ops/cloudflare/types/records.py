@@ -4,11 +4,12 @@ An `EvidenceTable` has the records of one source in a period, or the reason why 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339
+from ops.core.dataclass import dataclass
 from ops.core.period import Period
 
 
