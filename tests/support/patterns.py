@@ -133,5 +133,5 @@ def _one_of(items: Sequence[Any], own: str) -> str:
         elif op is code.CATEGORY:
             listed.update(CATEGORIES.get(value, "-a"))
     if items[0][0] is code.NEGATE:
-        return next(character for character in f'{own}a -"0~\0' if character not in listed)
+        return next(character for character in f'{own}a -"0~\0\x80' if character not in listed)
     return own if own and own in listed else min(listed, key=lambda character: (not character.isalnum(), character))
