@@ -111,6 +111,10 @@ class Service(NamedModel):
         """Return whether its url can be in a zone of the account: workers.dev and pages.dev belong to Cloudflare."""
         return not (urlsplit(self.url).hostname or "").endswith((".workers.dev", ".pages.dev"))
 
+    def database_probes(self, database: Database) -> tuple[Probe, ...]:
+        """Return its probes, with those of a database if it is the first service that uses it."""
+        return (*self.probes, *(database.probes if self.name == database.services[0] else ()))
+
     def require_build(self) -> BuildConfig:
         """Return `build`. Raises ConfigError if it is missing."""
         if self.build is None:

@@ -1,7 +1,7 @@
 """D1 databases in `ops.yml`: identity, migrations, and the checks that prove a restore."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,9 +16,6 @@ from ops.core.migrations_folder import (
     find_pattern_problem,
 )
 from ops.core.read_only_sql import is_read_only
-
-if TYPE_CHECKING:
-    from ops.config import Service
 
 SqlName = Annotated[str, Field(pattern=SQL_NAME)]
 MigrationName = Annotated[str, Field(min_length=1, max_length=255, description="Name of its file.")]
@@ -115,7 +112,3 @@ class Database(ConfigModel):
                 hint=f"Add `migrations: FOLDER` to {name}; its down files are in the folder {DOWN}, beside.",
             )
         return MigrationsFolder(self.migrations, self.migrations_table, self.migrations_pattern)
-
-    def probes_of(self, service: "Service") -> tuple[Probe, ...]:
-        """Return the probes of one of its services; those of the first one include the database's own."""
-        return (*service.probes, *(self.probes if service.name == self.services[0] else ()))

@@ -73,7 +73,7 @@ class _Application:
 
     @property
     def probes(self) -> tuple[Any, ...]:
-        return self.database.probes_of(self.service)
+        return self.service.database_probes(self.database)
 
     def prepare(self, sandbox: "Sandbox", *_: Any) -> None:
         sandbox.clock.longest_sleep = MAX_SLEEP

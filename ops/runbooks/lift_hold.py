@@ -55,7 +55,7 @@ class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
         """Probe the database and each service that uses it."""
         database = ctx.environment.database(ctx.params.database)
         first, *others = [
-            ProbeSet(each.url, database.probes_of(each), each.verify, name=each.name)
+            ProbeSet(each.url, each.database_probes(database), each.verify, name=each.name)
             for each in map(ctx.environment.service, dict.fromkeys(database.services))
         ]
         return replace(first, other_services=tuple(others))

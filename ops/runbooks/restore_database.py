@@ -102,7 +102,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         """Probe the database and each service that uses it; after maintenance also that it is off."""
         database = ctx.environment.database(ctx.params.database)
         found = {
-            each.name: ProbeSet(each.url, database.probes_of(each), each.verify, name=each.name)
+            each.name: ProbeSet(each.url, each.database_probes(database), each.verify, name=each.name)
             for each in _services(ctx, database)
         }
         reopened = plan.details.closure if plan and plan.details.restore else Closure()

@@ -19,7 +19,7 @@ def test_first_service_of_a_database_gets_its_probes() -> None:
     environment = config.environment("production")
     database, service = environment.database("orders"), environment.service("api")
 
-    assert [probe.name for probe in database.probes_of(service)] == ["health", "orders"]
+    assert [probe.name for probe in service.database_probes(database)] == ["health", "orders"]
     assert config.login_variables == {"LOGIN"}
 
 
