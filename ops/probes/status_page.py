@@ -5,14 +5,33 @@ www.cloudflarestatus.com/api, www.githubstatus.com/api: documents below /api/v2,
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from ops.core.outage import PageState, StatusIncident, StatusReport, judge_page
 from ops.probes.http import MAX_SECONDS, ProbeClient
 
+if TYPE_CHECKING:
+    from ops.config import Environment, Service
+
 OPERATIONAL = "operational"
+CLOUDFLARE_STATUS = "https://www.cloudflarestatus.com"
+PRODUCTS_GROUP = "Cloudflare Sites and Services"
+"""Group of Cloudflare's products. Most other components are data centers, and some of those are always closed."""
+
+
+def used_products(environment: "Environment", *services: "Service") -> tuple[str, ...]:
+    """Return the names of Cloudflare's products that these services of an environment use, as its page lists them."""
+    uses = {
+        "API": True,
+        "Workers": any(each.worker for each in services),
+        "Pages": any(each.pages for each in services),
+        "Durable Objects": any(each.durable_objects for each in services),
+        "Workers KV": environment.runtime is not None,
+        "D1": any(environment.databases_of(each.name) for each in services),
+    }
+    return tuple(name for name, is_used in uses.items() if is_used)
 
 
 def read_components(web: ProbeClient, page: str, *, group: str = "") -> Mapping[str, str] | None:

@@ -6,9 +6,11 @@ from datetime import timedelta
 import pytest
 from hypothesis import strategies as st
 
+from ops.cloudflare.types.records import HostFailures
 from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import parse_utc
 from ops.core.errors import Decision
+from ops.core.period import Period
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
 from ops.github.comments import MAX_TEXT
@@ -16,6 +18,7 @@ from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord
 from ops.report import markdown
 from ops.report.evidence import IncidentEvidence, IssueAction, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
+from ops.report.impact import ImpactSources
 from ops.report.moments import MomentName, find_moments, measure_spans
 from ops.report.regions import build_region, incident_of, update_regions
 from ops.report.rows import EVENT_NAMES
@@ -64,6 +67,9 @@ def evidence_with(text: str = "x", *, decision: str = "recovered", **more: objec
         commits=(ListedCommit(text, text, text, URL),),
         compare_url=URL,
         unavailable=(text,),
+        impact=ImpactSources(
+            text, Period(NOW - timedelta(minutes=9), NOW), None, None, text, text, HostFailures(1, 2, 3, False), text
+        ),
     )
     return replace(whole, **more)  # type: ignore[arg-type]
 

@@ -12,15 +12,12 @@ from ops.core.redaction import Secret
 from ops.core.threads import run_parallel
 from ops.probes import status_page
 from ops.probes.reachability import UNREACHABLE, find_download_problem
-from ops.probes.status_page import OPERATIONAL
+from ops.probes.status_page import CLOUDFLARE_STATUS, OPERATIONAL, PRODUCTS_GROUP, used_products
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
 
-CLOUDFLARE_STATUS = "https://www.cloudflarestatus.com"
 GITHUB_STATUS = "https://www.githubstatus.com"
-PRODUCTS_GROUP = "Cloudflare Sites and Services"
-"""Group of Cloudflare's products. Most other components are data centers, and some of those are always closed."""
 GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks")
 NO_ACCOUNT = "0" * 32
 
@@ -63,15 +60,8 @@ def cloudflare_status(facts: Facts) -> Findings:
 
 
 def _products(facts: Facts) -> tuple[str, ...]:
-    services = [each.config for each in facts.services]
-    uses = {
-        "API": True,
-        "Workers": any(each.worker for each in services),
-        "Pages": any(each.pages for each in services),
-        "Durable Objects": any(each.durable_objects for each in services),
-        "Workers KV": any(each.config.runtime for each in facts.environments),
-    }
-    return tuple(name for name, is_used in uses.items() if is_used)
+    used = [used_products(each.config, *each.config.services.values()) for each in facts.environments]
+    return tuple(dict.fromkeys(name for names in used for name in names))
 
 
 @check(

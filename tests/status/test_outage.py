@@ -1,0 +1,139 @@
+"""Read the signs of an outage for a shop: theirs, ours or unclear."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.app.place import Place
+from ops.core.outage import OutageVerdict
+from ops.core.redaction import Redactor
+from ops.status.outage import OutageReport, read_outage
+from tests.conftest import Releases, World
+from tests.support.commands import LIST
+from tests.support.shop import Shop
+
+THEIRS, OURS, UNCLEAR = OutageVerdict
+FAILS = {"path": "/client/v4/**", "status": 503, "times": None}
+
+
+@pytest.fixture
+def later(shop: Shop) -> Shop:
+    """Move on to two hours after the bad release."""
+    shop.world.sandbox.clock.advance(2 * 3600)
+    return shop
+
+
+def read(shop: Shop, service: str = "web", **environ: Any) -> OutageReport:
+    variables = {**shop.world.sandbox.environ(), "SHOP_TOKEN": shop.world.sandbox.token, **environ}
+    return read_outage(Place("live", service), shop.world.config, variables, Redactor())
+
+
+def begin_outage(shop: Shop) -> None:
+    """Let Cloudflare's page report an outage of Workers."""
+    shop.world.sandbox.switches.status_pages_lag_seconds = 0
+    shop.world.sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
+
+
+def test_outage_of_cloudflare_is_theirs(later: Shop) -> None:
+    begin_outage(later)
+
+    report = read(later)
+
+    assert report.finding.verdict == THEIRS
+    assert "www.cloudflarestatus.com: Workers: major outage" in report.finding.theirs
+    assert report.finding.pauses_automatic_steps
+    assert report.next_step.startswith("Do not roll back.")
+
+
+def test_failing_api_without_a_report_is_unclear(later: Shop) -> None:
+    later.world.sandbox.fault(**FAILS)
+
+    report = read(later)
+
+    assert report.finding.verdict == UNCLEAR
+    assert report.finding.theirs == ("Cloudflare's API fails",)
+    assert any("status pages are late" in each for each in report.finding.notes)
+
+
+def test_reported_outage_with_a_failing_api_is_theirs(later: Shop) -> None:
+    begin_outage(later)
+    later.world.sandbox.fault(**FAILS)
+
+    assert read(later).finding.verdict == THEIRS
+
+
+def test_bad_deployment_is_ours(shop: Shop) -> None:
+    shop.world.sandbox.deploy("shop-web", shop.bad)
+
+    report = read(shop)
+
+    assert report.finding.verdict == OURS
+    assert report.finding.ours == ("the service fails after a deployment 0.0 s ago",)
+
+
+def test_bad_deployment_during_an_outage_is_unclear(shop: Shop) -> None:
+    begin_outage(shop)
+    shop.world.sandbox.deploy("shop-web", shop.bad)
+
+    report = read(shop)
+
+    assert report.finding.verdict == UNCLEAR
+    assert report.finding.theirs
+    assert report.finding.ours
+
+
+def test_old_deployment_and_calm_providers_are_ours(later: Shop) -> None:
+    assert read(later).finding.verdict == OURS
+
+
+def test_suspended_account_is_escalated(later: Shop) -> None:
+    later.world.sandbox.fault(**LIST, status=403, code=10000, message="This account has been suspended", times=None)
+
+    report = read(later)
+
+    assert (report.finding.verdict, report.is_suspended) == (THEIRS, True)
+    assert "https://support.cloudflare.com" in report.next_step
+
+
+def test_slow_status_page_is_waited_for_two_seconds(later: Shop) -> None:
+    later.world.sandbox.switches.status_pages_delay_seconds = 5
+
+    report = read(later)
+
+    assert report.finding.verdict == UNCLEAR
+    assert "www.cloudflarestatus.com: cannot be read" in report.finding.notes
+
+
+def test_healthy_service_has_no_fault_of_ours(shop: Shop) -> None:
+    shop.world.sandbox.deploy("shop-web", shop.good)
+    shop.world.sandbox.clock.advance(60)
+
+    report = read(shop)
+
+    assert report.finding.verdict == UNCLEAR
+    assert "the probes of the service are healthy" in report.finding.notes
+
+
+def test_site_is_judged_by_its_deployments(shop: Shop) -> None:
+    shop.world.sandbox.clock.advance(timedelta(hours=3).total_seconds())
+    shop.world.sandbox.status_pages.cloudflare.states["Pages"] = "partial_outage"
+
+    report = read(shop, "docs")
+
+    assert report.finding.verdict == THEIRS
+    assert report.to_json()["verdict"] == "theirs"
+    assert report.to_json()["theirs"] == ["www.cloudflarestatus.com: Pages: partial outage"]
+
+
+def test_ai_provider_that_does_not_answer_is_theirs(world: World, releases: Releases) -> None:
+    sandbox = world.sandbox
+    sandbox.clock.advance(2 * 3600)
+    sandbox.providers.change({"provider": "groq", "down": True})
+
+    place = Place("production", "api")
+    found = read_outage(
+        place, world.config, {**sandbox.environ(), "GROQ_API_KEY": "gsk-0123456789"}, Redactor()
+    ).finding
+
+    assert (found.verdict, found.theirs) == (THEIRS, ("the AI provider api.groq.com does not answer",))
