@@ -1,0 +1,86 @@
+"""A restore by two people in the generated workflows: label and button, under act."""
+
+from pathlib import Path
+
+import pytest
+
+from sandbox.actions import Runner
+from tests.conftest import World
+from tests.support.actions import CI, conclusions
+from tests.support.second_person import TOKEN, Desk, open_desk
+from tests.support.workflows import operations_repository
+
+pytestmark = pytest.mark.slow
+
+
+def prepared(world: World) -> Desk:
+    """Put the workflows of the shop into the repository, and the token into `database`.
+
+    No job fetches its migrations: act has no actions for artifacts here.
+    """
+    desk = open_desk(world)
+    world.edit_config("        migrations: db/migrations\n", "")
+    world.config.write_text(world.config.read_text().partition("  recover:revert:")[0])
+    files = {path: text for path, text in operations_repository(world.config).items() if path != CI}
+    desk.hub.add_commit("All of it", "alice", files=files)
+    desk.hub.add_environment("database")
+    desk.hub.put_secret("SHOP_TOKEN", TOKEN, "database")
+    return desk
+
+
+def runner_of(desk: Desk, pip_cache: Path) -> Runner:
+    environ = {name: value for name, value in desk.world.sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
+    return Runner(desk.hub, environ, pip_cache=pip_cache)
+
+
+def ended(desk: Desk, runner: Runner) -> dict[str, str | None]:
+    """Wait for the newest run, and return its jobs that ran; later events are a minute newer."""
+    runner.wait()
+    desk.world.sandbox.clock.advance(60)
+    return {name: each for name, each in conclusions(desk.hub.runs[-1]).items() if each != "skipped"}
+
+
+def log(desk: Desk, runner: Runner) -> str:
+    return "\n".join(runner.log(desk.hub.runs[-1].id))
+
+
+def test_label_of_a_second_person_restores(world: World, pip_cache: Path) -> None:
+    desk = prepared(world)
+    with runner_of(desk, pip_cache) as runner:
+        desk.hub.label(desk.incident, "recover:orders", "alice")
+        asked = ended(desk, runner)
+        assert (asked["gate"], asked["database-live"]) == ("success", "success"), log(desk, runner)
+        assert desk.restores == []
+
+        desk.hub.label(desk.incident, "approve:restore", "alice")
+        assert ended(desk, runner)["gate"] == "failure"
+        assert any("`same_person`" in comment for comment in desk.comments)
+
+        desk.hub.label(desk.incident, "approve:restore", "bob")
+        approved = ended(desk, runner)
+
+        assert approved["database-live"] == "success", log(desk, runner)
+        assert desk.tables == {"sales": 3, "applied": 1}
+        assert any("**Approved** by `@bob`" in comment for comment in desk.comments)
+
+        desk.hub.label(desk.incident, "approve:restore", "carol")
+        assert ended(desk, runner)["gate"] == "failure"
+        assert len(desk.restores) == 1
+
+
+def test_button_of_a_second_person_restores(world: World, pip_cache: Path) -> None:
+    desk = prepared(world)
+    incident = str(desk.incident)
+    with runner_of(desk, pip_cache) as runner:
+        asked = {"database": "orders", "to": "-90s", "environment": "live", "incident": incident, "dry_run": False}
+        desk.hub.dispatch("restore-database.yml", asked, by="alice")
+        assert ended(desk, runner)["database-live"] == "success", log(desk, runner)
+        target = desk.request["params"]["to"]
+        desk.sell()
+
+        desk.hub.dispatch("approve-restore.yml", {"incident": incident, "digest": desk.code}, by="bob")
+        approved = ended(desk, runner)
+
+        assert (approved["gate"], approved["database-live"]) == ("success", "success"), log(desk, runner)
+        assert desk.tables["sales"] == 3
+        assert any(f"restore of orders to {target[:10]}" in comment for comment in desk.comments)
