@@ -1,11 +1,13 @@
 """Take back one migration with its down file, and find out whether it is done."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import Migration, SqlStatement
+from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.suggestions import did_you_mean, quote_name
@@ -45,6 +47,11 @@ class DownFile:
     """Expected after it."""
     side_effects: tuple[str, ...]
 
+    @property
+    def objects(self) -> frozenset[tuple[object, ...]]:
+        """Return type and name of the objects after it."""
+        return frozenset(each[:2] for each in self.schema)
+
 
 @dataclass
 class MigrationRevert:
@@ -59,11 +66,17 @@ class MigrationRevert:
     before: DatabaseState
     bookmark: str
     """State right before the revert, as it was read last."""
+    uploads: Mapping[str, Sequence[WorkerVersion]] = field(default_factory=dict)
+    """Service → versions of its Worker that were uploaded after the migration, and may need it."""
     sent: bool = False
     is_unclear: bool = False
     """Whether an attempt got no answer."""
     reads: int = 0
     """Reads since the last attempt."""
+
+    @property
+    def newer_uploads(self) -> tuple[str, ...]:
+        return tuple(each.id for versions in self.uploads.values() for each in versions)
 
     @property
     def batch(self) -> tuple[SqlStatement, ...]:
@@ -84,20 +97,25 @@ class RevertSources:
     """Current one."""
     holds: tuple[Hold, ...]
     files: SourceFiles
+    uploads: Mapping[str, Sequence[WorkerVersion]]
+    """Service → versions of its Worker."""
 
 
 def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSources:
     """Read the database, and the files of the default branch. Raises ProviderError, ConfigError and Refused."""
     d1, now = ctx.cloudflare.d1, ctx.clock.now()
-    found, bookmark, held, files = run_parallel_mixed(
+    services = [each for each in map(ctx.environment.service, dict.fromkeys(database.services)) if each.worker]
+    found, bookmark, held, files, *uploads = run_parallel_mixed(
         [
             lambda: read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
             lambda: holds.read_holds(d1, database.id),
             lambda: source.read_migrations(ctx, name, database),
+            *(partial(ctx.cloudflare.workers.list_uploads, each.worker) for each in services),
         ]
     )
-    return RevertSources(now, found, bookmark, held, files)
+    names = [each.name for each in services]
+    return RevertSources(now, found, bookmark, held, files, dict(zip(names, uploads, strict=True)))
 
 
 def plan_revert(
@@ -109,7 +127,11 @@ def plan_revert(
     down = read_down_file(sources.files, database, name, migration, state)
     content = source.hash_of(sources.files, database.require_migrations(name), migration.name)
     hold = holds.make_hold(migration.name, content, incident=ctx.request.incident, run=ctx.run_id, now=sources.at)
-    return MigrationRevert(name, database, migration, down, hold, state, sources.bookmark)
+    newer = {
+        service: [each for each in found if each.created_on and each.created_on > migration.applied_at]
+        for service, found in sources.uploads.items()
+    }
+    return MigrationRevert(name, database, migration, down, hold, state, sources.bookmark, newer)
 
 
 def find_migration(name: str, migrations: Sequence[Migration], held: Sequence[Hold]) -> Migration | None:

@@ -44,12 +44,18 @@ def restore_terms(
 
 
 def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
-    """Return the terms of a revert: the migration and each statement of its down file."""
-    name = revert.migration.name
+    """Return the terms of a revert: the migration, each statement of its down file, and the content that is held."""
+    name, down = revert.migration.name, revert.down
     return ApprovalTerms(
         params={"database": revert.name, "name": name, **({"reason": reason} if reason else {})},
-        content=(revert.database.id, name, *revert.down.statements),
+        content=(
+            *(revert.database.id, name, *down.statements, f"held content {revert.hold.hash}"),
+            *(f"version {upload}" for upload in sorted(revert.newer_uploads)),
+        ),
         target=f"the revert of {name} on {revert.name}",
+        lost_rows={
+            table: count for table, count in revert.before.counts.items() if ("table", table) not in down.objects
+        },
         uncounted="the rows and columns that its down file deletes",
     )
 

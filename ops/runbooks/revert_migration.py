@@ -64,7 +64,7 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
     params = Params
     example = Params(database="fortunet", name=LAST, one_person=True)
     writes = (("POST", "/accounts/*/d1/database/*/query"),)
-    permissions = TokenPermissions(cloudflare=("D1 Write",))
+    permissions = TokenPermissions(cloudflare=("D1 Write", "Workers Scripts Read"))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         found = environment.databases.items()
@@ -199,6 +199,9 @@ def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
 
 
 def _warnings(planned: MigrationRevert) -> Iterator[str]:
+    for service, newer in planned.uploads.items():
+        if newer:
+            yield f"versions of {service} that were uploaded after the migration may need it: {len(newer)}"
     yield from planned.down.side_effects
     if not planned.database.guard:
         yield plan_text.APPLIED_AGAIN
