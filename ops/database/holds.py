@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement, SqlValue
 from ops.core.clock import format_rfc3339
-from ops.core.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.suggestions import quote_name
 
 if TYPE_CHECKING:
@@ -58,12 +58,16 @@ def find_hold(holds: Iterable[Hold], migration: str, content_hash: str) -> Hold 
 
 
 def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
-    """Return the holds of a database, oldest first. Raises ProviderError."""
+    """Return the holds of a database, oldest first. Raises ProviderError, and Refused for a table of others."""
     try:
         (found,) = d1.query(database_id, [SqlStatement(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY held_at")])  # noqa: S608
     except ProviderError as error:
         if error.reason == Reason.PROVIDER_REFUSED and f"no such table: {TABLE}" in error.message:
             return ()
+        if error.reason == Reason.PROVIDER_REFUSED and "no such column" in error.message:
+            text = f"the database has a table {TABLE} that Backout did not make"
+            hint = f"Rename it: ALTER TABLE {TABLE} RENAME TO other_holds (a view: drop it). Then run this again."
+            raise Refused(text, reason=Reason.UNKNOWN_VALUE, hint=hint) from None
         raise
     return tuple(_parse_hold(row) for row in found.rows)
 

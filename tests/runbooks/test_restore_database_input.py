@@ -65,6 +65,16 @@ def test_migration_of_the_same_second_is_refused_with_the_earliest_point(shop: S
     assert shop.writes == []
 
 
+def test_foreign_table_of_holds_is_refused(shop: Shopdesk) -> None:
+    shop.write("CREATE TABLE backout_holds (note TEXT)")
+
+    refused = shop.restore("-1m")
+
+    assert ended(refused) == (3, "refused", "unknown_value")
+    assert "ALTER TABLE backout_holds RENAME TO other_holds" in refused.result["hint"]
+    assert shop.writes == []
+
+
 def altered(bookmark: str, part: int, text: str) -> str:
     parts = bookmark.split("-")
     parts[part] = text
