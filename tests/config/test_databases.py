@@ -41,3 +41,11 @@ def test_invalid_probe_of_a_database_is_explained(probe: str, says: str) -> None
     (line,) = problems(with_database(probe))
 
     assert f"environments.production.databases.orders.probes{says}" in line
+
+
+def test_two_names_of_one_database_are_an_error() -> None:
+    text = f"{SMALL}    databases: {{orders: {{id: {ID}, services: [api]}}, sales: {{id: {ID}, services: [api]}}}}\n"
+
+    (line,) = problems(text)
+
+    assert "databases.sales.id: same id as orders; keep one of them" in line
