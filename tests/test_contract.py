@@ -455,4 +455,5 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
     rows.add("versions", rows_of(bakery.ops("versions", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
     bakery.ops("rollback-worker", "--service", "shop", "--yes", CLOUDFLARE_API_TOKEN="all")
     rows.add("last", rows_of(bakery.ops("last", "--json").result))
-    contract.compare(rows, "status", "versions", "last")
+    rows.add("check-outage", rows_of(bakery.ops("check-outage", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
+    contract.compare(rows, "status", "versions", "last", "check-outage")

@@ -98,6 +98,8 @@ LOOKS = (
     ("last",),
     ("last", "--json"),
     ("status", "--json"),
+    ("check-outage", "shop", "--json"),
+    ("check-outage", "shop"),
 )
 
 

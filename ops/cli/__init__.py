@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
+from ops.cli.check_outage import check_outage
 from ops.cli.completion import answer_shell, complete_drill, completion
 from ops.cli.database import database
 from ops.cli.doctor import doctor
@@ -55,8 +56,8 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
-    *("status", "versions", "last", "doctor", "config check", "config schema", "incident show", "recover"),
-    *("limits plan", "limits propose"),
+    *("status", "versions", "last", "check-outage", "doctor", "config check", "config schema"),
+    *("incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
@@ -118,6 +119,7 @@ cli.add_command(setup)
 cli.add_command(site)
 cli.add_command(status)
 cli.add_command(versions)
+cli.add_command(check_outage)
 for _name in (*runbook_names(), *scheduled_files()):
     cli.add_runbook(_name, find_runbook_file(_name))
 

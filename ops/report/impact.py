@@ -1,4 +1,4 @@
-"""Impact of an incident in numbers: requests, failures, error minutes, 429s and clients. All are estimates."""
+"""Estimated impact of an incident: failed requests, error minutes, 429s and clients."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Read the signs of an outage for one service: status page, API, probes, deployments, AI providers."""
+"""Read the signs of an outage: status page, API, probes, deployments, AI providers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack

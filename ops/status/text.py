@@ -1,7 +1,8 @@
-"""Lines of `ops status`, and of the leftovers of a closed incident."""
+"""Lines of `ops status`, `ops versions` and `ops check-outage`, and of leftovers."""
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc, parse_utc
@@ -11,6 +12,9 @@ from ops.render.terminal import to_one_line
 from ops.status.status import EnvironmentStatus, LiveService
 from ops.status.versions import LIVE, TARGET, Candidate, ServiceVersions
 from ops.switches.values import describe_switch
+
+if TYPE_CHECKING:
+    from ops.status.outage import OutageReport
 
 NOTHING = "none"
 MAX_TEXT = 60
@@ -37,6 +41,15 @@ def status_lines(status: EnvironmentStatus) -> Iterator[str]:
         for line in status.unread:
             yield f"    ! {to_one_line(line)}"
     yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
+
+
+def outage_lines(report: "OutageReport") -> Iterator[str]:
+    """Yield the verdict, each sign and the next step."""
+    found = report.finding
+    yield f"{report.service} in {report.environment}, read at {format_utc(report.read_at)}: {found.verdict.value}"
+    for title, signs in (("theirs", found.theirs), ("ours", found.ours), ("note", found.notes)):
+        yield from (f"  {title:<6}  {to_one_line(sign)}" for sign in signs)
+    yield f"  {report.next_step}"
 
 
 def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:

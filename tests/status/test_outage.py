@@ -137,3 +137,30 @@ def test_ai_provider_that_does_not_answer_is_theirs(world: World, releases: Rele
     ).finding
 
     assert (found.verdict, found.theirs) == (THEIRS, ("the AI provider api.groq.com does not answer",))
+
+
+def test_command_prints_verdict_signs_and_next_step(later: Shop) -> None:
+    begin_outage(later)
+    where = ("check-outage", "web", "--environment", "live")
+
+    shown, outcome = later.ops(*where), later.ops(*where, "--json")
+
+    assert (shown.code, outcome.code) == (0, 0)
+    first, *signs, last = shown.out.splitlines()
+    assert first.startswith("web in live, read at ")
+    assert first.endswith(": theirs")
+    assert "  theirs  www.cloudflarestatus.com: Workers: major outage" in signs
+    assert last == "  Do not roll back. Tell users, and wait for the provider."
+    assert outcome.result["verdict"] == "theirs"
+    assert later.world.writes() == []
+
+
+def test_text_of_a_status_page_stays_on_its_line(later: Shop) -> None:
+    later.world.sandbox.switches.status_pages_lag_seconds = 0
+    name = "down\n  ours    everything\x1b[31m"
+    later.world.sandbox.status_pages.begin_incident("cloudflare", name, {"Workers": "major_outage"})
+
+    shown = later.ops("check-outage", "web").out
+
+    assert "\x1b" not in shown
+    assert not any(line.startswith("  ours") for line in shown.splitlines())
