@@ -357,7 +357,7 @@ def plan_reopened(
             addresses=tuple(
                 _reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays))
             ),
-            probes=() if stays else tuple(probe for probe in service.probes if not _is_probe_closed(probe, still)),
+            probes=() if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still)),
         ),
     )
 
@@ -387,7 +387,8 @@ def _reopened_addresses(
             yield MaintenanceCheck(url, way, is_off=is_off, run=ctx.run_id if is_off else "")
 
 
-def _is_probe_closed(probe: "Probe", still: tuple[MaintenanceWindow, ...]) -> bool:
+def is_probe_closed(probe: "Probe", still: tuple[MaintenanceWindow, ...]) -> bool:
+    """Return whether the windows close the path of an HTTP probe."""
     return probe.http is not None and any(probe.http.path.startswith(window.path) for window in still)
 
 

@@ -25,7 +25,7 @@ from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.maintenance import by_routes, by_switch, steps
-from ops.maintenance.by_routes import Closing, MaintenanceSnapshot
+from ops.maintenance.by_routes import Closing, MaintenanceSnapshot, is_probe_closed
 from ops.maintenance.routes import list_probe_addresses
 from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWrites
@@ -83,8 +83,8 @@ class ClosedBy(Protocol):
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet: ...
 
-    def reopened_probes(self, ctx: Context[Any], service: ProbeSet) -> ProbeSet:
-        """Return the probes of a service that also prove that it is open again."""
+    def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:
+        """Return the probes of its services that also prove that they are open again."""
         ...
 
 
@@ -128,10 +128,10 @@ class SwitchClosure:
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
         return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, by_switch.ON, None))
 
-    def reopened_probes(self, ctx: Context[Any], service: ProbeSet) -> ProbeSet:
+    def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:
         (write,) = self.off.values()
-        shows = expected_json(MAINTENANCE_SWITCH, write.value.state, write.value.revision)
-        return switch_steps.build_probe_set(ctx, shows, service.probes)
+        shows, name = expected_json(MAINTENANCE_SWITCH, write.value.state, write.value.revision), self.service.name
+        return {name: switch_steps.build_probe_set(ctx, shows, services[name].probes)}
 
 
 @dataclass
@@ -206,13 +206,18 @@ class RouteClosure:
         service = self.services[0]
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
-    def reopened_probes(self, ctx: Context[Any], service: ProbeSet) -> ProbeSet:  # noqa: ARG002
-        others = {each.key for each in self.closings[0].snapshot.state.closed_routes.values()}
-        windows = (
-            replace(each, closed=tuple(r for r in each.closed if r.key not in others)) for each in self.own_windows
-        )
-        listed = [each for window in windows for each in list_probe_addresses(window)]
-        return replace(service, addresses=tuple(MaintenanceCheck(url, way, is_off=False) for way, url in listed))
+    def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:  # noqa: ARG002
+        """Leave out the probes and addresses of paths that another run keeps closed."""
+        found = dict[str, ProbeSet]()
+        for window, snapshot in ((each.window, each.snapshot) for each in self.closings if each.existing is None):
+            others, probes = snapshot.state, services[window.service].probes
+            own = replace(window, closed=tuple(each for each in window.closed if each.key not in others.closed_routes))
+            found[window.service] = replace(
+                services[window.service],
+                probes=tuple(each for each in probes if not is_probe_closed(each, others.windows_of(window.service))),
+                addresses=tuple(MaintenanceCheck(url, way, is_off=False) for way, url in list_probe_addresses(own)),
+            )
+        return found
 
     def _plan_reopening(self, ctx: Context[Any]) -> MaintenanceWrites | ObservedState:
         """Plan the writes of `off` from the live state, which must still hold the windows of this run.
@@ -273,10 +278,6 @@ class Closure:
     def turn_off(self) -> tuple[Change, ...]:
         return tuple(change for each in self.methods for change in each.turn_off)
 
-    def holds(self, change: Change) -> bool:
-        """Return whether the change turns maintenance on or off."""
-        return change in self.turn_on or change in self.turn_off
-
     def check(self, ctx: Context[Any], change: Change) -> ObservedState:
         return self._method(change).check(ctx, change)
 
@@ -304,8 +305,7 @@ class Closure:
         found = dict(services)
         for each in self.methods:
             if each.turn_off:
-                name = each.services[0].name
-                found[name] = each.reopened_probes(ctx, found[name])
+                found |= each.reopened_probes(ctx, found)
         first, *others = sorted(found.values(), key=lambda probes: not probes.deciding)
         addresses = tuple(address for probes in found.values() for address in probes.addresses)
         return replace(first, addresses=addresses, other_services=tuple(others))

@@ -117,6 +117,15 @@ def test_closed_path_of_another_run_stays_closed(library: Library) -> None:
     assert ingress(library.world) == before
 
 
+def test_probe_of_a_path_that_stays_closed_is_left_out(library: Library) -> None:
+    maintenance(library, "on", "--path", "/api/charts")
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert [each["name"] for each in done.result["probes_after"]["probes"]] == ["api: health", "maintenance"]
+
+
 def test_maintenance_that_another_run_prolongs_is_not_turned_off(library: Library) -> None:
     at_restore(library, lambda: maintenance(library, "on", "--until", "2h"))
 
