@@ -261,8 +261,8 @@ def choose_request(
         Refused: none waits, or several do.
     """
     requests, uses = list(requests), {each.uses: each for each in used}
-    newest_of = {_subject(each): each for each in requests}
-    named = [each for each in newest_of.values() if not code or each.code == code.lower()]
+    named = [each for each in requests if not code or each.code == code]
+    named = list({_subject(each): each for each in named}.values())
     if not named:
         what = "of that digest " if code and requests else ""
         raise _refused(Reason.NO_REQUEST, f"no request {what}waits on this incident for a second person")

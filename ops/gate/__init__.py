@@ -1,8 +1,8 @@
 """Turn a GitHub event into an approved request, a refusal or "not for us".
 
 Only the label that was just added selects the recovery, and `ops.yml` defines its meaning. The gate reads no title, no
-comment and no other label to select it. From the body it reads only when the incident began, which is used for
-warnings.
+comment and no other label to select it. An approval selects a request by its hidden record, whose signature the acting
+job verifies. From the body it reads only when the incident began, which is used for warnings.
 
 Payloads: docs.github.com/webhooks/webhook-events-and-payloads
 

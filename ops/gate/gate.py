@@ -201,6 +201,7 @@ class Gate:
             dry_run="false",
             requested_at=given.at.isoformat(),
             permission=answer.permission,
+            comment=str(self._comment_id or ""),
             approval=event.to_json(),
         )
         self.say(f"go: {request.runbook} in {request.environment}, approved by {event.login}")

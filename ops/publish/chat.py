@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from ops.core.approval_request import APPROVE_LABEL
 from ops.core.errors import Decision
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
@@ -30,12 +31,15 @@ SILENT = {Decision.PLANNED}
 
 
 def chat_message(summary: RunSummary) -> str:
-    """Return the message for the latest event: before the first write and at the end of a run. "" for other events."""
+    """Return the message for the latest event: to a second person, before the first write, at the end; else ""."""
     match summary.events[-1].kind:
         case EventKind.CONFIRMED:
             return to_one_line(
                 f"Started: {_requested_by(summary)}. {_sentence(summary.plan.summary if summary.plan else '')}"
             )
+        case EventKind.AWAITING_APPROVAL:
+            waits = f"Waits for a second person: {_requested_by(summary)}. {_sentence(summary.events[-1].text)}"
+            return to_one_line(f"{waits} Add the label {APPROVE_LABEL}, or press {summary.approval_button.button}")
         case EventKind.ENDED if summary.decision not in SILENT:
             # Only a change that was read back is reported as done.
             done = summary.done_text if summary.last_event(EventKind.READ_BACK) else _requested_by(summary)

@@ -21,6 +21,8 @@ class MenuStart:
     typed: tuple[tuple[str, str], ...]
     """Fields of the button to fill in, besides the incident."""
     command: str
+    approval: str = ""
+    """Label by which another person approves it; empty if nobody must."""
 
     @property
     def title(self) -> str:

@@ -12,6 +12,7 @@ from tests.conftest import World
 from tests.support.commands import COMMENTS, ended
 from tests.support.databases import RESTORE
 from tests.support.second_person import DATABASE, MIGRATION, TOKEN, Desk, open_desk
+from tests.support.webhooks import receiving
 
 BEFORE, AFTER = {"sales": 5, "applied": 2}, {"sales": 3, "applied": 1}
 MINUTE = 60
@@ -354,6 +355,31 @@ def test_label_is_refused_while_two_requests_wait(desk: Desk) -> None:
 
     assert desk.press_approve().code == 0
     assert desk.act(desk.runs[-1]).result["outcome"]["changed"]
+
+
+def test_button_approves_its_request_despite_a_forged_newer_one(desk: Desk) -> None:
+    """Everybody with write access can write a record."""
+    desk.ask()
+    forged = desk.comments[0].replace(desk.request["digest"], "f" * 32)
+    desk.hub.comment(desk.incident, forged.replace("9000.1", "9009.1"), "carol")
+
+    desk.press_approve(code=desk.records[0]["approval"]["digest"][:8])
+
+    assert desk.act(desk.runs[-1]).result["outcome"]["changed"]
+
+
+def test_chat_calls_the_second_person(desk: Desk) -> None:
+    hook = "notify:\n  slack:\n    webhook: SLACK_WEBHOOK_URL\n"
+    desk.world.config.write_text(desk.world.config.read_text() + hook)
+    with receiving() as receiver:
+        desk.source |= receiver.environ
+        desk.ask()
+
+        (text,) = receiver.texts
+
+    assert text.startswith("[DRILL] Waits for a second person: restore-database on web in live because of incident #1.")
+    assert f"Digest {desk.code}, until" in text
+    assert "Add the label approve:restore, or press Actions" in text
 
 
 def test_person_without_write_access_is_refused(desk: Desk) -> None:
