@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -67,9 +68,11 @@ def init(
 ) -> int:
     """Describe your application in a new operations repository.
 
-    Asks at most seven questions. Each option answers one of them. With CLOUDFLARE_API_TOKEN, a read-only token, it
-    lists Workers, Pages projects and their URLs. Nothing is overwritten without --force; exit code 2: a file was kept.
+    Asks at most seven questions. Each option answers one of them. With a read-only token, of CLOUDFLARE_API_TOKEN or
+    pasted, it lists Workers, Pages projects and their URLs. Nothing is overwritten without --force; exit code 2: a file
+    was kept.
     """
+    from ops.config.checks import DEFAULT_TOKEN
     from ops.setup.init import command
     from ops.setup.init.discovery import InitRequest
     from ops.setup.init.questions import Questions
@@ -81,10 +84,22 @@ def init(
     def say(text: str) -> None:
         echo("\n".join(map(to_one_line, redactor.redact_text(text).split("\n"))))
 
-    result = command.run(request, target, Questions(_ask if asks else None), os.environ, silent if as_json else say)
+    environ: Mapping[str, str] = os.environ
+    if asks and not wrangler and not environ.get(DEFAULT_TOKEN):
+        environ = {**environ, DEFAULT_TOKEN: _ask_token(command.read_only_token_url(), redactor)}
+    result = command.run(request, target, Questions(_ask if asks else None), environ, silent if as_json else say)
     if as_json:
         echo_json(redactor.redact_json(result.to_json()))
     return result.exit_code
+
+
+def _ask_token(url: str, redactor: Redactor) -> str:
+    """Return the token that a person pastes, for this command only; empty to answer the questions without one."""
+    echo(f"A read-only Cloudflare token finds Workers, sites and URLs. Create one, and delete it afterwards:\n  {url}")
+    text = "Paste it here (it stays hidden), or Enter to type names and URLs"
+    value: str = click.prompt(text, default="", show_default=False, hide_input=True).strip()
+    redactor.add_secret(value)
+    return value
 
 
 def _ask(question: str, default: str) -> str:

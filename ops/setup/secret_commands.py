@@ -138,7 +138,10 @@ def _about(config: "Config", github_environment: str, name: str) -> str:
 
 
 def token_url(groups: Sequence[str], account_id: str, name: str) -> str:
-    """Return the URL of a form for a new token, without the permissions that have no known key."""
+    """Return the URL of a form for a new token, without the permissions that have no known key.
+
+    `account_id`: `*` for all accounts.
+    """
     keys = [key for group in groups if (key := _template_key(group))]
     if not keys:
         return TOKEN_PAGE

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ops.core.errors import ConfigError, Refused
-from ops.setup.init.command import InitResult, InitTarget, run
+from ops.setup.init.command import READS, InitResult, InitTarget, read_only_token_url, run
 from ops.setup.init.discovery import InitRequest
 from ops.setup.init.questions import MAX_QUESTIONS, Questions
 from sandbox import Sandbox
@@ -35,6 +35,7 @@ from tests.support.adoption import (
     release,
     team,
 )
+from tests.support.commands import Terminal
 
 MOST_FILES = 25
 PLACE = "1Password: cloudflare-recovery"
@@ -514,19 +515,32 @@ def test_answer_names_the_files_to_overwrite(written: Team) -> None:
 @pytest.mark.slow
 def test_questions_on_a_terminal(shop: Team) -> None:
     ours, theirs = os.openpty()
-    environ = {**os.environ, **shop.world.sandbox.environ(), "CLOUDFLARE_API_TOKEN": READER, "PYTHONPATH": str(ROOT)}
+    environ = {"PATH": os.environ["PATH"], **shop.world.sandbox.environ(), "PYTHONPATH": str(ROOT)}
+    del environ["CLOUDFLARE_API_TOKEN"]
     command = [sys.executable, "-m", "ops", "init", str(shop.folder), "--actions", ACTIONS]
-    os.write(ours, b"1\n\n@acme/on-call\n\n\nyes\n")
 
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=ROOT) as process:
-        assert process.wait(60) == 0
-    os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
+    with subprocess.Popen(
+        command, text=True, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=ROOT, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        person = Terminal(process, ours)
+        person.until("Enter to type names and URLs: ")
+        person.type(f"{READER}\n")
+        person.until("Numbers to include")
+        person.type("1\n\n@acme/on-call\n\n\nyes\n")
+        assert person.end() == 0, person.shown
     os.close(ours)
 
-    assert "Numbers to include" in shown
-    assert "written: ops.yml" in shown
+    assert "permissionGroupKeys=" in person.shown
+    assert READER not in person.shown
+    assert "written: ops.yml" in person.shown
     assert set(services(shop)) == {"shop-web"}
+
+
+def test_link_of_the_token_has_every_permission_to_read() -> None:
+    assert set(READS) == set(EVERY_READ)
+    assert read_only_token_url().count("%22key%22") == len(READS)
+    assert "&accountId=*&" in read_only_token_url()
 
 
 # Hostile texts

@@ -25,6 +25,7 @@ from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.files import CONFIG, RepositoryFacts
 from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, render_config
 from ops.setup.init.questions import Questions, split_list
+from ops.setup.secret_commands import token_url
 from ops.setup.workflows import FileAction, FileDifference
 
 Say = Callable[[str], object]
@@ -36,6 +37,11 @@ CONTACT_QUESTION = "Person to call when a recovery fails: name, number or link (
 LONGEST_CONTACT = 200
 KEPT = 2
 """Exit code if a file differs and was kept."""
+READS = (
+    *("Workers Scripts Read", "Workers Routes Read", "Pages Read", "Zone Read"),
+    *("Account Settings Read", "D1 Read", "Workers KV Storage Read"),
+)
+"""Permission groups of the token that finds services and their URLs."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class InitResult:
             "unchecked": list(self.unchecked),
             "exit_code": self.exit_code,
         }
+
+
+def read_only_token_url() -> str:
+    """Return Cloudflare's form for a token with which `ops init` can read all accounts of a person."""
+    return token_url(READS, "*", "Backout init")
 
 
 def run(
