@@ -36,10 +36,12 @@ class JobExecution:
         delay: Callable[[], timedelta],
         on_line: Callable[[int, str], object],
         actions: Mapping[str, Path],
+        repositories: Mapping[str, Path],
     ) -> None:
         self._github, self._environ, self._scratch, self._pip_cache = github, environ, scratch, pip_cache
         self._minute, self._delay, self._on_line = minute, delay, on_line
         self._actions = {name.lower(): folder.resolve() for name, folder in actions.items()}
+        self._repositories = {name.lower(): folder.resolve() for name, folder in repositories.items()}
         self.unavailable: set[str] = set()
         """Actions, as `owner/name`, whose download fails."""
         self._lock = threading.Lock()
@@ -96,7 +98,7 @@ class JobExecution:
         repository = self._commit_folder(sha)
         folder.mkdir()
         (folder / work.run.workflow.file).write_text(
-            single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs)
+            single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs, self._repositories)
         )
         start = self._invocation(task, token, folder / work.run.workflow.file, self._action_folders(task, sha))
         recorder = JobRecorder(

@@ -20,7 +20,7 @@ from sandbox.actions.expressions import (
 )
 
 _UNSUPPORTED_KEYS = ("strategy", "uses", "container", "services", "defaults", "snapshot")
-_CHECKOUT_OPTIONS = {"ref", "fetch-depth", "persist-credentials"}
+_CHECKOUT_OPTIONS = {"ref", "path", "fetch-depth", "persist-credentials"}
 """Supported options of actions/checkout. The last two have no effect: a checkout has one commit and no credential."""
 _RUNTIME_CONTEXTS = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
 _SKIPPED_NEED = {"result": "skipped", "outputs": {}}
@@ -194,9 +194,9 @@ def _minutes(value: Any, known: Mapping[str, Any]) -> float:
 
 
 def checkout_options(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the `with` options of each actions/checkout step."""
+    """Return the `with` options of each actions/checkout step, without those of other repositories."""
     steps = [step for step in job.get("steps") or () if str(step.get("uses", "")).startswith("actions/checkout@")]
-    return [step.get("with") or {} for step in steps]
+    return [given for step in steps if "repository" not in (given := step.get("with") or {})]
 
 
 def checkout_commit(job: PlannedJob, resolve: Callable[[str], str | None], run_sha: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from sandbox.actions import plan as plans
+from sandbox.actions.artifacts import write_artifact_actions
 from sandbox.actions.event import changed_paths, expression_contexts, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
 from sandbox.actions.expressions import UnsupportedExpression
@@ -28,7 +29,8 @@ class Runner:
     `environ` is added to every step. `delay` passes on the sandbox's clock between a run's delivery and its first job.
     `pip_cache` keeps wheels between runs. `on_line` gets the run's ID and each line that steps print. `minute` is the
     number of real seconds per minute of a job's time limit. `actions` maps `owner/name` to a folder used instead of a
-    download; apart from actions/checkout, no other action can be downloaded.
+    download; apart from actions/checkout and those of artifacts, no other action can be downloaded. `repositories` maps
+    `owner/name` to a git checkout that a checkout of another repository clones.
 
     Raises:
         ActNotFound: act is not installed.
@@ -43,6 +45,7 @@ class Runner:
         delay: timedelta = timedelta(),
         minute: float = 60.0,
         actions: Mapping[str, Path] | None = None,
+        repositories: Mapping[str, Path] | None = None,
         on_line: Callable[[int, str], object] = lambda _run_id, _line: None,
     ) -> None:
         find_act()
@@ -59,7 +62,8 @@ class Runner:
             minute=minute,
             delay=lambda: self.delay,
             on_line=self._add_line,
-            actions=actions or {},
+            actions={**write_artifact_actions(self._scratch / "actions"), **(actions or {})},
+            repositories=repositories or {},
         )
         self._schedule = RunScheduler(github, self._execution, self._problems.append)
 

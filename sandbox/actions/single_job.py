@@ -28,18 +28,25 @@ _CONTEXT_PATH = re.compile(
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
-def single_job(workflow: Mapping[str, Any], name: str, contexts: Mapping[str, Any], outputs: Path) -> str:
+def single_job(
+    workflow: Mapping[str, Any],
+    name: str,
+    contexts: Mapping[str, Any],
+    outputs: Path,
+    repositories: Mapping[str, Path] | None = None,
+) -> str:
     """Return a workflow with only that job, as JSON, which is valid YAML.
 
     `contexts` hold `needs` and `github`. act does not know them, so each `needs`, `github.sha` and
     `github.triggering_actor` is replaced by its value. A value is data: its text is never evaluated as an expression.
-    Each checkout loses its `ref`, for which act would clone: the folder already holds that commit. An added last step
+    Each checkout loses its `ref`, for which act would clone: the folder already holds that commit. That of another
+    repository clones the default branch of its folder in `repositories`, by its name in lower case. An added last step
     writes the job's outputs to the file `outputs`, each followed by a NUL.
     """
     rules = workflow["jobs"][name]
     job = {key: _fill(value, contexts) for key, value in rules.items() if key not in (*_RUNNER_KEYS, "outputs", "env")}
     env, late = _split_env(rules.get("env") or {}, contexts)
-    steps = [_step(step, late, contexts) for step in rules.get("steps") or ()]
+    steps = [_step(step, late, contexts, repositories or {}) for step in rules.get("steps") or ()]
     if rules.get("outputs"):
         steps.append(_output_step(_fill(rules["outputs"], contexts), outputs))
     job |= {"runs-on": "ubuntu-latest", "env": env, "steps": steps}
@@ -59,13 +66,30 @@ def _split_env(env: Mapping[str, Any], contexts: Mapping[str, Any]) -> tuple[dic
     return {key: _fill(value, contexts) for key, value in env.items() if key not in late}, late
 
 
-def _step(step: Mapping[str, Any], late: Mapping[str, Any], contexts: Mapping[str, Any]) -> dict[str, Any]:
+def _step(
+    step: Mapping[str, Any], late: Mapping[str, Any], contexts: Mapping[str, Any], repositories: Mapping[str, Path]
+) -> dict[str, Any]:
     filled: dict[str, Any] = _fill(step, contexts)
     if late:
         filled["env"] = {**late, **filled.get("env", {})}
     if str(step.get("uses", "")).startswith("actions/checkout@"):
-        filled["with"] = {key: value for key, value in (filled.get("with") or {}).items() if key != "ref"}
+        given = filled.pop("with", None) or {}
+        if "repository" in given:
+            del filled["uses"]
+            return {**filled, **_clone_step(given, repositories)}
+        filled["with"] = {key: value for key, value in given.items() if key != "ref"}
     return filled
+
+
+def _clone_step(given: Mapping[str, Any], repositories: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the step that checks out another repository, or fails if the runner does not have it."""
+    name = str(given["repository"])
+    folder = repositories.get(name.lower())
+    if folder is None:
+        return {"env": {"NAME": name}, "run": 'echo "Error: this runner has no repository $NAME"; exit 1'}
+    into = '"$GITHUB_WORKSPACE/$INTO"'
+    run = f'git clone -q "$FROM" {into} && git -C {into} remote remove origin'
+    return {"env": {"FROM": str(folder), "INTO": given.get("path", ".")}, "run": run}
 
 
 def _output_step(outputs: Mapping[str, Any], file: Path) -> dict[str, Any]:

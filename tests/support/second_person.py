@@ -248,6 +248,5 @@ def open_desk(world: World, sales: Sequence[int] = (3, 2)) -> Desk:
     desk.hub.add_commit("Configure", "alice", files={"ops.yml": world.config.read_text()})
     for label in ("recover:orders", "recover:revert"):
         desk.hub.add_label(label)
-    desk.hub.add_label(APPROVE_LABEL)
-    desk.hub._repository.labels[APPROVE_LABEL].description = LABEL_PURPOSE
+    desk.hub.add_label(APPROVE_LABEL, LABEL_PURPOSE)
     return desk

@@ -28,10 +28,11 @@ class IssueSeeds(Seeds):
                 self._repository, self._by(author, at), title=title, body=body, labels=labels
             ).number
 
-    def add_label(self, name: str) -> None:
-        """Add a label to the repository."""
+    def add_label(self, name: str, description: str | None = None) -> None:
+        """Add a label to the repository, if it is missing, and describe it."""
         with self._repository.lock:
-            changes.find_or_make_label(self._repository, self._by(self._repository.owner_login), name)
+            found = changes.find_or_make_label(self._repository, self._by(self._repository.owner_login), name)
+            found.description = description or found.description
 
     def remove_label(self, name: str) -> None:
         """Delete a label of the repository."""

@@ -1,13 +1,16 @@
 """Single-job workflows for act: literal `needs`, the run's own commit, collected outputs."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sandbox.actions.checkout import write_files
 from sandbox.actions.expressions import EXPRESSION
 from sandbox.actions.plan import job_needs, parse_workflow
 from sandbox.actions.single_job import OUTPUT_STEP, single_job
@@ -49,8 +52,10 @@ def test_single_job_keeps_steps_of_shipped_workflows(path: Path) -> None:
         (kept,) = copy["jobs"].values()
         steps = [step for step in kept["steps"] if step.get("id") != OUTPUT_STEP]
         assert kept.keys() == {"runs-on", "env", "steps"}
-        assert [step.get("uses") for step in steps] == [step.get("uses") for step in job["steps"]]
-        assert [step.get("run") for step in steps] == [step.get("run") for step in job["steps"]]
+        same = [at for at, step in enumerate(job["steps"]) if "repository" not in (step.get("with") or {})]
+        assert len(steps) == len(job["steps"])
+        assert [steps[at].get("uses") for at in same] == [job["steps"][at].get("uses") for at in same]
+        assert [steps[at].get("run") for at in same] == [job["steps"][at].get("run") for at in same]
         assert len(kept["steps"]) - len(steps) == ("outputs" in job)
         assert [found for found in expressions(kept) if re.search(r"\bneeds\b", re.sub("'[^']*'", "", found))] == []
 
@@ -100,3 +105,23 @@ def test_checkout_ref_is_dropped_and_outputs_are_written() -> None:
     assert last["env"] == {"OUTPUT_0": "${{ steps.s.outputs.a }}", "OUTPUT_1": "${{ fromJSON('\"success\"') }}"}
     assert last["run"].endswith(f"> '{OUTPUTS}'")
     assert last["if"] == "always()"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_checkout_of_another_repository_clones_its_folder(tmp_path: Path, known: bool) -> None:
+    app, workspace = tmp_path / "app", tmp_path / "workspace"
+    write_files({"db/1.sql": b"SELECT 1"}, app)
+    step = {"if": "true", "uses": "actions/checkout@v7", "with": {"repository": "Acme/App", "path": "app"}}
+    workflow = {"on": "push", "jobs": {"one": {"steps": [step]}}}
+
+    (made,) = json.loads(single_job(workflow, "one", CONTEXTS, OUTPUTS, {"acme/app": app} if known else {}))["jobs"][
+        "one"
+    ]["steps"]
+
+    assert (made.get("uses"), made["if"]) == (None, "true")
+    environ = {**os.environ, **made["env"], "GITHUB_WORKSPACE": str(workspace)}
+    workspace.mkdir()
+    done = subprocess.run(["sh", "-e", "-c", made["run"]], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is known
+    assert done.stdout == ("" if known else "Error: this runner has no repository Acme/App\n")
+    assert (workspace / "app/db/1.sql").exists() is known
