@@ -159,7 +159,7 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
             return _score(name, drill, config, _not_broken(observed))
         runbook, environ = scenario.runbook or name, {**secret_headers, **scenario.environ(folder)}
         world = _build_world(
-            drill, config, scenario, runbook=runbook, sandbox=sandbox, service=service, environ=environ
+            drill, config, scenario, runbook=runbook, sandbox=sandbox, service=service, environ=environ, folder=folder
         )
         incident = _open_incident(world, drill, say)
         start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)
@@ -187,6 +187,7 @@ def _build_world(
     sandbox: "Sandbox",
     service: "Service",
     environ: Mapping[str, str],
+    folder: Path,
 ) -> command.DrillWorld:
     return command.DrillWorld(
         sandbox,
@@ -199,6 +200,7 @@ def _build_world(
         scenario.names_service,
         next(iter(config.responders), command.DrillWorld.responder),
         scenario.laptop_flags,
+        {scenario.repository: folder / scenario_release.SOURCE} if scenario.repository else {},
         config.github.actions or "",
     )
 

@@ -52,6 +52,8 @@ class DrillWorld:
     """The person who opens the incident and starts the recovery."""
     laptop_flags: tuple[str, ...] = ()
     """Options without a value of the runbook's command."""
+    repositories: Mapping[str, Path] = field(default_factory=dict)
+    """Other repository that jobs check out → its git checkout."""
     actions: str = ""
     """Repository of the actions that the workflows use; "" if the operations repository has them."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
 from ops.app.run import read_config
+from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, LABEL_PURPOSE, parse_request
 from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.result import DURATIONS, duration_label
@@ -22,6 +23,7 @@ from ops.core.version import __version__
 from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
 from ops.drills.support import Trigger, find_label
+from ops.github.approvals import SOURCE as APPROVAL
 from ops.tools import program_files
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ READ_ONLY_ENVIRONMENT = "report"
 """GitHub environment with a read-only token. The other environment is the runbook's own."""
 REVIEWER = "drill-reviewer"
 """Approves a run if `ops.yml` requires an approval."""
+APPROVER = "drill-approver"
+"""Approves a plan that waits for a second person, if ops.yml names no second responder."""
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
@@ -72,6 +76,7 @@ class DrillIncident:
             if comment.user.login in {ACTIONS_BOT, self.world.responder}
             and (block := read_record(comment.body))
             and block.part == 1
+            and block.source != APPROVAL
         ]
         return blocks[-1] if blocks else None
 
@@ -183,7 +188,12 @@ def open_runner(world: DrillWorld, say: Say) -> "Iterator[Runner]":
             say(f"this program, ops {__version__}, runs as {world.actions}, not the commit that the workflows pin")
             program_files.write_program(Path(folder))
         with Runner(
-            world.sandbox.github, environ, pip_cache=cache, actions=actions, on_line=lambda _, line: say(line)
+            world.sandbox.github,
+            environ,
+            pip_cache=cache,
+            actions=actions,
+            repositories=world.repositories,
+            on_line=lambda _, line: say(line),
         ) as runner:
             yield runner
 
@@ -213,15 +223,50 @@ def run_workflow(
 ) -> dict[str, Any]:
     """Trigger the workflow, let the local runner finish it, and return the result.
 
+    Another person approves a plan that waits for one.
+    """
+    action = requester_action(incident, config, trigger, params)
+    result = _run_action(incident, incident.world.responder, action, say, changed_at=changed_at)
+    if result["reason"] != Reason.NEEDS_TWO_PEOPLE:
+        return result
+    approver = next((each for each in config.responders if each != incident.world.responder), APPROVER)
+    incident.github.add_user(approver)
+    incident.github.add_label(APPROVE_LABEL, LABEL_PURPOSE)
+    return _run_action(incident, approver, approver_action(incident, trigger, approver), say, changed_at=changed_at)
+
+
+def approver_action(
+    incident: DrillIncident, trigger: Trigger | None, approver: str
+) -> tuple[str, "Callable[[GitHub], object]"]:
+    """Return the action of the person who approves the newest plan, as text and as a function."""
+    record = incident.last_record
+    request = parse_request(record.approval) if record else None
+    if trigger == "button" and request is not None:
+        inputs = {"incident": str(incident.number), "digest": request.code}
+        button = f"{APPROVE_BUTTON}.yml"
+        return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, approver)
+    return f'put the label "{APPROVE_LABEL}" on it', lambda hub: hub.label(incident.number, APPROVE_LABEL, approver)
+
+
+def _run_action(
+    incident: DrillIncident,
+    person: str,
+    action: tuple[str, "Callable[[GitHub], object]"],
+    say: Say,
+    *,
+    changed_at: "Callable[[Sandbox, Service], datetime | None]",
+) -> dict[str, Any]:
+    """Let a person act, wait for the workflow, and return the result.
+
     The result comes from the record on the incident; if there is none, from the job's log.
     """
     from sandbox.actions import UnsupportedExpression
 
     world, github, sandbox = incident.world, incident.github, incident.world.sandbox
-    text, trigger_run = requester_action(incident, config, trigger, params)
+    text, trigger_run = action
     requested_at, before = sandbox.clock.now(), incident.last_record
     with open_runner(world, say) as runner:
-        say(f"{world.responder} {text}")
+        say(f"{person} {text}")
         trigger_run(github)
         try:
             if world.environment.approval:

@@ -169,6 +169,7 @@ def _configure(embedded: Scenario, run: "_Run", environment: "Environment", serv
         prepare=application.prepare,
         probes=lambda _environment, _service: application.probes,
         params=run.params(name),
+        repository=database.repository or "",
         run=run.bind(application, application.row_writer),
     )
 
@@ -298,7 +299,8 @@ def _count_differences(sandbox: "Sandbox", database: "Database", result: Mapping
 
 def _changed_at(sandbox: "Sandbox", _service: "Service") -> datetime | None:
     (database,) = sandbox.d1.databases.values()
-    return database.store.history.current.at
+    restores = [each.at for each in database.store.history.states if each.restored is not None]
+    return restores[-1] if restores else None
 
 
 def _bookmark(sandbox: "Sandbox", _service: "Service") -> str:
@@ -306,7 +308,7 @@ def _bookmark(sandbox: "Sandbox", _service: "Service") -> str:
     return database.store.history.current.bookmark
 
 
-def _scenario(run: _Run, *, unsupported: str) -> Scenario:
+def _scenario(run: _Run) -> Scenario:
     base = Scenario(
         "worker",
         lambda *_: None,
@@ -316,7 +318,6 @@ def _scenario(run: _Run, *, unsupported: str) -> Scenario:
         names_service=False,
         suits=suits,
         laptop_flags=("--one-person",),
-        unsupported=dict.fromkeys(("label", "button"), unsupported),
         environ=scenario_release.source_variable,
         permissions=("D1 Write", "Workers KV Storage Write", *scenario_maintenance.PERMISSIONS),
     )
@@ -331,9 +332,7 @@ def _scenario(run: _Run, *, unsupported: str) -> Scenario:
 
 RESTORE = _scenario(
     _Run({"to": "before-last-migration"}, compare_with_target, needs_maintenance=True),
-    unsupported="its jobs wait for the approval of a second person",
 )
 REVERT = _scenario(
     _Run({"name": "last"}, compare_with_reverted, needs_down_file=True),
-    unsupported="its jobs hand on artifacts, which the local runner does not store",
 )

@@ -83,6 +83,8 @@ class Scenario:
     """Return the scenario with its parts that depend on ops.yml. Raises ConfigError."""
     suits: "Callable[[Environment, str], bool]" = lambda _environment, _service: True
     """Return whether the drill can break a service of its kind."""
+    repository: str = ""
+    """Repository that jobs check out from the folder SOURCE of the drill; "" if they check out none."""
     laptop_flags: tuple[str, ...] = ()
     """Options without a value that only a command has."""
     run: Callable[..., dict[str, Any]] | None = None
