@@ -25,8 +25,8 @@ SHOWN_DIGITS = 8
 LONGEST_START = timedelta(minutes=5)
 """From the last moment of an approval until the writes stop."""
 SPARE_ROWS = 100
-MOST_TABLES, MOST_TEXT = 10, 260
-"""Limits of a request, so that it fits into the hidden record."""
+MOST_TABLES, MOST_TEXT, LARGEST = 10, 260, 3000
+"""Limits of a request in tables, characters of one text and of the whole, so that it fits into the hidden record."""
 _TEXTS = ("run", "runbook", "environment", "target", "uncounted", "signature")
 _PURPOSE = b"backout: request for a second person, v1"
 _ASK_AGAIN = "Make the request again, and let another person approve its new plan."
@@ -178,7 +178,7 @@ def make_request(
     most = None if lost is None else math.ceil((lost + later.total_seconds()) / 60) * 60
     growth = 2.0 if lost is None or most is None else most / max(lost, 60)
     largest = sorted(terms.lost_rows, key=lambda table: -terms.lost_rows[table])[:MOST_TABLES]
-    return WaitingRequest(
+    request = WaitingRequest(
         run=run,
         incident=incident,
         runbook=runbook,
@@ -192,6 +192,22 @@ def make_request(
         uncounted=terms.uncounted[:MOST_TEXT],
         most_rows={table: math.ceil(terms.lost_rows[table] * growth) + SPARE_ROWS for table in largest},
     )
+    return _fitting(request)
+
+
+def _fitting(request: WaitingRequest) -> WaitingRequest:
+    """Return the request without the tables, and finally without the reason, that do not fit into a record."""
+
+    def size(params: Mapping[str, str], rows: Mapping[str, int]) -> int:
+        text = json.dumps(replace(request, params=params, most_rows=rows, signature="0" * 64).to_json())
+        return len(text) + 5 * sum(map(text.count, "<>&@-"))  # the record escapes these
+
+    rows, params = dict(request.most_rows), dict(request.params)
+    while rows and size(params, rows) > LARGEST:
+        rows.popitem()
+    if size(params, rows) > LARGEST:
+        params.pop("reason", None)
+    return replace(request, params=params, most_rows=rows)
 
 
 def digest_terms(terms: ApprovalTerms, runbook: str, environment: str) -> str:
