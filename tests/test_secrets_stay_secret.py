@@ -459,7 +459,7 @@ def prepare_ending(incident: Incident, case: Case, ending: Ending, receiver: Rec
     scenario.prepare(world, Given(CANARY, incident.number))
     probes, end = PROBES.replace("PROGRAM", json.dumps(ending.program)), last_probe(case)
     world.config.write_text(world.config.read_text().replace(end, probes + end, 1))
-    write = dict(zip(("method", "path"), case.writes[0], strict=True))
+    write: dict[str, Any] = {**case.write_rule}
     if ending.then_reads_fail:
         world.sandbox.fault(**write, before=lambda: [world.sandbox.fault(**read, **FAILS) for read in READS])
     if ending.write:
@@ -473,7 +473,8 @@ def prepare_ending(incident: Incident, case: Case, ending: Ending, receiver: Rec
     job = {name: str(world.folder / name.lower()) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
     tmp = world.folder / "tmp"
     tmp.mkdir()
-    there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if scenario.is_slow else {"GITHUB_ACTIONS": "true"})}
+    is_on_laptop = scenario.is_slow or case.runbook.needs_approval  # a job waits for a second person
+    there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if is_on_laptop else {"GITHUB_ACTIONS": "true"})}
     held = {scenario.refuses_together.get(name, name): value for name, value in CANARY.items()}
     return {**hub.environ(), **held, **receiver.environ, **job, **there, **scenario.environ(world)}
 

@@ -215,7 +215,7 @@ def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], ho
             raise Refused(
                 f"{quote_name(each.name)} is held: {held}. Nothing was changed",
                 reason=Reason.MIGRATION_HELD,
-                hint="Revert the migration in Git, or correct its content. A responder lifts the hold with: "
+                hint="Revert the migration in Git, or correct it. A responder lifts the hold with lift-hold, or: "
                 f"`{shlex.join([*words, *database.wrangler_options])}`.",
             )
 

@@ -34,6 +34,10 @@ UNDO_PREFIX = "state before the revert of "
 """Start of the event right before a batch is sent."""
 
 
+class RevertRejectedError(ProviderError):
+    """D1 rejected the batch of a revert; the message says what a read shows afterwards."""
+
+
 @dataclass(frozen=True)
 class DownFile:
     """Down file of a migration, tested on a local copy."""
@@ -248,7 +252,7 @@ def send_revert(ctx: Context[Any], revert: MigrationRevert) -> str:
 
     Raises:
         NotApplied, CloudflareApiError: nothing was changed.
-        Refused: D1 rejected the batch; the text says what a read shows afterwards.
+        RevertRejectedError: D1 rejected the batch.
         UnclearWrite: it is unknown whether D1 applied the batch.
     """
     ctx.timeline.record(EventKind.PREPARED, f"{UNDO_PREFIX}{revert.migration.name}: bookmark {revert.bookmark}")
@@ -286,17 +290,17 @@ def _settle(revert: MigrationRevert, now: DatabaseState, *, is_applied: bool, is
     return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
 
 
-def _rejected(ctx: Context[Any], revert: MigrationRevert, error: ProviderError) -> Refused:
-    """Return the refusal for a batch that D1 rejected, after reading the database."""
+def _rejected(ctx: Context[Any], revert: MigrationRevert, error: ProviderError) -> RevertRejectedError:
+    """Return the error for a batch that D1 rejected, after reading the database."""
     try:
         is_same = read_state(ctx.cloudflare.d1, revert.database).structure == revert.before.structure
         read = "are unchanged" if is_same else "were changed by another run or person"
     except ProviderError as failed:
         read = f"could not be read: {failed.message}"
     why = "it is not the last migration any more" if holds.NOT_LAST in error.message else error.message
-    return Refused(
+    return RevertRejectedError(
         f"D1 rejected the revert of {revert.migration.name}: {why}; its schema and migrations {read}",
-        reason=Reason.PROVIDER_REFUSED,
+        reason=error.reason,
         hint=f"Correct {revert.down.path} and merge it, or take the migration back with the command below.",
     )
 

@@ -14,7 +14,7 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database import checks, plan_text, restored_holds, revert, terms
 from ops.database.restore import describe_loss
-from ops.database.revert import LAST, MigrationRevert, check_revert, describe_schema, send_revert
+from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
 from ops.database.target import BEFORE_MIGRATION
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
@@ -139,10 +139,10 @@ def _require(plan: Plan[RevertMigration.Details]) -> MigrationRevert:
 
 
 def _suggesting_restore(ctx: Context[RevertMigration.Params], migration: Migration, act: Callable[[], T]) -> T:
-    """Call `act`, and add to a refusal the restore that takes the migration back, with the writes that it loses."""
+    """Call `act`, and add to its refusal the restore that takes the migration back, with the writes that it loses."""
     try:
         return act()
-    except Refused as error:
+    except (Refused, RevertRejectedError) as error:
         error.suggested_command = terms.suggest_restore(ctx, ctx.params.database, f"{BEFORE_MIGRATION}{migration.name}")
         error.hint += f" It loses {describe_loss(migration.applied_at, ctx.clock.now())} of writes."
         raise

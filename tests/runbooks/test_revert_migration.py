@@ -226,9 +226,9 @@ def test_rejected_batch_changed_nothing(desk: Desk) -> None:
 
     failed = desk.revert()
 
-    assert ended(failed) == (3, "refused", "provider_refused"), failed.err
+    assert ended(failed) == (4, "failed", "provider_refused"), failed.err
     assert "UNIQUE constraint failed: orders.customer" in failed.result["message"]
-    assert "its schema and migrations are unchanged; nothing was changed" in failed.result["message"]
+    assert "its schema and migrations are unchanged" in failed.result["message"]
     assert "--to before-migration:0002_sum.sql" in failed.result["press"]
     assert (desk.state, desk.holds) == (before, {})
 
@@ -252,7 +252,7 @@ def test_migration_that_is_applied_before_the_batch_is_never_taken_back(desk: De
 
     failed = desk.revert()
 
-    assert ended(failed) == (3, "refused", "provider_refused"), failed.err
+    assert ended(failed) == (4, "failed", "provider_refused"), failed.err
     assert "it is not the last migration any more" in failed.result["message"]
     assert desk.state[0] == [FIRST, NAME, "0003_late.sql"]
     assert "notes" in desk.state[1]

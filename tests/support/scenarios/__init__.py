@@ -83,6 +83,8 @@ class Scenario:
     """Parameters that differ from the runbook's example."""
     write: tuple[str, str] | None = None
     """Its deciding write, if that is not the runbook's first."""
+    sends: str = ""
+    """Text in the body of that write, where reads have the same method and path."""
     is_slow: bool = False
     """Whether it builds something, which takes seconds."""
     is_like_another: bool = False
@@ -127,6 +129,12 @@ class Case:
     def writes(self) -> tuple[tuple[str, str], ...]:
         """Method and path of its writes; the first one decides."""
         return (self.scenario.write, *self.runbook.writes) if self.scenario.write else self.runbook.writes
+
+    @property
+    def write_rule(self) -> dict[str, str]:
+        """Return the rule of a fault for its deciding write."""
+        method, path = self.writes[0]
+        return {"method": method, "path": path, "sends": self.scenario.sends}
 
 
 def options_of(name: str) -> frozenset[str]:

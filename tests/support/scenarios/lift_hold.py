@@ -21,5 +21,6 @@ SCENARIOS = {
         _prepare,
         lambda world: Library(world).rows("SELECT * FROM backout_holds") == [],
         (deploy_hotfix, lambda world: Library(world).lend()),
+        sends="DELETE FROM backout_holds",
     )
 }

@@ -17,6 +17,8 @@ SCENARIOS = {
         _prepare,
         lambda world: Library(world).migrations == ["0001_first.sql"],
         (deploy_hotfix, lambda world: Library(world).lend()),
+        options={"name": "0002_b.sql"},
+        sends="INSERT INTO backout_holds",
         environ=lambda world: {"OPS_SOURCE": "app"},
     )
 }
