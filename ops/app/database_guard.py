@@ -19,6 +19,7 @@ from ops.core.suggestions import quote_name
 from ops.database.guard import GuardedDatabase, GuardResult, GuardTools, MigrationFile, OwnCheck, guard
 from ops.database.migrations import DatabaseBinding, find_binding
 from ops.engine.signals import PROCESS_SIGNALS
+from ops.github.actions import run_id
 
 if TYPE_CHECKING:
     from ops.core.migrations_folder import MigrationsFolder
@@ -93,7 +94,7 @@ def run_guard(
         client = CloudflareClient(base_url, parse_token(TOKEN, value), token_name=TOKEN, clock=clock)
         ending.callback(client.close)
         client.open()
-        tools = GuardTools(D1Api(client, account), clock, say, client.writing, signals.hold, keep)
+        tools = GuardTools(D1Api(client, account), clock, run_id(environ), say, client.writing, signals.hold, keep)
         try:
             guard(tools, result, dry_run=dry_run)
         finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.schema_mark import SchemaMark
 from ops.cloudflare.types.d1 import Migration, quote_identifier
-from ops.core.clock import Clock, format_utc
+from ops.core.clock import Clock, format_utc, parse_utc
 from ops.core.errors import (
     NoEvidence,
     NotApplied,
@@ -30,6 +30,7 @@ from ops.core.migrations_folder import DOWN, hash_migration, migration_order
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import Verdict
+from ops.database.applies import RecordedApply, make_apply, read_applies, record_apply
 from ops.database.checks import CheckResult, DatabaseChecks, run_checks
 from ops.database.holds import TABLE as HOLDS
 from ops.database.holds import Hold, find_hold, read_holds
@@ -127,6 +128,8 @@ class GuardTools:
 
     d1: "D1Api"
     clock: Clock
+    run: str
+    """Id of the workflow run; empty on a laptop."""
     say: Callable[[str], None]
     writing: Callable[[], AbstractContextManager[None]]
     """Permits writes inside the block."""
@@ -141,6 +144,7 @@ class _State:
     schema: "frozenset[tuple[SqlValue, ...]]"
     migrations: tuple[Migration, ...]
     holds: tuple[Hold, ...]
+    applies: Mapping[str, RecordedApply]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -172,14 +176,20 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     if dry_run:
         return
     _require_unchanged(_read_state(tools.d1, database), before)
-    _apply_all(tools, result, pending)
+    _apply_all(tools, result, pending, _begin_apply(tools, result, before.applies))
     _judge(tools, result, checked)
 
 
 def _read_state(d1: "D1Api", database: GuardedDatabase) -> _State:
-    schema, holds = run_parallel_mixed([lambda: read_schema(d1, database.id), lambda: read_holds(d1, database.id)])
-    has_table = any((kind, name) == ("table", database.table) for kind, name, _ in schema)
-    return _State(schema, d1.list_migrations(database.id, database.table) if has_table else (), holds)
+    schema, holds, applies = run_parallel_mixed(
+        [
+            lambda: read_schema(d1, database.id),
+            lambda: read_holds(d1, database.id),
+            lambda: read_applies(d1, database.id),
+        ]
+    )
+    has_table = any(kind == "table" and str(name).lower() == database.table.lower() for kind, name, _ in schema)
+    return _State(schema, d1.list_migrations(database.id, database.table) if has_table else (), holds, applies)
 
 
 def _find_pending(database: GuardedDatabase, applied: Sequence[str], warnings: list[str]) -> list[MigrationFile]:
@@ -254,13 +264,23 @@ def _require_unchanged(now: _State, before: _State) -> None:
     )
 
 
-def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[MigrationFile]) -> None:
-    database = result.database
-    result.bookmark = tools.d1.read_bookmark(database.id)
-    result.way_back = database.way_back(result.bookmark, tools.clock.now())
+def _begin_apply(tools: GuardTools, result: GuardResult, applies: Mapping[str, RecordedApply]) -> RecordedApply:
+    """Return the apply that this run began before it was killed, else a new one, and keep its bookmark."""
+    earlier = (each for name, each in applies.items() if tools.run and each.run == tools.run)
+    apply = next(earlier, None)
+    if apply is None:
+        apply = make_apply(tools.d1.read_bookmark(result.database.id), tools.run, tools.clock.now())
+    result.bookmark = apply.bookmark
+    result.way_back = result.database.way_back(apply.bookmark, parse_utc(apply.at))
     tools.keep()
     tools.say(f"bookmark before the first write: {result.bookmark}")
+    return apply
+
+
+def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[MigrationFile], apply: RecordedApply) -> None:
+    database = result.database
     try:
+        _record(tools, result, apply)
         _send(tools, database, create_table_sql(database.table), is_repeatable=True)
         for each in pending:
             with tools.hold():
@@ -280,6 +300,15 @@ def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[Migrati
         way_back = result.way_back if result.applied or isinstance(error, UnknownOutcome) else ""
         error.hint = " ".join(filter(None, (error.hint, "Do not deploy the code that needs it.", way_back)))
         raise
+
+
+def _record(tools: GuardTools, result: GuardResult, apply: RecordedApply) -> None:
+    """Record the apply for a later restore. A deployment does not fail for it."""
+    batch = list(record_apply(result.pending, apply))
+    try:
+        _repeat(tools, lambda: tools.d1.run_batch(result.database.id, batch), is_repeatable=True)
+    except ProviderError as error:
+        result.warnings.append(f"the apply was not recorded, so `before-last-migration` goes by time: {error.message}")
 
 
 def _apply(tools: GuardTools, database: GuardedDatabase, file: MigrationFile) -> None:
@@ -307,14 +336,15 @@ def _apply(tools: GuardTools, database: GuardedDatabase, file: MigrationFile) ->
 
 
 def _send(tools: GuardTools, database: GuardedDatabase, sql: str, *, is_repeatable: bool = False) -> None:
-    """Send SQL, again if D1 says that it did not run it, or if a second time does no harm.
+    _repeat(tools, lambda: tools.d1.run_script(database.id, sql), is_repeatable=is_repeatable)
 
-    Raises what `run_script` raises.
-    """
+
+def _repeat(tools: GuardTools, write: Callable[[], object], *, is_repeatable: bool) -> None:
+    """Make a write, again if D1 says that it did not run it, or if a second time does no harm. Raises its errors."""
     for attempt in range(1, TRIES + 1):
         try:
             with tools.writing():
-                tools.d1.run_script(database.id, sql)
+                write()
         except (NotApplied, UnclearWrite) as error:
             wait = error.retry_after if isinstance(error, NotApplied) else 0.0
             may_repeat = is_repeatable or isinstance(error, NotApplied)

@@ -1,7 +1,7 @@
 """Read the state of a D1 database: schema, applied migrations and number of rows."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.d1 import Migration, SqlResult, SqlStatement, SqlValue, quote_identifier
 from ops.core.errors import ProviderError, Reason
 from ops.core.threads import run_parallel, run_parallel_mixed
-from ops.database import holds
+from ops.database import applies, holds
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -23,7 +23,7 @@ MAX_TABLES = 20
 """Tables that are counted: those of `created` and `rows` in ops.yml, then others in alphabetical order."""
 _SCHEMA = SqlStatement(
     "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' "  # noqa: S608
-    f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name <> '{holds.TABLE}' ORDER BY type, name"
+    f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name NOT IN ('{holds.TABLE}', '{applies.TABLE}') ORDER BY type, name"
 )
 """The objects that people made; `_cf_` belongs to D1, and the holds to Backout."""
 
@@ -71,7 +71,7 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     others = [name for name in tables if name.lower() != table]
     migrations, rows = run_parallel_mixed(
         [
-            lambda: d1.list_migrations(database.id, database.migrations_table) if others != tables else (),
+            lambda: list_migrations(d1, database.id, database.migrations_table) if others != tables else (),
             lambda: _count_rows(d1, database, others, uncounted),
         ]
     )
@@ -88,6 +88,14 @@ def read_clock(d1: "D1Api", database_id: str) -> datetime:
     """Return the time of D1's clock, which the times of migrations and bookmarks have. Raises ProviderError."""
     (found,) = d1.query(database_id, [SqlStatement("SELECT unixepoch() AS now")])
     return datetime.fromtimestamp(int(str(found.rows[0]["now"])), UTC)
+
+
+def list_migrations(d1: "D1Api", database_id: str, table: str) -> tuple[Migration, ...]:
+    """Return the applied migrations, oldest first, with the applies that guards recorded. Raises ProviderError."""
+    found, recorded = run_parallel_mixed(
+        [lambda: d1.list_migrations(database_id, table), lambda: applies.read_applies(d1, database_id)]
+    )
+    return tuple(replace(each, apply=recorded[each.name].bookmark if each.name in recorded else "") for each in found)
 
 
 def is_missing_table(error: ProviderError, table: str) -> bool:

@@ -125,11 +125,18 @@ def _find_migration(to: str, migrations: Sequence[Migration]) -> Migration | Non
 
 
 def last_apply(migrations: Sequence[Migration]) -> Sequence[Migration]:
-    """Return the migrations of the last apply, oldest first: each less than ONE_APPLY after the one before."""
+    """Return the migrations of the last apply, oldest first."""
     first = len(migrations) - 1
-    while first > 0 and migrations[first].applied_at - migrations[first - 1].applied_at < ONE_APPLY:
+    while first > 0 and _is_one_apply(migrations[first - 1], migrations[first]):
         first -= 1
     return migrations[first:]
+
+
+def _is_one_apply(earlier: Migration, later: Migration) -> bool:
+    """Return whether a guard recorded one apply of both; without its record, whether they are close together."""
+    if earlier.apply or later.apply:
+        return earlier.apply == later.apply
+    return later.applied_at - earlier.applied_at < ONE_APPLY
 
 
 def _time_before(migration: Migration, migrations: Sequence[Migration]) -> datetime:
@@ -150,4 +157,4 @@ def _time_before(migration: Migration, migrations: Sequence[Migration]) -> datet
 
 def splits_an_apply(kept: Sequence[Migration], taken_back: Sequence[Migration]) -> bool:
     """Return whether the restore lands between two migrations of one apply."""
-    return bool(kept and taken_back) and taken_back[0].applied_at - kept[-1].applied_at < ONE_APPLY
+    return bool(kept and taken_back) and _is_one_apply(kept[-1], taken_back[0])

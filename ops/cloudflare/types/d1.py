@@ -1,6 +1,7 @@
 """D1 databases, results of SQL, and restores, as Cloudflare's API returns them."""
 
 from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime
 
 from ops.core.clock import format_utc
@@ -64,6 +65,8 @@ class Migration:
     name: str
     applied_at: datetime
     """UTC, in whole seconds."""
+    apply: str = field(default="", compare=False)
+    """The guard's bookmark before the apply to which it belongs; empty if the guard did not apply it."""
 
     def __str__(self) -> str:
         return f"{self.name}, applied {format_utc(self.applied_at)}"

@@ -1,0 +1,58 @@
+"""Applies: which migrations a guard applied together, and the bookmark before them.
+
+They are rows in the database itself, beside the holds. A restore to before the last apply takes back all of its
+migrations, also if they took longer than the rule by time allows.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.d1 import SqlStatement
+from ops.core.clock import format_rfc3339
+from ops.core.errors import ProviderError, Reason
+
+if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
+
+TABLE = "backout_applies"
+CREATE_TABLE = SqlStatement(
+    f"CREATE TABLE IF NOT EXISTS {TABLE} (migration TEXT PRIMARY KEY, bookmark TEXT NOT NULL, run TEXT NOT NULL, "
+    "at TEXT NOT NULL)"
+)
+
+
+@dataclass(frozen=True)
+class RecordedApply:
+    bookmark: str
+    """State before its first migration."""
+    run: str
+    """Id of the workflow run; a second attempt has the same."""
+    at: str
+    """Time of the bookmark: UTC, as RFC 3339."""
+
+
+def read_applies(d1: "D1Api", database_id: str) -> Mapping[str, RecordedApply]:
+    """Return migration → its apply. Raises ProviderError."""
+    try:
+        (found,) = d1.query(database_id, [SqlStatement(f"SELECT migration, bookmark, run, at FROM {TABLE}")])  # noqa: S608
+    except ProviderError as error:
+        if error.reason == Reason.PROVIDER_REFUSED and f"no such table: {TABLE}" in error.message:
+            return {}
+        raise
+    return {
+        str(row["migration"]): RecordedApply(*(str(row[name] or "") for name in ("bookmark", "run", "at")))
+        for row in found.rows
+    }
+
+
+def record_apply(names: Iterable[str], apply: RecordedApply) -> Iterator[SqlStatement]:
+    """Yield the batch that records migrations as one apply, before they are applied; it may run twice."""
+    yield CREATE_TABLE
+    sql = f"INSERT OR REPLACE INTO {TABLE} (migration, bookmark, run, at) VALUES (?, ?, ?, ?)"  # noqa: S608
+    yield from (SqlStatement(sql, (name, apply.bookmark, apply.run, apply.at)) for name in names)
+
+
+def make_apply(bookmark: str, run: str, now: datetime) -> RecordedApply:
+    return RecordedApply(bookmark, run, format_rfc3339(now))
