@@ -1,4 +1,4 @@
-"""Run the guard of a deployment: read the wrangler file and the migrations, and connect to D1."""
+"""Read what the guard of a deployment needs: wrangler file, migrations, token and clock."""
 
 import os
 import re

@@ -221,12 +221,13 @@ def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], ho
         if held:
             name = held.migration.replace("'", "''")
             lift = f"DELETE FROM {HOLDS} WHERE migration = '{name}'"  # noqa: S608  shown to people
+            lift_hold = ["ops", "lift-hold", "--database", database.known_as or database.name, "--name", held.migration]
             words = ["npx", "wrangler", "d1", "execute", database.name, "--remote", "--command", lift]
             raise Refused(
                 f"{quote_name(each.name)} is held: {held}. Nothing was changed",
                 reason=Reason.MIGRATION_HELD,
-                hint="Revert the migration in Git, or correct it. A responder lifts the hold with lift-hold, or: "
-                f"`{shlex.join([*words, *database.wrangler_options])}`.",
+                hint="Revert the migration in Git, or correct its content. A responder lifts the hold: "
+                f"`{shlex.join(lift_hold)}`. Without ops.yml: `{shlex.join([*words, *database.wrangler_options])}`.",
             )
 
 

@@ -406,6 +406,7 @@ def test_migrations_of_one_guard_are_one_apply(shop: Deployment) -> None:
     assert len(way_back) == 2
     assert len(set(way_back)) == 1
     client = CloudflareClient(sandbox.api_url, Secret(sandbox.token), token_name="T", clock=SystemClock())
+    client.open()
     with closing(client):
         migrations = list_migrations(D1Api(client, ACCOUNT), ID, TABLE)
     assert [each.name for each in last_apply(migrations)] == ["0002_orders.sql", "0003_notes.sql"]
