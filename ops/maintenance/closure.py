@@ -419,11 +419,15 @@ def _plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure
         UploadState(windows, guard.live_deployment),
         DeployState(guard.live_deployment, windows),
     ]
-    off = [
-        Change(f"{target}{AT_END}", before, after, done_when, None)
-        for target, before, after, done_when in map(describe_write, back)
-    ]
+    off = [_change_at_end(each) for each in back]
     return RouteClosure(closings, MaintenanceWrites(on, guard, run), off if own else [])
+
+
+def _change_at_end(write: MaintenanceWrite) -> Change:
+    target, before, after, done_when = describe_write(write)
+    if isinstance(write, UploadState | DeployState):
+        before = "the version of this run"
+    return Change(f"{target}{AT_END}", before, after, done_when, None)
 
 
 def _reverse(write: MaintenanceWrite) -> MaintenanceWrite:
