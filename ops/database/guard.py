@@ -241,7 +241,7 @@ def _test_locally(
             copy.run([create_table_sql(database.table)])
             for each in pending:
                 name = quote_name(each.name)
-                copy.run(list(split_statements(migration_sql(each, database.table))))
+                copy.run(_split(each, database.table))
             for check in database.queries:
                 name, hint = check.name, "Correct the check, or the migration that removes its tables."
                 copy.run([check.sql])
@@ -251,6 +251,14 @@ def _test_locally(
             reason=Reason.MIGRATION_FAILS,
             hint=hint,
         ) from None
+
+
+def _split(file: MigrationFile, table: str) -> list[str]:
+    """Return the statements of a migration, and its row. Raises SqlRejectedError."""
+    statements = list(split_statements(migration_sql(file, table)))
+    if not statements[-1].endswith(_row_sql(file.name, table)):
+        raise SqlRejectedError("the text ends in an open comment, which hides the row of the migration")
+    return statements
 
 
 def _require_unchanged(now: _State, before: _State) -> None:
@@ -412,9 +420,12 @@ def create_table_sql(table: str) -> str:
 
 def migration_sql(file: MigrationFile, table: str) -> str:
     """Return wrangler's SQL of a migration: its text and its row, which D1 runs as one transaction."""
-    name = file.name.replace("'", "''")
-    text = f"{file.text}\nINSERT INTO {quote_identifier(table)} (name)\nvalues ('{name}');"
-    return _LINE_ENDS.sub(_normalize_line_end, text)
+    return _LINE_ENDS.sub(_normalize_line_end, f"{file.text}\n{_row_sql(file.name, table)}")
+
+
+def _row_sql(name: str, table: str) -> str:
+    quoted = name.replace("'", "''")
+    return f"INSERT INTO {quote_identifier(table)} (name)\nvalues ('{quoted}');"
 
 
 def _normalize_line_end(found: re.Match[str]) -> str:

@@ -430,3 +430,15 @@ def test_json_has_the_whole_result(shop: Deployment) -> None:
 
     assert json.loads(json.dumps(result)) == result
     assert list(result) == ["schema", "database", "pending", "applied", "last", "bookmark", "message", "warnings"]
+
+
+def test_migration_whose_comment_hides_its_row_is_refused(shop: Deployment) -> None:
+    """wrangler appends the row to the text: inside an open comment it is lost, so that each deployment applies it."""
+    shop.write("0003_open.sql", "CREATE TABLE notes (id INTEGER); /* for later")
+
+    refused = shop.guard()
+
+    assert refused.code == 3, refused.err
+    assert "0003_open.sql" in refused.err
+    assert "ends in an open comment" in refused.err
+    assert shop.applied == []
