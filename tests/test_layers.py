@@ -123,7 +123,6 @@ RUNBOOK_IMPORTS = (
         "ops.cloudflare.types",
         "ops.cloudflare.deployment_mark",
     ),
-    "ops.tools.git",
     *("ops.workers", "ops.pages", "ops.rotation", "ops.maintenance", "ops.switches", "ops.limits", "ops.database"),
 )
 

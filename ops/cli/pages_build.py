@@ -124,8 +124,8 @@ def build(
     The build runs the commit's own code: give the job no token.
     """
     from ops.app import run
+    from ops.core.git_commit import GitCommit
     from ops.site_build import jobs
-    from ops.tools.git import GitCommit
 
     configuration, _ = run.read_config(config)
     jobs.check_no_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)

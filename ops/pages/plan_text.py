@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
-from ops.cloudflare.types.workers import is_commit_sha
 from ops.core.clock import format_duration, format_utc
 from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
+from ops.core.git_commit import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, Change, Plan, PlanSection
 from ops.pages.live_deployment import LiveDeployment, PagesTargetChoice, choose_target
-from ops.tools.git import GitCommit
 
 if TYPE_CHECKING:
     from ops.config.types import BuildConfig
@@ -148,7 +147,7 @@ def _describe_age_and_source(now: datetime, deployment: PagesDeployment) -> str:
 
 def _differences(history: PagesHistory, target: PagesDeployment) -> Iterator[str]:
     live = history.serving_deployment
-    if is_commit_sha(live.commit) and is_commit_sha(target.commit) and live.commit != target.commit:
+    if is_sha(live.commit) and is_sha(target.commit) and live.commit != target.commit:
         older, newer = sorted((live, target), key=lambda deployment: deployment.created_on)
         yield f"commits {older.commit[:12]}..{newer.commit[:12]}"
         if history.repository:

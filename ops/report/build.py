@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 from ops.app import run as app
 from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core import system_clock
 from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
+from ops.core.git_commit import is_sha
 from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.period import Period
 from ops.core.redaction import Redactor
@@ -212,7 +213,7 @@ def _add_commits(evidence: IncidentEvidence, config: "Config", repository: "Repo
         return evidence
     newer, older = evidence.find_versions(main)
     name = config.environments[served.environment].services[served.service].repository
-    if not (newer and older and name and is_commit_sha(newer.tag) and is_commit_sha(older.tag)):
+    if not (newer and older and name and is_sha(newer.tag) and is_sha(older.tag)):
         return evidence
     url = f"https://github.com/{name}/compare/{older.tag}...{newer.tag}"
     commits, errors = _try_read(lambda: _translate_errors(lambda: list_commits(repository, name, older.tag, newer.tag)))

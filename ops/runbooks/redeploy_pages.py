@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration
-from ops.cloudflare.types.workers import is_commit_sha
 from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.git_commit import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.suggestions import quote_name
@@ -18,7 +18,6 @@ from ops.pages.live_deployment import PagesTargetChoice
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import UNFINISHED_STATUSES, PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.steps import PagesRunbook
-from ops.tools.git import GitCommit, is_sha
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -184,16 +183,16 @@ def _find_replaced_deployment(ctx: Context[RedeployPages.Params], history: Pages
     could = [d for d in history.deployments if d.can_serve_production and d.id != live.id]
     if later := [d for d in could if d.created_on > live.created_on]:
         return later[0]
-    if ctx.site.is_prebuilt or not is_commit_sha(live.commit):
+    if ctx.site.is_prebuilt or not is_sha(live.commit):
         return None
-    return next((d for d in could if is_commit_sha(d.commit) and ctx.site.is_ancestor(live.commit, d.commit)), None)
+    return next((d for d in could if is_sha(d.commit) and ctx.site.is_ancestor(live.commit, d.commit)), None)
 
 
 def _choose_previous_commit(
     ctx: Context[RedeployPages.Params], live: PagesDeployment, choice: PagesTargetChoice
 ) -> str:
     """Return the commit that rollback-pages would choose, else the parent of the live commit. Raises Refused."""
-    if choice.target and is_commit_sha(choice.target.commit):
+    if choice.target and is_sha(choice.target.commit):
         return choice.target.commit
     parent = _find_parent(ctx, live)
     if parent is None:
@@ -207,7 +206,7 @@ def _choose_previous_commit(
 
 
 def _find_parent(ctx: Context[RedeployPages.Params], live: PagesDeployment) -> str | None:
-    return ctx.site.find_parent(live.commit) if is_commit_sha(live.commit) and not ctx.site.is_prebuilt else None
+    return ctx.site.find_parent(live.commit) if is_sha(live.commit) and not ctx.site.is_prebuilt else None
 
 
 def _plan_nothing(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
+from ops.core.git_commit import is_full_sha
 from ops.core.redaction import Redactor
 from ops.core.suggestions import quote_name
 from ops.core.version import __version__
@@ -52,7 +53,7 @@ def choose_pin(repository: str | None, pins: Mapping[str, str], given: str, envi
             f"the workflows use several commits of {repository}: {', '.join(pins)}",
             hint=HINT.format(repository) + " Then all of them use one commit.",
         )
-    if moving := next((commit for commit in found if not git.is_full_sha(commit)), ""):
+    if moving := next((commit for commit in found if not is_full_sha(commit)), ""):
         raise ConfigError(
             f"a workflow uses {repository}@{quote_name(moving)}, which can move to other code",
             hint=f"Write the full commit SHA there: {', '.join(pins)}.",
@@ -112,5 +113,5 @@ def _installed(environ: Mapping[str, str]) -> Iterator[Release]:
     is_ours = Path(str(distribution.locate_file("ops"))).resolve() == program_files.OPS.resolve()
     sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
     name = git.parse_github_remote(str(direct.get("url", "")), environ)
-    if is_ours and name and git.is_full_sha(sha):
+    if is_ours and name and is_full_sha(sha):
         yield Release(name, sha)

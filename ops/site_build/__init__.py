@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused, UnclearWrite
+from ops.core.git_commit import GitCommit, is_full_sha, is_sha
 from ops.core.redaction import Redactor, Secret
 from ops.core.suggestions import quote_name
 from ops.site_build import configuration, files
 from ops.site_build.configuration import ConfigurationFiles
 from ops.site_build.files import NOTHING_SENT, OUTPUT
 from ops.tools import git, node, process
-from ops.tools.git import GitCommit, is_full_sha, is_sha
 
 if TYPE_CHECKING:
     from ops.config import Service

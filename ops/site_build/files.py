@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from ops.core.errors import Reason, Refused
+from ops.core.git_commit import GitCommit
 from ops.core.suggestions import quote_name
 from ops.tools import git
-from ops.tools.git import GitCommit
 
 OUTPUT = "output"
 MAX_FILE_BYTES = 25 * 1024 * 1024

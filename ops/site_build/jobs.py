@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError
+from ops.core.git_commit import GitCommit
 from ops.core.plan import Plan
 from ops.site_build import SiteBuilder, files
-from ops.tools.git import GitCommit
 
 if TYPE_CHECKING:
     from ops.config import Config, Service

@@ -7,35 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ops.core.dataclass import dataclass
+from ops.core.git_commit import GitCommit
 from ops.core.redaction import Redactor
 from ops.tools import process
-
-FULL_SHA = r"[0-9a-f]{40}"
-
-
-@dataclass(frozen=True)
-class GitCommit:
-    """A commit; `subject` is empty if the repository is not on this machine."""
-
-    sha: str
-    subject: str = ""
-
-    @property
-    def short(self) -> str:
-        """Return the first twelve digits of the SHA."""
-        return self.sha[:12]
-
-
-def is_sha(text: str) -> bool:
-    """Return whether the text is a full SHA or at least its first seven digits."""
-    return re.fullmatch(r"[0-9a-f]{7,40}", text) is not None
-
-
-def is_full_sha(text: str) -> bool:
-    """Return whether the text is a full SHA of 40 digits."""
-    return re.fullmatch(FULL_SHA, text) is not None
-
 
 GITHUB_HOSTS = {"github.com", "ssh.github.com"}
 _REMOTE = re.compile(

@@ -14,9 +14,10 @@ from functools import cached_property
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.records import WorkerTraffic
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, is_commit_sha, short_id
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.dataclass import dataclass
+from ops.core.git_commit import is_sha
 from ops.core.metric_verdict import MAX_ERROR_RATE
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
 from ops.workers.request_figures import format_share, rate_while_live
@@ -351,7 +352,7 @@ def _same_commit(history: WorkerHistory, suspect: str, version: str) -> Iterator
 
 def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
     settings = [version.code_and_settings and version.code_and_settings[1:] for version in (one, other)]
-    commits = is_commit_sha(one.tag) and is_commit_sha(other.tag)
+    commits = is_sha(one.tag) and is_sha(other.tag)
     same = one.tag.startswith(other.tag) or other.tag.startswith(one.tag)
     return commits and same and None not in settings and settings[0] == settings[1]
 
@@ -374,7 +375,7 @@ def _says_revert(message: str, subject: str, tag: str) -> bool:
     quoted, commit = _QUOTED.match(message.partition("\n")[0].strip()), _COMMIT.search(message)
     if quoted and subject and quoted[1] == subject:
         return True
-    return bool(commit) and is_commit_sha(tag) and (commit[1].startswith(tag) or tag.startswith(commit[1]))  # type: ignore[index]
+    return bool(commit) and is_sha(tag) and (commit[1].startswith(tag) or tag.startswith(commit[1]))  # type: ignore[index]
 
 
 def _in_incident(history: WorkerHistory, version: str) -> Iterator[str]:

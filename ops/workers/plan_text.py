@@ -14,11 +14,11 @@ from ops.cloudflare.types.workers import (
     describe_deployment,
     describe_split,
     describe_version_changes,
-    is_commit_sha,
     short_id,
 )
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.git_commit import is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
@@ -86,7 +86,7 @@ def _describe_version(history: WorkerHistory, version: str, percent: float) -> s
 
 def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | None) -> Iterator[str]:
     """Yield the commit range, if both version tags are commits. Cloudflare has no other link from a version to code."""
-    if is_commit_sha(older.tag) and is_commit_sha(newer.tag) and older.tag != newer.tag:
+    if is_sha(older.tag) and is_sha(newer.tag) and older.tag != newer.tag:
         yield f"{older.tag}..{newer.tag}"
         if repository:
             yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
@@ -111,7 +111,7 @@ def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) ->
             "and `wrangler versions secret put` builds on the removed code"
         )
     if newest.id not in dict(split):
-        bad = f" (commit {newest.tag})" if is_commit_sha(newest.tag) else ""
+        bad = f" (commit {newest.tag})" if is_sha(newest.tag) else ""
         lines.append(f"the next merge deploys the removed code again: revert it first{bad}")
     return tuple(lines)
 

@@ -20,11 +20,11 @@ from ops.cloudflare.types.workers import (
     WorkerVersion,
     describe_deployment,
     describe_split,
-    is_commit_sha,
     short_id,
 )
 from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
+from ops.core.git_commit import is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, PlanSection
 from ops.core.redaction import Secret
@@ -100,7 +100,7 @@ def assets_obstacle(*, reported: bool | None, configured: bool | None) -> str:
 
 def manual_deploy_steps(worker: str, version: WorkerVersion, edits: Collection[str]) -> str:
     """Return the manual deployment commands for a Worker with static assets, whose files Cloudflare does not return."""
-    commit = version.tag if is_commit_sha(version.tag) else "COMMIT"
+    commit = version.tag if is_sha(version.tag) else "COMMIT"
     way = (
         f"Deploy manually from a checkout of the application: `git checkout {commit}`, build as CI does, then "
         f"`npx wrangler deploy --name {worker}`. This uploads the files again, keeps the current secrets and restarts "

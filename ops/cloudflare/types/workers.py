@@ -1,7 +1,6 @@
 """Versions and deployments of a Worker, code of a version, and how two versions differ."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from datetime import datetime
@@ -163,10 +162,6 @@ def describe_version_changes(live: WorkerVersion, target: WorkerVersion) -> list
     lines += [f"handler {name} is removed" for name in sorted(live.handlers - target.handlers)]
     lines += [f"handler {name} is added" for name in sorted(target.handlers - live.handlers)]
     return lines
-
-
-def is_commit_sha(tag: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{7,40}", tag) is not None
 
 
 @dataclass(frozen=True)
