@@ -110,7 +110,7 @@ def test_dry_run_and_nothing_to_do_wait_for_nobody(desk: Desk) -> None:
 
 @pytest.mark.parametrize("way", [Desk.add_label, Desk.press_approve], ids=["label", "button"])
 def test_same_person_is_refused(desk: Desk, way: Callable[..., Any]) -> None:
-    desk.ask()
+    desk.post()
 
     done = way(desk, "alice")
 
@@ -138,7 +138,7 @@ def test_person_who_started_the_request_again_is_a_requester(desk: Desk) -> None
 @pytest.mark.parametrize("way", [Desk.add_label, Desk.press_approve], ids=["label", "button"])
 def test_app_is_refused(desk: Desk, way: Callable[..., Any]) -> None:
     desk.hub.add_user("helper[bot]", "write", "Bot")
-    desk.ask()
+    desk.post()
 
     way(desk, "helper[bot]")
 
@@ -146,7 +146,7 @@ def test_app_is_refused(desk: Desk, way: Callable[..., Any]) -> None:
 
 
 def test_app_in_the_name_of_a_person_is_refused(desk: Desk) -> None:
-    desk.ask()
+    desk.post()
     agent = App(id=77, slug="agent", name="agent")
 
     desk.gate("issues", desk.hub.label(desk.incident, "approve:restore", "bob", app=agent), desk.new_run())
@@ -164,7 +164,7 @@ def test_approval_without_request_is_refused(desk: Desk) -> None:
 def test_approval_that_is_older_than_the_plan_is_refused(desk: Desk) -> None:
     payload = desk.hub.label(desk.incident, "approve:restore", "bob")
     desk.world.sandbox.clock.advance(MINUTE)
-    desk.ask()
+    desk.post()
 
     desk.gate("issues", payload, desk.new_run())
 
@@ -212,7 +212,7 @@ def test_second_approval_at_the_same_time_is_refused_by_its_job(desk: Desk) -> N
 def test_renamed_label_is_refused(desk: Desk) -> None:
     """People may not know that a label with another description approves a restore."""
     desk.hub.add_label("looks-good")
-    desk.ask()
+    desk.post()
     desk.hub.remove_label("approve:restore")
     desk.rename("looks-good", "approve:restore")
 
@@ -223,7 +223,7 @@ def test_renamed_label_is_refused(desk: Desk) -> None:
 
 
 def test_label_that_is_renamed_after_it_was_added_is_refused(desk: Desk) -> None:
-    desk.ask()
+    desk.post()
     payload = desk.hub.label(desk.incident, "approve:restore", "bob")
     desk.rename("approve:restore", "seen")
 
@@ -234,7 +234,7 @@ def test_label_that_is_renamed_after_it_was_added_is_refused(desk: Desk) -> None
 
 
 def test_expired_request_is_refused(desk: Desk) -> None:
-    desk.ask()
+    desk.post()
     desk.world.sandbox.clock.advance(30 * MINUTE)
 
     desk.add_label()
@@ -243,7 +243,7 @@ def test_expired_request_is_refused(desk: Desk) -> None:
 
 
 def test_job_that_starts_late_is_refused(desk: Desk) -> None:
-    desk.ask()
+    desk.post()
     desk.add_label()
     desk.world.sandbox.clock.advance(31 * MINUTE)
 
@@ -252,7 +252,7 @@ def test_job_that_starts_late_is_refused(desk: Desk) -> None:
 
 
 def test_another_attempt_of_an_approval_is_refused(desk: Desk) -> None:
-    desk.ask()
+    desk.post()
     desk.add_label(GITHUB_RUN_ATTEMPT="2")
     assert_refused(desk, "rerun")
 
@@ -263,6 +263,7 @@ def test_another_attempt_of_an_approval_is_refused(desk: Desk) -> None:
     assert desk.tables == BEFORE
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "change",
     [
@@ -384,7 +385,7 @@ def test_chat_calls_the_second_person(desk: Desk) -> None:
 
 def test_person_without_write_access_is_refused(desk: Desk) -> None:
     desk.hub.add_user("tina", "triage")
-    desk.ask()
+    desk.post()
 
     desk.add_label("tina")
 
@@ -392,7 +393,7 @@ def test_person_without_write_access_is_refused(desk: Desk) -> None:
 
 
 def test_unknown_permission_is_refused(desk: Desk) -> None:
-    desk.ask()
+    desk.post()
     desk.hub.fault(path="**/permission", status=403)
 
     desk.add_label()
@@ -401,7 +402,7 @@ def test_unknown_permission_is_refused(desk: Desk) -> None:
 
 
 def test_closed_incident_is_refused(desk: Desk) -> None:
-    desk.ask()
+    desk.post()
     desk.hub.close(desk.incident, "alice")
 
     desk.press_approve()
@@ -499,6 +500,61 @@ def test_undo_of_a_strict_database_is_its_button(desk: Desk) -> None:
 
     assert undo.startswith("gh workflow run restore-database.yml -f database=orders -f to=")
     assert "one" not in undo
+
+
+def test_unknown_requester_is_refused(desk: Desk) -> None:
+    """Without the id of each requester, nobody can be another person."""
+    run = desk.new_run()
+    payload = desk.hub.label(desk.incident, "recover:orders", "alice")
+    desk.hub.fault(path="**/collaborators/bob/permission", status=500, skip=1, times=9)
+    again = desk.gate("issues", payload, run, GITHUB_RUN_ATTEMPT="2", GITHUB_TRIGGERING_ACTOR="bob")
+    assert (again.code, desk.outputs["requesters"]) == (0, ""), again.err
+
+    done = desk.act(run, GITHUB_RUN_ATTEMPT="2", GITHUB_TRIGGERING_ACTOR="bob")
+
+    assert ended(done) == (3, "refused", "permission_unknown")
+    assert not any("approval" in record for record in desk.records)
+
+
+def test_label_whose_event_github_does_not_show_is_refused(desk: Desk) -> None:
+    desk.post()
+    desk.hub.fault(path="**/issues/*/events", status=500, times=9)
+
+    desk.add_label()
+
+    assert_refused(desk, "permission_unknown")
+
+
+def test_deleted_request_is_refused(desk: Desk) -> None:
+    desk.ask()
+    desk.add_label()
+    desk.hub.issue(desk.incident).comments.clear()
+
+    assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
+    assert desk.tables == BEFORE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(0, 40, 2))
+def test_kill_at_any_request_never_restores_without_a_recorded_use(desk: Desk, number: int) -> None:
+    desk.ask()
+    desk.add_label()
+    seen = list[int]()
+
+    def kill_once() -> None:
+        seen.append(len(seen))
+        if len(seen) == number + 1:
+            kill()
+
+    for fault in (desk.hub.fault, desk.world.sandbox.fault):
+        fault(path="**", before=kill_once, times=None)
+    desk.act(desk.runs[-1])
+    used = [record for record in desk.records if record["source"] == "approval"]
+
+    assert len(desk.restores) <= len(used) <= 1
+    assert desk.restores or desk.tables == BEFORE
+    desk.add_label("carol")
+    assert desk.outputs["go"] == ("false" if used else "true")
 
 
 def test_long_reason_fits_into_the_record(desk: Desk) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
+from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE, ApprovalTerms, make_request
+from ops.core.run_record import RunRecord, embed_record
 from ops.tools.source_files import SourceFiles, save_source_files
 from sandbox.github import GitHub
 from sandbox.github.issues import changes
+from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import Outcome, World
 from tests.gate.support import parse_outputs
 from tests.support import shop
@@ -191,6 +193,23 @@ class Desk:
         done = self.act(run)
         self.world.sandbox.clock.advance(60)
         return done
+
+    def post(self, by: str = "alice") -> None:
+        """Post a request as the job that plans does, for tests of the gate alone."""
+        run, now = f"{self.new_run()}.1-0a0b", self.world.sandbox.clock.now()
+        params = {"database": "orders", "to": f"{now - timedelta(minutes=9):%Y-%m-%dT%H:%M:%SZ}"}
+        request = make_request(
+            ApprovalTerms(params, ("orders",), "the restore of orders", lost_seconds=540),
+            run=run,
+            incident=self.incident,
+            runbook="restore-database",
+            environment="live",
+            requesters=(self.id_of(by),),
+            now=now,
+        )
+        record = RunRecord(run, approval=request.signed(TOKEN).to_json())
+        self.hub.comment(self.incident, embed_record("waits", record), ACTIONS_BOT)
+        self.world.sandbox.clock.advance(60)
 
     def add_label(self, by: str = "bob", **environ: str | None) -> Outcome:
         """Approve by the label, up to the gate."""
