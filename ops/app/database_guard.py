@@ -54,14 +54,16 @@ def describe_database(options: GuardOptions, environ: Mapping[str, str]) -> tupl
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint="Name the file with --wrangler.") from None
-    found = find_binding(path.name, raw, options.database, options.environment)
+    whole, here = path.resolve(), Path.cwd()
+    root, name = (here, whole.relative_to(here).as_posix()) if whole.is_relative_to(here) else (path.parent, path.name)
+    found = find_binding(name, raw, options.database, options.environment)
     config = ("--config", str(path)) if options.wrangler else ()
     environment = ("--env", options.environment) if options.environment else ()
     database = GuardedDatabase(
         found.name,
         found.id,
         found.migrations.table,
-        tuple(_read_migrations(path.parent, found.migrations)),
+        tuple(_read_migrations(root, found.migrations)),
         tuple(_parse_checks(options.checks)),
         wrangler_options=(*environment, *config),
         known_as=options.known_as,
@@ -145,6 +147,13 @@ def _read_migrations(root: Path, place: "MigrationsFolder") -> Iterator[Migratio
     folder = root / place.folder
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="Set migrations_dir in the wrangler file.")
+    try:
+        yield from _read_files(folder, place)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be read ({error.strerror})", hint="Check its permissions.") from None
+
+
+def _read_files(folder: Path, place: "MigrationsFolder") -> Iterator[MigrationFile]:
     size = 0
     for path, name in _walk(folder, with_hidden="/." in f"/{place.pattern}"):
         if not place.is_migration(name):
@@ -156,7 +165,7 @@ def _read_migrations(root: Path, place: "MigrationsFolder") -> Iterator[Migratio
             raise ConfigError(f"the migrations have over {MAX_BYTES} bytes", hint="Load data by other means.")
         try:
             text = path.read_bytes().decode()
-        except (UnicodeDecodeError, OSError) as error:
+        except UnicodeDecodeError as error:
             raise ConfigError(f"{quote_name(name)} cannot be read as UTF-8 ({error})", hint="Correct it.") from None
         yield MigrationFile(name, text)
 

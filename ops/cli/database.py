@@ -76,7 +76,7 @@ def guard(
             result, account, os.environ, dry_run=dry_run, say=say, keep=partial(_write_outputs, result, message)
         )
     except OpsError as error:
-        _write_summary(result, f"{error.message}. {error.hint}")
+        _write_summary(result, redactor.redact_text(f"{error.message}. {error.hint}"))
         raise
     for warning in result.warnings:
         annotate("warning", "ops database guard", redactor.redact_text(warning))

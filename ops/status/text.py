@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -127,6 +128,7 @@ def _describe_live(each: LiveService, status: EnvironmentStatus) -> str:
     what = describe_split(each.split) if each.kind == "worker" else f"deployment {each.split[0][0][:8]}"
     age = format_duration(max(0.0, (status.read_at - each.since).total_seconds()))
     by = f", by {quote_name(each.by)}" if each.by else ""
-    message = f" ({each.message[:100]})" if each.message else ""
+    text = without_schema_marks(each.message)
+    message = f" ({text[:100]})" if text else ""
     canonical = " (canonical)" if each.kind == "pages" else ""
     return f"{what}{canonical}, since {format_utc(each.since)} ({age} ago){by}{message}"

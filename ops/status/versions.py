@@ -53,7 +53,7 @@ class Candidate:
     commit: str
     """Tag of a version, or commit of a deployment; free text of the deployer."""
     schema: tuple[str, ...] = ()
-    """How far each D1 database of the service is ahead of this code, or that this is unknown."""
+    """Each D1 database of the service that is ahead of this code, or for which this is unknown."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _worker_candidate(
     version, percent = history.version(name), dict(history.live.split).get(name, 0.0)
     verdict, why = _judge_version(history, choice, name)
     message, ages = without_schema_marks(version.message), list_schema_ages(history, name, databases)
-    schema = tuple(age.describe(short_id(name)) for age in ages)
+    schema = tuple(age.describe(short_id(name)) for age in ages if age.newer or not age.is_complete)
     return Candidate(name, verdict, why, version.created_on, percent, version.author, message, version.tag, schema)
 
 

@@ -93,6 +93,18 @@ def test_environment_has_its_own_databases(shop: Deployment) -> None:
     assert done.code == 0, done.err
 
 
+def test_migrations_may_be_beside_the_folder_of_the_wrangler_file(shop: Deployment, tmp_path: Path) -> None:
+    shop.configure(jsonc({**BINDING, "migrations_dir": "../db/changes"}))
+    (shop.folder / "backend").mkdir()
+    (shop.folder / "wrangler.jsonc").rename(shop.folder / "backend/wrangler.jsonc")
+    outside = tmp_path / "wrangler.jsonc"
+    outside.write_text(jsonc({**BINDING, "migrations_dir": "application/db/changes"}))
+
+    assert shop.guard("--wrangler", "backend/wrangler.jsonc", "--dry-run").code == 0
+    assert shop.guard("--wrangler", str(outside)).code == 0
+    assert shop.applied == ["0001_customers.sql"]
+
+
 def test_dry_run_writes_nothing(shop: Deployment) -> None:
     done = shop.guard("--dry-run")
 
