@@ -64,6 +64,7 @@ _NAMED_ACTIONS = _actions(
     *("READ", "INSERT", "UPDATE", "DELETE", "ALTER_TABLE", "ANALYZE", "REINDEX"),
     *(f"{verb}_{kind}" for verb in ("CREATE", "DROP") for kind in (*_KINDS, "VTABLE")),
 )
+_ROW_ACTIONS = _actions("INSERT", "UPDATE", "DELETE")
 _REVEALING = re.compile(r"sqlite_(version|source_id|offset|compileoption_get|compileoption_used)")
 _TRIGGER = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", re.IGNORECASE | re.DOTALL)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
@@ -89,7 +90,7 @@ class LocalCopy:
             self._connection.setlimit(limit, value)
         self._connection.execute("PRAGMA foreign_keys = on")
         self._time_limit, self._refusal, self._pragmas = time_limit, "", set[str]()
-        self._dropped, self._sets_foreign_keys = list[str](), False
+        self._dropped, self._sets_foreign_keys, self._written = list[str](), False, set[str]()
         self._create(schema)
         self._references = self._read_references()
 
@@ -107,7 +108,7 @@ class LocalCopy:
         Raises:
             SqlRejectedError: the text names the statement, counted from 1, and the reason.
         """
-        self._dropped, self._sets_foreign_keys = [], False
+        self._dropped, self._sets_foreign_keys, self._written = [], False, set()
         deadline = time.monotonic() + self._time_limit
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         self._connection.execute("BEGIN")
@@ -140,6 +141,10 @@ class LocalCopy:
                         f"DROP TABLE {quote_name(parent)} {does} rows of {quote_name(child)} (ON DELETE {action})"
                     )
         return tuple(dict.fromkeys(found))
+
+    def writes_to(self, table: str) -> bool:
+        """Return whether the latest transaction inserts, updates or deletes rows of a table, also in a trigger."""
+        return table.lower() in self._written
 
     def read_schema(self) -> frozenset[SchemaObject]:
         """Return the objects that people made, in the form in which the schema was given."""
@@ -202,6 +207,8 @@ class LocalCopy:
         """Return why D1 refuses an action; empty if it does not."""
         if action == sqlite3.SQLITE_DROP_TABLE:
             self._dropped.append(first.lower())
+        if action in _ROW_ACTIONS:
+            self._written.add(first.lower())
         if action in _TRANSACTIONS:
             return "D1 runs a query as one transaction, and refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT"
         if action in _REFUSED_ACTIONS or (database == "temp" and not _is_part_of_alter_table(action, first)):

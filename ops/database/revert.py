@@ -202,6 +202,7 @@ def read_down_file(
         with LocalCopy(state.schema) as copy:
             copy.run(statements)
             side_effects, schema = copy.side_effects, copy.read_schema()
+            writes_migrations = copy.writes_to(database.migrations_table)
     except UnicodeDecodeError:
         raise _unusable(f"{path} of {found} is not UTF-8", "Merge it as UTF-8") from None
     except SqlRejectedError as error:
@@ -212,6 +213,11 @@ def read_down_file(
         raise _unusable(f"{path} of {found}: {effect}", "Merge one with PRAGMA defer_foreign_keys = on") from None
     if _table_of_migrations(state.schema, database) != _table_of_migrations(schema, database):
         raise _unusable(f"{path} of {found} changes the table {database.migrations_table}", "Merge one that does not")
+    if writes_migrations:
+        text = (
+            f"{path} of {found} writes to the table {database.migrations_table}, whose row goes in the same transaction"
+        )
+        raise _unusable(text, "Merge one that does not")
     return DownFile(path, str(found), statements, schema, side_effects)
 
 

@@ -90,6 +90,11 @@ def test_dry_run_changes_nothing(desk: Desk) -> None:
         ("CREATE TEMP TABLE x AS SELECT * FROM orders", "temporary objects"),
         ("DROP TABLE notes -- '\n; DROP TABLE 'x", "unrecognized token"),
         ("DROP TABLE schema_history", "changes the table schema_history"),
+        ("DROP TABLE notes; DELETE FROM Schema_History", "writes to the table schema_history"),
+        (
+            "CREATE TRIGGER t AFTER DELETE ON notes BEGIN DELETE FROM schema_history; END; DELETE FROM notes",
+            "writes to",
+        ),
         ("DROP TABLE notes\0; DROP TABLE orders", "null character"),
     ],
 )
