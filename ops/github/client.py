@@ -57,12 +57,15 @@ def connect(environ: Mapping[str, str], redactor: Redactor, *, read_only: bool =
             "GITHUB_TOKEN is not set",
             reason=Reason.TOKEN_MISSING,
             hint=(
-                "It is a token that may write issues of the operations repository. On a laptop: `export "
-                "GITHUB_TOKEN=…`. In a job: `GITHUB_TOKEN: ${{ github.token }}` under `env:` in the workflow."
+                "It is a token that may write issues of the operations repository. On a laptop: "
+                "`export GITHUB_TOKEN=$(gh auth token)`. In a job: `GITHUB_TOKEN: ${{ github.token }}` under `env:` in "
+                "the workflow."
             ),
         )
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
-        hint = "On a laptop: `export GITHUB_REPOSITORY=owner/name`, the operations repository. In a job GitHub sets it."
+        hint = (
+            "On a laptop, run it in a checkout of the operations repository, or `export GITHUB_REPOSITORY=owner/name`."
+        )
         raise ConfigError("GITHUB_REPOSITORY is not set to owner/name", reason=Reason.CONFIG_INVALID, hint=hint)
     found = repository(environ, environ["GITHUB_TOKEN"], name)
     found.requester.is_read_only = read_only  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
 
     name = "lift-hold"
     when = "The guard refuses a migration that was taken back, and it is good now"
+    menu_rank = 8
     kind = "worker"
     by_label = False
     github_environment = "database"

@@ -56,6 +56,7 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
 
     name = "revert-migration"
     when = "A migration broke the application, and the data written since must stay"
+    menu_rank = 6
     kind = "worker"
     needs_approval = True
     label_values = (("name", LAST),)

@@ -82,10 +82,11 @@ def test_rows_without_a_label_begin_with_the_quickest_recovery() -> None:
     menu = build_menu(unlabeled, ("ops",), "1", "https://github.example/acme/operations")
 
     order = dict.fromkeys(found[1] for found in LINK.finditer(menu.render(["api"])))
-    assert list(order) == [
-        *("rollback-worker", "ai-failover", "feature", "propose-limits", "reset-durable-object", "maintenance"),
-        *("rotate-secrets", "restore-database", "all-clear"),
+    assert next(iter(order)) == "rollback-worker"
+    assert [name for name in order if name in {"feature", "maintenance", "restore-database"}] == [
+        *("feature", "maintenance", "restore-database")
     ]
+    assert next(reversed(order)) == "all-clear"
 
 
 def test_menus_name_every_label_and_the_values_of_every_button(team: Team) -> None:
