@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from playwright.sync_api import Page, sync_playwright
+from typing import TYPE_CHECKING
 
 from tests.support.browser import CHROMIUM
 from tests.support.hostile import render
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 STYLE = (Path(__file__).parent / "github-markdown.css").read_text()
 WIDTH, HEIGHT = 390, 844
@@ -25,7 +27,7 @@ TOO_WIDE = """() => [...document.body.querySelectorAll("*")]
 
 @dataclass(frozen=True)
 class Phone:
-    page: Page
+    page: "Page"
 
     def show(self, markdown: str, picture: Path | None = None) -> list[str]:
         """Return the elements that are too wide when everything is unfolded.
@@ -42,6 +44,8 @@ class Phone:
 
 @contextmanager
 def phone() -> Iterator[Phone]:
+    from playwright.sync_api import sync_playwright  # here, because each worker of the tests imports this module
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         try:
