@@ -4,24 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from ops.core.migrations_folder import hash_migration
 from sandbox.actions import Runner
 from tests.conftest import World
 from tests.support.actions import CI, conclusions
-from tests.support.second_person import TOKEN, Desk, open_desk
+from tests.support.second_person import DATABASE, DOWN, MIGRATION, TOKEN, UP, Desk, open_desk
 from tests.support.workflows import operations_repository
 
 pytestmark = pytest.mark.slow
 
 
 def prepared(world: World) -> Desk:
-    """Put the workflows of the shop into the repository, and the token into `database`.
-
-    No job fetches its migrations: act has no actions for artifacts here.
-    """
+    """Put the workflows and migrations of the shop into the repository, and the token into `database`."""
     desk = open_desk(world)
-    world.edit_config("        migrations: db/migrations\n", "")
-    world.config.write_text(world.config.read_text().partition("  recover:revert:")[0])
     files = {path: text for path, text in operations_repository(world.config).items() if path != CI}
+    files |= {f"db/migrations/{MIGRATION}": UP.encode(), f"db/down/{MIGRATION}": DOWN.encode()}
     desk.hub.add_commit("All of it", "alice", files=files)
     desk.hub.add_environment("database")
     desk.hub.put_secret("SHOP_TOKEN", TOKEN, "database")
@@ -84,3 +81,21 @@ def test_button_of_a_second_person_restores(world: World, pip_cache: Path) -> No
         assert (approved["gate"], approved["database-live"]) == ("success", "success"), log(desk, runner)
         assert desk.tables["sales"] == 3
         assert any(f"restore of orders to {target[:10]}" in comment for comment in desk.comments)
+
+
+def test_label_of_a_second_person_reverts_a_migration(world: World, pip_cache: Path) -> None:
+    """A job without the token fetches the down file, for the plan and again for the run."""
+    desk = prepared(world)
+    with runner_of(desk, pip_cache) as runner:
+        desk.hub.label(desk.incident, "recover:revert", "alice")
+        asked = ended(desk, runner)
+        assert (asked["fetch-database-live"], asked["database-live"]) == ("success", "success"), log(desk, runner)
+        assert desk.tables["applied"] == 2
+
+        desk.hub.label(desk.incident, "approve:restore", "bob")
+        approved = ended(desk, runner)
+
+    assert (approved["fetch-database-live"], approved["database-live"]) == ("success", "success"), log(desk, runner)
+    assert desk.tables == {"sales": 5, "applied": 1}
+    (hold,) = world.sandbox.d1.query(DATABASE, "SELECT migration, hash FROM backout_holds")
+    assert hold == {"migration": MIGRATION, "hash": hash_migration(UP)}

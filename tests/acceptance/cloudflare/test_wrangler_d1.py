@@ -36,6 +36,8 @@ def run(sandbox: Sandbox, database: str, tmp_path: Path) -> Run:
     (tmp_path / "migrations" / "0001_loaves.sql").write_text("CREATE TABLE loaves (id INTEGER PRIMARY KEY, flour);")
     (tmp_path / "migrations" / "0002_ovens.sql").write_text("CREATE TABLE ovens (id);\n-- the end\n")
     (tmp_path / "migrations" / "down" / "0002_ovens.sql").write_text("DROP TABLE ovens;")
+    (tmp_path / "down").mkdir()
+    (tmp_path / "down" / "0002_ovens.sql").write_text("DROP TABLE ovens;")
     return partial(run_wrangler, sandbox, tmp_path, "d1", home=tmp_path)
 
 
@@ -44,7 +46,7 @@ def _rows(sandbox: Sandbox, database: str, sql: str) -> list[Any]:
 
 
 def test_migrations_are_applied_taken_back_and_listed(sandbox: Sandbox, database: str, run: Run) -> None:
-    """The folder `down` beside the migrations is not applied. A restore takes back the row of the migrations table."""
+    """A folder `down`, beside or in that of the migrations, is not applied. A restore takes back the row of the table."""
     bookmark = json.loads(run("time-travel", "info", "bakery", "--json"))["bookmark"]
     sandbox.clock.advance(60)
     applied = run("migrations", "apply", "bakery", "--remote")
