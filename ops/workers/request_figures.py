@@ -66,11 +66,9 @@ def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterato
     lines = [line for version in dict.fromkeys(versions) if (line := _describe_version(traffic, version))]
     yield from lines
     if lines:
-        minutes = f"Minutes since {traffic.complete_until:%H:%M} UTC are incomplete"
-        sampled = (
-            f"; one sample stands for {traffic.sample_interval:.3g} requests" if traffic.sample_interval > 1 else ""
-        )
-        yield f"{CAVEAT} {minutes}{sampled}."
+        is_sampled = traffic.sample_interval > 1
+        sampling = f" One sample stands for {traffic.sample_interval:.3g} requests." if is_sampled else ""
+        yield f"{CAVEAT} Minutes since {traffic.complete_until:%H:%M} UTC are incomplete.{sampling}"
 
 
 def _describe_version(traffic: WorkerTraffic, version: str) -> str:

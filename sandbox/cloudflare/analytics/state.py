@@ -3,6 +3,7 @@
 Traffic is sampled and arrives late, as a switch says. Rows that tests add are complete at once.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -132,6 +133,7 @@ class Analytics:
         self._sampler = Sampler(switches)
         self.samples: list[AnalyticsRow] = []
         self.telemetry: list[TelemetryEvent] = []
+        self._numbers = itertools.count()
 
     def record_invocation(
         self, account: str, worker: str, version: str, status: str, *, at: datetime, seconds: float, size: int
@@ -184,7 +186,7 @@ class Analytics:
         own: dict[str, str | int] = {
             "$metadata.service": worker,
             "$metadata.trigger": trigger,
-            "$metadata.requestId": f"request-{len(self.telemetry)}",
+            "$metadata.requestId": f"request-{next(self._numbers)}",
             "$workers.outcome": outcome,
             **({"$workers.scriptVersion.id": version} if version else {}),
         }
@@ -193,7 +195,7 @@ class Analytics:
 
     def add_error(self, worker: str, error: str, *, at: datetime) -> None:
         """Add an error line logged by the Worker, or by its Durable Object, during a request of its own."""
-        known = {"$metadata.service": worker, "$metadata.requestId": f"request-{len(self.telemetry)}"}
+        known = {"$metadata.service": worker, "$metadata.requestId": f"request-{next(self._numbers)}"}
         self.telemetry.append(TelemetryEvent(at=at, keys={**known, "$metadata.error": error}))
 
     def add_requests(self, zone: str, host: str, path: str, address: str, *, at: datetime, **more: Any) -> None:
