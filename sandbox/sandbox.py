@@ -19,13 +19,14 @@ from sandbox.edge.ai_providers import FakeAiProviders
 from sandbox.edge.embedded import BEHAVIOUR, EmbeddedRuntime
 from sandbox.edge.front_door import Edge, Runtime, host_of
 from sandbox.edge.runtime_contract import RuntimeContract
-from sandbox.edge.status_pages import StatusPages
+from sandbox.edge.status_pages import CLOUDFLARE, GITHUB, StatusPages
 from sandbox.faults import Fault, Faults
 from sandbox.github import GitHub
 from sandbox.records import RequestRecord
 from sandbox.server import HttpRequest, HttpResponse, Server
 from sandbox.switches import Switches
 
+STATUS_HOSTS = {CLOUDFLARE, GITHUB}
 AUTHOR = "ci@example.com"
 RuntimeName = Literal["embedded", "workerd"]
 
@@ -74,7 +75,7 @@ class Sandbox:
                 ("POST", "/status"): self.status_pages.change,
             },
         )
-        self._edge_server = Server(lambda request: self.edge_faults.wrap(self._edge_for(request).answer, request))
+        self._edge_server = Server(self._answer_edge)
         self._others: list[Sandbox] = []
         self.github = GitHub(self.clock, repository=repository, port=github_port)
 
@@ -340,6 +341,13 @@ class Sandbox:
         response = self.faults.wrap(record.wrap(self._cloudflare_for(request).answer), request)
         record.status = response.status if response else None
         return response
+
+    def _answer_edge(self, request: HttpRequest) -> HttpResponse | None:
+        """Answer at the edge. A status page has only the faults that name its host."""
+        host, answer = host_of(request), self._edge_for(request).answer
+        if host in STATUS_HOSTS and all(fault.host != host for fault in self.edge_faults.rules):
+            return answer(request)
+        return self.edge_faults.wrap(answer, request)
 
     def _cloudflare_for(self, request: HttpRequest) -> FakeCloudflareApi:
         """Return the API of the account that the request names, by ID or by one of its zones."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ops import STARTED
 from ops.app import registry, secret_values
 from ops.app.config_path import DEFAULT_CONFIG, find_config
+from ops.app.provider_status import StatusWarning
 from ops.app.run_files import RUNS, TIMELINE, close_run
 from ops.app.second_person import SecondPerson
 from ops.app.secret_values import ProcessSecretValues
@@ -29,7 +30,6 @@ from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.next_step import replace_checkout
-from ops.core.plan import Plan, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult, describe_state_after_bug
 from ops.core.run_record import PreviousRuns, parse_job_run
@@ -165,7 +165,7 @@ def run(
         )
         prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor, request.people).approve
-        result = _execute(Engine(prober, session.write_guards.writing, signals), request, context, options, approve)
+        result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
         links = publisher.end(timeline, _menu(config, environ, request.config), is_routine=runbook.is_routine)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
 
@@ -212,15 +212,20 @@ def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: s
 
 
 def _execute(
-    engine: Engine,
+    prober: ProbeRunner,
+    session: Session,
     request: RunRequest,
     context: Context[Any],
     options: RunOptions,
-    approve: Callable[[Plan[Any]], RunOutcome | None],
+    *,
+    signals: SignalHandler,
 ) -> RunResult:
     """Execute the run, and revoke the tokens that were made for it, also after a failure or bug."""
+    service = request.runbook.service(request.params, context.environment)
+    options = StatusWarning(session, service, context.timeline).watch(options)
+    engine = Engine(prober, session.write_guards.writing, signals)
     try:
-        result = engine.execute(request.runbook, context, replace(options, approve=approve))
+        result = engine.execute(request.runbook, context, options)
     finally:
         context.github.secrets.revoke_tokens(functools.partial(context.timeline.record, EventKind.WARNING))
     return replace(result, timeline=tuple(context.timeline.events))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import run
 from ops.app.place import Place
+from ops.app.provider_status import read_status
 from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
@@ -20,7 +21,6 @@ from ops.core.outage import ApiState, OutageEvidence, OutageFinding, OutageVerdi
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import Verdict
-from ops.probes import status_page
 from ops.probes.runner import ProbeRunner
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 RECENT = timedelta(hours=1)
 """Age up to which a deployment may be the cause."""
-STATUS_SECONDS = 2.0
-"""Time limit of the status page, which is least reachable when it matters."""
 SUSPENDED = "suspended"
 """Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
 SUPPORT = "https://support.cloudflare.com"
@@ -86,13 +84,7 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
         now = session.clock.now()
         page, (api, deployment), verdict, providers = run_parallel_mixed(
             [
-                lambda: status_page.read_report(
-                    session.web(),
-                    status_page.CLOUDFLARE_STATUS,
-                    status_page.used_products(environment, service),
-                    group=status_page.PRODUCTS_GROUP,
-                    within=STATUS_SECONDS,
-                ),
+                lambda: read_status(session, service),
                 lambda: _read_deployment(session, service, now),
                 lambda: _probe(session, service, run.probe_environ(environ, names), redactor, config_path.parent),
                 lambda: _check_providers(session, environment),

@@ -1,0 +1,56 @@
+"""Every run reads Cloudflare's status page beside its plan, and waits for nothing."""
+
+import time
+
+import pytest
+
+from tests.support.commands import LIST, texts
+from tests.support.shop import Shop
+
+ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--json")
+SITE = ("rollback-pages", "--service", "docs", "--environment", "live", "--json", "--dry-run")
+
+
+@pytest.fixture
+def outage(shop: Shop) -> Shop:
+    """Report an outage of Workers, and answer the history more slowly than the status page."""
+    sandbox = shop.world.sandbox
+    sandbox.switches.status_pages_lag_seconds = 0
+    sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
+    sandbox.fault(**LIST, delay=0.3, times=None)
+    return shop
+
+
+def status_warnings(events: list[str]) -> list[str]:
+    return [each for each in events if "reports trouble" in each]
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--yes"])
+def test_reported_outage_is_a_warning_of_the_plan(outage: Shop, option: str) -> None:
+    outcome = outage.ops(*ROLLBACK, option)
+
+    (warning,) = status_warnings(texts(outcome, "warning"))
+    assert warning.startswith("www.cloudflarestatus.com reports trouble, so this may not help: Workers: major outage")
+    assert [event["kind"] for event in outcome.events].index("warning") <= 2
+
+
+def test_outage_of_an_unused_product_is_no_warning(outage: Shop) -> None:
+    assert status_warnings(texts(outage.ops(*SITE), "warning")) == []
+
+
+def test_calm_page_is_no_warning(shop: Shop) -> None:
+    assert status_warnings(texts(shop.ops(*ROLLBACK, "--yes"), "warning")) == []
+
+
+def test_page_that_fails_or_hangs_changes_nothing(outage: Shop) -> None:
+    switches = outage.world.sandbox.switches
+    switches.status_pages_unreachable = True
+    assert status_warnings(texts(outage.ops(*ROLLBACK, "--dry-run"), "warning")) == []
+
+    switches.status_pages_unreachable = False
+    switches.status_pages_delay_seconds = 6
+    began = time.monotonic()
+    outcome = outage.ops(*ROLLBACK, "--yes")
+
+    assert time.monotonic() - began < 15
+    assert (outcome.result["decision"], status_warnings(texts(outcome, "warning"))) == ("recovered", [])
