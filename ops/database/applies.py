@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import format_rfc3339
-from ops.core.errors import ProviderError, Reason
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -34,13 +33,8 @@ class RecordedApply:
 
 
 def read_applies(d1: "D1Api", database_id: str) -> Mapping[str, RecordedApply]:
-    """Return migration → its apply. Raises ProviderError."""
-    try:
-        (found,) = d1.query(database_id, [SqlStatement(f"SELECT migration, bookmark, run, at FROM {TABLE}")])  # noqa: S608
-    except ProviderError as error:
-        if error.reason == Reason.PROVIDER_REFUSED and f"no such table: {TABLE}" in error.message:
-            return {}
-        raise
+    """Return migration → its apply. Raises ProviderError, also without the table."""
+    (found,) = d1.query(database_id, [SqlStatement(f"SELECT migration, bookmark, run, at FROM {TABLE}")])  # noqa: S608
     return {
         str(row["migration"]): RecordedApply(*(str(row[name] or "") for name in ("bookmark", "run", "at")))
         for row in found.rows

@@ -30,12 +30,13 @@ from ops.core.migrations_folder import DOWN, hash_migration, migration_order
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import Verdict
+from ops.database.applies import TABLE as APPLIES
 from ops.database.applies import RecordedApply, make_apply, read_applies, record_apply
 from ops.database.checks import CheckResult, DatabaseChecks, run_checks
 from ops.database.holds import TABLE as HOLDS
 from ops.database.holds import Hold, find_hold, read_holds
 from ops.database.local_copy import LocalCopy, SqlRejectedError, split_statements
-from ops.database.state import is_missing_table, read_schema
+from ops.database.state import has_table, is_missing_table, read_objects, without_applies
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -181,15 +182,14 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
 
 
 def _read_state(d1: "D1Api", database: GuardedDatabase) -> _State:
-    schema, holds, applies = run_parallel_mixed(
+    objects, holds = run_parallel_mixed([lambda: read_objects(d1, database.id), lambda: read_holds(d1, database.id)])
+    migrations, applies = run_parallel_mixed(
         [
-            lambda: read_schema(d1, database.id),
-            lambda: read_holds(d1, database.id),
-            lambda: read_applies(d1, database.id),
+            lambda: d1.list_migrations(database.id, database.table) if has_table(objects, database.table) else (),
+            lambda: read_applies(d1, database.id) if has_table(objects, APPLIES) else {},
         ]
     )
-    has_table = any(kind == "table" and str(name).lower() == database.table.lower() for kind, name, _ in schema)
-    return _State(schema, d1.list_migrations(database.id, database.table) if has_table else (), holds, applies)
+    return _State(without_applies(objects), migrations, holds, applies)
 
 
 def _find_pending(database: GuardedDatabase, applied: Sequence[str], warnings: list[str]) -> list[MigrationFile]:

@@ -23,7 +23,7 @@ MAX_TABLES = 20
 """Tables that are counted: those of `created` and `rows` in ops.yml, then others in alphabetical order."""
 _SCHEMA = SqlStatement(
     "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' "  # noqa: S608
-    f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name NOT IN ('{holds.TABLE}', '{applies.TABLE}') ORDER BY type, name"
+    f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name <> '{holds.TABLE}' ORDER BY type, name"
 )
 """The objects that people made; `_cf_` belongs to D1, and the holds to Backout."""
 
@@ -65,23 +65,34 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     Raises:
         ProviderError: the schema or the migrations cannot be read.
     """
-    schema = read_schema(d1, database.id)
+    objects = read_objects(d1, database.id)
+    schema = without_applies(objects)
     tables = sorted(str(name) for kind, name, _ in schema if kind == "table")
     table = database.migrations_table.lower()  # SQLite's names ignore capitals
     others = [name for name in tables if name.lower() != table]
     migrations, rows = run_parallel_mixed(
         [
-            lambda: list_migrations(d1, database.id, database.migrations_table) if others != tables else (),
+            lambda: list_migrations(d1, database.id, database.migrations_table, objects),
             lambda: _count_rows(d1, database, others, uncounted),
         ]
     )
     return DatabaseState(schema, migrations, rows)
 
 
-def read_schema(d1: "D1Api", database_id: str) -> frozenset[tuple[SqlValue, ...]]:
-    """Return type, name and SQL of the objects that people made. Raises ProviderError."""
+def read_objects(d1: "D1Api", database_id: str) -> frozenset[tuple[SqlValue, ...]]:
+    """Return type, name and SQL of the objects that people or guards made. Raises ProviderError."""
     (found,) = d1.query(database_id, [_SCHEMA])
     return frozenset((row["type"], row["name"], row["sql"]) for row in found.rows)
+
+
+def without_applies(objects: frozenset[tuple[SqlValue, ...]]) -> frozenset[tuple[SqlValue, ...]]:
+    """Return the schema: the objects without the table of applies, which belongs to Backout."""
+    return frozenset(each for each in objects if each[1] != applies.TABLE)
+
+
+def has_table(objects: frozenset[tuple[SqlValue, ...]], table: str) -> bool:
+    """Return whether there is a table of this name. SQLite's names ignore capitals."""
+    return any(kind == "table" and str(name).lower() == table.lower() for kind, name, _ in objects)
 
 
 def read_clock(d1: "D1Api", database_id: str) -> datetime:
@@ -90,10 +101,15 @@ def read_clock(d1: "D1Api", database_id: str) -> datetime:
     return datetime.fromtimestamp(int(str(found.rows[0]["now"])), UTC)
 
 
-def list_migrations(d1: "D1Api", database_id: str, table: str) -> tuple[Migration, ...]:
+def list_migrations(
+    d1: "D1Api", database_id: str, table: str, objects: frozenset[tuple[SqlValue, ...]]
+) -> tuple[Migration, ...]:
     """Return the applied migrations, oldest first, with the applies that guards recorded. Raises ProviderError."""
     found, recorded = run_parallel_mixed(
-        [lambda: d1.list_migrations(database_id, table), lambda: applies.read_applies(d1, database_id)]
+        [
+            lambda: d1.list_migrations(database_id, table) if has_table(objects, table) else (),
+            lambda: applies.read_applies(d1, database_id) if has_table(objects, applies.TABLE) else {},
+        ]
     )
     return tuple(replace(each, apply=recorded[each.name].bookmark if each.name in recorded else "") for each in found)
 

@@ -17,8 +17,8 @@ from tests.support.deployment import ID, SECOND, Deployment, open_repository
 pytestmark = pytest.mark.slow
 
 ALL = ["0001_customers.sql", "0002_orders.sql"]
-REQUESTS = 16
-"""Three reads, two checks, the reads again, bookmark, record, table, two migrations, a read, and two checks."""
+REQUESTS = 14
+"""Two reads, two checks, the reads again, bookmark, record, table, two migrations, a read, and two checks."""
 PATH = f"/client/v4/accounts/{ACCOUNT}/d1/database/{ID}/**"
 
 

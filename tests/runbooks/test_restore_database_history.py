@@ -64,7 +64,7 @@ def test_restore_and_undo_bring_back_every_row(seed: int) -> None:
         assert content(library) == states[-1][1]
 
 
-REQUESTS = 50
+REQUESTS = 44
 """More than a run sends."""
 
 
