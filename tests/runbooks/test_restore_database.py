@@ -27,9 +27,7 @@ def closable(library: Library) -> Library:
 
 
 def maintenance(library: Library) -> str:
-    value = switches.SwitchWorld(library.world).value("maintenance")
-    assert value
-    return str(value["state"])
+    return databases.maintenance_of(library.world)
 
 
 def test_migration_is_taken_back_and_undone(library: Library) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 
-from tests.conftest import World
+from tests.conftest import Outcome, World
 from tests.support import databases, shopdesk
 from tests.support.claims import case_world
 from tests.support.commands import Command, ended, texts
@@ -175,6 +175,24 @@ def test_maintenance_of_another_run_may_end_during_the_restore(library: Library)
     assert done.code == 0, done.err
     assert "was in maintenance before this run and stays so" not in done.result["message"]
     assert ingress(library.world) == OPEN
+
+
+def test_two_restores_at_once_leave_one_state_and_an_open_service(library: Library) -> None:
+    """The second run starts while the first one has closed the service, and restores before it."""
+    rivals = list[Outcome]()
+    at_restore(library, lambda: rivals.append(library.restore(BEFORE_LAST)))
+
+    done = library.restore(BEFORE_LAST)
+
+    (rival,) = rivals
+    assert ended(rival) == (8, "no_evidence", "no_evidence")
+    assert "api is in maintenance already, and this run does not reopen it" in rival.result["plan"]["warnings"]
+    assert done.code == 0, done.err
+    assert any("had another restore since its last read" in text for text in texts(done, "warning"))
+    assert library.migrations == ["0001_first.sql"]
+    assert library.count("loans") == 1
+    assert ingress(library.world) == OPEN
+    assert len(library.restores) == 2
 
 
 def test_service_without_a_route_stays_open_and_the_plan_says_so(library: Library) -> None:
@@ -345,3 +363,20 @@ def test_any_restore_is_undone_row_by_row_and_leaves_the_service_as_it_was(seed:
         undone = shop.restore(undo.partition("--to ")[2].split()[0])
         assert undone.code == 0, undone.err
         assert (shop.content(), shop.routes) == (before, routes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nth", range(0, 66, 3))
+def test_run_killed_with_the_switch_can_be_started_again(world: World, nth: int) -> None:
+    library = databases.with_switched_maintenance(databases.prepared(world))
+    kill(library, {"path": "/client/v4/**", "skip": nth})
+    world.sandbox.clock.advance(120)
+
+    done = library.restore(BEFORE_LAST)
+
+    assert library.migrations == ["0001_first.sql"]
+    if databases.maintenance_of(world) == "on":
+        assert done.result["decision"] == "no_evidence"
+        assert "api was in maintenance before this run and stays so" in done.result["message"]
+    else:
+        assert done.code == 0, done.err

@@ -135,6 +135,13 @@ def prepared(world: World, permissions: Sequence[str] = PERMISSIONS) -> Library:
     return library
 
 
+def maintenance_of(world: World) -> str:
+    """Return the state of the switch."""
+    value = switches.SwitchWorld(world).value("maintenance")
+    assert value
+    return str(value["state"])
+
+
 def prepared_at_edge(world: World) -> Library:
     """Prepare the database, with its Worker behind a route, a custom domain and workers.dev, and ops-maintenance."""
     library, sandbox = prepared(world, [*PERMISSIONS, *offline.PERMISSIONS]), world.sandbox
