@@ -50,12 +50,12 @@ class SecondPerson:
         """Return the end of a run that waits; None if the plan may be executed. Raises Refused."""
         if not self.runbook.needs_approval or plan.terms is None:
             return None
-        if self.people.approval is not None:
-            self._verify(self.people.approval, plan.terms)
-            return None
-        if actions.is_job(self.environ):
+        if not actions.is_job(self.environ):
+            self._require_one_person()
+        elif self.people.approval is None:
             return self._wait(plan.terms, self.people.requesters)
-        self._require_one_person()
+        else:
+            self._verify(self.people.approval, plan.terms)
         return None
 
     def _require_one_person(self) -> None:
@@ -116,8 +116,9 @@ class SecondPerson:
             recorded = approvals.read_approvals(repository, incident)
         except ProviderError as error:
             raise _unreadable(error) from None
-        request = next((each for each in recorded.requests if each.run == approval.request), None)
-        if request is None or not self._is_genuine(request, incident):
+        named = (each for each in recorded.requests if each.run == approval.request)
+        request = next((each for each in named if self._is_genuine(each, incident)), None)
+        if request is None:
             raise _changed("the approved request was edited or deleted, or the token changed since")
         refuse_approval(request, approval, recorded.uses)
         if request.digest != digest_terms(terms, self.runbook.name, ctx.environment.name):

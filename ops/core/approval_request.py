@@ -267,11 +267,11 @@ def _number(value: Any) -> int:
 
 
 def choose_request(
-    requests: Iterable[WaitingRequest], used: Iterable[ApprovalUse], now: datetime, code: str = ""
+    requests: Iterable[WaitingRequest], used: Iterable[ApprovalUse], at: datetime, code: str = ""
 ) -> WaitingRequest:
     """Return the request that an approval means.
 
-    `requests` are oldest first. `code`: the typed beginning of the digest; "" for the label.
+    `requests` are oldest first. `at`: time of the approval. `code`: the typed part of the digest; "" for the label.
 
     Raises:
         Refused: none waits, or several do.
@@ -282,7 +282,7 @@ def choose_request(
     if not named:
         what = "of that digest " if code and requests else ""
         raise _refused(Reason.NO_REQUEST, f"no request {what}waits on this incident for a second person")
-    waiting = [each for each in named if each.run not in uses and now <= each.until]
+    waiting = [each for each in named if each.run not in uses and at <= each.until]
     if not waiting:
         newest = max(named, key=lambda each: each.at)
         if use := uses.get(newest.run):

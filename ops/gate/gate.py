@@ -180,8 +180,7 @@ class Gate:
         answer, login = self._check_permission(given.sender, given.sender_id, given.actor, self.config.responders)
         if answer.reason is not None or not answer.checked:
             return self._refuse(refusals.no_approver(answer, login, given, self.config.responders))
-        now = system_clock.current_time(self.environ)
-        found = second_person.judge_approval(self.repository, self.config, given, now)
+        found = second_person.judge_approval(self.repository, self.config, given)
         if isinstance(found, outcomes.RefusedRequest):
             return self._refuse(found)
         request, event = found

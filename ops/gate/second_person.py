@@ -1,6 +1,5 @@
 """Judge the approval of a waiting request by a second person, when its event arrives."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
@@ -29,12 +28,12 @@ def requester_ids(repository: "Repository", request: RecoveryRequest) -> tuple[i
 
 
 def judge_approval(
-    repository: "Repository", config: "Config", given: GivenApproval, now: datetime
+    repository: "Repository", config: "Config", given: GivenApproval
 ) -> tuple[RecoveryRequest, ApprovalEvent] | RefusedRequest:
     """Return the request that the event approves, or a refusal. The acting job verifies the request's signature."""
     try:
         recorded = approvals.read_approvals(repository, given.incident)
-        waiting = choose_request(recorded.requests, recorded.uses, now, given.code)
+        waiting = choose_request(recorded.requests, recorded.uses, given.at, given.code)
         event = ApprovalEvent(waiting.run, given.sender, given.sender_id, given.at)
         refuse_approval(waiting, event, recorded.uses)
         if given.label is not None:
@@ -84,6 +83,5 @@ def _as_recovery(config: "Config", waiting: WaitingRequest, given: GivenApproval
 
 
 def _refusal(given: GivenApproval, reason: Reason, message: str, hint: str) -> RefusedRequest:
-    texts = (text.replace("{", "{{").replace("}", "}}") for text in (message, hint))
-    message, hint = texts
+    message, hint = (text.replace("{", "{{").replace("}", "}}") for text in (message, hint))
     return RefusedRequest(reason=reason, message=message, hint=hint, incident=given.incident, label=given.label)

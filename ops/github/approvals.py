@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval_request import ApprovalUse, WaitingRequest, parse_request, parse_use
@@ -10,14 +10,13 @@ from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.github.client import provider_errors, write_errors
 from ops.github.issues import trusted_records
+from ops.github.triggers import SECOND
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
 SOURCE = "approval"
 """`source` of the record of a used approval."""
-SECOND = timedelta(seconds=1)
-"""GitHub's times have whole seconds."""
 TRIES = 2
 
 

@@ -557,6 +557,27 @@ def test_kill_at_any_request_never_restores_without_a_recorded_use(desk: Desk, n
     assert desk.outputs["go"] == ("false" if used else "true")
 
 
+def test_approval_on_a_laptop_is_ignored(desk: Desk) -> None:
+    """A person who types the options of the job is still one person."""
+    desk.ask()
+    desk.add_label()
+
+    done = desk.act(desk.runs[-1], GITHUB_ACTIONS=None)
+
+    assert ended(done)[:2] == (3, "refused")
+    assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+def test_forged_request_of_the_same_run_changes_nothing(desk: Desk) -> None:
+    desk.ask()
+    comment = desk.hub.issue(desk.incident).comments[0]
+    forged = comment.body.replace('"requesters":[1', '"requesters":[9')
+    assert forged != comment.body
+    desk.hub.comment(desk.incident, forged, "carol")
+
+    assert desk.approve().result["outcome"]["changed"]
+
+
 def test_long_reason_fits_into_the_record(desk: Desk) -> None:
     reason = "prices - of <all> articles @ noon -- " * 25
     inputs = {"database": "orders", "to": "-90s", "environment": "live", "incident": str(desk.incident)}
