@@ -5,11 +5,11 @@ They are rows in the database itself, so that the guard of a deployment needs no
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement, SqlValue
-from ops.core.clock import format_rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.suggestions import quote_name
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TABLE = "backout_holds"
 _COLUMNS = ("migration", "hash", "incident", "run", "held_at", "undo")
+RECENT = timedelta(hours=1)
+"""Age of a hold until which the words for the last migration are not clear."""
 NOT_LAST = f"NOT NULL constraint failed: {TABLE}.migration"
 """Error of a batch of `hold_last_migration` for another migration than the last one."""
 CREATE_TABLE = SqlStatement(
@@ -70,6 +72,23 @@ def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
             raise Refused(text, reason=Reason.UNKNOWN_VALUE, hint=hint) from None
         raise
     return tuple(_parse_hold(row) for row in found.rows)
+
+
+def refuse_second_step_back(
+    held: Iterable[Hold], words: str, hint: str, *, incident: int | None, now: datetime
+) -> None:
+    """Refuse `words` for the last migration after one was taken back: repeated, they would take back one more."""
+    for hold in held:
+        if (incident and hold.incident == str(incident)) or _is_recent(hold, now):
+            text = f"{hold}, so {words} is not clear: it would take back one more"
+            raise Refused(text, reason=Reason.NO_TARGET, hint=hint)
+
+
+def _is_recent(hold: Hold, now: datetime) -> bool:
+    try:
+        return now - parse_utc(hold.held_at) < RECENT
+    except ValueError:
+        return True
 
 
 def holds_after_restore(holds: Iterable[Hold], target: str, new: Iterable[Hold]) -> tuple[Hold, ...]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import Migration, SqlStatement
 from ops.cloudflare.types.workers import WorkerVersion
-from ops.core.clock import parse_utc
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ops.config.databases import Database
 
 LAST = "last"
-RECENT = timedelta(hours=1)
-"""Age of a hold until which `last` is not clear."""
 READS_AFTER_UNCLEAR = 4
 """Reads that must show the migration, until a batch without an answer counts as not applied."""
 UNDO_PREFIX = "state before the revert of "
@@ -172,17 +169,6 @@ def refuse_later_migrations(migration: Migration, migrations: Sequence[Migration
         )
 
 
-def refuse_second_step_back(held: Sequence[Hold], *, incident: int | None, now: datetime) -> None:
-    """Refuse `last` after a migration was taken back: the same words would take back one more."""
-    for hold in held:
-        if (incident and hold.incident == str(incident)) or _is_recent(hold, now):
-            raise Refused(
-                f"{hold}, so {LAST} is not clear: it would take back one more",
-                reason=Reason.NO_TARGET,
-                hint="Name the migration with --name, which takes back nothing else if it is repeated.",
-            )
-
-
 def read_down_file(
     found: SourceFiles, database: "Database", name: str, migration: Migration, state: DatabaseState
 ) -> DownFile:
@@ -309,13 +295,6 @@ def _rejected(ctx: Context[Any], revert: MigrationRevert, error: ProviderError) 
         reason=error.reason,
         hint=f"Correct {revert.down.path} and merge it, or take the migration back with the command below.",
     )
-
-
-def _is_recent(hold: Hold, now: datetime) -> bool:
-    try:
-        return now - parse_utc(hold.held_at) < RECENT
-    except ValueError:
-        return True
 
 
 def _table_of_migrations(schema: frozenset[SchemaObject], database: "Database") -> list[SchemaObject]:

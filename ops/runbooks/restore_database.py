@@ -18,7 +18,7 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database import checks, plan_text, restore_history, source, state, terms, time_travel
 from ops.database.checks import DatabaseChecks
-from ops.database.holds import Hold, make_hold, read_holds
+from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
 from ops.database.plan_text import WorkerUse
 from ops.database.restore import DatabaseRestore, check_restore, send_restore
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
@@ -280,6 +280,9 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     if previous is not None:
         restore_history.refuse_concurrent_restore(previous, name, ctx.clock.now())
         restore_history.refuse_second_step_back(previous, name, ctx.params.to)
+    if ctx.params.to == BEFORE_LAST_MIGRATION:
+        hint = f"Name the migration with {BEFORE_MIGRATION}NAME, which takes back nothing else if it is repeated."
+        refuse_second_step_back(reads.holds, BEFORE_LAST_MIGRATION, hint, incident=ctx.request.incident, now=reads.at)
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
         return _plan_missing_holds(ctx, database, reads, previous)

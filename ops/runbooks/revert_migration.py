@@ -13,6 +13,7 @@ from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database import checks, plan_text, restored_holds, revert, terms
+from ops.database.holds import refuse_second_step_back
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
 from ops.database.target import BEFORE_MIGRATION
@@ -153,7 +154,8 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> P
     name = ctx.params.database
     reads = revert.read_sources(ctx, name, database)
     if ctx.params.name == LAST:
-        revert.refuse_second_step_back(reads.holds, incident=ctx.request.incident, now=reads.at)
+        hint = "Name the migration with --name, which takes back nothing else if it is repeated."
+        refuse_second_step_back(reads.holds, LAST, hint, incident=ctx.request.incident, now=reads.at)
     migration = revert.find_migration(ctx.params.name, reads.state.migrations, reads.holds)
     if migration is None:
         return Plan(

@@ -135,3 +135,17 @@ def test_stale_reads_do_not_lose_a_hold(library: Library, stale: int) -> None:
 
     assert done.code == 0, done.err
     assert "0002_b.sql" in held(library)
+
+
+def test_last_migration_is_taken_back_once_without_an_incident(library: Library) -> None:
+    """The hold of the first run is known everywhere, its record only on its incident."""
+    library.restore("before-last-migration")
+
+    again = library.restore("before-last-migration")
+
+    assert ended(again) == (3, "refused", "no_target")
+    assert "before-last-migration is not clear: it would take back one more" in again.result["message"]
+    assert library.migrations == ["0001_first.sql"]
+
+    library.world.sandbox.clock.advance(3700)
+    assert library.restore("before-last-migration", "--dry-run").result["decision"] == "planned"
