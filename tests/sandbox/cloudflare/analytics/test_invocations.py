@@ -1,8 +1,11 @@
 """Invocations of Workers in the analytics: numbers of the edge's traffic, sampled and late."""
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -53,10 +56,13 @@ def total(found: Any, name: str, **dimensions: str) -> int:
     return sum(row["sum"][name] for row in found if dimensions.items() <= row["dimensions"].items())
 
 
-def send_requests(sandbox: Sandbox, edge: httpx.Client, number: int, *, during: float = 120.0) -> None:
-    for _ in range(number):
-        edge.get("/health")
-        sandbox.clock.advance(during / number)
+def send_requests(sandbox: Sandbox, number: int, *, during: float = 120.0) -> None:
+    """Send them on one connection of the standard library: httpx takes five times as long for each."""
+    with closing(HTTPConnection(urlsplit(sandbox.edge_url).netloc, timeout=30)) as edge:
+        for _ in range(number):
+            edge.request("GET", "/health")
+            edge.getresponse().read()
+            sandbox.clock.advance(during / number)
 
 
 @pytest.fixture
@@ -69,12 +75,10 @@ def split(sandbox: Sandbox) -> tuple[str, str]:
     return good, bad
 
 
-def test_numbers_are_exact_without_sampling(
-    sandbox: Sandbox, edge: httpx.Client, split: tuple[str, str], ask: Ask
-) -> None:
+def test_numbers_are_exact_without_sampling(sandbox: Sandbox, split: tuple[str, str], ask: Ask) -> None:
     sandbox.switches.analytics_sample_interval = 1
     sandbox.switches.analytics_delay_seconds = 0
-    send_requests(sandbox, edge, 1000)
+    send_requests(sandbox, 1000)
 
     found = rows(ask())
 
@@ -89,10 +93,8 @@ def test_numbers_are_exact_without_sampling(
     assert len(set(minutes)) in {2, 3}
 
 
-def test_numbers_are_within_five_percent_by_default(
-    sandbox: Sandbox, edge: httpx.Client, split: tuple[str, str], ask: Ask
-) -> None:
-    send_requests(sandbox, edge, 1000)
+def test_numbers_are_within_five_percent_by_default(sandbox: Sandbox, split: tuple[str, str], ask: Ask) -> None:
+    send_requests(sandbox, 1000)
     sandbox.clock.advance(sandbox.switches.analytics_delay_seconds)
 
     found = rows(ask())
@@ -104,8 +106,8 @@ def test_numbers_are_within_five_percent_by_default(
     assert max(row["avg"]["sampleInterval"] for row in found) > 1
 
 
-def test_last_minutes_are_incomplete(sandbox: Sandbox, edge: httpx.Client, split: tuple[str, str], ask: Ask) -> None:
-    send_requests(sandbox, edge, 60)
+def test_last_minutes_are_incomplete(sandbox: Sandbox, split: tuple[str, str], ask: Ask) -> None:
+    send_requests(sandbox, 60)
     seen = [total(rows(ask()), "requests")]
     for _ in range(4):
         sandbox.clock.advance(60)
@@ -188,11 +190,9 @@ def test_invalid_query_is_refused_also_without_rows(ask: Ask, before: str, after
     assert said in answer["errors"][0]["message"]
 
 
-def test_switches_make_analytics_fail_and_empty(
-    sandbox: Sandbox, edge: httpx.Client, split: tuple[str, str], ask: Ask
-) -> None:
+def test_switches_make_analytics_fail_and_empty(sandbox: Sandbox, split: tuple[str, str], ask: Ask) -> None:
     sandbox.switches.analytics_delay_seconds = 0
-    send_requests(sandbox, edge, 3)
+    send_requests(sandbox, 3)
 
     sandbox.switches.analytics_empty = True
     assert rows(ask()) == []
