@@ -59,10 +59,10 @@ _BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $t
   viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
     minutes: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC],
           filter: {{scriptName: $w, datetime_geq: $from, datetime_lt: $to}}) {{
-      sum {{ requests errors }} avg {{ sampleInterval }} dimensions {{ start: datetimeMinute scriptVersion }} }}
+      sum {{ requests errors }} avg {{ sampleInterval }} dimensions {{ datetimeMinute scriptVersion }} }}
     days: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [date_ASC],
           filter: {{scriptName: $w, datetime_geq: $old, datetime_lt: $to}}) {{
-      sum {{ requests errors }} dimensions {{ start: date scriptVersion }} }} }} }} }}"""
+      sum {{ requests errors }} dimensions {{ date scriptVersion }} }} }} }} }}"""
 _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
   viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
     rows: {_D1}(limit: %d, orderBy: [datetimeHour_DESC],
@@ -171,7 +171,8 @@ def read_worker_traffic(
 
     def build() -> WorkerTraffic:
         found = answer.result["viewer"]["scope"][0]
-        minutes, days = (tuple(map(_version_requests, found[name])) for name in ("minutes", "days"))
+        minutes = tuple(_version_requests(row, "datetimeMinute") for row in found["minutes"])
+        days = tuple(_version_requests(row, "date") for row in found["days"])
         samples = sum(int(row["sum"]["requests"]) / max(1.0, row["avg"]["sampleInterval"]) for row in found["minutes"])
         total = sum(row.requests for row in minutes)
         complete_until = min(recent.until, now - COMPLETE_AFTER).replace(second=0, microsecond=0)
@@ -181,10 +182,11 @@ def read_worker_traffic(
     return parse_result(answer, "the requests of a Worker", build)
 
 
-def _version_requests(row: Mapping[str, Any]) -> VersionRequests:
+def _version_requests(row: Mapping[str, Any], start: str) -> VersionRequests:
+    """Return the row; `start` is the dimension of its time."""
     by, total = row["dimensions"], row["sum"]
     return VersionRequests(
-        parse_utc(by["start"]), text_or_empty(by["scriptVersion"]), int(total["requests"]), int(total["errors"])
+        parse_utc(by[start]), text_or_empty(by["scriptVersion"]), int(total["requests"]), int(total["errors"])
     )
 
 
