@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops.cloudflare.schema_mark import parse_schema_marks
 from sandbox.cloudflare.d1.sqlite import D1Sqlite
 from tests.conftest import ACCOUNT, World
 from tests.support.wrangler import run_wrangler
@@ -79,3 +80,24 @@ def sent(world: World, database: str) -> list[str]:
     path = f"/client/v4/accounts/{ACCOUNT}/d1/database/{database}/query"
     texts = [each.body["sql"] for each in world.sandbox.requests if each.path == path and "sql" in each.body]
     return [text for text in texts if not text.startswith("SELECT")]
+
+
+def test_message_of_the_guard_reaches_the_version(world: World, tmp_path: Path) -> None:
+    sandbox = world.sandbox
+    sandbox.d1.add("two", BY_GUARD)
+    folder = tmp_path / "application"
+    (folder / "migrations").mkdir(parents=True)
+    (folder / "migrations/0001_a start.sql").write_text("CREATE TABLE customers (id);")
+    (folder / "index.js").write_text("export default { fetch: () => new Response('hello') }")
+    binding = {"binding": "DB", "database_name": "two", "database_id": BY_GUARD}
+    config = {"name": "shopdesk", "main": "index.js", "compatibility_date": "2026-09-01", "d1_databases": [binding]}
+    (folder / "wrangler.json").write_text(json.dumps(config))
+    given = {"CLOUDFLARE_API_TOKEN": sandbox.token, "CLOUDFLARE_ACCOUNT_ID": ACCOUNT}
+    with chdir(folder):
+        guarded = world.ops("database", "guard", "--json", "--message", "desk: begin", **given)
+
+    run_wrangler(sandbox, folder, "deploy", "--message", guarded.result["message"], home=tmp_path)
+
+    listed = json.loads(run_wrangler(sandbox, folder, "versions", "list", "--json", home=tmp_path))
+    (mark,) = parse_schema_marks(listed[0]["annotations"]["workers/message"])
+    assert (mark.last, mark.bookmark) == ("0001_a start.sql", guarded.result["bookmark"])
