@@ -55,7 +55,7 @@ def test_names_of_tables_are_only_text(shop: Shopdesk, name: str) -> None:
 
 
 def test_thousands_of_tables_are_named_in_a_few_lines(shop: Shopdesk) -> None:
-    shop.world.sandbox.d1.store(DATABASE).run([(f"CREATE TABLE t{n:05} (id INTEGER)", ()) for n in range(2_000)])
+    shop.world.sandbox.d1.store(DATABASE).run([(f"CREATE TABLE t{n:05} (id INTEGER)", ()) for n in range(300)])
     shop.world.sandbox.clock.advance(120)
 
     done = shop.restore("-1m")
@@ -63,7 +63,7 @@ def test_thousands_of_tables_are_named_in_a_few_lines(shop: Shopdesk) -> None:
     assert done.code == 0, done.err
     rows = done.result["plan"]["sections"]["Rows"]
     assert len(rows) == 21
-    assert rows[-1] == "1982 more tables, such as t00018: not counted (limit: 20 tables, 5.0 s each)"
+    assert rows[-1] == "282 more tables, such as t00018: not counted (limit: 20 tables, 5.0 s each)"
     assert all(len(text) < 1000 for text in texts(done, "read_back"))
 
 
@@ -112,7 +112,7 @@ class Endless(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         clock = SystemClock()
-        for _ in range(40):
+        for _ in range(200):
             clock.sleep(0.05)
             yield b" "
 
@@ -128,7 +128,7 @@ def test_answer_that_never_ends_is_inconclusive() -> None:
 
     found = run_checks(D1Api(client, "a" * 32), database, SystemClock(), limit=0.2)
 
-    assert SystemClock().monotonic() - began < 1.5
+    assert SystemClock().monotonic() - began < 5
     assert [each.verdict.value for each in found.results] == ["inconclusive", "inconclusive"]
 
 

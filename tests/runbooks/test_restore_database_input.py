@@ -81,14 +81,14 @@ def altered(bookmark: str, part: int, text: str) -> str:
     return "-".join(parts)
 
 
-@pytest.mark.parametrize("back", [0, 1, 3])
 @pytest.mark.parametrize(
-    ("part", "text", "why"),
+    ("back", "part", "text", "why"),
     [
-        (3, "0" * 32, "the database has another one at"),
-        (1, "0000ffff", "it is later than the current state"),
-        (2, "0000ffff", "it is later than the current state"),
-        (0, "00000000", "it is older than every state that Time Travel keeps"),
+        (0, 3, "0" * 32, "the database has another one at"),
+        (3, 3, "f" * 32, "the database has another one at"),
+        (1, 1, "0000ffff", "it is later than the current state"),
+        (1, 2, "0000ffff", "it is later than the current state"),
+        (1, 0, "00000000", "it is older than every state that Time Travel keeps"),
     ],
 )
 def test_unknown_bookmark_is_refused(shop: Shopdesk, back: int, part: int, text: str, why: str) -> None:
