@@ -37,6 +37,8 @@ class RecordedPlan:
 
     summary: str
     changes: tuple[tuple[str, str, str], ...] = ()
+    sections: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Titles with their lines."""
     warnings: tuple[str, ...] = ()
     not_undone: tuple[str, ...] = ()
     undo: tuple[SuggestedCommand, ...] = ()
@@ -279,6 +281,7 @@ def _recorded_plan(event: RunEvent) -> RecordedPlan:
     return RecordedPlan(
         summary=event.text,
         changes=tuple((_text(c.get("target")), _text(c.get("before")), _text(c.get("after"))) for c in changes),
+        sections=tuple((_text(title), _texts(lines)) for title, lines in _items(data.get("sections"))),
         warnings=_texts(data.get("warnings")),
         not_undone=_texts(data.get("not_undone")),
         undo=tuple(dict.fromkeys(undo for change in reversed(changes) if (undo := _press(change, "undo")))),
@@ -295,6 +298,10 @@ def _press(data: Mapping[str, Any], name: str) -> SuggestedCommand | None:
 
 def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    return list(value.items()) if isinstance(value, Mapping) else []
 
 
 def _texts(value: Any) -> tuple[str, ...]:

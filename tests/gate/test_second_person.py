@@ -37,8 +37,10 @@ def test_label_requests_and_another_label_approves(desk: Desk) -> None:
     assert desk.restores == []
     (waiting,) = desk.comments
     assert "restore-database for web: waits for a second person" in waiting
-    assert "It\nloses at most 38 min of writes; at most 138 rows of sales." in waiting
+    assert "\nIt loses at most 38 min of writes; at most 138 rows of sales." in waiting
     assert f"digest `{desk.code}`" in waiting
+    assert "**Migrations taken back**\n\n- 0002_prices.sql, applied" in waiting
+    assert "**Rows**\n\n- sales: 5 now, 3 of them at the target" in waiting
 
     done = desk.approve()
 
