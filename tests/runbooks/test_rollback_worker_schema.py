@@ -96,6 +96,17 @@ def test_without_an_answer_of_d1_the_marks_count(orders: Orders) -> None:
     assert all("--name NAME" in line or "before-migration:NAME" in line for line in section[1:3])
 
 
+def test_mark_may_add_a_refusal(orders: Orders) -> None:
+    """D1 does not answer, and a later release says that it was deployed with the breaking migration."""
+    orders.release(hours=0.5, mark=mark(BREAKING, BREAKING))
+    orders.shop.world.sandbox.fault(path=f"**{QUERIES}", status=403, code=10000)
+
+    done = orders.rollback("--to", orders.shop.good)
+
+    assert (done.code, done.result["reason"]) == (3, "breaking_migration")
+    assert "at least 1 migration newer" in done.result["message"]
+
+
 def test_without_any_answer_it_is_unknown(orders: Orders) -> None:
     orders.shop.world.sandbox.fault(path=f"**{QUERIES}", status=403, code=10000)
 
