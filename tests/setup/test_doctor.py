@@ -14,7 +14,7 @@ from ops.setup.doctor.examination import CHECKS
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome, World
 from tests.setup.doctor_faults import FAULTS, Fault, keep_secrets_of_the_repository
-from tests.support.bakery import PERMISSIONS, PERSON, SITE, TOKEN, Bakery, add_branches, bakery, practice
+from tests.support.bakery import DATABASE, PERMISSIONS, PERSON, SITE, TOKEN, Bakery, add_branches, bakery, practice
 
 KV_READ = "/bulk/get"
 
@@ -252,6 +252,14 @@ def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
 
     assert last.code == 0
     assert [each.state for each in jobs.issues] == ["closed"]
+
+
+def test_database_without_migrations_is_not_wrong(world: Bakery) -> None:
+    world.sandbox.d1.query(DATABASE, "DROP TABLE d1_migrations")
+
+    found = answers(world)
+
+    assert (found["wrong"], found["not_provable"]) == (set(), {"database-tables"})
 
 
 @pytest.mark.parametrize("github_environment", ["recovery", "report", "database"])

@@ -43,11 +43,13 @@ def tables(found: DatabaseFacts) -> Findings:
     config = found.config
     listed = {str(row["name"]) for row in _query(found, "SELECT name FROM sqlite_master WHERE type = 'table'").rows}
     for table in dict.fromkeys((config.migrations_table, *config.created, *config.rows)):
-        if table not in listed:
-            yield Finding(f"the database has no table {table}{did_you_mean(table, listed)}", "Correct it in ops.yml.")
+        if table.lower() not in {each.lower() for each in listed}:
+            is_optional = table == config.migrations_table and config.migrations is None
+            text = f"the database has no table {table}{did_you_mean(table, listed)}"
+            yield Finding(text, "Correct it in ops.yml.", Answer.NOT_PROVABLE if is_optional else Answer.WRONG)
     for table, column in config.created.items():
         columns = {str(row["name"]) for row in _query(found, f'PRAGMA table_info("{table}")').rows}
-        if columns and column not in columns:
+        if columns and column.lower() not in {each.lower() for each in columns}:
             text = f"{table} has no column {column}{did_you_mean(column, columns)}"
             yield Finding(text, "Correct `created` in ops.yml.")
     yield from _bad_queries(found)
