@@ -148,6 +148,8 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         """Return the outcome of unhealthy checks, or of a service that stays in maintenance; else probes decide."""
+        if plan.changes and plan.remaining_message:
+            ctx.timeline.record(EventKind.WARNING, plan.remaining_message)  # for the report
         name, closed, undo = plan.details.name, plan.details.closure, _suggest_undo(ctx, plan.details)
         found = _run_checks(ctx, plan.details)
         if found.verdict == Verdict.UNHEALTHY:

@@ -113,6 +113,8 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         """Return the outcome of checks that are not healthy; else probes decide."""
         details = plan.details
+        if details.revert and plan.remaining_message:
+            ctx.timeline.record(EventKind.WARNING, plan.remaining_message)  # for the report
         found = checks.run_checks(ctx.cloudflare.d1, details.database, ctx.clock)
         ctx.timeline.record(EventKind.COMPARED, f"checks of {details.name}: {found}", verdict=found.verdict.value)
         if found.verdict == Verdict.HEALTHY:

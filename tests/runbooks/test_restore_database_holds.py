@@ -43,6 +43,7 @@ def test_migration_is_held_with_its_undo(library: Library) -> None:
     assert (hold["incident"], hold["run"], hold["undo"]) == ("42", done.result["run"], bookmark_of(done))
     assert any(AGAIN in text for text in done.result["plan"]["warnings"])
     assert AGAIN in done.result["message"]
+    assert any(AGAIN in text for text in texts(done, "warning"))
 
     library.world.sandbox.clock.advance(60)
     undone = library.restore(bookmark_of(done))

@@ -40,6 +40,7 @@ def test_migration_is_reverted_and_held(desk: Desk) -> None:
     assert migration.startswith(f"{NAME}, applied 20")
     assert file.startswith(f"down file: db/down/{NAME}, 2 statements, commit ")
     assert "the next deployment applies the migrations again" in done.result["message"]
+    assert any(text.startswith("the next deployment applies") for text in texts(done, "warning"))
 
 
 def test_undo_restores_the_state_before_and_removes_the_hold(desk: Desk) -> None:
