@@ -56,7 +56,7 @@ def locate(d1: "D1Api", database: str, point: RestorePoint, current: str, now: d
     wanted = point.bookmark
     if not wanted:
         return point
-    if _is_later(wanted, current):
+    if _is_later(wanted, current, now):
         raise _unknown(wanted, "it is later than the current state")
     (_, before), (end, at) = _search(partial(_bookmark_at, d1, database, now=now), wanted, now.replace(microsecond=0))
     if not before and at not in {wanted, _LATEST}:
@@ -80,8 +80,8 @@ def _search(
     return left, right
 
 
-def _is_later(bookmark: str, current: str) -> bool:
-    """Return whether a bookmark is of a later day, or of a later write in the current session.
+def _is_later(bookmark: str, current: str, now: datetime) -> bool:
+    """Return whether a bookmark is of a future day, or of a later write in the current session.
 
     A later session is possible: after a restore the current bookmark may still be the previous one.
     """
@@ -89,7 +89,8 @@ def _is_later(bookmark: str, current: str) -> bool:
     if not is_bookmark(current):
         return False
     now_session, now_place, now_day, _ = current.split("-")
-    return day > now_day or (session == now_session and now_place < place != _SESSION_END)
+    today = f"{int(now.timestamp()) // 86400:08x}"
+    return day > max(now_day, today) or (session == now_session and now_place < place != _SESSION_END)
 
 
 def _unknown(bookmark: str, why: str) -> Refused:

@@ -102,6 +102,20 @@ def test_unknown_bookmark_is_refused(shop: Shopdesk, back: int, part: int, text:
     assert shop.writes == []
 
 
+def test_undo_after_days_without_a_write_is_accepted(shop: Shopdesk) -> None:
+    """D1 still names the bookmark of the last write, and the undo is of today."""
+    before = shop.content()
+    at = f"{shop.history.states[-2].at + timedelta(seconds=9):%Y-%m-%dT%H:%M:%SZ}"
+    shop.world.sandbox.clock.advance(3 * 24 * 3600)
+    done = shop.restore(at)
+    assert shop.content() != before
+
+    undone = shop.restore(done.result["undo"][0].partition("--to ")[2].split()[0])
+
+    assert undone.code == 0, undone.err
+    assert shop.content() == before
+
+
 def test_bookmark_beyond_retention_is_refused(shop: Shopdesk) -> None:
     bookmark = shop.history.states[3].bookmark
     shop.world.sandbox.clock.advance(6 * 24 * 3600)
