@@ -93,7 +93,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         service = require_service(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
-        schemas = schema_age.start_reading(ctx.cloudflare.d1, ctx.environment.databases_of(service.name))
+        schemas = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
         listing, uploads = read_listing(ctx, service, *further)
         to = rollback_target.parse_target(ctx.params.to, listing.versions) if ctx.params.to else None
         plan_text.check_options(to, ctx.params)

@@ -35,6 +35,6 @@ def describe_live_schema(
         return ()
     known = {version.id: version for version in versions}
     history = WorkerHistory(deployments, known, frozenset(known), now, min_served=0, static_assets=None)
-    found = schema_age.start_reading(session.d1, databases)()
+    found = schema_age.start_reading(session, databases)()
     ages = {short_id(version): list_schema_ages(history, version, found) for version in history.live.serving_versions}
     return tuple(line for section in schema_age.build_sections(ages, suggest) for line in section.lines)

@@ -143,7 +143,7 @@ def _start_reading_runs(
 
 
 def _worker_versions(ctx: Context[Any], service: "Service", found: ServiceVersions) -> ServiceVersions:
-    databases = schema_age.start_reading(ctx.cloudflare.d1, ctx.environment.databases_of(service.name))
+    databases = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
     listing, _ = history_reads.read_listing(ctx, service)
     history = history_reads.read_history(ctx, service, listing)
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)

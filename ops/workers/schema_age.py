@@ -6,10 +6,9 @@ A schema mark (`cloudflare/schema_mark.py`) only adds migrations to those that t
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.schema_mark import OTHERS, CodeAge
-from ops.cloudflare.types.d1 import Migration
 from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
@@ -19,6 +18,7 @@ from ops.core.threads import TimeBudget, start_call
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
+    from ops.cloudflare.types.d1 import Migration
     from ops.config.databases import Database
 
 READ_BUDGET = 2.0
@@ -37,7 +37,7 @@ class AppliedMigrations:
     name: str
     """Name in ops.yml; the id of a database that ops.yml does not name."""
     id: str
-    migrations: tuple[Migration, ...] | None
+    migrations: "tuple[Migration, ...] | None"
     problem: str = ""
     breaking: tuple[str, ...] = ()
     """Migrations with which older code does not work, by ops.yml."""
@@ -71,12 +71,23 @@ class SchemaAge:
         return f"unknown whether the schema of {name} is newer than {code}: {self.problem}"
 
 
-def start_reading(d1: "D1Api", databases: "Mapping[str, Database]") -> Callable[[], tuple[AppliedMigrations, ...]]:
+class D1Access(Protocol):
+    """Clients of an account; D1's is made and imported on first use."""
+
+    @property
+    def d1(self) -> "D1Api": ...
+
+
+def start_reading(
+    cloudflare: D1Access, databases: "Mapping[str, Database]"
+) -> Callable[[], tuple[AppliedMigrations, ...]]:
     """Start to read the applied migrations. The returned function waits READ_BUDGET at most, and never raises."""
     budget = TimeBudget(READ_BUDGET)
     budget.rest()
     pending = {
-        name: start_call(partial(d1.list_migrations, database.id, database.migrations_table, timeout=READ_BUDGET))
+        name: start_call(
+            partial(cloudflare.d1.list_migrations, database.id, database.migrations_table, timeout=READ_BUDGET)
+        )
         for name, database in databases.items()
     }
 
