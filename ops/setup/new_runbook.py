@@ -9,10 +9,9 @@ from ops.core.errors import ConfigError
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
 
-from ops.core.dataclass import dataclass
-
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.config.probes import ProbeSet
+from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
