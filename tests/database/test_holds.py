@@ -96,7 +96,7 @@ def _hold(name: str, undo: str) -> Hold:
 each_hold = st.builds(_hold, st.sampled_from("abc"), st.sampled_from(["", "1", "2"]))
 
 
-@holds_for(100, 2000, before=st.lists(each_hold), new=st.lists(each_hold), target=st.sampled_from(["1", "2"]))
+@holds_for(30, 2000, before=st.lists(each_hold), new=st.lists(each_hold), target=st.sampled_from(["1", "2"]))
 def test_restore_keeps_all_holds_but_those_that_it_undoes(before: list[Hold], new: list[Hold], target: str) -> None:
     after = holds.holds_after_restore(before, target, new)
     names = [each.migration for each in after]

@@ -172,7 +172,7 @@ PIECES = (
 )
 
 
-@holds_for(150, 1500, pieces=st.lists(st.sampled_from(PIECES), max_size=12))
+@holds_for(50, 1500, pieces=st.lists(st.sampled_from(PIECES), max_size=12))
 def test_split_runs_what_sqlite_runs(pieces: list[str]) -> None:
     """The statements together do what the whole text does on plain SQLite, or both fail."""
     text = "".join([*pieces, "\n/**/"])  # ends a comment, which executescript does not

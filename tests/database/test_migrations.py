@@ -110,7 +110,7 @@ def test_name_that_leaves_the_folder_is_refused(name: str) -> None:
         parse().find_down_path(name)
 
 
-@holds_for(100, 2000, name=st.text("./\\ a*?{}", max_size=8))
+@holds_for(30, 2000, name=st.text("./\\ a*?{}", max_size=8))
 def test_down_file_stays_in_its_folder(name: str) -> None:
     try:
         path = parse().find_down_path(name)

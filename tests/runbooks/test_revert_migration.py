@@ -184,7 +184,7 @@ def test_database_without_migrations_in_ops_yml_is_refused(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("answer", [{"lost": "after"}, {"status": 500, "applied": True}, {"body": "", "applied": True}])
-@pytest.mark.parametrize("stale", [0, 3])
+@pytest.mark.parametrize("stale", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_lost_answer_is_settled_by_hold_and_migrations(desk: Desk, answer: dict[str, Any], stale: int) -> None:
     desk.shop.world.sandbox.switches.d1_stale_reads = stale
     desk.shop.world.sandbox.fault(**BATCH, **answer)
