@@ -25,6 +25,8 @@ SchemaObject = tuple[object, ...]
 MAX_SQL_BYTES = 100_000
 TIME_LIMIT = 30.0
 """Seconds that D1 gives a query, and that a transaction on the copy may take."""
+MAX_PAGES = 25_000
+"""Pages of 4 kB: the copy must not fill the memory of a job."""
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 2_000_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 100,
@@ -89,6 +91,7 @@ class LocalCopy:
         for limit, value in _LIMITS.items():
             self._connection.setlimit(limit, value)
         self._connection.execute("PRAGMA foreign_keys = on")
+        self._connection.execute(f"PRAGMA max_page_count = {MAX_PAGES}")
         self._time_limit, self._refusal, self._pragmas = time_limit, "", set[str]()
         self._dropped, self._sets_foreign_keys, self._written = list[str](), False, set[str]()
         self._create(schema)

@@ -76,6 +76,10 @@ def test_object_that_this_sqlite_cannot_make_is_named() -> None:
         (f"SELECT '{'a' * 100_000}'", "longer than 100000 bytes"),
         (f"CREATE TABLE wide ({', '.join(f'c{n}' for n in range(101))})", "too many columns"),
         ("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT * FROM n", "takes longer than 0 s"),
+        (
+            "CREATE TABLE x AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT zeroblob(1900000) FROM n",
+            "is full|takes longer than 0 s",
+        ),
     ],
 )
 def test_statement_that_d1_refuses(sql: str, why: str) -> None:
