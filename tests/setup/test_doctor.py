@@ -272,6 +272,16 @@ def test_only_the_token_for_databases_may_write_them(world: Bakery, github_envir
     assert ("it can delete a database" in outcome.out) is is_wrong
 
 
+@pytest.mark.parametrize("right", ["D1 Write", "D1 Read"])
+def test_token_that_hides_its_policies_may_write_databases_if_it_may_query_them(world: Bakery, right: str) -> None:
+    rights = {*PERMISSIONS} - {"API Tokens Read", "D1 Write"} | {right}
+
+    outcome = Workflow(world).check("recovery", rights=rights)
+
+    text = "BAKERY_TOKEN may query D1 databases, and it is unknown whether it may write them"
+    assert (text in outcome.out) is (right == "D1 Write")  # the sandbox accepts a query by D1 Write only
+
+
 def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
     jobs = Workflow(world)
 

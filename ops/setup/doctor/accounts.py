@@ -8,6 +8,7 @@ from ops.cloudflare import d1, tokens
 from ops.cloudflare.accounts import AccountsApi
 from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.response import CloudflareApiError
+from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Refused
 from ops.core.threads import start_call
@@ -173,10 +174,11 @@ def token_writes(environment: EnvironmentFacts) -> Findings:
             environment.session.client, environment.config.account_id, environment.token
         )
     except CloudflareApiError:
+        yield from _unread_database_right(environment)
         if open_groups := [group for group in needed if group not in _proved_by_runs(environment)]:
             fix = "Recover a service in a drill: a run that wrote proves its permission."
             text = f"the token may not read its own policies, and no run wrote with {', '.join(open_groups)}"
-            raise NotProvable(text, fix) from None
+            yield Finding(text, fix, Answer.NOT_PROVABLE)
         return
     if d1.WRITE_PERMISSION in groups and _must_not_write_databases(environment):
         text = f"{environment.config.token} of {environment.facts.scope.github_environment} has {d1.WRITE_PERMISSION}"
@@ -194,6 +196,22 @@ def token_writes(environment: EnvironmentFacts) -> Findings:
 def _must_not_write_databases(environment: EnvironmentFacts) -> bool:
     """Return whether this job has the token of another GitHub environment than the one for databases."""
     return bool(environment.config.databases) and environment.facts.scope.github_environment not in {"", "database"}
+
+
+def _unread_database_right(environment: EnvironmentFacts) -> Findings:
+    """Yield a finding if a token that may not read its policies may query a database, and so perhaps write it."""
+    if not _must_not_write_databases(environment):
+        return
+    first, *_ = environment.config.databases.values()
+    try:
+        environment.session.d1.query(first.id, [SqlStatement("SELECT 1")], timeout=ANSWER_SECONDS)
+    except CloudflareApiError as error:
+        if error.kind is ErrorKind.AUTH:
+            return
+        raise
+    text = f"{environment.config.token} may query D1 databases, and it is unknown whether it may write them"
+    fix = f"Look at {TOKEN_PAGE}: remove {d1.WRITE_PERMISSION}, which can delete a database."
+    yield Finding(text, fix, Answer.NOT_PROVABLE)
 
 
 def _proved_by_runs(environment: EnvironmentFacts) -> frozenset[str]:
