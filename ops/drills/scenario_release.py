@@ -256,5 +256,5 @@ COMMITS = Scenario(
     environ=source_variable,
     is_good_served=False,
     steps=("committed the good release", "deployed the bad release"),
-    unsupported=dict.fromkeys(("label", "button"), "its jobs hand on artifacts, which the local runner does not store"),
+    unsupported=dict.fromkeys(("label", "button"), "its jobs download npm packages, which a drill does not"),
 )
