@@ -23,8 +23,10 @@ MAX_TEXT = 160
 MAX_ROWS = 100
 """More rows never fit, because the time of a row takes forty bytes."""
 RUN_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-MINOR_KINDS = {"probed", "prepared", "compared", "confirmed", "warning"}
+MINOR_KINDS = {"probed", "compared", "confirmed", "warning"}
 """Kinds of rows to drop first if not all fit; the visible table shows them."""
+KEPT_KINDS = {"prepared", "approved"}
+"""Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
 ENDED_KIND = "ended"
 """Kind of the row whose text is the decision."""
@@ -136,7 +138,7 @@ def _digest(text: str, record: RunRecord) -> str:
 
 
 def _shrunk(record: RunRecord) -> RunRecord:
-    """Shorten a record to fit: cut texts, then drop minor rows, rows after the first, and changes."""
+    """Shorten a record to fit: cut texts, then drop minor rows, other rows, kept ones, and changes."""
     rows = tuple(replace(row, text=row.text[:MAX_TEXT]) for row in record.rows)
     versions = tuple((a[:MAX_TEXT], b[:MAX_TEXT], c[:MAX_TEXT]) for a, b, c in record.versions)
     names = {name: getattr(record, name)[:100] for name in ("runbook", "environment", "service", "decision", "reason")}
@@ -151,10 +153,11 @@ def _shrunk(record: RunRecord) -> RunRecord:
 
 
 def _order(rows: tuple[RecordRow, ...]) -> list[int]:
-    """Return row numbers in the order of dropping: minor rows, then rows after the first, then the first."""
+    """Return row numbers in the order of dropping: minor rows, then others, then kept ones, then the first other."""
     minor = [number for number, row in enumerate(rows) if row.kind in MINOR_KINDS]
-    major = [number for number, row in enumerate(rows) if row.kind not in MINOR_KINDS]
-    return [*minor, *major[1:], *major[:1]]
+    kept = [number for number, row in enumerate(rows) if row.kind in KEPT_KINDS]
+    major = [number for number, row in enumerate(rows) if row.kind not in MINOR_KINDS | KEPT_KINDS]
+    return [*minor, *major[1:], *kept, *major[:1]]
 
 
 def _without(record: RunRecord, gone: list[int]) -> RunRecord:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from ops.drills.support import TRIGGERS
 from tests.conftest import REFERENCE, World
-from tests.drills.test_drill import switch_options
+from tests.drills.test_drill import IN_A_JOB, switch_options
 from tests.support.configurations import SHOPDESK
 from tests.support.drills import Run, assert_recovered, drill, run_id, taken
 
@@ -71,6 +72,30 @@ def test_revert_drill_keeps_the_rows_written_since(run: Run, switches: list[str]
 
     assert result["message"].endswith("; the sandbox has every expected row")
     assert any("which is held" in event["text"] for event in result["timeline"])
+
+
+ON_AN_INCIDENT: list[Run] = [
+    *(("restore-database", "embedded", trigger) for trigger in TRIGGERS),
+    *(("revert-migration", "embedded", trigger) for trigger in TRIGGERS),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", taken(*ON_AN_INCIDENT), ids=run_id)
+def test_database_drill_recovers_on_an_incident(run: Run) -> None:
+    """Another person approves label and button; a command runs with --one-person."""
+    result = assert_recovered(run)
+
+    assert result["message"].endswith("; the sandbox has every expected row")
+    approved = [event["text"] for event in result["timeline"] if event["kind"] == "approved"]
+    assert any(event["kind"] == "prepared" and "bookmark " in event["text"] for event in result["timeline"])
+    if run[2] == "command":
+        assert "acts alone (--one-person)" in approved[0]
+        return
+    assert "by drill-approver, another person than the requester" in approved[0]
+    assert result["workflow_run"]["event"] == IN_A_JOB[str(run[2])]
+    ended = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+    assert (ended["gate"], ended["database-production"]) == ("success", "success")
 
 
 @pytest.mark.slow

@@ -1,12 +1,12 @@
 """Versions that earlier runs on the incident replaced are rejected as targets."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import github  # noqa: F401  loaded here, so that a run does not spend its two seconds on it
 import pytest
 
-from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.run_record import RecordRow, RunRecord, embed_record, read_record
 from ops.github.comments import BOT
 from tests.conftest import Incident, Releases
 from tests.support.commands import COMMENTS, texts
@@ -199,3 +199,18 @@ def test_mark_of_a_recorded_run_is_trusted(incident: Incident) -> None:
 
     assert known.result["reason"] == "already_stepped_back"
     assert unknown.result["decision"] == "planned"
+
+
+def test_long_record_keeps_the_rows_that_later_runs_need() -> None:
+    """A restore behind maintenance has more rows than fit; without its undo, a second run would not be refused."""
+    at = datetime(2026, 11, 26, 10, tzinfo=UTC)
+    kinds = ["requested", "planned", "approved", *["compared", "writing", "written", "read_back"] * 6, "prepared"]
+    kinds += ["writing", "written", "read_back"] * 9
+    rows = tuple(RecordRow(at, kind, f"{kind} {number}: {'x' * 120}") for number, kind in enumerate(kinds))
+
+    record = read_record(embed_record("A run.", RunRecord("20261126T100000-abcd", rows=rows)))
+
+    assert record is not None
+    found = [row.kind for row in record.rows]
+    assert len(found) < len(kinds)
+    assert (found[0], found.count("approved"), found.count("prepared")) == ("requested", 1, 1)
