@@ -4,9 +4,9 @@ The embedded edge has the tables that ops.yml names, the workerd edge the exampl
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,19 +75,29 @@ class _Application:
     def probes(self) -> tuple[Any, ...]:
         return self.service.database_probes(self.database)
 
+    @property
+    def others(self) -> "list[Service]":
+        """Other services that use the database."""
+        names = [name for name in dict.fromkeys(self.database.services) if name != self.service.name]
+        return [self.environment.service(name) for name in names]
+
     def prepare(self, sandbox: "Sandbox", *_: Any) -> None:
         sandbox.clock.longest_sleep = MAX_SLEEP
         sandbox.d1.add(f"drill-{self.database.id[:8]}", self.database.id)
-        if self.service.maintenance == "edge":
-            scenario_maintenance.add_route(sandbox, self.service)
+        for each in (self.service, *self.others):
+            if each.worker and each.maintenance == "edge":
+                scenario_maintenance.add_route(sandbox, each)
         runtime = self.environment.runtime
         if runtime is not None and runtime.service == self.service.name:
             scenario_switch.write_normal_states(sandbox, runtime)
 
-    def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, folder: Path) -> None:
+    def release(self, sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
         if name == "bad":
             database_content.break_tables(sandbox, self.database)
             return
+        for each in self.others:
+            kind = scenario_release.WORKER if each.worker else scenario_release.SITE
+            kind.release(sandbox, each, name, edge, folder)
         self.commit(database_content.source_files(self.database) if self.database.migrations else {}, folder)
         database_content.create_tables(sandbox, self.database)
         behaviour = release_answers.build_behavior(self.probes)
@@ -243,8 +253,16 @@ def read_rows(sandbox: "Sandbox", database: "Database", state: "RecordedState | 
     return {name: {tuple(row) for row in run(f'SELECT * FROM "{name}"')} for name in tables}  # noqa: S608
 
 
-def _migrations(sandbox: "Sandbox", database: "Database", state: "RecordedState") -> int:
-    return len(read_rows(sandbox, database, state).get(database.migrations_table, ()))
+def _count_migrations(sandbox: "Sandbox", database: "Database", state: "RecordedState") -> int:
+    from sandbox.cloudflare.d1.sqlite import SqlError
+
+    sql = f'SELECT count(*) FROM "{database.migrations_table}"'  # noqa: S608
+    try:
+        answer = sandbox.d1.store(database.id).read([(sql, ())], state)
+    except SqlError:  # before the first migration
+        return 0
+    assert answer is not None
+    return int(answer.results[0].rows[0][0])
 
 
 def find_restores(sandbox: "Sandbox", database: "Database") -> "list[RecordedState]":
@@ -259,7 +277,7 @@ def compare_with_target(sandbox: "Sandbox", database: "Database") -> Iterator[st
         yield f"the sandbox saw {len(restores)} restores"
         return
     target, after = (states[restores[0].restored + more] for more in (0, 1))
-    if (_migrations(sandbox, database, target), _migrations(sandbox, database, after)) != (1, 2):
+    if [_count_migrations(sandbox, database, each) for each in (target, after)] != [1, 2]:
         yield "the restored state is not the last one before the bad migration"
     live = read_rows(sandbox, database)
     for table, rows in read_rows(sandbox, database, target).items():
@@ -270,11 +288,15 @@ def compare_with_target(sandbox: "Sandbox", database: "Database") -> Iterator[st
 def compare_with_reverted(sandbox: "Sandbox", database: "Database") -> Iterator[str]:
     """Yield a problem unless the bad migration is taken back, and every row from before and since is there."""
     states = sandbox.d1.store(database.id).history.states
-    broken = [each for each in states if _migrations(sandbox, database, each) == 2]
-    if find_restores(sandbox, database) or not broken or broken[-1] is states[-1]:
+
+    def find_broken(among: "Iterable[RecordedState]") -> "RecordedState":
+        return next(each for each in among if _count_migrations(sandbox, database, each) == 2)
+
+    first, since = find_broken(states), find_broken(reversed(states))
+    if find_restores(sandbox, database) or since is states[-1]:
         yield "the bad migration is not taken back, or not by its down file"
         return
-    live, before, since = read_rows(sandbox, database), states[broken[0].number - 1], broken[-1]
+    live, before = read_rows(sandbox, database), states[first.number - 1]
     for table, rows in read_rows(sandbox, database, before).items():
         if missing := rows - live.get(table, set()):
             yield f"{len(missing)} rows of {table} are not as before the migration"
@@ -311,7 +333,7 @@ def _bookmark(sandbox: "Sandbox", _service: "Service") -> str:
 def _scenario(run: _Run) -> Scenario:
     base = Scenario(
         "worker",
-        lambda *_: None,
+        lambda *_: None,  # `configure` replaces it
         live=_bookmark,
         changed_at=_changed_at,
         steps=("deployed the release", "applied the bad migration"),
@@ -321,7 +343,6 @@ def _scenario(run: _Run) -> Scenario:
         environ=scenario_release.source_variable,
         permissions=("D1 Write", "Workers KV Storage Write", *scenario_maintenance.PERMISSIONS),
     )
-    base = replace(base, broken_ago=timedelta(minutes=10))
     real = replace(base, configure=lambda environment, service: _configure_example(base, run, environment, service))
     return replace(
         base,
@@ -330,9 +351,5 @@ def _scenario(run: _Run) -> Scenario:
     )
 
 
-RESTORE = _scenario(
-    _Run({"to": "before-last-migration"}, compare_with_target, needs_maintenance=True),
-)
-REVERT = _scenario(
-    _Run({"name": "last"}, compare_with_reverted, needs_down_file=True),
-)
+RESTORE = _scenario(_Run({"to": "before-last-migration"}, compare_with_target, needs_maintenance=True))
+REVERT = _scenario(_Run({"name": "last"}, compare_with_reverted, needs_down_file=True))

@@ -13,6 +13,7 @@ from ops.drills.command import DrillWorld, Params, Say
 if TYPE_CHECKING:
     from ops.config import Service
     from sandbox import Sandbox
+    from sandbox.cloudflare.zones.state import FakeZone
 
 
 MAINTENANCE_WORKER = "ops-maintenance"
@@ -74,17 +75,19 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
     scenario_release.WORKER.release(sandbox, service, name, edge, folder)
     if name == "good":
         host = service.url.removeprefix("https://")
-        zone = sandbox.zones.all[add_route(sandbox, service)]
+        zone = add_route(sandbox, service)
         sandbox.zones.add_domain(zone, f"also-{host}", service.worker)
         sandbox.set_subdomain(service.worker, enabled=True, previews_enabled=True)
 
 
-def add_route(sandbox: "Sandbox", service: "Service") -> str:
-    """Add a zone with a route from the service's host to its Worker, and return the zone's ID."""
+def add_route(sandbox: "Sandbox", service: "Service") -> "FakeZone":
+    """Add a route from the service's host to its Worker, with a zone if none has the host, and return the zone."""
     host = service.url.removeprefix("https://")
-    id_ = sandbox.zones.add(host.partition(".")[2])
-    sandbox.zones.add_route(sandbox.zones.all[id_], f"{host}/*", service.worker)
-    return id_
+    zone = sandbox.zones.find(host)
+    if zone is None:
+        zone = sandbox.zones.all[sandbox.zones.add(".".join(host.split(".")[-2:]))]
+    sandbox.zones.add_route(zone, f"{host}/*", service.worker)
+    return zone
 
 
 def prepare_worker(world: DrillWorld, say: Say) -> None:

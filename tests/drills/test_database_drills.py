@@ -108,6 +108,18 @@ def test_drill_has_the_tables_of_its_config(name: str) -> None:
     assert "orders-of-customers: healthy; vouchers: healthy" in checks
 
 
+@pytest.mark.slow
+def test_drill_deploys_all_services_of_the_database(tmp_path: Path) -> None:
+    config = tmp_path / "ops.yml"
+    config.write_text(SHOPDESK.read_text().replace("services: [shop]", "services: [shop, desk]"))
+
+    result = drill("--config", str(config), "--environment", "live", name="restore-database")
+
+    assert (result["decision"], result["service"]) == ("recovered", "shop")
+    verified = [event["text"] for event in result["timeline"] if event["text"].startswith("after, 2 of 2")]
+    assert "desk: alive healthy" in verified[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
