@@ -1,4 +1,4 @@
-"""Replace actions/upload-artifact and download-artifact: artifacts are files of this machine.
+"""Replace upload-artifact and download-artifact: artifacts are files of this machine.
 
 github.com/actions/upload-artifact, github.com/actions/download-artifact
 """

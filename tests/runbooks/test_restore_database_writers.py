@@ -55,7 +55,7 @@ def restore_while(library: Library, write: Callable[[], bool]) -> tuple[Outcome,
     """Restore, which takes half a second, while a writer adds 20 rows a second."""
     library.world.sandbox.fault(**RESTORE, delay=0.5)
     with Writer(write) as writer:
-        assert writer.wait_for(2, seconds=20)
+        assert writer.wait_for(10, seconds=20)
         return library.restore(BEFORE_LAST), writer
 
 
@@ -86,7 +86,7 @@ def test_counts_are_exact_if_maintenance_stops_all_writers(library: Library, sta
     assert done.code == 0, done.err
     before, after = actual(library)
     assert stated(done) == (before, after, False, before - after)
-    assert before - after >= 5
+    assert before - after >= 13
     assert writer.refused > 0
     assert any("updated and deleted rows are not counted" in text for text in texts(done, "read_back"))
 
@@ -112,7 +112,7 @@ def test_counts_are_a_minimum_if_a_writer_goes_on(
     before, after = actual(library)
     _, _, is_minimum, rows = stated(done)
     assert is_minimum
-    assert 5 <= rows <= before - after
+    assert 0 < rows <= before - after
     assert writer.refused == 0
 
 
