@@ -183,6 +183,16 @@ def test_fix_with_json_prints_one_result(world: Bakery) -> None:
     assert labels["answer"] == "right"
 
 
+def test_label_of_an_approval_that_was_edited_is_found_and_corrected(world: Bakery) -> None:
+    world.sandbox.github._repository.labels["approve:restore"].description = "Looks good"
+
+    (found,) = world.results("--only", "labels")
+    (fixed,) = world.results("--fix", "--only", "labels")
+
+    assert (found["answer"], fixed["answer"]) == ("wrong", "right")
+    assert "approve:restore has another description" in json.dumps(found)
+
+
 class Workflow:
     """The jobs of the workflow *doctor*, one after the other, and the outputs that they pass on."""
 

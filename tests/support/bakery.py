@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.app import registry
-from ops.core.approval_request import APPROVE_LABEL
+from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.github.issues import LABELS
 from ops.maintenance import state as maintenance
@@ -263,7 +263,8 @@ def _fill_repository(made: Bakery) -> None:
     for name in ("database", "evidence", "limits", "recovery", "report", "security"):
         hub.add_environment(name, branches=["main"])
         hub.put_secret("BAKERY_TOKEN", "secret", name)
-    for name in (*LABELS, APPROVE_LABEL, "recover:shop", "recover:blog", "recover:shop-closed"):
+    hub.add_label(APPROVE_LABEL, LABEL_PURPOSE, "0e8a16")
+    for name in (*LABELS, "recover:shop", "recover:blog", "recover:shop-closed"):
         hub.add_label(name)
     hub.add_ruleset("Review", [{"type": "pull_request"}])
     practice(made, timedelta(days=7))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from ops.core.approval_request import APPROVE_LABEL
 from ops.github import client, issues
 from ops.setup import workflows
 from ops.setup.doctor.examination import CheckResult
@@ -32,6 +33,6 @@ def _write_files(facts: Facts, say: Say) -> None:
 def _create_labels(facts: Facts, say: Say) -> None:
     with client.provider_errors(client.CHECK_HINT):
         for change in issues.label_changes(client.connect(facts.environ, facts.redactor), desired_labels(facts.config)):
-            if change.is_new:
+            if change.is_new or change.name == APPROVE_LABEL:
                 change.apply()
                 say(f"fixed: label {change.name}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
 from ops.core.errors import Decision, ProviderError
 from ops.core.names import LIMITS_FILE
@@ -275,14 +276,21 @@ def repository_secrets(facts: Facts) -> Findings:
 @check("labels", repository, needs=("config", "github"), why="A person cannot choose a label that does not exist.")
 def labels(facts: Facts) -> Findings:
     """Does the repository have the labels of ops.yml?"""
+    wanted, command = desired_labels(facts.config), f"{facts.program} labels sync"
 
-    def read(found: "Repository") -> list[str]:
+    def read(found: "Repository") -> tuple[list[str], bool]:
         with client.provider_errors():
-            return [each.name for each in issues.label_changes(found, desired_labels(facts.config)) if each.is_new]
+            changes = {each.name: each for each in issues.label_changes(found, wanted)}
+            is_other = APPROVE_LABEL in changes and not changes[APPROVE_LABEL].is_new
+            is_renamed = is_other and found.get_label(APPROVE_LABEL).description != LABEL_PURPOSE
+            return [name for name, each in changes.items() if each.is_new], is_renamed
 
-    if names := facts.github(read):
-        text = f"the repository has no label{'s' * (len(names) > 1)} {', '.join(names)}"
-        yield Finding(text, command=f"{facts.program} labels sync")
+    missing, is_renamed = facts.github(read)
+    if missing:
+        yield Finding(f"the repository has no label{'s' * (len(missing) > 1)} {', '.join(missing)}", command=command)
+    if is_renamed:
+        text = f"the label {APPROVE_LABEL} has another description, so the gate refuses approvals with it"
+        yield Finding(text, command=command)
 
 
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")

@@ -28,11 +28,12 @@ class IssueSeeds(Seeds):
                 self._repository, self._by(author, at), title=title, body=body, labels=labels
             ).number
 
-    def add_label(self, name: str, description: str | None = None) -> None:
+    def add_label(self, name: str, description: str | None = None, color: str = "") -> None:
         """Add a label to the repository, if it is missing, and describe it."""
         with self._repository.lock:
             found = changes.find_or_make_label(self._repository, self._by(self._repository.owner_login), name)
             found.description = description or found.description
+            found.color = color or found.color
 
     def remove_label(self, name: str) -> None:
         """Delete a label of the repository."""
