@@ -1,9 +1,9 @@
 """The form of a runbook's button: its fields, and the values that they offer."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.engine.runbook import Runbook, job_parameters
 
 if TYPE_CHECKING:

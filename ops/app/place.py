@@ -1,10 +1,10 @@
 """Choose environment and service for a command without them: the only ones that fit."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.app.buttons import AnyRunbook, fitting_environments, fitting_services
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import did_you_mean, quote_name
 

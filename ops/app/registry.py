@@ -8,11 +8,10 @@ no command imports another product's package.
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.core.dataclass import dataclass
 from ops.engine.runbook import Runbook, job_parameters
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ The engine calls `SecondPerson.approve` with the plan, before any write.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval_request import (
@@ -19,7 +20,6 @@ from ops.core.approval_request import (
     make_request,
     refuse_approval,
 )
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, ProviderError, Reason, Refused
 from ops.core.plan import Plan, RunOutcome
 from ops.core.run_record import RunRecord, embed_record

@@ -5,6 +5,7 @@ A failed run does not hold up the others.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,6 @@ from ops.cli.completion import complete_environment
 from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand
 from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, run
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook

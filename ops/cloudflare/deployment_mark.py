@@ -7,8 +7,7 @@ deploy can write a mark, so it is trusted only if the deployment history confirm
 import re
 import urllib.parse
 from collections.abc import Iterator
-
-from ops.core.dataclass import dataclass
+from dataclasses import dataclass
 
 MAX_MESSAGE_BYTES = 1000
 """Cloudflare truncates `workers/message` here (developers.cloudflare.com/api: workers.scripts.deployments.create)."""

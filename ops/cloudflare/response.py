@@ -7,11 +7,10 @@ import email.utils
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ops.cloudflare.codes import ErrorKind, find_error_code
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 
 T = TypeVar("T")

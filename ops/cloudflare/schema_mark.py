@@ -7,10 +7,9 @@ guard writes it, and so can everyone who may deploy: it may add a warning or a r
 import re
 import urllib.parse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-
-from ops.core.dataclass import dataclass
 
 MAX_BYTES = 700
 """Longest mark; a message holds 1000 bytes, with the team's own text."""

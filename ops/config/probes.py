@@ -1,6 +1,7 @@
 """Probes in `ops.yml` (`http`, `page`, `browser`, `command`) and the set that a run sends."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -20,7 +21,6 @@ from ops.config.types import (
     duration_field,
 )
 from ops.core.clock import unparse_duration
-from ops.core.dataclass import dataclass
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]

@@ -9,12 +9,11 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 
 APPROVE_LABEL = "approve:restore"

@@ -1,8 +1,7 @@
 """A commit of Git, and the form of its SHA."""
 
 import re
-
-from ops.core.dataclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

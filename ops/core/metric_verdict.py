@@ -6,10 +6,10 @@ limit always decides, and missing data never counts as good.
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ops.core.dataclass import dataclass
 from ops.core.verdict import Verdict, worst_verdict
 
 MAX_ERROR_RATE = 0.05

@@ -8,8 +8,8 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import quote_name
 

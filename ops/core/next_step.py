@@ -3,9 +3,8 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from ops.core.dataclass import dataclass
 
 
 @dataclass(frozen=True)

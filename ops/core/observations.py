@@ -1,9 +1,8 @@
 """Values that probes return: page content, verdict on a key, state of a Durable Object."""
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
-
-from ops.core.dataclass import dataclass
 
 
 @dataclass(frozen=True)

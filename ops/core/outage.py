@@ -4,9 +4,9 @@ A status page lags reality, so a calm one proves nothing by itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-from ops.core.dataclass import dataclass
 from ops.core.verdict import Verdict
 
 OPERATIONAL, MAINTENANCE = "operational", "under_maintenance"

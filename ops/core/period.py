@@ -1,10 +1,10 @@
 """A period of time: parse it, split it, and clip it to the hours that a source retains."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ops.core.clock import parse_duration, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 
 

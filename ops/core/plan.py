@@ -5,12 +5,11 @@ its undo command.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from ops.core.approval_request import ApprovalTerms
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 

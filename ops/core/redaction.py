@@ -13,14 +13,12 @@ import base64
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
 from functools import cache, cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-
-from ops.core.dataclass import dataclass
 
 _ESCAPE = (
     r"(?P<percent>%(?:25)*[0-9A-Fa-f]{2})"

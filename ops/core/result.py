@@ -1,10 +1,9 @@
 """The result of a run: one value, printed for people and as one line of JSON."""
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, OpsError, Reason, needs_people
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan

@@ -9,11 +9,10 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import current_decision_name
 
 RECORD_VERSION = 1

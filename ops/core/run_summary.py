@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, WaitingRequest, parse_request
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand, describe_button
 from ops.core.result import duration_label, measure_durations

@@ -5,13 +5,12 @@ Documented in docs/reference/runtime-contract.md. A report of the application is
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 
 CONTRACT_VERSION = 1
 """Version of the values in KV and of the public endpoint."""

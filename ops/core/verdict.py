@@ -4,9 +4,9 @@ Missing data is inconclusive, and inconclusive never counts as healthy.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason
 
 

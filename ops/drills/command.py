@@ -7,12 +7,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.run import program_name
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.tools import process, program_files
 

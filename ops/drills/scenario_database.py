@@ -5,13 +5,12 @@ The embedded edge has the tables that ops.yml names, the workerd edge the exampl
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision
 from ops.core.migrations_folder import DOWN
 from ops.core.timeline import EventKind

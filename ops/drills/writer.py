@@ -5,10 +5,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
-
-from ops.core.dataclass import dataclass
 
 ROWS_PER_SECOND = 20
 TIMEOUT = 5.0

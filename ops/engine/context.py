@@ -1,12 +1,12 @@
 """The context of a run: the parameters, values and clients that a runbook may use."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids
 from ops.core.observations import KeyAnswer, PageContent
 

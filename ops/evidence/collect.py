@@ -8,7 +8,7 @@ the evidence in `ops/report`, from which a post-incident report is built.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from ops.cloudflare.types.records import (
 )
 from ops.core.anonymization import anonymize_text as without_persons
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.period import Period, clip_to_whole_hours, parse_period, split_period
 from ops.core.redaction import Redactor

@@ -2,11 +2,11 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval_request import ApprovalUse, WaitingRequest, parse_request, parse_use
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.github.client import provider_errors, write_errors
 from ops.github.issues import trusted_records

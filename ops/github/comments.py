@@ -1,10 +1,10 @@
 """Write Backout's own comments and issues: create once, edit in place, read back."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import RunRecord, parse_job_run, read_record
 from ops.github.client import provider_errors

@@ -7,11 +7,11 @@ docs.github.com/rest/deployments/deployments, …/deployments/statuses,
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.period import Period
 from ops.core.redaction import Redactor

@@ -5,11 +5,11 @@ An incident that a program or a command opened has the same headings.
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.config.types import NAME
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 
 BEGAN = "When it began (UTC)"
 HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")

@@ -5,11 +5,10 @@ docs.github.com/rest/deployments/environments, …/deployments/branch-policies, 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.github.client import GitHubApiError, provider_errors, read_json, write_errors
 

@@ -1,10 +1,10 @@
 """Read which files are on a branch, and whether GitHub starts the workflows there."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.dataclass import dataclass
 from ops.github.client import provider_errors, read_json
 
 if TYPE_CHECKING:

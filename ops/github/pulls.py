@@ -5,11 +5,11 @@ repos/contents, commits/commits, git/refs, pulls/pulls
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor

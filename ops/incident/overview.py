@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.core import system_clock
 from ops.core.clock import format_duration, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.github.client import CHECK_HINT, connect, provider_errors

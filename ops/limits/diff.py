@@ -1,11 +1,11 @@
 """Compare two `limits.yml` files with each other and with the live limits."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.runtime_contract import ReportedLimit, RuntimeState
 from ops.limits.file import Limit, Limits
 

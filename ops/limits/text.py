@@ -1,8 +1,8 @@
 """Texts of a limits plan: table for the terminal, comment on the pull request, drift issue."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from ops.core.dataclass import dataclass
 from ops.limits.diff import COLUMNS, LimitChange, LimitsDiff
 from ops.render.markdown import collapse_blank_lines, escape_markdown, load_templates
 from ops.render.terminal import to_one_line

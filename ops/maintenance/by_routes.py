@@ -5,14 +5,13 @@ first route changes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand

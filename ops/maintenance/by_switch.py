@@ -5,12 +5,12 @@ holds one list of paths and one message.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue

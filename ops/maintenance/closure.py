@@ -6,7 +6,7 @@ turned off again.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ops.cloudflare.types.zones import WorkerRoute
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand

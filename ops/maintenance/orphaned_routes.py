@@ -5,10 +5,9 @@ so an older version holds the previous target of the route.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ops.cloudflare.types.zones import WorkerRoute
-from ops.core.dataclass import dataclass
 from ops.maintenance.routes import IngressPaths
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow, merge_states, replace_window
 from ops.maintenance.writes import SUBDOMAIN_OFF

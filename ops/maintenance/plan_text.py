@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from ops.core.clock import format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import PlanSection
 from ops.maintenance.orphaned_routes import RecoveredState

@@ -1,7 +1,7 @@
 """Choose the routes to repoint to ops-maintenance, and list what stays open."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ops.cloudflare.types.zones import (
     UNRESERVED_CHARACTERS,
@@ -11,7 +11,6 @@ from ops.cloudflare.types.zones import (
     Zone,
     most_specific_route,
 )
-from ops.core.dataclass import dataclass
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 

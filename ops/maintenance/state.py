@@ -6,13 +6,12 @@ Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker (developers.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_deadline, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"

@@ -5,13 +5,13 @@ Shared by the runbook `maintenance`, its preparation, and `ops status`.
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare import deployment_mark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand

@@ -6,10 +6,10 @@ content matches it: Backout reads the same paths at the site's URL and at the de
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.run_record import RunRecord
 from ops.core.suggestions import did_you_mean, quote_name

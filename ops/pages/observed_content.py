@@ -5,10 +5,10 @@ against that deployment.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
-from ops.core.dataclass import dataclass
 from ops.core.observations import PageContent
 from ops.pages.live_deployment import ContentDigests
 

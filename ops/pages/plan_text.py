@@ -1,14 +1,13 @@
 """Plans, warnings and texts of rollback-pages and redeploy-pages."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
 from ops.core.git_commit import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand

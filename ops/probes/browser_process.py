@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,6 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from ops.core.dataclass import dataclass
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
 from ops.probes import chromium

@@ -1,10 +1,10 @@
 """Request a URL once, and find out whether the service itself answers this machine."""
 
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
 
-from ops.core.dataclass import dataclass
 from ops.core.verdict import Assertion, Verdict
 from ops.probes.challenge import detect_challenge
 from ops.probes.http import ProbeClient, detect_maintenance

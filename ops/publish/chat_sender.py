@@ -4,10 +4,10 @@ The URL is the credential: no text of ours contains it, and redirects are not fo
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.core.dataclass import dataclass
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 

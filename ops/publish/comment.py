@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text

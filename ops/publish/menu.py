@@ -1,9 +1,9 @@
 """Render the recovery menu: the comment on each incident that lists its recoveries."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.comments import MAX_TEXT
 from ops.github.issues import MENU

@@ -5,7 +5,7 @@ A source that cannot be read is named in the report. Only the incident itself mu
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,6 @@ from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core import system_clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.git_commit import is_sha
 from ops.core.next_step import SuggestedCommand, build_command

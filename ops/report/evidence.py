@@ -1,10 +1,10 @@
 """Evidence of an incident: issue, workflow runs, our records, Cloudflare's history."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
-from ops.core.dataclass import dataclass
 from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord
 from ops.report.impact import ImpactSources

@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
 from ops.cloudflare.types.records import HostFailures, VersionRequests, WorkerTraffic
-from ops.core.dataclass import dataclass
 from ops.core.metric_verdict import MAX_ERROR_RATE
 from ops.core.period import Period
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.app import run as app
 from ops.app.session import Session
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError
 from ops.core.next_step import build_command
 from ops.status import text as rendering

@@ -1,11 +1,11 @@
 """Render the post-incident report as Markdown: generated regions, and the page around them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.dataclass import dataclass
 from ops.github.comments import MAX_TEXT
 from ops.github.issues import IssueRecord
 from ops.publish.comment import AFTER, BEFORE, steps_for_people

@@ -3,11 +3,11 @@
 A span is unknown if one of its ends is unknown, or if the second lies before the first.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence

@@ -4,9 +4,9 @@ Reports are found by listing issues, because GitHub's search lags by minutes.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.core.dataclass import dataclass
 from ops.github.comments import CommentNotSaved, author_login, is_saved, own_login
 from ops.github.issues import TrustedAuthors, clean_title
 from ops.report.regions import incident_of

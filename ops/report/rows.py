@@ -1,11 +1,11 @@
 """Timeline rows of an incident from all sources, and the time of each recovery stage."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration
-from ops.core.dataclass import dataclass
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 

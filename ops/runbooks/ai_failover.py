@@ -1,11 +1,11 @@
 """Switch the AI provider, or turn AI off (procedure scenario 5)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import AI_SWITCH

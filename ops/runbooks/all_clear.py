@@ -1,9 +1,9 @@
 """Reset the switches of an incident. Maintenance at the edge is reopened separately."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.engine.context import Context

@@ -1,10 +1,10 @@
 """Set a feature switch without a deployment (procedure scenario 4)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.plan import Plan
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH

@@ -5,12 +5,12 @@ ops.yml the application does it itself (`ops/maintenance/by_switch.py`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import parse_deadline
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context

@@ -1,10 +1,10 @@
 """Build an earlier commit of a Pages site and deploy it."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.git_commit import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand

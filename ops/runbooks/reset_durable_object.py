@@ -4,12 +4,12 @@ Cloudflare has no API call that restarts an object. The application resets one o
 version of the same code restarts all objects of a Worker.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, format_split
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection

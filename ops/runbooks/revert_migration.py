@@ -1,13 +1,12 @@
 """Take back one migration of a D1 database with its hand-written down file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.d1 import Migration
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.timeline import EventKind

@@ -3,10 +3,10 @@
 A rollback leaves no entry in the project's history, so the runbook compares the site's content with the deployments.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan

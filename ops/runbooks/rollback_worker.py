@@ -1,7 +1,7 @@
 """Roll a Worker back to an earlier version; `workers/rollback_target.py` chooses it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ from ops.cloudflare.types.workers import (
     short_id,
 )
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan

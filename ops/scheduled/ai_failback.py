@@ -6,12 +6,12 @@ last minutes. If there is nothing to remove it leaves no trace; else it is a run
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor

@@ -1,10 +1,9 @@
 """List the GitHub environments that an `ops.yml` needs, with secrets and token permissions."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ops.core.dataclass import dataclass
 from ops.setup import jobs
 
 if TYPE_CHECKING:

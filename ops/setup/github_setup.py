@@ -6,7 +6,7 @@ sent once more only if it is not in effect.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,6 @@ from ops.app.github_login import find_token
 from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.config.edit import set_nested
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor, Secret
 from ops.github import protection

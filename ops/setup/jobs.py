@@ -7,12 +7,12 @@ docs.github.com/actions/reference/security/secure-use
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
 from ops.app.buttons import RUNTIME, AnyRunbook, fitting_environments, fitting_services
-from ops.core.dataclass import dataclass
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule
 

@@ -11,7 +11,7 @@ RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
+from dataclasses import dataclass
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ops.core.dataclass import dataclass
 from ops.setup import jobs
 from ops.setup.environments import APP_REPO_TOKEN, GitHubEnvironment
 

@@ -9,6 +9,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,6 @@ from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL
-from ops.core.dataclass import dataclass
 from ops.core.version import __version__
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
 from ops.render import terminal

@@ -11,12 +11,12 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.site_config import SiteConfiguration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.git_commit import GitCommit, is_full_sha, is_sha
 from ops.core.redaction import Redactor, Secret

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.run_files import RUNS, TIMELINE, list_runs, read_link
 from ops.core.clock import format_duration, format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.redaction import Redactor
 from ops.core.run_summary import RunSummary

@@ -1,7 +1,7 @@
 """Health of the AI providers, and the choice between them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from ops.cloudflare.types.records import LoggedError
 from ops.core.anonymization import anonymize_text
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.runtime_contract import ProviderOutcomes, SwitchValue

@@ -5,11 +5,10 @@ later one wins, and the earlier one reads back another revision.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.errors import Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan

@@ -1,12 +1,11 @@
 """State of a switch in KV, and the value to write for a desired state."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration, format_utc, parse_deadline
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
 from ops.core.suggestions import did_you_mean, quote_name

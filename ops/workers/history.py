@@ -7,7 +7,7 @@ blame a version and never stop a run.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -16,7 +16,6 @@ from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.git_commit import is_sha
 from ops.core.metric_verdict import MAX_ERROR_RATE
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE

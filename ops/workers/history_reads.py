@@ -1,12 +1,11 @@
 """Read a Worker's history until a rollback target can be chosen."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, describe_deployment
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns
 from ops.core.threads import run_parallel_mixed

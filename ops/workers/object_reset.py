@@ -7,12 +7,11 @@ reset is settled by reading the object, or by sending the reset again.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import WorkerVersion
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, UnclearWrite
 from ops.core.observations import ObjectObservation, is_number
 from ops.core.plan import PlanSection

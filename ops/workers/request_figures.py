@@ -5,11 +5,11 @@ not catch, or an exceeded limit (developers.cloudflare.com/workers/observability
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.types.records import VersionRequests, WorkerTraffic
 from ops.cloudflare.types.workers import short_id
-from ops.core.dataclass import dataclass
 from ops.core.metric_verdict import error_rate
 
 CAVEAT = "Estimates of Cloudflare's analytics. An error that the code catches counts as success."

@@ -6,11 +6,11 @@ tests/runbooks/test_rollback_worker_target.py runs them row by row.
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from ops.cloudflare.types.workers import Split, WorkerVersion
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign

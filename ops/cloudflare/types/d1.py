@@ -1,11 +1,10 @@
 """D1 databases, results of SQL, and restores, as Cloudflare's API returns them."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 
 SqlValue = str | int | float | list[int] | None
 """Value of a column. A list holds the bytes of a BLOB; numbers have the precision of JavaScript."""

@@ -1,6 +1,6 @@
 """Accounts, and what an account holds, as Cloudflare's lists return it."""
 
-from ops.core.dataclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

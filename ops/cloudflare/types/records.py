@@ -4,12 +4,11 @@ An `EvidenceTable` has the records of one source in a period, or the reason why 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.period import Period
 
 

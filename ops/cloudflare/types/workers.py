@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from ops.cloudflare import deployment_mark as mark
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 
 SECRET_BINDING_TYPES = frozenset({"secret_text", "secret_key"})
 ASSETS_BINDING_TYPE = "assets"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from ops.cloudflare.client import CloudflareClient
 from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.types import LONGEST_PLACE, looks_like_a_value
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import parse_token
 from ops.core.suggestions import quote_name

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from ops.cloudflare.types.inventory import NamedResource
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.types import ACCOUNT, NAME, ORIGIN, REPOSITORY, SECRET
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel

@@ -3,11 +3,11 @@
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.config.strict_yaml import as_items, as_mapping, get_nested, read_yaml
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.next_step import build_command
 from ops.render.markdown import TEMPLATES, load_templates

@@ -4,7 +4,7 @@ A list that the token may not read is named, and the rest is read. Calls run in 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,7 +16,6 @@ from ops.cloudflare.types.inventory import ListedWorker, NamedResource, WorkerBi
 from ops.cloudflare.types.pages import PagesProject
 from ops.cloudflare.types.workers import SECRET_BINDING_TYPES
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.suggestions import quote_name

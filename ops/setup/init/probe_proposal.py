@@ -6,7 +6,7 @@ Only an answer that was seen becomes a probe: a challenge, a login page, an erro
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.config.types import URL_PATH
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.observations import PageContent
 from ops.core.threads import run_parallel
 from ops.probes.html_references import ReferenceKind, find_references

@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import read_yaml
-from ops.core.dataclass import dataclass
 from ops.core.suggestions import quote_name
 from ops.setup.init.probe_proposal import ProbeProposal
 from ops.setup.init.resources import Address, Resource

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute
 from ops.config.types import NAME, ORIGIN, PAGES, URL_PATH, WORKER
-from ops.core.dataclass import dataclass
 
 Kind = Literal["worker", "pages"]
 PATTERNS: dict[Kind, str] = {"worker": WORKER, "pages": PAGES}
