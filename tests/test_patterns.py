@@ -26,6 +26,8 @@ KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the templates of the reads",
     "ops/cloudflare/codes.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
+    "ops/core/migrations_folder.py: ''.join(parts)": "migrations_pattern of ops.yml, with names of files in the repository",
+    "ops/drills/scenario_release.py: f'({name}: )\"[\\\\w-]+\"'": "settings of the example in this repository",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",
     "ops/core/redaction.py: before + ''.join(map(_spelled, tokens)) + after": "tests/core/test_redaction.py: its speed",
     "ops/cloudflare/types/zones.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",

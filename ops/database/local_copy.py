@@ -68,7 +68,7 @@ _NAMED_ACTIONS = _actions(
 )
 _ROW_ACTIONS = _actions("INSERT", "UPDATE", "DELETE")
 _REVEALING = re.compile(r"sqlite_(version|source_id|offset|compileoption_get|compileoption_used)")
-_TRIGGER = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", re.IGNORECASE | re.DOTALL)
+_TRIGGER = re.compile(r"\A(?:\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", re.IGNORECASE | re.DOTALL)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _RESERVED = "names that begin with _cf_ belong to D1"
 _CREATION_ORDER = ("table", "index", "view", "trigger")

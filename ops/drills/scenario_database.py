@@ -44,7 +44,9 @@ REQUESTS_PER_ADDRESS = 20
 WRITTEN_BEFORE, PATIENCE = 10, 20.0
 """Rows that users write before the run starts, and the seconds to wait for them."""
 MAX_SLEEP = 10.0
-_DIFFERENCE = re.compile(r"(?P<table>[^\s:;]+): (?P<was>\d+) → (?P<now>\d+) rows, (?P<bound>at least )?(?P<rows>\d+) ")
+_DIFFERENCE = re.compile(
+    r"(?<![^\s:;])(?P<table>[^\s:;]+): (?P<was>\d+) → (?P<now>\d+) rows, (?P<bound>at least )?(?P<rows>\d+) "
+)
 
 
 def suits(environment: "Environment", service: str) -> bool:
