@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.schema_mark import OTHERS, CodeAge
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
@@ -27,6 +28,8 @@ RESOLUTION = timedelta(seconds=1)
 """Of the times of migrations."""
 SHOWN = 10
 """Migrations that a text names at most."""
+NO_SUCH_DATABASE = 7404
+"""Code of D1."""
 GO_ON = "or go on, if the older code works with the newer schema, as with added tables and columns"
 
 
@@ -139,6 +142,8 @@ def _compare(database: AppliedMigrations, code: CodeAge) -> SchemaAge:
 def _shorten(error: ProviderError) -> str:
     if error.reason == Reason.NOT_AUTHORISED:
         return "the token may not query D1"
+    if isinstance(error, CloudflareApiError) and error.code == NO_SUCH_DATABASE:
+        return "Cloudflare has no database with the id in ops.yml"
     return error.message.partition(" (cf-ray")[0]
 
 
