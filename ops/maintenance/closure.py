@@ -320,19 +320,21 @@ class Closure:
             and not (each.turn_off and all(change.target in ended for change in each.turn_off))
             for service in each.services
         ]
-        opens = (ctx.suggest("maintenance", service=name, state=by_switch.OFF).command for name in names)
-        return f"{', '.join(names)} stays in maintenance until you run {' and '.join(opens)}" if names else ""
+        opens = (ctx.suggest("maintenance", service=name, state=by_switch.OFF) for name in names)
+        commands = " and ".join(f"`{each.command}`" for each in opens)
+        return f"{', '.join(names)} stays in maintenance until you run {commands}" if names else ""
 
     def warnings(self, ctx: Context[Any]) -> Iterator[str]:
         for name, why in self.open.items():
             yield f"{name} is not taken offline, and its writes go on: {why.reason}"
             if why.suggested_command:
-                yield f"to take {name} offline, first run {why.suggested_command.command}"
+                yield f"to take {name} offline, first run `{why.suggested_command.command}`"
         for name, end in self.kept.items():
             yield f"{name} is in maintenance already, and this run does not reopen it"
             if end:
                 again = ctx.suggest("maintenance", service=name, state=by_switch.ON).command
-                yield f"that maintenance of {name} ends at {format_utc(end)}, also during this run. To keep it: {again}"
+                until = format_utc(end)
+                yield f"that maintenance of {name} ends at {until}, also during this run. To keep it: `{again}`"
 
     def _method(self, change: Change) -> ClosedBy:
         return next(each for each in self.methods if change in each.turn_on or change in each.turn_off)

@@ -274,7 +274,7 @@ def test_plan_names_newer_versions_retention_and_open_services(library: Library)
     assert plan["sections"]["Worker versions"] == ["api: 1 version uploaded since"]
     assert "api may run code that needs them: roll it back, too" in plan["warnings"]
     assert any(text.startswith("api is not taken offline, and its writes go on: ") for text in plan["warnings"])
-    assert any(text.startswith("to take api offline, first run ops maintenance ") for text in plan["warnings"])
+    assert any(text.startswith("to take api offline, first run `ops maintenance ") for text in plan["warnings"])
     assert any(text.startswith("Time Travel keeps 7 or 30 days") for text in plan["follows"])
 
 

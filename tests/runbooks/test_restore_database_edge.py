@@ -25,7 +25,7 @@ CLOSED = (
     {f"{HOST}/*": MAINTENANCE_WORKER, f"{ALSO}/*": MAINTENANCE_WORKER},
     {"enabled": False, "previews_enabled": False},
 )
-REOPENS = "api stays in maintenance until you run ops maintenance"
+REOPENS = "api stays in maintenance until you run `ops maintenance"
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def test_bookmark_between_the_writes_of_a_second_is_left_to_d1(shop: Shopdesk) -
         "only D1 knows whether this bookmark exists: if it refuses the restore, nothing was changed"
         in (refused.result["plan"]["warnings"])
     )
-    assert "web stays in maintenance until you run ops maintenance" in refused.result["message"]
+    assert "web stays in maintenance until you run `ops maintenance" in refused.result["message"]
     assert done.result["decision"] == "no_evidence", done.err
     assert len(shop.content()["orders"]) == 5
 
