@@ -76,12 +76,12 @@ def guard(
             result, account, os.environ, dry_run=dry_run, say=say, keep=partial(_write_outputs, result, message)
         )
     except OpsError as error:
-        _write_summary(result, redactor.redact_text(f"{error.message}. {error.hint}"))
+        _write_summary(redactor, result, f"{error.message}. {error.hint}")
         raise
     for warning in result.warnings:
         annotate("warning", "ops database guard", redactor.redact_text(warning))
         say(f"warning: {warning}")
-    _write_summary(result, result.way_back if result.applied else "")
+    _write_summary(redactor, result, result.way_back if result.applied else "")
     if as_json:
         echo_json(redactor.redact_json(_to_json(result, message)))
 
@@ -135,10 +135,14 @@ def _write_outputs(result: "GuardResult", message: str) -> None:
 
 
 def _build_message(result: "GuardResult", text: str) -> str:
-    """Return the message for the deployment: the text, cut to the space that the mark leaves."""
+    """Return the message for the deployment: the text, cut to the space that the mark leaves.
+
+    A mark that does not fit is left out: the schema is then unknown, and never wrong.
+    """
     mark = str(result.mark)
+    mark = mark if len(mark) <= MESSAGE_BYTES else ""
     line = text.partition("\n")[0].strip()
-    room = MESSAGE_BYTES - len(mark.encode()) - 1
+    room = max(0, MESSAGE_BYTES - len(mark) - 1)
     return f"{line.encode()[:room].decode(errors='ignore')} {mark}".strip()
 
 
@@ -155,9 +159,9 @@ def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
     }
 
 
-def _write_summary(result: "GuardResult", text: str) -> None:
+def _write_summary(redactor: Redactor, result: "GuardResult", text: str) -> None:
     names = ", ".join(map(code_span, result.applied)) or "none"
     lines = [f"### D1 database {code_span(result.database.name)}", f"Applied migrations: {names}"]
-    lines += [escape_markdown(each) for each in (*result.warnings, text) if each]
+    lines += [escape_markdown(redactor.redact_text(each)) for each in (*result.warnings, text) if each]
     with contextlib.suppress(OSError):
         actions.write_summary(os.environ, "\n\n".join(lines) + "\n")

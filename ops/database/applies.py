@@ -4,13 +4,15 @@ They are rows in the database itself, beside the holds. A restore to before the 
 migrations, also if they took longer than the rule by time allows.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement
-from ops.core.clock import format_rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.errors import ProviderError, Reason
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -33,12 +35,30 @@ class RecordedApply:
 
 
 def read_applies(d1: "D1Api", database_id: str) -> Mapping[str, RecordedApply]:
-    """Return migration → its apply. Raises ProviderError, also without the table."""
-    (found,) = d1.query(database_id, [SqlStatement(f"SELECT migration, bookmark, run, at FROM {TABLE}")])  # noqa: S608
-    return {
+    """Return migration → its apply; without rows that no guard writes. Raises ProviderError, also without the table.
+
+    A table of others has no record.
+    """
+    try:
+        (found,) = d1.query(database_id, [SqlStatement(f"SELECT migration, bookmark, run, at FROM {TABLE}")])  # noqa: S608
+    except ProviderError as error:
+        if error.reason == Reason.PROVIDER_REFUSED and "no such column" in error.message:
+            return {}
+        raise
+    applies = {
         str(row["migration"]): RecordedApply(*(str(row[name] or "") for name in ("bookmark", "run", "at")))
         for row in found.rows
     }
+    return {name: each for name, each in applies.items() if _is_record(each)}
+
+
+def _is_record(apply: RecordedApply) -> bool:
+    """Return whether a guard can have written it: everyone who may write the database can write a row."""
+    try:
+        parse_utc(apply.at)
+    except ValueError:
+        return False
+    return re.fullmatch("[0-9a-f-]{1,80}", apply.bookmark) is not None
 
 
 def record_apply(names: Iterable[str], apply: RecordedApply) -> Iterator[SqlStatement]:

@@ -170,7 +170,7 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
         return
     tools.say(f"{database.name}: {_count(pending)} to apply: {_list(result.pending)}")
     _refuse_held(database, pending, before.holds)
-    _test_locally(database, pending, before.schema)
+    _test_locally(database, pending, before)
     tools.say("passed on a local copy: schema only, data not tested")
     checked = run_checks(tools.d1, database, tools.clock)
     tools.say(f"checks before: {checked}")
@@ -231,17 +231,17 @@ def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], ho
             )
 
 
-def _test_locally(
-    database: GuardedDatabase, pending: Sequence[MigrationFile], schema: "frozenset[tuple[SqlValue, ...]]"
-) -> None:
+def _test_locally(database: GuardedDatabase, pending: Sequence[MigrationFile], before: _State) -> None:
     """Run the migrations and the own checks on a local copy of the schema. Raises Refused if one fails."""
     name, hint = "the local copy", "Run `npx wrangler d1 migrations apply` with --local, and correct the migration."
+    known = before.names
     try:
-        with LocalCopy(schema) as copy:
-            copy.run([create_table_sql(database.table)])
+        with LocalCopy(before.schema) as copy:
+            copy.run([create_table_sql(database.table), *(_row_sql(each, database.table) for each in known)])
             for each in pending:
-                name = quote_name(each.name)
+                name, known = quote_name(each.name), (*known, each.name)
                 copy.run(_split(each, database.table))
+                _require_names(copy, database.table, known)
             for check in database.queries:
                 name, hint = check.name, "Correct the check, or the migration that removes its tables."
                 copy.run([check.sql])
@@ -251,6 +251,12 @@ def _test_locally(
             reason=Reason.MIGRATION_FAILS,
             hint=hint,
         ) from None
+
+
+def _require_names(copy: LocalCopy, table: str, names: tuple[str, ...]) -> None:
+    """Raise SqlRejectedError unless the table lists exactly these migrations: each deployment goes by it."""
+    if copy.read_names(table) != names:
+        raise SqlRejectedError(f"it changes the rows of {table}, besides its own")
 
 
 def _split(file: MigrationFile, table: str) -> list[str]:

@@ -17,12 +17,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.suggestions import quote_name
+from ops.database import applies, holds
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""
 
 MAX_SQL_BYTES = 100_000
+_TOO_LONG = f"longer than {MAX_SQL_BYTES} bytes"
 TIME_LIMIT = 30.0
 """Seconds that D1 gives a query, and that a transaction on the copy may take."""
 MAX_PAGES = 25_000
@@ -66,11 +69,16 @@ _NAMED_ACTIONS = _actions(
     *("READ", "INSERT", "UPDATE", "DELETE", "ALTER_TABLE", "ANALYZE", "REINDEX"),
     *(f"{verb}_{kind}" for verb in ("CREATE", "DROP") for kind in (*_KINDS, "VTABLE")),
 )
+_CHANGES = _NAMED_ACTIONS - _actions("READ", "ANALYZE", "REINDEX")
 _ROW_ACTIONS = _actions("INSERT", "UPDATE", "DELETE")
 _REVEALING = re.compile(r"sqlite_(version|source_id|offset|compileoption_get|compileoption_used)")
 _TRIGGER = re.compile(r"\A(?:\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", re.IGNORECASE | re.DOTALL)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _RESERVED = "names that begin with _cf_ belong to D1"
+_OWN_TABLES = (holds.TABLE, applies.TABLE)
+_OWN = f"the tables {' and '.join(_OWN_TABLES)} belong to Backout, which lifts holds with lift-hold"
+_SHOWN = 1000
+"""Characters of a statement from which a message quotes the start."""
 _CREATION_ORDER = ("table", "index", "view", "trigger")
 
 
@@ -80,6 +88,8 @@ class SqlRejectedError(Exception):
 
 class LocalCopy:
     """A SQLite database in memory with the schema of a D1 database. A context manager; not safe for threads.
+
+    It has the tables of holds and applies too, and refuses statements that change them.
 
     Raises:
         SqlRejectedError: SQLite on this machine cannot create an object of the schema.
@@ -94,7 +104,11 @@ class LocalCopy:
         self._connection.execute(f"PRAGMA max_page_count = {MAX_PAGES}")
         self._time_limit, self._refusal, self._pragmas = time_limit, "", set[str]()
         self._dropped, self._sets_foreign_keys, self._written = list[str](), False, set[str]()
+        self._is_complete, self._hidden = False, 0
+        for own in (holds.CREATE_TABLE, applies.CREATE_TABLE):
+            self._connection.execute(own.sql)
         self._create(schema)
+        self._is_complete, self._hidden = True, self._count_hidden()
         self._references = self._read_references()
 
     def __enter__(self) -> Self:
@@ -152,9 +166,19 @@ class LocalCopy:
     def read_schema(self) -> frozenset[SchemaObject]:
         """Return the objects that people made, in the form in which the schema was given."""
         rows = self._connection.execute(
-            "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+            "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' "
+            "AND name NOT IN (?, ?)",
+            _OWN_TABLES,
         )
         return frozenset(rows)
+
+    def read_names(self, table: str) -> tuple[str, ...]:
+        """Return the names in a table of migrations, oldest first. Raises SqlRejectedError if it has none."""
+        try:
+            rows = self._connection.execute(f"SELECT name FROM {quote_identifier(table)} ORDER BY id")  # noqa: S608
+            return tuple(name for (name,) in rows)
+        except sqlite3.Error as error:
+            raise SqlRejectedError(f"the table {quote_name(table)} cannot be read: {error}") from None
 
     def _read_references(self) -> list[tuple[str, str, str]]:
         """Return child, parent and action of the foreign keys by which DROP TABLE changes rows of another table."""
@@ -168,7 +192,7 @@ class LocalCopy:
     def _create(self, schema: Iterable[SchemaObject]) -> None:
         """Create the objects: virtual tables before the shadow tables that they make themselves, triggers last."""
         objects = [(str(kind), str(name), str(sql)) for kind, name, sql in schema]
-        shadows = set[object]()
+        shadows = set[object](name for _, name, _ in objects if name.lower() in _OWN_TABLES)
         for _, name, sql in sorted(objects, key=lambda each: (*_creation_order(each), each[1])):
             if name in shadows:
                 continue
@@ -181,7 +205,7 @@ class LocalCopy:
 
     def _run_statement(self, number: int, sql: str) -> None:
         if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:
-            raise _rejected(number, sql, f"longer than {MAX_SQL_BYTES} bytes")
+            raise _rejected(number, sql, _TOO_LONG)
         self._refusal = ""
         try:
             for _ in self._connection.execute(sql):
@@ -194,6 +218,16 @@ class LocalCopy:
             raise _rejected(number, sql, late or self._refusal or str(error)) from None
         if renamed:
             raise _rejected(number, sql, _RESERVED)
+        if self._is_complete and self._count_hidden() > self._hidden:
+            raise _rejected(number, sql, _OWN)
+
+    def _count_hidden(self) -> int:
+        """Return the number of triggers that name a table of Backout: the authorizer sees them when they run."""
+        named = " OR ".join(f"instr(lower(sql), '{table}')" for table in _OWN_TABLES)
+        (count,) = self._connection.execute(
+            f"SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND ({named})"  # noqa: S608
+        ).fetchone()
+        return int(count)
 
     def _commit(self) -> None:
         try:
@@ -222,6 +256,9 @@ class LocalCopy:
             return f"D1 refuses {second}()"
         if action in _NAMED_ACTIONS and any((name or "").lower().startswith("_cf_") for name in (first, second)):
             return _RESERVED
+        is_own = any((name or "").lower() in _OWN_TABLES for name in (first, second))
+        if is_own and self._is_complete and action in _CHANGES:
+            return _OWN
         return ""
 
     def _refuse_pragma(self, name: str, argument: str | None) -> str:
@@ -257,6 +294,8 @@ def split_statements(sql: str) -> Iterator[str]:
     statement, number = "", 1
     for part in [*(f"{each};" for each in sql.split(";")[:-1]), sql.rpartition(";")[2]]:
         statement += part
+        if len(statement) > MAX_SQL_BYTES:
+            raise _rejected(number, statement, _TOO_LONG)
         if _TRIGGER.match(statement) and part.endswith(";") and "BEGIN" not in statement:
             raise _rejected(number, statement, "D1 knows a trigger only by BEGIN in capital letters")
         if part.endswith(";") and not sqlite3.complete_statement(statement):
@@ -268,4 +307,4 @@ def split_statements(sql: str) -> Iterator[str]:
 
 
 def _rejected(number: int, sql: str, why: str) -> SqlRejectedError:
-    return SqlRejectedError(f"statement {number}: {why}: {quote_name(' '.join(sql.split()))}")
+    return SqlRejectedError(f"statement {number}: {why}: {quote_name(' '.join(sql[:_SHOWN].split()))}")

@@ -96,6 +96,7 @@ def test_dry_run_changes_nothing(desk: Desk) -> None:
             "CREATE TRIGGER t AFTER DELETE ON notes BEGIN DELETE FROM schema_history; END; DELETE FROM notes",
             "writes to",
         ),
+        ("DROP TABLE notes; DROP TABLE IF EXISTS backout_holds", "belong to Backout"),
         ("DROP TABLE notes\0; DROP TABLE orders", "null character"),
     ],
 )
