@@ -99,7 +99,7 @@ class SecondPerson:
             environment=ctx.environment.name,
             requesters=requesters,
             now=ctx.clock.now(),
-        ).signed(self.token().reveal())
+        ).signed(self.token().reveal(), self._repository)
         text = f"digest {request.code}, until {request.until:%H:%M} UTC: {request.target}; {request.loss}"
         ctx.timeline.record(EventKind.AWAITING_APPROVAL, text, **request.to_json())
         return request
@@ -130,11 +130,15 @@ class SecondPerson:
         self._use(repository, incident, request, approval)
 
     def _is_genuine(self, request: WaitingRequest, incident: int) -> bool:
-        """Return whether a job with this token made the request, for this incident, environment and parameters."""
+        """Return whether a job of this repository made the request, for this incident, environment and parameters."""
         given = {name: value for name, value in vars(self.ctx.params).items() if value}
         asked = (request.incident, request.runbook, request.environment, dict(request.params))
         here = (incident, self.runbook.name, self.ctx.environment.name, given)
-        return asked == here and request.is_signed(self.token().reveal())
+        return asked == here and request.is_signed(self.token().reveal(), self._repository)
+
+    @property
+    def _repository(self) -> str:
+        return actions.require_variable(self.environ, "GITHUB_REPOSITORY")
 
     def _use(self, repository: "Repository", incident: int, request: WaitingRequest, approval: ApprovalEvent) -> None:
         """Record on the incident that the approval is used, before the first write. Raises Refused."""

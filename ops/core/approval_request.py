@@ -88,14 +88,16 @@ class WaitingRequest:
         rows = ", ".join(f"{number} rows of {table}" for table, number in self.most_rows.items())
         return f"{time}{f'; at most {rows}' if rows else ''}"
 
-    def signed(self, token: str) -> "WaitingRequest":
-        return replace(self, signature=self._sign(token))
+    def signed(self, token: str, repository: str) -> "WaitingRequest":
+        """Return the request with the signature of a token, for one repository on GitHub: owner/name."""
+        return replace(self, signature=self._sign(token, repository))
 
-    def is_signed(self, token: str) -> bool:
-        return hmac.compare_digest(self.signature, self._sign(token))
+    def is_signed(self, token: str, repository: str) -> bool:
+        return hmac.compare_digest(self.signature.encode(), self._sign(token, repository).encode())
 
-    def _sign(self, token: str) -> str:
-        key = hmac.digest(token.encode(), _PURPOSE, "sha256")
+    def _sign(self, token: str, repository: str) -> str:
+        purpose = b"%s, %s" % (_PURPOSE, repository.lower().encode())
+        key = hmac.digest(token.encode(), purpose, "sha256")
         text = json.dumps(replace(self, signature="").to_json(), sort_keys=True, separators=(",", ":"))
         return hmac.new(key, text.encode(), "sha256").hexdigest()
 

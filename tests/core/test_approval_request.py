@@ -45,7 +45,7 @@ def request(terms: ApprovalTerms = TERMS, *, run: str = "7.1-0a0b", people: tupl
     made = make_request(
         terms, run=run, incident=1, runbook="restore-database", environment="live", requesters=people, now=NOW
     )
-    return made.signed("token")
+    return made.signed("token", "team/operations")
 
 
 def changed(value: Any) -> Any:
@@ -68,9 +68,15 @@ def changed(value: Any) -> Any:
 def test_change_of_any_field_breaks_the_signature(name: str) -> None:
     edited = dataclasses.replace(request(), **{name: changed(getattr(request(), name))})
 
-    assert request().is_signed("token")
-    assert not edited.is_signed("token")
-    assert not request().is_signed("another token")
+    assert request().is_signed("token", "Team/operations")
+    assert not edited.is_signed("token", "team/operations")
+    assert not request().is_signed("another token", "team/operations")
+    assert not request().is_signed("token", "team/others")
+
+
+def test_signature_may_be_any_text() -> None:
+    """A stranger's record holds any text, and the comparison of two texts takes ASCII only."""
+    assert not dataclasses.replace(request(), signature="ü").is_signed("token", "team/operations")
 
 
 def test_request_survives_the_hidden_record() -> None:

@@ -313,6 +313,32 @@ def test_request_of_another_incident_is_refused(desk: Desk) -> None:
     assert desk.tables == BEFORE
 
 
+@pytest.mark.parametrize("repository", ["", "team/others"])
+def test_request_of_another_repository_is_refused(desk: Desk, repository: str) -> None:
+    """Two repositories may hold the same token, and both have an incident of the same number."""
+    desk.post(repository=repository)
+    desk.add_label()
+
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "request_changed")
+    said = refused.result["message"]
+    assert said.startswith("the approved request was edited" if repository else "the plan differs from the approved")
+    assert desk.restores == []
+
+
+@pytest.mark.parametrize("signature", ["ü", "\0", "x" * 5000])
+def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> None:
+    desk.ask()
+    genuine = desk.request["signature"]
+    comment = next(each for each in desk.hub.issue(desk.incident).comments if genuine in each.body)
+    comment.body = comment.body.replace(genuine, json.dumps(signature)[1:-1])
+    desk.add_label()
+
+    assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
+    assert desk.restores == []
+
+
 def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
     desk.ask()
     desk.sell(200)

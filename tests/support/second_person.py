@@ -194,7 +194,7 @@ class Desk:
         self.world.sandbox.clock.advance(60)
         return done
 
-    def post(self, by: str = "alice") -> None:
+    def post(self, by: str = "alice", repository: str = "") -> None:
         """Post a request as the job that plans does, for tests of the gate alone."""
         run, now = f"{self.new_run()}.1-0a0b", self.world.sandbox.clock.now()
         params = {"database": "orders", "to": f"{now - timedelta(minutes=9):%Y-%m-%dT%H:%M:%SZ}"}
@@ -207,7 +207,9 @@ class Desk:
             requesters=(self.id_of(by),),
             now=now,
         )
-        record = RunRecord(run, approval=request.signed(TOKEN).to_json())
+        record = RunRecord(
+            run, approval=request.signed(TOKEN, repository or self.hub.environ()["GITHUB_REPOSITORY"]).to_json()
+        )
         self.hub.comment(self.incident, embed_record("waits", record), ACTIONS_BOT)
         self.world.sandbox.clock.advance(60)
 
