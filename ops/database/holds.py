@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TABLE = "backout_holds"
 _COLUMNS = ("migration", "hash", "incident", "run", "held_at", "undo")
+LONGEST_NAME, LONGEST_TEXT = 4096, 200
+"""Limits of a hold in characters: the path of its migration, and each other text."""
 RECENT = timedelta(hours=1)
 """Age of a hold until which the words for the last migration are not clear."""
 NOT_LAST = f"NOT NULL constraint failed: {TABLE}.migration"
@@ -60,7 +62,10 @@ def find_hold(holds: Iterable[Hold], migration: str, content_hash: str) -> Hold 
 
 
 def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
-    """Return the holds of a database, oldest first. Raises ProviderError, and Refused for a table of others."""
+    """Return the holds of a database, oldest first, without rows that Backout cannot have written.
+
+    Raises ProviderError, and Refused for a table of others.
+    """
     try:
         (found,) = d1.query(database_id, [SqlStatement(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY held_at")])  # noqa: S608
     except ProviderError as error:
@@ -71,7 +76,7 @@ def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
             hint = f"Rename it: ALTER TABLE {TABLE} RENAME TO other_holds (a view: drop it). Then run this again."
             raise Refused(text, reason=Reason.UNKNOWN_VALUE, hint=hint) from None
         raise
-    return tuple(_parse_hold(row) for row in found.rows)
+    return tuple(hold for hold in map(_parse_hold, found.rows) if _is_hold(hold))
 
 
 def refuse_second_step_back(
@@ -101,9 +106,12 @@ def holds_after_restore(holds: Iterable[Hold], target: str, new: Iterable[Hold])
 
 
 def replace_holds(holds: Iterable[Hold]) -> Iterator[SqlStatement]:
-    """Yield the batch after which a database has exactly these holds, also those that a restore took away."""
+    """Yield the batch after which a database has exactly these holds, also those that a restore took away.
+
+    It makes the table again: one that others made may lack the key, or have triggers.
+    """
+    yield SqlStatement(f"DROP TABLE IF EXISTS {TABLE}")
     yield CREATE_TABLE
-    yield SqlStatement(f"DELETE FROM {TABLE}")  # noqa: S608
     yield from map(_insert, holds)
 
 
@@ -130,6 +138,13 @@ def _insert(hold: Hold, migration: str = "?") -> SqlStatement:
         "incident = excluded.incident, run = excluded.run, held_at = excluded.held_at, undo = excluded.undo"
     )
     return SqlStatement(sql, (hold.migration, hold.hash, hold.incident, hold.run, hold.held_at, hold.undo))
+
+
+def _is_hold(hold: Hold) -> bool:
+    """Return whether Backout can have written a hold: everyone who may write the database can write a row."""
+    name, *others = vars(hold).values()
+    is_short = 0 < len(name) <= LONGEST_NAME and max(map(len, others)) <= LONGEST_TEXT
+    return is_short and all(text.isprintable() for text in (name, *others))
 
 
 def _parse_hold(row: Mapping[str, SqlValue]) -> Hold:

@@ -1,5 +1,6 @@
 """Take back one migration with its down file, and find out whether it is done."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ops.config.databases import Database
 
 LAST = "last"
+SHOWN = 10
+"""Migrations that a message names at most."""
 READS_AFTER_UNCLEAR = 4
 """Reads that must show the migration, until a batch without an answer counts as not applied."""
 UNDO_PREFIX = "state before the revert of "
@@ -153,7 +156,7 @@ def find_migration(name: str, migrations: Sequence[Migration], held: Sequence[Ho
         raise Refused(
             f"no migration {quote_name(name)} is applied{did_you_mean(name, [each.name for each in migrations])}",
             reason=Reason.UNKNOWN_NAME,
-            hint=f"The latest applied migration is {last.name}.",
+            hint=f"The latest applied migration is {quote_name(last.name)}.",
         )
     return migrations[place]
 
@@ -163,10 +166,16 @@ def refuse_later_migrations(migration: Migration, migrations: Sequence[Migration
     later = [each.name for each in migrations[migrations.index(migration) + 1 :]]
     if later:
         raise Refused(
-            f"{', '.join(reversed(later))} was applied after {migration.name}",
+            f"{_list_names(later[::-1])} was applied after {quote_name(migration.name)}",
             reason=Reason.NO_TARGET,
-            hint=f"Revert the last one first: --name {later[-1]}. Or take all of them back with the command below.",
+            hint=f"Revert the last one first: --name {shlex.quote(quote_name(later[-1]))}. "
+            "Or take all of them back with the command below.",
         )
+
+
+def _list_names(names: Sequence[str]) -> str:
+    more = (f"{len(names) - SHOWN} more",) if len(names) > SHOWN else ()
+    return ", ".join((*map(quote_name, names[:SHOWN]), *more))
 
 
 def read_down_file(

@@ -327,7 +327,7 @@ def test_request_of_another_repository_is_refused(desk: Desk, repository: str) -
     assert desk.restores == []
 
 
-@pytest.mark.parametrize("signature", ["ü", "\0", "x" * 5000])
+@pytest.mark.parametrize("signature", ["ü", "\0"])
 def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> None:
     desk.ask()
     genuine = desk.request["signature"]

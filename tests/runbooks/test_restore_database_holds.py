@@ -76,6 +76,25 @@ def test_restore_to_before_a_hold_keeps_it(library: Library) -> None:
     assert held(library) == {"0002_b.sql": first}
 
 
+def test_rows_and_table_of_strangers_do_not_stop_a_restore(library: Library) -> None:
+    """Everyone who may write the database can write holds: no key, control characters, duplicates, huge texts."""
+    library.write("CREATE TABLE backout_holds (migration, hash, incident, run, held_at, undo)")
+    library.write("INSERT INTO backout_holds VALUES ('0009_x.sql', '', '7', 'run-1', '2026-11-24T03:05:00Z', '')")
+    for evil in ("NULL", "char(27) || '[2J' || char(10) || '@everyone'", "hex(zeroblob(90000))"):
+        library.write(f"INSERT INTO backout_holds VALUES ({evil}, {evil}, {evil}, {evil}, {evil}, {evil})")
+    forged = "INSERT OR IGNORE INTO d1_migrations (name) VALUES ('0010_forged.sql')"
+    library.write(f"CREATE TRIGGER forge AFTER INSERT ON backout_holds BEGIN {forged}; END")
+    library.migrate("0003_c.sql", "ALTER TABLE books ADD COLUMN color TEXT")
+
+    done = library.restore("before-migration:0003_c.sql")
+
+    assert done.code == 0, done.err
+    assert held(library).keys() == {"0003_c.sql", "0009_x.sql"}
+    assert library.migrations == ["0001_first.sql", "0002_b.sql"]
+    assert "everyone" not in done.out + done.err
+    assert "000000" * 20 not in done.out + done.err
+
+
 def test_guarded_database_has_no_warning(library: Library) -> None:
     library.world.edit_config("        services: [api]", "        services: [api]\n        guard: true")
 

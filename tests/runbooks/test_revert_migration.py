@@ -299,3 +299,16 @@ def test_unhealthy_checks_name_the_restore_and_its_loss(desk: Desk) -> None:
     assert "a restore to the state before loses all writes since 20" in done.result["message"]
     assert f"--to {desk.holds[NAME]['undo']}" in done.result["press"]
     assert desk.state[0] == [FIRST]
+
+
+def test_hostile_names_of_later_migrations_are_data(desk: Desk) -> None:
+    """The hint is a part of a command that people copy."""
+    for number in range(30):
+        desk.query(f"INSERT INTO schema_history (name) VALUES ('{number}' || char(10) || '; touch x #{'y' * 5000}')")
+
+    refused = desk.revert(NAME)
+
+    assert ended(refused) == (3, "refused", "no_target")
+    assert "--name '29 ; touch x" in refused.result["hint"].replace("�", " ")
+    assert len(refused.result["message"]) < 2000
+    assert "\n" not in refused.result["message"] + refused.result["hint"]
