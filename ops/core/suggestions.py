@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable
 
-_LIKE_A_SECRET = re.compile(r"://|(?=\w*\d)(?=\w*[A-Za-z])\w{24,}")
+_WORD = r"(?:[0-9]+|[a-z][0-9]{0,3}|[A-Za-z][a-z]+(?:[A-Z][a-z]+)*[0-9]{0,3})"
+_LIKE_A_SECRET = re.compile(rf"://|(?<!\w)(?!{_WORD}(?:_{_WORD})+(?!\w))(?=\w*\d)(?=\w*[A-Za-z])\w{{24,}}")
+"""An address, or a long run of letters and digits. A file name of plain words, such as a migration's, is none."""
 _LONGEST = 60
 CLOSE = 0.85
 """Ratio of difflib from which a word is a misspelled first word of a name."""

@@ -576,6 +576,14 @@ def test_quote_name_is_one_short_line_without_secrets() -> None:
     assert quote_name("a\nb\u202e") == "a�b�"
     assert quote_name("é" * 70) == "é" * 59 + "…"
     assert quote_name("https://hooks.example/x") == quote_name("v1_0123456789abcdef0123456789") == "(hidden)"
+    for token in ("Sn3lZJTBX6kkg7OdcBUAxOO963GEIyGQqyFTOFYY", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "a1" * 12):
+        assert quote_name(token) == quote_name(f"is {token}.sql") == "(hidden)"
+    for name in (
+        "0002_create_customer_addresses.sql",
+        "20261126103000_addPriceToOrders_v2.sql",
+        "0013_a_an_of_the_many.sql",
+    ):
+        assert quote_name(name) == name
     assert quote_name("recover:rollback-the-api-of-production-2") == "recover:rollback-the-api-of-production-2"
 
 
