@@ -38,6 +38,7 @@ from ops.cli.runbook_group import RunbookGroup
 from ops.cli.setup_github import setup
 from ops.cli.status import status
 from ops.cli.versions import versions
+from ops.cli.watch import watch
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
@@ -56,7 +57,7 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
-    *("status", "versions", "last", "check-outage", "doctor", "config check", "config schema"),
+    *("status", "versions", "last", "check-outage", "watch", "doctor", "config check", "config schema"),
     *("incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
@@ -120,6 +121,7 @@ cli.add_command(site)
 cli.add_command(status)
 cli.add_command(versions)
 cli.add_command(check_outage)
+cli.add_command(watch)
 for _name in (*runbook_names(), *scheduled_files()):
     cli.add_runbook(_name, find_runbook_file(_name))
 

@@ -33,7 +33,7 @@ def check_outage(redactor: Redactor, /, *, service: str, environment: str, as_js
     from ops.status import text
     from ops.status.outage import read_outage
 
-    place = choose_service_place("check-outage", service, environment, config, json=as_json)
+    place = choose_service_place("check-outage", service, environment, config, {"json": as_json})
     found = read_outage(place, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))

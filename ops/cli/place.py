@@ -36,8 +36,19 @@ def choose_environment(name: str, environment: str, config: Path, **options: Any
     return _choose(name, Place(), places, options, config).environment
 
 
-def choose_service_place(name: str, service: str, environment: str, config: Path, **options: Any) -> "Place":
-    """Return the place of a command whose argument is a service, or the only one. Raises ConfigError."""
+def choose_service_place(
+    name: str,
+    service: str,
+    environment: str,
+    config: Path,
+    options: Mapping[str, Any],
+    *,
+    is_argument: bool = True,
+) -> "Place":
+    """Return the place of a command for a service, or the only one. Raises ConfigError.
+
+    `options` are the other ones. `is_argument`: the service is an argument of the command, not an option.
+    """
     from ops.app.place import Place
     from ops.app.run import read_config
 
@@ -46,7 +57,7 @@ def choose_service_place(name: str, service: str, environment: str, config: Path
         return given
     environments = read_config(config)[0].environments.values()
     places = [Place(each.name, service) for each in environments for service in each.services]
-    return _choose(name, given, places, options, config, is_argument=True)
+    return _choose(name, given, places, options, config, is_argument=is_argument)
 
 
 def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any], config: Path) -> "Place":

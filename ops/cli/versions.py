@@ -53,7 +53,7 @@ def versions(
     options = {"incident": incident, "all": show_all, "json": as_json}
     if service and named and service != named:
         raise click.UsageError(f'two services are given: "{quote_name(service)}" and "{quote_name(named)}"')
-    place = choose_service_place("versions", service or named, environment, config, **options)
+    place = choose_service_place("versions", service or named, environment, config, options)
     found = service_versions(place, incident, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))

@@ -43,6 +43,10 @@ class Decision(StrEnum):
     """It is unknown whether the change was made."""
     STILL_UNHEALTHY = "still_unhealthy"
     """The service is unhealthy at the end."""
+    RELAPSED = "relapsed"
+    """A watch saw the service become unhealthy again after a recovery."""
+    MITIGATED = "mitigated"
+    """A watch ended, and the service stayed healthy."""
     INTERRUPTED = "interrupted"
     """A signal ended the run. A write in progress was answered first, and the record is complete."""
     NO_EVIDENCE = "no_evidence"
@@ -69,17 +73,16 @@ EXIT_CODES: dict[Decision, int] = {
     Decision.REFUSED: 3,
     Decision.FAILED: 4,
     Decision.UNKNOWN_OUTCOME: 5,
+    Decision.MITIGATED: 0,
     Decision.STILL_UNHEALTHY: 6,
+    Decision.RELAPSED: 7,
     Decision.NO_EVIDENCE: 8,
     Decision.INTERRUPTED: 130,
 }
-"""Exit code by decision. 1 is a bug and 2 a configuration or usage error: neither reaches a decision.
-
-7 is reserved for a service that became unhealthy again after a healthy run. No run ends with it yet.
-"""
+"""Exit code by decision. 1 is a bug and 2 a configuration or usage error: neither reaches a decision."""
 IMPLICIT_DRY_RUN = 9
 """Exit code of a dry run without `--dry-run`: there was no `--yes` and no terminal to confirm on."""
-EXIT_CODES_BY_URGENCY = (130, 1, 5, 6, 8, 4, 2, 3, 9, 0)
+EXIT_CODES_BY_URGENCY = (130, 1, 5, 6, 7, 8, 4, 2, 3, 9, 0)
 """Every exit code of a run, the most urgent for people first."""
 
 
@@ -95,7 +98,7 @@ def most_urgent_exit_code(codes: Iterable[int]) -> int:
 
 def needs_people(decision: str) -> bool:
     """Return whether people must be called after this decision. False for an unknown word."""
-    return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 8}
+    return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 7, 8}
 
 
 class Reason(StrEnum):
@@ -140,6 +143,10 @@ class Reason(StrEnum):
     """The next job of the workflow continues the run, or a person merges the pull request."""
     STILL_UNHEALTHY = "still_unhealthy"
     """The probes fail."""
+    RELAPSED = "relapsed"
+    """Too many probes failed, or too many requests, while the service was watched."""
+    CONTINUED_ELSEWHERE = "continued_elsewhere"
+    """Another runner continues the watch."""
     NO_EVIDENCE = "no_evidence"
     """The probes could not tell, or there are none, or nothing proves that the change is live."""
     CONFIG_INVALID = "config_invalid"

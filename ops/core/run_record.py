@@ -48,7 +48,8 @@ class RecordRow:
 class RunRecord:
     """Record of a run. `part` 2 is the comment with older rows.
 
-    `source` is run, laptop, note, gate, report, evidence or leak. `durations` are seconds. Field names are persisted.
+    `source` is run, laptop, note, gate, report, evidence, leak or watch. `durations` are seconds. Field names
+    are persisted.
     """
 
     run: str
@@ -68,6 +69,8 @@ class RunRecord:
     digest: str = ""
     approval: Mapping[str, Any] = field(default_factory=dict)
     """A request that waits for a second person, or the use of an approval; see `ops.core.approval_request`."""
+    watch: Mapping[str, Any] = field(default_factory=dict)
+    """State of a watch, from which another runner continues it; see `ops.watch.state`."""
 
 
 def parse_job_run(run: str) -> tuple[int, int] | None:
@@ -178,7 +181,7 @@ def _json(record: RunRecord) -> dict[str, Any]:
         "versions": [list(one) for one in record.versions],
     }
     whole = {**vars(record), **fixed}
-    return whole if record.approval else {name: value for name, value in whole.items() if name != "approval"}
+    return {name: value for name, value in whole.items() if value or name not in {"approval", "watch"}}
 
 
 def _block(data: Mapping[str, Any]) -> RunRecord:
@@ -192,6 +195,7 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         versions=tuple((_text(a), _text(b), _text(c)) for a, b, c in data["versions"]),
         rows=tuple(_row(row) for row in data["rows"]),
         approval=dict(data.get("approval", {})),
+        watch=dict(data.get("watch", {})),
     )
 
 

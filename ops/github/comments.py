@@ -187,6 +187,43 @@ class RunComments:
         old.delete()
 
 
+class StateComment:
+    """A comment that is edited often, with one request each time. Its methods raise ProviderError."""
+
+    def __init__(self, issue: "Issue", comment: "IssueComment | None" = None) -> None:
+        self._issue, self._comment = issue, comment
+
+    @property
+    def url(self) -> str:
+        return self._comment.html_url if self._comment else ""
+
+    def write(self, body: str) -> None:
+        """Create or edit the comment. A new one replaces a comment that is deleted, or that we may not edit."""
+        from github import GithubException
+
+        with provider_errors():
+            try:
+                if self._comment is not None:
+                    self._comment.edit(body)
+                    return
+            except GithubException as error:
+                if error.status not in {403, 404}:
+                    raise
+            self._comment = self._issue.create_comment(body)
+
+    def read(self) -> str:
+        """Return its current text; empty if it is deleted or was never written."""
+        from github import UnknownObjectException
+
+        if self._comment is None:
+            return ""
+        with provider_errors():
+            try:
+                return self._issue.get_comment(self._comment.id).body
+            except UnknownObjectException:
+                return ""
+
+
 def is_saved(saved: str, sent: str) -> bool:
     return "".join(saved.split()) == "".join(sent.split())
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ops.core.errors import Decision, ProviderError
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import provider_errors
-from ops.github.comments import BOT, author_login, run_records
+from ops.github.comments import BOT, StateComment, author_login, run_records
 from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
@@ -137,6 +137,26 @@ def records_of(issue: "Issue", trusted: "TrustedAuthors") -> list[IssueRecord]:
         for comment, record in run_records(issue)
         if trusted.includes(author_login(comment))
     ]
+
+
+def find_state_comment(issue: "Issue", matches: Callable[[RunRecord], bool]) -> tuple[StateComment, RunRecord] | None:
+    """Return the newest comment of a trusted author whose record matches, and the record. Raises ProviderError."""
+    with provider_errors():
+        trusted = TrustedAuthors(issue.repository)
+        found = [(comment, record) for comment, record in run_records(issue) if matches(record)]
+        for comment, record in reversed(found):
+            if trusted.includes(author_login(comment)):
+                return StateComment(issue, comment), record
+    return None
+
+
+def reopen_incident(issue: "Issue", text: str) -> None:
+    """Open the incident if it is closed, and post the text, of which GitHub notifies people. Raises ProviderError."""
+    with provider_errors():
+        issue.update()
+        if issue.state == "closed":
+            issue.edit(state="open")
+        issue.create_comment(text)
 
 
 def newest_records(repository: "Repository", label: str, most: int) -> "tuple[tuple[IssueRecord, ...], ...]":

@@ -1,0 +1,85 @@
+"""Watch a service after a recovery: `ops watch`."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from ops.cli.completion import complete_service
+from ops.cli.help import ExampleCommand
+from ops.cli.output import echo, echo_json, show_headline
+from ops.cli.place import ENVIRONMENT, choose_service_place, github_environ
+from ops.cli.runbook_command import CONFIG, INCIDENT
+from ops.core.clock import parse_duration
+from ops.core.errors import ConfigError
+from ops.core.redaction import Redactor
+
+SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
+"""The longest one is `ops.watch.state.LONGEST`, which this module loads only for a watch."""
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops watch --service api --environment production
+    ops watch --service api --environment production --for 1h --incident 42
+    """,
+)
+@click.option("--service", default="", shell_complete=complete_service, help="Service (default: the only one)")
+@ENVIRONMENT
+@click.option("--for", "duration", default="30m", help="Length, 2m to 2h (default: 30m)")
+@click.option("--incident", type=INCIDENT, help="Issue that shows the watch, and from which it continues")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def watch(
+    redactor: Redactor,
+    /,
+    *,
+    service: str,
+    environment: str,
+    duration: str,
+    incident: int | None,
+    as_json: bool,
+    config: Path,
+) -> int:
+    """Watch a service after a recovery, and find a relapse.
+
+    It probes every 30 seconds and reads error rates. It never changes anything at Cloudflare. With an incident it
+    continues the watch there, also one of another runner. Exit code 7: relapsed.
+    """
+    from ops.watch.start import command_names, watch_service
+    from ops.watch.text import detail_lines, headline, next_step, round_line
+
+    length = _parse_length(duration)
+    given = {"for": duration, "incident": incident, "json": as_json}
+    place = choose_service_place("watch", service, environment, config, given, is_argument=False)
+    environ = github_environ(config, redactor, is_quiet=as_json)
+    found = watch_service(
+        place,
+        config,
+        environ,
+        redactor,
+        duration=length,
+        incident=incident,
+        on_round=lambda result: None if as_json else echo(round_line(result)),
+    )
+    step = next_step(found, command_names(config, environ, incident))
+    if as_json:
+        echo_json(redactor.redact_json({**found.to_json(), "next": step}))
+        return found.exit_code
+    show_headline(found.decision or "", redactor.redact_text(headline(found)), exit_code=found.exit_code)
+    for line in (*detail_lines(found), *filter(None, [step])):
+        echo(redactor.redact_text(f"  {line}"))
+    return found.exit_code
+
+
+def _parse_length(text: str) -> timedelta:
+    """Return the length of the watch. Raises ConfigError."""
+    try:
+        length = timedelta(seconds=parse_duration(text))
+    except (ValueError, OverflowError):
+        length = timedelta(0)
+    if not SHORTEST <= length <= LONGEST:
+        raise ConfigError(f'"{text[:40]}" is no length of a watch', hint="Use 2m to 2h, such as `--for 30m`.")
+    return length

@@ -1,0 +1,6 @@
+"""Watch a service after a recovery, and find a relapse. It never writes to Cloudflare.
+
+Its state is in a comment on the incident issue, so that another runner can continue it.
+
+Examples: watch_service, judge_watch, parse_state.
+"""

@@ -1,0 +1,127 @@
+"""Judge a watched service by its probes, and by error rates where Cloudflare has them."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ops.cloudflare.types.records import WorkerTraffic
+from ops.cloudflare.types.workers import short_id
+from ops.core.metric_verdict import (
+    MIN_REQUESTS,
+    Measurement,
+    MetricRule,
+    MetricVerdict,
+    MissingData,
+    combine_verdicts,
+    error_rate,
+    judge_metric,
+    probe_value,
+    threshold_for,
+)
+from ops.core.verdict import Verdict
+from ops.watch.state import WatchState
+
+MINUTE = timedelta(minutes=1)
+PROBES = MetricRule("probes", threshold=0.0)
+
+
+@dataclass(frozen=True)
+class LiveVersions:
+    """Versions of a Worker with traffic, and when the bad deployment before them was made (None: unknown)."""
+
+    versions: tuple[str, ...] = ()
+    bad_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """Requests of the watched Worker; `problem` says why there are none."""
+
+    traffic: WorkerTraffic | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class WatchJudgment:
+    probes: MetricVerdict
+    rates: tuple[MetricVerdict, ...] = ()
+    """One per live version with enough requests in a minute."""
+    notes: tuple[str, ...] = ()
+    """Why error rates are missing, and since when they are incomplete."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Unhealthy is a relapse. A rate with too few minutes does not decide."""
+        enough = (each for each in self.rates if each.rounds >= each.rule.successes_in_row or self._is_bad(each))
+        return combine_verdicts([self.probes, *enough])
+
+    @property
+    def is_relapse(self) -> bool:
+        return self.verdict == Verdict.UNHEALTHY
+
+    @property
+    def green_since(self) -> datetime | None:
+        """Return the time since when all deciding metrics are healthy; None if they are not."""
+        times = [each.since for each in (self.probes, *self.rates) if each.since and each.verdict == Verdict.HEALTHY]
+        return max(times) if self.verdict == Verdict.HEALTHY else None
+
+    @property
+    def cause(self) -> str:
+        """Return the metric that is unhealthy, such as "3 of 5 rounds of the probes are bad"; else an empty text."""
+        bad = [each for each in (self.probes, *self.rates) if self._is_bad(each)]
+        return "; ".join(f"{each.rule.name}: {each.bad_rounds} of {each.rule.window} rounds are bad" for each in bad)
+
+    @staticmethod
+    def _is_bad(metric: MetricVerdict) -> bool:
+        return metric.verdict == Verdict.UNHEALTHY
+
+
+def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates) -> WatchJudgment:
+    """Judge all rounds since the start."""
+    probes = [
+        Measurement(at, None if verdict is None else probe_value(verdict)) for at, verdict in state.probe_rounds()
+    ]
+    judged = judge_metric(PROBES, probes, start=state.started_at)
+    if rates.traffic is None:
+        return WatchJudgment(judged, notes=(rates.problem,) if rates.problem else ())
+    metrics = [_judge_version(state, version, live, rates.traffic) for version in live.versions]
+    found = tuple(each for each in metrics if each.rounds)
+    return WatchJudgment(judged, found, tuple(_notes(rates.traffic, state, has_rates=bool(found))))
+
+
+def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic: WorkerTraffic) -> MetricVerdict:
+    """Judge complete minutes after the first one, which still has requests to the version before."""
+    rule = MetricRule(
+        f"requests to {short_id(version)}",
+        threshold_for(baseline_rate(traffic, live)),
+        initial_delay=MINUTE,
+        missing_data=MissingData.SKIP,
+    )
+    minutes = [
+        Measurement(row.start, error_rate(row.requests, row.errors))
+        for row in traffic.minutes
+        if row.version == version and row.start < min(traffic.complete_until, state.until)
+    ]
+    return judge_metric(rule, minutes, start=state.started_at)
+
+
+def baseline_rate(traffic: WorkerTraffic, live: LiveVersions) -> float | None:
+    """Return the error rate of the live versions on the days before the bad deployment; None if it is unknown."""
+    before = live.bad_since.date() if live.bad_since else None
+    rows = [row for row in traffic.days if row.version in live.versions and before and row.start.date() < before]
+    return error_rate(sum(row.requests for row in rows), sum(row.errors for row in rows))
+
+
+def _notes(traffic: WorkerTraffic, state: WatchState, *, has_rates: bool) -> Iterator[str]:
+    if has_rates:
+        yield f"error rates since {traffic.complete_until:%H:%M} UTC are incomplete"
+    elif any(row.start >= state.started_at for row in traffic.minutes):
+        yield f"no error rate: no complete minute has {MIN_REQUESTS} requests, so only the probes decide"
+    else:
+        yield "no error rate: Cloudflare's analytics have no requests yet, so only the probes decide"
+
+
+def sum_since(traffic: WorkerTraffic, versions: Collection[str], since: datetime) -> tuple[int, int]:
+    """Return the requests and errors of these versions since then."""
+    rows = [row for row in traffic.minutes if row.version in versions and row.start >= since]
+    return sum(row.requests for row in rows), sum(row.errors for row in rows)

@@ -1,0 +1,89 @@
+"""Start a watch: read the configuration, build the clients and choose the probes."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.app import run
+from ops.app.place import Place
+from ops.app.session import Session
+from ops.config.probes import ProbeSet
+from ops.core.redaction import Redactor
+from ops.core.verdict import Verdict
+from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.probes.runner import ProbeRunner
+from ops.watch.record import WatchRecord
+from ops.watch.result import WatchResult
+from ops.watch.text import CommandNames, render_comment, render_notice
+from ops.watch.watch import Watch
+
+if TYPE_CHECKING:
+    from ops.config import Service
+    from ops.github.issues import Issue
+
+
+def watch_service(
+    place: Place,
+    config_path: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    duration: timedelta,
+    incident: int | None,
+    on_round: Callable[[WatchResult], object],
+) -> WatchResult:
+    """Watch a service, or continue its watch on the incident, and return the redacted result.
+
+    Raises:
+        OpsError: the configuration is invalid, the token is missing, or the incident cannot be read.
+    """
+    config, _ = run.read_config(config_path)
+    names = run.register_secrets(environ, config, redactor)
+    environment = config.environment(place.environment)
+    service = environment.service(place.service)
+    commands = command_names(config_path, environ, incident)
+    with ExitStack() as ending:
+        session = Session(environment, environ, ending, config)
+        runner = ProbeRunner(
+            web=session.web,
+            environ=run.probe_environ(environ, names),
+            redactor=redactor,
+            clock=session.clock,
+            folder=config_path.parent.resolve(),
+            pictures=config_path.parent.resolve(),
+        )
+        record = None
+        if incident is not None:
+            record = WatchRecord(partial(_issue, environ, redactor, incident), environment.name, service.name)
+        watch = Watch(
+            session,
+            service,
+            partial(_probe, runner, service),
+            record,
+            redactor=redactor,
+            text=partial(render_comment, names=commands),
+            notice=partial(render_notice, names=commands),
+            on_round=on_round,
+        )
+        return watch.run(duration)
+
+
+def command_names(config_path: Path, environ: Mapping[str, str], incident: int | None) -> CommandNames:
+    """Return the parts of the commands that other people's laptops can run."""
+    program, *more = run.published_prefix(environ, config_path, run.read_config(config_path)[0])
+    return CommandNames(program, tuple(more), incident)
+
+
+def _probe(runner: ProbeRunner, service: "Service") -> Verdict:
+    """Run one round without browsers, which take too long for it."""
+    quick = tuple(each for each in service.probes if each.browser is None)
+    return runner.run_round(ProbeSet(service.url, quick, service.verify)).verdict
+
+
+def _issue(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
+    """Return the incident issue."""
+    with provider_errors(CHECK_HINT):
+        return connect(environ, redactor).get_issue(number)

@@ -1,0 +1,107 @@
+"""State of a watch: rounds of probes at fixed times, and newer deployments.
+
+Its JSON is persisted in the hidden record of the watch's comment.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.verdict import Verdict
+
+INTERVAL = timedelta(seconds=30)
+"""Time from the start of a round to the start of the next one."""
+LONGEST = timedelta(hours=2)
+"""Longest watch: its state fits into a hidden record."""
+MOST_DEPLOYMENTS = 3
+"""Newer deployments that are kept; one more changes nothing."""
+MAX_TEXT = 80
+
+_LETTERS = {Verdict.HEALTHY: "h", Verdict.UNHEALTHY: "u", Verdict.INCONCLUSIVE: "i"}
+NOT_PROBED = "."
+"""Letter of a round in which no runner watched."""
+
+
+@dataclass(frozen=True)
+class NewerDeployment:
+    """A deployment after the watched one. `text` names it for people and is untrusted."""
+
+    id: str
+    at: datetime
+    text: str
+    is_ours: bool = False
+
+
+@dataclass(frozen=True)
+class WatchState:
+    owner: str
+    """Runner that watches. It starts with the time, and the newest one wins."""
+    started_at: datetime
+    until: datetime
+    deployment: str = ""
+    """Deployment that is watched; empty if it is unknown."""
+    rounds: str = ""
+    """A letter per round since the start: h, u, i, or . where no runner watched."""
+    newer: tuple[NewerDeployment, ...] = ()
+
+    def due_round(self, now: datetime) -> int:
+        """Return the number of the next round; missed rounds are skipped."""
+        return max(len(self.rounds), (now - self.started_at) // INTERVAL)
+
+    def time_of(self, number: int) -> datetime:
+        return self.started_at + number * INTERVAL
+
+    def with_round(self, number: int, verdict: Verdict) -> "WatchState":
+        """Return the state with this round. Rounds before it that nobody probed become visible."""
+        return replace(self, rounds=self.rounds.ljust(number, NOT_PROBED) + _LETTERS[verdict])
+
+    def with_newer(self, found: tuple[NewerDeployment, ...]) -> "WatchState":
+        known = {each.id for each in self.newer}
+        added = tuple(each for each in found if each.id not in known)
+        return replace(self, newer=(*self.newer, *added)[:MOST_DEPLOYMENTS])
+
+    def probe_rounds(self) -> Iterator[tuple[datetime, Verdict | None]]:
+        """Yield time and verdict of each round, oldest first; None where no runner watched."""
+        verdicts = {letter: verdict for verdict, letter in _LETTERS.items()}
+        for number, letter in enumerate(self.rounds):
+            yield self.time_of(number), verdicts.get(letter)
+
+    @property
+    def seen_at(self) -> datetime:
+        """Time of the last round, or of the start."""
+        return self.time_of(max(0, len(self.rounds) - 1))
+
+    @property
+    def foreign(self) -> tuple[NewerDeployment, ...]:
+        return tuple(each for each in self.newer if not each.is_ours)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "owner": self.owner,
+            "started_at": format_rfc3339(self.started_at),
+            "until": format_rfc3339(self.until),
+            "deployment": self.deployment,
+            "rounds": self.rounds,
+            "newer": [[each.id, format_rfc3339(each.at), each.text[:MAX_TEXT], each.is_ours] for each in self.newer],
+        }
+
+
+def parse_state(data: Mapping[str, Any], now: datetime) -> WatchState | None:
+    """Return the state in a record; None if it is malformed, or is no watch of the last hours."""
+    try:
+        newer = tuple(
+            NewerDeployment(str(name), parse_utc(at), str(text), is_ours is True)
+            for name, at, text, is_ours in data["newer"]
+        )
+        start, until = parse_utc(data["started_at"]), parse_utc(data["until"])
+        owner, rounds, deployment = str(data["owner"]), str(data["rounds"]), str(data["deployment"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
+    fits = start <= now < until + LONGEST and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
+    if not is_sound or not fits or len(rounds) > LONGEST // INTERVAL + 1:
+        return None
+    return WatchState(owner, start, until, deployment, rounds, newer)

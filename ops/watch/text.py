@@ -1,0 +1,176 @@
+"""Texts of a watch: comment on the incident, rows of its record, lines of the command."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import ceil
+
+from ops.core.clock import format_duration, format_utc
+from ops.core.errors import Decision
+from ops.core.next_step import build_command
+from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
+from ops.core.run_summary import ICONS
+from ops.core.verdict import Verdict
+from ops.core.version import __version__
+from ops.render.markdown import collapse_blank_lines, load_templates
+from ops.watch.judgment import MINUTE, sum_since
+from ops.watch.result import WatchResult
+from ops.watch.state import INTERVAL, WatchState
+
+MAX_POINTS = 30
+"""Most points of the chart, so that it fits on a phone."""
+
+
+@dataclass(frozen=True)
+class CommandNames:
+    """Parts of commands in texts: the program with its other options, and the incident."""
+
+    program: str = "ops"
+    more: tuple[str, ...] = ()
+    incident: int | None = None
+
+    def command(self, name: str, result: WatchResult) -> str:
+        options = {"service": result.service, "environment": result.environment, "incident": self.incident}
+        return build_command(self.program, name, options, *self.more)
+
+
+def next_step(result: WatchResult, names: CommandNames) -> str:
+    """Return the sentence that says how to go on; a command in it is in backticks."""
+    rollback = f"`{names.command(f'rollback-{result.kind}', result)}`"
+    if result.decision == Decision.RELAPSED and result.state.foreign:
+        return f"Ask the author of the newer deployment first. Then roll back: {rollback}"
+    if result.decision == Decision.RELAPSED:
+        return f"Roll back to an older version: {rollback}"
+    if result.decision == Decision.NO_EVIDENCE:
+        return f"Look at the service, or watch it again: `{names.command('watch', result)}`"
+    return "Close the incident when the cause is fixed." if result.decision == Decision.MITIGATED else ""
+
+
+def headline(result: WatchResult) -> str:
+    where, since = f"{result.service} in {result.environment}", result.judgment.green_since
+    if result.decision == Decision.RELAPSED:
+        return f"{where} relapsed: {result.judgment.cause}"
+    if result.decision == Decision.MITIGATED and since:
+        return f"{where} is mitigated since {since:%H:%M:%S} UTC"
+    if result.decision == Decision.NOTHING_TO_DO:
+        return f"{where}: another runner continues this watch"
+    if result.decision:
+        return f"{where}: the watch has no evidence that the service stays healthy"
+    return f"{where}: watching until {result.state.until:%H:%M} UTC"
+
+
+def detail_lines(result: WatchResult) -> Iterator[str]:
+    """Yield the rounds, error rates, newer deployments and missing data. Texts of deployments are untrusted."""
+    counts = count_rounds(result.state)
+    yield f"Probes: {counts}"
+    if result.rates.traffic:
+        for version in result.live.versions:
+            requests, errors = sum_since(result.rates.traffic, {version}, result.state.started_at)
+            if requests:
+                yield f"{version[:8]}: {requests:,} requests, {100 * errors / requests:.1f} % failed (estimate)"
+    for rate in result.judgment.rates:
+        yield f"{rate.rule.name}: {rate.verdict}; a minute above {100 * rate.rule.threshold:.0f} % is bad"
+    for each in result.state.newer:
+        kind = "Deployment of Backout" if each.is_ours else "Foreign deployment, so no automatic step follows"
+        yield f"{kind}: {each.text}"
+    yield from (note[:1].upper() + note[1:] for note in result.notes)
+
+
+def count_rounds(state: WatchState) -> str:
+    """Return such as "58 healthy, 2 unhealthy, 1 not probed"."""
+    found = [verdict for _, verdict in state.probe_rounds()]
+    counts = [(found.count(each), each.value) for each in Verdict] + [(found.count(None), "not probed")]
+    return ", ".join(f"{count} {word}" for count, word in counts if count) or "no round yet"
+
+
+def render_notice(result: WatchResult, names: CommandNames) -> str:
+    """Return the text of a new comment, of which GitHub notifies people; it does so for no edit."""
+    return _render(result, names, details=(), chart=())
+
+
+def render_comment(result: WatchResult, names: CommandNames) -> str:
+    """Return the comment that is edited after each round."""
+    return _render(result, names, details=tuple(detail_lines(result)), chart=tuple(chart_lines(result)))
+
+
+def _render(result: WatchResult, names: CommandNames, *, details: tuple[str, ...], chart: tuple[str, ...]) -> str:
+    template = load_templates().get_template("watch.md.j2")
+    text = template.render(
+        icon=ICONS[result.decision] if result.decision else "👀",
+        headline=headline(result),
+        command="" if result.decision else names.command("watch", result),
+        details=details,
+        next_step=next_step(result, names),
+        chart=chart,
+    )
+    return collapse_blank_lines(text).strip()
+
+
+def chart_lines(result: WatchResult) -> Iterator[str]:
+    """Yield a Mermaid chart: bars of unhealthy probes, and a line of failed requests. Its only texts are times."""
+    state, traffic = result.state, result.rates.traffic
+    count = len(state.rounds)
+    if count < 2:
+        return
+    step = max(MINUTE, ceil(count * INTERVAL / MAX_POINTS / MINUTE) * MINUTE)
+    starts = [state.started_at + number * step for number in range(ceil(count * INTERVAL / step))]
+    rounds = list(state.probe_rounds())
+    bars = [_percent([v == Verdict.UNHEALTHY for at, v in rounds if start <= at < start + step]) for start in starts]
+    rows = [row for row in traffic.minutes if row.version in result.live.versions] if traffic else []
+    minutes = [start.replace(second=0, microsecond=0) for start in starts]
+    sums = [[row for row in rows if start <= row.start < start + step] for start in minutes]
+    line = [_share(sum(row.errors for row in each), sum(row.requests for row in each)) for each in sums]
+    yield "xychart-beta"
+    yield f'  title "Unhealthy probes{" (bars), failed requests (line)" if rows else ""}"'
+    labels = ", ".join(f'"{start:%H:%M}"' for start in starts)
+    yield f"  x-axis [{labels}]"
+    yield '  y-axis "%" 0 --> 100'
+    yield f"  bar [{', '.join(map(str, bars))}]"
+    if rows:
+        yield f"  line [{', '.join(map(str, line))}]"
+
+
+def _percent(values: list[bool]) -> int:
+    return _share(sum(values), len(values))
+
+
+def _share(part: int, whole: int) -> int:
+    return round(100 * min(part, whole) / whole) if whole else 0
+
+
+def build_record(result: WatchResult) -> RunRecord:
+    """Return the rows of the incident's timeline, and the decision."""
+    state = result.state
+    about = f"watch of {result.service} in {result.environment} until {state.until:%H:%M} UTC"
+    rows = [RecordRow(state.started_at, "requested", about)]
+    rows += [
+        RecordRow(each.at, "warning", f"{'' if each.is_ours else 'foreign '}deployment {each.text}")
+        for each in state.newer
+    ]
+    rows += [RecordRow(at, "warning", f"not probed for {length}") for at, length in _gaps(state)]
+    if result.decision and result.ended_at:
+        if result.judgment.cause:
+            rows.append(RecordRow(result.ended_at, "failed", result.judgment.cause))
+        if (since := result.judgment.green_since) and result.decision == Decision.MITIGATED:
+            rows.append(RecordRow(since, "verified", "healthy since now, until the end of the watch"))
+        rows.append(RecordRow(result.ended_at, ENDED_KIND, result.decision))
+    record = RunRecord(f"watch-{state.owner}", program=__version__, rows=tuple(rows))
+    return replace(record, decision=result.decision or "", reason=result.reason or "")
+
+
+def _gaps(state: WatchState) -> Iterator[tuple[datetime, str]]:
+    """Yield start and length of each time in which no runner watched."""
+    length = timedelta(0)
+    for at, verdict in (*state.probe_rounds(), (state.time_of(len(state.rounds)), Verdict.INCONCLUSIVE)):
+        if verdict is None:
+            length += INTERVAL
+        elif length:
+            yield at - length, format_duration(length.total_seconds())
+            length = timedelta(0)
+
+
+def round_line(result: WatchResult) -> str:
+    """Return the line of the command for the latest round."""
+    _, verdict = list(result.state.probe_rounds())[-1]
+    rates = ", ".join(f"{each.rule.name} {each.verdict}" for each in result.judgment.rates)
+    return f"{format_utc(result.state.seen_at)}  probes {verdict or 'not probed'}{f', {rates}' if rates else ''}"

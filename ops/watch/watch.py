@@ -1,0 +1,197 @@
+"""Run a watch: probe, read deployments and error rates, save the state, and decide.
+
+Calls of an API in a minute, in steady state: one query of the analytics, two edits of the comment, and in turn the
+deployments or the comment: four.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops.app.session import Session
+from ops.cloudflare import analytics
+from ops.cloudflare.types.workers import describe_split, short_id
+from ops.core.clock import format_utc
+from ops.core.errors import Decision, ProviderError, Reason
+from ops.core.period import Period
+from ops.core.redaction import Redactor
+from ops.core.verdict import Verdict
+from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
+from ops.watch.record import WatchRecord
+from ops.watch.result import WatchResult
+from ops.watch.state import NewerDeployment, WatchState
+from ops.watch.text import build_record
+
+if TYPE_CHECKING:
+    from ops.cloudflare.types.pages import PagesDeployment
+    from ops.cloudflare.types.workers import WorkerDeployment
+    from ops.config import Service
+
+QUERY_TIMEOUT = 5.0
+"""Seconds after which a query of the analytics ends; it is sent once."""
+NO_RATES = "no error rate: Cloudflare has none for a site, so only the probes decide"
+
+
+class Watch:
+    """One runner that watches one service."""
+
+    def __init__(
+        self,
+        session: Session,
+        service: "Service",
+        probe: Callable[[], Verdict],
+        record: WatchRecord | None,
+        *,
+        redactor: Redactor,
+        text: Callable[[WatchResult], str],
+        notice: Callable[[WatchResult], str],
+        on_round: Callable[[WatchResult], object],
+    ) -> None:
+        """`probe` runs one round, `text` and `notice` render the comments, `on_round` gets each state."""
+        self._session, self._service, self._probe = session, service, probe
+        self._record, self._text, self._notice, self._on_round = record, text, notice, on_round
+        self._redactor, self._clock = redactor, session.clock
+        self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
+        self._live, self._problem = LiveVersions(), ""
+
+    def run(self, duration: timedelta) -> WatchResult:
+        """Watch until the end of a new watch, or of the one that is continued.
+
+        Raises:
+            ProviderError: the incident cannot be read.
+        """
+        state = self._begin(duration)
+        while True:
+            number = state.due_round(self._clock.now())
+            if state.time_of(number) >= state.until:
+                break
+            self._sleep_until(state.time_of(number))
+            state = self._read(state.with_round(number, self._probe()), number)
+            if number % 4 == 3 and self._record and self._record.newer_owner(state, self._clock.now()):
+                return self._result(state, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+            result = self._result(state)
+            if result.judgment.is_relapse:
+                return self._end(state)
+            self._save(result)
+            self._on_round(result)
+        self._sleep_until(state.until)
+        return self._end(state)
+
+    def _begin(self, duration: timedelta) -> WatchState:
+        now = self._clock.now()
+        found = self._record.find(now) if self._record else None
+        owner = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+        new = WatchState(owner, now, now + duration)
+        if found is None:
+            return self._read_deployments(new)
+        state = self._read_deployments(replace(found, owner=owner))
+        # A later deployment of ours is a new recovery: its watch starts from the beginning, in the same comment.
+        return self._read_deployments(new) if any(each.is_ours for each in state.newer) else state
+
+    def _sleep_until(self, moment: datetime) -> None:
+        seconds = (moment - self._clock.now()).total_seconds()
+        if seconds > 0:
+            self._clock.sleep(seconds)
+
+    def _read(self, state: WatchState, number: int) -> WatchState:
+        if number % 2 == 0 and self._service.worker:
+            self._rates = self._read_rates(state)
+        return self._read_deployments(state) if number % 4 == 1 else state
+
+    def _read_rates(self, state: WatchState) -> ErrorRates:
+        now = self._clock.now()
+        try:
+            traffic = analytics.read_worker_traffic(
+                self._session.client,
+                self._session.account_id,
+                self._service.worker,
+                Period(state.started_at, max(now, state.started_at + timedelta(seconds=1))),
+                now=now,
+                timeout=QUERY_TIMEOUT,
+            )
+        except ProviderError as error:
+            return ErrorRates(problem=f"no error rate, so only the probes decide: {error.message}")
+        return ErrorRates(traffic)
+
+    def _read_deployments(self, state: WatchState) -> WatchState:
+        """Return the state with the deployments after the watched one; the first reading chooses the watched one."""
+        try:
+            if self._service.worker:
+                found = [each for each in self._session.workers.list_deployments(self._service.worker) if each.split]
+                self._live = _live_versions(found, state)
+                rows = [(each.id, each.created_on, partial(_describe, each), each.mark is not None) for each in found]
+            else:
+                sites = self._session.pages.list_deployments(self._service.pages)
+                served = sorted((e for e in sites if e.can_serve_production), key=lambda e: e.created_on, reverse=True)
+                rows = [(each.id, each.created_on, partial(_describe_site, each), False) for each in served]
+        except ProviderError as error:
+            self._problem = f"the deployments cannot be read: {error.message}"
+            return state
+        self._problem = ""
+        state = state if state.deployment or not rows else replace(state, deployment=rows[0][0])
+        names = [name for name, *_ in rows]
+        newer = rows[: names.index(state.deployment)] if state.deployment in names else []
+        return state.with_newer(tuple(NewerDeployment(name, at, text(), own) for name, at, text, own in newer[::-1]))
+
+    def _result(self, state: WatchState, decision: Decision | None = None, reason: Reason | None = None) -> WatchResult:
+        judgment = judge_watch(state, self._live, self._rates)
+        problems = (self._problem, self._record.problem if self._record else "")
+        found: WatchResult = self._redactor.redact_value(
+            WatchResult(
+                self._service.name,
+                self._session.environment.name,
+                self._service.kind,
+                state,
+                judgment,
+                self._rates,
+                self._live,
+                (*judgment.notes, *filter(None, problems)),
+                decision,
+                reason,
+                self._clock.now() if decision else None,
+                self._record.url if self._record else "",
+            )
+        )
+        return found
+
+    def _end(self, state: WatchState) -> WatchResult:
+        """Read once more, decide, and write the last state of the comment."""
+        if self._service.worker:
+            self._rates = self._read_rates(state)
+        state = self._read_deployments(state)
+        decision, reason = {
+            Verdict.UNHEALTHY: (Decision.RELAPSED, Reason.RELAPSED),
+            Verdict.HEALTHY: (Decision.MITIGATED, Reason.VERIFIED),
+            Verdict.INCONCLUSIVE: (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE),
+        }[judge_watch(state, self._live, self._rates).verdict]
+        result = self._result(state, decision, reason)
+        self._save(result)
+        self._on_round(result)
+        if decision == Decision.RELAPSED and self._record:
+            self._record.report_relapse(self._notice(result))
+        return self._result(state, decision, reason)
+
+    def _save(self, result: WatchResult) -> None:
+        if self._record:
+            self._record.save(self._text(result), build_record(result), result.state)
+
+
+def _live_versions(found: "list[WorkerDeployment]", state: WatchState) -> LiveVersions:
+    """Return the live versions, and the time of the deployment that the watched one replaced."""
+    if not found:
+        return LiveVersions()
+    names = [each.id for each in found]
+    place = names.index(state.deployment) if state.deployment in names else 0
+    return LiveVersions(found[0].serving_versions, found[place + 1].created_on if len(found) > place + 1 else None)
+
+
+def _describe(deployment: "WorkerDeployment") -> str:
+    author = f" by {deployment.author}" if deployment.author else ""
+    return f"{describe_split(deployment.split)}{author} at {format_utc(deployment.created_on)}"
+
+
+def _describe_site(deployment: "PagesDeployment") -> str:
+    return f"{short_id(deployment.id)} at {format_utc(deployment.created_on)}"

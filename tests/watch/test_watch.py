@@ -1,0 +1,286 @@
+"""Watch a shop: relapse, mitigation, another runner, foreign deployments, and no data."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.app.place import Place
+from ops.core.errors import Decision, Reason
+from ops.core.redaction import Redactor
+from ops.core.run_record import read_record
+from ops.watch.result import WatchResult
+from ops.watch.start import watch_service
+from tests.conftest import Incident, Outcome, World
+from tests.support.shop import WORKER, Shop, open_shop
+
+RIGHTS = ["Workers Scripts Read", "Pages Read", "Account Analytics Read"]
+HALF_HOUR = timedelta(minutes=30)
+
+
+class Killed(BaseException):
+    """The runner is gone."""
+
+
+@pytest.fixture
+def shop(world: World) -> Shop:
+    """A shop that was rolled back just now; its analytics are without delay and samples."""
+    found = open_shop(world)
+    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.deploy(WORKER, found.good, author="mai@shop.example")
+    world.sandbox.clock.advance(60)
+    return found
+
+
+@pytest.fixture
+def incident(shop: Shop) -> Incident:
+    shop.world.sandbox.github.add_user("mai")
+    return Incident(shop.world, shop.world.sandbox.github.open_issue("Cart fails", "", ["incident"], "mai"))
+
+
+def at_round(actions: dict[int, Callable[[], object]]) -> Callable[[WatchResult], None]:
+    """Return a listener that does something after a number of rounds."""
+
+    def listen(result: WatchResult) -> None:
+        actions.get(len(result.state.rounds), lambda: None)()
+
+    return listen
+
+
+def watch(shop: Shop, number: int | None = None, service: str = "web", **given: Any) -> WatchResult:
+    """Watch in this process for half an hour; `actions`: number of rounds → what happens after them."""
+    sandbox = shop.world.sandbox
+    environ = {**sandbox.environ(), **sandbox.github.environ(), "SHOP_TOKEN": sandbox.add_token("watcher", RIGHTS)}
+    return watch_service(
+        Place("live", service),
+        shop.world.config,
+        environ,
+        Redactor(),
+        duration=given.get("duration", HALF_HOUR),
+        incident=number,
+        on_round=at_round(given.get("actions", {})),
+    )
+
+
+def kill() -> None:
+    raise Killed
+
+
+def fail(shop: Shop) -> Callable[[], object]:
+    return lambda: shop.world.sandbox.deploy(WORKER, shop.bad, author="bot@shop.example")
+
+
+def command(shop: Shop, *arguments: str, number: int = 1) -> Outcome:
+    github = shop.world.sandbox.github.environ()
+    return shop.ops("watch", "--service", "web", "--incident", str(number), *arguments, **github)
+
+
+def serve(shop: Shop, requests: int = 120) -> Callable[[], object]:
+    """Return a function that sends requests of users."""
+
+    def send() -> None:
+        with httpx.Client(base_url=shop.world.sandbox.edge_url, verify=False) as edge:
+            for _ in range(requests):
+                edge.get("/cart", headers={"host": "web.shop.example"})
+
+    return send
+
+
+def test_healthy_service_is_mitigated_since_its_first_healthy_round(shop: Shop, incident: Incident) -> None:
+    began, cpu = shop.world.sandbox.clock.now(), time.process_time()
+
+    outcome = command(shop, "--json")
+
+    assert outcome.code == 0, outcome.err
+    assert (outcome.result["decision"], outcome.result["reason"]) == ("mitigated", "verified")
+    assert outcome.result["mitigated_at"] == outcome.result["started_at"]
+    assert outcome.result["rounds"] == "h" * 60
+    assert shop.world.sandbox.clock.now() - began >= HALF_HOUR
+    assert time.process_time() - cpu < 10  # the machine may be loaded, and the sandbox is in this process
+    (body,) = incident.bodies
+    assert "web in live is mitigated since" in body
+    assert shop.world.writes() == []
+
+
+def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, incident: Incident) -> None:
+    issue = shop.world.sandbox.github.issue(incident.number)
+
+    def relapse() -> None:
+        shop.world.sandbox.edge_fault(path="/cart", status=500, times=None)
+        issue.state = "closed"
+
+    found = watch(shop, incident.number, actions={24: relapse})
+
+    assert (found.decision, found.reason, found.exit_code) == (Decision.RELAPSED, Reason.RELAPSED, 7)
+    assert found.state.rounds == "h" * 24 + "uuu"
+    assert found.state.foreign == ()
+    assert issue.state == "open"
+    watched, notice = incident.bodies
+    assert "relapsed: probes: 3 of 5 rounds are bad" in watched
+    assert "ops rollback-worker --service web" in notice
+    assert "mermaid" not in notice
+    assert shop.world.writes() == []
+
+
+def test_killed_watch_is_continued_without_a_gap(shop: Shop, incident: Incident) -> None:
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+
+    found = watch(shop, incident.number)
+
+    assert found.state.rounds == "h" * 60
+    assert len(incident.bodies) == 1
+    record = read_record(incident.bodies[0])
+    assert record is not None
+    assert [row.kind for row in record.rows] == ["requested", "verified", "ended"]
+
+
+def test_late_continuation_shows_the_time_without_probes(shop: Shop, incident: Incident) -> None:
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+    shop.world.sandbox.clock.advance(95)
+
+    found = watch(shop, incident.number)
+
+    assert found.state.rounds == "h" * 10 + ".." + "h" * 48
+    assert found.judgment.green_since == found.state.time_of(12)
+    assert "58 healthy, 2 not probed" in incident.bodies[0]
+
+
+def test_two_watches_become_one(shop: Shop, incident: Incident) -> None:
+    def start_another() -> None:
+        with pytest.raises(Killed):
+            watch(shop, incident.number, actions={6: kill})
+
+    found = watch(shop, incident.number, actions={3: start_another})
+
+    assert (found.decision, found.reason) == (Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+    assert found.exit_code == 0
+    assert len(incident.bodies) == 1
+
+
+def test_foreign_deployment_is_named_and_stops_automatic_steps(shop: Shop, incident: Incident) -> None:
+    found = watch(shop, incident.number, actions={5: fail(shop)})
+
+    assert found.decision == Decision.RELAPSED
+    (foreign,) = found.state.foreign
+    assert "by bot@shop.example" in foreign.text
+    assert "Foreign deployment, so no automatic step follows" in incident.bodies[0]
+    assert "Ask the author of the newer deployment first" in incident.bodies[1]
+
+
+def test_secret_in_a_deployment_is_masked(shop: Shop, incident: Incident) -> None:
+    secret = shop.world.sandbox.github.environ()["GITHUB_TOKEN"]
+
+    found = watch(
+        shop, incident.number, actions={3: lambda: shop.world.sandbox.deploy(WORKER, shop.old, author=secret)}
+    )
+
+    assert len(found.state.foreign) == 1
+    assert secret not in str(found) + "".join(incident.bodies)
+
+
+def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
+    sandbox = shop.world.sandbox
+    sandbox.switches.analytics_sample_interval, sandbox.switches.analytics_delay_seconds = 1, 0
+    flaky = sandbox.upload(WORKER, code="flaky", behaviour={"status": 200, "throws": "no", "share": 0.2})
+    sandbox.deploy(WORKER, flaky)
+    sandbox.clock.advance(60)
+    shop.world.edit_config("path: /cart", "path: /health")
+
+    found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)})
+
+    assert found.decision == Decision.RELAPSED
+    assert f"requests to {flaky[:8]}: 3 of 5 rounds are bad" in found.judgment.cause
+    assert found.ended_at is not None
+    assert found.ended_at - found.state.started_at <= timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("switch", "said"),
+    [
+        ("analytics_down", "no error rate, so only the probes decide"),
+        ("analytics_empty", "Cloudflare's analytics have no requests yet"),
+    ],
+)
+def test_without_analytics_the_probes_decide(shop: Shop, incident: Incident, switch: str, said: str) -> None:
+    setattr(shop.world.sandbox.switches, switch, True)
+
+    found = watch(shop, incident.number, actions={3: fail(shop)})
+
+    assert found.decision == Decision.RELAPSED
+    assert any(said in note for note in found.notes)
+    assert said.split(",", maxsplit=1)[0] in incident.bodies[0].replace("N", "n")
+
+
+def test_site_is_watched_by_its_probes(shop: Shop) -> None:
+    shop.world.site(timedelta(0), "docs")
+
+    found = watch(shop, service="docs")
+
+    assert found.decision == Decision.RELAPSED  # its live deployment lost the text
+    assert "for a site" in found.notes[0]
+
+
+def test_minute_has_at_most_four_calls(shop: Shop, incident: Incident) -> None:
+    sandbox = shop.world.sandbox
+    counts: list[int] = []
+
+    def count() -> None:
+        counts.append(len(sandbox.requests) + len(sandbox.github.requests))
+
+    watch(shop, incident.number, actions=dict.fromkeys(range(2, 60, 2), count))
+
+    minutes = [after - before for before, after in pairwise(counts)]
+    assert len(minutes) == 28
+    assert max(minutes) <= 4
+
+
+def test_outage_of_github_does_not_end_the_watch(shop: Shop, incident: Incident) -> None:
+    hub = shop.world.sandbox.github
+
+    found = watch(
+        shop,
+        incident.number,
+        actions={3: lambda: hub.fault(path="/repos/**", status=503, times=None)},
+    )
+
+    assert found.decision == Decision.MITIGATED
+    assert any("not up to date" in note for note in found.notes)
+
+
+def test_missing_permission_is_named(shop: Shop) -> None:
+    outcome = shop.ops("watch", "--service", "web", "--for", "2m")
+
+    assert outcome.code == 0, outcome.err
+    assert "No error rate, so only the probes decide: Cloudflare answered POST /graphql with HTTP 403" in outcome.out
+    assert "MITIGATED" in outcome.out
+
+
+def test_unknown_incident_starts_no_watch(shop: Shop) -> None:
+    outcome = command(shop, number=77)
+
+    assert outcome.code == 4
+    assert shop.world.sandbox.edge_counts == {}
+
+
+def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -> None:
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+    hub = shop.world.sandbox.github
+    hub.add_user("zoe", "read")
+    hub.comment(incident.number, incident.bodies[0].replace("hhhhhhhhhh", "uuuuuuuuuu"), "zoe")
+
+    assert watch(shop, incident.number).state.rounds == "h" * 60
+
+
+@pytest.mark.parametrize("length", ["1m", "3h", "soon"])
+def test_length_is_limited(shop: Shop, length: str) -> None:
+    outcome = shop.ops("watch", "--service", "web", "--for", length)
+
+    assert outcome.code == 2
+    assert "Use 2m to 2h" in outcome.err
