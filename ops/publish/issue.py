@@ -197,6 +197,7 @@ FIRST_MINUTE = 60.0
 FIRST_MINUTE_INTERVAL, LATER_INTERVAL = 5.0, 20.0
 """Seconds between two edits, in the first minute and later: GitHub limits content that is written.
 
+A prepared undo does not wait, because people and other runs need it while its write is open.
 docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 LAST_TRIES = 3
@@ -240,7 +241,9 @@ class CommentWriter:
     def __call__(self, event: RunEvent) -> None:
         with self._changed:
             self._events.append(event)
-            self._is_due |= event.kind in STATES
+            self._is_due |= event.kind in {*STATES, EventKind.PREPARED}
+            if event.kind == EventKind.PREPARED:
+                self._next = min(self._next, self._clock.monotonic())
             self._changed.notify()
 
     def begin(self, warn: Callable[[str], object]) -> None:
@@ -279,7 +282,7 @@ class CommentWriter:
             first = not self._next and not self._closing
             self._next = now + (FIRST_MINUTE_INTERVAL if now - self._began < FIRST_MINUTE else LATER_INTERVAL)
             events = tuple(self._events[:1] if first else self._events)
-            self._is_due = any(event.kind in STATES for event in self._events[len(events) :])
+            self._is_due = any(event.kind in {*STATES, EventKind.PREPARED} for event in self._events[len(events) :])
             return events, self._closing
 
     def _write(self, events: tuple[RunEvent, ...], *, tries: int) -> None:

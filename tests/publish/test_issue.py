@@ -294,7 +294,7 @@ class ManualClock:
         raise AssertionError(seconds)
 
 
-def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> None:
+def test_comment_edits_are_spaced_by_5_then_20_seconds_except_for_an_undo(incident: Incident) -> None:
     clock, edited = ManualClock(), threading.Semaphore(0)
     for method, path in (("POST", COMMENTS), ("PATCH", COMMENT)):
         incident.github.fault(method=method, path=path, times=None, after=edited.release)
@@ -309,10 +309,10 @@ def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> No
     )
     journal.begin(str)
 
-    def happens(at: float) -> None:
+    def happens(at: float, kind: EventKind = EventKind.PLANNED) -> None:
         clock.at = at
         clock.looked.clear()
-        journal(RunEvent(1, clock.now(), at, EventKind.PLANNED, "x"))
+        journal(RunEvent(1, clock.now(), at, kind, "x"))
         assert clock.looked.wait(5)
 
     def writes() -> None:
@@ -325,10 +325,12 @@ def test_comment_edits_are_spaced_by_5_then_20_seconds(incident: Incident) -> No
         if is_due:
             writes()
     assert not edited.acquire(blocking=False)
-    clock.at = 82
+    happens(82, EventKind.PREPARED)
+    writes()
+    clock.at = 83
     journal.close()
-    assert [body.strip() for body in incident.bodies] == ["8"]
-    assert sum(request.method == "PATCH" for request in incident.github.requests) == 4
+    assert [body.strip() for body in incident.bodies] == ["9"]
+    assert sum(request.method == "PATCH" for request in incident.github.requests) == 5
 
 
 def import_warnings(incident: Incident, texts: list[str]) -> list[str]:
