@@ -99,6 +99,7 @@ def _render(result: WatchResult, names: CommandNames, *, details: tuple[str, ...
         icon=ICONS[result.decision] if result.decision else "👀",
         headline=headline(result),
         command="" if result.decision else names.command("watch", result),
+        last_round=f"{result.state.seen_at:%H:%M:%S}",
         details=details,
         next_step=next_step(result, names),
         chart=chart,

@@ -130,6 +130,10 @@ def test_killed_watch_is_continued_without_a_gap(shop: Shop, incident: Incident)
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
 
+    assert "web in live: watching until" in incident.bodies[0]
+    assert "If this line is older than five minutes" in incident.bodies[0]
+    assert "ops watch --service web" in incident.bodies[0]
+
     found = watch(shop, incident.number)
 
     assert found.state.rounds == "h" * 60
@@ -201,14 +205,17 @@ def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("switch", "said"),
+    ("switch", "value", "said"),
     [
-        ("analytics_down", "no error rate, so only the probes decide"),
-        ("analytics_empty", "Cloudflare's analytics have no requests yet"),
+        ("analytics_down", True, "no error rate, so only the probes decide"),
+        ("analytics_empty", True, "Cloudflare's analytics have no requests yet"),
+        ("analytics_delay_seconds", 3600, "Cloudflare's analytics have no requests yet"),
     ],
 )
-def test_without_analytics_the_probes_decide(shop: Shop, incident: Incident, switch: str, said: str) -> None:
-    setattr(shop.world.sandbox.switches, switch, True)
+def test_without_analytics_the_probes_decide(
+    shop: Shop, incident: Incident, switch: str, value: object, said: str
+) -> None:
+    setattr(shop.world.sandbox.switches, switch, value)
 
     found = watch(shop, incident.number, actions={3: fail(shop)})
 
