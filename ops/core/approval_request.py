@@ -15,6 +15,7 @@ from typing import Any
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason, Refused
+from ops.core.suggestions import quote_name
 
 APPROVE_LABEL = "approve:restore"
 APPROVE_BUTTON = "approve-restore"
@@ -85,7 +86,7 @@ class WaitingRequest:
         """Describe the greatest loss."""
         seconds = self.most_seconds
         time = self.uncounted if seconds is None else f"at most {format_duration(seconds)} of writes"
-        rows = ", ".join(f"{number} rows of {table}" for table, number in self.most_rows.items())
+        rows = ", ".join(f"{number} rows of {quote_name(table)}" for table, number in self.most_rows.items())
         return f"{time}{f'; at most {rows}' if rows else ''}"
 
     def signed(self, token: str, repository: str) -> "WaitingRequest":
@@ -292,12 +293,11 @@ def choose_request(
         raise _refused(
             Reason.REQUEST_TOO_OLD, f"the request {newest.code} could be approved until {format_utc(newest.until)}"
         )
-    if len({each.code for each in waiting}) > 1:
-        raise _refused(
-            Reason.NO_REQUEST,
-            f"several requests wait on this incident: {', '.join(each.code for each in waiting)}",
-            f"Approve one of them by the button {APPROVE_BUTTON}, with its digest.",
-        )
+    if len({each.digest for each in waiting}) > 1:
+        text = f"several requests wait on this incident: {', '.join(each.code for each in waiting)}"
+        hint = f"Approve one of them by the button {APPROVE_BUTTON}, with its digest."
+        same = "Two of them show the same digest: wait until one has expired, and make the other again."
+        raise _refused(Reason.NO_REQUEST, text, hint if len({each.code for each in waiting}) > 1 else same)
     return waiting[-1]
 
 
@@ -333,7 +333,7 @@ def find_growth(request: WaitingRequest, terms: ApprovalTerms) -> str:
         return f"it would lose {now} of writes now, and at most {format_duration(most)} was approved"
     for table, number in terms.lost_rows.items():
         if number > (limit := request.most_rows.get(table, SPARE_ROWS)):
-            return f"it would remove {number} rows of {table} now, and at most {limit} was approved"
+            return f"it would remove {number} rows of {quote_name(table)} now, and at most {limit} was approved"
     return ""
 
 

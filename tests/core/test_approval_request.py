@@ -183,3 +183,17 @@ def test_steady_writer_stays_within_the_approved_loss(lost: int, rows: int, late
 )
 def test_greater_loss_is_named(seconds: int | None, rows: dict[str, int], says: str) -> None:
     assert says in find_growth(request(), dataclasses.replace(TERMS, lost_seconds=seconds, lost_rows=rows))
+
+
+def test_two_requests_with_the_same_shown_digits_are_refused() -> None:
+    """A requester can choose two times so that a harmless request and a harmful one show the same digits."""
+    harmless = dataclasses.replace(request(), digest="abcdef01" + "0" * 24)
+    harmful = dataclasses.replace(
+        harmless, run="8.1-0a0b", digest="abcdef01" + "1" * 24, params={**harmless.params, "to": "2026-11-01T00:00:00Z"}
+    )
+
+    for code in ("", "abcdef01"):
+        with pytest.raises(Refused, match="several requests wait on this incident"):
+            choose_request([harmless, harmful], [], NOW + timedelta(minutes=1), code)
+    again = dataclasses.replace(harmless, run="9.1-0a0b", params={**harmless.params, "reason": "another"})
+    assert choose_request([harmless, again], [], NOW + timedelta(minutes=1)) is again
