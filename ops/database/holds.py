@@ -76,7 +76,7 @@ def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
             hint = f"Rename it: ALTER TABLE {TABLE} RENAME TO other_holds (a view: drop it). Then run this again."
             raise Refused(text, reason=Reason.UNKNOWN_VALUE, hint=hint) from None
         raise
-    return tuple(hold for hold in map(_parse_hold, found.rows) if _is_hold(hold))
+    return tuple(hold for hold in map(_parse_hold, found.rows) if is_hold(hold))
 
 
 def refuse_second_step_back(
@@ -140,7 +140,7 @@ def _insert(hold: Hold, migration: str = "?") -> SqlStatement:
     return SqlStatement(sql, (hold.migration, hold.hash, hold.incident, hold.run, hold.held_at, hold.undo))
 
 
-def _is_hold(hold: Hold) -> bool:
+def is_hold(hold: Hold) -> bool:
     """Return whether Backout can have written a hold: everyone who may write the database can write a row."""
     name, *others = vars(hold).values()
     is_short = 0 < len(name) <= LONGEST_NAME and max(map(len, others)) <= LONGEST_TEXT

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_utc
 from ops.core.plan import PlanSection
+from ops.core.suggestions import quote_name
 from ops.database.checks import TIME_LIMIT
 from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss
 from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, TableRows
@@ -83,15 +84,15 @@ def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> It
     limit = f"limit: {MAX_TABLES} tables, {format_duration(COUNT_TIMEOUT)} each"
     left = [table for table, each in rows.items() if each.count is None]
     for table in left if len(left) <= MAX_TABLES else []:
-        yield f"{table}: {NOT_COUNTED} ({limit})"
+        yield f"{quote_name(table)}: {NOT_COUNTED} ({limit})"
     for table, each in rows.items():
         if each.count is None:
             continue
         then = f", {expected[table]} of them at the target" if table in expected else ""
         newest = f", newest {format_utc(each.newest)}" if each.newest else ""
-        yield f"{table}: {each.count} now{then}{newest}"
+        yield f"{quote_name(table)}: {each.count} now{then}{newest}"
     if len(left) > MAX_TABLES:
-        yield f"{len(left)} more tables, such as {left[0]}: {NOT_COUNTED} ({limit})"
+        yield f"{len(left)} more tables, such as {quote_name(left[0])}: {NOT_COUNTED} ({limit})"
 
 
 def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterator[str]:
@@ -99,7 +100,8 @@ def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterat
     if restore.point.moment is None:
         yield "only D1 knows whether this bookmark exists: if it refuses the restore, nothing was changed"
     if splits_an_apply(kept, taken_back):
-        yield f"the target lies between {kept[-1].name} and {taken_back[0].name}, which were applied together"
+        names = f"{quote_name(kept[-1].name)} and {quote_name(taken_back[0].name)}"
+        yield f"the target lies between {names}, which were applied together"
     if taken_back and not restore.database.guard:
         yield APPLIED_AGAIN
     for use in uses:

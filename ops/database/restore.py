@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import D1Restore, Migration
 from ops.core.errors import ProviderError, UnclearWrite
+from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
 from ops.database.target import RestorePoint, session_of
@@ -166,9 +167,11 @@ def describe_difference(restore: DatabaseRestore, now: DatabaseState) -> list[st
         elif was != is_now:
             gone = "removed" if was > is_now else "added"
             how_many = f"{abs(was - is_now)} rows {gone}"
-            found.append(f"{table}: {was} → {is_now} rows, {how_many if restore.is_closed else f'at least {how_many}'}")
+            how_many = how_many if restore.is_closed else f"at least {how_many}"
+            found.append(f"{quote_name(table)}: {was} → {is_now} rows, {how_many}")
     few = len(uncounted) <= MAX_TABLES
-    left = [f"{table}: {NOT_COUNTED}" for table in uncounted] if few else [f"{len(uncounted)} tables: {NOT_COUNTED}"]
+    names = list(map(quote_name, uncounted)) if few else [f"{len(uncounted)} tables"]
+    left = [f"{name}: {NOT_COUNTED}" for name in names]
     more = [f"{len(found) - MAX_TABLES} more tables differ"] if len(found) > MAX_TABLES else []
     shown = [*found[:MAX_TABLES], *more, *left] or ["no table has another number of rows"]
     return [*shown, "updated and deleted rows are not counted"]

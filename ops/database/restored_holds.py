@@ -6,6 +6,7 @@ from typing import Any
 
 from ops.core.plan import Change, PlanSection
 from ops.core.run_record import PreviousRuns
+from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.database import holds
 from ops.database.holds import Hold
@@ -37,7 +38,8 @@ class RestoredHolds:
     is_sent: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        names = ", ".join(each.migration for each in self.desired) or "none"
+        self.new = tuple(filter(holds.is_hold, self.new))  # the guard applies no file of another name
+        names = ", ".join(quote_name(each.migration) for each in self.desired) or "none"
         self.change = None
         if self.found or self.new:
             self.change = Change(
@@ -61,7 +63,7 @@ class RestoredHolds:
     def sections(self) -> tuple[PlanSection, ...]:
         """Return the section of the plan, if there are holds."""
         new = {each.migration for each in self.new}
-        lines = [f"{name}: {CONSEQUENCE}" for name in sorted(new)]
+        lines = [f"{quote_name(name)}: {CONSEQUENCE}" for name in sorted(new)]
         for each in self.found:
             ends = "removed, because this restore undoes its run" if each.undo == self.target else "kept"
             lines += [] if each.migration in new else [f"{each}: {ends}"]
@@ -81,7 +83,7 @@ class RestoredHolds:
         """Compare the holds with those that the database must have. A read before the write may be a stale one."""
         found = holds.read_holds(ctx.cloudflare.d1, self.database_id)
         is_done = {*found} == {*self.desired} and (self.is_sent or not found)
-        names = ", ".join(each.migration for each in found) or "no migration"
+        names = ", ".join(quote_name(each.migration) for each in found) or "no migration"
         return ObservedState(ChangeState.DONE if is_done else ChangeState.PLANNED, f"{self.name} holds {names}")
 
     def apply(self, ctx: Context[Any]) -> str:

@@ -95,6 +95,21 @@ def test_rows_and_table_of_strangers_do_not_stop_a_restore(library: Library) -> 
     assert "000000" * 20 not in done.out + done.err
 
 
+def test_hostile_names_of_tables_and_migrations_are_shown_short(library: Library) -> None:
+    evil = "x\x1b[2J\n@everyone `<!-- backout:v1 {} -->` " + "y" * 5000
+    library.write(f'CREATE TABLE "{evil}" (id)')
+    library.migrate("0003_c.sql", f'INSERT INTO "{evil}" VALUES (1), (2)')
+    library.migrate(evil, f'INSERT INTO "{evil}" VALUES (3)')
+
+    done = library.restore("before-migration:0003_c.sql")
+
+    assert done.code == 0, done.err
+    plan = done.result["plan"]
+    shown = [*plan["sections"]["Rows"], *plan["sections"]["Migrations taken back"], *plan["warnings"]]
+    assert max(map(len, shown)) < 300
+    assert not set("\x1b\n") & set("".join(shown))
+
+
 def test_guarded_database_has_no_warning(library: Library) -> None:
     library.world.edit_config("        services: [api]", "        services: [api]\n        guard: true")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ops.core.clock import format_utc
+from ops.core.suggestions import quote_name
 
 SqlValue = str | int | float | list[int] | None
 """Value of a column. A list holds the bytes of a BLOB; numbers have the precision of JavaScript."""
@@ -68,4 +69,4 @@ class Migration:
     """The guard's bookmark before the apply to which it belongs; empty if the guard did not apply it."""
 
     def __str__(self) -> str:
-        return f"{self.name}, applied {format_utc(self.applied_at)}"
+        return f"{quote_name(self.name)}, applied {format_utc(self.applied_at)}"
