@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ops.core.errors import Decision, ProviderError
+from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import provider_errors
 from ops.github.comments import BOT, StateComment, author_login, run_records
@@ -137,6 +137,13 @@ def records_of(issue: "Issue", trusted: "TrustedAuthors") -> list[IssueRecord]:
         for comment, record in run_records(issue)
         if trusted.includes(author_login(comment))
     ]
+
+
+def require_incident(issue: "Issue") -> None:
+    """Raise ConfigError for an issue without the label, and for a pull request."""
+    if issue.pull_request is not None or INCIDENT not in {label.name.casefold() for label in issue.labels}:
+        hint = "`ops incident list` shows the open incidents."
+        raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=hint)
 
 
 def find_state_comment(issue: "Issue", matches: Callable[[RunRecord], bool]) -> tuple[StateComment, RunRecord] | None:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ops.app import run as app
 from ops.core import system_clock
 from ops.core.clock import format_utc
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.incident.commands import add_note
 from ops.report.leftovers import Leftovers, find_leftovers
 
 if TYPE_CHECKING:
-    from github.Issue import Issue
-
     from ops.github.issues import IssueRecord
 
 OPEN_RUN = timedelta(minutes=30)
@@ -50,14 +48,14 @@ def close_incident(
     Raises:
         Refused: a run on it has no result yet. `anyway` closes it all the same.
     """
-    from ops.github.issues import TrustedAuthors, records_of
+    from ops.github.issues import TrustedAuthors, records_of, require_incident
 
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
     repository, now = connect(environ, redactor), system_clock.current_time(environ)
     with provider_errors(CHECK_HINT):
         issue = repository.get_issue(number)
-        _require_incident(issue)
+        require_incident(issue)
         if issue.state == "closed":
             return ClosedIncident(number, issue.html_url, was_open=False, leftovers=Leftovers())
         runs = [found for found in records_of(issue, TrustedAuthors(repository)) if found.is_run]
@@ -68,14 +66,6 @@ def close_incident(
     with provider_errors(CHECK_HINT):
         issue.edit(state="closed", state_reason="completed")
     return ClosedIncident(number, issue.html_url, was_open=True, leftovers=redactor.redact_value(left))
-
-
-def _require_incident(issue: "Issue") -> None:
-    from ops.github.issues import INCIDENT
-
-    if issue.pull_request is not None or INCIDENT not in {label.name.casefold() for label in issue.labels}:
-        hint = "`ops incident list` shows the open incidents."
-        raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=hint)
 
 
 def _refuse_open_run(number: int, runs: "list[IssueRecord]", now: datetime) -> None:

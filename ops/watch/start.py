@@ -14,6 +14,7 @@ from ops.config.probes import ProbeSet
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
 from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.issues import require_incident
 from ops.probes.runner import ProbeRunner
 from ops.watch.record import WatchRecord
 from ops.watch.result import WatchResult
@@ -84,6 +85,8 @@ def _probe(runner: ProbeRunner, service: "Service") -> Verdict:
 
 
 def _issue(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
-    """Return the incident issue."""
+    """Return the incident issue. Raises ConfigError if the issue is none, since a relapse opens it again."""
     with provider_errors(CHECK_HINT):
-        return connect(environ, redactor).get_issue(number)
+        issue = connect(environ, redactor).get_issue(number)
+        require_incident(issue)
+        return issue

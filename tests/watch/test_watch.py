@@ -275,6 +275,15 @@ def test_unknown_incident_starts_no_watch(shop: Shop) -> None:
     assert shop.world.sandbox.edge_counts == {}
 
 
+def test_issue_that_is_no_incident_is_refused(shop: Shop, incident: Incident) -> None:
+    number = shop.world.sandbox.github.open_issue("A question", "", [], "mai")
+
+    outcome = command(shop, number=number)
+
+    assert outcome.code == 2
+    assert f"#{number} is not an incident" in outcome.err
+
+
 def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
