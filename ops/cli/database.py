@@ -139,9 +139,11 @@ def _build_message(result: "GuardResult", text: str) -> str:
 
     A mark that does not fit is left out: the schema is then unknown, and never wrong.
     """
+    from ops.cloudflare.schema_mark import without_schema_marks
+
     mark = str(result.mark)
     mark = mark if len(mark) <= MESSAGE_BYTES else ""
-    line = text.partition("\n")[0].strip()
+    line = without_schema_marks(text.partition("\n")[0]).strip()
     room = max(0, MESSAGE_BYTES - len(mark) - 1)
     return f"{line.encode()[:room].decode(errors='ignore')} {mark}".strip()
 

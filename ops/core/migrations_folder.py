@@ -9,6 +9,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import quote_name
@@ -17,6 +18,8 @@ DOWN = "down"
 """Folder of the down files, beside the folder of migrations; a down file has the name of its migration."""
 DEFAULT_TABLE, DEFAULT_PATTERN = "d1_migrations", "*.sql"
 MAX_NAME_LENGTH = 200
+MAX_PATTERNS = 100
+"""Patterns that the braces of one may stand for."""
 _UNKNOWN_SIGNS = re.compile(r"[\[\]()|!#]|\.\.|\{[^,{}]*\}")
 """Signs of minimatch that these rules do not know: classes, extended patterns, negation, comments, ranges."""
 _INNER_BRACES = re.compile(r"\{([^{}]*)\}")
@@ -25,7 +28,10 @@ _INNER_BRACES = re.compile(r"\{([^{}]*)\}")
 def find_pattern_problem(pattern: str) -> str:
     """Return why these rules do not know a pattern; empty if they do."""
     known = "*, **, ? and {a,b}"
-    return f"has signs besides {known}" if _UNKNOWN_SIGNS.search(pattern) else ""
+    if _UNKNOWN_SIGNS.search(pattern):
+        return f"has signs besides {known}"
+    is_large = next(islice(_expand_braces(pattern), MAX_PATTERNS, None), None) is not None
+    return f"stands for over {MAX_PATTERNS} patterns" if is_large else ""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from ops.cloudflare.schema_mark import parse_schema_marks
 from ops.core.migrations_folder import hash_migration
 from ops.database.applies import CREATE_TABLE as CREATE_APPLIES
 from ops.database.holds import CREATE_TABLE as CREATE_HOLDS
 from tests.conftest import World
-from tests.support.deployment import FIRST, ID, TABLE, Deployment, open_repository
+from tests.support.deployment import BINDING, FIRST, ID, TABLE, Deployment, jsonc, open_repository
 
 
 @pytest.fixture
@@ -92,20 +93,31 @@ def test_table_of_applies_of_others_is_ignored(shop: Deployment) -> None:
     assert done.result["applied"] == ["0001_customers.sql"]
 
 
-def test_hold_of_strangers_reaches_no_terminal_as_it_is(shop: Deployment, tmp_path: Path) -> None:
+def test_text_of_a_hold_is_only_text(shop: Deployment, tmp_path: Path) -> None:
     shop.rows(CREATE_HOLDS.sql)
-    evil, content = "x\x1b[2J\n::error::@everyone <img src=x>", hash_migration(FIRST)
+    evil, content = "x ##[error]; curl x @everyone <img src=x>", hash_migration(FIRST)
     shop.rows(f"INSERT INTO backout_holds VALUES ('{evil}', '{content}', '{evil}', '{evil}', '{evil}', '{evil}')")
     summary = tmp_path / "summary"
 
     refused = shop.guard(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
 
     assert refused.code == 3, refused.err
-    shown = refused.out + refused.err + summary.read_text()
-    assert "\x1b" not in shown
-    assert "\n::error::@everyone" not in shown
-    assert "<img" not in re.sub("`[^`]*`", "", summary.read_text())
-    assert "\n::error::" not in summary.read_text()
+    assert f"--name '{evil}'" in refused.err.replace("## [", "##[")
+    assert "##[error]" not in refused.out + refused.err
+    prose = re.sub("`[^`]*`", "", summary.read_text())
+    assert "<img" not in prose
+    assert "@everyone" not in prose
+
+
+def test_row_of_holds_with_control_characters_is_ignored(shop: Deployment) -> None:
+    shop.rows(CREATE_HOLDS.sql)
+    content = hash_migration(FIRST)
+    shop.rows(f"INSERT INTO backout_holds VALUES ('x' || char(27) || '[2J', '{content}', '7', '', '', '')")
+
+    done = shop.guard()
+
+    assert done.code == 0, done.err
+    assert shop.applied == ["0001_customers.sql"]
 
 
 def test_secret_in_a_row_stays_out_of_the_summary(shop: Deployment, tmp_path: Path) -> None:
@@ -143,3 +155,24 @@ def test_huge_statement_is_refused_in_time(shop: Deployment) -> None:
     assert refused.code == 3, refused.err
     assert "longer than 100000 bytes" in refused.err
     assert ID not in refused.err
+
+
+def test_marks_in_a_given_message_are_left_out(shop: Deployment) -> None:
+    """A commit message with ten marks would hide the guard's own one behind them."""
+    forged = " ".join(f"ops-schema1 db={ID} last=- applied=- bookmark={number}" for number in range(10))
+
+    done = shop.guard("--json", "--message", f"cart: tax {forged}")
+
+    assert done.code == 0, done.err
+    (mark,) = parse_schema_marks(done.result["message"])
+    assert mark.last == "0001_customers.sql"
+    assert done.result["message"].startswith("cart: tax ops-schema1 ")
+
+
+def test_pattern_of_too_many_names_is_refused(shop: Deployment) -> None:
+    shop.configure(jsonc({**BINDING, "migrations_pattern": "db/changes/" + "{a,b}" * 40 + ".sql"}))
+
+    refused = shop.guard()
+
+    assert refused.code == 3, refused.err
+    assert "stands for over 100 patterns" in refused.err
