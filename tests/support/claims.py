@@ -18,6 +18,7 @@ from tests.conftest import ACCOUNT, REFERENCE, Outcome, World
 from tests.support.scenarios import SECRETS, Case, Given
 
 READ_BY_POST = ("/bulk/get", "/query", "/graphql")
+READS_OF_SQL = ("SELECT", "PRAGMA", "WITH", "EXPLAIN")
 TOKEN = "what-the-runbook-needs"
 GOOD_DECISIONS = {"recovered", "healthy_as_before", "nothing_to_do"}
 
@@ -51,6 +52,13 @@ def is_declared(case: Case, request: RequestRecord) -> bool:
     )
 
 
+def is_write(request: RequestRecord) -> bool:
+    if "/d1/database/" in request.path and request.path.endswith("/query"):
+        queries = request.body.get("batch", [request.body])
+        return any(not query["sql"].lstrip().upper().startswith(READS_OF_SQL) for query in queries)
+    return request.method != "GET" and not request.path.endswith(READ_BY_POST)
+
+
 def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
     """Run the case. With `journal` it has a GITHUB_TOKEN, so that the run is published on an incident."""
     sandbox, scenario = world.sandbox, case.scenario
@@ -68,7 +76,7 @@ def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
         github |= {"GITHUB_TOKEN": ""}
     outcome = world.ops(*case.command, *case.arguments, *where, **{**github, **given})
     sent = [*sandbox.requests[before[0] :], *sandbox.github.requests[before[1] :]]
-    writes = [each for each in sent if each.method != "GET" and not each.path.endswith(READ_BY_POST)]
+    writes = [each for each in sent if is_write(each)]
     writes = [each for each in writes if "/issues" not in each.path]  # publications of the run on the issue
     assert [f"{each.method} {each.path}" for each in writes if not is_declared(case, each)] == []
     return CaseRun(
