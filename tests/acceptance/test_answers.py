@@ -94,10 +94,12 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
         f"{FAILED} job `gate` reached its time limit of 5 minutes in step `Set up ops` · [log](LOG)"
         f"\n\n**Next step:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
+    before, _, label = files["ops.yml"].decode().partition("recover:rollback-api")
+    line = (before + label.partition("environment:")[0]).count("\n") + 1
     assert final_comment(world, issues["broken"]) == (
         "**Refused, and nothing was changed:** `recover:rollback-api` from `@alice`: ops.yml has 3 problems; "
         'ops.yml:10 environments: missing; add it; ops.yml:10 environmints: unknown key; did you mean "environments"?; '
-        'ops.yml:364 labels.recover:rollback-api.environment: no environment "production"; none is defined\n\n'
+        f'ops.yml:{line} labels.recover:rollback-api.environment: no environment "production"; none is defined\n\n'
         "**Next step:** Correct every line named here, then run `ops config check`. Then take the label off if it "
         f"is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}\n\n"
         f"Reason: `config_invalid`\n\n{ANSWERED}"

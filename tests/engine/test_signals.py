@@ -200,7 +200,7 @@ class Stopping:
     def __set_name__(self, *_):
         os.kill(os.getpid(), signal.SIGINT)
 def stop(event, arguments):
-    if event == "import" and arguments[0] == "ops.config":
+    if event == "import" and arguments[0] == "ops.cloudflare.client":
         type("Holder", (), {"at": Stopping()})
 sys.addaudithook(stop)
 """)

@@ -35,6 +35,7 @@ def test_clock_is_read_and_moved_over_http(api: Api) -> None:
     assert api.http.post(url, json={"set": "2026-11-20T10:00:00Z"}).json() == {
         "now": "2026-11-20T10:00:00.000000Z",
         "virtual": True,
+        "longest_sleep": None,
     }
     assert api.http.post(url, json={"advance": 90}).json()["now"] == "2026-11-20T10:01:30.000000Z"
     assert api.http.get(url).json()["now"] == "2026-11-20T10:01:30.000000Z"

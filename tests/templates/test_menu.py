@@ -31,6 +31,11 @@ def opened(world: World, python: RunPython, service: str) -> tuple[Workflow, Any
     return Workflow(world, number, python), payload
 
 
+def unwrapped(menu: str) -> str:
+    """Return the visible text. A command breaks at another place before the number of the issue is in it."""
+    return menu.partition("<!--")[0].replace(" \\\n ", "")
+
+
 @pytest.fixture
 def form(world: World, python: RunPython) -> tuple[Workflow, Any]:
     return opened(world, python, "api")
@@ -51,7 +56,7 @@ def test_form_gets_the_menu_of_its_service(form: tuple[Workflow, Any]) -> None:
     expected = build_menu(CONFIG, ("./run ops",), str(workflow.incident), page).render(["api"])
     assert (done.code, done.out, done.err) == (0, "", "")
     (body,) = workflow.bodies
-    assert body.partition("<!--")[0] == expected.partition("<!--")[0]
+    assert unwrapped(body) == unwrapped(expected)
     assert "#### frontend" not in body
 
 
