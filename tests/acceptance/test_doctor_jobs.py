@@ -6,12 +6,12 @@ import pytest
 
 from sandbox.actions import Runner
 from tests.support.actions import CI, conclusions
-from tests.support.bakery import TOKEN, bakery
+from tests.support.bakery import PERMISSIONS, TOKEN, bakery
 from tests.support.workflows import operations_repository
 
 pytestmark = pytest.mark.slow
 
-JOBS = ("recovery-live", "security-live", "limits-live", "report-live")
+JOBS = ("database-live", "recovery-live", "security-live", "limits-live", "report-live")
 
 
 def test_job_finds_its_missing_secret_and_the_last_one_opens_the_issue(pip_cache: Path, tmp_path: Path) -> None:
@@ -20,8 +20,10 @@ def test_job_finds_its_missing_secret_and_the_last_one_opens_the_issue(pip_cache
         made.edit("responders:", "github: {schedules: {doctor: 7d}}\nresponders:")
         files = {path: text for path, text in operations_repository(made.config).items() if path != CI}
         github.add_commit("All of it", "dana", files=files)
+        made.sandbox.add_token("bakery-recovery", [each for each in PERMISSIONS if each != "D1 Write"])
+        github.put_secret("BAKERY_TOKEN", TOKEN, "database")
         for environment in ("recovery", "limits", "report"):
-            github.put_secret("BAKERY_TOKEN", TOKEN, environment)
+            github.put_secret("BAKERY_TOKEN", "bakery-recovery", environment)
         github.remove_secret("BAKERY_TOKEN", "security")
         environ = {name: text for name, text in made.sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
         with Runner(github, environ, pip_cache=pip_cache) as runner:
