@@ -9,9 +9,10 @@ from ops.core.errors import ConfigError
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
 
+from dataclasses import dataclass
+
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.config.probes import ProbeSet
-from dataclasses import dataclass
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
