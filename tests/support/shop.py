@@ -8,7 +8,7 @@ from typing import Any
 from tests.conftest import ACCOUNT, Outcome, World
 
 WORKER, SITE = "shop-web", "shop-docs"
-OPS_YML = f"""\
+WEB_YML = f"""\
 environments:
   live:
     account_id: {ACCOUNT}
@@ -21,6 +21,9 @@ environments:
         probes:
           - name: cart
             http: {{path: /cart, status: 200}}
+"""
+"""The environment with the Worker."""
+OPS_YML = f"""{WEB_YML}\
       docs:
         pages: {SITE}
         url: https://docs.shop.example

@@ -1,26 +1,15 @@
-"""Another application's database than FortuneT's: orders of a shop, with its own names and table of migrations."""
+"""The database of the shop: orders, with its own names and table of migrations."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.conftest import ACCOUNT, Outcome, World
+from tests.conftest import Outcome, World
+from tests.support.shop import WEB_YML, WORKER
 
-WORKER, DATABASE = "shop-web", "5d0b0da8-0000-4000-8000-0000000000d1"
+DATABASE = "5d0b0da8-0000-4000-8000-0000000000d1"
 PERMISSIONS = ("D1 Write", "Workers Scripts Write", "Workers Routes Write", "Zone Read")
-OPS_YML = f"""\
-environments:
-  live:
-    account_id: {ACCOUNT}
-    token: SHOP_TOKEN
-    services:
-      web:
-        worker: {WORKER}
-        url: https://web.shop.example
-        verify: {{successes: 1, interval: 500ms, deadline: 1s}}
-        probes:
-          - name: cart
-            http: {{path: /cart, status: 200}}
+OPS_YML = f"""{WEB_YML}\
     databases:
       orders:
         id: {DATABASE}
