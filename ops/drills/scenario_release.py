@@ -38,7 +38,7 @@ SOURCE = "source"
 class Scenario:
     """A failure to recover from: how to cause it, observe it and start the recovery.
 
-    `name` is the kind of the service in ops.yml.
+    `service_kind` is that of the service in ops.yml.
     """
 
     service_kind: str
