@@ -1,10 +1,10 @@
-"""Read the place of a database's migrations from a wrangler file.
+"""Find a D1 database and its migrations in a wrangler file.
 
 Rules: resolveMigrationsConfig in github.com/cloudflare/workers-sdk, packages/wrangler, as in wrangler 4.164.
 """
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +15,6 @@ from ops.core.migrations_folder import DEFAULT_PATTERN, DEFAULT_TABLE, Migration
 from ops.core.suggestions import quote_name
 
 DEFAULT_FOLDER = "migrations"
-
-
-def parse_migrations_folder(file: str, raw: bytes, database_id: str) -> MigrationsFolder:
-    """Return the folder of a database from a wrangler file, whose path starts at the root of the repository.
-
-    Raises:
-        Refused: the file cannot be read, has no such database, several places for it, or a pattern with unknown signs.
-    """
-    settings = _read(file, raw)
-    found = list(dict.fromkeys(_parse_binding(file, each) for each in _bindings(settings, database_id)))
-    if not found:
-        raise _unusable(f"{file} has no D1 database with the id {database_id}")
-    if len(found) > 1:
-        raise _unusable(f"{file} has {len(found)} different migrations folders for the database {database_id}")
-    _require_known_pattern(file, found[0])
-    return found[0]
 
 
 @dataclass(frozen=True)
@@ -48,33 +32,59 @@ class DatabaseBinding:
 def find_binding(file: str, raw: bytes, name: str, environment: str) -> DatabaseBinding:
     """Return a database of a wrangler file by its name or binding; without a name, its only one.
 
-    `environment` is one of the file, or empty. As wrangler does it, an environment inherits no database.
+    The path of the file starts at the folder that must contain the migrations. `environment` is one of the file, or
+    empty. As in wrangler, an environment inherits no database.
 
     Raises:
         Refused: the file cannot be read, or it names no such database with an id.
     """
     settings = _read(file, raw)
-    environments = settings.get("env") or {}
-    table = environments.get(environment) if environment and isinstance(environments, dict) else settings
-    if not isinstance(table, dict):
-        raise _unusable(f"{file} has no environment {quote_name(environment)}")
-    listed = table.get("d1_databases")
-    rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
-    fitting = [row for row in rows if not name or name in (row.get("database_name"), row.get("binding"))]
-    if len(fitting) != 1:
-        known = ", ".join(quote_name(str(row.get("database_name") or row.get("binding"))) for row in rows) or "none"
-        what = f"no D1 database {quote_name(name)}" if name else f"{len(rows)} D1 databases, and none is named"
-        raise _unusable(f"{file} has {what}; it has: {known}")
-    (found,) = fitting
+    table = _find_environment(file, settings, environment)
+    found = _find_database(f"environment {quote_name(environment)} of {file}" if environment else file, table, name)
     known_as, database_id = found.get("database_name") or found.get("binding"), found.get("database_id")
     account = table.get("account_id") or settings.get("account_id") or ""
     if not isinstance(known_as, str) or not isinstance(account, str):
         raise _unusable(f"{file} has a name or account_id that is not a text")
     if not isinstance(database_id, str) or not UUID.fullmatch(database_id):
-        raise _unusable(f"{file} has no database_id of {quote_name(known_as)}")
-    folder = _parse_binding(file, found)
-    _require_known_pattern(file, folder)
+        raise _unusable(f"{file} has no database_id of {quote_name(known_as)}", "Add database_id to its binding.")
+    folder = _parse_folder(file, found)
+    if problem := find_pattern_problem(folder.pattern):
+        raise _unusable(f"migrations_pattern {quote_name(folder.pattern)} in {file} {problem}")
     return DatabaseBinding(known_as, database_id, account, folder)
+
+
+def _find_environment(file: str, settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the settings of an environment; without a name, those of the file itself."""
+    if not name:
+        return settings
+    environments = settings.get("env")
+    known = environments if isinstance(environments, dict) else {}
+    found = known.get(name)
+    if not isinstance(found, dict):
+        raise _unusable(
+            f"{file} has no environment {quote_name(name)}; it has: {_list(known)}", "Correct --env, or CLOUDFLARE_ENV."
+        )
+    return found
+
+
+def _find_database(place: str, table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the binding of the database with this name or binding; without a name, the only one."""
+    listed = table.get("d1_databases")
+    rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+    fitting = [row for row in rows if not name or name in (row.get("database_name"), row.get("binding"))]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = _list(str(row.get("database_name") or row.get("binding")) for row in rows)
+    if not rows:
+        raise _unusable(f"{place} has no D1 database", "Name the environment with --env, or add it to `d1_databases`.")
+    if not name:
+        raise _unusable(f"{place} has {len(rows)} D1 databases: {known}", "Name one with --database.")
+    text = f"{place} has {len(fitting) or 'no'} D1 database{'s' if fitting else ''} {quote_name(name)}; it has: {known}"
+    raise _unusable(text, "Correct --database.")
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(map(quote_name, names)) or "none"
 
 
 def _read(file: str, raw: bytes) -> dict[str, Any]:
@@ -84,23 +94,7 @@ def _read(file: str, raw: bytes) -> dict[str, Any]:
         raise _unusable(error.message) from None
 
 
-def _require_known_pattern(file: str, folder: MigrationsFolder) -> None:
-    if problem := find_pattern_problem(folder.pattern):
-        raise _unusable(f"migrations_pattern {quote_name(folder.pattern)} in {file} {problem}")
-
-
-def _bindings(settings: Mapping[str, Any], database_id: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the bindings of a database, of all environments of the file."""
-    environments = settings.get("env")
-    tables = [settings, *(environments.values() if isinstance(environments, dict) else ())]
-    for table in tables:
-        rows = table.get("d1_databases") if isinstance(table, dict) else None
-        for row in rows if isinstance(rows, list) else ():
-            if isinstance(row, dict) and row.get("database_id") == database_id:
-                yield row
-
-
-def _parse_binding(file: str, binding: Mapping[str, Any]) -> MigrationsFolder:
+def _parse_folder(file: str, binding: Mapping[str, Any]) -> MigrationsFolder:
     given = {name: binding.get(name) for name in ("migrations_dir", "migrations_table", "migrations_pattern")}
     if wrong := [name for name, value in given.items() if not isinstance(value, str | None)]:
         raise _unusable(f"{wrong[0]} in {file} is not a text")
@@ -113,7 +107,8 @@ def _parse_binding(file: str, binding: Mapping[str, Any]) -> MigrationsFolder:
         raise _unusable(f"migrations_pattern in {file} does not start with {quote_name(prefix)}")
     place = posixpath.normpath(posixpath.join(posixpath.dirname(file), folder))
     if place.startswith(("/", "../")) or place == "..":
-        raise _unusable(f"migrations_dir in {file} is outside of the repository")
+        hint = "Start in a folder that contains both, such as the root of the repository, with --wrangler."
+        raise _unusable(f"migrations_dir in {file} is outside of the folder of this command", hint)
     return MigrationsFolder(place, given["migrations_table"] or DEFAULT_TABLE, pattern.removeprefix(prefix))
 
 
@@ -121,6 +116,5 @@ def _normalize(path: str) -> str:
     return posixpath.normpath(path.replace("\\", "/"))
 
 
-def _unusable(text: str) -> Refused:
-    hint = "Mend the wrangler file on the default branch: the binding needs database_id and migrations_dir."
+def _unusable(text: str, hint: str = "Correct the wrangler file.") -> Refused:
     return Refused(text, reason=Reason.CONFIG_INVALID, hint=hint)

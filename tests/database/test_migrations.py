@@ -8,7 +8,7 @@ import pytest
 
 from ops.core.errors import Refused
 from ops.core.migrations_folder import MigrationsFolder, hash_migration, migration_order
-from ops.database.migrations import parse_migrations_folder
+from ops.database.migrations import find_binding
 from tests.support.properties import holds_for
 
 ID = "0c0de000-0000-4000-8000-0000000005d1"
@@ -28,10 +28,9 @@ FILES = (
 )
 
 
-def parse(file: str = "api/wrangler.jsonc", env: Any = None, **binding: Any) -> MigrationsFolder:
+def parse(file: str = "api/wrangler.jsonc", **binding: Any) -> MigrationsFolder:
     rows = [{"binding": "OTHER", "database_id": "other"}, {"binding": "DB", "database_id": ID, **binding}]
-    settings = {"d1_databases": rows} if env is None else {"d1_databases": rows[:1], "env": env}
-    return parse_migrations_folder(file, json.dumps(settings).encode(), ID)
+    return find_binding(file, json.dumps({"d1_databases": rows}).encode(), "DB", "").migrations
 
 
 def test_defaults_are_those_of_wrangler() -> None:
@@ -45,23 +44,45 @@ def test_defaults_are_those_of_wrangler() -> None:
 
 
 def test_database_of_an_environment_is_found() -> None:
-    binding = {"database_id": ID, "migrations_dir": "sql"}
-    assert parse(env={"production": {"d1_databases": [binding, binding]}, "odd": 1}).folder == "api/sql"
-    toml = f'[[env.live.d1_databases]]\ndatabase_id = "{ID}"\nmigrations_table = "done"\n'
-    assert parse_migrations_folder("wrangler.toml", toml.encode(), ID) == MigrationsFolder(
-        "migrations", "done", "*.sql"
-    )
+    toml = f'[[env.live.d1_databases]]\nbinding = "DB"\ndatabase_id = "{ID}"\nmigrations_table = "done"\n'
+    found = find_binding("wrangler.toml", toml.encode(), "", "live")
+    assert (found.name, found.id, found.migrations) == ("DB", ID, MigrationsFolder("migrations", "done", "*.sql"))
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "why"),
+    [
+        ("", "", "has 4 D1 databases: orders, B, books, twice"),
+        ("films", "", "has no D1 database films; it has: orders, B, books, twice"),
+        ("twice", "", "has 2 D1 databases twice; it has: orders, B, books, twice"),
+        ("", "stagin", "has no environment stagin; it has: staging, odd"),
+        ("", "odd", "has no environment odd"),
+        ("", "staging", "environment staging of wrangler.json has no D1 database"),
+        ("orders", "", "has no database_id of orders"),
+    ],
+)
+def test_database_that_is_not_clear_is_refused(name: str, environment: str, why: str) -> None:
+    rows = [
+        {"binding": "A", "database_name": "orders"},
+        {"binding": "B"},
+        {"binding": "twice", "database_name": "books", "database_id": ID},
+        {"binding": "C", "database_name": "twice", "database_id": ID},
+    ]
+    settings = {"d1_databases": rows, "env": {"staging": {}, "odd": 1}}
+    with pytest.raises(Refused, match=why) as refused:
+        find_binding("wrangler.json", json.dumps(settings).encode(), name, environment)
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize(
     ("binding", "why"),
     [
-        ({"database_id": "another"}, "has no D1 database with the id"),
+        ({"database_id": "another"}, "has no database_id of DB"),
         ({"migrations_dir": 3}, "migrations_dir in api/wrangler.jsonc is not a text"),
         ({"migrations_pattern": "migrations/*.sql"}, "migrations_pattern without migrations_dir"),
         ({"migrations_dir": "sql", "migrations_pattern": "migrations/*.sql"}, "does not start with sql/"),
-        ({"migrations_dir": "../../else"}, "outside of the repository"),
-        ({"migrations_dir": "/etc"}, "outside of the repository"),
+        ({"migrations_dir": "../../else"}, "outside of the folder of this command"),
+        ({"migrations_dir": "/etc"}, "outside of the folder of this command"),
         *(
             ({"migrations_dir": "m", "migrations_pattern": f"m/{pattern}"}, "has signs besides")
             for pattern in ("[0-9]*.sql", "!(down)/*.sql", "{1..3}.sql", "{a}.sql", "#a", "@(a|b).sql")
@@ -74,12 +95,14 @@ def test_folder_that_is_not_clear_is_refused(binding: dict[str, Any], why: str) 
     assert refused.value.hint
 
 
-def test_two_folders_for_one_database_are_refused() -> None:
-    rows = [{"database_id": ID, "migrations_dir": name} for name in ("a", "b")]
-    with pytest.raises(Refused, match="2 different migrations folders"):
-        parse(env={"one": {"d1_databases": rows[:1]}, "two": {"d1_databases": rows[1:]}})
+def test_file_of_windows_is_read() -> None:
+    """PowerShell writes a byte order mark, which wrangler removes."""
+    text = f'\ufeff[[d1_databases]]\r\nbinding = "DB"\r\ndatabase_id = "{ID}"\r\nmigrations_dir = "db\\\\sql"\r\n'
+    assert find_binding("wrangler.toml", text.encode(), "", "").migrations.folder == "db/sql"
+    text = f'\ufeff{{\r\n"d1_databases": [{{"binding": "DB", "database_id": "{ID}"}}], // all\r\n}}\r\n'
+    assert find_binding("wrangler.jsonc", text.encode(), "", "").id == ID
     with pytest.raises(Refused, match="cannot be read"):
-        parse_migrations_folder("wrangler.json", b"{", ID)
+        find_binding("wrangler.jsonc", text.encode("utf-16"), "", "")
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -91,7 +91,7 @@ def read_settings(name: str, raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_BYTES:
         raise _unusable(f"{name} has {len(raw)} bytes, but the limit is {MAX_BYTES}")
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
         settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(_without_comments(text))
         json.dumps(settings, allow_nan=False)
     except (ValueError, TypeError, RecursionError) as error:
