@@ -24,7 +24,7 @@ from ops.github.actions import run_id
 if TYPE_CHECKING:
     from ops.core.migrations_folder import MigrationsFolder
 
-TOKEN, ACCOUNT = "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID"
+TOKEN, ACCOUNT, ENVIRONMENT = "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_ENV"
 """Variables that wrangler reads too."""
 MAX_FILES, MAX_BYTES = 5_000, 20_000_000
 """Limits of the folder of migrations: files, and bytes of all of them."""
@@ -40,7 +40,6 @@ class GuardOptions:
     account_id: str = ""
     known_as: str = ""
     checks: str = ""
-    dry_run: bool = False
 
 
 def describe_database(options: GuardOptions, environ: Mapping[str, str]) -> tuple[GuardedDatabase, str]:
@@ -56,16 +55,16 @@ def describe_database(options: GuardOptions, environ: Mapping[str, str]) -> tupl
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint="Name the file with --wrangler.") from None
     whole, here = path.resolve(), Path.cwd()
     root, name = (here, whole.relative_to(here).as_posix()) if whole.is_relative_to(here) else (path.parent, path.name)
-    found = find_binding(name, raw, options.database, options.environment)
+    environment = options.environment or environ.get(ENVIRONMENT, "")
+    found = find_binding(name, raw, options.database, environment)
     config = ("--config", str(path)) if options.wrangler else ()
-    environment = ("--env", options.environment) if options.environment else ()
     database = GuardedDatabase(
         found.name,
         found.id,
         found.migrations.table,
         tuple(_read_migrations(root, found.migrations)),
         tuple(_parse_checks(options.checks)),
-        wrangler_options=(*environment, *config),
+        wrangler_options=(*(("--env", environment) if environment else ()), *config),
         known_as=options.known_as,
     )
     return database, _choose_account(options, found, environ)

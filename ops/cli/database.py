@@ -38,7 +38,7 @@ def database() -> None:
 )
 @click.option("--wrangler", type=click.Path(path_type=Path), help="Wrangler file (default: the one in this folder)")
 @click.option("--database", "name", default="", help="Name or binding of the database (default: the only one)")
-@click.option("--env", "environment", default="", help="Environment of the wrangler file (default: none)")
+@click.option("--env", "environment", default="", help="Environment of the wrangler file (default: CLOUDFLARE_ENV)")
 @click.option("--account-id", default="", help="Cloudflare account (default: CLOUDFLARE_ACCOUNT_ID or wrangler file)")
 @click.option("--known-as", default="", metavar="NAME", help="Name of the database in ops.yml, for the way back")
 @click.option("--checks", default="", metavar="SQL", help="SELECTs, one per line, each of which must return 0")
@@ -67,7 +67,7 @@ def guard(
     from ops.app import database_guard
     from ops.database.guard import GuardResult
 
-    options = database_guard.GuardOptions(wrangler, name, environment, account_id, known_as, checks, dry_run)
+    options = database_guard.GuardOptions(wrangler, name, environment, account_id, known_as, checks)
     guarded, account = database_guard.describe_database(options, os.environ)
     say = silent if as_json else lambda text: echo(redactor.redact_text(text))
     result = GuardResult(guarded)

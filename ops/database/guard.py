@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.schema_mark import SchemaMark
@@ -52,6 +52,10 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 TRIES = 3
 """Times that a migration is sent if D1 says that it did not run it."""
 MAX_WAIT = 20.0
+"""Seconds to wait for the next try at most."""
+CONTINUED = timedelta(hours=1)
+"""Age until which a later attempt of a job continues an apply: its bookmark loses the writes since."""
+DEPLOY_AFTERWARDS = "Deploy this commit only after its migrations are applied."
 _LINE_ENDS = re.compile(
     r"""'(?:[^']|'')*+'?|"(?:[^"]|"")*+"?|`(?:[^`]|``)*+`?|\[(?:[^\]]|\]\])*+\]?|--[^\n]*\n?|/\*.*?(?:\*/|\Z)|\r\n""",
     re.DOTALL,
@@ -219,38 +223,38 @@ def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], ho
         content = hash_migration(each.text)
         held = find_hold(holds, each.name, content) or next((hold for hold in holds if hold.hash == content), None)
         if held:
+            shown = str(held) if held.migration == each.name else f"{quote_name(each.name)} has the content of {held}"
             name = held.migration.replace("'", "''")
             lift = f"DELETE FROM {HOLDS} WHERE migration = '{name}'"  # noqa: S608  shown to people
             lift_hold = ["ops", "lift-hold", "--database", database.known_as or database.name, "--name", held.migration]
             words = ["npx", "wrangler", "d1", "execute", database.name, "--remote", "--command", lift]
             raise Refused(
-                f"{quote_name(each.name)} is held: {held}. Nothing was changed",
+                f"a held migration must not be applied: {shown}. Nothing was changed",
                 reason=Reason.MIGRATION_HELD,
-                hint="Revert the migration in Git, or correct its content. A responder lifts the hold: "
+                hint="Revert the migration in Git, or correct its content. To apply it as it is, lift the hold: "
                 f"`{shlex.join(lift_hold)}`. Without ops.yml: `{shlex.join([*words, *database.wrangler_options])}`.",
             )
 
 
 def _test_locally(database: GuardedDatabase, pending: Sequence[MigrationFile], before: _State) -> None:
     """Run the migrations and the own checks on a local copy of the schema. Raises Refused if one fails."""
-    name, hint = "the local copy", "Run `npx wrangler d1 migrations apply` with --local, and correct the migration."
+    failure, hint = "the schema cannot be copied", "Use a runner whose Python has a newer SQLite."
     known = before.names
     try:
         with LocalCopy(before.schema) as copy:
             copy.run([create_table_sql(database.table), *(_row_sql(each, database.table) for each in known)])
             for each in pending:
-                name, known = quote_name(each.name), (*known, each.name)
+                failure, known = f"{quote_name(each.name)} fails on a local copy of the schema", (*known, each.name)
+                hint = "Correct the migration, and try it with `npx wrangler d1 migrations apply --local`."
                 copy.run(_split(each, database.table))
                 _require_names(copy, database.table, known)
             for check in database.queries:
-                name, hint = check.name, "Correct the check, or the migration that removes its tables."
+                failure = f"{check.name} fails on a local copy of the schema"
+                hint = "Correct the check, or the migration that removes its tables."
                 copy.run([check.sql])
     except SqlRejectedError as error:
-        raise Refused(
-            f"{name} fails on a local copy of the schema: {error}. Nothing was changed",
-            reason=Reason.MIGRATION_FAILS,
-            hint=hint,
-        ) from None
+        text = f"{failure}: {error}. Nothing was changed"
+        raise Refused(text, reason=Reason.MIGRATION_FAILS, hint=hint) from None
 
 
 def _require_names(copy: LocalCopy, table: str, names: tuple[str, ...]) -> None:
@@ -280,8 +284,9 @@ def _require_unchanged(now: _State, before: _State) -> None:
 
 
 def _begin_apply(tools: GuardTools, result: GuardResult, applies: Mapping[str, RecordedApply]) -> RecordedApply:
-    """Return the apply that this run began before it was killed, else a new one, and keep its bookmark."""
-    earlier = (each for name, each in applies.items() if tools.run and each.run == tools.run)
+    """Return the apply that an earlier attempt of this run began just before, else a new one. Keep its bookmark."""
+    since = tools.clock.now() - CONTINUED
+    earlier = (each for each in applies.values() if tools.run and each.run == tools.run and parse_utc(each.at) > since)
     apply = next(earlier, None)
     if apply is None:
         apply = make_apply(tools.d1.read_bookmark(result.database.id), tools.run, tools.clock.now())
@@ -313,7 +318,7 @@ def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[Migrati
         done = f"applied before: {_list(result.applied)}" if result.applied else "nothing was applied before"
         error.message = f"{error.message}; {done}"
         way_back = result.way_back if result.applied or isinstance(error, UnknownOutcome) else ""
-        error.hint = " ".join(filter(None, (error.hint, "Do not deploy the code that needs it.", way_back)))
+        error.hint = " ".join(filter(None, (error.hint, DEPLOY_AFTERWARDS, way_back)))
         raise
 
 

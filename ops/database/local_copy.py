@@ -199,7 +199,8 @@ class LocalCopy:
             try:
                 self.run([sql])
             except SqlRejectedError as error:
-                raise SqlRejectedError(f"the local copy has no {quote_name(name)}: {error}") from None
+                text = f"SQLite {sqlite3.sqlite_version} of this machine cannot create {quote_name(name)}: {error}"
+                raise SqlRejectedError(text) from None
             if _is_virtual(sql):
                 shadows |= {known for _, known, _ in self.read_schema()}
 

@@ -88,9 +88,22 @@ def test_environment_has_its_own_databases(shop: Deployment) -> None:
     empty, missing = shop.guard("--env", "empty"), shop.guard("--env", "prod")
     done = shop.guard("--env", "production", "--database", "DB")
 
-    assert (empty.code, "no D1 databases" in empty.err or "0 D1 databases" in empty.err) == (3, True)
-    assert (missing.code, "no environment prod" in missing.err) == (3, True)
+    assert (empty.code, "environment empty of wrangler.jsonc has no D1 database" in empty.err) == (3, True)
+    assert (missing.code, "has no environment prod; it has: production, empty" in missing.err) == (3, True)
     assert done.code == 0, done.err
+
+
+def test_environment_is_that_of_the_variable_of_wrangler(shop: Deployment) -> None:
+    """`wrangler deploy` reads CLOUDFLARE_ENV too: both must use the same database."""
+    other = {**BINDING, "database_id": ID.replace("5c", "6c"), "database_name": "orders-dev"}
+    shop.configure(jsonc(other, env={"production": {"d1_databases": [BINDING]}, "empty": {}}))
+
+    done = shop.guard("--json", CLOUDFLARE_ENV="production")
+    option_first = shop.guard("--env", "production", CLOUDFLARE_ENV="empty")
+
+    assert done.code == 0, done.err
+    assert option_first.code == 0, option_first.err
+    assert (done.result["database"], shop.applied) == ("orders", ["0001_customers.sql"])
 
 
 def test_migrations_may_be_beside_the_folder_of_the_wrangler_file(shop: Deployment, tmp_path: Path) -> None:
@@ -139,7 +152,7 @@ def test_migration_that_only_the_data_breaks_names_the_way_back(shop: Deployment
     assert "D1 rejected 0004_unique.sql" in failed.err
     assert "UNIQUE constraint failed: customers.email" in failed.err
     assert "applied before: 0003_notes.sql" in failed.err
-    assert "Do not deploy the code that needs it" in failed.err
+    assert "Deploy this commit only after its migrations are applied" in failed.err
     (bookmark,) = re.findall(r"ops restore-database --database lib --to ([0-9a-f-]+)`", failed.err)
     assert f"`npx wrangler d1 time-travel restore orders --bookmark {bookmark}`" in failed.err
     assert bookmark in summary.read_text().replace("\\", "")
@@ -194,8 +207,9 @@ def test_held_migration_is_refused_until_its_content_changes(shop: Deployment) -
 
     for each in (refused, same, renamed):
         assert each.code == 3
-        assert "is held: 0001_customers.sql, held since 2026-11-26T03:00:00Z (incident #42)" in each.err
+        assert "0001_customers.sql, held since 2026-11-26T03:00:00Z (incident #42). Nothing was" in each.err
         assert "DELETE FROM backout_holds WHERE migration = " in each.err
+    assert "0002_customers.sql has the content of 0001_customers.sql" in renamed.err
     assert shop.writes == []
 
     shop.write("0002_customers.sql", FIRST + "-- corrected")
@@ -425,6 +439,26 @@ def test_migrations_of_one_guard_are_one_apply(shop: Deployment) -> None:
     assert [each.name for each in last_apply(migrations)] == ["0002_orders.sql", "0003_notes.sql"]
     assert splits_an_apply(migrations[:2], migrations[2:])
     assert not splits_an_apply(migrations[:1], migrations[1:])
+
+
+@pytest.mark.parametrize("applied_before", [0, 1])
+def test_job_that_runs_again_a_day_later_goes_back_to_that_day(shop: Deployment, applied_before: int) -> None:
+    """The application ran for a day with the state that the first attempt left: its bookmark would lose that day."""
+    sandbox = shop.world.sandbox
+    shop.write("0002_orders.sql", SECOND)
+    broken = ("CREATE TABLE customers", "CREATE TABLE orders")[applied_before]
+    sandbox.fault(path=QUERY, sends=broken, status=400, code=7500, message="no: SQLITE_ERROR")
+    failed = shop.guard(GITHUB_RUN_ID="7002")
+    sandbox.clock.advance(86_400)
+    sandbox.d1.query(ID, "CREATE TABLE notes (id)")
+
+    done = shop.guard(GITHUB_RUN_ID="7002")
+
+    assert (failed.code, done.code) == (4, 0)
+    first, second = re.findall(r"bookmark before the first write: (\S+)", failed.out + done.out)
+    states = sandbox.d1.store(ID).history.states
+    assert first != second
+    assert next(each for each in states if each.bookmark == second).at == sandbox.clock.now()
 
 
 def test_apply_that_cannot_be_recorded_is_a_warning(shop: Deployment) -> None:
