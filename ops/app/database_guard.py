@@ -92,7 +92,9 @@ def run_guard(
         )
     base_url, _, clock = find_addresses(environ)
     with ExitStack() as ending, PROCESS_SIGNALS.in_run() as signals:
-        client = CloudflareClient(base_url, parse_token(TOKEN, value), token_name=TOKEN, clock=clock)
+        client = CloudflareClient(
+            base_url, parse_token(TOKEN, value), token_name=TOKEN, clock=clock, settings="the wrangler file"
+        )
         ending.callback(client.close)
         client.open()
         tools = GuardTools(D1Api(client, account), clock, run_id(environ), say, client.writing, signals.hold, keep)

@@ -12,6 +12,7 @@ import httpx
 
 from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.response import (
+    SETTINGS,
     CloudflareApiError,
     CloudflareResponse,
     MalformedCloudflareResponse,
@@ -97,12 +98,15 @@ class CloudflareClient(WriteGuard):
         token_name: str,
         clock: Clock,
         transport: httpx.BaseTransport | None = None,
+        settings: str = SETTINGS,
     ) -> None:
+        """`settings` is the file that names the account and its resources, for error messages."""
         self.base_url = base_url.rstrip("/")
         self._token = token
         self._token_name = token_name
         self._clock = clock
         self._transport = transport
+        self._settings = settings
         self._http: httpx.Client | None = None
         self._under_way = CallTracker(self._end)
         self.server_date = ""
@@ -241,13 +245,14 @@ class CloudflareClient(WriteGuard):
         except CloudflareApiError as error:
             if error.kind == ErrorKind.AUTH:
                 error.hint = self._permission_hint(path, permission)
+            error.hint = error.hint.replace(SETTINGS, self._settings)
             raise
 
     def _permission_hint(self, path: str, permission: str) -> str:
         """Return the hint for a rejected token. Cloudflare uses one code for a wrong permission and a wrong account."""
         account = re.match(r"/accounts/([0-9a-f]{32})", path)
         where = f"account {account[1]}" if account else "this account"
-        also = f" Check also `account_id` in ops.yml: {account[1]}." if account else ""
+        also = f" Check also `account_id` in {SETTINGS}: {account[1]}." if account else ""
         return (
             f"Check the token {self._token_name} at dash.cloudflare.com → Manage account → API tokens: it must be "
             f'active, allowed from this IP address, and have the permission "{permission}" on {where}.{also}'

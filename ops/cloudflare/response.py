@@ -16,9 +16,11 @@ from ops.core.errors import ProviderError, Reason
 T = TypeVar("T")
 
 
+SETTINGS = "ops.yml"
+"""File that names the account and its resources."""
 HINTS: Mapping[ErrorKind, str] = {
     ErrorKind.AUTH: "Check the token and its permissions.",
-    ErrorKind.NOT_FOUND: "Compare the names and account_id in ops.yml with the Cloudflare dashboard.",
+    ErrorKind.NOT_FOUND: f"Compare the names and account_id in {SETTINGS} with the Cloudflare dashboard.",
     ErrorKind.NOT_APPLIED: "Run the same command again in a minute.",
     ErrorKind.TRANSIENT: "Check https://www.cloudflarestatus.com/, then run the same command again.",
     ErrorKind.REFUSED: (

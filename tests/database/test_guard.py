@@ -414,6 +414,23 @@ def test_missing_setting_is_refused(
     assert shop.writes == []
 
 
+def test_token_without_d1_is_refused_without_ops_yml(shop: Deployment) -> None:
+    token = shop.world.sandbox.add_token("deploys", ["Workers Scripts Write"])
+    missing = {**BINDING, "database_id": ID.replace("5c", "6c")}
+
+    refused = shop.guard(CLOUDFLARE_API_TOKEN=token)
+    shop.configure(jsonc(missing))
+    gone = shop.guard()
+
+    assert (refused.code, gone.code) == (4, 4)
+    assert 'have the permission "D1 Write"' in refused.err
+    for each in (refused, gone):
+        assert "account_id" in each.err
+        assert "in the wrangler file" in each.err
+        assert "ops.yml" not in each.err
+    assert shop.writes == []
+
+
 def test_migrations_of_one_guard_are_one_apply(shop: Deployment) -> None:
     """The rule by time would separate them: they are two minutes apart. A second attempt of the job is the same one."""
     sandbox = shop.world.sandbox

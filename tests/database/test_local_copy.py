@@ -51,7 +51,9 @@ def test_statements_change_the_schema_together_or_not_at_all() -> None:
 
 
 def test_object_that_this_sqlite_cannot_make_is_named() -> None:
-    with pytest.raises(SqlRejectedError, match="of this machine cannot create maps: statement 1: no such module: geopoly9"):
+    with pytest.raises(
+        SqlRejectedError, match="of this machine cannot create maps: statement 1: no such module: geopoly9"
+    ):
         LocalCopy([("table", "maps", "CREATE VIRTUAL TABLE maps USING geopoly9 (a)")])
 
 
