@@ -8,6 +8,7 @@ from ops.core.run_record import RecordRow, RunRecord, embed_record
 from tests.conftest import World
 from tests.support import shopdesk
 from tests.support.commands import ended
+from tests.support.shop import WORKER
 from tests.support.shopdesk import Shopdesk
 
 
@@ -22,7 +23,7 @@ def test_shop_is_restored_and_its_worker_reopened(shop: Shopdesk) -> None:
     assert done.code == 0, done.err
     assert [len(rows) for rows in shop.content().values()] == [1, 2, 1]
     assert "Route web.shop.example/*, at the end" in done.result["outcome"]["changed"]
-    assert shop.routes == {"web.shop.example/*": shopdesk.WORKER}
+    assert shop.routes == {"web.shop.example/*": WORKER}
 
 
 @pytest.mark.parametrize(
