@@ -202,7 +202,7 @@ def parse_result(answer: CloudflareResponse, subject: str, build: Callable[[], T
     """Return `build()`; a missing or wrong field becomes one error that names the response."""
     try:
         return build()
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError):
         raise unexpected_shape(answer, subject) from None
 
 

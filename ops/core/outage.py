@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from ops.core.verdict import Verdict
 
-OPERATIONAL, MAINTENANCE = "operational", "under_maintenance"
+OPERATIONAL = "operational"
 
 
 class PageState(StrEnum):

@@ -15,7 +15,6 @@ from ops.probes.http import MAX_SECONDS, ProbeClient
 if TYPE_CHECKING:
     from ops.config import Environment, Service
 
-OPERATIONAL = "operational"
 CLOUDFLARE_STATUS = "https://www.cloudflarestatus.com"
 PRODUCTS_GROUP = "Cloudflare Sites and Services"
 """Group of Cloudflare's products. Most other components are data centers, and some of those are always closed."""
@@ -65,7 +64,7 @@ def _fetch(web: ProbeClient, url: str, within: float) -> Any:
     try:
         response, body = web.send("GET", url, within=within)
         return json.loads(body) if response.status_code == 200 else None
-    except (httpx.RequestError, ValueError):
+    except (httpx.RequestError, ValueError, RecursionError):
         return None
 
 

@@ -141,6 +141,10 @@ def test_token_without_permission_is_refused(sandbox: Sandbox, client: Cloudflar
         '{"data": {"viewer": {"scope": []}}, "errors": null}',
         '{"data": {"viewer": {"scope": [{"minutes": [], "days": null}]}}, "errors": null}',
         '{"data": {"viewer": {"scope": [{"days": [{"sum": {"requests": "many", "errors": 0}}], "minutes": []}]}}}',
+        (
+            '{"data": {"viewer": {"scope": [{"minutes": [{"sum": {"requests": 1e999}, "avg": {"sampleInterval": 1},'
+            ' "dimensions": {"datetimeMinute": "2026-11-24T03:40:00Z", "scriptVersion": "a"}}], "days": []}]}}}'
+        ),
     ],
 )
 def test_unexpected_answer_is_an_error_of_the_provider(sandbox: Sandbox, client: CloudflareClient, body: str) -> None:

@@ -119,8 +119,9 @@ def test_page_contradicts_what_happens(sandbox: Sandbox, web: ProbeClient) -> No
         {"body": '{"components": [{"id": 1}], "incidents": []}', "content_type": "application/json"},
         {"body": '{"components": []}', "content_type": "application/json"},
         {"truncate": 40},
+        {"body": "[" * 100_000, "content_type": "application/json"},
     ],
-    ids=["503", "no answer", "a list", "a component without a name", "no incidents", "a cut body"],
+    ids=["503", "no answer", "a list", "a component without a name", "no incidents", "a cut body", "deep nesting"],
 )
 def test_unreadable_page_is_unknown(sandbox: Sandbox, web: ProbeClient, fault: dict[str, Any]) -> None:
     sandbox.edge_fault(host="www.cloudflarestatus.com", times=None, **fault)

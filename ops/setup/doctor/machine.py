@@ -8,11 +8,12 @@ from ops.cloudflare import tokens
 from ops.cloudflare.client import CloudflareClient
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration
 from ops.core.errors import ProviderError
+from ops.core.outage import OPERATIONAL
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel
 from ops.probes import status_page
 from ops.probes.reachability import UNREACHABLE, find_download_problem
-from ops.probes.status_page import CLOUDFLARE_STATUS, OPERATIONAL, PRODUCTS_GROUP, used_products
+from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
