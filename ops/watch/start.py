@@ -12,7 +12,7 @@ from ops.app.place import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.core.redaction import Redactor
-from ops.core.verdict import Verdict
+from ops.core.verdict import ProbeObservation
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import require_incident
 from ops.probes.runner import ProbeRunner
@@ -78,10 +78,10 @@ def command_names(config_path: Path, environ: Mapping[str, str], incident: int |
     return CommandNames(program, tuple(more), incident)
 
 
-def _probe(runner: ProbeRunner, service: "Service") -> Verdict:
+def _probe(runner: ProbeRunner, service: "Service") -> ProbeObservation:
     """Run one round without browsers, which take too long for it."""
     quick = tuple(each for each in service.probes if each.browser is None)
-    return runner.run_round(ProbeSet(service.url, quick, service.verify)).verdict
+    return runner.run_round(ProbeSet(service.url, quick, service.verify))
 
 
 def _issue(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":

@@ -58,6 +58,10 @@ class WatchState:
         """Return the state with this round. Rounds before it that nobody probed become visible."""
         return replace(self, rounds=self.rounds.ljust(number, NOT_PROBED) + _LETTERS[verdict])
 
+    def at_end(self) -> "WatchState":
+        """Return the state at the end of the watch. Last rounds that nobody probed become visible."""
+        return replace(self, rounds=self.rounds.ljust((self.until - self.started_at) // INTERVAL, NOT_PROBED))
+
     def with_newer(self, found: tuple[NewerDeployment, ...]) -> "WatchState":
         known = {each.id for each in self.newer}
         added = tuple(each for each in found if each.id not in known)

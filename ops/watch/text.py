@@ -43,7 +43,8 @@ def next_step(result: WatchResult, names: CommandNames) -> str:
         return f"Roll back to an older version: {rollback}"
     if result.decision == Decision.NO_EVIDENCE:
         return f"Look at the service, or watch it again: `{names.command('watch', result)}`"
-    return "Close the incident when the cause is fixed." if result.decision == Decision.MITIGATED else ""
+    is_over = result.decision == Decision.MITIGATED and names.incident is not None
+    return "Close the incident when the cause is fixed." if is_over else ""
 
 
 def headline(result: WatchResult) -> str:
@@ -51,7 +52,7 @@ def headline(result: WatchResult) -> str:
     if result.decision == Decision.RELAPSED:
         return f"{where} relapsed: {result.judgment.cause}"
     if result.decision == Decision.MITIGATED and since:
-        return f"{where} is mitigated since {since:%H:%M:%S} UTC"
+        return f"{where} is mitigated: healthy since {since:%H:%M:%S} UTC"
     if result.decision == Decision.NOTHING_TO_DO:
         return f"{where}: another runner continues this watch"
     if result.decision:
@@ -153,7 +154,7 @@ def build_record(result: WatchResult) -> RunRecord:
         if result.judgment.cause:
             rows.append(RecordRow(result.ended_at, "failed", result.judgment.cause))
         if (since := result.judgment.green_since) and result.decision == Decision.MITIGATED:
-            rows.append(RecordRow(since, "verified", "healthy since now, until the end of the watch"))
+            rows.append(RecordRow(since, "verified", "healthy from this time to the end of the watch"))
         rows.append(RecordRow(result.ended_at, ENDED_KIND, result.decision))
     record = RunRecord(f"watch-{state.owner}", program=__version__, rows=tuple(rows))
     return replace(record, decision=result.decision or "", reason=result.reason or "")

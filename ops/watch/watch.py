@@ -18,8 +18,8 @@ from ops.core.clock import format_utc
 from ops.core.errors import Decision, ProviderError, Reason
 from ops.core.period import Period
 from ops.core.redaction import Redactor
-from ops.core.verdict import Verdict
-from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
+from ops.core.verdict import ProbeObservation, Verdict
+from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, judge_watch
 from ops.watch.record import WatchRecord
 from ops.watch.result import WatchResult
 from ops.watch.state import NewerDeployment, WatchState
@@ -42,7 +42,7 @@ class Watch:
         self,
         session: Session,
         service: "Service",
-        probe: Callable[[], Verdict],
+        probe: Callable[[], ProbeObservation],
         record: WatchRecord | None,
         *,
         redactor: Redactor,
@@ -55,7 +55,7 @@ class Watch:
         self._record, self._text, self._notice, self._on_round = record, text, notice, on_round
         self._redactor, self._clock = redactor, session.clock
         self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
-        self._live, self._problem = LiveVersions(), ""
+        self._live, self._problem, self._last_bad = LiveVersions(), "", ""
 
     def run(self, duration: timedelta) -> WatchResult:
         """Watch until the end of a new watch, or of the one that is continued.
@@ -69,16 +69,20 @@ class Watch:
             if state.time_of(number) >= state.until:
                 break
             self._sleep_until(state.time_of(number))
-            state = self._read(state.with_round(number, self._probe()), number)
+            state = self._read(state.with_round(number, self._run_probes(state.time_of(number))), number)
             if number % 4 == 3 and self._record and self._record.newer_owner(state, self._clock.now()):
-                return self._result(state, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
-            result = self._result(state)
-            if result.judgment.is_relapse:
-                return self._end(state)
+                return self._result(state, self._judge(state), Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+            judgment = self._judge(state)
+            if judgment.is_relapse:
+                # Rates are not read again: a missing answer, or one about other versions, would hide the relapse.
+                return self._end(self._read_deployments(state), judgment)
+            result = self._result(state, judgment)
             self._save(result)
             self._on_round(result)
         self._sleep_until(state.until)
-        return self._end(state)
+        self._read_rates(state)
+        state = self._read_deployments(state.at_end())
+        return self._end(state, self._judge(state))
 
     def _begin(self, duration: timedelta) -> WatchState:
         now = self._clock.now()
@@ -96,12 +100,24 @@ class Watch:
         if seconds > 0:
             self._clock.sleep(seconds)
 
+    def _run_probes(self, at: datetime) -> Verdict:
+        seen = self._probe()
+        if seen.verdict != Verdict.HEALTHY:
+            bad = tuple(each for each in seen.results if each.verdict != Verdict.HEALTHY)
+            self._last_bad = f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
+        return seen.verdict
+
+    def _judge(self, state: WatchState) -> WatchJudgment:
+        return judge_watch(state, self._live, self._rates)
+
     def _read(self, state: WatchState, number: int) -> WatchState:
-        if number % 2 == 0 and self._service.worker:
-            self._rates = self._read_rates(state)
+        if number % 2 == 0:
+            self._read_rates(state)
         return self._read_deployments(state) if number % 4 == 1 else state
 
-    def _read_rates(self, state: WatchState) -> ErrorRates:
+    def _read_rates(self, state: WatchState) -> None:
+        if not self._service.worker:
+            return
         now = self._clock.now()
         try:
             traffic = analytics.read_worker_traffic(
@@ -113,8 +129,9 @@ class Watch:
                 timeout=QUERY_TIMEOUT,
             )
         except ProviderError as error:
-            return ErrorRates(problem=f"no error rate, so only the probes decide: {error.message}")
-        return ErrorRates(traffic)
+            self._rates = ErrorRates(problem=f"no error rate, so only the probes decide: {error.message}")
+        else:
+            self._rates = ErrorRates(traffic)
 
     def _read_deployments(self, state: WatchState) -> WatchState:
         """Return the state with the deployments after the watched one; the first reading chooses the watched one."""
@@ -136,9 +153,14 @@ class Watch:
         newer = rows[: names.index(state.deployment)] if state.deployment in names else []
         return state.with_newer(tuple(NewerDeployment(name, at, text(), own) for name, at, text, own in newer[::-1]))
 
-    def _result(self, state: WatchState, decision: Decision | None = None, reason: Reason | None = None) -> WatchResult:
-        judgment = judge_watch(state, self._live, self._rates)
-        problems = (self._problem, self._record.problem if self._record else "")
+    def _result(
+        self,
+        state: WatchState,
+        judgment: WatchJudgment,
+        decision: Decision | None = None,
+        reason: Reason | None = None,
+    ) -> WatchResult:
+        problems = (self._last_bad, self._problem, self._record.problem if self._record else "")
         found: WatchResult = self._redactor.redact_value(
             WatchResult(
                 self._service.name,
@@ -157,22 +179,19 @@ class Watch:
         )
         return found
 
-    def _end(self, state: WatchState) -> WatchResult:
-        """Read once more, decide, and write the last state of the comment."""
-        if self._service.worker:
-            self._rates = self._read_rates(state)
-        state = self._read_deployments(state)
+    def _end(self, state: WatchState, judgment: WatchJudgment) -> WatchResult:
+        """Decide, and write the last state of the comment."""
         decision, reason = {
             Verdict.UNHEALTHY: (Decision.RELAPSED, Reason.RELAPSED),
             Verdict.HEALTHY: (Decision.MITIGATED, Reason.VERIFIED),
             Verdict.INCONCLUSIVE: (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE),
-        }[judge_watch(state, self._live, self._rates).verdict]
-        result = self._result(state, decision, reason)
+        }[judgment.verdict]
+        result = self._result(state, judgment, decision, reason)
         self._save(result)
         self._on_round(result)
         if decision == Decision.RELAPSED and self._record:
             self._record.report_relapse(self._notice(result))
-        return self._result(state, decision, reason)
+        return self._result(state, judgment, decision, reason)
 
     def _save(self, result: WatchResult) -> None:
         if self._record:

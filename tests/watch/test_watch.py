@@ -90,6 +90,21 @@ def serve(shop: Shop, requests: int = 120) -> Callable[[], object]:
     return send
 
 
+QUERIES_UNTIL_RELAPSE = 11
+"""Queries of the analytics until users of the flaky version are a relapse."""
+
+
+def deploy_flaky(shop: Shop) -> str:
+    """Deploy a version whose errors only users see, and return it. Analytics are exact and without delay."""
+    sandbox = shop.world.sandbox
+    sandbox.switches.analytics_sample_interval, sandbox.switches.analytics_delay_seconds = 1, 0
+    flaky = sandbox.upload(WORKER, code="flaky", behaviour={"status": 200, "throws": "no", "share": 0.2})
+    sandbox.deploy(WORKER, flaky)
+    sandbox.clock.advance(60)
+    shop.world.edit_config("path: /cart", "path: /health")
+    return flaky
+
+
 def test_healthy_service_is_mitigated_since_its_first_healthy_round(shop: Shop, incident: Incident) -> None:
     began, cpu = shop.world.sandbox.clock.now(), time.process_time()
 
@@ -102,7 +117,7 @@ def test_healthy_service_is_mitigated_since_its_first_healthy_round(shop: Shop, 
     assert shop.world.sandbox.clock.now() - began >= HALF_HOUR
     assert time.process_time() - cpu < 10  # the machine may be loaded, and the sandbox is in this process
     (body,) = incident.bodies
-    assert "web in live is mitigated since" in body
+    assert "web in live is mitigated: healthy since" in body
     assert shop.world.writes() == []
 
 
@@ -121,6 +136,7 @@ def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, i
     assert issue.state == "open"
     watched, notice = incident.bodies
     assert "relapsed: probes: 3 of 5 rounds are bad" in watched
+    assert "cart unhealthy: status 500, wanted 200" in watched
     assert "ops rollback-worker --service web" in notice
     assert "mermaid" not in notice
     assert shop.world.writes() == []
@@ -153,6 +169,18 @@ def test_late_continuation_shows_the_time_without_probes(shop: Shop, incident: I
     assert found.state.rounds == "h" * 10 + ".." + "h" * 48
     assert found.judgment.green_since == found.state.time_of(12)
     assert "58 healthy, 2 not probed" in incident.bodies[0]
+
+
+def test_watch_that_lost_its_runner_early_has_no_evidence(shop: Shop, incident: Incident) -> None:
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+    shop.world.sandbox.clock.advance(45 * 60)
+
+    found = watch(shop, incident.number)
+
+    assert (found.decision, found.exit_code) == (Decision.NO_EVIDENCE, 8)
+    assert found.state.rounds == "h" * 10 + "." * 50
+    assert "10 healthy, 50 not probed" in incident.bodies[0]
 
 
 def test_two_watches_become_one(shop: Shop, incident: Incident) -> None:
@@ -189,12 +217,7 @@ def test_secret_in_a_deployment_is_masked(shop: Shop, incident: Incident) -> Non
 
 
 def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
-    sandbox = shop.world.sandbox
-    sandbox.switches.analytics_sample_interval, sandbox.switches.analytics_delay_seconds = 1, 0
-    flaky = sandbox.upload(WORKER, code="flaky", behaviour={"status": 200, "throws": "no", "share": 0.2})
-    sandbox.deploy(WORKER, flaky)
-    sandbox.clock.advance(60)
-    shop.world.edit_config("path: /cart", "path: /health")
+    flaky = deploy_flaky(shop)
 
     found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)})
 
@@ -202,6 +225,16 @@ def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
     assert f"requests to {flaky[:8]}: 3 of 5 rounds are bad" in found.judgment.cause
     assert found.ended_at is not None
     assert found.ended_at - found.state.started_at <= timedelta(minutes=10)
+
+
+def test_relapse_by_error_rate_survives_analytics_that_fail_next(shop: Shop) -> None:
+    deploy_flaky(shop)
+    down = shop.world.sandbox.fault(path="/graphql", skip=QUERIES_UNTIL_RELAPSE, status=503, times=None)
+
+    found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)})
+
+    assert found.decision == Decision.RELAPSED
+    assert (down.skip, down.hits) == (0, 0)
 
 
 @pytest.mark.parametrize(
