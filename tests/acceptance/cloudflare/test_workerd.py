@@ -200,12 +200,10 @@ def backend(sandbox: Sandbox, tmp_path: Path) -> Callable[..., str]:
     return partial(run_wrangler, sandbox, tmp_path, home=tmp_path)
 
 
-def test_backend_with_durable_objects_kv_and_d1_runs(
+def test_storage_of_objects_and_d1_survives_a_new_version(
     sandbox: Sandbox, edge: httpx.Client, backend: Callable[..., str]
 ) -> None:
-    """Storage survives a new version, memory does not. Clock, KV and AI providers are those of the sandbox."""
-    namespace = sandbox.kv.add(CONFIG["kv_namespaces"][0]["id"])
-    sandbox.kv.put(namespace, "ops/a", "1")
+    """Memory does not survive it. The clock is that of the sandbox."""
     database = sandbox.d1.add("fortunet", CONFIG["d1_databases"][0]["database_id"])
     backend("d1", "migrations", "apply", "fortunet", "--remote")
     backend("deploy", "--tag", "4.1.0")
@@ -225,6 +223,37 @@ def test_backend_with_durable_objects_kv_and_d1_runs(
     refused = httpx.post(url, json=asked, headers={"authorization": f"Bearer {sandbox.token}"})
     assert refused.json()["errors"] == [{"code": 7500, "message": "no such table: none: SQLITE_ERROR"}]
 
+    sandbox.clock.advance(60)
+    assert edge.get("/sessions").json() == [1, 3, now + 60_000]
+    backend("deploy", "--tag", "4.2.0")
+    assert edge.get("/sessions").json() == [1, 4, now + 60_000]
+    assert [edge.get("/rows").json(), edge.get("/version").json()["tag"]] == [2, "4.2.0"]
+    _deploy_during_a_request(sandbox, edge, first)
+    assert [edge.get("/sessions").json()[:2] for _ in range(2)] == [[1, 5], [2, 6]]
+    assert sandbox.unknown_requests == []
+
+
+def _deploy_during_a_request(sandbox: Sandbox, edge: httpx.Client, version: str) -> None:
+    """Deploy a version while a request waits for an AI provider. The request still gets its response."""
+    groq = sandbox.providers["groq"]
+    key = {"x-key": groq.add_key("groq-key")}
+    groq.delay, answered = 0.3, len(groq.requests)
+    with ThreadPoolExecutor() as pool:
+        under_way = pool.submit(edge.get, "/ai", headers=key)
+        while len(groq.requests) == answered:
+            assert not under_way.done()
+        sandbox.deploy(WORKER, version)
+    assert under_way.result().status_code == 200
+
+
+def test_kv_and_ai_providers_are_those_of_the_sandbox(
+    sandbox: Sandbox, edge: httpx.Client, backend: Callable[..., str]
+) -> None:
+    namespace = sandbox.kv.add(CONFIG["kv_namespaces"][0]["id"])
+    sandbox.kv.put(namespace, "ops/a", "1")
+    sandbox.d1.add("fortunet", CONFIG["d1_databases"][0]["database_id"])
+    backend("deploy")
+
     key = {"x-key": sandbox.providers["groq"].add_key("groq-key")}
     assert edge.get("/ai", headers=key).json()["choices"]
     assert [edge.get("/ai").status_code, edge.get("/models").status_code] == [401, 200]
@@ -237,22 +266,9 @@ def test_backend_with_durable_objects_kv_and_d1_runs(
     assert edge.get("/kv", headers={"sandbox-location": "elsewhere"}).json() == {"ops/a": "2", "ops/b": "2"}
 
     sandbox.clock.advance(60)
-    assert edge.get("/sessions").json() == [1, 3, now + 60_000]
+    assert edge.get("/kv").json() == {"ops/a": "2", "ops/b": "2"}
     sandbox.kv.delete(namespace, "ops/b")
     assert edge.get("/kv").json() == {"ops/a": "2", "ops/b": "2"}
-
-    backend("deploy", "--tag", "4.2.0")
-    assert edge.get("/sessions").json() == [1, 4, now + 60_000]
-    assert [edge.get("/rows").json(), edge.get("/version").json()["tag"]] == [2, "4.2.0"]
-    groq = sandbox.providers["groq"]
-    groq.delay, answered = 0.3, len(groq.requests)
-    with ThreadPoolExecutor() as pool:
-        under_way = pool.submit(edge.get, "/ai", headers=key)
-        while len(groq.requests) == answered:
-            assert not under_way.done()
-        sandbox.deploy(WORKER, first)
-        assert [edge.get("/sessions").json()[:2] for _ in range(2)] == [[1, 5], [2, 6]]
-    assert under_way.result().status_code == 200
     assert sandbox.unknown_requests == []
 
 
