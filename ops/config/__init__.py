@@ -17,7 +17,7 @@ from ops.config.databases import Database
 from ops.config.durable_objects import DurableObjects
 from ops.config.github import ActingEnvironment, GitHubConfig
 from ops.config.messages import build_model, format_problems
-from ops.config.probes import Probe, VerificationRule
+from ops.config.probes import Probe, ProbeSet, VerificationRule
 from ops.config.runtime import RuntimeConfig
 from ops.config.secrets import RotatedSecret
 from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
@@ -195,6 +195,19 @@ class Environment(NamedModel):
     def databases_of(self, service: str) -> dict[str, Database]:
         """Return the databases that a service uses, by name."""
         return {name: each for name, each in self.databases.items() if service in each.services}
+
+    def services_of(self, database: str) -> list[Service]:
+        """Return the services that use a database, the first one first; none for an unknown name."""
+        found = self.databases.get(database)
+        return [self.service(name) for name in dict.fromkeys(found.services)] if found else []
+
+    def database_probes(self, database: str) -> dict[str, ProbeSet]:
+        """Return service → its probes, with those of a database that it uses. Raises ConfigError for an unknown one."""
+        found = self.database(database)
+        return {
+            each.name: ProbeSet(each.url, each.database_probes(found), each.verify, name=each.name)
+            for each in self.services_of(database)
+        }
 
     def require_runtime(self) -> RuntimeConfig:
         """Return `runtime`. Raises ConfigError if it is missing."""

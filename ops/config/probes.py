@@ -1,7 +1,7 @@
 """Probes in `ops.yml` (`http`, `page`, `browser`, `command`) and the set that a run sends."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -234,3 +234,9 @@ class ProbeSet:
     @property
     def all_probes(self) -> list[tuple["ProbeSet", Probe]]:
         return [(each, probe) for each in (self, *self.other_services) for probe in each.probes]
+
+
+def join_probes(sets: Iterable[ProbeSet]) -> ProbeSet:
+    """Return the first set, with the others in the same rounds."""
+    first, *others = sets
+    return replace(first, other_services=tuple(others))

@@ -50,14 +50,13 @@ _DIFFERENCE = re.compile(
 
 
 def suits(environment: "Environment", service: str) -> bool:
-    return any(service in database.services for database in environment.databases.values())
+    return bool(environment.databases_of(service))
 
 
 def find_database(environment: "Environment", service: "Service") -> "tuple[str, Database]":
     """Return the first database of a service, with its name. Raises ConfigError."""
-    for name, database in environment.databases.items():
-        if service.name in database.services:
-            return name, database
+    if found := next(iter(environment.databases_of(service.name).items()), None):
+        return found
     raise ConfigError(
         f"{service.name} has no database in {environment.name}, which this drill breaks",
         hint="Add the database under `databases` in ops.yml, or leave --config out.",
@@ -315,8 +314,8 @@ def _count_differences(sandbox: "Sandbox", database: "Database", result: Mapping
         before, after = (read_rows(sandbox, database, states[restored.number - less]) for less in (1, 0))
         for table in before.keys() & after.keys() - {database.migrations_table}:
             removed, found = len(before[table]) - len(after[table]), stated.get(table)
-            rows = int(found["rows"]) if found else 0
-            if rows != removed if not (found and found["bound"]) else rows > removed:
+            rows, is_least = (int(found["rows"]), bool(found["bound"])) if found else (0, False)
+            if rows > removed or (rows < removed and not is_least):
                 yield f"the run states {found[0] if found else 'no difference'} of {table}, and {removed} were removed"
 
 

@@ -1,10 +1,10 @@
 """Lift the hold of a migration, so that deployments may apply it again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.config.probes import ProbeSet
+from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan, PlanSection
 from ops.database.holds import Hold, lift_holds, read_holds
@@ -41,25 +41,18 @@ class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
     permissions = TokenPermissions(cloudflare=("D1 Write",))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
-        names = (name for name, each in environment.databases.items() if service in each.services)
-        return [{"database": name, "name": "FILE"} for name in names]
+        return [{"database": name, "name": "FILE"} for name in environment.databases_of(service)]
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         return {"database": tuple(environment.databases)}
 
     def service(self, params: Params, environment: "Environment") -> str:
         """Return the first service that uses the database."""
-        database = environment.databases.get(params.database)
-        return database.services[0] if database else ""
+        return next((each.name for each in environment.services_of(params.database)), "")
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002
         """Probe the database and each service that uses it."""
-        database = ctx.environment.database(ctx.params.database)
-        first, *others = [
-            ProbeSet(each.url, each.database_probes(database), each.verify, name=each.name)
-            for each in map(ctx.environment.service, dict.fromkeys(database.services))
-        ]
-        return replace(first, other_services=tuple(others))
+        return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         database = ctx.environment.database(ctx.params.database)

@@ -86,24 +86,18 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
         return tuple(dict.fromkeys(("D1 Write", "Workers Scripts Read", *closed)))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
-        names = (name for name, each in environment.databases.items() if service in each.services)
-        return [{"database": name, "to": BEFORE_LAST_MIGRATION} for name in names]
+        return [{"database": name, "to": BEFORE_LAST_MIGRATION} for name in environment.databases_of(service)]
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         return {"database": tuple(environment.databases)}
 
     def service(self, params: Params, environment: "Environment") -> str:
         """Return the first service that uses the database."""
-        database = environment.databases.get(params.database)
-        return database.services[0] if database else ""
+        return next((each.name for each in environment.services_of(params.database)), "")
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """Probe the database and each service that uses it; after maintenance also that it is off."""
-        database = ctx.environment.database(ctx.params.database)
-        found = {
-            each.name: ProbeSet(each.url, each.database_probes(database), each.verify, name=each.name)
-            for each in _services(ctx, database)
-        }
+        found = ctx.environment.database_probes(ctx.params.database)
         reopened = plan.details.closure if plan and plan.details.restore else Closure()
         return reopened.reopened_probes(ctx, found)
 
@@ -197,10 +191,6 @@ def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase
     return terms.suggest_restore(ctx, ctx.params.database, details.restore.undo_bookmark) if details.restore else None
 
 
-def _services(ctx: Context[RestoreDatabase.Params], database: "Database") -> "list[Service]":
-    return [ctx.environment.service(name) for name in dict.fromkeys(database.services)]
-
-
 @dataclass(frozen=True)
 class _WorkerReads:
     uploads: tuple[WorkerVersion, ...]
@@ -232,8 +222,9 @@ class _Reads:
 
 def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
     d1 = ctx.cloudflare.d1
-    workers = [each for each in _services(ctx, database) if each.worker]
-    closing = start_call(lambda: closure.plan_closure(ctx, _services(ctx, database), MESSAGE)).result
+    services = ctx.environment.services_of(ctx.params.database)
+    workers = [each for each in services if each.worker]
+    closing = start_call(lambda: closure.plan_closure(ctx, services, MESSAGE)).result
     found, now, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.d1 import Migration
-from ops.config.probes import ProbeSet
+from ops.config.probes import ProbeSet, join_probes
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
@@ -68,27 +68,19 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
     permissions = TokenPermissions(cloudflare=("D1 Write", "Workers Scripts Read"))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
-        found = environment.databases.items()
-        return [
-            {"database": name, "name": LAST} for name, each in found if service in each.services and each.migrations
-        ]
+        found = environment.databases_of(service).items()
+        return [{"database": name, "name": LAST} for name, each in found if each.migrations]
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         return {"database": tuple(name for name, each in environment.databases.items() if each.migrations)}
 
     def service(self, params: Params, environment: "Environment") -> str:
         """Return the first service that uses the database."""
-        database = environment.databases.get(params.database)
-        return database.services[0] if database else ""
+        return next((each.name for each in environment.services_of(params.database)), "")
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002
         """Probe the database and each service that uses it."""
-        database = ctx.environment.database(ctx.params.database)
-        first, *others = [
-            ProbeSet(each.url, each.database_probes(database), each.verify, name=each.name)
-            for each in map(ctx.environment.service, dict.fromkeys(database.services))
-        ]
-        return replace(first, other_services=tuple(others))
+        return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         return _build_plan(ctx, ctx.environment.database(ctx.params.database))
