@@ -26,6 +26,7 @@ import click
 from ops.app.run import read_config
 from ops.database.checks import TIME_LIMIT
 from ops.drills import scenario_database
+from ops.drills.database_content import BAD
 from ops.drills.scenario_maintenance import PERMISSIONS
 from sandbox import Sandbox, Switches
 
@@ -128,7 +129,7 @@ class World:
 
     def _events(self, *more: str) -> Iterator[tuple[str, str, datetime]]:
         """Yield kind, text and time of each event of a run."""
-        where = ["--database", DATABASE, "--to", "before-last-migration", "--environment", "production"]
+        where = ["--database", DATABASE, "--to", f"before-migration:{BAD}", "--environment", "production"]
         argv = ["restore-database", *where, "--one-person", "--config", str(self.config), "--json", *more]
         with subprocess.Popen(
             [sys.executable, "-m", "ops", *argv],

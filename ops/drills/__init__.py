@@ -364,6 +364,7 @@ class _Trigger:
         """Start the runbook and return its result. Import its record if the incident misses it."""
         incident = self.incident
         if incident is None:
+            params = {**params, **self.scenario.params_without_incident}
             return command.run(self.world, say=self.say, on_event=self.on_event, params=params)
         before = incident.last_record
         with github.github_failures(incident, self.drill.trigger, self.drill.github_fails):

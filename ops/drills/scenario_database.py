@@ -16,6 +16,7 @@ from ops.core.migrations_folder import DOWN
 from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation
 from ops.database.holds import TABLE as HOLDS
+from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION
 from ops.drills import (
     database_content,
     example,
@@ -39,6 +40,7 @@ ADD_ROW = "/drill/rows"
 """Path on the embedded edge where a POST adds a row."""
 SAVE_CHART, SIGN_IN = "/api/charts/calculate", "/api/session"
 EXAMPLE_TABLE = "charts"
+EXAMPLE_BAD = "0002_compact_charts.sql"
 REQUESTS_PER_ADDRESS = 20
 """Below the limit of the example."""
 WRITTEN_BEFORE, PATIENCE = 10, 20.0
@@ -129,7 +131,7 @@ class _Application:
         if name == "good":
             self.commit(example_files(self.database) if self.database.migrations else {}, folder)
             example.deploy_example(sandbox, service, example.GOOD, admin="drill-admin-0123456789")
-        without = ("0002_*",) if name == "good" else ()
+        without = (EXAMPLE_BAD,) if name == "good" else ()
         stale, sandbox.switches.d1_stale_reads = sandbox.switches.d1_stale_reads, 0  # wrangler does not expect them
         command = ("d1", "migrations", "apply", "fortunet", "--remote")
         scenario_release.run_wrangler(sandbox, *command, without=without, purpose="apply the migrations")
@@ -179,6 +181,7 @@ def _configure(embedded: Scenario, run: "_Run", environment: "Environment", serv
         prepare=application.prepare,
         probes=lambda _environment, _service: application.probes,
         params=run.params(name),
+        params_without_incident=run.params_without_incident(database_content.BAD),
         repository=database.repository or "",
         run=run.bind(application, application.row_writer),
     )
@@ -192,7 +195,12 @@ def _configure_example(embedded: Scenario, run: "_Run", environment: "Environmen
             f"{service.name} has no database with the example's table {EXAMPLE_TABLE}, which this drill breaks",
             hint="Remove --edge workerd, or leave --config out.",
         )
-    return replace(bound, release=application.release_example, run=run.bind(application, application.chart_writer))
+    return replace(
+        bound,
+        release=application.release_example,
+        run=run.bind(application, application.chart_writer),
+        params_without_incident=run.params_without_incident(EXAMPLE_BAD),
+    )
 
 
 @dataclass(frozen=True)
@@ -208,6 +216,10 @@ class _Run:
 
     def params(self, database: str) -> Params:
         return {"database": database, **self.point}
+
+    def params_without_incident(self, migration: str) -> Params:
+        """Return the point as it must be named without an incident."""
+        return {"to": f"{BEFORE_MIGRATION}{migration}"} if self.point.get("to") == BEFORE_LAST_MIGRATION else {}
 
     def bind(
         self, application: _Application, writer: "Callable[[Sandbox], Callable[[], bool]]"
@@ -351,5 +363,5 @@ def _scenario(run: _Run) -> Scenario:
     )
 
 
-RESTORE = _scenario(_Run({"to": "before-last-migration"}, compare_with_target, needs_maintenance=True))
+RESTORE = _scenario(_Run({"to": BEFORE_LAST_MIGRATION}, compare_with_target, needs_maintenance=True))
 REVERT = _scenario(_Run({"name": "last"}, compare_with_reverted, needs_down_file=True))

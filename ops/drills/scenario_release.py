@@ -86,6 +86,8 @@ class Scenario:
     """Repository that jobs check out from the folder SOURCE of the drill; "" if they check out none."""
     laptop_flags: tuple[str, ...] = ()
     """Options without a value that only a command has."""
+    params_without_incident: Params = field(default_factory=dict)
+    """Parameters that replace those of `params` without an incident."""
     run: Callable[..., dict[str, Any]] | None = None
     """Runs the recovery, if it needs more than one trigger."""
 

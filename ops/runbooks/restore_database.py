@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from ops.cloudflare.types.d1 import Migration
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet
-from ops.core.errors import Decision, NoEvidence, Reason, StillUnhealthy
+from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, RunOutcome
 from ops.core.run_record import PreviousRuns
+from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
@@ -22,7 +24,7 @@ from ops.database.plan_text import WorkerUse
 from ops.database.restore import DatabaseRestore, check_restore, send_restore
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.state import DatabaseState
-from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, parse_restore_point
+from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
 from ops.maintenance import closure
@@ -72,7 +74,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     github_environment = "database"  # a token with D1 Write can delete a database for good
     reads_source = True
     params = Params
-    example = Params(database="fortunet", to=BEFORE_LAST_MIGRATION, one_person=True)
+    example = Params(database="fortunet", to="-15m", one_person=True)
     writes = (
         ("POST", "/accounts/*/d1/database/*/time_travel/restore"),
         ("POST", "/accounts/*/d1/database/*/query"),  # holds of migrations
@@ -278,6 +280,8 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
         return _plan_missing_holds(ctx, database, reads, previous)
+    if ctx.params.to == BEFORE_LAST_MIGRATION and not (previous and previous.opened_at):
+        _refuse_unnamed_migration(ctx, last_apply(reads.state.migrations))
     restore, closed = _plan_restore(ctx, database, reads, point), reads.closure
     uses = [_worker_use(service, read, restore.point) for service, read in reads.workers]
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
@@ -307,6 +311,18 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
         terms=terms.restore_terms(restore, ctx.params.reason, changes, uses, reads.at),
         details=RestoreDatabase.Details(name, database, restore, change, closed, held),
+    )
+
+
+def _refuse_unnamed_migration(ctx: Context[RestoreDatabase.Params], migrations: Sequence[Migration]) -> NoReturn:
+    """Refuse `before-last-migration` without the record of an incident, which shows an earlier, interrupted run."""
+    names = ", ".join(quote_name(each.name) for each in migrations)
+    raise Refused(
+        f"{BEFORE_LAST_MIGRATION} takes back {names}, and without the record of an incident a repeated run takes back "
+        "one more",
+        reason=Reason.NO_TARGET,
+        hint="Name the migration, as in the command below: a repeated run then takes back nothing else.",
+        suggested_command=terms.suggest_restore(ctx, ctx.params.database, f"{BEFORE_MIGRATION}{migrations[0].name}"),
     )
 
 

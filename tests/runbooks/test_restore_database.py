@@ -122,7 +122,7 @@ def test_probe_of_the_database_proves_the_recovery(library: Library) -> None:
     library.migrate("0003_names.sql", "ALTER TABLE books RENAME COLUMN title TO name")
     library.world.sandbox.clock.advance(60)
 
-    done = library.restore("before-last-migration")
+    done = library.restore("before-migration:0003_names.sql")
 
     assert ended(done)[1] == "recovered"
     assert any("titles unhealthy: status 500" in text for text in texts(done, "probed"))
@@ -221,12 +221,14 @@ def test_migrations_of_the_same_second_cannot_be_separated(library: Library) -> 
     library.migrate("0004_b.sql", "SELECT 1", minutes=0)
 
     one = library.restore("before-migration:0004_b.sql")
-    both = library.restore("before-last-migration", "--dry-run")
+    both = library.restore("before-migration:0003_a.sql", "--dry-run")
+    last = library.restore("before-last-migration")
 
     assert ended(one) == (3, "refused", "no_target")
     assert "before-migration:0003_a.sql" in one.result["hint"]
     taken = both.result["plan"]["sections"]["Migrations taken back"]
     assert [line.partition(",")[0] for line in taken] == ["0003_a.sql", "0004_b.sql"]
+    assert "before-last-migration takes back 0003_a.sql, 0004_b.sql" in last.result["message"]
 
 
 def test_second_person_is_needed(library: Library) -> None:

@@ -19,7 +19,7 @@ from tests.support.commands import ended, texts
 from tests.support.databases import RESTORE
 from tests.support.shopdesk import DATABASE, Shopdesk
 
-LAST = "before-last-migration"
+LAST = "before-migration:0002_currency.sql"
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_names_of_tables_are_only_text(shop: Shopdesk, name: str) -> None:
     shop.migrate("0003_name.sql", f"DELETE FROM {quoted}")
     shop.world.sandbox.clock.advance(60)
 
-    done = shop.restore(LAST)
+    done = shop.restore("before-migration:0003_name.sql")
 
     assert done.code == 0, done.err
     assert shop.world.sandbox.d1.query(DATABASE, f"SELECT count(*) AS n FROM {quoted}") == [{"n": 1}]

@@ -172,9 +172,22 @@ def test_stale_reads_do_not_lose_a_hold(library: Library, stale: int) -> None:
     assert "0002_b.sql" in held(library)
 
 
-def test_last_migration_is_taken_back_once_without_an_incident(library: Library) -> None:
-    """The hold of the first run is known everywhere, its record only on its incident."""
-    library.restore("before-last-migration")
+@pytest.mark.parametrize("incident", [(), ("--incident", "42")], ids=["no incident", "incident that cannot be read"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_last_migration_is_named_without_the_record_of_an_incident(
+    library: Library, incident: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    """A run that is killed before its holds leaves no trace that the repeated one could read."""
+    refused = library.restore("before-last-migration", *incident, *more)
+
+    assert ended(refused) == (3, "refused", "no_target")
+    assert "before-last-migration takes back 0002_b.sql" in refused.result["message"]
+    assert "--to before-migration:0002_b.sql --one-person" in refused.result["press"]
+    assert library.restores == []
+
+
+def test_last_migration_is_not_clear_after_a_hold(library: Library) -> None:
+    library.restore("before-migration:0002_b.sql")
 
     again = library.restore("before-last-migration")
 
@@ -183,4 +196,5 @@ def test_last_migration_is_taken_back_once_without_an_incident(library: Library)
     assert library.migrations == ["0001_first.sql"]
 
     library.world.sandbox.clock.advance(3700)
-    assert library.restore("before-last-migration", "--dry-run").result["decision"] == "planned"
+    later = library.restore("before-last-migration")
+    assert "before-last-migration takes back 0001_first.sql" in later.result["message"]

@@ -18,7 +18,7 @@ def shop(world: World) -> Shopdesk:
 
 
 def test_shop_is_restored_and_its_worker_reopened(shop: Shopdesk) -> None:
-    done = shop.restore("before-last-migration")
+    done = shop.restore("before-migration:0002_currency.sql")
 
     assert done.code == 0, done.err
     assert [len(rows) for rows in shop.content().values()] == [1, 2, 1]
