@@ -5,8 +5,9 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from ops.app.menu import build_menu
 from ops.app.run import read_config
+from ops.core.errors import Decision
 from ops.core.run_record import RunRecord
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
@@ -24,6 +26,12 @@ from ops.publish.comment import render_note
 from ops.setup.doctor import job as doctor
 from ops.setup.doctor.examination import CheckResult
 from ops.setup.doctor.finding import Answer
+from ops.watch.judgment import ErrorRates, judge_watch
+from ops.watch.result import WatchResult
+from ops.watch.state import NewerDeployment, WatchState
+from ops.watch.text import CommandNames
+from ops.watch.text import render_comment as render_watch
+from ops.watch.text import render_notice as render_watch_notice
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
 from tests.support import team_files
@@ -32,8 +40,11 @@ from tests.support.configurations import CONFIGURATIONS
 from tests.support.phone import Phone, phone
 from tests.support.prepared_python import RunPython
 from tests.templates.scripts import Workflow
+from tests.watch.test_judgment import LIVE, START, traffic
 
 pytestmark = [needs_chromium, pytest.mark.slow]
+CHART = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
+"""A chart, which GitHub shows as a picture as wide as the screen."""
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 LONG = "checkout fails for every customer of the German shop since the release of this morning"
 LOG = "https://github.com/acme/operations/actions/runs/12345678901"
@@ -114,6 +125,24 @@ TEXTS: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_fits_a_phone(screen: Phone, name: str) -> None:
     assert_fits(screen, name, TEXTS[name]())
+
+
+@pytest.mark.parametrize("decision", [None, Decision.RELAPSED])
+def test_comment_of_a_watch_fits_a_phone(screen: Phone, decision: Decision | None) -> None:
+    """Comment and notice of a watch of two hours, with a foreign deployment and long names."""
+    rates = ErrorRates(traffic(*[40] * 25))
+    start, until = START, START + timedelta(hours=2)
+    foreign = NewerDeployment("d2", start, "d3049278 at 100 % by release-automation@checkout.shop.example at 03:44:10")
+    state = WatchState("x", start, until, "d1", "h" * 100 + "u" * 140, (foreign,))
+    judgment = judge_watch(state, LIVE, rates)
+    notes = (*judgment.notes, f"last round that was not healthy, 04:10:00 UTC: cart unhealthy: {LONG} {URL}")
+    result = WatchResult(
+        "fortunet-api", "production", "worker", state, judgment, rates, LIVE, notes, decision, ended_at=until
+    )
+    names = CommandNames("./run ops", ("--config", "operations/ops.yml"), 42)
+
+    for name, render in (("watch", render_watch), ("watch-notice", render_watch_notice)):
+        assert_fits(screen, f"{name}-{decision}", CHART.sub("", render(result, names)))
 
 
 def test_opened_incident_fits_a_phone(screen: Phone, incident: Incident) -> None:
