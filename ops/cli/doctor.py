@@ -58,17 +58,17 @@ def doctor(
         results = examine(read(), only)
         if fix and fixes.apply(read(), results, say):
             results = examine(read(), only)
-    if github_environment:
-        job.write_results(results, os.environ, redactor)
     if collect:
         results = (*results, *job.collect_results(os.environ))
-        if published := job.publish(results, os.environ, redactor, with_issue=issue):
-            say(published)
+    results = tuple(each.redacted(redactor) for each in results)
+    if github_environment:
+        job.write_results(results, os.environ)
+    if collect and (published := job.publish(results, os.environ, redactor, with_issue=issue)):
+        say(published)
     code = 0 if github_environment else text.exit_code(results)  # the last job of the workflow reports
     if as_json:
-        found = {"schema": 1, "exit_code": code, "checks": [each.to_json() for each in results]}
-        echo_json(redactor.redact_json(found))
+        echo_json({"schema": 1, "exit_code": code, "checks": [each.to_json() for each in results]})
         return code
     for line in text.lines(results):
-        echo(redactor.redact_text(line))
+        echo(line)
     return code

@@ -211,9 +211,9 @@ class Workflow:
         self.needs[f"{github_environment}-live"] = {"result": "success", "outputs": outputs}
         return outcome
 
-    def collect(self) -> Outcome:
+    def collect(self, *options: str) -> Outcome:
         self.world.environ["NEEDS"] = json.dumps(self.needs)
-        return self.world.doctor("--collect", "--issue")
+        return self.world.doctor("--collect", "--issue", *options)
 
     @property
     def issues(self) -> list[FakeIssue]:
@@ -262,6 +262,28 @@ def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
 
     assert last.code == 0
     assert [each.state for each in jobs.issues] == ["closed"]
+
+
+def test_secret_whose_value_is_a_common_word_spoils_no_id(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["OLD_MAIL_KEY"] = "secret"
+
+    jobs.check("recovery")
+    last = jobs.collect("--json")
+
+    assert last.code == 0, last.err
+    found = {(each["id"], each["subject"]): each["answer"] for each in json.loads(last.out)["checks"]}
+    assert found["worker-secrets", "live/shop"] == "right"
+
+
+def test_secret_is_masked_in_results_but_not_in_ids(world: Bakery) -> None:
+    world.environ["OLD_MAIL_KEY"] = "secret"
+    world.sandbox.github.put_secret("BAKERY_TOKEN", "of the repository", None)
+
+    (found,) = [each for each in world.results() if each["answer"] == "wrong"]
+
+    assert (found["id"], found["text"]) == ("repository-secrets", "the repository has the *** BAKERY_TOKEN")
+    assert "secret" not in world.doctor().out.replace("repository-secrets", "")
 
 
 def test_database_without_migrations_is_not_wrong(world: Bakery) -> None:

@@ -4,10 +4,11 @@ import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ops.core.errors import ConfigError, OpsError
+from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_background
 from ops.setup.doctor import accounts, databases, files, machine, repository, services
@@ -48,6 +49,11 @@ class CheckResult:
         """The first address in the fix; empty if it has none."""
         found = re.search(r"https?://\S+[^\s.,:;]", self.fix)
         return found[0] if found else ""
+
+    def redacted(self, redactor: Redactor) -> "CheckResult":
+        """Return the result with masked secrets. Texts of our own stay: an id such as `secrets` may hold a value."""
+        found = {name: redactor.redact_text(getattr(self, name)) for name in ("subject", "text", "fix", "command")}
+        return replace(self, **found)
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "answer": self.answer.value}

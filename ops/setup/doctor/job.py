@@ -24,12 +24,12 @@ JOB_QUESTION = "Did the job reach its checks?"
 JOB_WHY = "A recovery with the same GitHub environment will end in the same way."
 
 
-def write_results(results: Iterable[CheckResult], environ: Mapping[str, str], redactor: Redactor) -> None:
-    """Write the results as an output of this job. Raises ConfigError if the file cannot be written."""
+def write_results(results: Iterable[CheckResult], environ: Mapping[str, str]) -> None:
+    """Write the redacted results as an output of this job. Raises ConfigError if the file cannot be written."""
     rows = [
         {name: value[:MAX_TEXT] for name, value in each.to_json().items() if name in SENT and value} for each in results
     ]
-    actions.write_outputs(environ, {OUTPUT: json.dumps(redactor.redact_json(rows), separators=(",", ":"))})
+    actions.write_outputs(environ, {OUTPUT: json.dumps(rows, separators=(",", ":"))})
 
 
 def collect_results(environ: Mapping[str, str]) -> tuple[CheckResult, ...]:
@@ -67,9 +67,11 @@ def publish(
 ) -> str:
     """Write the summary of the job, and keep one issue while an answer is wrong. Return what was done with the issue.
 
+    `results` are redacted.
+
     Raises ProviderError.
     """
-    body = redactor.redact_text(render(results))
+    body = render(results)
     actions.write_summary(environ, f"## Doctor\n\n{body}")
     if not with_issue:
         return ""
