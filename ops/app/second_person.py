@@ -4,7 +4,7 @@ The engine calls `SecondPerson.approve` with the plan, before any write.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval_request import (
@@ -75,7 +75,13 @@ class SecondPerson:
         """Publish the request on the incident, and return the end of this run. Raises Refused."""
         request = self._publish(terms, requesters)
         text = f"{request.target} waits for a second person until {request.until:%H:%M} UTC"
-        return RunOutcome(Decision.PLANNED, Reason.NEEDS_TWO_PEOPLE, text)
+        ctx, alone = self.ctx, None
+        if len({login.casefold() for login in ctx.config.responders}) == 1:
+            text += ", but ops.yml names no second responder: add one"
+            if not self.runbook.forbids_one_person(ctx.params, ctx.environment):
+                text += ", or run it alone on a laptop"
+                alone = replace(ctx.suggest(self.runbook.name, **terms.params, one_person=True), button="")
+        return RunOutcome(Decision.PLANNED, Reason.NEEDS_TWO_PEOPLE, text, alone)
 
     def _publish(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> WaitingRequest:
         ctx, incident = self.ctx, self.ctx.request.incident

@@ -312,7 +312,7 @@ def refuse_approval(request: WaitingRequest, approval: ApprovalEvent, used: Iter
         raise _refused(
             Reason.SAME_PERSON,
             f"{approval.login} made the request {request.code}, and only another person can approve it",
-            "Ask a second person with write access to approve it.",
+            "Ask a second person with write access to approve it. Alone, in an emergency: --one-person on a laptop.",
         )
     if approval.at <= request.at:
         text = f"the approval of {format_utc(approval.at)} is older than the plan of {format_utc(request.at)}"

@@ -214,6 +214,7 @@ class Engine:
             return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
         if plan.changes:
             if (waiting := options.approve(plan)) is not None:
+                run.suggested_command = waiting.suggested_command
                 return waiting.decision, waiting.reason, waiting.message
             compare = _confirm(ctx, options, plan)
             compare = runbook.prepare(ctx, plan) or compare

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.core import next_step
+from ops.core.approval_request import APPROVE_BUTTON
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
@@ -94,7 +95,7 @@ def renamed_label(label: str) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.LABEL_CHANGED,
         message="the label {label} was renamed, or made by hand: its description is another one",
-        hint="Run `ops labels sync`, which corrects it. Then put it on again.",
+        hint=f"Press the button {APPROVE_BUTTON} with the digest. Later, run `ops labels sync`, which corrects it.",
         values={"label": label},
     )
 

@@ -1,6 +1,7 @@
 """A restore by two people: the request, its approval and every refusal, with a shop's database."""
 
 import json
+import shlex
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -221,6 +222,7 @@ def test_renamed_label_is_refused(desk: Desk) -> None:
     desk.add_label()
 
     assert_refused(desk, "label_changed")
+    assert desk.outputs["hint"].startswith("Press the button approve-restore with the digest.")
     assert "ops labels sync" in desk.outputs["hint"]
 
 
@@ -518,6 +520,30 @@ def test_one_person_on_a_laptop_is_named(desk: Desk) -> None:
     assert any(alone_text in comment for comment in desk.comments)
     assert report.code == 0, report.err
     assert alone_text in (desk.hub.issues[-1].body or "")
+
+
+@pytest.mark.parametrize("strict", ["", "        two_people: strict\n"], ids=["default", "strict"])
+def test_single_responder_learns_that_nobody_can_approve(desk: Desk, strict: str) -> None:
+    desk.world.edit_config("        services: [web]\n", f"        services: [web]\n{strict}")
+    desk.world.edit_config("labels:\n", "responders: [alice]\nlabels:\n")
+
+    asked = desk.ask()
+
+    assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
+    assert "but ops.yml names no second responder: add one" in asked.result["message"]
+    to = desk.request["params"]["to"]
+    alone = f"restore-database --environment live --incident {desk.incident} --database orders --to {to} --one-person"
+    assert (alone in asked.result["press"], "--one-person" in desk.comments[0]) == (not strict, not strict)
+
+
+def test_single_responder_restores_alone_by_the_shown_command(desk: Desk) -> None:
+    desk.world.edit_config("labels:\n", "responders: [alice]\nlabels:\n")
+    _, *arguments = shlex.split(desk.ask().result["press"].replace("./run ops", "ops"))
+
+    done = desk.world.ops(*arguments, "--yes", "--json", SHOP_TOKEN=TOKEN, CLOUDFLARE_API_TOKEN=None)
+
+    assert done.result["outcome"]["changed"], done.err
+    assert desk.tables == AFTER
 
 
 def test_undo_of_a_strict_database_is_its_button(desk: Desk) -> None:

@@ -52,8 +52,9 @@ class CheckResult:
 
     def redacted(self, redactor: Redactor) -> "CheckResult":
         """Return the result with masked secrets. Texts of our own stay: an id such as `secrets` may hold a value."""
-        found = {name: redactor.redact_text(getattr(self, name)) for name in ("subject", "text", "fix", "command")}
-        return replace(self, **found)
+        mask = redactor.redact_text
+        subject, text, fix, command = mask(self.subject), mask(self.text), mask(self.fix), mask(self.command)
+        return replace(self, subject=subject, text=text, fix=fix, command=command)
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "answer": self.answer.value}
