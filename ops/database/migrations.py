@@ -40,7 +40,7 @@ def find_binding(file: str, raw: bytes, name: str, environment: str) -> Database
     """
     settings = _read(file, raw)
     table = _find_environment(file, settings, environment)
-    found = _find_database(f"environment {quote_name(environment)} of {file}" if environment else file, table, name)
+    found = _find_database(file, table, name, environment)
     known_as, database_id = found.get("database_name") or found.get("binding"), found.get("database_id")
     account = table.get("account_id") or settings.get("account_id") or ""
     if not isinstance(known_as, str) or not isinstance(account, str):
@@ -67,8 +67,9 @@ def _find_environment(file: str, settings: Mapping[str, Any], name: str) -> Mapp
     return found
 
 
-def _find_database(place: str, table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _find_database(file: str, table: Mapping[str, Any], name: str, environment: str) -> Mapping[str, Any]:
     """Return the binding of the database with this name or binding; without a name, the only one."""
+    place = f"environment {quote_name(environment)} of {file}" if environment else file
     listed = table.get("d1_databases")
     rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     fitting = [row for row in rows if not name or name in (row.get("database_name"), row.get("binding"))]
@@ -76,7 +77,10 @@ def _find_database(place: str, table: Mapping[str, Any], name: str) -> Mapping[s
         return fitting[0]
     known = _list(str(row.get("database_name") or row.get("binding")) for row in rows)
     if not rows:
-        raise _unusable(f"{place} has no D1 database", "Name the environment with --env, or add it to `d1_databases`.")
+        hint = (
+            "Add the database there: it inherits none." if environment else "Add it, or name an environment with --env."
+        )
+        raise _unusable(f"{place} has no D1 database", hint)
     if not name:
         raise _unusable(f"{place} has {len(rows)} D1 databases: {known}", "Name one with --database.")
     text = f"{place} has {len(fitting) or 'no'} D1 database{'s' if fitting else ''} {quote_name(name)}; it has: {known}"
