@@ -107,7 +107,11 @@ class LocalCopy:
         self._is_complete, self._hidden = False, 0
         for own in (holds.CREATE_TABLE, applies.CREATE_TABLE):
             self._connection.execute(own.sql)
-        self._create(schema)
+        try:
+            self._create(schema)
+        except SqlRejectedError:
+            self._connection.close()
+            raise
         self._is_complete, self._hidden = True, self._count_hidden()
         self._references = self._read_references()
 
