@@ -158,7 +158,7 @@ def run(
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
             read_source=functools.partial(read_source, folder, environ, redactor),
             secret_values=ProcessSecretValues(environ, redactor, config),
-            previous_runs=lambda: publisher.read_previous_runs(timeline),
+            previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.records_wait),
             service_kinds=registry.service_kinds,
             command_prefix=command_prefix(environ, request.config),
         )

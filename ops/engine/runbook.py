@@ -170,6 +170,8 @@ class Runbook(ABC, Generic[P, D]):
     """Whether a second person must approve its plans that have `terms`. Its Params then have `one_person`."""
     is_routine: ClassVar[bool] = False
     """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
+    records_wait: ClassVar[float] = 2.0
+    """Real seconds that it waits for the records of previous runs, counted from the start of the read."""
     allows_closed_incident: ClassVar[bool] = False
     """Whether people may request it on a closed incident."""
     reads_source: ClassVar[bool] = False

@@ -84,9 +84,14 @@ class Publisher:
         """The incident that was opened because the run wrote and named none."""
         return self._issue.opened_incident
 
-    def read_previous_runs(self, timeline: Timeline) -> "Callable[[], PreviousRuns]":
-        """Start to read the previous runs on the incident. Return a function that waits for them."""
-        return self._issue.read_previous_runs(self._incident, lambda text: timeline.record(EventKind.WARNING, text))
+    def read_previous_runs(self, timeline: Timeline, wait: float) -> "Callable[[], PreviousRuns]":
+        """Start to read the previous runs on the incident.
+
+        Return a function that waits for them, at most `wait` real seconds from now.
+        """
+        return self._issue.read_previous_runs(
+            self._incident, wait, lambda text: timeline.record(EventKind.WARNING, text)
+        )
 
     def end(self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", *, is_routine: bool) -> dict[str, str]:
         """Publish the end of the run. Return links to the comment or incident and to the pages of this run.

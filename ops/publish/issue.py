@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 LOCAL_USER = "by local user "
 """Prefix of the name in the request of a laptop run: the login on GitHub is read later."""
-PREVIOUS_RUNS_WAIT = 2.0
-"""Real seconds to wait for previous runs, counted from the start of the read."""
 
 
 class IssuePublisher:
@@ -87,23 +85,25 @@ class IssuePublisher:
             exit_stack.callback(self._writer.close)
             self._writer.begin(warn)
 
-    def read_previous_runs(self, incident: int | None, warn: Callable[[str], object]) -> Callable[[], PreviousRuns]:
+    def read_previous_runs(
+        self, incident: int | None, wait: float, warn: Callable[[str], object]
+    ) -> Callable[[], PreviousRuns]:
         """Start to read the runs on the incident.
 
-        Return a function that waits for them; no runs if GitHub is late or fails.
+        Return a function that waits for them, at most `wait` real seconds from now; no runs if GitHub is late or fails.
         """
         if not self._is_on or incident is None:
             return PreviousRuns
-        deadline, reading = time.monotonic() + PREVIOUS_RUNS_WAIT, start_call(lambda: self._previous_runs(incident))
+        deadline, reading = time.monotonic() + wait, start_call(lambda: self._previous_runs(incident))
 
-        def wait() -> PreviousRuns:
+        def result() -> PreviousRuns:
             try:
                 return reading.result(timeout=max(0.0, deadline - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
                 warn(f"cannot read the earlier runs of the incident ({client.failure_text(error)})")
                 return PreviousRuns()
 
-        return wait
+        return result
 
     def _previous_runs(self, incident: int) -> PreviousRuns:
         from ops.github.issues import trusted_records

@@ -70,6 +70,7 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     menu_rank = 6
     kind = "worker"
     needs_approval = True
+    records_wait = 15.0  # without the records, `before-last-migration` is refused
     label_values = (("to", BEFORE_LAST_MIGRATION),)
     github_environment = "database"  # a token with D1 Write can delete a database for good
     reads_source = True

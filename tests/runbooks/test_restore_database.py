@@ -259,6 +259,20 @@ def test_last_migration_is_taken_back_once_for_an_incident(library: Library) -> 
     assert library.migrations == ["0001_first.sql"]
 
 
+@pytest.mark.slow
+def test_restore_waits_for_a_slow_record_of_the_incident(library: Library) -> None:
+    """Without the record, these words are refused."""
+    hub = library.world.sandbox.github
+    hub.add_user("alice")
+    number = hub.open_issue("Prices are gone", labels=["incident"], author="alice")
+    hub.fault(method="GET", path="/repos/*/*/issues/*/comments", times=1, delay=3)
+
+    done = library.restore("before-last-migration", "--incident", str(number), **hub.environ(), GITHUB_ACTIONS="")
+
+    assert done.code == 0, done.err
+    assert library.migrations == ["0001_first.sql"]
+
+
 def test_writer_that_maintenance_cannot_stop_makes_counts_a_minimum(closable: Library) -> None:
     closable.world.sandbox.account.workers[WORKER].schedules = [{"cron": "*/5 * * * *"}]
 
