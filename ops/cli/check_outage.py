@@ -1,15 +1,20 @@
 """Judge whether trouble is a provider's outage or our own fault: `ops check-outage`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ops.cli.completion import complete_service
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo, echo_json
-from ops.cli.place import ENVIRONMENT, choose_service_place, github_environ
+from ops.cli.place import ENVIRONMENT, choose_environment, choose_service_place, github_environ
 from ops.cli.runbook_command import CONFIG
 from ops.core.redaction import Redactor
+
+if TYPE_CHECKING:
+    from ops.app.place import Place
 
 
 @click.command(
@@ -27,16 +32,25 @@ from ops.core.redaction import Redactor
 def check_outage(redactor: Redactor, /, *, service: str, environment: str, as_json: bool, config: Path) -> None:
     """Judge whether trouble is a provider's outage or our fault.
 
-    The verdict is theirs, ours or unclear, with its signs: Cloudflare's status page and API, probes of the service, a
-    deployment of the last hour, AI providers. It only reads.
+    The verdict is theirs, ours or unclear, with its signs: the status pages of Cloudflare and GitHub, Cloudflare's API,
+    probes, deployments of the last hour, AI providers. Without SERVICE, it judges all services together. It only reads.
     """
     from ops.status import text
     from ops.status.outage import read_outage
 
-    place = choose_service_place("check-outage", service, environment, config, {"json": as_json})
+    place = _choose_place(service, environment, config, {"json": as_json})
     found = read_outage(place, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))
         return
     for line in text.outage_lines(found):
         echo(redactor.redact_text(line))
+
+
+def _choose_place(service: str, environment: str, config: Path, options: Mapping[str, Any]) -> "Place":
+    """Return the place to judge; without a service, all services of the environment count."""
+    from ops.app.place import Place
+
+    if service:
+        return choose_service_place("check-outage", service, environment, config, options)
+    return Place(choose_environment("check-outage", environment, config, **options))

@@ -1,10 +1,11 @@
 """Judge whether trouble is a provider's or ours: status pages, API, probes, deployments.
 
-A status page lags reality, so a calm one proves nothing by itself.
+A status page lags reality, so a calm one proves nothing by itself. GitHub serves no users of the application: its
+trouble delays recoveries, and explains no failure of a service.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ops.core.verdict import Verdict
@@ -40,23 +41,27 @@ class StatusReport:
     evidence: tuple[str, ...] = ()
 
 
-def judge_page(
-    page: str,
-    components: Mapping[str, str],
-    incidents: Iterable[StatusIncident],
-    *,
-    used: Iterable[str],
-) -> StatusReport:
+@dataclass(frozen=True)
+class StatusDocument:
+    """Components and unresolved incidents of one page."""
+
+    page: str
+    components: Mapping[str, str]
+    """Component → its status, such as `partial_outage`."""
+    incidents: tuple[StatusIncident, ...] = ()
+
+
+def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport:
     """Judge the used components. Other components, and the indicator of the whole page, do not count."""
     names = {_plain(name): name for name in used}
-    states = {_plain(name): state for name, state in components.items()}
+    states = {_plain(name): state for name, state in document.components.items()}
     trouble = [
         f"{names[name]}: {states[name].replace('_', ' ')}"
         for name in names
         if states.get(name, OPERATIONAL) != OPERATIONAL
     ]
-    doubts = [f"{page} does not list {names[name]}" for name in names if name not in states]
-    for incident in incidents:
+    doubts = [f"{document.page} does not list {names[name]}" for name in names if name not in states]
+    for incident in document.incidents:
         touched = sorted(names[name] for name in map(_plain, incident.components) if name in names)
         if not touched:
             continue
@@ -64,7 +69,7 @@ def judge_page(
         is_over = incident.status == "monitoring" or incident.impact == "none"
         (doubts if is_over else trouble).append(line)
     state = PageState.TROUBLE if trouble else PageState.UNKNOWN if doubts else PageState.CLEAR
-    return StatusReport(page, state, (*trouble, *doubts))
+    return StatusReport(document.page, state, (*trouble, *doubts))
 
 
 def _plain(name: str) -> str:
@@ -72,13 +77,13 @@ def _plain(name: str) -> str:
 
 
 class ApiState(StrEnum):
-    """State of Cloudflare's API, by its own answers."""
+    """State of Cloudflare's API, by its own answers. The last one that an answer shows counts."""
 
+    UNKNOWN = "unknown"
     WORKS = "works"
     FAILS = "fails"
     SUSPENDED = "suspended"
     """It refuses the account as suspended."""
-    UNKNOWN = "unknown"
 
 
 class OutageVerdict(StrEnum):
@@ -90,18 +95,36 @@ class OutageVerdict(StrEnum):
 
 
 @dataclass(frozen=True)
+class ServiceSigns:
+    """Signs of one service of ours."""
+
+    name: str
+    verdict: Verdict
+    """Verdict of its probes."""
+    recent_deployment: str | None
+    """Description of a deployment shortly before the trouble; empty for none, None if it is unknown."""
+
+    @property
+    def is_failing(self) -> bool:
+        return self.verdict == Verdict.UNHEALTHY
+
+
+@dataclass(frozen=True)
 class OutageEvidence:
     """All signs of one moment."""
 
     pages: tuple[StatusReport, ...]
     """Status pages of the providers that serve the application."""
     api: ApiState
-    service: Verdict
-    """Verdict of the service's probes."""
-    recent_deployment: str | None
-    """Description of a deployment shortly before the trouble; empty for none, None if it is unknown."""
-    providers: Mapping[str, Verdict] | None = None
-    """AI provider → verdict of its probe; None if the application uses none."""
+    services: tuple[ServiceSigns, ...]
+    providers: Mapping[str, Verdict] = field(default_factory=dict)
+    """AI provider → verdict of its probe."""
+    github: StatusReport | None = None
+    """Status page of GitHub; None without one."""
+
+    @property
+    def failing(self) -> tuple[ServiceSigns, ...]:
+        return tuple(each for each in self.services if each.is_failing)
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,8 @@ class OutageFinding:
     """Signs of our own fault."""
     notes: tuple[str, ...]
     """Unknown or contradicting signs."""
+    github: tuple[str, ...] = ()
+    """Trouble of GitHub, which delays recoveries by label and button."""
 
     @property
     def pauses_automatic_steps(self) -> bool:
@@ -121,18 +146,19 @@ class OutageFinding:
 
 def judge_outage(evidence: OutageEvidence) -> OutageFinding:
     """Weigh both kinds of signs. Signs of both kinds, or of none, are unclear."""
-    theirs, ours, notes = (tuple(signs(evidence)) for signs in (_their_signs, _our_signs, _notes))
-    if evidence.api == ApiState.SUSPENDED:
-        return OutageFinding(OutageVerdict.THEIRS, theirs, ours, notes)
+    theirs, ours, notes, github = (
+        tuple(signs(evidence)) for signs in (_their_signs, _our_signs, _notes, _github_signs)
+    )
     is_confirmed = any(report.state == PageState.TROUBLE for report in evidence.pages)
-    may_be_ours = bool(ours) or (evidence.recent_deployment is None and not is_confirmed)
-    if theirs and not may_be_ours:
+    is_unknown = any(each.recent_deployment is None for each in evidence.services)
+    may_be_ours = bool(ours) or (is_unknown and not is_confirmed)
+    if evidence.api == ApiState.SUSPENDED or (theirs and not may_be_ours):
         verdict = OutageVerdict.THEIRS
     elif ours and not theirs:
         verdict = OutageVerdict.OURS
     else:
         verdict = OutageVerdict.UNCLEAR
-    return OutageFinding(verdict, theirs, ours, notes)
+    return OutageFinding(verdict, theirs, ours, notes, github)
 
 
 def _their_signs(evidence: OutageEvidence) -> Iterator[str]:
@@ -142,35 +168,47 @@ def _their_signs(evidence: OutageEvidence) -> Iterator[str]:
         yield "Cloudflare's API fails"
     for report in evidence.pages:
         if report.state == PageState.TROUBLE:
-            yield from (f"{report.page}: {line}" for line in report.evidence)
-    for name, verdict in (evidence.providers or {}).items():
+            yield from _lines(report)
+    for name, verdict in evidence.providers.items():
         if verdict == Verdict.UNHEALTHY:
             yield f"the AI provider {name} does not answer"
 
 
 def _our_signs(evidence: OutageEvidence) -> Iterator[str]:
-    if evidence.service != Verdict.UNHEALTHY:
-        return
-    if evidence.recent_deployment:
-        yield f"the service fails after {evidence.recent_deployment}"
-        return
-    may_be_provider = Verdict.UNHEALTHY in (evidence.providers or {}).values()
-    pages_are_clear = bool(evidence.pages) and all(map(_is_clear, evidence.pages))
-    if evidence.api == ApiState.WORKS and pages_are_clear and not may_be_provider:
-        yield "the service fails, and its providers report and show no trouble"
+    may_be_provider = Verdict.UNHEALTHY in evidence.providers.values()
+    is_clear = bool(evidence.pages) and all(map(_is_clear, evidence.pages)) and evidence.api == ApiState.WORKS
+    for each in evidence.failing:
+        if each.recent_deployment:
+            yield f"{each.name} fails after {each.recent_deployment}"
+        elif is_clear and not may_be_provider:
+            yield f"{each.name} fails, and its providers report and show no trouble"
 
 
 def _is_clear(report: StatusReport) -> bool:
     return report.state == PageState.CLEAR
 
 
+def _lines(report: StatusReport) -> Iterator[str]:
+    """Yield each sign with the page before it."""
+    for line in report.evidence:
+        yield line if line.startswith(report.page) else f"{report.page}: {line}"
+
+
 def _notes(evidence: OutageEvidence) -> Iterator[str]:
     for report in evidence.pages:
         if report.state == PageState.UNKNOWN:
-            yield from (f"{report.page}: {line}" for line in report.evidence or ("cannot be read",))
+            yield from _lines(report)
+    if evidence.github and evidence.github.state == PageState.UNKNOWN:
+        yield from _lines(evidence.github)
     if evidence.api == ApiState.FAILS and any(_is_clear(report) for report in evidence.pages):
         yield "a status page reports no trouble, although the API fails: status pages are late"
-    if evidence.service != Verdict.UNHEALTHY:
-        yield f"the probes of the service are {evidence.service.value}"
-    if evidence.recent_deployment is None:
-        yield "it is unknown whether something was deployed shortly before"
+    for each in evidence.services:
+        if not each.is_failing:
+            yield f"the probes of {each.name} are {each.verdict.value}"
+        if each.recent_deployment is None:
+            yield f"{each.name}: it is unknown whether something was deployed shortly before"
+
+
+def _github_signs(evidence: OutageEvidence) -> Iterator[str]:
+    if evidence.github and evidence.github.state == PageState.TROUBLE:
+        yield from _lines(evidence.github)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ops.core.outage import PageState, StatusIncident, StatusReport, judge_page
+from ops.core.outage import PageState, StatusDocument, StatusIncident, StatusReport, judge_page
 from ops.probes.http import MAX_SECONDS, ProbeClient
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
 
 CLOUDFLARE_STATUS = "https://www.cloudflarestatus.com"
+GITHUB_STATUS = "https://www.githubstatus.com"
+GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks", "Git Operations")
+"""Components of GitHub that labels, buttons and jobs need."""
 PRODUCTS_GROUP = "Cloudflare Sites and Services"
 """Group of Cloudflare's products. Most other components are data centers, and some of those are always closed."""
 
@@ -48,15 +51,33 @@ def read_components(web: ProbeClient, page: str, *, group: str = "") -> Mapping[
 def read_report(
     web: ProbeClient, page: str, used: Iterable[str], *, group: str = "", within: float = MAX_SECONDS
 ) -> StatusReport:
-    """Read components and unresolved incidents of a page in one request, and judge the used components."""
-    document, name = _fetch(web, f"{page}/api/v2/summary.json", within), page.partition("://")[2]
+    """Read a page in one request, and judge the used components."""
+    return judge_used(page, read_document(web, page, group=group, within=within), used)
+
+
+def judge_used(page: str, document: StatusDocument | None, used: Iterable[str]) -> StatusReport:
+    """Judge the used components of a page. None: it cannot be read."""
+    if document is None:
+        return StatusReport(_host(page), PageState.UNKNOWN, ("cannot be read",))
+    return judge_page(document, used=used)
+
+
+def read_document(
+    web: ProbeClient, page: str, *, group: str = "", within: float = MAX_SECONDS
+) -> StatusDocument | None:
+    """Read components and unresolved incidents of a page in one request; None if it cannot be read."""
+    found = _fetch(web, f"{page}/api/v2/summary.json", within)
     try:
-        if document is not None:
-            incidents = [_incident(each, group) for each in document["incidents"]]
-            return judge_page(name, _components(document, group), incidents, used=used)
+        if found is not None:
+            incidents = tuple(_incident(each, group) for each in found["incidents"])
+            return StatusDocument(_host(page), _components(found, group), incidents)
     except (LookupError, TypeError, AttributeError):
         pass
-    return StatusReport(name, PageState.UNKNOWN, ("cannot be read",))
+    return None
+
+
+def _host(page: str) -> str:
+    return page.partition("://")[2]
 
 
 def _fetch(web: ProbeClient, url: str, within: float) -> Any:

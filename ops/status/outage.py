@@ -1,32 +1,54 @@
 """Read the signs of an outage: status page, API, probes, deployments, AI providers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app import run
 from ops.app.place import Place
-from ops.app.provider_status import read_status
+from ops.app.provider_status import STATUS_SECONDS
 from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_rfc3339
 from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.observations import KeyAnswer, KeyVerdict
-from ops.core.outage import ApiState, OutageEvidence, OutageFinding, OutageVerdict, judge_outage
+from ops.core.outage import (
+    ApiState,
+    OutageEvidence,
+    OutageFinding,
+    OutageVerdict,
+    ServiceSigns,
+    StatusReport,
+    judge_outage,
+)
 from ops.core.redaction import Redactor
-from ops.core.threads import run_parallel, run_parallel_mixed
+from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import Verdict
 from ops.probes.runner import ProbeRunner
+from ops.probes.status_page import (
+    CLOUDFLARE_STATUS,
+    GITHUB_COMPONENTS,
+    GITHUB_STATUS,
+    PRODUCTS_GROUP,
+    judge_used,
+    read_document,
+    read_report,
+    used_products,
+)
 
 if TYPE_CHECKING:
-    from ops.config import Environment, Service
+    from ops.config import Config, Environment, Service
     from ops.config.secrets import KeyProvider
+    from ops.config.types import Contact
 
+T = TypeVar("T")
+MAX_CALLS = 8
+"""Services that are read at the same time."""
 RECENT = timedelta(hours=1)
 """Age up to which a deployment may be the cause."""
 SUSPENDED = "suspended"
@@ -36,13 +58,24 @@ SUPPORT = "https://support.cloudflare.com"
 
 @dataclass(frozen=True)
 class OutageReport:
-    """Finding for one service. Texts of providers in it are untrusted."""
+    """Finding for one service, or for all services of an environment. Texts of providers in it are untrusted."""
 
     service: str
+    """Empty for all services of the environment."""
     environment: str
     read_at: datetime
+    evidence: OutageEvidence
     finding: OutageFinding
-    is_suspended: bool
+    contacts: "tuple[Contact, ...]" = ()
+    """People to call; empty if nobody must be called."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.service} in {self.environment}" if self.service else self.environment
+
+    @property
+    def is_suspended(self) -> bool:
+        return self.evidence.api == ApiState.SUSPENDED
 
     def to_json(self) -> dict[str, Any]:
         found = self.finding
@@ -54,23 +87,28 @@ class OutageReport:
             "verdict": found.verdict.value,
             "theirs": list(found.theirs),
             "ours": list(found.ours),
+            "github": list(found.github),
             "notes": list(found.notes),
             "next": self.next_step,
+            "contacts": [each.model_dump() for each in self.contacts],
         }
 
     @property
     def next_step(self) -> str:
         if self.is_suspended:
-            return f"Contact Cloudflare support at {SUPPORT}, with the ID of the account."
-        return {
-            OutageVerdict.THEIRS: "Do not roll back. Tell users, and wait for the provider.",
-            OutageVerdict.OURS: "Recover the service: see its recoveries on the incident.",
-            OutageVerdict.UNCLEAR: "Decide by the signs: a rollback helps only against a fault of our own.",
-        }[self.finding.verdict]
+            step = f"Escalate now: contact Cloudflare support at {SUPPORT}, with the ID of the account."
+        else:
+            step = {
+                OutageVerdict.THEIRS: "Do not roll back. Tell users, and wait for the provider.",
+                OutageVerdict.OURS: "Recover the service: see its recoveries on the incident.",
+                OutageVerdict.UNCLEAR: "Decide by the signs: a rollback helps only against a fault of our own.",
+            }[self.finding.verdict]
+        is_late = bool(self.finding.github)
+        return f"{step} GitHub has trouble too: run commands on a laptop." if is_late else step
 
 
 def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> OutageReport:
-    """Read all signs in parallel, and judge them.
+    """Read all signs in parallel, and judge them. A place without a service means all services.
 
     Raises:
         ConfigError: the configuration is invalid, or the token is missing.
@@ -78,24 +116,52 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     config, _ = run.read_config(config_path)
     names = run.register_secrets(environ, config, redactor)
     environment = config.environment(place.environment)
-    service = environment.service(place.service)
+    services = [environment.service(place.service)] if place.service else list(environment.services.values())
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
         now = session.clock.now()
-        page, (api, deployment), verdict, providers = run_parallel_mixed(
+        probe_environ = run.probe_environ(environ, names)
+        cloudflare, github, reads, verdicts, providers = run_parallel_mixed(
             [
-                lambda: read_status(session, service),
-                lambda: _read_deployment(session, service, now),
-                lambda: _probe(session, service, run.probe_environ(environ, names), redactor, config_path.parent),
+                lambda: read_document(session.web(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS),
+                lambda: _read_github(session, config),
+                lambda: _each(partial(_read_deployment, session, each, now) for each in services),
+                lambda: _each(
+                    partial(_probe, session, each, probe_environ, redactor, config_path.parent) for each in services
+                ),
                 lambda: _check_providers(session, environment),
             ]
         )
-    evidence = OutageEvidence((page,), api, verdict, deployment, providers)
+    signs = tuple(
+        ServiceSigns(each.name, verdict, deployment)
+        for each, verdict, (_, deployment) in zip(services, verdicts, reads, strict=True)
+    )
+    failing = [each for each, verdict in zip(services, verdicts, strict=True) if verdict == Verdict.UNHEALTHY]
+    page = judge_used(CLOUDFLARE_STATUS, cloudflare, used_products(environment, *(failing or services)))
+    api = max((state for state, _ in reads), key=tuple(ApiState).index)
+    evidence = OutageEvidence((page,), api, signs, providers, github)
+    is_escalated = api == ApiState.SUSPENDED
     report = OutageReport(
-        service.name, environment.name, now, judge_outage(evidence), is_suspended=api == ApiState.SUSPENDED
+        place.service,
+        environment.name,
+        now,
+        evidence,
+        judge_outage(evidence),
+        config.contacts if is_escalated else (),
     )
     redacted: OutageReport = redactor.redact_value(report)
     return redacted
+
+
+def _each(calls: Iterable[Callable[[], T]]) -> list[T]:
+    return run_in_batches(list(calls), MAX_CALLS)
+
+
+def _read_github(session: Session, config: "Config") -> StatusReport | None:
+    """Read what GitHub reports; None for a GitHub Enterprise Server, which has no public page."""
+    if config.github.enterprise_server:
+        return None
+    return read_report(session.web(), GITHUB_STATUS, GITHUB_COMPONENTS, within=STATUS_SECONDS)
 
 
 def _read_deployment(session: Session, service: "Service", now: datetime) -> tuple[ApiState, str | None]:

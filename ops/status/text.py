@@ -15,6 +15,7 @@ from ops.status.versions import LIVE, TARGET, Candidate, ServiceVersions
 from ops.switches.values import describe_switch
 
 if TYPE_CHECKING:
+    from ops.core.outage import OutageFinding
     from ops.status.outage import OutageReport
 
 NOTHING = "none"
@@ -47,10 +48,15 @@ def status_lines(status: EnvironmentStatus) -> Iterator[str]:
 def outage_lines(report: "OutageReport") -> Iterator[str]:
     """Yield the verdict, each sign and the next step."""
     found = report.finding
-    yield f"{report.service} in {report.environment}, read at {format_utc(report.read_at)}: {found.verdict.value}"
-    for title, signs in (("theirs", found.theirs), ("ours", found.ours), ("note", found.notes)):
+    yield f"{report.place}, read at {format_utc(report.read_at)}: {found.verdict.value}"
+    for title, signs in _outage_signs(found):
         yield from (f"  {title:<6}  {to_one_line(sign)}" for sign in signs)
     yield f"  {report.next_step}"
+    yield from (f"  call    {to_one_line(f'{c.role}: {c.contact} ({c.availability})')}" for c in report.contacts)
+
+
+def _outage_signs(found: "OutageFinding") -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield from (("theirs", found.theirs), ("ours", found.ours), ("github", found.github), ("note", found.notes))
 
 
 def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:

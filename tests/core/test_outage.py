@@ -10,6 +10,7 @@ from ops.core.outage import (
     OutageEvidence,
     OutageVerdict,
     PageState,
+    ServiceSigns,
     StatusReport,
     judge_outage,
 )
@@ -34,7 +35,7 @@ def judge(
     service: Verdict = Verdict.UNHEALTHY,
     **more: Any,
 ) -> Any:
-    return judge_outage(OutageEvidence((page,), api, service, deployment, **more))
+    return judge_outage(OutageEvidence((page,), api, (ServiceSigns("web", service, deployment),), **more))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_bad_deployment_during_an_outage_has_both_kinds_of_evidence() -> None:
     found = judge(TROUBLE, ApiState.WORKS, DEPLOYMENT)
 
     assert found.theirs == ("www.cloudflarestatus.com: Workers: major outage",)
-    assert found.ours == (f"the service fails after {DEPLOYMENT}",)
+    assert found.ours == (f"web fails after {DEPLOYMENT}",)
     assert not found.pauses_automatic_steps
 
 
@@ -86,6 +87,33 @@ def test_ai_provider_that_is_down_is_theirs() -> None:
     found = judge(providers={"groq": Verdict.UNHEALTHY, "iflow": Verdict.HEALTHY})
 
     assert (found.verdict, found.theirs) == (THEIRS, ("the AI provider groq does not answer",))
+
+
+def test_outage_of_github_explains_no_failing_service() -> None:
+    page = StatusReport("www.githubstatus.com", PageState.TROUBLE, ("Actions: major outage",))
+
+    for deployment, verdict in (("", OURS), (DEPLOYMENT, OURS)):
+        found = judge(deployment=deployment, github=page)
+        assert (found.verdict, found.theirs) == (verdict, ())
+        assert found.github == ("www.githubstatus.com: Actions: major outage",)
+
+
+def test_unknown_page_of_github_is_a_note() -> None:
+    found = judge(github=StatusReport("www.githubstatus.com", PageState.UNKNOWN, ("cannot be read",)))
+
+    assert (found.verdict, found.github) == (OURS, ())
+    assert found.notes == ("www.githubstatus.com: cannot be read",)
+
+
+def test_only_a_failing_service_has_signs_of_our_fault() -> None:
+    services = (ServiceSigns("web", Verdict.HEALTHY, DEPLOYMENT), ServiceSigns("docs", Verdict.UNHEALTHY, ""))
+
+    found = judge_outage(OutageEvidence((TROUBLE,), ApiState.WORKS, services))
+    assert (found.verdict, found.ours) == (THEIRS, ())
+    assert found.notes == ("the probes of web are healthy",)
+
+    calm = judge_outage(OutageEvidence((CLEAR,), ApiState.WORKS, services))
+    assert calm.ours == ("docs fails, and its providers report and show no trouble",)
 
 
 def test_unreadable_pages_alone_never_pause() -> None:

@@ -9,6 +9,8 @@ from ops.app.place import Place
 from ops.core.outage import OutageVerdict
 from ops.core.redaction import Redactor
 from ops.status.outage import OutageReport, read_outage
+from ops.status.text import outage_lines
+from sandbox.edge.status_pages import read_documents
 from tests.conftest import Releases, World
 from tests.support.commands import LIST
 from tests.support.shop import Shop
@@ -69,7 +71,7 @@ def test_bad_deployment_is_ours(shop: Shop) -> None:
     report = read(shop)
 
     assert report.finding.verdict == OURS
-    assert report.finding.ours == ("the service fails after a deployment 0.0 s ago",)
+    assert report.finding.ours == ("web fails after a deployment 0.0 s ago",)
 
 
 def test_bad_deployment_during_an_outage_is_unclear(shop: Shop) -> None:
@@ -96,6 +98,117 @@ def test_suspended_account_is_escalated(later: Shop) -> None:
     assert "https://support.cloudflare.com" in report.next_step
 
 
+def test_suspended_account_names_the_contacts(later: Shop) -> None:
+    later.world.sandbox.fault(**LIST, status=403, code=10000, message="This account has been suspended", times=None)
+    people = 'contacts:\n  - {role: Owner, contact: "mai, +49 30 1", availability: 24/7}\n'
+    later.world.config.write_text(later.world.config.read_text() + people)
+
+    shown, outcome = later.ops("check-outage", "web"), later.ops("check-outage", "web", "--json")
+
+    assert "  call    Owner: mai, +49 30 1 (24/7)" in shown.out.splitlines()
+    assert outcome.result["contacts"] == [{"role": "Owner", "contact": "mai, +49 30 1", "availability": "24/7"}]
+
+
+def test_other_refusals_of_the_api_are_no_suspension(later: Shop) -> None:
+    later.world.sandbox.fault(**LIST, status=403, code=10000, message="Authentication error", times=None)
+
+    report = read(later)
+
+    assert (report.finding.verdict, report.is_suspended, report.contacts) == (UNCLEAR, False, ())
+
+
+DOCUMENTS = {
+    "cloudflare-calm": OURS,
+    "cloudflare-closed-data-centers": OURS,
+    "cloudflare-workers-outage": THEIRS,
+    "cloudflare-workers-degraded": THEIRS,
+    "cloudflare-api-outage": THEIRS,
+    "cloudflare-d1-and-objects": OURS,
+    "cloudflare-kv-outage": OURS,
+    "cloudflare-global-outage": THEIRS,
+    "cloudflare-incident-before-components": THEIRS,
+    "cloudflare-components-before-incident": THEIRS,
+    "cloudflare-monitoring": UNCLEAR,
+    "cloudflare-other-product": OURS,
+    "cloudflare-one-region": OURS,
+    "cloudflare-workers-maintenance": THEIRS,
+    "cloudflare-maintenance-planned": OURS,
+    "cloudflare-workers-renamed": UNCLEAR,
+    "github-calm": OURS,
+    "github-actions-outage": OURS,
+    "github-webhooks-late": OURS,
+    "github-copilot-only": OURS,
+}
+"""Recorded document → verdict for a shop that fails without a recent deployment, and uses neither D1 nor KV."""
+
+
+def test_each_recorded_document_gives_its_verdict(later: Shop) -> None:
+    pages, found = later.world.sandbox.status_pages, {}
+    for name in read_documents():
+        page = name.partition("-")[0]
+        getattr(pages, page).load(name)
+        report = read(later)
+        found[name] = report.finding.verdict
+        assert bool(report.finding.github) == (name in {"github-actions-outage", "github-webhooks-late"})
+        getattr(pages, page).load(f"{page}-calm")
+
+    assert found == DOCUMENTS
+
+
+def test_outage_of_github_sends_people_to_a_laptop(later: Shop) -> None:
+    later.world.sandbox.status_pages.github.load("github-actions-outage")
+
+    report = read(later)
+
+    assert "www.githubstatus.com: Actions: major outage" in report.finding.github
+    assert report.next_step.endswith("GitHub has trouble too: run commands on a laptop.")
+    assert any(line.startswith("  github  www.githubstatus.com: ") for line in outage_lines(report))
+
+
+@pytest.mark.parametrize("switch", ["unreachable", "delay_seconds", "contradict"])
+def test_page_of_github_that_fails_changes_no_verdict(later: Shop, switch: str) -> None:
+    switches, pages = later.world.sandbox.switches, later.world.sandbox.status_pages
+    switches.status_pages_lag_seconds = 0
+    pages.begin_incident("github", "Disruption with Actions", {"Actions": "major_outage"})
+    pages.begin_incident("cloudflare", "Stream is slow", {"Stream": "partial_outage"})
+    setattr(switches, f"status_pages_{switch}", 2.5 if switch == "delay_seconds" else True)
+
+    finding = read(later).finding
+
+    assert (finding.github, finding.verdict) == ((), OURS if switch == "contradict" else UNCLEAR)
+    is_named = "www.githubstatus.com: cannot be read" in finding.notes
+    assert is_named == (switch != "contradict")
+
+
+def test_stale_page_of_github_shows_the_incident_later(later: Shop) -> None:
+    later.world.sandbox.status_pages.begin_incident("github", "Disruption with Issues", {"Issues": "partial_outage"})
+    assert read(later).finding.github == ()
+
+    later.world.sandbox.clock.advance(1200)
+
+    assert "www.githubstatus.com: Issues: partial outage" in read(later).finding.github
+
+
+def test_own_server_of_github_has_no_public_page(later: Shop) -> None:
+    later.world.sandbox.status_pages.github.load("github-actions-outage")
+    later.world.config.write_text(later.world.config.read_text() + "github: {enterprise_server: true}\n")
+
+    assert read(later).evidence.github is None
+
+
+def test_all_services_are_judged_without_a_name(later: Shop) -> None:
+    """The page is judged by the products of the failing services: the Worker is healthy here, and the site fails."""
+    sandbox = later.world.sandbox
+    sandbox.deploy("shop-web", later.good, at=sandbox.clock.now() - timedelta(hours=2))
+    sandbox.status_pages.cloudflare.states["Workers"] = "partial_outage"
+
+    outcome = later.ops("check-outage", "--json")
+
+    assert (outcome.result["verdict"], outcome.result["service"]) == ("ours", "")
+    assert outcome.result["ours"] == ["docs fails, and its providers report and show no trouble"]
+    assert "the probes of web are healthy" in outcome.result["notes"]
+
+
 def test_slow_status_page_is_waited_for_two_seconds(later: Shop) -> None:
     later.world.sandbox.switches.status_pages_delay_seconds = 5
 
@@ -112,7 +225,7 @@ def test_healthy_service_has_no_fault_of_ours(shop: Shop) -> None:
     report = read(shop)
 
     assert report.finding.verdict == UNCLEAR
-    assert "the probes of the service are healthy" in report.finding.notes
+    assert "the probes of web are healthy" in report.finding.notes
 
 
 def test_site_is_judged_by_its_deployments(shop: Shop) -> None:
