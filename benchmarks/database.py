@@ -34,6 +34,9 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "examples" / "fortunet" / "ops.yml"
 DATABASE, ACCOUNT = "fortunet", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 MOST_ROUNDS, MOST_SECONDS, MOST_OWN_SECONDS = 3, 120.0, 5.0
+MOST_LOCATING = 4
+"""More rounds for a bookmark: D1 does not tell its time, so the plan searches for it."""
+BEFORE_BAD = f"before-migration:{BAD}"
 SLACK = 2.0
 """Seconds that a run may need beside its checks."""
 PER_CALL = 0.1
@@ -67,7 +70,10 @@ def main(gigabytes: float) -> None:
     print("| figure | measured | limit | ratio |\n| --- | ---: | ---: | ---: |")
     for method in ("edge", "switch"):
         with broken_database(method) as world:
-            figures.show(f"plan, maintenance: {method}", world.count_rounds(), MOST_ROUNDS, "rounds")
+            figures.show(f"plan, maintenance: {method}", world.count_rounds(BEFORE_BAD), MOST_ROUNDS, "rounds")
+    with broken_database("edge") as world:
+        most = MOST_ROUNDS + MOST_LOCATING
+        figures.show("plan to a bookmark", world.count_rounds(world.bookmark()), most, "rounds")
     with broken_database("switch") as world:
         world.sandbox.fault(path="/client/**", times=None, delay=PER_CALL)
         run = world.restore()
@@ -98,12 +104,17 @@ class World:
     sandbox: Sandbox
     config: Path
 
-    def count_rounds(self) -> int:
+    def bookmark(self) -> str:
+        """Return the bookmark of a minute ago."""
+        clock, database = self.sandbox.clock, read_config(self.config)[0].environment("production").database(DATABASE)
+        return str(self.sandbox.d1.store(database.id).history.at(clock.now() - timedelta(minutes=1)).bookmark)
+
+    def count_rounds(self, to: str) -> int:
         """Return the number of calls of a plan that had to wait for earlier ones."""
         arrivals: list[float] = []
         slow = {"times": None, "delay": ROUND, "before": lambda: arrivals.append(time.perf_counter())}
         self.sandbox.fault(path="/client/**", **slow)
-        for _ in self._events("--dry-run"):
+        for _ in self._events(to, "--dry-run"):
             pass
         rounds: list[float] = []
         for at in sorted(arrivals):
@@ -115,7 +126,7 @@ class World:
         began = time.perf_counter()
         requested = checked = None
         real = dict[str, float]()
-        for kind, text, at in self._events("--yes"):
+        for kind, text, at in self._events(BEFORE_BAD, "--yes"):
             requested = requested or at
             if kind == "read_back" and "shows the restored state" in text:
                 real["read_back"] = time.perf_counter()
@@ -127,9 +138,9 @@ class World:
         own = real["checked"] - began - PROBE_PAUSES
         return Run((checked - requested).total_seconds(), own, real["checked"] - real["read_back"])
 
-    def _events(self, *more: str) -> Iterator[tuple[str, str, datetime]]:
+    def _events(self, to: str, *more: str) -> Iterator[tuple[str, str, datetime]]:
         """Yield kind, text and time of each event of a run."""
-        where = ["--database", DATABASE, "--to", f"before-migration:{BAD}", "--environment", "production"]
+        where = ["--database", DATABASE, "--to", to, "--environment", "production"]
         argv = ["restore-database", *where, "--one-person", "--config", str(self.config), "--json", *more]
         with subprocess.Popen(
             [sys.executable, "-m", "ops", *argv],

@@ -246,18 +246,22 @@ def _plan_restore(
     ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, point: RestorePoint
 ) -> DatabaseRestore:
     d1, migrations = ctx.cloudflare.d1, reads.state.migrations
-    point = time_travel.locate(d1, database.id, point, reads.bookmark, reads.at)
-    target, taken_back, expected = run_parallel_mixed(
+    located, taken_back = run_parallel_mixed(
         [
-            lambda: time_travel.read_target(d1, database.id, point),
+            lambda: time_travel.locate(d1, database.id, point, reads.bookmark, reads.at),
             lambda: time_travel.find_taken_back(d1, database.id, point, migrations, reads.at),
-            lambda: state.count_rows_at(d1, database, reads.state, point.moment) if point.moment else {},
+        ]
+    )
+    target, expected = run_parallel_mixed(
+        [
+            lambda: time_travel.read_target(d1, database.id, located),
+            lambda: state.count_rows_at(d1, database, reads.state, located.moment) if located.moment else {},
         ]
     )
     return DatabaseRestore(
         name=ctx.params.database,
         database=database,
-        point=point,
+        point=located,
         bookmark=target,
         before=reads.state,
         planned_at=reads.at,
