@@ -10,20 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import format_duration, format_utc
 from ops.core.errors import (
     EXIT_CODES,
     Decision,
-    Interrupted,
-    NotApplied,
     OpsError,
     ProviderError,
     Reason,
-    Refused,
-    UnclearWrite,
     UnknownOutcome,
     exit_code_for,
 )
@@ -41,6 +36,7 @@ from ops.core.result import (
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
+from ops.engine.change_writer import START_AGAIN_HINT, ChangeWriter, SentChange
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, check_request_age
 from ops.engine.signals import SignalHandler, unwrap_signal
@@ -49,13 +45,6 @@ from ops.probes.runner import ProbeRunner
 if TYPE_CHECKING:
     from ops.config.probes import ProbeSet
 
-READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between reads until an answered write is visible; the list of deployments may lag."""
-SETTLE_PAUSE = 1.0
-"""Seconds to wait before reading after an unclear write, which may still be in progress."""
-LONGEST_RETRY_AFTER = 30.0
-"""Longest Retry-After in seconds that a run waits for. A longer one ends the run."""
-START_AGAIN_HINT = "Start the same command again when the API answers: it reads the state and repeats nothing."
 ADD_YES_HINT = "Add --yes to make these changes, or --dry-run to see only the plan."
 PROBE_WAIT_WITHOUT_WRITE = 15.0
 """Real seconds to wait for the probes if the run writes nothing."""
@@ -103,41 +92,6 @@ class RunState:
     """Command that people run next, if the run ends with one."""
 
 
-@dataclass
-class SentChange:
-    """One change from its first write on, with its check and the first unclear answer."""
-
-    ctx: Context[Any]
-    change: Change
-    check: Callable[[], ObservedState]
-    progress: Progress
-    unclear: str = ""
-    """Message of the first unclear answer; empty if there was none."""
-
-    @property
-    def doubt(self) -> str:
-        return f"it is unknown whether the change was made: {self.unclear}; then"
-
-    def is_ours(self, world: ObservedState) -> bool:
-        """Return whether this run made the live change."""
-        return bool(self.unclear) if world.made_by_run is None else world.made_by_run
-
-    def overtaken(self, world: ObservedState, *, answered: bool) -> ProviderError:
-        """Return the error for another live change, and record what happened to ours."""
-        made = (
-            answered or (None if self.unclear else False)
-            if world.made_by_run is None
-            else world.made_by_run or answered
-        )
-        if made:
-            self.progress.settle_change(self.change, self.progress.replaced)
-            if not answered:
-                self.ctx.timeline.record(EventKind.WRITTEN, f"applied, then replaced: {world.text}")
-        elif made is False:
-            self.progress.drop_change(verified=True)
-        return replaced_error(world.text, made=bool(made))
-
-
 @dataclass(frozen=True)
 class Engine:
     """Executes runbooks. It holds what a runbook must not use: probes, write permission and signals."""
@@ -147,6 +101,10 @@ class Engine:
     """Context manager that permits writes; entered around the write of one change."""
     signals: SignalHandler = field(default_factory=SignalHandler)
     """Signal handler that the caller activates for the whole run."""
+
+    @cached_property
+    def writer(self) -> ChangeWriter:
+        return ChangeWriter(self.writing, self.signals)
 
     def execute(self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions) -> RunResult:
         """Execute the runbook and return its result. An OpsError becomes a result; other exceptions are bugs."""
@@ -273,11 +231,11 @@ class Engine:
                 raise changed_elsewhere_error(world.text, progress)
         sent = SentChange(ctx, change, check, progress)
         progress.begin_change(change)
-        if not self._write(sent, partial(runbook.apply, ctx, plan, change)):
+        if not self.writer.write(sent, partial(runbook.apply, ctx, plan, change)):
             progress.settle_change(change, progress.done_by_others)
             return
         run.wrote = True
-        world = self._read_back(sent)
+        world = self.writer.read_back(sent)
         if world.state == ChangeState.DONE or world.is_uncertain:
             run.unproved = world.text if world.is_uncertain else run.unproved
             progress.settle_change(change, progress.changed)
@@ -285,127 +243,12 @@ class Engine:
             run.lagging.append(sent)
             progress.settle_change(change, progress.unconfirmed if sent.unclear else progress.changed)
 
-    def _write(self, sent: "SentChange", apply: Callable[[], str]) -> bool:
-        """Send the write, and once more only if a read shows that the first one was not applied.
-
-        Return False if another run or person made the same change.
-        """
-        record = sent.ctx.timeline.record
-        for last in (False, True):
-            record(EventKind.WRITING, f"{sent.change.target}: {sent.change.before} → {sent.change.after}")
-            try:
-                with self.signals.hold(), self.writing():
-                    answer = apply()
-                    record(EventKind.WRITTEN, answer)
-            except Interrupted:
-                raise
-            except OpsError as error:
-                if isinstance(error, UnclearWrite):
-                    sent.unclear = sent.unclear or error.message
-                elif not isinstance(error, NotApplied) and not sent.unclear:
-                    sent.progress.drop_change(verified=isinstance(error, Refused))
-                    raise
-                record(EventKind.WARNING, error.message, reason=error.reason.value)
-                self.signals.raise_pending()
-                world = self._settle(sent, error, last=last)
-                if world is not None:
-                    return sent.is_ours(world)
-            else:
-                return True
-        raise AssertionError("the last try is settled")
-
-    def _settle(self, sent: "SentChange", error: OpsError, *, last: bool) -> ObservedState | None:
-        """Return the state that settles an unclear or rejected write, or one that the probes must settle.
-
-        Return None if the write may be sent once more. A rejected second attempt does not settle an unclear first one.
-        """
-        retry_after = error.retry_after if isinstance(error, NotApplied) else 0.0
-        ends = last or retry_after > LONGEST_RETRY_AFTER or not isinstance(error, (NotApplied, UnclearWrite))
-        sent.ctx.clock.sleep(max(SETTLE_PAUSE, retry_after) if retry_after <= LONGEST_RETRY_AFTER else SETTLE_PAUSE)
-        try:
-            world = self._look(sent, sent.doubt, patient=ends and bool(sent.unclear))
-        except UnknownOutcome:
-            if sent.unclear:
-                raise
-            raise _not_applied(sent, error, None, last=last) from None
-        sent.ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
-        if world.is_uncertain and sent.unclear:
-            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT)
-        if world.is_uncertain:
-            raise _not_applied(sent, error, None, last=last)
-        if world.state == ChangeState.DONE:
-            if sent.is_ours(world):
-                sent.ctx.timeline.record(EventKind.WRITTEN, f"applied after all: {world.text}")
-            return world
-        if world.may_lag and sent.unclear and (ends or world.state == ChangeState.CHANGED_ELSEWHERE):
-            return world
-        if world.state == ChangeState.CHANGED_ELSEWHERE:
-            raise sent.overtaken(world, answered=False)
-        if ends:
-            raise _not_applied(sent, error, world, last=last)
-        return None
-
-    def _look(self, sent: "SentChange", doubt: str, *, patient: bool) -> ObservedState:
-        """Read after a write until the state is settled; with `patient` also until our change is visible.
-
-        It reads again after a malformed answer, and while the history lacks our unclear write, because it may lag.
-
-        Raises:
-            UnknownOutcome: the state cannot be read.
-        """
-        pauses = iter(READ_BACK_PAUSES)
-        while True:
-            world: ObservedState | None = None
-            try:
-                world = sent.check()
-            except ProviderError as error:
-                pause = next(pauses, None) if error.reason == Reason.MALFORMED_ANSWER else None
-                if pause is None:
-                    raise UnknownOutcome(
-                        f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT
-                    ) from None
-            else:
-                waits = patient and world.state == ChangeState.PLANNED and not world.may_lag
-                lacks_ours = (
-                    bool(sent.unclear) and world.state == ChangeState.CHANGED_ELSEWHERE and world.made_by_run is False
-                )
-                settled = not (world.is_uncertain or waits or lacks_ours)
-                if settled or (pause := next(pauses, None)) is None:
-                    return world
-            sent.ctx.clock.sleep(pause)
-
-    def _read_back(self, sent: "SentChange") -> ObservedState:
-        """Return the state with our change live or uncertain, or a state that the probes must settle."""
-        record = sent.ctx.timeline.record
-        world = self._look(sent, "the write was answered, but reading it back failed:", patient=True)
-        if world.is_uncertain:
-            record(EventKind.WARNING, f"not proved: {world.text}")
-            return world
-        if world.may_lag and world.state != ChangeState.DONE:
-            record(EventKind.COMPARED, f"the API may lag: {world.text}", state=world.state.value)
-            return world
-        if world.state == ChangeState.CHANGED_ELSEWHERE:
-            raise sent.overtaken(world, answered=True)
-        if world.state == ChangeState.DONE:
-            record(EventKind.READ_BACK, world.text)
-            for text in (
-                *world.notes,
-                *(f"happened between the plan and the write: {it}" for it in world.concurrent_changes),
-            ):
-                record(EventKind.WARNING, text)
-            return world
-        raise UnknownOutcome(
-            f"the write was answered, but it is not visible after {format_duration(sum(READ_BACK_PAUSES))}",
-            reason=Reason.UNCLEAR,
-            hint="Start the same command again in a minute: it reads the state and repeats nothing.",
-        )
-
     def _compare_at_end(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any]) -> None:
         """Compare the live state after the last probe round. Raises ProviderError if our change was replaced."""
         for change in plan.changes:
             sent = SentChange(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
             try:
-                world = self._look(sent, "the live state could not be compared again:", patient=True)
+                world = self.writer.look(sent, "the live state could not be compared again:", patient=True)
             except UnknownOutcome as error:
                 ctx.timeline.record(EventKind.WARNING, error.message)
                 continue
@@ -423,7 +266,7 @@ class Engine:
         if seen_by:
             world = ObservedState(ChangeState.DONE, f"{sent.change.target}: the probe {seen_by} shows it")
         else:
-            world = self._look(sent, doubt, patient=False)
+            world = self.writer.look(sent, doubt, patient=False)
         if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=not sent.unclear)
         if world.state != ChangeState.DONE:
@@ -468,22 +311,6 @@ def _confirm(ctx: Context[Any], options: RunOptions, plan: Plan[Any]) -> bool:
     check_request_age(ctx)
     ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
     return compare
-
-
-def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None, *, last: bool) -> OpsError:
-    """Return the error for a change that was not made. `world` is the state read since; None if it was unreadable."""
-    sent.progress.drop_change(verified=world is not None)
-    if isinstance(error, Refused):
-        return error
-    read = f"As read at {format_utc(sent.ctx.clock.now())}, {world.text}. " if world else ""
-    retry_after = error.retry_after if isinstance(error, NotApplied) else 0.0
-    if retry_after > LONGEST_RETRY_AFTER:
-        wait = format_duration(retry_after)
-        hint = f"{read}The rate limit counts for the whole account: start the same command again in {wait}."
-        return ProviderError(f"{error.message}; retry after {wait}", reason=Reason.RATE_LIMITED, hint=hint)
-    tries = " in two attempts" if last else ""
-    hint = f"{read}Start the same command again."
-    return ProviderError(f"the change was not applied{tries}: {error.message}", reason=Reason.NOT_APPLIED, hint=hint)
 
 
 def _seen_by(probes: "ProbeSet", after: ProbeObservation) -> str:
