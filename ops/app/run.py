@@ -39,7 +39,6 @@ from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
 from ops.github import actions, permissions
 from ops.github.secrets import EnvironmentSecrets
-from ops.probes.runner import ProbeRunner
 from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from ops.github.committed_file import CommittedFile
     from ops.github.environments import EnvironmentReview
     from ops.github.pulls import PullRequests
+    from ops.probes.runner import ProbeRunner
     from ops.publish.menu import MenuParts
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
@@ -143,7 +143,8 @@ def run(
         _record_request(timeline, request, environ, run_id, environment)
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
-        web, elsewhere = session.start_web(), bool(options.next_job_message)
+        prober = session.probe_runner(variables, redactor, folder, pictures=record)
+        elsewhere = bool(options.next_job_message)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -162,7 +163,6 @@ def run(
             service_kinds=registry.service_kinds,
             command_prefix=command_prefix(environ, request.config),
         )
-        prober = ProbeRunner(web=web, environ=variables, redactor=redactor, clock=clock, folder=folder, pictures=record)
         approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor, request.people).approve
         result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
         links = publisher.end(timeline, _menu(config, environ, request.config), is_routine=runbook.is_routine)
@@ -211,7 +211,7 @@ def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: s
 
 
 def _execute(
-    prober: ProbeRunner,
+    prober: "ProbeRunner",
     session: Session,
     request: RunRequest,
     context: Context[Any],
@@ -466,9 +466,9 @@ def write_record(
 
     Return the file, or None if it cannot be written, and the problem of the summary, or an empty text.
     """
-    from ops.render import markdown
+    from ops.publish.comment import render_result
 
-    text = redactor.redact_text(markdown.render_result(result, contacts))
+    text = redactor.redact_text(render_result(result, contacts))
     folder = config.resolve().parent / RUNS / result.run
     path: Path | None = folder / "record.md"
     try:

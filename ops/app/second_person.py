@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.approval_request import (
     APPROVE_BUTTON,
     APPROVE_LABEL,
+    RECORD_SOURCE,
     ApprovalEvent,
     ApprovalTerms,
     ApprovalUse,
@@ -163,8 +164,8 @@ class SecondPerson:
         where = f", [run]({link})" if link else ""
         text = f"**Approved** by {code_span('@' + approval.login)}: the request {shown}{where}"
         record = RunRecord(
-            run=f"{approvals.SOURCE}-{request.code}",
-            source=approvals.SOURCE,
+            run=f"{RECORD_SOURCE}-{request.code}",
+            source=RECORD_SOURCE,
             runbook=self.runbook.name,
             environment=self.ctx.environment.name,
             program=__version__,

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.loopback import is_loopback, parse_token
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.observations import PageContent
-from ops.core.redaction import Secret
+from ops.core.redaction import Redactor, Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start_call
 from ops.core.write_guard import WriteGuards
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.records import LoggedError, WorkerTraffic
     from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
+    from ops.config.probes import Probe
     from ops.config.secrets import KeyProvider
     from ops.core.observations import KeyAnswer
     from ops.core.runtime_contract import RuntimeState
     from ops.probes.durable_object import DurableObjectAdmin
     from ops.probes.http import ProbeClient
+    from ops.probes.runner import ProbeRunner
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
@@ -165,12 +168,8 @@ class Session:
         return MaintenanceWorkerApi(self.client, self.account_id, WORKER)
 
     def web(self) -> "ProbeClient":
-        """Return the client of the probes. `start_web` makes it in the background, because certificates load slowly."""
+        """Return the client of the probes."""
         return self._web.result()
-
-    def start_web(self) -> "Callable[[], ProbeClient]":
-        """Start to make the client of the probes. Return a function that waits for it."""
-        return self._web.result
 
     @_Once
     def _web(self) -> "Future[ProbeClient]":
@@ -184,6 +183,28 @@ class Session:
         web = start_call(make)
         self._at_end(lambda: web.result().close())
         return web
+
+    def probe_runner(
+        self,
+        environ: "Callable[[Probe], Mapping[str, str]]",
+        redactor: Redactor,
+        folder: Path,
+        pictures: Path | None = None,
+    ) -> "ProbeRunner":
+        """Return a runner of probes. Its client is made in the background, because certificates load slowly.
+
+        A command runs in `folder`. Screenshots go into `pictures` (default: `folder`).
+        """
+        from ops.probes.runner import ProbeRunner
+
+        return ProbeRunner(
+            web=self._web.result,
+            environ=environ,
+            redactor=redactor,
+            clock=self.clock,
+            folder=folder,
+            pictures=pictures or folder,
+        )
 
     def fetch_page(self, url: str) -> PageContent:
         """Read the content of a URL."""

@@ -21,9 +21,6 @@ from ops.render.markdown import code_span, escape_markdown
 if TYPE_CHECKING:
     from ops.database.guard import GuardResult
 
-MESSAGE_BYTES = 1000
-"""Longest message of a deployment."""
-
 
 @click.group(cls=ExampleGroup)
 def database() -> None:
@@ -129,23 +126,9 @@ def _write_outputs(result: "GuardResult", message: str) -> None:
         {
             "bookmark": result.bookmark,
             "applied": json.dumps(result.applied),
-            "message": _build_message(result, message),
+            "message": result.deployment_message(message),
         },
     )
-
-
-def _build_message(result: "GuardResult", text: str) -> str:
-    """Return the message for the deployment: the text, cut to the space that the mark leaves.
-
-    A mark that does not fit is left out: the schema is then unknown, and never wrong.
-    """
-    from ops.cloudflare.schema_mark import without_schema_marks
-
-    mark = str(result.mark)
-    mark = mark if len(mark) <= MESSAGE_BYTES else ""
-    line = without_schema_marks(text.partition("\n")[0]).strip()
-    room = max(0, MESSAGE_BYTES - len(mark) - 1)
-    return f"{line.encode()[:room].decode(errors='ignore')} {mark}".strip()
 
 
 def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
@@ -156,7 +139,7 @@ def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
         "applied": result.applied,
         "last": result.last,
         "bookmark": result.bookmark,
-        "message": _build_message(result, message),
+        "message": result.deployment_message(message),
         "warnings": result.warnings,
     }
 

@@ -455,7 +455,7 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
     message = redactor.redact_text(result.message)
     done = redactor.redact_text(terminal.describe_success(result))
     show_headline(result.decision, done or message, exit_code=result.exit_code)
-    lines = [*([f"  {message}"] if done else []), *terminal.format_result(result, configuration.contacts)]
+    lines = [*([f"  {message}"] if done else []), *terminal.format_result(result, map(str, configuration.contacts))]
     echo(redactor.redact_text("\n".join(lines)))
     title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
     if result.exit_code == 0:

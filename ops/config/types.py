@@ -11,9 +11,9 @@ from pydantic_core import core_schema
 
 from ops.config.strict_yaml import describe_type
 from ops.core.clock import DURATION_PATTERN, parse_duration, unparse_duration
+from ops.core.names import NAME_PATTERN
 from ops.core.suggestions import quote_name
 
-NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 SWITCH = r"^[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}$"
 RUNBOOK = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 PARAMETER = r"^[a-z][a-z0-9_]*$"
@@ -40,7 +40,7 @@ SQL_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 PATTERNS = {
     DATABASE_ID: "not the id of a database; write the UUID that `wrangler d1 list` shows, in lower case",
     SQL_NAME: "not a name in SQL for this; write letters, digits and _, beginning with a letter or _",
-    NAME: "not a name for this; write lower-case letters, digits, - and _, beginning with a letter",
+    NAME_PATTERN: "not a name for this; write lower-case letters, digits, - and _, beginning with a letter",
     RUNBOOK: "not a runbook's name; write lower-case words with hyphens, such as rollback-worker",
     SWITCH: "not a name for this; write lower-case words with hyphens, such as session-do",
     PARAMETER: "not a parameter's name; write lower-case words with underscores, such as service",
@@ -121,7 +121,7 @@ def _regular(value: str) -> str:
     return value
 
 
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -210,6 +210,9 @@ class Contact(ConfigModel):
     def is_named(self) -> bool:
         """Whether the placeholder is filled in."""
         return not (self.contact[:1] == "[" and self.contact[-1:] == "]")
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.contact} ({self.availability})"
 
 
 class Webhook(ConfigModel):

@@ -21,6 +21,8 @@ APPROVE_LABEL = "approve:restore"
 APPROVE_BUTTON = "approve-restore"
 LABEL_PURPOSE = "Approves the restore or revert that waits on the incident: another person than the requester"
 """Description of the label. A label with another one was renamed, so people may not know what it does."""
+RECORD_SOURCE = "approval"
+"""`source` of the record of a used approval."""
 SHOWN_DIGITS = 8
 LONGEST_START = timedelta(minutes=5)
 """From the last moment of an approval until the writes stop."""

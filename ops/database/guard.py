@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.schema_mark import SchemaMark
+from ops.cloudflare.deployment_mark import MAX_MESSAGE_BYTES
+from ops.cloudflare.schema_mark import SchemaMark, without_schema_marks
 from ops.cloudflare.types.d1 import Migration, quote_identifier
 from ops.core.clock import Clock, format_utc, parse_utc
 from ops.core.errors import (
@@ -125,6 +126,17 @@ class GuardResult:
     def mark(self) -> SchemaMark:
         """Return the mark for the message of the deployment that follows."""
         return SchemaMark(self.database.id, self.last, tuple(self.applied), self.bookmark)
+
+    def deployment_message(self, text: str) -> str:
+        """Return the message for the deployment that follows: the text, cut to the space that the mark leaves.
+
+        A mark that does not fit is left out: the schema is then unknown, and never wrong.
+        """
+        mark = str(self.mark)
+        mark = mark if len(mark) <= MAX_MESSAGE_BYTES else ""
+        line = without_schema_marks(text.partition("\n")[0]).strip()
+        room = max(0, MAX_MESSAGE_BYTES - len(mark) - 1)
+        return f"{line.encode()[:room].decode(errors='ignore')} {mark}".strip()
 
 
 @dataclass(frozen=True)

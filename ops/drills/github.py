@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
 from ops.app.run import read_config
-from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, LABEL_PURPOSE, parse_request
+from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, LABEL_PURPOSE, RECORD_SOURCE, parse_request
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.result import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_record
@@ -23,7 +23,6 @@ from ops.core.version import __version__
 from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
 from ops.drills.support import Trigger, find_label
-from ops.github.approvals import SOURCE as APPROVAL
 from ops.tools import program_files
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class DrillIncident:
             if comment.user.login in {ACTIONS_BOT, self.world.responder}
             and (block := read_record(comment.body))
             and block.part == 1
-            and block.source != APPROVAL
+            and block.source != RECORD_SOURCE
         ]
         return blocks[-1] if blocks else None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ops.app import run as app
@@ -35,9 +35,6 @@ from ops.evidence import tables
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, is_configured, provider_errors
 
-if TYPE_CHECKING:
-    from ops.config import Environment
-
 T = TypeVar("T")
 MAX_QUERIES = 31
 """Most queries to one data set; as many days, if one query covers a day."""
@@ -55,13 +52,12 @@ def collect_evidence(
     """
     config, _ = app.read_config(config_path)
     app.register_secrets(environ, config, redactor)
-    environment_config = config.environment(environment)
     with ExitStack() as ending:
-        session = Session(environment_config, environ, ending)
+        session = Session(config.environment(environment), environ, ending)
         now = session.clock.now()
         requested_period = parse_period(*span, now)
         sources = [
-            *_CloudflareSources(environment_config, session, requested_period, now).sources(),
+            *_CloudflareSources(session, requested_period, now).sources(),
             _github_source(requested_period, environ, redactor),
         ]
         found = [each for several in run_parallel([partial(_read_source, *one) for one in sources]) for each in several]
@@ -84,19 +80,18 @@ def _read_source(
 
 @dataclass(frozen=True)
 class _CloudflareSources:
-    environment_config: "Environment"
     session: Session
     period: Period
     now: datetime
 
     @property
     def account(self) -> str:
-        return self.environment_config.account_id
+        return self.session.account_id
 
     def sources(self) -> Iterator[Source]:
         yield (tables.AUDIT, tables.TOKEN_USE), self.audit
         yield (tables.VERIFIED,), self.verified
-        for service in self.environment_config.services.values():
+        for service in self.session.environment.services.values():
             title = service.worker or service.pages
             if service.kind == "worker":
                 blank = replace(tables.DEPLOYMENTS, title=tables.DEPLOYMENTS.title.format(f"the Worker {title}"))
@@ -107,7 +102,7 @@ class _CloudflareSources:
                 blank = replace(tables.PAGES, title=tables.PAGES.title.format(f"the site {title}"))
                 yield (blank,), partial(self.site, service.pages)
         for host in dict.fromkeys(
-            urlsplit(service.url).hostname or "" for service in self.environment_config.services.values()
+            urlsplit(service.url).hostname or "" for service in self.session.environment.services.values()
         ):
             yield (tables.request_table(host, (), notes=()),), partial(self.requests, host)
         yield (tables.D1,), self.databases

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.config.labels import format_params
+from ops.config.strict_yaml import read_yaml
 from ops.core import system_clock
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
@@ -129,6 +130,19 @@ def text_for_reviewers(request: RecoveryRequest, name: str, command: str) -> str
     )
 
 
+def current_responders(repository: "Repository") -> tuple[str, ...]:
+    """Return the current `responders` of ops.yml on the default branch. Sends one request. Raises ProviderError."""
+    problem = "the responders of ops.yml on the default branch are not known"
+    try:
+        data = read_yaml(permissions.read_config_text(repository)).data
+    except ProviderError as error:
+        raise ProviderError(f"{problem}: {error.message}", reason=error.reason) from None
+    listed = data.get("responders", ()) if isinstance(data, dict) else None
+    if not isinstance(listed, tuple) or not all(isinstance(login, str) for login in listed):
+        raise ProviderError(problem, reason=Reason.MALFORMED_ANSWER)
+    return listed
+
+
 def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str, hint: str) -> None:
     """Raise Refused if the requester may no longer start a recovery: hours or days can pass after the gate.
 
@@ -138,7 +152,7 @@ def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str,
 
     repository = connect(environ, redactor)
     try:
-        responders = permissions.current_responders(repository)
+        responders = current_responders(repository)
     except ProviderError as error:
         raise Refused(error.message, reason=Reason.PERMISSION_UNKNOWN, hint=hint) from None
     answer = permissions.check_permission(repository, permissions.Requester(login), responders)

@@ -133,7 +133,7 @@ class Gate:
         try:
             # A later attempt has the files of the request's commit, so that its responders may be outdated.
             is_first = self._attempt == 1
-            responders = self.config.responders if is_first else permissions.current_responders(self.repository)
+            responders = self.config.responders if is_first else approval.current_responders(self.repository)
         except ProviderError as error:
             return self._refuse(approval.refuse_unknown_changes(request, self._attempt, error.message))
         answer, login = self._check_permission(request.sender, request.sender_id, request.actor, responders)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.core.approval_request import ApprovalUse, WaitingRequest, parse_request, parse_use
+from ops.core.approval_request import RECORD_SOURCE, ApprovalUse, WaitingRequest, parse_request, parse_use
 from ops.core.errors import ProviderError, Reason
 from ops.github.client import provider_errors, write_errors
 from ops.github.issues import trusted_records
@@ -15,8 +15,6 @@ from ops.github.triggers import SECOND
 if TYPE_CHECKING:
     from github.Repository import Repository
 
-SOURCE = "approval"
-"""`source` of the record of a used approval."""
 TRIES = 2
 
 
@@ -35,8 +33,8 @@ def read_approvals(repository: "Repository", number: int) -> RecordedApprovals:
     """Return the requests and used approvals of the issue. Raises ProviderError."""
     with provider_errors():
         records = [each.record for each in trusted_records(repository, number) if each.record.approval]
-    requests = (parse_request(each.approval) for each in records if each.source != SOURCE)
-    uses = (parse_use(each.approval) for each in records if each.source == SOURCE)
+    requests = (parse_request(each.approval) for each in records if each.source != RECORD_SOURCE)
+    uses = (parse_use(each.approval) for each in records if each.source == RECORD_SOURCE)
     return RecordedApprovals([each for each in requests if each], [each for each in uses if each])
 
 

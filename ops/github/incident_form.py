@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops.config.types import NAME
 from ops.core.clock import parse_utc
+from ops.core.names import NAME_PATTERN
 
 BEGAN = "When it began (UTC)"
 HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
@@ -53,7 +53,7 @@ def parse_form(body: object, *, now: datetime) -> IncidentForm:
         parse_began(body, now=now),
         severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "",
         impact,
-        service if re.fullmatch(NAME, service, re.ASCII) else "",
+        service if re.fullmatch(NAME_PATTERN, service, re.ASCII) else "",
     )
 
 

@@ -83,26 +83,16 @@ def check_permission(repository: "Repository", requester: Requester, responders:
     return _check_login(answer, requester)
 
 
-def current_responders(repository: "Repository") -> tuple[str, ...]:
-    """Return the current `responders` of ops.yml on the default branch. Sends one request. Raises ProviderError.
+def read_config_text(repository: "Repository") -> str:
+    """Return the text of ops.yml on the default branch, empty without a text. Sends one request. Raises ProviderError.
 
     docs.github.com/rest/repos/contents#get-repository-content
     """
-    from ops.config import strict_yaml
     from ops.github.client import provider_errors
 
-    problem = "the responders of ops.yml on the default branch are not known"
-    try:
-        with provider_errors():
-            content = repository.get_contents(CONFIG_FILE)
-    except ProviderError as error:
-        raise ProviderError(f"{problem}: {error.message}", reason=error.reason) from None
-    text = "" if isinstance(content, list) else content.decoded_content.decode("utf-8", errors="surrogateescape")
-    data = strict_yaml.read_yaml(text).data
-    listed = data.get("responders", ()) if isinstance(data, dict) else None
-    if not isinstance(listed, tuple) or not all(isinstance(login, str) for login in listed):
-        raise ProviderError(problem, reason=Reason.MALFORMED_ANSWER)
-    return listed
+    with provider_errors():
+        content = repository.get_contents(CONFIG_FILE)
+    return "" if isinstance(content, list) else content.decoded_content.decode("utf-8", errors="surrogateescape")
 
 
 def may_write(role: str, permission: str) -> bool:

@@ -27,6 +27,8 @@ PERMISSIONS = ("Workers Scripts Write", "Workers Routes Write", "Zone Read")
 """Cloudflare permissions of maintenance at the edge."""
 SWITCH_PERMISSIONS = ("Workers KV Storage Write", "Workers Scripts Read")
 SUBDOMAIN_OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
+SUBDOMAIN_ON = WorkersDevSubdomain(enabled=True, previews_enabled=False)
+"""Settings of ops-maintenance, which is probed at its address on workers.dev."""
 
 
 def required_permissions(services: "Iterable[Service]") -> tuple[str, ...]:

@@ -1,13 +1,18 @@
-"""Render the comments of a run: text and hidden record, within GitHub's size limit."""
+"""Render the comments and the summary page of a run.
+
+A comment has a hidden record and keeps to GitHub's size limit.
+"""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
+from ops.core.result import RunResult
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.core.timeline import EventKind, RunEvent
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 
 MOST_LINES = 10
 """Most lines shown of one list of the plan. The record holds the whole plan."""
+
+
+_REPOSITORY = re.compile(r"(https?://[A-Za-z0-9.:-]+/[\w.-]+/[\w.-]+)/(?:issues|actions)/")
 
 
 @dataclass(frozen=True)
@@ -162,3 +170,24 @@ def render_incident(*, service: str, severity: str = "", symptom: str = "") -> s
     """Return the body of an incident issue, in the layout of the issue form, which `ops.github.incident_form` reads."""
     template = load_templates().get_template("incident.md.j2")
     return collapse_blank_lines(template.render(service=service, severity=severity, symptom=symptom)).strip()
+
+
+def render_result(result: RunResult, contacts: "Iterable[Contact]") -> str:
+    """Return a run for the incident issue and the summary page of its job."""
+    links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
+    page = RunSummary(result.run, result.timeline)
+    repository = next((found[1] for link in links.values() if (found := _REPOSITORY.match(link))), "")
+    text = (
+        load_templates()
+        .get_template("run.md.j2")
+        .render(
+            result=result,
+            page=page,
+            icon=icon(page),
+            events=merge_rounds(page.events),
+            contacts=list(contacts) if result.needs_people else [],
+            links=links,
+            repository=repository,
+        )
+    )
+    return collapse_blank_lines(text)

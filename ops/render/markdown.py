@@ -5,48 +5,19 @@ Texts of people and providers are escaped: no mention, reference, link, HTML or 
 
 import functools
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration
 from ops.core.next_step import SuggestedCommand, button_fields
-from ops.core.result import RunResult
-from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.render.terminal import to_one_line
 from ops.tools import program_files
 
 if TYPE_CHECKING:
     import jinja2
 
-    from ops.config.types import Contact
-
 TEMPLATES = program_files.ROOT / "templates"
 
 LONGEST = 1000
-
-
-def render_result(result: RunResult, contacts: "Iterable[Contact]") -> str:
-    """Return a run for the incident issue and the summary page of its job."""
-    links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
-    page = RunSummary(result.run, result.timeline)
-    repository = next((found[1] for link in links.values() if (found := _REPOSITORY.match(link))), "")
-    text = (
-        load_templates()
-        .get_template("run.md.j2")
-        .render(
-            result=result,
-            page=page,
-            icon=icon(page),
-            events=merge_rounds(page.events),
-            contacts=list(contacts) if result.needs_people else [],
-            links=links,
-            repository=repository,
-        )
-    )
-    return collapse_blank_lines(text)
-
-
-_REPOSITORY = re.compile(r"(https?://[A-Za-z0-9.:-]+/[\w.-]+/[\w.-]+)/(?:issues|actions)/")
 
 
 def collapse_blank_lines(text: str) -> str:

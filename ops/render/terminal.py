@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ops.core.clock import format_duration
 from ops.core.errors import Decision
@@ -11,9 +11,6 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
 from ops.core.result import RunResult, duration_label
 from ops.core.timeline import EventKind, RunEvent
-
-if TYPE_CHECKING:
-    from ops.config.types import Contact
 
 WIDTH = 100
 WARNING = "    ! "
@@ -64,8 +61,8 @@ def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     yield from _list("Manual steps", plan.tasks)
 
 
-def format_result(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[str]:
-    """Yield the lines of a result: durations, hint and commands; contacts if people must be called."""
+def format_result(result: RunResult, contacts: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a result: durations, hint and commands; `contacts` if people must be called."""
     timed = [f"{duration_label(name)} {s:.1f}" for name, s in result.durations.items() if s]
     yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
@@ -76,7 +73,7 @@ def format_result(result: RunResult, contacts: "Iterable[Contact]") -> Iterator[
         yield from _commands("If it does not help", [result.plan.next_step])
         yield from _list("Manual steps", result.plan.tasks if result.wrote else ())
     if result.needs_people:
-        yield from _list("Call", [f"{c.role}: {c.contact} ({c.availability})" for c in contacts])
+        yield from _list("Call", contacts)
 
 
 def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ops.cloudflare.types.records import LoggedError, describe_logged_errors
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.plan import Plan, PlanSection
@@ -13,12 +14,11 @@ from ops.core.suggestions import did_you_mean, quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, param
 from ops.switches import ai_providers, steps, values
-from ops.switches.ai_providers import OFF, ProviderHealth, ProviderObservation, describe_errors
+from ops.switches.ai_providers import OFF, ProviderHealth, ProviderObservation
 from ops.switches.steps import SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
-    from ops.cloudflare.types.records import LoggedError
     from ops.config import Environment, Service
     from ops.config.probes import Probe
     from ops.config.runtime import AiConfig, RuntimeConfig
@@ -82,7 +82,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
             changes=tuple(details.writes),
             sections=(
                 PlanSection("AI providers", observed.lines),
-                PlanSection(LOG_SECTION_TITLE, describe_errors(errors())),
+                PlanSection(LOG_SECTION_TITLE, describe_logged_errors(errors())),
             ),
             consequences=_consequences(current, write, state),
             warnings=(*steps.write_warnings([write] if write else []), *_find_doubts(observed, state, ai)),

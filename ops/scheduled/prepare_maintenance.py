@@ -5,7 +5,6 @@ It is planned and checked like any runbook. It has no button, because no inciden
 
 from dataclasses import dataclass, field, replace
 
-from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -16,9 +15,15 @@ from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
 from ops.maintenance import steps as maintenance_steps
 from ops.maintenance.steps import MaintenanceWrites
-from ops.maintenance.writes import CreateWorker, DeployState, MaintenanceWrite, SetSubdomain, UploadState
-
-ITS_OWN = WorkersDevSubdomain(enabled=True, previews_enabled=False)
+from ops.maintenance.writes import (
+    SUBDOMAIN_OFF,
+    SUBDOMAIN_ON,
+    CreateWorker,
+    DeployState,
+    MaintenanceWrite,
+    SetSubdomain,
+    UploadState,
+)
 
 
 class PrepareMaintenance(Runbook["PrepareMaintenance.Params", "PrepareMaintenance.Details"]):
@@ -69,10 +74,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", "PrepareMaintenanc
             )
         steps: list[MaintenanceWrite] = []
         if worker is None:
-            steps += [
-                CreateWorker(),
-                SetSubdomain(WORKER, WorkersDevSubdomain(enabled=False, previews_enabled=False), ITS_OWN),
-            ]
+            steps += [CreateWorker(), SetSubdomain(WORKER, SUBDOMAIN_OFF, SUBDOMAIN_ON)]
         else:
             if worker.version.tag != ctx.cloudflare.maintenance.source_tag:
                 kept = worker.state
@@ -80,8 +82,8 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", "PrepareMaintenanc
                     UploadState(kept.windows, worker.deployment, kept.reopened),
                     DeployState(worker.deployment, kept.windows),
                 ]
-            if (live := ctx.cloudflare.workers.read_subdomain(WORKER)) != ITS_OWN:
-                steps.append(SetSubdomain(WORKER, live, ITS_OWN))
+            if (live := ctx.cloudflare.workers.read_subdomain(WORKER)) != SUBDOMAIN_ON:
+                steps.append(SetSubdomain(WORKER, live, SUBDOMAIN_ON))
         changes = maintenance_steps.build_changes(steps, None)
         stored = worker is None or any(isinstance(step, UploadState) for step in steps)
         run = ctx.run_id if stored or worker is None else worker.state.run

@@ -29,7 +29,6 @@ from ops.core.outage import (
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import Verdict
-from ops.probes.runner import ProbeRunner
 from ops.probes.status_page import (
     CLOUDFLARE_STATUS,
     GITHUB_COMPONENTS,
@@ -185,14 +184,7 @@ def _read_deployment(session: Session, service: "Service", now: datetime) -> tup
 def _probe(session: Session, service: "Service", environ: Any, redactor: Redactor, folder: Path) -> Verdict:
     """Run one round of the probes that only send requests."""
     quick = tuple(each for each in service.probes if each.http or each.page)
-    runner = ProbeRunner(
-        web=session.web,
-        environ=environ,
-        redactor=redactor,
-        clock=session.clock,
-        folder=folder.resolve(),
-        pictures=folder.resolve(),
-    )
+    runner = session.probe_runner(environ, redactor, folder.resolve())
     return runner.run_round(ProbeSet(service.url, quick, service.verify)).verdict
 
 

@@ -7,8 +7,6 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ops.cloudflare.types.records import LoggedError
-from ops.core.anonymization import anonymize_text
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.observations import KeyAnswer, KeyVerdict
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
 
 
 OFF = "off"
-MAX_LOGGED_ERRORS = 5
-MAX_ERROR_LENGTH, MAX_SCANNED_LENGTH = 160, 4_000
-"""Characters of an error text to show, and to search for e-mail addresses."""
 
 
 class ProviderHealth(StrEnum):
@@ -63,23 +58,6 @@ def describe_providers(
         counted = f"{observed.ok} answered, {observed.failed} failed" if observed else "no requests"
         probe = f"; probe with our key: {answers[name].verdict.value}, {answers[name].text}" if name in answers else ""
         yield f"{name}: {each} ({counted}{probe})"
-
-
-def describe_errors(found: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
-    """Return the most frequent logged errors, without e-mail addresses."""
-    if isinstance(found, str):
-        return (f"unknown: {found}",)
-    rows = tuple(
-        f"in {each.count} requests: {_one_line(anonymize_text(each.text[:MAX_SCANNED_LENGTH]))}"
-        for each in found[:MAX_LOGGED_ERRORS]
-    )
-    more = (f"and {len(found) - MAX_LOGGED_ERRORS} other errors",) if len(found) > MAX_LOGGED_ERRORS else ()
-    return (*rows, *more) or ("none, or the Worker's observability is off",)
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_ERROR_LENGTH else f"{line[:MAX_ERROR_LENGTH]}…"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import require_incident
-from ops.probes.runner import ProbeRunner
 from ops.watch.record import WatchRecord
 from ops.watch.result import WatchResult
 from ops.watch.text import CommandNames, render_comment, render_notice
@@ -48,21 +47,14 @@ def watch_service(
     commands = command_names(config_path, environ, incident)
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
-        runner = ProbeRunner(
-            web=session.web,
-            environ=run.probe_environ(environ, names),
-            redactor=redactor,
-            clock=session.clock,
-            folder=config_path.parent.resolve(),
-            pictures=config_path.parent.resolve(),
-        )
+        runner = session.probe_runner(run.probe_environ(environ, names), redactor, config_path.parent.resolve())
         record = None
         if incident is not None:
             record = WatchRecord(partial(_issue, environ, redactor, incident), environment.name, service.name)
         watch = Watch(
             session,
             service,
-            partial(_probe, runner, service),
+            partial(_probe, runner.run_round, service),
             record,
             redactor=redactor,
             text=partial(render_comment, names=commands),
@@ -78,10 +70,10 @@ def command_names(config_path: Path, environ: Mapping[str, str], incident: int |
     return CommandNames(program, tuple(more), incident)
 
 
-def _probe(runner: ProbeRunner, service: "Service") -> ProbeObservation:
+def _probe(run_round: "Callable[[ProbeSet], ProbeObservation]", service: "Service") -> ProbeObservation:
     """Run one round without browsers, which take too long for it."""
     quick = tuple(each for each in service.probes if each.browser is None)
-    return runner.run_round(ProbeSet(service.url, quick, service.verify))
+    return run_round(ProbeSet(service.url, quick, service.verify))
 
 
 def _issue(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":

@@ -8,8 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from ops.core.anonymization import anonymize_text
 from ops.core.clock import format_rfc3339
 from ops.core.period import Period
+
+MAX_LOGGED_ERRORS = 5
+MAX_ERROR_LENGTH, MAX_SCANNED_LENGTH = 160, 4_000
+"""Characters of an error text to show, and to search for e-mail addresses."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,23 @@ class LoggedError:
     text: str
     count: int
     """Number of requests with this error."""
+
+
+def describe_logged_errors(found: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
+    """Return the most frequent logged errors, without e-mail addresses."""
+    if isinstance(found, str):
+        return (f"unknown: {found}",)
+    rows = tuple(
+        f"in {each.count} requests: {_one_line(anonymize_text(each.text[:MAX_SCANNED_LENGTH]))}"
+        for each in found[:MAX_LOGGED_ERRORS]
+    )
+    more = (f"and {len(found) - MAX_LOGGED_ERRORS} other errors",) if len(found) > MAX_LOGGED_ERRORS else ()
+    return (*rows, *more) or ("none, or the Worker's observability is off",)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_ERROR_LENGTH else f"{line[:MAX_ERROR_LENGTH]}…"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from ops.core.suggestions import did_you_mean
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.steps import explain_unknown_live
 from ops.probes.reachability import request_once
-from ops.probes.runner import ProbeRunner
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import ServiceFacts, services, sites, workers
 from ops.setup.doctor.finding import Answer, Finding, NotProvable
@@ -194,14 +193,8 @@ def probes(service: ServiceFacts) -> Findings:
 
 def _run(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult, ...]:
     facts = service.facts
-    runner = ProbeRunner(
-        web=service.session.web,
-        environ=app.probe_environ(facts.environ, facts.secret_names),
-        redactor=facts.redactor,
-        clock=service.session.clock,
-        folder=facts.root,
-        pictures=facts.root,
-    )
+    environ = app.probe_environ(facts.environ, facts.secret_names)
+    runner = service.session.probe_runner(environ, facts.redactor, facts.root)
     return runner.run_round(ProbeSet(service.config.url, quick, service.config.verify)).results
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.types.inventory import NamedResource
 from ops.config.checks import DEFAULT_TOKEN
-from ops.config.types import ACCOUNT, NAME, ORIGIN, REPOSITORY, SECRET
+from ops.config.types import ACCOUNT, ORIGIN, REPOSITORY, SECRET
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError
+from ops.core.names import NAME_PATTERN
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel
 from ops.probes.http import ProbeClient
@@ -310,7 +311,7 @@ def _named_accounts(given: Iterable[str]) -> dict[str, str]:
                 f"account {account} is given twice",
                 hint="Give one environment to each account, and add others by hand.",
             )
-        if not re.fullmatch(NAME, name) or name in accounts:
+        if not re.fullmatch(NAME_PATTERN, name) or name in accounts:
             raise ConfigError(
                 f'"{quote_name(name)}" is not a name of an environment, or is given twice',
                 hint="Write lower-case letters, digits and -, such as production.",
@@ -348,7 +349,7 @@ def _with_names(chosen: Sequence[Chosen]) -> list[Chosen]:
     named = [(name or proposed[each], each) for name, each in chosen]
     taken = [(name, each.account_id) for name, each in named]
     for name, account in taken:
-        if not re.fullmatch(NAME, name) or len(name) > MAX_NAME_LENGTH or taken.count((name, account)) > 1:
+        if not re.fullmatch(NAME_PATTERN, name) or len(name) > MAX_NAME_LENGTH or taken.count((name, account)) > 1:
             raise ConfigError(
                 f'"{quote_name(name)}" is not a name of a service, or is given twice',
                 hint=f"Write lower-case letters, digits and -, at most {MAX_NAME_LENGTH}, each name once.",

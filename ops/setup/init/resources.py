@@ -7,7 +7,8 @@ from typing import Literal
 
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute
-from ops.config.types import NAME, ORIGIN, PAGES, URL_PATH, WORKER
+from ops.config.types import ORIGIN, PAGES, URL_PATH, WORKER
+from ops.core.names import NAME_PATTERN
 
 Kind = Literal["worker", "pages"]
 PATTERNS: dict[Kind, str] = {"worker": WORKER, "pages": PAGES}
@@ -107,7 +108,7 @@ def service_names(resources: Iterable[Resource]) -> dict[Resource, str]:
     names: dict[Resource, str] = {}
     for resource in resources:
         plain = re.sub(r"[^a-z0-9_-]", "-", resource.name.lower())[:MAX_NAME_LENGTH]
-        plain = plain if re.fullmatch(NAME, plain) else f"s{plain}"[:MAX_NAME_LENGTH]
+        plain = plain if re.fullmatch(NAME_PATTERN, plain) else f"s{plain}"[:MAX_NAME_LENGTH]
         number, taken = 2, set(names.values())
         name = plain
         while name in taken:
