@@ -52,6 +52,11 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         accept_breaking_migrations: tuple[str, ...] = param(
             "Breaking migrations that the target's code works with, comma-separated", default=()
         )
+        relapsed: str = param(
+            "Deployment ID of a rollback that failed again: choose the next older version",
+            default="",
+            laptop_only=True,
+        )
 
     @dataclass(frozen=True)
     class Details:
@@ -96,10 +101,14 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         listing, uploads = read_listing(ctx, service, *further)
         to = rollback_target.parse_target(ctx.params.to, listing.versions) if ctx.params.to else None
         plan_text.check_options(to, ctx.params)
-        history = read_history(ctx, service, listing, requested=to or ())
-        choice = rollback_target.choose_target(history, incident=ctx.request.incident)
-        if to is None and choice.active_rollback is not None:
-            summary = f"already rolled back: {plan_text.describe_rollback(choice.active_rollback)}"
+        incident, relapsed = ctx.request.incident, ctx.params.relapsed
+        history = read_history(ctx, service, listing, requested=to or (), only_older=bool(relapsed))
+        choice = rollback_target.choose_target(history, incident=incident, only_older=bool(relapsed))
+        active = choice.active_rollback
+        if relapsed:
+            active = rollback_target.find_next_rollback(history, relapsed, incident=incident)
+        if to is None and active is not None:
+            summary = f"already rolled back: {plan_text.describe_rollback(active)}"
             reason = Reason.ALREADY_STEPPED_BACK
             return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=reason)
         latest = uploads[0][0] if rebuilt else None

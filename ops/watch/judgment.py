@@ -31,6 +31,8 @@ class LiveVersions:
 
     versions: tuple[str, ...] = ()
     bad_since: datetime | None = None
+    is_rollback: bool = False
+    """Whether our mark says that the watched deployment is a rollback."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 
+from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision
 from ops.core.next_step import build_command
@@ -29,8 +30,8 @@ class CommandNames:
     more: tuple[str, ...] = ()
     incident: int | None = None
 
-    def command(self, name: str, result: WatchResult) -> str:
-        options = {"service": result.service, "environment": result.environment, "incident": self.incident}
+    def command(self, name: str, result: WatchResult, **more: str) -> str:
+        options = {"service": result.service, "environment": result.environment, "incident": self.incident, **more}
         return build_command(self.program, name, options, *self.more)
 
 
@@ -39,6 +40,8 @@ def next_step(result: WatchResult, names: CommandNames) -> str:
     rollback = f"`{names.command(f'rollback-{result.kind}', result)}`"
     if result.decision == Decision.RELAPSED and result.state.foreign:
         return f"Ask the author of the newer deployment first. Then roll back: {rollback}"
+    if result.decision == Decision.RELAPSED and result.live.is_rollback:
+        rollback = f"`{names.command('rollback-worker', result, relapsed=short_id(result.state.deployment))}`"
     if result.decision == Decision.RELAPSED:
         return f"Roll back to an older version: {rollback}"
     if result.decision == Decision.NO_EVIDENCE:

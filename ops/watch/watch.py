@@ -199,12 +199,14 @@ class Watch:
 
 
 def _live_versions(found: "list[WorkerDeployment]", state: WatchState) -> LiveVersions:
-    """Return the live versions, and the time of the deployment that the watched one replaced."""
+    """Return the live versions, and facts about the watched deployment and the one that it replaced."""
     if not found:
         return LiveVersions()
     names = [each.id for each in found]
     place = names.index(state.deployment) if state.deployment in names else 0
-    return LiveVersions(found[0].serving_versions, found[place + 1].created_on if len(found) > place + 1 else None)
+    mark, before = found[place].mark, found[place + 1 : place + 2]
+    is_rollback = mark is not None and mark.blames is not None
+    return LiveVersions(found[0].serving_versions, before[0].created_on if before else None, is_rollback)
 
 
 def _describe(deployment: "WorkerDeployment") -> str:

@@ -60,10 +60,16 @@ def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T
 
 
 def read_history(
-    ctx: Context[Any], service: "Service", listing: WorkerListing, *, requested: Split = ()
+    ctx: Context[Any],
+    service: "Service",
+    listing: WorkerListing,
+    *,
+    requested: Split = (),
+    only_older: bool = False,
 ) -> WorkerHistory:
     """Read version details in batches, then older deployments, until a version can be chosen.
 
+    `only_older`: only a version older than the live one can be chosen.
     Each round also reads the newest deployments again. The last of these reads is the comparison before the write.
     """
     versions = {version.id: version for version in listing.versions}
@@ -98,7 +104,8 @@ def read_history(
             if page == MAX_PAGES and not history.is_read_to_end:
                 history = replace(history, is_read_to_end=True, unread_note="older deployments were not read")
         history = replace(history, now=ctx.clock.now(), traffic=listing.traffic())
-        if requested or _is_settled(ctx, history) or (history.is_read_to_end and not _unread_versions(history, ())):
+        is_read = history.is_read_to_end and not _unread_versions(history, ())
+        if requested or is_read or _is_settled(ctx, history, only_older=only_older):
             return history
 
 
@@ -108,14 +115,14 @@ def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:
     return [v for v in dict.fromkeys(named) if not history.version(v).is_detailed]
 
 
-def _is_settled(ctx: Context[Any], history: WorkerHistory) -> bool:
+def _is_settled(ctx: Context[Any], history: WorkerHistory, *, only_older: bool) -> bool:
     """Return whether no unread version can change the choice.
 
     With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
     """
     if len(history.live.serving_versions) > 1 and _unread_versions(history, ()):
         return False
-    choice = rollback_target.choose_target(history, incident=ctx.request.incident)
+    choice = rollback_target.choose_target(history, incident=ctx.request.incident, only_older=only_older)
     return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.rejected)
 
 

@@ -222,10 +222,15 @@ class RollbackOptions(Protocol):
     def current_secrets(self) -> bool: ...
     @property
     def inherit_latest(self) -> tuple[str, ...]: ...
+    @property
+    def relapsed(self) -> str: ...
 
 
 def check_options(to: Split | None, given: RollbackOptions) -> None:
     """Raise ConfigError for options that exclude each other."""
+    if given.relapsed and to is not None:
+        hint = "Omit one of them."
+        raise ConfigError("--relapsed chooses the next older version, but --to names one", hint=hint)
     if given.current_secrets and to is not None and len(to) > 1:
         hint = "Pass one version ID to --to, or omit --current-secrets."
         raise ConfigError("--current-secrets needs a single version, but --to names a split", hint=hint)

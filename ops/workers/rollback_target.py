@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 
-from ops.cloudflare.types.workers import Split, WorkerVersion
+from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployment
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import did_you_mean, quote_name
@@ -20,6 +21,8 @@ ROLLBACK_HOLDS = timedelta(minutes=30)
 
 OURS_WITHOUT_INCIDENT_HOLDS = timedelta(hours=24)
 
+SHORTEST_ID = 8
+"""Characters of a version or deployment ID that are enough to name it."""
 NOT_READ = "the part of the history that could blame it was not read"
 
 
@@ -43,8 +46,11 @@ class TargetChoice:
     """A rollback that is still in effect: without an explicit `to` there is nothing to do."""
 
 
-def choose_target(history: WorkerHistory, *, incident: int | None) -> TargetChoice:
-    """Choose among the versions that served all traffic, most recent first, after the other live versions."""
+def choose_target(history: WorkerHistory, *, incident: int | None, only_older: bool = False) -> TargetChoice:
+    """Choose among the versions that served all traffic, most recent first, after the other live versions.
+
+    `only_older`: only among versions older than the newest live one.
+    """
     suspect = history.newest_version(history.live.serving_versions)
     candidates: list[str] = []
     weak: list[str] = []
@@ -54,6 +60,8 @@ def choose_target(history: WorkerHistory, *, incident: int | None) -> TargetChoi
         if version == suspect:
             continue
         why = rejection_reason(history, suspect, version)
+        if why is None and only_older and not history.is_older(version, suspect):
+            why = "it is newer than the live version"
         found = find_warning_sign(history, suspect, version) if why is None else None
         if why is None and found is None:
             candidates.append(version)
@@ -135,6 +143,34 @@ def _holds(history: WorkerHistory, step: PastRollback, *, incident: int | None) 
     return age < OURS_WITHOUT_INCIDENT_HOLDS if mark.incident is None else mark.incident == incident
 
 
+def find_next_rollback(history: WorkerHistory, relapsed: str, *, incident: int | None) -> PastRollback | None:
+    """Return our live rollback that already replaced the relapsed deployment; None if the relapsed one is live.
+
+    `relapsed`: ID of a rollback of ours, or its first characters. Someone else's deployment may be the fix, so only our
+    rollbacks may follow it.
+
+    Raises:
+        Refused: another deployment is live.
+    """
+    ours = {step.deployment.id: step for step in reversed(history.rollbacks) if _is_of_incident(step, incident)}
+    chain = [*takewhile(ours.__contains__, (each.id for each in history.deployments))]
+    place = next((place for place, name in enumerate(chain) if name.startswith(relapsed)), None)
+    if place is None or len(relapsed) < SHORTEST_ID:
+        raise Refused(
+            f"deployment {quote_name(relapsed)} is no live rollback of this incident: "
+            f"{describe_deployment(history.live)} is live",
+            reason=Reason.WORLD_MOVED,
+            hint="Check what was deployed. If it did not fix the problem, request the rollback without `--relapsed`.",
+        )
+    return ours[chain[0]] if place > 0 else None
+
+
+def _is_of_incident(step: PastRollback, incident: int | None) -> bool:
+    """Return whether the rollback is ours, and for this incident. One without an incident may have opened it."""
+    mark = step.deployment.mark
+    return step.is_ours and mark is not None and mark.incident in {None, incident}
+
+
 def version_to_blame(history: WorkerHistory, suspect: str, split: Split, *, by_rule: bool) -> str | None:
     """Return the version that our mark blames; None for an undo, a restored split or a newer target."""
     steps_back = by_rule or all(history.is_older(version, suspect) for version, percent in split if percent > 0)
@@ -183,7 +219,7 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
     name = name.strip().lower()
     if any(version.id == name for version in versions):
         return name
-    found = [version.id for version in versions if len(name) >= 8 and version.id.startswith(name)]
+    found = [version.id for version in versions if len(name) >= SHORTEST_ID and version.id.startswith(name)]
     if len(found) == 1:
         return found[0]
     if len(found) > 1:

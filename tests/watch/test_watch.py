@@ -1,5 +1,6 @@
 """Watch a shop: relapse, mitigation, another runner, foreign deployments, and no data."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -333,3 +334,19 @@ def test_length_is_limited(shop: Shop, length: str) -> None:
 
     assert outcome.code == 2
     assert "Use 2m to 2h" in outcome.err
+
+
+def test_next_step_after_a_rollback_goes_on_to_an_older_version(shop: Shop, incident: Incident) -> None:
+    fail(shop)()
+    environ = shop.world.sandbox.github.environ()
+    where = ("--service", "web", "--environment", "live", "--incident", str(incident.number))
+    assert shop.ops("rollback-worker", *where, "--yes", **environ).code == 0
+    shop.world.sandbox.edge_fault(path="/cart", status=500, times=None)
+    watch(shop, incident.number)
+    step = re.search(r"rollback-worker .*--relapsed \w+", incident.bodies[-1].replace("\\\n", ""))
+    assert step, incident.bodies[-1]
+
+    outcome = shop.ops(*step[0].split(), "--yes", **environ)
+
+    assert outcome.code == 6, outcome.err  # the page fails with each version
+    assert shop.live == {shop.old: 100}
