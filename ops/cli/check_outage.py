@@ -10,7 +10,7 @@ from ops.cli.completion import complete_service
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo, echo_json
 from ops.cli.place import ENVIRONMENT, choose_environment, choose_service_place, github_environ
-from ops.cli.runbook_command import CONFIG
+from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -21,30 +21,41 @@ if TYPE_CHECKING:
     "check-outage",
     cls=ExampleCommand,
     epilog="""
+    ops check-outage --environment production --incident 42
     ops check-outage api --environment production
     """,
 )
 @click.argument("service", default="", metavar="[SERVICE]", shell_complete=complete_service)
 @ENVIRONMENT
+@click.option("--incident", type=INCIDENT, help="Issue to post the verdict on, as one comment")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
 @click.pass_obj
-def check_outage(redactor: Redactor, /, *, service: str, environment: str, as_json: bool, config: Path) -> None:
+def check_outage(
+    redactor: Redactor, /, *, service: str, environment: str, incident: int | None, as_json: bool, config: Path
+) -> None:
     """Judge whether trouble is a provider's outage or our fault.
 
     The verdict is theirs, ours or unclear, with its signs: the status pages of Cloudflare and GitHub, Cloudflare's API,
-    probes, deployments of the last hour, AI providers. Without SERVICE, it judges all services together. It only reads.
+    probes, deployments of the last hour, AI providers. Without SERVICE, it judges all services together. It changes
+    nothing; with --incident it posts the verdict.
     """
+    from ops.app.run import published_prefix, read_config
     from ops.status import text
     from ops.status.outage import read_outage
+    from ops.status.outage_comment import publish_outage
 
-    place = _choose_place(service, environment, config, {"json": as_json})
-    found = read_outage(place, config, github_environ(config, redactor, is_quiet=as_json), redactor)
+    place = _choose_place(service, environment, config, {"incident": incident, "json": as_json})
+    environ = github_environ(config, redactor, is_quiet=as_json)
+    found = read_outage(place, config, environ, redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))
-        return
-    for line in text.outage_lines(found):
-        echo(redactor.redact_text(line))
+    else:
+        for line in text.outage_lines(found):
+            echo(redactor.redact_text(line))
+    program = published_prefix(environ, config, read_config(config)[0])
+    if url := publish_outage(found, incident, program, environ, redactor):
+        echo(url, err=as_json)
 
 
 def _choose_place(service: str, environment: str, config: Path, options: Mapping[str, Any]) -> "Place":

@@ -6,6 +6,7 @@ trouble delays recoveries, and explains no failure of a service.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from ops.core.verdict import Verdict
@@ -30,6 +31,8 @@ class StatusIncident:
     status: str
     impact: str
     components: frozenset[str]
+    started_at: datetime | None = None
+    """None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class StatusReport:
     page: str
     state: PageState
     evidence: tuple[str, ...] = ()
+    troubled: tuple[str, ...] = ()
+    """The used components with trouble."""
+    since: datetime | None = None
+    """Start of the first incident with one of them; None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +62,25 @@ def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport
     """Judge the used components. Other components, and the indicator of the whole page, do not count."""
     names = {_plain(name): name for name in used}
     states = {_plain(name): state for name, state in document.components.items()}
-    trouble = [
-        f"{names[name]}: {states[name].replace('_', ' ')}"
-        for name in names
-        if states.get(name, OPERATIONAL) != OPERATIONAL
-    ]
+    troubled = {name for name in names if states.get(name, OPERATIONAL) != OPERATIONAL}
+    trouble = [f"{names[name]}: {states[name].replace('_', ' ')}" for name in names if name in troubled]
     doubts = [f"{document.page} does not list {names[name]}" for name in names if name not in states]
+    starts = []
     for incident in document.incidents:
-        touched = sorted(names[name] for name in map(_plain, incident.components) if name in names)
+        touched = sorted(name for name in map(_plain, incident.components) if name in names)
         if not touched:
             continue
-        line = f'incident "{incident.name}" ({incident.status}, {incident.impact}): {", ".join(touched)}'
-        is_over = incident.status == "monitoring" or incident.impact == "none"
-        (doubts if is_over else trouble).append(line)
+        shown = ", ".join(names[name] for name in touched)
+        line = f'incident "{incident.name}" ({incident.status}, {incident.impact}): {shown}'
+        if incident.status == "monitoring" or incident.impact == "none":
+            doubts.append(line)
+            continue
+        trouble.append(line)
+        troubled.update(touched)
+        starts += [incident.started_at] if incident.started_at else []
     state = PageState.TROUBLE if trouble else PageState.UNKNOWN if doubts else PageState.CLEAR
-    return StatusReport(document.page, state, (*trouble, *doubts))
+    shown_names = tuple(names[name] for name in names if name in troubled)
+    return StatusReport(document.page, state, (*trouble, *doubts), shown_names, min(starts, default=None))
 
 
 def _plain(name: str) -> str:
@@ -126,6 +137,11 @@ class OutageEvidence:
     def failing(self) -> tuple[ServiceSigns, ...]:
         return tuple(each for each in self.services if each.is_failing)
 
+    @property
+    def silent_providers(self) -> tuple[str, ...]:
+        """The AI providers that do not answer."""
+        return tuple(name for name, verdict in self.providers.items() if verdict == Verdict.UNHEALTHY)
+
 
 @dataclass(frozen=True)
 class OutageFinding:
@@ -169,18 +185,15 @@ def _their_signs(evidence: OutageEvidence) -> Iterator[str]:
     for report in evidence.pages:
         if report.state == PageState.TROUBLE:
             yield from _lines(report)
-    for name, verdict in evidence.providers.items():
-        if verdict == Verdict.UNHEALTHY:
-            yield f"the AI provider {name} does not answer"
+    yield from (f"the AI provider {name} does not answer" for name in evidence.silent_providers)
 
 
 def _our_signs(evidence: OutageEvidence) -> Iterator[str]:
-    may_be_provider = Verdict.UNHEALTHY in evidence.providers.values()
     is_clear = bool(evidence.pages) and all(map(_is_clear, evidence.pages)) and evidence.api == ApiState.WORKS
     for each in evidence.failing:
         if each.recent_deployment:
             yield f"{each.name} fails after {each.recent_deployment}"
-        elif is_clear and not may_be_provider:
+        elif is_clear and not evidence.silent_providers:
             yield f"{each.name} fails, and its providers report and show no trouble"
 
 

@@ -48,8 +48,8 @@ class RecordRow:
 class RunRecord:
     """Record of a run. `part` 2 is the comment with older rows.
 
-    `source` is run, laptop, note, gate, report, evidence, leak or watch. `durations` are seconds. Field names
-    are persisted.
+    `source` is run, laptop, note, gate, report, evidence, leak, outage or watch. `durations` are seconds. Field
+    names are persisted.
     """
 
     run: str

@@ -87,6 +87,16 @@ def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
             yield comment, record
 
 
+def newest_own_record(repository: "Repository", number: int) -> RunRecord | None:
+    """Return the record of the newest comment on the issue; None if somebody else wrote it, or it has none.
+
+    Raises what PyGithub raises.
+    """
+    newest = next(iter(repository.get_issue(number).get_comments().reversed), None)
+    is_own = newest is not None and author_login(newest) == own_login(repository)
+    return read_record(newest.body) if newest is not None and is_own else None
+
+
 class RunComments:
     """The comments of one run on an issue.
 

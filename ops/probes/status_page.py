@@ -5,10 +5,12 @@ www.cloudflarestatus.com/api, www.githubstatus.com/api: documents below /api/v2,
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ops.core.clock import parse_utc
 from ops.core.outage import PageState, StatusDocument, StatusIncident, StatusReport, judge_page
 from ops.probes.http import MAX_SECONDS, ProbeClient
 
@@ -103,4 +105,12 @@ def _incident(row: Any, group: str) -> StatusIncident:
     named += [
         each["name"].removeprefix(f"{group} - ") for update in updates for each in update["affected_components"] or ()
     ]
-    return StatusIncident(str(row["name"]), str(row["status"]), str(row["impact"]), frozenset(named))
+    started_at = _moment(row.get("started_at"))
+    return StatusIncident(str(row["name"]), str(row["status"]), str(row["impact"]), frozenset(named), started_at)
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        return parse_utc(str(text))
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,160 @@
+"""Comment of `ops check-outage` on an incident of a shop."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.core.run_record import RunRecord, read_record
+from tests.conftest import Incident, Outcome
+from tests.support.commands import LIST
+from tests.support.shop import Shop
+
+TEXT = "Our provider Cloudflare reports trouble with Workers"
+
+
+@pytest.fixture
+def incident(shop: Shop) -> Incident:
+    """An incident two hours after the bad release, while Cloudflare's page reports an outage of Workers."""
+    sandbox = shop.world.sandbox
+    sandbox.clock.advance(2 * 3600)
+    sandbox.switches.status_pages_lag_seconds = 0
+    sandbox.github.add_user("mai")
+    sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
+    sandbox.clock.advance(300)
+    return Incident(shop.world, sandbox.github.open_issue("Cart fails", "", ["incident"], "mai"))
+
+
+def check(shop: Shop, *arguments: str, **environ: Any) -> Outcome:
+    github = shop.world.sandbox.github.environ()
+    return shop.ops("check-outage", *arguments, "--incident", "1", **github, **environ)
+
+
+def records(shop: Shop) -> list[RunRecord]:
+    comments = shop.world.sandbox.github.issue(1).comments
+    return [record for each in comments if (record := read_record(each.body))]
+
+
+def body(shop: Shop) -> str:
+    return shop.world.sandbox.github.issue(1).comments[-1].body
+
+
+def test_comment_has_verdict_signs_and_message(shop: Shop, incident: Incident) -> None:
+    outcome = check(shop, "web")
+
+    assert outcome.code == 0
+    assert incident.number == 1
+    lines = body(shop).splitlines()
+    now = shop.world.sandbox.clock.now()
+    assert lines[0] == "### ☁️ web in live: theirs, an outage of a provider"
+    assert "**Next step:** Do not roll back. Tell users, and wait for the provider." in lines
+    assert any(line.endswith("Workers: major outage") for line in lines)
+    message = [line.removeprefix("> ") for line in lines if line.startswith("> ")]
+    began = now - timedelta(seconds=300)
+    assert message == [
+        f"Parts of web do not work at the moment. Our checks failed at {now:%H:%M} UTC.",
+        f"{TEXT} since {began:%Y-%m-%d %H:%M} UTC.",
+        f"Next update: {now + timedelta(minutes=30):%H:%M} UTC.",
+    ]
+    assert shop.world.writes() == []
+    assert "/issues/1#issuecomment-" in outcome.out
+
+
+def test_repeated_check_edits_the_newest_comment(shop: Shop, incident: Incident) -> None:
+    check(shop, "web")
+    shop.world.sandbox.clock.advance(60)
+    check(shop, "web")
+
+    (record,) = records(shop)
+    assert [row.kind for row in record.rows] == ["note", "note"]
+    assert len(incident.bodies) == 1
+
+
+def test_check_after_another_comment_is_a_new_comment(shop: Shop, incident: Incident) -> None:
+    check(shop, "web")
+    shop.world.sandbox.github.comment(1, "Is it Cloudflare?", "mai")
+    shop.world.sandbox.clock.advance(60)
+    check(shop, "web")
+
+    assert [bool(read_record(each)) for each in incident.bodies] == [True, False, True]
+
+
+def test_another_verdict_is_a_new_comment(shop: Shop, incident: Incident) -> None:
+    check(shop, "web")
+    shop.world.sandbox.deploy("shop-web", shop.bad)
+    shop.world.sandbox.clock.advance(60)
+    check(shop, "web")
+
+    assert [each.decision for each in records(shop)] == ["theirs", "unclear"]
+    assert "> " not in body(shop)
+    assert len(incident.bodies) == 2
+
+
+def test_record_of_another_author_is_not_continued(shop: Shop, incident: Incident) -> None:
+    check(shop, "web")
+    forged = body(shop)
+    shop.world.sandbox.github.comment(1, forged, "mai")
+    shop.world.sandbox.clock.advance(60)
+    check(shop, "web")
+
+    assert [each.user.login == "mai" for each in shop.world.sandbox.github.issue(incident.number).comments] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> None:
+    shop.world.sandbox.github.fault(method="POST", path="/repos/*/*/issues/1/comments", lost="after")
+    first = check(shop, "web")
+    shop.world.sandbox.clock.advance(60)
+    second = check(shop, "web")
+
+    assert (first.code, second.code) == (4, 0)
+    assert "web in live, read at" in first.out
+    assert len(incident.bodies) == 1
+
+
+def test_suspended_account_is_escalated_on_the_incident(shop: Shop, incident: Incident) -> None:
+    sandbox = shop.world.sandbox
+    sandbox.fault(**LIST, status=403, code=10000, message="This account has been suspended", times=None)
+    people = 'contacts:\n  - {role: Owner, contact: "mai, +49 30 1", availability: 24/7}\n'
+    shop.world.config.write_text(shop.world.config.read_text() + people)
+
+    check(shop, "web")
+
+    assert "**Call**\n\n- Owner: mai, +49 30 1 (24/7)" in body(shop)
+    assert "Escalate now" in body(shop)
+    assert not any("suspended" in line for line in body(shop).splitlines() if line.startswith("> "))
+    assert len(incident.bodies) == 1
+
+
+def test_text_of_a_status_page_is_quoted_without_effect(shop: Shop, incident: Incident) -> None:
+    name = "@mai ![x](https://evil.example/x) <!-- --> #1\n### ours"
+    shop.world.sandbox.status_pages.begin_incident("cloudflare", name, {"Workers": "major_outage"})
+
+    check(shop, "web")
+
+    assert "![x]" not in body(shop)
+    assert "@mai" not in body(shop)
+    assert [line[:3] for line in body(shop).splitlines() if line.startswith("#")] == ["###"]
+    assert "mai" not in "".join(line for line in body(shop).splitlines() if line.startswith("> "))
+    assert len(incident.bodies) == 1
+
+
+def test_healthy_service_has_no_message_for_users(shop: Shop, incident: Incident) -> None:
+    shop.world.sandbox.deploy("shop-web", shop.good, at=shop.world.sandbox.clock.now() - timedelta(hours=2))
+
+    check(shop, "web")
+
+    assert "No service fails in our probes, so there is no message for users yet." in body(shop)
+    assert "> " not in body(shop)
+    assert len(incident.bodies) == 1
+
+
+def test_check_without_a_service_names_all_failing_ones(shop: Shop, incident: Incident) -> None:
+    check(shop)
+
+    assert "### ☁️ live: theirs, an outage of a provider" in body(shop)
+    assert "> Parts of web and docs do not work at the moment." in body(shop)
+    assert len(incident.bodies) == 1
