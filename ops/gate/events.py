@@ -5,9 +5,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, LABEL_PURPOSE
+from ops.core.names import CHECK_OUTAGE
 from ops.gate import payload as fields
 from ops.gate import refusals
-from ops.gate.outcomes import GateJob, GivenApproval, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, ReportDue
+from ops.gate.outcomes import (
+    GateJob,
+    GivenApproval,
+    IgnoredEvent,
+    MalformedEvent,
+    OutageCheck,
+    Outcome,
+    RecoveryRequest,
+    ReportDue,
+)
 from ops.github.incident_form import parse_began
 
 if TYPE_CHECKING:
@@ -61,19 +71,31 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
         return IgnoredEvent(cause="the label is not named")
     label = fields.text(payload, "label", "name")
     is_approval = label.lower() == APPROVE_LABEL
-    is_report = label.lower() == REPORT_LABEL and not _is_ours(label, config)
-    if not is_report and not _is_ours(label, config):
+    is_check, is_report = (label.lower() == name for name in (CHECK_OUTAGE, REPORT_LABEL))
+    if not _is_ours(label, config) and not is_check and not is_report:
         return IgnoredEvent(cause="the label starts no recovery")
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
     issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
+    if is_check:
+        return _outage_check(payload, issue, label, job)
     if is_report:
         return _report_due(payload, job, "updated_at", label=label)
     if is_approval:
         return _read_approval_label(payload, issue, label, job)
     return _read_recovery_label(payload, issue, label, config, job)
+
+
+def _outage_check(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> OutageCheck:
+    return OutageCheck(
+        incident=fields.number(issue, "number", of="issue."),
+        sender=fields.text(payload, "sender", "login"),
+        sender_id=fields.number(payload, "sender", "id"),
+        actor=job.actor,
+        label=label,
+    )
 
 
 def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob) -> Outcome:

@@ -87,6 +87,8 @@ class Gate:
                 return self._malformed(outcome)
             case outcomes.ReportDue():
                 return self._report_due(outcome)
+            case outcomes.OutageCheck():
+                return self._check_outage(outcome)
             case outcomes.GivenApproval():
                 return self._check_approval(outcome)
             case outcomes.RefusedRequest():
@@ -309,6 +311,21 @@ class Gate:
         )
         why = "the label asks for it" if due.label else "the incident was closed"
         self.say(f"the report of incident {due.incident} is due: {why}")
+        return 0
+
+    def _check_outage(self, asked: outcomes.OutageCheck) -> int:
+        """Pass on that a check for an outage is due, in the environment of the first label of ops.yml."""
+        answer, login = self._check_permission(asked.sender, asked.sender_id, asked.actor, self.config.responders)
+        if answer.reason is not None:
+            return self._refuse(refusals.no_permission(answer, login, asked, self.config.responders))
+        self._warn_on_failure(
+            "label", lambda number: triggers.remove_label(self.repository, number, asked.label), asked.incident
+        )
+        environments = (*(label.environment for label in self.config.labels.values()), *self.config.environments)
+        self._write_outputs(
+            go="false", report="false", check="true", incident=str(asked.incident), environment=environments[0]
+        )
+        self.say(f"the label requests a check for an outage in {environments[0]}")
         return 0
 
     def _check_permission(

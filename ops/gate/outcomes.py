@@ -75,6 +75,17 @@ class ReportDue:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutageCheck:
+    """A label that requests a check for an outage. The check only reads."""
+
+    incident: int
+    sender: str
+    sender_id: int
+    actor: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefusedRequest:
     """A refused request. `message` and `hint` are our text; `{name}` in them stands for untrusted text in `values`."""
 
@@ -100,4 +111,4 @@ class MalformedEvent:
     label: str | None = None
 
 
-Outcome = RecoveryRequest | GivenApproval | ReportDue | RefusedRequest | IgnoredEvent | MalformedEvent
+Outcome = RecoveryRequest | GivenApproval | ReportDue | OutageCheck | RefusedRequest | IgnoredEvent | MalformedEvent

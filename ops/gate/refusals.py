@@ -17,7 +17,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN
-from ops.gate.outcomes import GateJob, GivenApproval, RecoveryRequest, RefusedRequest
+from ops.gate.outcomes import GateJob, GivenApproval, OutageCheck, RecoveryRequest, RefusedRequest
 from ops.render.markdown import button_text, code_span, escape_markdown
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 
 
 def no_permission(
-    answer: "PermissionCheck", login: str, request: RecoveryRequest, responders: Iterable[str]
+    answer: "PermissionCheck", login: str, asked: RecoveryRequest | OutageCheck, responders: Iterable[str]
 ) -> RefusedRequest:
     assert answer.reason is not None
     return RefusedRequest(
@@ -217,9 +217,9 @@ def no_permission(
         message=answer.message,
         hint=answer.hint,
         values={"requester": login, "responders": ", ".join(responders)},
-        incident=request.incident,
-        label=request.label,
-        request=request,
+        incident=asked.incident,
+        label=asked.label,
+        request=asked if isinstance(asked, RecoveryRequest) else None,
     )
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
+from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import provider_errors
 from ops.github.comments import BOT, StateComment, author_login, run_records
@@ -210,6 +211,7 @@ class LabelStyle:
 
 LABELS = {
     "drill": LabelStyle("bfd4f2", "An exercise: nothing is broken for users"),
+    CHECK_OUTAGE: LabelStyle("c5def5", "Judges whether the trouble is a provider's outage or our fault; only reads"),
     "report": LabelStyle("c5def5", "Makes the post-incident report, and renews it"),
     "incident": LabelStyle("b60205", "Something is broken for users"),
     "post-incident": LabelStyle("5319e7", "The report after an incident"),

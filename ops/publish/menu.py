@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.comments import MAX_TEXT
 from ops.github.issues import MENU
@@ -84,7 +85,8 @@ def render_head(number: str, *, has_labels: bool) -> str:
     start = "Add a label to this issue. Or open" if has_labels else "Open"
     return (
         f"### Recover\n\n{start} a link, press **Run workflow**, choose the values named here, and type `{number}` as "
-        "incident."
+        "incident.\n\n"
+        f"Our fault or an outage? Add the label **`{CHECK_OUTAGE}`**, or press the button of that name. It only reads."
     )
 
 

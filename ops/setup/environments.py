@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ops.core.names import CHECK_OUTAGE
 from ops.setup import jobs
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         _names(jobs.read_tokens(config, "report")),
         sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
     )
+    add("report", CHECK_OUTAGE, (), ())
     add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), EVIDENCE)
     for each in config.environments.values():
         if each.approval:

@@ -22,6 +22,7 @@ from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL
+from ops.core.names import CHECK_OUTAGE
 from ops.core.version import __version__
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
 from ops.render import terminal
@@ -49,7 +50,17 @@ PINS = {
     "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
 """For an action that no workflow of the repository uses yet."""
-FIXED = (APPROVE_BUTTON, "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak")
+FIXED = (
+    APPROVE_BUTTON,
+    CHECK_OUTAGE,
+    "doctor",
+    "evidence",
+    "incident",
+    "limits",
+    "ops-check",
+    "scheduled",
+    "secret-leak",
+)
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 OUR_ACTIONS = ("setup", "gate", "run")
@@ -164,6 +175,7 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
     yield "incident", _incident(text, config, runbooks)
     tasks = {task.name: task for task in jobs.scheduled_tasks(config)}
     yield "doctor", text("doctor", checked=jobs.doctor_jobs(config), schedule=tasks.pop(jobs.DOCTOR, None))
+    yield CHECK_OUTAGE, text(CHECK_OUTAGE)
     yield "evidence", text("evidence")
     yield "ops-check", text("ops-check")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):

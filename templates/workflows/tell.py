@@ -78,16 +78,17 @@ def read_request(event: Any, needs: Any) -> Request:
         return Request("the report of #" + str(number))
     label = event["label"]["name"]
     starts = label.casefold().startswith("recover:") or label.casefold() == "approve:restore"
+    reads = {"report": " incident report " + str(number), "check-outage": " check-outage --incident " + str(number)}
     is_ours = starts and "pull_request" not in event["issue"]
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
-    if label.casefold() == "report":
-        command = "Run on a laptop: " + inert(program() + " incident report " + str(number))
+    if label.casefold() in reads:
+        command = "Run on a laptop: " + inert(program() + reads[label.casefold()])
     else:
         command = laptop(label, number)
     is_off = needs["gate"]["result"] == "success"  # the gate removes the label just before it approves
     return Request(
         inert(label) + " from " + sender,
-        number if is_ours or label.casefold() == "report" else 0,
+        number if is_ours or label.casefold() in reads else 0,
         since[0] if since else "",
         "Put the label on again" if is_off else "Take the label off if it is still there, and put it on again",
         command,

@@ -55,6 +55,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
         "hint": "",
         "answered": "",
         "report": "true",
+        "check": "",
         "runbook": "rollback-worker",
         "power": "recovery",
         "environment": "production",
@@ -854,6 +855,25 @@ def test_report_label_works_on_closed_incident(job: Job, login: str, permission:
 
     assert (done.code, job.comments, job.labels) == (0, [], ["incident"])
     assert (job.outputs["go"], job.outputs["report"], job.outputs["permission"]) == ("false", "true", permission)
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_label_requests_a_check_for_an_outage(job: Job, is_closed: bool) -> None:
+    if is_closed:
+        job.github.close(job.incident, "alice")
+
+    done = job.gate(job.label("alice", "Check-Outage"))
+
+    assert (done.code, job.comments, job.labels) == (0, [], ["incident"])
+    assert (job.outputs["go"], job.outputs["report"], job.outputs["check"]) == ("false", "false", "true")
+    assert (job.outputs["incident"], job.outputs["environment"]) == (str(job.incident), "production")
+
+
+def test_check_for_an_outage_by_somebody_without_access_is_refused(job: Job) -> None:
+    done = job.gate(job.label("tina", "check-outage"))
+
+    assert (done.code, job.outputs["check"], job.labels) == (3, "", ["incident"])
+    assert "may not write to this repository" in job.comments[0]
 
 
 # Hostile text.

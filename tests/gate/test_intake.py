@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from ops.app.run import read_config
 from ops.core.errors import Reason
 from ops.gate.events import read_event
-from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, Outcome, RecoveryRequest, RefusedRequest, ReportDue
+from ops.gate.outcomes import (
+    GateJob,
+    IgnoredEvent,
+    MalformedEvent,
+    OutageCheck,
+    Outcome,
+    RecoveryRequest,
+    RefusedRequest,
+    ReportDue,
+)
 from ops.github.incident_form import HEADINGS as FORM_HEADINGS
 from ops.github.incident_form import parse_began, read_fields
 from tests.conftest import REFERENCE, ROOT
@@ -137,6 +146,14 @@ def test_closing_an_incident_requests_a_report() -> None:
 
     assert isinstance(outcome, ReportDue)
     assert (outcome.incident, outcome.sender, outcome.at) == (7, "alice", NOW - timedelta(seconds=30))
+
+
+@pytest.mark.parametrize("label", ["check-outage", "Check-outage"])
+def test_label_requests_a_check(label: str) -> None:
+    outcome = parse("issues", payload() | {"label": {"name": label}})
+
+    assert isinstance(outcome, OutageCheck)
+    assert (outcome.incident, outcome.sender, outcome.label) == (7, "alice", label)
 
 
 @cache

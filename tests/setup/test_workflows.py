@@ -30,7 +30,7 @@ from tests.support.workflows import generated
 
 RUNBOOKS = shipped()
 CONFIGURATIONS = {"reference": REFERENCE / "ops.yml"} | {path.parent.name: path for path in OTHERS}
-NO_RUNBOOKS = {"doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"}
+NO_RUNBOOKS = {"check-outage", "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"}
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 SECRET = re.compile(r"secrets\.(\w+)")
 NAMED_SECRET = re.compile(r"(?<!-)secrets\.")

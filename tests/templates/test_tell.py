@@ -441,6 +441,20 @@ def test_failed_report_is_answered_on_its_incident(labeled_run: LabeledRun) -> N
     )
 
 
+def test_failed_check_for_an_outage_is_answered(labeled_run: LabeledRun) -> None:
+    labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
+    payload = labeled_run.workflow.label("check-outage")
+    labeled_run.job("check-outage", "failure", "success", "failure")
+
+    gate = {"result": "success", "outputs": {"go": "false", "check": "true", "attempt": "1"}}
+    done = labeled_run.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, "check-outage": FAILED})
+
+    number = labeled_run.workflow.incident
+    labeled_run.assert_reported(
+        done, "job `check-outage` failed in step", f"`./run ops check-outage --incident {number}`"
+    )
+
+
 def test_failed_report_after_closing_is_only_logged(labeled_run: LabeledRun) -> None:
     payload = labeled_run.github.close(labeled_run.workflow.incident, "alice")
 

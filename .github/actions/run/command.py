@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, Command] = {
     "limits plan": Command(("environment",)),
     "limits apply": Command(("environment",), fixed=("--yes",)),
     "evidence": Command(("environment", "since", "json"), ("incident",)),
+    "check-outage": Command(("environment",), ("incident",)),
     "incident report": Command(flags=("only-if-recorded",), positional="incident"),
     "incident leak": Command(),
     "site fetch": Command(("service", "environment", "commit", "into"), ("configuration", "incident", "requested-by")),
