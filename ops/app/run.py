@@ -26,7 +26,7 @@ from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import Clock
-from ops.core.errors import ConfigError, OpsError
+from ops.core.errors import ConfigError, Decision, OpsError
 from ops.core.names import LIMITS_FILE
 from ops.core.next_step import replace_checkout
 from ops.core.redaction import Redactor
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
 
+WATCHED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NO_EVIDENCE}
+"""Decisions after which a service is watched. After all others people are at work, and no relapse can be found."""
 AFTER_A_BUG = (
     "Check what is live in the dashboard (Workers & Pages → the Worker or project → Deployments), and continue there. "
     "Or start the same command again: it reads the state and repeats nothing."
@@ -167,6 +169,15 @@ def run(
         result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
         links = publisher.end(timeline, _menu(config, environ, request.config), is_routine=runbook.is_routine)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
+
+
+def watched_service(request: RunRequest, result: RunResult, config: "Config") -> str:
+    """Return the service that a later job watches; "" if there is none. Of several services it is the first one."""
+    if config.watch is None or not result.wrote or result.decision not in WATCHED:
+        return ""
+    environment = config.environment(request.environment)
+    service = environment.services.get(request.runbook.service(request.params, environment))
+    return service.name if service and service.watched_probes and request.runbook.is_watched(request.params) else ""
 
 
 def planning_context(  # noqa: PLR0917

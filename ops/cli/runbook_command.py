@@ -33,6 +33,7 @@ from ops.github import actions
 from ops.render import terminal
 
 if TYPE_CHECKING:
+    from ops.app.run import RunRequest
     from ops.github.environments import EnvironmentReview
 
 PROBE_WAIT_BEFORE_CONFIRMATION = 3.0
@@ -249,7 +250,7 @@ def run(
             result, configuration = app.run(request, environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
             raise _report_early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
-        actions.write_job_outputs(environ, _outputs(result, ends_by))
+        actions.write_job_outputs(environ, _outputs(request, result, configuration))
         record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
         for line in (*runbook.publish_result(result, environ, redactor), *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
@@ -288,11 +289,14 @@ def _result_json(result: RunResult, configuration: Any) -> dict[str, Any]:
     return {**result.to_json(), "contacts": contacts}
 
 
-def _outputs(result: RunResult, ends_by: datetime | None) -> dict[str, str]:
+def _outputs(request: "RunRequest", result: RunResult, configuration: Any) -> dict[str, str]:
     """Return the outputs for later jobs of the same workflow run."""
+    from ops.app.run import watched_service
+
+    ends_by, watched = request.ends_by, watched_service(request, result, configuration)
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
-    return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
+    return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else "", "watch": watched}
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:

@@ -1,5 +1,6 @@
 """Watch a service after a recovery: `ops watch`."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from ops.cli.output import echo, echo_json, show_headline
 from ops.cli.place import ENVIRONMENT, choose_service_place, github_environ
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.clock import parse_duration
-from ops.core.errors import ConfigError
+from ops.core.errors import ConfigError, OpsError
 from ops.core.redaction import Redactor
+from ops.github import actions
 
 SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
 """The longest one is `ops.watch.state.LONGEST`, which this module loads only for a watch."""
@@ -27,7 +29,7 @@ SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
 )
 @click.option("--service", default="", shell_complete=complete_service, help="Service (default: the only one)")
 @ENVIRONMENT
-@click.option("--for", "duration", default="30m", help="Length, 2m to 2h (default: 30m)")
+@click.option("--for", "duration", default="", help="Length, 2m to 2h (default: `watch` of ops.yml, 30m if it is off)")
 @click.option("--incident", type=INCIDENT, help="Issue that shows the watch, and from which it continues")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
@@ -51,20 +53,27 @@ def watch(
     from ops.watch.start import command_names, watch_service
     from ops.watch.text import detail_lines, headline, next_step, round_line
 
-    length = _parse_length(duration)
-    given = {"for": duration, "incident": incident, "json": as_json}
-    place = choose_service_place("watch", service, environment, config, given, is_argument=False)
-    environ = github_environ(config, redactor, is_quiet=as_json)
-    found = watch_service(
-        place,
-        config,
-        environ,
-        redactor,
-        duration=length,
-        incident=incident,
-        on_round=lambda result: None if as_json else echo(round_line(result)),
-    )
+    try:
+        length = _parse_length(duration) if duration else _configured_length(config)
+        given = {"for": duration, "incident": incident, "json": as_json}
+        place = choose_service_place("watch", service, environment, config, given, is_argument=False)
+        environ = github_environ(config, redactor, is_quiet=as_json)
+        found = watch_service(
+            place,
+            config,
+            environ,
+            redactor,
+            duration=length,
+            incident=incident,
+            on_round=lambda result: None if as_json else echo(round_line(result)),
+        )
+    except OpsError as error:
+        actions.write_job_outputs(os.environ, redactor.redact_value(actions.failure_outputs(error)))
+        raise
     step = next_step(found, command_names(config, environ, incident))
+    outputs = {"decision": found.decision, "reason": found.reason, "message": headline(found), "hint": step}
+    outputs["answered"] = "true" if found.is_published else ""
+    actions.write_job_outputs(os.environ, {key: redactor.redact_text(value or "") for key, value in outputs.items()})
     if as_json:
         echo_json(redactor.redact_json({**found.to_json(), "next": step}))
         return found.exit_code
@@ -72,6 +81,14 @@ def watch(
     for line in (*detail_lines(found), *filter(None, [step])):
         echo(redactor.redact_text(f"  {line}"))
     return found.exit_code
+
+
+def _configured_length(path: Path) -> timedelta:
+    """Return the length in ops.yml, or the default. Raises ConfigError."""
+    from ops.app.run import read_config
+    from ops.config.watch import WatchConfig
+
+    return timedelta(seconds=(read_config(path)[0].watch or WatchConfig()).duration)
 
 
 def _parse_length(text: str) -> timedelta:

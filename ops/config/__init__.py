@@ -45,6 +45,7 @@ from ops.config.types import (
     between,
     duration_field,
 )
+from ops.config.watch import WatchConfig, WatchSetting
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest_name, quote_name
 
@@ -95,6 +96,11 @@ class Service(NamedModel):
         default_factory=VerificationRule, description="Number and timing of the probe rounds."
     )
     probes: tuple[Probe, ...] = Field(default=(), description="Probes that decide whether the service is healthy.")
+
+    @property
+    def watched_probes(self) -> tuple[Probe, ...]:
+        """Return the probes of a watch: all without a browser, which takes too long for its rounds."""
+        return tuple(each for each in self.probes if each.browser is None)
 
     def probes_with(self, objects: Iterable[str]) -> tuple[Probe, ...]:
         """Return its probes and those of the named Durable Objects; unknown names are ignored."""
@@ -257,6 +263,11 @@ class Config(ConfigModel):
     github: GitHubConfig = Field(default_factory=GitHubConfig, description="The operations repository on GitHub.")
     recovery_targets: Mapping[RunbookName, RecoveryTarget] = Field(
         default_factory=dict, description="Runbook → its target times."
+    )
+    watch: WatchSetting = Field(
+        default_factory=WatchConfig,
+        description="Watch after a recovery that changed a service.",
+        json_schema_extra={"default": "30m"},
     )
 
     def model_post_init(self, _context: Any) -> None:

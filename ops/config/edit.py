@@ -26,6 +26,17 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     return text
 
 
+def set_key(text: str, key: str, value: str) -> str:
+    """Set a key of the file itself to a value in YAML. Comments inside an earlier value are lost."""
+    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    if (found := find_child(root, key)) is not None:
+        return apply_edits(text, [replace_node(text, found, value)])
+    if root.flow_style:
+        return apply_edits(text, [insert_key(text, root, key, value)])
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return f"{text.rstrip()}{newline}{key}: {value}{newline}"
+
+
 def set_nested(text: str, outer: str, inner: str, *, value: bool) -> str:
     """Set `outer: {inner: value}` in the text of an ops.yml. Raises ConfigError if that is unsafe."""
     edited = _set_nested(text, outer, inner, "true" if value else "false")

@@ -160,9 +160,10 @@ Seconds = Annotated[
 ]
 
 
-def duration_field(default: str, description: str) -> Any:
+def duration_field(default: str, description: str, alias: str | None = None) -> Any:
     """Return a field whose default is a duration text, which the JSON Schema shows too."""
-    return Field(default=parse_duration(default), description=description, json_schema_extra={"default": default})
+    shown: dict[str, Any] = {"default": default}
+    return Field(default=parse_duration(default), alias=alias, description=description, json_schema_extra=shown)
 
 
 class BuildConfig(ConfigModel):

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from ops.config.edit import set_key
+from ops.config.watch import OFF
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
 from ops.tools import process, program_files
@@ -16,8 +18,10 @@ UNPINNED = "0" * 40
 """Commit of the actions in the workflows of a drill: the local program takes its place."""
 
 
-def files(config: Path, actions: str = "") -> dict[str, bytes]:
+def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[str, bytes]:
     """Return path → content of the repository's files.
+
+    Unless `is_watched`, no job watches the service after a recovery: the drill would wait for it.
 
     An `ops.yml` beside `.github/workflows` belongs to a team's repository, whose tracked files count as they stand.
     Another configuration gets a repository with the workflow files that `ops workflows sync` writes. It contains this
@@ -31,15 +35,21 @@ def files(config: Path, actions: str = "") -> dict[str, bytes]:
     folder = config.resolve().parent
     if config.name == "ops.yml" and (folder / WORKFLOWS).is_dir():
         try:
-            return tracked_files(folder)
+            tracked = tracked_files(folder)
+            return tracked if is_watched else {**tracked, "ops.yml": turn_watch_off(tracked["ops.yml"])}
         except NotACheckout as error:
             hint = "Run `git init` and `git add --all` in this folder, or leave --trigger out."
             raise ConfigError(f"a drill by label or button uses the files that git knows; {error}", hint=hint) from None
     found = {} if actions else program_files.read_program()
-    found["ops.yml"] = config.read_bytes()
+    found["ops.yml"] = config.read_bytes() if is_watched else turn_watch_off(config.read_bytes())
     limits = folder / LIMITS_FILE
     found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
     return found | _generated_files(found, actions)
+
+
+def turn_watch_off(text: bytes) -> bytes:
+    """Return the text of a valid `ops.yml` without a watch after recoveries."""
+    return set_key(text.decode(), "watch", f'"{OFF}"').encode()
 
 
 def _generated_files(found: Mapping[str, bytes], actions: str) -> dict[str, bytes]:

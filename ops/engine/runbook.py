@@ -240,6 +240,10 @@ class Runbook(ABC, Generic[P, D]):
         """Return the time (UTC) at which `end_command` must end this run's state; None if it never must."""
         return None
 
+    def is_watched(self, params: P) -> bool:  # noqa: ARG002  most leave their service open
+        """Return whether its service must stay healthy after the run, so that it can be watched."""
+        return True
+
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
         """Return parameter → values that its button offers; other parameters are free text."""
         return {}

@@ -50,6 +50,10 @@ class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
         """Return the first service that uses the database."""
         return next((each.name for each in environment.services_of(params.database)), "")
 
+    def is_watched(self, params: Params) -> bool:  # noqa: ARG002
+        """Return False: the services are unchanged."""
+        return False
+
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002
         """Probe the database and each service that uses it."""
         return join_probes(ctx.environment.database_probes(ctx.params.database).values())

@@ -69,6 +69,9 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
         except ConfigError:
             return None  # the run reports the error
 
+    def is_watched(self, params: Params) -> bool:
+        return params.state == "off"
+
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
 

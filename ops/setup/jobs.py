@@ -6,6 +6,7 @@ docs.github.com/actions/reference/security/secure-use
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -215,6 +216,18 @@ def expressions(config: "Config", github_environment: str, names: Iterable[str])
 def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
     """Return the tokens of all environments in `ops.yml`, for a job that only reads."""
     return expressions(config, github_environment, (each.token for each in config.environments.values()))
+
+
+def watch_secrets(config: "Config") -> dict[str, str]:
+    """Return the secrets of the job that watches a service: tokens that only read, and variables of its probes."""
+    services = (each for place in config.environments.values() for each in place.services.values())
+    variables = (name for each in services for probe in each.watched_probes for name in probe.variables)
+    return {**read_tokens(config, "report"), **expressions(config, "report", variables)} if config.watch else {}
+
+
+def watch_minutes(config: "Config") -> int:
+    """Return the length of a watch in minutes, rounded up; 0 if recoveries are not watched."""
+    return math.ceil(config.watch.duration / 60) if config.watch else 0
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ops.core import next_step
 from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE
 from ops.core.version import __version__
-from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
+from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
 from ops.render import terminal
 from ops.render.markdown import TEMPLATES
 from ops.setup import jobs
@@ -239,6 +239,9 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "github": github,
         "gate_outputs": GATE_OUTPUTS,
         "recover_outputs": RUN_OUTPUTS,
+        "watch_outputs": WATCH_OUTPUTS,
+        "watch_minutes": jobs.watch_minutes(config),
+        "watch_secrets": jobs.watch_secrets(config),
         "read_tokens": jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",
         "pins": PINS,

@@ -28,6 +28,8 @@ class WatchResult:
     reason: Reason | None = None
     ended_at: datetime | None = None
     url: str = ""
+    is_published: bool = False
+    """Whether the incident shows the end."""
 
     @property
     def exit_code(self) -> int:

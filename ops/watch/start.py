@@ -72,8 +72,7 @@ def command_names(config_path: Path, environ: Mapping[str, str], incident: int |
 
 def _probe(run_round: "Callable[[ProbeSet], ProbeObservation]", service: "Service") -> ProbeObservation:
     """Run one round without browsers, which take too long for it."""
-    quick = tuple(each for each in service.probes if each.browser is None)
-    return run_round(ProbeSet(service.url, quick, service.verify))
+    return run_round(ProbeSet(service.url, service.watched_probes, service.verify))
 
 
 def _issue(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":

@@ -15,7 +15,7 @@ from ops.app.session import Session
 from ops.cloudflare import analytics
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.clock import format_utc
-from ops.core.errors import Decision, ProviderError, Reason
+from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.period import Period
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 QUERY_TIMEOUT = 5.0
 """Seconds after which a query of the analytics ends; it is sent once."""
+PAUSES = (0.0, 5.0, 25.0)
+"""Seconds before each try to publish the end."""
 NO_RATES = "no error rate: Cloudflare has none for a site, so only the probes decide"
 
 
@@ -128,7 +130,7 @@ class Watch:
                 now=now,
                 timeout=QUERY_TIMEOUT,
             )
-        except ProviderError as error:
+        except (ProviderError, ConfigError) as error:
             self._rates = ErrorRates(problem=f"no error rate, so only the probes decide: {error.message}")
         else:
             self._rates = ErrorRates(traffic)
@@ -144,7 +146,7 @@ class Watch:
                 sites = self._session.pages.list_deployments(self._service.pages)
                 served = sorted((e for e in sites if e.can_serve_production), key=lambda e: e.created_on, reverse=True)
                 rows = [(each.id, each.created_on, partial(_describe_site, each), False) for each in served]
-        except ProviderError as error:
+        except (ProviderError, ConfigError) as error:
             self._problem = f"the deployments cannot be read: {error.message}"
             return state
         self._problem = ""
@@ -180,18 +182,28 @@ class Watch:
         return found
 
     def _end(self, state: WatchState, judgment: WatchJudgment) -> WatchResult:
-        """Decide, and write the last state of the comment."""
+        """Decide, and publish the end. A relapse opens the incident again."""
         decision, reason = {
             Verdict.UNHEALTHY: (Decision.RELAPSED, Reason.RELAPSED),
             Verdict.HEALTHY: (Decision.MITIGATED, Reason.VERIFIED),
             Verdict.INCONCLUSIVE: (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE),
         }[judgment.verdict]
         result = self._result(state, judgment, decision, reason)
-        self._save(result)
-        self._on_round(result)
+        sends = [partial(self._save, result)]
         if decision == Decision.RELAPSED and self._record:
-            self._record.report_relapse(self._notice(result))
-        return self._result(state, judgment, decision, reason)
+            sends.append(partial(self._record.report_relapse, self._notice(result)))
+        sent = [self._send_patiently(each) for each in sends]
+        self._on_round(result)
+        return replace(self._result(state, judgment, decision, reason), is_published=all(sent))
+
+    def _send_patiently(self, send: Callable[[], object]) -> bool:
+        """Return whether it was sent. No later round repairs the end of a watch, so it is sent several times."""
+        for pause in PAUSES if self._record else ():
+            self._clock.sleep(pause)
+            send()
+            if self._record and not self._record.problem:
+                return True
+        return False
 
     def _save(self, result: WatchResult) -> None:
         if self._record:

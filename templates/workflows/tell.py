@@ -39,6 +39,8 @@ SECONDS = 10.0
 PAUSES = (0.5, 2.0)
 """Seconds before the second and the third try."""
 REJECTED = "was rejected by the reviewer "
+WATCH = "watch"
+"""Id of the job that watches the service after the run."""
 NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
@@ -114,7 +116,7 @@ def _read_button(event: Any) -> Request:
 def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
     """Yield the failures that the requester must learn of."""
     gate = needs["gate"].get("outputs") or {}
-    names = os.environ.get("ACTING", "").split() or [name for name in needs if name not in {"gate", "report"}]
+    names = os.environ.get("ACTING", "").split() or [name for name in needs if name not in {"gate", "report", WATCH}]
     acting = [needs[name] for name in names if name in needs]
     outputs = [need.get("outputs") or {} for need in acting]
     is_idle = all(need["result"] == "skipped" for need in acting)
@@ -124,6 +126,8 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
             yield Failure(_rerun(request))
         elif skipped := _skipped_ends(needs, names):
             yield _late(request, skipped, outputs)
+        else:
+            yield from _watch_failures(request, needs, outputs)
         return
     if gate.get("go") == "false" and gate.get("reason"):
         is_answered = gate.get("answered") == "true" or gate["reason"] == "unknown_incident"
@@ -132,13 +136,14 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
     ended = next((one for one in outputs if one.get("decision") or one.get("reason")), {})
     ending = os.environ.get("ENDING", "").split()
     failed = [name for name, need in needs.items() if need["result"] in BAD]
-    if others := [name for name in failed if name not in ending]:
+    if others := [name for name in failed if name not in {*ending, WATCH}]:
         look = _look(gate.get("environment"))
         text = _failed(request, others, ended, look, is_idle=is_idle)
         stopped = "" if ended else _failed(request, others, ended, look, is_idle=is_idle, is_begun=True)
         yield Failure(text, stopped=stopped, has_run=bool(ended.get("run")))
     if late := [name for name in failed if name in ending]:
         yield _late(request, late, outputs)
+    yield from _watch_failures(request, needs, outputs)
 
 
 def _skipped_ends(needs: Any, acting: list[str]) -> list[str]:
@@ -158,8 +163,40 @@ def _late(request: Request, jobs: list[str], outputs: list[Any]) -> Failure:
         f"**Nothing ended it in time:** {request.title} · {what} · [log]({log})\n\n"
         f"**Next step:** Look whether it is still on. Run on a laptop: {inert(os.environ.get('END_COMMAND', ''))}"
     )
-    incidents = [str(one["incident"]) for one in outputs if re.fullmatch("[1-9][0-9]{0,9}", str(one.get("incident")))]
-    return Failure(text, late_on=int(incidents[0]) if incidents else request.number)
+    return Failure(text, late_on=_incident_of(outputs) or request.number)
+
+
+def _incident_of(outputs: list[Any]) -> int:
+    """Return the number of the run's incident; 0 if it has none."""
+    numbers = [str(one["incident"]) for one in outputs if re.fullmatch("[1-9][0-9]{0,9}", str(one.get("incident")))]
+    return int(numbers[0]) if numbers else 0
+
+
+def _watch_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterator[Failure]:
+    """Yield the failure of the watch, unless the incident shows its end. It changes nothing at Cloudflare."""
+    watch = needs.get(WATCH) or {}
+    ended = watch.get("outputs") or {}
+    if watch.get("result") not in BAD or ended.get("answered") == "true":
+        return
+    what, log, _ = _describe([WATCH])
+    number = _incident_of(outputs) or request.number
+    if ended.get("decision"):
+        heading, step = "**The watch ended as " + inert(ended["decision"]) + ":**", prose(ended.get("hint") or "")
+    else:
+        heading = "**The watch stopped early, and the service is not watched:**"
+        words = [*program().split(), WATCH]
+        place = {"service": _name(outputs, "watch"), "environment": _name([needs["gate"]["outputs"]], "environment")}
+        for option, value in {**place, "incident": str(number or "")}.items():
+            words += ["--" + option, value] if value else []
+        step = "Continue it. Run on a laptop: " + inert(shlex.join(words))
+    lines = [f"{heading} {request.title} · {what} · [log]({log})"]
+    lines += ["**Why:** " + prose(ended["message"])] if ended.get("message") else []
+    yield Failure("\n\n".join([*lines, "**Next step:** " + step]), late_on=number)
+
+
+def _name(outputs: list[Any], key: str) -> str:
+    """Return the first output that is a name of ops.yml; "" if there is none."""
+    return next((one[key] for one in outputs if re.fullmatch("[a-z][a-z0-9_-]*", one.get(key) or "")), "")
 
 
 def _rerun(request: Request) -> str:

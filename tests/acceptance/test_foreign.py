@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_drill_approves_where_environment_requires_it() -> None:
 
 def test_recovery_waits_for_required_approval(pip_cache: Path) -> None:
     """Before the review, the run neither holds the recovery group nor changes anything."""
-    cart = {"account": "4c" * 16, "worker": "nordmart-cart", "token": "NORDMART_PROD_TOKEN"}
+    cart: dict[str, Any] = {"account": "4c" * 16, "worker": "nordmart-cart", "token": "NORDMART_PROD_TOKEN"}
     with stage(pip_cache, {"status": 200}, config=TEN_SERVICES, **cart) as world:
         hub = world.github
         hub.add_user("ines")

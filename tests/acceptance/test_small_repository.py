@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ MODULES = (
 
 @pytest.fixture
 def world(pip_cache: Path) -> Iterator[Stage]:
-    names = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
+    names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
     with stage(pip_cache, {"status": 200}, config=SMALL_REPOSITORY, **names) as made:
         yield made
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ops.app.registry import load_runbook
 from ops.core.run_record import read_record
 from ops.github.actions import RUN_OUTPUTS
 from tests.conftest import Incident, Outcome, Releases, World
@@ -79,6 +80,30 @@ def test_approved_job_recovers(world: World, releases: Releases) -> None:
     written = outputs(world)
     assert tuple(written) == RUN_OUTPUTS
     assert (written["decision"], written["run"], written["incident"]) == ("recovered", done.result["run"], "42")
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "is_broken", "watched"),
+    [("", (), False, "api"), ("", ("--dry-run",), False, ""), ('watch: "off"\n', (), False, ""), ("", (), True, "")],
+    ids=["recovered", "dry run", "off", "still unhealthy"],
+)
+def test_output_names_the_service_to_watch(
+    world: World, releases: Releases, more: str, options: tuple[str, ...], is_broken: bool, watched: str
+) -> None:
+    world.config.write_text(world.config.read_text() + more)
+    if is_broken:
+        world.sandbox.edge_fault(path="/**", status=500, times=None)
+
+    recover(world, "rollback-worker", API, *options, GITHUB_OUTPUT=str(world.folder / "output"))
+
+    assert outputs(world)["watch"] == watched
+
+
+@pytest.mark.parametrize(("state", "is_watched"), [("on", False), ("off", True)])
+def test_closed_service_is_not_watched(state: str, is_watched: bool) -> None:
+    maintenance = load_runbook("maintenance")
+
+    assert maintenance.is_watched(maintenance.params(state=state, service="api")) == is_watched
 
 
 NOT_APPROVED: dict[str, tuple[tuple[str, ...], str, str]] = {

@@ -262,7 +262,7 @@ VALUES = [
      [f"5 {ENVIRONMENT}.services.Api: not a name for this; write lower-case letters, digits, - and _, beginning with a letter"]),
     ("an environment without services", "    services:", "    services: {}\nx:\n  z:",
      [f"4 {ENVIRONMENT}.services: empty; write at least one",
-      "5 x: unknown key; known: contacts, environments, github, labels, notify, recovery_targets, responders"]),
+      "5 x: unknown key; known: contacts, environments, github, labels, notify, recovery_targets, responders, watch"]),
     ("a token in place of its name", "    services:", "    token: v1.0-abcdef0123456789\n    services:",
      [f"4 {ENVIRONMENT}.token: not a variable's name; write the NAME of the secret, such as CLOUDFLARE_API_TOKEN, never its value"]),
     ("a key of capitals in place of its name", "    services:", "    token: AKIAIOSFODNN7EXAMPLE\n    services:",
@@ -279,6 +279,18 @@ VALUES = [
     ("a recovery target of a name that is none", "environments:\n",
      "recovery_targets: {Rollback: {recovery: 5m}}\nenvironments:\n",
      ["1 recovery_targets.Rollback: not a runbook's name; write lower-case words with hyphens, such as rollback-worker"]),
+    ("a watch without quotes around off", "environments:\n", "watch: off\nenvironments:\n",
+     ["1 watch: off without quotes is false to some YAML readers; quote it, or write false"]),
+    ("a watch that is too short", "environments:\n", "watch: 1m\nenvironments:\n",
+     ["1 watch.for: 1m is out of range; write 2m to 2h"]),
+    ("a watch that is too long", "environments:\n", "watch: {for: 3h}\nenvironments:\n",
+     ["1 watch.for: 3h is out of range; write 2m to 2h"]),
+    ("a watch that is on", "environments:\n", "watch: true\nenvironments:\n",
+     ['1 watch: true or false; write a duration such as 30m, or "off"']),
+    ("an empty watch", "environments:\n", "watch:\nenvironments:\n",
+     ["1 watch: empty; write a value, or leave the key out"]),
+    ("a misspelled key of a watch", "environments:\n", "watch: {fro: 1h}\nenvironments:\n",
+     ['1 watch.fro: unknown key; did you mean "for"?']),
     ("a label for an unknown environment", "environments:\n",
      "labels: {recover:x: {runbook: rollback-worker, environment: prod}}\nenvironments:\n",
      ['1 labels.recover:x.environment: no environment "prod"; did you mean "production"?']),
@@ -554,6 +566,24 @@ def test_place_of_a_token_holds_no_value() -> None:
     assert problems(text)[0].startswith(f"4 {ENVIRONMENT}.token_location: perhaps a value")
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("", 1800),
+        ("watch: 5m\n", 300),
+        ("watch: {}\n", 1800),
+        ("watch: {for: 2h}\n", 7200),
+        ("watch: 'off'\n", None),
+        ("watch: false\n", None),
+    ],
+)
+def test_watch_has_a_short_and_a_long_form(text: str, seconds: float | None) -> None:
+    found, _ = parse_config(text + SMALL, path="ops.yml")
+
+    validator().validate(yaml.safe_load(text + SMALL))
+    assert (found.watch.duration if found.watch else None) == seconds
+
+
 def test_unknown_environment_or_service_suggests_nearest() -> None:
     config, _ = parse_config(SHIPPED, path="ops.yml")
     with pytest.raises(ConfigError) as unknown_environment:
@@ -611,6 +641,8 @@ def test_schema_accepts_the_shipped_file() -> None:
         ("{path: /health}", "{path: /health, latency: 2}"),
         ("{path: /health}", "{path: /health, latency: null}"),
         ("    services:", "    token: not-a-name\n    services:"),
+        ("environments:\n", "watch: true\nenvironments:\n"),
+        ("environments:\n", "watch: soon\nenvironments:\n"),
     ],
 )
 def test_schema_rejects_an_invalid_file(old: str, new: str) -> None:

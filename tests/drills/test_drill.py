@@ -619,8 +619,9 @@ def test_label_drill_generates_workflows_for_its_config(world: World) -> None:
     with team_files.allowed():
         found = repository.files(world.config)
 
-    assert found["ops.yml"] == world.config.read_bytes()
+    assert found["ops.yml"] == world.config.read_bytes() + b'watch: "off"\n'
     assert "limits.yml" not in found
+    assert b"name: watch" not in found[".github/workflows/rollback-worker.yml"]
     assert b"- rehearsal" in found[".github/workflows/rollback-worker.yml"]
     assert found["ops/drills/github.py"] == (ROOT / "ops/drills/github.py").read_bytes()
 
@@ -629,7 +630,10 @@ def test_label_drill_uses_files_of_team_repository(world: World, tmp_path: Path)
     files = {"ops.yml": world.config.read_bytes(), ".github/workflows/rollback-worker.yml": b"of a team\n"}
     write_files(files, tmp_path / "operations")
 
-    assert repository.files(tmp_path / "operations" / "ops.yml") == files
+    found = repository.files(tmp_path / "operations" / "ops.yml")
+
+    assert found == {**files, "ops.yml": files["ops.yml"] + b'watch: "off"\n'}
+    assert repository.files(tmp_path / "operations" / "ops.yml", is_watched=True) == files
 
 
 @pytest.mark.slow

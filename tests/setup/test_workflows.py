@@ -260,9 +260,33 @@ def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
         assert parse_file(each)["permissions"] == {}
         assert "concurrency" not in parse_file(each)
         for key, job in parse_file(each)["jobs"].items():
-            assert job["timeout-minutes"] <= (310 if key.startswith("wait-") else 30)
+            assert job["timeout-minutes"] <= (310 if key.startswith("wait-") else 40 if key == "watch" else 30)
             assert not key.startswith("wait-") or ("environment" not in job and "secrets." not in str(job["steps"]))
             assert ("concurrency" in job) == (key != "tell")
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> None:
+    tokens, buttons = {each.token for each in config(path).environments.values()}, 0
+    for file in files(path):
+        found = parse_file(file)["jobs"]
+        acting = [name for name, job in found.items() if "recover" in {each.get("id") for each in job["steps"]}]
+        if not [name for name in acting if name != "unprivileged"]:
+            assert "watch" not in found
+            continue
+        buttons += 1
+        job = found["watch"]
+        assert job["permissions"] == {"contents": "read", "issues": "write", "actions": "read"}
+        assert job.get("environment", "report") == "report"
+        assert job["concurrency"]["group"] == "watch-${{ github.run_id }}"
+        assert {*job["needs"]} == {"gate", *acting} - {"unprivileged"}
+        assert "watch" in found["tell"]["needs"]
+        assert "watch" not in found["report"]["needs"]
+        watched, report = job["steps"][-2:]
+        assert [watched["with"]["command"], report["with"]["command"]] == ["watch", "incident report"]
+        names = {name.removeprefix("REPORT_") for name in secrets_of(watched)}
+        assert names >= tokens
+    assert buttons
 
 
 def test_canceled_run_stops_waiting() -> None:
@@ -554,6 +578,27 @@ def test_configured_schedules_get_their_own_jobs(team: TeamRepository) -> None:
         assert job["environment"]["deployment"] is False
     # 720 + 120 + 30 runs, each with one job for each of two environments
     assert (done.code, "1,740 minutes a month" in done.out) == (0, True)
+
+
+def test_watch_gets_the_secret_headers_of_probes(team: TeamRepository) -> None:
+    team.world.edit_config("path: /health\n", "path: /health\n              request_headers: {x-pass: SHOP_PASS}\n")
+
+    assert team.sync().code == 0
+
+    step = team.read("rollback-worker")["jobs"]["watch"]["steps"][-2]
+    assert step["env"]["SHOP_PASS"] == "${{ secrets.SHOP_PASS }}"
+    assert "SHOP_PASS" not in team.read("rollback-worker")["jobs"]["report"]["steps"][-1]["env"]
+
+
+@pytest.mark.parametrize(("setting", "limit"), [("45m", 55), ("150s", 13), ('"off"', None)])
+def test_watch_has_the_length_of_ops_yml(team: TeamRepository, setting: str, limit: int | None) -> None:
+    team.world.edit_config("\nresponders: []\n", f"\nresponders: []\nwatch: {setting}\n")
+
+    assert team.sync().code == 0
+
+    found = team.read("rollback-worker")["jobs"]
+    assert found.get("watch", {}).get("timeout-minutes") == limit
+    assert ("watch" in found["tell"]["needs"]) == (limit is not None)
 
 
 def test_jobs_behind_approval_verify_it() -> None:

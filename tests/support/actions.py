@@ -68,8 +68,12 @@ def stage(
     account: str = ACCOUNT,
     worker: str = WORKER,
     token: str = "CLOUDFLARE_API_TOKEN",
+    is_watched: bool = False,
 ) -> Iterator[Stage]:
-    """`good` is the behaviour of the good release; the other parameters are those of another configuration."""
+    """`good` is the behaviour of the good release; the other parameters are those of another configuration.
+
+    `is_watched`: a job watches the service after a recovery.
+    """
     with Sandbox(account_id=account) as sandbox:
         now, hub = sandbox.clock.now(), sandbox.github
         hub.switches.plan = "enterprise"
@@ -77,7 +81,7 @@ def stage(
         second = release(sandbox, "bad", now - timedelta(minutes=10), {"status": 500}, worker)
         hub.add_user("alice")
         hub.add_user("tina", "triage")
-        files = operations_repository(config)
+        files = operations_repository(config, is_watched=is_watched)
         hub.add_commit("All of it", "alice", files={path: text for path, text in files.items() if path != CI})
         reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
         for environment, value in (("recovery", sandbox.token), ("report", reading)):

@@ -288,7 +288,7 @@ def kind(value: Mapping[str, Any]) -> str:
     if "enum" in value:
         return ", ".join(f"`{each}`" for each in value["enum"])
     if "const" in value:
-        return f"`{value['const']}`"
+        return f"`{json.dumps(value['const'])}`"
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(kind(each) for each in value["anyOf"]))
     if "$ref" in value:

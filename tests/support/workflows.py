@@ -10,6 +10,7 @@ from pathlib import Path
 from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.core.version import __version__
+from ops.drills.repository import turn_watch_off
 from ops.setup import issue_form, workflows
 from ops.tools import program_files
 from tests.conftest import REFERENCE, ROOT
@@ -41,13 +42,25 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
     return folder
 
 
-def operations_repository(config: Path = REFERENCE / "ops.yml") -> Mapping[str, bytes]:
+@cache
+def _without_watch(config: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="unwatched-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "ops.yml"
+    path.write_bytes(turn_watch_off(config.read_bytes()))
+    return path
+
+
+def operations_repository(config: Path = REFERENCE / "ops.yml", *, is_watched: bool = False) -> Mapping[str, bytes]:
     """Return path → content of an operations repository with this ops.yml, and its limits.yml if there is one.
 
-    It contains the program, unless its jobs use the actions of another repository.
+    It contains the program, unless its jobs use the actions of another repository. Unless `is_watched`, no job watches
+    a service after a recovery.
     """
+    folder = config.parent
+    config = config if is_watched else _without_watch(config)
     files = {} if read_config(config, labels=None)[0].github.actions else program_files.read_program()
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
-    limits = config.parent / "limits.yml"
+    limits = folder / "limits.yml"
     return files | ({"limits.yml": limits.read_bytes()} if limits.exists() else {})

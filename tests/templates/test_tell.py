@@ -699,3 +699,69 @@ def test_missed_reopening_is_reported_after_rerun(labeled_run: LabeledRun, skipp
     assert last.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · ")
     assert "`end-security-production`" in last
     assert "staging" not in last
+
+
+WATCHED: dict[str, Any] = {"run": "r", "decision": "recovered", "watch": "api"}
+"""Outputs of a run after which the service is watched."""
+
+
+def tell_of_watch(labeled_run: LabeledRun, watch: dict[str, Any], **environ: str) -> list[str]:
+    """Report a failed watch after a successful run twice. Return the comments after the first one."""
+    outputs = {**WATCHED, "incident": str(labeled_run.workflow.incident)}
+    needs = {
+        "gate": {**GONE, "outputs": {**GONE["outputs"], "environment": "production"}},
+        "recovery-production": {"result": "success", "outputs": outputs},
+        "report": {"result": "success", "outputs": {}},
+        "watch": watch,
+    }
+    for _ in range(2):
+        labeled_run.tell(needs=needs, ACTING="recovery-production", PROGRAM="./run ops", **environ)
+    first, *rest = labeled_run.workflow.bodies
+    assert first == labeled_run.received
+    return rest
+
+
+@pytest.mark.parametrize("result", ["failure", "cancelled"])
+def test_watch_that_died_is_reported_with_its_command(labeled_run: LabeledRun, result: str) -> None:
+    labeled_run.job("watch", result, "success", "success", "failure")
+
+    (body,) = tell_of_watch(labeled_run, {"result": result, "outputs": {}})
+
+    assert body.startswith(
+        "**The watch stopped early, and the service is not watched:** `recover:api` from `@alice` · job"
+    )
+    assert "in step `Set up ops`" in body
+    number = labeled_run.workflow.incident
+    command = f"./run ops watch --service api --environment production --incident {number}"
+    assert f"**Next step:** Continue it. Run on a laptop: `{command}`" in body
+    assert "changed" not in body
+
+
+def test_relapse_on_the_incident_is_not_repeated(labeled_run: LabeledRun) -> None:
+    labeled_run.job("watch", "failure", "success", "success", "success", "failure")
+
+    ended = {"decision": "relapsed", "reason": "relapsed", "answered": "true"}
+
+    assert tell_of_watch(labeled_run, {"result": "failure", "outputs": ended}) == []
+
+
+def test_relapse_that_could_not_report_is_reported(labeled_run: LabeledRun) -> None:
+    labeled_run.job("watch", "failure", "success", "success", "success", "failure")
+    ended = {"decision": "relapsed", "message": "api in production relapsed", "hint": "Roll back: `ops x`"}
+
+    (body,) = tell_of_watch(labeled_run, {"result": "failure", "outputs": ended})
+
+    assert body.startswith("**The watch ended as `relapsed`:** ")
+    assert "**Why:** api in production relapsed\n\n**Next step:** Roll back&#58; `ops x`" in body
+
+
+def test_rerun_of_a_watch_that_dies_again_is_reported(labeled_run: LabeledRun) -> None:
+    labeled_run.job("watch", "failure", "success", "failure")
+
+    (body,) = tell_of_watch(labeled_run, {"result": "failure", "outputs": {}}, GITHUB_RUN_ATTEMPT="2")
+
+    assert body.startswith("**The watch stopped early")
+
+
+def test_watch_that_succeeded_reports_nothing(labeled_run: LabeledRun) -> None:
+    assert tell_of_watch(labeled_run, {"result": "success", "outputs": {"decision": "mitigated"}}) == []

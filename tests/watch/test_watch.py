@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from ops.core.run_record import read_record
 from ops.watch.result import WatchResult
 from ops.watch.start import watch_service
 from tests.conftest import Incident, Outcome, World
+from tests.gate.support import parse_outputs
 from tests.support.shop import WORKER, Shop, open_shop
 
 RIGHTS = ["Workers Scripts Read", "Pages Read", "Account Analytics Read"]
@@ -75,9 +77,9 @@ def fail(shop: Shop) -> Callable[[], object]:
     return lambda: shop.world.sandbox.deploy(WORKER, shop.bad, author="bot@shop.example")
 
 
-def command(shop: Shop, *arguments: str, number: int = 1) -> Outcome:
+def command(shop: Shop, *arguments: str, number: int = 1, **environ: str) -> Outcome:
     github = shop.world.sandbox.github.environ()
-    return shop.ops("watch", "--service", "web", "--incident", str(number), *arguments, **github)
+    return shop.ops("watch", "--service", "web", "--incident", str(number), *arguments, **{**github, **environ})
 
 
 def serve(shop: Shop, requests: int = 120) -> Callable[[], object]:
@@ -292,6 +294,50 @@ def test_outage_of_github_does_not_end_the_watch(shop: Shop, incident: Incident)
 
     assert found.decision == Decision.MITIGATED
     assert any("not up to date" in note for note in found.notes)
+
+
+def test_end_is_sent_again_after_an_outage(shop: Shop, incident: Incident) -> None:
+    hub = shop.world.sandbox.github
+
+    found = watch(shop, incident.number, actions={60: lambda: hub.fault(path="/repos/**", status=503, times=2)})
+
+    assert (found.decision, found.is_published) == (Decision.MITIGATED, True)
+    assert "is mitigated" in incident.bodies[0]
+
+
+def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> None:
+    done = command(shop, "--json", SHOP_TOKEN="")
+
+    assert done.code == 0, done.err
+    assert done.result["decision"] == "mitigated"
+    assert any("SHOP_TOKEN is not set" in note for note in done.result["notes"])
+
+
+def test_outputs_of_a_job_say_how_the_watch_ended(shop: Shop, incident: Incident, tmp_path: Path) -> None:
+    shop.world.sandbox.edge_fault(path="/cart", status=500, times=None)
+
+    done = command(shop, GITHUB_OUTPUT=str(tmp_path / "outputs"))
+
+    assert done.code == 7
+    outputs = parse_outputs((tmp_path / "outputs").read_text())
+    assert (outputs["decision"], outputs["reason"], outputs["answered"]) == ("relapsed", "relapsed", "true")
+    assert "relapsed: probes: 3 of 5 rounds are bad" in outputs["message"]
+    assert "rollback-worker --service web" in outputs["hint"]
+
+
+def test_failed_start_is_an_output_of_the_job(shop: Shop, incident: Incident, tmp_path: Path) -> None:
+    done = command(shop, number=77, GITHUB_OUTPUT=str(tmp_path / "outputs"))
+
+    assert done.code == 4
+    outputs = parse_outputs((tmp_path / "outputs").read_text())
+    assert (outputs["reason"], "decision" in outputs) == ("provider_refused", False)
+
+
+@pytest.mark.parametrize(("more", "rounds"), [("", 60), ("watch: 4m\n", 8), ('watch: "off"\n', 60)])
+def test_length_is_that_of_ops_yml(shop: Shop, more: str, rounds: int) -> None:
+    shop.world.config.write_text(shop.world.config.read_text() + more)
+
+    assert len(shop.ops("watch", "--service", "web", "--json").result["rounds"]) == rounds
 
 
 def test_missing_permission_is_named(shop: Shop) -> None:
