@@ -47,6 +47,10 @@ class Switches:
     """Whether a deployment forced past changed secrets (10220) restores the values of the target version. False: the
     current values stay."""
 
+    secrets_checked_without_traffic: bool = False
+    """Whether a deployment is refused for changed secrets (10220) of a version at 0 % too. False: only of a version
+    with traffic, so the check would come after a rehearsal."""
+
     secret_edit_ends_split: bool = False
     """Whether a secret can be edited while the latest version serves a part of the traffic: the edit then serves all of
     it. False: refused (10215, in bulk 10214)."""

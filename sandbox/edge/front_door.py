@@ -4,7 +4,6 @@ It adds no headers of its own.
 """
 
 import random
-import re
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_
 from sandbox.edge.injection import inject_scripts
 from sandbox.edge.public_sites import PublicSites
 from sandbox.edge.site import SiteServer, answer_with_assets
+from sandbox.edge.version_override import parse_overrides
 from sandbox.server import HttpRequest, HttpResponse
 
 LOCATION_HEADER = "sandbox-location"
@@ -200,7 +200,8 @@ class Edge:
 
         developers.cloudflare.com/workers/versions-and-deployments/version-overrides
         """
-        asked = _overrides(request).get(worker.name)
+        header = ", ".join(request.headers.get_all("cloudflare-workers-version-overrides", []))
+        asked = parse_overrides(header).get(worker.name)
         if asked is not None and asked in deployment.percentages:
             return asked
         with self._lock:
@@ -249,9 +250,3 @@ def _no_origin() -> HttpResponse:
 
 def _not_deployed() -> HttpResponse:
     return HttpResponse(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
-
-
-def _overrides(request: HttpRequest) -> dict[str, str]:
-    """Parse a structured-field dictionary with string values (RFC 9651)."""
-    header = ", ".join(request.headers.get_all("cloudflare-workers-version-overrides", []))
-    return dict(re.findall(r'(?:^|,)\s*([a-z*][a-z0-9_.*-]*)="([^"]*)"', header))

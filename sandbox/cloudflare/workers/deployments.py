@@ -67,7 +67,9 @@ def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
     for version in versions:
         if refusal := deployment_refusal(account, worker, version):
             raise refusal
-    if call.request.query.get("force") != "true" and (refusal := changed_secrets_refusal(worker, versions)):
+    is_checked = account.switches.secrets_checked_without_traffic
+    checked = [version for version in versions if is_checked or percentages[version.id] > 0]
+    if call.request.query.get("force") != "true" and (refusal := changed_secrets_refusal(worker, checked)):
         raise refusal
     deployment = account.deploy(worker, percentages, call.by(texts), code_update_strategy=strategy)
     worker.hidden_reads[deployment.id] = account.switches.deployments_lag_reads

@@ -59,8 +59,44 @@ def test_version_override_reaches_version_without_traffic(sandbox: Sandbox, edge
 
 def test_override_of_undeployed_version_is_ignored(sandbox: Sandbox, edge: httpx.Client, releases: Releases) -> None:
     assert edge.get("/health", headers=_override(releases.good)).status_code == 500
-    unquoted = {"Cloudflare-Workers-Version-Overrides": f"{WORKER}={releases.bad}"}
-    assert edge.get("/health", headers=unquoted).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("header", "is_applied"),
+    [
+        pytest.param('{worker}="{version}"', True, id="a string"),
+        pytest.param('other=(1 "x");a, {worker}="{version}";q=?1', True, id="other members and parameters"),
+        pytest.param('{worker}="x", {worker}="{version}"', True, id="the last member of a name"),
+        pytest.param("{worker}={version}", False, id="no quotes"),
+        pytest.param("{worker}='{version}'", False, id="single quotes"),
+        pytest.param('{worker}=("{version}")', False, id="a list"),
+        pytest.param('{worker} = "{version}"', False, id="spaces around the sign"),
+        pytest.param('{worker}="{version}",', False, id="a comma at the end"),
+        pytest.param('{worker}="{version}" other="x"', False, id="no comma"),
+        pytest.param('Other="x", {worker}="{version}"', False, id="an upper-case key"),
+        pytest.param('1st="x", {worker}="{version}"', False, id="a key that begins with a digit"),
+        pytest.param('{worker}="{version}", {worker}', False, id="a later member without a value"),
+    ],
+)
+def test_override_needs_a_valid_dictionary(sandbox: Sandbox, edge: httpx.Client, header: str, is_applied: bool) -> None:
+    live, silent = sandbox.upload(WORKER), sandbox.upload(WORKER)
+    sandbox.deploy(WORKER, {live: 100, silent: 0})
+
+    text = header.format(worker=WORKER, version=silent)
+    seen = _served_version(edge, **{"Cloudflare-Workers-Version-Overrides": text})
+
+    assert seen == (silent if is_applied else live)
+
+
+def test_override_waits_for_propagation(sandbox: Sandbox, edge: httpx.Client) -> None:
+    live, silent = sandbox.upload(WORKER), sandbox.upload(WORKER)
+    sandbox.deploy(WORKER, live)
+    sandbox.clock.advance(2)
+    sandbox.deploy(WORKER, {live: 100, silent: 0})
+
+    assert _served_version(edge, **_override(silent)) == live
+    sandbox.clock.advance(1)
+    assert _served_version(edge, **_override(silent)) == silent
 
 
 def test_host_selects_worker(sandbox: Sandbox, edge: httpx.Client) -> None:

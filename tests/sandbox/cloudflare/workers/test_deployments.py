@@ -124,6 +124,20 @@ def test_secret_with_changed_value_stops_rollback(api: Api, sandbox: Sandbox) ->
     assert answer.message.endswith(": KEY")
 
 
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_changed_secret_stops_version_without_traffic_only_with_switch(
+    api: Api, releases: Releases, is_checked: bool
+) -> None:
+    api.sandbox.switches.secrets_checked_without_traffic = is_checked
+    live = api.sandbox.put_secret(WORKER, "A", "1")
+    shares = {live: 100, releases.good: 0}
+    versions = [{"version_id": version, "percentage": share} for version, share in shares.items()]
+
+    answer = api.script("POST", "deployments", json={"strategy": "percentage", "versions": versions})
+
+    assert (answer.status == 400) == is_checked
+
+
 def test_forced_rollback_keeps_or_restores_secrets(api: Api, sandbox: Sandbox) -> None:
     old = sandbox.upload(WORKER, secrets={"KEY": "old"})
     sandbox.deploy(WORKER, old)
