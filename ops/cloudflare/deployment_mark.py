@@ -1,7 +1,7 @@
 """Parse and write the mark of Backout at the start of a deployment's message.
 
-`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B|reset=A,B; text`. Everyone who may
-deploy can write a mark, so it is trusted only if the deployment history confirms it (`history.py`).
+`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B|reset=A,B|rehearsed=VERSION; text`. Everyone who
+may deploy can write a mark, so it is trusted only if the deployment history confirms it (`history.py`).
 """
 
 import re
@@ -14,7 +14,7 @@ MAX_MESSAGE_BYTES = 1000
 
 PATTERN = re.compile(
     r"ops1 incident=(?P<incident>[0-9]{1,18}|-) run=(?P<run>[A-Za-z0-9._-]+) blames=(?P<blames>[0-9a-f-]{36}|-)"
-    r"(?: (?P<what>rotated|revoked|reset)=(?P<names>[^ ;]+))?(?:; (?P<text>.*))?\Z",
+    r"(?: (?P<what>rotated|revoked|reset|rehearsed)=(?P<names>[^ ;]+))?(?:; (?P<text>.*))?\Z",
     re.DOTALL,
 )
 
@@ -35,15 +35,19 @@ class DeploymentMark:
     """Secrets whose values before the deployed version are revoked; never together with `rotated`."""
     reset: tuple[str, ...] = ()
     """Durable Object classes whose memory was cleared; never together with the other two."""
+    rehearsed: str = ""
+    """Version that this deployment adds at 0 %, or removes again; never together with the other three."""
 
     @property
     def keeps_release(self) -> bool:
-        """Return whether the deployment only concerns secrets or memory, not a release."""
-        return bool(self.rotated or self.revoked or self.reset)
+        """Return whether the deployment concerns only secrets, memory or a rehearsal, not a release."""
+        return bool(self.rotated or self.revoked or self.reset or self.rehearsed)
 
     def __str__(self) -> str:
         head = f"ops1 incident={self.incident or '-'} run={self.run} blames={self.blames or '-'}"
-        if self.keeps_release:
+        if self.rehearsed:
+            head += f" rehearsed={self.rehearsed}"
+        elif self.keeps_release:
             head += " revoked=" if self.revoked else " rotated=" if self.rotated else " reset="
             head += ",".join(_within(self.revoked or self.rotated or self.reset, MAX_MESSAGE_BYTES - len(head)))
         text = " ".join(self.text.split()) if len(head) < MAX_MESSAGE_BYTES - len("; ") else ""
@@ -65,6 +69,7 @@ def parse_mark(message: str) -> DeploymentMark | None:
         rotated=names if found["what"] == "rotated" else (),
         revoked=names if found["what"] == "revoked" else (),
         reset=names if found["what"] == "reset" else (),
+        rehearsed=names[0] if found["what"] == "rehearsed" and names else "",
     )
 
 

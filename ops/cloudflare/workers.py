@@ -23,7 +23,7 @@ from ops.cloudflare.response import (
 )
 from ops.cloudflare.secrets import WorkerSecretsApi
 from ops.cloudflare.types.inventory import ListedWorker, WorkerBinding
-from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
+from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, leave_out_rehearsals
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, SecretsChanged, UnclearWrite
@@ -35,6 +35,8 @@ READ_PERMISSION = "Workers Scripts Read"
 WRITE_PERMISSION = "Workers Scripts Write"
 
 ID_PATTERN = re.compile(r"[0-9a-f-]{32,36}")
+MAX_PAGES = 10
+"""Pages of deployments to read if those of page 1 are rehearsals only."""
 ASSETS_WAIT = 1.0
 """Real seconds that a run waits for the list of scripts after all other reads."""
 
@@ -62,19 +64,33 @@ class WorkersApi:
         self._scripts = f"{self._account}/workers/scripts"
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/deployments")
-    def list_deployments(self, worker: str, *, page: int = 1) -> tuple[WorkerDeployment, ...]:
+    def list_deployments(self, worker: str, *, page: int = 1, rehearsals: bool = False) -> tuple[WorkerDeployment, ...]:
         """Return a page of deployments, newest first; the first one of page 1 is live.
+
+        `rehearsals`: with those of rehearsals, which change no traffic. If page 1 has no others, older pages follow.
 
         Cloudflare documents no page size, and a wrong `per_page` would fail the read. The live deployment is parsed
         strictly. An unreadable older row has no split and a `problem`.
         """
+        found = {each.id: each for each in self._read_deployments(worker, page)}
+        last = page
+        while page == 1 and found and last < MAX_PAGES and all(each.is_rehearsal for each in found.values()):
+            last += 1
+            older = {each.id: each for each in self._read_deployments(worker, last) if each.id not in found}
+            if not older:
+                break
+            found |= older
+        deployments = sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True)
+        return tuple(deployments) if rehearsals else leave_out_rehearsals(deployments)
+
+    def _read_deployments(self, worker: str, page: int) -> list[WorkerDeployment]:
         path = f"{self._scripts}/{worker}/deployments"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"page": str(page)} if page > 1 else None)
         rows = _rows(answer, "deployments", f"the deployments of {worker}")
         deployments = sorted(_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True)
         if page == 1 and rows and (not deployments or deployments[0].problem):
             raise unexpected_shape(answer, f"the deployments of {worker}")
-        return tuple(deployments)
+        return deployments
 
     def begin_assets_check(self, worker: str) -> Callable[[], bool | None]:
         """Start to read whether the Worker has static assets. The result waits at most ASSETS_WAIT; None: unknown."""

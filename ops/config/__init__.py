@@ -80,6 +80,10 @@ class Service(NamedModel):
     min_served: Annotated[Seconds, between("0s", "720h")] = duration_field(
         "10m", "Shortest time that a version must have served to be a rollback target."
     )
+    rehearse: bool = Field(
+        default=False,
+        description="Whether a rollback first runs its target at 0 % of the traffic and probes it there.",
+    )
     compare: tuple[Annotated[str, Field(pattern=URL_PATH)], ...] = Field(
         default=("/",),
         min_length=1,

@@ -27,7 +27,10 @@ def iter_services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
 
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-KINDS = {"worker": ("static_assets", "min_served", "maintenance", "durable_objects"), "pages": ("compare", "build")}
+KINDS = {
+    "worker": ("static_assets", "min_served", "rehearse", "maintenance", "durable_objects"),
+    "pages": ("compare", "build"),
+}
 """Kind of a service, which is the key that names it → keys that only this kind has."""
 SECRETS_OF_THE_RUN = {
     DEFAULT_TOKEN,

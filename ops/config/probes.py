@@ -228,6 +228,9 @@ class ProbeSet:
     """A rate limit to prove once all else is healthy. It has no vote; a missing proof becomes a note."""
     unproved: str = ""
     """A fact that no probe can prove, even if all are healthy."""
+    override: str = ""
+    """Value of the header that asks Cloudflare for one version. A response that names none of `versions` then proves
+    nothing, because a request whose override is not applied falls to the live version."""
     deciding: str = ""
     """The probe that sees the change itself, also while the provider's API still returns the old state."""
 

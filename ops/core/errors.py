@@ -183,6 +183,8 @@ class Reason(StrEnum):
     """The build failed or took too long. Nothing was sent."""
     BUILD_UNUSABLE = "build_unusable"
     """The build output or the commit cannot be deployed safely. Nothing was sent."""
+    TARGET_UNHEALTHY = "target_unhealthy"
+    """The target failed its rehearsal, so the traffic stays where it is."""
     MIGRATION_BETWEEN = "migration_between"
     """A Durable Object migration separates the two versions."""
     MIGRATION_HELD = "migration_held"

@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     """A person typed the service's name, or passed `--yes`. Without a terminal and `--yes` it is a dry run."""
     PREPARED = "prepared"
     """A step that changes nothing at the provider, such as a build, is done."""
+    REHEARSED = "rehearsed"
+    """A step of the rehearsal: the target runs at 0 % of the traffic, is probed there, and is removed again."""
     COMPARED = "compared"
     """The live state, compared with the plan, and the conclusion."""
     WRITING = "writing"

@@ -44,8 +44,13 @@ class SentChange:
     progress: Progress
     unclear: str = ""
     """Message of the first unclear answer; empty if there was none."""
+    is_rehearsal: bool = False
+    """Whether it changes no traffic: its steps are events of the rehearsal, and never count as the run's change."""
 
     def record(self, kind: EventKind, text: str, **data: Any) -> None:
+        """Record a step of the change."""
+        if self.is_rehearsal and kind != EventKind.WARNING:
+            kind, text = EventKind.REHEARSED, f"{kind.value.replace('_', ' ')}: {text}"
         self.ctx.timeline.record(kind, text, **data)
 
     @property

@@ -38,7 +38,8 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
 from ops.engine.change_writer import START_AGAIN_HINT, ChangeWriter, SentChange
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, check_request_age
+from ops.engine.rehearsal import record_skipped, rehearse
+from ops.engine.runbook import ChangeState, ObservedState, Rehearsal, Runbook, check_request_age
 from ops.engine.signals import SignalHandler, unwrap_signal
 from ops.probes.runner import ProbeRunner
 
@@ -207,6 +208,17 @@ class Engine:
             f"{message}; {plan.remaining_message}" if plan.remaining_message and run.wrote else message,
         )
 
+    def _rehearse(
+        self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any], change: Change
+    ) -> bool:
+        """Rehearse the change if the runbook plans it. Return whether that took a while."""
+        planned = runbook.plan_rehearsal(ctx, plan, change)
+        if isinstance(planned, Rehearsal):
+            rehearse(ctx, planned, run.progress, self.writer, self.prober)
+        elif planned:
+            record_skipped(ctx, planned)
+        return isinstance(planned, Rehearsal)
+
     def _make(
         self,
         runbook: Runbook[Any, Any],
@@ -221,7 +233,7 @@ class Engine:
         progress, check = run.progress, partial(runbook.check, ctx, plan, change)
         if (awaited := runbook.awaited_probes(ctx, plan, change)) is not None:
             self._await(ctx, change, awaited)
-        if compare:
+        if self._rehearse(runbook, ctx, run, plan, change) or compare:
             world = check()
             ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
             if world.state == ChangeState.DONE:

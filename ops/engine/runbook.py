@@ -6,7 +6,7 @@ runs and interruption. The runbook states its changes and how to see that each i
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -70,6 +70,28 @@ class ObservedState:
 
     Then the deciding probe counts after a write, and the API is read again only if that probe did not see the change.
     """
+
+
+@dataclass(frozen=True)
+class RehearsalStep:
+    """A write that changes no traffic, with its check."""
+
+    change: Change
+    check: Callable[[], ObservedState]
+    apply: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A test of a change's target without traffic."""
+
+    start: RehearsalStep
+    restore: RehearsalStep
+    """Undoes `start`. The run makes it in every case, also if it is interrupted."""
+    probes: "ProbeSet"
+    """They decide by `successes` equal rounds in a row, or are inconclusive at the deadline."""
+    refusal: Callable[[str], Refused]
+    """Makes the refusal of an unhealthy target; the argument is the result of the probes."""
 
 
 def check_request_age(ctx: Context[Any]) -> None:
@@ -283,6 +305,10 @@ class Runbook(ABC, Generic[P, D]):
 
     def decide_outcome(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
         """Return the outcome after the changes if no probe decides it; None if probes decide. It may read."""
+        return None
+
+    def plan_rehearsal(self, ctx: Context[P], plan: Plan[D], change: Change) -> Rehearsal | str | None:  # noqa: ARG002
+        """Return the rehearsal right before this change, or why there is none; None if nobody wants one."""
         return None
 
     def awaited_probes(self, ctx: Context[P], plan: Plan[D], change: Change) -> "ProbeSet | None":  # noqa: ARG002

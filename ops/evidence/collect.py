@@ -124,11 +124,8 @@ class _CloudflareSources:
 
     def worker(self, name: str) -> Sequence[EvidenceTable]:
         workers = self.session.workers
-        return (
-            tables.deployment_table(
-                name, workers.list_deployments(name), workers.list_deployable_versions(name), self.period
-            ),
-        )
+        deployments = workers.list_deployments(name, rehearsals=True)
+        return (tables.deployment_table(name, deployments, workers.list_deployable_versions(name), self.period),)
 
     def handled(self, name: str) -> Sequence[EvidenceTable]:
         from ops.cloudflare import telemetry

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 MAINTENANCE_HEADER = "ops-maintenance"
+OVERRIDE_HEADER = "cloudflare-workers-version-overrides"
+"""developers.cloudflare.com/workers/versions-and-deployments/version-overrides"""
 SWITCH_VALUE = "switch"
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
@@ -155,11 +157,17 @@ def run_http_probe(
     versions: frozenset[str],
     redact: Redact = str,
     environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
+    override: str = "",
 ) -> ProbeResult:
-    """Send the request once. `versions`: the versions that may answer; empty for any, as before a run."""
+    """Send the request once.
+
+    `versions`: the versions that may answer; empty for any, as before a run. `override`: the version override.
+    """
     headers = secret_headers.read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
+    if override:
+        headers = {**headers, OVERRIDE_HEADER: override}
     try:
         response, body = web.send(spec.method, url.rstrip("/") + spec.path, headers=headers)
     except httpx.ReadTimeout:

@@ -90,6 +90,30 @@ class ProbeRunner:
                 return ProbeObservation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
             self._clock.sleep(pause)
 
+    def run_until_decided(
+        self, probes: "ProbeSet", *, on_round: Callable[[int, ProbeObservation], None]
+    ) -> ProbeObservation:
+        """Run rounds until `successes` in a row are healthy, or as many in a row are unhealthy.
+
+        Return the last round then, and an inconclusive one at the deadline. No browser starts.
+        """
+        settings = probes.verify
+        deadline = self._clock.monotonic() + settings.deadline
+        rounds, in_a_row, former = 0, 0, Verdict.INCONCLUSIVE
+        while True:
+            began = self._clock.monotonic()
+            seen = self.run_round(probes)
+            rounds += 1
+            in_a_row = 0 if seen.verdict == Verdict.INCONCLUSIVE else in_a_row + 1 if seen.verdict == former else 1
+            former = seen.verdict
+            on_round(in_a_row, seen)
+            if in_a_row >= settings.successes:
+                return replace(seen, rounds=rounds)
+            pause = max(0.0, began + settings.interval - self._clock.monotonic())
+            if self._clock.monotonic() + pause > deadline:
+                return ProbeObservation(Verdict.INCONCLUSIVE, seen.results, rounds=rounds)
+            self._clock.sleep(pause)
+
     def _round(self, probes: "ProbeSet", *, is_last: bool = False) -> ProbeObservation:
         """Run one round. The last round includes browsers; one that is not required has no vote."""
         all_probes = probes.all_probes
@@ -138,6 +162,7 @@ class ProbeRunner:
                 versions=probes.versions,
                 redact=redact,
                 environ=self._environ(probe),
+                override=probes.override,
             )
         if probe.page is not None:
             from ops.probes import page
@@ -160,6 +185,11 @@ class ProbeRunner:
 
 def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
     """Return a result with the service's name; a proof without a version ID becomes inconclusive."""
+    is_counted = not probes.override or result.echoed_version in probes.versions
+    if not is_counted and result.verdict != Verdict.INCONCLUSIVE:
+        named = f"names {result.echoed_version[:8]}" if result.echoed_version else "names no version"
+        unproved = Assertion("version", Verdict.INCONCLUSIVE, f"the response {named}, so it does not count")
+        return replace(result, verdict=Verdict.INCONCLUSIVE, assertions=(unproved,))
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
     return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)

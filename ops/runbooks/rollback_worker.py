@@ -20,10 +20,11 @@ from ops.core.errors import Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, require_service
-from ops.workers import code_age, deploy, plan_text, reupload, rollback_target, schema_age
+from ops.engine.runbook import ObservedState, Rehearsal, Runbook, TokenPermissions, param, require_service
+from ops.workers import code_age, deploy, plan_text, rehearsal, reupload, rollback_target, schema_age
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
+from ops.workers.rehearsal import WorkerRehearsal, find_new_version
 from ops.workers.reupload import Reupload
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, SchemaAge
@@ -57,6 +58,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
             default="",
             laptop_only=True,
         )
+        no_rehearsal: bool = param("Skip the rehearsal that ops.yml asks for", default=False)
 
     @dataclass(frozen=True)
     class Details:
@@ -69,6 +71,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
         """Secret → the deployment since which its value in `split` is revoked."""
         reupload_state: Reupload | None = None
+        rehearsal_obstacle: str | None = None
+        """Why the target is not rehearsed; empty if it is, None if nobody asks for it."""
 
     name = "rollback-worker"
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
@@ -112,7 +116,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
             reason = Reason.ALREADY_STEPPED_BACK
             return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=reason)
         latest = uploads[0][0] if rebuilt else None
-        if to and (reupload.is_already_live(history, to, latest) if rebuilt else is_same_split(to, history.live.split)):
+        is_live = to and is_same_split(to, history.live.split) and not history.live.rehearsed
+        if to and (reupload.is_already_live(history, to, latest) if rebuilt else is_live):
             summary = f"{describe_split(to)} is already live{' with the current secrets' if rebuilt else ''}"
             return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=Reason.ALREADY_LIVE)
         plan_text.check_not_superseded(history.live, ctx.request.requested_at)
@@ -142,17 +147,37 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         return deploy.observe_deployment(deployments, details.live, details.split, details.mark, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        details, accepted = plan.details, set(ctx.params.accept_changed_secrets)
+        details = plan.details
         if details.reupload_state is not None:
             return reupload.apply_change(ctx, details.reupload_state, change, {})
-        try:
-            deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark)
-        except SecretsChanged as changed:
-            if not changed.names or not set(changed.names) <= accepted or _revoked_secrets(plan, changed.names):
-                raise _changed_secrets_refusal(ctx, changed.names, accepted, plan) from None
-            deployment = ctx.cloudflare.workers.deploy(details.worker, details.split, mark=details.mark, force=True)
-            return f"deployment {deployment}; accepted the previous values of {', '.join(changed.names)}"
-        return f"deployment {deployment}"
+        return _deploy(ctx, plan, details.split, details.mark)
+
+    def plan_rehearsal(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> Rehearsal | str | None:
+        details, uploaded = plan.details, plan.details.reupload_state
+        if uploaded and reupload.is_upload_change(uploaded, change):
+            return None
+        if details.rehearsal_obstacle != "":
+            return details.rehearsal_obstacle
+        version = uploaded.uploaded_version if uploaded else find_new_version(details.live.split, details.split)
+        service = require_service(ctx, self.kind)
+        planned = WorkerRehearsal(service, ctx.cloudflare.workers, details.live, version, details.mark)
+        start = partial(reupload.deploy_upload, ctx, uploaded) if uploaded else partial(_deploy, ctx, plan)
+        return planned.plan(start, partial(_failed_rehearsal_refusal, ctx, plan, version))
+
+
+def _deploy(
+    ctx: Context[RollbackWorker.Params], plan: Plan[RollbackWorker.Details], split: Split, mark: DeploymentMark
+) -> str:
+    """Deploy with one write, and once more with force if a person accepted the changed secrets. Raises Refused."""
+    worker, accepted = plan.details.worker, set(ctx.params.accept_changed_secrets)
+    try:
+        deployment = ctx.cloudflare.workers.deploy(worker, split, mark=mark)
+    except SecretsChanged as changed:
+        if not changed.names or not set(changed.names) <= accepted or _revoked_secrets(plan, changed.names):
+            raise _changed_secrets_refusal(ctx, changed.names, accepted, plan) from None
+        deployment = ctx.cloudflare.workers.deploy(worker, split, mark=mark, force=True)
+        return f"deployment {deployment}; accepted the previous values of {', '.join(changed.names)}"
+    return f"deployment {deployment}"
 
 
 SchemaAges = Mapping[str, Sequence[SchemaAge]]
@@ -198,6 +223,7 @@ def _build_plan(
     )
     if details.revoked and not rebuilt:
         warnings = (*warnings, plan_text.revoked_secrets_warning(details.revoked))
+    details = replace(details, rehearsal_obstacle=_rehearsal_obstacle(ctx, service, history, split))
     change = Change(
         target=f"Worker {service.worker}",
         before=describe_split(live),
@@ -212,6 +238,7 @@ def _build_plan(
         sections=(
             *plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
             *schema_age.build_sections(ages, ctx.suggest),
+            *rehearsal.build_sections(service, live, split, details.rehearsal_obstacle),
         ),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
@@ -271,9 +298,33 @@ def _plan_nothing(
             *plan_text.build_sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
             *schema_age.build_sections(ages, ctx.suggest),
         ),
+        warnings=plan_text.list_leftovers(
+            history.live, end=f"To remove it: `{_suggest_rollback(ctx, format_split(history.live.split)).command}`"
+        ),
         reason=reason,
         next_step=_suggest_next_step(ctx, _next_version_to_try(history, choice)),
         details=_build_details(ctx, service, history, history.live.split, blames=None),
+    )
+
+
+def _rehearsal_obstacle(
+    ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split
+) -> str | None:
+    given = ctx.params
+    if not service.rehearse or not find_new_version(history.live.split, split):
+        return None
+    if given.no_rehearsal:
+        return "skipped on request"
+    is_checked = not given.current_secrets and not given.accept_changed_secrets
+    return rehearsal.find_obstacle(service, history, split, is_checked=is_checked)
+
+
+def _failed_rehearsal_refusal(
+    ctx: Context[RollbackWorker.Params], plan: Plan[RollbackWorker.Details], version: str, result: str
+) -> Refused:
+    again = _suggest_again(ctx, plan.details.split, no_rehearsal=True)
+    return plan_text.failed_rehearsal_refusal(
+        version, result, press=plan.next_step or again, listing=ctx.versions_command(ctx.params.service)
     )
 
 
@@ -307,15 +358,18 @@ def _suggest_accept_breaking(
     ctx: Context[RollbackWorker.Params], split: Split, names: tuple[str, ...]
 ) -> SuggestedCommand:
     """Return the same request with the breaking migrations accepted."""
-    given = ctx.params
-    return _suggest_rollback(
-        ctx,
-        format_split(split),
-        accept_changed_secrets=given.accept_changed_secrets,
-        current_secrets=given.current_secrets,
-        inherit_latest=given.inherit_latest,
-        accept_breaking_migrations=names,
-    )
+    return _suggest_again(ctx, split, accept_breaking_migrations=names)
+
+
+def _suggest_again(
+    ctx: Context[RollbackWorker.Params], split: Split, **changed: bool | tuple[str, ...]
+) -> SuggestedCommand:
+    """Return the same request for this split, with other options."""
+    given = {
+        name: getattr(ctx.params, name)
+        for name in ("accept_changed_secrets", "current_secrets", "inherit_latest", "accept_breaking_migrations")
+    }
+    return _suggest_rollback(ctx, format_split(split), **{**given, **changed})
 
 
 def _suggest_current_secrets(

@@ -14,7 +14,7 @@ from functools import cached_property
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.records import WorkerTraffic
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.git_commit import is_sha
 from ops.core.metric_verdict import MAX_ERROR_RATE
@@ -65,12 +65,14 @@ class WorkerHistory:
         pages = tuple(pages)
         known = {deployment.id: deployment for deployment in self.deployments}
         found = {deployment.id: deployment for page in pages for deployment in page or () if deployment.id not in known}
-        every = sorted((known | found).values(), key=lambda deployment: deployment.created_on, reverse=True)
+        every = leave_out_rehearsals(
+            sorted((known | found).values(), key=lambda deployment: deployment.created_on, reverse=True)
+        )
         failed = "older ones could not be read" if None in pages else ""
         more = f"older ones than these {most} were not read" if len(every) > most else ""
         return replace(
             self,
-            deployments=tuple(every[:most]),
+            deployments=every[:most],
             # A page without a new deployment is the last one, or pages are not supported.
             is_read_to_end=bool(failed or more or not found),
             unread_note=failed or more,

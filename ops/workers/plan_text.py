@@ -125,6 +125,7 @@ def list_warnings(
         found += _split_warnings(history, choice.suspect)
     found += _secret_edit_warnings(history, choice.suspect)
     found += _unread_warnings(history)
+    found += list_leftovers(history.live, end="This run removes it")
     if not by_rule:
         found += _target_warnings(history, split)
     live_tag = history.version(choice.suspect).migration_tag
@@ -136,6 +137,11 @@ def list_warnings(
             "lists them"
         )
     return tuple(found)
+
+
+def list_leftovers(live: WorkerDeployment, *, end: str) -> tuple[str, ...]:
+    """Return the warning about the version of an unfinished rehearsal. `end`: how it is removed."""
+    return (f"an unfinished rehearsal left {short_id(live.rehearsed)} at 0 %. {end}",) if live.rehearsed else ()
 
 
 def _incident_warnings(history: WorkerHistory, suspect: str, split: Split, began: datetime) -> Iterator[str]:
@@ -329,6 +335,17 @@ def secrets_changed_refusal(
     )
     hint = f"{why} {instead}".strip()
     return Refused(message, reason=Reason.SECRETS_CHANGED, hint=hint, suggested_command=keep or accept)
+
+
+def failed_rehearsal_refusal(version: str, result: str, *, press: SuggestedCommand, listing: str) -> Refused:
+    """Return the refusal of a target that is unhealthy without traffic. `listing`: the command that lists versions."""
+    return Refused(
+        f"{short_id(version)} failed its rehearsal: {result}",
+        reason=Reason.TARGET_UNHEALTHY,
+        hint=f"Choose another version: `{listing}` lists them. To roll back to {short_id(version)} all the same, add "
+        "--no-rehearsal.",
+        suggested_command=press,
+    )
 
 
 def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:

@@ -355,7 +355,7 @@ def check_change(ctx: Context[Any], planned: Reupload, change: Change) -> Observ
 def apply_change(ctx: Context[Any], planned: Reupload, change: Change, values: Mapping[str, Secret]) -> str:
     """Upload or deploy. `values`: secret → value, at least of the edited secrets."""
     if not is_upload_change(planned, change):
-        return _deploy(ctx, planned)
+        return deploy_upload(ctx, planned, ((planned.uploaded_version, 100.0),), planned.mark)
     edits = {name: values[name] for name in planned.edits}
     tag = planned.source.tag if planned.source else ""
     uploaded_version = ctx.cloudflare.workers.secrets.upload_version(
@@ -407,11 +407,10 @@ def _check_deployment(ctx: Context[Any], planned: Reupload) -> ObservedState:
     return world
 
 
-def _deploy(ctx: Context[Any], planned: Reupload) -> str:
+def deploy_upload(ctx: Context[Any], planned: Reupload, split: Split, mark: DeploymentMark) -> str:
+    """Deploy a split with the uploaded version. Raises ProviderError if Cloudflare reports changed secrets."""
     try:
-        uploaded_version = ctx.cloudflare.workers.deploy(
-            planned.worker, ((planned.uploaded_version, 100.0),), mark=planned.mark
-        )
+        deployment = ctx.cloudflare.workers.deploy(planned.worker, split, mark=mark)
     except SecretsChanged as changed:
         # It is unknown which values a forced deployment would use, so it is not forced.
         raise ProviderError(
@@ -420,7 +419,7 @@ def _deploy(ctx: Context[Any], planned: Reupload) -> str:
             reason=Reason.SECRETS_CHANGED,
             hint=f"{STILL_LIVE} {planned.fallback_hint}",
         ) from None
-    return f"deployment {uploaded_version} of version {planned.uploaded_version}"
+    return f"deployment {deployment} of version {planned.uploaded_version}"
 
 
 def _read(ctx: Context[Any], planned: Reupload) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...]]:

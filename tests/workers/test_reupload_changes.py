@@ -58,6 +58,9 @@ class SetsKey(RollbackWorker):
     def check(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> Standing:
         return reupload.check_change(ctx, self._of(plan, change), change)
 
+    def plan_rehearsal(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> None:
+        return None
+
     def apply(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> str:
         return reupload.apply_change(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,8 @@ class WorkerDeployment:
     message: str = ""
     problem: str = ""
     """Why the row is unreadable. It then has no split and is ignored."""
+    rehearsed: str = field(default="", compare=False)
+    """Version that an unfinished rehearsal added to this deployment at 0 %; empty if there is none."""
 
     @property
     def serving_versions(self) -> tuple[str, ...]:
@@ -47,6 +49,11 @@ class WorkerDeployment:
     @cached_property
     def mark(self) -> mark.DeploymentMark | None:
         return mark.parse_mark(self.message)
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Return whether its mark says that it only started or ended a rehearsal. Alone, that proves nothing."""
+        return self.mark is not None and self.mark.rehearsed != ""
 
     def combined_share(self, versions: Iterable[str]) -> float:
         wanted = set(versions)
@@ -139,6 +146,22 @@ def describe_deployment(deployment: WorkerDeployment) -> str:
 
 def is_same_split(one: Split, other: Split) -> bool:
     return sorted(one) == sorted(other)
+
+
+def leave_out_rehearsals(deployments: Iterable[WorkerDeployment]) -> tuple[WorkerDeployment, ...]:
+    """Return the deployments, newest first, without those that only started or ended a rehearsal.
+
+    A mark alone proves nothing, because everyone who may deploy can write one: the traffic must be unchanged too.
+    """
+    kept: list[WorkerDeployment] = []
+    for deployment in reversed(list(deployments)):
+        traffic = tuple(share for share in deployment.split if share[1] > 0)
+        added = next((version for version, percent in deployment.split if percent == 0), "")
+        if deployment.is_rehearsal and kept and is_same_split(traffic, kept[-1].split):
+            kept[-1] = replace(kept[-1], rehearsed=added)
+        else:
+            kept.append(deployment)
+    return tuple(reversed(kept))
 
 
 def describe_version_changes(live: WorkerVersion, target: WorkerVersion) -> list[str]:

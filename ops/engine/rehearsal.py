@@ -1,0 +1,114 @@
+"""Rehearse a change: run its target without traffic, probe it, and undo that in every case.
+
+The rehearsal never decides that a target is good. It only stops a run whose target is unhealthy.
+"""
+
+from typing import Any
+
+from ops.core.errors import OpsError, ProviderError, Reason, UnknownOutcome
+from ops.core.plan import Progress
+from ops.core.timeline import EventKind
+from ops.core.verdict import ProbeObservation, Verdict
+from ops.engine.change_writer import ChangeWriter, SentChange
+from ops.engine.context import Context
+from ops.engine.runbook import ChangeState, Rehearsal, RehearsalStep
+from ops.probes.runner import ProbeRunner
+
+MAX_RESTORATIONS = 2
+"""The second one is for a deployment that the first one replaced, because it came in between compare and write."""
+
+
+def rehearse(
+    ctx: Context[Any], planned: Rehearsal, progress: Progress, writer: ChangeWriter, prober: ProbeRunner
+) -> None:
+    """Start the rehearsal, probe the target and restore the deployment.
+
+    `progress` is that of the run. A rehearsal that cannot start or has no clear result does not stop the run.
+
+    Raises:
+        Refused: the target is unhealthy, or the provider refuses it for a reason that a person must decide.
+        UnknownOutcome: it is unknown whether the rehearsal started.
+        Interrupted: a signal; the deployment is restored.
+    """
+    started = _sent(ctx, planned.start)
+    try:
+        seen = _ask(ctx, planned, prober) if _make(planned.start, started, writer) else None
+    except UnknownOutcome:
+        progress.may_have_written = True
+        raise
+    except BaseException:
+        writer.signals.stop_raising()  # a second signal must not prevent the restoration
+        progress.may_have_written |= not _restore(ctx, planned.restore, started, writer)
+        raise
+    with writer.signals.hold():
+        progress.may_have_written |= not _restore(ctx, planned.restore, started, writer)
+    if seen is None:
+        return
+    if seen.verdict == Verdict.UNHEALTHY:
+        raise planned.refusal(seen.detail)
+    ending = "" if seen.verdict == Verdict.HEALTHY else f", so the run goes on without a result: {seen.detail}"
+    _record(ctx, f"{seen.verdict.value}{ending}", verdict=seen.verdict.value)
+
+
+def record_skipped(ctx: Context[Any], why: str) -> None:
+    _record(ctx, f"skipped: {why}")
+
+
+def _sent(ctx: Context[Any], step: RehearsalStep) -> SentChange:
+    return SentChange(ctx, step.change, step.check, Progress(), is_rehearsal=True)
+
+
+def _make(step: RehearsalStep, sent: SentChange, writer: ChangeWriter) -> bool:
+    """Compare, write and read back. Return False if the rehearsal cannot start, also because somebody else deployed."""
+    world = step.check()
+    sent.record(EventKind.COMPARED, world.text, state=world.state.value)
+    if world.state != ChangeState.PLANNED:
+        sent.progress.done_by_others.append(step.change.target)
+        return world.state == ChangeState.DONE
+    sent.progress.begin_change(step.change)
+    try:
+        alone = not writer.write(sent, step.apply) or not writer.read_back(sent).concurrent_changes
+    except ProviderError as error:
+        sent.record(EventKind.WARNING, f"the rehearsal could not start, so the run goes on without it: {error.message}")
+        return False
+    sent.progress.settle_change(step.change, sent.progress.changed)
+    return alone
+
+
+def _ask(ctx: Context[Any], planned: Rehearsal, prober: ProbeRunner) -> ProbeObservation:
+    needed = planned.probes.verify.successes
+
+    def on_round(in_a_row: int, seen: ProbeObservation) -> None:
+        _record(ctx, f"probed: {in_a_row} of {needed} in a row: {seen.detail}", verdict=seen.verdict.value)
+
+    return prober.run_until_decided(planned.probes, on_round=on_round)
+
+
+def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer: ChangeWriter) -> bool:
+    """Undo the start if it is live. Return whether nothing of it is left; a failure is a warning."""
+    sent, known = _sent(ctx, step), started.progress
+    if not (known.pending_target or known.changed or known.done_by_others):
+        return True
+    try:
+        if known.pending_target:  # its end was not seen: the list of deployments may lag
+            writer.look(started, "the rehearsal may have started, but", patient=True)
+        for _ in range(MAX_RESTORATIONS):
+            world = step.check()
+            if world.state != ChangeState.PLANNED:
+                sent.record(EventKind.COMPARED, world.text, state=world.state.value)
+                return True
+            sent = _sent(ctx, step)
+            sent.progress.begin_change(step.change)
+            if not writer.write(sent, step.apply) or not writer.read_back(sent).concurrent_changes:
+                return True
+    except OpsError as error:
+        if error.reason == Reason.WORLD_MOVED:
+            sent.record(EventKind.COMPARED, error.message)
+            return True
+        left = f"{step.change.before} may still be deployed, which does not affect the traffic"
+        sent.record(EventKind.WARNING, f"the rehearsal was not undone: {error.message}. {left}")
+    return False
+
+
+def _record(ctx: Context[Any], text: str, **data: Any) -> None:
+    ctx.timeline.record(EventKind.REHEARSED, text, **data)

@@ -1,0 +1,180 @@
+"""Plan the rehearsal of a rollback: the target at 0 %, asked with the version override.
+
+developers.cloudflare.com/workers/versions-and-deployments/version-overrides: an override works only for a version of
+the current deployment. Where it does not apply, the live version answers, so a response counts only if it names the
+target. The live deployment is restored before the traffic moves: so Cloudflare checks the target for changed secrets
+as it does without a rehearsal.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import (
+    Split,
+    WorkerDeployment,
+    describe_deployment,
+    describe_split,
+    is_same_split,
+    leave_out_rehearsals,
+    short_id,
+)
+from ops.config.probes import Probe, ProbeSet
+from ops.core.errors import Refused
+from ops.core.plan import Change, PlanSection
+from ops.engine.runbook import ChangeState, ObservedState, Rehearsal, RehearsalStep
+from ops.workers import deploy
+
+if TYPE_CHECKING:
+    from ops.cloudflare.workers import WorkersApi
+    from ops.config import Service
+    from ops.workers.history import WorkerHistory
+
+MAX_SECONDS = 15.0
+"""Longest time of the probes. A new deployment reaches all locations after "up to a couple of seconds"."""
+_KEY = re.compile(r"[a-z*][a-z0-9_.*-]*")
+"""Key of a structured-field dictionary, rfc-editor.org/rfc/rfc9651."""
+
+
+def find_new_version(live: Split, target: Split) -> str:
+    """Return the version that gets traffic only by the rollback; empty if there is none, the first one of two."""
+    return next((version for version, percent in target if percent > 0 and version not in dict(live)), "")
+
+
+def find_obstacle(service: "Service", history: "WorkerHistory", target: Split, *, is_checked: bool) -> str:
+    """Return why the target cannot be rehearsed; empty if it can.
+
+    `is_checked`: whether Cloudflare still has to check the target for changed secrets. It is not documented whether a
+    rehearsal counts as the deployment after which it checks no more.
+    """
+    live, version = history.live.split, find_new_version(history.live.split, target)
+    if len(live) > 1:
+        return f"two versions are deployed already ({describe_split(live)}), and Cloudflare allows no third one"
+    if any(other not in {version, live[0][0]} for other, _ in target):
+        return "the target has two new versions, and Cloudflare allows no third one beside them"
+    if not _KEY.fullmatch(service.worker):
+        return f"the version override cannot name {service.worker}, because its first character is no small letter"
+    if not _probes(service):
+        return "no probe sees which version answers. Set `version` of an `http` probe in ops.yml"
+    edited = (v for v in history.versions.values() if v.triggered_by == "secret" and history.is_older(version, v.id))
+    if is_checked and any(edited):
+        return f"a secret was edited after {short_id(version)} was uploaded, and Cloudflare has to check that first"
+    return ""
+
+
+def build_sections(service: "Service", live: Split, target: Split, obstacle: str | None) -> tuple[PlanSection, ...]:
+    """Return the plan section; none if nobody asks for a rehearsal."""
+    if obstacle is None:
+        return ()
+    if obstacle:
+        return (PlanSection("Rehearsal", (f"none: {obstacle}",)),)
+    alone, name = describe_split(live), short_id(find_new_version(live, target))
+    probes = ", ".join(probe.name for probe in _probes(service))
+    steps = (
+        f"deploy {name} at 0 % beside {alone}, and send it the probes: {probes}",
+        f"deploy {alone} alone again, and stop if {name} is unhealthy",
+    )
+    return (PlanSection("Rehearsal", steps),)
+
+
+def _probes(service: "Service") -> tuple[Probe, ...]:
+    return tuple(probe for probe in service.probes if probe.http is not None and probe.http.version)
+
+
+@dataclass
+class WorkerRehearsal:
+    """A rehearsal of one version beside the live deployment."""
+
+    service: "Service"
+    workers: "WorkersApi"
+    live: WorkerDeployment
+    version: str
+    mark: DeploymentMark
+    """Mark of the rollback."""
+    replaced: Split = ()
+    """Split that the rehearsal replaced, as last read: that of `live`, unless somebody deployed right before it."""
+    restored: Split = ()
+    """Split of the last restoration that was sent."""
+
+    @property
+    def split(self) -> Split:
+        return (*self.live.split, (self.version, 0.0))
+
+    def plan(self, start: Callable[[Split, DeploymentMark], str], refusal: Callable[[str], Refused]) -> Rehearsal:
+        """Return the rehearsal. `start` deploys a split with a mark, and describes the answer."""
+        target = f"Worker {self.service.worker}, rehearsal"
+        alone, both = describe_split(self.live.split), describe_split(self.split)
+        verify = self.service.verify
+        probes = ProbeSet(
+            self.service.url,
+            _probes(self.service),
+            verify.model_copy(update={"deadline": min(verify.deadline, MAX_SECONDS)}),
+            frozenset({self.version}),
+            override=f'{self.service.worker}="{self.version}"',
+        )
+        return Rehearsal(
+            RehearsalStep(
+                Change(target, alone, both, f"Cloudflare lists {both} first", None),
+                self._check_start,
+                lambda: start(self.split, self._own_mark),
+            ),
+            RehearsalStep(
+                Change(target, both, alone, f"Cloudflare lists {alone} first", None),
+                self._check_restored,
+                self._restore,
+            ),
+            probes,
+            refusal,
+        )
+
+    def _check_start(self) -> ObservedState:
+        """Return DONE if the target is at 0 %, also if another run of ours left it there."""
+        first, before, made = self._read()
+        moved = describe_deployment(before) if before.id != self.live.id else ""
+        if self._is_own(first) and is_same_split(first.split, self.split):
+            by = "" if made else f", left by another run: {describe_deployment(first)}"
+            text = f"{describe_split(self.split)} are deployed{by}"
+            return ObservedState(ChangeState.DONE, text, (moved,) if moved else (), made_by_run=made)
+        if moved:
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, moved, made_by_run=made)
+        return ObservedState(ChangeState.PLANNED, f"{describe_split(self.live.split)} is live, as planned")
+
+    def _check_restored(self) -> ObservedState:
+        """Return PLANNED while the rehearsal replaces something, and DONE if nothing of it is left."""
+        first, before, _ = self._read()
+        if not self._is_own(first):
+            state = ChangeState.DONE if before.id == self.live.id else ChangeState.CHANGED_ELSEWHERE
+            return ObservedState(state, f"{describe_split(before.split)} is live, without the rehearsal")
+        self.replaced = before.split
+        if is_same_split(first.split, self.replaced):
+            return ObservedState(ChangeState.DONE, f"{describe_split(first.split)} is deployed as before")
+        if self.restored and is_same_split(first.split, self.restored):
+            self.restored, text = (), f"{describe_split(first.split)} is deployed"
+            return ObservedState(ChangeState.DONE, text, (describe_deployment(before),))
+        return ObservedState(ChangeState.PLANNED, f"{describe_split(first.split)} are deployed")
+
+    def _restore(self) -> str:
+        self.restored = self.replaced
+        return f"deployment {self.workers.deploy(self.service.worker, self.restored, mark=self._own_mark)}"
+
+    @property
+    def _own_mark(self) -> DeploymentMark:
+        return replace(self.mark, blames=None, rehearsed=self.version)
+
+    def _is_own(self, deployment: WorkerDeployment) -> bool:
+        """Return whether it belongs to this rehearsal, or to an equal one of another run."""
+        mark = deployment.mark
+        is_equal = is_same_split(deployment.split, self.split)
+        return mark is not None and mark.rehearsed == self.version and (mark.run == self.mark.run or is_equal)
+
+    def _read(self) -> tuple[WorkerDeployment, WorkerDeployment, bool]:
+        """Return the newest deployment, the newest one without rehearsals, and whether this run started one."""
+        worker = self.service.worker
+        found = self.workers.list_deployments(worker, rehearsals=True)
+        if not found:
+            raise deploy.no_deployments_error(worker)
+        others = [each for each in found if not self._is_own(each)]
+        made = any(each.mark and each.mark.run == self.mark.run for each in found if self._is_own(each))
+        return found[0], leave_out_rehearsals(others)[0] if others else self.live, made

@@ -1,0 +1,458 @@
+"""Rehearsal of `ops rollback-worker`: the target at 0 %, asked with the version override. Not for FortuneT."""
+
+import os
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.app import run
+from ops.core.redaction import Redactor
+from ops.core.result import RunResult
+from ops.core.timeline import EventKind, RunEvent
+from ops.engine.engine import RunOptions
+from ops.engine.signals import SignalHandler
+from ops.runbooks.rollback_worker import RollbackWorker
+from tests.conftest import Outcome, World
+from tests.support import shop
+from tests.support.commands import WRITE, Command, ended, texts
+from tests.support.shop import WORKER, Shop
+
+ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--json")
+WEB_YML = shop.WEB_YML.replace(
+    "http: {path: /cart, status: 200}", "http: {path: /cart, status: 200, version: version}"
+).replace(
+    "verify: {successes: 1, interval: 500ms, deadline: 1s}",
+    "rehearse: true\n        verify: {successes: 2, interval: 500ms, deadline: 20s}",
+)
+
+
+def open_shop(world: World, *, good: int = 200, names: bool = True, **upload: Any) -> Shop:
+    """Deploy three releases. `good`: status of the target. `names`: whether its response names its version."""
+    world.config.write_text(WEB_YML)
+    sandbox, now, versions = world.sandbox, world.sandbox.clock.now(), []
+    sandbox.route("web.shop.example", WORKER)
+    for hours, code, status in ((60, "old", 200), (30, "good", good), (1, "bad", 500)):
+        body = {"version": "{{version}}"} if names or code != "good" else {}
+        at = now - timedelta(hours=hours)
+        more = {"behaviour": {"status": status, "body": body}, "author": "mai@shop.example", "at": at, **upload}
+        versions.append(sandbox.upload(WORKER, code=code, **more))
+        sandbox.deploy(WORKER, versions[-1], author="mai@shop.example", at=at)
+    return Shop(world, *versions)
+
+
+@pytest.fixture
+def rehearsed(world: World) -> Shop:
+    """Return a shop whose ops.yml asks for rehearsals, and whose Worker names its version."""
+    return open_shop(world)
+
+
+def rollback(shop: Shop, *more: str) -> Outcome:
+    return shop.ops(*ROLLBACK, "--yes", *more)
+
+
+def splits(shop: Shop) -> list[dict[str, float]]:
+    """Return the splits of the deployments after those of the shop, oldest first."""
+    return [dict(each.percentages) for each in shop.world.sandbox.deployments(WORKER)][:-3][::-1]
+
+
+def steps(outcome: Outcome) -> list[str]:
+    return texts(outcome, "rehearsed")
+
+
+def leave_rehearsal(shop: Shop, version: str = "", *, share: float = 0.0) -> str:
+    """Deploy what a killed run leaves: a version at 0 % with our mark."""
+    version = version or shop.good
+    message = f"ops1 incident=- run=20261124T030500-beef blames=- rehearsed={version}"
+    split = {shop.bad: 100 - share, version: share}
+    deployment: str = shop.world.sandbox.deploy(WORKER, split, message=message, author="recovery@shop.example")
+    return deployment
+
+
+def test_healthy_target_gets_the_traffic_after_its_rehearsal(rehearsed: Shop) -> None:
+    outcome = rollback(rehearsed, "--incident", "42")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    bad, good = rehearsed.bad, rehearsed.good
+    assert splits(rehearsed) == [{bad: 100, good: 0}, {bad: 100}, {good: 100}]
+    marks = [each.annotations["workers/message"] for each in rehearsed.world.sandbox.deployments(WORKER)[:3]]
+    assert [f"rehearsed={good}" in mark for mark in marks] == [False, True, True]
+    assert all(mark.startswith("ops1 incident=42 ") for mark in marks)
+    kinds = [event["kind"] for event in outcome.events]
+    assert kinds.index("writing") > max(at for at, kind in enumerate(kinds) if kind == "rehearsed")
+    assert steps(outcome)[-1] == "healthy"
+    assert any(text.startswith("probed: 2 of 2 in a row: cart healthy") for text in steps(outcome))
+    assert outcome.result["plan"]["sections"]["Rehearsal"] == [
+        f"deploy {good[:8]} at 0 % beside {bad[:8]}, and send it the probes: cart",
+        f"deploy {bad[:8]} alone again, and stop if {good[:8]} is unhealthy",
+    ]
+
+
+def test_unhealthy_target_is_refused_after_the_split_is_restored(world: World) -> None:
+    opened = open_shop(world, good=503)
+
+    outcome = rollback(opened)
+
+    assert ended(outcome) == (3, "refused", "target_unhealthy"), outcome.err
+    assert splits(opened) == [{opened.bad: 100, opened.good: 0}, {opened.bad: 100}]
+    assert outcome.result["message"].startswith(f"{opened.good[:8]} failed its rehearsal: cart unhealthy: status 503")
+    assert outcome.result["message"].endswith("nothing was changed")
+    assert "--no-rehearsal" in outcome.result["hint"]
+    assert f"--to {opened.old[:8]}" in outcome.result["press"]
+    assert not outcome.result["wrote"]
+    assert outcome.result["outcome"]["not_changed"] == [f"Worker {WORKER}"]
+
+
+def test_unhealthy_target_can_be_deployed_without_rehearsal(world: World) -> None:
+    opened = open_shop(world, good=503)
+
+    outcome = rollback(opened, "--no-rehearsal")
+
+    assert outcome.result["decision"] == "still_unhealthy"
+    assert splits(opened) == [{opened.good: 100}]
+    assert steps(outcome) == ["skipped: skipped on request"]
+
+
+def test_response_without_version_does_not_count(world: World) -> None:
+    opened = open_shop(world, good=503, names=False)
+
+    outcome = rollback(opened)
+
+    assert outcome.result["decision"] == "still_unhealthy"
+    assert opened.live == {opened.good: 100}
+    assert splits(opened)[:2] == [{opened.bad: 100, opened.good: 0}, {opened.bad: 100}]
+    assert steps(outcome)[-1] == (
+        "inconclusive, so the run goes on without a result: cart inconclusive: version the response names no version, "
+        "so it does not count"
+    )
+
+
+def test_response_of_the_live_version_does_not_count(rehearsed: Shop) -> None:
+    rehearsed.world.sandbox.switches.propagation_seconds = 30
+
+    outcome = rollback(rehearsed)
+
+    assert rehearsed.live == {rehearsed.good: 100}
+    assert f"the response names {rehearsed.bad[:8]}, so it does not count" in steps(outcome)[-1]
+    assert not any("unhealthy" in text for text in steps(outcome))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        pytest.param(", version: version}", "}", "no probe sees which version answers", id="no version in a probe"),
+        pytest.param(f"worker: {WORKER}", "worker: 1-shop", "the version override cannot name 1-shop", id="a name"),
+    ],
+)
+def test_target_that_cannot_be_asked_is_not_rehearsed(rehearsed: Shop, old: str, new: str, why: str) -> None:
+    rehearsed.world.edit_config(old, new)
+    sandbox = rehearsed.world.sandbox
+    sandbox.account.workers["1-shop"] = sandbox.account.workers[WORKER]
+
+    outcome = rollback(rehearsed)
+
+    assert outcome.result["wrote"], outcome.err
+    assert splits(rehearsed) == [{rehearsed.good: 100}]
+    assert steps(outcome)[0].startswith(f"skipped: {why}")
+    assert outcome.result["plan"]["sections"]["Rehearsal"][0].startswith(f"none: {why}")
+
+
+@pytest.mark.parametrize("share", [10, 0])
+def test_two_deployed_versions_are_not_rehearsed(rehearsed: Shop, share: int) -> None:
+    rehearsed.world.sandbox.deploy(WORKER, {rehearsed.bad: 100 - share, rehearsed.old: share})
+
+    outcome = rollback(rehearsed, "--to", rehearsed.good)
+
+    assert outcome.result["decision"] == "recovered", outcome.err
+    assert splits(rehearsed)[1:] == [{rehearsed.good: 100}]
+    described = f"{rehearsed.bad[:8]} at {100 - share} % and {rehearsed.old[:8]} at {share} %"
+    assert steps(outcome) == [
+        f"skipped: two versions are deployed already ({described}), and Cloudflare allows no third one"
+    ]
+
+
+def test_requested_split_rehearses_its_new_version(rehearsed: Shop) -> None:
+    bad, good, old = rehearsed.bad, rehearsed.good, rehearsed.old
+
+    rollback(rehearsed, "--to", f"{bad}@90,{good}@10")
+
+    assert splits(rehearsed) == [{bad: 100, good: 0}, {bad: 100}, {bad: 90, good: 10}]
+
+    rehearsed.world.sandbox.deploy(WORKER, bad)
+    outcome = rollback(rehearsed, "--to", f"{old}@90,{good}@10")
+
+    assert steps(outcome)[0].startswith("skipped: the target has two new versions")
+
+
+def test_dry_run_shows_the_rehearsal_and_writes_nothing(rehearsed: Shop) -> None:
+    outcome = rehearsed.ops(*ROLLBACK[:-1], "--dry-run")
+
+    assert f"deploy {rehearsed.good[:8]} at 0 % beside {rehearsed.bad[:8]}" in outcome.out
+    assert rehearsed.world.writes() == []
+
+
+def test_without_rehearsal_no_call_is_added_before_the_write(rehearsed: Shop) -> None:
+    rehearsed.world.edit_config("rehearse: true", "rehearse: false")
+
+    outcome = rollback(rehearsed)
+
+    requests = [each for each in rehearsed.world.sandbox.requests if "/accounts/" in each.path]
+    assert [each.method for each in requests].index("POST") == 7
+    assert outcome.result["decision"] == "recovered"
+    assert "Rehearsal" not in outcome.result["plan"]["sections"]
+    assert steps(outcome) == []
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+@pytest.mark.parametrize("write", [1, 2], ids=["start", "restoration"])
+def test_lost_answer_is_settled_by_reading(rehearsed: Shop, write: int, lost: str) -> None:
+    rehearsed.world.sandbox.fault(**WRITE, lost=lost, skip=write - 1)
+
+    outcome = rollback(rehearsed)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    bad, good = rehearsed.bad, rehearsed.good
+    assert splits(rehearsed) == [{bad: 100, good: 0}, {bad: 100}, {good: 100}]
+    assert steps(outcome)[-1] == "healthy"
+
+
+def test_rehearsal_in_a_lagging_list_is_undone(world: World) -> None:
+    world.sandbox.switches.deployments_lag_reads = 2
+    opened = open_shop(world, good=503)
+
+    outcome = rollback(opened)
+
+    assert ended(outcome) == (3, "refused", "target_unhealthy"), outcome.err
+    assert opened.live == {opened.bad: 100}
+
+
+def test_rejected_rehearsal_does_not_stop_the_rollback(rehearsed: Shop) -> None:
+    rehearsed.world.sandbox.fault(**WRITE, code=100405)
+
+    outcome = rollback(rehearsed)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert splits(rehearsed) == [{rehearsed.good: 100}]
+    assert any("the rehearsal could not start" in text for text in texts(outcome, "warning"))
+
+
+def test_failed_restoration_is_said_and_is_no_unchanged_state(world: World) -> None:
+    opened = open_shop(world, good=503)
+    world.sandbox.fault(**WRITE, code=10013, skip=1, times=None)
+
+    outcome = rollback(opened)
+
+    assert ended(outcome) == (4, "failed", "target_unhealthy"), outcome.err
+    assert "nothing was changed" not in outcome.result["message"]
+    assert any(text.startswith("the rehearsal was not undone: ") for text in texts(outcome, "warning"))
+
+    world.sandbox.faults.clear()
+    rollback(opened, "--to", opened.bad)
+
+    assert opened.live == {opened.bad: 100}
+
+
+def test_unreadable_state_after_an_unclear_start_is_unknown(rehearsed: Shop) -> None:
+    rehearsed.world.sandbox.fault(
+        **WRITE, lost="after", after=lambda: rehearsed.world.sandbox.fault(path="/accounts/**", status=500, times=None)
+    )
+
+    outcome = rollback(rehearsed)
+
+    assert ended(outcome)[:2] == (5, "unknown_outcome"), outcome.err
+    assert "nothing was changed" not in outcome.result["message"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("write", [1, 2], ids=["start", "restoration"])
+def test_foreign_deployment_is_kept_and_stops_the_run(rehearsed: Shop, write: int, moment: str) -> None:
+    sandbox = rehearsed.world.sandbox
+    hotfix = sandbox.upload(WORKER, code="hotfix", author="dana@shop.example")
+    hooks = {moment: lambda: sandbox.deploy(WORKER, hotfix, author="dana@shop.example")}
+    sandbox.fault(**WRITE, skip=write - 1, **hooks)
+
+    outcome = rollback(rehearsed)
+
+    assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
+    assert rehearsed.live == {hotfix: 100}
+    assert not outcome.result["wrote"]
+    said = [*texts(outcome, "warning"), outcome.result["message"]]
+    assert any("dana@shop.example" in text for text in said)
+
+
+def test_foreign_deployment_during_the_probes_is_kept(world: World) -> None:
+    opened = open_shop(world, good=503)
+    hotfix = world.sandbox.upload(WORKER, code="hotfix")
+
+    result = run_with_hook(opened, "probed", lambda: world.sandbox.deploy(WORKER, hotfix, author="dana@shop.example"))
+
+    assert (result.exit_code, result.reason.value) == (3, "world_moved")
+    assert splits(opened)[-1] == {hotfix: 100}
+
+
+def test_same_rollback_by_a_colleague_during_the_probes_is_nothing_to_do(rehearsed: Shop) -> None:
+    sandbox = rehearsed.world.sandbox
+
+    result = run_with_hook(rehearsed, "probed", lambda: sandbox.deploy(WORKER, rehearsed.good))
+
+    assert (result.exit_code, result.reason.value) == (0, "already_live")
+    assert splits(rehearsed)[-1] == {rehearsed.good: 100}
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_changed_secret_is_refused_and_nothing_is_left(world: World, is_checked: bool) -> None:
+    world.sandbox.switches.secrets_checked_without_traffic = is_checked
+    opened = open_shop(world)
+    now = world.sandbox.clock.now()
+    body = {"status": 500, "body": {"version": "{{version}}"}}
+    worse = world.sandbox.upload(WORKER, code="worse", secrets={"PAY_KEY": "new"}, at=now, behaviour=body)
+    world.sandbox.deploy(WORKER, worse, at=now)
+
+    outcome = rollback(opened, "--to", opened.good)
+
+    assert ended(outcome) == (3, "refused", "secrets_changed"), outcome.err
+    assert opened.live == {worse: 100}
+
+    outcome = rollback(opened, "--to", opened.good, "--accept-changed-secrets", "PAY_KEY")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert steps(outcome)[-1] == "healthy"
+    assert opened.live == {opened.good: 100}
+
+
+def test_secret_edit_is_left_to_the_check_of_cloudflare(rehearsed: Shop) -> None:
+    edited = rehearsed.world.sandbox.put_secret(WORKER, "PAY_KEY", "new")
+
+    outcome = rollback(rehearsed, "--to", rehearsed.good)
+
+    assert ended(outcome) == (3, "refused", "secrets_changed"), outcome.err
+    assert steps(outcome)[0].startswith("skipped: a secret was edited after")
+    assert rehearsed.live == {edited: 100}
+
+
+def test_upload_with_current_secrets_is_rehearsed(rehearsed: Shop) -> None:
+    rehearsed.world.edit_config("rehearse: true", "rehearse: true\n        static_assets: false")
+
+    outcome = rollback(rehearsed, "--current-secrets")
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    new = rehearsed.world.sandbox.deployments(WORKER)[0].percentages
+    (uploaded,) = new
+    assert uploaded not in {rehearsed.good, rehearsed.bad}
+    assert splits(rehearsed) == [{rehearsed.bad: 100, uploaded: 0}, {rehearsed.bad: 100}, {uploaded: 100}]
+
+
+def run_with_hook(opened: Shop, step: str, hook: Callable[[], object], *, nth: int = 1) -> RunResult:
+    """Run in this process, and call the hook at the nth event of the rehearsal that begins with `step`."""
+    seen = 0
+
+    def sink(event: RunEvent) -> None:
+        nonlocal seen
+        if event.kind == EventKind.REHEARSED and event.text.startswith(step):
+            seen += 1
+            if seen == nth:
+                hook()
+
+    options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+    request = run.RunRequest(RollbackWorker(), RollbackWorker.Params("web"), "live", opened.world.config)
+    environ = {**opened.world.sandbox.environ(), "SHOP_TOKEN": opened.world.sandbox.token}
+    with SignalHandler().in_run() as signals:
+        return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
+
+
+@pytest.mark.parametrize(
+    ("step", "nth"),
+    [*((step, nth) for step in ("writing", "written", "read back", "probed") for nth in (1, 2)), ("compared", 1)],
+)
+def test_interrupted_rehearsal_is_undone(rehearsed: Shop, step: str, nth: int) -> None:
+    result = run_with_hook(rehearsed, step, lambda: os.kill(os.getpid(), signal.SIGTERM), nth=nth)
+
+    assert result.exit_code == 130
+    assert not result.wrote
+    assert rehearsed.live == {rehearsed.bad: 100}
+    assert rollback(rehearsed).result["decision"] == "recovered"
+    assert rehearsed.live == {rehearsed.good: 100}
+
+
+def test_second_run_continues_the_rehearsal_of_a_killed_one(rehearsed: Shop) -> None:
+    leave_rehearsal(rehearsed)
+
+    outcome = rollback(rehearsed)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    bad, good = rehearsed.bad, rehearsed.good
+    assert splits(rehearsed) == [{bad: 100, good: 0}, {bad: 100}, {good: 100}]
+    assert any("left by another run" in text for text in steps(outcome))
+    assert any("an unfinished rehearsal left" in text for text in outcome.result["plan"]["warnings"])
+
+
+@pytest.mark.parametrize("more", [("--to", "old"), ("--no-rehearsal",)], ids=["another target", "no rehearsal"])
+def test_leftover_rehearsal_is_replaced(rehearsed: Shop, more: tuple[str, ...]) -> None:
+    leave_rehearsal(rehearsed)
+
+    outcome = rollback(rehearsed, *(rehearsed.old if each == "old" else each for each in more))
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert len(rehearsed.live) == 1
+
+
+def test_leftover_rehearsal_is_removed_on_request(rehearsed: Shop) -> None:
+    leave_rehearsal(rehearsed)
+
+    rollback(rehearsed, "--to", rehearsed.bad)
+
+    assert splits(rehearsed)[1:] == [{rehearsed.bad: 100}]
+
+
+def test_rehearsal_counts_neither_as_release_nor_as_foreign(rehearsed: Shop) -> None:
+    asked = rehearsed.world.sandbox.clock.now()
+    rehearsed.world.sandbox.clock.advance(1)
+    leave_rehearsal(rehearsed)
+
+    listed = rehearsed.ops("versions", "web", "--environment", "live", "--json")
+    outcome = rollback(rehearsed, "--requested-at", asked.isoformat())
+
+    found = {each["id"]: each for each in listed.result["versions"]}
+    assert found[rehearsed.bad]["percent"] == 100
+    assert listed.result["target"] == rehearsed.good
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    again = rollback(rehearsed)
+    assert ended(again) == (0, "nothing_to_do", "already_stepped_back")
+
+
+def test_mark_of_a_rehearsal_hides_no_traffic(rehearsed: Shop) -> None:
+    leave_rehearsal(rehearsed, share=40)
+
+    outcome = rollback(rehearsed, "--dry-run")
+
+    assert f"{rehearsed.bad[:8]} at 60 % and {rehearsed.good[:8]} at 40 %" in outcome.result["plan"]["summary"]
+
+
+def test_page_with_nothing_but_rehearsals_is_read_on(rehearsed: Shop) -> None:
+    for _ in range(12):
+        leave_rehearsal(rehearsed)
+
+    outcome = rollback(rehearsed)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert rehearsed.live == {rehearsed.good: 100}
+
+
+@pytest.mark.slow
+def test_rehearsal_killed_at_any_request_can_be_finished(world: World) -> None:
+    opened = open_shop(world)
+    plan, rehearsal = 7, 10  # requests
+    for nth in range(plan + 1, plan + rehearsal + 1):
+        command = Command(world, service="web", environment="live", environ={"SHOP_TOKEN": world.sandbox.token})
+        world.sandbox.fault(path="/client/v4/accounts/**", skip=nth - 1, after=command.send(signal.SIGKILL))
+        outcome = command.run()
+        assert outcome.code == -signal.SIGKILL, outcome.out
+        assert opened.live[opened.bad] == 100
+        world.sandbox.faults.clear()
+
+    outcome = rollback(opened)
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert opened.live == {opened.good: 100}
