@@ -34,6 +34,7 @@ from ops.render import terminal
 
 if TYPE_CHECKING:
     from ops.app.run import RunRequest
+    from ops.core.plan import RunOutcome
     from ops.github.environments import EnvironmentReview
 
 PROBE_WAIT_BEFORE_CONFIRMATION = 3.0
@@ -242,9 +243,9 @@ def run(
         confirm=_always_confirm if yes else _name_prompt(service or runbook.name, environment),
         show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment), redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
+        pause=lambda: _pause(request, redactor),
     )
-    environ = github_environ(config, redactor, is_quiet=as_json)
-    sink = json_event if as_json else text_event
+    environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
         try:
             result, configuration = app.run(request, environ, redactor, sink=sink, options=options, signals=signals)
@@ -260,6 +261,16 @@ def run(
             show_result(result, configuration, redactor)
             _show_next_steps(result, record, has_opened=incident is None and result.incident is not None)
     return result.exit_code
+
+
+def _pause(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":
+    """Return the end of a run that a schedule started during an outage of Cloudflare; None if it goes on."""
+    schedule = request.runbook.schedule
+    if os.environ.get("GITHUB_EVENT_NAME") != "schedule" or schedule is None or not schedule.pauses:
+        return None
+    from ops.status.outage import pause_in_outage
+
+    return pause_in_outage(request.environment, request.config, os.environ, redactor)
 
 
 def _report_early_end(

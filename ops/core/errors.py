@@ -139,6 +139,8 @@ class Reason(StrEnum):
     """`--dry-run` was given."""
     IMPLICIT_DRY_RUN = "implicit_dry_run"
     """Nothing was changed: no `--yes`, and no terminal to confirm on."""
+    PROVIDER_OUTAGE = "provider_outage"
+    """Cloudflare has an outage, so the schedule changed nothing. Its next run tries again."""
     HANDED_ON = "handed_on"
     """The next job of the workflow continues the run, or a person merges the pull request."""
     STILL_UNHEALTHY = "still_unhealthy"

@@ -138,6 +138,12 @@ class OutageEvidence:
         return tuple(each for each in self.services if each.is_failing)
 
     @property
+    def is_cloudflare(self) -> bool:
+        """Whether Cloudflare's API or status page shows the trouble."""
+        is_reported = any(report.state == PageState.TROUBLE for report in self.pages)
+        return is_reported or self.api in {ApiState.FAILS, ApiState.SUSPENDED}
+
+    @property
     def silent_providers(self) -> tuple[str, ...]:
         """The AI providers that do not answer."""
         return tuple(name for name, verdict in self.providers.items() if verdict == Verdict.UNHEALTHY)

@@ -72,6 +72,8 @@ class RunOptions:
 
     Raises Refused if the plan may not be executed.
     """
+    pause: Callable[[], RunOutcome | None] = lambda: None
+    """Called before a change. Return the end of an automatic run that must not change anything now."""
     next_job_message: str = ""
     """Message about the job that makes the planned changes; this run then ends with the plan. Empty: no such job."""
 
@@ -172,7 +174,7 @@ class Engine:
         if ends_here:
             return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
         if plan.changes:
-            if (waiting := options.approve(plan)) is not None:
+            if (waiting := _pause(ctx, options) or options.approve(plan)) is not None:
                 run.suggested_command = waiting.suggested_command
                 return waiting.decision, waiting.reason, waiting.message
             compare = _confirm(ctx, options, plan)
@@ -315,6 +317,14 @@ class Engine:
         for note in after.notes:
             ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")
         return after
+
+
+def _pause(ctx: Context[Any], options: RunOptions) -> RunOutcome | None:
+    """Return the end of a run that pauses, and record the warning."""
+    paused = options.pause()
+    if paused is not None:
+        ctx.timeline.record(EventKind.WARNING, paused.message)
+    return paused
 
 
 def _confirm(ctx: Context[Any], options: RunOptions, plan: Plan[Any]) -> bool:

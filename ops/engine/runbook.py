@@ -157,6 +157,8 @@ class Schedule:
     """Its key under `github.schedules`."""
     minute: int
     """Of the hour: one of its own, and not 0, when GitHub starts schedules late."""
+    pauses: bool = False
+    """Whether it changes nothing while Cloudflare has an outage. Only for changes that protect no users."""
 
 
 class JobSecret(Enum):

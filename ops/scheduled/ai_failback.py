@@ -1,7 +1,8 @@
 """`ops ai-failback`: remove an AI override once the preferred provider is healthy.
 
 A schedule starts it. It keeps no state: KV holds the age of the override, and the application shows its outcomes of the
-last minutes. If there is nothing to remove it leaves no trace; else it is a run on the incident of the override.
+last minutes. In an outage of Cloudflare the override stays, with its own end. If there is nothing to remove it leaves
+no trace; else it is a run on the incident of the override.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ class AiFailback(AiFailover):
     when = "No incident: a schedule starts it"
     by_label = False
     starts_due_runs = True
-    schedule = Schedule("ai-failback", minute=3)
+    schedule = Schedule("ai-failback", minute=3, pauses=True)
     params = FailbackParams
     example = FailbackParams(to=RESTORE)
 

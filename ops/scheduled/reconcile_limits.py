@@ -1,7 +1,8 @@
 """`ops limits reconcile`: compare KV with limits.yml, on a schedule.
 
 Ended temporary limits are removed from KV. Other differences are reported in an issue. They are corrected only with
-`enforce` in ops.yml, without an open incident, and one day after the report.
+`enforce` in ops.yml, without an open incident, and one day after the report. A pause in an outage is harmless: the
+application ends a temporary limit by its own clock.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,7 @@ class ReconcileLimits(ApplyLimits):
 
     name = "limits reconcile"
     section = "Limits and switches"
-    schedule = Schedule("reconcile-limits", minute=41)
+    schedule = Schedule("reconcile-limits", minute=41, pauses=True)
     when = "No incident: a schedule starts it"
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
 

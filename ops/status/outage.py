@@ -1,6 +1,6 @@
 """Read the signs of an outage: status page, API, probes, deployments, AI providers."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,17 +15,20 @@ from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_rfc3339
-from ops.core.errors import OpsError, ProviderError, Reason
+from ops.core.errors import Decision, OpsError, ProviderError, Reason
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.outage import (
     ApiState,
     OutageEvidence,
     OutageFinding,
     OutageVerdict,
+    PageState,
     ServiceSigns,
+    StatusDocument,
     StatusReport,
     judge_outage,
 )
+from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import Verdict
@@ -120,14 +123,13 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
         session = Session(environment, environ, ending, config)
         now = session.clock.now()
         probe_environ = run.probe_environ(environ, names)
+        probe = partial(_probe, session, environ=probe_environ, redactor=redactor, folder=config_path.parent)
         cloudflare, github, reads, verdicts, providers = run_parallel_mixed(
             [
                 lambda: read_document(session.web(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS),
                 lambda: _read_github(session, config),
                 lambda: _each(partial(_read_deployment, session, each, now) for each in services),
-                lambda: _each(
-                    partial(_probe, session, each, probe_environ, redactor, config_path.parent) for each in services
-                ),
+                lambda: _each(partial(probe, each) for each in services),
                 lambda: _check_providers(session, environment),
             ]
         )
@@ -136,20 +138,49 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
         for each, verdict, (_, deployment) in zip(services, verdicts, reads, strict=True)
     )
     failing = [each for each, verdict in zip(services, verdicts, strict=True) if verdict == Verdict.UNHEALTHY]
-    page = judge_used(CLOUDFLARE_STATUS, cloudflare, used_products(environment, *(failing or services)))
+    page = _judge_page(cloudflare, environment, failing, services)
     api = max((state for state, _ in reads), key=tuple(ApiState).index)
     evidence = OutageEvidence((page,), api, signs, providers, github)
-    is_escalated = api == ApiState.SUSPENDED
-    report = OutageReport(
-        place.service,
-        environment.name,
-        now,
-        evidence,
-        judge_outage(evidence),
-        config.contacts if is_escalated else (),
-    )
+    contacts = config.contacts if api == ApiState.SUSPENDED else ()
+    report = OutageReport(place.service, environment.name, now, evidence, judge_outage(evidence), contacts)
     redacted: OutageReport = redactor.redact_value(report)
     return redacted
+
+
+def pause_in_outage(
+    environment: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> RunOutcome | None:
+    """Return the end of an automatic run while Cloudflare has an outage, else None.
+
+    Trouble of an AI provider does not count: a switch away from it may be the planned change.
+    """
+    try:
+        report = read_outage(Place(environment), config_path, environ, redactor)
+    except OpsError:
+        return None
+    if not report.finding.pauses_automatic_steps or not report.evidence.is_cloudflare:
+        return None
+    signs = "; ".join(report.finding.theirs)
+    message = f"paused, and nothing was changed: Cloudflare has an outage ({signs}); the next scheduled run tries again"
+    return RunOutcome(Decision.PLANNED, Reason.PROVIDER_OUTAGE, message)
+
+
+def _judge_page(
+    document: StatusDocument | None,
+    environment: "Environment",
+    failing: "Sequence[Service]",
+    services: "Sequence[Service]",
+) -> StatusReport:
+    """Judge the products of the failing services, or of all if none fails.
+
+    Trouble with the products of other services only is unknown: it may be wider than the page says.
+    """
+    near, whole = (
+        judge_used(CLOUDFLARE_STATUS, document, used_products(environment, *each))
+        for each in (failing or services, services)
+    )
+    is_elsewhere = near.state == PageState.CLEAR and whole.state == PageState.TROUBLE
+    return StatusReport(whole.page, PageState.UNKNOWN, whole.evidence) if is_elsewhere else near
 
 
 def _each(calls: Iterable[Callable[[], T]]) -> list[T]:
@@ -181,7 +212,7 @@ def _read_deployment(session: Session, service: "Service", now: datetime) -> tup
     return ApiState.WORKS, next(described, "")
 
 
-def _probe(session: Session, service: "Service", environ: Any, redactor: Redactor, folder: Path) -> Verdict:
+def _probe(session: Session, service: "Service", *, environ: Any, redactor: Redactor, folder: Path) -> Verdict:
     """Run one round of the probes that only send requests."""
     quick = tuple(each for each in service.probes if each.http or each.page)
     runner = session.probe_runner(environ, redactor, folder.resolve())

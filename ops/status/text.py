@@ -52,7 +52,7 @@ def outage_lines(report: "OutageReport") -> Iterator[str]:
     for title, signs in _outage_signs(found):
         yield from (f"  {title:<6}  {to_one_line(sign)}" for sign in signs)
     yield f"  {report.next_step}"
-    yield from (f"  call    {to_one_line(f'{c.role}: {c.contact} ({c.availability})')}" for c in report.contacts)
+    yield from (f"  call    {to_one_line(str(each))}" for each in report.contacts)
 
 
 def _outage_signs(found: "OutageFinding") -> Iterator[tuple[str, tuple[str, ...]]]:

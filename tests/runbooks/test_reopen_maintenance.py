@@ -76,6 +76,21 @@ def test_due_window_is_reopened_once_and_reported(place: MaintenanceWorld) -> No
     assert len(github.issue(number).comments) == told + 1
 
 
+def test_due_window_is_reopened_in_an_outage_with_a_warning(place: MaintenanceWorld) -> None:
+    """An outage that users see is no reason to keep them out longer than a person planned."""
+    sandbox = place.world.sandbox
+    place.on(*REOPEN_AT_END)
+    later = time_to_end(place) + timedelta(seconds=1)
+    sandbox.switches.status_pages_lag_seconds = 0
+    sandbox.status_pages.cloudflare.states["Workers"] = "major_outage"
+
+    opened = run_due_later(place, after=later, GITHUB_EVENT_NAME="schedule")
+
+    assert opened.code == 0, opened.out
+    assert "ops-maintenance no longer answers for the whole of api" in opened.out
+    assert place.serves(f"{HOST}/") != "off"
+
+
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [(), ("--until", "2h")], ids=["no end", "end with a reminder"])

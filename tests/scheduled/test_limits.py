@@ -471,6 +471,38 @@ def test_reconcile_removes_ended_limit(place: LimitsWorld) -> None:
     assert place.github.issues == []
 
 
+def test_schedule_removes_no_ended_limit_in_an_outage(place: LimitsWorld) -> None:
+    """The application has ended the limit by its own clock, so the pause changes nothing for users."""
+    place.commit(temporary(60, in_hours(place.world, 4)))
+    place.apply()
+    sandbox = place.world.sandbox
+    sandbox.clock.advance(4 * 3600 + 60)
+    sandbox.switches.status_pages_lag_seconds = 0
+    sandbox.status_pages.begin_incident("cloudflare", "KV errors", {"Workers KV": "major_outage"})
+    assert place.calculate(31)[-1] == 429
+
+    paused = place.reconcile(GITHUB_EVENT_NAME="schedule")
+
+    assert ended(paused) == (0, "planned", "provider_outage")
+    assert "Cloudflare has an outage (www.cloudflarestatus.com: Workers KV: major outage" in paused.result["message"]
+    assert paused.result["message"] in texts(paused, "warning")
+    assert "temporary" in place.stored["limits"]["calc"]
+    assert place.github.issues == []
+    sandbox.clock.advance(3600)
+    assert ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[:2] == (0, "recovered")
+
+
+def test_person_removes_an_ended_limit_in_an_outage(place: LimitsWorld) -> None:
+    place.commit(temporary(60, in_hours(place.world, 4)))
+    place.apply()
+    sandbox = place.world.sandbox
+    sandbox.clock.advance(4 * 3600 + 60)
+    sandbox.switches.status_pages_lag_seconds = 0
+    sandbox.status_pages.begin_incident("cloudflare", "KV errors", {"Workers KV": "major_outage"})
+
+    assert ended(place.reconcile())[:2] == (0, "recovered")
+
+
 def test_drift_is_reported_on_one_issue(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)

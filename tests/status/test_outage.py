@@ -197,15 +197,16 @@ def test_own_server_of_github_has_no_public_page(later: Shop) -> None:
 
 
 def test_all_services_are_judged_without_a_name(later: Shop) -> None:
-    """The page is judged by the products of the failing services: the Worker is healthy here, and the site fails."""
+    """The Worker is healthy, and the site fails, which uses no Workers: the outage may be wider than the page says."""
     sandbox = later.world.sandbox
     sandbox.deploy("shop-web", later.good, at=sandbox.clock.now() - timedelta(hours=2))
     sandbox.status_pages.cloudflare.states["Workers"] = "partial_outage"
 
     outcome = later.ops("check-outage", "--json")
 
-    assert (outcome.result["verdict"], outcome.result["service"]) == ("ours", "")
-    assert outcome.result["ours"] == ["docs fails, and its providers report and show no trouble"]
+    assert (outcome.result["verdict"], outcome.result["service"]) == ("unclear", "")
+    assert outcome.result["theirs"] == outcome.result["ours"] == []
+    assert "www.cloudflarestatus.com: Workers: partial outage" in outcome.result["notes"]
     assert "the probes of web are healthy" in outcome.result["notes"]
 
 
