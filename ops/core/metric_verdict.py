@@ -91,6 +91,8 @@ class MetricVerdict:
     rounds: int
     """Rounds that counted."""
     has_data: bool
+    is_unbroken: bool = False
+    """Whether it is healthy, and no round was anything else."""
 
     @property
     def decides(self) -> bool:
@@ -113,7 +115,7 @@ def judge_metric(rule: MetricRule, measurements: Iterable[Measurement], *, start
             return MetricVerdict(rule, Verdict.UNHEALTHY, measurement.at, bad, len(rounds), has_data)
         row = [*row, measurement] if verdict == Verdict.HEALTHY else []
     if len(row) >= rule.successes_in_row:
-        return MetricVerdict(rule, Verdict.HEALTHY, row[0].at, bad, len(rounds), has_data)
+        return MetricVerdict(rule, Verdict.HEALTHY, row[0].at, bad, len(rounds), has_data, len(row) == len(rounds))
     return MetricVerdict(rule, Verdict.INCONCLUSIVE, None, bad, len(rounds), has_data)
 
 

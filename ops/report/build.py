@@ -133,7 +133,9 @@ def _add_impact(evidence: IncidentEvidence, config: "Config", environ: Mapping[s
     with ExitStack() as ending:
         session = Session(environment, environ, ending)
         if service.worker:
-            recent = Period(window.since - MARGIN, min(window.until + MARGIN, evidence.read_at))
+            watch = evidence.find_watch(main) if main else None
+            shown = max(window.until + MARGIN, (watch and watch.first_event_at("ended")) or window.until)
+            recent = Period(window.since - MARGIN, min(shown, evidence.read_at))
             traffic, problem = _try_analytics(
                 lambda: _read_traffic(session, service.worker, recent, evidence.read_at), "Account Analytics Read"
             )

@@ -12,6 +12,9 @@ from ops.report.impact import ImpactSources
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """`author_association` of team members (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
 
+FOLLOWING_JOB = re.compile("report|watch|tell|(wait|end)-.*")
+"""Jobs of a workflow run that start after the job that acts."""
+
 
 @dataclass(frozen=True)
 class IssueAction:
@@ -46,8 +49,9 @@ class WorkflowRun:
 
     @property
     def acting_job(self) -> WorkflowJob | None:
-        """Return the job that acted: the last one to start, except the job `report`."""
-        started = [(job.started_at, job) for job in self.jobs if job.started_at is not None and job.name != "report"]
+        """Return the job that acted: the last one to start, except those that follow it."""
+        acting = (job for job in self.jobs if not FOLLOWING_JOB.fullmatch(job.name))
+        started = [(job.started_at, job) for job in acting if job.started_at is not None]
         return max(started, key=lambda one: one[0], default=(None, None))[1]
 
 
@@ -142,6 +146,19 @@ class IncidentEvidence:
 
     def find_workflow_run(self, recorded: IssueRecord) -> WorkflowRun | None:
         return next((run for run in self.runs if (run.id, run.attempt) == recorded.actions_run), None)
+
+    def find_watch(self, recorded: IssueRecord) -> IssueRecord | None:
+        """Return the newest watch of the run's service that began after the run; None if there is none."""
+        run = recorded.record
+        found = [
+            one
+            for one in self.records
+            if (one.record.source, one.record.environment, one.record.service)
+            == ("watch", run.environment, run.service)
+            and one.record.rows
+            and one.record.rows[0].at >= run.rows[0].at
+        ]
+        return max(found, key=lambda one: one.record.rows[0].at, default=None)
 
     def find_history(self, recorded: IssueRecord) -> ServiceHistory | None:
         where = (recorded.record.environment, recorded.record.service)

@@ -80,6 +80,10 @@ class _ReportView:
         return self.evidence.main_run
 
     @property
+    def watch(self) -> IssueRecord | None:
+        return self.evidence.find_watch(self.main) if self.main else None
+
+    @property
     def change_verb(self) -> str:
         """Return the verb: a change counts as done only if it was read back."""
         return "went from" if self.main and self.main.first_event_at("read_back") else "was to go from"

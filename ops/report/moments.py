@@ -30,7 +30,7 @@ class MomentName(StrEnum):
     CALLED = "Provider call"
     """Cloudflare's time of the deployment of Backout, else the run's record."""
     MITIGATED = "Mitigated"
-    """The probes became healthy, every round in a row."""
+    """The probes became healthy and stayed so, in the run and in its watch."""
     CAUSE = "Root cause identified"
     """A note that begins with `root cause`."""
     RESOLVED = "Resolved"
@@ -80,7 +80,7 @@ def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
         _find_acknowledgment(evidence),
         _find_request(evidence),
         _find_provider_call(evidence, main),
-        _find_mitigation(main),
+        _find_mitigation(main, evidence.find_watch(main) if main else None),
         _find_note(evidence, MomentName.CAUSE, "root cause", ""),
         _find_resolution(evidence),
     )
@@ -170,18 +170,23 @@ def _find_provider_call(evidence: IncidentEvidence, main: IssueRecord | None) ->
     return IncidentMoment(MomentName.CALLED, at, "run record: answer of Cloudflare", main.url)
 
 
-def _find_mitigation(main: IssueRecord | None) -> IncidentMoment:
-    """Return the mitigation, known only if the probes were unhealthy before the run."""
+def _find_mitigation(main: IssueRecord | None, watch: IssueRecord | None) -> IncidentMoment:
+    """Return the mitigation by the run, known only if the probes were unhealthy before it, or by the watch after it."""
     if main is None:
         return IncidentMoment(MomentName.MITIGATED, None, "no runbook ran on this issue")
-    if main.record.decision != Decision.RECOVERED:
+    ended, green = (watch.first_event_at(kind) for kind in ("ended", "verified")) if watch else (None, None)
+    if watch and ended and watch.record.decision == Decision.RELAPSED:
+        return IncidentMoment(MomentName.MITIGATED, None, f"the watch found a relapse at {ended:%H:%M:%S}", watch.url)
+    is_recovered = main.record.decision == Decision.RECOVERED
+    if watch and ended and green and not (is_recovered and green == watch.record.rows[0].at):
+        text = f"probes healthy from then to the end of the watch, {ended:%H:%M:%S}"
+        return IncidentMoment(MomentName.MITIGATED, green, text, watch.url)
+    if not is_recovered:
         return IncidentMoment(MomentName.MITIGATED, None, f"no run recovered it; last result: {main.decision_text}")
-    return IncidentMoment(
-        MomentName.MITIGATED,
-        main.first_event_at("verified"),
-        "probes of the run healthy in all required rounds",
-        main.url,
-    )
+    text = "probes of the run healthy in all required rounds"
+    if watch and ended and green:
+        text += f", and in the watch until {ended:%H:%M:%S}"
+    return IncidentMoment(MomentName.MITIGATED, main.first_event_at("verified"), text, main.url)
 
 
 def _find_resolution(evidence: IncidentEvidence) -> IncidentMoment:

@@ -6,11 +6,15 @@ from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration
+from ops.core.period import Period
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory
+from ops.watch.state import parse_state
 
 MAX_SILENCE = timedelta(minutes=10)
 """Longest time without a record; longer gaps get a row of their own."""
+MAX_PAUSE = timedelta(minutes=5)
+"""Longest time without a round of a watch that still has a runner; its comment names the same time."""
 MAX_VISIBLE_ROWS = 25
 """Most rows outside the fold."""
 MINOR_EVENTS = {"planned", "read_back", "warning", "assigned", "renamed", "commented", "cross-referenced"}
@@ -62,8 +66,11 @@ def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
         found += _record_rows(recorded)
     for served in evidence.histories:
         found += _deployment_rows(served, found)
+    for one, period in _watched_periods(evidence):
+        if not one.record.decision and evidence.read_at - period.until > MAX_PAUSE:
+            found.append(TimelineRow(period.until, "watch stopped", "no later round", one.record.service, one.url))
     ordered = sorted(found, key=lambda line: line.at)
-    return tuple(_insert_gaps(ordered))
+    return tuple(_insert_gaps(ordered, [period for _, period in _watched_periods(evidence)]))
 
 
 def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
@@ -94,14 +101,29 @@ def _mark_edited(what: str, is_edited: bool) -> str:  # noqa: FBT001
     return f"{what}, edited later" if is_edited else what
 
 
-def _insert_gaps(ordered: list[TimelineRow]) -> Iterator[TimelineRow]:
-    before = None
+def _watched_periods(evidence: IncidentEvidence) -> Iterator[tuple[IssueRecord, Period]]:
+    """Yield each watch and its period, oldest first. Rows of its record name the rounds without a runner."""
+    states = ((one, parse_state(one.record.watch, None)) for one in evidence.records if one.record.watch)
+    found = [(one, Period(each.started_at, each.time_of(len(each.rounds)))) for one, each in states if each]
+    yield from sorted(found, key=lambda watch: watch[1].since)
+
+
+def _insert_gaps(ordered: list[TimelineRow], watched: list[Period]) -> Iterator[TimelineRow]:
+    before: TimelineRow | None = None
     for line in ordered:
-        if before is not None and line.at - before.at > MAX_SILENCE:
-            silent = format_duration((line.at - before.at).total_seconds())
-            yield TimelineRow(before.at, f"no record for {silent}", f"until {line.at:%H:%M:%S}", is_key=False)
+        for silence in _find_silences(before.at if before else line.at, line.at, watched):
+            length = format_duration((silence.until - silence.since).total_seconds())
+            yield TimelineRow(silence.since, f"no record for {length}", f"until {silence.until:%H:%M:%S}", is_key=False)
         yield line
         before = line
+
+
+def _find_silences(since: datetime, until: datetime, watched: list[Period]) -> Iterator[Period]:
+    """Yield the periods between two rows that are longer than MAX_SILENCE and in which nobody watched."""
+    for each in (*watched, Period(until, until)):
+        if min(each.since, until) - since > MAX_SILENCE:
+            yield Period(since, min(each.since, until))
+        since = max(since, each.until)
 
 
 def visible_rows(all_lines: tuple[TimelineRow, ...]) -> tuple[TimelineRow, ...]:

@@ -45,6 +45,7 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class WatchJudgment:
+    started_at: datetime
     probes: MetricVerdict
     rates: tuple[MetricVerdict, ...] = ()
     """One per live version with enough requests in a minute."""
@@ -63,9 +64,13 @@ class WatchJudgment:
 
     @property
     def green_since(self) -> datetime | None:
-        """Return the time since when all deciding metrics are healthy; None if they are not."""
-        times = [each.since for each in (self.probes, *self.rates) if each.since and each.verdict == Verdict.HEALTHY]
-        return max(times) if self.verdict == Verdict.HEALTHY else None
+        """Return the time since when all deciding metrics are healthy; None if they are not.
+
+        It is the start of the watch if no round was anything else.
+        """
+        metrics = [each for each in (self.probes, *self.rates) if each.verdict == Verdict.HEALTHY]
+        times = [each.since for each in metrics if each.since and not each.is_unbroken]
+        return max(times, default=self.started_at) if self.verdict == Verdict.HEALTHY else None
 
     @property
     def cause(self) -> str:
@@ -85,10 +90,10 @@ def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates) -> Wat
     ]
     judged = judge_metric(PROBES, probes, start=state.started_at)
     if rates.traffic is None:
-        return WatchJudgment(judged, notes=(rates.problem,) if rates.problem else ())
+        return WatchJudgment(state.started_at, judged, notes=(rates.problem,) if rates.problem else ())
     metrics = [_judge_version(state, version, live, rates.traffic) for version in live.versions]
     found = tuple(each for each in metrics if each.rounds)
-    return WatchJudgment(judged, found, tuple(_notes(rates.traffic, state, has_rates=bool(found))))
+    return WatchJudgment(state.started_at, judged, found, tuple(_notes(rates.traffic, state, has_rates=bool(found))))
 
 
 def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic: WorkerTraffic) -> MetricVerdict:

@@ -93,8 +93,8 @@ class WatchState:
         }
 
 
-def parse_state(data: Mapping[str, Any], now: datetime) -> WatchState | None:
-    """Return the state in a record; None if it is malformed, or is no watch of the last hours."""
+def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | None:
+    """Return the state in a record; None if it is malformed, or is no watch of the last hours (`now` None: any age)."""
     try:
         newer = tuple(
             NewerDeployment(str(name), parse_utc(at), str(text), is_ours is True)
@@ -105,7 +105,8 @@ def parse_state(data: Mapping[str, Any], now: datetime) -> WatchState | None:
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
-    fits = start <= now < until + LONGEST and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
+    is_recent = now is None or start <= now < until + LONGEST
+    fits = is_recent and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
     if not is_sound or not fits or len(rounds) > LONGEST // INTERVAL + 1:
         return None
     return WatchState(owner, start, until, deployment, rounds, newer)
