@@ -1,5 +1,6 @@
 """Watch a service after a recovery: `ops watch`."""
 
+import gc
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ from ops.github import actions
 
 SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
 """The longest one is `ops.watch.state.LONGEST`, which this module loads only for a watch."""
+GARBAGE_THRESHOLD = 700
+"""Objects between two collections, Python's default: a watch of two hours would keep the garbage of all its rounds."""
 
 
 @click.command(
@@ -53,6 +56,7 @@ def watch(
     from ops.watch.start import command_names, watch_service
     from ops.watch.text import detail_lines, headline, next_step, round_line
 
+    gc.set_threshold(GARBAGE_THRESHOLD)
     try:
         length = _parse_length(duration) if duration else _configured_length(config)
         given = {"for": duration, "incident": incident, "json": as_json}
