@@ -33,7 +33,8 @@ from ops.cli.last import last
 from ops.cli.limits import limits
 from ops.cli.output import BAD, annotate, discard_output, echo, echo_json, show_headline, silent, use_ascii_where_needed
 from ops.cli.pages_build import site
-from ops.cli.runbook_command import CONFIG, CONFIG_OPTION, recover_command
+from ops.cli.recover import recover_command
+from ops.cli.runbook_command import CONFIG, CONFIG_OPTION
 from ops.cli.runbook_group import RunbookGroup
 from ops.cli.setup_github import setup
 from ops.cli.status import status

@@ -1,12 +1,11 @@
 """Build the command of a runbook from its Params, and print runs as text or JSON."""
 
 import dataclasses
-import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,16 @@ from ops.cli.completion import complete_choice, complete_environment, complete_s
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
 from ops.cli.output import CAUTION, annotate, clear_wait, echo, echo_json, json_event, show_headline, silent, text_event
 from ops.cli.place import DEFAULT, choose_runbook_place, github_environ
-from ops.core.approval_request import NOBODY, GatePeople, parse_people
+from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.suggestions import quote_name
 from ops.engine.engine import RunOptions
-from ops.engine.runbook import Runbook, job_parameters
+from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
 from ops.github import actions
 from ops.render import terminal
@@ -98,7 +97,7 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
 
     return RunbookCommand(
         runbook.name,
-        params=[*[_option(field) for field in fields], *_common_options()],
+        params=[*[_option(field) for field in fields], *common_options()],
         callback=command,
         help=runbook.__doc__,
         epilog="\n".join(_examples(runbook)),
@@ -184,7 +183,7 @@ class IncidentNumber(click.ParamType[int]):
 INCIDENT = IncidentNumber()
 
 
-def _common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
+def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
     """Return the options of every run; `needs_environment`: --environment has no default."""
     default: dict[str, Any] = {"required": True} if needs_environment else {"default": ""}
     return [
@@ -230,6 +229,7 @@ def run(
     ends_by: datetime | None = None,
     review: "EnvironmentReview | None" = None,
     people: GatePeople = NOBODY,
+    permit: Callable[[], object] = lambda: None,
 ) -> int:
     from ops.app import run as app
 
@@ -244,6 +244,7 @@ def run(
         show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment), redactor),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
         pause=lambda: _pause(request, redactor),
+        permit=permit,
     )
     environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
@@ -255,11 +256,7 @@ def run(
         record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
         for line in (*runbook.publish_result(result, environ, redactor), *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
-        if as_json:
-            echo_json(redactor.redact_json(_result_json(result, configuration)))
-        else:
-            show_result(result, configuration, redactor)
-            _show_next_steps(result, record, has_opened=incident is None and result.incident is not None)
+        _show_end(request, result, configuration, redactor, record, as_json=as_json)
     return result.exit_code
 
 
@@ -273,13 +270,30 @@ def _pause(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":
     return pause_in_outage(request.environment, request.config, os.environ, redactor)
 
 
+def _show_end(
+    request: "RunRequest",
+    result: RunResult,
+    configuration: Any,
+    redactor: Redactor,
+    record: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the result, and for people the next steps."""
+    if as_json:
+        echo_json(redactor.redact_json(_result_json(result, configuration)))
+    else:
+        show_result(result, configuration, redactor)
+        _show_next_steps(result, record, has_opened=request.incident is None and result.incident is not None)
+
+
 def _report_early_end(
     error: BaseException, redactor: Redactor, signals: SignalHandler, *, as_json: bool
 ) -> BaseException:
     """Return the error that ended a run before its first step; with --json, print it first."""
     if isinstance(error, OpsError):
         signals.stop_raising()
-        _write_failure_outputs(error, redactor)
+        write_failure_outputs(error, redactor)
         if isinstance(error, Interrupted):  # later, the engine turns it into a result
             error.message += " before its first step; it changed nothing"
         if as_json:
@@ -287,7 +301,7 @@ def _report_early_end(
     return error
 
 
-def _write_failure_outputs(error: OpsError, redactor: Redactor) -> None:
+def write_failure_outputs(error: OpsError, redactor: Redactor) -> None:
     """Write the outputs of a run that did not begin, for the job that answers the requester."""
     outputs = {"decision": Decision.REFUSED.value, **actions.failure_outputs(error)}
     actions.write_job_outputs(
@@ -308,110 +322,6 @@ def _outputs(request: "RunRequest", result: RunResult, configuration: Any) -> di
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
     return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else "", "watch": watched}
-
-
-def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
-    """Return the command `recover`, by which a job runs the runbook that the gate approved."""
-
-    @click.pass_obj
-    def command(
-        redactor: Redactor,
-        /,
-        *,
-        runbook: str,
-        params: str,
-        param: tuple[str, ...],
-        attempt: str | None,
-        approved_runbook: str | None,
-        approved_environment: str | None,
-        approved_for: str | None,
-        comment: str,
-        requesters: str,
-        approval: str,
-        **given: Any,
-    ) -> int:
-        from ops.app.run import read_config
-        from ops.gate.approval import Approval, find_approval, refuse_unapproved
-
-        job = Approval(
-            attempt=attempt,
-            runbook=approved_runbook,
-            environment=approved_environment,
-            github_environment=approved_for,
-        )
-        try:
-            found = _find_runbook(runbooks, runbook)
-            where = {"environment": given["environment"], "github_environment": found.github_environment}
-            refuse_unapproved(job, os.environ, **where, runbook=runbook)
-            config, who = read_config(given["config"])[0], given["requested_by"]
-            review = find_approval(config, environ=os.environ, redactor=redactor, requester=who, **where)
-            chosen = _parse_params(found, params, param)
-            people = parse_people(requesters, approval)
-        except OpsError as error:
-            _write_failure_outputs(error, redactor)
-            raise
-        number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # a malformed id is ignored
-        return run(found, chosen, redactor, comment=number, review=review, people=people, **given)
-
-    return ExampleCommand(
-        "recover",
-        params=[*_recover_options(), *_common_options(needs_environment=True)],
-        callback=command,
-        help="Run a runbook that the gate approved",
-        epilog='ops recover --runbook rollback-worker --params \'{"service": "api"}\' --environment production --yes',
-    )
-
-
-def _recover_options() -> list[click.Parameter]:
-    return [
-        click.Option(["--runbook"], required=True, help="Name of the runbook"),
-        click.Option(
-            ["--params"], default="{}", metavar="JSON", help="Parameters of the runbook, as the gate passes them"
-        ),
-        click.Option(["--param"], multiple=True, metavar="NAME=TEXT", help="Parameter that an earlier job determined"),
-        click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
-        click.Option(["--approved-runbook"], metavar="NAME", help="Runbook that the gate approved"),
-        click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
-        click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
-        click.Option(["--ends-by"], type=UtcTime(), help="Time until which a later job may end this change"),
-        click.Option(["--requested-by"], default="", metavar="LOGIN", help="Login of the requester, from the gate"),
-        click.Option(["--requesters"], default="", metavar="IDS", help="Numeric ids of the requesters, from the gate"),
-        click.Option(["--approval"], default="", metavar="JSON", help="Approval by a second person, from the gate"),
-        click.Option(["--comment"], default="", metavar="ID", help="Id of the comment that the run continues in"),
-    ]
-
-
-def _find_runbook(runbooks: Mapping[str, Runbook[Any, Any]], name: str) -> Runbook[Any, Any]:
-    if name not in runbooks:
-        text = f'no runbook "{quote_name(name)}"{did_you_mean(name, runbooks)}'
-        raise ConfigError(text, reason=Reason.UNKNOWN_NAME)
-    return runbooks[name]
-
-
-def _parse_params(runbook: Runbook[Any, Any], text: str, assignments: Sequence[str] = ()) -> Any:
-    """Return the runbook's Params from a JSON object. Raises ConfigError, because the JSON may be typed by hand."""
-    known = {field.name: field for field in job_parameters(runbook.params)}
-    try:
-        given = json.loads(text)
-    except ValueError:
-        given = None
-    if isinstance(given, dict):
-        given |= dict(each.partition("=")[::2] for each in assignments)
-    if not isinstance(given, dict) or not all(_has_right_type(known.get(name), value) for name, value in given.items()):
-        hint = f"Give values of the right kind for some of: {', '.join(known)}."
-        raise ConfigError(f"--params is not a JSON object with parameters of {runbook.name}", hint=hint)
-    missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]
-    if missing:
-        raise ConfigError(f"--params lacks {', '.join(missing)}", hint=f"Add them: {runbook.name} requires them.")
-    return runbook.params(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
-
-
-def _has_right_type(field: "dataclasses.Field[Any] | None", value: Any) -> bool:
-    if field is None:
-        return False
-    if isinstance(field.default, tuple):
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return isinstance(value, bool if isinstance(field.default, bool) else str)
 
 
 def _error_json(error: OpsError) -> dict[str, Any]:

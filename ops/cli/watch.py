@@ -2,8 +2,10 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,10 +14,13 @@ from ops.cli.help import ExampleCommand
 from ops.cli.output import echo, echo_json, show_headline
 from ops.cli.place import ENVIRONMENT, choose_service_place, github_environ
 from ops.cli.runbook_command import CONFIG, INCIDENT
-from ops.core.clock import parse_duration
+from ops.core.clock import format_rfc3339, parse_duration
 from ops.core.errors import ConfigError, OpsError
 from ops.core.redaction import Redactor
 from ops.github import actions
+
+if TYPE_CHECKING:
+    from ops.watch.result import WatchResult
 
 SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
 """The longest one is `ops.watch.state.LONGEST`, which this module loads only for a watch."""
@@ -75,9 +80,7 @@ def watch(
         actions.write_job_outputs(os.environ, redactor.redact_value(actions.failure_outputs(error)))
         raise
     step = next_step(found, command_names(config, environ, incident))
-    outputs = {"decision": found.decision, "reason": found.reason, "message": headline(found), "hint": step}
-    outputs["answered"] = "true" if found.is_published else ""
-    actions.write_job_outputs(os.environ, {key: redactor.redact_text(value or "") for key, value in outputs.items()})
+    actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in _outputs(found, step)})
     if as_json:
         echo_json(redactor.redact_json({**found.to_json(), "next": step}))
         return found.exit_code
@@ -85,6 +88,17 @@ def watch(
     for line in (*detail_lines(found), *filter(None, [step])):
         echo(redactor.redact_text(f"  {line}"))
     return found.exit_code
+
+
+def _outputs(found: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
+    """Yield the outputs for later jobs of the same workflow run."""
+    from ops.watch.text import headline
+
+    yield from (("decision", found.decision or ""), ("reason", found.reason or ""))
+    yield from (("message", headline(found)), ("hint", step))
+    yield "answered", "true" if found.is_published else ""
+    yield "deployment", found.state.deployment
+    yield "ended_at", format_rfc3339(found.ended_at) if found.ended_at else ""
 
 
 def _configured_length(path: Path) -> timedelta:

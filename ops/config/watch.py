@@ -1,8 +1,8 @@
 """Watch after a recovery, in `ops.yml`: its length, or off."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -18,6 +18,13 @@ class WatchConfig(ConfigModel):
 
     duration: Annotated[Seconds, between("2m", "2h")] = duration_field(
         "30m", "Length, 2m to 2h. GitHub bills each minute of it in a private repository.", alias="for"
+    )
+    on_relapse: Literal["notify", "next"] = Field(
+        default="notify",
+        description="`notify` people only, or `next`: a job rolls a Worker back to the next older version too.",
+    )
+    max_steps: int = Field(
+        default=1, strict=True, ge=1, le=3, description="Most automatic steps of one incident, 1 to 3."
     )
 
 

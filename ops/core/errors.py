@@ -149,6 +149,8 @@ class Reason(StrEnum):
     """Too many probes failed, or too many requests, while the service was watched."""
     CONTINUED_ELSEWHERE = "continued_elsewhere"
     """Another runner continues the watch."""
+    NO_AUTOMATIC_STEP = "no_automatic_step"
+    """After a relapse, the incident or a provider's outage forbids the automatic step. A person decides."""
     NO_EVIDENCE = "no_evidence"
     """The probes could not tell, or there are none, or nothing proves that the change is live."""
     CONFIG_INVALID = "config_invalid"

@@ -85,10 +85,10 @@ def embed_record(text: str, record: RunRecord) -> str:
     return f"{text.rstrip()}\n\n{_written(replace(record, digest=_digest(text, record)))}\n"
 
 
-def replace_visible_text(body: str, change: Callable[[str], str]) -> str:
-    """Return a comment with its visible text changed and its record kept."""
+def replace_visible_text(body: str, change: Callable[[str], str], **fields: Any) -> str:
+    """Return a comment with its visible text changed, and its record kept except for these fields."""
     record = read_record(body)
-    return body if record is None else embed_record(change(_BLOCK.sub("", body)), record)
+    return body if record is None else embed_record(change(_BLOCK.sub("", body)), replace(record, **fields))
 
 
 def read_record(body: str) -> RunRecord | None:

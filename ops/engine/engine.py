@@ -74,6 +74,8 @@ class RunOptions:
     """
     pause: Callable[[], RunOutcome | None] = lambda: None
     """Called before a change. Return the end of an automatic run that must not change anything now."""
+    permit: Callable[[], object] = lambda: None
+    """Called before the plan. Raises Refused or ProviderError if the run may not begin."""
     next_job_message: str = ""
     """Message about the job that makes the planned changes; this run then ends with the plan. Empty: no such job."""
 
@@ -162,8 +164,8 @@ class Engine:
     def _phases(
         self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
-        failing = runbook.probes(ctx, None)
-        before = start_call(lambda: self.prober.run_round(failing))
+        options.permit()
+        before = start_call(partial(self.prober.run_round, runbook.probes(ctx, None)))
         plan = run.plan = runbook.preflight(ctx)
         ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
         options.show_plan(plan)

@@ -268,6 +268,13 @@ class Runbook(ABC, Generic[P, D]):
         """Return whether its service must stay healthy after the run, so that it can be watched."""
         return True
 
+    def after_relapse(self, params: P, deployment: str) -> P | None:  # noqa: ARG002  most have no next step
+        """Return the parameters of the automatic step after this deployment of ours relapsed.
+
+        None: a person decides. A runbook with such a step overrides it.
+        """
+        return None
+
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
         """Return parameter → values that its button offers; other parameters are free text."""
         return {}

@@ -19,7 +19,7 @@ UNREADABLE = object()
 """Returned in place of a payload that is not JSON."""
 RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends_at", "watch")
 """Outputs of a step that executes a runbook. `run` is missing if no run began. `watch`: service to watch afterwards."""
-WATCH_OUTPUTS = ("decision", "reason", "message", "hint", "answered")
+WATCH_OUTPUTS = ("decision", "reason", "message", "hint", "answered", "deployment", "ended_at")
 """Outputs of a step that watches a service. `answered`: `true` once its end is on the incident."""
 GATE_OUTPUTS = {
     "go": "`true` if the recovery may start, else `false`",

@@ -139,6 +139,11 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         plan = _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None)
         return _with_current_secrets(ctx, service, plan, latest) if latest else plan
 
+    def after_relapse(self, params: Params, deployment: str) -> Params | None:
+        """Return the parameters without what a person accepted for one version; None after `to`."""
+        kept = RollbackWorker.Params(params.service, current_secrets=params.current_secrets)
+        return None if params.to else replace(kept, relapsed=deployment, reason="automatic step after a relapse")
+
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
         if details.reupload_state is not None:

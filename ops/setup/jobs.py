@@ -62,6 +62,9 @@ class ActingJob:
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Database → repository of its migrations, which another job fetches; empty for this repository."""
 
+    automatic: Sequence[str] = ()
+    """Runbooks that another job follows with the automatic step after a relapse."""
+
     @property
     def id(self) -> str:
         return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
@@ -157,7 +160,15 @@ def _acting_job(
         any(runbook.needs_approval for runbook in runbooks),
         next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
         _sources(environment) if any(runbook.reads_source for runbook in runbooks) else {},
+        _automatic(config, runbooks) if github_environment not in environment.approval else (),
     )
+
+
+def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
+    """Return the runbooks with an automatic step, if ops.yml asks for it. Where a reviewer approves, there is none."""
+    if config.watch is None or config.watch.on_relapse != "next":
+        return []
+    return [each.name for each in runbooks if each.after_relapse(each.example, "") is not None]
 
 
 def _sources(environment: "Environment") -> dict[str, str]:

@@ -50,7 +50,7 @@ def watch_service(
         runner = session.probe_runner(run.probe_environ(environ, names), redactor, config_path.parent.resolve())
         record = None
         if incident is not None:
-            record = WatchRecord(partial(_issue, environ, redactor, incident), environment.name, service.name)
+            record = WatchRecord(partial(find_incident, environ, redactor, incident), environment.name, service.name)
         watch = Watch(
             session,
             service,
@@ -75,8 +75,8 @@ def _probe(run_round: "Callable[[ProbeSet], ProbeObservation]", service: "Servic
     return run_round(ProbeSet(service.url, service.watched_probes, service.verify))
 
 
-def _issue(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
-    """Return the incident issue. Raises ConfigError if the issue is none, since a relapse opens it again."""
+def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
+    """Return the incident issue. Raises ConfigError if the issue is none, and ProviderError."""
     with provider_errors(CHECK_HINT):
         issue = connect(environ, redactor).get_issue(number)
         require_incident(issue)

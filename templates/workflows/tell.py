@@ -41,6 +41,8 @@ PAUSES = (0.5, 2.0)
 REJECTED = "was rejected by the reviewer "
 WATCH = "watch"
 """Id of the job that watches the service after the run."""
+NEXT = "next-"
+"""Start of the ids of jobs that make the automatic step after a relapse."""
 NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
@@ -128,6 +130,7 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
             yield _late(request, skipped, outputs)
         else:
             yield from _watch_failures(request, needs, outputs)
+            yield from _step_failures(request, needs, outputs)
         return
     if gate.get("go") == "false" and gate.get("reason"):
         is_answered = gate.get("answered") == "true" or gate["reason"] == "unknown_incident"
@@ -136,7 +139,7 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
     ended = next((one for one in outputs if one.get("decision") or one.get("reason")), {})
     ending = os.environ.get("ENDING", "").split()
     failed = [name for name, need in needs.items() if need["result"] in BAD]
-    if others := [name for name in failed if name not in {*ending, WATCH}]:
+    if others := [name for name in failed if name not in {*ending, WATCH} and not name.startswith(NEXT)]:
         look = _look(gate.get("environment"))
         text = _failed(request, others, ended, look, is_idle=is_idle)
         stopped = "" if ended else _failed(request, others, ended, look, is_idle=is_idle, is_begun=True)
@@ -144,6 +147,7 @@ def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
     if late := [name for name in failed if name in ending]:
         yield _late(request, late, outputs)
     yield from _watch_failures(request, needs, outputs)
+    yield from _step_failures(request, needs, outputs)
 
 
 def _skipped_ends(needs: Any, acting: list[str]) -> list[str]:
@@ -192,6 +196,21 @@ def _watch_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterato
     lines = [f"{heading} {request.title} · {what} · [log]({log})"]
     lines += ["**Why:** " + prose(ended["message"])] if ended.get("message") else []
     yield Failure("\n\n".join([*lines, "**Next step:** " + step]), late_on=number)
+
+
+def _step_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterator[Failure]:
+    """Yield the failure of an automatic step that wrote no end on the incident."""
+    for name in (name for name in needs if name.startswith(NEXT) and needs[name]["result"] in BAD):
+        ended = needs[name].get("outputs") or {}
+        if ended.get("run"):
+            continue
+        what, log, is_before = _describe([name])
+        known = "nothing was changed" if is_before or ended.get("reason") else "it is not known whether it was made"
+        heading = "**The automatic step after the relapse failed, and " + known + ":**"
+        why = ["**Why:** " + prose(ended["message"])] if ended.get("message") else []
+        look = _look(needs["gate"]["outputs"].get("environment"))
+        text = "\n\n".join([f"{heading} {request.title} · {what} · [log]({log})", *why, "**Next step:** " + look])
+        yield Failure(text, late_on=_incident_of(outputs) or request.number)
 
 
 def _name(outputs: list[Any], key: str) -> str:

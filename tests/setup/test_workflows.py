@@ -33,6 +33,8 @@ CONFIGURATIONS = {"reference": REFERENCE / "ops.yml"} | {path.parent.name: path 
 NO_RUNBOOKS = {"check-outage", "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"}
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 SECRET = re.compile(r"secrets\.(\w+)")
+NEXT = "next-"
+"""Start of the names of jobs that make the automatic step after a relapse."""
 NAMED_SECRET = re.compile(r"(?<!-)secrets\.")
 """A name in the context `secrets`, and not the workflow `rotate-secrets.yml`."""
 
@@ -73,7 +75,7 @@ def recovery_jobs(
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Yield each job that runs a runbook: its ID, the job, and the step that runs `ops recover`."""
     for key, job in workflow(name, path)["jobs"].items():
-        for step in job["steps"]:
+        for step in job["steps"] if not key.startswith(NEXT) else ():
             if step.get("with", {}).get("command") == "recover":
                 yield key, job, step
 
@@ -270,7 +272,8 @@ def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> Non
     tokens, buttons = {each.token for each in config(path).environments.values()}, 0
     for file in files(path):
         found = parse_file(file)["jobs"]
-        acting = [name for name, job in found.items() if "recover" in {each.get("id") for each in job["steps"]}]
+        running = [name for name, job in found.items() if "recover" in {each.get("id") for each in job["steps"]}]
+        acting = [name for name in running if not name.startswith(NEXT)]
         if not [name for name in acting if name != "unprivileged"]:
             assert "watch" not in found
             continue
@@ -287,6 +290,35 @@ def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> Non
         names = {name.removeprefix("REPORT_") for name in secrets_of(watched)}
         assert names >= tokens
     assert buttons
+
+
+def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
+    """An environment where a reviewer approves has no such job."""
+    path = CONFIGURATIONS["ten_services"]
+    for name in ("rollback-worker", "incident"):
+        found = workflow(name, path)["jobs"]
+        assert [key for key in found if key.startswith(NEXT)] == ["next-recovery-eu"]
+        job, acting = found["next-recovery-eu"], found["recovery-eu"]
+        assert {*job["needs"]} == {"gate", "recovery-eu", "watch"}
+        assert "needs.watch.outputs.decision == 'relapsed'" in job["if"]
+        assert "needs.gate.outputs.attempt == github.run_attempt" in job["if"]
+        assert "needs.gate.outputs.runbook == 'rollback-worker'" in job["if"]
+        assert "next-recovery-eu" in found["tell"]["needs"]
+        for key in ("environment", "concurrency", "permissions", "outputs"):
+            assert job[key] == acting[key]
+        step, first = job["steps"][-1], acting["steps"][-1]
+        assert step["env"] == first["env"]
+        assert step["with"]["relapsed"] == "${{ needs.watch.outputs.deployment || '-' }}"
+        assert step["with"]["requested-at"] == "${{ needs.watch.outputs.ended_at }}"
+        same = {"params", "environment", "approved-for", "attempt", "approved-runbook", "approved-environment"}
+        assert {key: step["with"][key] for key in same} == {key: first["with"][key] for key in same}
+
+
+@pytest.mark.parametrize(("name", "path"), CONFIGURATIONS.items(), ids=CONFIGURATIONS)
+def test_only_the_setting_adds_automatic_steps(name: str, path: Path) -> None:
+    found = {each.stem for each in files(path) if any(key.startswith(NEXT) for key in parse_file(each)["jobs"])}
+
+    assert found == ({"rollback-worker", "incident"} if name == "ten_services" else set())
 
 
 def test_canceled_run_stops_waiting() -> None:

@@ -765,3 +765,39 @@ def test_rerun_of_a_watch_that_dies_again_is_reported(labeled_run: LabeledRun) -
 
 def test_watch_that_succeeded_reports_nothing(labeled_run: LabeledRun) -> None:
     assert tell_of_watch(labeled_run, {"result": "success", "outputs": {"decision": "mitigated"}}) == []
+
+
+def tell_of_step(labeled_run: LabeledRun, step: dict[str, Any]) -> list[str]:
+    """Report an automatic step that failed after a relapse. Return the comments after the first one."""
+    outputs = {**WATCHED, "incident": str(labeled_run.workflow.incident)}
+    needs = {
+        "gate": {**GONE, "outputs": {**GONE["outputs"], "environment": "production"}},
+        "recovery-production": {"result": "success", "outputs": outputs},
+        "watch": {"result": "failure", "outputs": {"decision": "relapsed", "answered": "true"}},
+        "next-recovery-production": {"result": "failure", **step},
+    }
+    labeled_run.tell(needs=needs, ACTING="recovery-production", PROGRAM="./run ops", RUN_STEP="Recover")
+    return labeled_run.workflow.bodies[1:]
+
+
+def test_automatic_step_that_did_not_begin_is_reported(labeled_run: LabeledRun) -> None:
+    labeled_run.job("next-recovery-production", "failure", "success", "failure")
+
+    (body,) = tell_of_step(labeled_run, {"outputs": {}})
+
+    assert body.startswith("**The automatic step after the relapse failed, and nothing was changed:** `recover:api`")
+    assert "`./run ops status --environment production`" in body
+
+
+def test_automatic_step_that_died_is_reported_as_unknown(labeled_run: LabeledRun) -> None:
+    labeled_run.job("next-recovery-production", "failure", "success", "success", "success", "failure")
+
+    (body,) = tell_of_step(labeled_run, {"outputs": {}})
+
+    assert body.startswith("**The automatic step after the relapse failed, and it is not known whether it was made:**")
+
+
+def test_refused_automatic_step_is_not_reported_twice(labeled_run: LabeledRun) -> None:
+    labeled_run.job("next-recovery-production", "failure", "success", "success", "success", "failure")
+
+    assert tell_of_step(labeled_run, {"outputs": {"run": "r", "decision": "refused"}}) == []

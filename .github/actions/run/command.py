@@ -36,7 +36,7 @@ COMMANDS: Mapping[str, Command] = {
     "gate": Command(),
     "recover": Command(
         ("runbook", "params", "environment", *APPROVED),
-        ("requested-by", "began", "incident", "comment", "ends-by", "param", "requesters", "approval"),
+        ("requested-by", "began", "incident", "comment", "ends-by", "param", "requesters", "approval", "relapsed"),
         ("dry-run",),
         fixed=("--yes",),
     ),

@@ -1,0 +1,98 @@
+"""Check everything that can forbid the automatic step of a job after a relapse."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.app.place import Place
+from ops.core.next_step import build_command
+from ops.core.redaction import Redactor
+from ops.engine.runbook import Runbook
+from ops.github import actions
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.watch.automatic_step import AutomaticStep
+
+
+def plan_step(
+    runbook: Runbook[Any, Any],
+    params: Any,
+    deployment: str,
+    redactor: Redactor,
+    *,
+    config: "Config",
+    options: Mapping[str, Any],
+) -> tuple[Any, Callable[[], None]]:
+    """Return the parameters of the step after the relapse of a deployment, and what permits it before its plan.
+
+    `options`: those of the run. A dry run needs no permit.
+    """
+    environment = config.environment(options["environment"])
+    place = Place(environment.name, runbook.service(params, environment))
+    found = runbook.after_relapse(params, deployment)
+    who, path, incident = options["requested_by"], options["config"], options["incident"]
+    request = StepRequest(runbook.name, place, incident, deployment, who, found is not None, path, os.environ, redactor)
+    return found or params, (lambda: None) if options["dry_run"] else request.permit
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """A job's request for the step after the relapse of `deployment`."""
+
+    runbook: str
+    place: Place
+    incident: int | None
+    deployment: str
+    """ID of the deployment that relapsed; anything else is refused."""
+    requested_by: str
+    is_by_rule: bool
+    """Whether the approved request left the choice of the version to Backout."""
+    config: Path
+    environ: Mapping[str, str]
+    redactor: Redactor
+
+    def permit(self) -> None:
+        """Check everything that can forbid the step, and record it on the incident.
+
+        Raises:
+            Refused: the step is forbidden.
+            ProviderError: GitHub cannot be read or written.
+        """
+        from ops.app.run import read_config
+        from ops.core.system_clock import current_time
+        from ops.gate.approval import refuse_requester
+        from ops.status.outage import read_outage
+        from ops.watch.automatic_step import claim_step
+        from ops.watch.start import find_incident
+
+        watch = read_config(self.config)[0].watch
+        step = self._step(watch.max_steps if watch and watch.on_relapse == "next" else 0)
+        if not step.most:
+            raise step.refuse("`watch` in ops.yml has no `on_relapse: next`")
+        if not self.is_by_rule:
+            raise step.refuse("the request named the version itself")
+        if self.incident is None:
+            raise step.refuse("the request has no incident, on which steps are counted")
+        refuse_requester(self.environ, self.redactor, self.requested_by, f"Somebody else can run: `{step.by_hand}`")
+        if signs := read_outage(self.place, self.config, self.environ, self.redactor).finding.theirs:
+            raise step.refuse(f"a provider has trouble, so an older version may not help: {'; '.join(signs)}")
+        claim_step(step, find_incident(self.environ, self.redactor, self.incident), current_time(self.environ))
+
+    def _step(self, most: int) -> "AutomaticStep":
+        from ops.app.run import program_name
+        from ops.cloudflare.types.workers import short_id
+        from ops.watch.automatic_step import AutomaticStep
+
+        program = program_name(self.environ)
+        where = {"service": self.place.service, "environment": self.place.environment, "incident": self.incident}
+        by_hand = build_command(program, self.runbook, {**where, "relapsed": short_id(self.deployment)})
+        link = actions.run_links(self.environ, None).get("run", "")
+        text = (
+            f"**Automatic step:** {f'[a job]({link})' if link else 'a job'} rolls back to the next older version. "
+            f"No other automatic step follows. Then watch it: `{build_command(program, 'watch', where)}`"
+        )
+        run = actions.run_id(self.environ) or "laptop"
+        return AutomaticStep(self.place.environment, self.place.service, self.deployment, most, run, text, by_hand)

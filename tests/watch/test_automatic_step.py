@@ -1,0 +1,294 @@
+"""`ops recover --relapsed`: the automatic step of a job after a watch found a relapse of a shop."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ops.app.place import Place
+from ops.core.errors import Decision
+from ops.core.redaction import Redactor
+from ops.core.run_record import read_record
+from ops.watch.result import WatchResult
+from ops.watch.start import watch_service
+from sandbox.faults import Fault
+from tests.conftest import Incident, Outcome, World
+from tests.support.shop import WORKER, Shop, open_shop
+
+APPROVED = (
+    *("--attempt", "1", "--approved-runbook", "rollback-worker"),
+    *("--approved-environment", "live", "--approved-for", "recovery", "--requested-by", "mai"),
+)
+NEXT = "watch: {for: 30m, on_relapse: next}\n"
+
+
+@dataclass
+class Relapse:
+    """A shop whose rollback to `good` relapsed, as the watch on the incident says; `old` is the next older version."""
+
+    shop: Shop
+    incident: Incident
+    fault: Fault = field(default_factory=Fault)
+
+    def recover(self, *more: str, params: Any = None, run: int = 7001, **environ: str | None) -> Outcome:
+        where = ("--environment", "live", "--incident", str(self.incident.number), "--yes", "--json")
+        given = json.dumps({"service": "web", **(params or {})})
+        job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(run), "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "mai"}
+        github = {**self.incident.github.environ(), **job, **environ}
+        arguments = ("--runbook", "rollback-worker", "--params", given, *where, *APPROVED, *more)
+        return self.shop.ops("recover", *arguments, **github)
+
+    def step(self, *more: str, relapsed: str = "", **given: Any) -> Outcome:
+        return self.recover("--relapsed", relapsed or self.deployment, *more, **given)
+
+    def watch(self, actions: dict[int, Callable[[], object]] | None = None) -> WatchResult:
+        sandbox = self.shop.world.sandbox
+        environ = {**sandbox.environ(), **sandbox.github.environ(), "SHOP_TOKEN": sandbox.token}
+        return watch_service(
+            Place("live", "web"),
+            self.shop.world.config,
+            environ,
+            Redactor(),
+            duration=timedelta(minutes=30),
+            incident=self.incident.number,
+            on_round=lambda result: (actions or {}).get(len(result.state.rounds), lambda: None)(),
+        )
+
+    def break_version(self, version: str) -> None:
+        """Let the page fail while the version is live."""
+
+        def look() -> None:
+            self.fault.status = 500 if self.shop.live == {version: 100} else None
+
+        self.fault = self.shop.world.sandbox.edge_fault(path="/cart", times=None, before=look)
+
+    @property
+    def deployment(self) -> str:
+        return str(self.shop.world.sandbox.deployments(WORKER)[0].id)
+
+    @property
+    def watched(self) -> str:
+        """Return the comment of the watch."""
+        return next(body for body in self.incident.bodies if (read := read_record(body)) and read.source == "watch")
+
+    def refuses(self, said: str, outcome: Outcome, *, reason: str = "no_automatic_step") -> None:
+        """Require a refusal on the incident that changed nothing."""
+        assert (outcome.code, outcome.result["reason"]) == (3, reason), outcome.err
+        assert said in outcome.result["message"]
+        assert self.shop.live == {self.shop.good: 100}
+        record = read_record(self.incident.bodies[-1])
+        assert record is not None
+        assert (record.runbook, record.decision, record.reason) == ("rollback-worker", "refused", reason)
+
+
+@pytest.fixture
+def relapse(world: World) -> Relapse:
+    shop, hub = open_shop(world), world.sandbox.github
+    world.sandbox.switches.propagation_seconds = 0
+    world.config.write_text(NEXT + world.config.read_text())
+    hub.add_user("mai")
+    hub.add_commit("Configuration", "mai", files={"ops.yml": world.config.read_text()})
+    found = Relapse(shop, Incident(world, hub.open_issue("Cart fails", "", ["incident"], "mai")))
+    assert found.recover().code == 0
+    found.break_version(shop.good)
+    assert found.watch().decision == Decision.RELAPSED
+    assert shop.live == {shop.good: 100}
+    return found
+
+
+def test_step_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
+    relapsed = relapse.deployment
+
+    outcome = relapse.step()
+
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered"), outcome.err
+    assert relapse.shop.live == {relapse.shop.old: 100}
+    assert f"relapsed={relapsed}" in outcome.result["timeline"][0]["text"]
+    mark = relapse.shop.world.sandbox.deployments(WORKER)[0].annotations["workers/message"]
+    assert mark.endswith(f"blames={relapse.shop.good}; automatic step after a relapse")
+    assert "[a job](" in relapse.watched
+    assert "No other automatic step follows. Then watch it: `" in relapse.watched
+    record = read_record(relapse.incident.bodies[-1])
+    assert record is not None
+    assert record.decision == "recovered"
+
+
+def test_record_is_written_before_the_step(relapse: Relapse) -> None:
+    seen: list[bool] = []
+    deploy = f"/accounts/*/workers/scripts/{WORKER}/deployments"
+    note = lambda: seen.append("**Automatic step:**" in relapse.watched)  # noqa: E731
+    relapse.shop.world.sandbox.fault(method="POST", path=deploy, before=note)
+
+    assert relapse.step().code == 0
+
+    assert seen == [True]
+
+
+def test_repeated_step_changes_nothing(relapse: Relapse) -> None:
+    relapsed = relapse.deployment
+    relapse.step()
+    sent, watched = len(relapse.shop.world.writes()), relapse.watched
+
+    outcome = relapse.step(relapsed=relapsed)
+
+    assert (outcome.code, outcome.result["reason"]) == (0, "already_stepped_back"), outcome.err
+    assert relapse.shop.live == {relapse.shop.old: 100}
+    assert len(relapse.shop.world.writes()) == sent
+    assert relapse.watched == watched
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_step_that_was_killed_is_made_once(relapse: Relapse, when: str) -> None:
+    """It is killed between its record and its write, or right after the write."""
+    relapsed, path = relapse.deployment, f"/accounts/*/workers/scripts/{WORKER}/deployments"
+    relapse.shop.world.sandbox.fault(method="POST", path=path, lost=when)
+    relapse.shop.world.sandbox.fault(method="GET", path=path, skip=2, status=503, times=None)
+    relapse.step()
+    relapse.shop.world.sandbox.faults.clear()
+
+    outcome = relapse.step(relapsed=relapsed)
+
+    assert outcome.code == 0, outcome.err
+    assert relapse.shop.live == {relapse.shop.old: 100}
+    splits = [dict(each.percentages) for each in relapse.shop.world.sandbox.deployments(WORKER)]
+    assert splits.count({relapse.shop.old: 100}) == 2  # the release, and the step
+
+
+@pytest.mark.parametrize(
+    ("most", "reason", "said"),
+    [(1, "no_automatic_step", "this incident had 1 of at most 1"), (2, "no_target", "no known good version")],
+)
+def test_steps_of_an_incident_are_limited(relapse: Relapse, most: int, reason: str, said: str) -> None:
+    """The team deploys a fix after the step, which fails too; its rollback relapses."""
+    relapse.shop.world.edit_config("on_relapse: next", f"on_relapse: next, max_steps: {most}")
+    sandbox, shop = relapse.shop.world.sandbox, relapse.shop
+    assert relapse.step().code == 0
+    sandbox.clock.advance(3600)
+    sandbox.deploy(WORKER, sandbox.upload(WORKER, code="fix", behaviour={"status": 500}), author="mai@shop.example")
+    assert relapse.recover(run=7002).code == 0
+    assert shop.live == {shop.old: 100}
+    relapse.break_version(shop.old)
+    assert relapse.watch().decision == Decision.RELAPSED
+
+    outcome = relapse.step(run=7002)
+
+    assert (outcome.code, outcome.result["reason"]) == (3, reason)
+    assert said in outcome.result["message"]
+    assert shop.live == {shop.old: 100}
+
+
+def test_foreign_deployment_during_the_watch_refuses(world: World, relapse: Relapse) -> None:
+    relapsed = relapse.deployment
+    world.sandbox.deploy(WORKER, relapse.shop.good, author="bot@shop.example")
+    relapse.watch()
+
+    relapse.refuses("did not find a relapse of this deployment", relapse.step(relapsed=relapsed))
+
+
+def test_foreign_deployment_after_the_watch_refuses(world: World, relapse: Relapse) -> None:
+    relapsed = relapse.deployment
+    world.sandbox.deploy(WORKER, relapse.shop.good, author="bot@shop.example")
+
+    relapse.refuses("by bot@shop.example", relapse.step(relapsed=relapsed), reason="world_moved")
+
+
+def test_outage_of_a_provider_refuses(world: World, relapse: Relapse) -> None:
+    world.sandbox.switches.status_pages_lag_seconds = 0
+    world.sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
+
+    relapse.refuses("a provider has trouble", relapse.step())
+    assert "**Automatic step:**" not in relapse.watched
+
+
+def test_unreadable_status_page_does_not_stop_the_step(world: World, relapse: Relapse) -> None:
+    world.sandbox.switches.status_pages_unreachable = True
+
+    assert relapse.step().code == 0
+    assert relapse.shop.live == {relapse.shop.old: 100}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("on_relapse: next", "on_relapse: notify"), ("{for: 30m, on_relapse: next}", "'off'")]
+)
+def test_setting_must_allow_it(relapse: Relapse, old: str, new: str) -> None:
+    relapse.shop.world.edit_config(old, new)
+
+    relapse.refuses("`watch` in ops.yml has no `on_relapse: next`", relapse.step())
+
+
+def test_version_that_a_person_named_is_left_to_people(relapse: Relapse) -> None:
+    relapse.refuses("the request named the version itself", relapse.step(params={"to": relapse.shop.good}))
+
+
+def test_requester_without_access_is_refused(relapse: Relapse) -> None:
+    relapse.incident.github.add_user("tina", "triage")
+
+    relapse.refuses("tina requested this", relapse.step("--requested-by", "tina"), reason="no_write_access")
+
+
+def test_closed_incident_is_over(relapse: Relapse) -> None:
+    relapse.incident.github.issue(relapse.incident.number).state = "closed"
+
+    relapse.refuses("somebody closed the incident", relapse.step())
+
+
+def test_edited_comment_of_the_watch_is_no_evidence(relapse: Relapse) -> None:
+    comments = relapse.incident.github.issue(relapse.incident.number).comments
+    (watched,) = (each for each in comments if each.body == relapse.watched)
+    watched.body = watched.body.replace("relapsed:", "was fine:", 1)
+
+    relapse.refuses("the comment of the watch was edited", relapse.step())
+
+
+def test_watch_of_a_stranger_is_no_evidence(relapse: Relapse) -> None:
+    hub = relapse.incident.github
+    hub.add_user("zoe", "read")
+    comments = hub.issue(relapse.incident.number).comments
+    (watched,) = (each for each in comments if each.body == relapse.watched)
+    forged = watched.body
+    comments.remove(watched)
+    hub.comment(relapse.incident.number, forged, "zoe")
+
+    relapse.refuses("the incident has no watch of web in live", relapse.step())
+
+
+@pytest.mark.parametrize("named", ["-", "", "0" * 8])
+def test_missing_deployment_is_refused(relapse: Relapse, named: str) -> None:
+    relapse.refuses("did not find a relapse of this deployment", relapse.recover("--relapsed", named))
+
+
+def test_healthy_watch_permits_no_step(relapse: Relapse) -> None:
+    relapse.fault.before = lambda: None
+    relapse.fault.status = None
+    assert relapse.watch().decision == Decision.MITIGATED
+
+    relapse.refuses("did not find a relapse of this deployment", relapse.step())
+
+
+def test_github_must_take_the_record(relapse: Relapse) -> None:
+    relapse.incident.github.fault(method="PATCH", path="/repos/**/issues/comments/*", status=503, times=None)
+
+    outcome = relapse.step()
+
+    assert outcome.code != 0
+    assert relapse.shop.live == {relapse.shop.good: 100}
+
+
+def test_accepted_secrets_hold_for_one_version_only(relapse: Relapse) -> None:
+    outcome = relapse.step(params={"accept_changed_secrets": ["CART_KEY"]})
+
+    assert outcome.code == 0, outcome.err
+    assert "CART_KEY" not in outcome.result["timeline"][0]["text"]
+
+
+def test_dry_run_plans_the_step_and_records_nothing(relapse: Relapse) -> None:
+    outcome = relapse.step("--dry-run")
+
+    assert (outcome.code, outcome.result["decision"]) == (0, "planned"), outcome.err
+    assert re.search(rf"→ {relapse.shop.old[:8]}", outcome.result["plan"]["summary"])
+    assert relapse.shop.live == {relapse.shop.good: 100}
+    assert "**Automatic step:**" not in relapse.watched
